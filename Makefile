@@ -1,0 +1,103 @@
+# `make` lists the targets. Nothing needs more than Debian, Python 3.11 and make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+UV := $(shell [ -x $(BIN)/uv ] && echo $(BIN)/uv || echo uv)
+MANIFESTS := shared/pyproject.toml $(foreach s,scp indexer qr-worker api,services/$(s)/pyproject.toml)
+LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-package draw-shared --no-annotate \
+	--custom-compile-command "make lock"
+SOURCES := shared services tests tools bench
+PYTEST := $(BIN)/pytest -o addopts= --import-mode=importlib --strict-markers --strict-config -ra
+# Two workers, a file's tests together: module-wide fixtures start whole suites.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
+
+.PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \
+	docs-check run demo bench-store clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- running ---------------------------------------------------------------------------
+
+run: .venv/.run ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
+	@tools/setup.sh rabbitmq
+	@exec $(BIN)/python -m tools.launch
+
+demo: .venv/.run ## send real DICOM to the running suite and query it back
+	@exec $(BIN)/python -m tools.demo
+
+bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
+	$(BIN)/python -m bench.store
+
+# --- preparing -------------------------------------------------------------------------
+
+setup: .venv/.dev ## make .venv with everything for developing and testing
+	@tools/setup.sh rabbitmq
+
+.venv/.run: requirements.lock $(MANIFESTS) tools/setup.sh
+	@[ -e .venv/.dev ] && [ ! .venv/.dev -ot requirements-dev.lock ] || tools/setup.sh run
+	@touch $@
+
+.venv/.dev: requirements-dev.lock $(MANIFESTS) tools/setup.sh
+	@tools/setup.sh dev
+	@touch $@
+
+lock: ## pin third-party versions anew, with hashes and without index addresses
+	$(LOCK) $(UPGRADE) -o requirements.lock $(MANIFESTS) requirements-run.in
+	$(LOCK) $(UPGRADE) -c requirements.lock -o requirements-dev.lock \
+		$(MANIFESTS) requirements-run.in requirements-dev.in
+
+clean: ## remove caches and the virtual environment; DRAW_HOME stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+# --- checking --------------------------------------------------------------------------
+
+check: .venv/.dev ## format check, lint, types, import contracts, docs drift, spelling: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs $(SOURCES)
+	$(BIN)/python -m tools.generate_docs --check
+
+fmt: .venv/.dev ## format and repair what can be
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/.dev ## ruff
+	$(BIN)/ruff check .
+
+types: .venv/.dev ## mypy
+	$(BIN)/mypy
+
+arch: .venv/.dev ## import contracts
+	$(BIN)/lint-imports
+
+docs: .venv/.dev ## write the generated pages
+	$(BIN)/python -m tools.generate_docs
+
+docs-check: .venv/.dev ## fail when a generated page differs from the code
+	$(BIN)/python -m tools.generate_docs --check
+
+# --- testing ---------------------------------------------------------------------------
+
+test: .venv/.dev ## every test; PostgreSQL and RabbitMQ are found or started privately
+	@tools/setup.sh rabbitmq
+	$(PYTEST) $(PARALLEL)
+
+unit: .venv/.dev ## tests that need nothing
+	$(PYTEST) -m "not integration and not e2e and not fault"
+
+integration: .venv/.dev ## tests against a real PostgreSQL and RabbitMQ
+	$(PYTEST) $(PARALLEL) -m integration
+
+e2e: .venv/.dev ## the services as processes with real clients
+	$(PYTEST) $(PARALLEL) -m e2e
+
+faults: .venv/.dev ## kills, stops and starves real processes
+	$(PYTEST) $(PARALLEL) -m fault

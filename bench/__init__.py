@@ -1,0 +1,1 @@
+"""Benchmarks beside peers in the same run; one command each, results as a table."""

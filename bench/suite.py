@@ -1,0 +1,78 @@
+"""The whole suite as `make run` starts it, for a benchmark."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.peers import Server, free_port
+from bench.process_cost import descendants
+
+PATIENCE_SECONDS: Final = 240
+SERVICES: Final = {
+    "draw_scp": "scp",
+    "draw_indexer": "indexer",
+    "draw_qr_worker": "qr-worker",
+    "draw_api": "api",
+}
+
+
+def _service_pids(launcher: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for pid in descendants(launcher):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        for module, name in SERVICES.items():
+            if module.encode() in words:
+                found.setdefault(name, pid)
+    return found
+
+
+@contextmanager
+def draw_suite(folder: Path, **environment: str) -> Iterator[Server]:
+    """Run the suite with a home folder and ports of its own until the block ends.
+
+    Raises:
+        RuntimeError: it ends or does not get ready in time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    own = {
+        "DRAW_HOME": str(folder / "home"),
+        "DRAW_SCP_PORT": str(port),
+        "DRAW_API_PORT": str(free_port()),
+        "DRAW_SCP_HTTP_PORT": str(free_port()),
+        "DRAW_INDEXER_HTTP_PORT": str(free_port()),
+        "DRAW_QR_WORKER_HTTP_PORT": str(free_port()),
+        **environment,
+    }
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+    with (folder / "launch.log").open("wb") as errors:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "tools.launch"],
+            env={**inherited, **own},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        _wait_until_ready(launcher)
+        yield Server("DRAW", "DRAW_SCP", port, _service_pids(launcher.pid), answers_queries=True)
+    finally:
+        launcher.terminate()
+        launcher.wait(60)
+
+
+def _wait_until_ready(launcher: subprocess.Popen[str]) -> None:
+    if launcher.stdout is None:
+        raise RuntimeError("the launcher's output is not read")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for line in launcher.stdout:
+        if line.startswith("ready"):
+            return
+        if time.monotonic() > deadline:
+            break
+    raise RuntimeError(f"the suite did not get ready, exit code {launcher.poll()}")

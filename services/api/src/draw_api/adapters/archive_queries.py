@@ -1,0 +1,180 @@
+"""Patients, studies, series and instances, read from PostgreSQL.
+
+Lists go by keyset on the identity column: each page costs the same, however far down.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, literal, select
+from sqlalchemy.dialects.postgresql import array
+from sqlmodel import Session, col
+
+from draw_api.adapters.search_text import prefix_pattern, search_text
+from draw_api.models.archive import (
+    Instance,
+    Patient,
+    PatientCriteria,
+    Series,
+    StoredObject,
+    Study,
+    StudyCriteria,
+    StudyPatient,
+)
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_shared.db import tables
+
+P: Final = tables.Patient
+S: Final = tables.Study
+R: Final = tables.Series
+I: Final = tables.Instance  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
+
+PATIENT_COLUMNS: Final = (
+    P.id, P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex,
+    P.study_count, P.series_count, P.instance_count, P.size_bytes, P.updated_at,
+)  # fmt: skip
+STUDY_COLUMNS: Final = (
+    S.id, S.study_instance_uid, S.study_date, S.study_time, S.accession_number, S.study_id,
+    S.description, S.referring_physician, S.modalities, S.series_count, S.instance_count,
+    S.size_bytes, S.held, S.last_received_at, S.stable_at,
+    P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex,
+)  # fmt: skip
+SERIES_COLUMNS: Final = (
+    R.id, R.series_instance_uid, S.study_instance_uid, R.modality, R.series_number,
+    R.description, R.body_part_examined, R.performed_date, R.performed_time,
+    R.instance_count, R.size_bytes, R.last_received_at, R.stable_at,
+)  # fmt: skip
+INSTANCE_COLUMNS: Final = (
+    I.id, I.sop_instance_uid, R.series_instance_uid, S.study_instance_uid, I.sop_class_uid,
+    I.transfer_syntax_uid, I.instance_number, I.size_bytes, I.content_sha256, I.received_at,
+    I.calling_ae, I.peer_address,
+)  # fmt: skip
+
+
+class PostgresCatalogue:
+    """The index, read within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
+        """Return a page of patients, last added first."""
+        query: Select[Any] = _matching_patients(
+            select(*PATIENT_COLUMNS), criteria.patient_id, criteria.name
+        )
+        query = query.order_by(col(P.id).desc()).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(col(P.id) < _key(cursor))
+        rows = self._connection.execute(query).all()
+        return page_of(
+            [(encode_cursor(row.id), Patient.model_validate(row._mapping)) for row in rows], limit
+        )
+
+    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
+        """Return a page of studies, last added first."""
+        query = _matching_studies(_studies(), criteria)
+        query = query.order_by(col(S.id).desc()).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(col(S.id) < _key(cursor))
+        rows = self._connection.execute(query).all()
+        return page_of([(encode_cursor(row.id), _study(row)) for row in rows], limit)
+
+    def study(self, study_instance_uid: str) -> Study | None:
+        """Return one study."""
+        query = _studies().where(col(S.study_instance_uid) == study_instance_uid)
+        row = self._connection.execute(query).first()
+        return None if row is None else _study(row)
+
+    def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
+        """Return a page of the study's series, in the order in which they came."""
+        query = _series().where(col(S.study_instance_uid) == study_instance_uid)
+        query = query.order_by(col(R.id)).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(col(R.id) > _key(cursor))
+        rows = self._connection.execute(query).all()
+        return page_of(
+            [(encode_cursor(row.id), Series.model_validate(row._mapping)) for row in rows], limit
+        )
+
+    def one_series(self, series_instance_uid: str) -> Series | None:
+        """Return one series."""
+        query = _series().where(col(R.series_instance_uid) == series_instance_uid)
+        row = self._connection.execute(query).first()
+        return None if row is None else Series.model_validate(row._mapping)
+
+    def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
+        """Return a page of the series' instances, in the order in which they came."""
+        query = (
+            select(*INSTANCE_COLUMNS)
+            .join_from(I, R, col(R.id) == col(I.series_pk))
+            .join(S, col(S.id) == col(R.study_pk))
+            .where(col(R.series_instance_uid) == series_instance_uid)
+            .order_by(col(I.id))
+            .limit(limit + 1)
+        )
+        if cursor is not None:
+            query = query.where(col(I.id) > _key(cursor))
+        rows = self._connection.execute(query).all()
+        return page_of([(encode_cursor(row.id), _instance(row)) for row in rows], limit)
+
+    def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
+        """Return where the current file of an instance lies."""
+        query = (
+            select(S.study_instance_uid, I.path)
+            .join_from(I, R, col(R.id) == col(I.series_pk))
+            .join(S, col(S.id) == col(R.study_pk))
+            .where(col(I.sop_instance_uid) == sop_instance_uid)
+        )
+        row = self._connection.execute(query).first()
+        if row is None:
+            return None
+        return StoredObject(sop_instance_uid, row.study_instance_uid, row.path)
+
+
+def _matching_patients(query: Select[Any], patient_id: str, name: str) -> Select[Any]:
+    if patient_id:
+        query = query.where(col(P.patient_id).like(prefix_pattern(patient_id)))
+    if name:
+        query = query.where(col(P.name_search).like(prefix_pattern(search_text(name))))
+    return query
+
+
+def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any]:
+    if criteria.patient_id or criteria.patient_name:
+        query = _matching_patients(query, criteria.patient_id, criteria.patient_name)
+    if criteria.study_instance_uid:
+        query = query.where(col(S.study_instance_uid) == criteria.study_instance_uid)
+    if criteria.accession_number:
+        query = query.where(col(S.accession_number) == criteria.accession_number)
+    if criteria.date_from is not None:
+        query = query.where(col(S.study_date) >= criteria.date_from)
+    if criteria.date_to is not None:
+        query = query.where(col(S.study_date) <= criteria.date_to)
+    if criteria.modality:
+        query = query.where(
+            col(S.modalities).bool_op("@>")(array([literal(criteria.modality)]))
+        )
+    return query
+
+
+def _studies() -> Select[Any]:
+    return select(*STUDY_COLUMNS).join_from(S, P, col(P.id) == col(S.patient_pk))
+
+
+def _series() -> Select[Any]:
+    return select(*SERIES_COLUMNS).join_from(R, S, col(S.id) == col(R.study_pk))
+
+
+def _study(row: Row[Any]) -> Study:
+    fields = row._mapping
+    return Study.model_validate(fields | {"patient": StudyPatient.model_validate(fields)})
+
+
+def _instance(row: Row[Any]) -> Instance:
+    return Instance.model_validate(
+        dict(row._mapping) | {"content_sha256": row.content_sha256.hex()}
+    )
+
+
+def _key(cursor: str) -> int:
+    (key,) = decode_cursor(cursor, (int,))
+    return int(key)

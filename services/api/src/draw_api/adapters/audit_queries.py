@@ -1,0 +1,82 @@
+"""Lines of the transaction log that the API itself writes."""
+
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_api.models.access import Principal
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+
+LONGEST_DETAIL: Final = 2000
+
+INSERT: Final = text(
+    """
+    INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, peer_address,
+        actor, action, detail, study_instance_uid, sop_instance_uid)
+    VALUES (:record_id, now(), :kind, :outcome, :replica, :peer_address,
+        :actor, :action, :detail, :study_instance_uid, :sop_instance_uid)
+    """
+)
+
+
+class PostgresAudit:
+    """Writes management actions into the transaction they belong to."""
+
+    def __init__(self, session: Session, *, replica: str) -> None:
+        self._connection = session.connection()
+        self._replica = replica
+
+    def record(
+        self,
+        by: Principal,
+        action: str,
+        detail: str = "",
+        *,
+        study_instance_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+    ) -> None:
+        """Keep that `by` did `action`; `detail` names identifiers and settings, never patients."""
+        self._insert(
+            by.actor,
+            by.address,
+            action,
+            TransactionOutcome.SUCCESS,
+            detail=detail[:LONGEST_DETAIL],
+            study_instance_uid=study_instance_uid,
+            sop_instance_uid=sop_instance_uid,
+        )
+
+    def record_anonymous(
+        self, name: str, address: str, action: str, outcome: TransactionOutcome
+    ) -> None:
+        """Keep that somebody who called himself `name` tried `action`."""
+        self._insert(name, address, action, outcome)
+
+    def _insert(
+        self,
+        actor: str,
+        address: str,
+        action: str,
+        outcome: TransactionOutcome,
+        *,
+        detail: str = "",
+        study_instance_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+    ) -> None:
+        self._connection.execute(
+            INSERT,
+            {
+                "record_id": uuid4(),
+                "kind": str(TransactionKind.MANAGEMENT),
+                "outcome": str(outcome),
+                "replica": self._replica,
+                "peer_address": address,
+                "actor": actor,
+                "action": action,
+                "detail": detail or None,
+                "study_instance_uid": study_instance_uid,
+                "sop_instance_uid": sop_instance_uid,
+            },
+        )

@@ -1,0 +1,49 @@
+"""Watches whether the database is there, and does once what needs it first."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+from draw_shared.runtime.periodic import Periodic
+
+INTERVAL_SECONDS: Final = 2.0
+TRUSTED_SECONDS: Final = 8.0
+
+
+class DatabaseProbe:
+    """Knows whether the database answered lately and has this release's schema.
+
+    `when_first_seen` runs once, on the probe's thread, as soon as it does; until that has
+    worked the database does not count as there.
+    """
+
+    name = "database-probe"
+
+    def __init__(self, database: Database, when_first_seen: Callable[[], None]) -> None:
+        self._database = database
+        self._when_first_seen = when_first_seen
+        self._prepared = False
+        self._seen_at: float | None = None
+        self._periodic = Periodic(self.name, self._look, interval_seconds=INTERVAL_SECONDS)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._periodic.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Stop looking."""
+        self._periodic.stop(deadline_seconds)
+
+    def there(self) -> bool:
+        """Return whether the database answered within the last seconds."""
+        return self._seen_at is not None and time.monotonic() - self._seen_at < TRUSTED_SECONDS
+
+    def _look(self) -> None:
+        with self._database.session() as session:
+            require_current_schema(session)
+        if not self._prepared:
+            self._when_first_seen()
+            self._prepared = True
+        self._seen_at = time.monotonic()

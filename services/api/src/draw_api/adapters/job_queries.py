@@ -1,0 +1,123 @@
+"""Jobs in PostgreSQL, as operators read, add and cancel them; workers have their own queries."""
+
+import json
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import RowMapping, text
+from sqlmodel import Session
+
+from draw_api.models.jobs import Job, JobAttempt, JobWithAttempts, NewJob
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
+
+NODE_ACTIVE: Final = text("SELECT active FROM remote_nodes WHERE id = :node_id FOR SHARE")
+ADD: Final = text(
+    """
+    INSERT INTO jobs (id, kind, state, node_id, priority, not_before, parameters, created_by)
+    VALUES (gen_random_uuid(), :kind, :state, :node_id, :priority, :not_before,
+        CAST(:parameters AS jsonb), :created_by)
+    RETURNING id
+    """
+)
+JOBS: Final = text(
+    """
+    SELECT j.*, n.name AS node_name FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id
+    WHERE (CAST(:state AS text) IS NULL OR j.state = :state)
+        AND (CAST(:node_id AS bigint) IS NULL OR j.node_id = :node_id)
+        AND (CAST(:before AS timestamptz) IS NULL
+            OR (j.created_at, j.id) < (CAST(:before AS timestamptz), CAST(:before_id AS uuid)))
+    ORDER BY j.created_at DESC, j.id DESC LIMIT :limit
+    """
+)
+JOB: Final = text(
+    "SELECT j.*, n.name AS node_name FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id"
+    " WHERE j.id = :id"
+)
+ATTEMPTS: Final = text("SELECT * FROM job_attempts WHERE job_id = :id ORDER BY number")
+STATE_FOR_UPDATE: Final = text("SELECT state FROM jobs WHERE id = :id FOR UPDATE")
+CANCEL: Final = text(
+    """
+    UPDATE jobs SET cancel_requested = true,
+        state = CASE WHEN state IN ('scheduled', 'queued', 'waiting') THEN 'cancelled'
+            WHEN state = 'running' THEN 'cancelling' ELSE state END,
+        finished_at = CASE WHEN state IN ('scheduled', 'queued', 'waiting') THEN now() END,
+        not_before = NULL
+    WHERE id = :id AND finished_at IS NULL
+    """
+)
+
+
+class PostgresJobTable:
+    """The table `jobs`, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def node_is_active(self, node_id: int) -> bool | None:
+        """Return whether the node may be used; None when there is no such node."""
+        row = self._connection.execute(NODE_ACTIVE, {"node_id": node_id}).first()
+        return None if row is None else bool(row.active)
+
+    def add(self, job: NewJob, created_by: str) -> UUID:
+        """Add a job, scheduled when it has a time to begin, else queued; return its id."""
+        values = {
+            "kind": job.kind,
+            "state": "queued" if job.not_before is None else "scheduled",
+            "node_id": job.node_id,
+            "priority": job.priority,
+            "not_before": job.not_before,
+            "parameters": json.dumps(
+                job.model_dump(
+                    mode="json", exclude={"kind", "node_id", "priority", "not_before"}
+                )
+            ),
+            "created_by": created_by,
+        }
+        job_id: UUID = self._connection.execute(ADD, values).scalar_one()
+        return job_id
+
+    def jobs(
+        self, state: str | None, node_id: int | None, cursor: str | None, limit: int
+    ) -> Page[Job]:
+        """Return a page of jobs, last created first."""
+        before, before_id = _key(cursor) if cursor is not None else (None, None)
+        rows = self._connection.execute(
+            JOBS,
+            {
+                "state": state,
+                "node_id": node_id,
+                "before": before,
+                "before_id": before_id,
+                "limit": limit + 1,
+            },
+        ).mappings()
+        return page_of([(_cursor(row), Job.model_validate(row)) for row in rows], limit)
+
+    def job(self, job_id: UUID) -> JobWithAttempts | None:
+        """Return one job with its attempts."""
+        row = self._connection.execute(JOB, {"id": job_id}).mappings().first()
+        if row is None:
+            return None
+        attempts = self._connection.execute(ATTEMPTS, {"id": job_id}).mappings()
+        history = [JobAttempt.model_validate(attempt) for attempt in attempts]
+        return JobWithAttempts.model_validate({**row, "history": history})
+
+    def cancel(self, job_id: UUID) -> str | None:
+        """End the job if nobody runs it, else ask its worker to; return the state before."""
+        state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": job_id}).scalar()
+        if state is not None:
+            self._connection.execute(CANCEL, {"id": job_id})
+        return state
+
+
+def _cursor(row: RowMapping) -> str:
+    return encode_cursor(row["created_at"].isoformat(), str(row["id"]))
+
+
+def _key(cursor: str) -> tuple[datetime, UUID]:
+    moment, job_id = decode_cursor(cursor, (str, str))
+    try:
+        return datetime.fromisoformat(str(moment)), UUID(str(job_id))
+    except ValueError:
+        raise foreign_cursor() from None

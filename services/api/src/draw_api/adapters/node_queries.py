@@ -1,0 +1,107 @@
+"""Remote nodes in PostgreSQL, as operators set them up."""
+
+import json
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+
+NODES: Final = text(
+    "SELECT * FROM remote_nodes WHERE id > :after ORDER BY id LIMIT :limit"
+)
+NODE: Final = text("SELECT * FROM remote_nodes WHERE id = :id")
+ADD: Final = text(
+    """
+    INSERT INTO remote_nodes (name, ae_title, host, port, calling_ae, supports_find,
+        supports_move, supports_get, query_model, timeout_seconds, max_pdu_bytes,
+        move_destination, stores_from, tls, max_associations, max_bytes_per_second, windows,
+        paused, active)
+    VALUES (:name, :ae_title, :host, :port, :calling_ae, :supports_find,
+        :supports_move, :supports_get, :query_model, :timeout_seconds, :max_pdu_bytes,
+        :move_destination, :stores_from, :tls, :max_associations, :max_bytes_per_second,
+        CAST(:windows AS jsonb), :paused, :active)
+    ON CONFLICT (name) DO NOTHING RETURNING id
+    """
+)
+# What was learned of the node at its old address is forgotten with that address.
+REPLACE: Final = text(
+    """
+    UPDATE remote_nodes SET name = :name, ae_title = :ae_title, host = :host, port = :port,
+        calling_ae = :calling_ae, supports_find = :supports_find,
+        supports_move = :supports_move, supports_get = :supports_get,
+        query_model = :query_model, timeout_seconds = :timeout_seconds,
+        max_pdu_bytes = :max_pdu_bytes, move_destination = :move_destination,
+        stores_from = :stores_from, tls = :tls, max_associations = :max_associations,
+        max_bytes_per_second = :max_bytes_per_second, windows = CAST(:windows AS jsonb),
+        paused = :paused, active = :active, updated_at = now(), circuit = '{}',
+        capabilities = CASE WHEN (host, port, ae_title) = (:host, :port, :ae_title)
+            THEN capabilities ELSE '{}' END,
+        last_test = CASE WHEN (host, port, ae_title) = (:host, :port, :ae_title)
+            THEN last_test ELSE '{}' END
+    WHERE id = :id
+    """
+)
+NAME_TAKEN: Final = text(
+    "SELECT EXISTS (SELECT FROM remote_nodes WHERE name = :name AND id <> :id)"
+)
+HOLD: Final = text("SELECT id FROM remote_nodes WHERE id = :id FOR UPDATE")
+REMOVE: Final = text("DELETE FROM remote_nodes WHERE id = :id RETURNING name")
+UNFINISHED_JOBS: Final = text(
+    "SELECT count(*) FROM jobs WHERE node_id = :id AND finished_at IS NULL"
+)
+NAMES_LOCK: Final = 0x4452414E
+"""Key of the advisory lock under which nodes are renamed, so that a taken name is seen."""
+
+
+class PostgresNodeTable:
+    """The table `remote_nodes`, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
+        """Return a page of nodes, in the order in which they were added."""
+        after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
+        rows = self._connection.execute(NODES, {"after": after, "limit": limit + 1}).mappings()
+        return page_of([(encode_cursor(row["id"]), Node.model_validate(row)) for row in rows], limit)
+
+    def node(self, node_id: int) -> Node | None:
+        """Return one node."""
+        row = self._connection.execute(NODE, {"id": node_id}).mappings().first()
+        return None if row is None else Node.model_validate(row)
+
+    def add(self, node: NodeSettings) -> int | None:
+        """Add a node and return its id, or None when its name is taken."""
+        self._lock_names()
+        added: int | None = self._connection.execute(ADD, _values(node)).scalar()
+        return added
+
+    def replace(self, node_id: int, node: NodeSettings) -> bool | None:
+        """Set everything; False when another node has the name, None when there is no such node."""
+        self._lock_names()
+        if self._connection.execute(HOLD, {"id": node_id}).first() is None:
+            return None
+        if self._connection.execute(NAME_TAKEN, {"name": node.name, "id": node_id}).scalar():
+            return False
+        self._connection.execute(REPLACE, _values(node) | {"id": node_id})
+        return True
+
+    def remove(self, node_id: int) -> str | None:
+        """Forget a node and return its name, or None when there is no such node."""
+        name: str | None = self._connection.execute(REMOVE, {"id": node_id}).scalar()
+        return name
+
+    def unfinished_jobs(self, node_id: int) -> int:
+        """Return how many jobs still need the node; none can be added until the commit."""
+        self._connection.execute(HOLD, {"id": node_id})
+        return int(self._connection.execute(UNFINISHED_JOBS, {"id": node_id}).scalar_one())
+
+    def _lock_names(self) -> None:
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": NAMES_LOCK})
+
+
+def _values(node: NodeSettings) -> dict[str, Any]:
+    return node.model_dump() | {"windows": json.dumps([w.model_dump() for w in node.windows])}

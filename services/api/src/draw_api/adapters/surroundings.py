@@ -1,0 +1,27 @@
+"""What disk and broker say about themselves; neither may keep an answer waiting."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from draw_api.models.status import DiskUsage
+
+
+class Surroundings:
+    """The storage volume, and the broker as last seen."""
+
+    def __init__(self, storage_root: Path, queue_depths: Callable[[], Mapping[str, int]]) -> None:
+        self._root = storage_root
+        self._queue_depths = queue_depths
+
+    def disk(self) -> DiskUsage | None:
+        """Return the room on the storage volume, or None when it cannot be seen from here."""
+        try:
+            usage = shutil.disk_usage(self._root)
+        except OSError:
+            return None
+        return DiskUsage(usage.total, usage.free)
+
+    def queue_depths(self) -> Mapping[str, int]:
+        """Return the messages waiting, by queue, as last seen."""
+        return self._queue_depths()

@@ -1,0 +1,164 @@
+"""Errors as problem details (RFC 9457): one table from failure to HTTP status."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from draw_api.models.failures import (
+    Conflict,
+    FieldProblem,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    Refusal,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from draw_shared.errors import Transient
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 5
+
+STATUSES: Final[dict[type[Exception], HTTPStatus]] = {
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    PreconditionRequired: HTTPStatus.PRECONDITION_REQUIRED,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+class FieldError(BaseModel):
+    """One field and what is wrong with it."""
+
+    field: str = Field(examples=["node_id"])
+    message: str = Field(examples=["there is no such remote node"])
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["The index has no such study."])
+    errors: list[FieldError] = Field(default=[], description="what is wrong, field by field")
+
+
+def problem(
+    status: HTTPStatus,
+    detail: str,
+    *,
+    errors: Sequence[FieldProblem] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Return the answer that says what is wrong."""
+    body = Problem(
+        type="about:blank",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        errors=[FieldError(field=e.field, message=e.message) for e in errors],
+    )
+    return JSONResponse(
+        body.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def failure(error: Refusal | TooManyAttempts) -> Response:
+    """Return the answer that this failure becomes."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="draw"'
+    if isinstance(error, TooManyAttempts):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    problems = error.problems if isinstance(error, Invalid) else ()
+    return problem(STATUSES[type(error)], str(error), errors=problems, headers=headers)
+
+
+def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that can fail with these statuses."""
+    return {
+        int(status): {
+            "model": Problem,
+            "description": status.phrase,
+            "content": {MEDIA_TYPE: {}},
+        }
+        for status in statuses
+    }
+
+
+def install(application: FastAPI) -> None:
+    """Make every failure of `application` a problem document."""
+    application.add_exception_handler(RequestValidationError, _on_validation)
+    application.add_exception_handler(HTTPException, _on_http)
+    application.add_exception_handler(Refusal, _on_failure)
+    application.add_exception_handler(TooManyAttempts, _on_failure)
+    application.add_exception_handler(Transient, _on_transient)
+    application.add_exception_handler(Exception, _on_anything)
+
+
+def _on_failure(_: Request, error: Exception) -> Response:
+    if not isinstance(error, Refusal | TooManyAttempts):
+        raise error
+    return failure(error)
+
+
+def _on_validation(_: Request, error: Exception) -> Response:
+    found = error.errors() if isinstance(error, RequestValidationError) else ()
+    # The value itself is left out: it may be a password.
+    problems = [FieldProblem(field_path(item["loc"]), plain_message(item)) for item in found]
+    detail = "The request has values that cannot be used."
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
+
+
+def field_path(location: Sequence[int | str]) -> str:
+    """Return the dotted path of a field, without where in the request it was."""
+    inner = location[1:] if location and location[0] in WHERE else location
+    return ".".join(str(part) for part in inner) or "body"
+
+
+def plain_message(item: dict[str, Any]) -> str:
+    """Return pydantic's message without its own framing."""
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _on_http(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    detail = error.detail if error.detail != status.phrase else status.description
+    return problem(status, detail or status.phrase, headers=dict(error.headers or {}))
+
+
+def _on_transient(request: Request, error: Exception) -> Response:
+    log.warning("request.unavailable", route=request.url.path, error=type(error).__name__)
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database does not answer; try again.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def _on_anything(_: Request, error: Exception) -> Response:
+    log.error("request.failed", error=type(error).__name__, exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something unexpected happened; it is in the log."
+    )
+
+
+WHERE: Final = ("body", "query", "path", "header", "cookie")

@@ -1,0 +1,51 @@
+"""Jobs against remote nodes."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
+from draw_api.handlers.work import InWork
+from draw_api.models.jobs import Job, JobState, JobWithAttempts, NewJob
+from draw_api.models.paging import Page
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+
+
+@router.post("", status_code=HTTPStatus.CREATED)
+def create(response: Response, by: Operator, work: InWork, body: NewJob) -> JobWithAttempts:
+    """Give a job to the workers; `Location` says where to watch it."""
+    job = work.jobs.create(by, body)
+    response.headers["Location"] = f"{router.prefix}/{job.id}"
+    return job
+
+
+@router.get("")
+def jobs(
+    _: Viewer,
+    work: InWork,
+    state: Annotated[JobState | None, Query()] = None,
+    node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[Job]:
+    """Return jobs, last created first."""
+    return work.jobs.jobs(state, node_id, cursor, limit)
+
+
+@router.get("/{job_id}", responses=NOT_FOUND)
+def job(_: Viewer, work: InWork, job_id: UUID) -> JobWithAttempts:
+    """Return one job with everything that was tried."""
+    return work.jobs.job(job_id)
+
+
+@router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+def cancel(by: Operator, work: InWork, job_id: UUID) -> JobWithAttempts:
+    """Call a job off; one that runs becomes `cancelling` until its worker has let go."""
+    return work.jobs.cancel(by, job_id)

@@ -1,0 +1,54 @@
+"""Remote nodes."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
+from draw_api.handlers.work import InWork
+from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.paging import Page
+
+router = APIRouter(prefix="/api/v1/nodes", tags=["nodes"])
+
+NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+
+
+@router.get("")
+def nodes(
+    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[Node]:
+    """Return the remote nodes, in the order in which they were added."""
+    return work.nodes.nodes(cursor, limit)
+
+
+@router.post("", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.CONFLICT))
+def add(response: Response, by: Operator, work: InWork, body: NodeSettings) -> Node:
+    """Add a remote node."""
+    node = work.nodes.add(by, body)
+    response.headers["Location"] = f"{router.prefix}/{node.id}"
+    return node
+
+
+@router.get("/{node_id}", responses=NOT_FOUND)
+def node(_: Viewer, work: InWork, node_id: RowId) -> Node:
+    """Return one remote node."""
+    return work.nodes.node(node_id)
+
+
+@router.put("/{node_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+def replace(by: Operator, work: InWork, node_id: RowId, body: NodeSettings) -> Node:
+    """Set everything about a remote node; what is left out gets its default."""
+    return work.nodes.replace(by, node_id, body)
+
+
+@router.delete(
+    "/{node_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def remove(by: Operator, work: InWork, node_id: RowId) -> None:
+    """Forget a remote node; its finished jobs stay."""
+    work.nodes.remove(by, node_id)

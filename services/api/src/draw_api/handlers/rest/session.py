@@ -1,0 +1,65 @@
+"""Signing in and out, and who one is."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi import Cookie as CookieParameter
+
+from draw_api.handlers.identity import COOKIE, Viewer, client_address
+from draw_api.handlers.problems import documented, failure
+from draw_api.handlers.work import InWork
+from draw_api.models.access import Me, SessionStarted, SignIn
+from draw_api.models.failures import Unauthenticated
+
+router = APIRouter(prefix="/api/v1", tags=["session"])
+
+
+@router.post(
+    "/session",
+    status_code=HTTPStatus.CREATED,
+    response_model=SessionStarted,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS),
+)
+def sign_in(request: Request, response: Response, body: SignIn, work: InWork) -> object:
+    """Sign in with name and password; the session's token is set as a cookie."""
+    password = body.password.get_secret_value()
+    started = work.access.sign_in(body.name, password, client_address(request))
+    if started is None:
+        # Returned, not raised: the attempt has to stay on record.
+        return failure(Unauthenticated("Wrong name or password."))
+    session = started.session
+    response.set_cookie(
+        COOKIE,
+        started.token,
+        expires=session.expires_at,
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return SessionStarted(
+        name=session.name,
+        role=session.role,
+        csrf_token=session.csrf_token,
+        expires_at=session.expires_at,
+    )
+
+
+@router.delete("/session", status_code=HTTPStatus.NO_CONTENT)
+def sign_out(
+    response: Response,
+    by: Viewer,
+    work: InWork,
+    session: Annotated[str | None, CookieParameter(alias=COOKIE, include_in_schema=False)] = None,
+) -> None:
+    """End the session of this browser."""
+    if by.csrf_token is not None and session is not None:
+        work.access.sign_out(by, session)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+
+
+@router.get("/me")
+def me(by: Viewer) -> Me:
+    """Return who is asking."""
+    return Me(name=by.name, role=by.role, token_name=by.token_name, csrf_token=by.csrf_token)

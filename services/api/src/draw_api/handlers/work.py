@@ -1,0 +1,43 @@
+"""One request is one transaction: what a route works with, and when it is committed.
+
+The transaction begins before the route runs and is committed after it has returned and
+before the answer is sent, so that an answer never promises what was rolled back.
+Wake-ups for other processes leave after the commit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from draw_api.services.access import Access
+from draw_api.services.archive import Archive
+from draw_api.services.jobs import Jobs
+from draw_api.services.nodes import Nodes
+from draw_api.services.status import StatusReport
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The use cases of one request, all in the same transaction."""
+
+    access: Access
+    archive: Archive
+    jobs: Jobs
+    nodes: Nodes
+    status: StatusReport
+
+
+WorkFactory = Callable[[], AbstractContextManager[Work]]
+"""Opens a transaction; leaving it without an exception commits."""
+
+
+def _transaction(request: Request) -> Iterator[Work]:
+    factory: WorkFactory = request.app.state.work
+    with factory() as work:
+        yield work
+
+
+InWork = Annotated[Work, Depends(_transaction, scope="function")]

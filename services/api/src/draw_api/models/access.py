@@ -1,0 +1,109 @@
+"""Who asks, and what he may do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, SecretStr
+
+from draw_api.models.paging import Answer, Request
+
+UserName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="letters, digits, ._@-")
+]
+NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
+
+
+class Role(StrEnum):
+    """What somebody may do; each role includes the ones before it."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def allows(self, required: "Role") -> bool:
+        """Return whether this role may do what `required` may."""
+        return RANKS[self] >= RANKS[required]
+
+
+RANKS: Final = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody known who is asking."""
+
+    user_id: int
+    name: str
+    role: Role
+    address: str
+    token_name: str | None = None
+    """Name of the bearer token, when it is a program that asks."""
+    csrf_token: str | None = None
+    """What unsafe requests must repeat, when it is a browser that asks."""
+
+    @property
+    def actor(self) -> str:
+        """The name for the audit log."""
+        return f"{self.name} (token {self.token_name})" if self.token_name else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is needed to let a user in."""
+
+    user_id: int
+    name: str
+    role: Role
+    password_hash: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSession:
+    """A signed-in browser whose time is not over."""
+
+    user_id: int
+    name: str
+    role: Role
+    csrf_token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownToken:
+    """A bearer token that may be used."""
+
+    user_id: int
+    user_name: str
+    user_role: Role
+    token_name: str
+    token_role: Role
+
+
+class SignIn(Request):
+    """A name and a password."""
+
+    name: str = Field(min_length=1, max_length=64, examples=["admin"])
+    password: SecretStr = Field(min_length=1, max_length=200, examples=["correct horse battery"])
+
+
+class SessionStarted(Answer):
+    """A browser's session; the session token itself is in the cookie only."""
+
+    name: str = Field(examples=["admin"])
+    role: Role = Field(examples=["admin"])
+    csrf_token: str = Field(
+        description="to be sent as X-CSRF-Token with every POST, PUT, PATCH and DELETE"
+    )
+    expires_at: datetime
+
+
+class Me(Answer):
+    """The one who asks."""
+
+    name: str = Field(examples=["admin"])
+    role: Role = Field(examples=["admin"])
+    token_name: str | None = Field(default=None, description="null for a browser's session")
+    csrf_token: str | None = Field(default=None, description="null for a bearer token")

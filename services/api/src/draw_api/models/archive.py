@@ -1,0 +1,117 @@
+"""What the index says about patients, studies, series and instances."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time
+
+from pydantic import Field
+
+from draw_api.models.paging import Answer
+
+
+class Patient(Answer):
+    """One patient; the counts are those of the current objects."""
+
+    id: int
+    patient_id: str = Field(examples=["4MR1"])
+    issuer_of_patient_id: str
+    name: str = Field(examples=["CompressedSamples^MR1"])
+    birth_date: date | None
+    sex: str
+    study_count: int
+    series_count: int
+    instance_count: int
+    size_bytes: int
+    updated_at: datetime
+
+
+class StudyPatient(Answer):
+    """Whose study it is."""
+
+    patient_id: str = Field(examples=["4MR1"])
+    issuer_of_patient_id: str
+    name: str = Field(examples=["CompressedSamples^MR1"])
+    birth_date: date | None
+    sex: str
+
+
+class Study(Answer):
+    """One study; the counts are those of the current objects."""
+
+    study_instance_uid: str = Field(examples=["1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"])
+    study_date: date | None
+    study_time: time | None
+    accession_number: str
+    study_id: str
+    description: str
+    referring_physician: str
+    modalities: list[str] = Field(examples=[["MR"]])
+    series_count: int
+    instance_count: int
+    size_bytes: int
+    held: bool = Field(description="exempt from clean-up")
+    last_received_at: datetime
+    stable_at: datetime | None = Field(description="when it was found complete; null: it may grow")
+    patient: StudyPatient
+
+
+class Series(Answer):
+    """One series."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    modality: str
+    series_number: int | None
+    description: str
+    body_part_examined: str
+    performed_date: date | None
+    performed_time: time | None
+    instance_count: int
+    size_bytes: int
+    last_received_at: datetime
+    stable_at: datetime | None
+
+
+class Instance(Answer):
+    """One SOP instance."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    instance_number: int | None
+    size_bytes: int
+    content_sha256: str = Field(description="of the data set as received, hexadecimal")
+    received_at: datetime
+    calling_ae: str
+    peer_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatientCriteria:
+    """Which patients; an empty value matches all."""
+
+    patient_id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCriteria:
+    """Which studies; an empty value matches all. Identifier and name match by their beginning."""
+
+    patient_id: str = ""
+    patient_name: str = ""
+    study_instance_uid: str = ""
+    accession_number: str = ""
+    date_from: date | None = None
+    date_to: date | None = None
+    modality: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Where the file of an instance lies, relative to the storage root."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    path: str

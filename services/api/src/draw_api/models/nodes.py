@@ -1,0 +1,86 @@
+"""Remote nodes, as operators set them up."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.identifiers import AeTitle
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["22:00"])]
+Host = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9._:%-]{1,253}$"),
+    Field(description="name or address", examples=["pacs.example.org"]),
+]
+OptionalAeTitle = AeTitle | Literal[""]
+
+
+class Window(Request):
+    """A weekly span in which jobs may run; `start` after `end` runs past midnight."""
+
+    days: list[Day] = Field(min_length=1, max_length=7)
+    start: ClockTime
+    end: ClockTime
+
+
+class NodeSettings(Request):
+    """Everything that is set about a remote node."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["PACS"])
+    ae_title: AeTitle = Field(examples=["ORTHANC"])
+    host: Host
+    port: int = Field(ge=1, le=65535, examples=[4242])
+    calling_ae: OptionalAeTitle = Field(
+        default="", description="our AE title towards this node; empty: that of the configuration"
+    )
+    supports_find: bool = True
+    supports_move: bool = True
+    supports_get: bool = False
+    query_model: Literal["study", "patient"] = "study"
+    timeout_seconds: int = Field(default=30, ge=1, le=3600)
+    max_pdu_bytes: int = Field(default=16384, ge=4096, le=131072)
+    move_destination: OptionalAeTitle = Field(
+        default="", description="how this node calls us as destination; empty: our AE title"
+    )
+    stores_from: list[AeTitle] = Field(
+        default=[], max_length=32, description="calling AE titles its C-STOREs come from"
+    )
+    tls: bool = False
+    max_associations: int = Field(default=2, ge=1, le=32)
+    max_bytes_per_second: int = Field(default=0, ge=0, le=2**40, description="0 means no limit")
+    windows: list[Window] = Field(default=[], max_length=28, description="empty: always")
+    paused: bool = Field(default=False, description="jobs wait until it is resumed")
+    active: bool = True
+
+
+class Node(Answer):
+    """A remote node with what is known of it."""
+
+    id: int
+    name: str = Field(examples=["PACS"])
+    ae_title: str = Field(examples=["ORTHANC"])
+    host: str
+    port: int
+    calling_ae: str
+    supports_find: bool
+    supports_move: bool
+    supports_get: bool
+    query_model: str
+    timeout_seconds: int
+    max_pdu_bytes: int
+    move_destination: str
+    stores_from: list[str]
+    tls: bool
+    max_associations: int
+    max_bytes_per_second: int
+    windows: list[Window]
+    paused: bool
+    active: bool
+    circuit: dict[str, Any] = Field(description="failures in a row, and until when it is left alone")
+    capabilities: dict[str, Any]
+    last_test: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,106 @@
+"""How the suite is doing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from draw_api.models.paging import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRow:
+    """One row of `service_replicas` with its age by the database's clock."""
+
+    replica: str
+    service: str
+    host: str
+    address: str
+    state: str
+    started_at: datetime
+    heartbeat_at: datetime
+    heartbeat_age_seconds: float
+    uptime_seconds: float
+    active_associations: int
+    config_version: int
+    last_error: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the index."""
+
+    received_objects: int
+    received_bytes: int
+    stored_studies: int
+    stored_instances: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """Room on the storage volume."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+class Replica(Answer):
+    """One process of a service as its heartbeat last described it."""
+
+    replica: str = Field(examples=["pacs1-scp"])
+    service: str = Field(examples=["scp"])
+    host: str
+    address: str = Field(description="where it listens")
+    state: str = Field(
+        description="starting, ready, draining, stopped, or gone when its heartbeat is missing",
+        examples=["ready"],
+    )
+    started_at: datetime
+    uptime_seconds: float = Field(description="0 when it is stopped or gone")
+    heartbeat_at: datetime
+    active_associations: int
+    config_version: int
+    last_error: str
+    details: dict[str, Any]
+
+
+class Received(Answer):
+    """What was ever received and indexed."""
+
+    objects: int
+    size_bytes: int
+
+
+class Storage(Answer):
+    """What the index holds, and the room on the disk; null where it cannot be seen."""
+
+    studies: int
+    instances: int
+    used_bytes: int
+    limit_bytes: int = Field(description="the configured quota")
+    disk_total_bytes: int | None
+    disk_free_bytes: int | None
+
+
+class Backlog(Answer):
+    """What is received but not yet indexed."""
+
+    unannounced_objects: int = Field(description="durable, not yet handed to the broker")
+    queues: dict[str, int] = Field(
+        description="messages waiting, by queue; empty when the broker does not answer",
+        examples=[{"indexer.instance-stored": 0}],
+    )
+
+
+class Status(Answer):
+    """The whole suite at one moment."""
+
+    checked_at: datetime
+    active_associations: int
+    received: Received
+    storage: Storage
+    backlog: Backlog
+    replicas: list[Replica]

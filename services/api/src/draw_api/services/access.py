@@ -1,0 +1,224 @@
+"""Signing in and being known afterwards.
+
+Passwords are kept as argon2id, session and bearer tokens as SHA-256: whoever reads the
+database can sign in with none of them. A wrong name and a wrong password take the same
+time and give the same answer.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from draw_api.models.access import Account, KnownSession, KnownToken, Principal, Role
+from draw_api.models.failures import Forbidden, Unauthenticated
+from draw_api.services.audit import AuditTrail
+from draw_shared.contracts.transaction import TransactionOutcome
+
+TOKEN_PREFIX: Final = "draw_"  # noqa: S105 - how a token begins, so that secret scanners know it
+TOKEN_BYTES: Final = 32
+LONGEST_TOKEN: Final = 128
+ADMINISTRATOR: Final = "admin"
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A new session; the token goes into the cookie and nowhere else."""
+
+    token: str
+    session: KnownSession
+
+
+class AccountStore(Protocol):
+    """Users, sessions and tokens."""
+
+    def account(self, name: str) -> Account | None:
+        """Return the user of this name, active or not."""
+
+    def any_user(self) -> bool:
+        """Return whether there is a user at all; no other caller can add the first meanwhile."""
+
+    def add_user(self, name: str, role: str, password_hash: str) -> int:
+        """Add a user and return the id."""
+
+    def signed_in(self, user_id: int, password_hash: str | None) -> None:
+        """Note the time of the sign-in, and a fresh hash of the same password if given."""
+
+    def add_session(
+        self, token_hash: bytes, user_id: int, csrf_token: str, expires_at: datetime
+    ) -> None:
+        """Add a session, and forget those whose time is over."""
+
+    def session(self, token_hash: bytes) -> KnownSession | None:
+        """Return the session if its time is not over and its user is active."""
+
+    def end_session(self, token_hash: bytes) -> None:
+        """Forget the session."""
+
+    def token(self, token_hash: bytes) -> KnownToken | None:
+        """Return the token if it is valid and its user is active, and note its use."""
+
+
+class Passwords(Protocol):
+    """Hashes and checks passwords, slowly on purpose."""
+
+    def hash(self, password: str) -> str:
+        """Return what is kept of the password."""
+
+    def matches(self, password_hash: str, password: str) -> bool:
+        """Return whether this is the password; an empty hash takes as long and is False."""
+
+    def outdated(self, password_hash: str) -> bool:
+        """Return whether the hash was made with weaker parameters than today's."""
+
+
+class Attempts(Protocol):
+    """Counts failed attempts to sign in."""
+
+    def require_allowed(self, name: str, address: str) -> None:
+        """Return, or raise TooManyAttempts."""
+
+    def failed(self, name: str, address: str) -> None:
+        """Count a failure."""
+
+    def succeeded(self, name: str, address: str) -> None:
+        """Forget this name's failures from this address."""
+
+
+def token_hash(token: str) -> bytes:
+    """Return what is kept of a token; a fast hash suffices for 256 random bits."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class Access:
+    """Lets people and programs in."""
+
+    def __init__(
+        self,
+        store: AccountStore,
+        passwords: Passwords,
+        attempts: Attempts,
+        audit: AuditTrail,
+        *,
+        clock: Clock,
+        session_length: timedelta,
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._attempts = attempts
+        self._audit = audit
+        self._clock = clock
+        self._session_length = session_length
+
+    def sign_in(self, name: str, password: str, address: str) -> Started | None:
+        """Return a new session, or None for a wrong name or password; both are on record.
+
+        Raises:
+            TooManyAttempts: this name or address has failed too often lately.
+        """
+        self._attempts.require_allowed(name, address)
+        account = self._store.account(name)
+        known = account is not None and account.active
+        right = self._passwords.matches(
+            account.password_hash if account is not None and known else "", password
+        )
+        if account is None or not known or not right:
+            self._attempts.failed(name, address)
+            self._audit.record_anonymous(
+                account.name if account else "unknown",
+                address,
+                "session.create",
+                TransactionOutcome.FAILURE,
+            )
+            return None
+        self._attempts.succeeded(name, address)
+        return self._start(account, password, address)
+
+    def sign_out(self, by: Principal, token: str) -> None:
+        """Make the session's token worthless."""
+        self._store.end_session(token_hash(token))
+        self._audit.record(by, "session.end")
+
+    def by_session(self, token: str, address: str) -> Principal:
+        """Return whose browser this is.
+
+        Raises:
+            Unauthenticated: nobody's, or not any more.
+        """
+        found = self._store.session(token_hash(token)) if len(token) <= LONGEST_TOKEN else None
+        if found is None:
+            raise Unauthenticated("The session has ended; sign in again.")
+        return Principal(
+            found.user_id, found.name, found.role, address, csrf_token=found.csrf_token
+        )
+
+    def by_token(self, token: str, address: str) -> Principal:
+        """Return whose program this is; it may do what both its token and its user may.
+
+        Raises:
+            Unauthenticated: the token is unknown, revoked or expired.
+        """
+        found = self._store.token(token_hash(token)) if len(token) <= LONGEST_TOKEN else None
+        if found is None:
+            raise Unauthenticated("This token is not known, was revoked or has expired.")
+        weaker = found.token_role if found.user_role.allows(found.token_role) else found.user_role
+        return Principal(
+            found.user_id, found.user_name, weaker, address, token_name=found.token_name
+        )
+
+    def ensure_administrator(self, password: str) -> bool:
+        """Create the user `admin` with this password and return True, unless there is a user."""
+        if self._store.any_user():
+            return False
+        self._store.add_user(ADMINISTRATOR, Role.ADMIN, self._passwords.hash(password))
+        return True
+
+    def _start(self, account: Account, password: str, address: str) -> Started:
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        session = KnownSession(
+            user_id=account.user_id,
+            name=account.name,
+            role=account.role,
+            csrf_token=secrets.token_urlsafe(TOKEN_BYTES),
+            expires_at=self._clock() + self._session_length,
+        )
+        renewed = (
+            self._passwords.hash(password)
+            if self._passwords.outdated(account.password_hash)
+            else None
+        )
+        self._store.signed_in(account.user_id, renewed)
+        self._store.add_session(
+            token_hash(token), session.user_id, session.csrf_token, session.expires_at
+        )
+        by = Principal(account.user_id, account.name, account.role, address)
+        self._audit.record(by, "session.create")
+        return Started(token, session)
+
+
+def require_role(principal: Principal, required: Role) -> None:
+    """Return when the principal may do what `required` may.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    if not principal.role.allows(required):
+        raise Forbidden(f"This needs the role {required}; yours is {principal.role}.")
+
+
+def require_csrf(principal: Principal, sent: str | None) -> None:
+    """Return when the request carries the session's CSRF token, or came with a bearer token.
+
+    Raises:
+        Forbidden: another site may have made the browser send it.
+    """
+    if principal.csrf_token is None:
+        return
+    if sent is None or not secrets.compare_digest(
+        sent.encode(), principal.csrf_token.encode()
+    ):
+        raise Forbidden("The X-CSRF-Token header is missing or not that of this session.")

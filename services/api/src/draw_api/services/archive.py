@@ -1,0 +1,111 @@
+"""Patients, studies, series and instances of the index, and their files."""
+
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.archive import (
+    Instance,
+    Patient,
+    PatientCriteria,
+    Series,
+    StoredObject,
+    Study,
+    StudyCriteria,
+)
+from draw_api.models.failures import FieldProblem, Invalid, NotFound
+from draw_api.models.paging import Page
+from draw_api.services.audit import AuditTrail
+
+
+class Catalogue(Protocol):
+    """Reads the index; lists come newest first or in their natural order."""
+
+    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
+        """Return a page of patients, last added first."""
+
+    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
+        """Return a page of studies, last added first."""
+
+    def study(self, study_instance_uid: str) -> Study | None:
+        """Return one study."""
+
+    def series(
+        self, study_instance_uid: str, cursor: str | None, limit: int
+    ) -> Page[Series]:
+        """Return a page of the study's series, in the order in which they came."""
+
+    def one_series(self, series_instance_uid: str) -> Series | None:
+        """Return one series."""
+
+    def instances(
+        self, series_instance_uid: str, cursor: str | None, limit: int
+    ) -> Page[Instance]:
+        """Return a page of the series' instances, in the order in which they came."""
+
+    def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
+        """Return where the current file of an instance lies."""
+
+
+class Archive:
+    """Finds what was received."""
+
+    def __init__(self, catalogue: Catalogue, audit: AuditTrail) -> None:
+        self._catalogue = catalogue
+        self._audit = audit
+
+    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
+        """Return a page of the patients that match."""
+        return self._catalogue.patients(criteria, cursor, limit)
+
+    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
+        """Return a page of the studies that match.
+
+        Raises:
+            Invalid: the range of dates is empty.
+        """
+        begin, end = criteria.date_from, criteria.date_to
+        if begin is not None and end is not None and end < begin:
+            raise Invalid([FieldProblem("date_to", "must not be before date_from")])
+        return self._catalogue.studies(criteria, cursor, limit)
+
+    def study(self, study_instance_uid: str) -> Study:
+        """Return one study.
+
+        Raises:
+            NotFound: the index does not have it.
+        """
+        found = self._catalogue.study(study_instance_uid)
+        if found is None:
+            raise NotFound("The index has no such study.")
+        return found
+
+    def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
+        """Return a page of the study's series; NotFound when there is no such study."""
+        self.study(study_instance_uid)
+        return self._catalogue.series(study_instance_uid, cursor, limit)
+
+    def instances(
+        self, study_instance_uid: str, series_instance_uid: str, cursor: str | None, limit: int
+    ) -> Page[Instance]:
+        """Return a page of the series' instances; NotFound when the study has no such series."""
+        found = self._catalogue.one_series(series_instance_uid)
+        if found is None or found.study_instance_uid != study_instance_uid:
+            raise NotFound("The study has no such series.")
+        return self._catalogue.instances(series_instance_uid, cursor, limit)
+
+    def hand_out(self, by: Principal, sop_instance_uid: str) -> StoredObject:
+        """Return where an instance's file lies, and keep on record who asked for it.
+
+        Raises:
+            NotFound: the index does not have it.
+        """
+        found = self._catalogue.stored_object(sop_instance_uid)
+        if found is None:
+            raise NotFound("The index has no such instance.")
+        self._audit.record(
+            by,
+            "instance.download",
+            study_instance_uid=found.study_instance_uid,
+            sop_instance_uid=found.sop_instance_uid,
+        )
+        return found

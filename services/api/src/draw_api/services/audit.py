@@ -1,0 +1,26 @@
+"""What every management action leaves behind: a line of the transaction log."""
+
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_shared.contracts.transaction import TransactionOutcome
+
+
+class AuditTrail(Protocol):
+    """Takes lines in the transaction of the action itself: both are kept or neither."""
+
+    def record(
+        self,
+        by: Principal,
+        action: str,
+        detail: str = "",
+        *,
+        study_instance_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+    ) -> None:
+        """Keep that `by` did `action`; `detail` names identifiers and settings, never patients."""
+
+    def record_anonymous(
+        self, name: str, address: str, action: str, outcome: TransactionOutcome
+    ) -> None:
+        """Keep that somebody who called himself `name` tried `action`."""

@@ -1,0 +1,93 @@
+"""Giving work to the workers, watching it, and calling it off."""
+
+from typing import Protocol
+from uuid import UUID
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob
+from draw_api.models.paging import Page
+from draw_api.services.audit import AuditTrail
+from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.job import JobReadyV1
+
+
+class JobTable(Protocol):
+    """The rows that are the jobs."""
+
+    def node_is_active(self, node_id: int) -> bool | None:
+        """Return whether the node may be used; None when there is no such node."""
+
+    def add(self, job: NewJob, created_by: str) -> UUID:
+        """Add a job, scheduled when it has a time to begin, else queued; return its id."""
+
+    def jobs(
+        self, state: str | None, node_id: int | None, cursor: str | None, limit: int
+    ) -> Page[Job]:
+        """Return a page of jobs, last created first."""
+
+    def job(self, job_id: UUID) -> JobWithAttempts | None:
+        """Return one job with its attempts."""
+
+    def cancel(self, job_id: UUID) -> str | None:
+        """End the job if nobody runs it, else ask its worker to; return the state before."""
+
+
+class Jobs:
+    """What operators do with jobs."""
+
+    def __init__(self, table: JobTable, wakeups: WakeUps, audit: AuditTrail) -> None:
+        self._table = table
+        self._wakeups = wakeups
+        self._audit = audit
+
+    def create(self, by: Principal, job: NewJob) -> JobWithAttempts:
+        """Put a job into the queue; a worker takes it at once, or when its time has come.
+
+        Raises:
+            Invalid: there is no such node, or it is switched off.
+        """
+        active = self._table.node_is_active(job.node_id)
+        if active is None:
+            raise Invalid([FieldProblem("node_id", "there is no such remote node")])
+        if not active:
+            raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
+        job_id = self._table.add(job, by.actor)
+        self._audit.record(by, "job.create", f"{job.kind} {job_id} node {job.node_id}")
+        if job.not_before is None:
+            self._wakeups.after_commit(JobReadyV1(job_id=job_id))
+        return self.job(job_id)
+
+    def jobs(
+        self, state: str | None, node_id: int | None, cursor: str | None, limit: int
+    ) -> Page[Job]:
+        """Return a page of jobs, last created first."""
+        return self._table.jobs(state, node_id, cursor, limit)
+
+    def job(self, job_id: UUID) -> JobWithAttempts:
+        """Return one job with everything that was tried.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        found = self._table.job(job_id)
+        if found is None:
+            raise NotFound("There is no such job.")
+        return found
+
+    def cancel(self, by: Principal, job_id: UUID) -> JobWithAttempts:
+        """Call a job off; one that runs is ended by its worker as soon as it can.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is over already.
+        """
+        before = self._table.cancel(job_id)
+        if before is None:
+            raise NotFound("There is no such job.")
+        if before in FINISHED:
+            raise Conflict(f"The job is already {before}.")
+        self._audit.record(by, "job.cancel", str(job_id))
+        self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=job_id))
+        return self.job(job_id)

@@ -1,0 +1,92 @@
+"""The remote nodes that jobs talk to."""
+
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import Conflict, NotFound
+from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.paging import Page
+from draw_api.services.audit import AuditTrail
+
+
+class NodeTable(Protocol):
+    """The rows that are the nodes."""
+
+    def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
+        """Return a page of nodes, in the order in which they were added."""
+
+    def node(self, node_id: int) -> Node | None:
+        """Return one node."""
+
+    def add(self, node: NodeSettings) -> int | None:
+        """Add a node and return its id, or None when its name is taken."""
+
+    def replace(self, node_id: int, node: NodeSettings) -> bool | None:
+        """Set everything; False when another node has the name, None when there is no such node."""
+
+    def remove(self, node_id: int) -> str | None:
+        """Forget a node and return its name, or None when there is no such node."""
+
+    def unfinished_jobs(self, node_id: int) -> int:
+        """Return how many jobs still need the node."""
+
+
+class Nodes:
+    """What operators do with remote nodes."""
+
+    def __init__(self, table: NodeTable, audit: AuditTrail) -> None:
+        self._table = table
+        self._audit = audit
+
+    def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
+        """Return a page of nodes."""
+        return self._table.nodes(cursor, limit)
+
+    def node(self, node_id: int) -> Node:
+        """Return one node; NotFound when there is none."""
+        found = self._table.node(node_id)
+        if found is None:
+            raise NotFound("There is no such remote node.")
+        return found
+
+    def add(self, by: Principal, settings: NodeSettings) -> Node:
+        """Add a node.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        node_id = self._table.add(settings)
+        if node_id is None:
+            raise Conflict(f"There is already a remote node called {settings.name}.")
+        self._audit.record(by, "node.create", f"{node_id} {settings.ae_title}")
+        return self.node(node_id)
+
+    def replace(self, by: Principal, node_id: int, settings: NodeSettings) -> Node:
+        """Set everything about a node; running jobs go on with what they began with.
+
+        Raises:
+            NotFound: there is no such node.
+            Conflict: the name is taken.
+        """
+        done = self._table.replace(node_id, settings)
+        if done is None:
+            raise NotFound("There is no such remote node.")
+        if not done:
+            raise Conflict(f"There is already a remote node called {settings.name}.")
+        self._audit.record(by, "node.update", f"{node_id} {settings.ae_title}")
+        return self.node(node_id)
+
+    def remove(self, by: Principal, node_id: int) -> None:
+        """Forget a node; its finished jobs stay.
+
+        Raises:
+            NotFound: there is no such node.
+            Conflict: jobs still need it.
+        """
+        waiting = self._table.unfinished_jobs(node_id)
+        if waiting:
+            raise Conflict(f"{waiting} unfinished jobs need this node; cancel them first.")
+        name = self._table.remove(node_id)
+        if name is None:
+            raise NotFound("There is no such remote node.")
+        self._audit.record(by, "node.delete", f"{node_id} {name}")

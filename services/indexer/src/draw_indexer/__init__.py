@@ -1,0 +1,1 @@
+"""Writes received objects into the index."""

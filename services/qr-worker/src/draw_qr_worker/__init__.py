@@ -1,0 +1,1 @@
+"""Executes jobs against remote DICOM nodes."""

@@ -1,0 +1,79 @@
+"""Identifiers of C-FIND, C-MOVE and C-GET: from keywords to bytes and back (PS3.4 C.1.1.2)."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import UID
+from pynetdicom.dsutils import decode, encode
+
+from draw_qr_worker.models import InvalidJob, Keys, Match, PeerAborted
+
+
+def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
+    """Return an identifier.
+
+    Raises:
+        InvalidJob: a keyword is not of the dictionary, or a value does not fit its VR.
+    """
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = level
+    if not all(_is_ascii(value) for value in keys.values()):
+        identifier.SpecificCharacterSet = "ISO_IR 192"
+    try:
+        for keyword, value in keys.items():
+            setattr(identifier, keyword, value if isinstance(value, str) else list(value))
+        syntax = UID(transfer_syntax)
+        raw = encode(identifier, syntax.is_implicit_VR, syntax.is_little_endian)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidJob("a query key has a value that its attribute cannot have") from error
+    if raw is None:
+        raise InvalidJob("the query keys cannot be encoded")
+    return raw
+
+
+def decoded(raw: bytes, transfer_syntax: str) -> Match:
+    """Return the attributes of a response by keyword, without sequences and private ones.
+
+    Raises:
+        PeerAborted: the bytes are no data set.
+    """
+    syntax = UID(transfer_syntax)
+    try:
+        found = decode(BytesIO(raw), syntax.is_implicit_VR, syntax.is_little_endian)
+        tags = list(found.keys())
+    except Exception as error:
+        # pydicom raises whatever its readers stumble over.
+        raise PeerAborted("the node sent an identifier that is no data set") from error
+    attributes: dict[str, Any] = {}
+    for tag in tags:
+        try:
+            element = found[tag]
+        except Exception:  # noqa: BLE001, S112 - one unreadable value must not hide the others
+            continue
+        if element.keyword and element.VR != "SQ" and not isinstance(element.value, bytes):
+            attributes[element.keyword] = _plain(element.value)
+    return attributes
+
+
+def failed_uids(raw: bytes, transfer_syntax: str) -> tuple[str, ...]:
+    """Return the Failed SOP Instance UID List of a final response (PS3.4 C.4.2.1.4.2)."""
+    found = decoded(raw, transfer_syntax).get("FailedSOPInstanceUIDList") or []
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, MultiValue | list):
+        return [_plain(item) for item in value]
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    # JSONB cannot hold NUL, with which some peers pad text.
+    return str(value).replace("\0", "")
+
+
+def _is_ascii(value: str | Sequence[str]) -> bool:
+    return value.isascii() if isinstance(value, str) else all(map(str.isascii, value))

@@ -1,0 +1,141 @@
+"""Remote nodes in PostgreSQL: reading them, their circuits, and what tests found."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, time
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection, RowMapping, TextClause, text
+
+from draw_qr_worker.models import Circuit, Node, Window
+from draw_shared.db.session import Database
+
+log = structlog.get_logger()
+
+NODES: Final = text("SELECT * FROM remote_nodes ORDER BY id")
+NODE: Final = text("SELECT * FROM remote_nodes WHERE id = :id")
+CIRCUIT_FOR_UPDATE: Final = text(
+    "SELECT circuit, now() AS now FROM remote_nodes WHERE id = :id FOR UPDATE"
+)
+WRITE_CIRCUIT: Final = text(
+    "UPDATE remote_nodes SET circuit = CAST(:circuit AS jsonb) WHERE id = :id"
+)
+CLOSE_CIRCUIT: Final = text(
+    "UPDATE remote_nodes SET circuit = '{}' WHERE id = :id AND circuit <> '{}'"
+)
+WAKE_PARKED: Final = text(
+    "UPDATE jobs SET not_before = now() WHERE node_id = :id AND state = 'waiting'"
+    " AND error = :reason"
+)
+WRITE_TEST: Final = text(
+    "UPDATE remote_nodes SET last_test = CAST(:found AS jsonb)"
+    " || jsonb_build_object('at', now()) WHERE id = :id"
+)
+MERGE_CAPABILITIES: Final = text(
+    "UPDATE remote_nodes SET capabilities = capabilities || CAST(:found AS jsonb)"
+    " || jsonb_build_object('at', now()) WHERE id = :id"
+)
+CIRCUIT_OPEN: Final = "the node failed repeatedly and is left alone for a while"
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class PostgresNodes:
+    """Circuits and findings of nodes, shared by all replicas."""
+
+    def __init__(
+        self, database: Database, after_failure: Callable[[Circuit, datetime], Circuit]
+    ) -> None:
+        self._database = database
+        self._after_failure = after_failure
+
+    def succeeded(self, node_id: int) -> None:
+        """Close the circuit and wake the jobs that waited for it."""
+        with self._database.session() as session:
+            connection = session.connection()
+            if connection.execute(CLOSE_CIRCUIT, {"id": node_id}).rowcount:
+                connection.execute(WAKE_PARKED, {"id": node_id, "reason": CIRCUIT_OPEN})
+            session.commit()
+
+    def failed(self, node_id: int, reason: str) -> None:
+        """Count one more failure in a row."""
+        with self._database.session() as session:
+            connection = session.connection()
+            row = connection.execute(CIRCUIT_FOR_UPDATE, {"id": node_id}).mappings().first()
+            if row is None:
+                return
+            circuit = self._after_failure(circuit_of(row["circuit"]), row["now"])
+            held = {
+                "failures": circuit.failures,
+                "open_until": circuit.open_until.isoformat() if circuit.open_until else None,
+                "reason": reason,
+            }
+            connection.execute(WRITE_CIRCUIT, {"id": node_id, "circuit": json.dumps(held)})
+            session.commit()
+        if circuit.open_until is not None:
+            log.warning("node.circuit_open", node_id=node_id, failures=circuit.failures)
+
+    def tested(self, node_id: int, found: Mapping[str, Any]) -> None:
+        """Keep what a C-ECHO found."""
+        self._write(WRITE_TEST, node_id, found)
+
+    def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
+        """Keep what is known now of the node's abilities, beside what was known before."""
+        self._write(MERGE_CAPABILITIES, node_id, found)
+
+    def _write(self, statement: TextClause, node_id: int, found: Mapping[str, Any]) -> None:
+        with self._database.session() as session:
+            session.connection().execute(
+                statement, {"id": node_id, "found": json.dumps(dict(found))}
+            )
+            session.commit()
+
+
+def read_nodes(connection: Connection) -> list[Node]:
+    """Return every node."""
+    return [node_of(row) for row in connection.execute(NODES).mappings()]
+
+
+def node_of(row: RowMapping) -> Node:
+    """Return the node of one row of `remote_nodes`."""
+    return Node(
+        id=row["id"],
+        name=row["name"],
+        ae_title=row["ae_title"],
+        host=row["host"],
+        port=row["port"],
+        calling_ae=row["calling_ae"],
+        supports_find=row["supports_find"],
+        supports_move=row["supports_move"],
+        supports_get=row["supports_get"],
+        query_model=row["query_model"],
+        timeout_seconds=row["timeout_seconds"],
+        max_pdu_bytes=row["max_pdu_bytes"],
+        move_destination=row["move_destination"],
+        tls=row["tls"],
+        max_associations=row["max_associations"],
+        max_bytes_per_second=row["max_bytes_per_second"],
+        windows=windows_of(row["windows"]),
+        paused=row["paused"],
+        active=row["active"],
+        circuit=circuit_of(row["circuit"]),
+        capabilities=row["capabilities"],
+    )
+
+
+def circuit_of(held: Mapping[str, Any]) -> Circuit:
+    """Return the circuit that the column holds."""
+    until = held.get("open_until")
+    return Circuit(int(held.get("failures", 0)), datetime.fromisoformat(until) if until else None)
+
+
+def windows_of(held: Sequence[Mapping[str, Any]]) -> tuple[Window, ...]:
+    """Return the windows in the column: `[{"days": ["mon"], "start": "22:00", "end": "06:00"}]`."""
+    return tuple(
+        Window(
+            days=frozenset(DAYS.index(day) for day in item["days"]),
+            start=time.fromisoformat(item["start"]),
+            end=time.fromisoformat(item["end"]),
+        )
+        for item in held
+    )

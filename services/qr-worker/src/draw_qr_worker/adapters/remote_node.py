@@ -1,0 +1,281 @@
+"""What a remote node is asked: C-ECHO, capabilities, C-FIND, C-MOVE (PS3.4 A, C).
+
+Each failure comes out typed: refused, busy, unreachable, timeout, aborted, or the node's
+final status in words, Transient or Permanent by what another try could change.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from draw_qr_worker.adapters.identifiers import decoded, encoded, failed_uids
+from draw_qr_worker.adapters.service_user import Proposal, UserAssociation, associate
+from draw_qr_worker.models import (
+    FindEnd,
+    Keys,
+    Match,
+    Node,
+    NotSupported,
+    RetrieveEnd,
+    StatusPermanent,
+    StatusTransient,
+    SubOperationCounts,
+    Supervision,
+)
+from draw_shared.dicom import uids
+from draw_shared.dicom.message import RESPONSE, US_LENGTH, Command, Field, Operation
+from draw_shared.dicom.service import PresentationContext
+from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
+
+CANCEL_SECONDS: Final = 1.2
+"""How long a peer has to heed a C-CANCEL before the association is aborted."""
+
+IDENTIFIER_SYNTAXES: Final = (uids.EXPLICIT_LITTLE, uids.IMPLICIT_LITTLE)
+MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
+    "study": {
+        Operation.C_FIND: uids.STUDY_ROOT_FIND,
+        Operation.C_MOVE: uids.STUDY_ROOT_MOVE,
+        Operation.C_GET: uids.STUDY_ROOT_GET,
+    },
+    "patient": {
+        Operation.C_FIND: uids.PATIENT_ROOT_FIND,
+        Operation.C_MOVE: uids.PATIENT_ROOT_MOVE,
+        Operation.C_GET: uids.PATIENT_ROOT_GET,
+    },
+}
+CUT_SHORT: Final = frozenset({Status.OUT_OF_RESOURCES, Status.CANCELLED, 0xB001})
+"""Final C-FIND statuses after matches that mean: there are more (PS3.4 C.4.1.1.4)."""
+
+NEVER_AGAIN: Final = frozenset(
+    {
+        Status.SOP_CLASS_NOT_SUPPORTED,
+        Status.NOT_AUTHORIZED,
+        Status.UNRECOGNIZED_OPERATION,
+        Status.MISTYPED_ARGUMENT,
+        Status.MOVE_DESTINATION_UNKNOWN,
+        Status.DATA_SET_DOES_NOT_MATCH,
+    }
+)
+"""Final statuses that the same request will get for ever."""
+
+
+class _Watch:
+    """Runs between reads: sends C-CANCEL when the job shall stop, gives up when not heeded."""
+
+    def __init__(
+        self, association: UserAssociation, supervision: Supervision, alive: Callable[[], bool]
+    ) -> None:
+        self._association = association
+        self._supervision = supervision
+        self._alive = alive
+        self._cancelled_at: float | None = None
+        self.operation: tuple[int, int] | None = None
+
+    def __call__(self) -> None:
+        if not self._supervision.ended():
+            if self._alive():
+                self._association.still_alive()
+            return
+        if self.operation is None:
+            self._supervision.check()
+        elif self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+            self._association.cancel(*self.operation)
+        elif time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
+            self._supervision.check()
+
+
+class Finder:
+    """Sends C-FIND requests over one association."""
+
+    def __init__(
+        self, association: UserAssociation, node: Node, supervision: Supervision, watch: _Watch
+    ) -> None:
+        self._association = association
+        self._supervision = supervision
+        self._watch = watch
+        self._context = association.context(_model(node, Operation.C_FIND))
+
+    def find(self, level: str, keys: Keys, take: Callable[[Match], None]) -> FindEnd:
+        """Hand each match to `take` and say how the query ended.
+
+        Raises:
+            StatusPermanent | StatusTransient: the node refused the query.
+        """
+        identifier = encoded(level, keys, self._context.transfer_syntax)
+        message_id = self._association.request(
+            Operation.C_FIND, self._context, identifier=identifier
+        )
+        self._watch.operation = (message_id, self._context.context_id)
+        matches = 0
+        while True:
+            _, response = self._association.receive()
+            status = self._association.number(response, Field.STATUS)
+            raw = self._association.receive_identifier() if response.has_data_set else b""
+            if status not in PENDING:
+                break
+            matches += 1
+            take(decoded(raw, self._context.transfer_syntax))
+        self._watch.operation = None
+        self._supervision.check()
+        cut_short = status in CUT_SHORT and matches > 0
+        if status != Status.SUCCESS and not cut_short:
+            raise refusal("C-FIND", status)
+        return FindEnd(matches, cut_short, describe(status))
+
+
+class RemoteNodes:
+    """Asks nodes; every call opens one association and closes it."""
+
+    def __init__(self, own_ae: Callable[[], str], tls: ssl.SSLContext | None) -> None:
+        self._own_ae = own_ae
+        self._tls = tls
+
+    def echo(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
+        """Send C-ECHO and return how long association and answer took.
+
+        Raises:
+            StatusPermanent | StatusTransient: the answer was not success.
+        """
+        began = time.monotonic()
+        with self._associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
+            associated = time.monotonic()
+            peer.request(Operation.C_ECHO, peer.context(uids.VERIFICATION))
+            _, response = peer.receive()
+            answered = time.monotonic()
+            status = peer.number(response, Field.STATUS)
+        if status != Status.SUCCESS:
+            raise refusal("C-ECHO", status)
+        return {
+            "association_ms": round((associated - began) * 1000, 1),
+            "echo_ms": round((answered - associated) * 1000, 1),
+        }
+
+    def probe(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
+        """Return which services the node accepts, and what it says of itself."""
+        services = {
+            f"{model}_{operation.name[2:].lower()}": uid
+            for model, operations in MODELS.items()
+            for operation, uid in operations.items()
+        } | {"echo": uids.VERIFICATION}
+        proposals = [_plain(uid) for uid in services.values()]
+        with self._associated(node, supervision, proposals) as (peer, _):
+            accepted = {context.abstract_syntax for context in peer.contexts.values()}
+            user = peer.accepted.user if peer.accepted else None
+        found: dict[str, Any] = {name: uid in accepted for name, uid in services.items()}
+        if user is not None:
+            found["max_pdu_bytes"] = user.max_pdu
+            found["implementation_class_uid"] = user.implementation_class_uid
+            found["implementation_version"] = user.implementation_version
+        return found
+
+    @contextmanager
+    def finder(self, node: Node, supervision: Supervision) -> Iterator[Finder]:
+        """Yield a finder for as many queries as are wanted."""
+        proposals = [_plain(_model(node, Operation.C_FIND))]
+        with self._associated(node, supervision, proposals) as (peer, watch):
+            yield Finder(peer, node, supervision, watch)
+
+    def move(
+        self,
+        node: Node,
+        level: str,
+        keys: Keys,
+        *,
+        destination: str,
+        supervision: Supervision,
+        progress: Callable[[SubOperationCounts], None],
+        alive: Callable[[], bool],
+    ) -> RetrieveEnd:
+        """Have the node send to `destination`; `alive` says whether objects keep arriving.
+
+        Raises:
+            StatusPermanent | StatusTransient: the node refused the whole retrieve.
+        """
+        proposals = [_plain(_model(node, Operation.C_MOVE))]
+        with self._associated(node, supervision, proposals, alive=alive) as (peer, watch):
+            context = peer.context(_model(node, Operation.C_MOVE))
+            identifier = encoded(level, keys, context.transfer_syntax)
+            message_id = peer.request(
+                Operation.C_MOVE, context, identifier=identifier, move_destination=destination
+            )
+            watch.operation = (message_id, context.context_id)
+            return self._answered(peer, context, supervision, progress)
+
+    def _answered(
+        self,
+        peer: UserAssociation,
+        context: PresentationContext,
+        supervision: Supervision,
+        progress: Callable[[SubOperationCounts], None],
+    ) -> RetrieveEnd:
+        while True:
+            _, command = peer.receive()
+            operation = peer.number(command, Field.COMMAND)
+            if not operation & RESPONSE:
+                raise NotSupported("the node sent a request that has no place in a retrieve")
+            status = peer.number(command, Field.STATUS)
+            raw = peer.receive_identifier() if command.has_data_set else b""
+            counts = _counts(command)
+            progress(counts)
+            if status not in PENDING:
+                break
+        supervision.check()
+        if status != Status.SUCCESS and not is_warning(status):
+            raise refusal("retrieve", status)
+        failed = failed_uids(raw, context.transfer_syntax) if raw else ()
+        return RetrieveEnd(status, describe(status), counts, failed)
+
+    def _own(self, node: Node) -> str:
+        return node.calling_ae or self._own_ae()
+
+    @contextmanager
+    def _associated(
+        self,
+        node: Node,
+        supervision: Supervision,
+        proposals: list[Proposal],
+        *,
+        alive: Callable[[], bool] = lambda: False,
+    ) -> Iterator[tuple[UserAssociation, _Watch]]:
+        supervision.check()
+        association = associate(
+            node,
+            self._own(node),
+            proposals,
+            tls=self._tls,
+            between=supervision.check,
+        )
+        with association:
+            watch = _Watch(association, supervision, alive)
+            association.between = watch
+            yield association, watch
+
+
+def refusal(operation: str, status: int) -> StatusPermanent | StatusTransient:
+    """Return the failure that a final status stands for.
+
+    The peer's own comment is not repeated: it may name a patient.
+    """
+    words = f"the node ended the {operation} with: {describe(status)}"
+    return StatusPermanent(words) if status in NEVER_AGAIN else StatusTransient(words)
+
+
+def _counts(response: Command) -> SubOperationCounts:
+    def count(field: Field) -> int | None:
+        raw = response.get(field, b"")
+        return int.from_bytes(raw, "little") if len(raw) == US_LENGTH else None
+
+    return SubOperationCounts(
+        count(Field.REMAINING), count(Field.COMPLETED), count(Field.FAILED), count(Field.WARNING)
+    )
+
+
+def _model(node: Node, operation: Operation) -> str:
+    return MODELS.get(node.query_model, MODELS["study"])[operation]
+
+
+def _plain(abstract_syntax: str) -> Proposal:
+    return Proposal(abstract_syntax, IDENTIFIER_SYNTAXES)

@@ -1,0 +1,143 @@
+"""The composition root: the only place that joins the worker's edges to its adapters."""
+
+import random
+import ssl
+from datetime import UTC, datetime, tzinfo
+from importlib.metadata import version
+from zoneinfo import ZoneInfo
+
+from draw_qr_worker.adapters.job_queries import PostgresJobs
+from draw_qr_worker.adapters.node_queries import PostgresNodes
+from draw_qr_worker.adapters.remote_node import RemoteNodes
+from draw_qr_worker.handlers.clock import Tick
+from draw_qr_worker.metrics import WorkerMetrics
+from draw_qr_worker.models import JobKind
+from draw_qr_worker.services.dispatch import Dispatch
+from draw_qr_worker.services.jobs import Execution, Task
+from draw_qr_worker.services.node_rules import circuit_after_failure, closed_until, usable
+from draw_qr_worker.services.node_tests import EchoTask, ProbeTask
+from draw_qr_worker.services.retries import Retries
+from draw_qr_worker.settings import Settings
+from draw_shared.contracts.server_config import REFERENCE
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+from draw_shared.errors import Transient
+from draw_shared.runtime.config_watch import ConfigWatch
+from draw_shared.runtime.health import Health, HealthServer
+from draw_shared.runtime.heartbeat import Heartbeat, Pulse
+from draw_shared.runtime.lifecycle import Lifecycle
+from draw_shared.runtime.metrics import service_registry
+from draw_shared.runtime.periodic import Periodic
+
+
+class Worker:
+    """One worker process, built but not started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database_ready = False
+        self._registry = service_registry(
+            service=settings.service, replica=settings.replica, version=version("draw-qr-worker")
+        )
+        self._metrics = WorkerMetrics(self._registry)
+        self._database = Database(
+            settings.database_url.get_secret_value(), pool_size=settings.qr_worker_jobs + 4
+        )
+        self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
+        self._jobs = PostgresJobs(
+            self._database,
+            worker=settings.replica,
+            lease_seconds=settings.qr_worker_lease_seconds,
+            usable=usable,
+            closed_until=closed_until,
+            zone=_zone(settings.qr_worker_time_zone),
+        )
+        self._nodes = PostgresNodes(self._database, circuit_after_failure)
+        execution = Execution(
+            self._jobs,
+            self._nodes,
+            self._tasks(),
+            Retries(random.SystemRandom().uniform, settings.qr_worker_back_off_seconds),
+            self._metrics.executed,
+        )
+        self._dispatch = Dispatch(
+            self._jobs,
+            execution,
+            slots=settings.qr_worker_jobs,
+            lease_seconds=settings.qr_worker_lease_seconds,
+        )
+        self._metrics.running.set_function(lambda: self._dispatch.running)
+
+    def lifecycle(self) -> Lifecycle:
+        """Return the process's life: connections first, then work, then the edges."""
+        settings = self._settings
+        seconds = settings.qr_worker_sweep_seconds
+        tick = Tick(self._dispatch, self._sweep, taken_back=self._metrics.taken_back.inc)
+        clock = Periodic("clock", tick.on_tick, interval_seconds=seconds)
+        self._dispatch.on_free_slot(clock.wake)
+        health = HealthServer(
+            settings.qr_worker_http_host,
+            settings.qr_worker_http_port,
+            Health(lambda: lifecycle.state, {"database": self._database_answers}),
+            self._registry,
+        )
+        lifecycle = Lifecycle(
+            [
+                health,
+                self._config,
+                Heartbeat(
+                    self._database,
+                    service=settings.service,
+                    replica=settings.replica,
+                    pulse=lambda: Pulse(
+                        state=str(lifecycle.state),
+                        address=f"{settings.qr_worker_http_host}:{health.port}",
+                        config_version=self._config.current.version,
+                        details={"running_jobs": self._dispatch.running},
+                    ),
+                ),
+                Periodic("leases", self._dispatch.renew, interval_seconds=seconds),
+                self._dispatch,
+                clock,
+            ],
+            grace_seconds=settings.stop_seconds,
+        )
+        return lifecycle
+
+    def _tasks(self) -> dict[str, Task]:
+        peers = RemoteNodes(self._own_ae, _tls(self._settings))
+        return {
+            JobKind.ECHO: EchoTask(peers, self._nodes),
+            JobKind.PROBE: ProbeTask(peers, self._nodes),
+        }
+
+    def _own_ae(self) -> str:
+        return self._config.current.server.network.ae_title
+
+    def _sweep(self) -> int:
+        try:
+            with self._database.session() as session:
+                require_current_schema(session)
+            taken_back = self._jobs.sweep()
+        except Transient:
+            self._database_ready = False
+            raise
+        self._database_ready = True
+        return taken_back
+
+    def _database_answers(self) -> bool:
+        return self._database_ready
+
+
+def _zone(name: str) -> tzinfo:
+    local = datetime.now(UTC).astimezone().tzinfo
+    return ZoneInfo(name) if name else local or UTC
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """Return how TLS nodes are verified: by authority, not by host name (PS3.15 B.9)."""
+    context = ssl.create_default_context(cafile=settings.qr_worker_tls_ca_file)
+    context.check_hostname = False
+    if settings.qr_worker_tls_certificate_file is not None:
+        context.load_cert_chain(settings.qr_worker_tls_certificate_file)
+    return context

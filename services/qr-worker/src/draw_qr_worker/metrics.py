@@ -1,0 +1,35 @@
+"""What the worker counts."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class WorkerMetrics:
+    """Jobs executed and jobs running."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.executions = Counter(
+            "draw_qr_worker_executions",
+            "Executions of jobs by how they ended",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "draw_qr_worker_execution_seconds",
+            "How long executions took",
+            ["kind"],
+            buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600),
+            registry=registry,
+        )
+        self.running = Gauge(
+            "draw_qr_worker_running_jobs", "Jobs that run in this process", registry=registry
+        )
+        self.taken_back = Counter(
+            "draw_qr_worker_jobs_taken_back",
+            "Jobs taken back from workers whose lease ran out",
+            registry=registry,
+        )
+
+    def executed(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count one execution."""
+        self.executions.labels(kind, outcome).inc()
+        self.seconds.labels(kind).observe(seconds)

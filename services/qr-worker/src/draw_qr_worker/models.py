@@ -1,0 +1,210 @@
+"""What a worker holds in its hands: nodes, claimed jobs, outcomes, and how peers fail."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from draw_shared.errors import DrawError, Permanent, Transient
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    ECHO = "echo"
+    PROBE = "probe"
+    FIND = "find"
+    RETRIEVE = "retrieve"
+    SEND = "send"
+
+
+TESTS = (JobKind.ECHO, JobKind.PROBE)
+"""Kinds that an operator uses to look at a node: never held back by pause, window or circuit."""
+
+
+class JobState(StrEnum):
+    """Where a job is in its life; the names are those of `jobs.state`."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    CANCELLING = "cancelling"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A weekly span in which a node may be used; `start` after `end` runs past midnight."""
+
+    days: frozenset[int]
+    start: time
+    end: time
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """How often a node has failed in a row, and until when it is left alone."""
+
+    failures: int = 0
+    open_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A remote application entity as its row describes it."""
+
+    id: int
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    calling_ae: str = ""
+    supports_find: bool = True
+    supports_move: bool = True
+    supports_get: bool = False
+    query_model: str = "study"
+    timeout_seconds: int = 30
+    max_pdu_bytes: int = 16384
+    move_destination: str = ""
+    tls: bool = False
+    max_associations: int = 2
+    max_bytes_per_second: int = 0
+    windows: tuple[Window, ...] = ()
+    paused: bool = False
+    active: bool = True
+    circuit: Circuit = Circuit()
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to a job; the fence is what a successor has raised."""
+
+    job_id: UUID
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """One job that this worker executes now."""
+
+    lease: Lease
+    kind: str
+    attempt: int
+    retries_used: int
+    node: Node | None
+    created_by: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ended; `state` is one of the four final ones."""
+
+    state: JobState
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+class Supervision(Protocol):
+    """Tells a long operation whether it shall go on."""
+
+    def ended(self) -> bool:
+        """Return whether the execution shall stop."""
+
+    def check(self) -> None:
+        """Return while it shall go on, else raise why not."""
+
+
+Keys = Mapping[str, str | Sequence[str]]
+"""Query keys by DICOM keyword; an empty value asks for the attribute."""
+
+Match = Mapping[str, Any]
+"""Attributes of one C-FIND response by DICOM keyword; several values are a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindEnd:
+    """How one C-FIND ended: how many matches, and whether the peer stopped before the end."""
+
+    matches: int
+    cut_short: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubOperationCounts:
+    """How far the peer says a retrieve is; None where it does not say (PS3.7 9.1.4.1)."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveEnd:
+    """The final response to a C-MOVE or C-GET."""
+
+    status: int
+    words: str
+    counts: SubOperationCounts
+    failed_sop_instance_uids: tuple[str, ...] = ()
+
+
+class LostLease(DrawError):
+    """Another worker has this job now, or it is over; whatever this one holds is void."""
+
+
+class Cancelled(DrawError):
+    """An operator cancelled the job."""
+
+
+class Interrupted(DrawError):
+    """This worker is stopping; the job goes back to the queue."""
+
+
+class NodeTrouble(Transient):
+    """The node itself does not work at the moment; counts towards its circuit."""
+
+
+class Unreachable(NodeTrouble):
+    """No TCP or TLS connection."""
+
+
+class PeerTimeout(NodeTrouble):
+    """The peer did not answer in time."""
+
+
+class PeerAborted(NodeTrouble):
+    """The peer aborted the association, closed the connection or sent what is not DICOM."""
+
+
+class PeerBusy(NodeTrouble):
+    """The peer rejected the association for now (rejected-transient, PS3.8 9.3.4)."""
+
+
+class PeerRefused(Permanent):
+    """The peer rejected the association for good (rejected-permanent, PS3.8 9.3.4)."""
+
+
+class NotSupported(Permanent):
+    """The peer accepted no presentation context for what is to be done."""
+
+
+class StatusTransient(Transient):
+    """The peer ended an operation with a status that another try may change."""
+
+
+class StatusPermanent(Permanent):
+    """The peer ended an operation with a status that no other try will change."""
+
+
+class InvalidJob(Permanent):
+    """The job's own parameters make no sense."""

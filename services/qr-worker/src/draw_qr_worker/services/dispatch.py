@@ -1,0 +1,150 @@
+"""Claims jobs for this process and keeps their leases.
+
+Each running job has one thread. One more thread beats: it renews every lease, carries out
+cancel requests, and claims whatever may run while there are free slots. A wake-up from the
+broker only makes that happen sooner. A job whose lease cannot be renewed is stopped here
+before another worker can take it: the deadline is counted from the start of the last
+renewal that worked, on this machine's clock.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from draw_qr_worker.models import Cancelled, ClaimedJob, Interrupted, LostLease
+from draw_qr_worker.services.jobs import Control, Execution, JobStore
+from draw_shared.errors import DrawError, Transient
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Running:
+    job: ClaimedJob
+    control: Control
+    thread: threading.Thread | None = None
+    renewed_at: float = field(default_factory=time.monotonic)
+
+
+class Dispatch:
+    """The slots of one worker process."""
+
+    name = "dispatch"
+
+    def __init__(
+        self, store: JobStore, execution: Execution, *, slots: int, lease_seconds: float
+    ) -> None:
+        self._store = store
+        self._execution = execution
+        self._slots = slots
+        self._lease_seconds = lease_seconds
+        self._lock = threading.Lock()
+        self._claiming = threading.Lock()
+        self._running: dict[UUID, _Running] = {}
+        self._open = False
+        self._stopping = False
+        self._idle: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Claims begin with `allow`, when the database is known to be usable."""
+
+    def allow(self) -> None:
+        """Let jobs be claimed, unless the worker is already stopping."""
+        self._open = not self._stopping
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Claim nothing more, let jobs finish until near the deadline, then give them back."""
+        self._stopping = True
+        self._open = False
+        deadline = time.monotonic() + deadline_seconds
+        self._join(time.monotonic() + deadline_seconds / 2)
+        self.end_all(Interrupted("the worker is stopping"))
+        self._join(deadline)
+
+    def on_free_slot(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when a job has ended."""
+        self._idle = listener
+
+    @property
+    def running(self) -> int:
+        """How many jobs run in this process."""
+        return len(self._running)
+
+    def take(self, job_id: UUID | None = None) -> bool:
+        """Claim a job, the given one or the most urgent, and start it; False: none or no slot.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+        with self._claiming:
+            if not self._open or self.running >= self._slots:
+                return False
+            asked_at = time.monotonic()
+            job = self._store.claim(job_id)
+            if job is None:
+                return False
+            entry = _Running(job, Control(job.lease), renewed_at=asked_at)
+            entry.thread = threading.Thread(
+                target=self._run, args=(entry,), name=f"job-{job.lease.job_id}", daemon=True
+            )
+            with self._lock:
+                self._running[job.lease.job_id] = entry
+        entry.thread.start()
+        return True
+
+    def renew(self) -> None:
+        """Renew every lease and write progress; stop the jobs whose lease is lost."""
+        with self._lock:
+            entries = list(self._running.values())
+        for entry in entries:
+            self._renew(entry)
+
+    def end_all(self, reason: DrawError) -> None:
+        """Stop every running job."""
+        with self._lock:
+            entries = list(self._running.values())
+        for entry in entries:
+            entry.control.end(reason)
+
+    def _renew(self, entry: _Running) -> None:
+        asked_at = time.monotonic()
+        control = entry.control
+        try:
+            if self._store.renew(control.lease):
+                control.end(Cancelled("cancelled by an operator"))
+            progress = control.unwritten()
+            if progress is not None:
+                self._store.report(control.lease, progress)
+        except LostLease as error:
+            self._lose(entry, error)
+        except Transient as error:
+            if asked_at - entry.renewed_at > self._lease_seconds * 0.8:
+                self._lose(entry, LostLease(f"the lease could not be renewed: {error}"))
+        else:
+            entry.renewed_at = asked_at
+
+    def _lose(self, entry: _Running, reason: LostLease) -> None:
+        if entry.job.lease.job_id in self._running and not entry.control.ended():
+            log.warning("job.lease_lost", job_id=str(entry.job.lease.job_id))
+        entry.control.end(reason)
+
+    def _run(self, entry: _Running) -> None:
+        try:
+            self._execution.run(entry.job, entry.control)
+        finally:
+            with self._lock:
+                # A successor's claim of the same job may already stand in this place.
+                if self._running.get(entry.job.lease.job_id) is entry:
+                    del self._running[entry.job.lease.job_id]
+            self._idle()
+
+    def _join(self, deadline: float) -> None:
+        with self._lock:
+            entries = list(self._running.values())
+        for entry in entries:
+            if entry.thread is not None:
+                entry.thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,226 @@
+"""The life of a job: which state may follow which, and one execution from claim to end.
+
+A claim gives a lease with a fence. Every write names the fence; a worker that was stopped
+and comes back finds that its writes touch no row (LostLease) and drops what it holds.
+An execution ends in exactly one of: final state, back to the queue, or nothing at all
+because the lease is lost.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import structlog
+
+from draw_qr_worker.models import (
+    Cancelled,
+    ClaimedJob,
+    Interrupted,
+    InvalidJob,
+    JobState,
+    Lease,
+    LostLease,
+    NodeTrouble,
+    Outcome,
+)
+from draw_qr_worker.services.retries import Retries
+from draw_shared.errors import DrawError, Permanent, Transient
+
+log = structlog.get_logger()
+
+FINAL: Final = frozenset({JobState.COMPLETE, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
+TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
+    JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.WAITING, JobState.CANCELLED}),
+    JobState.WAITING: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.RUNNING: FINAL | {JobState.QUEUED, JobState.WAITING, JobState.CANCELLING},
+    JobState.CANCELLING: FINAL,
+} | {state: frozenset() for state in FINAL}
+
+
+class JobStore(Protocol):
+    """The jobs' rows; each call is one transaction."""
+
+    def claim(self, job_id: UUID | None) -> ClaimedJob | None:
+        """Take one job that may run now, the given one or the most urgent; None: there is none."""
+
+    def renew(self, lease: Lease) -> bool:
+        """Prolong the lease and return whether the job shall be cancelled; or LostLease."""
+
+    def report(self, lease: Lease, progress: Mapping[str, Any]) -> None:
+        """Write progress; or LostLease."""
+
+    def finish(self, lease: Lease, outcome: Outcome) -> None:
+        """Write the final state; or LostLease."""
+
+    def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:
+        """Put the job into `waiting` until the delay is over; or LostLease."""
+
+    def release(self, lease: Lease) -> None:
+        """Put the job back into the queue for any worker; or LostLease."""
+
+
+class NodeHealth(Protocol):
+    """The nodes' circuits, shared by all replicas."""
+
+    def succeeded(self, node_id: int) -> None:
+        """Close the circuit."""
+
+    def failed(self, node_id: int, reason: str) -> None:
+        """Count a failure; the fifth in a row opens the circuit."""
+
+
+class Control:
+    """One execution's line to the outside: is it still ours, shall it stop, how far is it.
+
+    The request to stop comes from the thread that renews leases; the execution's thread asks
+    between its waits, none of which is longer than a quarter of a second.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.progress: dict[str, Any] = {}
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._reason: DrawError | None = None
+        self._changed = False
+
+    def end(self, reason: DrawError) -> None:
+        """Ask the execution to stop for `reason`; a lost lease replaces any other reason."""
+        with self._lock:
+            if self._reason is None or isinstance(reason, LostLease):
+                self._reason = reason
+        self._stop.set()
+
+    def ended(self) -> bool:
+        """Return whether the execution shall stop."""
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Return while the execution shall go on.
+
+        Raises:
+            Cancelled | Interrupted | LostLease: it shall not.
+        """
+        if self._reason is not None:
+            raise self._reason
+
+    def pause(self, seconds: float) -> None:
+        """Wait, or raise like `check` as soon as the execution shall stop."""
+        self._stop.wait(seconds)
+        self.check()
+
+    def report(self, **values: object) -> None:
+        """Have `values` shown as progress; written with the next renewal of the lease."""
+        with self._lock:
+            self.progress.update(values)
+            self._changed = True
+
+    def unwritten(self) -> dict[str, Any] | None:
+        """Return the progress when it changed since the last call."""
+        with self._lock:
+            if not self._changed:
+                return None
+            self._changed = False
+            return dict(self.progress)
+
+
+class Task(Protocol):
+    """What a job of one kind does."""
+
+    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+        """Do it; raise Transient to be tried again, Permanent to fail for good."""
+
+    def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+        """Return the final outcome after an error that is not tried again."""
+
+
+class Execution:
+    """Runs a claimed job and writes what came of it."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        nodes: NodeHealth,
+        tasks: Mapping[str, Task],
+        retries: Retries,
+        observe: Callable[[str, str, float], None],
+    ) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._tasks = tasks
+        self._retries = retries
+        self._observe = observe
+
+    def run(self, job: ClaimedJob, control: Control) -> None:
+        """Execute `job`; never raises, because the sweeper takes care of what is left."""
+        began = time.monotonic()
+        bound = log.bind(job_id=str(job.lease.job_id), kind=job.kind, attempt=job.attempt)
+        try:
+            ended = self._conclude(job, control)
+        except LostLease:
+            ended = "lost"
+        except Transient as error:
+            bound.warning("job.result_not_written", error=str(error))
+            ended = "unwritten"
+        seconds = time.monotonic() - began
+        self._observe(job.kind, ended, seconds)
+        bound.info("job.executed", outcome=ended, seconds=round(seconds, 3))
+
+    def _conclude(self, job: ClaimedJob, control: Control) -> str:
+        try:
+            outcome = self._perform(job, control)
+        except Interrupted:
+            self._flush(control)
+            self._store.release(job.lease)
+            return "released"
+        except Cancelled:
+            outcome = Outcome(JobState.CANCELLED)
+        except (Transient, Permanent) as error:
+            delay = self._retries.delay_seconds(error, job.retries_used)
+            if delay is not None:
+                self._flush(control)
+                self._store.retry(job.lease, delay_seconds=delay, error=str(error))
+                return "retry"
+            outcome = self._given_up(job, error)
+        except LostLease:
+            raise
+        except Exception:
+            # Not foreseen, so not known to be worth another try.
+            log.exception("job.crashed", job_id=str(job.lease.job_id), kind=job.kind)
+            outcome = Outcome(JobState.FAILED, error="internal failure, see the worker's log")
+        self._flush(control)
+        self._store.finish(job.lease, outcome)
+        return str(outcome.state)
+
+    def _perform(self, job: ClaimedJob, control: Control) -> Outcome:
+        task = self._tasks.get(job.kind)
+        if task is None:
+            raise InvalidJob(f"no worker knows jobs of kind {job.kind!r}")
+        try:
+            outcome = task.run(job, control)
+        except NodeTrouble as error:
+            # A connection that we cut ourselves says nothing about the node.
+            control.check()
+            if job.node is not None:
+                self._nodes.failed(job.node.id, str(error))
+            raise
+        except (Transient, Permanent):
+            control.check()
+            raise
+        if job.node is not None:
+            self._nodes.succeeded(job.node.id)
+        return outcome
+
+    def _given_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+        task = self._tasks.get(job.kind)
+        if task is None:
+            return Outcome(JobState.FAILED, error=str(error))
+        return task.give_up(job, error)
+
+    def _flush(self, control: Control) -> None:
+        progress = control.unwritten()
+        if progress is not None:
+            self._store.report(control.lease, progress)

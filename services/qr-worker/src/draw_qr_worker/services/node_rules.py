@@ -1,0 +1,90 @@
+"""Whether a node may be used now: active, paused, weekly windows, circuit, parallel jobs."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from draw_qr_worker.models import Circuit, Node, Window
+
+FAILURES_THAT_OPEN: Final = 5
+OPEN_SECONDS: Final = (60.0, 120.0, 300.0, 600.0)
+"""How long the circuit stays open after the fifth, sixth, seventh ... failure in a row."""
+
+DAYS_AHEAD: Final = 8
+
+
+def window_is_open(windows: Sequence[Window], local: datetime) -> bool:
+    """Return whether `local` lies in one of the windows; no window means always."""
+    return not windows or any(_contains(window, local) for window in windows)
+
+
+def _contains(window: Window, local: datetime) -> bool:
+    now = local.time()
+    if window.start < window.end:
+        return local.weekday() in window.days and window.start <= now < window.end
+    # Past midnight the window still belongs to the day on which it began.
+    yesterday = (local.weekday() - 1) % 7
+    return (local.weekday() in window.days and now >= window.start) or (
+        yesterday in window.days and now < window.end
+    )
+
+
+def next_opening(windows: Sequence[Window], local: datetime) -> datetime:
+    """Return the first moment from `local` on that lies in a window.
+
+    Raises:
+        ValueError: the windows hold no day at all.
+    """
+    if window_is_open(windows, local):
+        return local
+    openings = (
+        datetime.combine(local.date() + timedelta(days=ahead), window.start, local.tzinfo)
+        for ahead in range(DAYS_AHEAD)
+        for window in windows
+        if (local.weekday() + ahead) % 7 in window.days
+    )
+    return min(opening for opening in openings if opening > local)
+
+
+def circuit_after_failure(circuit: Circuit, now: datetime) -> Circuit:
+    """Return the circuit after one more failure in a row."""
+    failures = circuit.failures + 1
+    beyond = failures - FAILURES_THAT_OPEN
+    if beyond < 0:
+        return Circuit(failures)
+    seconds = OPEN_SECONDS[min(beyond, len(OPEN_SECONDS) - 1)]
+    return Circuit(failures, now + timedelta(seconds=seconds))
+
+
+def closed_until(node: Node, now: datetime) -> datetime | None:
+    """Return when a node that is closed by circuit or window opens again; None when open."""
+    moment = now
+    if node.circuit.open_until is not None:
+        moment = max(moment, node.circuit.open_until)
+    moment = next_opening(node.windows, moment)
+    return moment if moment > now else None
+
+
+def places(node: Node, running: int) -> int:
+    """Return how many more jobs may run against the node by its parallel limit.
+
+    A circuit whose time is over lets one job through; its result closes or opens it.
+    """
+    limit = 1 if node.circuit.open_until is not None else node.max_associations
+    return max(0, limit - running)
+
+
+def usable(
+    nodes: Sequence[Node], running: Mapping[int, int], now: datetime
+) -> tuple[list[int], list[int]]:
+    """Return the ids of the nodes that any job, and that a test, may use now."""
+    with_place = [node for node in nodes if node.max_associations > running.get(node.id, 0)]
+    work = [
+        node.id
+        for node in with_place
+        if node.active
+        and not node.paused
+        and places(node, running.get(node.id, 0))
+        and closed_until(node, now) is None
+    ]
+    return work, [node.id for node in with_place]

@@ -1,0 +1,36 @@
+"""When a failed execution is tried again: 5, 30, 120 and 600 seconds later, with jitter.
+
+The exception's type alone decides: Transient is tried again while tries are left,
+Permanent and everything unforeseen is not.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from draw_shared.errors import Transient
+
+BACK_OFF_SECONDS: Final = (5.0, 30.0, 120.0, 600.0)
+JITTER: Final = 0.2
+"""Each delay is moved by up to this share, so that many jobs do not come back together."""
+
+
+class Retries:
+    """Says how long to wait before the next try, or that there is none."""
+
+    def __init__(
+        self,
+        uniform: Callable[[float, float], float],
+        back_off_seconds: tuple[float, ...] = BACK_OFF_SECONDS,
+    ) -> None:
+        self._uniform = uniform
+        self._back_off = back_off_seconds
+
+    def delay_seconds(self, error: BaseException, retries_used: int) -> float | None:
+        """Return the delay before the next try, or None when `error` is final."""
+        if not isinstance(error, Transient) or retries_used >= len(self._back_off):
+            return None
+        return self._back_off[retries_used] * self._uniform(1 - JITTER, 1 + JITTER)
+
+    def exhausted(self, retries_used: int) -> bool:
+        """Return whether the try under way is the last one."""
+        return retries_used >= len(self._back_off)

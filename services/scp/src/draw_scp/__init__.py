@@ -1,0 +1,1 @@
+"""Receives DICOM and answers queries and retrieves."""

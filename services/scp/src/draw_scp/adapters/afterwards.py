@@ -1,0 +1,53 @@
+"""Does what can wait until the peer has its answer: counting, audit, log lines.
+
+One thread does everything handed over, in order, a few hundredths of a second later.
+While an association's thread waits for the disk, this one works. What is handed over
+last is lost when the process is killed; nothing here is acknowledged data.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger()
+
+INTERVAL_SECONDS: Final = 0.02
+
+
+class Afterwards:
+    """A queue of small things to do."""
+
+    name = "afterwards"
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def __call__(self, action: Callable[[], None]) -> None:
+        """Have `action` done soon, on another thread."""
+        self._waiting.append(action)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Do what is left."""
+        self._stopping.set()
+        self._thread.join(deadline_seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(INTERVAL_SECONDS):
+            self._work()
+        self._work()
+
+    def _work(self) -> None:
+        while self._waiting:
+            try:
+                self._waiting.popleft()()
+            except Exception:
+                log.exception("afterwards.failed")

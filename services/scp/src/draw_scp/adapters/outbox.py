@@ -1,0 +1,241 @@
+"""Announces durable objects; the spool folder is the outbox.
+
+Concurrency: receiving threads hand over what they stored and go on; one thread publishes,
+waits for the broker's confirms, makes the final names durable and removes the spool
+entries, in batches. Memory is bounded: while the broker is away only so many objects are
+held, the others are found in the folder again. What lies there at the start, or in the
+folder of a dead replica, is announced from the file alone. An object may be announced
+twice after a crash, and is announced at least once.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from draw_scp.models import (
+    ASSOCIATION_KEY,
+    ORIGINATOR_AE_KEY,
+    ORIGINATOR_MESSAGE_KEY,
+    REPLICA_KEY,
+)
+from draw_shared.contracts.envelope import Message
+from draw_shared.contracts.identifiers import MAX_AE_TITLE_LENGTH
+from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.storage import spool
+from draw_shared.storage.layout import Layout
+from draw_shared.storage.objects import ObjectStore, Stored
+
+log = structlog.get_logger()
+
+MOST_HELD: Final = 10_000
+MOST_IN_FLIGHT: Final = 2_000
+RECOVERED_AT_ONCE: Final = 500
+PAUSE_SECONDS: Final = 0.1
+IDLE_SECONDS: Final = 1.0
+REFUSED_SECONDS: Final = 5.0
+UPKEEP_SECONDS: Final = 5.0
+UNKNOWN_AE: Final = "UNKNOWN"
+DAMAGED: Final = ".damaged"
+"""Suffix of spool entries that cannot be read; kept for people to look at."""
+
+
+class Publisher(Protocol):
+    """The way to the broker."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can leave now."""
+
+    def publish(self, message: Message, on_confirm: Callable[[bool], None]) -> None:
+        """Hand a message over; `on_confirm` is called once, later, on another thread."""
+
+
+class SpoolOutbox:
+    """Announces what lies in one replica's spool folder."""
+
+    name = "outbox"
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        publisher: Publisher,
+        layout: Callable[[], Layout],
+        announced: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._objects = objects
+        self._publisher = publisher
+        self._layout = layout
+        self._announced = announced
+        self._arrived: deque[Stored] = deque()
+        self._confirmed: deque[tuple[Stored, bool]] = deque()
+        self._known: set[str] = set()
+        """Entries that are held, in flight or refused: not to be found again."""
+        self._refused: deque[tuple[float, Stored]] = deque()
+        self._in_flight = 0
+        self._more_on_disk = True
+        self._next_upkeep = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def announce(self, stored: Stored) -> None:
+        """Take note of a durable object; never waits for the broker."""
+        if self._more_on_disk or len(self._arrived) >= MOST_HELD:
+            # It stays in its folder and is found there when its turn comes.
+            self._more_on_disk = True
+            return
+        self._known.add(stored.entry)
+        self._arrived.append(stored)
+
+    def backlog(self) -> tuple[int, float]:
+        """Return how many objects wait to be announced, and the age of the oldest in seconds."""
+        number, oldest = spool.depth(self._objects.spool)
+        return number, max(0.0, time.time() - oldest) if number else 0.0
+
+    def start(self) -> None:
+        """Begin with what lies there."""
+        number, _ = spool.depth(self._objects.spool)
+        if number:
+            log.info("outbox.recovering", unannounced=number)
+        self._thread.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Announce what is held if the broker is there; the rest stays on disk."""
+        deadline = time.monotonic() + deadline_seconds
+        while self._publisher.connected and self._known and time.monotonic() < deadline - 1:
+            time.sleep(0.02)
+        self._stopping.set()
+        self._thread.join(max(0.1, deadline - time.monotonic()))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            busy = False
+            try:
+                busy = self._turn()
+            except Exception:
+                # The entries are on disk: looking at them again loses nothing.
+                log.exception("outbox.failed")
+                self._stopping.wait(IDLE_SECONDS)
+            self._stopping.wait(PAUSE_SECONDS if busy or self._known else PAUSE_SECONDS * 2)
+
+    def _turn(self) -> bool:
+        """Do what there is to do now, and return whether there was anything."""
+        released = self._release()
+        sent = self._send() if self._publisher.connected else 0
+        now = time.monotonic()
+        if now >= self._next_upkeep:
+            self._next_upkeep = now + UPKEEP_SECONDS
+            self._upkeep()
+        return bool(released or sent)
+
+    def _upkeep(self) -> None:
+        self._objects.beat()
+        if spool.take_over(self._objects.spool):
+            log.info("outbox.took_over")
+            self._more_on_disk = True
+
+    def _release(self) -> int:
+        done: list[Stored] = []
+        for _ in range(len(self._confirmed)):
+            stored, good = self._confirmed.popleft()
+            self._in_flight -= 1
+            if good:
+                done.append(stored)
+            else:
+                self._refused.append((time.monotonic() + REFUSED_SECONDS, stored))
+        if done:
+            try:
+                self._objects.release(done)
+            finally:
+                # After a failure the entries are still there, and are found again.
+                self._known.difference_update(stored.entry for stored in done)
+                self._more_on_disk = self._more_on_disk or Path(done[-1].entry).exists()
+            self._announced(len(done))
+        return len(done)
+
+    def _send(self) -> int:
+        sent = 0
+        while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
+            self._objects.relink(stored)
+            self._in_flight += 1
+            self._publisher.publish(event_of(stored), self._on_confirm(stored))
+            sent += 1
+        return sent
+
+    def _on_confirm(self, stored: Stored) -> Callable[[bool], None]:
+        def confirmed(good: bool) -> None:  # noqa: FBT001 - the publisher's callback
+            self._confirmed.append((stored, good))
+
+        return confirmed
+
+    def _next(self) -> Stored | None:
+        if self._refused and self._refused[0][0] <= time.monotonic():
+            return self._refused.popleft()[1]
+        if len(self._refused) >= MOST_IN_FLIGHT:
+            return None
+        if not self._arrived and self._more_on_disk:
+            self._find()
+        return self._arrived.popleft() if self._arrived else None
+
+    def _find(self) -> None:
+        """Take up entries that nobody holds; they are read from their files."""
+        # Before looking: whoever stores meanwhile sets it again, or is seen.
+        self._more_on_disk = False
+        found = [e for e in spool.entries(self._objects.spool) if e not in self._known]
+        for entry in found[:RECOVERED_AT_ONCE]:
+            self._recover(entry)
+        if len(found) > RECOVERED_AT_ONCE:
+            self._more_on_disk = True
+
+    def _recover(self, entry: str) -> None:
+        try:
+            stored = self._objects.recover(entry, self._layout())
+            event_of(stored)
+        except FileNotFoundError:
+            return
+        except (Undecodable, ValueError):
+            log.exception("outbox.damaged", entry=os.path.basename(entry))  # noqa: PTH119 - a name
+            Path(entry).rename(f"{entry}{DAMAGED}")
+            return
+        self._known.add(entry)
+        self._arrived.append(stored)
+
+
+def event_of(stored: Stored) -> InstanceStoredV1:
+    """Return the announcement of an object, from its file meta group and place."""
+    meta, identity = stored.meta, stored.identity
+    provenance = meta.provenance
+    originator = provenance.get(ORIGINATOR_MESSAGE_KEY)
+    return InstanceStoredV1(
+        event_id=instance_event_id(meta.sop_instance_uid, stored.content_sha256),
+        occurred_at=stored.received_at,
+        association_id=str(provenance.get(ASSOCIATION_KEY, "")),
+        replica=str(provenance.get(REPLICA_KEY, "")),
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        study_instance_uid=identity.study_instance_uid,
+        series_instance_uid=identity.series_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        path=stored.path,
+        size_bytes=stored.size_bytes,
+        content_sha256=stored.content_sha256,
+        calling_ae=ae_title(meta.sending_ae),
+        called_ae=ae_title(meta.receiving_ae),
+        peer_address=meta.sending_address,
+        move_originator_ae=ae_title(str(provenance[ORIGINATOR_AE_KEY]))
+        if ORIGINATOR_AE_KEY in provenance
+        else None,
+        move_originator_message_id=originator if isinstance(originator, int) else None,
+    )
+
+
+def ae_title(text: str) -> str:
+    """Return a title that an event may carry; peers send odd ones (PS3.5 6.2)."""
+    kept = "".join(c if " " <= c <= "~" and c != "\\" else "?" for c in text)
+    return kept[:MAX_AE_TITLE_LENGTH].strip() or UNKNOWN_AE

@@ -1,0 +1,231 @@
+"""The composition root: the only place that joins the receiver's edges to its adapters."""
+
+import sys
+from importlib.metadata import version
+from typing import Final
+
+from draw_scp.adapters.afterwards import Afterwards
+from draw_scp.adapters.listener import Listener
+from draw_scp.adapters.outbox import SpoolOutbox
+from draw_scp.adapters.transaction_log import TransactionLog
+from draw_scp.handlers.echo import EchoHandler
+from draw_scp.handlers.negotiate import Associations
+from draw_scp.handlers.not_offered import NotOffered
+from draw_scp.handlers.provider import Provider, Services
+from draw_scp.handlers.store import StoreHandler
+from draw_scp.metrics import ScpMetrics
+from draw_scp.models import FilingRules
+from draw_scp.services.audit import Audit
+from draw_scp.services.ingest import Ingest
+from draw_scp.settings import Settings
+from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
+from draw_shared.db.session import Database
+from draw_shared.messaging.publisher import Publisher
+from draw_shared.runtime import logging
+from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
+from draw_shared.runtime.health import Health, HealthServer
+from draw_shared.runtime.heartbeat import Heartbeat, Pulse
+from draw_shared.runtime.lifecycle import Lifecycle
+from draw_shared.runtime.metrics import service_registry
+from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.layout import SPOOL, Layout
+from draw_shared.storage.objects import ObjectStore
+from draw_shared.storage.space import Space, SpaceLimits
+
+GIB: Final = 1024**3
+SWITCH_SECONDS: Final = 0.0005
+
+
+class Scp:
+    """One receiver process, built but not started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        replica = settings.replica
+        self._registry = service_registry(
+            service=settings.service, replica=replica, version=version("draw-scp")
+        )
+        self._metrics = ScpMetrics(self._registry)
+        self._database = Database(settings.database_url.get_secret_value())
+        self._objects = ObjectStore(settings.storage_root, replica)
+        self._config = ConfigWatch(
+            self._database,
+            cache=settings.scp_config_cache
+            or settings.storage_root / SPOOL / f"{replica}.config.json",
+            fallback=EVERYTHING if settings.scp_everything else REFERENCE,
+        )
+        self._live = _Effective(self._config, settings)
+        self._space = Space(settings.storage_root)
+        self._publisher = Publisher(settings.broker_url.get_secret_value(), client=replica)
+        self._outbox = SpoolOutbox(
+            self._objects,
+            self._publisher,
+            lambda: self._rules().layout,
+            self._metrics.announced.inc,
+        )
+        self._transactions = TransactionLog(self._objects.spool, self._publisher, replica)
+        self._afterwards = Afterwards()
+        self._listener = Listener(
+            Provider(self._services(Audit(self._transactions, replica))),
+            self._server,
+            drain_seconds=settings.stop_seconds,
+            reuse_port=settings.scp_reuse_port,
+        )
+        self._config.on_change(self._changed)
+        self._show_gauges()
+
+    def lifecycle(self) -> Lifecycle:
+        """Return the process's life: connections first, then work, then the edges."""
+        # Threads that come back from the disk shall not wait 5 ms for those that count.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        settings = self._settings
+        health = HealthServer(
+            settings.scp_http_host,
+            settings.scp_http_port,
+            Health(lambda: lifecycle.state, {"listener": lambda: self._listener.listening}),
+            self._registry,
+        )
+        lifecycle = Lifecycle(
+            [
+                health,
+                self._objects,
+                self._config,
+                self._publisher,
+                self._outbox,
+                self._transactions,
+                self._afterwards,
+                Periodic("space", self._space.measure, interval_seconds=5.0),
+                Heartbeat(
+                    self._database,
+                    service=settings.service,
+                    replica=settings.replica,
+                    pulse=lambda: self._pulse(str(lifecycle.state), health.port),
+                ),
+                self._listener,
+            ],
+            grace_seconds=settings.stop_seconds,
+        )
+        return lifecycle
+
+    def _services(self, audit: Audit) -> Services:
+        """Return one object for each DIMSE service."""
+        not_offered = NotOffered()
+        ingest = Ingest(
+            self._objects, self._space, self._outbox, self._rules, self._settings.replica
+        )
+        return Services(
+            associations=Associations(self._live.current, audit, self._metrics, self._afterwards),
+            echo=EchoHandler(audit, self._metrics),
+            store=StoreHandler(
+                ingest,
+                audit,
+                self._metrics,
+                lambda: self._server().logging.received_files,
+                self._afterwards,
+            ),
+            find=not_offered,
+            get=not_offered,
+            move=not_offered,
+        )
+
+    def _server(self) -> ServerConfig:
+        return self._live.current().server
+
+    def _rules(self) -> FilingRules:
+        storage = self._server().storage
+        return FilingRules(
+            Layout(storage.structure, storage.naming),
+            SpaceLimits(storage.max_storage_gb * GIB, storage.min_free_percent),
+        )
+
+    def _changed(self, _live: LiveConfig) -> None:
+        logging.set_level(self._server().logging.level)
+        self._listener.apply()
+
+    def _pulse(self, state: str, http_port: int) -> Pulse:
+        number, age = self._outbox.backlog()
+        return Pulse(
+            state=state,
+            address=f"{self._settings.scp_http_host}:{http_port}",
+            active_associations=self._listener.active_associations,
+            config_version=self._config.current.version,
+            last_error=self._listener.last_error,
+            details={
+                "port": self._listener.port,
+                "backlog": number,
+                "backlog_age_seconds": round(age, 1),
+                "storage_used_bytes": self._space.used_bytes,
+                "storage_free_bytes": self._space.free_bytes,
+                "broker_connected": self._publisher.connected,
+            },
+        )
+
+    def _show_gauges(self) -> None:
+        gauge = self._metrics.gauge
+        gauge(
+            "draw_scp_active_associations",
+            "Associations established now",
+            lambda: self._listener.active_associations,
+        )
+        gauge(
+            "draw_scp_open_connections",
+            "Connections open now, associated or not",
+            lambda: self._listener.connections,
+        )
+        gauge(
+            "draw_scp_outbox_objects",
+            "Durable objects that are not announced yet",
+            lambda: self._outbox.backlog()[0],
+        )
+        gauge(
+            "draw_scp_outbox_oldest_seconds",
+            "Age of the oldest object that is not announced yet",
+            lambda: self._outbox.backlog()[1],
+        )
+        gauge(
+            "draw_scp_transaction_segments",
+            "Pieces of the transaction log that are not confirmed yet",
+            lambda: self._transactions.waiting,
+        )
+        gauge(
+            "draw_scp_storage_used_bytes",
+            "Bytes in the storage",
+            lambda: self._space.used_bytes,
+        )
+        gauge(
+            "draw_scp_storage_free_bytes",
+            "Bytes that the storage volume still takes",
+            lambda: self._space.free_bytes,
+        )
+        gauge(
+            "draw_scp_broker_connected",
+            "Whether announcements can leave now",
+            lambda: float(self._publisher.connected),
+        )
+
+
+class _Effective:
+    """The configuration in force with what this process's environment sets instead."""
+
+    def __init__(self, watch: ConfigWatch, settings: Settings) -> None:
+        self._watch = watch
+        given = {
+            "port": settings.scp_port,
+            "host": settings.scp_host,
+            "ae_title": settings.scp_ae_title,
+        }
+        self._given = {name: value for name, value in given.items() if value is not None}
+        self._seen = watch.current
+        self._effective = self._with_given(self._seen)
+
+    def current(self) -> LiveConfig:
+        """Return the configuration in force; the same object until it changes."""
+        live = self._watch.current
+        if live is not self._seen:
+            self._effective, self._seen = self._with_given(live), live
+        return self._effective
+
+    def _with_given(self, live: LiveConfig) -> LiveConfig:
+        network = live.server.network.model_copy(update=self._given)
+        server = live.server.model_copy(update={"network": network})
+        return LiveConfig(live.version, server, live.allowed_peers)

@@ -1,0 +1,21 @@
+"""Values of the receiver."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from draw_shared.storage.layout import Layout
+from draw_shared.storage.space import SpaceLimits
+
+ASSOCIATION_KEY: Final = "association"
+REPLICA_KEY: Final = "replica"
+ORIGINATOR_AE_KEY: Final = "originator_ae"
+ORIGINATOR_MESSAGE_KEY: Final = "originator_message"
+"""What the file meta group's private information tells about the arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilingRules:
+    """How objects are filed, and how much may be."""
+
+    layout: Layout
+    limits: SpaceLimits

@@ -1,0 +1,152 @@
+"""Writes the audit trail: every association, rejection and operation, without patient data."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol
+from uuid import uuid4
+
+from draw_shared.contracts.transaction import (
+    TransactionKind,
+    TransactionOutcome,
+    TransactionRecord,
+)
+from draw_shared.dicom.service import AssociationInfo, Outcome, Peer, Reject
+from draw_shared.dicom.statuses import Status, is_warning
+
+_OUTCOMES: Final = {
+    Outcome.RELEASED: TransactionOutcome.SUCCESS,
+    Outcome.ABORTED_BY_PEER: TransactionOutcome.WARNING,
+}
+
+
+class Records(Protocol):
+    """Keeps records until they are in the audit log."""
+
+    def record(self, record: TransactionRecord) -> None:
+        """Keep one record."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came over one association so far."""
+
+    begun: float = field(default_factory=time.monotonic)
+    operations: int = 0
+    objects: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One DIMSE operation that was answered."""
+
+    kind: TransactionKind
+    status: int
+    seconds: float
+    size_bytes: int | None = None
+    objects: int | None = None
+    sop_class_uid: str | None = None
+    sop_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    detail: str | None = None
+
+
+class Audit:
+    """Turns what happens into records and keeps a tally of each open association."""
+
+    def __init__(
+        self,
+        records: Records,
+        replica: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._records = records
+        self._replica = replica
+        self._clock = clock
+        self._open: dict[str, Tally] = {}
+
+    def opened(self, info: AssociationInfo) -> None:
+        """Begin the tally of an association."""
+        self._open[info.association_id] = Tally()
+
+    def operation(self, info: AssociationInfo, done: Operation) -> None:
+        """Record one operation."""
+        tally = self._open.get(info.association_id)
+        if tally is not None:
+            tally.operations += 1
+            if done.kind is TransactionKind.C_STORE and done.status == Status.SUCCESS:
+                tally.objects += 1
+                tally.size_bytes += done.size_bytes or 0
+        self._records.record(
+            TransactionRecord(
+                record_id=uuid4(),
+                occurred_at=self._clock(),
+                kind=done.kind,
+                outcome=outcome_of(done.status),
+                replica=self._replica,
+                association_id=info.association_id,
+                calling_ae=info.calling_ae,
+                called_ae=info.called_ae,
+                peer_address=info.peer_address,
+                status=done.status,
+                duration_seconds=round(done.seconds, 6),
+                size_bytes=done.size_bytes,
+                objects=done.objects,
+                sop_class_uid=done.sop_class_uid,
+                sop_instance_uid=done.sop_instance_uid,
+                study_instance_uid=done.study_instance_uid,
+                detail=done.detail,
+            )
+        )
+
+    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> Tally:
+        """Record an association that has ended, and return its tally."""
+        tally = self._open.pop(info.association_id, None) or Tally()
+        self._records.record(
+            TransactionRecord(
+                record_id=uuid4(),
+                occurred_at=self._clock(),
+                kind=TransactionKind.ASSOCIATION,
+                outcome=_OUTCOMES.get(outcome, TransactionOutcome.FAILURE),
+                replica=self._replica,
+                association_id=info.association_id,
+                calling_ae=info.calling_ae,
+                called_ae=info.called_ae,
+                peer_address=info.peer_address,
+                duration_seconds=round(time.monotonic() - tally.begun, 6),
+                size_bytes=tally.size_bytes,
+                objects=tally.objects,
+                detail=f"{outcome}: {reason}" if reason else str(outcome),
+            )
+        )
+        return tally
+
+    def rejected(self, peer: Peer, titles: tuple[str, str] | None, reject: Reject) -> None:
+        """Record a rejection; `titles` are the calling and called AE titles, if known."""
+        calling, called = titles or (None, None)
+        self._records.record(
+            TransactionRecord(
+                record_id=uuid4(),
+                occurred_at=self._clock(),
+                kind=TransactionKind.REJECTION,
+                outcome=TransactionOutcome.REJECTED,
+                replica=self._replica,
+                association_id=peer.association_id,
+                calling_ae=calling,
+                called_ae=called,
+                peer_address=peer.address,
+                status=reject.reason,
+                detail=f"{reject.words} ({reject.result}/{reject.source}/{reject.reason})",
+            )
+        )
+
+
+def outcome_of(status: int) -> TransactionOutcome:
+    """Return how an operation with this final status ended."""
+    if status == Status.SUCCESS:
+        return TransactionOutcome.SUCCESS
+    if status == Status.CANCELLED:
+        return TransactionOutcome.CANCELLED
+    return TransactionOutcome.WARNING if is_warning(status) else TransactionOutcome.FAILURE

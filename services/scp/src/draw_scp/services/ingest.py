@@ -1,0 +1,183 @@
+"""Takes one object in: checks that it is what the request says, files it, announces it.
+
+The checks read a few elements at the beginning of the data set. What is refused leaves
+nothing behind; what is accepted is durable before `complete` returns, and is announced
+afterwards by the outbox, whatever happens meanwhile.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from draw_scp.models import (
+    ASSOCIATION_KEY,
+    ORIGINATOR_AE_KEY,
+    ORIGINATOR_MESSAGE_KEY,
+    REPLICA_KEY,
+    FilingRules,
+)
+from draw_shared.contracts.identifiers import MAX_UID_LENGTH
+from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.service import AssociationInfo, StoreRequest
+from draw_shared.errors import Permanent
+from draw_shared.storage.identification import identify
+from draw_shared.storage.incoming import Incoming
+from draw_shared.storage.layout import Layout, ObjectIdentity
+from draw_shared.storage.objects import LAYOUT_KEY, Stored
+from draw_shared.storage.space import SpaceLimits
+
+UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+class SopClassNotNegotiated(Permanent):
+    """The request names another SOP class than its presentation context (PS3.7 9.3.1.1)."""
+
+
+class InvalidSopInstance(Permanent):
+    """The SOP Instance UID of the request is no UID (PS3.5 9)."""
+
+
+class DataSetDoesNotMatch(Permanent):
+    """The data set is of another SOP class or instance than the request says."""
+
+
+class Incomprehensible(Permanent):
+    """The data set lacks an identifier that every object has, or it is no UID."""
+
+
+class Objects(Protocol):
+    """Where objects become durable."""
+
+    def begin(self, meta: FileMeta) -> Incoming:
+        """Return a new object to write to."""
+
+    def commit(self, incoming: Incoming, identity: ObjectIdentity, chosen: Layout) -> Stored:
+        """Return once the object is durable under its final name."""
+
+
+class Space(Protocol):
+    """How much room there is."""
+
+    def require(self, limits: SpaceLimits, size: int = 0) -> None:
+        """Return when an object of this size may come in."""
+
+    def added(self, size: int) -> None:
+        """Count an object."""
+
+
+class Outbox(Protocol):
+    """Announces what is durable."""
+
+    def announce(self, stored: Stored) -> None:
+        """Take note; never waits for the broker."""
+
+
+class Ingest:
+    """Begins the reception of objects under the rules in force."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        space: Space,
+        outbox: Outbox,
+        rules: Callable[[], FilingRules],
+        replica: str,
+    ) -> None:
+        self._objects = objects
+        self._space = space
+        self._outbox = outbox
+        self._rules = rules
+        self._replica = replica
+
+    def begin(self, info: AssociationInfo, request: StoreRequest) -> "Reception":
+        """Return who takes the data set of this request.
+
+        Raises:
+            SopClassNotNegotiated, InvalidSopInstance: the request cannot be right.
+            NoSpace: there is no room for any object.
+        """
+        if request.sop_class_uid != request.context.abstract_syntax:
+            raise SopClassNotNegotiated("the SOP class is not that of the presentation context")
+        if not is_uid(request.sop_instance_uid):
+            raise InvalidSopInstance("the SOP Instance UID is malformed")
+        rules = self._rules()
+        self._space.require(rules.limits)
+        return Reception(self, self._objects.begin(self._meta(info, request, rules)), rules)
+
+    def complete(self, incoming: Incoming, rules: FilingRules) -> Stored:
+        """Return once the object is durable and will be announced.
+
+        Raises:
+            DataSetDoesNotMatch, Incomprehensible, Undecodable: it is not what was said.
+            NoSpace: nothing is left behind.
+        """
+        meta = incoming.meta
+        found = identify(incoming.head, incoming.data_bytes, meta.transfer_syntax_uid)
+        identity = found.identity
+        if not found.sop_class_uid or not identity.sop_instance_uid:
+            raise Incomprehensible("the data set does not say which SOP class and instance it is")
+        if found.sop_class_uid != meta.sop_class_uid:
+            raise DataSetDoesNotMatch("the data set is of another SOP class")
+        if identity.sop_instance_uid != meta.sop_instance_uid:
+            raise DataSetDoesNotMatch("the data set is another SOP instance")
+        if not is_uid(identity.study_instance_uid) or not is_uid(identity.series_instance_uid):
+            raise Incomprehensible("the Study or Series Instance UID is missing or malformed")
+        size = incoming.file_bytes
+        self._space.require(rules.limits, size)
+        stored = self._objects.commit(incoming, identity, rules.layout)
+        if not stored.duplicate:
+            self._space.added(size)
+        self._outbox.announce(stored)
+        return stored
+
+    def _meta(self, info: AssociationInfo, request: StoreRequest, rules: FilingRules) -> FileMeta:
+        """Return the file meta group; after a crash the object is announced from it alone."""
+        provenance: dict[str, str | int] = {
+            ASSOCIATION_KEY: info.association_id,
+            REPLICA_KEY: self._replica,
+            LAYOUT_KEY: f"{rules.layout.structure}/{rules.layout.naming}",
+        }
+        if request.move_originator_ae:
+            provenance[ORIGINATOR_AE_KEY] = request.move_originator_ae
+        if request.move_originator_message_id is not None:
+            provenance[ORIGINATOR_MESSAGE_KEY] = request.move_originator_message_id
+        return FileMeta(
+            request.sop_class_uid,
+            request.sop_instance_uid,
+            request.context.transfer_syntax,
+            info.calling_ae,
+            info.called_ae,
+            info.peer_address,
+            info.local_address,
+            provenance,
+        )
+
+
+class Reception:
+    """One object while its data set arrives."""
+
+    def __init__(self, ingest: Ingest, incoming: Incoming, rules: FilingRules) -> None:
+        self._ingest = ingest
+        self._incoming = incoming
+        self._rules = rules
+
+    def write(self, chunk: memoryview) -> None:
+        """Take the next fragment.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left behind.
+        """
+        self._incoming.write(chunk)
+
+    def complete(self) -> Stored:
+        """Return once the object is durable; see `Ingest.complete` for what may be wrong."""
+        return self._ingest.complete(self._incoming, self._rules)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._incoming.abandon()
+
+
+def is_uid(text: str) -> bool:
+    """Return whether this is a UID; leading zeros in a component are tolerated."""
+    return len(text) <= MAX_UID_LENGTH and UID.fullmatch(text) is not None

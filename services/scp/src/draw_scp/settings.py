@@ -1,0 +1,49 @@
+"""Settings of the receiver; what operators change live is in the configuration document."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from draw_shared.runtime.settings import (
+    BrokerSettings,
+    PostgresSettings,
+    ServiceSettings,
+    StorageSettings,
+)
+
+
+class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+    """Everything the receiver reads from its environment."""
+
+    service: ClassVar[str] = "scp"
+
+    scp_http_host: str = Field(
+        default="127.0.0.1", description="address of /livez, /readyz and /metrics"
+    )
+    scp_http_port: int = Field(
+        default=9101, ge=0, le=65535, description="port of /livez, /readyz and /metrics"
+    )
+    scp_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="DICOM port of this process, instead of the document's; 0 takes any free one",
+    )
+    scp_host: str | None = Field(
+        default=None, description="address to listen on, instead of the document's"
+    )
+    scp_ae_title: str | None = Field(
+        default=None, description="our AE title, instead of the document's"
+    )
+    scp_reuse_port: bool = Field(
+        default=False, description="let several replicas on one host share the DICOM port"
+    )
+    scp_config_cache: Path | None = Field(
+        default=None,
+        description="file that keeps the last configuration seen; default in the spool folder",
+    )
+    scp_everything: bool = Field(
+        default=False,
+        description="until a configuration was seen: all services, classes and transfer syntaxes",
+    )

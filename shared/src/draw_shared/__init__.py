@@ -1,0 +1,1 @@
+"""What the services of the DRAW DICOM suite have in common."""

@@ -1,0 +1,58 @@
+"""Events about received objects and what they add up to."""
+
+from typing import ClassVar, Final
+from uuid import UUID, uuid5
+
+from pydantic import Field
+
+from draw_shared.contracts.envelope import Event
+from draw_shared.contracts.identifiers import AeTitle, Sha256, Uid
+
+INSTANCE_NAMESPACE: Final = UUID("5d0bbd6e-5a3c-5c63-9e52-7f6d6c3ad9d5")
+
+
+def instance_event_id(sop_instance_uid: str, content_sha256: str) -> UUID:
+    """Return the same identifier for the same object with the same bytes, wherever computed."""
+    return uuid5(INSTANCE_NAMESPACE, f"{sop_instance_uid}:{content_sha256}")
+
+
+class InstanceStoredV1(Event):
+    """One object is durable on disk; the index may not know it yet."""
+
+    routing_key: ClassVar[str] = "instance.stored.v1"
+
+    association_id: str
+    replica: str
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    transfer_syntax_uid: Uid
+    path: str = Field(description="POSIX path of the file, relative to the storage root")
+    size_bytes: int = Field(ge=0, description="size of the Part 10 file")
+    content_sha256: Sha256
+    calling_ae: AeTitle
+    called_ae: AeTitle
+    peer_address: str
+    move_originator_ae: AeTitle | None = None
+    move_originator_message_id: int | None = Field(default=None, ge=0, le=65535)
+
+
+class SeriesStableV1(Event):
+    """No object of this series has arrived for the quiet period."""
+
+    routing_key: ClassVar[str] = "series.stable.v1"
+
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    instances: int = Field(ge=0)
+
+
+class StudyStableV1(Event):
+    """No object of this study has arrived for the quiet period."""
+
+    routing_key: ClassVar[str] = "study.stable.v1"
+
+    study_instance_uid: Uid
+    series: int = Field(ge=0)
+    instances: int = Field(ge=0)

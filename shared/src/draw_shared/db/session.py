@@ -1,0 +1,85 @@
+"""The one way to the database: a pooled engine and sessions that their edge commits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlmodel import Session
+
+from draw_shared.errors import Transient
+
+
+class DatabaseUnavailable(Transient):
+    """PostgreSQL does not answer, or gave up this transaction for another; try again."""
+
+
+RETRYABLE_SQLSTATES = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "53300",  # too_many_connections
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+    }
+)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return `url` for SQLAlchemy with psycopg 3, whatever scheme name it was given with."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest:
+        raise ValueError("a database URL begins with postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+class Database:
+    """Engine and sessions of one process.
+
+    A session is one transaction: whoever opens it commits it; leaving the block without
+    a commit rolls back.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> None:
+        self.engine: Engine = create_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": connect_timeout_seconds,
+                "application_name": "draw",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
+        )
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Yield a session for one transaction.
+
+        Raises:
+            DatabaseUnavailable: the connection failed or the transaction may be tried again.
+        """
+        with answering_outages(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def answering_outages() -> Iterator[None]:
+    """Turn a lost connection, a refused one or a deadlock into DatabaseUnavailable."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseUnavailable(type(error.orig).__name__) from error
+    except DBAPIError as error:
+        sqlstate = getattr(error.orig, "sqlstate", None)
+        if error.connection_invalidated or sqlstate in RETRYABLE_SQLSTATES:
+            raise DatabaseUnavailable(str(sqlstate)) from error
+        raise

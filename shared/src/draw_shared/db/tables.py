@@ -1,0 +1,557 @@
+"""The tables of the suite's database: shape only, no behaviour.
+
+Text that DICOM compares octet by octet (UIDs, identifiers, normalised search text) has
+collation "C", so that a plain B-tree also serves prefix searches.
+"""
+
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    Time,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+metadata: Final[MetaData] = SQLModel.metadata
+metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+JOB_STATES: Final = (
+    "scheduled",
+    "queued",
+    "running",
+    "waiting",
+    "cancelling",
+    "complete",
+    "partial",
+    "failed",
+    "cancelled",
+)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _identity() -> Column[int]:
+    return Column(BigInteger, Identity(), primary_key=True)
+
+
+def _exact(*, nullable: bool = False, unique: bool = False, index: bool = False) -> Column[str]:
+    return Column(
+        Text(collation="C"),
+        nullable=nullable,
+        unique=unique or None,
+        index=index or None,
+        server_default=None if nullable or unique else "",
+    )
+
+
+def _plain(*, nullable: bool = False) -> Column[str]:
+    return Column(Text, nullable=nullable, server_default=None if nullable else "")
+
+
+def _moment(*, nullable: bool = False, now: bool = True) -> Column[datetime]:
+    return Column(
+        DateTime(timezone=True),
+        nullable=nullable,
+        server_default=text("now()") if now and not nullable else None,
+    )
+
+
+def _whole(kind: type[Integer] = Integer) -> Column[int]:
+    return Column(kind, nullable=False, server_default="0")
+
+
+def _texts() -> Column[list[str]]:
+    return Column(ARRAY(Text(collation="C")), nullable=False, server_default="{}")
+
+
+def _document(default: str | None = "{}") -> Column[Any]:
+    return Column(JSONB, nullable=default is None, server_default=default)
+
+
+def _flag(*, default: bool = False) -> Any:  # noqa: ANN401 - SQLModel's Field is typed so
+    return Field(default=default, sa_column_kwargs={"server_default": text(str(default).lower())})
+
+
+def _parent(target: str, *, ondelete: str = "CASCADE", nullable: bool = False) -> Column[Any]:
+    return Column(ForeignKey(target, ondelete=ondelete), nullable=nullable, index=True)
+
+
+def _trigrams(name: str, column: str) -> Index:
+    return Index(name, column, postgresql_using="gin", postgresql_ops={column: "gin_trgm_ops"})
+
+
+class Patient(SQLModel, table=True):
+    """One patient as identified by PatientID and its issuer."""
+
+    __tablename__ = "patients"
+    __table_args__ = (
+        UniqueConstraint("patient_id", "issuer_of_patient_id"),
+        _trigrams("ix_patients_name_search_trigrams", "name_search"),
+        _trigrams("ix_patients_patient_id_trigrams", "patient_id"),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    patient_id: str = Field(sa_column=_exact())
+    issuer_of_patient_id: str = Field(default="", sa_column=_exact())
+    name: str = Field(default="", sa_column=_plain())
+    name_search: str = Field(default="", sa_column=_exact(index=True))
+    birth_date: date | None = Field(default=None, sa_column=Column(Date, index=True))
+    sex: str = Field(default="", sa_column=_exact())
+    attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    study_count: int = Field(default=0, sa_column=_whole())
+    series_count: int = Field(default=0, sa_column=_whole())
+    instance_count: int = Field(default=0, sa_column=_whole(BigInteger))
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class Study(SQLModel, table=True):
+    """One study; counts and modalities are those of its current objects."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        Index("ix_studies_study_date_time", "study_date", "study_time"),
+        Index("ix_studies_modalities", "modalities", postgresql_using="gin"),
+        Index("ix_studies_last_received_at", "last_received_at"),
+        Index(
+            "ix_studies_unsettled", "last_received_at", postgresql_where=text("stable_at IS NULL")
+        ),
+        _trigrams("ix_studies_accession_number_trigrams", "accession_number"),
+        _trigrams("ix_studies_description_search_trigrams", "description_search"),
+        _trigrams("ix_studies_referring_physician_search_trigrams", "referring_physician_search"),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    patient_pk: int = Field(sa_column=_parent("patients.id"))
+    study_instance_uid: str = Field(sa_column=_exact(unique=True))
+    study_date: date | None = Field(default=None, sa_column=Column(Date))
+    study_time: time | None = Field(default=None, sa_column=Column(Time))
+    accession_number: str = Field(default="", sa_column=_exact(index=True))
+    study_id: str = Field(default="", sa_column=_exact(index=True))
+    description: str = Field(default="", sa_column=_plain())
+    description_search: str = Field(default="", sa_column=_exact())
+    referring_physician: str = Field(default="", sa_column=_plain())
+    referring_physician_search: str = Field(default="", sa_column=_exact())
+    attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    modalities: list[str] = Field(default_factory=list, sa_column=_texts())
+    sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
+    series_count: int = Field(default=0, sa_column=_whole())
+    instance_count: int = Field(default=0, sa_column=_whole())
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    held: bool = _flag()
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    last_received_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    stable_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class Series(SQLModel, table=True):
+    """One series."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        Index(
+            "ix_series_unsettled", "last_received_at", postgresql_where=text("stable_at IS NULL")
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    study_pk: int = Field(sa_column=_parent("studies.id"))
+    series_instance_uid: str = Field(sa_column=_exact(unique=True))
+    modality: str = Field(default="", sa_column=_exact(index=True))
+    series_number: int | None = Field(default=None, sa_column=Column(Integer))
+    description: str = Field(default="", sa_column=_plain())
+    body_part_examined: str = Field(default="", sa_column=_exact())
+    performed_date: date | None = Field(default=None, sa_column=Column(Date, index=True))
+    performed_time: time | None = Field(default=None, sa_column=Column(Time))
+    request_attributes: list[Any] = Field(default_factory=list, sa_column=_document("[]"))
+    attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
+    instance_count: int = Field(default=0, sa_column=_whole())
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    last_received_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    stable_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class Instance(SQLModel, table=True):
+    """One SOP instance: the file that is current for its UID."""
+
+    __tablename__ = "instances"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    series_pk: int = Field(sa_column=_parent("series.id"))
+    sop_instance_uid: str = Field(sa_column=_exact(unique=True))
+    sop_class_uid: str = Field(sa_column=_exact())
+    transfer_syntax_uid: str = Field(sa_column=_exact())
+    instance_number: int | None = Field(default=None, sa_column=Column(Integer))
+    attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    path: str = Field(sa_column=_plain())
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    content_sha256: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    received_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    association_id: str = Field(default="", sa_column=_exact())
+    calling_ae: str = Field(default="", sa_column=_exact())
+    peer_address: str = Field(default="", sa_column=_plain())
+    move_originator_ae: str = Field(default="", sa_column=_exact())
+
+
+class InstanceConflict(SQLModel, table=True):
+    """Another object that arrived under a SOP Instance UID the index already had."""
+
+    __tablename__ = "instance_conflicts"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "content_sha256"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    sop_instance_uid: str = Field(sa_column=_exact(index=True))
+    study_instance_uid: str = Field(sa_column=_exact())
+    path: str = Field(sa_column=_plain())
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    content_sha256: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    reason: str = Field(sa_column=_plain())
+    calling_ae: str = Field(default="", sa_column=_exact())
+    received_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class ReceptionDay(SQLModel, table=True):
+    """What was indexed on one day (UTC); the sum is what was ever received."""
+
+    __tablename__ = "reception_days"
+
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    objects: int = Field(default=0, sa_column=_whole(BigInteger))
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+
+
+class Change(SQLModel, table=True):
+    """One entry of the ordered change feed."""
+
+    __tablename__ = "changes"
+
+    sequence: int | None = Field(default=None, sa_column=_identity())
+    occurred_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    kind: str = Field(sa_column=_exact())
+    study_instance_uid: str = Field(default="", sa_column=_exact())
+    series_instance_uid: str = Field(default="", sa_column=_exact())
+    sop_instance_uid: str = Field(default="", sa_column=_exact())
+
+
+class Transaction(SQLModel, table=True):
+    """One line of the audit log; partitioned by month of `occurred_at`."""
+
+    __tablename__ = "transactions"
+    __table_args__ = (
+        UniqueConstraint("record_id", "occurred_at"),
+        Index("ix_transactions_occurred_at", "occurred_at"),
+        Index("ix_transactions_kind_occurred_at", "kind", "occurred_at"),
+        Index("ix_transactions_calling_ae_occurred_at", "calling_ae", "occurred_at"),
+        {"postgresql_partition_by": "RANGE (occurred_at)"},
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    occurred_at: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+    record_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    kind: str = Field(sa_column=_exact())
+    outcome: str = Field(sa_column=_exact())
+    replica: str = Field(sa_column=_exact())
+    association_id: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    calling_ae: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    called_ae: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    peer_address: str | None = Field(default=None, sa_column=_plain(nullable=True))
+    status: int | None = Field(default=None, sa_column=Column(Integer))
+    duration_seconds: float | None = None
+    size_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    objects: int | None = Field(default=None, sa_column=Column(Integer))
+    sop_class_uid: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    sop_instance_uid: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    study_instance_uid: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    actor: str | None = Field(default=None, sa_column=_plain(nullable=True))
+    action: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    detail: str | None = Field(default=None, sa_column=_plain(nullable=True))
+    chain_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class ServerConfigVersion(SQLModel, table=True):
+    """One version of the configuration document; the highest is in force."""
+
+    __tablename__ = "server_config"
+
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    document: dict[str, Any] = Field(sa_column=_document(None))
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(sa_column=_plain())
+    comment: str = Field(default="", sa_column=_plain())
+
+
+class AllowedAeTitle(SQLModel, table=True):
+    """A calling AE title that may associate when validation is on."""
+
+    __tablename__ = "allowed_ae_titles"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    ae_title: str = Field(sa_column=_exact(unique=True))
+    description: str = Field(default="", sa_column=_plain())
+    expected_ip: str = Field(default="", sa_column=_plain())
+    active: bool = _flag(default=True)
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class ServiceReplica(SQLModel, table=True):
+    """One running process of a service, as its heartbeat last described it."""
+
+    __tablename__ = "service_replicas"
+
+    replica: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    service: str = Field(sa_column=_exact(index=True))
+    host: str = Field(default="", sa_column=_plain())
+    address: str = Field(default="", sa_column=_plain())
+    state: str = Field(sa_column=_exact())
+    started_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    heartbeat_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    active_associations: int = Field(default=0, sa_column=_whole())
+    config_version: int = Field(default=0, sa_column=_whole())
+    last_error: str = Field(default="", sa_column=_plain())
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+
+
+class ServiceControl(SQLModel, table=True):
+    """What an operator wants of a service; an empty replica means all of them."""
+
+    __tablename__ = "service_controls"
+
+    service: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    replica: str = Field(
+        default="", sa_column=Column(Text(collation="C"), primary_key=True, server_default="")
+    )
+    desired_state: str = Field(sa_column=_exact())
+    restart_generation: int = Field(default=0, sa_column=_whole())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    updated_by: str = Field(default="", sa_column=_plain())
+
+
+class RemoteNode(SQLModel, table=True):
+    """A remote application entity that jobs talk to and C-MOVE may send to."""
+
+    __tablename__ = "remote_nodes"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    name: str = Field(sa_column=_exact(unique=True))
+    ae_title: str = Field(sa_column=_exact(index=True))
+    host: str = Field(sa_column=_plain())
+    port: int = Field(sa_column=Column(Integer, nullable=False))
+    calling_ae: str = Field(default="", sa_column=_exact())
+    supports_find: bool = _flag(default=True)
+    supports_move: bool = _flag(default=True)
+    supports_get: bool = _flag()
+    query_model: str = Field(default="study", sa_column=_exact())
+    timeout_seconds: int = Field(
+        default=30, sa_column=Column(Integer, nullable=False, server_default="30")
+    )
+    max_pdu_bytes: int = Field(
+        default=16384, sa_column=Column(Integer, nullable=False, server_default="16384")
+    )
+    move_destination: str = Field(default="", sa_column=_exact())
+    stores_from: list[str] = Field(default_factory=list, sa_column=_texts())
+    tls: bool = _flag()
+    max_associations: int = Field(
+        default=2, sa_column=Column(SmallInteger, nullable=False, server_default="2")
+    )
+    max_bytes_per_second: int = Field(default=0, sa_column=_whole(BigInteger))
+    windows: list[Any] = Field(default_factory=list, sa_column=_document("[]"))
+    paused: bool = _flag()
+    active: bool = _flag(default=True)
+    circuit: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    capabilities: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    last_test: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class Job(SQLModel, table=True):
+    """Work against a remote node: the row is the truth, queue messages only wake workers."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"state IN {JOB_STATES}", name="state"),
+        Index(
+            "ix_jobs_claimable",
+            "priority",
+            "not_before",
+            postgresql_where=text("state IN ('scheduled', 'queued', 'waiting')"),
+        ),
+        Index(
+            "ix_jobs_leased",
+            "lease_until",
+            postgresql_where=text("state IN ('running', 'cancelling')"),
+        ),
+        Index("ix_jobs_created_at", "created_at"),
+    )
+
+    id: UUID = Field(default_factory=uuid4, sa_column=Column(Uuid, primary_key=True))
+    kind: str = Field(sa_column=_exact())
+    state: str = Field(default="queued", sa_column=_exact())
+    node_id: int | None = Field(
+        default=None, sa_column=_parent("remote_nodes.id", ondelete="SET NULL", nullable=True)
+    )
+    parent_id: UUID | None = Field(default=None, sa_column=_parent("jobs.id", nullable=True))
+    priority: int = Field(
+        default=5, sa_column=Column(SmallInteger, nullable=False, server_default="5")
+    )
+    not_before: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    parameters: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    progress: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    result: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    error: str = Field(default="", sa_column=_plain())
+    attempts: int = Field(default=0, sa_column=_whole())
+    fence: int = Field(default=0, sa_column=_whole(BigInteger))
+    lease_owner: str = Field(default="", sa_column=_exact())
+    lease_until: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    cancel_requested: bool = _flag()
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(default="", sa_column=_plain())
+    started_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class JobAttempt(SQLModel, table=True):
+    """One execution of a job, kept for ever with the job."""
+
+    __tablename__ = "job_attempts"
+    __table_args__ = (UniqueConstraint("job_id", "number"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    job_id: UUID = Field(sa_column=_parent("jobs.id"))
+    number: int = Field(sa_column=Column(Integer, nullable=False))
+    fence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    worker: str = Field(sa_column=_exact())
+    started_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    outcome: str = Field(default="", sa_column=_exact())
+    error: str = Field(default="", sa_column=_plain())
+    progress: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+
+
+class RetrieveItem(SQLModel, table=True):
+    """One SOP instance that a retrieve job expects, and when it arrived."""
+
+    __tablename__ = "retrieve_items"
+    __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    job_id: UUID = Field(sa_column=_parent("jobs.id"))
+    study_instance_uid: str = Field(sa_column=_exact())
+    series_instance_uid: str = Field(default="", sa_column=_exact())
+    sop_instance_uid: str = Field(sa_column=_exact(index=True))
+    arrived_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class Query(SQLModel, table=True):
+    """One operator's query to one or several remote nodes."""
+
+    __tablename__ = "queries"
+
+    id: UUID = Field(default_factory=uuid4, sa_column=Column(Uuid, primary_key=True))
+    level: str = Field(sa_column=_exact())
+    keys: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    node_ids: list[int] = Field(
+        default_factory=list,
+        sa_column=Column(ARRAY(BigInteger), nullable=False, server_default="{}"),
+    )
+    fingerprint: str = Field(sa_column=_exact(index=True))
+    state: str = Field(default="queued", sa_column=_exact())
+    completeness: str = Field(default="", sa_column=_exact())
+    progress: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    error: str = Field(default="", sa_column=_plain())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(default="", sa_column=_plain())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    expires_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class QueryResult(SQLModel, table=True):
+    """One match of a query."""
+
+    __tablename__ = "query_results"
+    __table_args__ = (UniqueConstraint("query_id", "node_id", "unique_key"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    query_id: UUID = Field(sa_column=_parent("queries.id"))
+    node_id: int = Field(sa_column=_parent("remote_nodes.id"))
+    unique_key: str = Field(sa_column=_exact())
+    attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+
+
+class User(SQLModel, table=True):
+    """A person who may sign in."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    name: str = Field(sa_column=_exact(unique=True))
+    role: str = Field(sa_column=_exact())
+    password_hash: str = Field(default="", sa_column=_plain())
+    active: bool = _flag(default=True)
+    external_subject: str | None = Field(
+        default=None, sa_column=Column(Text(collation="C"), unique=True)
+    )
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    last_login_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class WebSession(SQLModel, table=True):
+    """A signed-in browser; the cookie holds the token, the table only its SHA-256."""
+
+    __tablename__ = "web_sessions"
+
+    token_hash: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    user_id: int = Field(sa_column=_parent("users.id"))
+    csrf_token: str = Field(sa_column=_exact())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    expires_at: datetime = Field(sa_column=_moment(now=False))
+
+
+class ApiToken(SQLModel, table=True):
+    """A program's bearer token, of which only the SHA-256 is kept."""
+
+    __tablename__ = "api_tokens"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    name: str = Field(sa_column=_exact())
+    role: str = Field(sa_column=_exact())
+    token_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
+    user_id: int = Field(sa_column=_parent("users.id"))
+    active: bool = _flag(default=True)
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    expires_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    last_used_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))

@@ -1,0 +1,300 @@
+"""Listens for connections and gives each a thread, within budgets.
+
+Concurrency: one thread accepts and does nothing that could wait for a peer; one thread
+per connection does the PROXY header, the TLS handshake and the association. Above the
+connection budget, a connection gets A-ASSOCIATE-RJ (transient) from the accepting thread
+without a read, and one more thread keeps such connections open for a moment, so that the
+answer arrives. The association budget is counted apart: idle sockets cannot use it up.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.dicom import admission
+from draw_shared.dicom.association import Association, Timing
+from draw_shared.dicom.farewell import Farewell
+from draw_shared.dicom.pdu import ProtocolViolation, reject
+from draw_shared.dicom.proxy_protocol import read_client_address
+from draw_shared.dicom.service import Peer, ServiceProvider
+from draw_shared.dicom.tls import ServerTls
+from draw_shared.dicom.wire import Wire
+
+log = structlog.get_logger()
+
+BACKLOG: Final = 1024
+SETUP_SECONDS: Final = 12.0
+"""From the connection to a whole A-ASSOCIATE-RQ, PROXY header and TLS handshake included."""
+POLL_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """What cannot change without binding anew."""
+
+    host: str
+    port: int
+    reuse_port: bool = False
+    tls: ServerTls | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    socket: socket.socket
+    address: str
+    association: Association | None = None
+    thread: threading.Thread | None = field(default=None, repr=False)
+
+
+class Acceptor:
+    """One listening socket and the associations that came through it."""
+
+    name = "dicom"
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        provider: ServiceProvider,
+        network: Callable[[], NetworkConfig],
+        max_object_bytes: Callable[[], int],
+    ) -> None:
+        self._options = options
+        self._port = options.port
+        self._provider = provider
+        self._network = network
+        self._max_object_bytes = max_object_bytes
+        self._lock = threading.Lock()
+        self._connections: set[_Connection] = set()
+        self._per_address: Counter[str] = Counter()
+        self._associations = 0
+        self._stopping = threading.Event()
+        self._listener: socket.socket | None = None
+        self._accepting: threading.Thread | None = None
+        self._farewell = Farewell()
+
+    @property
+    def port(self) -> int:
+        """The port in use, also when any free one was asked for."""
+        return self._port
+
+    @property
+    def active_associations(self) -> int:
+        """How many associations are established now."""
+        return self._associations
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now, associated or not."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Listen and accept.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._options.reuse_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((self._options.host, self._options.port))
+            listener.listen(BACKLOG)
+            listener.settimeout(POLL_SECONDS)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        self._port = int(listener.getsockname()[1])
+        self._farewell.start()
+        self._accepting = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)
+        self._accepting.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Take no new connections, let associations finish, abort what is left at the deadline."""
+        deadline = time.monotonic() + deadline_seconds
+        self._stopping.set()
+        if self._accepting is not None:
+            self._accepting.join(deadline_seconds)
+        if self._listener is not None:
+            self._listener.close()
+        self._close_unassociated()
+        while self._associations and time.monotonic() < deadline - 1:
+            time.sleep(0.02)
+        for connection in self._snapshot():
+            if connection.association is not None:
+                connection.association.abort()
+        while self._connections and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._farewell.stop()
+
+    def _snapshot(self) -> list[_Connection]:
+        with self._lock:
+            return list(self._connections)
+
+    def _close_unassociated(self) -> None:
+        for connection in self._snapshot():
+            association = connection.association
+            if association is None or not association.established:
+                with suppress(OSError):
+                    socket.socket.shutdown(connection.socket, socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        listener = self._listener
+        while listener is not None and not self._stopping.is_set():
+            try:
+                connected, origin = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                # Out of descriptors or memory: what is connected goes on, new ones wait.
+                log.warning("connection.not_accepted", error=type(error).__name__)
+                time.sleep(POLL_SECONDS)
+                continue
+            self._admit(connected, str(origin[0]))
+
+    def _admit(self, connected: socket.socket, address: str) -> None:
+        connection = _Connection(connected, address)
+        if not self._has_room_for(connection):
+            self._turn_away(connected, address)
+            return
+        connection.thread = threading.Thread(
+            target=self._serve, args=(connection,), name="dicom-association", daemon=True
+        )
+        try:
+            connection.thread.start()
+        except RuntimeError:
+            self._forget(connection)
+            self._turn_away(connected, address)
+
+    def _has_room_for(self, connection: _Connection) -> bool:
+        network = self._network()
+        with self._lock:
+            if len(self._connections) >= network.max_connections or (
+                self._per_address[connection.address] >= network.max_connections_per_address
+                and not admission.within(connection.address, network.trusted_proxies)
+            ):
+                return False
+            self._connections.add(connection)
+            self._per_address[connection.address] += 1
+            return True
+
+    def _moved(self, connection: _Connection, client: str) -> bool:
+        """Count the connection for the client behind the proxy, if that has room."""
+        most = self._network().max_connections_per_address
+        with self._lock:
+            self._discount(connection.address)
+            connection.address = client
+            self._per_address[client] += 1
+            return self._per_address[client] <= most
+
+    def _discount(self, address: str) -> None:
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]
+
+    def _turn_away(self, connected: socket.socket, address: str) -> None:
+        decision = admission.CONGESTED
+        self._provider.rejected(Peer(_new_id(), address, ""), None, decision)
+        if self._options.tls is not None:
+            connected.close()
+            return
+        self._farewell.say(connected, reject(decision.result, decision.source, decision.reason))
+
+    def _serve(self, connection: _Connection) -> None:
+        try:
+            self._run(connection)
+        except (OSError, ProtocolViolation) as error:
+            log.info("connection.dropped", address=connection.address, reason=str(error)[:100])
+        finally:
+            with suppress(OSError):
+                connection.socket.close()
+            self._forget(connection)
+
+    def _forget(self, connection: _Connection) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+            self._discount(connection.address)
+
+    def _run(self, connection: _Connection) -> None:
+        deadline = time.monotonic() + SETUP_SECONDS
+        network = self._network()
+        address = connection.address
+        if admission.within(address, network.trusted_proxies):
+            client = read_client_address(connection.socket, SETUP_SECONDS)
+            if client is None:
+                return
+            address = client
+            if not self._moved(connection, client):
+                self._turn_away(connection.socket.dup(), client)
+                return
+        if self._options.tls is not None:
+            connection.socket = _secured(connection.socket, self._options.tls, deadline)
+        local = connection.socket.getsockname()
+        peer = Peer(_new_id(), address, str(local[0]))
+        timing = Timing(
+            acse_seconds=network.acse_timeout_seconds,
+            dimse_seconds=network.dimse_timeout_seconds,
+            network_seconds=network.network_timeout_seconds,
+            max_pdu=network.max_pdu_bytes,
+            max_object_bytes=self._max_object_bytes(),
+        )
+        association = Association(Wire(connection.socket), peer, self._provider, timing)
+        connection.association = association
+        place = _Place(self)
+        try:
+            association.serve(place.take, deadline)
+        finally:
+            place.give_back()
+
+    def take_place(self) -> bool:
+        """Count one more association if there is room and we are not stopping."""
+        with self._lock:
+            if self._stopping.is_set() or self._associations >= self._network().max_associations:
+                return False
+            self._associations += 1
+            return True
+
+    def give_place_back(self) -> None:
+        """Count one association less."""
+        with self._lock:
+            self._associations -= 1
+
+
+class _Place:
+    """One association's share of the budget."""
+
+    def __init__(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+        self._taken = False
+
+    def take(self) -> bool:
+        self._taken = self._acceptor.take_place()
+        return self._taken
+
+    def give_back(self) -> None:
+        if self._taken:
+            self._acceptor.give_place_back()
+
+
+def _secured(plain: socket.socket, tls: ServerTls, deadline: float) -> ssl.SSLSocket:
+    """Do the handshake; the socket's timeout holds for it as a whole, whatever the pace."""
+    plain.settimeout(max(deadline - time.monotonic(), 0.001))
+    return tls.context().wrap_socket(plain, server_side=True)
+
+
+def _new_id() -> str:
+    return uuid4().hex

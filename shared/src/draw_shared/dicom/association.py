@@ -1,0 +1,392 @@
+"""The accepting side of one association, from A-ASSOCIATE-RQ to its end (PS3.8 9.2).
+
+One thread runs `serve` for one connection and does everything in it: it reads a request,
+has the provider answer it, writes the answer, reads the next. Nothing is shared with
+other associations. A peer that sends ahead (asynchronous operations window) is answered
+in order. `abort` may be called from another thread: it closes the connection, which ends
+the blocking read.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from draw_shared.dicom import message
+from draw_shared.dicom.admission import LIMIT_EXCEEDED
+from draw_shared.dicom.associate import (
+    AssociateAccept,
+    AssociateRequest,
+    UserInformation,
+    decode_request,
+)
+from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from draw_shared.dicom.intake import Intake
+from draw_shared.dicom.message import Command, Field, Operation
+from draw_shared.dicom.message_reader import MessageReader, PeerAborted, ReleasedByPeer
+from draw_shared.dicom.pdu import (
+    COMMAND,
+    SMALLEST_PEER_PDU,
+    AbortReason,
+    AbortSource,
+    PduType,
+    ProtocolViolation,
+    abort,
+    fragments,
+    reject,
+)
+from draw_shared.dicom.service import (
+    AssociationInfo,
+    Outcome,
+    Peer,
+    PresentationContext,
+    QueryRequest,
+    Refused,
+    Reject,
+    RetrieveEnd,
+    ServiceProvider,
+    StoreRequest,
+    SubOperations,
+)
+from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.sub_operations import SubOperationChannel, progress
+from draw_shared.dicom.sub_store import StoreSender
+from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
+
+log = structlog.get_logger()
+
+FIRST_PDU_SECONDS: Final = 10.0
+LINGER_SECONDS: Final = 2.0
+WRITE_AT: Final = 65536
+MOST_OPERATIONS: Final = 32
+"""Most outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Deadlines of an association, in seconds, and the PDU size we announce, in bytes."""
+
+    acse_seconds: float = 30.0
+    dimse_seconds: float = 30.0
+    network_seconds: float = 30.0
+    max_pdu: int = 16384
+    max_object_bytes: int = 8 * 1024**3
+
+
+class Association:
+    """Serves one connection."""
+
+    def __init__(self, wire: Wire, peer: Peer, provider: ServiceProvider, timing: Timing) -> None:
+        self._wire = wire
+        self._peer = peer
+        self._provider = provider
+        self._timing = timing
+        self._info: AssociationInfo | None = None
+        self._cancelled: set[int] = set()
+        self._aborted = False
+        self._reader = MessageReader(
+            wire, dimse_seconds=timing.dimse_seconds, acse_seconds=timing.acse_seconds
+        )
+        # A request that came while another one was still being answered.
+        self._deferred: tuple[PresentationContext, Command] | None = None
+
+    @property
+    def established(self) -> bool:
+        """Whether the association was accepted."""
+        return self._info is not None
+
+    def serve(self, admitted: Callable[[], bool], requested_by: float | None = None) -> None:
+        """Run the association to its end.
+
+        `admitted` says whether there is room for it; `requested_by` is when the request
+        must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
+        """
+        outcome, reason = Outcome.LOST, ""
+        try:
+            request = self._requested(requested_by)
+            if not self._accepted(request, admitted):
+                return
+            self._operate()
+        except ReleasedByPeer:
+            outcome = Outcome.RELEASED
+            self._wire.close_politely(LINGER_SECONDS)
+        except PeerAborted:
+            outcome = Outcome.ABORTED_BY_PEER
+        except PeerClosed as closed:
+            reason = str(closed)
+        except PeerTooSlow as slow:
+            outcome, reason = Outcome.TIMED_OUT, str(slow)
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+        except ProtocolViolation as violation:
+            outcome, reason = Outcome.ABORTED, str(violation)
+            self._say_abort(violation.reason)
+        except Exception:
+            outcome, reason = Outcome.ABORTED, "internal failure"
+            log.exception("association.failed", association_id=self._peer.association_id)
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+        finally:
+            self._wire.close()
+            self._report(Outcome.ABORTED if self._aborted else outcome, reason)
+
+    def abort(self) -> None:
+        """End the association from another thread."""
+        self._aborted = True
+        if not self._wire.encrypted:
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+        self._wire.interrupt()
+
+    def _report(self, outcome: Outcome, reason: str) -> None:
+        if self._info is not None:
+            self._provider.closed(self._info, outcome, reason)
+        elif reason:
+            log.info("connection.dropped", association_id=self._peer.association_id, reason=reason)
+
+    def _say_abort(self, reason: AbortReason) -> None:
+        try:
+            self._wire.send([abort(AbortSource.SERVICE_PROVIDER, reason)], LINGER_SECONDS)
+        except (PeerClosed, PeerTooSlow):
+            return
+
+    def _requested(self, whole_by: float | None) -> AssociateRequest:
+        seconds = min(FIRST_PDU_SECONDS, self._timing.acse_seconds)
+        latest = time.monotonic() + seconds
+        kind, body = self._wire.read_pdu(seconds, whole_by=min(latest, whole_by or latest))
+        if kind != PduType.ASSOCIATE_RQ:
+            raise ProtocolViolation("expected A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
+        request = decode_request(bytes(body))
+        if 0 < request.user.max_pdu < SMALLEST_PEER_PDU:
+            raise ProtocolViolation("the peer takes no PDU of useful length")
+        return request
+
+    def _accepted(self, request: AssociateRequest, admitted: Callable[[], bool]) -> bool:
+        decision = self._provider.admit(self._peer, request)
+        if not isinstance(decision, Reject) and not admitted():
+            decision = LIMIT_EXCEEDED
+        if isinstance(decision, Reject):
+            self._provider.rejected(self._peer, request, decision)
+            self._wire.send(
+                [reject(decision.result, decision.source, decision.reason)], LINGER_SECONDS
+            )
+            self._wire.close_politely(LINGER_SECONDS)
+            return False
+        user = UserInformation(
+            max_pdu=self._timing.max_pdu,
+            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+            implementation_version=IMPLEMENTATION_VERSION,
+            asynchronous=_granted(request.user.asynchronous),
+            roles=dict(decision.roles),
+            extended=dict(decision.extended),
+            identity_response=(
+                b""
+                if request.user.identity is not None and request.user.identity.positive_response
+                else None
+            ),
+        )
+        accept = AssociateAccept(request.calling_ae, request.called_ae, decision.results, user)
+        proposed = {c.context_id: c.abstract_syntax for c in request.contexts}
+        self._info = AssociationInfo(
+            association_id=self._peer.association_id,
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+            peer_address=self._peer.address,
+            local_address=self._peer.local_address,
+            opened_at=datetime.now(UTC),
+            contexts={
+                r.context_id: PresentationContext(
+                    r.context_id, proposed[r.context_id], r.transfer_syntax
+                )
+                for r in decision.results
+                if r.result == 0
+            },
+            peer_max_pdu=request.user.max_pdu,
+            peer_implementation=request.user.implementation_version,
+            roles=decision.roles,
+            extended=decision.extended,
+        )
+        self._wire.limit_data(self._timing.max_pdu)
+        self._provider.opened(self._info)
+        self._wire.send([accept.encode()], self._timing.acse_seconds)
+        return True
+
+    def _operate(self) -> None:
+        while True:
+            context, command = self._deferred or self._next_command()
+            self._deferred = None
+            self._answer(context, command)
+
+    def _next_command(self) -> tuple[PresentationContext, Command]:
+        context_id, command = self._reader.command(self._timing.network_seconds)
+        context = self._required_info.contexts.get(context_id)
+        if context is None:
+            raise ProtocolViolation("this presentation context was not accepted")
+        return context, command
+
+    @property
+    def _required_info(self) -> AssociationInfo:
+        if self._info is None:
+            raise RuntimeError("the association is not established")
+        return self._info
+
+    def _answer(self, context: PresentationContext, command: Command) -> None:
+        operation = command.number(Field.COMMAND)
+        if operation == Operation.C_STORE:
+            self._answer_store(context, command)
+        elif operation == Operation.C_CANCEL:
+            self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+        elif operation & message.RESPONSE:
+            raise ProtocolViolation("a response nobody asked for")
+        else:
+            self._answer_other(context, command, operation)
+
+    def _answer_other(self, context: PresentationContext, command: Command, operation: int) -> None:
+        identifier = self._reader.identifier(context.context_id) if command.has_data_set else b""
+        status, comment = Status.UNRECOGNIZED_OPERATION.value, ""
+        try:
+            if operation == Operation.C_ECHO:
+                status = self._provider.echo(self._required_info)
+            elif operation in {Operation.C_FIND, Operation.C_GET, Operation.C_MOVE}:
+                request = QueryRequest(
+                    command.number(Field.MESSAGE_ID),
+                    command.text(Field.AFFECTED_SOP_CLASS),
+                    context,
+                    identifier,
+                    command.text(Field.MOVE_DESTINATION),
+                )
+                if operation == Operation.C_FIND:
+                    status = self._find(context, command, request)
+                else:
+                    self._retrieve(context, command, request, operation)
+                    return
+        except Refused as refused:
+            status, comment = refused.status, refused.comment
+        self._respond(context, message.response(command, operation, status, comment))
+
+    def _answer_store(self, context: PresentationContext, command: Command) -> None:
+        originator = command.number(Field.MOVE_ORIGINATOR_MESSAGE_ID, -1)
+        request = StoreRequest(
+            command.number(Field.MESSAGE_ID),
+            command.text(Field.AFFECTED_SOP_CLASS),
+            command.text(Field.AFFECTED_SOP_INSTANCE),
+            context,
+            command.text(Field.MOVE_ORIGINATOR_AE),
+            originator if originator >= 0 else None,
+        )
+        if not command.has_data_set:
+            raise ProtocolViolation("C-STORE without data set")
+        status, comment = self._store(request)
+        self._respond(context, message.response(command, Operation.C_STORE, status, comment))
+
+    def _store(self, request: StoreRequest) -> tuple[int, str]:
+        intake = Intake()
+        try:
+            intake.sink = self._provider.store(self._required_info, request)
+        except Refused as refused:
+            intake.refusal = refused
+        try:
+            self._reader.data_set(
+                request.context.context_id, intake.take, self._timing.max_object_bytes
+            )
+            return intake.finish()
+        except BaseException:
+            intake.give_up()
+            raise
+
+    def _respond(self, context: PresentationContext, command: bytes) -> None:
+        buffers = fragments(command, context.context_id, COMMAND, self._required_info.peer_max_pdu)
+        self._wire.send([b"".join(buffers)], self._timing.dimse_seconds)
+
+    def _find(self, context: PresentationContext, command: Command, request: QueryRequest) -> int:
+        waiting: list[bytes | memoryview] = []
+        size = 0
+        heads: dict[int, list[bytes | memoryview]] = {}
+        peer_max = self._required_info.peer_max_pdu
+        cancelled = self._cancel_check(request.message_id)
+        for matches in self._provider.find(self._required_info, request, cancelled):
+            head = heads.get(matches.status)
+            if head is None:
+                raw = message.response(command, Operation.C_FIND, matches.status, data_set=True)
+                head = heads[matches.status] = fragments(raw, context.context_id, COMMAND, peer_max)
+            for identifier in matches.identifiers:
+                waiting += head
+                waiting += fragments(identifier, context.context_id, 0, peer_max)
+                size += len(identifier)
+                if size >= WRITE_AT:
+                    self._wire.send([b"".join(waiting)], self._timing.dimse_seconds)
+                    waiting, size = [], 0
+            if waiting:
+                self._wire.send([b"".join(waiting)], self._timing.dimse_seconds)
+                waiting, size = [], 0
+            if cancelled():
+                return Status.CANCELLED
+        return Status.SUCCESS
+
+    def _retrieve(
+        self, context: PresentationContext, command: Command, request: QueryRequest, operation: int
+    ) -> None:
+        info = self._required_info
+        cancelled = self._cancel_check(request.message_id)
+        if operation == Operation.C_GET:
+            sender = StoreSender(self._wire, info.peer_max_pdu, self._timing.dimse_seconds)
+            channel = SubOperationChannel(info, sender, self._sub_operation_status)
+            steps = self._provider.get(info, request, channel, cancelled)
+        else:
+            steps = self._provider.move(info, request, cancelled)
+        for step in steps:
+            if isinstance(step, SubOperations):
+                self._respond(context, progress(command, operation, step))
+            else:
+                self._end_retrieve(context, command, operation, step)
+
+    def _end_retrieve(
+        self, context: PresentationContext, command: Command, operation: int, end: RetrieveEnd
+    ) -> None:
+        raw = progress(command, operation, end.counts, end)
+        peer_max = self._required_info.peer_max_pdu
+        buffers = fragments(raw, context.context_id, COMMAND, peer_max)
+        if end.identifier:
+            buffers += fragments(end.identifier, context.context_id, 0, peer_max)
+        self._wire.send([b"".join(buffers)], self._timing.dimse_seconds)
+
+    def _cancel_check(self, message_id: int) -> Callable[[], bool]:
+        """Return a function that says whether the peer has cancelled, without waiting."""
+        self._cancelled.discard(message_id)
+
+        def cancelled() -> bool:
+            while (
+                message_id not in self._cancelled
+                and self._deferred is None
+                and self._reader.waiting()
+            ):
+                context, command = self._next_command()
+                if command.number(Field.COMMAND) == Operation.C_CANCEL:
+                    self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+                else:
+                    # Sent ahead; what follows stays with the network until it is its turn.
+                    self._deferred = context, command
+            return message_id in self._cancelled
+
+        return cancelled
+
+    def _sub_operation_status(self) -> int:
+        """Read until the peer answers a C-STORE sub-operation; a C-CANCEL may come before."""
+        if self._deferred is not None:
+            raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
+        while True:
+            _, command = self._next_command()
+            operation = command.number(Field.COMMAND)
+            if operation == Operation.C_STORE | message.RESPONSE:
+                return command.number(Field.STATUS)
+            if operation != Operation.C_CANCEL:
+                raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
+            self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+
+
+def _granted(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the window we grant: what is asked up to a bound; we perform one at a time."""
+    if proposed is None:
+        return None
+    invoked = proposed[0] or MOST_OPERATIONS
+    return min(invoked, MOST_OPERATIONS), 1

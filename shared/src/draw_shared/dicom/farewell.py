@@ -1,0 +1,75 @@
+"""Tells peers for whom there is no room why, without a thread for each."""
+
+import resource
+import selectors
+import socket
+import threading
+import time
+from typing import Final
+
+LINGER_SECONDS: Final = 2.0
+MOST_LINGERING: Final = 2048
+POLL_SECONDS: Final = 0.1
+
+
+class Farewell:
+    """Keeps refused connections open until the peer has read why, on one thread."""
+
+    def __init__(self) -> None:
+        # A quarter of the descriptors: files of running transfers need the others.
+        self._most = min(MOST_LINGERING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._selector = selectors.DefaultSelector()
+        self._deadlines: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dicom-farewell", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close what is still open."""
+        self._stopped.set()
+        self._thread.join(2)
+
+    def say(self, connected: socket.socket, answer: bytes) -> None:
+        """Send `answer` and close the connection once the peer has had time to read it."""
+        try:
+            connected.setblocking(False)
+            connected.send(answer)
+            connected.shutdown(socket.SHUT_WR)
+        except OSError:
+            connected.close()
+            return
+        with self._lock:
+            if len(self._deadlines) >= self._most:
+                connected.close()
+                return
+            self._deadlines[connected] = time.monotonic() + LINGER_SECONDS
+            self._selector.register(connected, selectors.EVENT_READ)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            for key, _ in self._selector.select(POLL_SECONDS):
+                self._drain(key.fileobj)  # type: ignore[arg-type]  # only sockets are registered
+            now = time.monotonic()
+            for late in [s for s, deadline in list(self._deadlines.items()) if deadline < now]:
+                self._drop(late)
+        for left in list(self._deadlines):
+            self._drop(left)
+        self._selector.close()
+
+    def _drain(self, connected: socket.socket) -> None:
+        try:
+            ended = not connected.recv(65536)
+        except OSError:
+            ended = True
+        if ended:
+            self._drop(connected)
+
+    def _drop(self, connected: socket.socket) -> None:
+        with self._lock:
+            if self._deadlines.pop(connected, None) is not None:
+                self._selector.unregister(connected)
+        connected.close()

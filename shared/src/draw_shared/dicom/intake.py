@@ -1,0 +1,38 @@
+"""The data set of one C-STORE on its way to who takes it, or to nowhere after a refusal."""
+
+from draw_shared.dicom.service import ObjectSink, Refused
+from draw_shared.dicom.statuses import Status
+
+
+class Intake:
+    """Hands fragments to a sink until it refuses, and says what to answer."""
+
+    def __init__(self) -> None:
+        self.sink: ObjectSink | None = None
+        self.refusal: Refused | None = None
+
+    def take(self, part: memoryview) -> None:
+        """Hand over one fragment, or drop it."""
+        if self.sink is None:
+            return
+        try:
+            self.sink.write(part)
+        except Refused as refused:
+            self.refusal = refused
+            self.give_up()
+
+    def finish(self) -> tuple[int, str]:
+        """Make the object durable and return status and comment to answer."""
+        if self.sink is not None:
+            try:
+                return self.sink.commit(), ""
+            except Refused as refused:
+                self.refusal = refused
+        refusal = self.refusal or Refused(Status.PROCESSING_FAILURE)
+        return refusal.status, refusal.comment
+
+    def give_up(self) -> None:
+        """Have the sink forget what it has."""
+        if self.sink is not None:
+            self.sink.abandon()
+            self.sink = None

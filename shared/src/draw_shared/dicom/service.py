@@ -1,0 +1,234 @@
+"""What the association engine asks of the service that uses it.
+
+The engine reads and writes PDUs and knows nothing of files, databases or configuration;
+a `ServiceProvider` answers each operation. One association is served by one thread, so
+a provider's methods are called one after the other for one association, and at the same
+time for different ones.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from draw_shared.dicom.associate import AssociateRequest, ContextResult, Roles
+from draw_shared.errors import Permanent
+
+
+@dataclass(frozen=True, slots=True)
+class PresentationContext:
+    """One accepted presentation context."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationInfo:
+    """Who is at the other end of an accepted association, and what was negotiated."""
+
+    association_id: str
+    calling_ae: str
+    called_ae: str
+    peer_address: str
+    """Address of the client itself, also behind a proxy."""
+    local_address: str
+    opened_at: datetime
+    contexts: Mapping[int, PresentationContext]
+    peer_max_pdu: int
+    peer_implementation: str
+    roles: Mapping[str, Roles] = field(default_factory=dict)
+    extended: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """C-STORE-RQ (PS3.7 9.3.1.1)."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    context: PresentationContext
+    move_originator_ae: str = ""
+    move_originator_message_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """C-FIND-RQ, C-GET-RQ or C-MOVE-RQ with its identifier, encoded in the context's syntax."""
+
+    message_id: int
+    sop_class_uid: str
+    context: PresentationContext
+    identifier: bytes
+    move_destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """A batch of encoded identifiers, all pending with one status."""
+
+    identifiers: Sequence[bytes]
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubOperations:
+    """How far a C-GET or C-MOVE is (PS3.7 9.1.3.1.7)."""
+
+    remaining: int
+    completed: int
+    failed: int
+    warning: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveEnd:
+    """The final answer to a C-GET or C-MOVE."""
+
+    status: int
+    counts: SubOperations
+    identifier: bytes = b""
+    """Failed SOP Instance UID List, encoded; empty when none failed."""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A Part 10 file whose data set is sent as it lies."""
+
+    path: str
+    data_set_offset: int
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+class SameAssociation(Protocol):
+    """Sends C-STORE sub-operations back over the association that asked with C-GET."""
+
+    def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
+        """Return the context in which the peer takes this class in this syntax, or None."""
+
+    def syntaxes_for(self, sop_class_uid: str) -> Sequence[str]:
+        """Return the transfer syntaxes in which the peer takes this class."""
+
+    def store(self, data: StoredFile | bytes, context_id: int, sop: tuple[str, str]) -> int:
+        """Send one object, given as file or encoded data set, and return the peer's status.
+
+        `sop` is (SOP Class UID, SOP Instance UID).
+        """
+
+
+class Refused(Permanent):
+    """The operation is answered with this status."""
+
+    def __init__(self, status: int, comment: str = "") -> None:
+        super().__init__(comment or f"0x{status:04X}")
+        self.status = status
+        self.comment = comment
+
+
+class ObjectSink(Protocol):
+    """Takes the data set of one C-STORE as it arrives."""
+
+    def write(self, chunk: memoryview) -> None:
+        """Take a fragment; it must be used at once, the memory is written over afterwards.
+
+        Raises:
+            Refused: the rest of the data set is read and dropped, and this status answered.
+        """
+
+    def commit(self) -> int:
+        """Make the object durable and return the status to answer.
+
+        Raises:
+            Refused: nothing is left behind; this status is answered.
+        """
+
+    def abandon(self) -> None:
+        """Forget everything: the association ended in the middle."""
+
+
+class Outcome(StrEnum):
+    """How an association ended."""
+
+    RELEASED = "released"
+    ABORTED_BY_PEER = "aborted by peer"
+    ABORTED = "aborted"
+    LOST = "connection lost"
+    TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One connection, known before anything was negotiated."""
+
+    association_id: str
+    address: str
+    local_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A-ASSOCIATE-RJ: result, source and reason of PS3.8 9.3.4, and words for the log."""
+
+    result: int
+    source: int
+    reason: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """What is accepted of a request."""
+
+    results: tuple[ContextResult, ...]
+    roles: Mapping[str, Roles]
+    extended: Mapping[str, bytes]
+
+
+class ServiceProvider(Protocol):
+    """Answers one kind of service user after the other."""
+
+    def admit(self, peer: Peer, request: AssociateRequest) -> Accept | Reject:
+        """Decide whether this peer may associate, and for what."""
+
+    def opened(self, info: AssociationInfo) -> None:
+        """An association was accepted."""
+
+    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
+        """An association has ended."""
+
+    def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
+        """A connection was turned away; without a request when it never got that far."""
+
+    def echo(self, info: AssociationInfo) -> int:
+        """Return the status of a C-ECHO."""
+
+    def store(self, info: AssociationInfo, request: StoreRequest) -> ObjectSink:
+        """Return who takes the data set.
+
+        Raises:
+            Refused: the data set is read and dropped, and this status answered.
+        """
+
+    def find(
+        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
+    ) -> Iterator[Matches]:
+        """Yield matches; the end is success, Refused any other final status."""
+
+    def get(
+        self,
+        info: AssociationInfo,
+        request: QueryRequest,
+        channel: SameAssociation,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[SubOperations | RetrieveEnd]:
+        """Yield progress and at last the end."""
+
+    def move(
+        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
+    ) -> Iterator[SubOperations | RetrieveEnd]:
+        """Yield progress and at last the end."""

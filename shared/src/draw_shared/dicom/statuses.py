@@ -1,0 +1,48 @@
+"""DIMSE status codes (PS3.7 annex C, PS3.4 B.2.3, C.4)."""
+
+from enum import IntEnum
+from typing import Final
+
+
+class Status(IntEnum):
+    """Statuses that the suite sends."""
+
+    SUCCESS = 0x0000
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    PROCESSING_FAILURE = 0x0110
+    INVALID_SOP_INSTANCE = 0x0117
+    UNRECOGNIZED_OPERATION = 0x0211
+    MISTYPED_ARGUMENT = 0x0212
+    NOT_AUTHORIZED = 0x0124
+    OUT_OF_RESOURCES = 0xA700
+    UNABLE_TO_COUNT_MATCHES = 0xA701
+    UNABLE_TO_PERFORM_SUB_OPERATIONS = 0xA702
+    MOVE_DESTINATION_UNKNOWN = 0xA801
+    DATA_SET_DOES_NOT_MATCH = 0xA900
+    SUB_OPERATIONS_WITH_FAILURES = 0xB000
+    CANNOT_UNDERSTAND = 0xC000
+    CANCELLED = 0xFE00
+    PENDING = 0xFF00
+    PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF01
+
+
+PENDING: Final = frozenset({Status.PENDING, Status.PENDING_WITHOUT_OPTIONAL_KEYS})
+
+
+def is_warning(status: int) -> bool:
+    """Return whether an operation succeeded with a remark (PS3.7 C.3)."""
+    return status in {0x0001, 0x0107, 0x0116} or status >> 12 == 0xB  # noqa: PLR2004 - PS3.7 C.3
+
+
+def is_success(status: int) -> bool:
+    """Return whether the peer holds the object: success or a warning."""
+    return status == Status.SUCCESS or is_warning(status)
+
+
+def describe(status: int) -> str:
+    """Return a status as operators read it: its name and number."""
+    try:
+        name = Status(status).name.replace("_", " ").capitalize()
+    except ValueError:
+        name = "Warning" if is_warning(status) else "Failure"
+    return f"{name} (0x{status:04X})"

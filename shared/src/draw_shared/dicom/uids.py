@@ -1,0 +1,86 @@
+"""UIDs the suite knows by purpose: verification, query/retrieve, storage, transfer syntaxes."""
+
+from typing import Final
+
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+from pynetdicom import AllStoragePresentationContexts
+
+from draw_shared.contracts.server_config import SopClassConfig, TransferSyntaxConfig
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+
+PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
+PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"
+PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+PATIENT_STUDY_ONLY_FIND: Final = "1.2.840.10008.5.1.4.1.2.3.1"
+PATIENT_STUDY_ONLY_MOVE: Final = "1.2.840.10008.5.1.4.1.2.3.2"
+PATIENT_STUDY_ONLY_GET: Final = "1.2.840.10008.5.1.4.1.2.3.3"
+
+FIND_MODELS: Final = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND, PATIENT_STUDY_ONLY_FIND)
+MOVE_MODELS: Final = (PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE, PATIENT_STUDY_ONLY_MOVE)
+GET_MODELS: Final = (PATIENT_ROOT_GET, STUDY_ROOT_GET, PATIENT_STUDY_ONLY_GET)
+
+IMPLICIT_LITTLE: Final = str(ImplicitVRLittleEndian)
+EXPLICIT_LITTLE: Final = str(ExplicitVRLittleEndian)
+EXPLICIT_BIG: Final = str(ExplicitVRBigEndian)
+DEFLATED_LITTLE: Final = str(DeflatedExplicitVRLittleEndian)
+
+UNCOMPRESSED: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
+MESSAGE_SYNTAXES: Final = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
+"""Transfer syntaxes for everything but storage: nothing in an identifier is compressed."""
+
+ALL_STORAGE: Final = frozenset(str(c.abstract_syntax) for c in AllStoragePresentationContexts)
+ALL_TRANSFER_SYNTAXES: Final = frozenset(
+    str(uid)
+    for uid, entry in UID_dictionary.items()
+    if entry[1] == "Transfer Syntax" and "Papyrus" not in entry[0] and "RFC" not in entry[0]
+)
+
+_CLASSES: Final = {
+    "ct_image": ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"),
+    "mr_image": ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"),
+    "rt_structure_set": ("1.2.840.10008.5.1.4.1.1.481.3",),
+    "rt_plan": ("1.2.840.10008.5.1.4.1.1.481.5",),
+    "rt_dose": ("1.2.840.10008.5.1.4.1.1.481.2",),
+    "secondary_capture": ("1.2.840.10008.5.1.4.1.1.7",),
+}
+_SYNTAXES: Final = {
+    "implicit_vr_little_endian": IMPLICIT_LITTLE,
+    "explicit_vr_little_endian": EXPLICIT_LITTLE,
+    "explicit_vr_big_endian": EXPLICIT_BIG,
+    "jpeg_baseline": str(JPEGBaseline8Bit),
+    "jpeg_lossless": str(JPEGLosslessSV1),
+    "jpeg_2000_lossless": str(JPEG2000Lossless),
+    "rle_lossless": str(RLELossless),
+}
+
+
+def storage_classes(config: SopClassConfig) -> frozenset[str]:
+    """Return the storage SOP classes that are switched on."""
+    chosen = {uid for name, uids in _CLASSES.items() if getattr(config, name) for uid in uids}
+    chosen.update(config.further)
+    if config.all_storage_classes:
+        chosen |= ALL_STORAGE
+    return frozenset(chosen)
+
+
+def storage_syntaxes(config: TransferSyntaxConfig) -> frozenset[str]:
+    """Return the transfer syntaxes in which objects are accepted."""
+    chosen = {uid for name, uid in _SYNTAXES.items() if getattr(config, name)}
+    chosen.update(config.further)
+    if config.all_transfer_syntaxes:
+        chosen |= ALL_TRANSFER_SYNTAXES
+    return frozenset(chosen)

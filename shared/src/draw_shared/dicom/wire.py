@@ -1,0 +1,227 @@
+"""One connection: whole PDUs in, buffers out, every wait under a deadline.
+
+The reader has one buffer for its life, as large as two of the longest PDUs, so that a
+lying length costs nothing: it is refused before anything is allocated for it.
+"""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Final
+
+from draw_shared.dicom.pdu import (
+    HEADER,
+    HEADER_BYTES,
+    LARGEST_PDU,
+    AbortReason,
+    PduType,
+    ProtocolViolation,
+)
+
+BUFFER_BYTES: Final = 2 * (LARGEST_PDU + HEADER_BYTES)
+PDU_SECONDS: Final = 10.0
+"""A PDU that has begun must be complete within this time, whatever the peer says."""
+LONGEST_CONTROL_PDU: Final = 4
+TOLERANCE: Final = 1024
+"""What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
+MOST_BUFFERS: Final = 512
+"""Buffers handed to one sendmsg call; Linux takes 1,024."""
+MOST_JOINED: Final = 64
+"""Buffers joined for one TLS write, so that a large object is never in memory as a whole."""
+
+_LIMITS: Final = {
+    PduType.ASSOCIATE_RQ: LARGEST_PDU,
+    PduType.ASSOCIATE_AC: LARGEST_PDU,
+    PduType.P_DATA: LARGEST_PDU,
+    PduType.ASSOCIATE_RJ: LONGEST_CONTROL_PDU,
+    PduType.RELEASE_RQ: LONGEST_CONTROL_PDU,
+    PduType.RELEASE_RP: LONGEST_CONTROL_PDU,
+    PduType.ABORT: LONGEST_CONTROL_PDU,
+}
+
+
+class PeerClosed(ConnectionError):
+    """The peer closed or reset the connection."""
+
+
+class PeerTooSlow(TimeoutError):
+    """Nothing came, or not enough, within the time allowed."""
+
+
+class Wire:
+    """Reads and writes PDUs on a connected socket, plain or TLS."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._begin = 0
+        self._end = 0
+        self._timeout: float | None = None
+        self._encrypted = isinstance(connection, ssl.SSLSocket)
+        self._longest_data = LARGEST_PDU
+        self.bytes_read = 0
+        if connection.family in {socket.AF_INET, socket.AF_INET6}:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._quick = True
+        else:
+            self._quick = False
+
+    def limit_data(self, announced: int) -> None:
+        """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
+        self._longest_data = min(LARGEST_PDU, announced + TOLERANCE)
+
+    def read_pdu(
+        self, idle_seconds: float, *, whole_by: float | None = None
+    ) -> tuple[int, memoryview]:
+        """Return type and body of the next PDU; the body is valid until the next call.
+
+        Waits up to `idle_seconds` for its first byte. `whole_by` is a moment of the
+        monotonic clock at which all of it must be there.
+
+        Raises:
+            PeerTooSlow: it did not come, or not completely, in time.
+            PeerClosed: the connection ended.
+            ProtocolViolation: unknown type, or longer than such a PDU may be.
+        """
+        deadline = whole_by
+        while True:
+            held = self._end - self._begin
+            if held >= HEADER_BYTES:
+                kind, length = HEADER.unpack_from(self._buffer, self._begin)
+                if length > _LIMITS.get(kind, -1) or (
+                    kind == PduType.P_DATA and length > self._longest_data
+                ):
+                    raise _oversize(kind)
+                if held >= HEADER_BYTES + length:
+                    start = self._begin + HEADER_BYTES
+                    self._begin = start + length
+                    return kind, self._view[start : start + length]
+            if held and deadline is None:
+                deadline = time.monotonic() + min(PDU_SECONDS, idle_seconds)
+            self._fill(idle_seconds if deadline is None else _left_until(deadline))
+
+    def _fill(self, seconds: float) -> None:
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        elif BUFFER_BYTES - self._end < BUFFER_BYTES // 2:
+            held = self._end - self._begin
+            self._buffer[:held] = self._buffer[self._begin : self._end]
+            self._begin, self._end = 0, held
+        if seconds != self._timeout:
+            self._socket.settimeout(seconds)
+            self._timeout = seconds
+        try:
+            count = self._socket.recv_into(self._view[self._end :])
+        except (TimeoutError, ssl.SSLWantReadError) as error:
+            raise PeerTooSlow("nothing came in time") from error
+        except OSError as error:
+            raise PeerClosed(type(error).__name__) from error
+        if not count:
+            raise PeerClosed("closed by peer")
+        if self._quick:
+            # Linux falls back to delayed ACKs by itself; senders with Nagle's algorithm
+            # then wait 40 ms for each message.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._end += count
+        self.bytes_read += count
+
+    def waiting(self) -> bool:
+        """Return whether the peer has sent something that is not read yet."""
+        if self._end > self._begin:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poller = select.poll()
+        poller.register(self._socket.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+
+    def send(self, buffers: Sequence[bytes | memoryview], seconds: float) -> None:
+        """Send all buffers in as few writes as possible.
+
+        Raises:
+            PeerTooSlow: the peer does not read.
+            PeerClosed: the connection ended.
+        """
+        if seconds != self._timeout:
+            self._socket.settimeout(seconds)
+            self._timeout = seconds
+        try:
+            if len(buffers) == 1:
+                self._socket.sendall(buffers[0])
+            elif self._encrypted:
+                for at in range(0, len(buffers), MOST_JOINED):
+                    self._socket.sendall(b"".join(buffers[at : at + MOST_JOINED]))
+            else:
+                self._send_gathered(buffers)
+        except TimeoutError as error:
+            raise PeerTooSlow("the peer does not read") from error
+        except OSError as error:
+            raise PeerClosed(type(error).__name__) from error
+
+    def _send_gathered(self, buffers: Sequence[bytes | memoryview]) -> None:
+        rest = iter(buffers)
+        while group := list(islice(rest, MOST_BUFFERS)):
+            left = sum(map(len, group))
+            while left:
+                sent = self._socket.sendmsg(group)
+                left -= sent
+                if left:
+                    group = _after(group, sent)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is spoken; its writes and reads must come from one thread."""
+        return self._encrypted
+
+    def interrupt(self) -> None:
+        """End reads and writes of the thread that serves this connection; any thread may call.
+
+        The descriptor stays open: closed here, its number could be given to another
+        connection while that thread still waits on it.
+        """
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; what the peer has not read yet may be lost."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def close_politely(self, seconds: float) -> None:
+        """Close after the peer has had time to read the last PDU (PS3.8 9.2, state 13)."""
+        with suppress(OSError):
+            self._socket.settimeout(seconds)
+            deadline = time.monotonic() + seconds
+            if not self._encrypted:
+                self._socket.shutdown(socket.SHUT_WR)
+            while time.monotonic() < deadline and self._socket.recv_into(self._view):
+                pass
+        self.close()
+
+
+def _left_until(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise PeerTooSlow("a PDU was not completed in time")
+    return left
+
+
+def _oversize(kind: int) -> ProtocolViolation:
+    if kind not in _LIMITS:
+        return ProtocolViolation(f"PDU type 0x{kind:02X} is unknown", AbortReason.UNRECOGNIZED_PDU)
+    return ProtocolViolation("a PDU claims to be longer than allowed")
+
+
+def _after(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """Return what is left of `buffers` after `sent` bytes."""
+    for position, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return [memoryview(buffer)[sent:], *buffers[position + 1 :]]
+        sent -= len(buffer)
+    return []

@@ -1,0 +1,64 @@
+"""How to reach the broker: parameters, one blocking connection, waiting between tries."""
+
+import random
+import threading
+from typing import Final
+
+import pika
+from pika.exceptions import AMQPError
+
+from draw_shared.errors import Transient
+
+HEARTBEAT_SECONDS: Final = 20
+BLOCKED_SECONDS: Final = 300
+CONNECT_SECONDS: Final = 5
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 5.0
+
+CONNECTION_FAILURES: Final = (AMQPError, OSError)
+"""What pika raises when the broker is away, goes away or refuses."""
+
+
+class BrokerUnavailable(Transient):
+    """RabbitMQ does not answer."""
+
+
+def parameters(url: str, name: str) -> pika.URLParameters:
+    """Return connection parameters for `url`; `name` is shown by the broker."""
+    found = pika.URLParameters(url)
+    found.heartbeat = HEARTBEAT_SECONDS
+    found.blocked_connection_timeout = BLOCKED_SECONDS
+    found.socket_timeout = CONNECT_SECONDS
+    found.stack_timeout = CONNECT_SECONDS + 5
+    found.connection_attempts = 1
+    found.client_properties = {"connection_name": name}
+    return found
+
+
+def connect(url: str, name: str) -> pika.BlockingConnection:
+    """Return a connection for the calling thread alone.
+
+    Raises:
+        BrokerUnavailable: the broker is away or refuses.
+    """
+    try:
+        return pika.BlockingConnection(parameters(url, name))
+    except CONNECTION_FAILURES as error:
+        raise BrokerUnavailable(type(error).__name__) from error
+
+
+class Pause:
+    """Waits longer after each failure in a row, with jitter, and ends early when told to stop."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._seconds = FIRST_PAUSE_SECONDS
+
+    def wait(self) -> None:
+        """Wait once."""
+        self._stopping.wait(self._seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter only
+        self._seconds = min(self._seconds * 2, LONGEST_PAUSE_SECONDS)
+
+    def reset(self) -> None:
+        """Begin with short waits again: something worked."""
+        self._seconds = FIRST_PAUSE_SECONDS

@@ -1,0 +1,255 @@
+"""Consumes a work queue in batches; messages are acknowledged after they were handled.
+
+Concurrency: one thread owns the connection and does nothing long on it, so heartbeats go
+on; a second thread collects batches and calls the handler; acknowledgements cross back
+through the connection's thread-safe callback. `stop` first lets the batch under way end,
+then closes the connection; what was delivered and not handled is delivered again.
+
+The handler decides by what it returns or raises:
+- nothing: the batch is done;
+- failures for single messages: Transient ones climb the retry ladder, others go to the
+  dead-letter queue;
+- it raises Transient: something everybody needs is away; the same batch is tried again
+  after a pause, and nothing new is fetched meanwhile;
+- it raises anything else: each message is handled alone, so that one poisoned message
+  does not take the others with it.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pika
+import structlog
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.spec import Basic, BasicProperties
+
+from draw_shared.errors import Transient
+from draw_shared.messaging import connection, topology
+from draw_shared.messaging.topology import Work
+
+log = structlog.get_logger()
+
+ATTEMPT_HEADER: Final = "x-draw-attempt"
+REASON_HEADER: Final = "x-draw-reason"
+POLL_SECONDS: Final = 1.0
+PERSISTENT: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as the handler sees it."""
+
+    body: bytes
+    routing_key: str
+    attempt: int
+    """0 for the first time, then one more after each rung of the ladder."""
+    tag: int
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One message of a batch could not be handled."""
+
+    delivery: Delivery
+    error: Exception
+
+
+Handler = Callable[[Sequence[Delivery]], Sequence[Failure]]
+
+
+class Consumer:
+    """Feeds one handler from one work queue."""
+
+    def __init__(
+        self,
+        url: str,
+        work: Work,
+        handler: Handler,
+        *,
+        client: str,
+        batch: int = 1,
+        wait_seconds: float = 0.1,
+        failed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.name = f"consumer {work.name}"
+        self._url = url
+        self._work = work
+        self._handler = handler
+        self._client = client
+        self._batch = batch
+        self._wait = wait_seconds
+        self._failed = failed
+        self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._closing = threading.Event()
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+        self._session = 0
+        self._receiver = threading.Thread(target=self._receive, name=self.name, daemon=True)
+        self._worker = threading.Thread(target=self._work_on, name=f"{self.name} work", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can come now."""
+        return self._channel is not None
+
+    def start(self) -> None:
+        """Begin to consume, as soon as the broker is there."""
+        self._receiver.start()
+        self._worker.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Let the batch under way end, then close."""
+        self._stopping.set()
+        self._worker.join(deadline_seconds * 0.8)
+        self._closing.set()
+        self._receiver.join(deadline_seconds * 0.2 + POLL_SECONDS)
+
+    # The connection's thread
+
+    def _receive(self) -> None:
+        pause = connection.Pause(self._closing)
+        while not self._closing.is_set():
+            try:
+                self._consume(pause)
+            except connection.BrokerUnavailable as error:
+                log.warning("broker.unavailable", error=str(error), queue=self._work.name)
+            except connection.CONNECTION_FAILURES as error:
+                log.warning(
+                    "broker.connection_lost", error=type(error).__name__, queue=self._work.name
+                )
+            except Exception:
+                log.exception("consumer.failed", queue=self._work.name)
+            self._channel = None
+            if not self._closing.is_set():
+                pause.wait()
+
+    def _consume(self, pause: connection.Pause) -> None:
+        made = connection.connect(self._url, f"{self._client} {self.name}")
+        try:
+            channel = made.channel()
+            topology.declare(channel)
+            channel.confirm_delivery()
+            channel.basic_qos(prefetch_count=2 * self._batch)
+            self._session += 1
+            session = self._session
+            channel.basic_consume(
+                self._work.name,
+                lambda _c, method, properties, body: self._take(method, properties, body, session),
+            )
+            self._connection, self._channel = made, channel
+            pause.reset()
+            log.info("consumer.started", queue=self._work.name)
+            while not self._closing.is_set():
+                made.process_data_events(time_limit=POLL_SECONDS)
+        finally:
+            self._connection = self._channel = None
+            if made.is_open:
+                made.close()
+
+    def _take(
+        self, method: Basic.Deliver, properties: BasicProperties, body: bytes, session: int
+    ) -> None:
+        attempt = int((properties.headers or {}).get(ATTEMPT_HEADER, 0))
+        self._arrived.put(Delivery(body, method.routing_key, attempt, method.delivery_tag, session))
+
+    def _on_connection(self, action: Callable[[BlockingChannel], None], session: int) -> None:
+        """Have `action` run on the connection's thread, unless it is another connection by now."""
+        current = self._connection
+
+        def run() -> None:
+            if self._channel is not None and self._session == session:
+                action(self._channel)
+
+        if current is not None and self._session == session:
+            try:
+                current.add_callback_threadsafe(run)
+            except connection.CONNECTION_FAILURES:
+                # Not acknowledged: the broker delivers the message again.
+                log.info("consumer.acknowledgement_lost", queue=self._work.name)
+
+    # The worker's thread
+
+    def _work_on(self) -> None:
+        while not self._stopping.is_set():
+            batch = self._collect()
+            if batch:
+                self._handle(batch)
+
+    def _collect(self) -> list[Delivery]:
+        try:
+            batch = [self._arrived.get(timeout=POLL_SECONDS)]
+        except queue.Empty:
+            return []
+        deadline = time.monotonic() + self._wait
+        while len(batch) < self._batch:
+            left = deadline - time.monotonic()
+            try:
+                batch.append(self._arrived.get(timeout=max(left, 0)))
+            except queue.Empty:
+                break
+        # What an earlier connection delivered is delivered again by the new one.
+        return [delivery for delivery in batch if delivery.session == self._session]
+
+    def _handle(self, batch: list[Delivery]) -> None:
+        pause = connection.Pause(self._stopping)
+        while not self._stopping.is_set():
+            try:
+                failures = self._handler(batch)
+            except Transient as error:
+                log.warning("consumer.waiting", queue=self._work.name, error=str(error))
+                pause.wait()
+                continue
+            except Exception as error:
+                if len(batch) > 1:
+                    log.warning("consumer.batch_split", queue=self._work.name)
+                    for delivery in batch:
+                        self._handle([delivery])
+                    return
+                log.exception("consumer.message_failed", queue=self._work.name)
+                failures = [Failure(batch[0], error)]
+            self._settle(batch, failures)
+            return
+
+    def _settle(self, batch: Sequence[Delivery], failures: Sequence[Failure]) -> None:
+        failed = {failure.delivery.tag for failure in failures}
+        done = [delivery.tag for delivery in batch if delivery.tag not in failed]
+        session = batch[0].session
+        if not failed:
+            last = max(done)
+            self._on_connection(lambda c: c.basic_ack(last, multiple=True), session)
+            return
+        for tag in done:
+            self._on_connection(lambda c, t=tag: c.basic_ack(t), session)  # type: ignore[misc]
+        for failure in failures:
+            self._put_aside(failure)
+
+    def _put_aside(self, failure: Failure) -> None:
+        delivery, error = failure.delivery, failure.error
+        rung = delivery.attempt + 1
+        again = isinstance(error, Transient) and rung <= len(self._work.ladder_seconds)
+        target = self._work.rung(rung) if again else self._work.dead
+        properties = BasicProperties(
+            content_type="application/json",
+            delivery_mode=PERSISTENT,
+            headers={
+                ATTEMPT_HEADER: rung,
+                REASON_HEADER: f"{type(error).__name__}: {error}"[:200],
+                "x-draw-queue": self._work.name,
+                "x-draw-routing-key": delivery.routing_key,
+            },
+        )
+
+        def move(channel: BlockingChannel) -> None:
+            # Confirmed before the original is acknowledged: it is never in neither queue.
+            channel.basic_publish("", target, delivery.body, properties, mandatory=True)
+            channel.basic_ack(delivery.tag)
+
+        self._failed("retry" if again else "dead")
+        log.warning("message.put_aside", queue=target, attempt=rung, error=type(error).__name__)
+        self._on_connection(move, delivery.session)

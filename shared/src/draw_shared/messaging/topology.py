@@ -1,0 +1,112 @@
+"""Exchanges and queues of the suite, as data (RabbitMQ 3.10 and 4.x).
+
+Work queues are quorum queues. A message that shall be tried again goes, with a count of
+its attempts in a header, to the next rung of its queue's ladder: a queue without
+consumers whose messages return to the work queue when their time is over. What cannot be
+handled goes to the consumer's dead-letter queue. Redelivery counts decide nothing; the
+delivery limit is explicit because its default differs between broker versions.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pika.adapters.blocking_connection import BlockingChannel
+
+EVENTS: Final = "draw.events"
+CONTROL: Final = "draw.control"
+UNROUTABLE: Final = "draw.unroutable"
+
+INSTANCE_STORED: Final = "indexer.instance-stored"
+TRANSACTIONS: Final = "indexer.transactions"
+JOB_READY: Final = "qr-worker.job-ready"
+
+DELIVERY_LIMIT: Final = 1000
+LADDER_SECONDS: Final = (5, 30, 120, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One durable exchange; what it cannot route goes to the alternate."""
+
+    name: str
+    kind: str
+    alternate: str = ""
+
+    def declare(self, channel: BlockingChannel) -> None:
+        """Make the exchange, or check that it is as described."""
+        arguments = {"alternate-exchange": self.alternate} if self.alternate else None
+        channel.exchange_declare(self.name, self.kind, durable=True, arguments=arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """A queue that keeps everything an exchange sends it, for people to look at."""
+
+    name: str
+    source: str = ""
+
+    def declare(self, channel: BlockingChannel) -> None:
+        """Make the queue and its binding."""
+        channel.queue_declare(self.name, durable=True, arguments={"x-queue-type": "quorum"})
+        if self.source:
+            channel.queue_bind(self.name, self.source, "#")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A queue that one service's replicas share, with its retry ladder and dead letters."""
+
+    name: str
+    binds: tuple[str, ...]
+    dead: str
+    ladder_seconds: tuple[float, ...] = LADDER_SECONDS
+
+    def rung(self, number: int) -> str:
+        """Return the name of a rung of the ladder, counted from 1."""
+        return f"{self.name}.retry.{number}"
+
+    def declare(self, channel: BlockingChannel) -> None:
+        """Make the queue, its bindings, its ladder and its dead-letter queue."""
+        Collecting(self.dead).declare(channel)
+        channel.queue_declare(self.name, durable=True, arguments=_returning_to(self.dead))
+        for pattern in self.binds:
+            channel.queue_bind(self.name, EVENTS, pattern)
+        for number, seconds in enumerate(self.ladder_seconds, start=1):
+            arguments = {
+                **_returning_to(self.name),
+                "x-message-ttl": int(seconds * 1000),
+            }
+            channel.queue_declare(self.rung(number), durable=True, arguments=arguments)
+
+
+def _returning_to(queue: str) -> dict[str, Any]:
+    """Return the arguments of a quorum queue whose dead letters reach `queue` without loss."""
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+INSTANCE_STORED_WORK: Final = Work(INSTANCE_STORED, ("instance.stored.*",), "indexer.dead")
+TRANSACTIONS_WORK: Final = Work(TRANSACTIONS, ("transactions.recorded.*",), "indexer.dead")
+JOB_READY_WORK: Final = Work(JOB_READY, ("job.ready.*",), "qr-worker.dead")
+
+TOPOLOGY: Final = (
+    Exchange(UNROUTABLE, "fanout"),
+    Collecting(UNROUTABLE, UNROUTABLE),
+    Exchange(EVENTS, "topic", alternate=UNROUTABLE),
+    Exchange(CONTROL, "fanout"),
+    INSTANCE_STORED_WORK,
+    TRANSACTIONS_WORK,
+    JOB_READY_WORK,
+)
+
+
+def declare(channel: BlockingChannel) -> None:
+    """Make everything that is not there yet; repeating it changes nothing."""
+    for part in TOPOLOGY:
+        part.declare(channel)

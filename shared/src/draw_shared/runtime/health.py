@@ -1,0 +1,99 @@
+"""`/livez`, `/readyz` and `/metrics` on one small port."""
+
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from typing_extensions import override
+
+from draw_shared.runtime.lifecycle import State
+
+Check = Callable[[], bool]
+"""Returns whether one thing that the service needs is there; must be quick."""
+
+
+class Health:
+    """Answers whether this process lives and whether it can do its work."""
+
+    def __init__(self, state: Callable[[], State], checks: Mapping[str, Check]) -> None:
+        self._state = state
+        self._checks = dict(checks)
+
+    def live(self) -> bool:
+        """Return False only when a restart is the remedy."""
+        return self._state() is not State.STOPPED
+
+    def failing(self) -> list[str]:
+        """Return the names of what keeps the service from being ready; empty means ready."""
+        if self._state() is not State.READY:
+            return [str(self._state())]
+        return [name for name, check in self._checks.items() if not check()]
+
+
+class HealthServer:
+    """The HTTP port of a service without a web page."""
+
+    name = "health"
+
+    def __init__(self, host: str, port: int, health: Health, registry: CollectorRegistry) -> None:
+        self._address = (host, port)
+        self._health = health
+        self._registry = registry
+        self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port in use, also when any free one was asked for."""
+        return self._server.server_port if self._server is not None else self._address[1]
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._server = ThreadingHTTPServer(self._address, _handler(self._health, self._registry))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+
+    def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
+        """Close the port."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5
+
+        def do_GET(self) -> None:
+            match self.path.partition("?")[0]:
+                case "/livez":
+                    self._answer(health.live(), "live")
+                case "/readyz":
+                    failing = health.failing()
+                    self._answer(not failing, ", ".join(failing) or "ready")
+                case "/metrics":
+                    self._send(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
+                case _:
+                    self._send(HTTPStatus.NOT_FOUND, b"not found\n", "text/plain")
+
+        def _answer(self, good: bool, words: str) -> None:  # noqa: FBT001
+            status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+            self._send(status, f"{words}\n".encode(), "text/plain; charset=utf-8")
+
+        def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        @override
+        def log_message(self, format: str, *args: object) -> None:
+            """Probes and scrapes are not worth a line."""
+
+    return Handler

@@ -1,0 +1,141 @@
+"""Settings: environment variables that begin with DRAW_, or files named by DRAW_..._FILE.
+
+A service composes its `Settings` from the groups here and reads them once, in `__main__`.
+A variable with the service's own prefix that no field knows is an error, so that a typing
+mistake in a deployment is seen at start and not in production.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from typing_extensions import override
+
+PREFIX = "DRAW_"
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads a field from the file that `<variable>_FILE` names, as container secrets come."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = variable_name(field, field_name)
+        path = os.environ.get(f"{name}_FILE")
+        value = Path(path).read_text(encoding="utf-8").strip() if path else None
+        return value, field_name, False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                found[variable_key(field, key)] = value
+        return found
+
+
+def variable_key(field: FieldInfo, field_name: str) -> str:
+    """Return the key under which a source hands over the value of this field."""
+    return field.validation_alias if isinstance(field.validation_alias, str) else field_name
+
+
+def variable_name(field: FieldInfo, field_name: str) -> str:
+    """Return the environment variable of a field."""
+    alias = field.validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{field_name.upper()}"
+
+
+class SettingsGroup(BaseSettings):
+    """Settings that belong together; services inherit the groups they need."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", populate_by_name=True, frozen=True
+    )
+
+
+class ServiceSettings(SettingsGroup):
+    """What every service needs."""
+
+    service: ClassVar[str]
+    """The service's name, as in `service_replicas.service` and in logs."""
+
+    replica: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="name of this process, unique among all; default <host>-<service>",
+    )
+    log_level: str = Field(
+        default="INFO", description="least severe level logged before the configuration is read"
+    )
+    stop_seconds: float = Field(
+        default=25.0, gt=0, description="grace period after SIGTERM, seconds"
+    )
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, SecretFiles(settings_cls), env_settings
+
+    @model_validator(mode="after")
+    def _named_replica(self) -> Self:
+        if not self.replica:
+            host = "".join(c if c.isalnum() or c in "._-" else "-" for c in socket.gethostname())
+            object.__setattr__(self, "replica", f"{host[:40]}-{self.service}")
+        return self
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Return the settings of this process.
+
+        Raises:
+            ValueError: a value is missing, out of range, or a variable with this service's
+                prefix is unknown; the text names the variable.
+        """
+        environment = os.environ if environment is None else environment
+        own = f"{PREFIX}{cls.service.upper().replace('-', '_')}_"
+        known = {variable_name(f, n) for n, f in cls.model_fields.items()}
+        known |= {f"{name}_FILE" for name in known}
+        unknown = sorted(n for n in environment if n.startswith(own) and n not in known)
+        if unknown:
+            raise ValueError(f"unknown settings: {', '.join(unknown)}")
+        return cls()
+
+
+class PostgresSettings(SettingsGroup):
+    """How to reach PostgreSQL."""
+
+    database_url: SecretStr = Field(
+        description="postgresql://user:password@host:port/database", repr=False
+    )
+
+
+class BrokerSettings(SettingsGroup):
+    """How to reach RabbitMQ."""
+
+    broker_url: SecretStr = Field(
+        description="amqp://user:password@host:port/vhost (amqps for TLS)", repr=False
+    )
+
+
+class StorageSettings(SettingsGroup):
+    """Where objects are."""
+
+    storage_root: Path = Field(
+        description="folder of the storage volume; holds objects/, spool/ and conflicts/"
+    )

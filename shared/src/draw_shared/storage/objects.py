@@ -1,0 +1,335 @@
+"""Makes received objects durable: what is acknowledged is on stable storage.
+
+The order is the promise. The file is written and synced under `spool/<replica>/<id>.part`,
+renamed to `<id>.dcm`, linked to its final name (never over an existing one), and the spool
+folder is synced. After that the object survives any crash: its spool entry says that it
+still has to be linked and announced, and the content behind it is complete. The entry is
+removed only after the folders of the final name were synced too (`release`).
+
+Any number of threads may receive at the same time. They share the sync of the spool
+folder: one that begins after several renames serves all of them.
+"""
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from draw_shared.contracts.server_config import FileNaming, StorageStructure
+from draw_shared.dicom import part10
+from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.errors import Permanent
+from draw_shared.storage import layout
+from draw_shared.storage.folder_sync import FolderSync, sync_folders
+from draw_shared.storage.identification import identify
+from draw_shared.storage.incoming import OUT_OF_SPACE, Incoming, NoSpace, spool_time
+from draw_shared.storage.layout import Layout, ObjectIdentity
+from draw_shared.storage.spool import SpoolLock, remove_parts
+
+HASH_CHUNK: Final = 1024 * 1024
+LOCK_SECONDS: Final = 10.0
+MOST_REMEMBERED: Final = 20_000
+LAYOUT_KEY: Final = "layout"
+"""Provenance: the layout under which the object was filed, as `<structure>/<naming>`."""
+
+
+class UnsafePath(Permanent):
+    """A path would leave the storage root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One durable object."""
+
+    entry: str
+    """Its spool entry, to be released when it is announced."""
+    path: str
+    """Its final name, POSIX, relative to the storage root."""
+    size_bytes: int
+    content_sha256: str
+    received_at: datetime
+    meta: FileMeta
+    identity: ObjectIdentity
+    duplicate: bool
+    """Whether the same bytes lay there already."""
+
+
+class ObjectStore:
+    """The storage volume as one replica sees it."""
+
+    name = "storage"
+
+    def __init__(self, root: Path, replica: str) -> None:
+        self.root = root
+        self.spool = root / layout.SPOOL / replica
+        self._root = str(root)
+        self._spool = str(self.spool)
+        self._lock = SpoolLock(self.spool)
+        self._descriptor = -1
+        self._sync = FolderSync(-1)
+        self._sequence = _Sequence()
+        self._lately = _Lately()
+
+    def start(self) -> None:
+        """Take the spool folder; what was never complete in it is removed.
+
+        Raises:
+            SpoolTaken: another process uses this replica's folder.
+        """
+        for folder in (self.spool, self.root / layout.OBJECTS, self.root / layout.CONFLICTS):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire(wait_seconds=LOCK_SECONDS)
+        remove_parts(self.spool)
+        self._descriptor = os.open(self.spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._sync = FolderSync(self._descriptor)
+        # The entries of new top folders themselves must survive a power cut.
+        sync_folders((str(self.root / layout.SPOOL), self._root))
+
+    def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
+        """Let go of the spool folder."""
+        os.close(self._descriptor)
+        self._lock.release()
+
+    def beat(self) -> None:
+        """Show other replicas that this one lives; due every few seconds."""
+        self._lock.beat()
+
+    def begin(self, meta: FileMeta) -> Incoming:
+        """Return a new object to write to; nothing touches the disk before it is large."""
+        return Incoming(self._spool, meta)
+
+    def commit(self, incoming: Incoming, identity: ObjectIdentity, chosen: Layout) -> Stored:
+        """Return once the object is durable under its final name.
+
+        Raises:
+            NoSpace: nothing is left behind.
+        """
+        digest = incoming.seal()
+        entry, path, duplicate = incoming.entry, "", True
+        try:
+            path, duplicate = self._filed(entry, identity, chosen, incoming.received_at, digest)
+            self._sync.sync()
+        except OSError as error:
+            # Not acknowledged: nothing may stay, or a retry would be there twice.
+            self._forget(entry, "" if duplicate else path)
+            if error.errno in OUT_OF_SPACE:
+                raise NoSpace(os.strerror(error.errno)) from error
+            raise
+        return Stored(
+            entry,
+            path,
+            incoming.file_bytes,
+            digest,
+            incoming.received_at,
+            incoming.meta,
+            identity,
+            duplicate,
+        )
+
+    def recover(self, entry: str, fallback: Layout) -> Stored:
+        """Return what lies behind a spool entry, from the file alone, linked if it was not.
+
+        Raises:
+            Undecodable: the file is damaged, or is none of ours.
+            FileNotFoundError: somebody has announced it meanwhile.
+        """
+        with Path(entry).open("rb") as file:
+            status = os.fstat(file.fileno())
+            meta, offset = part10.decode(file.read(part10.LONGEST_META))
+            file.seek(offset)
+            digest = hash_rest(file.read)
+            identity = identify(
+                lambda most: os.pread(file.fileno(), most, offset),
+                status.st_size - offset,
+                meta.transfer_syntax_uid,
+            ).identity
+        chosen = _layout_of(meta) or fallback
+        received = spool_time(Path(entry).name)
+        path, duplicate = "", True
+        if status.st_nlink > 1:
+            path = self._name_of(status.st_ino, identity, chosen, received)
+        if not path:
+            path, duplicate = self._filed(entry, identity, chosen, received, digest)
+        return Stored(entry, path, status.st_size, digest, received, meta, identity, duplicate)
+
+    def relink(self, stored: Stored) -> None:
+        """Give an object its final name again if it has vanished before it was announced."""
+        target = self.resolve(stored.path)
+        if not target.exists():
+            with suppress(FileNotFoundError):
+                self._linked(stored.entry, stored.path)
+
+    def release(self, objects: Iterable[Stored]) -> None:
+        """Make the final names durable, then remove the spool entries.
+
+        Raises:
+            OSError: the entries stay.
+        """
+        held = list(objects)
+        sync_folders(self._folders(stored.path for stored in held))
+        for stored in held:
+            with suppress(FileNotFoundError):
+                os.unlink(stored.entry)  # noqa: PTH108 - thousands a second
+
+    def resolve(self, path: str) -> Path:
+        """Return the file behind a stored path.
+
+        Raises:
+            UnsafePath: it would lie outside the storage root.
+        """
+        if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise UnsafePath("a stored path leaves the storage root")
+        return self.root / path
+
+    def _filed(
+        self,
+        entry: str,
+        identity: ObjectIdentity,
+        chosen: Layout,
+        received: datetime,
+        digest: str,
+    ) -> tuple[str, bool]:
+        """Give `entry` its final name; return (that name, whether the bytes lay there already).
+
+        Never overwrites: a taken name with other bytes leads to another name.
+        """
+        known = self._lately.path_of(identity.sop_instance_uid, digest)
+        if known and self._same(known, entry, identity, digest):
+            return known, True
+        folder = layout.folder(chosen.structure, identity, received)
+        first = 1
+        if chosen.naming is FileNaming.SEQUENTIAL:
+            first = self._sequence.next_in(f"{self._root}/{folder}")
+        for path in layout.candidates(chosen.naming, folder, identity, received, digest, first):
+            if self._linked(entry, path):
+                self._lately.remember(identity.sop_instance_uid, digest, path)
+                return path, False
+            if self._same(path, entry, identity, digest):
+                return path, True
+        raise FileExistsError("no free name")
+
+    def _linked(self, entry: str, path: str) -> bool:
+        target = f"{self._root}/{path}"
+        try:
+            try:
+                os.link(entry, target)
+            except FileNotFoundError:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                os.link(entry, target)
+        except FileExistsError:
+            return False
+        return True
+
+    def _same(self, path: str, entry: str, identity: ObjectIdentity, digest: str) -> bool:
+        """Return whether this SOP instance with the same data set lies at `path`."""
+        existing = self.resolve(path)
+        try:
+            if existing.samefile(entry):
+                return True
+            with existing.open("rb") as file:
+                meta, offset = part10.decode(file.read(part10.LONGEST_META))
+                if meta.sop_instance_uid != identity.sop_instance_uid:
+                    return False
+                file.seek(offset)
+                return hash_rest(file.read) == digest
+        except (OSError, Undecodable):
+            return False
+
+    def _name_of(
+        self, inode: int, identity: ObjectIdentity, chosen: Layout, received: datetime
+    ) -> str:
+        """Return the final name that a crash left linked but unannounced, if it is found."""
+        folder = layout.folder(chosen.structure, identity, received)
+        for place in (folder, layout.CONFLICTS):
+            with suppress(FileNotFoundError), os.scandir(f"{self._root}/{place}") as found:
+                for entry in found:
+                    if entry.inode() == inode:
+                        return f"{place}/{entry.name}"
+        return ""
+
+    def _forget(self, entry: str, path: str) -> None:
+        for name in (entry, path and f"{self._root}/{path}"):
+            if name:
+                with suppress(OSError):
+                    Path(name).unlink()
+
+    def _folders(self, paths: Iterable[str]) -> set[str]:
+        """Return the folders, with those above them, whose entries name these paths."""
+        found: set[str] = set()
+        for path in paths:
+            folder = path.rpartition("/")[0]
+            while folder and f"{self._root}/{folder}" not in found:
+                found.add(f"{self._root}/{folder}")
+                folder = folder.rpartition("/")[0]
+        return found
+
+
+class _Sequence:
+    """Where sequential numbers continue in the folders used lately."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: OrderedDict[str, int] = OrderedDict()
+
+    def next_in(self, folder: str) -> int:
+        with self._lock:
+            if folder not in self._next:
+                self._next[folder] = _highest_number(folder) + 1
+                if len(self._next) > MOST_REMEMBERED:
+                    self._next.popitem(last=False)
+            number = self._next[folder]
+            self._next[folder] = number + 1
+            return number
+
+
+class _Lately:
+    """Where objects received lately lie.
+
+    With names that depend on the time of arrival, only this finds that a sender repeats
+    what it got no answer for.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def path_of(self, sop_instance_uid: str, digest: str) -> str:
+        return self._paths.get((sop_instance_uid, digest), "")
+
+    def remember(self, sop_instance_uid: str, digest: str, path: str) -> None:
+        with self._lock:
+            self._paths[sop_instance_uid, digest] = path
+            if len(self._paths) > MOST_REMEMBERED:
+                self._paths.popitem(last=False)
+
+
+def _highest_number(folder: str) -> int:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a folder may have very many
+    except FileNotFoundError:
+        return 0
+    stems = (name.removesuffix(".dcm") for name in names)
+    return max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=0)
+
+
+def _layout_of(meta: FileMeta) -> Layout | None:
+    structure, _, naming = str(meta.provenance.get(LAYOUT_KEY, "")).partition("/")
+    try:
+        return Layout(StorageStructure(structure), FileNaming(naming))
+    except ValueError:
+        return None
+
+
+def hash_rest(read: Callable[[int], bytes]) -> str:
+    """Return the SHA-256 of everything that `read` still gives."""
+    digest = hashlib.sha256()
+    while chunk := read(HASH_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,39 @@
+"""The tree keeps its own rules: import contracts, generated pages, size of modules."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import generate_docs
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST_MODULE = 400
+
+
+def test_import_contracts_hold():
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_generated_pages_are_what_the_code_says():
+    assert generate_docs.differing() == []
+
+
+def _modules():
+    for folder in ("shared/src", "services", "tools"):
+        yield from (ROOT / folder).rglob("*.py")
+
+
+@pytest.mark.parametrize("path", sorted(_modules()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_longer_than_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    vague = {"utils", "helpers", "common", "manager", "base", "misc"}
+    assert [path for path in _modules() if path.stem in vague] == []

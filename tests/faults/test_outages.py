@@ -1,0 +1,130 @@
+"""RabbitMQ, PostgreSQL or the receiver fails while 200 objects are sent to the whole suite.
+
+Every object that was acknowledged is on disk with its bytes and indexed exactly once in the
+end; without RabbitMQ or PostgreSQL no object is refused. A power cut is not covered here.
+"""
+
+import threading
+import time
+
+import pytest
+
+from support import datasets, senders
+from support.suite import Suite
+from tools.processes import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(240)]
+
+OBJECTS = 200
+SIZE = 20_000
+RECOVERY_SECONDS = 60
+INSTANCES = "SELECT sop_instance_uid, path, size_bytes FROM instances"
+
+
+class Sender(threading.Thread):
+    """Sends objects one after another and remembers which were acknowledged."""
+
+    def __init__(self, port, objects, pause_seconds=0.01):
+        super().__init__(daemon=True)
+        self._port, self._objects, self._pause = port, objects, pause_seconds
+        self.statuses = {}
+
+    def run(self):
+        with senders.association(self._port, senders.contexts_of(self._objects)) as made:
+            for one in self._objects:
+                if not made.is_established:
+                    return
+                answer = made.send_c_store(one)
+                self.statuses[one.SOPInstanceUID] = answer.get("Status", None)
+                time.sleep(self._pause)
+
+    def wait_for(self, count):
+        assert wait_until(lambda: len(self.statuses) >= count, 60)
+
+    @property
+    def acknowledged(self):
+        return {uid for uid, status in self.statuses.items() if status == 0}
+
+
+def _require_stored_and_indexed_once(suite, uids):
+    rows = suite.wait_for_rows(len(uids), INSTANCES, RECOVERY_SECONDS)
+    assert {row["sop_instance_uid"] for row in rows} >= uids
+    assert len(rows) == len({row["sop_instance_uid"] for row in rows})
+    for row in rows:
+        stored = suite.storage / row["path"]
+        assert stored.stat().st_size == row["size_bytes"]
+        assert senders.read(stored).SOPInstanceUID == row["sop_instance_uid"]
+    held = {path.stem for path in (suite.storage / "objects").rglob("*.dcm")}
+    assert held >= uids
+
+
+@pytest.fixture
+def objects():
+    return datasets.series(OBJECTS, size_bytes=SIZE)
+
+
+def test_rabbitmq_stopped_during_stores(tmp_path, database_url, own_rabbitmq, objects):
+    suite = Suite(tmp_path / "suite", database_url, own_rabbitmq.url())
+    suite.seed()
+    try:
+        suite.start()
+        sender = Sender(suite.dicom_port, objects)
+        sender.start()
+        sender.wait_for(50)
+        own_rabbitmq.stop()
+        sender.join(120)
+        assert len(sender.acknowledged) == OBJECTS
+        assert len(suite.rows(INSTANCES)) < OBJECTS
+        own_rabbitmq.start()
+        _require_stored_and_indexed_once(suite, sender.acknowledged)
+    finally:
+        suite.end()
+
+
+def test_postgresql_stopped_during_stores(tmp_path, broker_url, own_postgres, objects):
+    suite = Suite(tmp_path / "suite", own_postgres.url("draw"), broker_url)
+    suite.seed()
+    try:
+        suite.start()
+        sender = Sender(suite.dicom_port, objects)
+        sender.start()
+        sender.wait_for(50)
+        own_postgres.stop()
+        sender.join(120)
+        assert len(sender.acknowledged) == OBJECTS
+        own_postgres.start()
+        _require_stored_and_indexed_once(suite, sender.acknowledged)
+        for name in suite.services:
+            suite.wait_ready(name)
+    finally:
+        suite.end()
+
+
+def test_receiver_killed_during_stores(suite, objects):
+    suite.start()
+    sender = Sender(suite.dicom_port, objects, pause_seconds=0)
+    sender.start()
+    sender.wait_for(80)
+    suite.kill("scp")
+    sender.join(60)
+    assert 80 <= len(sender.acknowledged) < OBJECTS
+    suite.start("scp")
+    _require_stored_and_indexed_once(suite, sender.acknowledged)
+    rest = [one for one in objects if one.SOPInstanceUID not in sender.acknowledged]
+    assert set(senders.send_objects(suite.dicom_port, rest)) == {0}
+    rows = suite.wait_for_rows(OBJECTS, INSTANCES, RECOVERY_SECONDS)
+    assert len(rows) == OBJECTS
+    spool = suite.storage / "spool"
+    assert wait_until(lambda: not list(spool.rglob("*.dcm")) + list(spool.rglob("*.part")), 10)
+
+
+def test_indexer_killed_during_stores(suite, objects):
+    suite.start()
+    sender = Sender(suite.dicom_port, objects, pause_seconds=0)
+    sender.start()
+    sender.wait_for(80)
+    suite.kill("indexer")
+    sender.join(60)
+    assert len(sender.acknowledged) == OBJECTS
+    suite.start("indexer")
+    _require_stored_and_indexed_once(suite, sender.acknowledged)

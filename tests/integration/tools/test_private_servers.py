@@ -1,0 +1,86 @@
+"""Private PostgreSQL and RabbitMQ come back after a kill and leave nothing running."""
+
+import os
+import signal
+import stat
+
+import psycopg
+import pytest
+
+from tools.local_postgres import LocalPostgres
+from tools.local_rabbitmq import LocalRabbitmq, program
+from tools.processes import command_line, environment, find, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+def _working_in(folder):
+    own = str(folder)
+
+    def ours(pid):
+        words = command_line(pid) + environment(pid)
+        return pid != os.getppid() and any(
+            word.endswith(own) or own + "/" in word for word in words
+        )
+
+    return find(ours)
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    server = LocalPostgres(tmp_path / "postgres", durable=False)
+    yield server
+    server.kill()
+
+
+def test_postgres_keeps_data_over_a_kill_and_a_stale_pid_file(postgres):
+    postgres.start()
+    postgres.create_database("draw")
+    with psycopg.connect(postgres.url("draw")) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    postgres.kill()
+    pid_file = postgres.folder / "data" / "postmaster.pid"
+    assert pid_file.exists()
+    # As if the id had been given to another process since: to us.
+    lines = pid_file.read_text().splitlines()
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    postgres.start()
+    with psycopg.connect(postgres.url("draw")) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+    postgres.stop()
+    assert wait_until(lambda: _working_in(postgres.folder) == [], 5)
+
+
+def test_postgres_asks_for_its_password(postgres):
+    postgres.start()
+    password = postgres.folder / "password"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(postgres.url().replace(password.read_text(), "wrong"))
+
+
+def test_a_postgres_that_another_launcher_left_is_replaced(postgres):
+    postgres.start()
+    left = postgres.pid
+    other = LocalPostgres(postgres.folder, durable=False)
+    other.start()
+    try:
+        assert postgres.pid is None
+        assert other.pid not in {None, left}
+    finally:
+        other.kill()
+
+
+@pytest.mark.skipif(program() is None, reason="rabbitmq-server is not installed")
+def test_rabbitmq_comes_back_after_a_kill_and_leaves_no_port_mapper(tmp_path):
+    server = LocalRabbitmq(tmp_path / "rabbitmq")
+    try:
+        server.start()
+        port = server.port
+        os.killpg(server.pid, signal.SIGKILL)
+        assert wait_until(lambda: not server.running(), 5)
+        server.start()
+        assert server.port == port
+    finally:
+        server.stop()
+    assert wait_until(lambda: _working_in(server.folder) == [], 5)

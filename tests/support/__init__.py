@@ -1,0 +1,1 @@
+"""What tests need besides the code: services, processes, data sets, faults."""

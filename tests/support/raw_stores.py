@@ -1,0 +1,66 @@
+"""A client that says what it is told, right or wrong, over a raw socket."""
+
+import socket
+from contextlib import contextmanager
+
+from draw_shared.dicom import message
+from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.message import DATA_SET, Field, Operation
+from draw_shared.dicom.pdu import COMMAND, PduType, fragments, pdvs
+from draw_shared.dicom.wire import Wire
+from support.receptions import encoded
+
+MAX_PDU = 16384
+
+
+class RawStores:
+    """One association for the SOP class of one object."""
+
+    def __init__(self, wire):
+        self._wire = wire
+
+    def send(self, made, *, data=None, sop_class=None, sop_instance=None):
+        """Send a C-STORE request and return the status."""
+        payload = encoded(made) if data is None else data
+        self._wire.send(_buffers(made, payload, sop_class, sop_instance), 10)
+        kind, body = self._wire.read_pdu(20)
+        assert kind == PduType.P_DATA
+        [(_, _, answer)] = pdvs(body)
+        return message.decode(bytes(answer)).number(Field.STATUS)
+
+    def send_part(self, made):
+        """Send a request whose data set ends in the middle, and no more."""
+        buffers = _buffers(made, encoded(made))
+        self._wire.send(buffers[: len(buffers) // 4 * 2], 10)
+
+
+def _buffers(made, payload, sop_class=None, sop_instance=None):
+    command = message.encode(
+        {
+            Field.AFFECTED_SOP_CLASS: str(sop_class or made.SOPClassUID),
+            Field.COMMAND: Operation.C_STORE,
+            Field.MESSAGE_ID: 1,
+            Field.PRIORITY: 0,
+            Field.DATA_SET_TYPE: DATA_SET,
+            Field.AFFECTED_SOP_INSTANCE: str(sop_instance or made.SOPInstanceUID),
+        }
+    )
+    return fragments(command, 1, COMMAND, MAX_PDU) + fragments(payload, 1, 0, MAX_PDU)
+
+
+@contextmanager
+def raw_association(port, made):
+    """Yield an association with one presentation context, for the class of `made`."""
+    syntax = str(made.file_meta.TransferSyntaxUID)
+    request = AssociateRequest(
+        "RAW",
+        "DRAW_SCP",
+        (ProposedContext(1, str(made.SOPClassUID), (syntax,)),),
+        UserInformation(max_pdu=MAX_PDU, implementation_class_uid="1.2.3"),
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        wire = Wire(connection)
+        wire.send([request.encode()], 10)
+        kind, _ = wire.read_pdu(10)
+        assert kind == PduType.ASSOCIATE_AC
+        yield RawStores(wire)

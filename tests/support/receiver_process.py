@@ -1,0 +1,74 @@
+"""The receiver alone as a child process, without database and, if wished, without broker."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+
+from tools.processes import free_port
+
+NOWHERE = "127.0.0.1:1"
+
+
+class ReceiverProcess:
+    """`python -m draw_scp` with everything switched on."""
+
+    def __init__(self, folder, root=None, broker_url=f"amqp://guest:guest@{NOWHERE}/x", **more):
+        self.root = root or folder / "storage"
+        self.root.mkdir(exist_ok=True)
+        self.log = folder / "scp.log"
+        self.port, self.http_port = free_port(), free_port()
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+        self._environment = {
+            **inherited,
+            "DRAW_STORAGE_ROOT": str(self.root),
+            "DRAW_DATABASE_URL": f"postgresql://nobody@{NOWHERE}/none",
+            "DRAW_BROKER_URL": broker_url,
+            "DRAW_SCP_HOST": "127.0.0.1",
+            "DRAW_SCP_PORT": str(self.port),
+            "DRAW_SCP_HTTP_PORT": str(self.http_port),
+            "DRAW_SCP_EVERYTHING": "true",
+            "DRAW_REPLICA": "one",
+            **more,
+        }
+        self._process = None
+
+    def start(self, seconds=20):
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "draw_scp"], env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + seconds
+        while not self.ready():
+            assert self._process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    def ready(self):
+        with suppress(OSError):
+            url = f"http://127.0.0.1:{self.http_port}/readyz"
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return answer.status == 200
+        return False
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self, seconds=15):
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(seconds)
+
+    def lines(self, event):
+        """Return the log lines with this event name."""
+        parsed = (json.loads(line) for line in self.log.read_text().splitlines())
+        return [line for line in parsed if line.get("event") == event]
+
+    def files(self):
+        """Return everything on the volume but locks, audit pieces and the configuration."""
+        own = (".lock", ".jsonl", ".open", ".json", ".new")
+        return [p for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(own)]

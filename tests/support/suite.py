@@ -1,0 +1,165 @@
+"""Runs the real services as processes, with ports, database, vhost and storage of their own."""
+
+import os
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from sqlalchemy import create_engine, text
+
+from draw_shared.db.session import sqlalchemy_url
+from tools.first_configuration import prepare
+from tools.processes import free_port, wait_until
+from tools.service_process import SERVICES, ServiceProcess
+
+ADMIN_PASSWORD = "correct horse battery staple"
+READY_SECONDS = 40.0
+STOP_SECONDS = 15.0
+AE_TITLE = "DRAW_SCP"
+
+
+class NotReady(Exception):
+    """A service did not get ready; the text has the end of its log."""
+
+
+class Suite:
+    """The four services, each started, killed and stopped by its name.
+
+    Args:
+        folder: holds the storage volume and the logs.
+        environment: further settings, for all services.
+    """
+
+    def __init__(self, folder: Path, database_url: str, broker_url: str, **environment: str):
+        self.folder = folder
+        self.storage = folder / "storage"
+        self.storage.mkdir(parents=True, exist_ok=True)
+        self.database_url = database_url
+        self.broker_url = broker_url
+        self.dicom_port = free_port()
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+        self.environment = {
+            **inherited,
+            "DRAW_HOME": str(folder),
+            "DRAW_STORAGE_ROOT": str(self.storage),
+            "DRAW_DATABASE_URL": database_url,
+            "DRAW_BROKER_URL": broker_url,
+            "DRAW_SCP_PORT": str(self.dicom_port),
+            "DRAW_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "PYTHONUNBUFFERED": "1",
+            **{service.http_variable: str(free_port()) for service in SERVICES},
+            **environment,
+        }
+        self.services = {
+            service.name: ServiceProcess(
+                service, self.environment, folder / "logs" / f"{service.name}.log"
+            )
+            for service in SERVICES
+        }
+
+    def seed(self) -> None:
+        """Migrate the database and give it the configuration with everything on."""
+        prepare(self.database_url, self.environment)
+
+    def start(self, *names: str) -> None:
+        """Start these services, or all, and wait until they are ready."""
+        chosen = [self.services[name] for name in names or self.services]
+        for process in chosen:
+            process.start()
+        for process in chosen:
+            self.wait_ready(process.name)
+
+    def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
+        """Return once /readyz of this service says so."""
+        process = self.services[name]
+        wait_until(lambda: process.ready() or not process.running(), seconds)
+        if not process.ready():
+            reason = process.answer("/readyz")[1].strip() or f"exit code {process.exit_code}"
+            raise NotReady(f"{name}: {reason}\n{process.last_words(30)}")
+
+    def kill(self, name: str) -> None:
+        """End this service as kill -9 does."""
+        self.services[name].kill()
+
+    def stop(self, name: str) -> int | None:
+        """Drain this service and return its exit code."""
+        process = self.services[name]
+        process.ask_to_stop()
+        if not process.wait(STOP_SECONDS):
+            process.kill()
+        return process.exit_code
+
+    def end(self) -> None:
+        """Stop all that run, together."""
+        for process in self.services.values():
+            process.ask_to_stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self.services.values():
+            if not process.wait(deadline - time.monotonic()):
+                process.kill()
+
+    def log(self, name: str) -> str:
+        """Return what this service has written."""
+        return self.services[name].log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def web_url(self) -> str:
+        """Where the API listens."""
+        return f"http://127.0.0.1:{self.services['api'].http_port}"
+
+    def rows(self, statement: str, **values) -> list[dict]:
+        """Return what a query finds in the suite's database."""
+        return rows(self.database_url, statement, **values)
+
+    def wait_for_rows(self, count: int, statement: str, seconds: float, **values) -> list[dict]:
+        """Return the rows once there are `count`, or as many as there are after `seconds`."""
+        found: list[dict] = []
+
+        def enough() -> bool:
+            found[:] = self.rows(statement, **values)
+            return len(found) >= count
+
+        wait_until(enough, seconds)
+        return found
+
+
+def rows(database_url: str, statement: str, **values) -> list[dict]:
+    """Return what a query finds in a database."""
+    engine = create_engine(sqlalchemy_url(database_url))
+    try:
+        with engine.connect() as connection:
+            return [dict(row) for row in connection.execute(text(statement), values).mappings()]
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def signed_in(web_url: str, name: str = "admin", password: str = ADMIN_PASSWORD):
+    """Yield an HTTP client with a session of this user."""
+    with httpx.Client(base_url=web_url, timeout=20) as client:
+        answer = client.post("/api/v1/session", json={"name": name, "password": password})
+        answer.raise_for_status()
+        client.headers["X-CSRF-Token"] = answer.json()["csrf_token"]
+        yield client
+
+
+def all_pages(client: httpx.Client, path: str, **parameters) -> list[dict]:
+    """Return the items of every page of a listing."""
+    found = []
+    cursor = None
+    while True:
+        asked = parameters | ({"cursor": cursor} if cursor else {})
+        page = client.get(path, params=asked).raise_for_status().json()
+        found += page["items"]
+        cursor = page.get("next_cursor")
+        if not cursor:
+            return found
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody listens on a local port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

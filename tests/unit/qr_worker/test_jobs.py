@@ -1,0 +1,192 @@
+"""One execution from claim to end, with a store in memory; SQL is not covered here."""
+
+from uuid import uuid4
+
+import pytest
+
+from draw_qr_worker.models import (
+    Cancelled,
+    ClaimedJob,
+    Interrupted,
+    JobState,
+    Lease,
+    LostLease,
+    Node,
+    Outcome,
+    PeerRefused,
+    Unreachable,
+)
+from draw_qr_worker.services.jobs import FINAL, TRANSITIONS, Control, Execution
+from draw_qr_worker.services.retries import Retries
+from draw_shared.db.session import DatabaseUnavailable
+from draw_shared.db.tables import JOB_STATES
+
+NODE = Node(id=7, name="pacs", ae_title="PACS", host="h", port=104)
+
+
+class MemoryStore:
+    """Keeps what an execution writes; `lost` makes every write fail like a raised fence."""
+
+    def __init__(self):
+        self.written = []
+        self.lost = False
+        self.down = False
+
+    def _write(self, *entry):
+        if self.lost:
+            raise LostLease("fence")
+        if self.down:
+            raise DatabaseUnavailable("gone")
+        self.written.append(entry)
+
+    def report(self, _lease, progress):
+        self._write("progress", dict(progress))
+
+    def finish(self, _lease, outcome):
+        self._write("finish", outcome.state, outcome.error)
+
+    def retry(self, _lease, *, delay_seconds, error):
+        self._write("retry", delay_seconds, error)
+
+    def release(self, _lease):
+        self._write("release")
+
+
+class MemoryNodes:
+    def __init__(self):
+        self.calls = []
+
+    def succeeded(self, node_id):
+        self.calls.append(("succeeded", node_id))
+
+    def failed(self, node_id, reason):
+        self.calls.append(("failed", node_id, reason))
+
+
+class Does:
+    """A task that calls a function."""
+
+    def __init__(self, action):
+        self._action = action
+
+    def run(self, _job, control):
+        return self._action(control)
+
+    def give_up(self, _job, error):
+        return Outcome(JobState.FAILED, error=str(error))
+
+
+def execute(action, *, retries_used=0, store=None):
+    store = store or MemoryStore()
+    nodes = MemoryNodes()
+    endings = []
+    job = ClaimedJob(Lease(uuid4(), 1), "x", 1, retries_used, NODE)
+    execution = Execution(
+        store,
+        nodes,
+        {"x": Does(action)},
+        Retries(lambda _low, _high: 1.0),
+        lambda _kind, ended, _seconds: endings.append(ended),
+    )
+    execution.run(job, Control(job.lease))
+    return store.written, nodes.calls, endings
+
+
+def raising(error):
+    def action(_control):
+        raise error
+
+    return action
+
+
+def test_success_is_written_and_closes_the_circuit():
+    written, nodes, endings = execute(lambda _: Outcome(JobState.COMPLETE))
+    assert written == [("finish", JobState.COMPLETE, "")]
+    assert nodes == [("succeeded", 7)]
+    assert endings == ["complete"]
+
+
+def test_progress_is_written_before_the_end():
+    def action(control):
+        control.report(completed=3)
+        return Outcome(JobState.COMPLETE)
+
+    assert execute(action)[0][0] == ("progress", {"completed": 3})
+
+
+def test_trouble_with_the_node_is_tried_again_and_counted():
+    written, nodes, endings = execute(raising(Unreachable("no connection")))
+    assert written == [("retry", 5.0, "no connection")]
+    assert nodes == [("failed", 7, "no connection")]
+    assert endings == ["retry"]
+
+
+def test_the_last_try_fails_for_good():
+    written, _, _ = execute(raising(Unreachable("no connection")), retries_used=4)
+    assert written == [("finish", JobState.FAILED, "no connection")]
+
+
+def test_a_refusal_fails_at_once_and_says_nothing_about_the_circuit():
+    written, nodes, _ = execute(raising(PeerRefused("does not know us")))
+    assert written == [("finish", JobState.FAILED, "does not know us")]
+    assert nodes == []
+
+
+def test_what_nobody_foresaw_fails_without_showing_its_text():
+    written, _, _ = execute(raising(KeyError("Doe^Jane")))
+    assert written[0][:2] == ("finish", JobState.FAILED)
+    assert "Doe" not in written[0][2]
+
+
+def test_a_connection_cut_by_a_cancel_is_a_cancel():
+    def action(control):
+        control.end(Cancelled("by an operator"))
+        raise Unreachable("we closed it ourselves")
+
+    written, nodes, endings = execute(action)
+    assert written == [("finish", JobState.CANCELLED, "")]
+    assert nodes == []
+    assert endings == ["cancelled"]
+
+
+def test_a_stopping_worker_gives_the_job_back():
+    def action(control):
+        control.end(Interrupted("stopping"))
+        control.check()
+
+    assert execute(action)[0] == [("release",)]
+
+
+def test_a_lost_lease_leaves_everything_to_the_successor():
+    store = MemoryStore()
+    store.lost = True
+    written, _, endings = execute(lambda _: Outcome(JobState.COMPLETE), store=store)
+    assert written == []
+    assert endings == ["lost"]
+
+
+def test_a_database_that_is_down_at_the_end_leaves_the_job_to_the_sweeper():
+    store = MemoryStore()
+    store.down = True
+    assert execute(lambda _: Outcome(JobState.COMPLETE), store=store)[2] == ["unwritten"]
+
+
+def test_a_job_of_an_unknown_kind_fails():
+    store = MemoryStore()
+    job = ClaimedJob(Lease(uuid4(), 1), "juggle", 1, 0, None)
+    Execution(store, MemoryNodes(), {}, Retries(min), lambda *_: None).run(job, Control(job.lease))
+    assert store.written[0][:2] == ("finish", JobState.FAILED)
+
+
+def test_a_lost_lease_outranks_a_cancel():
+    control = Control(Lease(uuid4(), 1))
+    control.end(Cancelled("by an operator"))
+    control.end(LostLease("taken over"))
+    with pytest.raises(LostLease):
+        control.check()
+
+
+def test_every_state_of_the_table_has_its_transitions_and_final_ones_have_none():
+    assert {str(state) for state in TRANSITIONS} == set(JOB_STATES)
+    assert all(not TRANSITIONS[state] for state in FINAL)
+    assert all(TRANSITIONS[state] for state in set(TRANSITIONS) - FINAL)

@@ -1,0 +1,92 @@
+"""Windows, circuits and parallel limits; how they are stored is an integration test's."""
+
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+
+from draw_qr_worker.models import Circuit, Node, Window
+from draw_qr_worker.services.node_rules import (
+    circuit_after_failure,
+    closed_until,
+    next_opening,
+    usable,
+    window_is_open,
+)
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+NIGHT = Window(frozenset({0}), time(22), time(6))
+OFFICE = Window(frozenset({0, 1, 2, 3, 4}), time(8), time(17))
+
+
+def node(**values):
+    return Node(**{"id": 1, "name": "pacs", "ae_title": "PACS", "host": "h", "port": 104} | values)
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open"),
+    [
+        (MONDAY.replace(hour=21, minute=59), False),
+        (MONDAY.replace(hour=22), True),
+        (MONDAY + timedelta(days=1, hours=5, minutes=59), True),
+        (MONDAY + timedelta(days=1, hours=6), False),
+        (MONDAY.replace(hour=5), False),
+    ],
+)
+def test_a_window_past_midnight_belongs_to_the_day_it_begins(moment, is_open):
+    assert window_is_open([NIGHT], moment) is is_open
+
+
+def test_without_windows_a_node_is_always_open():
+    assert window_is_open([], MONDAY)
+    assert closed_until(node(), MONDAY) is None
+
+
+def test_the_next_opening_skips_the_weekend():
+    friday_evening = MONDAY + timedelta(days=4, hours=18)
+    assert next_opening([OFFICE], friday_evening) == MONDAY + timedelta(days=7, hours=8)
+
+
+def test_the_next_opening_may_be_the_same_day_next_week():
+    monday_noon = MONDAY.replace(hour=12)
+    early = Window(frozenset({0}), time(6), time(7))
+    assert next_opening([early], monday_noon) == MONDAY + timedelta(days=7, hours=6)
+
+
+def test_the_fifth_failure_in_a_row_opens_the_circuit_and_later_ones_for_longer():
+    circuit = Circuit()
+    for _ in range(4):
+        circuit = circuit_after_failure(circuit, MONDAY)
+    assert circuit.open_until is None
+    circuit = circuit_after_failure(circuit, MONDAY)
+    assert circuit.open_until == MONDAY + timedelta(seconds=60)
+    circuit = circuit_after_failure(circuit, MONDAY)
+    assert circuit.open_until == MONDAY + timedelta(seconds=120)
+    for _ in range(20):
+        circuit = circuit_after_failure(circuit, MONDAY)
+    assert circuit.open_until == MONDAY + timedelta(seconds=600)
+
+
+def test_an_open_circuit_holds_back_work_but_not_tests():
+    broken = node(circuit=Circuit(5, MONDAY + timedelta(seconds=1)))
+    assert usable([broken], {}, MONDAY) == ([], [1])
+
+
+def test_a_circuit_whose_time_is_over_lets_one_job_through():
+    healing = node(circuit=Circuit(5, MONDAY), max_associations=4)
+    assert usable([healing], {}, MONDAY) == ([1], [1])
+    assert usable([healing], {1: 1}, MONDAY) == ([], [1])
+
+
+@pytest.mark.parametrize("held_back", [{"paused": True}, {"active": False}, {"windows": (NIGHT,)}])
+def test_pause_inactivity_and_closed_windows_hold_back_work(held_back):
+    assert usable([node(**held_back)], {}, MONDAY) == ([], [1])
+
+
+def test_a_node_takes_no_more_jobs_than_it_allows():
+    assert usable([node(max_associations=2)], {1: 1}, MONDAY) == ([1], [1])
+    assert usable([node(max_associations=2)], {1: 2}, MONDAY) == ([], [])
+
+
+def test_a_circuit_that_opens_into_a_closed_window_waits_for_the_window():
+    both = node(windows=(NIGHT,), circuit=Circuit(5, MONDAY.replace(hour=10)))
+    assert closed_until(both, MONDAY) == MONDAY.replace(hour=22)

@@ -1,0 +1,148 @@
+"""The outbox announces everything at least once and removes entries only after the confirm."""
+
+import threading
+import time
+
+import pytest
+
+from draw_scp.adapters import outbox as module
+from draw_scp.adapters.outbox import SpoolOutbox, ae_title
+from draw_scp.adapters.transaction_log import TransactionLog
+from draw_scp.services.audit import Audit
+from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.dicom.service import Peer, Reject
+from draw_shared.storage import spool
+from support.datasets import build, series
+from support.receptions import DEFAULT, opened, receive
+
+
+class FakePublisher:
+    """Confirms, refuses or holds what it is given."""
+
+    def __init__(self):
+        self.connected = True
+        self.answer = True
+        self.messages = []
+        self._lock = threading.Lock()
+
+    def publish(self, message, on_confirm):
+        with self._lock:
+            self.messages.append(message)
+        if self.answer is not None:
+            on_confirm(self.answer)
+
+
+def until(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = opened(tmp_path)
+    yield store
+    store.stop(1)
+
+
+@pytest.fixture
+def publisher():
+    return FakePublisher()
+
+
+@pytest.fixture
+def outbox(store, publisher):
+    made = SpoolOutbox(store, publisher, lambda: DEFAULT)
+    yield made
+    made._stopping.set()
+    if made._thread.is_alive():
+        made._thread.join(5)
+
+
+def test_an_object_is_announced_and_its_entry_removed(store, publisher, outbox):
+    outbox.start()
+    stored, _ = receive(store, build())
+    outbox.announce(stored)
+    until(lambda: not spool.entries(store.spool))
+    event = publisher.messages[0]
+    assert isinstance(event, InstanceStoredV1)
+    assert (event.path, event.content_sha256) == (stored.path, stored.content_sha256)
+    assert (event.association_id, event.calling_ae) == ("a1", "SENDER")
+    assert (event.move_originator_ae, event.move_originator_message_id) == ("MOVER", 7)
+
+
+def test_what_a_crash_left_is_announced_from_the_files(store, publisher, outbox):
+    paths = {receive(store, made)[0].path for made in series(5)}
+    outbox.start()
+    until(lambda: not spool.entries(store.spool))
+    assert {event.path for event in publisher.messages} == paths
+
+
+def test_without_a_broker_all_stays_and_memory_is_bounded(store, publisher, outbox, monkeypatch):
+    monkeypatch.setattr(module, "MOST_HELD", 3)
+    publisher.connected = False
+    outbox.start()
+    paths = set()
+    for made in series(10):
+        stored, _ = receive(store, made)
+        outbox.announce(stored)
+        paths.add(stored.path)
+    time.sleep(0.3)
+    assert len(outbox._arrived) <= 3
+    assert outbox.backlog()[0] == 10
+    assert outbox.backlog()[1] >= 0.2
+    publisher.connected = True
+    until(lambda: not spool.entries(store.spool))
+    assert {event.path for event in publisher.messages} == paths
+
+
+def test_what_was_refused_is_published_again(store, publisher, outbox, monkeypatch):
+    monkeypatch.setattr(module, "REFUSED_SECONDS", 0.1)
+    publisher.answer = False
+    stored, _ = receive(store, build())
+    outbox.start()
+    until(lambda: publisher.messages)
+    assert spool.entries(store.spool) == [stored.entry]
+    publisher.answer = True
+    until(lambda: not spool.entries(store.spool))
+
+
+def test_unconfirmed_entries_stay(store, publisher, outbox):
+    publisher.answer = None
+    stored, _ = receive(store, build())
+    outbox.start()
+    until(lambda: publisher.messages)
+    time.sleep(0.3)
+    assert spool.entries(store.spool) == [stored.entry]
+
+
+def test_a_damaged_entry_is_set_aside_and_the_others_go_on(store, publisher, outbox):
+    stored, _ = receive(store, build())
+    (store.spool / "000000000000001aaaa.dcm").write_bytes(b"damaged")
+    outbox.start()
+    until(lambda: not spool.entries(store.spool))
+    assert [event.path for event in publisher.messages] == [stored.path]
+    assert len(list(store.spool.glob("*.damaged"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", "UNKNOWN"), ("  A ", "A"), ("A\\B", "A?B"), ("x" * 20, "x" * 16)]
+)
+def test_odd_titles_can_be_announced(given, expected):
+    assert ae_title(given) == expected
+
+
+def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path, publisher):
+    publisher.connected = False
+    log = TransactionLog(tmp_path, publisher, "one")
+    audit = Audit(log, "one")
+    audit.rejected(Peer("a1", "192.0.2.7", ""), ("CALLER", "DRAW"), Reject(1, 1, 7, "not ours"))
+    assert len(list(tmp_path.glob("*.open"))) == 1, "on disk before anything else"
+    again = TransactionLog(tmp_path, publisher, "one")
+    publisher.connected = True
+    again.start()
+    until(lambda: not list(tmp_path.iterdir()))
+    again.stop(5)
+    [record] = publisher.messages[0].records
+    assert (record.calling_ae, record.status, record.kind) == ("CALLER", 7, "rejection")

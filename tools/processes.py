@@ -1,0 +1,137 @@
+"""Finds, signals and outlives processes of this machine, read from /proc."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+POLL_SECONDS: Final = 0.02
+LAST_SECONDS: Final = 5.0
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Return whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def claim_port(port: int) -> socket.socket | None:
+    """Return what keeps a port ours among launchers until it is closed; None when it is taken.
+
+    Between looking whether a port is free and a child's binding it, another launcher may look
+    too. The claim is an abstract socket name: it is atomic and goes with its process.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0draw-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the words a process was started with; none when it is gone or a zombie."""
+    return _words(Path(f"/proc/{pid}/cmdline"))
+
+
+def environment(pid: int) -> list[str]:
+    """Return the NAME=value pairs a process was started with, as far as we may know them."""
+    return _words(Path(f"/proc/{pid}/environ"))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return []
+    return raw.decode("utf-8", "replace").rstrip("\0").split("\0") if raw else []
+
+
+def started_at(pid: int) -> int | None:
+    """Return when a process began, in ticks since boot; None when it is gone or a zombie.
+
+    Together with the process id this names a process for ever: ids are given again.
+    """
+    try:
+        raw = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    fields = raw[raw.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs."""
+    return started_at(pid) is not None
+
+
+def find(wanted: Callable[[int], bool]) -> list[int]:
+    """Return the ids of the running processes, ourselves left out, that are `wanted`."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if pid != os.getpid() and alive(pid) and wanted(pid)]
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return True as soon as `condition` holds, or False after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def end(
+    pids: Iterable[int], seconds: float, *, first: signal.Signals = signal.SIGTERM
+) -> list[int]:
+    """Ask processes to end, kill after `seconds` those that do not; return the killed ones."""
+    known = {pid: started_at(pid) for pid in pids}
+
+    def running() -> list[int]:
+        return [pid for pid, began in known.items() if began and started_at(pid) == began]
+
+    send(running(), first)
+    wait_until(lambda: not running(), seconds)
+    stubborn = running()
+    send(stubborn, signal.SIGKILL)
+    wait_until(lambda: not running(), LAST_SECONDS)
+    return stubborn
+
+
+def group_members(group: int) -> list[int]:
+    """Return the running processes of a process group."""
+
+    def inside(pid: int) -> bool:
+        try:
+            return os.getpgid(pid) == group
+        except ProcessLookupError:
+            return False
+
+    return find(inside)

@@ -1,0 +1,134 @@
+"""One of the four services as a child process: its start, its health, its end."""
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from tools.processes import end, group_members
+
+PROBE_SECONDS: Final = 2.0
+LOG_BYTES: Final = 50 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is known of a service before it runs."""
+
+    name: str
+    module: str
+    http_variable: str
+    """Setting that names the port of /livez, /readyz and /metrics."""
+    http_port: int
+
+
+SERVICES: Final = (
+    Service("indexer", "draw_indexer", "DRAW_INDEXER_HTTP_PORT", 9102),
+    Service("qr-worker", "draw_qr_worker", "DRAW_QR_WORKER_HTTP_PORT", 9103),
+    Service("api", "draw_api", "DRAW_API_PORT", 8000),
+    Service("scp", "draw_scp", "DRAW_SCP_HTTP_PORT", 9101),
+)
+"""In the order in which they start; the DICOM port opens last and closes first."""
+
+
+class ServiceProcess:
+    """A service that runs as our child, with its output in a file.
+
+    Args:
+        environment: its whole environment; holds the service's HTTP port.
+        log: appended to; set aside as `<log>.1` when it has grown large.
+    """
+
+    def __init__(self, service: Service, environment: Mapping[str, str], log: Path) -> None:
+        self.service = service
+        self.name = service.name
+        self.log = log
+        self.environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, while it does not run."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def http_port(self) -> int:
+        """Port of /livez, /readyz and /metrics."""
+        return int(self.environment[self.service.http_variable])
+
+    def running(self) -> bool:
+        """Return whether it runs."""
+        return self.pid is not None
+
+    def start(self) -> None:
+        """Start it; whether it is ready is another question."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.is_file() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.service.module],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A terminal's Ctrl-C is for the launcher, which stops the services in order.
+                start_new_session=True,
+            )
+
+    def ready(self) -> bool:
+        """Return whether /readyz says so."""
+        return self.pid is not None and self.answer("/readyz")[0] == HTTPStatus.OK
+
+    def answer(self, path: str) -> tuple[int, str]:
+        """Return status and body of a GET on its HTTP port; status 0 when nobody answers."""
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def ask_to_stop(self) -> None:
+        """Begin its drain and return at once."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it ends within `seconds`."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once, as kill -9 does, with the children it may have."""
+        if self._process is not None:
+            group = self._process.pid
+            self._process.kill()
+            self._process.wait()
+            end(group_members(group), 0)
+
+    def last_words(self, lines: int = 12) -> str:
+        """Return the end of its log."""
+        if not self.log.is_file():
+            return ""
+        return "\n".join(
+            self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        )
