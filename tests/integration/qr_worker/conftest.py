@@ -17,9 +17,7 @@ from draw_shared.db.session import Database, sqlalchemy_url
 
 @pytest.fixture(scope="session")
 def postgres_url():
-    return os.environ.get(
-        "DRAW_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres"
-    )
+    return os.environ.get("DRAW_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 
 def _administer(url, statement):
@@ -94,9 +92,7 @@ class Rows:
             "state": state,
             "parameters": json.dumps(parameters or {}),
         } | values
-        marks = ", ".join(
-            f"CAST(:{k} AS jsonb)" if k == "parameters" else f":{k}" for k in values
-        )
+        marks = ", ".join(f"CAST(:{k} AS jsonb)" if k == "parameters" else f":{k}" for k in values)
         self.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", **values)  # noqa: S608
         return job_id
 

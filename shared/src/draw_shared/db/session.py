@@ -47,6 +47,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
+            # Parameters hold names of patients; an error's text goes to the log.
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": connect_timeout_seconds,
                 "application_name": "draw",

@@ -162,7 +162,8 @@ class Publisher:
         channel.confirm_delivery(self._confirmed, callback=lambda _: self._ready(channel))
 
     def _channel_closed(self, channel: Channel, reason: BaseException) -> None:
-        log.warning("broker.channel_closed", error=str(reason)[:200])
+        if not self._stopping.is_set():
+            log.warning("broker.channel_closed", error=str(reason)[:200])
         self._channel = None
         if channel.connection.is_open:
             channel.connection.close()

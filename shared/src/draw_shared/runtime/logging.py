@@ -74,7 +74,7 @@ def configure(level: str, *, service: str, replica: str) -> None:
     root.handlers[:] = [_LibraryLines(logging.WARNING)]
     root.setLevel(logging.WARNING)
     # These log peers' data sets and reconnects of their own; the suite says what matters.
-    for chatty in ("pynetdicom", "pydicom", "pika", "uvicorn.access"):
+    for chatty in ("pynetdicom", "pydicom", "pika", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 

@@ -13,9 +13,7 @@ FIRST_USER_LOCK: Final = 0x44524155
 
 TOKEN_USE_NOTED_EVERY_SECONDS: Final = 60
 
-ACCOUNT: Final = text(
-    "SELECT id, name, role, password_hash, active FROM users WHERE name = :name"
-)
+ACCOUNT: Final = text("SELECT id, name, role, password_hash, active FROM users WHERE name = :name")
 ADD_USER: Final = text(
     "INSERT INTO users (name, role, password_hash) VALUES (:name, :role, :password_hash)"
     " RETURNING id"
@@ -101,9 +99,7 @@ class PostgresAccounts:
         row = self._connection.execute(SESSION, {"token_hash": token_hash}).first()
         if row is None:
             return None
-        return KnownSession(
-            row.user_id, row.name, Role(row.role), row.csrf_token, row.expires_at
-        )
+        return KnownSession(row.user_id, row.name, Role(row.role), row.csrf_token, row.expires_at)
 
     def end_session(self, token_hash: bytes) -> None:
         """Forget the session."""

@@ -3,13 +3,13 @@
 Lists go by keyset on the identity column: each page costs the same, however far down.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, literal, select
+from sqlalchemy import Executable, RowMapping, Select, literal, select
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
 
-from draw_api.adapters.search_text import prefix_pattern, search_text
 from draw_api.models.archive import (
     Instance,
     Patient,
@@ -22,28 +22,29 @@ from draw_api.models.archive import (
 )
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_shared.db import tables
+from draw_shared.dicom.search_text import like_literal, search_text
 
 P: Final = tables.Patient
 S: Final = tables.Study
 R: Final = tables.Series
 I: Final = tables.Instance  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
 
-PATIENT_COLUMNS: Final = (
+PATIENT_COLUMNS: Final[tuple[Any, ...]] = (
     P.id, P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex,
     P.study_count, P.series_count, P.instance_count, P.size_bytes, P.updated_at,
 )  # fmt: skip
-STUDY_COLUMNS: Final = (
+STUDY_COLUMNS: Final[tuple[Any, ...]] = (
     S.id, S.study_instance_uid, S.study_date, S.study_time, S.accession_number, S.study_id,
     S.description, S.referring_physician, S.modalities, S.series_count, S.instance_count,
     S.size_bytes, S.held, S.last_received_at, S.stable_at,
     P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex,
 )  # fmt: skip
-SERIES_COLUMNS: Final = (
+SERIES_COLUMNS: Final[tuple[Any, ...]] = (
     R.id, R.series_instance_uid, S.study_instance_uid, R.modality, R.series_number,
     R.description, R.body_part_examined, R.performed_date, R.performed_time,
     R.instance_count, R.size_bytes, R.last_received_at, R.stable_at,
 )  # fmt: skip
-INSTANCE_COLUMNS: Final = (
+INSTANCE_COLUMNS: Final[tuple[Any, ...]] = (
     I.id, I.sop_instance_uid, R.series_instance_uid, S.study_instance_uid, I.sop_class_uid,
     I.transfer_syntax_uid, I.instance_number, I.size_bytes, I.content_sha256, I.received_at,
     I.calling_ae, I.peer_address,
@@ -64,9 +65,8 @@ class PostgresCatalogue:
         query = query.order_by(col(P.id).desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(col(P.id) < _key(cursor))
-        rows = self._connection.execute(query).all()
         return page_of(
-            [(encode_cursor(row.id), Patient.model_validate(row._mapping)) for row in rows], limit
+            [(_cursor(row), Patient.model_validate(row)) for row in self._rows(query)], limit
         )
 
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
@@ -75,13 +75,12 @@ class PostgresCatalogue:
         query = query.order_by(col(S.id).desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(col(S.id) < _key(cursor))
-        rows = self._connection.execute(query).all()
-        return page_of([(encode_cursor(row.id), _study(row)) for row in rows], limit)
+        return page_of([(_cursor(row), _study(row)) for row in self._rows(query)], limit)
 
     def study(self, study_instance_uid: str) -> Study | None:
         """Return one study."""
         query = _studies().where(col(S.study_instance_uid) == study_instance_uid)
-        row = self._connection.execute(query).first()
+        row = self._row(query)
         return None if row is None else _study(row)
 
     def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
@@ -90,16 +89,15 @@ class PostgresCatalogue:
         query = query.order_by(col(R.id)).limit(limit + 1)
         if cursor is not None:
             query = query.where(col(R.id) > _key(cursor))
-        rows = self._connection.execute(query).all()
         return page_of(
-            [(encode_cursor(row.id), Series.model_validate(row._mapping)) for row in rows], limit
+            [(_cursor(row), Series.model_validate(row)) for row in self._rows(query)], limit
         )
 
     def one_series(self, series_instance_uid: str) -> Series | None:
         """Return one series."""
         query = _series().where(col(R.series_instance_uid) == series_instance_uid)
-        row = self._connection.execute(query).first()
-        return None if row is None else Series.model_validate(row._mapping)
+        row = self._row(query)
+        return None if row is None else Series.model_validate(row)
 
     def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
         """Return a page of the series' instances, in the order in which they came."""
@@ -113,28 +111,33 @@ class PostgresCatalogue:
         )
         if cursor is not None:
             query = query.where(col(I.id) > _key(cursor))
-        rows = self._connection.execute(query).all()
-        return page_of([(encode_cursor(row.id), _instance(row)) for row in rows], limit)
+        return page_of([(_cursor(row), _instance(row)) for row in self._rows(query)], limit)
 
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
         """Return where the current file of an instance lies."""
         query = (
-            select(S.study_instance_uid, I.path)
+            select(col(S.study_instance_uid), col(I.path))
             .join_from(I, R, col(R.id) == col(I.series_pk))
             .join(S, col(S.id) == col(R.study_pk))
             .where(col(I.sop_instance_uid) == sop_instance_uid)
         )
-        row = self._connection.execute(query).first()
+        row = self._row(query)
         if row is None:
             return None
-        return StoredObject(sop_instance_uid, row.study_instance_uid, row.path)
+        return StoredObject(sop_instance_uid, row["study_instance_uid"], row["path"])
+
+    def _rows(self, query: Executable) -> Sequence[RowMapping]:
+        return self._connection.execute(query).mappings().all()
+
+    def _row(self, query: Executable) -> RowMapping | None:
+        return self._connection.execute(query).mappings().first()
 
 
 def _matching_patients(query: Select[Any], patient_id: str, name: str) -> Select[Any]:
     if patient_id:
-        query = query.where(col(P.patient_id).like(prefix_pattern(patient_id)))
+        query = query.where(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
     if name:
-        query = query.where(col(P.name_search).like(prefix_pattern(search_text(name))))
+        query = query.where(col(P.name_search).like(f"={like_literal(search_text(name))}%"))
     return query
 
 
@@ -150,9 +153,7 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
     if criteria.date_to is not None:
         query = query.where(col(S.study_date) <= criteria.date_to)
     if criteria.modality:
-        query = query.where(
-            col(S.modalities).bool_op("@>")(array([literal(criteria.modality)]))
-        )
+        query = query.where(col(S.modalities).bool_op("@>")(array([literal(criteria.modality)])))
     return query
 
 
@@ -164,15 +165,16 @@ def _series() -> Select[Any]:
     return select(*SERIES_COLUMNS).join_from(R, S, col(S.id) == col(R.study_pk))
 
 
-def _study(row: Row[Any]) -> Study:
-    fields = row._mapping
-    return Study.model_validate(fields | {"patient": StudyPatient.model_validate(fields)})
+def _study(row: RowMapping) -> Study:
+    return Study.model_validate({**row, "patient": StudyPatient.model_validate(row)})
 
 
-def _instance(row: Row[Any]) -> Instance:
-    return Instance.model_validate(
-        dict(row._mapping) | {"content_sha256": row.content_sha256.hex()}
-    )
+def _instance(row: RowMapping) -> Instance:
+    return Instance.model_validate({**row, "content_sha256": row["content_sha256"].hex()})
+
+
+def _cursor(row: RowMapping) -> str:
+    return encode_cursor(row["id"])
 
 
 def _key(cursor: str) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import RowMapping, text
@@ -68,9 +68,7 @@ class PostgresJobTable:
             "priority": job.priority,
             "not_before": job.not_before,
             "parameters": json.dumps(
-                job.model_dump(
-                    mode="json", exclude={"kind", "node_id", "priority", "not_before"}
-                )
+                job.model_dump(mode="json", exclude={"kind", "node_id", "priority", "not_before"})
             ),
             "created_by": created_by,
         }

@@ -9,9 +9,7 @@ from sqlmodel import Session
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 
-NODES: Final = text(
-    "SELECT * FROM remote_nodes WHERE id > :after ORDER BY id LIMIT :limit"
-)
+NODES: Final = text("SELECT * FROM remote_nodes WHERE id > :after ORDER BY id LIMIT :limit")
 NODE: Final = text("SELECT * FROM remote_nodes WHERE id = :id")
 ADD: Final = text(
     """
@@ -66,7 +64,9 @@ class PostgresNodeTable:
         """Return a page of nodes, in the order in which they were added."""
         after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
         rows = self._connection.execute(NODES, {"after": after, "limit": limit + 1}).mappings()
-        return page_of([(encode_cursor(row["id"]), Node.model_validate(row)) for row in rows], limit)
+        return page_of(
+            [(encode_cursor(row["id"]), Node.model_validate(row)) for row in rows], limit
+        )
 
     def node(self, node_id: int) -> Node | None:
         """Return one node."""

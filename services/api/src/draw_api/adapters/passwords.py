@@ -37,10 +37,10 @@ class Argon2Passwords:
         """Return whether this is the password; an empty hash takes as long and is False."""
         with self._slots:
             try:
-                right = self._hasher.verify(password_hash or self._nobodys, password)
+                self._hasher.verify(password_hash or self._nobodys, password)
             except (VerificationError, InvalidHashError):
                 return False
-        return right and bool(password_hash)
+        return bool(password_hash)
 
     def outdated(self, password_hash: str) -> bool:
         """Return whether the hash was made with weaker parameters than today's."""

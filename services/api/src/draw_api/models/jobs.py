@@ -28,7 +28,9 @@ class NewEcho(Request):
     kind: Literal["echo"] = Field(examples=["echo"])
     node_id: int = Field(ge=1, le=2**63 - 1, examples=[1])
     priority: int = Field(default=5, ge=1, le=9, description="1 is the most urgent")
-    not_before: AwareDatetime | None = Field(default=None, description="when to begin at the earliest")
+    not_before: AwareDatetime | None = Field(
+        default=None, description="when to begin at the earliest"
+    )
 
 
 NewJob = Annotated[NewEcho, Field()]

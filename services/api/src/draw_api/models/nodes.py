@@ -29,7 +29,9 @@ class Window(Request):
 class NodeSettings(Request):
     """Everything that is set about a remote node."""
 
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["PACS"])
+    name: str = Field(
+        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["PACS"]
+    )
     ae_title: AeTitle = Field(examples=["ORTHANC"])
     host: Host
     port: int = Field(ge=1, le=65535, examples=[4242])
@@ -79,7 +81,9 @@ class Node(Answer):
     windows: list[Window]
     paused: bool
     active: bool
-    circuit: dict[str, Any] = Field(description="failures in a row, and until when it is left alone")
+    circuit: dict[str, Any] = Field(
+        description="failures in a row, and until when it is left alone"
+    )
     capabilities: dict[str, Any]
     last_test: dict[str, Any]
     created_at: datetime

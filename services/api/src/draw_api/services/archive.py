@@ -29,17 +29,13 @@ class Catalogue(Protocol):
     def study(self, study_instance_uid: str) -> Study | None:
         """Return one study."""
 
-    def series(
-        self, study_instance_uid: str, cursor: str | None, limit: int
-    ) -> Page[Series]:
+    def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
         """Return a page of the study's series, in the order in which they came."""
 
     def one_series(self, series_instance_uid: str) -> Series | None:
         """Return one series."""
 
-    def instances(
-        self, series_instance_uid: str, cursor: str | None, limit: int
-    ) -> Page[Instance]:
+    def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
         """Return a page of the series' instances, in the order in which they came."""
 
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:

@@ -43,7 +43,7 @@ def patients(
 
 
 @router.get("/studies")
-def studies(
+def studies(  # noqa: PLR0917 - query parameters, given by name
     _: Viewer,
     work: InWork,
     patient_id: SearchText = "",

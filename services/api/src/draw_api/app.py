@@ -1,0 +1,161 @@
+"""The composition root: the only place that joins the API's routes to its adapters."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from sqlmodel import Session
+
+from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.archive_queries import PostgresCatalogue
+from draw_api.adapters.audit_queries import PostgresAudit
+from draw_api.adapters.database_probe import DatabaseProbe
+from draw_api.adapters.job_queries import PostgresJobTable
+from draw_api.adapters.node_queries import PostgresNodeTable
+from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
+from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
+from draw_api.adapters.surroundings import Surroundings as Outside
+from draw_api.adapters.wakeups import CollectedWakeUps
+from draw_api.adapters.web_server import WebServer
+from draw_api.handlers.application import Surroundings, application
+from draw_api.handlers.work import Work
+from draw_api.metrics import ApiMetrics
+from draw_api.services.access import Access
+from draw_api.services.archive import Archive
+from draw_api.services.jobs import Jobs
+from draw_api.services.nodes import Nodes
+from draw_api.services.status import StatusReport
+from draw_api.settings import Settings
+from draw_shared.db.session import Database
+from draw_shared.messaging.publisher import Publisher
+from draw_shared.messaging.queue_depths import QueueDepths
+from draw_shared.runtime.health import Health
+from draw_shared.runtime.heartbeat import Heartbeat, Pulse
+from draw_shared.runtime.lifecycle import Lifecycle, State
+from draw_shared.runtime.metrics import service_registry
+from draw_shared.runtime.periodic import Periodic
+
+log = structlog.get_logger()
+
+POOL_SIZE: Final = 20
+"""Connections kept; FastAPI's thread pool runs up to 40 requests at a time."""
+DEPTHS_SECONDS: Final = 2.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Api:
+    """One API process, built but not started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._version = version("draw-api")
+        self._registry = service_registry(
+            service=settings.service, replica=settings.replica, version=self._version
+        )
+        self._metrics = ApiMetrics(self._registry)
+        broker_url = settings.broker_url.get_secret_value()
+        self._database = Database(settings.database_url.get_secret_value(), pool_size=POOL_SIZE)
+        self._publisher = Publisher(broker_url, client=settings.replica)
+        self._depths = QueueDepths(broker_url, client=settings.replica)
+        self._outside = Outside(settings.storage_root, lambda: self._depths.seen)
+        self._totals = RecentTotals()
+        self._passwords = Argon2Passwords()
+        self._attempts = FailedAttempts()
+        self._probe = DatabaseProbe(self._database, self._ensure_administrator)
+
+    def application(self) -> FastAPI:
+        """Return the ASGI application alone, as for its OpenAPI document."""
+        return self._application(Health(lambda: State.READY, {}))
+
+    def lifecycle(self) -> Lifecycle:
+        """Return the process's life: connections first, the web server last."""
+        settings = self._settings
+        checks = {"database": self._probe.there}
+        web = WebServer(
+            self._application(Health(lambda: lifecycle.state, checks)),
+            settings.api_host,
+            settings.api_port,
+            trusted_proxies=settings.api_trusted_proxies,
+        )
+        lifecycle = Lifecycle(
+            [
+                self._publisher,
+                Periodic("queue-depths", self._depths.look, interval_seconds=DEPTHS_SECONDS),
+                self._probe,
+                Heartbeat(
+                    self._database,
+                    service=settings.service,
+                    replica=settings.replica,
+                    pulse=lambda: Pulse(
+                        state=str(lifecycle.state),
+                        address=f"{settings.api_host}:{web.port}",
+                        details={"broker_connected": self._publisher.connected},
+                    ),
+                ),
+                web,
+            ],
+            grace_seconds=settings.stop_seconds,
+        )
+        return lifecycle
+
+    def _application(self, health: Health) -> FastAPI:
+        return application(
+            Surroundings(
+                work=self.work,
+                storage_root=self._settings.storage_root,
+                health=health,
+                registry=self._registry,
+                metrics=self._metrics,
+                version=self._version,
+            )
+        )
+
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """Yield the use cases of one request in one transaction; wake-ups leave after its commit.
+
+        Raises:
+            DatabaseUnavailable: nothing was changed.
+        """
+        wakeups = CollectedWakeUps(self._publisher)
+        with self._database.session() as session:
+            yield self._use_cases(session, wakeups)
+            session.commit()
+        wakeups.send()
+
+    def _use_cases(self, session: Session, wakeups: CollectedWakeUps) -> Work:
+        audit = PostgresAudit(session, replica=self._settings.replica)
+        return Work(
+            access=self._access(session, audit),
+            archive=Archive(PostgresCatalogue(session), audit),
+            jobs=Jobs(PostgresJobTable(session), wakeups, audit),
+            nodes=Nodes(PostgresNodeTable(session), audit),
+            status=StatusReport(
+                PostgresObservations(session, self._totals), self._outside, clock=_now
+            ),
+        )
+
+    def _access(self, session: Session, audit: PostgresAudit) -> Access:
+        return Access(
+            PostgresAccounts(session),
+            self._passwords,
+            self._attempts,
+            audit,
+            clock=_now,
+            session_length=timedelta(hours=self._settings.api_session_hours),
+        )
+
+    def _ensure_administrator(self) -> None:
+        password = self._settings.admin_password
+        if password is None:
+            return
+        with self.work() as work:
+            if work.access.ensure_administrator(password.get_secret_value()):
+                log.info("access.administrator_created")

@@ -1,0 +1,48 @@
+"""Puts the routes together: REST, probes, problem documents, what surrounds every request."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from draw_api.handlers import problems
+from draw_api.handlers.observed import Observed
+from draw_api.handlers.probes import probes
+from draw_api.handlers.rest import archive, jobs, nodes, session, status
+from draw_api.handlers.work import WorkFactory
+from draw_api.metrics import ApiMetrics
+from draw_shared.runtime.health import Health
+
+ROUTERS = (session.router, status.router, archive.router, nodes.router, jobs.router)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the routes need and do not make themselves."""
+
+    work: WorkFactory
+    storage_root: Path
+    health: Health
+    registry: CollectorRegistry
+    metrics: ApiMetrics
+    version: str
+
+
+def application(given: Surroundings) -> FastAPI:
+    """Return the whole ASGI application; nothing in it connects before a request comes."""
+    made = FastAPI(
+        title="DRAW DICOM",
+        version=given.version,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    made.state.work = given.work
+    made.state.storage_root = given.storage_root
+    problems.install(made)
+    made.include_router(probes(given.health, given.registry))
+    for router in ROUTERS:
+        made.include_router(router)
+    made.add_middleware(Observed, metrics=given.metrics)
+    return made

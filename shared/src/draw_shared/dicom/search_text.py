@@ -1,0 +1,30 @@
+"""How text is made comparable before it is searched for (PS3.4 C.2.2.2.1, PS3.5 6.2.1.2)."""
+
+import unicodedata
+
+
+def search_text(text: str) -> str:
+    """Return `text` without accents and letter case, as the index keeps it beside the original."""
+    if text.isascii():
+        return text.strip().lower()
+    decomposed = unicodedata.normalize("NFKD", text)
+    bare = "".join(c for c in decomposed if not unicodedata.combining(c))
+    return unicodedata.normalize("NFKC", bare.casefold()).strip()
+
+
+def person_name_search_text(name: str) -> str:
+    """Return a person name as `=alphabetic=ideographic=phonetic=`, each group comparable.
+
+    Empty components at a group's end and empty groups at the name's end carry no meaning.
+    No name at all is the empty text. So `LIKE '=smith%'` finds a beginning in the alphabetic
+    group, and `LIKE '%=smith%'` one in any group.
+    """
+    groups = [search_text(group).rstrip("^ ") for group in name.split("=")[:3]]
+    while groups and not groups[-1]:
+        groups.pop()
+    return f"={'='.join(groups)}=" if groups else ""
+
+
+def like_literal(text: str) -> str:
+    """Return `text` for a LIKE pattern in which none of its characters is a wildcard."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,71 @@
+"""How many messages wait in each queue of the suite, as the broker said last."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pika
+
+from draw_shared.messaging import connection, topology
+from draw_shared.messaging.topology import Collecting, Work
+
+
+def queue_names() -> tuple[str, ...]:
+    """Return every queue that people or workers empty, in the order of the topology."""
+    names: dict[str, None] = {}
+    for part in topology.TOPOLOGY:
+        if isinstance(part, Work):
+            rungs = (part.rung(number) for number in range(1, len(part.ladder_seconds) + 1))
+            names |= dict.fromkeys((part.name, part.dead, *rungs))
+        elif isinstance(part, Collecting):
+            names[part.name] = None
+    return tuple(names)
+
+
+QUEUES: Final = queue_names()
+
+
+class QueueDepths:
+    """Asks the broker when told to, and keeps its answer; belongs to the thread that asks."""
+
+    def __init__(self, url: str, *, client: str) -> None:
+        self._url = url
+        self._client = client
+        self._connection: pika.BlockingConnection | None = None
+        self._seen: Mapping[str, int] = {}
+
+    @property
+    def seen(self) -> Mapping[str, int]:
+        """Messages waiting, by queue; empty while the broker does not answer."""
+        return self._seen
+
+    def look(self) -> None:
+        """Ask the broker.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        try:
+            self._seen = self._asked()
+        except connection.CONNECTION_FAILURES as error:
+            self.close()
+            raise connection.BrokerUnavailable(type(error).__name__) from error
+        except connection.BrokerUnavailable:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        made, self._connection, self._seen = self._connection, None, {}
+        if made is not None and made.is_open:
+            made.close()
+
+    def _asked(self) -> Mapping[str, int]:
+        if self._connection is None or not self._connection.is_open:
+            self._connection = connection.connect(self._url, f"{self._client} depths")
+            topology.declare(self._connection.channel())
+        channel = self._connection.channel()
+        found = {
+            name: channel.queue_declare(name, passive=True).method.message_count for name in QUEUES
+        }
+        channel.close()
+        return found
