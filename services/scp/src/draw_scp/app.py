@@ -6,7 +6,6 @@ from typing import Final
 
 from draw_scp.adapters.afterwards import Afterwards
 from draw_scp.adapters.listener import Listener
-from draw_scp.adapters.outbox import SpoolOutbox
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.negotiate import Associations
@@ -14,9 +13,7 @@ from draw_scp.handlers.not_offered import NotOffered
 from draw_scp.handlers.provider import Provider, Services
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import FilingRules
 from draw_scp.services.audit import Audit
-from draw_scp.services.ingest import Ingest
 from draw_scp.settings import Settings
 from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
@@ -28,8 +25,11 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
 from draw_shared.runtime.metrics import service_registry
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.layout import SPOOL, Layout
 from draw_shared.storage.objects import ObjectStore
+from draw_shared.storage.outbox import SpoolOutbox
+from draw_shared.storage.reception import FilingRules
 from draw_shared.storage.space import Space, SpaceLimits
 
 GIB: Final = 1024**3

@@ -8,7 +8,13 @@ import structlog
 
 from draw_scp.metrics import ScpMetrics
 from draw_scp.services.audit import Audit, Operation
-from draw_scp.services.ingest import (
+from draw_shared.contracts.transaction import TransactionKind
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
+from draw_shared.dicom.statuses import Status
+from draw_shared.errors import DrawError
+from draw_shared.storage.incoming import NoSpace
+from draw_shared.storage.ingest import (
     DataSetDoesNotMatch,
     Incomprehensible,
     Ingest,
@@ -16,12 +22,6 @@ from draw_scp.services.ingest import (
     Reception,
     SopClassNotNegotiated,
 )
-from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.scan import Undecodable
-from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
-from draw_shared.dicom.statuses import Status
-from draw_shared.errors import DrawError
-from draw_shared.storage.incoming import NoSpace
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""Values of the receiver."""
+"""How a reception is filed, and what the file keeps of where it came from."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from draw_scp.adapters import outbox as module
-from draw_scp.adapters.outbox import SpoolOutbox, ae_title
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.services.audit import Audit
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.dicom.service import Peer, Reject
+from draw_shared.storage import outbox as module
 from draw_shared.storage import spool
+from draw_shared.storage.outbox import SpoolOutbox, ae_title
 from support.datasets import build, series
 from support.receptions import DEFAULT, opened, receive
 

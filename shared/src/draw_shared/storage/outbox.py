@@ -18,12 +18,6 @@ from typing import Final, Protocol
 
 import structlog
 
-from draw_scp.models import (
-    ASSOCIATION_KEY,
-    ORIGINATOR_AE_KEY,
-    ORIGINATOR_MESSAGE_KEY,
-    REPLICA_KEY,
-)
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.identifiers import MAX_AE_TITLE_LENGTH
 from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
@@ -31,6 +25,12 @@ from draw_shared.dicom.scan import Undecodable
 from draw_shared.storage import spool
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore, Stored
+from draw_shared.storage.reception import (
+    ASSOCIATION_KEY,
+    ORIGINATOR_AE_KEY,
+    ORIGINATOR_MESSAGE_KEY,
+    REPLICA_KEY,
+)
 
 log = structlog.get_logger()
 

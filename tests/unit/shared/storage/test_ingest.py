@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from draw_scp.models import FilingRules
-from draw_scp.services.ingest import (
+from draw_shared.contracts.server_config import FileNaming, StorageStructure
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.service import AssociationInfo, PresentationContext, StoreRequest
+from draw_shared.storage.incoming import NoSpace
+from draw_shared.storage.ingest import (
     DataSetDoesNotMatch,
     Incomprehensible,
     Ingest,
     InvalidSopInstance,
     SopClassNotNegotiated,
 )
-from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.dicom.scan import Undecodable
-from draw_shared.dicom.service import AssociationInfo, PresentationContext, StoreRequest
-from draw_shared.storage.incoming import NoSpace
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore
+from draw_shared.storage.reception import FilingRules
 from draw_shared.storage.space import Space, SpaceLimits
 from support.datasets import build
 from support.receptions import encoded

@@ -9,13 +9,6 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from draw_scp.models import (
-    ASSOCIATION_KEY,
-    ORIGINATOR_AE_KEY,
-    ORIGINATOR_MESSAGE_KEY,
-    REPLICA_KEY,
-    FilingRules,
-)
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
 from draw_shared.dicom.part10 import FileMeta
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
@@ -24,6 +17,13 @@ from draw_shared.storage.identification import identify
 from draw_shared.storage.incoming import Incoming
 from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.objects import LAYOUT_KEY, Stored
+from draw_shared.storage.reception import (
+    ASSOCIATION_KEY,
+    ORIGINATOR_AE_KEY,
+    ORIGINATOR_MESSAGE_KEY,
+    REPLICA_KEY,
+    FilingRules,
+)
 from draw_shared.storage.space import SpaceLimits
 
 UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
