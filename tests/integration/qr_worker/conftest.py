@@ -1,59 +1,15 @@
-"""A migrated database of its own for each test, one worker's adapters on it, rows to start from."""
+"""One worker's adapters on a database of its own for each test, and rows to start from."""
 
 import json
-import os
 from datetime import UTC
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from draw_qr_worker.adapters.job_queries import PostgresJobs
 from draw_qr_worker.adapters.node_queries import PostgresNodes
 from draw_qr_worker.services.node_rules import circuit_after_failure, closed_until, usable
-from draw_shared.db.migrate import upgrade
-from draw_shared.db.session import Database, sqlalchemy_url
-
-
-@pytest.fixture(scope="session")
-def postgres_url():
-    return os.environ.get("DRAW_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
-
-
-def _administer(url, statement):
-    engine = create_engine(sqlalchemy_url(url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
-def _named(url, name):
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
-
-
-@pytest.fixture(scope="session")
-def template(postgres_url):
-    """Name of a migrated, empty database."""
-    name = f"qr_worker_template_{uuid4().hex[:8]}"
-    _administer(postgres_url, f"CREATE DATABASE {name}")
-    upgrade(_named(postgres_url, name))
-    yield name
-    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def database_url(postgres_url, template):
-    name = f"qr_worker_{uuid4().hex[:12]}"
-    _administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _named(postgres_url, name)
-    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def database(database_url):
-    database = Database(database_url, pool_size=10)
-    yield database
-    database.dispose()
 
 
 class Rows:

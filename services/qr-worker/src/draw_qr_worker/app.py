@@ -10,6 +10,7 @@ from draw_qr_worker.adapters.job_queries import PostgresJobs
 from draw_qr_worker.adapters.node_queries import PostgresNodes
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.handlers.clock import Tick
+from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
 from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import JobKind
 from draw_qr_worker.services.dispatch import Dispatch
@@ -18,10 +19,14 @@ from draw_qr_worker.services.node_rules import circuit_after_failure, closed_unt
 from draw_qr_worker.services.node_tests import EchoTask, ProbeTask
 from draw_qr_worker.services.retries import Retries
 from draw_qr_worker.settings import Settings
+from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
+from draw_shared.messaging.consumer import Consumer
+from draw_shared.messaging.control import ControlListener
+from draw_shared.messaging.topology import JOB_READY_WORK
 from draw_shared.runtime.config_watch import ConfigWatch
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
@@ -74,7 +79,12 @@ class Worker:
         seconds = settings.qr_worker_sweep_seconds
         tick = Tick(self._dispatch, self._sweep, taken_back=self._metrics.taken_back.inc)
         clock = Periodic("clock", tick.on_tick, interval_seconds=seconds)
+        leases = Periodic("leases", self._dispatch.renew, interval_seconds=seconds)
         self._dispatch.on_free_slot(clock.wake)
+        broker_url = settings.broker_url.get_secret_value()
+        control = ControlListener(broker_url, client=settings.replica)
+        control.on(ControlSubject.JOB, JobChanged(leases.wake).on_control)
+        control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
         health = HealthServer(
             settings.qr_worker_http_host,
             settings.qr_worker_http_port,
@@ -96,9 +106,16 @@ class Worker:
                         details={"running_jobs": self._dispatch.running},
                     ),
                 ),
-                Periodic("leases", self._dispatch.renew, interval_seconds=seconds),
+                leases,
                 self._dispatch,
                 clock,
+                control,
+                Consumer(
+                    broker_url,
+                    JOB_READY_WORK,
+                    JobReady(self._dispatch.take).on_deliveries,
+                    client=settings.replica,
+                ),
             ],
             grace_seconds=settings.stop_seconds,
         )

@@ -1,42 +1,16 @@
 """The outbox announces everything at least once and removes entries only after the confirm."""
 
-import threading
 import time
 
 import pytest
 
-from draw_scp.adapters.transaction_log import TransactionLog
-from draw_scp.services.audit import Audit
 from draw_shared.contracts.instance import InstanceStoredV1
-from draw_shared.dicom.service import Peer, Reject
 from draw_shared.storage import outbox as module
 from draw_shared.storage import spool
 from draw_shared.storage.outbox import SpoolOutbox, ae_title
 from support.datasets import build, series
+from support.publishing import FakePublisher, until
 from support.receptions import DEFAULT, opened, receive
-
-
-class FakePublisher:
-    """Confirms, refuses or holds what it is given."""
-
-    def __init__(self):
-        self.connected = True
-        self.answer = True
-        self.messages = []
-        self._lock = threading.Lock()
-
-    def publish(self, message, on_confirm):
-        with self._lock:
-            self.messages.append(message)
-        if self.answer is not None:
-            on_confirm(self.answer)
-
-
-def until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -131,18 +105,3 @@ def test_a_damaged_entry_is_set_aside_and_the_others_go_on(store, publisher, out
 )
 def test_odd_titles_can_be_announced(given, expected):
     assert ae_title(given) == expected
-
-
-def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path, publisher):
-    publisher.connected = False
-    log = TransactionLog(tmp_path, publisher, "one")
-    audit = Audit(log, "one")
-    audit.rejected(Peer("a1", "192.0.2.7", ""), ("CALLER", "DRAW"), Reject(1, 1, 7, "not ours"))
-    assert len(list(tmp_path.glob("*.open"))) == 1, "on disk before anything else"
-    again = TransactionLog(tmp_path, publisher, "one")
-    publisher.connected = True
-    again.start()
-    until(lambda: not list(tmp_path.iterdir()))
-    again.stop(5)
-    [record] = publisher.messages[0].records
-    assert (record.calling_ae, record.status, record.kind) == ("CALLER", 7, "rejection")

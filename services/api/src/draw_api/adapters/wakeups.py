@@ -4,8 +4,10 @@ from typing import Protocol
 
 import structlog
 
+from draw_shared.contracts.control import ControlV1
 from draw_shared.contracts.envelope import Command, Message
 from draw_shared.errors import DrawError
+from draw_shared.messaging import topology
 
 log = structlog.get_logger()
 
@@ -13,7 +15,7 @@ log = structlog.get_logger()
 class Publisher(Protocol):
     """Hands messages to the broker, in the background."""
 
-    def publish(self, message: Message) -> object:
+    def publish(self, message: Message, *, exchange: str = topology.EVENTS) -> object:
         """Take a message to be sent as soon as possible."""
 
 
@@ -32,6 +34,11 @@ class CollectedWakeUps:
         """Send what was collected."""
         for message in self._messages:
             try:
-                self._publisher.publish(message)
+                self._publisher.publish(message, exchange=_exchange(message))
             except DrawError as error:
                 log.warning("wakeup.lost", message=message.routing_key, error=type(error).__name__)
+
+
+def _exchange(message: Command) -> str:
+    """Return where a wake-up goes: to every replica, or to one that is free."""
+    return topology.CONTROL if isinstance(message, ControlV1) else topology.EVENTS
