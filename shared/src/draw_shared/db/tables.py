@@ -398,7 +398,10 @@ class RemoteNode(SQLModel, table=True):
 
 
 class Job(SQLModel, table=True):
-    """Work against a remote node: the row is the truth, queue messages only wake workers."""
+    """Work against a remote node: the row is the truth, queue messages only wake workers.
+
+    `subject` is the same for jobs that would fetch the same thing to the same place.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -415,10 +418,16 @@ class Job(SQLModel, table=True):
             postgresql_where=text("state IN ('running', 'cancelling')"),
         ),
         Index("ix_jobs_created_at", "created_at"),
+        Index(
+            "ix_jobs_unfinished_subject",
+            "subject",
+            postgresql_where=text("finished_at IS NULL AND subject <> ''"),
+        ),
     )
 
     id: UUID = Field(default_factory=uuid4, sa_column=Column(Uuid, primary_key=True))
     kind: str = Field(sa_column=_exact())
+    subject: str = Field(default="", sa_column=_exact())
     state: str = Field(default="queued", sa_column=_exact())
     node_id: int | None = Field(
         default=None, sa_column=_parent("remote_nodes.id", ondelete="SET NULL", nullable=True)
@@ -462,7 +471,7 @@ class JobAttempt(SQLModel, table=True):
 
 
 class RetrieveItem(SQLModel, table=True):
-    """One SOP instance that a retrieve job expects, and when it arrived."""
+    """One SOP instance that a job shall bring to a place, and when it arrived there."""
 
     __tablename__ = "retrieve_items"
     __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"),)
@@ -472,15 +481,18 @@ class RetrieveItem(SQLModel, table=True):
     study_instance_uid: str = Field(sa_column=_exact())
     series_instance_uid: str = Field(default="", sa_column=_exact())
     sop_instance_uid: str = Field(sa_column=_exact(index=True))
+    sop_class_uid: str = Field(default="", sa_column=_exact())
     arrived_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
 class Query(SQLModel, table=True):
-    """One operator's query to one or several remote nodes."""
+    """One operator's query; its work is a batch job of the same id with a child for each node."""
 
     __tablename__ = "queries"
 
-    id: UUID = Field(default_factory=uuid4, sa_column=Column(Uuid, primary_key=True))
+    id: UUID = Field(
+        sa_column=Column(Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    )
     level: str = Field(sa_column=_exact())
     keys: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     node_ids: list[int] = Field(
@@ -488,13 +500,13 @@ class Query(SQLModel, table=True):
         sa_column=Column(ARRAY(BigInteger), nullable=False, server_default="{}"),
     )
     fingerprint: str = Field(sa_column=_exact(index=True))
-    state: str = Field(default="queued", sa_column=_exact())
-    completeness: str = Field(default="", sa_column=_exact())
-    progress: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
-    error: str = Field(default="", sa_column=_plain())
-    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_at: datetime = Field(
+        default_factory=_now,
+        sa_column=Column(
+            DateTime(timezone=True), nullable=False, server_default=text("now()"), index=True
+        ),
+    )
     created_by: str = Field(default="", sa_column=_plain())
-    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
     expires_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 

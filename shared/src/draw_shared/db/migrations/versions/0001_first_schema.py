@@ -141,33 +141,6 @@ def upgrade() -> None:
         postgresql_ops={"patient_id": "gin_trgm_ops"},
     )
     op.create_table(
-        "queries",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("level", sa.Text(collation="C"), server_default="", nullable=False),
-        sa.Column(
-            "keys", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False
-        ),
-        sa.Column("node_ids", sa.ARRAY(sa.BigInteger()), server_default="{}", nullable=False),
-        sa.Column("fingerprint", sa.Text(collation="C"), server_default="", nullable=False),
-        sa.Column("state", sa.Text(collation="C"), server_default="", nullable=False),
-        sa.Column("completeness", sa.Text(collation="C"), server_default="", nullable=False),
-        sa.Column(
-            "progress", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False
-        ),
-        sa.Column("error", sa.Text(), server_default="", nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column("created_by", sa.Text(), server_default="", nullable=False),
-        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_queries")),
-    )
-    op.create_index(op.f("ix_queries_fingerprint"), "queries", ["fingerprint"], unique=False)
-    op.create_table(
         "reception_days",
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("objects", sa.BigInteger(), server_default="0", nullable=False),
@@ -376,6 +349,7 @@ def upgrade() -> None:
         "jobs",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("kind", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("subject", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("state", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("node_id", sa.BigInteger(), nullable=True),
         sa.Column("parent_id", sa.Uuid(), nullable=True),
@@ -440,6 +414,37 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_jobs_node_id"), "jobs", ["node_id"], unique=False)
     op.create_index(op.f("ix_jobs_parent_id"), "jobs", ["parent_id"], unique=False)
+    op.create_index(
+        "ix_jobs_unfinished_subject",
+        "jobs",
+        ["subject"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NULL AND subject <> ''"),
+    )
+    op.create_table(
+        "queries",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("level", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column(
+            "keys", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False
+        ),
+        sa.Column("node_ids", sa.ARRAY(sa.BigInteger()), server_default="{}", nullable=False),
+        sa.Column("fingerprint", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("created_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["id"], ["jobs.id"], name=op.f("fk_queries_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queries")),
+    )
+    op.create_index(op.f("ix_queries_fingerprint"), "queries", ["fingerprint"], unique=False)
+    op.create_index(op.f("ix_queries_created_at"), "queries", ["created_at"], unique=False)
     op.create_table(
         "query_results",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -621,6 +626,7 @@ def upgrade() -> None:
         sa.Column("study_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("series_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("sop_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("sop_class_uid", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_retrieve_items_job_id"), ondelete="CASCADE"
