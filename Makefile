@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 UV := $(shell [ -x $(BIN)/uv ] && echo $(BIN)/uv || echo uv)
-MANIFESTS := shared/pyproject.toml $(foreach s,scp indexer qr-worker api,services/$(s)/pyproject.toml)
+SERVICES := scp indexer qr-worker api
+MANIFESTS := shared/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-package draw-shared --no-annotate \
 	--custom-compile-command "make lock"
@@ -50,6 +51,11 @@ lock: ## pin third-party versions anew, with hashes and without index addresses
 	$(LOCK) $(UPGRADE) -o requirements.lock $(MANIFESTS) requirements-run.in
 	$(LOCK) $(UPGRADE) -c requirements.lock -o requirements-dev.lock \
 		$(MANIFESTS) requirements-run.in requirements-dev.in
+	$(LOCK) -c requirements.lock -o requirements-build.lock requirements-build.in
+	@set -e; for service in $(SERVICES); do \
+		$(LOCK) -c requirements.lock -o services/$$service/requirements.lock \
+			shared/pyproject.toml services/$$service/pyproject.toml; \
+	done
 
 clean: ## remove caches and the virtual environment; DRAW_HOME stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

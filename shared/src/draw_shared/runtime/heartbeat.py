@@ -1,5 +1,6 @@
 """Writes what this replica is doing into `service_replicas`, every two seconds."""
 
+import contextlib
 import json
 import socket
 import time
@@ -10,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from draw_shared.db.session import Database
+from draw_shared.errors import Transient
 from draw_shared.runtime.periodic import Periodic
 
 INTERVAL_SECONDS: Final = 2.0
@@ -67,7 +69,8 @@ class Heartbeat:
     def stop(self, deadline_seconds: float) -> None:
         """End with a last beat that says `stopped`, if the database is there."""
         self._periodic.stop(deadline_seconds)
-        self._write(Pulse(state="stopped"))
+        with contextlib.suppress(Transient):
+            self._write(Pulse(state="stopped"))
 
     def _beat(self) -> None:
         self._write(self._pulse())
