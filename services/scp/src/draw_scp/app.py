@@ -213,6 +213,7 @@ class _Effective:
             "port": settings.scp_port,
             "host": settings.scp_host,
             "ae_title": settings.scp_ae_title,
+            "trusted_proxies": settings.scp_trusted_proxies,
         }
         self._given = {name: value for name, value in given.items() if value is not None}
         self._seen = watch.current

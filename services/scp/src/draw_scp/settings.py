@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from draw_shared.contracts.server_config import IpNetwork
 from draw_shared.runtime.settings import (
     BrokerSettings,
     PostgresSettings,
@@ -35,6 +36,11 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     )
     scp_ae_title: str | None = Field(
         default=None, description="our AE title, instead of the document's"
+    )
+    scp_trusted_proxies: tuple[IpNetwork, ...] | None = Field(
+        default=None,
+        description="load balancers that must send a PROXY protocol v2 header, instead of the"
+        " document's; JSON list of addresses and networks",
     )
     scp_reuse_port: bool = Field(
         default=False, description="let several replicas on one host share the DICOM port"
