@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from ipaddress import ip_network
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -11,9 +11,16 @@ from draw_shared.contracts.identifiers import OwnAeTitle, Uid
 TimeoutSeconds = Annotated[int, Field(ge=5, le=300)]
 
 
+REBINDS: Final[dict[str, Any]] = {"rebinds": True}
+"""Marks a field whose change opens the DICOM port anew; every other changes on the open port."""
+
+
 def _checked_network(value: str) -> str:
     return str(ip_network(value.strip(), strict=False))
 
+
+FilePath = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 IpNetwork = Annotated[str, AfterValidator(_checked_network)]
 """An address or a CIDR block, IPv4 or IPv6."""
@@ -71,28 +78,62 @@ class Section(BaseModel):
 class TlsConfig(Section):
     """DICOM TLS (PS3.15 B.9, BCP 195); files are read again when they change."""
 
-    enabled: bool = Field(default=False, description="speak TLS on the DICOM port")
-    certificate_file: str = Field(default="", description="PEM certificate chain")
-    key_file: str = Field(default="", description="PEM private key")
-    client_ca_file: str = Field(default="", description="PEM authorities that sign peers")
-    client_certificates: ClientCertificates = ClientCertificates.NONE
+    enabled: bool = Field(
+        default=False, description="speak TLS on the DICOM port", json_schema_extra=REBINDS
+    )
+    certificate_file: FilePath = Field(
+        default="",
+        description="PEM certificate chain, as the receiver sees the path",
+        json_schema_extra=REBINDS,
+    )
+    key_file: FilePath = Field(default="", description="PEM private key", json_schema_extra=REBINDS)
+    client_ca_file: FilePath = Field(
+        default="", description="PEM authorities that sign peers", json_schema_extra=REBINDS
+    )
+    client_certificates: ClientCertificates = Field(
+        default=ClientCertificates.NONE,
+        description="whether peers have to show a certificate of their own",
+        json_schema_extra=REBINDS,
+    )
 
 
 class NetworkConfig(Section):
     """Where and how associations are accepted."""
 
     ae_title: OwnAeTitle = Field(default="DRAW_SCP", description="our AE title, upper case")
-    host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 - the reference's default
-    port: int = Field(default=11112, ge=1, le=65535, description="TCP port to listen on")
-    max_associations: int = Field(default=10, ge=1, le=100)
-    max_pdu_bytes: int = Field(default=16384, ge=4096, le=131072)
-    network_timeout_seconds: TimeoutSeconds = 30
-    acse_timeout_seconds: TimeoutSeconds = 30
-    dimse_timeout_seconds: TimeoutSeconds = 30
+    host: Name = Field(
+        default="0.0.0.0",  # noqa: S104 - the reference's default
+        description="address to listen on",
+        json_schema_extra=REBINDS,
+    )
+    port: int = Field(
+        default=11112,
+        ge=1,
+        le=65535,
+        description="TCP port to listen on",
+        json_schema_extra=REBINDS,
+    )
+    max_associations: int = Field(
+        default=10, ge=1, le=100, description="associations at the same time, per replica"
+    )
+    max_pdu_bytes: int = Field(
+        default=16384, ge=4096, le=131072, description="largest PDU that peers may send"
+    )
+    network_timeout_seconds: TimeoutSeconds = Field(
+        default=30, description="longest silence on an association"
+    )
+    acse_timeout_seconds: TimeoutSeconds = Field(
+        default=30, description="longest wait for an association to be set up or released"
+    )
+    dimse_timeout_seconds: TimeoutSeconds = Field(
+        default=30, description="longest wait for the rest of a message"
+    )
     max_connections: int = Field(
         default=300, ge=10, le=4096, description="open sockets, associated or not"
     )
-    max_connections_per_address: int = Field(default=250, ge=1, le=4096)
+    max_connections_per_address: int = Field(
+        default=250, ge=1, le=4096, description="open sockets of one address"
+    )
     trusted_proxies: tuple[IpNetwork, ...] = Field(
         default=(), description="peers that must send a PROXY protocol v2 header"
     )
@@ -102,16 +143,34 @@ class NetworkConfig(Section):
 class StorageConfig(Section):
     """Where objects go and how long they stay."""
 
-    structure: StorageStructure = StorageStructure.SERIES
-    naming: FileNaming = FileNaming.SOP_UID
-    max_storage_gb: int = Field(default=100, ge=1, le=10000)
+    structure: StorageStructure = Field(
+        default=StorageStructure.SERIES,
+        description="folders of new objects: flat, by PatientID, by study,"
+        " by patient/study/series, or by date of reception",
+    )
+    naming: FileNaming = Field(
+        default=FileNaming.SOP_UID, description="how the files of new objects are called"
+    )
+    max_storage_gb: int = Field(
+        default=100, ge=1, le=10000, description="quota; above it objects are refused"
+    )
     min_free_percent: int = Field(
         default=2, ge=0, le=50, description="refuse objects when the disk has less free"
     )
-    max_object_bytes: int = Field(default=8 * 1024**3, ge=1024**2, le=64 * 1024**3)
-    duplicates: DuplicatePolicy = DuplicatePolicy.KEEP_EXISTING
-    clean_up: bool = False
-    retention_days: int = Field(default=30, ge=1, le=3650)
+    max_object_bytes: int = Field(
+        default=8 * 1024**3,
+        ge=1024**2,
+        le=64 * 1024**3,
+        description="larger objects are refused",
+    )
+    duplicates: DuplicatePolicy = Field(
+        default=DuplicatePolicy.KEEP_EXISTING,
+        description="which object is current when a SOP instance comes again with other bytes",
+    )
+    clean_up: bool = Field(default=False, description="delete studies beyond the retention time")
+    retention_days: int = Field(
+        default=30, ge=1, le=3650, description="how long clean-up leaves a study alone"
+    )
 
 
 class SecurityConfig(Section):
@@ -128,68 +187,102 @@ class SecurityConfig(Section):
 class SopClassConfig(Section):
     """Which storage SOP classes are accepted (PS3.4 B.5)."""
 
-    ct_image: bool = True
-    mr_image: bool = True
-    rt_structure_set: bool = True
-    rt_plan: bool = True
-    rt_dose: bool = True
-    secondary_capture: bool = True
-    all_storage_classes: bool = False
-    further: tuple[Uid, ...] = ()
+    ct_image: bool = Field(default=True, description="CT and Enhanced CT Image Storage")
+    mr_image: bool = Field(default=True, description="MR and Enhanced MR Image Storage")
+    rt_structure_set: bool = Field(default=True, description="RT Structure Set Storage")
+    rt_plan: bool = Field(default=True, description="RT Plan Storage")
+    rt_dose: bool = Field(default=True, description="RT Dose Storage")
+    secondary_capture: bool = Field(default=True, description="Secondary Capture Image Storage")
+    all_storage_classes: bool = Field(
+        default=False, description="every storage SOP class of the standard"
+    )
+    further: tuple[Uid, ...] = Field(
+        default=(), max_length=500, description="more SOP classes by UID, private ones too"
+    )
 
 
 class TransferSyntaxConfig(Section):
     """Which transfer syntaxes are accepted for storage (PS3.5 10)."""
 
-    implicit_vr_little_endian: bool = True
-    explicit_vr_little_endian: bool = True
-    explicit_vr_big_endian: bool = False
-    jpeg_baseline: bool = True
-    jpeg_lossless: bool = True
-    jpeg_2000_lossless: bool = False
-    rle_lossless: bool = False
-    all_transfer_syntaxes: bool = False
-    further: tuple[Uid, ...] = ()
+    implicit_vr_little_endian: bool = Field(
+        default=True, description="Implicit VR Little Endian, the default of DICOM"
+    )
+    explicit_vr_little_endian: bool = Field(default=True, description="Explicit VR Little Endian")
+    explicit_vr_big_endian: bool = Field(
+        default=False, description="Explicit VR Big Endian (retired)"
+    )
+    jpeg_baseline: bool = Field(default=True, description="JPEG Baseline (process 1)")
+    jpeg_lossless: bool = Field(default=True, description="JPEG Lossless, first-order prediction")
+    jpeg_2000_lossless: bool = Field(default=False, description="JPEG 2000, lossless only")
+    rle_lossless: bool = Field(default=False, description="RLE Lossless")
+    all_transfer_syntaxes: bool = Field(
+        default=False, description="every transfer syntax of the standard"
+    )
+    further: tuple[Uid, ...] = Field(
+        default=(), max_length=500, description="more transfer syntaxes by UID, private ones too"
+    )
 
 
 class ServiceConfig(Section):
     """Which DIMSE services are offered, and whether the receiver runs at all."""
 
-    enabled: bool = True
-    auto_start: bool = True
-    c_echo: bool = True
-    c_store: bool = True
-    c_find: bool = False
-    c_move: bool = False
-    c_get: bool = False
+    enabled: bool = Field(default=True, description="off closes the DICOM port of every replica")
+    auto_start: bool = Field(
+        default=True, description="a starting receiver listens at once; off: when told to start"
+    )
+    c_echo: bool = Field(default=True, description="answer C-ECHO (verification)")
+    c_store: bool = Field(default=True, description="receive objects")
+    c_find: bool = Field(default=False, description="answer queries")
+    c_move: bool = Field(default=False, description="send objects to a known destination")
+    c_get: bool = Field(default=False, description="send objects to the one who asks")
 
 
 class QueryRetrieveConfig(Section):
     """How queries and retrieves are answered."""
 
     max_results: int = Field(default=0, ge=0, description="0 means no limit")
-    parallel_sub_associations: int = Field(default=1, ge=1, le=8)
-    stable_after_seconds: int = Field(default=60, ge=1, le=3600)
+    parallel_sub_associations: int = Field(
+        default=1, ge=1, le=8, description="associations that one C-MOVE sends over"
+    )
+    stable_after_seconds: int = Field(
+        default=60, ge=1, le=3600, description="quiet time after which a series is complete"
+    )
 
 
 class LoggingConfig(Section):
     """What is written to the log."""
 
-    level: LogLevel = LogLevel.INFO
-    connection_attempts: bool = True
-    received_files: bool = True
-    performance_metrics: bool = True
+    level: LogLevel = Field(default=LogLevel.INFO, description="least severe level that is written")
+    connection_attempts: bool = Field(
+        default=True, description="a line for each association, accepted or rejected"
+    )
+    received_files: bool = Field(default=True, description="a line for each received object")
+    performance_metrics: bool = Field(
+        default=True, description="duration and rate on the lines of associations and objects"
+    )
+    transaction_retention_months: int = Field(
+        default=24,
+        ge=1,
+        le=240,
+        description="whole months of the transaction log that are kept before the current one",
+    )
 
 
 class HandlerConfig(Section):
     """What happens with a received series (the DICOM handler)."""
 
-    auto_import: bool = False
-    copy_to_folder: bool = False
-    folder: str = ""
-    trigger_processing: bool = False
-    celery_task: str = ""
-    celery_queue: str = "celery"
+    auto_import: bool = Field(
+        default=False, description="offer each series that is complete to the handler"
+    )
+    copy_to_folder: bool = Field(
+        default=False, description="link or copy its files into the handler's folder"
+    )
+    folder: FilePath = Field(default="", description="the handler's folder, an absolute path")
+    trigger_processing: bool = Field(
+        default=False, description="start the processing chain with a Celery message"
+    )
+    celery_task: Name = Field(default="", description="name of the Celery task")
+    celery_queue: Name = Field(default="celery", description="queue of the Celery workers")
 
 
 class ServerConfig(Section):
