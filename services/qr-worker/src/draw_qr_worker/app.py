@@ -4,20 +4,35 @@ import random
 import ssl
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
+from typing import Final
 from zoneinfo import ZoneInfo
 
+from draw_qr_worker.adapters.catalogue_queries import PostgresCatalogue
+from draw_qr_worker.adapters.getting import Getters
+from draw_qr_worker.adapters.item_queries import PostgresItems
 from draw_qr_worker.adapters.job_queries import PostgresJobs
-from draw_qr_worker.adapters.node_queries import PostgresNodes
+from draw_qr_worker.adapters.node_queries import PostgresNodes, windows_of
+from draw_qr_worker.adapters.query_results import PostgresResults
 from draw_qr_worker.adapters.remote_node import RemoteNodes
+from draw_qr_worker.adapters.sending import Senders
 from draw_qr_worker.handlers.clock import Tick
 from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
 from draw_qr_worker.metrics import WorkerMetrics
-from draw_qr_worker.models import JobKind
+from draw_qr_worker.models import ClaimedJob, JobKind
 from draw_qr_worker.services.dispatch import Dispatch
+from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.jobs import Execution, Task
-from draw_qr_worker.services.node_rules import circuit_after_failure, closed_until, usable
+from draw_qr_worker.services.node_rules import (
+    circuit_after_failure,
+    closed_until,
+    next_opening,
+    usable,
+)
 from draw_qr_worker.services.node_tests import EchoTask, ProbeTask
+from draw_qr_worker.services.querying import FindTask
 from draw_qr_worker.services.retries import Retries
+from draw_qr_worker.services.retrieving import RetrieveTask
+from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.server_config import REFERENCE
@@ -26,6 +41,7 @@ from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.messaging.control import ControlListener
+from draw_shared.messaging.publisher import Publisher
 from draw_shared.messaging.topology import JOB_READY_WORK
 from draw_shared.runtime.config_watch import ConfigWatch
 from draw_shared.runtime.health import Health, HealthServer
@@ -33,6 +49,16 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
 from draw_shared.runtime.metrics import service_registry
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.ingest import Ingest
+from draw_shared.storage.layout import Layout
+from draw_shared.storage.objects import ObjectStore
+from draw_shared.storage.outbox import SpoolOutbox
+from draw_shared.storage.reception import FilingRules
+from draw_shared.storage.space import Space, SpaceLimits
+
+GIB: Final = 1024**3
+SPACE_SECONDS: Final = 5.0
+EXPIRY_SECONDS: Final = 30.0
 
 
 class Worker:
@@ -49,21 +75,33 @@ class Worker:
             settings.database_url.get_secret_value(), pool_size=settings.qr_worker_jobs + 4
         )
         self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
+        self._objects = ObjectStore(settings.storage_root, settings.replica)
+        self._space = Space(settings.storage_root)
+        self._publisher = Publisher(settings.broker_url.get_secret_value(), client=settings.replica)
+        self._outbox = SpoolOutbox(
+            self._objects,
+            self._publisher,
+            lambda: self._rules().layout,
+            self._metrics.announced.inc,
+        )
+        self._zone = _zone(settings.qr_worker_time_zone)
         self._jobs = PostgresJobs(
             self._database,
             worker=settings.replica,
             lease_seconds=settings.qr_worker_lease_seconds,
             usable=usable,
             closed_until=closed_until,
-            zone=_zone(settings.qr_worker_time_zone),
+            zone=self._zone,
         )
         self._nodes = PostgresNodes(self._database, circuit_after_failure)
+        self._results = PostgresResults(self._database)
         execution = Execution(
             self._jobs,
             self._nodes,
             self._tasks(),
             Retries(random.SystemRandom().uniform, settings.qr_worker_back_off_seconds),
             self._metrics.executed,
+            self._held_until,
         )
         self._dispatch = Dispatch(
             self._jobs,
@@ -72,6 +110,7 @@ class Worker:
             lease_seconds=settings.qr_worker_lease_seconds,
         )
         self._metrics.running.set_function(lambda: self._dispatch.running)
+        self._metrics.unannounced.set_function(lambda: self._outbox.backlog()[0])
 
     def lifecycle(self) -> Lifecycle:
         """Return the process's life: connections first, then work, then the edges."""
@@ -94,7 +133,12 @@ class Worker:
         lifecycle = Lifecycle(
             [
                 health,
+                self._objects,
                 self._config,
+                self._publisher,
+                self._outbox,
+                Periodic("space", self._space.measure, interval_seconds=SPACE_SECONDS),
+                Periodic("expiry", self._results.expire, interval_seconds=EXPIRY_SECONDS),
                 Heartbeat(
                     self._database,
                     service=settings.service,
@@ -122,11 +166,45 @@ class Worker:
         return lifecycle
 
     def _tasks(self) -> dict[str, Task]:
-        peers = RemoteNodes(self._own_ae, _tls(self._settings))
+        settings = self._settings
+        tls = _tls(settings)
+        peers = RemoteNodes(self._own_ae, tls)
+        items = PostgresItems(self._database)
+        ingest = Ingest(self._objects, self._space, self._outbox, self._rules, settings.replica)
         return {
             JobKind.ECHO: EchoTask(peers, self._nodes),
             JobKind.PROBE: ProbeTask(peers, self._nodes),
+            JobKind.FIND: FindTask(peers, self._results, self._nodes),
+            JobKind.RETRIEVE: RetrieveTask(
+                items,
+                Expectations(peers),
+                peers,
+                Getters(peers, ingest, self._max_object_bytes),
+                self._own_ae,
+                arrival_seconds=settings.qr_worker_arrival_seconds,
+            ),
+            JobKind.SEND: SendTask(
+                items,
+                PostgresCatalogue(self._database),
+                Senders(settings.storage_root, peers.own_ae, tls),
+            ),
         }
+
+    def _rules(self) -> FilingRules:
+        storage = self._config.current.server.storage
+        return FilingRules(
+            Layout(storage.structure, storage.naming),
+            SpaceLimits(storage.max_storage_gb * GIB, storage.min_free_percent),
+        )
+
+    def _max_object_bytes(self) -> int:
+        return self._config.current.server.storage.max_object_bytes
+
+    def _held_until(self, job: ClaimedJob) -> datetime | None:
+        """Return when the job's own weekly window opens; None: it is open."""
+        now = datetime.now(self._zone)
+        opens = next_opening(windows_of(job.parameters.get("windows", ())), now)
+        return opens if opens > now else None
 
     def _own_ae(self) -> str:
         return self._config.current.server.network.ae_title

@@ -28,6 +28,16 @@ class WorkerMetrics:
             "Jobs taken back from workers whose lease ran out",
             registry=registry,
         )
+        self.announced = Counter(
+            "draw_qr_worker_announced",
+            "Objects fetched by C-GET, announced and confirmed by the broker",
+            registry=registry,
+        )
+        self.unannounced = Gauge(
+            "draw_qr_worker_outbox_objects",
+            "Durable objects that are not announced yet",
+            registry=registry,
+        )
 
     def executed(self, kind: str, outcome: str, seconds: float) -> None:
         """Count one execution."""

@@ -158,6 +158,54 @@ class RetrieveEnd:
     failed_sop_instance_uids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a job is about: a study, a series, SOP instances, or studies to be looked up."""
+
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    sop_instance_uids: tuple[str, ...] = ()
+    patient_id: str = ""
+    accession_number: str = ""
+
+    @property
+    def level(self) -> str:
+        """The level of the query/retrieve model that names it."""
+        if self.sop_instance_uids:
+            return "IMAGE"
+        return "SERIES" if self.series_instance_uid else "STUDY"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One SOP instance that shall arrive."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
+    arrived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """How much of what a job expects is here."""
+
+    expected: int
+    arrived: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of the index, and where its file lies below the storage root."""
+
+    item: Item
+    transfer_syntax_uid: str
+    path: str
+    size_bytes: int
+
+
 class LostLease(DrawError):
     """Another worker has this job now, or it is over; whatever this one holds is void."""
 
@@ -168,6 +216,14 @@ class Cancelled(DrawError):
 
 class Interrupted(DrawError):
     """This worker is stopping; the job goes back to the queue."""
+
+
+class Postponed(DrawError):
+    """The job's own weekly window is closed; it goes on when it opens."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__("the job's window is closed")
+        self.until = until
 
 
 class NodeTrouble(Transient):
@@ -204,6 +260,10 @@ class StatusTransient(Transient):
 
 class StatusPermanent(Permanent):
     """The peer ended an operation with a status that no other try will change."""
+
+
+class NothingThere(Permanent):
+    """The node has nothing of what the job names."""
 
 
 class InvalidJob(Permanent):

@@ -203,6 +203,10 @@ class Requestor:
             raise ProtocolViolation("an answer to something else")
         return command
 
+    def interrupt(self) -> None:
+        """End whatever wait is under way, with PeerClosed; any thread may call."""
+        self._wire.interrupt()
+
     def release(self) -> None:
         """End the association in order; a peer that does not play along is cut off."""
         deadline = time.monotonic() + RELEASE_SECONDS

@@ -8,10 +8,10 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from draw_shared.dicom.pdu import (
     HEADER,
@@ -70,6 +70,16 @@ class Wire:
             self._quick = True
         else:
             self._quick = False
+
+    @property
+    def peer_address(self) -> str:
+        """The peer's address, empty once the connection is gone."""
+        return _host(self._socket.getpeername)
+
+    @property
+    def local_address(self) -> str:
+        """Our own address on this connection."""
+        return _host(self._socket.getsockname)
 
     def limit_data(self, announced: int) -> None:
         """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
@@ -203,6 +213,14 @@ class Wire:
             while time.monotonic() < deadline and self._socket.recv_into(self._view):
                 pass
         self.close()
+
+
+def _host(name: Callable[[], Any]) -> str:
+    try:
+        address = name()
+    except OSError:
+        return ""
+    return str(address[0]) if isinstance(address, tuple) else ""
 
 
 def _left_until(deadline: float) -> float:

@@ -6,15 +6,17 @@ afterwards by the outbox, whatever happens meanwhile.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
 from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
+from draw_shared.dicom.statuses import Status
 from draw_shared.errors import Permanent
 from draw_shared.storage.identification import identify
-from draw_shared.storage.incoming import Incoming
+from draw_shared.storage.incoming import Incoming, NoSpace
 from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.objects import LAYOUT_KEY, Stored
 from draw_shared.storage.reception import (
@@ -43,6 +45,24 @@ class DataSetDoesNotMatch(Permanent):
 
 class Incomprehensible(Permanent):
     """The data set lacks an identifier that every object has, or it is no UID."""
+
+
+ANSWERS: Final[Mapping[type[Exception], Status]] = {
+    NoSpace: Status.OUT_OF_RESOURCES,
+    DataSetDoesNotMatch: Status.DATA_SET_DOES_NOT_MATCH,
+    Incomprehensible: Status.CANNOT_UNDERSTAND,
+    Undecodable: Status.CANNOT_UNDERSTAND,
+    InvalidSopInstance: Status.INVALID_SOP_INSTANCE,
+    SopClassNotNegotiated: Status.SOP_CLASS_NOT_SUPPORTED,
+}
+
+
+def answer_to(error: Exception) -> Status:
+    """Return the C-STORE status of a failure (PS3.4 B.2.3).
+
+    Whatever is not in the table is ours, not the object's: the peer may try again.
+    """
+    return ANSWERS.get(type(error), Status.OUT_OF_RESOURCES)
 
 
 class Objects(Protocol):

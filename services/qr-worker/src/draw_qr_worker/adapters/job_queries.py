@@ -88,6 +88,13 @@ RETRY: Final = text(
     WHERE id = :job_id
     """
 )
+POSTPONE: Final = text(
+    """
+    UPDATE jobs SET state = 'waiting', error = :error, lease_owner = '', lease_until = NULL,
+        not_before = :until
+    WHERE id = :job_id
+    """
+)
 RELEASE: Final = text(
     "UPDATE jobs SET state = 'queued', lease_owner = '', lease_until = NULL WHERE id = :job_id"
 )
@@ -98,8 +105,7 @@ END_ATTEMPT: Final = text(
     WHERE job_id = :job_id AND fence = :fence
     """
 )
-CONCLUDE_BATCHES: Final = text(
-    """
+CONCLUDE_BATCHES_TEXT: Final = """
     UPDATE jobs AS batch SET finished_at = now(),
         state = CASE WHEN children.complete = children.total THEN 'complete'
             WHEN batch.cancel_requested OR children.cancelled = children.total THEN 'cancelled'
@@ -110,11 +116,17 @@ CONCLUDE_BATCHES: Final = text(
             count(*) FILTER (WHERE c.state = 'failed') AS failed,
             count(*) FILTER (WHERE c.state = 'cancelled') AS cancelled
         FROM jobs b JOIN jobs c ON c.parent_id = b.id
-        WHERE b.kind = 'batch' AND b.state IN ('running', 'cancelling')
+        WHERE b.kind = 'batch' AND b.state IN ('running', 'cancelling') {condition}
         GROUP BY b.id) AS children
     WHERE batch.id = children.id AND children.unfinished = 0
     """
+CONCLUDE_BATCHES: Final = text(CONCLUDE_BATCHES_TEXT.format(condition=""))
+CONCLUDE_BATCH: Final = text(
+    CONCLUDE_BATCHES_TEXT.format(
+        condition="AND b.id = (SELECT parent_id FROM jobs WHERE id = :job_id)"
+    )
 )
+"""The batch of one job; what two last children miss of each other is left to the sweep."""
 END_LOST_ATTEMPTS: Final = text(
     """
     UPDATE job_attempts SET finished_at = now(), outcome = 'lost',
@@ -275,6 +287,11 @@ class PostgresJobs:
         """Put the job back into the queue for any worker; or LostLease."""
         self._write(lease, RELEASE, {}, ended="released")
 
+    def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
+        """Put the job into `waiting` until then, which is no failed try; or LostLease."""
+        values = {"until": until, "error": reason}
+        self._write(lease, POSTPONE, values, ended="postponed", error=reason)
+
     def sweep(self) -> int:
         """Wake what is due, take back what dead workers held, park what waits for its node.
 
@@ -327,6 +344,7 @@ class PostgresJobs:
                         "error": error,
                     },
                 )
+                connection.execute(CONCLUDE_BATCH, {"job_id": lease.job_id})
             session.commit()
 
     def _now(self, connection: Connection) -> datetime:

@@ -25,6 +25,7 @@ from draw_qr_worker.models import (
     Supervision,
 )
 from draw_shared.dicom import uids
+from draw_shared.dicom.associate import Roles
 from draw_shared.dicom.message import RESPONSE, US_LENGTH, Command, Field, Operation
 from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
@@ -61,7 +62,7 @@ NEVER_AGAIN: Final = frozenset(
 """Final statuses that the same request will get for ever."""
 
 
-class _Watch:
+class Watch:
     """Runs between reads: sends C-CANCEL when the job shall stop, gives up when not heeded."""
 
     def __init__(
@@ -91,12 +92,12 @@ class Finder:
     """Sends C-FIND requests over one association."""
 
     def __init__(
-        self, association: UserAssociation, node: Node, supervision: Supervision, watch: _Watch
+        self, association: UserAssociation, node: Node, supervision: Supervision, watch: Watch
     ) -> None:
         self._association = association
         self._supervision = supervision
         self._watch = watch
-        self._context = association.context(_model(node, Operation.C_FIND))
+        self._context = association.context(model_of(node, Operation.C_FIND))
 
     def find(self, level: str, keys: Keys, take: Callable[[Match], None]) -> FindEnd:
         """Hand each match to `take` and say how the query ended.
@@ -140,7 +141,7 @@ class RemoteNodes:
             StatusPermanent | StatusTransient: the answer was not success.
         """
         began = time.monotonic()
-        with self._associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
+        with self.associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
             associated = time.monotonic()
             peer.request(Operation.C_ECHO, peer.context(uids.VERIFICATION))
             _, response = peer.receive()
@@ -161,7 +162,7 @@ class RemoteNodes:
             for operation, uid in operations.items()
         } | {"echo": uids.VERIFICATION}
         proposals = [_plain(uid) for uid in services.values()]
-        with self._associated(node, supervision, proposals) as (peer, _):
+        with self.associated(node, supervision, proposals) as (peer, _):
             accepted = {context.abstract_syntax for context in peer.contexts.values()}
             user = peer.accepted.user if peer.accepted else None
         found: dict[str, Any] = {name: uid in accepted for name, uid in services.items()}
@@ -174,8 +175,8 @@ class RemoteNodes:
     @contextmanager
     def finder(self, node: Node, supervision: Supervision) -> Iterator[Finder]:
         """Yield a finder for as many queries as are wanted."""
-        proposals = [_plain(_model(node, Operation.C_FIND))]
-        with self._associated(node, supervision, proposals) as (peer, watch):
+        proposals = [_plain(model_of(node, Operation.C_FIND))]
+        with self.associated(node, supervision, proposals) as (peer, watch):
             yield Finder(peer, node, supervision, watch)
 
     def move(
@@ -194,9 +195,9 @@ class RemoteNodes:
         Raises:
             StatusPermanent | StatusTransient: the node refused the whole retrieve.
         """
-        proposals = [_plain(_model(node, Operation.C_MOVE))]
-        with self._associated(node, supervision, proposals, alive=alive) as (peer, watch):
-            context = peer.context(_model(node, Operation.C_MOVE))
+        proposals = [_plain(model_of(node, Operation.C_MOVE))]
+        with self.associated(node, supervision, proposals, alive=alive) as (peer, watch):
+            context = peer.context(model_of(node, Operation.C_MOVE))
             identifier = encoded(level, keys, context.transfer_syntax)
             message_id = peer.request(
                 Operation.C_MOVE, context, identifier=identifier, move_destination=destination
@@ -218,7 +219,7 @@ class RemoteNodes:
                 raise NotSupported("the node sent a request that has no place in a retrieve")
             status = peer.number(command, Field.STATUS)
             raw = peer.receive_identifier() if command.has_data_set else b""
-            counts = _counts(command)
+            counts = counts_of(command)
             progress(counts)
             if status not in PENDING:
                 break
@@ -228,28 +229,32 @@ class RemoteNodes:
         failed = failed_uids(raw, context.transfer_syntax) if raw else ()
         return RetrieveEnd(status, describe(status), counts, failed)
 
-    def _own(self, node: Node) -> str:
+    def own_ae(self, node: Node) -> str:
+        """Return how we call ourselves towards this node."""
         return node.calling_ae or self._own_ae()
 
     @contextmanager
-    def _associated(
+    def associated(
         self,
         node: Node,
         supervision: Supervision,
         proposals: list[Proposal],
         *,
+        roles: Mapping[str, Roles] | None = None,
         alive: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[UserAssociation, _Watch]]:
+    ) -> Iterator[tuple[UserAssociation, Watch]]:
+        """Yield an association, and the watch that has to know what is under way on it."""
         supervision.check()
         association = associate(
             node,
-            self._own(node),
+            self.own_ae(node),
             proposals,
+            roles=roles,
             tls=self._tls,
             between=supervision.check,
         )
         with association:
-            watch = _Watch(association, supervision, alive)
+            watch = Watch(association, supervision, alive)
             association.between = watch
             yield association, watch
 
@@ -263,7 +268,9 @@ def refusal(operation: str, status: int) -> StatusPermanent | StatusTransient:
     return StatusPermanent(words) if status in NEVER_AGAIN else StatusTransient(words)
 
 
-def _counts(response: Command) -> SubOperationCounts:
+def counts_of(response: Command) -> SubOperationCounts:
+    """Return what a response says of the sub-operations (PS3.7 9.1.4.1)."""
+
     def count(field: Field) -> int | None:
         raw = response.get(field, b"")
         return int.from_bytes(raw, "little") if len(raw) == US_LENGTH else None
@@ -273,7 +280,8 @@ def _counts(response: Command) -> SubOperationCounts:
     )
 
 
-def _model(node: Node, operation: Operation) -> str:
+def model_of(node: Node, operation: Operation) -> str:
+    """Return the SOP class of an operation in the node's query/retrieve model."""
     return MODELS.get(node.query_model, MODELS["study"])[operation]
 
 

@@ -6,7 +6,6 @@ says nothing, and no other thread ever touches the connection. A peer that is si
 node's timeout, or that sends what is not DICOM, is aborted.
 """
 
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +14,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from draw_qr_worker.adapters.connecting import connected, rejection
 from draw_qr_worker.models import (
     Node,
     NotSupported,
     PeerAborted,
-    PeerBusy,
-    PeerRefused,
     PeerTimeout,
-    Unreachable,
 )
 from draw_shared.dicom import message
 from draw_shared.dicom.associate import (
@@ -51,24 +48,10 @@ from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
 
 SLICE_SECONDS: Final = 0.25
-CONNECT_SECONDS: Final = 10.0
 RELEASE_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 30.0
 LONGEST_IDENTIFIER: Final = 4 * 1024 * 1024
 """Longest identifier that is taken from a peer, bytes."""
-
-REJECTED_TRANSIENT: Final = 2
-REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
-    (1, 1): "no reason given",
-    (1, 2): "it does not support the application context",
-    (1, 3): "it does not know our AE title",
-    (1, 7): "it does not go by the called AE title",
-    (2, 1): "no reason given",
-    (2, 2): "it does not support the protocol version",
-    (3, 1): "temporary congestion",
-    (3, 2): "its limit of associations is reached",
-}
-"""(source, reason) of A-ASSOCIATE-RJ in words (PS3.8 9.3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +96,11 @@ class UserAssociation:
         """How much the peer has sent."""
         return self._wire.bytes_read
 
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """The peer's address and ours."""
+        return self._wire.peer_address, self._wire.local_address
+
     def context(self, abstract_syntax: str) -> PresentationContext:
         """Return the accepted context of a SOP class.
 
@@ -134,7 +122,7 @@ class UserAssociation:
         kind, body = self._read_pdu()
         if kind == PduType.ASSOCIATE_RJ and len(body) == 4:  # noqa: PLR2004 - PS3.8 9.3.4
             self._close()
-            raise _rejection(body)
+            raise rejection(body)
         if kind != PduType.ASSOCIATE_AC:
             raise self._broken("expected an answer to A-ASSOCIATE-RQ")
         try:
@@ -343,7 +331,7 @@ def associate(
     Raises:
         Unreachable | PeerRefused | PeerBusy | PeerTimeout | PeerAborted: it did not work.
     """
-    association = UserAssociation(_connected(node, tls), node, node.timeout_seconds)
+    association = UserAssociation(connected(node, tls), node, node.timeout_seconds)
     association.between = between
     try:
         association.negotiate(
@@ -366,31 +354,3 @@ def associate(
         association.abort()
         raise
     return association
-
-
-def _connected(node: Node, tls: ssl.SSLContext | None) -> Wire:
-    seconds = min(CONNECT_SECONDS, node.timeout_seconds)
-    try:
-        connection = socket.create_connection((node.host, node.port), timeout=seconds)
-    except OSError as error:
-        words = (
-            error.strerror or "no answer" if not isinstance(error, TimeoutError) else "no answer"
-        )
-        raise Unreachable(f"no connection to {node.host}:{node.port}: {words}") from error
-    if node.tls:
-        try:
-            connection = (tls or ssl.create_default_context()).wrap_socket(
-                connection, server_hostname=node.host
-            )
-        except OSError as error:
-            connection.close()
-            raise Unreachable(f"no TLS with {node.host}:{node.port}: {error.strerror}") from error
-    return Wire(connection)
-
-
-def _rejection(body: bytes) -> PeerRefused | PeerBusy:
-    _, result, source, reason = body
-    words = REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
-    if result == REJECTED_TRANSIENT:
-        return PeerBusy(f"the node rejected the association for now: {words}")
-    return PeerRefused(f"the node rejected the association: {words}")

@@ -9,6 +9,7 @@ because the lease is lost.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from draw_qr_worker.models import (
     LostLease,
     NodeTrouble,
     Outcome,
+    Postponed,
 )
 from draw_qr_worker.services.retries import Retries
 from draw_shared.errors import DrawError, Permanent, Transient
@@ -61,6 +63,9 @@ class JobStore(Protocol):
     def release(self, lease: Lease) -> None:
         """Put the job back into the queue for any worker; or LostLease."""
 
+    def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
+        """Put the job into `waiting` until then, which is no failed try; or LostLease."""
+
 
 class NodeHealth(Protocol):
     """The nodes' circuits, shared by all replicas."""
@@ -86,13 +91,27 @@ class Control:
         self._lock = threading.Lock()
         self._reason: DrawError | None = None
         self._changed = False
+        self._interrupt: Callable[[], None] = lambda: None
 
     def end(self, reason: DrawError) -> None:
         """Ask the execution to stop for `reason`; a lost lease replaces any other reason."""
         with self._lock:
             if self._reason is None or isinstance(reason, LostLease):
                 self._reason = reason
+            interrupt = self._interrupt
         self._stop.set()
+        interrupt()
+
+    def on_end(self, interrupt: Callable[[], None]) -> None:
+        """Have `interrupt` called when the execution shall stop, on whatever thread says so.
+
+        For operations whose waits are long: it ends them.
+        """
+        with self._lock:
+            self._interrupt = interrupt
+            too_late = self._reason is not None
+        if too_late:
+            interrupt()
 
     def ended(self) -> bool:
         """Return whether the execution shall stop."""
@@ -147,12 +166,14 @@ class Execution:
         tasks: Mapping[str, Task],
         retries: Retries,
         observe: Callable[[str, str, float], None],
+        held_until: Callable[[ClaimedJob], datetime | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._nodes = nodes
         self._tasks = tasks
         self._retries = retries
         self._observe = observe
+        self._held_until = held_until
 
     def run(self, job: ClaimedJob, control: Control) -> None:
         """Execute `job`; never raises, because the sweeper takes care of what is left."""
@@ -176,6 +197,9 @@ class Execution:
             self._flush(control)
             self._store.release(job.lease)
             return "released"
+        except Postponed as postponed:
+            self._store.postpone(job.lease, until=postponed.until, reason=str(postponed))
+            return "postponed"
         except Cancelled:
             outcome = Outcome(JobState.CANCELLED)
         except (Transient, Permanent) as error:
@@ -199,6 +223,9 @@ class Execution:
         task = self._tasks.get(job.kind)
         if task is None:
             raise InvalidJob(f"no worker knows jobs of kind {job.kind!r}")
+        held_until = self._held_until(job)
+        if held_until is not None:
+            raise Postponed(held_until)
         try:
             outcome = task.run(job, control)
         except NodeTrouble as error:

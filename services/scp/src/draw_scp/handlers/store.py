@@ -1,7 +1,7 @@
 """C-STORE: the use case, else each typed failure to one status (PS3.4 B.2.3)."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -9,32 +9,13 @@ import structlog
 from draw_scp.metrics import ScpMetrics
 from draw_scp.services.audit import Audit, Operation
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
 from draw_shared.dicom.statuses import Status
 from draw_shared.errors import DrawError
-from draw_shared.storage.incoming import NoSpace
-from draw_shared.storage.ingest import (
-    DataSetDoesNotMatch,
-    Incomprehensible,
-    Ingest,
-    InvalidSopInstance,
-    Reception,
-    SopClassNotNegotiated,
-)
+from draw_shared.storage.ingest import Ingest, Reception, answer_to
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
-
-STORE_ANSWERS: Final[Mapping[type[Exception], Status]] = {
-    NoSpace: Status.OUT_OF_RESOURCES,
-    DataSetDoesNotMatch: Status.DATA_SET_DOES_NOT_MATCH,
-    Incomprehensible: Status.CANNOT_UNDERSTAND,
-    Undecodable: Status.CANNOT_UNDERSTAND,
-    InvalidSopInstance: Status.INVALID_SOP_INSTANCE,
-    SopClassNotNegotiated: Status.SOP_CLASS_NOT_SUPPORTED,
-}
-"""Whatever else goes wrong is ours, not the object's: out of resources, the peer may try again."""
 
 FAILURES: Final = (DrawError, OSError)
 
@@ -124,7 +105,7 @@ class StoreHandler:
         self, info: AssociationInfo, request: StoreRequest, error: Exception, begun: float
     ) -> Refused:
         """Account for a failure and return its answer."""
-        status = STORE_ANSWERS.get(type(error), Status.OUT_OF_RESOURCES)
+        status = answer_to(error)
         # The words of our own failures are fixed texts; others may hold a path.
         reason = str(error) if isinstance(error, DrawError) else type(error).__name__
         self._metrics.operations.labels("c-store", f"0x{status:04X}").inc()

@@ -1,0 +1,53 @@
+"""Objects of the index, for sending them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import text
+
+from draw_qr_worker.models import Item, StoredObject, Subject
+from draw_shared.db.session import Database
+
+OBJECTS: Final = text(
+    """
+    SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
+        i.transfer_syntax_uid, i.path, i.size_bytes
+    FROM studies s JOIN series e ON e.study_pk = s.id JOIN instances i ON i.series_pk = e.id
+    WHERE s.study_instance_uid = :study
+        AND (:series = '' OR e.series_instance_uid = :series)
+        AND (:no_sops OR i.sop_instance_uid = ANY(:sops))
+    ORDER BY e.id, i.instance_number, i.id
+    """
+)
+
+
+class PostgresCatalogue:
+    """The index as a source of objects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def objects(self, subject: Subject) -> Sequence[StoredObject]:
+        """Return the objects of a study, a series, or the SOP instances named."""
+        values = {
+            "study": subject.study_instance_uid,
+            "series": subject.series_instance_uid,
+            "sops": list(subject.sop_instance_uids),
+            "no_sops": not subject.sop_instance_uids,
+        }
+        with self._database.session() as session:
+            rows = session.connection().execute(OBJECTS, values).mappings()
+            return [
+                StoredObject(
+                    Item(
+                        row["study_instance_uid"],
+                        row["series_instance_uid"],
+                        row["sop_instance_uid"],
+                        row["sop_class_uid"],
+                    ),
+                    row["transfer_syntax_uid"],
+                    row["path"],
+                    row["size_bytes"],
+                )
+                for row in rows
+            ]

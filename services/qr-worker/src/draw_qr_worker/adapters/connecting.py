@@ -1,0 +1,57 @@
+"""Reaching a node: TCP, TLS, and what a rejected association means (PS3.8 9.3.4)."""
+
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Final
+
+from draw_qr_worker.models import Node, PeerBusy, PeerRefused, Unreachable
+from draw_shared.dicom.wire import Wire
+
+CONNECT_SECONDS: Final = 10.0
+REJECTED_TRANSIENT: Final = 2
+REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
+    (1, 1): "no reason given",
+    (1, 2): "it does not support the application context",
+    (1, 3): "it does not know our AE title",
+    (1, 7): "it does not go by the called AE title",
+    (2, 1): "no reason given",
+    (2, 2): "it does not support the protocol version",
+    (3, 1): "temporary congestion",
+    (3, 2): "its limit of associations is reached",
+}
+"""(source, reason) of A-ASSOCIATE-RJ in words (PS3.8 9.3.4)."""
+
+
+def connected(node: Node, tls: ssl.SSLContext | None) -> Wire:
+    """Return a connection to the node.
+
+    Raises:
+        Unreachable: no TCP or TLS connection.
+    """
+    seconds = min(CONNECT_SECONDS, node.timeout_seconds)
+    try:
+        connection = socket.create_connection((node.host, node.port), timeout=seconds)
+    except OSError as error:
+        words = (
+            error.strerror or "no answer" if not isinstance(error, TimeoutError) else "no answer"
+        )
+        raise Unreachable(f"no connection to {node.host}:{node.port}: {words}") from error
+    if node.tls:
+        try:
+            connection = (tls or ssl.create_default_context()).wrap_socket(
+                connection, server_hostname=node.host
+            )
+        except OSError as error:
+            connection.close()
+            raise Unreachable(f"no TLS with {node.host}:{node.port}: {error.strerror}") from error
+    return Wire(connection)
+
+
+def rejection(body: bytes) -> PeerRefused | PeerBusy:
+    """Return the failure that an A-ASSOCIATE-RJ stands for."""
+    _, result, source, reason = body
+    words = REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
+    if result == REJECTED_TRANSIENT:
+        return PeerBusy(f"the node rejected the association for now: {words}")
+    return PeerRefused(f"the node rejected the association: {words}")

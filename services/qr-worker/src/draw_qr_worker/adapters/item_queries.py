@@ -1,0 +1,137 @@
+"""What jobs expect to arrive, in PostgreSQL, and what of it the index has."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+
+from draw_qr_worker.adapters.job_queries import hold
+from draw_qr_worker.models import Arrivals, Item, Lease
+from draw_shared.db.session import Database
+
+ITEMS: Final = text(
+    """
+    SELECT study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid,
+        arrived_at IS NOT NULL AS arrived
+    FROM retrieve_items WHERE job_id = :job_id
+    ORDER BY study_instance_uid, series_instance_uid, id
+    """
+)
+RECORD: Final = text(
+    """
+    INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,
+        sop_instance_uid, sop_class_uid)
+    SELECT :job_id, given.study, given.series, given.sop, given.class
+    FROM unnest(CAST(:studies AS text[]), CAST(:series AS text[]), CAST(:sops AS text[]),
+        CAST(:classes AS text[])) AS given (study, series, sop, class)
+    ON CONFLICT (job_id, sop_instance_uid) DO NOTHING
+    """
+)
+# Rows that the indexer is marking right now are left to it: waiting could deadlock.
+MARK_INDEXED: Final = text(
+    """
+    UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
+        SELECT i.id FROM retrieve_items i
+        JOIN instances n ON n.sop_instance_uid = i.sop_instance_uid
+        WHERE i.job_id = :job_id AND i.arrived_at IS NULL
+        FOR UPDATE OF i SKIP LOCKED)
+    """
+)
+ARRIVALS: Final = text(
+    """
+    SELECT count(*) AS expected, count(i.arrived_at) AS arrived,
+        coalesce(sum(n.size_bytes) FILTER (WHERE i.arrived_at IS NOT NULL), 0) AS size_bytes
+    FROM retrieve_items i LEFT JOIN instances n ON n.sop_instance_uid = i.sop_instance_uid
+    WHERE i.job_id = :job_id
+    """
+)
+MARK_ALL_BUT: Final = text(
+    """
+    UPDATE retrieve_items SET arrived_at = now() WHERE job_id = :job_id AND arrived_at IS NULL
+        AND NOT sop_instance_uid = ANY(:all_but)
+    """
+)
+MARK: Final = text(
+    """
+    UPDATE retrieve_items SET arrived_at = now() WHERE job_id = :job_id AND arrived_at IS NULL
+        AND sop_instance_uid = ANY(:these)
+    """
+)
+INDEXED: Final = text(
+    """
+    SELECT coalesce(sum(e.instance_count), 0) AS instances,
+        coalesce(sum(e.size_bytes), 0) AS size_bytes
+    FROM studies s JOIN series e ON e.study_pk = s.id
+    WHERE s.study_instance_uid = ANY(:studies)
+        AND (:series = '' OR e.series_instance_uid = :series)
+    """
+)
+
+
+class PostgresItems:
+    """The table `retrieve_items`, beside the index."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def items(self, job_id: UUID) -> Sequence[Item]:
+        """Return what the job expects, study by study and series by series."""
+        with self._database.session() as session:
+            rows = session.connection().execute(ITEMS, {"job_id": job_id}).mappings()
+            return [Item(**row) for row in rows]
+
+    def record(self, lease: Lease, items: Sequence[Item], *, here_counts: bool) -> Sequence[Item]:
+        """Keep what is expected and return it; or LostLease.
+
+        With `here_counts`, what the index has already counts as arrived.
+        """
+        values: dict[str, Any] = {
+            "job_id": lease.job_id,
+            "studies": [item.study_instance_uid for item in items],
+            "series": [item.series_instance_uid for item in items],
+            "sops": [item.sop_instance_uid for item in items],
+            "classes": [item.sop_class_uid for item in items],
+        }
+        with self._database.session() as session:
+            connection = hold(session, lease)
+            connection.execute(RECORD, values)
+            if here_counts:
+                connection.execute(MARK_INDEXED, {"job_id": lease.job_id})
+            session.commit()
+        return self.items(lease.job_id)
+
+    def look(self, job_id: UUID) -> Arrivals:
+        """Mark what the index has by now, and return the numbers."""
+        with self._database.session() as session:
+            connection = session.connection()
+            connection.execute(MARK_INDEXED, {"job_id": job_id})
+            row = connection.execute(ARRIVALS, {"job_id": job_id}).mappings().one()
+            session.commit()
+        return Arrivals(row["expected"], row["arrived"], int(row["size_bytes"]))
+
+    def mark(self, lease: Lease, *, all_but: Collection[str]) -> None:
+        """Mark everything but these SOP instances as arrived; or LostLease."""
+        with self._database.session() as session:
+            hold(session, lease).execute(
+                MARK_ALL_BUT, {"job_id": lease.job_id, "all_but": list(all_but)}
+            )
+            session.commit()
+
+    def mark_these(self, lease: Lease, these: Collection[str]) -> None:
+        """Mark these SOP instances as arrived; or LostLease."""
+        with self._database.session() as session:
+            hold(session, lease).execute(MARK, {"job_id": lease.job_id, "these": list(these)})
+            session.commit()
+
+    def indexed(self, studies: Sequence[str], series: str) -> Arrivals:
+        """Return how many instances of these studies, or of one series, the index has."""
+        with self._database.session() as session:
+            row = (
+                session.connection()
+                .execute(INDEXED, {"studies": list(studies), "series": series})
+                .mappings()
+                .one()
+            )
+        number = int(row["instances"])
+        return Arrivals(number, number, int(row["size_bytes"]))

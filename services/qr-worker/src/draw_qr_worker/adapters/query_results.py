@@ -1,0 +1,53 @@
+"""What queries found, in PostgreSQL, until it expires."""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+
+from draw_qr_worker.adapters.job_queries import hold
+from draw_qr_worker.models import Lease, Match
+from draw_shared.db.session import Database
+
+ADD: Final = text(
+    """
+    INSERT INTO query_results (query_id, node_id, unique_key, attributes)
+    SELECT :query_id, :node_id, given.key, CAST(given.attributes AS jsonb)
+    FROM unnest(CAST(:keys AS text[]), CAST(:attributes AS text[])) AS given (key, attributes)
+    ON CONFLICT (query_id, node_id, unique_key) DO NOTHING
+    """
+)
+EXPIRE: Final = text(
+    """
+    DELETE FROM query_results WHERE query_id IN (
+        SELECT q.id FROM queries q WHERE q.expires_at < now()
+            AND EXISTS (SELECT FROM query_results r WHERE r.query_id = q.id) LIMIT 20)
+    """
+)
+
+
+class PostgresResults:
+    """The table `query_results`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, lease: Lease, query_id: UUID, node_id: int, matches: Mapping[str, Match]) -> None:
+        """Keep matches by their unique keys, one that is there already as it is; or LostLease."""
+        values = {
+            "query_id": query_id,
+            "node_id": node_id,
+            "keys": list(matches),
+            "attributes": [json.dumps(dict(match)) for match in matches.values()],
+        }
+        with self._database.session() as session:
+            hold(session, lease).execute(ADD, values)
+            session.commit()
+
+    def expire(self) -> None:
+        """Forget the results of queries that are too old; the queries themselves stay."""
+        with self._database.session() as session:
+            session.connection().execute(EXPIRE)
+            session.commit()

@@ -1,0 +1,173 @@
+"""Cutting a query that a node does not answer to the end into narrower ones.
+
+A study query is cut by date, a single day by time, a single second by modality; a series
+query by modality. Where to cut is read from the matches that did come, so that both halves
+are smaller. What cannot be cut further, or a node that ignores the narrower key, is the end:
+the answer stays truncated. An object without the attribute by which a query is cut matches
+no range, so a truncated answer that holds one can never be completed for certain.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any, Final
+
+from draw_qr_worker.models import Match
+
+DATE: Final = re.compile(r"[0-9]{8}")
+TIME: Final = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])?(\.[0-9]{1,6})?")
+LAST_SECOND: Final = 24 * 3600 - 1
+LAST_DAY: Final = date.max.toordinal()
+MODALITY_KEYS: Final[Mapping[str, str]] = {"STUDY": "ModalitiesInStudy", "SERIES": "Modality"}
+MODALITIES: Final = (
+    "AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CR", "CT", "CTPROTOCOL", "DG", "DMS", "DOC", "DX",
+    "ECG", "EEG", "EMG", "EOG", "EPS", "ES", "FID", "GM", "HC", "HD", "IO", "IOL", "IVOCT",
+    "IVUS", "KER", "KO", "LEN", "LS", "M3D", "MG", "MR", "NM", "OAM", "OCT", "OP", "OPM", "OPT",
+    "OPTBSV", "OPTENF", "OPV", "OSS", "OT", "PLAN", "POS", "PR", "PT", "PX", "REG", "RESP", "RF",
+    "RG", "RTDOSE", "RTIMAGE", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT",
+    "RWV", "SEG", "SM", "SMR", "SR", "SRF", "STAIN", "TEXTUREMAP", "TG", "US", "VA", "XA", "XC",
+)  # fmt: skip
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From and to, both inclusive, as day ordinals or seconds of the day."""
+
+    first: int
+    last: int
+
+    def __contains__(self, value: int) -> bool:
+        return self.first <= value <= self.last
+
+    @property
+    def single(self) -> bool:
+        """Whether nothing is left to cut."""
+        return self.first >= self.last
+
+    def cut(self, values: Sequence[int]) -> tuple["Span", "Span"]:
+        """Return two smaller spans, cut at the middle of the values seen in this one."""
+        middle = sorted(values)[len(values) // 2]
+        if middle >= self.last:
+            middle = self.last - 1
+        middle = max(middle, self.first)
+        return Span(self.first, middle), Span(middle + 1, self.last)
+
+
+WHOLE_DAY: Final = Span(0, LAST_SECOND)
+ANY_DAY: Final = Span(1, LAST_DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a query; None is a dimension that may not be cut."""
+
+    level: str
+    keys: Mapping[str, Any]
+    days: Span | None
+    seconds: Span | None
+    modality: str = ""
+
+    def narrowed(self) -> dict[str, Any]:
+        """Return the keys with what this piece is limited to."""
+        keys = dict(self.keys)
+        if self.days not in {None, ANY_DAY} and self.days is not None:
+            keys["StudyDate"] = _dates(self.days)
+        if self.seconds not in {None, WHOLE_DAY} and self.seconds is not None:
+            keys["StudyTime"] = _times(self.seconds)
+        if self.modality:
+            keys[MODALITY_KEYS[self.level]] = self.modality
+        return keys
+
+    def holds(self, match: Match) -> bool:
+        """Return whether a match is of this piece, as far as it says."""
+        day, second = day_of(match.get("StudyDate")), second_of(match.get("StudyTime"))
+        return (self.days is None or day is None or day in self.days) and (
+            self.seconds in {None, WHOLE_DAY} or second is None or second in self.seconds
+        )
+
+
+def whole(level: str, keys: Mapping[str, Any]) -> Part:
+    """Return the query in one piece."""
+    if level != "STUDY":
+        return Part(level, keys, None, None)
+    days = _span_of(keys.get("StudyDate", ""), ANY_DAY, day_of)
+    seconds = _span_of(keys.get("StudyTime", ""), WHOLE_DAY, second_of)
+    return Part(level, keys, days, seconds)
+
+
+def split(part: Part, matches: Sequence[Match]) -> tuple[list[Part], bool]:
+    """Return narrower parts, none if there is no way; and whether they surely hold everything."""
+    if not all(part.holds(match) for match in matches):
+        # The node ignores the key: asking again more narrowly brings the same.
+        return [], False
+    if part.days is not None and not part.days.single:
+        days = _known(matches, "StudyDate", day_of)
+        if days:
+            both = [replace(part, days=span) for span in part.days.cut(days)]
+            return both, len(days) == len(matches)
+    elif part.days is not None and part.seconds is not None and not part.seconds.single:
+        seconds = _known(matches, "StudyTime", second_of)
+        if seconds:
+            both = [replace(part, seconds=span) for span in part.seconds.cut(seconds)]
+            return both, len(seconds) == len(matches)
+    key = MODALITY_KEYS.get(part.level, "")
+    if key and not part.modality and not part.keys.get(key):
+        return [replace(part, modality=modality) for modality in MODALITIES], True
+    return [], False
+
+
+def day_of(value: object) -> int | None:
+    """Return the ordinal of a DA value, None if it is none."""
+    text = str(value or "").strip()
+    if not DATE.fullmatch(text):
+        return None
+    try:
+        return date(int(text[:4]), int(text[4:6]), int(text[6:])).toordinal()
+    except ValueError:
+        return None
+
+
+def second_of(value: object) -> int | None:
+    """Return the second of the day of a TM value, None if it is none."""
+    found = TIME.fullmatch(str(value or "").strip())
+    if found is None:
+        return None
+    hours, minutes, seconds = (int(group or 0) for group in found.groups()[:3])
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _known(
+    matches: Sequence[Match], keyword: str, read: Callable[[object], int | None]
+) -> list[int]:
+    found = (read(match.get(keyword)) for match in matches)
+    return [value for value in found if value is not None]
+
+
+def _span_of(key: object, unlimited: Span, read: Callable[[object], int | None]) -> Span | None:
+    """Return the span that a key asks for; None when it is none that can be cut."""
+    if not key:
+        return unlimited
+    if not isinstance(key, str):
+        return None
+    first, dash, last = key.partition("-")
+    begin = read(first) if first else unlimited.first
+    end = read(last) if last else unlimited.last if dash else begin
+    return None if begin is None or end is None or begin > end else Span(begin, end)
+
+
+def _dates(span: Span) -> str:
+    first = "" if span.first == ANY_DAY.first else f"{date.fromordinal(span.first):%Y%m%d}"
+    last = "" if span.last == ANY_DAY.last else f"{date.fromordinal(span.last):%Y%m%d}"
+    return first if span.single else f"{first}-{last}"
+
+
+def _times(span: Span) -> str:
+    # A fraction of the last second still belongs to the span.
+    return f"{_time(span.first)}-{_time(span.last)}.999999"
+
+
+def _time(second: int) -> str:
+    moment = timedelta(seconds=second)
+    return f"{moment.seconds // 3600:02d}{moment.seconds // 60 % 60:02d}{moment.seconds % 60:02d}"

@@ -1,0 +1,147 @@
+"""What is asked for, what is still missing, and the fewest requests that fetch it.
+
+A request names whole studies or series where everything in them is missing, and single
+SOP instances otherwise, so that a second try does not fetch again what has arrived.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from typing import Any, Final
+
+from draw_qr_worker.models import InvalidJob, Item, Keys, Subject
+
+UIDS_IN_A_REQUEST: Final = 100
+"""SOP Instance UIDs in one identifier; well below what peers are known to take."""
+UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
+
+
+class Method(StrEnum):
+    """How objects come."""
+
+    AUTO = "auto"
+    MOVE = "move"
+    GET = "get"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A retrieve job's parameters."""
+
+    subject: Subject
+    method: Method = Method.AUTO
+    destination: str = ""
+    """AE title to which C-MOVE sends; empty: ourselves."""
+    force: bool = False
+    """Retrieve also what is here already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One C-MOVE or C-GET request."""
+
+    level: str
+    keys: Keys
+    sop_classes: frozenset[str] = frozenset()
+    """Which classes come, as far as known: C-GET has to propose them."""
+
+
+def order_of(parameters: Mapping[str, Any]) -> Order:
+    """Return what the job's row asks for.
+
+    Raises:
+        InvalidJob: the row makes no sense.
+    """
+    try:
+        return Order(
+            subject=subject_of(parameters),
+            method=Method(parameters.get("method", Method.AUTO)),
+            destination=str(parameters.get("destination", "")),
+            force=bool(parameters.get("force", False)),
+        )
+    except (ValueError, TypeError) as error:
+        raise InvalidJob("the job's parameters cannot be understood") from error
+
+
+def subject_of(parameters: Mapping[str, Any]) -> Subject:
+    """Return what the job is about.
+
+    Raises:
+        InvalidJob: nothing is named, or a UID is none.
+    """
+    subject = Subject(
+        study_instance_uid=str(parameters.get("study_instance_uid", "")),
+        series_instance_uid=str(parameters.get("series_instance_uid", "")),
+        sop_instance_uids=tuple(map(str, parameters.get("sop_instance_uids", ()))),
+        patient_id=str(parameters.get("patient_id", "")),
+        accession_number=str(parameters.get("accession_number", "")),
+    )
+    named = [u for u in (subject.study_instance_uid, subject.series_instance_uid) if u]
+    if not all(map(UID.fullmatch, [*named, *subject.sop_instance_uids])):
+        raise InvalidJob("a UID of the job is malformed")
+    if not subject.study_instance_uid and (named or subject.sop_instance_uids):
+        raise InvalidJob("a series or SOP instance needs its Study Instance UID")
+    if subject.sop_instance_uids and not subject.series_instance_uid:
+        raise InvalidJob("SOP instances need their Series Instance UID")
+    if not (named or subject.patient_id or subject.accession_number):
+        raise InvalidJob("the job names no study")
+    return subject
+
+
+def whole(subject: Subject) -> list[Request]:
+    """Return the requests for everything the subject names; its study is known."""
+    if subject.level != "IMAGE":
+        return [Request(subject.level, _keys(subject.study_instance_uid, subject))]
+    return [
+        Request("IMAGE", _keys(subject.study_instance_uid, subject) | {"SOPInstanceUID": part})
+        for part in _parts(subject.sop_instance_uids)
+    ]
+
+
+def missing(items: Sequence[Item], subject: Subject) -> list[Request]:
+    """Return the requests for the items that have not arrived."""
+    requests: list[Request] = []
+    for study, of_study in _grouped(items, lambda item: item.study_instance_uid):
+        asked = subject if subject.level != "STUDY" else Subject(study)
+        if not any(item.arrived for item in of_study) and subject.level != "IMAGE":
+            requests.append(Request(asked.level, _keys(study, asked), _classes(of_study)))
+            continue
+        requests += _missing_of_study(study, of_study, subject)
+    return requests
+
+
+def _missing_of_study(study: str, items: Sequence[Item], subject: Subject) -> Iterator[Request]:
+    for series, of_series in _grouped(items, lambda item: item.series_instance_uid):
+        keys: dict[str, str | Sequence[str]] = {
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": series,
+        }
+        left = [item for item in of_series if not item.arrived]
+        if len(left) == len(of_series) and subject.level != "IMAGE":
+            yield Request("SERIES", keys, _classes(left))
+            continue
+        for part in _parts([item.sop_instance_uid for item in left]):
+            yield Request("IMAGE", keys | {"SOPInstanceUID": part}, _classes(left))
+
+
+def _keys(study: str, subject: Subject) -> dict[str, str | Sequence[str]]:
+    keys: dict[str, str | Sequence[str]] = {"StudyInstanceUID": study}
+    if subject.series_instance_uid:
+        keys["SeriesInstanceUID"] = subject.series_instance_uid
+    return keys
+
+
+def _grouped(items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[tuple[str, list[Item]]]:
+    for value, group in groupby(sorted(items, key=key), key=key):
+        yield value, list(group)
+
+
+def _parts(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(uids), UIDS_IN_A_REQUEST):
+        yield uids[at : at + UIDS_IN_A_REQUEST]
+
+
+def _classes(items: Sequence[Item]) -> frozenset[str]:
+    return frozenset(item.sop_class_uid for item in items if item.sop_class_uid)

@@ -1,0 +1,183 @@
+"""Forwarding what is here to a node by C-STORE; every later try sends only what is missing."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from draw_qr_worker.models import (
+    ClaimedJob,
+    Item,
+    JobState,
+    Lease,
+    Node,
+    NothingThere,
+    Outcome,
+    StatusTransient,
+    StoredObject,
+    Subject,
+    SubOperationCounts,
+)
+from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.node_tests import node_of
+from draw_qr_worker.services.progress import Progress
+from draw_qr_worker.services.retrieve_plan import subject_of
+from draw_shared.dicom.statuses import describe, is_success, is_warning
+from draw_shared.errors import DrawError
+
+MARKED_AT_ONCE: Final = 50
+MOST_NAMED: Final = 200
+
+Answered = Callable[[StoredObject, int | None], None]
+"""Told each object with the peer's status; None: no presentation context takes it as it is."""
+
+
+class Catalogue(Protocol):
+    """What the index has."""
+
+    def objects(self, subject: Subject) -> Sequence[StoredObject]:
+        """Return the objects of a study, a series, or the SOP instances named."""
+
+
+class ItemTable(Protocol):
+    """The rows of what jobs shall send."""
+
+    def items(self, job_id: UUID) -> Sequence[Item]:
+        """Return what the job shall send."""
+
+    def record(self, lease: Lease, items: Sequence[Item], *, here_counts: bool) -> Sequence[Item]:
+        """Keep what shall be sent and return it."""
+
+    def mark_these(self, lease: Lease, these: Collection[str]) -> None:
+        """Mark these SOP instances as arrived."""
+
+
+class StorePeers(Protocol):
+    """Sends to nodes."""
+
+    def send(
+        self, node: Node, objects: Sequence[StoredObject], control: Control, answered: Answered
+    ) -> None:
+        """Send objects as they are stored and tell each answer."""
+
+
+class SendTask:
+    """Sends a study, a series or SOP instances to a node."""
+
+    def __init__(self, table: ItemTable, catalogue: Catalogue, peers: StorePeers) -> None:
+        self._table = table
+        self._catalogue = catalogue
+        self._peers = peers
+
+    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+        """Return complete when the node has taken everything, or partial.
+
+        Raises:
+            NothingThere: the index has nothing of it.
+            StatusTransient: the node refused some.
+        """
+        node, subject = node_of(job), subject_of(job.parameters)
+        objects = {one.item.sop_instance_uid: one for one in self._catalogue.objects(subject)}
+        items = self._table.items(job.lease.job_id)
+        if not items:
+            if not objects:
+                raise NothingThere("there is nothing of it here")
+            named = [one.item for one in objects.values()]
+            items = self._table.record(job.lease, named, here_counts=False)
+        tally = _Tally(self._table, job.lease, Progress(control), items)
+        left = [
+            objects[item.sop_instance_uid]
+            for item in items
+            if not item.arrived and item.sop_instance_uid in objects
+        ]
+        try:
+            if left:
+                self._peers.send(node, left, control, tally.answered)
+        finally:
+            tally.write()
+        return tally.outcome(len(items))
+
+    def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+        """Return partial when the node has taken something, else failed, with the reason."""
+        items = self._table.items(job.lease.job_id)
+        lacking = [item.sop_instance_uid for item in items if not item.arrived]
+        result = _numbers(len(items), lacking)
+        if items and not lacking:
+            return Outcome(JobState.COMPLETE, result)
+        some = len(lacking) < len(items)
+        return Outcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))
+
+
+class _Tally:
+    """What the node has answered, kept in rows every few objects."""
+
+    def __init__(
+        self, table: ItemTable, lease: Lease, progress: Progress, items: Sequence[Item]
+    ) -> None:
+        self._table = table
+        self._lease = lease
+        self._progress = progress
+        self._unwritten: list[str] = []
+        self._lacking = {item.sop_instance_uid for item in items if not item.arrived}
+        self._completed = self._warning = self._failed = self._bytes = 0
+        self._words = ""
+        self._refusals = 0
+        progress.expected = len(items)
+        progress.already = len(items) - len(self._lacking)
+        progress.show("sending")
+
+    def answered(self, one: StoredObject, status: int | None) -> None:
+        """Count one answer."""
+        uid = one.item.sop_instance_uid
+        if status is not None and is_success(status):
+            self._lacking.discard(uid)
+            self._unwritten.append(uid)
+            self._bytes += one.size_bytes
+            self._warning += is_warning(status)
+            self._completed += not is_warning(status)
+        else:
+            self._failed += 1
+            self._refusals += status is not None
+            self._words = (
+                describe(status)
+                if status is not None
+                else "it does not take this SOP class in this transfer syntax"
+            )
+        counts = SubOperationCounts(
+            len(self._lacking), self._completed, self._failed, self._warning
+        )
+        self._progress.told(counts)
+        self._progress.seen(self._progress.already + self._completed + self._warning, self._bytes)
+        if len(self._unwritten) >= MARKED_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        """Keep what was taken, so that nobody sends it again."""
+        if self._unwritten:
+            self._table.mark_these(self._lease, self._unwritten)
+            self._unwritten = []
+
+    def outcome(self, expected: int) -> Outcome:
+        """Return how it ended."""
+        result = _numbers(expected, sorted(self._lacking)) | {
+            "completed": self._completed,
+            "failed": self._failed,
+            "warning": self._warning,
+            "bytes": self._bytes,
+        }
+        if not self._lacking:
+            return Outcome(JobState.COMPLETE, result)
+        words = f"{len(self._lacking)} of {expected} were not taken"
+        if self._words:
+            words = f"{words}; the node said: {self._words}"
+        if self._refusals:
+            raise StatusTransient(words)
+        state = JobState.PARTIAL if len(self._lacking) < expected else JobState.FAILED
+        return Outcome(state, result, words)
+
+
+def _numbers(expected: int, lacking: Sequence[str]) -> dict[str, Any]:
+    return {
+        "expected": expected,
+        "missing": len(lacking),
+        "missing_sop_instance_uids": list(lacking[:MOST_NAMED]),
+    }
