@@ -5,15 +5,19 @@ from importlib.metadata import version
 from typing import Final
 
 from draw_scp.adapters.afterwards import Afterwards
+from draw_scp.adapters.catalogue import PostgresCatalogue
+from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.handlers.echo import EchoHandler
+from draw_scp.handlers.find import FindHandler
 from draw_scp.handlers.negotiate import Associations
 from draw_scp.handlers.not_offered import NotOffered
 from draw_scp.handlers.provider import Provider, Services
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
 from draw_scp.services.audit import Audit
+from draw_scp.services.query import Queries
 from draw_scp.settings import Settings
 from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
@@ -47,6 +51,11 @@ class Scp:
         )
         self._metrics = ScpMetrics(self._registry)
         self._database = Database(settings.database_url.get_secret_value())
+        self._index = IndexConnections(
+            settings.database_url.get_secret_value(),
+            most=settings.scp_query_connections,
+            statement_seconds=settings.scp_query_seconds,
+        )
         self._objects = ObjectStore(settings.storage_root, replica)
         self._config = ConfigWatch(
             self._database,
@@ -94,6 +103,7 @@ class Scp:
                 self._outbox,
                 self._transactions,
                 self._afterwards,
+                self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
                 Heartbeat(
                     self._database,
@@ -123,7 +133,16 @@ class Scp:
                 lambda: self._server().logging.received_files,
                 self._afterwards,
             ),
-            find=not_offered,
+            find=FindHandler(
+                Queries(
+                    PostgresCatalogue(self._index),
+                    lambda: self._server().network.ae_title,
+                    lambda: self._server().query_retrieve.max_results,
+                ),
+                audit,
+                self._metrics,
+                lambda: self._server().logging.performance_metrics,
+            ),
             get=not_offered,
             move=not_offered,
         )

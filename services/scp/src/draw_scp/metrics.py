@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+RETRIEVE_SECONDS = (0.01, 0.05, 0.25, 1, 2.5, 10, 30, 60, 300, 1800)
 BYTES = (1e4, 1e5, 5e5, 1e6, 1e7, 1e8, 1e9)
 
 
@@ -52,6 +53,29 @@ class ScpMetrics:
         )
         self.announced = Counter(
             "draw_scp_announced", "Objects announced and confirmed by the broker", registry=registry
+        )
+
+        self.find_seconds = Histogram(
+            "draw_scp_find_seconds",
+            "From the C-FIND request to its final response",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.matches = Counter(
+            "draw_scp_matches", "Identifiers answered to C-FIND", registry=registry
+        )
+        self.sub_operations = Counter(
+            "draw_scp_sub_operations",
+            "C-STORE sub-operations of C-GET and C-MOVE, by how they ended",
+            ["operation", "outcome"],
+            registry=registry,
+        )
+        self.retrieve_seconds = Histogram(
+            "draw_scp_retrieve_seconds",
+            "From the C-GET or C-MOVE request to its final response",
+            ["operation"],
+            buckets=RETRIEVE_SECONDS,
+            registry=registry,
         )
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:

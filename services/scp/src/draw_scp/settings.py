@@ -53,3 +53,16 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
         default=False,
         description="until a configuration was seen: all services, classes and transfer syntaxes",
     )
+    scp_query_connections: int = Field(
+        default=16, ge=1, le=200, description="queries that are answered at the same time"
+    )
+    scp_query_seconds: int = Field(
+        default=30, ge=1, le=3600, description="how long the index may work on one answer"
+    )
+    scp_tls_ca_file: Path | None = Field(
+        default=None,
+        description="PEM authorities that sign TLS destinations of C-MOVE; default the system's",
+    )
+    scp_tls_certificate_file: Path | None = Field(
+        default=None, description="PEM certificate chain and key shown to TLS destinations"
+    )

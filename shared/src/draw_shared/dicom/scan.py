@@ -8,6 +8,7 @@ in the data makes it read past the end, recurse without bound or allocate by a c
 
 import zlib
 from collections.abc import Iterator
+from enum import Enum
 from struct import Struct, error, unpack_from
 from typing import Final
 
@@ -39,6 +40,15 @@ class Undecodable(Permanent):
 
 class NeedMore(Exception):
     """The buffer ends before the last element wanted; the data set may go on."""
+
+
+class Ending(Enum):
+    """Why a data set was read no further."""
+
+    PASSED = "every element that was wanted has been passed"
+    ENDED = "there was no more"
+    CUT = "an element claims more than there was"
+    DAMAGED = "what follows is no data set in this encoding"
 
 
 class Scanner:
@@ -74,18 +84,32 @@ class Scanner:
             raise NeedMore from cut
         return found
 
+    def gather(
+        self, data: bytes | memoryview, wanted: frozenset[int], *, last: int
+    ) -> tuple[dict[int, bytes], Ending]:
+        """Return what `scan` would, as far as `data` can be read, and why it ended there."""
+        found: dict[int, bytes] = {}
+        try:
+            passed = self._walk(data, wanted, last, found)
+        except (error, IndexError, _Overrun):
+            return found, Ending.CUT
+        except Undecodable:
+            return found, Ending.DAMAGED
+        return found, Ending.PASSED if passed else Ending.ENDED
+
     def _walk(
         self,
         data: bytes | memoryview,
         wanted: frozenset[int],
         last: int,
         found: dict[int, bytes],
-    ) -> None:
+    ) -> bool:
+        """Fill `found`; return whether an element behind `last` was met."""
         at, end, count, before = 0, len(data), 0, -1
         while at < end:
             tag, vr, length, start = self._header(data, at)
             if tag > last:
-                return
+                return True
             count += 1
             if tag <= before or count > MOST_ELEMENTS:
                 raise Undecodable("elements are not in ascending order, or too many")
@@ -98,6 +122,7 @@ class Scanner:
                 raise _Overrun
             if tag in wanted:
                 found[tag] = _bounded(data[start:stop])
+        return False
 
     def _header(self, data: bytes | memoryview, at: int) -> tuple[int, bytes, int, int]:
         """Return (tag, VR, length, where the value starts)."""
@@ -162,9 +187,23 @@ class Scanner:
         Raises:
             Undecodable: the items are malformed.
         """
+        for item in self.each_item(raw):
+            found: dict[int, bytes] = {}
+            try:
+                self._walk(item, wanted, max(wanted), found)
+            except (error, IndexError, _Overrun) as cut:
+                raise Undecodable("an item overruns its sequence") from cut
+            yield found
+
+    def each_item(self, raw: bytes) -> Iterator[bytes]:
+        """Yield the data set of each item of a sequence that `scan` or `elements` returned.
+
+        Raises:
+            Undecodable: the items are malformed.
+        """
         at = 0
-        try:
-            while at < len(raw):
+        while at < len(raw):
+            try:
                 tag, _, length, start = self._header(raw, at)
                 if tag == SEQUENCE_END:
                     return
@@ -175,11 +214,30 @@ class Scanner:
                     stop = at - 8
                 else:
                     at = stop = start + length
-                found: dict[int, bytes] = {}
-                self._walk(raw[start:stop], wanted, max(wanted), found)
-                yield found
-        except (error, IndexError, _Overrun) as cut:
-            raise Undecodable("an item overruns its sequence") from cut
+            except (error, IndexError, _Overrun) as cut:
+                raise Undecodable("an item overruns its sequence") from cut
+            yield raw[start:stop]
+
+    def elements(self, data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (tag, VR, raw value) of every element; in implicit VR the VR is empty.
+
+        Raises:
+            Undecodable: this is not a data set in this encoding, or it exceeds a bound.
+        """
+        at, count = 0, 0
+        while at < len(data):
+            try:
+                tag, vr, length, start = self._header(data, at)
+                if length == UNDEFINED:
+                    at, stop = self._past_undefined(data, start, vr)
+                else:
+                    at = stop = start + length
+            except (error, IndexError, _Overrun) as cut:
+                raise Undecodable("an element overruns the data set") from cut
+            count += 1
+            if at > len(data) or count > MOST_ELEMENTS:
+                raise Undecodable("an element overruns the data set, or there are too many")
+            yield tag, vr, _bounded(data[start:stop])
 
     def numbers(self, raw: bytes) -> tuple[int, ...]:
         """Return the US values in `raw` (Rows, Columns, BitsAllocated)."""

@@ -1,0 +1,308 @@
+"""What is asked of the index as SQL: conditions, columns, joins.
+
+Every value goes as a parameter; what is put into the text are names of our own tables and
+attributes. Values are selected as the text that answers hold, so that nothing is parsed
+between the database and the network.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from draw_shared.dicom.keys import IndexedAttribute, Level
+from draw_shared.dicom.matching import (
+    Condition,
+    Dates,
+    Items,
+    Moments,
+    Name,
+    Names,
+    Numbers,
+    Pattern,
+    Patterns,
+    Texts,
+    Times,
+    Wild,
+)
+from draw_shared.dicom.query import Query, Selection, several_valued, time_of
+from draw_shared.dicom.search_text import like_literal, search_text
+
+ALIASES: Final = {Level.PATIENT: "p", Level.STUDY: "s", Level.SERIES: "e", Level.IMAGE: "i"}
+_TABLES: Final = {
+    Level.PATIENT: "patients p",
+    Level.STUDY: "studies s",
+    Level.SERIES: "series e",
+    Level.IMAGE: "instances i",
+}
+_JOINS: Final = {
+    Level.PATIENT: "JOIN patients p ON p.id = s.patient_pk",
+    Level.STUDY: "JOIN studies s ON s.id = e.study_pk",
+    Level.SERIES: "JOIN series e ON e.id = i.series_pk",
+}
+_ARRAYS: Final = frozenset({"modalities", "sop_classes"})
+_COUNTS: Final = frozenset({"study_count", "series_count", "instance_count"})
+_TEXT_DATE: Final = r"^\d{4}[.]?\d{2}[.]?\d{2}$"
+_TEXT_TIME: Final = r"^\d{2}(:?\d{2}(:?\d{2}([.]\d{1,6})?)?)?$"
+_TEXT_NUMBER: Final = r"^\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d{1,3})?\s*$"
+_TIME_DIGITS: Final = 12
+
+
+class Statement:
+    """A SELECT that grows; parameters are numbered by their place."""
+
+    def __init__(self) -> None:
+        self.conditions: list[str] = []
+        self.parameters: list[Any] = []
+        self.levels: set[Level] = set()
+
+    def require(self, attribute: IndexedAttribute, condition: Condition) -> None:
+        """Add a condition."""
+        self.levels.add(attribute.level)
+        self.conditions.append(self._condition(attribute, condition))
+
+    def text(self, level: Level, columns: Iterable[str], order: str = "") -> bytes:
+        """Return the statement at a level."""
+        words = ["SELECT", ", ".join(columns) or "NULL", "FROM", _TABLES[level]]
+        top = min(self.levels | {level})
+        words += [_JOINS[above] for above in reversed(Level) if top <= above < level]
+        if self.conditions:
+            words += ["WHERE", " AND ".join(self.conditions)]
+        return " ".join([*words, order]).encode()
+
+    def _condition(self, attribute: IndexedAttribute, condition: Condition) -> str:
+        if isinstance(condition, Items):
+            return self._items(attribute, condition)
+        if isinstance(condition, Names):
+            return self._names(attribute, condition)
+        if attribute.column in _ARRAYS:
+            return self._in_array(attribute, condition)
+        if several_valued(attribute):
+            value = self._value(attribute, condition, "v")
+            return f"EXISTS (SELECT FROM {_parts(stored(attribute))} WHERE {value})"
+        return self._value(attribute, condition, stored(attribute))
+
+    def _value(self, attribute: IndexedAttribute, condition: Condition, expression: str) -> str:
+        """Return the condition on one value."""
+        match condition:
+            case Texts():
+                return self._texts(condition, expression)
+            case Patterns():
+                return self._patterns(attribute, condition, expression)
+            case Numbers():
+                return self._numbers(attribute, condition, expression)
+            case Dates():
+                return self._dates(attribute, condition, expression)
+            case Times():
+                return self._times(attribute, condition, expression)
+            case Moments():
+                return self._moments(attribute, condition)
+            case Names() | Items():
+                raise TypeError("a condition on parts of a value")
+
+    def _texts(self, condition: Texts, expression: str) -> str:
+        if len(condition.values) == 1:
+            return f"{expression} = {self._parameter(condition.values[0])}"
+        return f"{expression} = ANY({self._parameter(list(condition.values))})"
+
+    def _patterns(self, attribute: IndexedAttribute, condition: Patterns, expression: str) -> str:
+        each = [f"{expression} LIKE {self._parameter(like(one))}" for one in condition.patterns]
+        found = _any(each)
+        if attribute.search and all(_is_ascii(one) for one in condition.patterns):
+            # The comparable text has the trigram index; what it lets through is compared exactly.
+            column = f"{ALIASES[attribute.level]}.{attribute.search}"
+            rough = [_loosened(one) for one in condition.patterns]
+            found = f"{_any(f'{column} LIKE {self._parameter(one)}' for one in rough)} AND {found}"
+        return found
+
+    def _numbers(self, attribute: IndexedAttribute, condition: Numbers, expression: str) -> str:
+        values = self._parameter([str(value) for value in condition.values])
+        if not attribute.column:
+            expression = (
+                f"CASE WHEN {expression} ~ '{_TEXT_NUMBER}' THEN ({expression})::numeric END"
+            )
+        return f"{expression} = ANY({values}::numeric[])"
+
+    def _dates(self, attribute: IndexedAttribute, condition: Dates, expression: str) -> str:
+        if attribute.column:
+            return self._between(expression, condition.low, condition.high)
+        low, high = (day and f"{day:%Y%m%d}" for day in (condition.low, condition.high))
+        digits = f"replace({expression}, '.', '') COLLATE \"C\""
+        return f"{expression} ~ '{_TEXT_DATE}' AND {self._between(digits, low, high)}"
+
+    def _times(self, attribute: IndexedAttribute, condition: Times, expression: str) -> str:
+        if attribute.column:
+            return self._between(expression, condition.low, condition.high)
+        low, high = (at and f"{at:%H%M%S%f}" for at in (condition.low, condition.high))
+        return (
+            f"{expression} ~ '{_TEXT_TIME}' AND "
+            f"{self._between(_time_digits(expression), low, high)}"
+        )
+
+    def _moments(self, attribute: IndexedAttribute, condition: Moments) -> str:
+        """Return the condition on a date and its time together."""
+        clock = time_of(attribute)
+        day, hour = stored(attribute), stored(clock)
+        words: list[str] = []
+        if not attribute.column:
+            words.append(f"{day} ~ '{_TEXT_DATE}'")
+            day = f"replace({day}, '.', '') COLLATE \"C\""
+        if not clock.column:
+            words.append(f"{hour} ~ '{_TEXT_TIME}'")
+            hour = _time_digits(hour)
+        for sign, end in ((">=", condition.low), ("<=", condition.high)):
+            if end is None:
+                continue
+            first = self._parameter(end.date() if attribute.column else f"{end:%Y%m%d}")
+            # The date alone is what an index can be asked for.
+            words.append(f"{day} {sign} {first}")
+            second = self._parameter(end.time() if clock.column else f"{end:%H%M%S%f}")
+            again = self._parameter(end.date() if attribute.column else f"{end:%Y%m%d}")
+            words.append(f"({day} <> {again} OR {hour} {sign} {second})")
+        words.append(f"{hour} IS NOT NULL")
+        return " AND ".join(words)
+
+    def _between(self, expression: str, low: object, high: object) -> str:
+        if low == high:
+            return f"{expression} = {self._parameter(low)}"
+        words = []
+        if low is not None:
+            words.append(f"{expression} >= {self._parameter(low)}")
+        if high is not None:
+            words.append(f"{expression} <= {self._parameter(high)}")
+        return " AND ".join(words)
+
+    def _in_array(self, attribute: IndexedAttribute, condition: Condition) -> str:
+        column = f"{ALIASES[attribute.level]}.{attribute.column}"
+        if isinstance(condition, Texts):
+            return f"{column} && {self._parameter(list(condition.values))}"
+        value = self._value(attribute, condition, "v")
+        return f"EXISTS (SELECT FROM unnest({column}) AS v WHERE {value})"
+
+    def _items(self, attribute: IndexedAttribute, condition: Items) -> str:
+        words = []
+        for keyword, inner in condition.conditions:
+            plain = IndexedAttribute(keyword, 0, "LO", attribute.level)
+            words.append(self._value(plain, inner, f"(item->>'{keyword}')"))
+        column = f"{ALIASES[attribute.level]}.{attribute.column}"
+        return (
+            f"EXISTS (SELECT FROM jsonb_array_elements({column}) AS item"
+            f" WHERE {' AND '.join(words)})"
+        )
+
+    def _names(self, attribute: IndexedAttribute, condition: Names) -> str:
+        column = f"{ALIASES[attribute.level]}.{attribute.search}"
+        return _any(self._name(name, column) for name in condition.names)
+
+    def _name(self, name: Name, column: str) -> str:
+        if name.anywhere:
+            return _any(self._in_some_group(one, column) for one in name.anywhere)
+        return " AND ".join(
+            _any(self._in_group(number, one, column) for one in patterns)
+            for number, patterns in name.groups
+        )
+
+    def _in_some_group(self, one: Pattern, column: str) -> str:
+        """Return the condition that a pattern fits a whole group of `=a=i=p=`."""
+        ends = one.tokens[0] is Wild.MANY, one.tokens[-1] is Wild.MANY
+        inner = one.tokens[ends[0] : len(one.tokens) - ends[1]]
+        before, after = ("%" if ends[0] else "%="), ("%" if ends[1] else "=%")
+        # A wildcard inside could reach from one group into the next; the rest cannot.
+        rough = before + like(Pattern(inner)) + after
+        words = f"{column} LIKE {self._parameter(rough)}"
+        if any(isinstance(token, Wild) for token in inner):
+            exact = f"={one.regex('[^=]')}="
+            words += f" AND {column} ~ {self._parameter(exact)}"
+        return words
+
+    def _in_group(self, number: int, one: Pattern, column: str) -> str:
+        exact = f"^={'[^=]*=' * number}{one.regex('[^=]')}="
+        rough = f"%{like(one)}%"
+        return f"{column} LIKE {self._parameter(rough)} AND {column} ~ {self._parameter(exact)}"
+
+    def _parameter(self, value: object) -> str:
+        self.parameters.append(value)
+        return "%s"
+
+
+def find_statement(query: Query) -> tuple[bytes, list[Any]]:
+    """Return the statement that finds the matches of a query, but for `left_over` conditions."""
+    statement = Statement()
+    for attribute, condition in query.conditions.items():
+        if attribute not in query.left_over:
+            statement.require(attribute, condition)
+    statement.levels |= {attribute.level for attribute in query.columns}
+    columns = [shown(attribute) for attribute in query.columns]
+    return statement.text(query.level, columns), statement.parameters
+
+
+def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
+    """Return the statement that finds the instances of a selection, in reading order."""
+    statement = Statement()
+    for attribute, condition in selection.conditions.items():
+        statement.require(attribute, condition)
+    columns = ("i.sop_instance_uid", "i.sop_class_uid", "i.transfer_syntax_uid", "i.path")
+    order = "ORDER BY i.series_pk, i.instance_number, i.id"
+    return statement.text(Level.IMAGE, columns, order), statement.parameters
+
+
+def stored(attribute: IndexedAttribute) -> str:
+    """Return the expression of an attribute's value as the index compares it."""
+    alias = ALIASES[attribute.level]
+    if attribute.column:
+        return f"{alias}.{attribute.column}"
+    return f"({alias}.attributes->>'{attribute.keyword}')"
+
+
+def shown(attribute: IndexedAttribute) -> str:
+    """Return the expression of an attribute's value as answers hold it, as text."""
+    expression = stored(attribute)
+    if not attribute.column:
+        return expression
+    if attribute.column in _ARRAYS:
+        return f"array_to_string({expression}, '\\')"
+    if attribute.column in _COUNTS or attribute.vr == "SQ":
+        return f"{expression}::text"
+    text = _FORMATS.get(attribute.vr)
+    if text is None:
+        return expression
+    # What the column could not hold as it was lies beside it (see draw_shared.dicom.keys).
+    beside = f"{ALIASES[attribute.level]}.attributes->>'{attribute.keyword}'"
+    return f"coalesce({beside}, {text.format(expression)})"
+
+
+_FORMATS: Final[Mapping[str, str]] = {
+    "DA": "to_char({}, 'YYYYMMDD')",
+    "TM": "rtrim(rtrim(to_char({}, 'HH24MISS.US'), '0'), '.')",
+    "IS": "{}::text",
+}
+
+
+def like(one: Pattern) -> str:
+    """Return a pattern for LIKE."""
+    words = {Wild.ONE: "_", Wild.MANY: "%"}
+    return "".join(
+        words[token] if isinstance(token, Wild) else like_literal(token) for token in one.tokens
+    )
+
+
+def _is_ascii(one: Pattern) -> bool:
+    return all(isinstance(token, Wild) or token.isascii() for token in one.tokens)
+
+
+def _loosened(one: Pattern) -> str:
+    """Return a LIKE pattern on comparable text that lets through whatever fits `one`."""
+    parts = ("%" if isinstance(t, Wild) else like_literal(search_text(t)) for t in one.tokens)
+    return f"%{'%'.join(parts)}%"
+
+
+def _any(conditions: Iterable[str]) -> str:
+    found = list(conditions)
+    return found[0] if len(found) == 1 else f"({' OR '.join(f'({one})' for one in found)})"
+
+
+def _parts(expression: str) -> str:
+    return f"unnest(string_to_array({expression}, '\\')) AS v"
+
+
+def _time_digits(expression: str) -> str:
+    digits = f"translate({expression}, ':.', '')"
+    return f"rpad({digits}, {_TIME_DIGITS}, '0') COLLATE \"C\""

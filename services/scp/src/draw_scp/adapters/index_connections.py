@@ -1,0 +1,149 @@
+"""Connections to the index for queries: few, read-only, each query a cursor on the server.
+
+They are apart from the pool of the other database work: a peer that reads its answers
+slowly holds one of these, and nothing else waits for it. Statements are planned anew each
+time with their values, because the best plan for one pattern is the worst for another.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.types.string import ByteaBinaryLoader
+
+from draw_shared.dicom.query import Row
+from draw_shared.errors import Transient
+
+CONNECT_SECONDS: Final = 5
+WAIT_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 120
+
+Fetch = Callable[[int], list[Row]]
+
+
+class IndexUnavailable(Transient):
+    """The index does not answer, or not in time."""
+
+
+class IndexConnections:
+    """Lends a connection to one query at a time.
+
+    Args:
+        most: connections at most.
+        statement_seconds: how long the server may work on one step of an answer.
+    """
+
+    name = "index"
+
+    def __init__(self, url: str, *, most: int, statement_seconds: int) -> None:
+        self._url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._free = threading.BoundedSemaphore(most)
+        self._lock = threading.Lock()
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._closed = False
+        self._settings = (
+            "SET default_transaction_read_only = on; SET jit = off;"
+            f" SET statement_timeout = '{statement_seconds}s';"
+            f" SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
+            " SET client_encoding = 'UTF8'"
+        )
+
+    @contextmanager
+    def reading(self, statement: bytes, parameters: Sequence[Any]) -> Iterator[Fetch]:
+        """Yield a function that returns up to so many further rows, as UTF-8 text.
+
+        Raises:
+            IndexUnavailable: also out of that function.
+        """
+        if not self._free.acquire(timeout=WAIT_SECONDS):
+            raise IndexUnavailable("too many queries at the same time")
+        try:
+            with _answering():
+                connection, cursor = self._begin(statement, parameters)
+            try:
+                yield lambda count: _fetch(cursor, count)
+            finally:
+                self._give_back(connection)
+        finally:
+            self._free.release()
+
+    def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    def stop(self, _deadline_seconds: float) -> None:
+        """Close every connection, those that are lent when they come back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _begin(
+        self, statement: bytes, parameters: Sequence[Any]
+    ) -> tuple[psycopg.Connection[Any], psycopg.Cursor[Any]]:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            fresh = connection is None
+            connection = connection or self._connect()
+            try:
+                cursor = connection.cursor(binary=True)
+                cursor.execute(b"DECLARE found NO SCROLL CURSOR FOR " + statement, parameters)
+            except psycopg.OperationalError:
+                # A server that was restarted has cut off what lay idle: only a fresh
+                # connection says that it is away.
+                if fresh or not connection.closed:
+                    self._give_back(connection)
+                    raise
+            except BaseException:
+                self._give_back(connection)
+                raise
+            else:
+                return connection, cursor
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(
+            self._url,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=CONNECT_SECONDS,
+            application_name="draw-query",
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
+        # Text stays the bytes that it is on the way to the peer.
+        connection.adapters.register_loader("text", ByteaBinaryLoader)
+        connection.execute(self._settings.encode())
+        connection.autocommit = False
+        return connection
+
+    def _give_back(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+        with self._lock:
+            if not connection.closed and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _fetch(cursor: psycopg.Cursor[Any], count: int) -> list[Row]:
+    with _answering():
+        cursor.execute(f"FETCH FORWARD {count} FROM found".encode())
+        return cursor.fetchall()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn whatever the database says into the failure to answer: an answer may not be wrong."""
+    try:
+        yield
+    except psycopg.errors.QueryCanceled as error:
+        raise IndexUnavailable("the index took too long") from error
+    except psycopg.Error as error:
+        raise IndexUnavailable(f"the index does not answer: {type(error).__name__}") from error

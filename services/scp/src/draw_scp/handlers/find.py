@@ -1,0 +1,106 @@
+"""C-FIND: the use case, else each failure to one status (PS3.4 C.4.1.1.4)."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from draw_scp.metrics import ScpMetrics
+from draw_scp.services.audit import Audit, Operation
+from draw_scp.services.query import Queries
+from draw_shared.contracts.transaction import TransactionKind
+from draw_shared.dicom.keys import BY_KEYWORD
+from draw_shared.dicom.matching import Texts
+from draw_shared.dicom.query import Query, understood
+from draw_shared.dicom.service import AssociationInfo, Matches, QueryRequest, Refused
+from draw_shared.dicom.statuses import Status
+from draw_shared.errors import Transient
+
+log = structlog.get_logger()
+
+STUDY: str = "StudyInstanceUID"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one query is; the status is that of a query which is broken off."""
+
+    begun: float = field(default_factory=time.perf_counter)
+    matches: int = 0
+    status: int = Status.CANCELLED
+    detail: str = "broken off by the peer"
+    study: str | None = None
+
+
+class FindHandler:
+    """Answers C-FIND requests."""
+
+    def __init__(
+        self,
+        queries: Queries,
+        audit: Audit,
+        metrics: ScpMetrics,
+        log_answered: Callable[[], bool],
+    ) -> None:
+        self._queries = queries
+        self._audit = audit
+        self._metrics = metrics
+        self._log_answered = log_answered
+
+    def find(
+        self, info: AssociationInfo, request: QueryRequest, _cancelled: Callable[[], bool]
+    ) -> Iterator[Matches]:
+        """Yield the answers; the end is success, Refused any other final status."""
+        progress = _Progress()
+        try:
+            query = understood(request, info.extended.get(request.sop_class_uid, b""))
+            progress.study = _study(query)
+            for matches in self._queries.answers(query, request.context.transfer_syntax):
+                progress.matches += len(matches.identifiers)
+                yield matches
+            progress.status, progress.detail = Status.SUCCESS, query.level.name
+        except Refused as refused:
+            progress.status, progress.detail = refused.status, refused.comment
+            raise
+        except Transient as failure:
+            progress.status, progress.detail = Status.OUT_OF_RESOURCES, str(failure)
+            raise Refused(progress.status, progress.detail) from failure
+        finally:
+            self._account(info, request, progress)
+
+    def _account(self, info: AssociationInfo, request: QueryRequest, done: _Progress) -> None:
+        seconds = time.perf_counter() - done.begun
+        status = f"0x{done.status:04X}"
+        self._metrics.operations.labels("c-find", status).inc()
+        self._metrics.find_seconds.observe(seconds)
+        self._metrics.matches.inc(done.matches)
+        self._audit.operation(
+            info,
+            Operation(
+                TransactionKind.C_FIND,
+                done.status,
+                seconds,
+                objects=done.matches,
+                sop_class_uid=request.sop_class_uid,
+                study_instance_uid=done.study,
+                detail=done.detail,
+            ),
+        )
+        failed = done.status not in {Status.SUCCESS, Status.CANCELLED}
+        if failed or self._log_answered():
+            (log.warning if failed else log.info)(
+                "find.answered",
+                association_id=info.association_id,
+                calling_ae=info.calling_ae,
+                status=status,
+                matches=done.matches,
+                detail=done.detail,
+                milliseconds=round(seconds * 1000, 2),
+            )
+
+
+def _study(query: Query) -> str | None:
+    """Return the Study Instance UID if the query names exactly one."""
+    asked = query.conditions.get(BY_KEYWORD[STUDY])
+    return asked.values[0] if isinstance(asked, Texts) and len(asked.values) == 1 else None

@@ -1,0 +1,79 @@
+"""C-FIND: understands an identifier, asks the index, writes the answers."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from draw_shared.dicom.answers import Answers
+from draw_shared.dicom.matching import Names, name_fits
+from draw_shared.dicom.query import Constant, Query, Row
+from draw_shared.dicom.service import Matches, Refused
+from draw_shared.dicom.statuses import Status
+
+ONLINE: Final = b"ONLINE"
+
+
+class Catalogue(Protocol):
+    """The index."""
+
+    def matches(self, query: Query) -> Iterator[list[Row]]:
+        """Yield matches in portions, but for the query's `left_over` conditions."""
+
+
+class TooManyMatches(Refused):
+    """There are more matches than the configuration allows to be answered."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(Status.OUT_OF_RESOURCES, f"more than {limit} matches, here are some")
+
+
+class Queries:
+    """Answers queries from the index.
+
+    Args:
+        ae_title: our AE title, from which matches can be retrieved.
+        limit: how many matches are answered; 0 is no limit.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, ae_title: Callable[[], str], limit: Callable[[], int]
+    ) -> None:
+        self._catalogue = catalogue
+        self._ae_title = ae_title
+        self._limit = limit
+
+    def answers(self, query: Query, transfer_syntax_uid: str) -> Iterator[Matches]:
+        """Yield the answers in portions; a portion may be empty.
+
+        Raises:
+            TooManyMatches: what was yielded is what the limit allows, and not all.
+            Transient: the index does not answer; what was yielded is not all.
+        """
+        constants = {
+            Constant.RETRIEVE_AE_TITLE: self._ae_title().encode("ascii", "replace"),
+            Constant.INSTANCE_AVAILABILITY: ONLINE,
+        }
+        answers = Answers(query, transfer_syntax_uid, constants)
+        status = Status.PENDING if query.complete else Status.PENDING_WITHOUT_OPTIONAL_KEYS
+        limit = self._limit()
+        left = limit or None
+        fits = _remaining_conditions(query)
+        for rows in self._catalogue.matches(query):
+            found = [row for row in rows if fits(row)] if fits else rows
+            yield Matches([answers.encode(row) for row in found[:left]], status)
+            if left is None:
+                continue
+            if len(found) > left:
+                raise TooManyMatches(limit)
+            left -= len(found)
+
+
+def _remaining_conditions(query: Query) -> Callable[[Row], bool] | None:
+    """Return what the index leaves to be compared, or None if nothing."""
+    positions = {attribute: n for n, attribute in enumerate(query.columns)}
+    left = [(positions[attribute], names) for attribute, names in query.left_over.items()]
+    return (lambda row: all(_fits(row[n], names) for n, names in left)) if left else None
+
+
+def _fits(value: bytes | None, names: Names) -> bool:
+    """Return whether one of the person names in a value fits."""
+    return any(name_fits(names, name) for name in str(value or b"", "utf-8").split("\\"))
