@@ -147,14 +147,25 @@ def test_many_processes_with_the_same_names_lose_nothing(tmp_path, naming):
     assert sorted(kept(tmp_path).values()) == expected
 
 
-@pytest.mark.parametrize("call", ["writev", "fdatasync", "link", "mkdir"])
-def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, call):
+@pytest.mark.parametrize(
+    ("call", "size"),
+    [
+        ("writev", 2_000),
+        ("fdatasync", 2_000),
+        ("pwrite", 2_500_000),
+        ("pwrite", 200_000),
+        ("fsync", 200_000),
+        ("link", 2_000),
+        ("mkdir", 2_000),
+    ],
+)
+def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, call, size):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(NoSpace):
-        receive(store, build(size_bytes=2_500_000))
+        receive(store, build(size_bytes=size))
     monkeypatch.undo()
     assert not kept(store.root)
     assert {p.name for p in store.spool.iterdir()} == {spool.LOCK_NAME}

@@ -7,27 +7,28 @@ SHA-256 of the data set is computed on the way.
 
 import errno
 import hashlib
+import itertools
 import os
 import secrets
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
 from draw_shared.dicom.part10 import FileMeta
 from draw_shared.errors import Transient
+from draw_shared.storage.direct_file import DirectFile
 
-SPILL_BYTES: Final = 1024 * 1024
-"""An object stays in memory up to this size; a larger one goes to disk in pieces like it."""
-HASH_ASIDE_BYTES: Final = 128 * 1024
-"""From this size on, hashing on another core while the disk works is worth the hand-over."""
+HELD_BYTES: Final = 128 * 1024
+"""Up to this size, an object is held and written through the page cache, which is cheaper."""
 OUT_OF_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 TIME_DIGITS: Final = 15
 """Hexadecimal digits of the time in a spool name, microseconds since 1970."""
+COUNTED: Final = 0x10000
 
-_hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hash")
+_process = secrets.token_hex(6)
+_counter = itertools.count()
 
 
 class NoSpace(Transient):
@@ -36,7 +37,8 @@ class NoSpace(Transient):
 
 def spool_name() -> str:
     """Return a name that sorts by time and is unique among all replicas."""
-    return f"{time.time_ns() // 1000:0{TIME_DIGITS}x}{secrets.token_hex(8)}"
+    # Random once for the process, then counted: no system call for each object.
+    return f"{time.time_ns() // 1000:0{TIME_DIGITS}x}{_process}{next(_counter) % COUNTED:04x}"
 
 
 def spool_time(name: str) -> datetime:
@@ -60,18 +62,19 @@ class Incoming:
         self._header = meta.encode()
         self._held = bytearray()
         self._digest = hashlib.sha256()
-        self._descriptor: int | None = None
-        self._written = 0
+        self._file: DirectFile | None = None
 
     @property
     def data_bytes(self) -> int:
         """Length of the data set so far."""
-        return self._written + len(self._held)
+        return self.file_bytes - len(self._header)
 
     @property
     def file_bytes(self) -> int:
         """Size of the file so far, with its file meta group."""
-        return len(self._header) + self.data_bytes
+        if self._file is not None:
+            return self._file.size
+        return len(self._header) + len(self._held)
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes of the data set.
@@ -79,19 +82,20 @@ class Incoming:
         Raises:
             NoSpace: the disk is full; nothing is left behind.
         """
-        self._held += chunk
-        if len(self._held) >= SPILL_BYTES:
-            with self._space():
-                self._spill(self._opened())
+        if self._file is None:
+            if len(self._held) + len(chunk) <= HELD_BYTES:
+                self._held += chunk
+                return
+            self._begin_file()
+        with self._space():
+            self._required_file.write(chunk)
 
     def head(self, most: int) -> bytes:
         """Return the first bytes of the data set, at most `most`."""
-        if self._descriptor is None:
+        if self._file is None:
             return bytes(self._held[:most])
-        if most > self._written:
-            with self._space():
-                self._spill(self._descriptor)
-        return os.pread(self._descriptor, most, len(self._header))
+        begin = len(self._header)
+        return self._file.read(begin, begin + most)
 
     def seal(self) -> str:
         """Sync the file, give it its spool name and return the SHA-256 of the data set.
@@ -100,44 +104,42 @@ class Incoming:
             NoSpace: the disk is full; nothing is left behind.
         """
         with self._space():
-            descriptor = self._opened()
-            if len(self._held) >= HASH_ASIDE_BYTES:
-                hashed = _hashers.submit(self._digest.update, self._held)
-                self._flush(descriptor)
-                os.fdatasync(descriptor)
-                hashed.result()
+            if self._file is not None:
+                self._file.finish()
             else:
-                self._spill(descriptor)
-                os.fdatasync(descriptor)
-            os.close(descriptor)
-            self._descriptor = None
+                self._digest.update(self._held)
+                self._write_held()
             os.rename(self._part, self.entry)  # noqa: PTH104 - the receive path counts calls
         return self._digest.hexdigest()
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
         with suppress(FileNotFoundError):
             os.unlink(self._part)  # noqa: PTH108 - as above
         self._held = bytearray()
 
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-            self._descriptor = os.open(self._part, flags, 0o640)
-        return self._descriptor
+    @property
+    def _required_file(self) -> DirectFile:
+        if self._file is None:
+            raise RuntimeError("the object is still held in memory")
+        return self._file
 
-    def _spill(self, descriptor: int) -> None:
-        self._digest.update(self._held)
-        self._flush(descriptor)
-
-    def _flush(self, descriptor: int) -> None:
-        _write_all(descriptor, b"" if self._written else self._header, self._held)
-        self._written += len(self._held)
-        # Not cleared: somebody may still look at it.
+    def _begin_file(self) -> None:
+        with self._space():
+            self._file = DirectFile(self._part, self._header, self._digest)
+            self._file.write(self._held)
         self._held = bytearray()
+
+    def _write_held(self) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        descriptor = os.open(self._part, flags, 0o640)
+        try:
+            _write_all(descriptor, self._header, self._held)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _space(self) -> Iterator[None]:
