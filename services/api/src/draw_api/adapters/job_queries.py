@@ -43,9 +43,10 @@ CANCEL: Final = text(
             WHEN state = 'running' THEN 'cancelling' ELSE state END,
         finished_at = CASE WHEN state IN ('scheduled', 'queued', 'waiting') THEN now() END,
         not_before = NULL
-    WHERE id = :id AND finished_at IS NULL
+    WHERE (id = :id OR parent_id = :id) AND finished_at IS NULL
     """
 )
+"""A batch is called off with its children."""
 
 
 class PostgresJobTable:
@@ -79,7 +80,7 @@ class PostgresJobTable:
         self, state: str | None, node_id: int | None, cursor: str | None, limit: int
     ) -> Page[Job]:
         """Return a page of jobs, last created first."""
-        before, before_id = _key(cursor) if cursor is not None else (None, None)
+        before, before_id = key_of(cursor) if cursor is not None else (None, None)
         rows = self._connection.execute(
             JOBS,
             {
@@ -90,7 +91,7 @@ class PostgresJobTable:
                 "limit": limit + 1,
             },
         ).mappings()
-        return page_of([(_cursor(row), Job.model_validate(row)) for row in rows], limit)
+        return page_of([(cursor_of(row), Job.model_validate(row)) for row in rows], limit)
 
     def job(self, job_id: UUID) -> JobWithAttempts | None:
         """Return one job with its attempts."""
@@ -109,11 +110,13 @@ class PostgresJobTable:
         return state
 
 
-def _cursor(row: RowMapping) -> str:
+def cursor_of(row: RowMapping) -> str:
+    """Return the cursor that continues after a job."""
     return encode_cursor(row["created_at"].isoformat(), str(row["id"]))
 
 
-def _key(cursor: str) -> tuple[datetime, UUID]:
+def key_of(cursor: str) -> tuple[datetime, UUID]:
+    """Return when the job before a cursor was created, and its id."""
     moment, job_id = decode_cursor(cursor, (str, str))
     try:
         return datetime.fromisoformat(str(moment)), UUID(str(job_id))

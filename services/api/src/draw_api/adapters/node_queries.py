@@ -46,6 +46,9 @@ NAME_TAKEN: Final = text(
     "SELECT EXISTS (SELECT FROM remote_nodes WHERE name = :name AND id <> :id)"
 )
 HOLD: Final = text("SELECT id FROM remote_nodes WHERE id = :id FOR UPDATE")
+PAUSE: Final = text(
+    "UPDATE remote_nodes SET paused = :paused, updated_at = now() WHERE id = :id RETURNING name"
+)
 REMOVE: Final = text("DELETE FROM remote_nodes WHERE id = :id RETURNING name")
 UNFINISHED_JOBS: Final = text(
     "SELECT count(*) FROM jobs WHERE node_id = :id AND finished_at IS NULL"
@@ -88,6 +91,12 @@ class PostgresNodeTable:
             return False
         self._connection.execute(REPLACE, _values(node) | {"id": node_id})
         return True
+
+    def pause(self, node_id: int, *, paused: bool) -> str | None:
+        """Set whether jobs wait, and return the node's name; None when there is no such node."""
+        values = {"id": node_id, "paused": paused}
+        name: str | None = self._connection.execute(PAUSE, values).scalar()
+        return name
 
     def remove(self, node_id: int) -> str | None:
         """Forget a node and return its name, or None when there is no such node."""

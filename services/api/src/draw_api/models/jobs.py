@@ -1,12 +1,13 @@
 """Jobs against remote nodes, as operators see them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.identifiers import Uid
 
 JobState = Literal[
     "scheduled",
@@ -19,13 +20,13 @@ JobState = Literal[
     "failed",
     "cancelled",
 ]
+MOST_INSTANCES: Final = 5_000
 FINISHED: Final = ("complete", "partial", "failed", "cancelled")
 
 
-class NewEcho(Request):
-    """A C-ECHO to a remote node."""
+class _NewJob(Request):
+    """What every job against a remote node has."""
 
-    kind: Literal["echo"] = Field(examples=["echo"])
     node_id: int = Field(ge=1, le=2**63 - 1, examples=[1])
     priority: int = Field(default=5, ge=1, le=9, description="1 is the most urgent")
     not_before: AwareDatetime | None = Field(
@@ -33,7 +34,36 @@ class NewEcho(Request):
     )
 
 
-NewJob = Annotated[NewEcho, Field()]
+class NewEcho(_NewJob):
+    """A C-ECHO to a remote node."""
+
+    kind: Literal["echo"] = Field(examples=["echo"])
+
+
+class NewProbe(_NewJob):
+    """Finding out which services a remote node accepts."""
+
+    kind: Literal["probe"] = Field(examples=["probe"])
+
+
+class NewSend(_NewJob):
+    """Sending what is here to a remote node by C-STORE, as it is stored."""
+
+    kind: Literal["send"] = Field(examples=["send"])
+    study_instance_uid: Uid
+    series_instance_uid: Uid | Literal[""] = ""
+    sop_instance_uids: list[Uid] = Field(
+        default=[], max_length=MOST_INSTANCES, description="of that series; empty: all"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.sop_instance_uids and not self.series_instance_uid:
+            raise ValueError("SOP instances need the Series Instance UID")
+        return self
+
+
+NewJob = Annotated[NewEcho | NewProbe | NewSend, Field(discriminator="kind")]
 
 
 class Job(Answer):

@@ -24,6 +24,9 @@ class NodeTable(Protocol):
     def replace(self, node_id: int, node: NodeSettings) -> bool | None:
         """Set everything; False when another node has the name, None when there is no such node."""
 
+    def pause(self, node_id: int, *, paused: bool) -> str | None:
+        """Set whether jobs wait, and return the node's name; None when there is no such node."""
+
     def remove(self, node_id: int) -> str | None:
         """Forget a node and return its name, or None when there is no such node."""
 
@@ -74,6 +77,18 @@ class Nodes:
         if not done:
             raise Conflict(f"There is already a remote node called {settings.name}.")
         self._audit.record(by, "node.update", f"{node_id} {settings.ae_title}")
+        return self.node(node_id)
+
+    def pause(self, by: Principal, node_id: int, *, paused: bool) -> Node:
+        """Let the node's jobs wait, or go on; what runs is not touched.
+
+        Raises:
+            NotFound: there is no such node.
+        """
+        name = self._table.pause(node_id, paused=paused)
+        if name is None:
+            raise NotFound("There is no such remote node.")
+        self._audit.record(by, "node.pause" if paused else "node.resume", f"{node_id} {name}")
         return self.node(node_id)
 
     def remove(self, by: Principal, node_id: int) -> None:

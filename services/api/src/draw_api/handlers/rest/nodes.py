@@ -8,6 +8,7 @@ from draw_api.handlers.identity import Operator, Viewer
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
+from draw_api.models.jobs import JobWithAttempts, NewEcho, NewProbe
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
 
@@ -52,3 +53,37 @@ def replace(by: Operator, work: InWork, node_id: RowId, body: NodeSettings) -> N
 def remove(by: Operator, work: InWork, node_id: RowId) -> None:
     """Forget a remote node; its finished jobs stay."""
     work.nodes.remove(by, node_id)
+
+
+@router.post(
+    "/{node_id}/test", status_code=HTTPStatus.ACCEPTED, responses=documented(HTTPStatus.NOT_FOUND)
+)
+def test(response: Response, by: Operator, work: InWork, node_id: RowId) -> JobWithAttempts:
+    """Send a C-ECHO; the job says how it went, `last_test` of the node keeps it."""
+    work.nodes.node(node_id)
+    job = work.jobs.create(by, NewEcho(kind="echo", node_id=node_id, priority=1))
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return job
+
+
+@router.post(
+    "/{node_id}/probe", status_code=HTTPStatus.ACCEPTED, responses=documented(HTTPStatus.NOT_FOUND)
+)
+def probe(response: Response, by: Operator, work: InWork, node_id: RowId) -> JobWithAttempts:
+    """Find out which services the node accepts; `capabilities` of the node keeps it."""
+    work.nodes.node(node_id)
+    job = work.jobs.create(by, NewProbe(kind="probe", node_id=node_id, priority=1))
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return job
+
+
+@router.post("/{node_id}/pause", responses=NOT_FOUND)
+def pause(by: Operator, work: InWork, node_id: RowId) -> Node:
+    """Let the jobs of this node wait; what runs goes on, and the node can still be tested."""
+    return work.nodes.pause(by, node_id, paused=True)
+
+
+@router.post("/{node_id}/resume", responses=NOT_FOUND)
+def resume(by: Operator, work: InWork, node_id: RowId) -> Node:
+    """Let the jobs of this node go on."""
+    return work.nodes.pause(by, node_id, paused=False)

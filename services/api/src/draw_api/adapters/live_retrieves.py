@@ -1,0 +1,84 @@
+"""The retrieve jobs under way as the database shows them now, shared by all who watch.
+
+One thread reads while anybody watches, once a second, however many do. So every replica of
+the API shows the same, and the database does not feel the number of open pages.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
+from draw_api.models.failures import TooManyAttempts
+from draw_api.models.retrieves import Retrieve
+from draw_shared.db.session import Database
+from draw_shared.runtime.periodic import Periodic
+
+INTERVAL_SECONDS: Final = 1.0
+MOST_SHOWN: Final = 1000
+MOST_WATCHING: Final = 100
+RETRY_SECONDS: Final = 30
+
+
+class LiveRetrieves:
+    """What is under way, or only just over."""
+
+    name = "live-retrieves"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._watching = 0
+        self._stopping = False
+        self._seen: Mapping[UUID, Retrieve] = {}
+        self._periodic = Periodic(self.name, self._look, interval_seconds=INTERVAL_SECONDS)
+
+    def start(self) -> None:
+        """Begin to look when somebody watches."""
+        self._periodic.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Tell who watches that it is over."""
+        self._stopping = True
+        self._periodic.stop(deadline_seconds)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether watching is over."""
+        return self._stopping
+
+    @property
+    def seen(self) -> Mapping[UUID, Retrieve]:
+        """What was seen last; never changed, only replaced."""
+        return self._seen
+
+    def require_room(self) -> None:
+        """Return when one more may watch.
+
+        Raises:
+            TooManyAttempts: too many are watching.
+        """
+        if self._watching >= MOST_WATCHING:
+            raise TooManyAttempts(RETRY_SECONDS)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Have it looked at during the block."""
+        with self._lock:
+            self._watching += 1
+        self._periodic.wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watching -= 1
+
+    def _look(self) -> None:
+        if not self._watching:
+            self._seen = {}
+            return
+        with self._database.session() as session:
+            found = PostgresRetrieveTable(session).live(MOST_SHOWN)
+        self._seen = {retrieve.id: retrieve for retrieve in found}

@@ -1,0 +1,234 @@
+"""Queries to remote nodes and what they found, in PostgreSQL, as operators see them."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping, text
+from sqlmodel import Session
+
+from draw_api.adapters.job_queries import CANCEL, STATE_FOR_UPDATE, cursor_of, key_of
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.queries import NewQuery, Query, QueryMatch
+from draw_shared.dicom.search_text import like_literal
+
+NODE_STATES: Final = text(
+    """
+    SELECT id, CASE WHEN NOT active THEN 'this remote node is switched off'
+        WHEN NOT supports_find THEN 'this remote node answers no queries' ELSE '' END AS hindrance
+    FROM remote_nodes WHERE id = ANY(:ids) FOR SHARE
+    """
+)
+FRESH: Final = text(
+    """
+    SELECT q.id FROM queries q JOIN jobs j ON j.id = q.id
+    WHERE q.fingerprint = :fingerprint
+        AND q.created_at > now() - make_interval(secs => :max_age_seconds)
+        AND q.expires_at > now() AND NOT j.cancel_requested
+        AND (j.finished_at IS NULL OR j.state = 'complete')
+    ORDER BY q.created_at DESC LIMIT 1
+    """
+)
+ADD_BATCH: Final = text(
+    """
+    INSERT INTO jobs (id, kind, state, parameters, created_by, started_at)
+    VALUES (:id, 'batch', 'running', '{"of": "find"}', :created_by, now())
+    """
+)
+ADD_QUERY: Final = text(
+    """
+    INSERT INTO queries (id, level, keys, node_ids, fingerprint, created_by, expires_at)
+    VALUES (:id, :level, CAST(:keys AS jsonb), :node_ids, :fingerprint, :created_by,
+        now() + make_interval(secs => :kept_seconds))
+    """
+)
+ADD_JOBS: Final = text(
+    """
+    INSERT INTO jobs (id, kind, state, node_id, parent_id, priority, parameters, created_by)
+    SELECT given.id, 'find', 'queued', given.node_id, :parent_id, :priority,
+        CAST(:parameters AS jsonb), :created_by
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:node_ids AS bigint[])) AS given (id, node_id)
+    """
+)
+COLUMNS: Final = """
+    SELECT q.id, q.level, q.keys, q.node_ids, q.created_at, q.created_by, q.expires_at,
+        coalesce(q.expires_at < now(), false) AS expired, j.state, j.finished_at,
+        (SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'node_id', c.node_id, 'node_name', n.name, 'state', c.state, 'error', c.error,
+            'matches', coalesce((c.progress->>'matches')::bigint, 0),
+            'requests', coalesce((c.progress->>'requests')::bigint, 0),
+            'completeness', coalesce(c.result->>'completeness', '')) ORDER BY n.name), '[]')
+         FROM jobs c LEFT JOIN remote_nodes n ON n.id = c.node_id WHERE c.parent_id = q.id)
+            AS nodes
+    FROM queries q JOIN jobs j ON j.id = q.id
+"""
+QUERIES: Final = text(
+    f"""
+    {COLUMNS}
+    WHERE (CAST(:before AS timestamptz) IS NULL
+        OR (q.created_at, q.id) < (CAST(:before AS timestamptz), CAST(:before_id AS uuid)))
+    ORDER BY q.created_at DESC, q.id DESC LIMIT :limit
+    """
+)
+QUERY: Final = text(f"{COLUMNS} WHERE q.id = :id")
+ASKED: Final = text(
+    """
+    SELECT q.level, q.keys, q.node_ids,
+        coalesce((SELECT (c.parameters->>'limit')::int FROM jobs c
+            WHERE c.parent_id = q.id LIMIT 1), 0) AS limit
+    FROM queries q WHERE q.id = :id
+    """
+)
+MATCHES: Final = """
+    SELECT r.id, r.node_id, n.name AS node_name, r.attributes,
+        coalesce(r.attributes->>:sort, '') COLLATE "C" AS sort_value,
+        CASE q.level WHEN 'STUDY' THEN (SELECT coalesce(sum(s.instance_count), 0) FROM studies s
+                WHERE s.study_instance_uid = r.attributes->>'StudyInstanceUID')
+            WHEN 'SERIES' THEN (SELECT coalesce(sum(s.instance_count), 0) FROM series s
+                WHERE s.series_instance_uid = r.attributes->>'SeriesInstanceUID') END
+            AS instances_here
+    FROM query_results r JOIN queries q ON q.id = r.query_id
+        JOIN remote_nodes n ON n.id = r.node_id
+    WHERE r.query_id = :id AND (CAST(:node_id AS bigint) IS NULL OR r.node_id = :node_id)
+        AND (:pattern = '' OR EXISTS (SELECT FROM jsonb_each_text(r.attributes) AS a
+            WHERE lower(a.value) LIKE :pattern))
+        AND (CAST(:after_id AS bigint) IS NULL OR (coalesce(r.attributes->>:sort, '')
+            COLLATE "C", r.id) {comparison} (CAST(:after AS text), CAST(:after_id AS bigint)))
+    ORDER BY sort_value {direction}, r.id {direction} LIMIT :limit
+"""
+ASCENDING: Final = text(MATCHES.format(comparison=">", direction="ASC"))
+DESCENDING: Final = text(MATCHES.format(comparison="<", direction="DESC"))
+REMOVE: Final = text("DELETE FROM jobs WHERE id = :id")
+PRIORITY: Final = 3
+"""Somebody waits for the answer: queries go before retrieves of the usual priority."""
+
+
+class PostgresQueryTable:
+    """The tables `queries`, `query_results` and their jobs, within one transaction."""
+
+    def __init__(self, session: Session, kept: timedelta) -> None:
+        self._connection = session.connection()
+        self._kept = kept
+
+    def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
+        """Return for each node that exists what hinders asking it, empty if nothing."""
+        rows = self._connection.execute(NODE_STATES, {"ids": list(node_ids)})
+        return {row.id: row.hindrance for row in rows}
+
+    def fresh(self, fingerprint: str, max_age_seconds: int) -> UUID | None:
+        """Return the same query if it was asked lately and its answer is whole or under way."""
+        values = {"fingerprint": fingerprint, "max_age_seconds": max_age_seconds}
+        found: UUID | None = self._connection.execute(FRESH, values).scalar()
+        return found
+
+    def add(
+        self, query: NewQuery, fingerprint: str, created_by: str
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add a query with a job for each node; return its id and those of the jobs."""
+        query_id, node_ids = uuid4(), list(dict.fromkeys(query.node_ids))
+        jobs = [uuid4() for _ in node_ids]
+        common = {"id": query_id, "created_by": created_by, "node_ids": node_ids}
+        self._connection.execute(ADD_BATCH, {"id": query_id, "created_by": created_by})
+        self._connection.execute(
+            ADD_QUERY,
+            common
+            | {
+                "level": query.level,
+                "keys": json.dumps(query.keys),
+                "fingerprint": fingerprint,
+                "kept_seconds": self._kept.total_seconds(),
+            },
+        )
+        parameters = {
+            "query_id": str(query_id),
+            "level": query.level,
+            "keys": query.keys,
+            "limit": query.limit,
+        }
+        self._connection.execute(
+            ADD_JOBS,
+            {
+                "ids": jobs,
+                "node_ids": node_ids,
+                "parent_id": query_id,
+                "priority": PRIORITY,
+                "parameters": json.dumps(parameters),
+                "created_by": created_by,
+            },
+        )
+        return query_id, jobs
+
+    def queries(self, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of queries, last asked first."""
+        before, before_id = key_of(cursor) if cursor is not None else (None, None)
+        values = {"before": before, "before_id": before_id, "limit": limit + 1}
+        rows = self._connection.execute(QUERIES, values).mappings()
+        return page_of([(cursor_of(row), _query(row)) for row in rows], limit)
+
+    def query(self, query_id: UUID) -> Query | None:
+        """Return one query."""
+        row = self._connection.execute(QUERY, {"id": query_id}).mappings().first()
+        return None if row is None else _query(row)
+
+    def asked(self, query_id: UUID) -> NewQuery:
+        """Return what was asked."""
+        row = self._connection.execute(ASKED, {"id": query_id}).mappings().one()
+        return NewQuery.model_validate(dict(row))
+
+    def matches(
+        self,
+        query_id: UUID,
+        *,
+        node_id: int | None,
+        search: str,
+        sort: str,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[QueryMatch]:
+        """Return a page of what was found; `sort` is a keyword, with a minus for descending."""
+        after, after_id = decode_cursor(cursor, (str, int)) if cursor is not None else (None, None)
+        values = {
+            "id": query_id,
+            "node_id": node_id,
+            "pattern": f"%{like_literal(search.lower())}%" if search else "",
+            "sort": sort.lstrip("-"),
+            "after": after,
+            "after_id": after_id,
+            "limit": limit + 1,
+        }
+        statement = DESCENDING if sort.startswith("-") else ASCENDING
+        rows = self._connection.execute(statement, values).mappings()
+        return page_of(
+            [
+                (encode_cursor(row["sort_value"], row["id"]), QueryMatch.model_validate(row))
+                for row in rows
+            ],
+            limit,
+        )
+
+    def cancel(self, query_id: UUID) -> str | None:
+        """Call the query off; return its state before."""
+        state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": query_id}).scalar()
+        if state is not None:
+            self._connection.execute(CANCEL, {"id": query_id})
+        return state
+
+    def remove(self, query_id: UUID) -> None:
+        """Forget a query with its results."""
+        self._connection.execute(REMOVE, {"id": query_id})
+
+
+def _query(row: RowMapping) -> Query:
+    nodes: Sequence[Mapping[str, Any]] = row["nodes"]
+    said = {str(node["completeness"]) for node in nodes}
+    over = row["finished_at"] is not None
+    completeness = "complete" if said == {"complete"} else "truncated"
+    return Query.model_validate(
+        {
+            **row,
+            "completeness": completeness if over else "",
+            "matches": sum(int(node["matches"]) for node in nodes),
+        }
+    )

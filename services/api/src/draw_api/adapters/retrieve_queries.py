@@ -1,0 +1,312 @@
+"""Retrieve jobs in PostgreSQL, as operators ask for them and watch them."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping, text
+from sqlmodel import Session
+
+from draw_api.adapters.job_queries import (
+    ATTEMPTS,
+    CANCEL,
+    NODE_ACTIVE,
+    STATE_FOR_UPDATE,
+    cursor_of,
+    key_of,
+)
+from draw_api.models.jobs import JobAttempt
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.retrieves import (
+    Retrieve,
+    RetrievedInstance,
+    RetrieveOptions,
+    RetrieveWithAttempts,
+    item_of,
+)
+
+ASKING_LOCK: Final = 0x44524152
+"""Key of the advisory lock under which retrieves are asked for, so that of two that ask for
+the same at the same time the second finds the first."""
+
+OURS: Final = "(j.kind = 'retrieve' OR j.kind = 'batch' AND j.parameters->>'of' = 'retrieve')"
+COLUMNS: Final = """
+    SELECT j.*, n.name AS node_name, children.states AS children, children.sums
+    FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id
+    LEFT JOIN LATERAL (
+        SELECT jsonb_object_agg(s.state, s.number) AS states,
+            jsonb_build_object('expected', sum(s.expected), 'arrived', sum(s.arrived),
+                'already_here', sum(s.already_here), 'completed', sum(s.completed),
+                'failed', sum(s.failed), 'warning', sum(s.warning), 'bytes', sum(s.bytes),
+                'bytes_per_second', sum(s.rate), 'objects_per_second', sum(s.objects)) AS sums
+        FROM (SELECT c.state, count(*) AS number,
+                sum((c.progress->>'expected')::bigint) AS expected,
+                sum((c.progress->>'arrived')::bigint) AS arrived,
+                sum((c.progress->>'already_here')::bigint) AS already_here,
+                sum((c.progress->>'completed')::bigint) AS completed,
+                sum((c.progress->>'failed')::bigint) AS failed,
+                sum((c.progress->>'warning')::bigint) AS warning,
+                sum((c.progress->>'bytes')::bigint) AS bytes,
+                sum((c.progress->>'bytes_per_second')::bigint)
+                    FILTER (WHERE c.finished_at IS NULL) AS rate,
+                sum((c.progress->>'objects_per_second')::numeric)
+                    FILTER (WHERE c.finished_at IS NULL) AS objects
+            FROM jobs c WHERE c.parent_id = j.id GROUP BY c.state) AS s
+    ) AS children ON j.kind = 'batch'
+"""
+RETRIEVES: Final = text(
+    f"""
+    {COLUMNS}
+    WHERE {OURS}
+        AND (CAST(:parent_id AS uuid) IS NULL AND j.parent_id IS NULL OR j.parent_id = :parent_id)
+        AND (CAST(:state AS text) IS NULL OR j.state = :state)
+        AND (CAST(:node_id AS bigint) IS NULL OR j.node_id = :node_id)
+        AND (CAST(:before AS timestamptz) IS NULL
+            OR (j.created_at, j.id) < (CAST(:before AS timestamptz), CAST(:before_id AS uuid)))
+    ORDER BY j.created_at DESC, j.id DESC LIMIT :limit
+    """
+)
+RETRIEVE: Final = text(f"{COLUMNS} WHERE {OURS} AND j.id = :id")
+LIVE: Final = text(
+    f"""
+    {COLUMNS}
+    WHERE {OURS} AND (j.finished_at IS NULL OR j.finished_at > now() - interval '60 seconds')
+    ORDER BY j.parent_id IS NOT NULL, j.state NOT IN ('running', 'cancelling'),
+        j.created_at DESC, j.id DESC LIMIT :limit
+    """
+)
+ON_THE_WAY: Final = text(
+    """
+    SELECT subject, min(id::text) AS id FROM jobs
+    WHERE finished_at IS NULL AND subject <> '' AND subject = ANY(:subjects)
+        AND NOT cancel_requested
+    GROUP BY subject
+    """
+)
+ADD: Final = text(
+    """
+    INSERT INTO jobs (id, kind, subject, state, node_id, parent_id, priority, not_before,
+        parameters, created_by, created_at)
+    SELECT given.id, 'retrieve', given.subject, :state, :node_id, :parent_id, :priority,
+        :not_before, CAST(given.parameters AS jsonb), :created_by,
+        clock_timestamp() + given.position * interval '1 microsecond'
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:subjects AS text[]), CAST(:parameters AS text[]))
+        WITH ORDINALITY AS given (id, subject, parameters, position)
+    """
+)
+ADD_BATCH: Final = text(
+    """
+    INSERT INTO jobs (id, kind, state, node_id, priority, not_before, parameters, created_by,
+        started_at)
+    VALUES (:id, 'batch', 'running', :node_id, :priority, :not_before,
+        CAST(:parameters AS jsonb), :created_by, now())
+    """
+)
+TAKE_OVER_MISSING: Final = text(
+    """
+    INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,
+        sop_instance_uid, sop_class_uid)
+    SELECT given.job_id, i.study_instance_uid, i.series_instance_uid, i.sop_instance_uid,
+        i.sop_class_uid
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:retried AS uuid[])) AS given (job_id, retried)
+    JOIN retrieve_items i ON i.job_id = given.retried
+    WHERE i.arrived_at IS NULL
+    """
+)
+INSTANCES: Final = text(
+    """
+    SELECT i.id, i.study_instance_uid, i.series_instance_uid, i.sop_instance_uid, i.arrived_at
+    FROM retrieve_items i
+    WHERE i.job_id IN (SELECT id FROM jobs WHERE id = :id OR parent_id = :id)
+        AND (NOT :missing OR i.arrived_at IS NULL) AND i.id > :after
+    ORDER BY i.id LIMIT :limit
+    """
+)
+PARAMETERS: Final = text("SELECT parameters FROM jobs WHERE id = :id")
+UNSUCCESSFUL: Final = text(
+    "SELECT id FROM jobs WHERE parent_id = :id AND finished_at IS NOT NULL AND state <> 'complete'"
+    " ORDER BY created_at, id"
+)
+PRIORITISE: Final = text(
+    "UPDATE jobs SET priority = :priority"
+    " WHERE (id = :id OR parent_id = :id) AND finished_at IS NULL"
+)
+
+
+class NewRow(Protocol):
+    """One retrieve job to be added."""
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+    @property
+    def retry_of(self) -> UUID | None: ...
+
+
+class PostgresRetrieveTable:
+    """The tables `jobs` and `retrieve_items`, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def node_is_active(self, node_id: int) -> bool | None:
+        """Return whether the node may be used; None when there is no such node."""
+        row = self._connection.execute(NODE_ACTIVE, {"node_id": node_id}).first()
+        return None if row is None else bool(row.active)
+
+    def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
+        """Return the unfinished jobs of these subjects; none can be added until the commit."""
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ASKING_LOCK})
+        rows = self._connection.execute(ON_THE_WAY, {"subjects": list(subjects)})
+        return {row.subject: UUID(row.id) for row in rows}
+
+    def add(
+        self,
+        rows: Sequence[NewRow],
+        options: RetrieveOptions,
+        created_by: str,
+        *,
+        batch: Mapping[str, Any] | None,
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add jobs, below a batch if one is described; return the first id, and those to wake."""
+        ids = [uuid4() for _ in rows]
+        common = {
+            "node_id": options.node_id,
+            "priority": options.priority,
+            "not_before": options.not_before,
+            "created_by": created_by,
+        }
+        parent_id = None
+        if batch is not None:
+            parent_id = uuid4()
+            described = {"id": parent_id, "parameters": json.dumps(dict(batch))}
+            self._connection.execute(ADD_BATCH, common | described)
+        given = {
+            "ids": ids,
+            "subjects": [row.subject for row in rows],
+            "parameters": [json.dumps(_held(row)) for row in rows],
+            "parent_id": parent_id,
+            "state": "queued" if options.not_before is None else "scheduled",
+        }
+        self._connection.execute(ADD, common | given)
+        retried = [(job_id, row.retry_of) for job_id, row in zip(ids, rows, strict=True)]
+        pairs = [(new, old) for new, old in retried if old is not None]
+        if pairs:
+            self._connection.execute(
+                TAKE_OVER_MISSING,
+                {"ids": [new for new, _ in pairs], "retried": [old for _, old in pairs]},
+            )
+        return parent_id or ids[0], ids
+
+    def retrieves(
+        self,
+        *,
+        state: str | None,
+        node_id: int | None,
+        parent_id: UUID | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Retrieve]:
+        """Return a page of jobs, last created first; without a parent those that have none."""
+        before, before_id = key_of(cursor) if cursor is not None else (None, None)
+        rows = self._connection.execute(
+            RETRIEVES,
+            {
+                "state": state,
+                "node_id": node_id,
+                "parent_id": parent_id,
+                "before": before,
+                "before_id": before_id,
+                "limit": limit + 1,
+            },
+        ).mappings()
+        return page_of([(cursor_of(row), retrieve_of(row)) for row in rows], limit)
+
+    def live(self, limit: int) -> list[Retrieve]:
+        """Return what is not over, or only just."""
+        rows = self._connection.execute(LIVE, {"limit": limit}).mappings()
+        return [retrieve_of(row) for row in rows]
+
+    def retrieve(self, job_id: UUID) -> RetrieveWithAttempts | None:
+        """Return one job with its attempts."""
+        row = self._connection.execute(RETRIEVE, {"id": job_id}).mappings().first()
+        if row is None:
+            return None
+        attempts = self._connection.execute(ATTEMPTS, {"id": job_id}).mappings()
+        history = [JobAttempt.model_validate(attempt) for attempt in attempts]
+        return RetrieveWithAttempts.model_validate(_shown(row) | {"history": history})
+
+    def instances(
+        self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
+    ) -> Page[RetrievedInstance]:
+        """Return a page of what the job, or the batch, expects."""
+        after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
+        rows = self._connection.execute(
+            INSTANCES, {"id": job_id, "missing": missing, "after": after, "limit": limit + 1}
+        ).mappings()
+        return page_of(
+            [(encode_cursor(row["id"]), RetrievedInstance.model_validate(row)) for row in rows],
+            limit,
+        )
+
+    def parameters(self, job_id: UUID) -> Mapping[str, Any]:
+        """Return what the job's row asks for."""
+        found: Mapping[str, Any] = self._connection.execute(PARAMETERS, {"id": job_id}).scalar_one()
+        return found
+
+    def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
+        """Return the children that are over and not complete."""
+        return [row.id for row in self._connection.execute(UNSUCCESSFUL, {"id": job_id})]
+
+    def cancel(self, job_id: UUID) -> str | None:
+        """Call the job and its children off; return its state before."""
+        state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": job_id}).scalar()
+        if state is not None:
+            self._connection.execute(CANCEL, {"id": job_id})
+        return state
+
+    def prioritise(self, job_id: UUID, priority: int) -> None:
+        """Set the priority of a job and its children that are not over."""
+        self._connection.execute(PRIORITISE, {"id": job_id, "priority": priority})
+
+
+def retrieve_of(row: RowMapping) -> Retrieve:
+    """Return the job that a row describes."""
+    return Retrieve.model_validate(_shown(row))
+
+
+def _held(row: NewRow) -> dict[str, Any]:
+    return dict(row.parameters) | ({"retry_of": str(row.retry_of)} if row.retry_of else {})
+
+
+def _shown(row: RowMapping) -> dict[str, Any]:
+    parameters = row["parameters"]
+    batch = row["kind"] == "batch"
+    return {
+        **row,
+        "item": item_of(parameters),
+        "method": parameters.get("method", "auto"),
+        "destination": parameters.get("destination", ""),
+        "retry_of": parameters.get("retry_of"),
+        "children": row["children"] or {},
+        "progress": _summed(row["sums"]) if batch else row["progress"],
+        "result": row["result"]
+        or ({"already_on_the_way": parameters.get("already_on_the_way", 0)} if batch else {}),
+    }
+
+
+def _summed(sums: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the progress of a batch from the sums of its children."""
+    if not sums:
+        return {}
+    found = {name: value or 0 for name, value in sums.items()}
+    remaining = max(0, found["expected"] - found["arrived"])
+    rate = float(found["objects_per_second"])
+    return found | {
+        "remaining": remaining,
+        "eta_seconds": round(remaining / rate, 1) if remaining and rate else None,
+    }

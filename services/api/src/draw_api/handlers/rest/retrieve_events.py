@@ -1,0 +1,116 @@
+"""Progress of retrieve jobs as server-sent events.
+
+A stream has an event `retrieve` whenever a job looks different than before, with the same
+document as `GET /api/v1/retrieves/{id}` but its history, and `end` when the job is over. A
+stream ends after an hour; browsers then connect again by themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+from typing import Final, Protocol
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from draw_api.handlers.identity import Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.work import InWork
+from draw_api.models.jobs import FINISHED
+from draw_api.models.retrieves import Retrieve
+
+router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
+
+LOOK_SECONDS: Final = 0.25
+SILENCE_SECONDS: Final = 15.0
+"""After so long a comment is sent, so that proxies and clients see the stream alive."""
+LONGEST_SECONDS: Final = 3600.0
+MEDIA_TYPE: Final = "text/event-stream"
+STREAM: Final = {HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}}
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Live(Protocol):
+    """What is under way, seen by all who watch."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether watching is over."""
+
+    @property
+    def seen(self) -> Mapping[UUID, Retrieve]:
+        """What was seen last."""
+
+    def require_room(self) -> None:
+        """Return when one more may watch.
+
+        Raises:
+            TooManyAttempts: too many are watching.
+        """
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Have it looked at during the block."""
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses=STREAM | documented(HTTPStatus.TOO_MANY_REQUESTS),
+)
+async def all_events(request: Request, _: Viewer) -> StreamingResponse:
+    """Stream the progress of everything that is under way."""
+    return _streamed(request, None)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=StreamingResponse,
+    responses=STREAM | documented(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS),
+)
+def events(request: Request, _: Viewer, work: InWork, job_id: UUID) -> StreamingResponse:
+    """Stream the progress of one job or batch until it is over."""
+    known = Retrieve.model_validate(work.retrieves.retrieve(job_id).model_dump())
+    return _streamed(request, known)
+
+
+def _streamed(request: Request, one: Retrieve | None) -> StreamingResponse:
+    live: Live = request.app.state.live_retrieves
+    live.require_room()
+    return StreamingResponse(_events(live, one), media_type=MEDIA_TYPE, headers=HEADERS)
+
+
+async def _events(live: Live, one: Retrieve | None) -> AsyncIterator[str]:
+    with live.watching():
+        shown: dict[UUID, Retrieve] = {}
+        deadline, spoken = time.monotonic() + LONGEST_SECONDS, time.monotonic()
+        current: Mapping[UUID, Retrieve] = {} if one is None else {one.id: one}
+        while not live.stopping and time.monotonic() < deadline:
+            for retrieve in _news(current, shown):
+                spoken = time.monotonic()
+                yield _event("retrieve", retrieve)
+            if one is not None and shown[one.id].state in FINISHED:
+                yield _event("end", shown[one.id])
+                return
+            if time.monotonic() - spoken > SILENCE_SECONDS:
+                spoken = time.monotonic()
+                yield ": still here\n\n"
+            await asyncio.sleep(LOOK_SECONDS)
+            seen = live.seen
+            current = seen if one is None else {one.id: seen.get(one.id, shown[one.id])}
+
+
+def _news(current: Mapping[UUID, Retrieve], shown: dict[UUID, Retrieve]) -> Iterator[Retrieve]:
+    """Yield what looks different, and remember how; what is out of view is forgotten."""
+    for gone in shown.keys() - current.keys():
+        del shown[gone]
+    for job_id, retrieve in current.items():
+        if shown.get(job_id) != retrieve:
+            shown[job_id] = retrieve
+            yield retrieve
+
+
+def _event(name: str, retrieve: Retrieve) -> str:
+    return f"event: {name}\nid: {retrieve.id}\ndata: {retrieve.model_dump_json()}\n\n"

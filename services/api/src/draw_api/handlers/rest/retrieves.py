@@ -1,0 +1,114 @@
+"""Retrieve jobs."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Query, Response
+
+from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
+from draw_api.handlers.work import InWork
+from draw_api.models.jobs import JobState
+from draw_api.models.paging import Page
+from draw_api.models.retrieves import (
+    NewRetrieve,
+    Retrieve,
+    RetrievedInstance,
+    RetrieveOptions,
+    RetrieveWithAttempts,
+    Urgency,
+)
+from draw_api.services.retrieve_lists import items_of_csv
+from draw_api.services.retrieves import Asked
+
+router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
+
+NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+ON_THE_WAY = documented(HTTPStatus.CONFLICT) | {
+    HTTPStatus.OK: {"model": Retrieve, "description": "It is already on the way"}
+}
+LIST = "StudyInstanceUID\n1.2.840.113619.2.55.3\n1.2.840.113619.2.55.4\n"
+
+
+@router.post("", status_code=HTTPStatus.CREATED, responses=ON_THE_WAY)
+def create(response: Response, by: Operator, work: InWork, body: NewRetrieve) -> Retrieve:
+    """Retrieve studies, series or SOP instances from a node; several items make a batch."""
+    return _answered(response, work.retrieves.create(by, body, body.items))
+
+
+@router.post("/csv", status_code=HTTPStatus.CREATED, responses=ON_THE_WAY)
+def create_from_list(
+    response: Response,
+    by: Operator,
+    work: InWork,
+    options: Annotated[RetrieveOptions, Query()],
+    body: Annotated[bytes, Body(media_type="text/csv", examples=[LIST])],
+) -> Retrieve:
+    """Retrieve what a CSV list names.
+
+    Columns: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, PatientID, AccessionNumber.
+    """
+    return _answered(response, work.retrieves.create(by, options, items_of_csv(body)))
+
+
+@router.get("")
+def retrieves(
+    _: Viewer,
+    work: InWork,
+    state: Annotated[JobState | None, Query()] = None,
+    node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    parent_id: Annotated[UUID | None, Query(description="the jobs of this batch")] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[Retrieve]:
+    """Return retrieve jobs and batches, last created first."""
+    return work.retrieves.retrieves(
+        state=state, node_id=node_id, parent_id=parent_id, cursor=cursor, limit=limit
+    )
+
+
+@router.get("/{job_id}", responses=NOT_FOUND)
+def retrieve(_: Viewer, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
+    """Return one job or batch with its progress and everything that was tried."""
+    return work.retrieves.retrieve(job_id)
+
+
+@router.get("/{job_id}/instances", responses=NOT_FOUND)
+def instances(
+    _: Viewer,
+    work: InWork,
+    job_id: UUID,
+    missing: Annotated[bool, Query(description="only those that have not arrived")] = False,  # noqa: FBT002 - a query parameter
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[RetrievedInstance]:
+    """Return the SOP instances that a job or batch expects, as far as the node names them."""
+    return work.retrieves.instances(job_id, missing=missing, cursor=cursor, limit=limit)
+
+
+@router.post("/{job_id}/cancel", responses=NOT_NOW)
+def cancel(by: Operator, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
+    """Call a job or batch off; what runs becomes `cancelling` until its worker has let go."""
+    return work.retrieves.cancel(by, job_id)
+
+
+@router.post("/{job_id}/retry", status_code=HTTPStatus.CREATED, responses=NOT_NOW | ON_THE_WAY)
+def retry(response: Response, by: Operator, work: InWork, job_id: UUID) -> Retrieve:
+    """Retrieve what a finished job or batch lacks, and nothing else, as a new job."""
+    return _answered(response, work.retrieves.retry(by, job_id))
+
+
+@router.put("/{job_id}/priority", responses=NOT_NOW)
+def prioritise(by: Operator, work: InWork, job_id: UUID, body: Urgency) -> RetrieveWithAttempts:
+    """Set how urgent a job or batch is that is not over."""
+    return work.retrieves.prioritise(by, job_id, body.priority)
+
+
+def _answered(response: Response, asked: Asked) -> Retrieve:
+    response.headers["Location"] = f"{router.prefix}/{asked.retrieve.id}"
+    if not asked.new:
+        response.status_code = HTTPStatus.OK
+    return asked.retrieve

@@ -1,0 +1,118 @@
+"""Queries to remote nodes, as operators ask them and read what was found."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from draw_api.models.jobs import JobState
+from draw_api.models.paging import Answer, Request
+
+Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
+KeyValue = Annotated[
+    str, StringConstraints(strip_whitespace=False, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+MOST_KEYS: Final = 50
+MOST_NODES: Final = 32
+MOST_RESULTS: Final = 100_000
+NOT_ASKED_FOR: Final = frozenset({"SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN"})
+NEEDED_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
+    "SERIES": ("StudyInstanceUID",),
+    "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID"),
+}
+"""Unique keys of the levels above, that hierarchical queries need (PS3.4 C.4.1.2.1)."""
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "level": "STUDY",
+    "keys": {"PatientName": "SMITH*", "StudyDate": "20260101-20260131", "ModalitiesInStudy": "CT"},
+    "node_ids": [1, 2],
+}
+
+
+class NewQuery(Request):
+    """What to ask which nodes: keys by DICOM keyword, with wildcards and ranges."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    level: Level = "STUDY"
+    keys: dict[str, KeyValue | list[KeyValue]] = Field(
+        default={},
+        max_length=MOST_KEYS,
+        description="an empty value asks for the attribute; the usual ones are asked for anyway",
+    )
+    node_ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
+        min_length=1, max_length=MOST_NODES
+    )
+    limit: int = Field(
+        default=0, ge=0, le=MOST_RESULTS, description="most results of each node; 0: all"
+    )
+    max_age_seconds: int = Field(
+        default=300, ge=0, le=86400, description="take an answer that is this fresh; 0: ask anew"
+    )
+
+    @field_validator("keys")
+    @classmethod
+    def _known(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        for keyword in keys:
+            tag = tag_for_keyword(keyword)
+            if tag is None or tag >> 16 in {0x0000, 0x0002} or keyword == "QueryRetrieveLevel":
+                raise ValueError(f"{keyword[:64]!r} is no keyword of an attribute to ask for")
+            if dictionary_VR(tag) in NOT_ASKED_FOR:
+                raise ValueError(f"{keyword} cannot be asked for")
+        return keys
+
+    @model_validator(mode="after")
+    def _hierarchical(self) -> Self:
+        for keyword in NEEDED_ABOVE.get(self.level, ()):
+            if not self.keys.get(keyword):
+                raise ValueError(f"a query at the level {self.level} needs the {keyword}")
+        return self
+
+
+class NodeAnswer(Answer):
+    """How far one node is with a query."""
+
+    node_id: int | None
+    node_name: str | None
+    state: JobState
+    matches: int
+    requests: int = Field(description="C-FIND requests; more than one where the node truncates")
+    completeness: Literal["", "complete", "truncated"]
+    error: str
+
+
+class Query(Answer):
+    """One query with its progress; results are read page by page."""
+
+    id: UUID
+    level: Level
+    keys: dict[str, Any]
+    node_ids: list[int]
+    state: JobState
+    completeness: Literal["", "complete", "truncated"] = Field(
+        description="truncated: some node did not tell everything; empty: not over yet"
+    )
+    matches: int
+    nodes: list[NodeAnswer]
+    expired: bool = Field(description="the results are gone; run it again")
+    created_at: datetime
+    created_by: str
+    finished_at: datetime | None
+    expires_at: datetime | None
+
+
+class QueryMatch(Answer):
+    """One match."""
+
+    id: int
+    node_id: int
+    node_name: str
+    attributes: dict[str, Any] = Field(
+        examples=[{"StudyInstanceUID": "1.2.840.113619.2.55.3", "StudyDate": "20260102"}]
+    )
+    instances_here: int | None = Field(
+        description="SOP instances of this study or series that are here; null at other levels"
+    )

@@ -1,0 +1,162 @@
+"""Retrieve jobs, as operators ask for them and watch them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
+
+from draw_api.models.jobs import MOST_INSTANCES, JobAttempt, JobState
+from draw_api.models.nodes import OptionalAeTitle, Window
+from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.identifiers import Uid
+
+MOST_ITEMS: Final = 10_000
+Identifier = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f\x7f\\*?]*$")]
+"""Patient ID or Accession Number as a single value: no wildcard, no list."""
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "node_id": 1,
+    "items": [{"study_instance_uid": "1.2.840.113619.2.55.3"}],
+    "method": "auto",
+    "priority": 5,
+}
+
+
+class WantedItem(Request):
+    """A study, a series, SOP instances, or the studies of a patient or accession number."""
+
+    study_instance_uid: Uid | Literal[""] = ""
+    series_instance_uid: Uid | Literal[""] = ""
+    sop_instance_uids: list[Uid] = Field(default=[], max_length=MOST_INSTANCES)
+    patient_id: Identifier = Field(default="", description="looked up, unless a study is named")
+    accession_number: Identifier = Field(default="", description="looked up, as the patient")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.sop_instance_uids and not self.series_instance_uid:
+            raise ValueError("SOP instances need the Series Instance UID")
+        if self.series_instance_uid and not self.study_instance_uid:
+            raise ValueError("a series needs the Study Instance UID")
+        if not (self.study_instance_uid or self.patient_id or self.accession_number):
+            raise ValueError("name a study, a patient or an accession number")
+        return self
+
+
+class RetrieveOptions(Request):
+    """From where, to where, when and how."""
+
+    node_id: int = Field(ge=1, le=2**63 - 1, description="remote node to retrieve from")
+    method: Literal["auto", "move", "get"] = Field(
+        default="auto", description="auto: C-MOVE, or C-GET for a node that offers only that"
+    )
+    destination: OptionalAeTitle = Field(
+        default="", description="AE title that C-MOVE sends to; empty: this suite"
+    )
+    priority: int = Field(default=5, ge=1, le=9, description="1 is the most urgent")
+    not_before: AwareDatetime | None = Field(default=None, description="begin at the earliest")
+    force: bool = Field(
+        default=False, description="also what is already here or already on the way"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.method == "get" and self.destination:
+            raise ValueError("C-GET brings objects here and to no other destination")
+        return self
+
+
+class NewRetrieve(RetrieveOptions):
+    """Studies, series or SOP instances to retrieve; several items make a batch."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    windows: list[Window] = Field(
+        default=[], max_length=28, description="weekly spans in which it may begin; empty: always"
+    )
+    items: list[WantedItem] = Field(min_length=1, max_length=MOST_ITEMS)
+
+
+class Retrieve(Answer):
+    """One retrieve job, or a batch of them with the sums of its children."""
+
+    id: UUID
+    kind: Literal["retrieve", "batch"]
+    state: JobState
+    parent_id: UUID | None
+    node_id: int | None
+    node_name: str | None
+    item: dict[str, Any] = Field(
+        description="what is retrieved; empty for a batch",
+        examples=[{"study_instance_uid": "1.2.840.113619.2.55.3"}],
+    )
+    method: str
+    destination: str
+    priority: int
+    not_before: datetime | None
+    progress: dict[str, Any] = Field(
+        description="expected, arrived, already_here, remaining, completed, failed, warning, "
+        "bytes, bytes_per_second, objects_per_second, eta_seconds, phase",
+        examples=[
+            {
+                "phase": "retrieving",
+                "expected": 200,
+                "arrived": 50,
+                "remaining": 150,
+                "completed": 50,
+                "failed": 0,
+                "warning": 0,
+                "bytes": 26214400,
+                "bytes_per_second": 5242880,
+                "eta_seconds": 15.0,
+            }
+        ],
+    )
+    result: dict[str, Any]
+    error: str = Field(description="what went wrong, in words", examples=[""])
+    attempts: int
+    cancel_requested: bool
+    children: dict[str, int] = Field(
+        description="jobs of a batch by state", examples=[{"complete": 99, "running": 1}]
+    )
+    retry_of: UUID | None = Field(description="the job whose missing objects this one retrieves")
+    created_at: datetime
+    created_by: str
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class RetrieveWithAttempts(Retrieve):
+    """One retrieve job with everything that was tried."""
+
+    history: list[JobAttempt]
+
+
+class RetrievedInstance(Answer):
+    """One SOP instance that a retrieve expects."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    arrived_at: datetime | None = Field(description="null: not yet, or never")
+
+
+class Urgency(Request):
+    """How urgent a job is."""
+
+    priority: int = Field(ge=1, le=9, description="1 is the most urgent", examples=[1])
+
+
+def parameters_of(options: RetrieveOptions, item: WantedItem) -> dict[str, Any]:
+    """Return what the job's row says about one item; what is empty is left out."""
+    named = item.model_dump(mode="json", exclude_defaults=True)
+    told = options.model_dump(
+        mode="json", include={"method", "destination", "windows", "force"}, exclude_defaults=True
+    )
+    return named | told
+
+
+def item_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the item again from what the job's row says."""
+    return {name: parameters[name] for name in WantedItem.model_fields if name in parameters}

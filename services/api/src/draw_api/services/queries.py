@@ -1,0 +1,166 @@
+"""Asking remote nodes what they have, and reading what they said."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_api.models.jobs import FINISHED
+from draw_api.models.paging import Page
+from draw_api.models.queries import NewQuery, Query, QueryMatch
+from draw_api.services.audit import AuditTrail
+from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.job import JobReadyV1
+
+
+class QueryTable(Protocol):
+    """The rows that are queries, their jobs and their results."""
+
+    def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
+        """Return for each node that exists what hinders asking it, empty if nothing."""
+
+    def fresh(self, fingerprint: str, max_age_seconds: int) -> UUID | None:
+        """Return the same query if it was asked lately and its answer is whole or under way."""
+
+    def add(
+        self, query: NewQuery, fingerprint: str, created_by: str
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add a query with a job for each node; return its id and those of the jobs."""
+
+    def queries(self, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of queries, last asked first."""
+
+    def query(self, query_id: UUID) -> Query | None:
+        """Return one query."""
+
+    def asked(self, query_id: UUID) -> NewQuery:
+        """Return what was asked."""
+
+    def matches(
+        self,
+        query_id: UUID,
+        *,
+        node_id: int | None,
+        search: str,
+        sort: str,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[QueryMatch]:
+        """Return a page of what was found; `sort` is a keyword, with a minus for descending."""
+
+    def cancel(self, query_id: UUID) -> str | None:
+        """Call the query off; return its state before."""
+
+    def remove(self, query_id: UUID) -> None:
+        """Forget a query with its results."""
+
+
+class Queries:
+    """What operators do with queries."""
+
+    def __init__(self, table: QueryTable, wakeups: WakeUps, audit: AuditTrail) -> None:
+        self._table = table
+        self._wakeups = wakeups
+        self._audit = audit
+
+    def ask(self, by: Principal, query: NewQuery) -> tuple[Query, bool]:
+        """Ask, unless the same was asked lately; return the query and whether it is new.
+
+        Raises:
+            Invalid: a node does not exist, is switched off or answers no queries.
+        """
+        self._require_nodes(query.node_ids)
+        fingerprint = fingerprint_of(query)
+        if query.max_age_seconds:
+            known = self._table.fresh(fingerprint, query.max_age_seconds)
+            if known is not None:
+                return self.query(known), False
+        query_id, jobs = self._table.add(query, fingerprint, by.actor)
+        # The keys may name a patient: they stay out of the log.
+        nodes = " ".join(map(str, query.node_ids))
+        self._audit.record(by, "query.create", f"{query_id} {query.level} nodes {nodes}")
+        for job_id in jobs:
+            self._wakeups.after_commit(JobReadyV1(job_id=job_id))
+        return self.query(query_id), True
+
+    def ask_again(self, by: Principal, query_id: UUID) -> Query:
+        """Ask an old query anew; NotFound when there is none."""
+        self.query(query_id)
+        asked = self._table.asked(query_id)
+        return self.ask(by, asked.model_copy(update={"max_age_seconds": 0}))[0]
+
+    def queries(self, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of queries, last asked first."""
+        return self._table.queries(cursor, limit)
+
+    def query(self, query_id: UUID) -> Query:
+        """Return one query; NotFound when there is none."""
+        found = self._table.query(query_id)
+        if found is None:
+            raise NotFound("There is no such query.")
+        return found
+
+    def matches(
+        self,
+        query_id: UUID,
+        *,
+        node_id: int | None,
+        search: str,
+        sort: str,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[QueryMatch]:
+        """Return a page of what was found so far; NotFound when there is no such query."""
+        self.query(query_id)
+        return self._table.matches(
+            query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=limit
+        )
+
+    def cancel(self, by: Principal, query_id: UUID) -> Query:
+        """Call a query off; what was found stays.
+
+        Raises:
+            NotFound: there is no such query.
+            Conflict: it is over already.
+        """
+        self.query(query_id)
+        before = self._table.cancel(query_id)
+        if before in FINISHED:
+            raise Conflict(f"The query is already {before}.")
+        self._audit.record(by, "query.cancel", str(query_id))
+        self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=query_id))
+        return self.query(query_id)
+
+    def remove(self, by: Principal, query_id: UUID) -> None:
+        """Forget a query with its results.
+
+        Raises:
+            NotFound: there is no such query.
+            Conflict: it is not over yet.
+        """
+        if self.query(query_id).state not in FINISHED:
+            raise Conflict("The query is not over yet; cancel it first.")
+        self._table.remove(query_id)
+        self._audit.record(by, "query.delete", str(query_id))
+
+    def _require_nodes(self, node_ids: Sequence[int]) -> None:
+        states = self._table.node_states(node_ids)
+        problems = [
+            FieldProblem(
+                f"node_ids.{position}", states.get(node_id, "there is no such remote node")
+            )
+            for position, node_id in enumerate(node_ids)
+            if states.get(node_id, "missing")
+        ]
+        if problems:
+            raise Invalid(problems)
+
+
+def fingerprint_of(query: NewQuery) -> str:
+    """Return what is the same for queries that would get the same answer."""
+    asked = [query.level, sorted(query.keys.items()), sorted(set(query.node_ids)), query.limit]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -1,0 +1,249 @@
+"""Asking for retrieves, watching them, calling them off, and fetching what is missing."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_api.models.jobs import FINISHED
+from draw_api.models.paging import Page
+from draw_api.models.retrieves import (
+    Retrieve,
+    RetrievedInstance,
+    RetrieveOptions,
+    RetrieveWithAttempts,
+    WantedItem,
+    item_of,
+    parameters_of,
+)
+from draw_api.services.audit import AuditTrail
+from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.job import JobReadyV1
+
+MOST_WAKEUPS = 32
+"""Wake-ups for one batch: enough to begin at once, the rest is found by whoever is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJobRow:
+    """One retrieve job to be added."""
+
+    subject: str
+    parameters: Mapping[str, Any]
+    retry_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of a request: a new job or batch, or one that was on the way already."""
+
+    retrieve: Retrieve
+    new: bool
+
+
+class RetrieveTable(Protocol):
+    """The rows that are retrieve jobs and their batches."""
+
+    def node_is_active(self, node_id: int) -> bool | None:
+        """Return whether the node may be used; None when there is no such node."""
+
+    def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
+        """Return the unfinished jobs of these subjects; none can be added until the commit."""
+
+    def add(
+        self,
+        rows: Sequence[NewJobRow],
+        options: RetrieveOptions,
+        created_by: str,
+        *,
+        batch: Mapping[str, Any] | None,
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add jobs, below a batch if one is described; return the first id, and those to wake.
+
+        A job that retries another takes over what that one lacks.
+        """
+
+    def retrieves(
+        self,
+        *,
+        state: str | None,
+        node_id: int | None,
+        parent_id: UUID | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Retrieve]:
+        """Return a page of jobs, last created first; without a parent those that have none."""
+
+    def retrieve(self, job_id: UUID) -> RetrieveWithAttempts | None:
+        """Return one job with its attempts."""
+
+    def instances(
+        self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
+    ) -> Page[RetrievedInstance]:
+        """Return a page of what the job, or the batch, expects."""
+
+    def parameters(self, job_id: UUID) -> Mapping[str, Any]:
+        """Return what the job's row asks for."""
+
+    def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
+        """Return the children that are over and not complete."""
+
+    def cancel(self, job_id: UUID) -> str | None:
+        """Call the job and its children off; return its state before."""
+
+    def prioritise(self, job_id: UUID, priority: int) -> None:
+        """Set the priority of a job and its children that are not over."""
+
+
+class Retrieves:
+    """What operators do with retrieve jobs."""
+
+    def __init__(self, table: RetrieveTable, wakeups: WakeUps, audit: AuditTrail) -> None:
+        self._table = table
+        self._wakeups = wakeups
+        self._audit = audit
+
+    def create(self, by: Principal, options: RetrieveOptions, items: Sequence[WantedItem]) -> Asked:
+        """Ask for items; what is on the way already is not asked for again.
+
+        Raises:
+            Invalid: there is no such node, or it is switched off.
+            Conflict: all of several items are on the way already.
+        """
+        self._require_node(options.node_id)
+        rows = {}
+        for item in items:
+            subject = subject_of(options, item)
+            rows[subject] = NewJobRow(subject, parameters_of(options, item))
+        return self._added(by, options, list(rows.values()), "retrieve.create")
+
+    def retry(self, by: Principal, job_id: UUID) -> Asked:
+        """Ask for what a finished job or batch lacks, and for nothing else.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is not over yet, or nothing is missing.
+        """
+        job = self.retrieve(job_id)
+        if job.state not in FINISHED:
+            raise Conflict("The job is not over yet.")
+        if job.state == "complete":
+            raise Conflict("Nothing is missing.")
+        if job.node_id is None:
+            raise Conflict("The remote node of this job was deleted.")
+        self._require_node(job.node_id)
+        chosen = self._table.unsuccessful(job_id) if job.kind == "batch" else [job_id]
+        rows = []
+        options = RetrieveOptions(node_id=job.node_id, priority=job.priority)
+        for each in chosen:
+            held = self._table.parameters(each)
+            told = {n: held[n] for n in ("method", "destination", "force") if n in held}
+            item = WantedItem.model_validate(item_of(held))
+            subject = subject_of(options.model_copy(update=told), item)
+            # When to begin is not repeated: a retry is wanted now.
+            rows.append(NewJobRow(subject, item_of(held) | told, each))
+        return self._added(by, options, rows, "retrieve.retry")
+
+    def retrieves(
+        self,
+        *,
+        state: str | None,
+        node_id: int | None,
+        parent_id: UUID | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Retrieve]:
+        """Return a page of jobs, last created first; without a parent those that have none."""
+        return self._table.retrieves(
+            state=state, node_id=node_id, parent_id=parent_id, cursor=cursor, limit=limit
+        )
+
+    def retrieve(self, job_id: UUID) -> RetrieveWithAttempts:
+        """Return one job; NotFound when there is none."""
+        found = self._table.retrieve(job_id)
+        if found is None:
+            raise NotFound("There is no such retrieve job.")
+        return found
+
+    def instances(
+        self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
+    ) -> Page[RetrievedInstance]:
+        """Return a page of what the job expects, or of what it lacks; NotFound: no such job."""
+        self.retrieve(job_id)
+        return self._table.instances(job_id, missing=missing, cursor=cursor, limit=limit)
+
+    def cancel(self, by: Principal, job_id: UUID) -> RetrieveWithAttempts:
+        """Call a job or batch off.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is over already.
+        """
+        self.retrieve(job_id)
+        before = self._table.cancel(job_id)
+        if before in FINISHED:
+            raise Conflict(f"The job is already {before}.")
+        self._audit.record(by, "retrieve.cancel", str(job_id))
+        self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=job_id))
+        return self.retrieve(job_id)
+
+    def prioritise(self, by: Principal, job_id: UUID, priority: int) -> RetrieveWithAttempts:
+        """Set how urgent a job or batch is.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is over already.
+        """
+        if self.retrieve(job_id).state in FINISHED:
+            raise Conflict("The job is over.")
+        self._table.prioritise(job_id, priority)
+        self._audit.record(by, "retrieve.prioritise", f"{job_id} {priority}")
+        return self.retrieve(job_id)
+
+    def _require_node(self, node_id: int) -> None:
+        active = self._table.node_is_active(node_id)
+        if active is None:
+            raise Invalid([FieldProblem("node_id", "there is no such remote node")])
+        if not active:
+            raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
+
+    def _added(
+        self, by: Principal, options: RetrieveOptions, rows: Sequence[NewJobRow], action: str
+    ) -> Asked:
+        on_the_way: Mapping[str, UUID] = {}
+        if not options.force:
+            on_the_way = self._table.on_the_way([row.subject for row in rows])
+        new = [row for row in rows if row.subject not in on_the_way]
+        if not new and len(rows) == 1:
+            return Asked(self.retrieve(on_the_way[rows[0].subject]), new=False)
+        if not new:
+            raise Conflict(f"All {len(rows)} items are already on the way.")
+        batch = None
+        if len(rows) > 1:
+            batch = {"of": "retrieve", "items": len(new), "already_on_the_way": len(on_the_way)}
+        job_id, to_wake = self._table.add(new, options, by.actor, batch=batch)
+        self._audit.record(by, action, f"{job_id} node {options.node_id} items {len(new)}")
+        if options.not_before is None:
+            for each in to_wake[:MOST_WAKEUPS]:
+                self._wakeups.after_commit(JobReadyV1(job_id=each))
+        return Asked(self.retrieve(job_id), new=True)
+
+
+def subject_of(options: RetrieveOptions, item: WantedItem) -> str:
+    """Return what is the same for jobs that would bring the same to the same place."""
+    instances = "\\".join(sorted(item.sop_instance_uids))
+    parts = (
+        "retrieve",
+        str(options.node_id),
+        options.destination,
+        item.study_instance_uid,
+        item.series_instance_uid,
+        hashlib.sha256(instances.encode()).hexdigest()[:16] if instances else "",
+        "" if item.study_instance_uid else item.patient_id,
+        "" if item.study_instance_uid else item.accession_number,
+    )
+    return "\x1f".join(parts)
