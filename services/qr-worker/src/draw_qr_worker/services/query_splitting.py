@@ -48,7 +48,7 @@ class Span:
 
     def cut(self, values: Sequence[int]) -> tuple["Span", "Span"]:
         """Return two smaller spans, cut at the middle of the values seen in this one."""
-        middle = sorted(values)[len(values) // 2]
+        middle = sorted(values)[(len(values) - 1) // 2]
         if middle >= self.last:
             middle = self.last - 1
         middle = max(middle, self.first)

@@ -176,7 +176,7 @@ def _answers(finder: Finder, part: Part, found: _Found) -> Iterator[list[Match]]
             found.limit = suspected
         if end.cut_short:
             found.limit = max(found.limit, len(matches))
-        if end.cut_short or _suspicious(len(matches), found.limit):
+        if end.cut_short or _suspicious(len(matches), found.limit or suspected):
             left += _parts(part, matches, found, cut=end.cut_short)
 
 

@@ -1,0 +1,312 @@
+"""A remote node of our own that answers properly, except for the fault it is told to have.
+
+It stands on the association engine. `FaultyPeer` withholds objects, is slow, truncates
+queries or ends operations with a status; `broken` listens and does what no node should do at
+all; `resetting` stands before a good node and cuts connections in the middle.
+"""
+# ruff: noqa: ARG002 - the provider's methods have the port's arguments
+
+import socket
+import struct
+import threading
+import time
+from contextlib import contextmanager, suppress
+from io import BytesIO
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom.dsutils import decode, encode
+
+from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.dicom.pdu import reject
+from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.service import Matches, Refused, RetrieveEnd, SubOperations
+from draw_shared.dicom.statuses import Status
+from support.engine import RecordingProvider, listening
+from support.receptions import encoded
+
+AE = "FAULTY"
+LEVELS = {
+    "PATIENT": "PatientID",
+    "STUDY": "StudyInstanceUID",
+    "SERIES": "SeriesInstanceUID",
+    "IMAGE": "SOPInstanceUID",
+}
+
+
+class FaultyPeer(RecordingProvider):
+    """Has `objects`; each fault is an attribute that a test sets."""
+
+    def __init__(self, objects=(), destination_port=0):
+        super().__init__()
+        self.objects = list(objects)
+        self.destination_port = destination_port
+        self.withheld = set()
+        self.pause_seconds = 0.0
+        self.find_limit = 0
+        self.limit_status = Status.SUCCESS
+        self.find_refusal = None
+        self.retrieve_refusal = None
+        self.final_status = None
+        self.abort_after = None
+        self.requests = []
+        self.finds = []
+        self.cancels_heeded = 0
+        self.heeds_cancel = True
+
+    def find(self, info, request, cancelled):
+        if self.find_refusal is not None:
+            raise Refused(self.find_refusal)
+        asked = _decoded(request)
+        self.finds.append(asked)
+        matches = list(self._matches(asked))
+        cut = self.find_limit and len(matches) > self.find_limit
+        for match in matches[: self.find_limit or None]:
+            yield Matches([_encoded(match, request)], Status.PENDING)
+        if cut and self.limit_status != Status.SUCCESS:
+            raise Refused(self.limit_status)
+
+    def move(self, info, request, cancelled):
+        remote = Remote(
+            "127.0.0.1",
+            self.destination_port,
+            request.move_destination,
+            AE,
+            originator=(info.calling_ae, request.message_id),
+        )
+        chosen = self._chosen(request)
+        outgoing = [_outgoing(one) for one in chosen]
+        pairs = [(o.sop_class_uid, o.transfer_syntax_uid) for o in outgoing]
+        if not outgoing:
+            yield RetrieveEnd(Status.SUCCESS, SubOperations(0, 0, 0, 0))
+            return
+        with open_association(remote, contexts_for(pairs)) as association:
+
+            def send(one):
+                [sent] = association.store([one])
+                return sent.status
+
+            yield from self._sent(outgoing, send, cancelled)
+
+    def get(self, info, request, channel, cancelled):
+        def send(one):
+            sop = one.sop_class_uid, one.sop_instance_uid
+            context_id = channel.context_for(one.sop_class_uid, one.transfer_syntax_uid)
+            return channel.store(one.data, context_id, sop)
+
+        yield from self._sent([_outgoing(one) for one in self._chosen(request)], send, cancelled)
+
+    def _chosen(self, request):
+        asked = _decoded(request)
+        self.requests.append(asked)
+        if self.retrieve_refusal is not None:
+            raise Refused(self.retrieve_refusal)
+        return [one for one in self.objects if _named(asked, one)]
+
+    def _sent(self, outgoing, send, cancelled):
+        done = failed = 0
+        for position, one in enumerate(outgoing):
+            if self.abort_after is not None and position >= self.abort_after:
+                raise RuntimeError("told to break")
+            time.sleep(self.pause_seconds)
+            if self.heeds_cancel and cancelled():
+                self.cancels_heeded += 1
+                left = len(outgoing) - done - failed
+                yield RetrieveEnd(Status.CANCELLED, SubOperations(left, done, failed, 0))
+                return
+            # A withheld object is counted as sent: so lies a node that loses images.
+            good = one.sop_instance_uid in self.withheld or send(one) == Status.SUCCESS
+            done, failed = done + good, failed + (not good)
+            yield SubOperations(len(outgoing) - done - failed, done, failed, 0)
+        status = Status.SUCCESS if not failed else Status.SUB_OPERATIONS_WITH_FAILURES
+        yield RetrieveEnd(
+            status if self.final_status is None else self.final_status,
+            SubOperations(0, done, failed, 0),
+        )
+
+    def _matches(self, asked):
+        level = asked.QueryRetrieveLevel
+        seen = set()
+        for one in self.objects:
+            key = getattr(one, LEVELS[level])
+            if key in seen or not _matching(asked, one):
+                continue
+            seen.add(key)
+            yield self._answer(asked, one, level)
+
+    def _answer(self, asked, one, level):
+        answer = Dataset()
+        answer.QueryRetrieveLevel = level
+        numbers = {
+            "NumberOfStudyRelatedInstances": "StudyInstanceUID",
+            "NumberOfSeriesRelatedInstances": "SeriesInstanceUID",
+        }
+        for element in asked:
+            name = element.keyword
+            if name in numbers:
+                same = [o for o in self.objects if o[numbers[name]] == one[numbers[name]]]
+                setattr(answer, name, len(same))
+            elif name == "ModalitiesInStudy":
+                answer.ModalitiesInStudy = one.Modality
+            elif name in one:
+                answer[element.tag] = one[element.tag]
+        return answer
+
+
+def _decoded(request):
+    syntax = UID(request.context.transfer_syntax)
+    return decode(BytesIO(request.identifier), syntax.is_implicit_VR, syntax.is_little_endian)
+
+
+def _encoded(match, request):
+    syntax = UID(request.context.transfer_syntax)
+    return encode(match, syntax.is_implicit_VR, syntax.is_little_endian)
+
+
+def _values(element):
+    value = element.value
+    if value in {None, ""}:
+        return []
+    return [str(value)] if isinstance(value, str) else [str(v) for v in value]
+
+
+def _named(asked, one):
+    return all(
+        not (name in asked and _values(asked[name])) or one[name].value in _values(asked[name])
+        for name in LEVELS.values()
+    )
+
+
+def _matching(asked, one):
+    return (
+        _named(asked, one)
+        and all(
+            _ranged(str(asked.get(name) or ""), str(one.get(name) or ""))
+            for name in ("StudyDate", "StudyTime")
+        )
+        and asked.get("ModalitiesInStudy", "") in {None, "", one.Modality}
+    )
+
+
+def _ranged(key, value):
+    first, dash, last = key.partition("-")
+    if not key:
+        return True
+    return value == first if not dash else first <= value and (not last or value <= last)
+
+
+def _outgoing(one):
+    return Outgoing(
+        encoded(one),
+        str(one.SOPClassUID),
+        str(one.SOPInstanceUID),
+        str(one.file_meta.TransferSyntaxUID),
+    )
+
+
+@contextmanager
+def peer(objects=(), destination_port=0):
+    """Yield a peer that answers properly, and its port."""
+    provider = FaultyPeer(objects, destination_port)
+    network = NetworkConfig(ae_title=AE, max_connections=300)
+    with listening(provider, network) as (acceptor, _):
+        yield provider, acceptor.port
+
+
+def _hang(connection, stop):
+    stop.wait(60)
+
+
+def _garbage(connection, _stop):
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3)
+
+
+def _reset(connection, _stop):
+    connection.recv(4096)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _refuse(connection, _stop):
+    connection.recv(4096)
+    connection.sendall(reject(1, 1, 3))
+    time.sleep(0.2)
+
+
+BEHAVIOURS = {"hangs": _hang, "garbage": _garbage, "resets": _reset, "refuses": _refuse}
+
+
+@contextmanager
+def broken(behaviour):
+    """Yield the port of something that accepts connections and then misbehaves."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+
+        def one(connection):
+            with connection, suppress(OSError):
+                BEHAVIOURS[behaviour](connection, stop)
+
+        def serve():
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    connection, _ = listener.accept()
+                    threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join(5)
+
+
+class Resetting:
+    """Forwards connections to a node and resets each after so many bytes from it; 0: never."""
+
+    def __init__(self, port):
+        self.after_bytes = 0
+        self.resets = 0
+        self._target = port
+
+    def serve(self, client):
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as up:
+            there = threading.Thread(target=self._copy, args=(client, up), daemon=True)
+            there.start()
+            passed = 0
+            while chunk := up.recv(65536):
+                passed += len(chunk)
+                if self.after_bytes and passed > self.after_bytes:
+                    self.resets += 1
+                    hard = struct.pack("ii", 1, 0)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, hard)
+                    return
+                client.sendall(chunk)
+
+    def _copy(self, source, target):
+        with suppress(OSError):
+            while chunk := source.recv(65536):
+                target.sendall(chunk)
+
+
+@contextmanager
+def resetting(port):
+    """Yield a way to a node that may cut connections, and its port."""
+    way, stop = Resetting(port), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+
+        def serve():
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    client, _ = listener.accept()
+                    threading.Thread(target=way.serve, args=(client,), daemon=True).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield way, listener.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join(5)
