@@ -41,6 +41,18 @@ EXAMPLE_BEGINNING: Final = (
     "# A commented line shows the default. Lines without a value have to be given one.\n"
 )
 
+COMPOSE: Final = (
+    ("SUITE_VERSION", "0.0.0", "version that the images are built as and run from"),
+    ("SUITE_DICOM_PORT", "11112", "DICOM port of this machine"),
+    ("SUITE_WEB_ADDRESS", "127.0.0.1:8000", "address and port of the web page"),
+    ("SUITE_GRAFANA_ADDRESS", "127.0.0.1:3000", "address and port of Grafana"),
+    ("SUITE_PROMETHEUS_ADDRESS", "127.0.0.1:9090", "address and port of Prometheus"),
+    ("SUITE_SCP_REPLICAS", "2", "receivers behind HAProxy, at most 10"),
+    ("SUITE_INDEXER_REPLICAS", "1", "indexers"),
+    ("SUITE_WORKER_REPLICAS", "1", "workers for jobs"),
+)
+"""Variables of deploy/compose.yml itself: name, default, meaning."""
+
 
 @dataclass(slots=True)
 class Setting:
@@ -108,7 +120,9 @@ def example() -> str:
             mark = "" if setting.info.is_required() else "#"
             parts.append(f"# {_sentence(setting)}\n{mark}{setting.variable}={setting.default}")
         parts.append("")
-    return "\n".join(parts)
+    parts.append("# --- Only compose.yml ---")
+    parts.extend(f"# {meaning}\n#{name}={default}" for name, default, meaning in COMPOSE)
+    return "\n".join([*parts, ""])
 
 
 def pages() -> dict[Path, str]:
