@@ -11,14 +11,22 @@ from fastapi import FastAPI
 from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.ae_title_queries import PostgresAeTitles
 from draw_api.adapters.archive_queries import PostgresCatalogue
 from draw_api.adapters.audit_queries import PostgresAudit
+from draw_api.adapters.config_queries import PostgresConfigVersions
+from draw_api.adapters.control_queries import PostgresControls
 from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.job_queries import PostgresJobTable
+from draw_api.adapters.live_retrieves import LiveRetrieves
 from draw_api.adapters.node_queries import PostgresNodeTable
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
+from draw_api.adapters.query_queries import PostgresQueryTable
+from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
 from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
 from draw_api.adapters.surroundings import Surroundings as Outside
+from draw_api.adapters.transaction_queries import PostgresTransactions
+from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.adapters.wakeups import CollectedWakeUps
 from draw_api.adapters.web_server import WebServer
 from draw_api.handlers.application import Surroundings, application
@@ -26,9 +34,16 @@ from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
 from draw_api.services.access import Access
 from draw_api.services.archive import Archive
+from draw_api.services.config import Configuration
+from draw_api.services.control import ServiceControl
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
+from draw_api.services.peers import Peers
+from draw_api.services.queries import Queries
+from draw_api.services.retrieves import Retrieves
 from draw_api.services.status import StatusReport
+from draw_api.services.transactions import Transactions
+from draw_api.services.users import Users
 from draw_api.settings import Settings
 from draw_shared.db.session import Database
 from draw_shared.messaging.publisher import Publisher
@@ -68,6 +83,7 @@ class Api:
         self._totals = RecentTotals()
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
+        self._live_retrieves = LiveRetrieves(self._database)
         self._probe = DatabaseProbe(self._database, self._ensure_administrator)
 
     def application(self) -> FastAPI:
@@ -100,6 +116,8 @@ class Api:
                     ),
                 ),
                 web,
+                # Streams must end before the web server waits for its answers.
+                self._live_retrieves,
             ],
             grace_seconds=settings.stop_seconds,
         )
@@ -109,6 +127,7 @@ class Api:
         return application(
             Surroundings(
                 work=self.work,
+                live_retrieves=self._live_retrieves,
                 storage_root=self._settings.storage_root,
                 health=health,
                 registry=self._registry,
@@ -132,14 +151,26 @@ class Api:
 
     def _use_cases(self, session: Session, wakeups: CollectedWakeUps) -> Work:
         audit = PostgresAudit(session, replica=self._settings.replica)
+        configuration = Configuration(PostgresConfigVersions(session), wakeups, audit)
+        observations = PostgresObservations(session, self._totals)
+        log_lines = PostgresTransactions(session)
         return Work(
             access=self._access(session, audit),
             archive=Archive(PostgresCatalogue(session), audit),
+            configuration=configuration,
+            control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),
             nodes=Nodes(PostgresNodeTable(session), audit),
-            status=StatusReport(
-                PostgresObservations(session, self._totals), self._outside, clock=_now
+            peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
+            queries=Queries(
+                PostgresQueryTable(session, timedelta(hours=self._settings.api_query_hours)),
+                wakeups,
+                audit,
             ),
+            retrieves=Retrieves(PostgresRetrieveTable(session), wakeups, audit),
+            status=StatusReport(observations, self._outside, clock=_now),
+            transactions=Transactions(log_lines, audit),
+            users=Users(PostgresUsers(session), self._passwords, self._attempts, audit, clock=_now),
         )
 
     def _access(self, session: Session, audit: PostgresAudit) -> Access:

@@ -26,6 +26,9 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     api_session_hours: float = Field(
         default=12.0, gt=0, le=24 * 30, description="how long a browser stays signed in, hours"
     )
+    api_query_hours: float = Field(
+        default=24.0, gt=0, le=24 * 90, description="how long results of queries are kept, hours"
+    )
     admin_password: SecretStr | None = Field(
         default=None,
         min_length=1,

@@ -108,11 +108,22 @@ def _trigrams(name: str, column: str) -> Index:
 
 
 class Patient(SQLModel, table=True):
-    """One patient as identified by PatientID and its issuer."""
+    """One patient as identified by PatientID and its issuer.
+
+    Objects without a PatientID say nothing of whom they show: each study of theirs has a
+    patient of its own, with an empty `patient_id` and the study in `unidentified_study_uid`.
+    `sources` says of each attribute, here and in studies and series, which object it is
+    from: `<time of reception> <SOP Instance UID> <hash>`, the commonest under the empty key.
+    """
 
     __tablename__ = "patients"
     __table_args__ = (
-        UniqueConstraint("patient_id", "issuer_of_patient_id"),
+        UniqueConstraint(
+            "patient_id",
+            "issuer_of_patient_id",
+            "unidentified_study_uid",
+            name="uq_patients_identity",
+        ),
         _trigrams("ix_patients_name_search_trigrams", "name_search"),
         _trigrams("ix_patients_patient_id_trigrams", "patient_id"),
     )
@@ -120,11 +131,13 @@ class Patient(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=_identity())
     patient_id: str = Field(sa_column=_exact())
     issuer_of_patient_id: str = Field(default="", sa_column=_exact())
+    unidentified_study_uid: str = Field(default="", sa_column=_exact())
     name: str = Field(default="", sa_column=_plain())
     name_search: str = Field(default="", sa_column=_exact(index=True))
     birth_date: date | None = Field(default=None, sa_column=Column(Date, index=True))
     sex: str = Field(default="", sa_column=_exact())
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    sources: dict[str, str] = Field(default_factory=dict, sa_column=_document())
     study_count: int = Field(default=0, sa_column=_whole())
     series_count: int = Field(default=0, sa_column=_whole())
     instance_count: int = Field(default=0, sa_column=_whole(BigInteger))
@@ -161,6 +174,7 @@ class Study(SQLModel, table=True):
     referring_physician: str = Field(default="", sa_column=_plain())
     referring_physician_search: str = Field(default="", sa_column=_exact())
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    sources: dict[str, str] = Field(default_factory=dict, sa_column=_document())
     modalities: list[str] = Field(default_factory=list, sa_column=_texts())
     sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
     series_count: int = Field(default=0, sa_column=_whole())
@@ -194,6 +208,7 @@ class Series(SQLModel, table=True):
     performed_time: time | None = Field(default=None, sa_column=Column(Time))
     request_attributes: list[Any] = Field(default_factory=list, sa_column=_document("[]"))
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    sources: dict[str, str] = Field(default_factory=dict, sa_column=_document())
     sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
     instance_count: int = Field(default=0, sa_column=_whole())
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
@@ -223,6 +238,8 @@ class Instance(SQLModel, table=True):
     calling_ae: str = Field(default="", sa_column=_exact())
     peer_address: str = Field(default="", sa_column=_plain())
     move_originator_ae: str = Field(default="", sa_column=_exact())
+    stated_patient: str = Field(default="", sa_column=_exact())
+    """The patient the object names: PatientID, or `PatientID^^^issuer`."""
 
 
 class InstanceConflict(SQLModel, table=True):
@@ -265,6 +282,25 @@ class Change(SQLModel, table=True):
     sop_instance_uid: str = Field(default="", sa_column=_exact())
 
 
+class FileDeletion(SQLModel, table=True):
+    """A file whose rows are deleted and that has to go, or is gone (`removed_at`) since.
+
+    Inode and time of modification say which file is meant: another one that has come under
+    the same name since then stays.
+    """
+
+    __tablename__ = "file_deletions"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    path: str = Field(sa_column=_exact(index=True))
+    inode: int = Field(default=0, sa_column=_whole(BigInteger))
+    modified_ns: int = Field(default=0, sa_column=_whole(BigInteger))
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    study_instance_uid: str = Field(default="", sa_column=_exact())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    removed_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
 class Transaction(SQLModel, table=True):
     """One line of the audit log; partitioned by month of `occurred_at`."""
 
@@ -274,6 +310,8 @@ class Transaction(SQLModel, table=True):
         Index("ix_transactions_occurred_at", "occurred_at"),
         Index("ix_transactions_kind_occurred_at", "kind", "occurred_at"),
         Index("ix_transactions_calling_ae_occurred_at", "calling_ae", "occurred_at"),
+        Index("ix_transactions_chain_position", "chain_position"),
+        Index("ix_transactions_unchained", "id", postgresql_where=text("chain_hash IS NULL")),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
 
@@ -297,6 +335,7 @@ class Transaction(SQLModel, table=True):
     actor: str | None = Field(default=None, sa_column=_plain(nullable=True))
     action: str | None = Field(default=None, sa_column=_exact(nullable=True))
     detail: str | None = Field(default=None, sa_column=_plain(nullable=True))
+    chain_position: int | None = Field(default=None, sa_column=Column(BigInteger))
     chain_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
@@ -523,6 +562,60 @@ class QueryResult(SQLModel, table=True):
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
 
 
+class FeedPosition(SQLModel, table=True):
+    """How far one consumer of the change feed has come."""
+
+    __tablename__ = "feed_positions"
+
+    consumer: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    sequence: int = Field(default=0, sa_column=_whole(BigInteger))
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class Webhook(SQLModel, table=True):
+    """A URL that is told of changes; the secret signs what is sent and is never shown again."""
+
+    __tablename__ = "webhooks"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    url: str = Field(sa_column=_plain())
+    secret: str = Field(sa_column=_plain())
+    kinds: list[str] = Field(default_factory=list, sa_column=_texts())
+    active: bool = _flag(default=True)
+    description: str = Field(default="", sa_column=_plain())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(default="", sa_column=_plain())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class WebhookDelivery(SQLModel, table=True):
+    """One change on its way to one webhook."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "sequence"),
+        CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="state"),
+        Index(
+            "ix_webhook_deliveries_due",
+            "next_attempt_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    webhook_id: int = Field(sa_column=_parent("webhooks.id"))
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    kind: str = Field(sa_column=_exact())
+    body: str = Field(sa_column=_plain())
+    state: str = Field(default="pending", sa_column=_exact())
+    attempts: int = Field(default=0, sa_column=_whole())
+    next_attempt_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    last_status: int | None = Field(default=None, sa_column=Column(Integer))
+    last_error: str = Field(default="", sa_column=_plain())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
 class User(SQLModel, table=True):
     """A person who may sign in."""
 
@@ -549,6 +642,7 @@ class WebSession(SQLModel, table=True):
     token_hash: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
     user_id: int = Field(sa_column=_parent("users.id"))
     csrf_token: str = Field(sa_column=_exact())
+    address: str = Field(default="", sa_column=_plain())
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     expires_at: datetime = Field(sa_column=_moment(now=False))
 

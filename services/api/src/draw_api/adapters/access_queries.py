@@ -24,8 +24,8 @@ SIGNED_IN: Final = text(
 )
 FORGET_ENDED_SESSIONS: Final = text("DELETE FROM web_sessions WHERE expires_at < now()")
 ADD_SESSION: Final = text(
-    "INSERT INTO web_sessions (token_hash, user_id, csrf_token, expires_at)"
-    " VALUES (:token_hash, :user_id, :csrf_token, :expires_at)"
+    "INSERT INTO web_sessions (token_hash, user_id, csrf_token, expires_at, address)"
+    " VALUES (:token_hash, :user_id, :csrf_token, :expires_at, :address)"
 )
 SESSION: Final = text(
     """
@@ -80,7 +80,13 @@ class PostgresAccounts:
         self._connection.execute(SIGNED_IN, {"user_id": user_id, "password_hash": password_hash})
 
     def add_session(
-        self, token_hash: bytes, user_id: int, csrf_token: str, expires_at: datetime
+        self,
+        token_hash: bytes,
+        user_id: int,
+        csrf_token: str,
+        expires_at: datetime,
+        *,
+        address: str,
     ) -> None:
         """Add a session, and forget those whose time is over."""
         self._connection.execute(FORGET_ENDED_SESSIONS)
@@ -91,6 +97,7 @@ class PostgresAccounts:
                 "user_id": user_id,
                 "csrf_token": csrf_token,
                 "expires_at": expires_at,
+                "address": address,
             },
         )
 

@@ -9,12 +9,45 @@ from prometheus_client import CollectorRegistry
 from draw_api.handlers import problems
 from draw_api.handlers.observed import Observed
 from draw_api.handlers.probes import probes
-from draw_api.handlers.rest import archive, jobs, nodes, session, status
+from draw_api.handlers.rest import (
+    archive,
+    config,
+    control,
+    jobs,
+    nodes,
+    peers,
+    queries,
+    retrieve_events,
+    retrieves,
+    session,
+    status,
+    transactions,
+    users,
+)
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
 from draw_shared.runtime.health import Health
 
-ROUTERS = (session.router, status.router, archive.router, nodes.router, jobs.router)
+ROUTERS = (
+    session.router,
+    users.own,
+    status.router,
+    archive.router,
+    nodes.router,
+    jobs.router,
+    queries.router,
+    # Before the others: "events" is no job id.
+    retrieve_events.router,
+    retrieves.router,
+    config.router,
+    peers.titles,
+    peers.access,
+    control.router,
+    transactions.router,
+    users.users,
+    users.sessions,
+    users.tokens,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +55,7 @@ class Surroundings:
     """What the routes need and do not make themselves."""
 
     work: WorkFactory
+    live_retrieves: retrieve_events.Live
     storage_root: Path
     health: Health
     registry: CollectorRegistry
@@ -39,6 +73,7 @@ def application(given: Surroundings) -> FastAPI:
         redoc_url=None,
     )
     made.state.work = given.work
+    made.state.live_retrieves = given.live_retrieves
     made.state.storage_root = given.storage_root
     problems.install(made)
     made.include_router(probes(given.health, given.registry))

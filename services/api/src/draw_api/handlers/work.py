@@ -14,9 +14,16 @@ from fastapi import Depends, Request
 
 from draw_api.services.access import Access
 from draw_api.services.archive import Archive
+from draw_api.services.config import Configuration
+from draw_api.services.control import ServiceControl
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
+from draw_api.services.peers import Peers
+from draw_api.services.queries import Queries
+from draw_api.services.retrieves import Retrieves
 from draw_api.services.status import StatusReport
+from draw_api.services.transactions import Transactions
+from draw_api.services.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +32,16 @@ class Work:
 
     access: Access
     archive: Archive
+    configuration: Configuration
+    control: ServiceControl
     jobs: Jobs
     nodes: Nodes
+    peers: Peers
+    queries: Queries
+    retrieves: Retrieves
     status: StatusReport
+    transactions: Transactions
+    users: Users
 
 
 WorkFactory = Callable[[], AbstractContextManager[Work]]

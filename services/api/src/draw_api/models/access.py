@@ -85,7 +85,9 @@ class KnownToken:
 class SignIn(Request):
     """A name and a password."""
 
-    name: str = Field(min_length=1, max_length=64, examples=["admin"])
+    name: str = Field(
+        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["admin"]
+    )
     password: SecretStr = Field(min_length=1, max_length=200, examples=["correct horse battery"])
 
 

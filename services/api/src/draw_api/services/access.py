@@ -49,7 +49,13 @@ class AccountStore(Protocol):
         """Note the time of the sign-in, and a fresh hash of the same password if given."""
 
     def add_session(
-        self, token_hash: bytes, user_id: int, csrf_token: str, expires_at: datetime
+        self,
+        token_hash: bytes,
+        user_id: int,
+        csrf_token: str,
+        expires_at: datetime,
+        *,
+        address: str,
     ) -> None:
         """Add a session, and forget those whose time is over."""
 
@@ -193,7 +199,11 @@ class Access:
         )
         self._store.signed_in(account.user_id, renewed)
         self._store.add_session(
-            token_hash(token), session.user_id, session.csrf_token, session.expires_at
+            token_hash(token),
+            session.user_id,
+            session.csrf_token,
+            session.expires_at,
+            address=address,
         )
         by = Principal(account.user_id, account.name, account.role, address)
         self._audit.record(by, "session.create")

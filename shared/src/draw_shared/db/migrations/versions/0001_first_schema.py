@@ -3,9 +3,13 @@
 Locks and duration: creates everything in an empty database; nothing to wait for.
 """
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from draw_shared.db import partitions
 
 revision = "0001"
 down_revision = None
@@ -54,6 +58,116 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_changes")),
     )
     op.create_table(
+        "file_deletions",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("path", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("inode", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("modified_ns", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("study_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_file_deletions")),
+    )
+    op.create_index(op.f("ix_file_deletions_path"), "file_deletions", ["path"], unique=False)
+    op.create_table(
+        "feed_positions",
+        sa.Column("consumer", sa.Text(collation="C"), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("consumer", name=op.f("pk_feed_positions")),
+    )
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("url", sa.Text(), server_default="", nullable=False),
+        sa.Column("secret", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "kinds",
+            postgresql.ARRAY(sa.Text(collation="C")),
+            server_default="{}",
+            nullable=False,
+        ),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("description", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("created_by", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+    )
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("webhook_id", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("body", sa.Text(), server_default="", nullable=False),
+        sa.Column("state", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "next_attempt_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("last_status", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('pending', 'delivered', 'dead')",
+            name=op.f("ck_webhook_deliveries_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"],
+            ["webhooks.id"],
+            name=op.f("fk_webhook_deliveries_webhook_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+        sa.UniqueConstraint(
+            "webhook_id", "sequence", name=op.f("uq_webhook_deliveries_webhook_id_sequence")
+        ),
+    )
+    op.create_index(
+        "ix_webhook_deliveries_due",
+        "webhook_deliveries",
+        ["next_attempt_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        op.f("ix_webhook_deliveries_webhook_id"),
+        "webhook_deliveries",
+        ["webhook_id"],
+        unique=False,
+    )
+    op.create_table(
         "instance_conflicts",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("sop_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
@@ -89,12 +203,21 @@ def upgrade() -> None:
         sa.Column(
             "issuer_of_patient_id", sa.Text(collation="C"), server_default="", nullable=False
         ),
+        sa.Column(
+            "unidentified_study_uid", sa.Text(collation="C"), server_default="", nullable=False
+        ),
         sa.Column("name", sa.Text(), server_default="", nullable=False),
         sa.Column("name_search", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("birth_date", sa.Date(), nullable=True),
         sa.Column("sex", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column(
             "attributes",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default="{}",
+            nullable=False,
+        ),
+        sa.Column(
+            "sources",
             postgresql.JSONB(astext_type=sa.Text()),
             server_default="{}",
             nullable=False,
@@ -119,7 +242,8 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "patient_id",
             "issuer_of_patient_id",
-            name=op.f("uq_patients_patient_id_issuer_of_patient_id"),
+            "unidentified_study_uid",
+            name=op.f("uq_patients_identity"),
         ),
     )
     op.create_index(op.f("ix_patients_birth_date"), "patients", ["birth_date"], unique=False)
@@ -285,6 +409,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=True),
         sa.Column("action", sa.Text(collation="C"), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("chain_position", sa.BigInteger(), nullable=True),
         sa.Column("chain_hash", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", "occurred_at", name=op.f("pk_transactions")),
         sa.UniqueConstraint(
@@ -302,6 +427,19 @@ def upgrade() -> None:
         "ix_transactions_kind_occurred_at", "transactions", ["kind", "occurred_at"], unique=False
     )
     op.create_index("ix_transactions_occurred_at", "transactions", ["occurred_at"], unique=False)
+    op.create_index(
+        "ix_transactions_chain_position", "transactions", ["chain_position"], unique=False
+    )
+    op.create_index(
+        "ix_transactions_unchained",
+        "transactions",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("chain_hash IS NULL"),
+    )
+    op.execute("CREATE TABLE transactions_default PARTITION OF transactions DEFAULT")
+    for statement in partitions.month_statements(datetime.now(UTC).date(), ahead=1):
+        op.execute(statement)
     op.create_table(
         "users",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -498,6 +636,12 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column(
+            "sources",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default="{}",
+            nullable=False,
+        ),
+        sa.Column(
             "modalities", sa.ARRAY(sa.Text(collation="C")), server_default="{}", nullable=False
         ),
         sa.Column(
@@ -580,6 +724,7 @@ def upgrade() -> None:
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("csrf_token", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("address", sa.Text(), server_default="", nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -667,6 +812,12 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column(
+            "sources",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default="{}",
+            nullable=False,
+        ),
+        sa.Column(
             "sop_classes", sa.ARRAY(sa.Text(collation="C")), server_default="{}", nullable=False
         ),
         sa.Column("instance_count", sa.Integer(), server_default="0", nullable=False),
@@ -733,6 +884,7 @@ def upgrade() -> None:
         sa.Column("calling_ae", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("peer_address", sa.Text(), server_default="", nullable=False),
         sa.Column("move_originator_ae", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("stated_patient", sa.Text(collation="C"), server_default="", nullable=False),
         sa.ForeignKeyConstraint(
             ["series_pk"], ["series.id"], name=op.f("fk_instances_series_pk"), ondelete="CASCADE"
         ),

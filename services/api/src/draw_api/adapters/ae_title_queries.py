@@ -1,0 +1,86 @@
+"""Allowed AE titles in PostgreSQL."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.peers import AllowedAeTitle, AllowedAeTitleSettings
+
+PAGE: Final = text("SELECT * FROM allowed_ae_titles WHERE id > :after ORDER BY id LIMIT :limit")
+ONE: Final = text("SELECT * FROM allowed_ae_titles WHERE id = :id")
+BY_TITLE: Final = text("SELECT * FROM allowed_ae_titles WHERE ae_title = :ae_title")
+ACTIVE: Final = text("SELECT ae_title, expected_ip FROM allowed_ae_titles WHERE active")
+ADD: Final = text(
+    "INSERT INTO allowed_ae_titles (ae_title, description, expected_ip, active)"
+    " VALUES (:ae_title, :description, :expected_ip, :active)"
+    " ON CONFLICT (ae_title) DO NOTHING RETURNING id"
+)
+REPLACE: Final = text(
+    "UPDATE allowed_ae_titles SET ae_title = :ae_title, description = :description,"
+    " expected_ip = :expected_ip, active = :active, updated_at = now() WHERE id = :id"
+)
+HOLD: Final = text("SELECT id FROM allowed_ae_titles WHERE id = :id FOR UPDATE")
+TAKEN: Final = text(
+    "SELECT EXISTS (SELECT FROM allowed_ae_titles WHERE ae_title = :ae_title AND id <> :id)"
+)
+REMOVE: Final = text("DELETE FROM allowed_ae_titles WHERE id = :id RETURNING ae_title")
+TITLES_LOCK: Final = 0x44524145
+"""Key of the advisory lock under which AE titles are added and renamed, so that a clash is seen."""
+
+
+class PostgresAeTitles:
+    """The table `allowed_ae_titles`, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def page(self, cursor: str | None, limit: int) -> Page[AllowedAeTitle]:
+        """Return a page of AE titles, in the order in which they were added."""
+        after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
+        rows = self._connection.execute(PAGE, {"after": after, "limit": limit + 1}).mappings()
+        return page_of(
+            [(encode_cursor(row["id"]), AllowedAeTitle.model_validate(row)) for row in rows], limit
+        )
+
+    def one(self, row_id: int) -> AllowedAeTitle | None:
+        """Return one by its id."""
+        row = self._connection.execute(ONE, {"id": row_id}).mappings().first()
+        return None if row is None else AllowedAeTitle.model_validate(row)
+
+    def by_title(self, ae_title: str) -> AllowedAeTitle | None:
+        """Return one by its AE title; it cannot be added meanwhile."""
+        self._lock()
+        row = self._connection.execute(BY_TITLE, {"ae_title": ae_title}).mappings().first()
+        return None if row is None else AllowedAeTitle.model_validate(row)
+
+    def add(self, settings: AllowedAeTitleSettings) -> int | None:
+        """Add an AE title and return its id, or None when it is there already."""
+        self._lock()
+        added: int | None = self._connection.execute(ADD, settings.model_dump()).scalar()
+        return added
+
+    def replace(self, row_id: int, settings: AllowedAeTitleSettings) -> bool | None:
+        """Set everything; False when another row has the AE title, None when there is no row."""
+        self._lock()
+        if self._connection.execute(HOLD, {"id": row_id}).first() is None:
+            return None
+        values = settings.model_dump() | {"id": row_id}
+        if self._connection.execute(TAKEN, {"ae_title": settings.ae_title, "id": row_id}).scalar():
+            return False
+        self._connection.execute(REPLACE, values)
+        return True
+
+    def remove(self, row_id: int) -> str | None:
+        """Forget an AE title and return it, or None when there is no such row."""
+        title: str | None = self._connection.execute(REMOVE, {"id": row_id}).scalar()
+        return title
+
+    def active(self) -> Mapping[str, str]:
+        """Return the expected address of each active AE title."""
+        return {row.ae_title: row.expected_ip for row in self._connection.execute(ACTIVE)}
+
+    def _lock(self) -> None:
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": TITLES_LOCK})

@@ -1,0 +1,47 @@
+"""What is wanted of the services, in PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_api.models.control import Control
+
+CONTROLS: Final = text(
+    "SELECT service, replica, desired_state, restart_generation, updated_at, updated_by"
+    " FROM service_controls"
+)
+PUT: Final = text(
+    """
+    INSERT INTO service_controls (service, replica, desired_state, restart_generation, updated_by)
+    VALUES (:service, :replica, :wanted, :restarts, :by)
+    ON CONFLICT (service, replica) DO UPDATE SET desired_state = EXCLUDED.desired_state,
+        restart_generation = service_controls.restart_generation + EXCLUDED.restart_generation,
+        updated_at = clock_timestamp(), updated_by = EXCLUDED.updated_by
+    """
+)
+# What all shall do, each shall do that was once told something else.
+FOLLOW: Final = text(
+    "UPDATE service_controls SET desired_state = :wanted WHERE service = :service AND replica <> ''"
+)
+
+
+class PostgresControls:
+    """The table `service_controls`, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def controls(self) -> Sequence[Control]:
+        """Return every row."""
+        return [Control(**row) for row in self._connection.execute(CONTROLS).mappings()]
+
+    def put(self, service: str, replica: str, wanted: str, by: str, *, restart: bool) -> None:
+        """Want this of a replica, or of all and then of each that was told something else."""
+        values = {"service": str(service), "wanted": wanted}
+        self._connection.execute(
+            PUT, values | {"replica": replica, "by": by, "restarts": int(restart)}
+        )
+        if not replica:
+            self._connection.execute(FOLLOW, values)

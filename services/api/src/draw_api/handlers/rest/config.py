@@ -1,0 +1,106 @@
+"""The configuration document."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Header, Path, Query, Response
+
+from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
+from draw_api.handlers.work import InWork
+from draw_api.models.config import (
+    ConfigHistoryEntry,
+    ConfigReference,
+    ConfigVersion,
+    patch_schema,
+    reference,
+)
+from draw_api.models.paging import Page
+from draw_api.services.config import LONGEST_COMMENT, etag
+
+router = APIRouter(prefix="/api/v1/config", tags=["configuration"])
+
+REFERENCE: Final = reference()
+GUARDED: Final = documented(
+    HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.PRECONDITION_REQUIRED
+)
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        max_length=200,
+        description='ETag of the version that was read, as `"7"`; `*` for whichever is in force',
+        examples=['"7"'],
+    ),
+]
+VersionInPath = Annotated[int, Path(ge=1, le=2**31 - 1, examples=[3])]
+Patch = Annotated[
+    dict[str, Any],
+    Body(
+        description="sections with the settings to change; null gives a setting its default",
+        examples=[{"network": {"max_associations": 25}, "services": {"c_find": True}}],
+        json_schema_extra=patch_schema(),
+    ),
+]
+Comment = Annotated[
+    str,
+    Query(
+        max_length=LONGEST_COMMENT,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="why, for the history",
+        examples=["more modalities"],
+    ),
+]
+
+
+@router.get("")
+def current(response: Response, _: Viewer, work: InWork) -> ConfigVersion:
+    """Return the configuration in force; `ETag` names its version."""
+    return _tagged(response, work.configuration.current())
+
+
+@router.patch("", responses=GUARDED)
+def change(
+    response: Response,
+    by: Admin,
+    work: InWork,
+    body: Patch,
+    if_match: IfMatch = None,
+    comment: Comment = "",
+) -> ConfigVersion:
+    """Change settings with a JSON merge patch (RFC 7396); each replica has them within 2 s."""
+    return _tagged(response, work.configuration.patch(by, body, if_match, comment))
+
+
+@router.get("/reference")
+def config_reference(_: Viewer) -> ConfigReference:
+    """Return every setting with its default, range, meaning and effect."""
+    return REFERENCE
+
+
+@router.get("/versions")
+def history(
+    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[ConfigHistoryEntry]:
+    """Return who changed what and when, newest first."""
+    return work.configuration.history(cursor, limit)
+
+
+@router.get("/versions/{version}", responses=documented(HTTPStatus.NOT_FOUND))
+def version(response: Response, _: Viewer, work: InWork, version: VersionInPath) -> ConfigVersion:
+    """Return one version of the configuration."""
+    return _tagged(response, work.configuration.version(version))
+
+
+@router.post("/versions/{version}/restore", responses=GUARDED | documented(HTTPStatus.NOT_FOUND))
+def restore(
+    response: Response, by: Admin, work: InWork, version: VersionInPath, if_match: IfMatch = None
+) -> ConfigVersion:
+    """Roll back: put an earlier version in force again, as a new version."""
+    return _tagged(response, work.configuration.restore(by, version, if_match))
+
+
+def _tagged(response: Response, found: ConfigVersion) -> ConfigVersion:
+    response.headers["ETag"] = etag(found.version)
+    return found

@@ -1,0 +1,40 @@
+"""The services of the suite, and telling them to start, stop or restart."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.work import InWork
+from draw_api.models.control import ControlAction, ServiceName, ServiceState
+
+router = APIRouter(prefix="/api/v1/services", tags=["services"])
+
+
+@router.get("")
+def services(_: Viewer, work: InWork) -> list[ServiceState]:
+    """Return each service with what is wanted of it and how its replicas are doing."""
+    return work.control.services()
+
+
+@router.get("/{service}")
+def service(_: Viewer, work: InWork, service: ServiceName) -> ServiceState:
+    """Return one service with its replicas."""
+    return work.control.service(service)
+
+
+@router.post("/{service}/{action}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+def tell(
+    by: Operator,
+    work: InWork,
+    service: ServiceName,
+    action: ControlAction,
+    replica: Annotated[
+        str | None,
+        Query(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="none: all", examples=["pacs1-scp"]),
+    ] = None,
+) -> ServiceState:
+    """Start, stop or restart; stopping drains, and what is wanted survives restarts."""
+    return work.control.tell(by, service, action, replica)

@@ -1,0 +1,116 @@
+"""Allowed AE titles, and who may associate."""
+
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
+from draw_api.handlers.work import InWork
+from draw_api.models.paging import Page
+from draw_api.models.peers import (
+    Address,
+    AllowedAeTitle,
+    AllowedAeTitleSettings,
+    Explanation,
+    PeerToAllow,
+    Proposal,
+    RejectedPeer,
+)
+from draw_shared.contracts.identifiers import AeTitle, Uid
+
+titles = APIRouter(prefix="/api/v1/ae-titles", tags=["access"])
+access = APIRouter(prefix="/api/v1/access", tags=["access"])
+
+NOT_FOUND: Final = documented(HTTPStatus.NOT_FOUND)
+CONFLICT: Final = documented(HTTPStatus.CONFLICT)
+
+
+@titles.get("")
+def allowed(
+    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[AllowedAeTitle]:
+    """Return the allowed calling AE titles, in the order in which they were added."""
+    return work.peers.allowed(cursor, limit)
+
+
+@titles.post("", status_code=HTTPStatus.CREATED, responses=CONFLICT)
+def add(
+    response: Response, by: Admin, work: InWork, body: AllowedAeTitleSettings
+) -> AllowedAeTitle:
+    """Allow a calling AE title."""
+    made = work.peers.add(by, body)
+    response.headers["Location"] = f"{titles.prefix}/{made.id}"
+    return made
+
+
+@titles.get("/{ae_title_id}", responses=NOT_FOUND)
+def one(_: Viewer, work: InWork, ae_title_id: RowId) -> AllowedAeTitle:
+    """Return one allowed AE title."""
+    return work.peers.one(ae_title_id)
+
+
+@titles.put("/{ae_title_id}", responses=NOT_FOUND | CONFLICT)
+def replace(
+    by: Admin, work: InWork, ae_title_id: RowId, body: AllowedAeTitleSettings
+) -> AllowedAeTitle:
+    """Set everything about an allowed AE title; what is left out gets its default."""
+    return work.peers.replace(by, ae_title_id, body)
+
+
+@titles.delete("/{ae_title_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
+def remove(by: Admin, work: InWork, ae_title_id: RowId) -> None:
+    """Take an AE title off the list; its open associations go on."""
+    work.peers.remove(by, ae_title_id)
+
+
+@access.get("/explain")
+def explain(
+    _: Viewer,
+    work: InWork,
+    calling_ae: Annotated[AeTitle, Query(examples=["CT_ROOM_2"])],
+    address: Annotated[Address, Query(min_length=2)],
+    called_ae: Annotated[
+        AeTitle | Literal[""], Query(description="empty: ours", examples=["DRAW_SCP"])
+    ] = "",
+    sop_class_uid: Annotated[
+        Uid | None, Query(examples=["1.2.840.10008.5.1.4.1.1.2"], description="none: any")
+    ] = None,
+    transfer_syntax_uid: Annotated[
+        list[Uid] | None,
+        Query(
+            max_length=64,
+            examples=[["1.2.840.10008.1.2.1"]],
+            description="in the peer's order; none: Explicit and Implicit VR Little Endian",
+        ),
+    ] = None,
+) -> Explanation:
+    """Say whether such a peer would be accepted, and why, by the receiver's own rules."""
+    return work.peers.explain(
+        Proposal(
+            calling_ae=calling_ae,
+            address=address,
+            called_ae=called_ae,
+            sop_class_uid=sop_class_uid,
+            transfer_syntax_uids=tuple(transfer_syntax_uid or ()),
+        )
+    )
+
+
+@access.get("/rejected-peers")
+def rejected(
+    _: Viewer,
+    work: InWork,
+    days: Annotated[int, Query(ge=1, le=90, description="how far back")] = 7,
+    limit: Limit = DEFAULT_LIMIT,
+) -> list[RejectedPeer]:
+    """Return who was turned away, by AE title, address and reason, last seen first."""
+    return work.peers.rejected(days, limit)
+
+
+@access.post("/rejected-peers/allow")
+def allow(by: Admin, work: InWork, body: PeerToAllow) -> Explanation:
+    """Let a rejected peer in, and say what would happen now if it came again."""
+    return work.peers.allow(by, body)

@@ -1,0 +1,119 @@
+"""The transaction log."""
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
+
+from draw_api.handlers.identity import Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
+from draw_api.handlers.work import InWork, WorkFactory
+from draw_api.models.paging import Page
+from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.services.transactions import pages
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+
+router = APIRouter(prefix="/api/v1/transactions", tags=["transactions"])
+
+EXPORT_PAGE: Final = 1000
+FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What makes spreadsheets compute the rest of a cell."""
+
+COLUMNS: Final = (*Transaction.model_fields, *Transaction.model_computed_fields)
+
+
+def _criteria(  # noqa: PLR0917 - query parameters, given by name
+    kind: Annotated[list[TransactionKind] | None, Query(examples=[["c-store"]])] = None,
+    outcome: Annotated[list[TransactionOutcome] | None, Query(examples=[["failure"]])] = None,
+    ae_title: Annotated[SearchText, Query(description="calling or called AE title")] = "",
+    peer_address: Annotated[SearchText, Query(examples=["192.0.2.17"])] = "",
+    uid: Annotated[
+        SearchText, Query(description="Study or SOP Instance UID, or association identifier")
+    ] = "",
+    status: Annotated[
+        int | None, Query(ge=0, le=0xFFFF, description="DIMSE status", examples=[42752])
+    ] = None,
+    actor: Annotated[SearchText, Query(examples=["admin"])] = "",
+    action: Annotated[SearchText, Query(examples=["config.update"])] = "",
+    since: Annotated[AwareDatetime | None, Query(description="from this moment on")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="before this moment")] = None,
+) -> TransactionCriteria:
+    return TransactionCriteria(
+        kinds=tuple(kind or ()),
+        outcomes=tuple(outcome or ()),
+        ae_title=ae_title.strip(),
+        peer_address=peer_address.strip(),
+        uid=uid.strip(),
+        status=status,
+        actor=actor,
+        action=action,
+        since=since,
+        until=until,
+    )
+
+
+Criteria = Annotated[TransactionCriteria, Depends(_criteria)]
+
+
+@router.get("")
+def transactions(
+    _: Viewer, work: InWork, criteria: Criteria, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[Transaction]:
+    """Return lines of the transaction log, newest first."""
+    return work.transactions.transactions(criteria, cursor, limit)
+
+
+@router.get(
+    "/export.csv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}, "description": "one line for each transaction"}},
+)
+def export(request: Request, by: Viewer, work: InWork, criteria: Criteria) -> StreamingResponse:
+    """Return every line that matches as CSV, newest first; no cell can be a formula."""
+    work.transactions.transactions(criteria, None, 1)
+    work.transactions.begin_export(by)
+    return StreamingResponse(
+        _csv(request.app.state.work, criteria),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="transactions.csv"'},
+    )
+
+
+@router.get("/{transaction_id}", responses=documented(HTTPStatus.NOT_FOUND))
+def one(_: Viewer, work: InWork, transaction_id: RowId) -> Transaction:
+    """Return one line of the transaction log."""
+    return work.transactions.one(transaction_id)
+
+
+def _csv(factory: WorkFactory, criteria: TransactionCriteria) -> Iterator[str]:
+    """Yield the table in pieces, each read in a transaction of its own."""
+
+    def read(cursor: str | None, limit: int) -> Page[Transaction]:
+        with factory() as work:
+            return work.transactions.transactions(criteria, cursor, limit)
+
+    yield _lines([COLUMNS])
+    for page in pages(read, EXPORT_PAGE):
+        yield _lines([[cell(getattr(item, name)) for name in COLUMNS] for item in page.items])
+
+
+def _lines(rows: Any) -> str:  # noqa: ANN401 - as csv.writer takes them
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+def cell(value: object) -> object:
+    """Return a value for a spreadsheet: a text that would be a formula stays a text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
+        return f"'{value}"
+    return "" if value is None else value

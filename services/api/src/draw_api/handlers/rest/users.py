@@ -1,0 +1,132 @@
+"""Users, their sessions and their tokens."""
+
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Query, Response
+
+from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
+from draw_api.handlers.work import InWork
+from draw_api.models.paging import Page
+from draw_api.models.users import (
+    NewToken,
+    NewUser,
+    PasswordChange,
+    PasswordReset,
+    Session,
+    Token,
+    TokenMade,
+    User,
+    UserSettings,
+)
+
+users = APIRouter(prefix="/api/v1/users", tags=["users"])
+own = APIRouter(prefix="/api/v1/me", tags=["session"])
+sessions = APIRouter(prefix="/api/v1/sessions", tags=["users"])
+tokens = APIRouter(prefix="/api/v1/tokens", tags=["users"])
+
+NOT_FOUND: Final = documented(HTTPStatus.NOT_FOUND)
+CONFLICT: Final = documented(HTTPStatus.CONFLICT)
+FORBIDDEN: Final = documented(HTTPStatus.FORBIDDEN)
+
+AllUsers = Annotated[bool, Query(description="everybody's; for administrators")]
+
+
+@users.get("")
+def all_users(
+    _: Admin, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[User]:
+    """Return the users, in the order in which they were added."""
+    return work.users.users(cursor, limit)
+
+
+@users.post("", status_code=HTTPStatus.CREATED, responses=CONFLICT)
+def add(response: Response, by: Admin, work: InWork, body: NewUser) -> User:
+    """Add a user."""
+    user = work.users.add(by, body)
+    response.headers["Location"] = f"{users.prefix}/{user.id}"
+    return user
+
+
+@users.get("/{user_id}", responses=NOT_FOUND)
+def user(_: Admin, work: InWork, user_id: RowId) -> User:
+    """Return one user."""
+    return work.users.user(user_id)
+
+
+@users.put("/{user_id}", responses=NOT_FOUND | CONFLICT)
+def settings(by: Admin, work: InWork, user_id: RowId, body: UserSettings) -> User:
+    """Set a user's role and whether he may sign in; an active administrator always remains."""
+    return work.users.set(by, user_id, body)
+
+
+@users.delete("/{user_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND | CONFLICT)
+def remove(by: Admin, work: InWork, user_id: RowId) -> None:
+    """Forget a user with his sessions and tokens; an active administrator always remains."""
+    work.users.remove(by, user_id)
+
+
+@users.put("/{user_id}/password", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
+def reset_password(by: Admin, work: InWork, user_id: RowId, body: PasswordReset) -> None:
+    """Give a user a new password and sign him out everywhere."""
+    work.users.reset_password(by, user_id, body.password.get_secret_value())
+
+
+@own.put(
+    "/password",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
+def change_password(by: Viewer, work: InWork, body: PasswordChange) -> None:
+    """Change one's own password and end one's other sessions; not with a token."""
+    work.users.change_password(by, body)
+
+
+@sessions.get("", responses=FORBIDDEN)
+def signed_in(
+    by: Viewer,
+    work: InWork,
+    all_users: AllUsers = False,  # noqa: FBT002 - a query parameter
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[Session]:
+    """Return one's own sessions, or everybody's."""
+    return work.users.sessions(by, cursor, limit, all_users=all_users)
+
+
+@sessions.delete("/{session_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
+def end_session(
+    by: Viewer,
+    work: InWork,
+    session_id: Annotated[
+        str, Path(pattern=r"^[0-9a-f]{24}$", examples=["6f1c0a9d52b34e8f7a61b2c3"])
+    ],
+) -> None:
+    """Sign a browser out: one's own, or as administrator anybody's."""
+    work.users.end_session(by, session_id)
+
+
+@tokens.get("", responses=FORBIDDEN)
+def made(
+    by: Viewer,
+    work: InWork,
+    all_users: AllUsers = False,  # noqa: FBT002 - a query parameter
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[Token]:
+    """Return one's own tokens, or everybody's; the tokens themselves are not kept."""
+    return work.users.tokens(by, cursor, limit, all_users=all_users)
+
+
+@tokens.post("", status_code=HTTPStatus.CREATED, responses=FORBIDDEN)
+def make(by: Viewer, work: InWork, body: NewToken) -> TokenMade:
+    """Make a bearer token for a program; it is shown this once. Not with a token."""
+    return work.users.make_token(by, body)
+
+
+@tokens.delete("/{token_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
+def revoke(by: Viewer, work: InWork, token_id: RowId) -> None:
+    """Make a token worthless: one's own, or as administrator anybody's."""
+    work.users.revoke_token(by, token_id)

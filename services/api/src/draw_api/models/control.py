@@ -1,0 +1,62 @@
+"""What operators want of the services, and how each replica is doing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from draw_api.models.paging import Answer
+from draw_api.models.status import Replica
+
+DesiredState = Literal["running", "stopped"]
+
+
+class ServiceName(StrEnum):
+    """The services of the suite."""
+
+    SCP = "scp"
+    INDEXER = "indexer"
+    QR_WORKER = "qr-worker"
+    API = "api"
+
+
+class ControlAction(StrEnum):
+    """What a service can be told."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One row of `service_controls`; an empty replica means all."""
+
+    service: str
+    replica: str
+    desired_state: DesiredState
+    restart_generation: int
+    updated_at: datetime
+    updated_by: str
+
+
+class ControlledReplica(Replica):
+    """One replica with what is wanted of it."""
+
+    desired_state: DesiredState = Field(examples=["running"])
+
+
+class ServiceState(Answer):
+    """One service: what is wanted, and its replicas."""
+
+    service: ServiceName = Field(examples=["scp"])
+    desired_state: DesiredState = Field(
+        description="of replicas that were not told something else", examples=["running"]
+    )
+    controllable: bool = Field(description="false for the API itself")
+    changed_at: datetime | None = Field(description="when it was last told something")
+    changed_by: str = Field(examples=["admin"])
+    active_associations: int
+    replicas: list[ControlledReplica] = Field(description="without those that ended a day ago")

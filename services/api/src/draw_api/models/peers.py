@@ -1,0 +1,108 @@
+"""Calling AE titles that may associate, and why somebody may or may not."""
+
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.identifiers import AeTitle, Uid
+
+
+def _checked_address(value: str) -> str:
+    if not value:
+        return ""
+    if "%" in value:
+        raise ValueError("an address without a zone")
+    return str(ip_address(value))
+
+
+Address = Annotated[
+    str,
+    Field(max_length=45, description="IPv4 or IPv6 address", examples=["192.0.2.17"]),
+    AfterValidator(_checked_address),
+]
+
+
+class AllowedAeTitleSettings(Request):
+    """Everything that is set about a calling AE title."""
+
+    ae_title: AeTitle = Field(examples=["CT_ROOM_2"])
+    description: str = Field(
+        default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["CT scanner, room 2"]
+    )
+    expected_ip: Address = Field(
+        default="", description="the only address it may call from; empty: any"
+    )
+    active: bool = Field(default=True, description="off: known, but may not associate")
+
+
+class AllowedAeTitle(Answer):
+    """A calling AE title that may associate when validation is on."""
+
+    id: int = Field(examples=[4])
+    ae_title: str = Field(examples=["CT_ROOM_2"])
+    description: str
+    expected_ip: str = Field(examples=["192.0.2.17"])
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class Check(Answer):
+    """One rule and whether it lets the peer pass."""
+
+    rule: str = Field(examples=["calling AE title"])
+    passed: bool
+    words: str = Field(examples=["CT_ROOM_2 is allowed from any address"])
+
+
+class Explanation(Answer):
+    """Whether a proposal would be accepted, and why."""
+
+    accepted: bool = Field(description="the association, and in it the SOP class if one is given")
+    verdict: str = Field(examples=["the calling AE title is not allowed"])
+    rejection: str | None = Field(
+        default=None,
+        description="result/source/reason of the A-ASSOCIATE-RJ (PS3.8 9.3.4)",
+        examples=["1/1/3"],
+    )
+    transfer_syntax_uid: str | None = Field(
+        default=None, description="the transfer syntax that would be chosen"
+    )
+    checks: list[Check]
+
+
+class Proposal(Request):
+    """What a peer would propose."""
+
+    calling_ae: AeTitle
+    address: Address
+    called_ae: AeTitle | Literal[""] = ""
+    sop_class_uid: Uid | None = None
+    transfer_syntax_uids: tuple[Uid, ...] = ()
+
+
+class RejectedPeer(Answer):
+    """A peer that was turned away, with the same reason each time."""
+
+    calling_ae: str | None = Field(
+        description="null when it was turned away before it said so", examples=["CT_ROOM_2"]
+    )
+    peer_address: str = Field(examples=["192.0.2.17"])
+    reason: str = Field(examples=["the calling AE title is not allowed (1/1/3)"])
+    count: int = Field(examples=[12])
+    first_seen: datetime
+    last_seen: datetime
+    can_be_allowed: bool = Field(description="allowing it would change the outcome")
+
+
+class PeerToAllow(Request):
+    """A rejected peer that shall be let in."""
+
+    calling_ae: AeTitle = Field(examples=["CT_ROOM_2"])
+    address: Address = Field(min_length=2, examples=["192.0.2.17"])
+    only_from_address: bool = Field(
+        default=False, description="let the AE title in from this address only"
+    )

@@ -1,0 +1,71 @@
+"""Lines of the transaction log."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field, computed_field
+
+from draw_api.models.paging import Answer
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionCriteria:
+    """Which lines; an empty value matches all."""
+
+    kinds: tuple[TransactionKind, ...] = ()
+    outcomes: tuple[TransactionOutcome, ...] = ()
+    ae_title: str = ""
+    """Calling or called."""
+    peer_address: str = ""
+    uid: str = ""
+    """Study or SOP Instance UID, or the identifier of an association."""
+    status: int | None = None
+    actor: str = ""
+    action: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Transaction(Answer):
+    """One line of the transaction log: an association, an operation, a management action."""
+
+    id: int = Field(examples=[4711])
+    occurred_at: datetime
+    record_id: UUID
+    kind: TransactionKind = Field(examples=["c-store"])
+    outcome: TransactionOutcome = Field(examples=["success"])
+    replica: str = Field(examples=["pacs1-scp"])
+    association_id: str | None
+    calling_ae: str | None = Field(examples=["CT_ROOM_2"])
+    called_ae: str | None
+    peer_address: str | None
+    status: int | None = Field(description="DIMSE status, or reason of a rejection", examples=[0])
+    duration_seconds: float | None
+    size_bytes: int | None
+    objects: int | None
+    sop_class_uid: str | None
+    sop_instance_uid: str | None
+    study_instance_uid: str | None
+    actor: str | None = Field(description="who did it: a user, with the token if there was one")
+    action: str | None = Field(examples=["config.update"])
+    detail: str | None
+
+    @computed_field(description="bytes per second; null where nothing was moved")  # type: ignore[prop-decorator]  # pydantic's own way
+    @property
+    def rate_bytes_per_second(self) -> float | None:
+        """How fast the bytes came."""
+        if not self.size_bytes or not self.duration_seconds:
+            return None
+        return round(self.size_bytes / self.duration_seconds, 1)
+
+
+class ChainReport(Answer):
+    """Whether the transaction log is as it was written."""
+
+    intact: bool
+    checked: int = Field(description="lines whose hash was computed again", examples=[120000])
+    unchained: int = Field(description="lines that are not part of the chain yet")
+    first_broken_id: int | None = Field(default=None, description="the first line that differs")
+    words: str = Field(examples=["every line is as it was written"])

@@ -1,0 +1,93 @@
+"""Users, their sessions and their tokens, as administrators and owners see them."""
+
+from datetime import datetime
+
+from pydantic import AwareDatetime, Field, SecretStr
+
+from draw_api.models.access import NewPassword, Role, UserName
+from draw_api.models.paging import Answer, Request
+
+
+class NewUser(Request):
+    """A user to be added; without password he signs in through the identity provider only."""
+
+    name: UserName = Field(examples=["m.curie"])
+    role: Role = Field(examples=["operator"])
+    password: NewPassword | None = Field(default=None, examples=["correct horse battery"])
+
+
+class UserSettings(Request):
+    """What an administrator sets about a user."""
+
+    role: Role = Field(examples=["viewer"])
+    active: bool = Field(default=True, description="off: may not sign in, and is signed out")
+
+
+class User(Answer):
+    """A person who may sign in."""
+
+    id: int = Field(examples=[2])
+    name: str = Field(examples=["m.curie"])
+    role: Role = Field(examples=["operator"])
+    active: bool
+    external: bool = Field(description="comes from the identity provider")
+    has_password: bool
+    created_at: datetime
+    last_login_at: datetime | None
+
+
+class PasswordReset(Request):
+    """A new password, set by an administrator."""
+
+    password: NewPassword = Field(examples=["correct horse battery"])
+
+
+class PasswordChange(Request):
+    """The asker's own new password."""
+
+    current_password: SecretStr = Field(min_length=1, max_length=200, examples=["old one here"])
+    new_password: NewPassword = Field(examples=["correct horse battery"])
+
+
+class Session(Answer):
+    """A signed-in browser."""
+
+    id: str = Field(examples=["6f1c0a9d52b34e8f7a61b2c3"])
+    user_id: int
+    user_name: str = Field(examples=["m.curie"])
+    address: str = Field(description="from where it was begun", examples=["192.0.2.17"])
+    created_at: datetime
+    expires_at: datetime
+    current: bool = Field(description="the one that asks")
+
+
+class NewToken(Request):
+    """A token to be made."""
+
+    name: str = Field(
+        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["dose report"]
+    )
+    role: Role = Field(description="at most the asker's own", examples=["viewer"])
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="null: never", examples=["2030-01-01T00:00:00Z"]
+    )
+
+
+class Token(Answer):
+    """A bearer token; the token itself is not kept."""
+
+    id: int = Field(examples=[5])
+    name: str = Field(examples=["dose report"])
+    role: Role = Field(examples=["viewer"])
+    user_id: int
+    user_name: str = Field(examples=["m.curie"])
+    active: bool = Field(description="false: revoked")
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class TokenMade(Token):
+    """A new token, the only time that it is shown."""
+
+    token: str = Field(examples=["draw_J2k..."])

@@ -1,0 +1,223 @@
+"""Reading, changing and rolling back the configuration document.
+
+A change is a new version: who, when, and the whole document. Receivers find it by polling
+each second and sooner through a wake-up, so a broker that is down delays nothing for long.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from draw_api.models.access import Principal
+from draw_api.models.config import (
+    ConfigChange,
+    ConfigHistoryEntry,
+    ConfigVersion,
+    StoredVersion,
+    differences,
+    document_of,
+)
+from draw_api.models.failures import (
+    Conflict,
+    FieldProblem,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+)
+from draw_api.models.paging import Page
+from draw_api.services.audit import AuditTrail
+from draw_api.services.config_rules import disagreements
+from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.server_config import ServerConfig
+
+ANY: Final = "*"
+LONGEST_COMMENT: Final = 200
+
+
+class ConfigVersions(Protocol):
+    """The rows that are the versions."""
+
+    def newest(self) -> StoredVersion | None:
+        """Return the version in force."""
+
+    def version(self, number: int) -> StoredVersion | None:
+        """Return one version."""
+
+    def page(
+        self, cursor: str | None, limit: int
+    ) -> Page[tuple[StoredVersion, dict[str, Any] | None]]:
+        """Return a page of versions, newest first, each with the document before it."""
+
+    def add(self, number: int, document: Mapping[str, Any], by: str, comment: str) -> bool:
+        """Add a version; False when the number is taken by now."""
+
+
+class Configuration:
+    """The configuration document."""
+
+    def __init__(self, versions: ConfigVersions, wakeups: WakeUps, audit: AuditTrail) -> None:
+        self._versions = versions
+        self._wakeups = wakeups
+        self._audit = audit
+
+    def current(self) -> ConfigVersion:
+        """Return the version in force."""
+        return _shown(self._newest())
+
+    def version(self, number: int) -> ConfigVersion:
+        """Return one version; NotFound when there is none."""
+        found = self._versions.version(number)
+        if found is None:
+            raise NotFound("There is no such version of the configuration.")
+        return _shown(found)
+
+    def history(self, cursor: str | None, limit: int) -> Page[ConfigHistoryEntry]:
+        """Return who changed what and when, newest first."""
+        page = self._versions.page(cursor, limit)
+        items = [
+            ConfigHistoryEntry(
+                version=stored.version,
+                created_at=stored.created_at,
+                created_by=stored.created_by,
+                comment=stored.comment,
+                changes=_changes(before, stored.document) if before is not None else [],
+            )
+            for stored, before in page.items
+        ]
+        return Page(items=items, next_cursor=page.next_cursor)
+
+    def patch(
+        self, by: Principal, patch: Mapping[str, Any], if_match: str | None, comment: str = ""
+    ) -> ConfigVersion:
+        """Apply a merge patch (RFC 7396): what it names changes, null gives the default back.
+
+        Raises:
+            PreconditionRequired: the client does not say which version it read.
+            PreconditionFailed: that is not the version in force.
+            Invalid: the result would not be a configuration; the fields say why.
+        """
+        newest = self._matching(if_match)
+        wanted = checked(merged(newest.document, patch))
+        return self._put(by, newest, wanted, comment)
+
+    def restore(self, by: Principal, number: int, if_match: str | None) -> ConfigVersion:
+        """Put the document of an earlier version in force again, as a new version.
+
+        Raises:
+            NotFound: there is no such version.
+            PreconditionRequired: the client does not say which version it read.
+            PreconditionFailed: that is not the version in force.
+        """
+        newest = self._matching(if_match)
+        found = self.version(number)
+        return self._put(by, newest, found.document, f"version {number} again")
+
+    def allow_address(self, by: Principal, network: str) -> bool:
+        """Add a network to the allowed ones; False when addresses are not restricted."""
+        newest = self._newest()
+        config = ServerConfig.model_validate(newest.document)
+        allowed = config.security.allowed_ips
+        if not allowed or network in allowed:
+            return False
+        patch = {"security": {"allowed_ips": [*allowed, network]}}
+        self._put(by, newest, checked(merged(newest.document, patch)), f"{network} allowed")
+        return True
+
+    def _newest(self) -> StoredVersion:
+        newest = self._versions.newest()
+        if newest is None:
+            raise NotFound("There is no configuration yet: the database is not prepared.")
+        return newest
+
+    def _matching(self, if_match: str | None) -> StoredVersion:
+        if if_match is None:
+            raise PreconditionRequired(
+                "Send If-Match with the ETag of the version that you read (GET /api/v1/config)."
+            )
+        newest = self._newest()
+        if not matches(if_match, newest.version):
+            raise PreconditionFailed(
+                f"The configuration has changed since you read it; version {newest.version}"
+                " is in force."
+            )
+        return newest
+
+    def _put(
+        self, by: Principal, newest: StoredVersion, wanted: ServerConfig, comment: str
+    ) -> ConfigVersion:
+        document = document_of(wanted)
+        changes = _changes(newest.document, document)
+        if not changes:
+            return _shown(newest)
+        number = newest.version + 1
+        if not self._versions.add(number, document, by.actor, comment[:LONGEST_COMMENT]):
+            raise Conflict("Somebody else has changed the configuration at the same moment.")
+        self._audit.record(by, "config.update", f"{number}: {', '.join(c.field for c in changes)}")
+        self._wakeups.after_commit(ControlV1(subject=ControlSubject.CONFIG))
+        return self.version(number)
+
+
+def etag(version: int) -> str:
+    """Return the entity tag of a version."""
+    return f'"{version}"'
+
+
+def matches(if_match: str, version: int) -> bool:
+    """Return whether an If-Match header names this version (RFC 9110 13.1.1)."""
+    named = [tag.strip() for tag in if_match.split(",")]
+    return ANY in named or etag(version) in named
+
+
+def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document with a merge patch applied (RFC 7396)."""
+    result = dict(document)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            inner = result.get(name)
+            result[name] = merged(inner if isinstance(inner, Mapping) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def checked(document: Mapping[str, Any]) -> ServerConfig:
+    """Return the configuration in a document.
+
+    Raises:
+        Invalid: it is none; each problem names its field.
+    """
+    try:
+        config = ServerConfig.model_validate(document)
+    except ValidationError as error:
+        raise Invalid(
+            [
+                FieldProblem(
+                    ".".join(str(part) for part in item["loc"]),
+                    str(item["msg"]).removeprefix("Value error, "),
+                )
+                for item in error.errors(include_url=False, include_input=False)
+            ]
+        ) from error
+    problems = disagreements(config)
+    if problems:
+        raise Invalid(problems)
+    return config
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ConfigChange]:
+    return sorted(differences(before, after), key=lambda change: change.field)
+
+
+def _shown(stored: StoredVersion) -> ConfigVersion:
+    return ConfigVersion(
+        version=stored.version,
+        created_at=stored.created_at,
+        created_by=stored.created_by,
+        comment=stored.comment,
+        document=ServerConfig.model_validate(stored.document),
+    )

@@ -1,0 +1,128 @@
+"""Starting, stopping and restarting services, all replicas of one or a single one.
+
+What is wanted is a row; replicas find it by polling each second and sooner through a
+wake-up. It stays wanted when processes end and start again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.control import (
+    Control,
+    ControlAction,
+    ControlledReplica,
+    DesiredState,
+    ServiceName,
+    ServiceState,
+)
+from draw_api.models.failures import Conflict, NotFound
+from draw_api.models.status import Replica, ReplicaRow
+from draw_api.services.audit import AuditTrail
+from draw_api.services.status import described
+from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.control import ControlSubject, ControlV1
+
+ALL: Final = ""
+RUNNING: Final[DesiredState] = "running"
+WANTED: Final[Mapping[ControlAction, DesiredState]] = {
+    ControlAction.START: "running",
+    ControlAction.STOP: "stopped",
+    ControlAction.RESTART: "running",
+}
+
+
+class ControlTable(Protocol):
+    """The rows that say what is wanted."""
+
+    def controls(self) -> Sequence[Control]:
+        """Return every row."""
+
+    def put(self, service: str, replica: str, wanted: str, by: str, *, restart: bool) -> None:
+        """Want this of a replica, or of all and then of each that was told something else."""
+
+
+class Replicas(Protocol):
+    """The heartbeats."""
+
+    def replicas(self) -> Sequence[ReplicaRow]:
+        """Return every replica that was ever seen and not forgotten."""
+
+
+class ServiceControl:
+    """What operators do with services."""
+
+    def __init__(
+        self, table: ControlTable, replicas: Replicas, wakeups: WakeUps, audit: AuditTrail
+    ) -> None:
+        self._table = table
+        self._replicas = replicas
+        self._wakeups = wakeups
+        self._audit = audit
+
+    def services(self) -> list[ServiceState]:
+        """Return every service with its replicas."""
+        controls = {(c.service, c.replica): c for c in self._table.controls()}
+        seen = [described(row) for row in self._replicas.replicas()]
+        return [_state(service, controls, seen) for service in ServiceName]
+
+    def service(self, service: ServiceName) -> ServiceState:
+        """Return one service with its replicas."""
+        return next(state for state in self.services() if state.service is service)
+
+    def tell(
+        self, by: Principal, service: ServiceName, action: ControlAction, replica: str | None
+    ) -> ServiceState:
+        """Want a service started, stopped or restarted: one replica, or all.
+
+        Raises:
+            Conflict: it is the API, which cannot be told by itself.
+            NotFound: the service has no such replica.
+        """
+        if service is ServiceName.API:
+            raise Conflict("The API serves this request and cannot stop or restart itself.")
+        if replica is not None and not self._has(service, replica):
+            raise NotFound("The service has no such replica.")
+        self._table.put(
+            service,
+            replica or ALL,
+            WANTED[action],
+            by.actor,
+            restart=action is ControlAction.RESTART,
+        )
+        self._audit.record(by, f"service.{action}", f"{service} {replica or 'all'}")
+        self._wakeups.after_commit(ControlV1(subject=ControlSubject.DESIRED_STATE))
+        return self.service(service)
+
+    def _has(self, service: ServiceName, replica: str) -> bool:
+        return any(
+            row.service == service and row.replica == replica for row in self._replicas.replicas()
+        )
+
+
+def _state(
+    service: ServiceName, controls: Mapping[tuple[str, str], Control], seen: Sequence[Replica]
+) -> ServiceState:
+    own = [replica for replica in seen if replica.service == service]
+    overall = controls.get((service, ALL))
+    wanted = overall.desired_state if overall else RUNNING
+    told = [control for (name, _), control in controls.items() if name == service]
+    last = max(told, key=lambda control: control.updated_at, default=None)
+    replicas = []
+    for replica in own:
+        control = controls.get((service, replica.replica))
+        replicas.append(
+            ControlledReplica(
+                **replica.model_dump(),
+                desired_state=control.desired_state if control else wanted,
+            )
+        )
+    return ServiceState(
+        service=service,
+        desired_state=wanted,
+        controllable=service is not ServiceName.API,
+        changed_at=last.updated_at if last else None,
+        changed_by=last.updated_by if last else "",
+        active_associations=sum(replica.active_associations for replica in own),
+        replicas=replicas,
+    )

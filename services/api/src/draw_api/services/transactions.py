@@ -1,0 +1,72 @@
+"""Looking at the transaction log."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import FieldProblem, Invalid, NotFound
+from draw_api.models.paging import Page
+from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.services.audit import AuditTrail
+
+
+class TransactionLog(Protocol):
+    """The lines on record."""
+
+    def page(
+        self, criteria: TransactionCriteria, cursor: str | None, limit: int
+    ) -> Page[Transaction]:
+        """Return a page of lines, newest first."""
+
+    def one(self, transaction_id: int) -> Transaction | None:
+        """Return one line."""
+
+
+class Transactions:
+    """The transaction log, as operators read it."""
+
+    def __init__(self, log: TransactionLog, audit: AuditTrail) -> None:
+        self._log = log
+        self._audit = audit
+
+    def transactions(
+        self, criteria: TransactionCriteria, cursor: str | None, limit: int
+    ) -> Page[Transaction]:
+        """Return a page of the lines that match, newest first.
+
+        Raises:
+            Invalid: the span of time is empty.
+        """
+        begin, end = criteria.since, criteria.until
+        if begin is not None and end is not None and end < begin:
+            raise Invalid([FieldProblem("until", "must not be before since")])
+        return self._log.page(criteria, cursor, limit)
+
+    def one(self, transaction_id: int) -> Transaction:
+        """Return one line; NotFound when it is not there, or not any more."""
+        found = self._log.one(transaction_id)
+        if found is None:
+            raise NotFound("There is no such line in the transaction log.")
+        return found
+
+    def begin_export(self, by: Principal) -> None:
+        """Keep on record that somebody takes the log away."""
+        self._audit.record(by, "transactions.export")
+
+
+def pages(read: "PageReader", limit: int) -> Iterator[Page[Transaction]]:
+    """Yield every page, each read when it is wanted."""
+    cursor: str | None = None
+    while True:
+        page = read(cursor, limit)
+        yield page
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+class PageReader(Protocol):
+    """Reads one page."""
+
+    def __call__(self, cursor: str | None, limit: int) -> Page[Transaction]:
+        """Return the page that the cursor begins."""

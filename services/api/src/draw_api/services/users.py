@@ -1,0 +1,254 @@
+"""Users, their sessions and their tokens.
+
+There is always an active administrator: the rows of administrators are locked before one
+is removed, demoted or shut out, so that two who remove each other cannot both succeed.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Protocol
+
+from draw_api.models.access import Account, Principal, Role
+from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid, NotFound
+from draw_api.models.paging import Page
+from draw_api.models.users import (
+    NewToken,
+    NewUser,
+    PasswordChange,
+    Session,
+    Token,
+    TokenMade,
+    User,
+    UserSettings,
+)
+from draw_api.services.access import TOKEN_BYTES, TOKEN_PREFIX, Attempts, Passwords, token_hash
+from draw_api.services.audit import AuditTrail
+
+NO_USER: Final = "There is no such user."
+LAST_ADMINISTRATOR: Final = "This is the last active administrator."
+
+
+class UserTable(Protocol):
+    """Users, sessions and tokens, for those who manage them."""
+
+    def users(self, cursor: str | None, limit: int) -> Page[User]:
+        """Return a page of users, in the order in which they were added."""
+
+    def user(self, user_id: int) -> User | None:
+        """Return one user."""
+
+    def account(self, name: str) -> Account | None:
+        """Return the user of this name with his password's hash."""
+
+    def add(self, name: str, role: str, password_hash: str) -> int | None:
+        """Add a user and return the id, or None when the name is taken."""
+
+    def set(self, user_id: int, role: str, *, active: bool) -> None:
+        """Set role and whether he may sign in."""
+
+    def set_password(self, user_id: int, password_hash: str) -> None:
+        """Replace the password's hash."""
+
+    def remove(self, user_id: int) -> None:
+        """Forget a user with his sessions and tokens."""
+
+    def other_administrators(self, user_id: int) -> int:
+        """Return how many other active administrators there are; none can go until the commit."""
+
+    def sessions(
+        self, user_id: int | None, csrf_token: str | None, cursor: str | None, limit: int
+    ) -> Page[Session]:
+        """Return a page of the sessions of a user or of all; that with the token is current."""
+
+    def session_owner(self, session_id: str) -> int | None:
+        """Return whose session this is."""
+
+    def end_session(self, session_id: str) -> None:
+        """Forget a session."""
+
+    def end_sessions(self, user_id: int, keep: str | None) -> None:
+        """Forget all sessions of a user but that with this CSRF token."""
+
+    def tokens(self, user_id: int | None, cursor: str | None, limit: int) -> Page[Token]:
+        """Return a page of the tokens of a user or of all, in the order they were made."""
+
+    def token(self, token_id: int) -> Token | None:
+        """Return one token."""
+
+    def add_token(self, user_id: int, token: NewToken, token_hash: bytes) -> int:
+        """Add a token and return the id."""
+
+    def revoke_token(self, token_id: int) -> None:
+        """Make a token worthless."""
+
+
+class Users:
+    """What administrators do with users, and users with what is theirs."""
+
+    def __init__(
+        self,
+        table: UserTable,
+        passwords: Passwords,
+        attempts: Attempts,
+        audit: AuditTrail,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._table = table
+        self._passwords = passwords
+        self._attempts = attempts
+        self._audit = audit
+        self._clock = clock
+
+    def users(self, cursor: str | None, limit: int) -> Page[User]:
+        """Return a page of the users."""
+        return self._table.users(cursor, limit)
+
+    def user(self, user_id: int) -> User:
+        """Return one user; NotFound when there is none."""
+        found = self._table.user(user_id)
+        if found is None:
+            raise NotFound(NO_USER)
+        return found
+
+    def add(self, by: Principal, new: NewUser) -> User:
+        """Add a user.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        hashed = self._passwords.hash(new.password.get_secret_value()) if new.password else ""
+        user_id = self._table.add(new.name, new.role, hashed)
+        if user_id is None:
+            raise Conflict(f"There is already a user called {new.name}.")
+        self._audit.record(by, "user.create", f"{new.name} {new.role}")
+        return self.user(user_id)
+
+    def set(self, by: Principal, user_id: int, settings: UserSettings) -> User:
+        """Set role and whether he may sign in; both hold from his next request on.
+
+        Raises:
+            NotFound: there is no such user.
+            Conflict: he is the last active administrator.
+        """
+        user = self.user(user_id)
+        if settings.role is not Role.ADMIN or not settings.active:
+            self._require_another_administrator(user)
+        self._table.set(user_id, settings.role, active=settings.active)
+        if not settings.active:
+            self._table.end_sessions(user_id, None)
+        state = "active" if settings.active else "inactive"
+        self._audit.record(by, "user.update", f"{user.name} {settings.role} {state}")
+        return self.user(user_id)
+
+    def remove(self, by: Principal, user_id: int) -> None:
+        """Forget a user with his sessions and tokens.
+
+        Raises:
+            NotFound: there is no such user.
+            Conflict: he is the last active administrator.
+        """
+        user = self.user(user_id)
+        self._require_another_administrator(user)
+        self._table.remove(user_id)
+        self._audit.record(by, "user.delete", user.name)
+
+    def reset_password(self, by: Principal, user_id: int, password: str) -> None:
+        """Give a user a new password and sign him out everywhere; NotFound when there is none."""
+        user = self.user(user_id)
+        self._table.set_password(user_id, self._passwords.hash(password))
+        self._table.end_sessions(user_id, by.csrf_token if user_id == by.user_id else None)
+        self._audit.record(by, "user.password_reset", user.name)
+
+    def change_password(self, by: Principal, change: PasswordChange) -> None:
+        """Change the asker's own password and end his other sessions.
+
+        Raises:
+            Forbidden: a program asks with a token.
+            TooManyAttempts: the current password was wrong too often lately.
+            Invalid: the current password is wrong.
+        """
+        _require_person(by)
+        self._attempts.require_allowed(by.name, by.address)
+        account = self._table.account(by.name)
+        kept = account.password_hash if account else ""
+        if not self._passwords.matches(kept, change.current_password.get_secret_value()):
+            self._attempts.failed(by.name, by.address)
+            raise Invalid([FieldProblem("current_password", "this is not the current password")])
+        self._table.set_password(
+            by.user_id, self._passwords.hash(change.new_password.get_secret_value())
+        )
+        self._table.end_sessions(by.user_id, by.csrf_token)
+        self._audit.record(by, "user.password_change", by.name)
+
+    def sessions(
+        self, by: Principal, cursor: str | None, limit: int, *, all_users: bool
+    ) -> Page[Session]:
+        """Return a page of the asker's own sessions, or of everybody's for an administrator."""
+        owner = _owner(by, all_users=all_users)
+        return self._table.sessions(owner, by.csrf_token, cursor, limit)
+
+    def end_session(self, by: Principal, session_id: str) -> None:
+        """Sign a browser out; NotFound when it is not there or another's.
+
+        Only administrators end sessions of others.
+        """
+        owner = self._table.session_owner(session_id)
+        if owner is None or (owner != by.user_id and by.role is not Role.ADMIN):
+            raise NotFound("There is no such session.")
+        self._table.end_session(session_id)
+        self._audit.record(by, "session.end", f"session {session_id}")
+
+    def tokens(
+        self, by: Principal, cursor: str | None, limit: int, *, all_users: bool
+    ) -> Page[Token]:
+        """Return a page of the asker's own tokens, or of everybody's for an administrator."""
+        return self._table.tokens(_owner(by, all_users=all_users), cursor, limit)
+
+    def make_token(self, by: Principal, new: NewToken) -> TokenMade:
+        """Make a token and return it, this once.
+
+        Raises:
+            Forbidden: a program asks with a token: it could outlive its own.
+            Invalid: the role is above the asker's, or the token would have expired already.
+        """
+        _require_person(by)
+        if not by.role.allows(new.role):
+            raise Invalid([FieldProblem("role", f"must not be above your own, {by.role}")])
+        if new.expires_at is not None and new.expires_at <= self._clock():
+            raise Invalid([FieldProblem("expires_at", "must be in the future")])
+        token = f"{TOKEN_PREFIX}{secrets.token_urlsafe(TOKEN_BYTES)}"
+        token_id = self._table.add_token(by.user_id, new, token_hash(token))
+        self._audit.record(by, "token.create", f"{new.name} {new.role}")
+        made = self._table.token(token_id)
+        if made is None:
+            raise NotFound("The token is gone.")
+        return TokenMade(token=token, **made.model_dump())
+
+    def revoke_token(self, by: Principal, token_id: int) -> None:
+        """Make a token worthless; NotFound when it is not there or another's.
+
+        Only administrators revoke tokens of others.
+        """
+        found = self._table.token(token_id)
+        if found is None or (found.user_id != by.user_id and by.role is not Role.ADMIN):
+            raise NotFound("There is no such token.")
+        self._table.revoke_token(token_id)
+        self._audit.record(by, "token.revoke", f"{found.name} of {found.user_name}")
+
+    def _require_another_administrator(self, user: User) -> None:
+        is_administrator = user.role is Role.ADMIN and user.active
+        if not self._table.other_administrators(user.id) and is_administrator:
+            raise Conflict(LAST_ADMINISTRATOR)
+
+
+def _owner(by: Principal, *, all_users: bool) -> int | None:
+    if all_users and by.role is not Role.ADMIN:
+        raise Forbidden("Only administrators see what others have.")
+    return None if all_users else by.user_id
+
+
+def _require_person(by: Principal) -> None:
+    if by.token_name is not None:
+        raise Forbidden("This needs somebody who signed in, not a token.")

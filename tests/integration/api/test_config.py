@@ -1,0 +1,155 @@
+"""The configuration over REST: sections, fields, versions, roll-back.
+
+That receivers follow is seen in tests/e2e/test_operation.py.
+"""
+
+import pytest
+
+from draw_shared.contracts.server_config import EVERYTHING, ServerConfig
+
+pytestmark = pytest.mark.integration
+
+CONFIG = "/api/v1/config"
+
+
+@pytest.fixture
+def admin(api):
+    return api.signed_in("admin")
+
+
+@pytest.fixture(scope="module")
+def shared_admin(shared_api):
+    return shared_api.signed_in("admin")
+
+
+def patch(client, body, tag=None, **parameters):
+    tag = tag or client.get(CONFIG).headers["ETag"]
+    return client.patch(CONFIG, json=body, headers={"If-Match": tag}, params=parameters)
+
+
+def problems(answer):
+    assert answer.status_code == 422, answer.text
+    return {error["field"]: error["message"] for error in answer.json()["errors"]}
+
+
+def test_the_document_has_every_section_and_its_version_as_entity_tag(admin):
+    answer = admin.get(CONFIG)
+    assert answer.headers["ETag"] == '"1"'
+    assert ServerConfig.model_validate(answer.json()["document"]) == EVERYTHING
+
+
+def test_a_patch_changes_what_it_names_and_nothing_else(admin):
+    answer = patch(
+        admin,
+        {"network": {"max_associations": 25}, "security": {"allowed_ips": ["192.0.2.1"]}},
+        comment="more modalities",
+    )
+    assert answer.headers["ETag"] == '"2"'
+    document = ServerConfig.model_validate(answer.json()["document"])
+    assert document.network == EVERYTHING.network.model_copy(update={"max_associations": 25})
+    assert document.security.allowed_ips == ("192.0.2.1/32",)
+    assert document.sop_classes == EVERYTHING.sop_classes
+
+
+def test_null_gives_a_setting_its_default_back(admin):
+    patch(admin, {"storage": {"max_storage_gb": 7}})
+    answer = patch(admin, {"storage": {"max_storage_gb": None}})
+    assert answer.json()["document"]["storage"]["max_storage_gb"] == 100
+
+
+def test_a_patch_that_changes_nothing_makes_no_version(admin):
+    assert patch(admin, {"network": {"port": 11112}}).json()["version"] == 1
+
+
+def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
+    assert admin.patch(CONFIG, json={"network": {"port": 104}}).status_code == 428
+    patch(admin, {"network": {"port": 104}})
+    assert patch(admin, {"network": {"port": 105}}, tag='"1"').status_code == 412
+    assert patch(admin, {"network": {"port": 105}}, tag="*").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"network": {"max_associations": 0}}, "network.max_associations"),
+        ({"network": {"max_associations": 101}}, "network.max_associations"),
+        ({"network": {"max_pdu_bytes": 4095}}, "network.max_pdu_bytes"),
+        ({"network": {"network_timeout_seconds": 301}}, "network.network_timeout_seconds"),
+        ({"network": {"ae_title": "lower"}}, "network.ae_title"),
+        ({"network": {"ae_title": "SEVENTEEN_LETTERS"}}, "network.ae_title"),
+        ({"network": {"ae_title": "BACK\\SLASH"}}, "network.ae_title"),
+        ({"network": {"host": "not a host"}}, "network.host"),
+        ({"network": {"host": "1.2.3"}}, "network.host"),
+        ({"network": {"prot": 1}}, "network.prot"),
+        ({"network": {"max_connections": 10, "max_associations": 20}}, "network.max_connections"),
+        ({"network": {"tls": {"enabled": True}}}, "network.tls.certificate_file"),
+        ({"network": {"tls": {"client_certificates": "required"}}}, "network.tls.client_ca_file"),
+        ({"storage": {"structure": "pile"}}, "storage.structure"),
+        ({"storage": {"max_storage_gb": 10001}}, "storage.max_storage_gb"),
+        ({"storage": {"retention_days": 0}}, "storage.retention_days"),
+        ({"security": {"allowed_ips": ["10.0.0.0/33"]}}, "security.allowed_ips.0"),
+        ({"sop_classes": {"further": ["1.2.x"]}}, "sop_classes.further.0"),
+        ({"handler": {"copy_to_folder": True}}, "handler.folder"),
+        ({"handler": {"folder": "relative/path"}}, "handler.folder"),
+        ({"handler": {"trigger_processing": True}}, "handler.celery_task"),
+        ({"logging": {"level": "LOUD"}}, "logging.level"),
+        ({"network": 5}, "network"),
+        ({"sections": {}}, "sections"),
+    ],
+)
+def test_what_is_wrong_is_said_by_field_and_nothing_changes(shared_admin, body, field):
+    assert problems(patch(shared_admin, body)).keys() >= {field}
+    assert shared_admin.get(CONFIG).json()["version"] == 1
+
+
+def test_history_says_who_changed_what_from_what(api, admin):
+    patch(admin, {"network": {"port": 104}, "services": {"c_get": False}}, comment="as at home")
+    newest, first = admin.get(f"{CONFIG}/versions").json()["items"]
+    assert (newest["created_by"], newest["comment"]) == ("admin", "as at home")
+    assert newest["changes"] == [
+        {"field": "network.port", "before": 11112, "after": 104},
+        {"field": "services.c_get", "before": True, "after": False},
+    ]
+    assert (first["version"], first["changes"]) == (1, [])
+    assert ("admin", "config.update", "2: network.port, services.c_get") in api.actions()
+
+
+def test_rolling_back_is_a_new_version_with_the_old_document(admin):
+    patch(admin, {"network": {"port": 104}})
+    patch(admin, {"network": {"port": 105}})
+    answer = admin.post(f"{CONFIG}/versions/1/restore", headers={"If-Match": '"3"'})
+    assert (answer.json()["version"], answer.json()["document"]["network"]["port"]) == (4, 11112)
+    assert admin.get(f"{CONFIG}/versions/3").json()["document"]["network"]["port"] == 105
+    assert admin.post(f"{CONFIG}/versions/1/restore").status_code == 428
+    stale = admin.post(f"{CONFIG}/versions/1/restore", headers={"If-Match": '"3"'})
+    assert stale.status_code == 412
+    missing = admin.post(f"{CONFIG}/versions/99/restore", headers={"If-Match": "*"})
+    assert missing.status_code == 404
+
+
+def test_the_reference_names_every_setting_with_default_and_range(shared_admin):
+    admin = shared_admin
+    sections = admin.get(f"{CONFIG}/reference").json()["sections"]
+    fields = {field["path"]: field for section in sections for field in section["fields"]}
+    document = admin.get(CONFIG).json()["document"]
+    assert set(fields) == set(leaves(document))
+    assert [section["name"] for section in sections] == list(document)
+    assert all(field["help"] and field["label"] for field in fields.values())
+    port = fields["network.port"]
+    assert (port["kind"], port["minimum"], port["maximum"]) == ("integer", 1, 65535)
+    assert (port["default"], port["effect"]) == (11112, "rebind")
+    structure = fields["storage.structure"]
+    assert structure["choices"] == ["flat", "patient", "study", "series", "date"]
+    assert {p for p, f in fields.items() if f["effect"] == "rebind"} == {
+        "network.host",
+        "network.port",
+        *(p for p in fields if p.startswith("network.tls.")),
+    }
+
+
+def leaves(document, prefix=""):
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
