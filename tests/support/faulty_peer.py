@@ -165,7 +165,7 @@ def _encoded(match, request):
 
 def _values(element):
     value = element.value
-    if value in {None, ""}:
+    if not value:
         return []
     return [str(value)] if isinstance(value, str) else [str(v) for v in value]
 

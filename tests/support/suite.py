@@ -113,6 +113,15 @@ class Suite:
         """Return what a query finds in the suite's database."""
         return rows(self.database_url, statement, **values)
 
+    def execute(self, statements: str) -> None:
+        """Run SQL in the suite's database, as a test that watches it from inside needs."""
+        engine = create_engine(sqlalchemy_url(self.database_url))
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(statements))
+        finally:
+            engine.dispose()
+
     def wait_for_rows(self, count: int, statement: str, seconds: float, **values) -> list[dict]:
         """Return the rows once there are `count`, or as many as there are after `seconds`."""
         found: list[dict] = []

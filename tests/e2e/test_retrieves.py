@@ -1,0 +1,401 @@
+"""Queries, retrieves and forwarding over REST against Orthanc, dcmqrscp and a peer of our own.
+
+Killed and stopped workers are in tests/faults; TLS towards nodes is not covered.
+"""
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from support import faulty_peer, peers
+from support.datasets import series
+from support.retrieving import ground as running_ground
+from support.retrieving import studies, uid_of
+from support.suite import all_pages
+from tools.processes import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory, postgres_url, template, broker):
+    folder = tmp_path_factory.mktemp("retrieves")
+    with running_ground(folder, postgres_url, template, broker) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def orthanc(ground, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("orthanc")
+    with peers.orthanc(folder, ground.suite.dicom_port) as server:
+        yield _known(server, ground.node(server.port, server.ae_title, max_associations=4))
+
+
+@pytest.fixture(scope="module")
+def dcmqrscp(ground, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dcmqrscp")
+    with peers.dcmqrscp(folder, ground.suite.dicom_port) as server:
+        yield _known(server, ground.node(server.port, server.ae_title))
+
+
+def _known(server, node_id):
+    return SimpleNamespace(port=server.port, ae_title=server.ae_title, node_id=node_id)
+
+
+@pytest.fixture
+def real(request):
+    """One of the real peers, by name."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def faulty(ground):
+    """Return a context manager for a node of our own that has these objects."""
+
+    @contextmanager
+    def made(objects=(), **settings):
+        with faulty_peer.peer(objects, ground.suite.dicom_port) as (provider, port):
+            provider.node_id = ground.node(port, **settings)
+            yield provider
+
+    return made
+
+
+both = pytest.mark.parametrize("real", ["orthanc", "dcmqrscp"], indirect=True)
+
+
+@both
+def test_a_node_is_tested_and_probed_and_the_result_is_kept(ground, real):
+    tested = ground.job_over(ground.post(f"/api/v1/nodes/{real.node_id}/test", 202))
+    assert (tested["state"], tested["result"]["reachable"]) == ("complete", True)
+    probed = ground.job_over(ground.post(f"/api/v1/nodes/{real.node_id}/probe", 202))
+    assert probed["state"] == "complete"
+    node = ground.client.get(f"/api/v1/nodes/{real.node_id}").json()
+    assert node["last_test"]["reachable"] is True
+    assert node["capabilities"]["study_find"] is node["capabilities"]["study_move"] is True
+    assert node["capabilities"]["implementation_version"]
+
+
+def test_two_nodes_are_queried_at_once_and_the_answer_is_kept(ground, orthanc, dcmqrscp):
+    marked = [
+        series(2, PatientID="QUERIED", StudyDate=f"2026020{day}", PatientName=name)
+        for day, name in ((1, "Ä^One"), (2, "B^Two"), (3, "C^Three"))
+    ]
+    peers.fill(orthanc, [one for study in marked for one in study])
+    peers.fill(dcmqrscp, marked[0])
+    body = {
+        "level": "STUDY",
+        "keys": {"PatientID": "QUER*", "StudyDate": "20260201-20260202"},
+        "node_ids": [orthanc.node_id, dcmqrscp.node_id],
+    }
+    asked = ground.post("/api/v1/queries", 202, **body)
+    done = ground.query_over(asked)
+    assert (done["state"], done["completeness"], done["matches"]) == ("complete", "complete", 3)
+    assert [node["matches"] for node in done["nodes"]] == [2, 1]
+    path = f"/api/v1/queries/{done['id']}/results"
+    found = all_pages(ground.client, path, sort="-StudyDate", limit=2)
+    dates = [match["attributes"]["StudyDate"] for match in found]
+    assert dates == ["20260202", "20260201", "20260201"]
+    assert found[0]["attributes"]["NumberOfStudyRelatedInstances"] in {2, "2"}
+    named = all_pages(ground.client, path, search="b^two")
+    assert [match["attributes"]["StudyInstanceUID"] for match in named] == [uid_of(marked[1])]
+    again = ground.client.post("/api/v1/queries", json=body)
+    assert (again.status_code, again.json()["id"]) == (200, done["id"])
+    anew = ground.post(f"/api/v1/queries/{done['id']}/rerun", 202)
+    assert anew["id"] != done["id"]
+    assert ground.query_over(anew)["matches"] == 3
+    history = ground.client.get("/api/v1/queries").json()["items"]
+    assert [query["id"] for query in history[:2]] == [anew["id"], done["id"]]
+
+
+@both
+@pytest.mark.parametrize("method", ["move", "get"])
+def test_a_study_comes_complete_with_identical_data_sets(ground, real, method):
+    study = series(12, size_bytes=40_000)
+    peers.fill(real, study)
+    done = ground.over(ground.ask(real.node_id, uid_of(study), method=method))
+    assert done["state"] == "complete", done
+    assert done["result"]["expected"] == done["result"]["arrived"] == 12
+    assert done["progress"]["bytes"] > 12 * 38_000
+    ground.require_identical(study)
+    again = ground.over(ground.ask(real.node_id, uid_of(study), method=method))
+    assert (again["state"], again["result"]["already_here"]) == ("complete", 12)
+    assert again["result"]["node_said"] == ""
+
+
+def test_a_list_of_100_studies_comes_complete(ground, orthanc):
+    many = studies(100, 2, size_bytes=1500)
+    peers.fill(orthanc, [one for study in many for one in study])
+    text = "Name;Study Instance UID\n" + "".join(f"x;{uid_of(study)}\n" for study in many)
+    answer = ground.client.post(
+        "/api/v1/retrieves/csv",
+        params={"node_id": orthanc.node_id},
+        content=text,
+        headers={"Content-Type": "text/csv"},
+    )
+    assert answer.status_code == 201, answer.text
+    done = ground.over(answer.json(), seconds=90)
+    assert (done["state"], done["children"]) == ("complete", {"complete": 100})
+    assert done["progress"]["arrived"] == 200
+    ground.require_identical([one for study in many for one in study])
+
+
+def test_the_studies_of_an_accession_number_are_looked_up(ground, orthanc):
+    study = series(3, size_bytes=1000, AccessionNumber="ACC77")
+    peers.fill(orthanc, study)
+    done = ground.over(ground.ask(orthanc.node_id, {"accession_number": "ACC77"}))
+    assert (done["state"], done["result"]["arrived"]) == ("complete", 3)
+    none = ground.over(ground.ask(orthanc.node_id, {"accession_number": "NOBODY"}))
+    assert (none["state"], none["attempts"]) == ("failed", 1)
+    assert "no study" in none["error"]
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+def test_what_a_node_withholds_is_missing_and_a_retry_fetches_only_that(ground, faulty, method):
+    study = series(20, size_bytes=1000)
+    withheld = {one.SOPInstanceUID for one in study[3:18:7]}
+    with faulty(study) as peer:
+        peer.withheld = set(withheld)
+        job = ground.over(ground.ask(peer.node_id, uid_of(study), method=method))
+        assert (job["state"], job["result"]["missing"]) == ("partial", 3)
+        assert set(job["result"]["missing_sop_instance_uids"]) == withheld == ground.missing(job)
+        assert "3 of 20 did not arrive" in job["error"]
+        assert "Success (0x0000)" in job["error"]
+        peer.withheld.clear()
+        peer.requests.clear()
+        retry = ground.post(f"/api/v1/retrieves/{job['id']}/retry", 201)
+        assert retry["retry_of"] == job["id"]
+        done = ground.over(retry)
+        assert (done["state"], done["result"]["arrived"]) == ("complete", 20)
+        assert done["result"]["already_here"] == 17
+        [request] = peer.requests
+        assert request.QueryRetrieveLevel == "IMAGE"
+        assert set(request.SOPInstanceUID) == withheld
+        ground.require_identical(study)
+        ground.post(f"/api/v1/retrieves/{done['id']}/retry", 409)
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+@pytest.mark.parametrize("heeds", [True, False])
+def test_cancel_ends_a_running_retrieve_within_three_seconds(ground, faulty, method, heeds):
+    study = series(100, size_bytes=500)
+    with faulty(study) as peer:
+        peer.pause_seconds, peer.heeds_cancel = 0.2, heeds
+        job = ground.ask(peer.node_id, uid_of(study), method=method)
+        ground.running(job)
+        began = time.monotonic()
+        ground.post(f"/api/v1/retrieves/{job['id']}/cancel", 200)
+        done = ground.over(job, seconds=10)
+        assert time.monotonic() - began < 3
+        assert done["state"] == "cancelled"
+        assert bool(peer.cancels_heeded) is heeds
+        ground.post(f"/api/v1/retrieves/{job['id']}/cancel", 409)
+
+
+def test_a_batch_is_cancelled_with_all_its_jobs(ground, faulty):
+    some = studies(6, 30, size_bytes=500)
+    with faulty([one for study in some for one in study]) as peer:
+        peer.pause_seconds = 0.2
+        batch = ground.ask(peer.node_id, *map(uid_of, some))
+        assert wait_until(lambda: ground.read(batch)["children"].get("running"), 10)
+        ground.post(f"/api/v1/retrieves/{batch['id']}/cancel", 200)
+        done = ground.over(batch, seconds=6)
+        assert (done["state"], done["children"]) == ("cancelled", {"cancelled": 6})
+
+
+WORDS = {
+    "down": "no connection",
+    "refuses": "does not know our AE title",
+    "hangs": "no answer within 1 s",
+    "resets": "closed the connection",
+    "garbage": "broke the protocol",
+}
+
+
+@pytest.mark.parametrize("fault", WORDS)
+def test_a_node_in_trouble_is_tried_again_and_named_in_words(ground, fault):
+    study = "1.2.3.4"
+    if fault == "down":
+        with faulty_peer.broken("hangs") as port:
+            pass
+        done = _failed(ground, port, study)
+    else:
+        with faulty_peer.broken(fault) as port:
+            done = _failed(ground, port, study)
+    assert WORDS[fault] in done["error"]
+    # Refused for good is not tried again; the rest is, as often as the back-off has steps.
+    outcomes = ["failed"] if fault == "refuses" else ["retry", "retry", "failed"]
+    assert [attempt["outcome"] for attempt in done["history"]] == outcomes
+    assert all(WORDS[fault] in attempt["error"] for attempt in done["history"])
+
+
+def _failed(ground, port, study):
+    job = ground.ask(ground.node(port, timeout_seconds=1), study)
+    done = ground.over(job)
+    assert done["state"] == "failed"
+    return done
+
+
+def test_a_connection_cut_in_the_middle_goes_on_with_what_is_missing(ground, faulty):
+    study = series(10, size_bytes=50_000)
+    with faulty(study) as peer, faulty_peer.resetting(_port(ground, peer)) as (way, port):
+        way.after_bytes = 240_000
+        job = ground.ask(ground.node(port), uid_of(study), method="get")
+        assert wait_until(lambda: way.resets, 15)
+        way.after_bytes = 0
+        done = ground.over(job)
+    assert done["state"] == "complete", done
+    assert [attempt["outcome"] for attempt in done["history"]] == ["retry", "complete"]
+    assert len(peer.requests) > 1
+    assert 0 < len(peer.requests[-1].SOPInstanceUID) < 10
+    ground.require_identical(study)
+
+
+def _port(ground, peer):
+    return ground.client.get(f"/api/v1/nodes/{peer.node_id}").json()["port"]
+
+
+def test_statuses_of_the_node_decide_what_is_tried_again(ground, faulty):
+    study = series(2, size_bytes=500)
+    with faulty(study) as peer:
+        peer.retrieve_refusal = 0xA801
+        done = ground.over(ground.ask(peer.node_id, uid_of(study)))
+        assert (done["state"], done["attempts"]) == ("failed", 1)
+        assert "Move destination unknown (0xA801)" in done["error"]
+        peer.retrieve_refusal = 0xA702
+        done = ground.over(ground.ask(peer.node_id, uid_of(study)))
+        assert (done["state"], done["attempts"]) == ("failed", 3)
+
+
+def test_a_node_without_image_queries_is_believed_its_numbers(ground, faulty):
+    study = series(5, size_bytes=500)
+    with faulty(study) as peer:
+        peer.find_refusal = 0xA900
+        done = ground.over(ground.ask(peer.node_id, uid_of(study)))
+        assert (done["state"], done["result"]["expected"]) == ("complete", None)
+        assert done["result"]["arrived"] == 5
+
+
+def test_other_destinations_are_judged_by_the_nodes_counts(ground, faulty):
+    study = series(4, size_bytes=500)
+    with faulty_peer.peer() as (other, other_port), faulty(study) as peer:
+        peer.destination_port = other_port
+        job = ground.ask(peer.node_id, uid_of(study), destination="OTHER")
+        done = ground.over(job)
+        assert (done["state"], done["result"]["completed"]) == ("complete", 4)
+        assert len(other.stored) == 4
+    assert not ground.stored(study)
+
+
+def test_what_is_on_the_way_is_not_asked_for_twice_and_a_paused_node_waits(ground, faulty):
+    study = series(3, size_bytes=500)
+    with faulty(study) as peer:
+        ground.post(f"/api/v1/nodes/{peer.node_id}/pause", 200)
+        job = ground.ask(peer.node_id, uid_of(study))
+        same = ground.ask(peer.node_id, uid_of(study), status=200)
+        assert same["id"] == job["id"]
+        time.sleep(1)
+        assert ground.read(job)["state"] == "queued"
+        assert not peer.requests
+        ground.post(f"/api/v1/nodes/{peer.node_id}/resume", 200)
+        assert ground.over(job)["state"] == "complete"
+        assert len(peer.requests) == 1
+
+
+def test_a_job_waits_for_its_time_and_its_window(ground, faulty):
+    first, second = studies(2, 1, size_bytes=500)
+    with faulty([*first, *second]) as peer:
+        soon = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + 2))
+        timed = ground.ask(peer.node_id, uid_of(first), not_before=soon)
+        assert timed["state"] == "scheduled"
+        tomorrow = time.strftime("%a", time.localtime(time.time() + 86400)).lower()
+        window = {"days": [tomorrow], "start": "00:00", "end": "23:59"}
+        held = ground.ask(peer.node_id, uid_of(second), windows=[window])
+        assert ground.over(timed)["state"] == "complete"
+        assert ground.read(held)["state"] == "waiting"
+        assert "window" in ground.read(held)["error"]
+        assert [a["outcome"] for a in ground.read(held)["history"]] == ["postponed"]
+        ground.post(f"/api/v1/retrieves/{held['id']}/cancel", 200)
+
+
+def test_progress_is_streamed_by_every_replica_until_the_end(ground, faulty):
+    study = series(30, size_bytes=2000)
+    replica = ground.replica("api", "second-api")
+    with faulty(study) as peer:
+        replica.start()
+        try:
+            peer.pause_seconds = 0.1
+            assert wait_until(replica.ready, 20)
+            job = ground.ask(peer.node_id, uid_of(study), method="get")
+            url = f"http://127.0.0.1:{replica.http_port}/api/v1/retrieves/{job['id']}/events"
+            events = _streamed(url, ground.client.cookies)
+        finally:
+            replica.ask_to_stop()
+            assert replica.wait(10)
+    assert [name for name, _ in events][-1] == "end"
+    arrived = [document["progress"].get("arrived", 0) or 0 for _, document in events]
+    assert arrived == sorted(arrived)
+    assert len(set(arrived)) > 2
+    middle = next(d for _, d in events if 0 < (d["progress"].get("arrived") or 0) < 30)
+    assert middle["progress"]["bytes_per_second"] > 0
+    assert middle["progress"]["eta_seconds"] > 0
+    assert events[-1][1]["state"] == "complete"
+
+
+def _streamed(url, cookies):
+    events, name = [], ""
+    with httpx.stream("GET", url, cookies=cookies, timeout=30) as stream:
+        assert stream.status_code == 200
+        for line in stream.iter_lines():
+            kind, _, text = line.partition(": ")
+            if kind == "event":
+                name = text
+            elif kind == "data":
+                events.append((name, json.loads(text)))
+    return events
+
+
+def test_a_study_is_forwarded_and_found_there(ground, orthanc, faulty):
+    study = series(8, size_bytes=20_000)
+    with faulty(study) as peer:
+        assert ground.over(ground.ask(peer.node_id, uid_of(study)))["state"] == "complete"
+    body = {"kind": "send", "node_id": orthanc.node_id, "study_instance_uid": uid_of(study)}
+    sent = ground.job_over(ground.post("/api/v1/jobs", 201, **body))
+    assert (sent["state"], sent["result"]["completed"]) == ("complete", 8)
+    keys = {"StudyInstanceUID": uid_of(study)}
+    query = {"keys": keys, "node_ids": [orthanc.node_id]}
+    assert ground.query_over(ground.post("/api/v1/queries", 202, **query))["matches"] == 1
+    unknown = body | {"study_instance_uid": "1.2.3.999"}
+    failed = ground.job_over(ground.post("/api/v1/jobs", 201, **unknown))
+    assert (failed["state"], failed["error"]) == ("failed", "there is nothing of it here")
+
+
+def test_forwarding_goes_on_with_what_the_node_has_not_taken(ground, faulty):
+    study = series(6, size_bytes=500)
+    with faulty(study) as peer:
+        assert ground.over(ground.ask(peer.node_id, uid_of(study)))["state"] == "complete"
+    with faulty() as peer:
+        peer.refuse_store = 0xA700
+        body = {"kind": "send", "node_id": peer.node_id, "study_instance_uid": uid_of(study)}
+        job = ground.post("/api/v1/jobs", 201, **body)
+        timer = threading.Timer(1.0, lambda: setattr(peer, "refuse_store", None))
+        timer.start()
+        done = ground.job_over(job)
+        timer.join()
+        assert done["state"] == "complete", done
+        assert len(peer.stored) == 6
+
+
+def test_a_nodes_bytes_per_second_are_kept(ground, faulty):
+    study = series(10, size_bytes=60_000)
+    with faulty(study, max_bytes_per_second=400_000, max_associations=2) as peer:
+        began = time.monotonic()
+        job = ground.ask(peer.node_id, uid_of(study), method="get")
+        assert ground.over(job)["state"] == "complete"
+        # 600 kB over one of two associations of 200 kB/s each, the first second's worth at once.
+        assert time.monotonic() - began > 1.8

@@ -1,0 +1,189 @@
+"""Workers are killed, stopped and continued, and kept waiting, while they retrieve.
+
+A database or broker that fails is covered by the tests of outages.
+"""
+
+import os
+import random
+import signal
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from support import faulty_peer
+from support.datasets import series
+from support.faults import own_rabbitmq
+from support.retrieving import ground as running_ground
+from support.retrieving import studies, uid_of
+from tools.processes import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(180)]
+
+JOBS = 50
+KILLS = 10
+ENDINGS = """
+CREATE TABLE endings (job_id uuid, state text, at timestamptz DEFAULT clock_timestamp());
+CREATE FUNCTION note_ending() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO endings VALUES (new.id, new.state); RETURN new; END $$;
+CREATE TRIGGER note_ending AFTER UPDATE OF state ON jobs FOR EACH ROW
+    WHEN (new.state IN ('complete', 'partial', 'failed', 'cancelled'))
+    EXECUTE FUNCTION note_ending();
+"""
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory, postgres_url, template, broker):
+    folder = tmp_path_factory.mktemp("workers")
+    with running_ground(folder, postgres_url, template, broker) as made:
+        made.suite.execute(ENDINGS)
+        yield made
+
+
+@contextmanager
+def node_with(ground, some, **settings):
+    objects = [one for study in some for one in study]
+    with faulty_peer.peer(objects, ground.suite.dicom_port) as (provider, port):
+        yield provider, ground.node(port, max_associations=8, **settings)
+
+
+def endings(ground, *jobs):
+    """Return the final states that the jobs were ever given."""
+    ids = [job["id"] for job in jobs]
+    return ground.suite.rows(
+        "SELECT job_id, state FROM endings WHERE job_id = ANY(CAST(:ids AS uuid[]))", ids=ids
+    )
+
+
+def children(ground, batch):
+    """Return the jobs of a batch."""
+    parameters = {"parent_id": batch["id"], "limit": 500}
+    return ground.client.get("/api/v1/retrieves", params=parameters).json()["items"]
+
+
+def test_workers_killed_at_random_leave_each_job_with_one_end_and_complete(ground):
+    chance = random.Random(5)
+    some = studies(JOBS, 6, size_bytes=2000)
+    workers = [ground.suite.services["qr-worker"], ground.replica("qr-worker", "second-worker")]
+    workers[1].start()
+    try:
+        with node_with(ground, some) as (peer, node_id):
+            peer.pause_seconds = 0.15
+            halves = [
+                ground.ask(node_id, *map(uid_of, some[: JOBS // 2]), method="move"),
+                ground.ask(node_id, *map(uid_of, some[JOBS // 2 :]), method="get"),
+            ]
+            assert wait_until(lambda: ground.read(halves[0])["children"].get("running"), 10)
+            for _ in range(KILLS):
+                time.sleep(chance.uniform(0.5, 2.0))
+                victim = chance.choice(workers)
+                victim.kill()
+                victim.start()
+            done = [ground.over(batch, seconds=90) for batch in halves]
+    finally:
+        workers[1].ask_to_stop()
+        assert workers[1].wait(15)
+    assert [batch["state"] for batch in done] == ["complete", "complete"]
+    jobs = [job for batch in halves for job in children(ground, batch)]
+    found = endings(ground, *jobs)
+    assert len(found) == len({ending["job_id"] for ending in found}) == JOBS
+    assert {ending["state"] for ending in found} == {"complete"}
+    lost = ground.suite.rows("SELECT count(*) AS n FROM job_attempts WHERE outcome = 'lost'")
+    assert lost[0]["n"] >= 1, "the kills hit nothing"
+    ground.require_identical([one for study in some for one in study])
+    twice = "SELECT sop_instance_uid FROM instances GROUP BY 1 HAVING count(*) > 1"
+    assert not ground.suite.rows(twice)
+
+
+def test_a_stopped_and_continued_worker_cannot_write_over_its_successor(ground):
+    study = series(40, size_bytes=1000)
+    first = ground.suite.services["qr-worker"]
+    second = ground.replica("qr-worker", "successor")
+    with node_with(ground, [study]) as (peer, node_id):
+        peer.pause_seconds = 0.1
+        job = ground.ask(node_id, uid_of(study), method="get")
+        ground.running(job)
+        first_pid = first.pid
+        os.kill(first_pid, signal.SIGSTOP)
+        try:
+            second.start()
+            # The lease of three seconds runs out, and the successor does the job to its end.
+            done = ground.over(job, seconds=40)
+        finally:
+            os.kill(first_pid, signal.SIGCONT)
+        assert done["state"] == "complete"
+        before = [(a["worker"], a["outcome"]) for a in done["history"]]
+        assert [outcome for _, outcome in before] == ["lost", "complete"]
+        assert before[1][0] == "successor"
+        time.sleep(3)
+        after = ground.read(job)
+        assert after == done
+        assert len(endings(ground, job)) == 1
+        assert "lost" in _endings_in_log(first)
+        # It has not only kept silent: it works on.
+        tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 202))
+        assert tested["state"] == "complete", tested["error"]
+    second.ask_to_stop()
+    assert second.wait(15)
+    ground.require_identical(study)
+
+
+def _endings_in_log(process):
+    return [
+        line.split('"outcome": "')[1].split('"')[0]
+        for line in process.last_words(200).splitlines()
+        if "job.executed" in line
+    ]
+
+
+def test_a_wake_up_is_acknowledged_before_the_work_is_done(ground, broker):
+    study = series(60, size_bytes=500)
+    vhost = ground.suite.broker_url.rpartition("/")[2]
+    with node_with(ground, [study]) as (peer, node_id):
+        peer.pause_seconds = 0.2
+        job = ground.ask(node_id, uid_of(study))
+        ground.running(job)
+
+        def queue():
+            return broker.manage("GET", f"queues/{vhost}/qr-worker.job-ready")
+
+        # The management interface is some seconds behind; the retrieve takes twelve.
+        assert wait_until(lambda: "messages_unacknowledged" in queue(), 8)
+        assert wait_until(
+            lambda: (queue()["messages_unacknowledged"], queue()["messages_ready"]) == (0, 0), 8
+        )
+        assert ground.read(job)["state"] == "running"
+        assert ground.over(job)["state"] == "complete"
+        assert [attempt["outcome"] for attempt in ground.read(job)["history"]] == ["complete"]
+
+
+def test_jobs_go_on_without_a_broker_and_what_was_fetched_is_indexed_afterwards(
+    tmp_path, postgres_url, template, broker
+):
+    study = series(5, size_bytes=1000)
+    with (
+        own_rabbitmq(tmp_path / "broker") as server,
+        running_ground(tmp_path / "suite", postgres_url, template, _Given(server.url())) as ground,
+        node_with(ground, [study]) as (_, node_id),
+    ):
+        server.stop()
+        tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 202))
+        assert tested["state"] == "complete", tested["error"]
+        job = ground.ask(node_id, uid_of(study), method="get")
+        ground.running(job)
+        assert len(list(ground.suite.storage.glob("objects/**/*.dcm"))) == 5
+        server.start()
+        done = ground.over(job, seconds=60)
+        assert (done["state"], done["result"]["arrived"]) == ("complete", 5)
+        ground.require_identical(study)
+
+
+class _Given:
+    """A broker that is given by its URL."""
+
+    def __init__(self, url):
+        self._url = url
+
+    @contextmanager
+    def vhost(self):
+        yield self._url
