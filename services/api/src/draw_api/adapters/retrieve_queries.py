@@ -103,15 +103,14 @@ ADD_BATCH: Final = text(
         CAST(:parameters AS jsonb), :created_by, now())
     """
 )
-TAKE_OVER_MISSING: Final = text(
+TAKE_OVER: Final = text(
     """
     INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,
-        sop_instance_uid, sop_class_uid)
+        sop_instance_uid, sop_class_uid, arrived_at)
     SELECT given.job_id, i.study_instance_uid, i.series_instance_uid, i.sop_instance_uid,
-        i.sop_class_uid
+        i.sop_class_uid, i.arrived_at
     FROM unnest(CAST(:ids AS uuid[]), CAST(:retried AS uuid[])) AS given (job_id, retried)
     JOIN retrieve_items i ON i.job_id = given.retried
-    WHERE i.arrived_at IS NULL
     """
 )
 INSTANCES: Final = text(
@@ -197,7 +196,7 @@ class PostgresRetrieveTable:
         pairs = [(new, old) for new, old in retried if old is not None]
         if pairs:
             self._connection.execute(
-                TAKE_OVER_MISSING,
+                TAKE_OVER,
                 {"ids": [new for new, _ in pairs], "retried": [old for _, old in pairs]},
             )
         return parent_id or ids[0], ids

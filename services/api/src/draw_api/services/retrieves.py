@@ -64,7 +64,7 @@ class RetrieveTable(Protocol):
     ) -> tuple[UUID, Sequence[UUID]]:
         """Add jobs, below a batch if one is described; return the first id, and those to wake.
 
-        A job that retries another takes over what that one lacks.
+        A job that retries another takes over what that one expected and what of it has arrived.
         """
 
     def retrieves(

@@ -42,9 +42,13 @@ from draw_qr_worker.services.retrieve_plan import (
 from draw_shared.errors import DrawError
 
 LOOK_SECONDS: Final = 0.5
+FIRST_LOOK_SECONDS: Final = 0.05
+"""The index is a moment behind: the first looks follow quickly, later ones at leisure."""
 MOST_MISSING_NAMED: Final = 200
-UNINDEXED_PATIENCE: Final = 20
-"""What we stored ourselves is on its way to the index: so many times the patience."""
+TOLD_PATIENCE: Final = 4
+"""So many times the patience for what the node says it has sent; the index may be behind."""
+STORED_PATIENCE: Final = 20
+"""And for what we have stored ourselves: it is on its way to the index."""
 
 
 class ItemTable(Protocol):
@@ -112,6 +116,7 @@ class _Run:
     node: Node
     order: Order
     progress: Progress
+    by_get: bool
     expectation: Expectation = NOTHING_KNOWN
     items: Sequence[Item] = ()
     ends: list[RetrieveEnd] = field(default_factory=list)
@@ -152,8 +157,7 @@ class RetrieveTask:
             StatusTransient: the node says that some could not be sent.
         """
         node, order = node_of(job), order_of(job.parameters)
-        run = _Run(job, control, node, order, Progress(control))
-        by_get = self._by_get(node, order)
+        run = _Run(job, control, node, order, Progress(control), self._by_get(node, order))
         self._expect(run)
         if self._nothing_left(run):
             return self._outcome(run)
@@ -161,7 +165,7 @@ class RetrieveTask:
         for request in self._requests(run):
             control.check()
             run.progress.next_request()
-            run.ends.append(self._get(run, request) if by_get else self._move(run, request))
+            run.ends.append(self._get(run, request) if run.by_get else self._move(run, request))
         if self._elsewhere(run):
             return self._told(run)
         run.progress.show("arriving")
@@ -300,21 +304,29 @@ class RetrieveTask:
     def _wait(self, run: _Run) -> None:
         """Return when everything has arrived, or nothing more has for a while."""
         expected = run.expectation.count
-        seen, quiet_since = -1, time.monotonic()
+        seen, quiet_since, pause = -1, time.monotonic(), FIRST_LOOK_SECONDS
         while True:
             found = self._look(run)
             if found.arrived > seen:
                 seen, quiet_since = found.arrived, time.monotonic()
             if expected is not None and seen >= expected:
                 return
-            on_the_way = run.progress.already + run.stored > seen
-            patience = self._arrival_seconds * (UNINDEXED_PATIENCE if on_the_way else 1)
-            if time.monotonic() - quiet_since >= patience:
-                return
             told = run.progress.completed + run.progress.warning
             if expected is None and 0 < told <= seen:
                 return
-            run.control.pause(LOOK_SECONDS / 2)
+            if time.monotonic() - quiet_since >= self._patience(run, seen):
+                return
+            run.control.pause(pause)
+            pause = min(2 * pause, LOOK_SECONDS)
+
+    def _patience(self, run: _Run, seen: int) -> float:
+        """Return how long nothing more may arrive, by how sure it is that more will."""
+        already, told = run.progress.already, run.progress.completed + run.progress.warning
+        if already + run.stored > seen:
+            return self._arrival_seconds * STORED_PATIENCE
+        if not run.by_get and already + told > seen:
+            return self._arrival_seconds * TOLD_PATIENCE
+        return self._arrival_seconds
 
     # What came of it
 
