@@ -60,7 +60,7 @@ class NewQuery(Request):
             tag = tag_for_keyword(keyword)
             if tag is None or tag >> 16 in {0x0000, 0x0002} or keyword == "QueryRetrieveLevel":
                 raise ValueError(f"{keyword[:64]!r} is no keyword of an attribute to ask for")
-            if dictionary_VR(tag) in NOT_ASKED_FOR:
+            if NOT_ASKED_FOR.intersection(dictionary_VR(tag).split(" or ")):
                 raise ValueError(f"{keyword} cannot be asked for")
         return keys
 
