@@ -17,6 +17,7 @@ from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.adapters.sending import Senders
 from draw_qr_worker.handlers.clock import Tick
 from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
+from draw_qr_worker.handlers.told import Told
 from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import ClaimedJob, JobKind
 from draw_qr_worker.services.dispatch import Dispatch
@@ -44,6 +45,7 @@ from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.messaging.topology import JOB_READY_WORK
 from draw_shared.runtime.config_watch import ConfigWatch
+from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
@@ -84,6 +86,9 @@ class Worker:
             lambda: self._rules().layout,
             self._metrics.announced.inc,
         )
+        self._desired = DesiredState(
+            self._database, service=settings.service, replica=settings.replica
+        )
         self._zone = _zone(settings.qr_worker_time_zone)
         self._jobs = PostgresJobs(
             self._database,
@@ -116,7 +121,12 @@ class Worker:
         """Return the process's life: connections first, then work, then the edges."""
         settings = self._settings
         seconds = settings.qr_worker_sweep_seconds
-        tick = Tick(self._dispatch, self._sweep, taken_back=self._metrics.taken_back.inc)
+        tick = Tick(
+            self._dispatch,
+            self._sweep,
+            taken_back=self._metrics.taken_back.inc,
+            wanted=lambda: self._desired.wanted.running,
+        )
         clock = Periodic("clock", tick.on_tick, interval_seconds=seconds)
         leases = Periodic("leases", self._dispatch.renew, interval_seconds=seconds)
         self._dispatch.on_free_slot(clock.wake)
@@ -124,12 +134,25 @@ class Worker:
         control = ControlListener(broker_url, client=settings.replica)
         control.on(ControlSubject.JOB, JobChanged(leases.wake).on_control)
         control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
+        control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
         health = HealthServer(
             settings.qr_worker_http_host,
             settings.qr_worker_http_port,
             Health(lambda: lifecycle.state, {"database": self._database_answers}),
             self._registry,
         )
+        heartbeat = Heartbeat(
+            self._database,
+            service=settings.service,
+            replica=settings.replica,
+            pulse=lambda: Pulse(
+                state=self._desired.shown(lifecycle.state, busy=self._dispatch.running > 0),
+                address=f"{settings.qr_worker_http_host}:{health.port}",
+                config_version=self._config.current.version,
+                details={"running_jobs": self._dispatch.running},
+            ),
+        )
+        self._desired.on_change(Told(self._dispatch, clock.wake, heartbeat.wake).on_change)
         lifecycle = Lifecycle(
             [
                 health,
@@ -139,17 +162,8 @@ class Worker:
                 self._outbox,
                 Periodic("space", self._space.measure, interval_seconds=SPACE_SECONDS),
                 Periodic("expiry", self._results.expire, interval_seconds=EXPIRY_SECONDS),
-                Heartbeat(
-                    self._database,
-                    service=settings.service,
-                    replica=settings.replica,
-                    pulse=lambda: Pulse(
-                        state=str(lifecycle.state),
-                        address=f"{settings.qr_worker_http_host}:{health.port}",
-                        config_version=self._config.current.version,
-                        details={"running_jobs": self._dispatch.running},
-                    ),
-                ),
+                heartbeat,
+                self._desired,
                 leases,
                 self._dispatch,
                 clock,

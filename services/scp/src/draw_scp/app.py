@@ -1,5 +1,6 @@
 """The composition root: the only place that joins the receiver's edges to its adapters."""
 
+import ssl
 import sys
 from importlib.metadata import version
 from typing import Final
@@ -8,25 +9,32 @@ from draw_scp.adapters.afterwards import Afterwards
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.adapters.listener import Listener
+from draw_scp.adapters.object_files import ObjectFiles
+from draw_scp.adapters.sub_associations import SubAssociations
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.find import FindHandler
 from draw_scp.handlers.negotiate import Associations
-from draw_scp.handlers.not_offered import NotOffered
 from draw_scp.handlers.provider import Provider, Services
+from draw_scp.handlers.retrieve import RetrieveHandler
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
 from draw_scp.services.audit import Audit
 from draw_scp.services.query import Queries
+from draw_scp.services.retrieve import Retrievals
 from draw_scp.settings import Settings
+from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
+from draw_shared.dicom.tls import client_context
+from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
 from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
+from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
-from draw_shared.runtime.lifecycle import Lifecycle
+from draw_shared.runtime.lifecycle import Lifecycle, State
 from draw_shared.runtime.metrics import service_registry
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.ingest import Ingest
@@ -64,6 +72,14 @@ class Scp:
             fallback=EVERYTHING if settings.scp_everything else REFERENCE,
         )
         self._live = _Effective(self._config, settings)
+        self._desired = DesiredState(
+            self._database,
+            service=settings.service,
+            replica=replica,
+            cache=settings.storage_root / SPOOL / f"{replica}.desired.json",
+            auto_start=lambda: self._server().services.auto_start,
+        )
+        self._control = ControlListener(settings.broker_url.get_secret_value(), client=replica)
         self._space = Space(settings.storage_root)
         self._publisher = Publisher(settings.broker_url.get_secret_value(), client=replica)
         self._outbox = SpoolOutbox(
@@ -79,8 +95,9 @@ class Scp:
             self._server,
             drain_seconds=settings.stop_seconds,
             reuse_port=settings.scp_reuse_port,
+            desired=lambda: self._desired.wanted,
         )
-        self._config.on_change(self._changed)
+        self._listen_for_changes()
         self._show_gauges()
 
     def lifecycle(self) -> Lifecycle:
@@ -94,6 +111,13 @@ class Scp:
             Health(lambda: lifecycle.state, {"listener": lambda: self._listener.listening}),
             self._registry,
         )
+        heartbeat = Heartbeat(
+            self._database,
+            service=settings.service,
+            replica=settings.replica,
+            pulse=lambda: self._pulse(lifecycle.state, health.port),
+        )
+        self._desired.on_change(lambda _: heartbeat.wake())
         lifecycle = Lifecycle(
             [
                 health,
@@ -105,12 +129,9 @@ class Scp:
                 self._afterwards,
                 self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
-                Heartbeat(
-                    self._database,
-                    service=settings.service,
-                    replica=settings.replica,
-                    pulse=lambda: self._pulse(str(lifecycle.state), health.port),
-                ),
+                self._desired,
+                heartbeat,
+                self._control,
                 self._listener,
             ],
             grace_seconds=settings.stop_seconds,
@@ -119,7 +140,22 @@ class Scp:
 
     def _services(self, audit: Audit) -> Services:
         """Return one object for each DIMSE service."""
-        not_offered = NotOffered()
+        catalogue = PostgresCatalogue(self._index)
+        files = ObjectFiles(self._objects.resolve)
+        retrieve = RetrieveHandler(
+            Retrievals(
+                catalogue,
+                files,
+                SubAssociations(files, self._own_ae, self._destination_tls),
+                lambda: self._server().query_retrieve.parallel_sub_associations,
+                lambda operation, ended: self._metrics.sub_operations.labels(
+                    operation, str(ended)
+                ).inc(),
+            ),
+            audit,
+            self._metrics,
+            lambda: self._server().logging.performance_metrics,
+        )
         ingest = Ingest(
             self._objects, self._space, self._outbox, self._rules, self._settings.replica
         )
@@ -135,17 +171,26 @@ class Scp:
             ),
             find=FindHandler(
                 Queries(
-                    PostgresCatalogue(self._index),
-                    lambda: self._server().network.ae_title,
+                    catalogue,
+                    self._own_ae,
                     lambda: self._server().query_retrieve.max_results,
                 ),
                 audit,
                 self._metrics,
                 lambda: self._server().logging.performance_metrics,
             ),
-            get=not_offered,
-            move=not_offered,
+            get=retrieve,
+            move=retrieve,
         )
+
+    def _own_ae(self) -> str:
+        return self._server().network.ae_title
+
+    def _destination_tls(self) -> ssl.SSLContext:
+        """Return how TLS destinations are verified; renewed files are taken up by themselves."""
+        authorities = self._settings.scp_tls_ca_file
+        certificate = self._settings.scp_tls_certificate_file
+        return client_context(str(authorities or ""), str(certificate or ""))
 
     def _server(self) -> ServerConfig:
         return self._live.current().server
@@ -157,14 +202,22 @@ class Scp:
             SpaceLimits(storage.max_storage_gb * GIB, storage.min_free_percent),
         )
 
+    def _listen_for_changes(self) -> None:
+        self._config.on_change(self._changed)
+        self._desired.on_change(lambda _: self._listener.apply())
+        self._control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
+        self._control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
+
     def _changed(self, _live: LiveConfig) -> None:
         logging.set_level(self._server().logging.level)
         self._listener.apply()
 
-    def _pulse(self, state: str, http_port: int) -> Pulse:
+    def _pulse(self, state: State, http_port: int) -> Pulse:
+        busy = self._listener.active_associations > 0
         number, age = self._outbox.backlog()
         return Pulse(
-            state=state,
+            state=self._desired.shown(state, busy=busy),
+            started_at=self._listener.opened_at,
             address=f"{self._settings.scp_http_host}:{http_port}",
             active_associations=self._listener.active_associations,
             config_version=self._config.current.version,

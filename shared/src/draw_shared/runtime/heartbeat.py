@@ -18,6 +18,9 @@ INTERVAL_SECONDS: Final = 2.0
 GONE_AFTER_SECONDS: Final = 10.0
 """A replica whose heartbeat is older is shown as gone."""
 
+ENDED: Final = "ended"
+"""The last word of a process that was told to end; `stopped` is one that lives and waits."""
+
 UPSERT: Final = text(
     """
     INSERT INTO service_replicas (replica, service, host, address, state, started_at,
@@ -44,6 +47,8 @@ class Pulse:
     config_version: int = 0
     last_error: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    started_at: float | None = None
+    """Unix time since when it works; None: since the process started."""
 
 
 class Heartbeat:
@@ -67,10 +72,14 @@ class Heartbeat:
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """End with a last beat that says `stopped`, if the database is there."""
+        """End with a last beat that says `ended`, if the database is there."""
         self._periodic.stop(deadline_seconds)
         with contextlib.suppress(Transient):
-            self._write(Pulse(state="stopped"))
+            self._write(Pulse(state=ENDED))
+
+    def wake(self) -> None:
+        """Beat now: something has changed."""
+        self._periodic.wake()
 
     def _beat(self) -> None:
         self._write(self._pulse())
@@ -85,7 +94,7 @@ class Heartbeat:
                     "host": self._host,
                     "address": pulse.address,
                     "state": pulse.state,
-                    "started_at": self._started_at,
+                    "started_at": pulse.started_at or self._started_at,
                     "active_associations": pulse.active_associations,
                     "config_version": pulse.config_version,
                     "last_error": pulse.last_error,

@@ -55,11 +55,12 @@ class Replica(Answer):
     host: str
     address: str = Field(description="where it listens")
     state: str = Field(
-        description="starting, ready, draining, stopped, or gone when its heartbeat is missing",
+        description="starting, ready, draining, stopped (lives and waits to be started), ended,"
+        " or gone when its heartbeat is missing",
         examples=["ready"],
     )
     started_at: datetime
-    uptime_seconds: float = Field(description="0 when it is stopped or gone")
+    uptime_seconds: float = Field(description="since it works; 0 when it does not")
     heartbeat_at: datetime
     active_associations: int
     config_version: int

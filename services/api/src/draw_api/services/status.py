@@ -19,6 +19,7 @@ GONE_AFTER_SECONDS: Final = 10.0
 """A replica whose heartbeat is older is shown as gone; they beat every two seconds."""
 
 STOPPED: Final = "stopped"
+ENDED: Final = "ended"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
 """Key of `service_replicas.details` under which a receiver says what it has yet to announce."""
@@ -90,9 +91,9 @@ class StatusReport:
 
 def described(row: ReplicaRow) -> Replica:
     """Return what is shown of a replica; one that is not there has no uptime or associations."""
-    missing = row.state != STOPPED and row.heartbeat_age_seconds > GONE_AFTER_SECONDS
+    missing = row.state != ENDED and row.heartbeat_age_seconds > GONE_AFTER_SECONDS
     state = GONE if missing else row.state
-    there = state not in {GONE, STOPPED}
+    there = state not in {GONE, ENDED}
     return Replica(
         replica=row.replica,
         service=row.service,
@@ -100,7 +101,7 @@ def described(row: ReplicaRow) -> Replica:
         address=row.address,
         state=state,
         started_at=row.started_at,
-        uptime_seconds=row.uptime_seconds if there else 0.0,
+        uptime_seconds=row.uptime_seconds if there and state != STOPPED else 0.0,
         heartbeat_at=row.heartbeat_at,
         active_associations=row.active_associations if there else 0,
         config_version=row.config_version,

@@ -6,7 +6,7 @@ from draw_qr_worker.services.dispatch import Dispatch
 
 
 class Tick:
-    """Sweeps what is due or lost, then claims while there are free slots."""
+    """Sweeps what is due or lost, then claims while there are free slots and it is wanted."""
 
     def __init__(
         self,
@@ -14,10 +14,12 @@ class Tick:
         sweep: Callable[[], int],
         *,
         taken_back: Callable[[int], None],
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._dispatch = dispatch
         self._sweep = sweep
         self._taken_back = taken_back
+        self._wanted = wanted
 
     def on_tick(self) -> None:
         """Do it once.
@@ -26,6 +28,9 @@ class Tick:
             Transient: the database does not answer.
         """
         self._taken_back(self._sweep())
+        if not self._wanted():
+            self._dispatch.close()
+            return
         self._dispatch.allow()
         while self._dispatch.take():
             pass

@@ -56,6 +56,10 @@ class Dispatch:
         """Let jobs be claimed, unless the worker is already stopping."""
         self._open = not self._stopping
 
+    def close(self) -> None:
+        """Claim nothing more until `allow`; jobs that run finish."""
+        self._open = False
+
     def stop(self, deadline_seconds: float) -> None:
         """Claim nothing more, let jobs finish until near the deadline, then give them back."""
         self._stopping = True

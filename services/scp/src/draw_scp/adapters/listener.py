@@ -2,7 +2,8 @@
 
 Address, port and TLS cannot change on an open socket: the new listener is opened before
 the old one stops, and the associations of the old one go on to their end. When both want
-the same port, the old one stops listening first. A listener that cannot be opened leaves
+the same port, the old one stops listening first. A restart is a new listener on the same
+port. A listener that cannot be opened leaves
 the old one as it was, and is tried again. Everything else changes for new associations
 without any of this.
 """
@@ -19,6 +20,7 @@ from draw_shared.contracts.server_config import NetworkConfig, ServerConfig, Tls
 from draw_shared.dicom.acceptor import Acceptor, ListenerOptions
 from draw_shared.dicom.service import ServiceProvider
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
+from draw_shared.runtime.desired_state import Wanted
 from draw_shared.runtime.periodic import Periodic
 
 log = structlog.get_logger()
@@ -29,11 +31,12 @@ HANDOVER_SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a listener is bound to."""
+    """What a listener is bound to, and for which time it is opened."""
 
     host: str
     port: int
     tls: TlsConfig
+    restarts: int = 0
 
 
 class Listener:
@@ -48,8 +51,10 @@ class Listener:
         *,
         drain_seconds: float,
         reuse_port: bool = False,
+        desired: Callable[[], Wanted] = lambda: Wanted(running=True),
     ) -> None:
         self._provider = provider
+        self._desired = desired
         self._config = config
         self._drain_seconds = drain_seconds
         self._reuse_port = reuse_port
@@ -59,12 +64,13 @@ class Listener:
         self._draining: list[Acceptor] = []
         self._stopped = False
         self.last_error = ""
+        self.opened_at: float | None = None
         self._periodic = Periodic(self.name, self._reconcile, interval_seconds=INTERVAL_SECONDS)
 
     @property
     def listening(self) -> bool:
         """Whether the port is as the configuration wants it, be it closed."""
-        return self._binding == _wanted(self._config())
+        return self._binding == self._wanted()
 
     @property
     def port(self) -> int:
@@ -89,7 +95,7 @@ class Listener:
             OSError: the address cannot be bound.
             TlsUnusable: the certificate or key cannot be used.
         """
-        wanted = _wanted(self._config())
+        wanted = self._wanted()
         with self._lock:
             if wanted is not None:
                 self._acceptor = self._opened(wanted)
@@ -121,7 +127,7 @@ class Listener:
         return [*self._draining, *([current] if current is not None else [])]
 
     def _reconcile(self) -> None:
-        wanted = _wanted(self._config())
+        wanted = self._wanted()
         with self._lock:
             if wanted == self._binding or self._stopped:
                 return
@@ -137,6 +143,7 @@ class Listener:
         old, before = self._acceptor, self._binding
         if wanted is None:
             self._acceptor = None
+            self.opened_at = None
             self._drain(old)
         elif before is None or before.port != wanted.port:
             self._acceptor = self._opened(wanted)
@@ -165,6 +172,7 @@ class Listener:
             lambda: self._config().storage.max_object_bytes,
         )
         acceptor.start()
+        self.opened_at = time.time()
         log.info("listener.opened", host=binding.host, port=acceptor.port, tls=binding.tls.enabled)
         return acceptor
 
@@ -194,10 +202,10 @@ class Listener:
             if old in self._draining:
                 self._draining.remove(old)
 
-
-def _wanted(config: ServerConfig) -> Binding | None:
-    """Return what the configuration wants to be bound, None when the receiver is off."""
-    if not config.services.enabled:
-        return None
-    network = config.network
-    return Binding(network.host, network.port, network.tls)
+    def _wanted(self) -> Binding | None:
+        """Return what is wanted to be bound, None when the receiver is off."""
+        config, desired = self._config(), self._desired()
+        if not config.services.enabled or not desired.running:
+            return None
+        network = config.network
+        return Binding(network.host, network.port, network.tls, desired.restarts)

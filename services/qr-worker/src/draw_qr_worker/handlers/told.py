@@ -1,0 +1,26 @@
+"""The edge to operators: the worker is told to stop, start or restart."""
+
+from collections.abc import Callable
+
+from draw_qr_worker.models import Interrupted
+from draw_qr_worker.services.dispatch import Dispatch
+from draw_shared.runtime.desired_state import Wanted
+
+
+class Told:
+    """Stopping lets running jobs finish; restarting gives them back, to be taken anew."""
+
+    def __init__(self, dispatch: Dispatch, *tell: Callable[[], None]) -> None:
+        self._dispatch = dispatch
+        self._tell = tell
+        self._restarts = 0
+
+    def on_change(self, wanted: Wanted) -> None:
+        """Do what is wanted now."""
+        if not wanted.running:
+            self._dispatch.close()
+        elif wanted.restarts != self._restarts:
+            self._dispatch.end_all(Interrupted("the worker was restarted by an operator"))
+        self._restarts = wanted.restarts
+        for listener in self._tell:
+            listener()
