@@ -59,19 +59,19 @@ def lease(rows, store_of):
 
 def test_what_the_index_has_counts_as_arrived_unless_it_shall_not(items, lease, index):
     index("1.1.0")
-    found = items.record(lease, EXPECTED, here_counts=True)
+    found = items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
     assert [item.arrived for item in found] == [True, False, False, False]
 
 
 def test_recording_twice_changes_nothing(items, lease, index):
-    items.record(lease, EXPECTED, here_counts=False)
+    items.record(lease, EXPECTED, arrives_here=True, here_counts=False)
     index("1.1.0")
-    found = items.record(lease, EXPECTED, here_counts=False)
+    found = items.record(lease, EXPECTED, arrives_here=True, here_counts=False)
     assert [item.arrived for item in found] == [False] * 4
 
 
 def test_looking_marks_and_counts_what_has_arrived(items, lease, index):
-    items.record(lease, EXPECTED, here_counts=True)
+    items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
     assert items.look(lease.job_id) == Arrivals(4, 0, 0)
     index("1.1.1", size=70)
     index("1.1.3", size=50)
@@ -81,8 +81,14 @@ def test_looking_marks_and_counts_what_has_arrived(items, lease, index):
     assert arrived == ["1.1.1", "1.1.3"]
 
 
+def test_what_goes_elsewhere_has_not_arrived_by_being_here(items, lease, index):
+    index("1.1.0")
+    items.record(lease, EXPECTED, arrives_here=False, here_counts=True)
+    assert items.look(lease.job_id).arrived == 0
+
+
 def test_marks_follow_what_a_peer_says(items, lease):
-    items.record(lease, EXPECTED, here_counts=False)
+    items.record(lease, EXPECTED, arrives_here=True, here_counts=False)
     items.mark_these(lease, ["1.1.2"])
     items.mark(lease, all_but=["1.1.0", "1.1.1"])
     assert [item.arrived for item in items.items(lease.job_id)] == [False, False, True, True]
@@ -91,7 +97,7 @@ def test_marks_follow_what_a_peer_says(items, lease):
 def test_only_the_owner_writes(items, lease):
     stale = Lease(lease.job_id, lease.fence - 1)
     for write in (
-        lambda: items.record(stale, EXPECTED, here_counts=True),
+        lambda: items.record(stale, EXPECTED, arrives_here=True, here_counts=True),
         lambda: items.mark(stale, all_but=[]),
         lambda: items.mark_these(stale, ["1.1.0"]),
     ):

@@ -510,7 +510,10 @@ class JobAttempt(SQLModel, table=True):
 
 
 class RetrieveItem(SQLModel, table=True):
-    """One SOP instance that a job shall bring to a place, and when it arrived there."""
+    """One SOP instance that a job shall bring to a place, and when it arrived there.
+
+    Where `arrives_here`, that place is our index, and whoever sees it there marks it.
+    """
 
     __tablename__ = "retrieve_items"
     __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"),)
@@ -521,6 +524,7 @@ class RetrieveItem(SQLModel, table=True):
     series_instance_uid: str = Field(default="", sa_column=_exact())
     sop_instance_uid: str = Field(sa_column=_exact(index=True))
     sop_class_uid: str = Field(default="", sa_column=_exact())
+    arrives_here: bool = _flag(default=True)
     arrived_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 

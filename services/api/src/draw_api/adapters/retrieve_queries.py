@@ -106,9 +106,9 @@ ADD_BATCH: Final = text(
 TAKE_OVER: Final = text(
     """
     INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,
-        sop_instance_uid, sop_class_uid, arrived_at)
+        sop_instance_uid, sop_class_uid, arrives_here, arrived_at)
     SELECT given.job_id, i.study_instance_uid, i.series_instance_uid, i.sop_instance_uid,
-        i.sop_class_uid, i.arrived_at
+        i.sop_class_uid, i.arrives_here, i.arrived_at
     FROM unnest(CAST(:ids AS uuid[]), CAST(:retried AS uuid[])) AS given (job_id, retried)
     JOIN retrieve_items i ON i.job_id = given.retried
     """

@@ -21,8 +21,8 @@ ITEMS: Final = text(
 RECORD: Final = text(
     """
     INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,
-        sop_instance_uid, sop_class_uid)
-    SELECT :job_id, given.study, given.series, given.sop, given.class
+        sop_instance_uid, sop_class_uid, arrives_here)
+    SELECT :job_id, given.study, given.series, given.sop, given.class, :arrives_here
     FROM unnest(CAST(:studies AS text[]), CAST(:series AS text[]), CAST(:sops AS text[]),
         CAST(:classes AS text[])) AS given (study, series, sop, class)
     ON CONFLICT (job_id, sop_instance_uid) DO NOTHING
@@ -34,7 +34,7 @@ MARK_INDEXED: Final = text(
     UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
         SELECT i.id FROM retrieve_items i
         JOIN instances n ON n.sop_instance_uid = i.sop_instance_uid
-        WHERE i.job_id = :job_id AND i.arrived_at IS NULL
+        WHERE i.job_id = :job_id AND i.arrived_at IS NULL AND i.arrives_here
         FOR UPDATE OF i SKIP LOCKED)
     """
 )
@@ -81,13 +81,17 @@ class PostgresItems:
             rows = session.connection().execute(ITEMS, {"job_id": job_id}).mappings()
             return [Item(**row) for row in rows]
 
-    def record(self, lease: Lease, items: Sequence[Item], *, here_counts: bool) -> Sequence[Item]:
+    def record(
+        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
+    ) -> Sequence[Item]:
         """Keep what is expected and return it; or LostLease.
 
-        With `here_counts`, what the index has already counts as arrived.
+        With `arrives_here`, what comes into the index has arrived; with `here_counts` as well,
+        also what the index has already.
         """
         values: dict[str, Any] = {
             "job_id": lease.job_id,
+            "arrives_here": arrives_here,
             "studies": [item.study_instance_uid for item in items],
             "series": [item.series_instance_uid for item in items],
             "sops": [item.sop_instance_uid for item in items],
@@ -96,7 +100,7 @@ class PostgresItems:
         with self._database.session() as session:
             connection = hold(session, lease)
             connection.execute(RECORD, values)
-            if here_counts:
+            if arrives_here and here_counts:
                 connection.execute(MARK_INDEXED, {"job_id": lease.job_id})
             session.commit()
         return self.items(lease.job_id)

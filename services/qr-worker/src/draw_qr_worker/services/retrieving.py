@@ -57,7 +57,9 @@ class ItemTable(Protocol):
     def items(self, job_id: UUID) -> Sequence[Item]:
         """Return what the job expects."""
 
-    def record(self, lease: Lease, items: Sequence[Item], *, here_counts: bool) -> Sequence[Item]:
+    def record(
+        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
+    ) -> Sequence[Item]:
         """Keep what is expected and return it; what the index has counts as arrived, or not."""
 
     def look(self, job_id: UUID) -> Arrivals:
@@ -199,10 +201,12 @@ class RetrieveTask:
         else:
             subject = run.order.subject
             run.expectation = self._expectations.of(run.node, subject, run.control)
-            here_counts = not run.order.force and not self._elsewhere(run)
             if run.expectation.items:
                 run.items = self._table.record(
-                    run.job.lease, run.expectation.items, here_counts=here_counts
+                    run.job.lease,
+                    run.expectation.items,
+                    arrives_here=not self._elsewhere(run),
+                    here_counts=not run.order.force,
                 )
         run.progress.expected = run.expectation.count
         run.progress.already = sum(item.arrived for item in run.items)

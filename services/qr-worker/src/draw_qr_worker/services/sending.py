@@ -44,7 +44,9 @@ class ItemTable(Protocol):
     def items(self, job_id: UUID) -> Sequence[Item]:
         """Return what the job shall send."""
 
-    def record(self, lease: Lease, items: Sequence[Item], *, here_counts: bool) -> Sequence[Item]:
+    def record(
+        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
+    ) -> Sequence[Item]:
         """Keep what shall be sent and return it."""
 
     def mark_these(self, lease: Lease, these: Collection[str]) -> None:
@@ -82,7 +84,7 @@ class SendTask:
             if not objects:
                 raise NothingThere("there is nothing of it here")
             named = [one.item for one in objects.values()]
-            items = self._table.record(job.lease, named, here_counts=False)
+            items = self._table.record(job.lease, named, arrives_here=False, here_counts=False)
         tally = _Tally(self._table, job.lease, Progress(control), items)
         left = [
             objects[item.sop_instance_uid]

@@ -772,6 +772,7 @@ def upgrade() -> None:
         sa.Column("series_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("sop_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("sop_class_uid", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("arrives_here", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_retrieve_items_job_id"), ondelete="CASCADE"
