@@ -191,8 +191,8 @@ class Publisher:
                     delivery_mode=PERSISTENT,
                     message_id=outgoing.message_id,
                 ),
-                # A fanout without listeners is no failure; an event without a queue is.
-                mandatory=outgoing.exchange != topology.CONTROL,
+                # A wake-up without listeners is no failure; an event without a queue is.
+                mandatory=outgoing.exchange not in topology.UNHEARD,
             )
 
     def _message_returned(

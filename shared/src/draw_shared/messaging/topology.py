@@ -14,6 +14,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 EVENTS: Final = "draw.events"
 CONTROL: Final = "draw.control"
+NOTICES: Final = "draw.notices"
+"""Events that the change feed has anyway (series and studies becoming stable): whoever wants to
+be told binds a queue of his own; without one they vanish."""
+UNHEARD: Final = frozenset((CONTROL, NOTICES))
+"""Exchanges on which a message without a listener is no failure."""
 UNROUTABLE: Final = "draw.unroutable"
 
 INSTANCE_STORED: Final = "indexer.instance-stored"
@@ -100,6 +105,7 @@ TOPOLOGY: Final = (
     Collecting(UNROUTABLE, UNROUTABLE),
     Exchange(EVENTS, "topic", alternate=UNROUTABLE),
     Exchange(CONTROL, "fanout"),
+    Exchange(NOTICES, "topic"),
     INSTANCE_STORED_WORK,
     TRANSACTIONS_WORK,
     JOB_READY_WORK,

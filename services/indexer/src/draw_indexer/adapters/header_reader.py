@@ -1,0 +1,250 @@
+"""Reads from a stored file what the index holds, in bounded memory and without pixel data.
+
+Runs in the reading processes (see `reader_process`). Text is decoded by the data set's
+character sets (PS3.5 6.1), freed of padding and of what PostgreSQL cannot hold, and cut at
+lengths that no valid value reaches. What cannot be understood is left out: an object that
+was acknowledged is indexed with what it says legibly.
+"""
+
+import hashlib
+import mmap
+import os
+from itertools import islice
+from typing import Any, Final
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from draw_shared.dicom import keys, part10
+from draw_shared.dicom.keys import IndexedAttribute, Level
+from draw_shared.dicom.scan import (
+    LONGEST_INFLATED,
+    Ending,
+    Scanner,
+    Undecodable,
+    beginning,
+    scanner_for,
+)
+from draw_shared.dicom.uids import DEFLATED_LITTLE
+
+Document = dict[str, Any]
+
+FIRST_BYTES: Final = 16 * 1024
+"""Enough for the header of nearly every image; one read."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""What lies behind is not looked for."""
+
+CHARACTER_SET: Final = 0x00080005
+REQUESTS: Final = 0x00400275
+PIXEL_LEVEL_GROUPS: Final = 0x30000000
+REQUEST_TAGS: Final = {
+    int(tag_for_keyword(keyword) or 0): keyword for keyword in keys.REQUEST_ATTRIBUTE_KEYWORDS
+}
+WANTED: Final = frozenset((*keys.BY_TAG, CHARACTER_SET, REQUESTS))
+WANTED_OF_REQUESTS: Final = frozenset((*REQUEST_TAGS, CHARACTER_SET))
+MOST_REQUESTS: Final = 32
+
+RADIOTHERAPY: Final = "1.2.840.10008.5.1.4.1.1.481."
+LAST_OF_CLASS: Final = {
+    f"{RADIOTHERAPY}2": 0x3004000A,  # RT Dose
+    f"{RADIOTHERAPY}3": 0x30060009,  # RT Structure Set: contours follow, often very many
+}
+LAST: Final = max(tag for tag in keys.BY_TAG if tag < PIXEL_LEVEL_GROUPS)
+LAST_OF_PLANS: Final = max(keys.BY_TAG)
+
+DECODED_VRS: Final = frozenset({"PN", "LO", "SH", "LT", "ST", "UC", "UT"})
+UNSPLIT_VRS: Final = frozenset({"LT", "ST", "UT"})
+NUMBER_VRS: Final = frozenset({"US"})
+ESCAPE: Final = b"\x1b"
+NAME_DELIMITERS: Final = frozenset(b"^=\\")
+TEXT_DELIMITERS: Final = frozenset(b"\t\n\f\r\\")
+LONGEST_ENCODING_NAMES: Final = 256
+
+LONGEST: Final = {"CS": 64, "UI": 64, "AS": 16, "DA": 64, "TM": 64, "IS": 64, "DS": 64, "PN": 512}
+LONGEST_SHORT: Final = 256
+LONGEST_TEXT: Final = 10240
+HASH_CHARACTERS: Final = 16
+MOST_VALUES: Final = 64
+"""Of one element; more are cut off like text that is too long."""
+
+
+class HeaderReader:
+    """Reads headers; one object for many files, because what they share is decoded once.
+
+    Level documents that two files have in common are the same object in both results.
+    """
+
+    def __init__(self) -> None:
+        self._encodings: dict[bytes, list[str]] = {}
+        self._levels: dict[tuple[bytes | None, ...], Document] = {}
+
+    def forget(self) -> None:
+        """Let go of what earlier files had in common."""
+        self._encodings.clear()
+        self._levels.clear()
+
+    def read(self, path: str) -> tuple[Document, Document, Document, Document, bool]:
+        """Return the documents of the four levels, and whether the header was read whole.
+
+        Raises:
+            OSError: the file cannot be read.
+            Undecodable: it is no Part 10 file.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return self._read(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _read(self, descriptor: int) -> tuple[Document, Document, Document, Document, bool]:
+        head = os.read(descriptor, FIRST_BYTES)
+        whole = len(head) < FIRST_BYTES
+        try:
+            meta, offset = part10.decode(head)
+        except Undecodable:
+            if whole:
+                raise
+            head = os.pread(descriptor, part10.LONGEST_META + part10.META_START, 0)
+            meta, offset = part10.decode(head)
+        syntax = meta.transfer_syntax_uid
+        last = _last_of(meta.sop_class_uid)
+        scanner, found, ending = _gathered(memoryview(head)[offset:], syntax, last)
+        if ending is not Ending.PASSED and not whole:
+            length = min(os.fstat(descriptor).st_size, MOST_BYTES)
+            view = memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))
+            scanner, found, ending = _gathered(view[offset:], syntax, last)
+        patient, study, series = (
+            self._level(level, scanner, found)
+            for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
+        )
+        image = self._decoded(Level.IMAGE, scanner, found)
+        return patient, study, series, image, ending in {Ending.PASSED, Ending.ENDED}
+
+    def _level(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
+        """Return the document of a level, the same one for the same raw values."""
+        # The scanner's identity tells byte orders apart.
+        raw = (bytes((level,)), str(id(scanner)).encode(), *map(found.get, TAGS[level]))
+        known = self._levels.get(raw)
+        if known is None:
+            known = self._levels[raw] = self._decoded(level, scanner, found)
+        return known
+
+    def _decoded(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
+        encodings = self._encodings_of(found.get(CHARACTER_SET, b""))
+        document: Document = {}
+        for attribute in OF_LEVEL[level]:
+            raw = found.get(attribute.tag)
+            if raw and (text := _text(attribute, raw, encodings, scanner)):
+                document[attribute.keyword] = text
+        if level is Level.SERIES and REQUESTS in found:
+            requests = self._requests(scanner, found[REQUESTS], encodings)
+            if requests:
+                document[keys.REQUEST_ATTRIBUTES] = requests
+        return document
+
+    def _requests(self, scanner: Scanner, raw: bytes, encodings: list[str]) -> list[Document]:
+        documents: list[Document] = []
+        try:
+            for item in islice(scanner.items(raw, WANTED_OF_REQUESTS), MOST_REQUESTS):
+                own = item.get(CHARACTER_SET)
+                decode = self._encodings_of(own) if own else encodings
+                document = {
+                    keyword: text
+                    for tag, keyword in REQUEST_TAGS.items()
+                    if tag in item and (text := _text(REQUEST_TEXT[tag], item[tag], decode))
+                }
+                if document:
+                    documents.append(document)
+        except Undecodable:
+            # What could be read of it is still right.
+            return documents
+        return documents
+
+    def _encodings_of(self, raw: bytes) -> list[str]:
+        known = self._encodings.get(raw)
+        if known is None:
+            names = raw[:LONGEST_ENCODING_NAMES].decode("ascii", "replace").strip("\0 ")
+            known = convert_encodings([name.strip() for name in names.split("\\")])
+            self._encodings[raw] = known
+        return known
+
+
+OF_LEVEL: Final[dict[Level, tuple[IndexedAttribute, ...]]] = {
+    level: keys.of_level(level) for level in Level
+}
+TAGS: Final = {
+    level: (
+        CHARACTER_SET,
+        *((REQUESTS,) if level is Level.SERIES else ()),
+        *(attribute.tag for attribute in attributes),
+    )
+    for level, attributes in OF_LEVEL.items()
+}
+REQUEST_TEXT: Final = {
+    tag: IndexedAttribute(keyword, tag, dictionary_VR(tag), Level.SERIES)
+    for tag, keyword in REQUEST_TAGS.items()
+}
+
+
+def _last_of(sop_class_uid: str) -> int:
+    """Return the last tag worth reading; what follows may be large."""
+    if not sop_class_uid.startswith(RADIOTHERAPY):
+        return LAST
+    return LAST_OF_CLASS.get(sop_class_uid, LAST_OF_PLANS)
+
+
+def _gathered(data: memoryview, syntax: str, last: int) -> tuple[Scanner, dict[int, bytes], Ending]:
+    try:
+        inflated = beginning(data, syntax)
+    except Undecodable:
+        return scanner_for(syntax), {}, Ending.DAMAGED
+    scanner = scanner_for(syntax, inflated)
+    found, ending = scanner.gather(inflated, WANTED, last=last)
+    if syntax == DEFLATED_LITTLE and len(inflated) >= LONGEST_INFLATED:
+        ending = Ending.PASSED
+    return scanner, found, ending
+
+
+def _text(
+    attribute: IndexedAttribute,
+    raw: bytes,
+    encodings: list[str],
+    scanner: Scanner | None = None,
+) -> str:
+    """Return a value as text; empty when there is none."""
+    vr = attribute.vr
+    if vr in NUMBER_VRS and scanner is not None:
+        return "\\".join(map(str, scanner.numbers(raw[: 2 * MOST_VALUES])))
+    if raw.isascii() and ESCAPE not in raw:
+        text = raw.decode("ascii")
+    elif vr in DECODED_VRS:
+        text = _decoded_text(raw, encodings, NAME_DELIMITERS if vr == "PN" else TEXT_DELIMITERS)
+    else:
+        text = raw.decode("ascii", "replace")
+    if "\0" in text:
+        text = text.replace("\0", "")
+    if vr in UNSPLIT_VRS:
+        return text.rstrip()[:LONGEST_TEXT]
+    if "\\" in text:
+        values = text.split("\\", MOST_VALUES)[:MOST_VALUES]
+        text = "\\".join(value.strip() for value in values)
+        return text[:LONGEST_TEXT] if text.strip("\\") else ""
+    return _bounded(attribute, text.strip())
+
+
+def _bounded(attribute: IndexedAttribute, text: str) -> str:
+    longest = LONGEST.get(attribute.vr, LONGEST_SHORT)
+    if len(text) <= longest:
+        return text
+    if attribute.column and attribute.vr in {"LO", "SH"}:
+        # Two identifiers that differ must stay different, or two patients become one.
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{text[: longest - HASH_CHARACTERS - 1]}~{digest[:HASH_CHARACTERS]}"
+    return text[:longest]
+
+
+def _decoded_text(raw: bytes, encodings: list[str], delimiters: frozenset[int]) -> str:
+    try:
+        return decode_bytes(raw, encodings, set(delimiters))
+    except (UnicodeError, LookupError):
+        return raw.decode("latin-1")

@@ -1,0 +1,272 @@
+"""The index in PostgreSQL, written by one transaction at a time.
+
+Writers take turns (`draw_shared.db.feed`): what a batch has read stays true until its commit,
+and writers cannot deadlock with each other, however many indexers there are. Reading headers,
+which costs more, goes on meanwhile. Rows are written in the order of their keys all the same,
+for the sake of those who write without a turn.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from typing import Any
+
+from sqlalchemy import CursorResult, TextClause
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from draw_indexer.adapters import index_statements as sql
+from draw_indexer.models import Changes, Conflict, Known, PatientKey, Reason, Refused, Row
+from draw_shared.db.feed import INSTANCE_STORED, take_turn
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+from draw_shared.dicom.keys import Level
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what PostgreSQL will never take into Refused, without the values it quotes."""
+    try:
+        yield
+    except DBAPIError as error:
+        sqlstate = getattr(error.orig, "sqlstate", None)
+        raise Refused(f"PostgreSQL refuses the rows: {sqlstate}") from None
+
+
+class PostgresIndex:
+    """The way to the index."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._schema_known = False
+
+    @contextmanager
+    def writing(self) -> Iterator["PostgresRows"]:
+        """Wait for the turn and begin a transaction, which ends with the block.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+            SchemaMismatch: the database is not migrated yet.
+            Refused: PostgreSQL does not take these rows.
+        """
+        with refusals(), self._database.session() as session:
+            if not self._schema_known:
+                require_current_schema(session)
+                self._schema_known = True
+            take_turn(session.connection())
+            yield PostgresRows(session)
+
+
+class PostgresRows:
+    """The index within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._connection = session.connection()
+
+    def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
+        """Return the current versions of these SOP instances."""
+        found = self._execute(sql.VERSIONS, uids=list(uids)).mappings()
+        return {row["sop_instance_uid"]: Known(**row) for row in found}
+
+    def series(self, uids: Sequence[str]) -> Mapping[str, Row]:
+        """Return these series, with `study_instance_uid`."""
+        found = self._execute(sql.SERIES, uids=list(uids)).scalars()
+        return {row["series_instance_uid"]: row for row in found}
+
+    def studies(self, uids: Sequence[str]) -> Mapping[str, Row]:
+        """Return these studies, with their patient's row under `patient`."""
+        found = self._execute(sql.STUDIES, uids=list(uids)).scalars()
+        return {row["study_instance_uid"]: row for row in found}
+
+    def patients(self, keys: Sequence[PatientKey]) -> Mapping[PatientKey, Row]:
+        """Return these patients."""
+        if not keys:
+            return {}
+        found = self._execute(
+            sql.PATIENTS,
+            ids=[key.patient_id for key in keys],
+            issuers=[key.issuer for key in keys],
+            studies=[key.unidentified_study_uid for key in keys],
+        ).scalars()
+        return {_patient_key(row): row for row in found}
+
+    def write(self, changes: Changes) -> Mapping[str, int]:
+        """Write all that a batch changes, and return how many rows of which table."""
+        written: Counter[str] = Counter()
+        left = self._left(changes)
+        self._write_parents(changes, written)
+        known = self._write_instances(changes, written)
+        self._recount(changes, left)
+        known |= self._write_conflicts(changes, written)
+        self._count_days(changes, known)
+        self._execute(sql.NOTE_ARRIVALS, uids=list(changes.arrived))
+        self._append_changes(changes)
+        return written
+
+    def commit(self) -> None:
+        """Make it true."""
+        self._session.commit()
+
+    def _execute(self, statement: TextClause, **values: Any) -> CursorResult[Any]:  # noqa: ANN401
+        return self._connection.execute(statement, values)
+
+    def _write(self, statement: TextClause, rows: Sequence[Row]) -> CursorResult[Any]:
+        return self._execute(statement, rows=json.dumps(rows, separators=(",", ":")))
+
+    def _left(self, changes: Changes) -> list[Mapping[str, Any]]:
+        """Return series, study and patient of everything that loses something."""
+        if not changes.left_series and not changes.left_studies:
+            return []
+        found = self._execute(
+            sql.LEFT, series=list(changes.left_series), studies=list(changes.left_studies)
+        )
+        return [dict(row) for row in found.mappings()]
+
+    def _write_parents(self, changes: Changes, written: Counter[str]) -> None:
+        ids = changes.ids
+        if changes.patients:
+            rows = [_identified(key, row) for key, row in changes.patients.items()]
+            for made in self._write(sql.UPSERT_PATIENTS, rows).mappings():
+                ids[Level.PATIENT, _patient_key(made)] = made["id"]
+        if changes.studies:
+            rows = [
+                row
+                | {
+                    "study_instance_uid": uid,
+                    "patient_pk": ids[Level.PATIENT, changes.patient_of[uid]],
+                }
+                for uid, row in changes.studies.items()
+            ]
+            for made in self._write(sql.UPSERT_STUDIES, rows).mappings():
+                ids[Level.STUDY, made["study_instance_uid"]] = made["id"]
+        if changes.series:
+            rows = [
+                row
+                | {
+                    "series_instance_uid": uid,
+                    "study_pk": ids[Level.STUDY, changes.study_of[uid]],
+                }
+                for uid, row in changes.series.items()
+            ]
+            for made in self._write(sql.UPSERT_SERIES, rows).mappings():
+                ids[Level.SERIES, made["series_instance_uid"]] = made["id"]
+        for table in ("patients", "studies", "series"):
+            written[table] += len(getattr(changes, table))
+
+    def _write_instances(self, changes: Changes, written: Counter[str]) -> set[tuple[str, str]]:
+        """Write current versions; return those of them that had been set aside before."""
+        if not changes.instances:
+            return set()
+        rows = [
+            row | {"series_pk": changes.ids[Level.SERIES, row["series_instance_uid"]]}
+            for row in changes.instances
+        ]
+        self._write(sql.UPSERT_INSTANCES, rows)
+        written["instances"] += len(rows)
+        uids = [uid for uid, _ in changes.settled]
+        hashes = [digest for _, digest in changes.settled]
+        found = self._execute(sql.SETTLE, uids=uids, hashes=hashes)
+        return {(uid, digest) for uid, digest in found}
+
+    def _recount(self, changes: Changes, left: list[Mapping[str, Any]]) -> None:
+        ids = changes.ids
+        series = {ids[Level.SERIES, uid] for uid in changes.study_of} | _column(left, "series")
+        studies = {ids[Level.STUDY, uid] for uid in changes.patient_of} | _column(left, "study")
+        patients = {ids[Level.PATIENT, key] for key in changes.patient_of.values()}
+        patients |= _column(left, "patient") | changes.left_patients
+        if not series:
+            return
+        reopened = {ids[Level.SERIES, uid] for uid in changes.reopened}
+        reopened_studies = {ids[Level.STUDY, changes.study_of[uid]] for uid in changes.reopened}
+        self._execute(sql.COUNT_SERIES, ids=sorted(series), reopened=sorted(reopened))
+        if left:
+            self._execute(sql.DROP_EMPTY_SERIES, ids=sorted(_column(left, "series")))
+        self._execute(sql.COUNT_STUDIES, ids=sorted(studies), reopened=sorted(reopened_studies))
+        if left:
+            self._execute(sql.DROP_EMPTY_STUDIES, ids=sorted(_column(left, "study")))
+        self._execute(sql.COUNT_PATIENTS, ids=sorted(patients))
+        if left or changes.left_patients:
+            self._execute(sql.DROP_EMPTY_PATIENTS, ids=sorted(patients))
+
+    def _write_conflicts(self, changes: Changes, written: Counter[str]) -> set[tuple[str, str]]:
+        """Record versions that are not current; return those that were known before."""
+        known: set[tuple[str, str]] = set()
+        if changes.moved_studies:
+            self._execute(
+                sql.REVIEW_PATIENTS,
+                studies=sorted(changes.moved_studies),
+                reason=str(Reason.OTHER_PATIENT),
+            )
+        if not changes.conflicts:
+            return known
+        of_version = {(c.sop_instance_uid, c.content_sha256): c for c in changes.conflicts}
+        rows = [_conflict_row(conflict) for conflict in of_version.values()]
+        result = self._execute(sql.UPSERT_CONFLICTS, rows=json.dumps(rows), latest=changes.latest)
+        made = {(uid, digest) for fresh, uid, digest in result if fresh}
+        written["instance_conflicts"] += len(made)
+        return (of_version.keys() - made) | changes.displaced
+
+    def _count_days(self, changes: Changes, known: Collection[tuple[str, str]]) -> None:
+        received = {
+            (a.stored.sop_instance_uid, a.stored.content_sha256): a.stored for a in changes.received
+        }
+        new: dict[tuple[str, str], Any] = {
+            (c.sop_instance_uid, c.content_sha256): c for c in changes.conflicts
+        }
+        # A current version that contradicts its study is in both, and is one object.
+        for key in changes.settled:
+            new.pop(key, None)
+        objects: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        for key, version in (new | received).items():
+            if key not in known:
+                day = version.received_at.astimezone(UTC).date().isoformat()
+                objects[day] += 1
+                size[day] += version.size_bytes
+        if objects:
+            rows = [{"day": d, "objects": n, "size_bytes": size[d]} for d, n in objects.items()]
+            self._write(sql.COUNT_DAYS, rows)
+
+    def _append_changes(self, changes: Changes) -> None:
+        if not changes.received:
+            return
+        stored = [arrival.stored for arrival in changes.received]
+        self._execute(
+            sql.APPEND_CHANGES,
+            kind=INSTANCE_STORED,
+            studies=[changes.study_of[s.series_instance_uid] for s in stored],
+            series=[s.series_instance_uid for s in stored],
+            uids=[s.sop_instance_uid for s in stored],
+        )
+
+
+def _patient_key(row: Mapping[str, Any]) -> PatientKey:
+    return PatientKey(row["patient_id"], row["issuer_of_patient_id"], row["unidentified_study_uid"])
+
+
+def _identified(key: PatientKey, row: Row) -> Row:
+    return row | {
+        "patient_id": key.patient_id,
+        "issuer_of_patient_id": key.issuer,
+        "unidentified_study_uid": key.unidentified_study_uid,
+    }
+
+
+def _conflict_row(conflict: Conflict) -> Row:
+    return {
+        "sop_instance_uid": conflict.sop_instance_uid,
+        "study_instance_uid": conflict.study_instance_uid,
+        "path": conflict.path,
+        "size_bytes": conflict.size_bytes,
+        "content_sha256": f"\\x{conflict.content_sha256}",
+        "reason": conflict.reason,
+        "calling_ae": conflict.calling_ae,
+        "received_at": conflict.received_at.isoformat(),
+    }
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
+    return {row[name] for row in rows if row[name] is not None}

@@ -1,0 +1,229 @@
+"""The SQL of the index's writer; every statement takes a whole batch.
+
+Rows go over as one JSON document each statement, which costs the least on both sides.
+"""
+
+from typing import Final
+
+from sqlalchemy import TextClause, text
+
+VERSIONS: Final = text(
+    """
+    SELECT i.sop_instance_uid, encode(i.content_sha256, 'hex') AS content_sha256,
+        i.received_at, i.path, i.size_bytes, i.calling_ae,
+        r.series_instance_uid, s.study_instance_uid
+    FROM instances i JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk
+    WHERE i.sop_instance_uid = ANY(:uids)
+    """
+)
+
+# As JSON, so that dates and times have the form in which they are written.
+SERIES: Final = text(
+    """
+    SELECT to_jsonb(r) || jsonb_build_object('study_instance_uid', s.study_instance_uid)
+    FROM series r JOIN studies s ON s.id = r.study_pk
+    WHERE r.series_instance_uid = ANY(:uids)
+    """
+)
+
+STUDIES: Final = text(
+    """
+    SELECT to_jsonb(s) || jsonb_build_object('patient', to_jsonb(p))
+    FROM studies s JOIN patients p ON p.id = s.patient_pk
+    WHERE s.study_instance_uid = ANY(:uids)
+    """
+)
+
+PATIENTS: Final = text(
+    """
+    SELECT to_jsonb(p) FROM patients p
+    JOIN unnest(CAST(:ids AS text[]), CAST(:issuers AS text[]), CAST(:studies AS text[]))
+        AS k (patient_id, issuer, study)
+    ON p.patient_id = k.patient_id AND p.issuer_of_patient_id = k.issuer
+        AND p.unidentified_study_uid = k.study
+    """
+)
+
+
+def _upsert(table: str, unique: str, columns: str) -> TextClause:
+    """Return the statement that inserts or updates rows of `table` in the order of their keys."""
+    names = [name.strip() for name in f"{unique}, {columns}".split(",")]
+    keys = [name.strip() for name in unique.split(",")]
+    dated = "" if table == "instances" else ", updated_at = now()"
+    changed = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in keys)
+    listed = ", ".join(names)
+    return text(
+        f"INSERT INTO {table} ({listed})"  # noqa: S608 - names from this module
+        f" SELECT {listed} FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb))"
+        f" ORDER BY {unique}"
+        f" ON CONFLICT ({unique}) DO UPDATE SET {changed}{dated}"
+        f" RETURNING id, {unique}"
+    )
+
+
+UPSERT_PATIENTS: Final = _upsert(
+    "patients",
+    "patient_id, issuer_of_patient_id, unidentified_study_uid",
+    "name, name_search, birth_date, sex, attributes, sources",
+)
+UPSERT_STUDIES: Final = _upsert(
+    "studies",
+    "study_instance_uid",
+    "patient_pk, study_date, study_time, accession_number, study_id, description,"
+    " description_search, referring_physician, referring_physician_search, attributes, sources",
+)
+UPSERT_SERIES: Final = _upsert(
+    "series",
+    "series_instance_uid",
+    "study_pk, modality, series_number, description, body_part_examined, performed_date,"
+    " performed_time, request_attributes, attributes, sources",
+)
+UPSERT_INSTANCES: Final = _upsert(
+    "instances",
+    "sop_instance_uid",
+    "series_pk, sop_class_uid, transfer_syntax_uid, instance_number, attributes, path,"
+    " size_bytes, content_sha256, received_at, association_id, calling_ae, peer_address,"
+    " move_originator_ae, stated_patient",
+)
+
+COUNT_SERIES: Final = text(
+    """
+    UPDATE series r SET instance_count = c.instances, size_bytes = c.bytes,
+        sop_classes = c.classes, last_received_at = c.latest, updated_at = now(),
+        stable_at = CASE WHEN r.id = ANY(:reopened) THEN NULL ELSE r.stable_at END
+    FROM (SELECT series_pk, count(*) AS instances, sum(size_bytes) AS bytes,
+            array_agg(DISTINCT sop_class_uid ORDER BY sop_class_uid) AS classes,
+            max(received_at) AS latest
+        FROM instances WHERE series_pk = ANY(:ids) GROUP BY series_pk) c
+    WHERE r.id = c.series_pk
+    """
+)
+
+COUNT_STUDIES: Final = text(
+    """
+    UPDATE studies s SET series_count = c.series, instance_count = c.instances,
+        size_bytes = c.bytes, modalities = c.modalities, last_received_at = c.latest,
+        sop_classes = coalesce((SELECT array_agg(DISTINCT k.uid ORDER BY k.uid)
+            FROM series r, unnest(r.sop_classes) AS k (uid) WHERE r.study_pk = s.id), '{}'),
+        updated_at = now(),
+        stable_at = CASE WHEN s.id = ANY(:reopened) THEN NULL ELSE s.stable_at END
+    FROM (SELECT study_pk, count(*) AS series, sum(instance_count) AS instances,
+            sum(size_bytes) AS bytes, max(last_received_at) AS latest,
+            coalesce(array_agg(DISTINCT modality ORDER BY modality)
+                FILTER (WHERE modality <> ''), '{}') AS modalities
+        FROM series WHERE study_pk = ANY(:ids) GROUP BY study_pk) c
+    WHERE s.id = c.study_pk
+    """
+)
+
+COUNT_PATIENTS: Final = text(
+    """
+    UPDATE patients p SET study_count = c.studies, series_count = c.series,
+        instance_count = c.instances, size_bytes = c.bytes, updated_at = now()
+    FROM (SELECT patient_pk, count(*) AS studies, sum(series_count) AS series,
+            sum(instance_count) AS instances, sum(size_bytes) AS bytes
+        FROM studies WHERE patient_pk = ANY(:ids) GROUP BY patient_pk) c
+    WHERE p.id = c.patient_pk
+    """
+)
+
+LEFT: Final = text(
+    """
+    SELECT r.id AS series, s.id AS study, s.patient_pk AS patient
+    FROM studies s LEFT JOIN series r
+        ON r.study_pk = s.id AND r.series_instance_uid = ANY(:series)
+    WHERE s.study_instance_uid = ANY(:studies)
+        OR s.id IN (SELECT study_pk FROM series WHERE series_instance_uid = ANY(:series))
+    """
+)
+"""Rows of which a batch takes something away."""
+
+DROP_EMPTY_SERIES: Final = text(
+    "DELETE FROM series r WHERE id = ANY(:ids)"
+    " AND NOT EXISTS (SELECT FROM instances WHERE series_pk = r.id)"
+)
+DROP_EMPTY_STUDIES: Final = text(
+    "DELETE FROM studies s WHERE id = ANY(:ids)"
+    " AND NOT EXISTS (SELECT FROM series WHERE study_pk = s.id)"
+)
+DROP_EMPTY_PATIENTS: Final = text(
+    "DELETE FROM patients p WHERE id = ANY(:ids)"
+    " AND NOT EXISTS (SELECT FROM studies WHERE patient_pk = p.id)"
+)
+
+SETTLE: Final = text(
+    """
+    DELETE FROM instance_conflicts c
+    USING unnest(CAST(:uids AS text[]), CAST(:hashes AS text[])) AS k (uid, hash)
+    WHERE c.sop_instance_uid = k.uid AND c.content_sha256 = decode(k.hash, 'hex')
+    RETURNING k.uid, k.hash
+    """
+)
+
+UPSERT_CONFLICTS: Final = text(
+    """
+    INSERT INTO instance_conflicts AS c (sop_instance_uid, study_instance_uid, path,
+        size_bytes, content_sha256, reason, calling_ae, received_at)
+    SELECT sop_instance_uid, study_instance_uid, path, size_bytes, content_sha256, reason,
+        calling_ae, received_at
+    FROM jsonb_populate_recordset(NULL::instance_conflicts, CAST(:rows AS jsonb))
+    ORDER BY sop_instance_uid, content_sha256
+    ON CONFLICT (sop_instance_uid, content_sha256) DO UPDATE SET reason = EXCLUDED.reason,
+        path = EXCLUDED.path, calling_ae = EXCLUDED.calling_ae,
+        received_at = EXCLUDED.received_at
+    WHERE c.reason <> EXCLUDED.reason OR CASE WHEN CAST(:latest AS boolean)
+        THEN (c.received_at, c.path) < (EXCLUDED.received_at, EXCLUDED.path)
+        ELSE (c.received_at, c.path) > (EXCLUDED.received_at, EXCLUDED.path) END
+    RETURNING (xmax = 0) AS made, sop_instance_uid, encode(content_sha256, 'hex') AS hash
+    """
+)
+
+REVIEW_PATIENTS: Final = text(
+    """
+    WITH objects AS (
+        SELECT i.*, s.study_instance_uid, i.stated_patient <> '' AND i.stated_patient <>
+            p.patient_id || CASE WHEN p.issuer_of_patient_id = '' THEN ''
+                ELSE '^^^' || p.issuer_of_patient_id END AS contradicts
+        FROM studies s JOIN patients p ON p.id = s.patient_pk
+        JOIN series r ON r.study_pk = s.id JOIN instances i ON i.series_pk = r.id
+        WHERE s.study_instance_uid = ANY(:studies)),
+    agreeing AS (
+        DELETE FROM instance_conflicts c USING objects o
+        WHERE c.sop_instance_uid = o.sop_instance_uid AND c.content_sha256 = o.content_sha256
+            AND NOT o.contradicts AND c.reason = CAST(:reason AS text))
+    INSERT INTO instance_conflicts (sop_instance_uid, study_instance_uid, path, size_bytes,
+        content_sha256, reason, calling_ae, received_at)
+    SELECT sop_instance_uid, study_instance_uid, path, size_bytes, content_sha256,
+        CAST(:reason AS text), calling_ae, received_at
+    FROM objects WHERE contradicts ORDER BY sop_instance_uid
+    ON CONFLICT (sop_instance_uid, content_sha256) DO NOTHING
+    """
+)
+"""A study has another patient: of its current objects, others contradict it now."""
+
+COUNT_DAYS: Final = text(
+    """
+    INSERT INTO reception_days AS d (day, objects, size_bytes)
+    SELECT day, objects, size_bytes
+    FROM jsonb_populate_recordset(NULL::reception_days, CAST(:rows AS jsonb)) ORDER BY day
+    ON CONFLICT (day) DO UPDATE SET objects = d.objects + EXCLUDED.objects,
+        size_bytes = d.size_bytes + EXCLUDED.size_bytes
+    """
+)
+
+NOTE_ARRIVALS: Final = text(
+    """
+    UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
+        SELECT id FROM retrieve_items
+        WHERE sop_instance_uid = ANY(:uids) AND arrived_at IS NULL ORDER BY id FOR UPDATE)
+    """
+)
+
+APPEND_CHANGES: Final = text(
+    """
+    INSERT INTO changes (kind, study_instance_uid, series_instance_uid, sop_instance_uid)
+    SELECT CAST(:kind AS text), study, series, sop FROM unnest(CAST(:studies AS text[]),
+        CAST(:series AS text[]), CAST(:uids AS text[])) AS k (study, series, sop)
+    ORDER BY sop
+    """
+)

@@ -1,0 +1,160 @@
+"""A child process that reads headers, so that no file can stop or kill the indexer.
+
+Concurrency: one object belongs to one thread at a time. The process is started when it is
+first needed, and again after it died or was killed. A batch that it did not survive is read
+again file by file: only the file that kills it alone is given up.
+"""
+
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from draw_indexer.adapters import reader_process
+from draw_indexer.models import (
+    FileMissing,
+    Header,
+    Headers,
+    HostileFile,
+    ReaderTooSlow,
+    Unreadable,
+)
+
+log = structlog.get_logger()
+
+CHUNK: Final = 1024 * 1024
+END_SECONDS: Final = 2.0
+
+
+class _Died(Exception):
+    """The process ended while it was asked."""
+
+
+class Reader:
+    """Reads the headers of stored files."""
+
+    name = "header reader"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        seconds: float,
+        cpu_seconds: int,
+        memory_mb: int,
+        replaced: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._words = (str(root), str(memory_mb), str(cpu_seconds))
+        self._seconds = seconds
+        self._replaced = replaced
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process now, so that the first batch need not wait for it."""
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", reader_process.__name__, *self._words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def stop(self, deadline_seconds: float = END_SECONDS) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            process.wait(min(deadline_seconds, END_SECONDS))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def read(self, paths: Sequence[str]) -> Headers:
+        """Return the header of each file, or why there is none: a Transient or Permanent."""
+        try:
+            return self._asked(paths)
+        except (ReaderTooSlow, _Died):
+            log.warning("reader.replaced", files=len(paths))
+        if len(paths) == 1:
+            return [self._alone(paths[0])]
+        return [self._alone(path) for path in paths]
+
+    def _alone(self, path: str) -> Header | Exception:
+        try:
+            return self._asked([path])[0]
+        except ReaderTooSlow as slow:
+            return slow
+        except _Died:
+            return HostileFile("the process that read the header died")
+
+    def _asked(self, paths: Sequence[str]) -> Headers:
+        try:
+            answer = self._exchange(json.dumps(list(paths)).encode() + b"\n")
+        except (ReaderTooSlow, OSError, ValueError) as error:
+            self._kill()
+            if isinstance(error, ReaderTooSlow):
+                raise
+            raise _Died from error
+        return _headers(json.loads(answer))
+
+    def _exchange(self, request: bytes) -> bytes:
+        if self._process is None:
+            self.start()
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise BrokenPipeError
+        process.stdin.write(request)
+        process.stdin.flush()
+        deadline = time.monotonic() + self._seconds
+        descriptor = process.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        pieces: list[bytes] = []
+        while not pieces or not pieces[-1].endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise ReaderTooSlow("the storage is too slow for the headers of a batch")
+            piece = process.stdout.read1(CHUNK)  # type: ignore[attr-defined]
+            if not piece:
+                raise BrokenPipeError
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()
+        self.stop()
+        self._replaced()
+
+
+def _headers(answer: dict[str, Any]) -> Headers:
+    documents = answer["documents"]
+    found: list[Header | Exception] = []
+    for file in answer["files"]:
+        if isinstance(file[0], str):
+            found.append(_failure(file[0], file[1]))
+            continue
+        patient, study, series, image, complete = file
+        found.append(
+            Header(documents[patient], documents[study], documents[series], image, complete)
+        )
+    return found
+
+
+def _failure(word: str, reason: str) -> Exception:
+    match word:
+        case reader_process.MISSING | reader_process.STORAGE:
+            return FileMissing(reason)
+        case reader_process.HOSTILE:
+            return HostileFile(reason)
+        case _:
+            return Unreadable(reason)

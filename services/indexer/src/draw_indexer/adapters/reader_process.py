@@ -1,0 +1,93 @@
+"""`python -m draw_indexer.adapters.reader_process`: reads headers for the indexer, within limits.
+
+One line of JSON on standard input asks for a batch, one on standard output answers it; the
+end of the input ends the process. A file that takes too much memory is an answer; one that
+takes too much processor time ends the process, and so does whatever crashes the
+interpreter: the indexer starts another one and loses nothing.
+"""
+
+import json
+import math
+import resource
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from draw_indexer.adapters.header_reader import HeaderReader
+from draw_shared.dicom.scan import Undecodable
+
+MISSING: Final = "missing"
+STORAGE: Final = "storage"
+UNREADABLE: Final = "unreadable"
+HOSTILE: Final = "hostile"
+
+
+def main(words: list[str]) -> None:
+    """Answer until the input ends; the words are root, memory in MB, CPU seconds per batch."""
+    root, memory_mb, cpu_seconds = words
+    memory = int(memory_mb) * 1024**2
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A terminal's Ctrl-C is for the indexer, which ends the input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Odd character sets and values are what peers send; the result says what was legible.
+    warnings.simplefilter("ignore")
+    reader = HeaderReader()
+    for line in sys.stdin.buffer:
+        _allow_seconds(int(cpu_seconds))
+        answer = _answered(reader, Path(root), json.loads(line))
+        sys.stdout.buffer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+        sys.stdout.buffer.flush()
+        reader.forget()
+
+
+def _allow_seconds(seconds: int) -> None:
+    """Let the kernel end this process when it uses more processor time from now."""
+    limit = math.ceil(time.process_time()) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+def _answered(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, Any]:
+    """Return distinct documents, and for each file their numbers or a word and a reason."""
+    documents: list[dict[str, Any]] = []
+    numbers: dict[int, int] = {}
+
+    def number(document: dict[str, Any]) -> int:
+        found = numbers.get(id(document))
+        if found is None:
+            found = numbers[id(document)] = len(documents)
+            documents.append(document)
+        return found
+
+    files: list[Any] = []
+    for path in paths:
+        found = _found(reader, f"{root}/{path}")
+        if isinstance(found[0], str):
+            files.append(found)
+        else:
+            patient, study, series, image, complete = found
+            files.append([number(patient), number(study), number(series), image, complete])
+    return {"documents": documents, "files": files}
+
+
+def _found(reader: HeaderReader, path: str) -> Sequence[Any]:
+    """Return what the reader finds, or a word and a reason."""
+    try:
+        return reader.read(path)
+    except FileNotFoundError:
+        return MISSING, "the file is not there"
+    except OSError as error:
+        return STORAGE, error.strerror or type(error).__name__
+    except Undecodable as error:
+        return UNREADABLE, str(error)
+    except (MemoryError, RecursionError) as error:
+        reader.forget()
+        return HOSTILE, type(error).__name__
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

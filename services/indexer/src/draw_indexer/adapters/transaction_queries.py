@@ -1,0 +1,75 @@
+"""Writes the transaction log, and keeps its partitions and its hash chain."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import text
+
+from draw_indexer.adapters.index_queries import refusals
+from draw_shared.contracts.transaction import TransactionRecord
+from draw_shared.db import partitions, transaction_chain
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+
+MONTHS_AHEAD: Final = 3
+
+COLUMNS: Final = ", ".join(TransactionRecord.model_fields)
+INSERT: Final = text(
+    f"INSERT INTO transactions ({COLUMNS})"  # noqa: S608 - the fields of the contract
+    f" SELECT {COLUMNS}"
+    " FROM jsonb_populate_recordset(NULL::transactions, CAST(:rows AS jsonb))"
+    " ORDER BY occurred_at, record_id ON CONFLICT (record_id, occurred_at) DO NOTHING"
+)
+
+
+class PostgresTransactions:
+    """The table `transactions`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._schema_known = False
+
+    def write(self, records: Sequence[TransactionRecord]) -> int:
+        """Write lines that are not there yet and return how many those were.
+
+        Raises:
+            DatabaseUnavailable: nothing is written.
+            Refused: PostgreSQL does not take these lines.
+        """
+        rows = [record.model_dump(mode="json", exclude_none=True) for record in records]
+        # A NUL cannot be in a text of PostgreSQL's.
+        document = json.dumps(rows, separators=(",", ":")).replace("\\u0000", "")
+        with refusals(), self._database.session() as session:
+            if not self._schema_known:
+                require_current_schema(session)
+                self._schema_known = True
+            written = session.connection().execute(INSERT, {"rows": document}).rowcount
+            session.commit()
+        return written
+
+    def make_partitions(self) -> list[str]:
+        """Make the partitions of the coming months and return the names of new ones.
+
+        Raises:
+            DatabaseUnavailable: none is made.
+        """
+        with self._database.session() as session:
+            require_current_schema(session)
+            made = partitions.ensure_months(
+                session.connection(), datetime.now(UTC).date(), ahead=MONTHS_AHEAD
+            )
+            session.commit()
+        return made
+
+    def extend_chain(self) -> transaction_chain.Head | None:
+        """Add lines that are not in the hash chain yet; return its head if it grew.
+
+        Raises:
+            DatabaseUnavailable: the chain is as before.
+        """
+        with self._database.session() as session:
+            head = transaction_chain.extend(session.connection())
+            session.commit()
+        return head

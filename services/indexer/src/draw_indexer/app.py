@@ -1,0 +1,187 @@
+"""The composition root: the only place that joins the indexer's edges to its adapters."""
+
+from importlib.metadata import version
+
+from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.reader import Reader
+from draw_indexer.adapters.stability_queries import PostgresStability
+from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.handlers.clock import Upkeep
+from draw_indexer.handlers.instance_stored import InstanceStored
+from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
+from draw_indexer.metrics import IndexerMetrics
+from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.stability import Stability
+from draw_indexer.settings import Settings
+from draw_shared.contracts.envelope import Message
+from draw_shared.contracts.server_config import REFERENCE
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+from draw_shared.errors import Transient
+from draw_shared.messaging import topology
+from draw_shared.messaging.consumer import Consumer
+from draw_shared.messaging.publisher import Publisher
+from draw_shared.runtime import logging
+from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
+from draw_shared.runtime.health import Health, HealthServer
+from draw_shared.runtime.heartbeat import Heartbeat, Pulse
+from draw_shared.runtime.lifecycle import Component, Lifecycle
+from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
+from draw_shared.runtime.periodic import Periodic
+
+PROBE_SECONDS = 1.0
+PARTITION_SECONDS = 3600.0
+CHAIN_SECONDS = 2.0
+TRANSACTION_BATCH = 20
+"""Messages, each with up to some hundred lines."""
+
+
+class Indexer:
+    """One indexer process, built but not started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database_ready = False
+        self._registry = service_registry(
+            service=settings.service, replica=settings.replica, version=version("draw-indexer")
+        )
+        self._metrics = IndexerMetrics(self._registry)
+        self._database = Database(
+            settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 4
+        )
+        self._broker_url = settings.broker_url.get_secret_value()
+        self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
+        self._config.on_change(_changed)
+        self._registry.register(DatabasePool(self._database))
+        show_config_version(self._registry, lambda: self._config.current.version)
+        self._publisher = Publisher(self._broker_url, client=settings.replica)
+        self._readers = [self._reader() for _ in range(settings.indexer_readers)]
+        indexing = Indexing(
+            PostgresIndex(self._database), lambda: self._config.current.server.storage.duplicates
+        )
+        self._consumers = [self._instances(reader, indexing) for reader in self._readers]
+        self._transactions = PostgresTransactions(self._database)
+        self._metrics.gauge(
+            "draw_indexer_broker_connected",
+            "Whether announcements can come now",
+            lambda: float(self._consuming()),
+        )
+
+    def lifecycle(self) -> Lifecycle:
+        """Return the process's life: connections first, then upkeep, then the consumers."""
+        settings = self._settings
+        checks = {"database": lambda: self._database_ready, "broker": self._consuming}
+        health = HealthServer(
+            settings.indexer_http_host,
+            settings.indexer_http_port,
+            Health(lambda: lifecycle.state, checks),
+            self._registry,
+        )
+        upkeep = Upkeep(
+            self._transactions.make_partitions,
+            self._transactions.extend_chain,
+            self._metrics.chained.inc,
+        )
+        stability = self._stability()
+        components: list[Component] = [
+            health,
+            self._config,
+            self._publisher,
+            Heartbeat(
+                self._database,
+                service=settings.service,
+                replica=settings.replica,
+                pulse=lambda: self._pulse(str(lifecycle.state), health.port),
+            ),
+            Periodic("database probe", self._probe, interval_seconds=PROBE_SECONDS),
+            Periodic("partitions", upkeep.on_partitions, interval_seconds=PARTITION_SECONDS),
+            Periodic("hash chain", upkeep.on_chain, interval_seconds=CHAIN_SECONDS),
+            Periodic(
+                "stability",
+                stability.close_quiet,
+                interval_seconds=settings.indexer_stability_seconds,
+            ),
+            *self._readers,
+            self._transaction_lines(),
+            *self._consumers,
+        ]
+        lifecycle = Lifecycle(components, grace_seconds=settings.stop_seconds)
+        return lifecycle
+
+    def _reader(self) -> Reader:
+        settings = self._settings
+        return Reader(
+            settings.storage_root,
+            seconds=settings.indexer_read_seconds,
+            cpu_seconds=settings.indexer_read_cpu_seconds,
+            memory_mb=settings.indexer_read_memory_mb,
+            replaced=self._metrics.readers_replaced.inc,
+        )
+
+    def _instances(self, reader: Reader, indexing: Indexing) -> Consumer:
+        handler = InstanceStored(reader, indexing, self._metrics)
+        work = topology.INSTANCE_STORED_WORK
+        return Consumer(
+            self._broker_url,
+            work,
+            handler.on_instances_stored,
+            client=self._settings.replica,
+            batch=self._settings.indexer_batch,
+            wait_seconds=self._settings.indexer_wait_seconds,
+            failed=lambda outcome: self._metrics.put(work.name, outcome),
+        )
+
+    def _transaction_lines(self) -> Consumer:
+        handler = TransactionsRecorded(self._transactions.write, self._metrics.transactions.inc)
+        work = topology.TRANSACTIONS_WORK
+        return Consumer(
+            self._broker_url,
+            work,
+            handler.on_transactions_recorded,
+            client=self._settings.replica,
+            batch=TRANSACTION_BATCH,
+            wait_seconds=self._settings.indexer_wait_seconds,
+            failed=lambda outcome: self._metrics.put(work.name, outcome),
+        )
+
+    def _stability(self) -> Stability:
+        def announce(message: Message) -> None:
+            self._publisher.publish(message, exchange=topology.NOTICES)
+
+        return Stability(
+            PostgresStability(self._database),
+            lambda: self._config.current.server.query_retrieve.stable_after_seconds,
+            announce,
+            lambda level, number: self._metrics.stable.labels(level).inc(number),
+        )
+
+    def _consuming(self) -> bool:
+        return all(consumer.connected for consumer in self._consumers)
+
+    def _probe(self) -> None:
+        try:
+            with self._database.session() as session:
+                require_current_schema(session)
+        except Transient:
+            self._database_ready = False
+            raise
+        self._database_ready = True
+
+    def _pulse(self, state: str, http_port: int) -> Pulse:
+        metrics = self._metrics
+        return Pulse(
+            state=state,
+            address=f"{self._settings.indexer_http_host}:{http_port}",
+            config_version=self._config.current.version,
+            details={
+                "indexed": metrics.indexed,
+                "conflicts": metrics.conflicts,
+                "dead": metrics.dead,
+                "lag_seconds": round(metrics.last_lag, 3),
+                "broker_connected": self._consuming(),
+            },
+        )
+
+
+def _changed(live: LiveConfig) -> None:
+    logging.set_level(live.server.logging.level)

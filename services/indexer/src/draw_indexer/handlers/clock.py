@@ -1,0 +1,52 @@
+"""The edge to time: what the indexer does whether anything arrives or not."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class Grown(Protocol):
+    """The head of the hash chain after it grew."""
+
+    position: int
+    chain_hash: bytes
+    added: int
+
+
+class Upkeep:
+    """Keeps the transaction log's partitions ahead of time and its hash chain complete."""
+
+    def __init__(
+        self,
+        make_partitions: Callable[[], list[str]],
+        extend_chain: Callable[[], Grown | None],
+        chained: Callable[[int], None],
+    ) -> None:
+        self._make_partitions = make_partitions
+        self._extend_chain = extend_chain
+        self._chained = chained
+
+    def on_partitions(self) -> None:
+        """Make what is missing.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+        for name in self._make_partitions():
+            log.info("transactions.partition_made", partition=name)
+
+    def on_chain(self) -> None:
+        """Add what is not in the chain yet, and log the head for who keeps logs elsewhere.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+        grown = None
+        while (more := self._extend_chain()) is not None:
+            grown = more
+            self._chained(more.added)
+        if grown is not None:
+            log.info("transactions.chained", position=grown.position, head=grown.chain_hash.hex())

@@ -1,0 +1,146 @@
+"""The edge to the broker: a batch of announcements is acknowledged once it is committed.
+
+A message that can never be indexed goes alone to the dead letters, with a reason; a file
+that is not visible yet is looked for again later. The database being away concerns the whole
+batch, which then waits.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from draw_indexer.metrics import IndexerMetrics
+from draw_indexer.models import (
+    Arrival,
+    Header,
+    Headers,
+    MalformedMessage,
+    Stored,
+    Unreadable,
+    inside,
+)
+from draw_indexer.services.indexing import Indexing
+from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.messaging.consumer import Delivery, Failure
+
+log = structlog.get_logger()
+
+
+class Reader(Protocol):
+    """The way to the headers of stored files."""
+
+    def read(self, paths: Sequence[str]) -> Headers:
+        """Return the header of each file, or why there is none."""
+
+
+class InstanceStored:
+    """Answers `instance.stored.v1`; belongs to one consumer's thread."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        indexing: Indexing,
+        metrics: IndexerMetrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._reader = reader
+        self._indexing = indexing
+        self._metrics = metrics
+        self._now = now
+
+    def on_instances_stored(self, batch: Sequence[Delivery]) -> Sequence[Failure]:
+        """Index the batch; return what could not be.
+
+        Raises:
+            Transient: the database does not answer; the batch is given again.
+        """
+        began = time.perf_counter()
+        failures: list[Failure] = []
+        announced: list[tuple[Delivery, Stored]] = []
+        for delivery in batch:
+            try:
+                announced.append((delivery, stored_of(delivery.body)))
+            except MalformedMessage as error:
+                failures.append(Failure(delivery, error))
+        headers = self._reader.read([stored.path for _, stored in announced])
+        arrivals: list[Arrival] = []
+        for (delivery, stored), header in zip(announced, headers, strict=True):
+            try:
+                arrivals.append(Arrival(stored, self._checked(stored, header)))
+            except Exception as error:  # noqa: BLE001 - whatever the reader gave: it is this message's
+                log.warning(
+                    "instance.not_read",
+                    sop_instance_uid=stored.sop_instance_uid,
+                    error=type(error).__name__,
+                    reason=str(error),
+                )
+                failures.append(Failure(delivery, error))
+        read = time.perf_counter()
+        if arrivals:
+            self._index(arrivals)
+        self._metrics.seconds.labels("read").observe(read - began)
+        self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
+        return failures
+
+    def _checked(self, stored: Stored, header: Header | Exception) -> Header:
+        """Return the header if it is that of the announced object.
+
+        Raises:
+            Transient: the file cannot be read now.
+            Permanent: it never can, or is another object's.
+        """
+        if isinstance(header, Exception):
+            self._metrics.read_failures.labels(type(header).__name__).inc()
+            raise header
+        found = header.image.get("SOPInstanceUID", stored.sop_instance_uid)
+        if found != stored.sop_instance_uid:
+            self._metrics.read_failures.labels("OtherObject").inc()
+            raise Unreadable("the file holds another SOP instance than was announced")
+        if not header.complete:
+            self._metrics.read_failures.labels("Incomplete").inc()
+            log.warning("instance.header_damaged", sop_instance_uid=stored.sop_instance_uid)
+        return header
+
+    def _index(self, arrivals: Sequence[Arrival]) -> None:
+        written = self._indexing.index(arrivals)
+        self._metrics.wrote(
+            fresh=written.fresh,
+            unchanged=written.unchanged,
+            conflicts=written.conflicts,
+            rows=written.rows,
+        )
+        now = self._now()
+        for arrival in arrivals:
+            self._metrics.lagged(max(0.0, (now - arrival.stored.received_at).total_seconds()))
+
+
+def stored_of(body: bytes) -> Stored:
+    """Return the object that a message announces.
+
+    Raises:
+        MalformedMessage: the message is not what it should be.
+    """
+    try:
+        event = InstanceStoredV1.from_bytes(body)
+    except ValidationError as error:
+        # The error's text would quote the message.
+        raise MalformedMessage(f"{error.error_count()} fields are wrong or missing") from None
+    return Stored(
+        sop_instance_uid=event.sop_instance_uid,
+        sop_class_uid=event.sop_class_uid,
+        series_instance_uid=event.series_instance_uid,
+        study_instance_uid=event.study_instance_uid,
+        transfer_syntax_uid=event.transfer_syntax_uid,
+        path=inside(event.path),
+        size_bytes=event.size_bytes,
+        content_sha256=event.content_sha256,
+        received_at=event.occurred_at.astimezone(UTC),
+        association_id=event.association_id,
+        calling_ae=event.calling_ae,
+        peer_address=event.peer_address,
+        move_originator_ae=event.move_originator_ae or "",
+    )

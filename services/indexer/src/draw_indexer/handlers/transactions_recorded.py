@@ -1,0 +1,37 @@
+"""The edge to the broker for the transaction log: acknowledged once its lines are rows."""
+
+from collections.abc import Callable, Sequence
+
+from pydantic import ValidationError
+
+from draw_indexer.models import MalformedMessage
+from draw_shared.contracts.transaction import TransactionRecord, TransactionsRecordedV1
+from draw_shared.messaging.consumer import Delivery, Failure
+
+Write = Callable[[Sequence[TransactionRecord]], int]
+
+
+class TransactionsRecorded:
+    """Answers `transactions.recorded.v1`."""
+
+    def __init__(self, write: Write, written: Callable[[int], None]) -> None:
+        self._write = write
+        self._written = written
+
+    def on_transactions_recorded(self, batch: Sequence[Delivery]) -> Sequence[Failure]:
+        """Write every line once, however often it comes; return messages that are malformed.
+
+        Raises:
+            Transient: the database does not answer; the batch is given again.
+        """
+        failures: list[Failure] = []
+        records: list[TransactionRecord] = []
+        for delivery in batch:
+            try:
+                records += TransactionsRecordedV1.from_bytes(delivery.body).records
+            except ValidationError as error:
+                reason = MalformedMessage(f"{error.error_count()} fields are wrong or missing")
+                failures.append(Failure(delivery, reason))
+        if records:
+            self._written(self._write(records))
+        return failures

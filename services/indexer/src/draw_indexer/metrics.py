@@ -1,0 +1,100 @@
+"""What the indexer counts."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class IndexerMetrics:
+    """Batches, what became of their objects, and how far behind the index is."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.batches = Counter(
+            "draw_indexer_batches", "Batches written to the index", registry=registry
+        )
+        self.batch_objects = Histogram(
+            "draw_indexer_batch_objects",
+            "Objects in a batch",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "draw_indexer_batch_seconds",
+            "How long the steps of a batch took",
+            ["step"],
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            registry=registry,
+        )
+        self.objects = Counter(
+            "draw_indexer_objects",
+            "Announced objects by what they meant for the index",
+            ["outcome"],
+            registry=registry,
+        )
+        self.rows = Counter(
+            "draw_indexer_rows", "Rows written, by table", ["table"], registry=registry
+        )
+        self.lag = Histogram(
+            "draw_indexer_lag_seconds",
+            "Time from the reception of an object to its commit in the index",
+            buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
+            registry=registry,
+        )
+        self.put_aside = Counter(
+            "draw_indexer_messages_put_aside",
+            "Messages that could not be handled: tried again later, or dead",
+            ["queue", "outcome"],
+            registry=registry,
+        )
+        self.read_failures = Counter(
+            "draw_indexer_read_failures",
+            "Headers that could not be read, or not to their end",
+            ["reason"],
+            registry=registry,
+        )
+        self.readers_replaced = Counter(
+            "draw_indexer_readers_replaced",
+            "Processes for reading headers that died or were killed",
+            registry=registry,
+        )
+        self.transactions = Counter(
+            "draw_indexer_transactions", "Lines written to the transaction log", registry=registry
+        )
+        self.chained = Counter(
+            "draw_indexer_transactions_chained",
+            "Lines of the transaction log added to its hash chain",
+            registry=registry,
+        )
+        self.indexed = self.conflicts = self.dead = 0
+        """Also counted here, for the heartbeat."""
+        self.last_lag = 0.0
+        self.stable = Counter(
+            "draw_indexer_stable", "Series and studies closed", ["level"], registry=registry
+        )
+
+    def wrote(self, *, fresh: int, unchanged: int, conflicts: int, rows: Mapping[str, int]) -> None:
+        """Count one committed batch."""
+        self.indexed += fresh
+        self.conflicts += conflicts
+        self.batches.inc()
+        self.batch_objects.observe(fresh + unchanged)
+        self.objects.labels("indexed").inc(fresh)
+        self.objects.labels("unchanged").inc(unchanged)
+        self.objects.labels("conflict").inc(conflicts)
+        for table, number in rows.items():
+            self.rows.labels(table).inc(number)
+
+    def lagged(self, seconds: float) -> None:
+        """Note how long one object took from its reception to the commit."""
+        self.lag.observe(seconds)
+        self.last_lag = seconds
+
+    def put(self, queue: str, outcome: str) -> None:
+        """Count one message that was put aside."""
+        self.dead += outcome == "dead"
+        self.put_aside.labels(queue, outcome).inc()
+
+    def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
+        """Show `value` under `name` at each scrape."""
+        Gauge(name, words, registry=self._registry).set_function(value)

@@ -1,0 +1,222 @@
+"""What the indexer knows of objects, versions and rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any
+
+from draw_shared.dicom.keys import Level
+from draw_shared.errors import Permanent, Transient
+
+Row = dict[str, Any]
+"""Columns of a row by name."""
+
+Texts = Mapping[str, Any]
+"""Values of one level by keyword: text as decoded, or a list of documents for a sequence."""
+
+
+class Reason(StrEnum):
+    """Why a version of a SOP instance is in `instance_conflicts`."""
+
+    KEPT = "another object with this SOP Instance UID was there before and was kept"
+    REPLACED = "a later object with this SOP Instance UID replaced it"
+    OTHER_PATIENT = "the object names another patient than its study has"
+    OTHER_STUDY = "the object names another study than its series belongs to"
+
+
+class FileMissing(Transient):
+    """The file is not there; another machine's write may not be visible yet."""
+
+
+class Unreadable(Permanent):
+    """The file is not the object that was announced."""
+
+
+class HostileFile(Permanent):
+    """Reading the file's header takes more memory or processor time than any header needs."""
+
+
+class ReaderTooSlow(Transient):
+    """The storage did not give the header in time."""
+
+
+class Refused(Permanent):
+    """PostgreSQL does not take a value; the error never quotes it."""
+
+
+class MalformedMessage(Permanent):
+    """The message is not what its routing key promises."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """What one object says of each level."""
+
+    patient: Texts
+    study: Texts
+    series: Texts
+    image: Texts
+    complete: bool = True
+    """False when the data set could not be read to the last wanted element."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object as it was announced."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    path: str
+    size_bytes: int
+    content_sha256: str
+    received_at: datetime
+    association_id: str = ""
+    calling_ae: str = ""
+    peer_address: str = ""
+    move_originator_ae: str = ""
+
+    @property
+    def source(self) -> str:
+        """Name this object in `sources`; the order of names is that of reception."""
+        moment = self.received_at.strftime("%Y%m%dT%H%M%S.%f")
+        return f"{moment} {self.sop_instance_uid} {self.content_sha256[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One announced object whose header was read."""
+
+    stored: Stored
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The version of a SOP instance that is current in the index."""
+
+    sop_instance_uid: str
+    content_sha256: str
+    received_at: datetime
+    path: str
+    size_bytes: int
+    calling_ae: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A version of a SOP instance that is not current, or that contradicts its study."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    path: str
+    size_bytes: int
+    content_sha256: str
+    reason: str
+    calling_ae: str
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the arrivals of one SOP Instance UID mean."""
+
+    current: Arrival | None = None
+    """The one to be written as the current version, if that changes."""
+    fresh: bool = False
+    """Whether the current version has other bytes than before, or is the first."""
+    displaced: Known | None = None
+    """The version that was current until now."""
+    set_aside: list[Conflict] = field(default_factory=list)
+    describing: list[Arrival] = field(default_factory=list)
+    """Arrivals that say something of the series and study of the current version."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PatientKey:
+    """What tells patients apart; a study without a PatientID has a patient of its own."""
+
+    patient_id: str
+    issuer: str
+    unidentified_study_uid: str = ""
+
+    @property
+    def stated(self) -> str:
+        """The key as `instances.stated_patient` has it."""
+        return f"{self.patient_id}^^^{self.issuer}" if self.issuer else self.patient_id
+
+
+def inside(path: str) -> str:
+    """Return a stored path that lies below the storage root.
+
+    Raises:
+        MalformedMessage: it would leave the root.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise MalformedMessage("the path leaves the storage root")
+    return path
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch writes; rows of one table have the same columns."""
+
+    arrived: Sequence[str]
+    """Every SOP Instance UID of the batch, for jobs that wait for it."""
+    latest: bool
+    """Whether what was received last goes first."""
+    patients: dict[PatientKey, Row] = field(default_factory=dict)
+    studies: dict[str, Row] = field(default_factory=dict)
+    series: dict[str, Row] = field(default_factory=dict)
+    instances: list[Row] = field(default_factory=list)
+    patient_of: dict[str, PatientKey] = field(default_factory=dict)
+    """The patient of each study that is written or counted."""
+    study_of: dict[str, str] = field(default_factory=dict)
+    """The study of each series that is written or counted."""
+    ids: dict[tuple[Level, Any], int] = field(default_factory=dict)
+    """Identities of rows that are there already."""
+    reopened: set[str] = field(default_factory=set)
+    """Series that have something new."""
+    left_series: set[str] = field(default_factory=set)
+    left_studies: set[str] = field(default_factory=set)
+    left_patients: set[int] = field(default_factory=set)
+    """What lost a part of itself, and goes when nothing is left."""
+    moved_studies: set[str] = field(default_factory=set)
+    displaced: set[tuple[str, str]] = field(default_factory=set)
+    """Versions, by UID and hash, that were current until now."""
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    """Versions, by UID and hash, that are current by now."""
+    conflicts: list[Conflict] = field(default_factory=list)
+    received: list[Arrival] = field(default_factory=list)
+    """Current versions that are new, for the change feed and the count of the day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one batch meant for the index."""
+
+    fresh: int = 0
+    unchanged: int = 0
+    conflicts: int = 0
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A series or study of which nothing has arrived for the quiet period."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    series: int
+    instances: int
+
+
+Headers = Sequence[Header | Exception]
+"""One answer for each file asked for, in order."""

@@ -1,0 +1,317 @@
+"""Writes a batch of objects into the index: one transaction, the same rows in any order.
+
+Decided here, of rows and sources: which version of each SOP instance is current, which
+object each attribute of a series, study or patient is from, and to which study a series
+and to which patient a study belongs. Writers take turns (see `Index.writing`), so that what
+was read stays true until the commit.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+from draw_indexer.models import (
+    Arrival,
+    Changes,
+    Known,
+    PatientKey,
+    Reason,
+    Row,
+    Verdict,
+    Written,
+)
+from draw_indexer.services.description import Description, whole_number
+from draw_indexer.services.versions import Versions, conflict_of
+from draw_shared.contracts.server_config import DuplicatePolicy
+from draw_shared.dicom.keys import Level
+
+PATIENT: Final = "PatientID"
+STUDY: Final = "StudyInstanceUID"
+
+
+class Rows(Protocol):
+    """The index within one transaction."""
+
+    def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
+        """Return the current versions of these SOP instances."""
+
+    def series(self, uids: Sequence[str]) -> Mapping[str, Row]:
+        """Return these series, with `study_instance_uid`."""
+
+    def studies(self, uids: Sequence[str]) -> Mapping[str, Row]:
+        """Return these studies, with their patient's row under `patient`."""
+
+    def patients(self, keys: Sequence[PatientKey]) -> Mapping[PatientKey, Row]:
+        """Return these patients."""
+
+    def write(self, changes: Changes) -> Mapping[str, int]:
+        """Write all that a batch changes, and return how many rows of which table."""
+
+    def commit(self) -> None:
+        """Make it true."""
+
+
+class Index(Protocol):
+    """The way to the index."""
+
+    def writing(self) -> AbstractContextManager[Rows]:
+        """Wait until no other writer is at work, and begin a transaction.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+
+
+class Indexing:
+    """The use case."""
+
+    def __init__(self, index: Index, policy: Callable[[], DuplicatePolicy]) -> None:
+        self._index = index
+        self._policy = policy
+
+    def index(self, arrivals: Sequence[Arrival]) -> Written:
+        """Return once the batch is committed.
+
+        Raises:
+            Transient: the database does not answer; the same batch may be given again.
+        """
+        versions = Versions(self._policy())
+        with self._index.writing() as rows:
+            batch = _Batch(rows, versions, arrivals)
+            written = rows.write(batch.changes())
+            rows.commit()
+        return batch.outcome(written)
+
+
+class _Batch:
+    """One batch on its way from arrivals to rows."""
+
+    def __init__(self, rows: Rows, versions: Versions, arrivals: Sequence[Arrival]) -> None:
+        self._rows = rows
+        self._versions = versions
+        self._changes = Changes(
+            sorted({a.stored.sop_instance_uid for a in arrivals}), versions.latest
+        )
+        self._size = len(arrivals)
+        self._verdicts = self._judged(arrivals)
+        self._describing = [a for v in self._verdicts for a in v.describing]
+
+    def changes(self) -> Changes:
+        """Return what is to be written."""
+        if self._describing:
+            self._series()
+            self._studies_and_patients()
+            self._instances()
+        return self._changes
+
+    def outcome(self, written: Mapping[str, int]) -> Written:
+        """Return what the batch meant."""
+        fresh = sum(verdict.fresh for verdict in self._verdicts)
+        conflicts = sum(len(verdict.set_aside) for verdict in self._verdicts)
+        return Written(fresh, self._size - fresh, conflicts, written)
+
+    def _judged(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        by_uid: defaultdict[str, list[Arrival]] = defaultdict(list)
+        for arrival in arrivals:
+            by_uid[arrival.stored.sop_instance_uid].append(arrival)
+        known = self._rows.versions(self._changes.arrived)
+        found = []
+        for uid in self._changes.arrived:
+            verdict = self._versions.judged(known.get(uid), by_uid[uid])
+            if verdict.current is None:
+                # It describes nothing new: the same bytes, or bytes that were set aside.
+                verdict.describing = [
+                    a
+                    for a in verdict.describing
+                    if a.stored.content_sha256 != known[uid].content_sha256
+                ]
+            if verdict.displaced is not None:
+                displaced = verdict.displaced
+                self._changes.left_series.add(displaced.series_instance_uid)
+                self._changes.displaced.add((uid, displaced.content_sha256))
+            self._changes.conflicts += verdict.set_aside
+            found.append(verdict)
+        return found
+
+    def _series(self) -> None:
+        uids = sorted({a.stored.series_instance_uid for a in self._describing})
+        held = self._rows.series(uids)
+        said = _grouped(self._describing, lambda a: a.stored.series_instance_uid, Level.SERIES)
+        for uid in uids:
+            row = held.get(uid)
+            description = Description(Level.SERIES, self._versions.before, row)
+            if row is not None:
+                self._changes.ids[Level.SERIES, uid] = row["id"]
+                description.set_parent(STUDY, row["sources"], row["study_instance_uid"])
+            for arrival in self._firsts(said[uid]):
+                description.add(arrival.stored.source, arrival.header.series)
+                description.add_parent(
+                    STUDY, arrival.stored.source, arrival.stored.study_instance_uid
+                )
+            study = description.parent(STUDY)
+            self._changes.study_of[uid] = study
+            if row is not None and study != row["study_instance_uid"]:
+                self._changes.left_studies.add(row["study_instance_uid"])
+            if description.changed:
+                self._changes.series[uid] = description.row()
+
+    def _studies_and_patients(self) -> None:
+        uids = sorted(set(self._changes.study_of.values()))
+        held = self._rows.studies(uids)
+        said = _grouped(
+            (a for a in self._describing if self._study(a) == a.stored.study_instance_uid),
+            lambda a: a.stored.study_instance_uid,
+            Level.STUDY,
+        )
+        moved: dict[PatientKey, list[Row]] = {}
+        for uid in uids:
+            row = held.get(uid)
+            description = Description(Level.STUDY, self._versions.before, row)
+            if row is not None:
+                self._changes.ids[Level.STUDY, uid] = row["id"]
+                before = _key_of(row["patient"])
+                if before.patient_id:
+                    description.set_parent(PATIENT, row["sources"], before)
+            for arrival in self._firsts(said[uid]):
+                description.add(arrival.stored.source, arrival.header.study)
+                if key := _stated(arrival):
+                    description.add_parent(PATIENT, arrival.stored.source, key)
+            patient = description.parent(PATIENT) or PatientKey("", "", uid)
+            self._changes.patient_of[uid] = patient
+            if row is not None and patient != _key_of(row["patient"]):
+                self._move(uid, patient, row["patient"], moved)
+            if description.changed or uid in self._changes.moved_studies:
+                self._changes.studies[uid] = description.row()
+        self._patients({uid: row["patient"] for uid, row in held.items()}, moved)
+
+    def _move(
+        self, study: str, to: PatientKey, former: Row, moved: dict[PatientKey, list[Row]]
+    ) -> None:
+        """Note that a study leaves its patient; what an unidentified one was told goes along."""
+        self._changes.left_patients.add(former["id"])
+        self._changes.moved_studies.add(study)
+        if not _key_of(former).patient_id:
+            moved.setdefault(to, []).append(former)
+
+    def _patients(
+        self, of_studies: Mapping[str, Row], moved: Mapping[PatientKey, list[Row]]
+    ) -> None:
+        wanted = set(self._changes.patient_of.values())
+        held = {key: row for row in of_studies.values() if (key := _key_of(row)) in wanted}
+        held |= self._rows.patients(sorted(wanted - held.keys()))
+        said = _grouped(
+            (a for a in self._describing if self._names_its_patient(a)),
+            lambda a: self._changes.patient_of[self._study(a)],
+            Level.PATIENT,
+        )
+        for key in sorted(wanted):
+            row = held.get(key)
+            description = Description(Level.PATIENT, self._versions.before, row)
+            if row is not None:
+                self._changes.ids[Level.PATIENT, key] = row["id"]
+            for former in moved.get(key, ()):
+                description.absorb(Description(Level.PATIENT, self._versions.before, former))
+            for arrival in self._firsts(said[key]):
+                description.add(arrival.stored.source, arrival.header.patient)
+            if description.changed:
+                self._changes.patients[key] = description.row()
+
+    def _instances(self) -> None:
+        for verdict in self._verdicts:
+            arrival = verdict.current
+            if arrival is None:
+                continue
+            stored = arrival.stored
+            self._changes.settled.append((stored.sop_instance_uid, stored.content_sha256))
+            self._changes.instances.append(instance_row(arrival))
+            if verdict.fresh:
+                self._changes.received.append(arrival)
+                self._changes.reopened.add(stored.series_instance_uid)
+            reason = self._contradiction(arrival)
+            if reason is not None:
+                self._changes.conflicts.append(conflict_of(stored, reason))
+
+    def _contradiction(self, arrival: Arrival) -> Reason | None:
+        if self._study(arrival) != arrival.stored.study_instance_uid:
+            return Reason.OTHER_STUDY
+        return None if self._names_its_patient(arrival) else Reason.OTHER_PATIENT
+
+    def _study(self, arrival: Arrival) -> str:
+        """Return the study in which the object's series is."""
+        return self._changes.study_of[arrival.stored.series_instance_uid]
+
+    def _names_its_patient(self, arrival: Arrival) -> bool:
+        """Return whether the object names its study's patient, or none at all."""
+        key = _stated(arrival)
+        return key is None or key == self._changes.patient_of[self._study(arrival)]
+
+    def _firsts(self, said: Mapping[int, list[Arrival]]) -> Iterable[Arrival]:
+        """Yield of the arrivals that say the same only the one that goes first."""
+        for arrivals in said.values():
+            first = arrivals[0]
+            for arrival in arrivals[1:]:
+                if self._versions.before(arrival.stored.source, first.stored.source):
+                    first = arrival
+            yield first
+
+
+Said = defaultdict[Any, defaultdict[Any, list[Arrival]]]
+
+
+def _grouped(arrivals: Iterable[Arrival], key: Callable[[Arrival], Any], level: Level) -> Said:
+    """Return the arrivals by the row they describe, and there by what they say of it."""
+    found: Said = defaultdict(lambda: defaultdict(list))
+    for arrival in arrivals:
+        header = arrival.header
+        document = (header.patient, header.study, header.series)[level]
+        # Readers give objects of one batch that say the same the same document. To whom
+        # the row belongs is said too.
+        said = (
+            id(document),
+            id(header.patient) if level is Level.STUDY else 0,
+            arrival.stored.study_instance_uid,
+        )
+        found[key(arrival)][said].append(arrival)
+    return found
+
+
+def _stated(arrival: Arrival) -> PatientKey | None:
+    texts = arrival.header.patient
+    patient_id = texts.get(PATIENT)
+    if not patient_id:
+        return None
+    return PatientKey(patient_id, texts.get("IssuerOfPatientID", ""))
+
+
+def _key_of(row: Mapping[str, Any]) -> PatientKey:
+    return PatientKey(row["patient_id"], row["issuer_of_patient_id"], row["unidentified_study_uid"])
+
+
+def instance_row(arrival: Arrival) -> Row:
+    """Return the columns of one current version; its series is resolved when it is written."""
+    stored, image = arrival.stored, dict(arrival.header.image)
+    number = image.pop("InstanceNumber", None)
+    whole = whole_number(number) if number else None
+    if number and whole is None:
+        image["InstanceNumber"] = number
+    for keyword in ("SOPInstanceUID", "SOPClassUID"):
+        image.pop(keyword, None)
+    stated = _stated(arrival)
+    return {
+        "sop_instance_uid": stored.sop_instance_uid,
+        "sop_class_uid": stored.sop_class_uid,
+        "series_instance_uid": stored.series_instance_uid,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "instance_number": whole,
+        "attributes": image,
+        "path": stored.path,
+        "size_bytes": stored.size_bytes,
+        "content_sha256": f"\\x{stored.content_sha256}",
+        "received_at": stored.received_at.isoformat(),
+        "association_id": stored.association_id,
+        "calling_ae": stored.calling_ae,
+        "peer_address": stored.peer_address,
+        "move_originator_ae": stored.move_originator_ae,
+        "stated_patient": stated.stated if stated else "",
+    }

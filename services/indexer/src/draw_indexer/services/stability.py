@@ -1,0 +1,80 @@
+"""Closes series and studies after their quiet period, and says so.
+
+The change feed, written with the closing, is the truth. The messages after the commit are
+for those who would rather be told: one that is lost is in the feed all the same. An object
+that arrives later opens its series and study again, and they are closed and announced anew.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import uuid4
+
+import structlog
+
+from draw_indexer.models import Closed
+from draw_shared.contracts.envelope import Message
+from draw_shared.contracts.instance import SeriesStableV1, StudyStableV1
+
+log = structlog.get_logger()
+
+
+class Rows(Protocol):
+    """Series and studies of the index."""
+
+    def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
+        """Close what has been quiet for so long; return the series and studies closed now."""
+
+
+class Stability:
+    """The use case; done again and again."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        quiet_seconds: Callable[[], float],
+        announce: Callable[[Message], None],
+        closed: Callable[[str, int], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._rows = rows
+        self._quiet_seconds = quiet_seconds
+        self._announce = announce
+        self._closed = closed
+        self._now = now
+
+    def close_quiet(self) -> None:
+        """Do it once.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+        series, studies = self._rows.close_quiet(self._quiet_seconds())
+        for one in series:
+            log.info(
+                "series.stable",
+                study_instance_uid=one.study_instance_uid,
+                series_instance_uid=one.series_instance_uid,
+                instances=one.instances,
+            )
+            self._announce(
+                SeriesStableV1(
+                    event_id=uuid4(),
+                    occurred_at=self._now(),
+                    study_instance_uid=one.study_instance_uid,
+                    series_instance_uid=one.series_instance_uid,
+                    instances=one.instances,
+                )
+            )
+        for one in studies:
+            self._announce(
+                StudyStableV1(
+                    event_id=uuid4(),
+                    occurred_at=self._now(),
+                    study_instance_uid=one.study_instance_uid,
+                    series=one.series,
+                    instances=one.instances,
+                )
+            )
+        self._closed("series", len(series))
+        self._closed("study", len(studies))

@@ -1,0 +1,102 @@
+"""Which version of a SOP instance is current: same rows whatever the order of events.
+
+Versions with one SOP Instance UID differ in their bytes. Under `keep_existing` the one
+received first is current, under `replace` the one received last; the order of reception
+decides, not that of indexing. A version received several times counts with its first
+reception under `keep_existing` and with its last under `replace`.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from draw_indexer.models import Arrival, Conflict, Known, Reason, Stored, Verdict
+from draw_shared.contracts.server_config import DuplicatePolicy
+
+Rank = tuple[datetime, str, str]
+
+
+class Versions:
+    """The rule of one duplicate policy."""
+
+    def __init__(self, policy: DuplicatePolicy) -> None:
+        self.latest = policy is DuplicatePolicy.REPLACE
+        self.reason = Reason.REPLACED if self.latest else Reason.KEPT
+
+    def before(self, one: str, other: str) -> bool:
+        """Return whether what the source `one` says goes before what `other` says."""
+        return one > other if self.latest else one < other
+
+    def judged(self, known: Known | None, arrivals: Iterable[Arrival]) -> Verdict:
+        """Return what the arrivals of one SOP Instance UID mean beside what is known of it."""
+        best = self._of_each_version(arrivals)
+        winner = self._first(best.values())
+        verdict = Verdict()
+        if known is None or self._outranks(winner.stored, known):
+            verdict.current = winner
+            verdict.fresh = known is None or known.content_sha256 != winner.stored.content_sha256
+            if verdict.fresh:
+                verdict.displaced = known
+        current = verdict.current.stored if verdict.current else None
+        current_hash = current.content_sha256 if current else known and known.content_sha256
+        if verdict.displaced is not None:
+            verdict.set_aside.append(self._known_aside(verdict.displaced))
+        home = _home(current, known)
+        for arrival in best.values():
+            if arrival.stored.content_sha256 != current_hash:
+                verdict.set_aside.append(conflict_of(arrival.stored, self.reason))
+            if (arrival.stored.study_instance_uid, arrival.stored.series_instance_uid) == home:
+                verdict.describing.append(arrival)
+        return verdict
+
+    def _of_each_version(self, arrivals: Iterable[Arrival]) -> dict[str, Arrival]:
+        best: dict[str, Arrival] = {}
+        for arrival in arrivals:
+            held = best.get(arrival.stored.content_sha256)
+            if held is None or self._first((held, arrival)) is arrival:
+                best[arrival.stored.content_sha256] = arrival
+        return best
+
+    def _first(self, arrivals: Iterable[Arrival]) -> Arrival:
+        choose = max if self.latest else min
+        return choose(arrivals, key=lambda arrival: _rank(arrival.stored))
+
+    def _outranks(self, stored: Stored, known: Known) -> bool:
+        one, other = _rank(stored), _rank(known)
+        return one > other if self.latest else one < other
+
+    def _known_aside(self, known: Known) -> Conflict:
+        return Conflict(
+            known.sop_instance_uid,
+            known.study_instance_uid,
+            known.path,
+            known.size_bytes,
+            known.content_sha256,
+            self.reason,
+            known.calling_ae,
+            known.received_at,
+        )
+
+
+def conflict_of(stored: Stored, reason: Reason) -> Conflict:
+    """Return the record of an object that contradicts what the index has."""
+    return Conflict(
+        stored.sop_instance_uid,
+        stored.study_instance_uid,
+        stored.path,
+        stored.size_bytes,
+        stored.content_sha256,
+        reason,
+        stored.calling_ae,
+        stored.received_at,
+    )
+
+
+def _rank(version: Stored | Known) -> Rank:
+    return version.received_at, version.content_sha256, version.path
+
+
+def _home(current: Stored | None, known: Known | None) -> tuple[str, str]:
+    version = current or known
+    if version is None:
+        raise ValueError("neither an arrival nor a known version")
+    return version.study_instance_uid, version.series_instance_uid

@@ -1,0 +1,49 @@
+"""Settings of the indexer."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from draw_shared.runtime.settings import (
+    BrokerSettings,
+    PostgresSettings,
+    ServiceSettings,
+    StorageSettings,
+)
+
+
+class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+    """Everything the indexer reads from its environment."""
+
+    service: ClassVar[str] = "indexer"
+
+    indexer_http_host: str = Field(
+        default="127.0.0.1", description="address of /livez, /readyz and /metrics"
+    )
+    indexer_http_port: int = Field(
+        default=9102, ge=0, le=65535, description="port of /livez, /readyz and /metrics"
+    )
+    indexer_batch: int = Field(
+        default=200, ge=1, le=2000, description="most objects that are indexed in one transaction"
+    )
+    indexer_wait_seconds: float = Field(
+        default=0.1, ge=0, le=5, description="how long a batch waits to become full"
+    )
+    indexer_readers: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="processes that read headers; as many batches are under way",
+    )
+    indexer_read_seconds: float = Field(
+        default=30.0, gt=0, description="a batch whose headers take longer is read again later"
+    )
+    indexer_read_cpu_seconds: int = Field(
+        default=5, ge=1, description="processor time after which a header is given up as hostile"
+    )
+    indexer_read_memory_mb: int = Field(
+        default=768, ge=256, description="address space of a process that reads headers"
+    )
+    indexer_stability_seconds: float = Field(
+        default=1.0, gt=0, description="how often quiet series and studies are looked for"
+    )
