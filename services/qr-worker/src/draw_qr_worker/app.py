@@ -49,7 +49,7 @@ from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
-from draw_shared.runtime.metrics import service_registry
+from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.layout import Layout
@@ -77,6 +77,8 @@ class Worker:
             settings.database_url.get_secret_value(), pool_size=settings.qr_worker_jobs + 4
         )
         self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
+        self._registry.register(DatabasePool(self._database))
+        show_config_version(self._registry, lambda: self._config.current.version)
         self._objects = ObjectStore(settings.storage_root, settings.replica)
         self._space = Space(settings.storage_root)
         self._publisher = Publisher(settings.broker_url.get_secret_value(), client=settings.replica)

@@ -35,7 +35,7 @@ from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
-from draw_shared.runtime.metrics import service_registry
+from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.layout import SPOOL, Layout
@@ -233,6 +233,8 @@ class Scp:
         )
 
     def _show_gauges(self) -> None:
+        self._registry.register(DatabasePool(self._database))
+        show_config_version(self._registry, lambda: self._config.current.version)
         gauge = self._metrics.gauge
         gauge(
             "draw_scp_active_associations",
@@ -263,6 +265,11 @@ class Scp:
             "draw_scp_storage_used_bytes",
             "Bytes in the storage",
             lambda: self._space.used_bytes,
+        )
+        gauge(
+            "draw_scp_storage_quota_bytes",
+            "Bytes that the storage may hold",
+            lambda: self._rules().limits.most_bytes,
         )
         gauge(
             "draw_scp_storage_free_bytes",

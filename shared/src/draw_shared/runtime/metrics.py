@@ -1,8 +1,26 @@
 """Metrics that every service has."""
 
 import time
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, Info, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Info,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.pool import QueuePool
+from typing_extensions import override
+
+from draw_shared.db.session import Database
+
+CONNECTIONS: Final = "draw_service_database_connections"
+CONNECTION_LIMIT: Final = "draw_service_database_connection_limit"
 
 
 def service_registry(*, service: str, replica: str, version: str) -> CollectorRegistry:
@@ -16,3 +34,33 @@ def service_registry(*, service: str, replica: str, version: str) -> CollectorRe
     started = Gauge("draw_service_start_time_seconds", "Unix time of start", registry=registry)
     started.set(time.time())
     return registry
+
+
+def show_config_version(registry: CollectorRegistry, version: Callable[[], float]) -> None:
+    """Show which version of the configuration document is in force in this process."""
+    Gauge(
+        "draw_service_config_version",
+        "Version of the configuration in force; 0 before the database was seen",
+        registry=registry,
+    ).set_function(version)
+
+
+class DatabasePool(Collector):
+    """Shows how many connections to PostgreSQL this process has, and how many it may have."""
+
+    def __init__(self, database: Database) -> None:
+        self._pool = database.engine.pool
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        pool = self._pool
+        if not isinstance(pool, QueuePool):
+            return
+        connections = GaugeMetricFamily(CONNECTIONS, "Connections to PostgreSQL", labels=["state"])
+        connections.add_metric(["in_use"], pool.checkedout())
+        connections.add_metric(["idle"], pool.checkedin())
+        yield connections
+        # The pool overflows to as many again: see Database.
+        limit = GaugeMetricFamily(CONNECTION_LIMIT, "Most connections of this process")
+        limit.add_metric([], 2 * pool.size())
+        yield limit

@@ -1,0 +1,111 @@
+"""What the database says about the whole suite, looked up now and then for the metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from draw_shared.db.session import Database
+from draw_shared.db.tables import JOB_STATES
+
+FORECAST_DAYS: Final = 7
+"""Days before today whose receptions tell how fast the storage fills."""
+
+# A replica that vanished is told for ten minutes; then it was replaced or is known.
+REPLICAS: Final = text(
+    """
+    SELECT service,
+        CASE WHEN heartbeat_at < now() - interval '10 seconds' THEN 'gone' ELSE state END AS state,
+        count(*) AS number
+    FROM service_replicas
+    WHERE state <> 'ended' AND heartbeat_at > now() - interval '10 minutes'
+    GROUP BY 1, 2
+    """
+)
+JOBS: Final = text(
+    """
+    SELECT state, count(*) AS number,
+        extract(epoch FROM now() - min(greatest(created_at, not_before)))::float AS oldest_seconds
+    FROM jobs WHERE state IN ('scheduled', 'queued', 'running', 'waiting', 'cancelling')
+    GROUP BY state
+    """
+)
+NODES: Final = text(
+    """
+    SELECT name, coalesce((circuit ->> 'open_until')::timestamptz > now(), false) AS open
+    FROM remote_nodes WHERE active
+    """
+)
+CONFIG: Final = text(
+    "SELECT version, (document #>> '{storage,max_storage_gb}')::bigint AS quota_gb"
+    " FROM server_config ORDER BY version DESC LIMIT 1"
+)
+RECEIVED_PER_DAY: Final = text(
+    "SELECT coalesce(sum(size_bytes), 0)::float / :days FROM reception_days"
+    " WHERE day >= (now() AT TIME ZONE 'UTC')::date - :days"
+    " AND day < (now() AT TIME ZONE 'UTC')::date"
+)
+UNFINISHED: Final = tuple(
+    state for state in JOB_STATES if state not in {"complete", "partial", "failed", "cancelled"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteState:
+    """The suite at one moment."""
+
+    replicas: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many, by service and state."""
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    """How many are unfinished, by state."""
+    oldest_job_seconds: Mapping[str, float] = field(default_factory=dict)
+    circuits: Mapping[str, bool] = field(default_factory=dict)
+    """Whether the circuit of a node is open, by the node's name."""
+    config_version: int = 0
+    received_bytes_per_day: float = 0.0
+
+
+class SuiteObservation:
+    """Looks when told to and keeps what was seen; nothing while the database is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: SuiteState | None = None
+
+    @property
+    def seen(self) -> SuiteState | None:
+        """The suite as last seen, or None when the last look failed."""
+        return self._seen
+
+    def look(self) -> None:
+        """Ask the database.
+
+        Raises:
+            DatabaseUnavailable: it does not answer.
+        """
+        try:
+            self._seen = self._looked()
+        except BaseException:
+            self._seen = None
+            raise
+
+    def _looked(self) -> SuiteState:
+        with self._database.session() as session:
+            connection = session.connection()
+
+            def rows(statement: Any, **values: Any) -> list[Any]:  # noqa: ANN401 - rows have no common type
+                return list(connection.execute(statement, values))
+
+            jobs = rows(JOBS)
+            config = connection.execute(CONFIG).one_or_none()
+            return SuiteState(
+                replicas={(row.service, row.state): row.number for row in rows(REPLICAS)},
+                jobs=dict.fromkeys(UNFINISHED, 0) | {row.state: row.number for row in jobs},
+                oldest_job_seconds={row.state: max(0.0, row.oldest_seconds) for row in jobs},
+                circuits={row.name: row.open for row in rows(NODES)},
+                config_version=config.version if config else 0,
+                received_bytes_per_day=connection.execute(
+                    RECEIVED_PER_DAY, {"days": FORECAST_DAYS}
+                ).scalar_one(),
+            )
