@@ -6,7 +6,7 @@ whole within a deadline, and a data set brings a least number of bytes in each w
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from draw_shared.dicom import message
@@ -24,7 +24,7 @@ from draw_shared.dicom.wire import PDU_SECONDS, PeerTooSlow, Wire
 
 LONGEST_IDENTIFIER: Final = 262144
 LEAST_BYTES: Final = 1024
-"""What a peer that is sending a data set must bring in each PDU_SECONDS."""
+"""What of a data set must come in each PDU_SECONDS, headers not counted."""
 
 
 class PeerAborted(ConnectionError):
@@ -72,16 +72,25 @@ class MessageReader:
 
     def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
         """Hand each fragment of the data set that follows to `take`."""
-        total = 0
-        for found_id, control, part in self._steadily():
-            if control & COMMAND or found_id != context_id:
-                raise ProtocolViolation("expected a data set", AbortReason.UNEXPECTED_PARAMETER)
-            total += len(part)
-            if total > limit:
-                raise ProtocolViolation("a data set is too long")
-            take(part)
-            if control & LAST:
-                return
+        total = seen = 0
+        window_ends = time.monotonic() + PDU_SECONDS
+        while True:
+            while self._next < len(self._items):
+                found_id, control, part = self._items[self._next]
+                self._next += 1
+                if control & COMMAND or found_id != context_id:
+                    raise ProtocolViolation("expected a data set", AbortReason.UNEXPECTED_PARAMETER)
+                total += len(part)
+                if total > limit:
+                    raise ProtocolViolation("a data set is too long")
+                take(part)
+                if control & LAST:
+                    return
+            self._read_items(self._dimse_seconds)
+            if time.monotonic() > window_ends:
+                if total - seen < LEAST_BYTES:
+                    raise PeerTooSlow("a data set makes no progress")
+                window_ends, seen = time.monotonic() + PDU_SECONDS, total
 
     def identifier(self, context_id: int) -> bytes:
         """Return the identifier that follows."""
@@ -89,27 +98,18 @@ class MessageReader:
         self.data_set(context_id, raw.extend, LONGEST_IDENTIFIER)
         return bytes(raw)
 
-    def _steadily(self) -> Iterator[tuple[int, int, memoryview]]:
-        """Yield items as long as the peer makes progress."""
-        window_ends = time.monotonic() + PDU_SECONDS
-        read_before = self._wire.bytes_read
-        while True:
-            yield self._item(self._dimse_seconds)
-            if self._next == len(self._items) and time.monotonic() > window_ends:
-                if self._wire.bytes_read - read_before < LEAST_BYTES:
-                    raise PeerTooSlow("a data set makes no progress")
-                window_ends = time.monotonic() + PDU_SECONDS
-                read_before = self._wire.bytes_read
-
     def _item(
         self, idle_seconds: float, whole_by: float | None = None
     ) -> tuple[int, int, memoryview]:
-        while self._next == len(self._items):
-            self._items = pdvs(self._data(idle_seconds, whole_by))
-            self._next = 0
+        if self._next == len(self._items):
+            self._read_items(idle_seconds, whole_by)
         item = self._items[self._next]
         self._next += 1
         return item
+
+    def _read_items(self, idle_seconds: float, whole_by: float | None = None) -> None:
+        self._items = pdvs(self._data(idle_seconds, whole_by))
+        self._next = 0
 
     def _data(self, idle_seconds: float, whole_by: float | None) -> memoryview:
         """Return the body of the next P-DATA PDU; anything else ends the association."""

@@ -78,8 +78,11 @@ def pdvs(body: memoryview) -> list[tuple[int, int, memoryview]]:
     """Return (presentation context id, control header, fragment) of each item of a P-DATA body.
 
     Raises:
-        ProtocolViolation: an item is longer than the PDU, or shorter than its own header.
+        ProtocolViolation: an item is longer than the PDU, or shorter than its own header, or
+            there is none (PS3.8 9.3.5).
     """
+    if not body:
+        raise ProtocolViolation("a P-DATA PDU holds nothing")
     items: list[tuple[int, int, memoryview]] = []
     at, end = 0, len(body)
     while at < end:

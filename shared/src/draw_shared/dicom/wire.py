@@ -1,7 +1,11 @@
 """One connection: whole PDUs in, buffers out, every wait under a deadline.
 
-The reader has one buffer for its life, as large as two of the longest PDUs, so that a
-lying length costs nothing: it is refused before anything is allocated for it.
+The reader has one buffer. It grows with what has really come, up to two of the longest
+PDUs, so that a lying length costs nothing: it is refused before anything is allocated for
+it, and a connection that says nothing holds a few kilobytes.
+
+On a plain socket the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO): waiting costs no
+system call of its own, and each one would give the interpreter lock away.
 """
 
 import select
@@ -11,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
+from struct import pack
 from typing import Any, Final
 
 from draw_shared.dicom.pdu import (
@@ -23,6 +28,9 @@ from draw_shared.dicom.pdu import (
 )
 
 BUFFER_BYTES: Final = 2 * (LARGEST_PDU + HEADER_BYTES)
+FIRST_BUFFER_BYTES: Final = 4096
+KERNEL_SECONDS: Final = 1.0
+"""How long the kernel waits by itself for something to read; longer waits are polled."""
 PDU_SECONDS: Final = 10.0
 """A PDU that has begun must be complete within this time, whatever the peer says."""
 LONGEST_CONTROL_PDU: Final = 4
@@ -57,19 +65,21 @@ class Wire:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(FIRST_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._begin = 0
         self._end = 0
         self._timeout: float | None = None
         self._encrypted = isinstance(connection, ssl.SSLSocket)
         self._longest_data = LARGEST_PDU
+        self._unacknowledged = False
         self.bytes_read = 0
-        if connection.family in {socket.AF_INET, socket.AF_INET6}:
+        self._quick = connection.family in {socket.AF_INET, socket.AF_INET6}
+        if self._quick:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._quick = True
-        else:
-            self._quick = False
+        if not self._encrypted:
+            connection.settimeout(None)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_SECONDS))
 
     @property
     def peer_address(self) -> str:
@@ -84,6 +94,7 @@ class Wire:
     def limit_data(self, announced: int) -> None:
         """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
         self._longest_data = min(LARGEST_PDU, announced + TOLERANCE)
+        self._grow_to(BUFFER_BYTES)
 
     def read_pdu(
         self, idle_seconds: float, *, whole_by: float | None = None
@@ -116,29 +127,63 @@ class Wire:
             self._fill(idle_seconds if deadline is None else _left_until(deadline))
 
     def _fill(self, seconds: float) -> None:
-        if self._begin == self._end:
-            self._begin = self._end = 0
-        elif BUFFER_BYTES - self._end < BUFFER_BYTES // 2:
-            held = self._end - self._begin
-            self._buffer[:held] = self._buffer[self._begin : self._end]
-            self._begin, self._end = 0, held
-        if seconds != self._timeout:
-            self._socket.settimeout(seconds)
-            self._timeout = seconds
+        self._make_room()
+        if self._unacknowledged and self._quick:
+            # Linux falls back to delayed ACKs by itself; senders with Nagle's algorithm
+            # then wait 40 ms for each message. An answer carries its own ACK.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         try:
-            count = self._socket.recv_into(self._view[self._end :])
-        except (TimeoutError, ssl.SSLWantReadError) as error:
+            count = self._receive(self._view[self._end :], seconds)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError) as error:
             raise PeerTooSlow("nothing came in time") from error
         except OSError as error:
             raise PeerClosed(type(error).__name__) from error
         if not count:
             raise PeerClosed("closed by peer")
-        if self._quick:
-            # Linux falls back to delayed ACKs by itself; senders with Nagle's algorithm
-            # then wait 40 ms for each message.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._unacknowledged = True
         self._end += count
         self.bytes_read += count
+
+    def _make_room(self) -> None:
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        elif self._end == len(self._buffer) and not self._begin:
+            self._grow_to(min(4 * self._end, BUFFER_BYTES))
+        elif len(self._buffer) - self._end < len(self._buffer) // 2:
+            held = self._end - self._begin
+            self._buffer[:held] = self._buffer[self._begin : self._end]
+            self._begin, self._end = 0, held
+
+    def _grow_to(self, size: int) -> None:
+        if size > len(self._buffer):
+            grown = bytearray(size)
+            grown[: self._end] = self._view[: self._end]
+            self._buffer, self._view = grown, memoryview(grown)
+
+    def _receive(self, into: memoryview, seconds: float) -> int:
+        """Read what is there, or wait for it; TimeoutError or BlockingIOError when late."""
+        if self._encrypted:
+            self._set_timeout(seconds)
+            return self._socket.recv_into(into)
+        if seconds >= KERNEL_SECONDS:
+            with suppress(BlockingIOError):
+                return self._socket.recv_into(into)
+            seconds -= KERNEL_SECONDS
+        poller = select.poll()
+        poller.register(self._socket.fileno(), select.POLLIN)
+        if not poller.poll(max(seconds, 0) * 1000):
+            raise TimeoutError
+        return self._socket.recv_into(into)
+
+    def _set_timeout(self, seconds: float) -> None:
+        """Limit what follows: all calls of a TLS socket, writes to a plain one."""
+        if seconds == self._timeout:
+            return
+        if self._encrypted:
+            self._socket.settimeout(seconds)
+        else:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+        self._timeout = seconds
 
     def waiting(self) -> bool:
         """Return whether the peer has sent something that is not read yet."""
@@ -157,9 +202,8 @@ class Wire:
             PeerTooSlow: the peer does not read.
             PeerClosed: the connection ended.
         """
-        if seconds != self._timeout:
-            self._socket.settimeout(seconds)
-            self._timeout = seconds
+        self._set_timeout(seconds)
+        self._unacknowledged = False
         try:
             if len(buffers) == 1:
                 self._socket.sendall(buffers[0])
@@ -168,7 +212,7 @@ class Wire:
                     self._socket.sendall(b"".join(buffers[at : at + MOST_JOINED]))
             else:
                 self._send_gathered(buffers)
-        except TimeoutError as error:
+        except (BlockingIOError, TimeoutError) as error:
             raise PeerTooSlow("the peer does not read") from error
         except OSError as error:
             raise PeerClosed(type(error).__name__) from error
@@ -206,11 +250,10 @@ class Wire:
     def close_politely(self, seconds: float) -> None:
         """Close after the peer has had time to read the last PDU (PS3.8 9.2, state 13)."""
         with suppress(OSError):
-            self._socket.settimeout(seconds)
             deadline = time.monotonic() + seconds
             if not self._encrypted:
                 self._socket.shutdown(socket.SHUT_WR)
-            while time.monotonic() < deadline and self._socket.recv_into(self._view):
+            while (left := deadline - time.monotonic()) > 0 and self._receive(self._view, left):
                 pass
         self.close()
 
@@ -221,6 +264,12 @@ def _host(name: Callable[[], Any]) -> str:
     except OSError:
         return ""
     return str(address[0]) if isinstance(address, tuple) else ""
+
+
+def _timeval(seconds: float) -> bytes:
+    """Return a waiting time as the kernel takes it; it takes 0 for ever."""
+    micro = max(1, int(seconds * 1e6))
+    return pack("ll", micro // 1_000_000, micro % 1_000_000)
 
 
 def _left_until(deadline: float) -> float:

@@ -2,15 +2,27 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Final
+
+ALONE_SECONDS: Final = 0.001
+"""Below this, waking whoever waits for a shared sync costs more than a sync of its own."""
+REMEMBERED: Final = 8
+"""About how many syncs count for what is usual."""
 
 
 class FolderSync:
-    """Syncs one folder for many threads: whoever waits is served by the next sync to begin."""
+    """Syncs one folder for many threads.
+
+    Where syncs are slow, whoever waits is served by the next sync to begin; where they are
+    quick, each thread does its own.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._usual_seconds = ALONE_SECONDS
         self._condition = threading.Condition()
         self._asked = 0
         self._done = 0
@@ -22,6 +34,9 @@ class FolderSync:
         Raises:
             OSError: the sync failed; nothing may be acknowledged.
         """
+        if self._usual_seconds < ALONE_SECONDS:
+            self._sync()
+            return
         with self._condition:
             self._asked += 1
             mine = self._asked
@@ -33,7 +48,7 @@ class FolderSync:
             serves = self._asked
         failed = True
         try:
-            os.fsync(self._descriptor)
+            self._sync()
             failed = False
         finally:
             with self._condition:
@@ -41,6 +56,12 @@ class FolderSync:
                 if not failed:
                     self._done = max(self._done, serves)
                 self._condition.notify_all()
+
+    def _sync(self) -> None:
+        began = time.perf_counter()
+        os.fsync(self._descriptor)
+        # Threads may overwrite each other's estimate: it is only one.
+        self._usual_seconds += (time.perf_counter() - began - self._usual_seconds) / REMEMBERED
 
 
 def sync_folders(folders: Iterable[str]) -> None:
