@@ -17,6 +17,10 @@ FEED_LOCK: Final = 0x44524146
 INSTANCE_STORED: Final = "instance.stored"
 SERIES_STABLE: Final = "series.stable"
 STUDY_STABLE: Final = "study.stable"
+STUDY_DELETED: Final = "study.deleted"
+INSTANCE_LOST: Final = "instance.lost"
+"""Its row had no file and was removed (`draw-admin reconcile --repair`)."""
+KINDS: Final = (INSTANCE_STORED, SERIES_STABLE, STUDY_STABLE, STUDY_DELETED, INSTANCE_LOST)
 
 
 def take_turn(connection: Connection) -> None:

@@ -293,6 +293,7 @@ class FileDeletion(SQLModel, table=True):
 
     id: int | None = Field(default=None, sa_column=_identity())
     path: str = Field(sa_column=_exact(index=True))
+    sop_instance_uid: str = Field(default="", sa_column=_exact())
     inode: int = Field(default=0, sa_column=_whole(BigInteger))
     modified_ns: int = Field(default=0, sa_column=_whole(BigInteger))
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))

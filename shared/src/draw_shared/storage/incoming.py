@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,6 +26,8 @@ HELD_BYTES: Final = 128 * 1024
 OUT_OF_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 TIME_DIGITS: Final = 15
 """Hexadecimal digits of the time in a spool name, microseconds since 1970."""
+RECEIVED_KEY: Final = "received"
+"""Provenance: when the object was received, in microseconds since 1970."""
 COUNTED: Final = 0x10000
 
 _process = secrets.token_hex(6)
@@ -47,7 +50,12 @@ def spool_time(name: str) -> datetime:
     Raises:
         ValueError: this is not a spool name.
     """
-    return datetime.fromtimestamp(int(name[:TIME_DIGITS], 16) / 1e6, UTC)
+    return received_time(int(name[:TIME_DIGITS], 16))
+
+
+def received_time(microseconds: int) -> datetime:
+    """Return the moment that spool names and files tell in microseconds since 1970."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 class Incoming:
@@ -55,7 +63,9 @@ class Incoming:
 
     def __init__(self, spool: str, meta: FileMeta) -> None:
         name = spool_name()
-        self.meta = meta
+        # With its time of reception in it, the index can be rebuilt from the file alone.
+        received = {RECEIVED_KEY: int(name[:TIME_DIGITS], 16)}
+        self.meta = meta = replace(meta, provenance={**meta.provenance, **received})
         self.entry = f"{spool}/{name}.dcm"
         self.received_at = spool_time(name)
         self._part = f"{spool}/{name}.part"

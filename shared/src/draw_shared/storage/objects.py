@@ -13,6 +13,7 @@ folder: one that begins after several renames serves all of them.
 import hashlib
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -29,13 +30,21 @@ from draw_shared.errors import Permanent
 from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import FolderSync, sync_folders
 from draw_shared.storage.identification import identify
-from draw_shared.storage.incoming import OUT_OF_SPACE, Incoming, NoSpace, spool_time
+from draw_shared.storage.incoming import (
+    OUT_OF_SPACE,
+    RECEIVED_KEY,
+    Incoming,
+    NoSpace,
+    received_time,
+    spool_time,
+)
 from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.spool import SpoolLock, remove_parts
 
 HASH_CHUNK: Final = 1024 * 1024
 LOCK_SECONDS: Final = 10.0
 MOST_REMEMBERED: Final = 20_000
+LINK_TRIES: Final = 20
 LAYOUT_KEY: Final = "layout"
 """Provenance: the layout under which the object was filed, as `<structure>/<naming>`."""
 
@@ -151,7 +160,7 @@ class ObjectStore:
                 meta.transfer_syntax_uid,
             ).identity
         chosen = _layout_of(meta) or fallback
-        received = spool_time(Path(entry).name)
+        received = received_at(meta, Path(entry).name)
         path, duplicate = "", True
         if status.st_nlink > 1:
             path = self._name_of(status.st_ino, identity, chosen, received)
@@ -217,15 +226,20 @@ class ObjectStore:
 
     def _linked(self, entry: str, path: str) -> bool:
         target = f"{self._root}/{path}"
-        try:
+        for _ in range(LINK_TRIES):
             try:
                 os.link(entry, target)
+            except FileExistsError:
+                return False
             except FileNotFoundError:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-                os.link(entry, target)
-        except FileExistsError:
-            return False
-        return True
+                # Folders that are empty are removed at any time, also right after this.
+                if not Path(entry).exists():
+                    raise
+                with suppress(FileNotFoundError):
+                    Path(target).parent.mkdir(parents=True, exist_ok=True)
+            else:
+                return True
+        raise FileNotFoundError("the folder of an object vanishes again and again")
 
     def _same(self, path: str, entry: str, identity: ObjectIdentity, digest: str) -> bool:
         """Return whether this SOP instance with the same data set lies at `path`."""
@@ -238,7 +252,7 @@ class ObjectStore:
                 if meta.sop_instance_uid != identity.sop_instance_uid:
                     return False
                 file.seek(offset)
-                return hash_rest(file.read) == digest
+                return hash_rest(file.read) == digest and _claimed(file.fileno(), existing)
         except (OSError, Undecodable):
             return False
 
@@ -310,6 +324,19 @@ class _Lately:
                 self._paths.popitem(last=False)
 
 
+def _claimed(descriptor: int, path: Path) -> bool:
+    """Say that a file is wanted again, and return whether it is still there.
+
+    Whoever removes a deleted object's file renames it away first and looks then whether
+    it was claimed: one of both sees the other (`draw_shared.storage.removal`).
+    """
+    now = time.time_ns()
+    # Given exactly: the kernel's own stamps are the same for some milliseconds.
+    os.utime(descriptor, ns=(now, now))
+    held, named = os.fstat(descriptor), path.stat()
+    return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
+
+
 def _highest_number(folder: str) -> int:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - a folder may have very many
@@ -317,6 +344,16 @@ def _highest_number(folder: str) -> int:
         return 0
     stems = (name.removesuffix(".dcm") for name in names)
     return max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=0)
+
+
+def received_at(meta: FileMeta, name: str) -> datetime:
+    """Return when an object was received, by its file meta group or else its spool name.
+
+    Raises:
+        ValueError: neither says.
+    """
+    told = meta.provenance.get(RECEIVED_KEY)
+    return received_time(told) if isinstance(told, int) else spool_time(name)
 
 
 def _layout_of(meta: FileMeta) -> Layout | None:

@@ -61,6 +61,7 @@ def upgrade() -> None:
         "file_deletions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("path", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("sop_instance_uid", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("inode", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("modified_ns", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), server_default="0", nullable=False),

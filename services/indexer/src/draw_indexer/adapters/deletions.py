@@ -1,0 +1,122 @@
+"""Deletes studies in PostgreSQL and their files on the storage volume."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection, text
+
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.db import deletion
+from draw_shared.db.deletion import DeletedStudy, PendingRemoval
+from draw_shared.db.feed import take_turn
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+from draw_shared.runtime.retention import Retention
+from draw_shared.storage.removal import FileMark, OutsideStorage, Removed, StorageFiles
+
+log = structlog.get_logger()
+
+STUDIES_AT_ONCE: Final = 100
+ACTOR: Final = "clean-up"
+
+LOCK_STUDY: Final = text("SELECT FROM studies WHERE study_instance_uid = :uid FOR UPDATE")
+ANY_RECORD: Final = text("SELECT EXISTS (SELECT FROM file_deletions)")
+RECORD: Final = text(
+    """
+    INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, actor, action,
+        objects, size_bytes, study_instance_uid, detail)
+    VALUES (:record_id, now(), :kind, :outcome, :replica, :actor, 'study.delete',
+        :objects, :size, :study, :detail)
+    """
+)
+
+
+class StudyDeletions:
+    """Rows first, then files."""
+
+    def __init__(self, database: Database, root: Path, *, replica: str) -> None:
+        self._database = database
+        self._retention = Retention(root)
+        self._files = StorageFiles(root)
+        self._replica = replica
+
+    def expired(self, days: int) -> Sequence[str] | None:
+        """Return the next studies that go, oldest first; None: the index is behind."""
+        with self._database.session() as session:
+            require_current_schema(session)
+            found = self._retention.expired(session.connection(), days, datetime.now(UTC))
+            if found is None:
+                return None
+            return [study.study_instance_uid for study in islice(found, STUDIES_AT_ONCE)]
+
+    def delete_expired(self, study_instance_uid: str, days: int) -> int | None:
+        """Delete a study's rows if it still goes; return the number of objects, else None."""
+        with self._database.session() as session:
+            connection = session.connection()
+            take_turn(connection)
+            connection.execute(LOCK_STUDY, {"uid": study_instance_uid})
+            now = datetime.now(UTC)
+            if not self._retention.still_expired(connection, study_instance_uid, days, now):
+                return None
+            gone = deletion.delete_study(connection, study_instance_uid, self._files.mark)
+            if gone is None:
+                return None
+            self._record(connection, gone, days)
+            session.commit()
+        return gone.instances
+
+    def remove_files(self, most: int) -> int:
+        """Remove files of deleted studies, and return how many were to go."""
+        with self._database.session() as session:
+            require_current_schema(session)
+            connection = session.connection()
+            if not connection.execute(ANY_RECORD).scalar():
+                return 0
+            found = deletion.pending_removals(connection, most)
+            ends = {removal.id: self._remove(removal) for removal in found}
+            gone = [number for number, end in ends.items() if end is Removed.GONE]
+            deletion.settle_removals(connection, gone, sorted(ends.keys() - set(gone)))
+            session.commit()
+        self._files.tidy([removal.path for removal in found])
+        return len(found)
+
+    def delete_resurrected(self) -> int:
+        """Delete rows that were written after their file had gone."""
+        with self._database.session() as session:
+            connection = session.connection()
+            if not connection.execute(ANY_RECORD).scalar():
+                return 0
+            named = deletion.resurrected(connection)
+            lost = [(uid, path) for uid, path in named if self._files.mark(path) is None]
+            number = deletion.delete_instances(connection, lost) if lost else 0
+            session.commit()
+        return number
+
+    def _remove(self, removal: PendingRemoval) -> Removed:
+        meant = FileMark(removal.inode, removal.modified_ns, removal.size_bytes)
+        try:
+            return self._files.remove(removal.path, meant)
+        except OutsideStorage:
+            log.exception("clean_up.path_refused", removal=removal.id)
+            return Removed.KEPT
+
+    def _record(self, connection: Connection, gone: DeletedStudy, days: int) -> None:
+        connection.execute(
+            RECORD,
+            {
+                "record_id": uuid4(),
+                "kind": str(TransactionKind.MANAGEMENT),
+                "outcome": str(TransactionOutcome.SUCCESS),
+                "replica": self._replica,
+                "actor": ACTOR,
+                "objects": gone.instances,
+                "size": gone.size_bytes,
+                "study": gone.study_instance_uid,
+                "detail": f"beyond the retention of {days} days",
+            },
+        )

@@ -1,0 +1,93 @@
+"""Deletes whole oldest studies beyond retention, and the files of whatever was deleted.
+
+Rows go before files, see `draw_shared.db.deletion`; being killed in between leaves records
+of what is to be finished, and the next call, of any indexer, finishes it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+log = structlog.get_logger()
+
+FILES_AT_ONCE: Final = 200
+"""Files removed in one turn of the index; writers wait meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the operator allows."""
+
+    clean_up: bool
+    retention_days: int
+
+
+class Studies(Protocol):
+    """The index, as far as deletion is concerned."""
+
+    def expired(self, days: int) -> Sequence[str] | None:
+        """Return the next studies that go, oldest first; None: the index is behind."""
+
+    def delete_expired(self, study_instance_uid: str, days: int) -> int | None:
+        """Delete a study's rows if it still goes; return the number of objects, else None."""
+
+    def remove_files(self, most: int) -> int:
+        """Remove files of deleted studies, and return how many were to go."""
+
+    def delete_resurrected(self) -> int:
+        """Delete rows that were written after their file had gone."""
+
+
+class CleanUp:
+    """The use case; called again and again, by every indexer."""
+
+    def __init__(
+        self,
+        studies: Studies,
+        rule: Callable[[], Rule],
+        backlog: Callable[[], int],
+        deleted: Callable[[int], None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._studies = studies
+        self._rule = rule
+        self._backlog = backlog
+        self._deleted = deleted
+        self._stopping = stopping
+
+    def remove_files(self) -> None:
+        """Finish every deletion that is recorded.
+
+        Raises:
+            Transient: the database does not answer; the records stay.
+        """
+        while self._studies.remove_files(FILES_AT_ONCE) and not self._stopping():
+            pass
+        lost = self._studies.delete_resurrected()
+        if lost:
+            log.warning("clean_up.rows_without_file_deleted", rows=lost)
+
+    def delete_expired(self) -> None:
+        """Delete every study beyond retention that nothing keeps.
+
+        Raises:
+            Transient: the database or the broker does not answer; nothing is half done.
+        """
+        rule = self._rule()
+        # What waits in the queue may belong to any study.
+        if not rule.clean_up or self._backlog():
+            return
+        expired = self._studies.expired(rule.retention_days)
+        if expired is None:
+            log.warning("clean_up.waiting", reason="too many objects are not announced")
+            return
+        for uid in expired:
+            if self._stopping() or self._rule() != rule:
+                return
+            objects = self._studies.delete_expired(uid, rule.retention_days)
+            if objects is not None:
+                self._deleted(objects)
+                log.info("clean_up.study_deleted", study_instance_uid=uid, objects=objects)
+                self.remove_files()

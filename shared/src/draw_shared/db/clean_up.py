@@ -1,0 +1,77 @@
+"""Which studies the clean-up may take: whole ones, oldest first, that nobody needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+AT_ONCE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One study beyond retention that rows alone do not keep."""
+
+    id: int
+    study_instance_uid: str
+    last_received_at: datetime
+    instances: int
+    size_bytes: int
+
+
+# A job may name a study, its patient or its accession number, anywhere in its parameters.
+CANDIDATES: Final = text(
+    """
+    WITH conflicting AS (
+        SELECT study_instance_uid FROM instance_conflicts
+        UNION SELECT s.study_instance_uid FROM instance_conflicts c
+        JOIN instances i ON i.sop_instance_uid = c.sop_instance_uid
+        JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk),
+    busy AS (
+        SELECT DISTINCT word #>> '{}' AS word FROM jobs j,
+            jsonb_path_query(j.parameters, 'lax $.** ? (@.type() == "string")') word
+        WHERE j.finished_at IS NULL
+        UNION SELECT t.study_instance_uid FROM retrieve_items t JOIN jobs j ON j.id = t.job_id
+        WHERE j.finished_at IS NULL)
+    SELECT s.id, s.study_instance_uid, s.last_received_at, s.instance_count, s.size_bytes
+    FROM studies s JOIN patients p ON p.id = s.patient_pk
+    WHERE s.last_received_at < now() - make_interval(days => :days)
+        AND NOT s.held AND s.stable_at IS NOT NULL
+        AND s.study_instance_uid NOT IN (SELECT study_instance_uid FROM conflicting)
+        AND NOT EXISTS (SELECT FROM busy WHERE word <> ''
+            AND word IN (s.study_instance_uid, p.patient_id, s.accession_number))
+        AND (s.last_received_at, s.id) > (:after, :after_id)
+        AND (:only = '' OR s.study_instance_uid = :only)
+    ORDER BY s.last_received_at, s.id LIMIT :most
+    """
+)
+PATHS: Final = text(
+    "SELECT i.path FROM instances i JOIN series r ON r.id = i.series_pk WHERE r.study_pk = :study"
+)
+BEGINNING_OF_ALL: Final = (datetime.fromisoformat("0001-01-02T00:00:00+00:00"), 0)
+
+
+def candidates(
+    connection: Connection,
+    retention_days: int,
+    *,
+    after: tuple[datetime, int] = BEGINNING_OF_ALL,
+    most: int = AT_ONCE,
+    only: str = "",
+) -> list[Candidate]:
+    """Return the next studies that may go, oldest first, behind the one given."""
+    values = {
+        "days": retention_days,
+        "after": after[0],
+        "after_id": after[1],
+        "most": most,
+        "only": only,
+    }
+    return [Candidate(*row) for row in connection.execute(CANDIDATES, values)]
+
+
+def paths(connection: Connection, study: int) -> Iterator[str]:
+    """Yield where the objects of a study lie."""
+    yield from connection.execute(PATHS, {"study": study}).scalars()

@@ -1,0 +1,44 @@
+"""Which studies are being received: durable objects that the index cannot know yet."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from draw_shared.dicom import part10
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.storage import layout, spool
+from draw_shared.storage.identification import identify
+
+MOST_LOOKED_AT: Final = 2_000
+"""With more objects waiting than these, the broker is away or far behind."""
+
+
+def unannounced_studies(root: Path) -> frozenset[str] | None:
+    """Return the studies of all objects that are not announced; None when these are too many."""
+    found = _entries(root / layout.SPOOL)
+    if len(found) > MOST_LOOKED_AT:
+        return None
+    return frozenset(study for entry in found if (study := _study_of(entry)))
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        replicas = [path for path in folder.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    return [entry for replica in replicas for entry in spool.entries(replica)]
+
+
+def _study_of(entry: str) -> str:
+    try:
+        with Path(entry).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            meta, offset = part10.decode(file.read(part10.LONGEST_META))
+            return identify(
+                lambda most: os.pread(file.fileno(), most, offset),
+                size - offset,
+                meta.transfer_syntax_uid,
+            ).identity.study_instance_uid
+    except (FileNotFoundError, Undecodable):
+        # Announced meanwhile, or damaged and kept for people to look at.
+        return ""

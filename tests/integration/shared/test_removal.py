@@ -1,0 +1,144 @@
+"""Files of deleted objects: what goes, what stays, whatever happens in between.
+
+Not covered: power cuts between rename and unlink.
+"""
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from draw_shared.contracts.server_config import FileNaming, StorageStructure
+from draw_shared.dicom import part10
+from draw_shared.storage.layout import Layout, ObjectIdentity
+from draw_shared.storage.objects import ObjectStore, received_at
+from draw_shared.storage.removal import TRASH, OutsideStorage, Removed, StorageFiles
+from draw_shared.storage.unannounced import unannounced_studies
+from support import datasets
+
+BYTES = b"\x08\0\x18\0UI\4\x001.2\0" + b"\x20\0\x0d\0UI\4\x001.3\0" + b"\x20\0\x0e\0UI\4\x001.4\0"
+IDENTITY = ObjectIdentity("P", "1.3", "1.4", "1.2", 1)
+LAYOUT = Layout(StorageStructure.SERIES, FileNaming.SOP_UID)
+
+
+def meta():
+    return part10.FileMeta("1.2.840.10008.5.1.4.1.1.2", "1.2", "1.2.840.10008.1.2.1", "SENDER")
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = ObjectStore(tmp_path, "one")
+    made.start()
+    yield made
+    made.stop(1)
+
+
+def receive(store, announced=True):
+    incoming = store.begin(meta())
+    incoming.write(BYTES)
+    stored = store.commit(incoming, IDENTITY, LAYOUT)
+    if announced:
+        store.release([stored])
+    return stored
+
+
+def test_a_file_goes_with_the_folders_it_leaves_empty(store, tmp_path):
+    stored = receive(store)
+    files = StorageFiles(tmp_path)
+    assert files.remove(stored.path, files.mark(stored.path)) is Removed.GONE
+    files.tidy([stored.path])
+    assert not (tmp_path / stored.path).exists()
+    assert list((tmp_path / "objects").iterdir()) == []
+    assert list((tmp_path / TRASH).iterdir()) == []
+
+
+def test_removing_twice_ends_the_same(store, tmp_path):
+    stored = receive(store)
+    files = StorageFiles(tmp_path)
+    mark = files.mark(stored.path)
+    files.remove(stored.path, mark)
+    assert files.remove(stored.path, mark) is Removed.GONE
+
+
+def test_what_was_sent_again_after_the_decision_stays(store, tmp_path):
+    stored = receive(store)
+    files = StorageFiles(tmp_path)
+    mark = files.mark(stored.path)
+    again = receive(store)
+    assert again.duplicate and again.path == stored.path
+    assert files.remove(stored.path, mark) is Removed.KEPT
+    assert (tmp_path / stored.path).read_bytes().endswith(BYTES)
+
+
+def test_what_was_sent_again_after_the_removal_is_stored_cleanly(store, tmp_path):
+    stored = receive(store)
+    files = StorageFiles(tmp_path)
+    mark = files.mark(stored.path)
+    files.remove(stored.path, mark)
+    files.tidy([stored.path])
+    again = receive(store)
+    assert not again.duplicate and again.path == stored.path
+    assert files.remove(stored.path, mark) is Removed.KEPT
+    assert (tmp_path / stored.path).read_bytes().endswith(BYTES)
+
+
+def test_a_crash_between_rename_and_unlink_is_finished(store, tmp_path):
+    stored = receive(store)
+    files = StorageFiles(tmp_path)
+    mark = files.mark(stored.path)
+    aside = tmp_path / TRASH / f"{mark.inode:x}-{mark.modified_ns:x}"
+    aside.parent.mkdir()
+    (tmp_path / stored.path).rename(aside)
+    receive(store)
+    assert files.remove(stored.path, mark) is Removed.GONE
+    assert not aside.exists()
+    assert (tmp_path / stored.path).exists(), "the one that came meanwhile"
+
+
+def test_acknowledged_objects_survive_a_removal_at_the_same_moment(store, tmp_path):
+    """Receives and removes the same object side by side: what came last in time is there."""
+    files = StorageFiles(tmp_path)
+    for _ in range(150):
+        stored = receive(store)
+        mark = files.mark(stored.path)
+        begin = threading.Barrier(2)
+
+        def remove(begin=begin, path=stored.path, mark=mark):
+            begin.wait()
+            files.remove(path, mark)
+            files.tidy([path])
+
+        thread = threading.Thread(target=remove)
+        thread.start()
+        begin.wait()
+        again = receive(store)
+        thread.join()
+        assert (tmp_path / again.path).exists(), "acknowledged, announced, and gone"
+        assert hashlib.sha256((tmp_path / again.path).read_bytes()[-len(BYTES) :]).hexdigest() == (
+            again.content_sha256
+        )
+
+
+@pytest.mark.parametrize("path", ["spool/one/x.dcm", "objects/../spool/x", "/etc/passwd", "x"])
+def test_only_files_of_objects_are_touched(tmp_path, path):
+    with pytest.raises(OutsideStorage):
+        StorageFiles(tmp_path).mark(path)
+
+
+def test_the_file_says_when_it_was_received(store, tmp_path):
+    stored = receive(store)
+    found, _ = part10.decode((tmp_path / stored.path).read_bytes())
+    assert received_at(found, "no spool name") == stored.received_at
+
+
+def test_a_study_that_is_being_received_is_seen_in_the_spool(store, tmp_path):
+    path = datasets.write(datasets.build(StudyInstanceUID="1.2.3"), tmp_path / "x.dcm")
+    raw = path.read_bytes()
+    _, begin = part10.decode(raw)
+    incoming = store.begin(meta())
+    incoming.write(raw[begin:])
+    incoming.seal()
+    assert unannounced_studies(tmp_path) == {"1.2.3"}
+    Path(incoming.entry).unlink()
+    assert unannounced_studies(tmp_path) == set()
