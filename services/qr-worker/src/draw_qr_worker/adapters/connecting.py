@@ -2,7 +2,8 @@
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from draw_qr_worker.models import Node, PeerBusy, PeerRefused, Unreachable
@@ -23,8 +24,16 @@ REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
 """(source, reason) of A-ASSOCIATE-RJ in words (PS3.8 9.3.4)."""
 
 
-def connected(node: Node, tls: ssl.SSLContext | None) -> Wire:
-    """Return a connection to the node.
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Both ends of a connection."""
+
+    peer: str = ""
+    local: str = ""
+
+
+def connected(node: Node, tls: ssl.SSLContext | None) -> tuple[Wire, Addresses]:
+    """Return a connection to the node, and whose it is.
 
     Raises:
         Unreachable: no TCP or TLS connection.
@@ -45,7 +54,14 @@ def connected(node: Node, tls: ssl.SSLContext | None) -> Wire:
         except OSError as error:
             connection.close()
             raise Unreachable(f"no TLS with {node.host}:{node.port}: {error.strerror}") from error
-    return Wire(connection)
+    return Wire(connection), Addresses(_host(connection.getpeername), _host(connection.getsockname))
+
+
+def _host(name: Callable[[], tuple[str, int]]) -> str:
+    try:
+        return name()[0]
+    except OSError:
+        return ""
 
 
 def rejection(body: bytes) -> PeerRefused | PeerBusy:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from draw_qr_worker.adapters.connecting import connected, rejection
+from draw_qr_worker.adapters.connecting import Addresses, connected, rejection
 from draw_qr_worker.models import (
     Node,
     NotSupported,
@@ -65,7 +65,9 @@ class Proposal:
 class UserAssociation:
     """An association with a node; leaving the block releases it, by an exception aborts it."""
 
-    def __init__(self, wire: Wire, node: Node, timeout_seconds: float) -> None:
+    def __init__(
+        self, wire: Wire, node: Node, timeout_seconds: float, addresses: Addresses
+    ) -> None:
         self._wire = wire
         self._node = node
         self._timeout = timeout_seconds
@@ -73,6 +75,7 @@ class UserAssociation:
         self._message_id = 0
         self._pending: list[tuple[int, int, bytes]] = []
         self._open = True
+        self.addresses = addresses
         self.between: Callable[[], None] = lambda: None
         self.contexts: dict[int, PresentationContext] = {}
         self.accepted: AssociateAccept | None = None
@@ -95,11 +98,6 @@ class UserAssociation:
     def bytes_read(self) -> int:
         """How much the peer has sent."""
         return self._wire.bytes_read
-
-    @property
-    def addresses(self) -> tuple[str, str]:
-        """The peer's address and ours."""
-        return self._wire.peer_address, self._wire.local_address
 
     def context(self, abstract_syntax: str) -> PresentationContext:
         """Return the accepted context of a SOP class.
@@ -331,7 +329,8 @@ def associate(
     Raises:
         Unreachable | PeerRefused | PeerBusy | PeerTimeout | PeerAborted: it did not work.
     """
-    association = UserAssociation(connected(node, tls), node, node.timeout_seconds)
+    wire, addresses = connected(node, tls)
+    association = UserAssociation(wire, node, node.timeout_seconds, addresses)
     association.between = between
     try:
         association.negotiate(
