@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.activity_queries import PostgresReceptionHistory, RecentMinutes
 from draw_api.adapters.ae_title_queries import PostgresAeTitles
 from draw_api.adapters.archive_queries import PostgresCatalogue
 from draw_api.adapters.audit_queries import PostgresAudit
@@ -20,10 +21,14 @@ from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.job_queries import PostgresJobTable
 from draw_api.adapters.live_retrieves import LiveRetrieves
 from draw_api.adapters.node_queries import PostgresNodeTable
+from draw_api.adapters.object_places import PostgresPlaces
+from draw_api.adapters.object_reader import ObjectReader
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryTable
 from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
 from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
+from draw_api.adapters.suite_metrics import SuiteMetrics
+from draw_api.adapters.suite_observation import SuiteObservation
 from draw_api.adapters.surroundings import Surroundings as Outside
 from draw_api.adapters.transaction_queries import PostgresTransactions
 from draw_api.adapters.user_queries import PostgresUsers
@@ -33,11 +38,13 @@ from draw_api.handlers.application import Surroundings, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
 from draw_api.services.access import Access
+from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.config import Configuration
 from draw_api.services.control import ServiceControl
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
+from draw_api.services.objects import Objects
 from draw_api.services.peers import Peers
 from draw_api.services.queries import Queries
 from draw_api.services.retrieves import Retrieves
@@ -51,7 +58,7 @@ from draw_shared.messaging.queue_depths import QueueDepths
 from draw_shared.runtime.health import Health
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
-from draw_shared.runtime.metrics import service_registry
+from draw_shared.runtime.metrics import DatabasePool, service_registry
 from draw_shared.runtime.periodic import Periodic
 
 log = structlog.get_logger()
@@ -59,6 +66,7 @@ log = structlog.get_logger()
 POOL_SIZE: Final = 20
 """Connections kept; FastAPI's thread pool runs up to 40 requests at a time."""
 DEPTHS_SECONDS: Final = 2.0
+OBSERVATION_SECONDS: Final = 5.0
 
 
 def _now() -> datetime:
@@ -80,7 +88,16 @@ class Api:
         self._publisher = Publisher(broker_url, client=settings.replica)
         self._depths = QueueDepths(broker_url, client=settings.replica)
         self._outside = Outside(settings.storage_root, lambda: self._depths.seen)
+        self._observation = SuiteObservation(self._database)
+        self._registry.register(DatabasePool(self._database))
+        self._registry.register(
+            SuiteMetrics(
+                lambda: self._observation.seen, lambda: self._depths.seen, self._outside.disk
+            )
+        )
         self._totals = RecentTotals()
+        self._minutes = RecentMinutes()
+        self._objects = ObjectReader(settings.storage_root)
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
         self._live_retrieves = LiveRetrieves(self._database)
@@ -104,7 +121,13 @@ class Api:
             [
                 self._publisher,
                 Periodic("queue-depths", self._depths.look, interval_seconds=DEPTHS_SECONDS),
+                Periodic(
+                    "suite observation",
+                    self._observation.look,
+                    interval_seconds=OBSERVATION_SECONDS,
+                ),
                 self._probe,
+                self._objects,
                 Heartbeat(
                     self._database,
                     service=settings.service,
@@ -156,11 +179,13 @@ class Api:
         log_lines = PostgresTransactions(session)
         return Work(
             access=self._access(session, audit),
+            activity=Activity(PostgresReceptionHistory(session, self._minutes)),
             archive=Archive(PostgresCatalogue(session), audit),
             configuration=configuration,
             control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),
             nodes=Nodes(PostgresNodeTable(session), audit),
+            objects=Objects(PostgresPlaces(session), self._objects, audit),
             peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
             queries=Queries(
                 PostgresQueryTable(session, timedelta(hours=self._settings.api_query_hours)),

@@ -1,4 +1,4 @@
-"""Puts the routes together: REST, probes, problem documents, what surrounds every request."""
+"""Puts the routes together: REST, web page, probes, problem documents, what is around requests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,17 @@ from pathlib import Path
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from draw_api.handlers import problems
+from draw_api.handlers import openapi, problems
 from draw_api.handlers.observed import Observed
 from draw_api.handlers.probes import probes
 from draw_api.handlers.rest import (
+    activity,
     archive,
     config,
     control,
     jobs,
     nodes,
+    objects,
     peers,
     queries,
     retrieve_events,
@@ -24,6 +26,7 @@ from draw_api.handlers.rest import (
     transactions,
     users,
 )
+from draw_api.handlers.web import site
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
 from draw_shared.runtime.health import Health
@@ -32,7 +35,9 @@ ROUTERS = (
     session.router,
     users.own,
     status.router,
+    activity.router,
     archive.router,
+    objects.router,
     nodes.router,
     jobs.router,
     queries.router,
@@ -79,5 +84,7 @@ def application(given: Surroundings) -> FastAPI:
     made.include_router(probes(given.health, given.registry))
     for router in ROUTERS:
         made.include_router(router)
+    openapi.install(made, ROUTERS)
+    site.install(made)
     made.add_middleware(Observed, metrics=given.metrics)
     return made

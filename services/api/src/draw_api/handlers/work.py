@@ -13,11 +13,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from draw_api.services.access import Access
+from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.config import Configuration
 from draw_api.services.control import ServiceControl
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
+from draw_api.services.objects import Objects
 from draw_api.services.peers import Peers
 from draw_api.services.queries import Queries
 from draw_api.services.retrieves import Retrieves
@@ -31,11 +33,13 @@ class Work:
     """The use cases of one request, all in the same transaction."""
 
     access: Access
+    activity: Activity
     archive: Archive
     configuration: Configuration
     control: ServiceControl
     jobs: Jobs
     nodes: Nodes
+    objects: Objects
     peers: Peers
     queries: Queries
     retrieves: Retrieves

@@ -80,13 +80,18 @@ class Archive:
         self.study(study_instance_uid)
         return self._catalogue.series(study_instance_uid, cursor, limit)
 
+    def one_series(self, study_instance_uid: str, series_instance_uid: str) -> Series:
+        """Return one series; NotFound when the study has no such series."""
+        found = self._catalogue.one_series(series_instance_uid)
+        if found is None or found.study_instance_uid != study_instance_uid:
+            raise NotFound("The study has no such series.")
+        return found
+
     def instances(
         self, study_instance_uid: str, series_instance_uid: str, cursor: str | None, limit: int
     ) -> Page[Instance]:
         """Return a page of the series' instances; NotFound when the study has no such series."""
-        found = self._catalogue.one_series(series_instance_uid)
-        if found is None or found.study_instance_uid != study_instance_uid:
-            raise NotFound("The study has no such series.")
+        self.one_series(study_instance_uid, series_instance_uid)
         return self._catalogue.instances(series_instance_uid, cursor, limit)
 
     def hand_out(self, by: Principal, sop_instance_uid: str) -> StoredObject:

@@ -1,0 +1,73 @@
+"""What was received by minutes and days, read from PostgreSQL.
+
+Minutes are added up once and remembered: only the last few, into which journals may still
+bring lines, are read again. So an hour of a busy receiver costs no more than its last minutes.
+"""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_api.models.activity import ReceivedDay, ReceivedMinute, Throughput
+
+SHOWN: Final = timedelta(hours=1)
+UNSETTLED: Final = timedelta(minutes=3)
+KEPT: Final = timedelta(seconds=4)
+
+MINUTES: Final = text(
+    """
+    SELECT date_trunc('minute', occurred_at) AS minute, count(*) AS objects,
+        coalesce(sum(size_bytes), 0)::bigint AS size_bytes
+    FROM transactions
+    WHERE kind = 'c-store' AND outcome IN ('success', 'warning') AND occurred_at >= :since
+    GROUP BY 1 ORDER BY 1
+    """
+)
+DAYS: Final = text(
+    "SELECT day, objects, size_bytes FROM reception_days WHERE day > current_date - 30 ORDER BY day"
+)
+
+
+class RecentMinutes:
+    """The minutes that were added up before, shared by all requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._minutes: dict[datetime, ReceivedMinute] = {}
+        self._read_at: datetime | None = None
+
+    def read(self, session: Session) -> list[ReceivedMinute]:
+        """Return the minutes of the last hour in which something came."""
+        with self._lock:
+            now = datetime.now(UTC)
+            if self._read_at is None or now - self._read_at > KEPT:
+                self._add_up(session, now)
+            return [self._minutes[minute] for minute in sorted(self._minutes)]
+
+    def _add_up(self, session: Session, now: datetime) -> None:
+        oldest = now.replace(second=0, microsecond=0) - SHOWN
+        since = oldest if self._read_at is None else max(oldest, self._read_at - UNSETTLED)
+        since = since.replace(second=0, microsecond=0)
+        rows = session.connection().execute(MINUTES, {"since": since}).mappings()
+        fresh = {row["minute"]: ReceivedMinute.model_validate(row) for row in rows}
+        kept = {minute: held for minute, held in self._minutes.items() if oldest <= minute < since}
+        self._minutes, self._read_at = kept | fresh, now
+
+
+class PostgresReceptionHistory:
+    """What was received lately, within one transaction."""
+
+    def __init__(self, session: Session, recent: RecentMinutes) -> None:
+        self._session = session
+        self._recent = recent
+
+    def throughput(self) -> Throughput:
+        """Return the last hour by minutes and the last month by days."""
+        days = self._session.connection().execute(DAYS).mappings()
+        return Throughput(
+            minutes=self._recent.read(self._session),
+            days=[ReceivedDay.model_validate(row) for row in days],
+        )

@@ -1,0 +1,76 @@
+"""The child process of `object_reader`: opens one object after another and says what it shows.
+
+It reads requests from its standard input and never ends by itself because of a bad file:
+what goes wrong is said in words, without anything from the file.
+"""
+
+import json
+import resource
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from draw_api.adapters.object_elements import elements
+from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, picture
+
+MEMORY_BYTES: Final = 3 * 1024**3
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+def _facts(request: Mapping[str, Any]) -> Answer:
+    return {"facts": facts(request["path"])}, b""
+
+
+def _picture(request: Mapping[str, Any]) -> Answer:
+    content, media_type = picture(
+        request["path"],
+        frame=request["frame"],
+        center=request["center"],
+        width=request["width"],
+        edge=request["edge"],
+        inverted=request["inverted"],
+    )
+    return {"media_type": media_type}, content
+
+
+def _elements(request: Mapping[str, Any]) -> Answer:
+    return {"elements": elements(request["path"], request["search"])}, b""
+
+
+ACTIONS: Final[dict[str, Callable[[Mapping[str, Any]], Answer]]] = {
+    "facts": _facts,
+    "picture": _picture,
+    "elements": _elements,
+}
+
+
+def answer(request: Mapping[str, Any]) -> Answer:
+    """Return the answer to one request, or in words why there is none."""
+    try:
+        return ACTIONS[request["action"]](request)
+    except NoSuchFrame:
+        return {"trouble": "no such frame"}, b""
+    except NotAnImage as error:
+        return {"trouble": str(error)}, b""
+    except MemoryError:
+        return {"trouble": "it needs too much memory"}, b""
+    except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
+        return {"trouble": f"it cannot be decoded ({type(error).__name__})"}, b""
+
+
+def main() -> None:
+    """Answer until there are no more requests."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")
+    for line in sys.stdin.buffer:
+        said, content = answer(json.loads(line))
+        head = json.dumps(said | {"bytes": len(content)}).encode()
+        sys.stdout.buffer.write(head + b"\n" + content)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The elements of an object as rows of a tree: bounded, and text only."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pydicom
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+MOST_ELEMENTS: Final = 4000
+DEEPEST: Final = 8
+LONGEST_VALUE: Final = 256
+DEFER_BYTES: Final = 64 * 1024
+BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+
+
+def elements(path: str, search: str) -> dict[str, Any]:
+    """Return the elements of a file, or those in which a text occurs and the sequences above."""
+    held = pydicom.dcmread(path, force=True, defer_size=DEFER_BYTES)
+    rows: list[dict[str, Any]] = []
+    truncated = False
+    wanted = search.casefold()
+    for row in _rows(held):
+        if len(rows) >= MOST_ELEMENTS:
+            truncated = True
+            break
+        rows.append(row)
+    if wanted:
+        rows = list(_found(rows, wanted))
+    return {"items": rows, "truncated": truncated}
+
+
+def _rows(held: Dataset) -> Iterator[dict[str, Any]]:
+    meta = getattr(held, "file_meta", None)
+    if meta is not None:
+        yield from _level(meta, 0)
+    yield from _level(held, 0)
+
+
+def _level(held: Dataset, depth: int) -> Iterator[dict[str, Any]]:
+    for tag in sorted(held.keys()):
+        try:
+            element = held[tag]
+        except Exception as error:  # noqa: BLE001 - a value that cannot be decoded is shown as such
+            yield _row(depth, str(tag), "", "", f"not decodable ({type(error).__name__})")
+            continue
+        yield from _element(element, depth)
+
+
+def _element(element: DataElement, depth: int) -> Iterator[dict[str, Any]]:
+    tag, vr = str(element.tag).replace(" ", ""), str(element.VR)
+    if vr != "SQ":
+        yield _row(depth, tag, vr, element.name, _value(element))
+        return
+    items = element.value or []
+    yield _row(depth, tag, vr, element.name, f"{len(items)} items", is_sequence=True)
+    if depth >= DEEPEST:
+        return
+    for number, item in enumerate(items, start=1):
+        yield _row(depth + 1, "", "", f"Item {number}", "", is_sequence=True)
+        yield from _level(item, depth + 2)
+
+
+def _row(
+    depth: int, tag: str, vr: str, name: str, value: str, *, is_sequence: bool = False
+) -> dict[str, Any]:
+    return {
+        "depth": depth,
+        "tag": tag,
+        "vr": vr,
+        "name": name,
+        "value": value,
+        "is_sequence": is_sequence,
+    }
+
+
+def _value(element: DataElement) -> str:
+    value = element.value
+    if value is None or value == "":
+        return ""
+    if element.VR in BINARY or isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes" if hasattr(value, "__len__") else "binary"
+    if isinstance(value, MultiValue):
+        # Only as many as can be shown: there may be millions of contour points.
+        shown = "\\".join(str(one) for one in value[:LONGEST_VALUE])
+    else:
+        shown = str(value)
+    return shown if len(shown) <= LONGEST_VALUE else f"{shown[: LONGEST_VALUE - 1]}…"
+
+
+def _found(rows: list[dict[str, Any]], wanted: str) -> Iterator[dict[str, Any]]:
+    above: list[dict[str, Any]] = []
+    for row in rows:
+        while above and above[-1]["depth"] >= row["depth"]:
+            above.pop()
+        if any(wanted in str(row[name]).casefold() for name in ("tag", "vr", "name", "value")):
+            yield from above
+            above.clear()
+            yield row
+        elif row["is_sequence"]:
+            above.append(row)

@@ -1,0 +1,244 @@
+"""Pixel data of an object as a picture, windowed as asked or as the object suggests."""
+
+import io
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+
+from draw_api.adapters.object_tables import plan_tables, structure_tables
+
+Array = NDArray[Any]
+
+MOST_PIXELS: Final = 120_000_000
+KEPT_FRAMES: Final = 6
+DEFER_BYTES: Final = 4096
+JPEG_QUALITY: Final = 90
+LOSSLESS_UP_TO: Final = 300_000
+"""Pixels up to which a picture is PNG: small ones show every pixel, large ones come quickly."""
+COLOUR: Final = 3
+SPREAD: Final = (1.0, 99.5)
+DOSE: Final = "RTDOSE"
+DOSE_COLOURS: Final = np.array(
+    [
+        [0, 0, 0],
+        [20, 40, 160],
+        [0, 150, 190],
+        [40, 190, 80],
+        [240, 220, 40],
+        [240, 120, 20],
+        [220, 20, 20],
+    ]
+)
+LIKELY_RATIO: Final = (0.2, 5.0)
+
+
+class NotAnImage(Exception):
+    """There is nothing to be rendered; the text says why, without anything from the file."""
+
+
+class NoSuchFrame(Exception):
+    """The object has fewer frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One decoded frame: real values of grey pixels, or colours from 0 to 255."""
+
+    values: Array
+    center: float | None
+    width: float | None
+    inverted: bool
+
+
+_frames: "OrderedDict[tuple[str, int], _Frame]" = OrderedDict()
+
+
+def facts(path: str) -> dict[str, Any]:
+    """Return what an object shows and in which range."""
+    held = _header(path)
+    modality = str(held.get("Modality", ""))
+    kinds = {"RTSTRUCT": "structures", "RTPLAN": "plan", DOSE: "dose"}
+    said: dict[str, Any] = {"kind": kinds.get(modality, "other")}
+    if said["kind"] == "structures":
+        return said | structure_tables(path)
+    if said["kind"] == "plan":
+        return said | plan_tables(path)
+    if said["kind"] == "other" and "Rows" in held:
+        said["kind"] = "image"
+    try:
+        return said | _image_facts(path, held)
+    except (NotAnImage, NoSuchFrame) as error:
+        return said | {"trouble": str(error) or "there is no image in it"}
+    except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
+        return said | {"trouble": f"its pixel data cannot be decoded ({type(error).__name__})"}
+
+
+def picture(
+    path: str,
+    *,
+    frame: int,
+    center: float | None,
+    width: float | None,
+    edge: int,
+    inverted: bool,
+) -> tuple[bytes, str]:
+    """Return one frame as PNG or JPEG with its media type."""
+    held = _header(path)
+    decoded = _decoded(path, held, frame)
+    shown = decoded.values
+    if shown.ndim != COLOUR:
+        shown = _windowed(
+            decoded,
+            center if center is not None else decoded.center,
+            width if width is not None else decoded.width,
+        )
+        if decoded.inverted != inverted:
+            shown = 255 - shown
+        if held.get("Modality") == DOSE:
+            shown = _coloured(shown)
+    image = _fitted(Image.fromarray(shown), _aspect(held), edge)
+    out = io.BytesIO()
+    if image.width * image.height <= LOSSLESS_UP_TO:
+        image.save(out, "PNG", compress_level=3)
+        return out.getvalue(), "image/png"
+    image.save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue(), "image/jpeg"
+
+
+def _header(path: str) -> Dataset:
+    return pydicom.dcmread(path, force=True, defer_size=DEFER_BYTES, stop_before_pixels=True)
+
+
+def _image_facts(path: str, held: Dataset) -> dict[str, Any]:
+    first = _decoded(path, held, 1)
+    grey = first.values.ndim != COLOUR
+    units = {"CT": "HU", DOSE: str(held.get("DoseUnits", "")).capitalize()}
+    return {
+        "frames": max(1, int(held.get("NumberOfFrames") or 1)),
+        "rows": int(held.Rows),
+        "columns": int(held.Columns),
+        "center": first.center if grey else None,
+        "width": first.width if grey else None,
+        "low": float(first.values.min()) if grey else 0.0,
+        "high": float(first.values.max()) if grey else 255.0,
+        "unit": units.get(str(held.get("Modality", "")), "") if grey else "",
+        "windowed": grey,
+    }
+
+
+def _decoded(path: str, held: Dataset, number: int) -> _Frame:
+    """Return a frame, from memory if it was decoded lately."""
+    key = (path, number)
+    known = _frames.get(key)
+    if known is None:
+        known = _frames[key] = _decode(path, held, number)
+        while len(_frames) > KEPT_FRAMES:
+            _frames.popitem(last=False)
+    _frames.move_to_end(key)
+    return known
+
+
+def _decode(path: str, held: Dataset, number: int) -> _Frame:
+    if "Rows" not in held or "Columns" not in held:
+        raise NotAnImage("there is no image in it")
+    samples = int(held.get("SamplesPerPixel") or 1)
+    if int(held.Rows) * int(held.Columns) * samples > MOST_PIXELS:
+        raise NotAnImage("the image is too large to be shown here")
+    if not 1 <= number <= max(1, int(held.get("NumberOfFrames") or 1)):
+        raise NoSuchFrame
+    pixels = pixel_array(path, index=number - 1)
+    photometric = str(held.get("PhotometricInterpretation", ""))
+    if photometric == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, held)
+    if pixels.ndim == COLOUR:
+        return _Frame(_eight_bit(pixels), None, None, inverted=False)
+    return _grey(pixels, held, number, inverted=photometric == "MONOCHROME1")
+
+
+def _grey(pixels: Array, held: Dataset, number: int, *, inverted: bool) -> _Frame:
+    transformed = _functional(held, number, "PixelValueTransformationSequence") or held
+    values = np.asarray(apply_modality_lut(pixels, transformed))
+    if held.get("Modality") == DOSE:
+        values = values * float(held.get("DoseGridScaling") or 1.0)
+        top = float(values.max())
+        return _Frame(values.astype(np.float32), top / 2, top or 1.0, inverted=inverted)
+    voi = _functional(held, number, "FrameVOILUTSequence") or held
+    center, width = _first(voi.get("WindowCenter")), _first(voi.get("WindowWidth"))
+    if center is None or width is None or width <= 0:
+        if "VOILUTSequence" in voi:
+            values = np.asarray(apply_voi_lut(values, voi))
+        low, high = (float(v) for v in np.percentile(values, SPREAD))
+        center, width = (low + high) / 2, max(1.0, high - low)
+    return _Frame(values.astype(np.float32), center, width, inverted=inverted)
+
+
+def _functional(held: Dataset, number: int, keyword: str) -> Dataset | None:
+    """Return an item of the functional groups of one frame (PS3.3 C.7.6.16), if there is one."""
+    frames = held.get("PerFrameFunctionalGroupsSequence") or []
+    shared = held.get("SharedFunctionalGroupsSequence") or []
+    for group in (*frames[number - 1 : number], *shared[:1]):
+        found = group.get(keyword)
+        if found:
+            item: Dataset = found[0]
+            return item
+    return None
+
+
+def _first(value: Any) -> float | None:  # noqa: ANN401 - one value or several
+    try:
+        return float(value[0] if hasattr(value, "__getitem__") and len(value) else value)
+    except (TypeError, ValueError, IndexError):
+        return None
+
+
+def _windowed(frame: _Frame, center: float | None, width: float | None) -> Array:
+    """Return grey from 0 to 255 by the linear function (PS3.3 C.11.2.1.2)."""
+    span = max(width or 1.0, 1e-6)
+    low = (center or 0.0) - span / 2
+    scaled = (frame.values - low) * (255.0 / span)
+    return np.asarray(np.clip(np.nan_to_num(scaled), 0, 255).astype(np.uint8))
+
+
+def _coloured(grey: Array) -> Array:
+    places = np.linspace(0, 255, len(DOSE_COLOURS))
+    table = np.stack(
+        [np.interp(np.arange(256), places, DOSE_COLOURS[:, band]) for band in range(COLOUR)],
+        axis=1,
+    )
+    return np.asarray(table.astype(np.uint8)[grey])
+
+
+def _eight_bit(pixels: Array) -> Array:
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels[..., :COLOUR])
+    top = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "iu" else float(pixels.max())
+    scaled = pixels[..., :COLOUR].astype(np.float32) * (255.0 / (top or 1.0))
+    return np.ascontiguousarray(np.clip(scaled, 0, 255).astype(np.uint8))
+
+
+def _aspect(held: Dataset) -> float:
+    """Return how much higher than wide a pixel is."""
+    spacing = held.get("PixelSpacing") or held.get("ImagerPixelSpacing")
+    ratio = held.get("PixelAspectRatio")
+    try:
+        pair = spacing or ratio
+        found = float(pair[0]) / float(pair[1]) if pair else 1.0
+    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        return 1.0
+    return found if LIKELY_RATIO[0] <= found <= LIKELY_RATIO[1] else 1.0
+
+
+def _fitted(image: Image.Image, aspect: float, edge: int) -> Image.Image:
+    width, height = image.width, max(1, round(image.height * aspect))
+    scale = min(1.0, edge / max(width, height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size == image.size:
+        return image
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)

@@ -1,0 +1,180 @@
+"""Opens stored objects in child processes, so that a hostile file costs a child and no more.
+
+Each child works on one request at a time under a deadline and a limit of memory; one that is
+late or dies is replaced. The same file always goes to the same child, which remembers the
+last frames it decoded. Children get no settings: no secret can leak through a codec.
+
+Between parent and child go JSON lines, and bytes of a length that such a line names: what
+comes back is data, whatever became of the child.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
+from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering
+
+log = structlog.get_logger()
+
+CHILDREN: Final = 2
+DEADLINE_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 15.0
+RETRY_SECONDS: Final = 5
+LONGEST_LINE: Final = 16 * 1024**2
+LARGEST_PICTURE: Final = 64 * 1024**2
+READ_BYTES: Final = 1024**2
+KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "HOME", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+class _Gone(Exception):
+    """The child died, was late, or said something that is no answer."""
+
+
+class _Child:
+    """One child process, started when it is first needed."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._held = bytearray()
+
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return the child's answer and the bytes that belong to it."""
+        if not self._lock.acquire(timeout=WAIT_SECONDS):
+            raise TooManyAttempts(RETRY_SECONDS)
+        try:
+            return self._answer(request, time.monotonic() + DEADLINE_SECONDS)
+        except (OSError, ValueError, _Gone) as error:
+            log.warning("object.unreadable", child=self._number, error=type(error).__name__)
+            self._end()
+            raise Conflict("This object cannot be read within the limits.") from error
+        finally:
+            self._lock.release()
+
+    def end(self) -> None:
+        """Stop the child."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+        self._held.clear()
+
+    def _answer(self, request: dict[str, Any], deadline: float) -> tuple[dict[str, Any], bytes]:
+        process = self._running()
+        if process.stdin is None:
+            raise _Gone
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        while (end := self._held.find(b"\n")) < 0:
+            if len(self._held) > LONGEST_LINE:
+                raise _Gone
+            self._read(process, deadline)
+        line = bytes(self._held[:end])
+        del self._held[: end + 1]
+        answer = json.loads(line)
+        length = answer.get("bytes", 0) if isinstance(answer, dict) else -1
+        if not isinstance(length, int) or not 0 <= length <= LARGEST_PICTURE:
+            raise _Gone
+        while len(self._held) < length:
+            self._read(process, deadline)
+        content = bytes(self._held[:length])
+        del self._held[:length]
+        return answer, content
+
+    def _read(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0 or process.stdout is None:
+            raise _Gone
+        readable, _, _ = select.select([process.stdout], [], [], left)
+        piece = os.read(process.stdout.fileno(), READ_BYTES) if readable else b""
+        if not piece:
+            raise _Gone
+        self._held += piece
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None or self._process.poll() is not None:
+            self._end()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "draw_api.adapters.object_child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={k: v for k, v in os.environ.items() if k in KEPT_VARIABLES}
+                | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+        return self._process
+
+
+class ObjectReader:
+    """Renders and reads objects below a storage root."""
+
+    name = "object-reader"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._children = [_Child(number) for number in range(CHILDREN)]
+
+    def start(self) -> None:
+        """Do nothing: children start when they are needed."""
+
+    def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - killing takes no time
+        """End the children."""
+        for child in self._children:
+            child.end()
+
+    def facts(self, path: str) -> ObjectFacts:
+        """Return what an object shows."""
+        answer, _ = self._ask("facts", path)
+        return ObjectFacts.model_validate(answer["facts"])
+
+    def picture(self, path: str, rendering: Rendering) -> Picture:
+        """Return one frame as a picture.
+
+        Raises:
+            NotFound: there is no such frame.
+            Conflict: it cannot be rendered.
+        """
+        answer, content = self._ask(
+            "picture",
+            path,
+            frame=rendering.frame,
+            center=rendering.center,
+            width=rendering.width,
+            edge=rendering.edge,
+            inverted=rendering.inverted,
+        )
+        return Picture(content, str(answer["media_type"]))
+
+    def elements(self, path: str, search: str) -> Elements:
+        """Return the elements, or those around what is searched for."""
+        answer, _ = self._ask("elements", path, search=search)
+        return Elements.model_validate(answer["elements"])
+
+    def _ask(self, action: str, path: str, **parameters: object) -> tuple[dict[str, Any], bytes]:
+        inside = self._root.resolve()
+        file = (inside / path).resolve()
+        if not file.is_relative_to(inside) or not file.is_file():
+            raise NotFound("The file of this instance is not on the storage volume.")
+        child = self._children[zlib.crc32(path.encode()) % CHILDREN]
+        answer, content = child.ask({"action": action, "path": str(file), **parameters})
+        trouble = answer.get("trouble")
+        if trouble == "no such frame":
+            raise NotFound("The object has no such frame.")
+        if trouble:
+            raise Conflict(f"This object cannot be shown: {str(trouble)[:200]}")
+        return answer, content

@@ -1,0 +1,149 @@
+"""RT Structure Sets and RT Plans as tables that people read."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+
+MOST_ROWS: Final = 1000
+LONGEST_CELL: Final = 200
+COORDINATES: Final = 3
+
+
+def structure_tables(path: str) -> dict[str, Any]:
+    """Return the regions of interest of a structure set (PS3.3 C.8.8.5)."""
+    held = pydicom.dcmread(path, force=True)
+    observed = {
+        _text(o, "ReferencedROINumber"): o for o in _items(held, "RTROIObservationsSequence")
+    }
+    contoured = {_text(c, "ReferencedROINumber"): c for c in _items(held, "ROIContourSequence")}
+    rows = []
+    for roi in _items(held, "StructureSetROISequence"):
+        number = _text(roi, "ROINumber")
+        drawn = contoured.get(number, Dataset())
+        contours = list(_items(drawn, "ContourSequence"))
+        points = sum(_length(c) // COORDINATES for c in contours)
+        rows.append(
+            [
+                number,
+                _text(roi, "ROIName"),
+                _text(observed.get(number, Dataset()), "RTROIInterpretedType"),
+                _colour(drawn),
+                str(len(contours)),
+                str(points),
+                _text(roi, "ROIGenerationAlgorithm"),
+            ]
+        )
+    columns = ["Number", "Name", "Type", "Colour", "Contours", "Points", "Generated"]
+    names = ("StructureSetLabel", "StructureSetName", "StructureSetDate", "StructureSetTime")
+    return {
+        "facts": _facts(held, *names),
+        "tables": [{"title": "Regions of interest", "columns": columns, "rows": rows}],
+    }
+
+
+def plan_tables(path: str) -> dict[str, Any]:
+    """Return prescription, fractions and beams of a plan (PS3.3 C.8.8.9 and following)."""
+    held = pydicom.dcmread(path, force=True)
+    groups = list(_items(held, "FractionGroupSequence"))
+    units = {
+        _text(beam, "ReferencedBeamNumber"): _text(beam, "BeamMeterset")
+        for group in groups
+        for beam in _items(group, "ReferencedBeamSequence")
+    }
+    names = ("RTPlanLabel", "RTPlanName", "RTPlanDate", "PlanIntent", "RTPlanGeometry")
+    return {
+        "facts": [*_facts(held, *names), *_facts(held, "ApprovalStatus")],
+        "tables": [
+            _table(
+                "Prescription",
+                _items(held, "DoseReferenceSequence"),
+                {
+                    "Number": "DoseReferenceNumber",
+                    "Description": "DoseReferenceDescription",
+                    "Kind": "DoseReferenceStructureType",
+                    "Type": "DoseReferenceType",
+                    "Target dose (Gy)": "TargetPrescriptionDose",
+                },
+            ),
+            _table(
+                "Fractions",
+                groups,
+                {
+                    "Group": "FractionGroupNumber",
+                    "Planned": "NumberOfFractionsPlanned",
+                    "Beams": "NumberOfBeams",
+                    "Brachy setups": "NumberOfBrachyApplicationSetups",
+                },
+            ),
+            _beams(held, units),
+        ],
+    }
+
+
+def _beams(held: Dataset, units: dict[str, str]) -> dict[str, Any]:
+    rows = []
+    for beam in _items(held, "BeamSequence"):
+        points = list(_items(beam, "ControlPointSequence"))
+        first = points[0] if points else Dataset()
+        number = _text(beam, "BeamNumber")
+        rows.append(
+            [
+                number,
+                _text(beam, "BeamName"),
+                _text(beam, "BeamType"),
+                _text(beam, "RadiationType"),
+                _text(beam, "TreatmentMachineName"),
+                _text(first, "NominalBeamEnergy"),
+                _text(first, "GantryAngle"),
+                _text(first, "BeamLimitingDeviceAngle"),
+                _text(first, "PatientSupportAngle"),
+                str(len(points)),
+                units.get(number, ""),
+            ]
+        )
+    columns = [
+        "Number", "Name", "Type", "Radiation", "Machine", "Energy (MV/MeV)", "Gantry (°)",
+        "Collimator (°)", "Couch (°)", "Control points", "Meterset",
+    ]  # fmt: skip
+    return {"title": "Beams", "columns": columns, "rows": rows}
+
+
+def _table(title: str, items: Iterable[Dataset], columns: dict[str, str]) -> dict[str, Any]:
+    rows = [[_text(item, keyword) for keyword in columns.values()] for item in items]
+    return {"title": title, "columns": list(columns), "rows": rows}
+
+
+def _facts(held: Dataset, *keywords: str) -> list[tuple[str, str]]:
+    found = ((pydicom.datadict.dictionary_description(k), _text(held, k)) for k in keywords)
+    return [(name, value) for name, value in found if value]
+
+
+def _items(held: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        found = held.get(keyword) or []
+    except Exception:  # noqa: BLE001 - a sequence that cannot be decoded has no items
+        return []
+    return list(found[:MOST_ROWS])
+
+
+def _text(held: Dataset, keyword: str) -> str:
+    try:
+        value = held.get(keyword)
+    except Exception:  # noqa: BLE001 - a value that cannot be decoded is not shown
+        return ""
+    return "" if value is None else str(value)[:LONGEST_CELL]
+
+
+def _length(contour: Dataset) -> int:
+    value = contour.get("ContourData")
+    return len(value) if value else 0
+
+
+def _colour(drawn: Dataset) -> str:
+    try:
+        red, green, blue = (int(v) & 255 for v in drawn.get("ROIDisplayColor") or ())
+    except (TypeError, ValueError):
+        return ""
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,57 @@
+"""A ZIP archive of stored files, made while it is sent: neither memory nor disk holds it."""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from draw_api.models.objects import StoredFile
+
+CHUNK_BYTES: Final = 1024**2
+EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
+
+
+class _Sink:
+    """What `zipfile` writes to; the bytes are taken out again as soon as they are there."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._held += data
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
+
+    def take(self) -> bytes:
+        taken = bytes(self._held)
+        self._held.clear()
+        return taken
+
+
+def zipped(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
+    """Yield the archive in pieces; a file that has gone meanwhile is left out."""
+    sink = _Sink()
+    inside = root.resolve()
+    # Stored, not deflated: most objects are compressed or noise, and time counts.
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]  # it only writes
+        for file in files:
+            path = (inside / file.path).resolve()
+            if not path.is_relative_to(inside):
+                continue
+            yield from _one(archive, sink, path, file)
+    yield sink.take()
+
+
+def _one(archive: zipfile.ZipFile, sink: _Sink, path: Path, file: StoredFile) -> Iterator[bytes]:
+    try:
+        source = path.open("rb")
+    except OSError:
+        return
+    entry = zipfile.ZipInfo(file.name, EARLIEST)
+    entry.external_attr = 0o644 << 16
+    with source, archive.open(entry, "w", force_zip64=True) as target:
+        while chunk := source.read(CHUNK_BYTES):
+            target.write(chunk)
+            yield sink.take()

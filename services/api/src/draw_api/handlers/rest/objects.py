@@ -1,0 +1,72 @@
+"""What is inside stored objects: pictures, elements, whole studies."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.adapters.zip_stream import zipped
+from draw_api.handlers.identity import Viewer
+from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.parameters import SearchText, UidInPath
+from draw_api.handlers.work import InWork
+from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectFacts, Rendering
+
+router = APIRouter(prefix="/api/v1", tags=["archive"])
+
+FAILURES = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+PICTURE = {200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the frame"}}
+ARCHIVE = {200: {"content": {"application/zip": {}}, "description": "every file of the study"}}
+Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
+
+
+@router.get("/instances/{sop_instance_uid}/facts", responses=FAILURES)
+def facts(_: Viewer, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
+    """Return what an object shows: frames and range of an image, tables of a plan."""
+    return work.objects.facts(sop_instance_uid)
+
+
+@router.get(
+    "/instances/{sop_instance_uid}/rendered",
+    response_class=Response,
+    responses=FAILURES | PICTURE,
+)
+def rendered(
+    _: Viewer,
+    work: InWork,
+    sop_instance_uid: UidInPath,
+    frame: Annotated[int, Query(ge=1, le=MOST_FRAMES)] = 1,
+    center: Number = None,
+    width: Number = None,
+    edge: Annotated[int, Query(ge=16, le=LARGEST_EDGE, description="longest side, pixels")] = 1024,
+    inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
+) -> Response:
+    """Return one frame as PNG or JPEG, windowed as asked or as the object suggests."""
+    found = work.objects.picture(sop_instance_uid, Rendering(frame, center, width, edge, inverted))
+    return Response(found.content, media_type=found.media_type)
+
+
+@router.get("/instances/{sop_instance_uid}/elements", responses=FAILURES)
+def elements(
+    _: Viewer, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
+) -> Elements:
+    """Return the data elements, or those in which a text occurs."""
+    return work.objects.elements(sop_instance_uid, search.strip())
+
+
+@router.get(
+    "/studies/{study_instance_uid}/archive",
+    response_class=StreamingResponse,
+    responses=documented(HTTPStatus.NOT_FOUND) | ARCHIVE,
+)
+def archive(
+    request: Request, by: Viewer, work: InWork, study_instance_uid: UidInPath
+) -> StreamingResponse:
+    """Return every file of a study as a ZIP archive; who asked is kept on record."""
+    files = work.objects.hand_out_study(by, study_instance_uid)
+    return StreamingResponse(
+        zipped(request.app.state.storage_root, files),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
+    )

@@ -1,0 +1,146 @@
+"""Studies and patients of the archive, and one study with its series."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, UidInPath, day_of
+from draw_api.handlers.web.visitor import OperatorAct, Viewer
+from draw_api.handlers.work import InWork
+from draw_api.models.archive import Patient, PatientCriteria, Series, Study, StudyCriteria
+from draw_api.models.jobs import NewSend
+from draw_api.models.nodes import Node
+from draw_api.models.paging import Page
+
+router = APIRouter(include_in_schema=False)
+
+MOST_SERIES: Final = 500
+MOST_NODES: Final = 200
+MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "CR", "DX", "US")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyListView(View):
+    """A page of the studies that match."""
+
+    template: ClassVar[str] = "studies/list.html.jinja"
+    fragment: ClassVar[str] = "studies/_list.html.jinja"
+
+    found: Page[Study]
+    asked: dict[str, str]
+    modalities: tuple[str, ...] = MODALITIES
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything was searched for."""
+        return any(self.asked.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PatientListView(View):
+    """A page of the patients that match."""
+
+    template: ClassVar[str] = "patients/list.html.jinja"
+    fragment: ClassVar[str] = "patients/_list.html.jinja"
+
+    found: Page[Patient]
+    patient_id: str
+    name: str
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything was searched for."""
+        return bool(self.patient_id or self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView(View):
+    """One study with its series."""
+
+    template: ClassVar[str] = "studies/detail.html.jinja"
+
+    study: Study
+    series: list[Series]
+    more_series: bool
+    nodes: list[Node]
+
+
+@router.get("/studies")
+def studies(  # noqa: PLR0917 - query parameters, given by name
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    patient_name: SearchText = "",
+    patient_id: SearchText = "",
+    accession_number: SearchText = "",
+    modality: Annotated[str, Query(pattern=r"^[A-Z0-9_ ]{0,16}$")] = "",
+    date_from: SearchText = "",
+    date_to: SearchText = "",
+    study_instance_uid: SearchText = "",
+    cursor: Cursor = None,
+) -> Response:
+    """List studies, last received first."""
+    criteria = StudyCriteria(
+        patient_id=patient_id.strip(),
+        patient_name=patient_name.strip(),
+        study_instance_uid=study_instance_uid.strip(),
+        accession_number=accession_number.strip(),
+        date_from=day_of(date_from),
+        date_to=day_of(date_to),
+        modality=modality,
+    )
+    asked = {
+        "patient_name": patient_name,
+        "patient_id": patient_id,
+        "accession_number": accession_number,
+        "modality": modality,
+        "date_from": date_from,
+        "date_to": date_to,
+        "study_instance_uid": study_instance_uid,
+    }
+    found = work.archive.studies(criteria, cursor, ON_A_PAGE)
+    return page(request, by, StudyListView(found, asked))
+
+
+@router.get("/patients")
+def patients(
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    patient_id: SearchText = "",
+    name: SearchText = "",
+    cursor: Cursor = None,
+) -> Response:
+    """List patients, last added first."""
+    criteria = PatientCriteria(patient_id.strip(), name.strip())
+    found = work.archive.patients(criteria, cursor, ON_A_PAGE)
+    return page(request, by, PatientListView(found, patient_id, name))
+
+
+@router.get("/studies/{study_instance_uid}")
+def study(request: Request, by: Viewer, work: InWork, study_instance_uid: UidInPath) -> Response:
+    """Show one study."""
+    series = work.archive.series(study_instance_uid, None, MOST_SERIES)
+    view = StudyView(
+        study=work.archive.study(study_instance_uid),
+        series=series.items,
+        more_series=series.next_cursor is not None,
+        nodes=[node for node in work.nodes.nodes(None, MOST_NODES).items if node.active],
+    )
+    return page(request, by, view)
+
+
+@router.post("/studies/{study_instance_uid}/send")
+def send(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+    """Send a study, or one series of it, to a remote node."""
+    wanted = {
+        "kind": "send",
+        "node_id": act.form.text("node_id"),
+        "study_instance_uid": study_instance_uid,
+        "series_instance_uid": act.form.text("series_instance_uid"),
+    }
+    job = work.jobs.create(act.by, checked(NewSend, wanted))
+    return redirect(f"/jobs/{job.id}", "job-created")

@@ -1,0 +1,126 @@
+"""The dashboard: how the suite is doing, live, and telling its services what to do."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.live import stream
+from draw_api.handlers.web.pages import View, address, page, redirect
+from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.activity import Throughput
+from draw_api.models.control import ControlAction, ServiceName, ServiceState
+from draw_api.models.jobs import Job
+from draw_api.models.status import Status
+from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.contracts.transaction import TransactionOutcome
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN: Final = 8
+DEAD: Final = (".dead", ".unroutable")
+PROBLEMS: Final = (
+    TransactionOutcome.FAILURE,
+    TransactionOutcome.REJECTED,
+)
+CONSEQUENCES: Final = {
+    ControlAction.START: "It takes up its work again.",
+    ControlAction.STOP: "It finishes what it has begun and then does nothing until it is started"
+    " again, also after a restart of the machine.",
+    ControlAction.RESTART: "It finishes what it has begun, ends, and begins anew.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardView(View):
+    """What an operator looks at first."""
+
+    template: ClassVar[str] = "dashboard/detail.html.jinja"
+    fragment: ClassVar[str] = "dashboard/_live.html.jinja"
+
+    status: Status
+    services: list[ServiceState]
+    network: NetworkConfig
+    recent: list[Transaction]
+    problems: list[Transaction]
+    jobs: list[Job]
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait for a consumer."""
+        queues = self.status.backlog.queues
+        return sum(depth for name, depth in queues.items() if not name.endswith(DEAD))
+
+    @property
+    def dead(self) -> int:
+        """Messages that nobody could handle."""
+        queues = self.status.backlog.queues
+        return sum(depth for name, depth in queues.items() if name.endswith(DEAD))
+
+    @property
+    def receiving(self) -> bool:
+        """Whether any receiver is ready."""
+        return any(r.service == "scp" and r.state == "ready" for r in self.status.replicas)
+
+
+def _look(work: Work) -> DashboardView:
+    read = work.transactions.transactions
+    return DashboardView(
+        status=work.status.status(),
+        services=work.control.services(),
+        network=work.configuration.current().document.network,
+        recent=read(TransactionCriteria(), None, SHOWN).items,
+        problems=read(TransactionCriteria(outcomes=PROBLEMS), None, SHOWN).items,
+        jobs=work.jobs.jobs(None, None, None, SHOWN).items,
+    )
+
+
+@router.get("/")
+def dashboard(request: Request, by: Viewer, work: InWork) -> Response:
+    """Show how the suite is doing."""
+    return page(request, by, _look(work))
+
+
+@router.get("/live/dashboard")
+def live(request: Request, _: Viewer) -> StreamingResponse:
+    """Stream the dashboard's changing part."""
+    return stream(request, _look, "/")
+
+
+@router.get("/live/throughput")
+def throughput(_: Viewer, work: InWork) -> Throughput:
+    """Return what the chart shows."""
+    return work.activity.throughput()
+
+
+@router.get("/services/{service}/{action}")
+def ask(
+    request: Request,
+    by: Operator,
+    service: ServiceName,
+    action: ControlAction,
+    replica: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Ask once more before a service is told something."""
+    whom = replica or f"every replica of {service}"
+    view = ConfirmView(
+        title=f"{action.capitalize()} {whom}?",
+        text=CONSEQUENCES[action],
+        button=f"{action.capitalize()} {whom}",
+        action=address(f"/services/{service}/{action}"),
+        back="/",
+        fields=(("replica", replica),) if replica else (),
+        danger=action is not ControlAction.START,
+    )
+    return page(request, by, view)
+
+
+@router.post("/services/{service}/{action}")
+def tell(act: OperatorAct, work: InWork, service: ServiceName, action: ControlAction) -> Response:
+    """Tell a service, or one replica of it, what to do."""
+    work.control.tell(act.by, service, action, act.form.text("replica") or None)
+    return redirect("/", "told")

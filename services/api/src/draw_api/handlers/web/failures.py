@@ -1,0 +1,77 @@
+"""Failures as pages: outside `/api/` a problem document is shown as HTML.
+
+Who is not signed in is sent to the sign-in page and back afterwards.
+"""
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+
+from draw_api.handlers.identity import SAFE_METHODS
+from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
+
+Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
+
+PROGRAMS: Final = ("/api/", "/livez", "/readyz", "/metrics")
+SIGN_IN: Final = "/sign-in"
+REDIRECT_HEADER: Final = "HX-Redirect"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView(View):
+    """What went wrong, and what can be done about it."""
+
+    template: ClassVar[str] = "failure.html.jinja"
+    fragment: ClassVar[str] = "_failure.html.jinja"
+
+    status: int
+    title: str
+    detail: str
+    errors: tuple[tuple[str, str], ...]
+    retry_after: str
+
+
+def install(application: FastAPI) -> None:
+    """Show failures of the pages as pages; call it after the problem documents are installed."""
+    for failure, handler in list(application.exception_handlers.items()):
+        application.add_exception_handler(failure, _for_people(handler))
+
+
+def _for_people(handler: Handler) -> Handler:
+    async def shown(request: Request, error: Exception) -> Response:
+        made = handler(request, error)
+        answer = await made if inspect.isawaitable(made) else made
+        if request.url.path.startswith(PROGRAMS):
+            return answer
+        return _as_page(request, answer)
+
+    return shown
+
+
+def _as_page(request: Request, answer: Response) -> Response:
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        return _to_sign_in(request)
+    problem: dict[str, Any] = json.loads(bytes(answer.body))
+    view = FailureView(
+        status=answer.status_code,
+        title=str(problem.get("title", "")),
+        detail=str(problem.get("detail", "")),
+        errors=tuple((e["field"], e["message"]) for e in problem.get("errors", ())),
+        retry_after=answer.headers.get("Retry-After", ""),
+    )
+    return page(request, None, view, status=HTTPStatus(answer.status_code))
+
+
+def _to_sign_in(request: Request) -> Response:
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = here if request.method in SAFE_METHODS else "/"
+    target = f"{SIGN_IN}?next={quote(back, safe='')}" if back != "/" else SIGN_IN
+    if asks_for_fragment(request):
+        return Response(headers={REDIRECT_HEADER: SIGN_IN})
+    return redirect(target)

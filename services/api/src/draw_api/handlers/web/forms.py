@@ -1,0 +1,174 @@
+"""Forms made from the same classes that REST reads: one place for ranges, help and defaults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from draw_api.handlers.problems import plain_message
+from draw_api.handlers.web.visitor import Form
+from draw_api.handlers.web.words import words
+from draw_api.models.failures import FieldProblem, Invalid
+
+Model = TypeVar("Model", bound=BaseModel)
+KINDS: Final = {"integer": "number", "number": "number", "boolean": "switch", "array": "lines"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a form, as its template draws it."""
+
+    name: str
+    label: str
+    kind: str
+    """switch, choice, lines, or the type of an `<input>`."""
+    value: Any = ""
+    help: str = ""
+    error: str = ""
+    minimum: int | None = None
+    maximum: int | None = None
+    longest: int | None = None
+    choices: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    required: bool = False
+    step: str = ""
+
+    @property
+    def described(self) -> bool:
+        """Whether there is text below the field."""
+        return bool(self.help or self.error)
+
+
+def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Return the model with these values.
+
+    Raises:
+        Invalid: a value cannot be used; each problem names its field.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise Invalid(
+            [
+                FieldProblem(".".join(str(part) for part in item["loc"]), plain_message(dict(item)))
+                for item in error.errors()
+            ]
+        ) from error
+
+
+def values_of(model: type[BaseModel], form: Form) -> dict[str, Any]:
+    """Return what a form says about a model's simple fields; what is not there is left out."""
+    found: dict[str, Any] = {}
+    for name, schema in _properties(model).items():
+        kind = _kind(schema)
+        if kind == "switch":
+            found[name] = form.has(name)
+        elif form.has(name):
+            found[name] = lines(form.text(name)) if kind == "lines" else form.text(name)
+    return found
+
+
+def fields_of(
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    problems: Sequence[FieldProblem] = (),
+    *,
+    only: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+) -> list[Field]:
+    """Return the fields of a model, filled in, each with what is wrong with it."""
+    schema = model.model_json_schema()
+    required = set(schema.get("required", ()))
+    properties = _properties(model)
+    return [
+        _field(
+            name,
+            properties[name],
+            values.get(name, properties[name].get("default", "")),
+            error_of(name, problems),
+            required=name in required,
+            label=(labels or {}).get(name, ""),
+        )
+        for name in only or properties
+    ]
+
+
+def error_of(name: str, problems: Sequence[FieldProblem]) -> str:
+    """Return what is wrong with a field or something inside it."""
+    found = (p.message for p in problems if p.field == name or p.field.startswith(f"{name}."))
+    return "; ".join(dict.fromkeys(found))
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines of a text that say something; commas divide as well."""
+    return [part.strip() for part in text.replace(",", "\n").splitlines() if part.strip()]
+
+
+def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    return {
+        name: _plain(given, definitions) for name, given in schema.get("properties", {}).items()
+    }
+
+
+def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema without references, and of alternatives the one that says most."""
+    found = dict(schema)
+    if "$ref" in found:
+        found = {**definitions[found.pop("$ref").rpartition("/")[2]], **found}
+    options = found.pop("anyOf", None)
+    if options:
+        useful = [o for o in options if o.get("type") != "null" and "const" not in o]
+        found = {**(_plain(useful[0], definitions) if useful else {}), **found}
+    return found
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "choice"
+    if schema.get("format") == "password":
+        return "password"
+    if schema.get("format") == "date-time":
+        return "datetime-local"
+    return KINDS.get(schema.get("type", "string"), "text")
+
+
+def _field(
+    name: str,
+    schema: Mapping[str, Any],
+    value: Any,  # noqa: ANN401 - whatever the form or the row has
+    error: str,
+    *,
+    required: bool,
+    label: str,
+) -> Field:
+    kind = _kind(schema)
+    if kind == "lines" and isinstance(value, list | tuple):
+        value = "\n".join(str(one) for one in value)
+    return Field(
+        name=name,
+        label=label or words(name),
+        kind=kind,
+        value=value if kind == "switch" else "" if value is None else str(value),
+        help=_help(schema, kind),
+        error=error,
+        minimum=schema.get("minimum"),
+        maximum=schema.get("maximum"),
+        longest=schema.get("maxLength"),
+        choices=[(str(one), str(one)) for one in schema.get("enum", ())],
+        required=required and kind not in {"switch", "choice"},
+    )
+
+
+def _help(schema: Mapping[str, Any], kind: str) -> str:
+    said = str(schema.get("description", ""))
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if kind == "number" and low is not None and high is not None and high < MOST_SHOWN:
+        said = f"{said}; {low} to {high}" if said else f"{low} to {high}"
+    if kind == "lines":
+        said = f"{said}; one on a line" if said else "one on a line"
+    return said[:1].upper() + said[1:]
+
+
+MOST_SHOWN: Final = 2**40

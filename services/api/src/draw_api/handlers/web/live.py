@@ -1,0 +1,87 @@
+"""Live parts of pages as server-sent events.
+
+A stream sends the page's fragment whenever it looks different than before. Each look is a
+transaction of its own that also checks the session, so that a stream ends with it. Rendering
+happens on the thread pool, one look at a time for each stream.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from draw_api.handlers.identity import COOKIE, client_address
+from draw_api.handlers.web.pages import View, frame_of, render
+from draw_api.handlers.work import Work, WorkFactory
+from draw_api.models.failures import Refusal, TooManyAttempts
+from draw_shared.errors import Transient
+
+LOOK_SECONDS: Final = 2.0
+WAKE_SECONDS: Final = 0.25
+SILENCE_SECONDS: Final = 15.0
+LONGEST_SECONDS: Final = 1800.0
+MOST_STREAMS: Final = 100
+RETRY_SECONDS: Final = 30
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+UNAVAILABLE: Final = "event: unavailable\ndata: -\n\n"
+
+Look = Callable[[Work], View]
+
+
+def stream(request: Request, look: Look, path: str) -> StreamingResponse:
+    """Return the stream of what `look` finds, as the fragment of the page at `path`.
+
+    Raises:
+        TooManyAttempts: too many pages are watching already.
+    """
+    watching = getattr(request.app.state, "watching", 0)
+    if watching >= MOST_STREAMS:
+        raise TooManyAttempts(RETRY_SECONDS)
+    return StreamingResponse(
+        _events(request, look, path), media_type="text/event-stream", headers=HEADERS
+    )
+
+
+async def _events(request: Request, look: Look, path: str) -> AsyncIterator[str]:
+    state = request.app.state
+    state.watching = getattr(state, "watching", 0) + 1
+    shown, began = "", time.monotonic()
+    spoken = began
+    try:
+        while time.monotonic() - began < LONGEST_SECONDS:
+            found = await run_in_threadpool(_seen, request, look, path)
+            if found is None:
+                yield UNAVAILABLE
+                return
+            if found != shown or time.monotonic() - spoken > SILENCE_SECONDS:
+                yield _event(found) if found != shown else ": still here\n\n"
+                shown, spoken = found, time.monotonic()
+            until = time.monotonic() + LOOK_SECONDS
+            while time.monotonic() < until:
+                if state.live_retrieves.stopping:
+                    return
+                await asyncio.sleep(WAKE_SECONDS)
+    finally:
+        state.watching -= 1
+
+
+def _seen(request: Request, look: Look, path: str) -> str | None:
+    """Return the fragment as it looks now, or None when there is nothing to be seen."""
+    factory: WorkFactory = request.app.state.work
+    try:
+        with factory() as work:
+            by = work.access.by_session(request.cookies.get(COOKIE, ""), client_address(request))
+            view = look(work)
+            frame = frame_of(request, by, path)
+    except (Refusal, Transient):
+        return None
+    return render(view.fragment, view=view, frame=frame)
+
+
+def _event(text: str) -> str:
+    lines = "\n".join(f"data: {line}" for line in text.splitlines())
+    return f"{lines}\n\n"

@@ -1,0 +1,181 @@
+"""What is inside the objects: the image viewer, pictures, elements, files."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.adapters.zip_stream import zipped
+from draw_api.handlers.web.pages import View, page
+from draw_api.handlers.web.parameters import SearchText, UidInPath
+from draw_api.handlers.web.visitor import Viewer
+from draw_api.handlers.work import InWork
+from draw_api.models.archive import Series, Study
+from draw_api.models.failures import NotFound
+from draw_api.models.objects import (
+    LARGEST_EDGE,
+    MOST_FRAMES,
+    Element,
+    Elements,
+    ObjectFacts,
+    Picture,
+    Rendering,
+    StoredSlice,
+)
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN_A_WHILE: Final = "private, max-age=600"
+THUMBNAIL_EDGE: Final = 152
+PRESETS: Final = {
+    "CT": (
+        ("Soft tissue", 40, 400),
+        ("Lung", -600, 1500),
+        ("Bone", 400, 1800),
+        ("Brain", 40, 80),
+    ),
+}
+Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Frame = Annotated[int, Query(ge=1, le=MOST_FRAMES)]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesView(View):
+    """One series, and the object of it that is looked at."""
+
+    template: ClassVar[str] = "series/detail.html.jinja"
+
+    study: Study
+    series: Series
+    slices: list[StoredSlice]
+    position: int
+    frame: int
+    facts: ObjectFacts
+    center: float | None
+    width: float | None
+    inverted: bool
+
+    @property
+    def shown(self) -> StoredSlice:
+        """The object that is looked at."""
+        return self.slices[self.position - 1]
+
+    @property
+    def steps(self) -> list[tuple[str, int]]:
+        """Each object with its frames, for the viewer's slider."""
+        return [(one.sop_instance_uid, one.frames) for one in self.slices]
+
+    @property
+    def presets(self) -> tuple[tuple[str, int, int], ...]:
+        """Windows that are usual for the modality."""
+        return PRESETS.get(self.series.modality, ())
+
+
+@dataclass(frozen=True, slots=True)
+class ElementsView(View):
+    """The elements of one object."""
+
+    template: ClassVar[str] = "instances/elements.html.jinja"
+    fragment: ClassVar[str] = "instances/_elements.html.jinja"
+
+    sop_instance_uid: str
+    elements: Elements
+    search: str
+
+    @property
+    def rows(self) -> list[Element]:
+        """The elements, as rows of a table."""
+        return self.elements.items
+
+
+@router.get("/studies/{study_instance_uid}/series/{series_instance_uid}")
+def series(  # noqa: PLR0917 - query parameters, given by name
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    study_instance_uid: UidInPath,
+    series_instance_uid: UidInPath,
+    object_: Annotated[int, Query(alias="object", ge=1, le=MOST_FRAMES)] = 1,
+    frame: Frame = 1,
+    center: Number = None,
+    width: Number = None,
+    inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
+) -> Response:
+    """Show a series: its images, or its tables."""
+    study = work.archive.study(study_instance_uid)
+    found = work.archive.one_series(study_instance_uid, series_instance_uid)
+    slices = list(work.objects.slices(series_instance_uid))
+    if not slices:
+        raise NotFound("There is no object in this series any more.")
+    position = min(object_, len(slices))
+    shown = slices[position - 1]
+    if "object" not in request.query_params:
+        work.objects.view(by, study_instance_uid, series_instance_uid)
+    view = SeriesView(
+        study=study,
+        series=found,
+        slices=slices,
+        position=position,
+        frame=min(frame, shown.frames),
+        facts=work.objects.facts(shown.sop_instance_uid),
+        center=center,
+        width=width,
+        inverted=inverted,
+    )
+    return page(request, by, view)
+
+
+@router.get("/instances/{sop_instance_uid}/picture")
+def picture(
+    _: Viewer,
+    work: InWork,
+    sop_instance_uid: UidInPath,
+    frame: Frame = 1,
+    center: Number = None,
+    width: Number = None,
+    edge: Annotated[int, Query(ge=16, le=LARGEST_EDGE)] = 1024,
+    inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
+) -> Response:
+    """Return one frame as a picture."""
+    rendering = Rendering(frame, center, width, edge, inverted)
+    return _sent(work.objects.picture(sop_instance_uid, rendering))
+
+
+@router.get("/series/{series_instance_uid}/thumbnail")
+def thumbnail(_: Viewer, work: InWork, series_instance_uid: UidInPath) -> Response:
+    """Return a small picture from the middle of a series."""
+    slices = work.objects.slices(series_instance_uid)
+    if not slices:
+        raise NotFound("There is no object in this series any more.")
+    middle = slices[len(slices) // 2]
+    frame = middle.frames // 2 + 1
+    rendering = Rendering(frame=frame, edge=THUMBNAIL_EDGE)
+    return _sent(work.objects.picture(middle.sop_instance_uid, rendering))
+
+
+@router.get("/instances/{sop_instance_uid}/elements")
+def elements(
+    request: Request, by: Viewer, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
+) -> Response:
+    """Show the elements of an object as a tree."""
+    found = work.objects.elements(sop_instance_uid, search.strip())
+    return page(request, by, ElementsView(sop_instance_uid, found, search))
+
+
+@router.get("/studies/{study_instance_uid}/archive.zip")
+def download(
+    request: Request, by: Viewer, work: InWork, study_instance_uid: UidInPath
+) -> StreamingResponse:
+    """Return all files of a study as a ZIP archive."""
+    files = work.objects.hand_out_study(by, study_instance_uid)
+    return StreamingResponse(
+        zipped(request.app.state.storage_root, files),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
+    )
+
+
+def _sent(found: Picture) -> Response:
+    headers = {"Cache-Control": SHOWN_A_WHILE}
+    return Response(found.content, media_type=found.media_type, headers=headers)

@@ -1,0 +1,187 @@
+"""Turns a view into HTML: a whole page, or only its changing part when htmx asks.
+
+A view is a dataclass that names its template; a template sees it as `view`, and what is
+around every page as `frame`. Text is escaped unless it is markup of our own.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar, Final
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from draw_api.handlers.web import words
+from draw_api.handlers.web.navigation import NAVIGATION, Place, place_of
+from draw_api.models.access import Principal, Role
+
+PACKAGE: Final = Path(__file__).resolve().parents[2]
+STATIC: Final = PACKAGE / "static"
+NOTICE: Final = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one page shows."""
+
+    template: ClassVar[str]
+    fragment: ClassVar[str] = ""
+    """The template of the part that htmx replaces; empty: always the whole page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What is around every page."""
+
+    by: Principal | None
+    path: str
+    query: str
+    version: str
+    notice: str
+    navigation: tuple[tuple[str, tuple[Place, ...]], ...] = NAVIGATION
+
+    @property
+    def csrf_token(self) -> str:
+        """What every form has to send back."""
+        return (self.by.csrf_token or "") if self.by else ""
+
+    @property
+    def here(self) -> str:
+        """The path of the navigation entry that this page belongs to."""
+        return place_of(self.path)
+
+    def with_parameter(self, name: str, value: str) -> str:
+        """Return the address of this page with one parameter set, as for its next page."""
+        others = [(key, held) for key, held in parse_qsl(self.query) if key not in {name, NOTICE}]
+        return f"{self.path}?{urlencode([*others, (name, value)])}"
+
+    def may(self, role: str) -> bool:
+        """Return whether the user may do what this role may."""
+        return self.by is not None and self.by.role.allows(Role(role))
+
+
+def asset(name: str) -> str:
+    """Return the address of a static file, which changes with its content."""
+    return f"/static/{name}?v={_digest(name)}"
+
+
+def has_asset(name: str) -> bool:
+    """Return whether a file that an installation step brings is there."""
+    return (STATIC / name).is_file()
+
+
+@cache
+def _digest(name: str) -> str:
+    path = STATIC / name
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "missing"
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("draw_api"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(words.FILTERS)
+    made.globals.update(asset=asset, has_asset=has_asset, address=address)
+    return made
+
+
+def render(template: str, **context: object) -> str:
+    """Return a template filled in."""
+    return _environment().get_template(template).render(context)
+
+
+def page(
+    request: Request,
+    by: Principal | None,
+    view: View,
+    *,
+    status: HTTPStatus = HTTPStatus.OK,
+) -> Response:
+    """Return the view as a page, or as the fragment that htmx asked for."""
+    frame = frame_of(request, by)
+    template = view.fragment if view.fragment and asks_for_fragment(request) else view.template
+    answer = HTMLResponse(render(template, view=view, frame=frame), status_code=status)
+    answer.headers["Vary"] = "HX-Request"
+    return answer
+
+
+def frame_of(request: Request, by: Principal | None, path: str = "") -> Frame:
+    """Return what is around the page that answers this request, or the page at `path`."""
+    return Frame(
+        by=by,
+        path=path or request.url.path,
+        query=request.url.query,
+        version=version("draw-api"),
+        notice=NOTICES.get(request.query_params.get(NOTICE, ""), ""),
+    )
+
+
+def asks_for_fragment(request: Request) -> bool:
+    """Return whether htmx wants a part of the page it shows."""
+    headers = request.headers
+    return "hx-request" in headers and "hx-history-restore-request" not in headers
+
+
+def redirect(path: str, notice: str = "") -> Response:
+    """Return the answer to a form that was carried out: look there, it says what was done."""
+    joint = "&" if "?" in path else "?"
+    target = f"{path}{joint}{urlencode({NOTICE: notice})}" if notice else path
+    return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER)
+
+
+def address(path: str, **parameters: object) -> str:
+    """Return a path with those parameters that say something."""
+    said = {name: value for name, value in parameters.items() if value not in {None, ""}}
+    return f"{path}?{urlencode(said)}" if said else path
+
+
+NOTICES: Final = {
+    "signed-out": "You are signed out.",
+    "told": "The service was told; its state follows.",
+    "config-saved": "The configuration is saved; every replica has it within two seconds.",
+    "config-same": "Nothing was changed.",
+    "config-restored": "The earlier version is in force again, as a new version.",
+    "title-added": "The AE title may associate now.",
+    "title-saved": "The AE title is saved.",
+    "title-removed": "The AE title is off the list.",
+    "peer-allowed": "The peer is let in from now on.",
+    "node-added": "The remote node is added. Test the connection next.",
+    "node-saved": "The remote node is saved.",
+    "node-removed": "The remote node is removed.",
+    "node-tested": "The test is on its way; its result appears here.",
+    "node-paused": "The node's jobs wait until it is resumed.",
+    "node-resumed": "The node's jobs go on.",
+    "query-removed": "The query is forgotten.",
+    "query-cached": "The same was asked a moment ago: this is that answer.",
+    "job-cancelled": "The job is called off.",
+    "job-known": "This is already on the way: here is the job.",
+    "job-created": "The job is queued.",
+    "job-priority": "The priority is set.",
+    "user-added": "The user is added.",
+    "user-saved": "The user is saved.",
+    "user-removed": "The user is removed.",
+    "password-set": "The password is set; other sessions of the user have ended.",
+    "token-revoked": "The token is worthless now.",
+    "session-ended": "The session has ended.",
+    "study-held": "The study is held: clean-up leaves it alone.",
+    "study-released": "The study is released.",
+    "study-deleted": "The study is deleted.",
+    "cleaned": "The clean-up has been done.",
+    "webhook-added": "The webhook is added.",
+    "webhook-saved": "The webhook is saved.",
+    "webhook-removed": "The webhook is removed.",
+    "replayed": "The messages are back in their queues.",
+    "discarded": "The message is gone.",
+}
+"""What a page says above its content after a form was carried out, by the key in its address."""

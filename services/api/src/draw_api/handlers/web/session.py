@@ -1,0 +1,85 @@
+"""Signing in and out in the browser."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, ClassVar, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from draw_api.handlers.identity import COOKIE, client_address
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.visitor import Form, SessionCookie, ViewerAct, require_small
+from draw_api.handlers.work import InWork
+from draw_api.models.failures import Forbidden
+
+router = APIRouter(include_in_schema=False)
+
+LONGEST_PATH: Final = 2000
+FROM_ELSEWHERE: Final = ("cross-site", "same-site")
+
+
+@dataclass(frozen=True, slots=True)
+class SignInView(View):
+    """The form for name and password."""
+
+    template: ClassVar[str] = "session/form.html.jinja"
+
+    next: str
+    name: str = ""
+    problem: str = ""
+
+
+async def _sign_in_form(request: Request) -> Form:
+    """Return the form; another site's page may not sign anybody in."""
+    if request.headers.get("sec-fetch-site") in FROM_ELSEWHERE:
+        raise Forbidden("Sign in on the page itself, not from another site.")
+    require_small(request)
+    return Form(await request.form(max_files=0, max_fields=10))
+
+
+@router.get("/sign-in")
+def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the parameter's usual name
+    """Ask for name and password."""
+    return page(request, None, SignInView(next=local_path(next)))
+
+
+@router.post("/sign-in")
+def sign_in(
+    request: Request, work: InWork, sent: Annotated[Form, Depends(_sign_in_form)]
+) -> Response:
+    """Sign in and go to where the visitor wanted to be."""
+    target = local_path(sent.text("next"))
+    name = sent.text("name")[:64]
+    started = work.access.sign_in(name, sent.secret("password")[:200], client_address(request))
+    if started is None:
+        # Returned, not raised: the attempt has to stay on record.
+        view = SignInView(next=target, name=name, problem="Wrong name or password.")
+        return page(request, None, view, status=HTTPStatus.UNAUTHORIZED)
+    answer = redirect(target or "/")
+    answer.set_cookie(
+        COOKIE,
+        started.token,
+        expires=started.session.expires_at,
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        # Lax, so that a link in a message opens the page; every change needs a CSRF token.
+        samesite="lax",
+    )
+    return answer
+
+
+@router.post("/sign-out")
+def sign_out(act: ViewerAct, work: InWork, session: SessionCookie = None) -> Response:
+    """End the session of this browser."""
+    if session is not None:
+        work.access.sign_out(act.by, session)
+    answer = redirect("/sign-in", "signed-out")
+    answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return answer
+
+
+def local_path(text: str) -> str:
+    """Return a path of this site, or nothing: a link may not lead elsewhere after signing in."""
+    good = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
+    return text[:LONGEST_PATH] if good else ""

@@ -1,0 +1,48 @@
+"""The whole web page: its routes, its static files, its failures."""
+
+import re
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
+from typing_extensions import override
+
+from draw_api.handlers.web import (
+    archive,
+    dashboard,
+    failures,
+    objects,
+    session,
+)
+from draw_api.handlers.web.pages import STATIC
+
+ROUTERS: Final = (
+    session.router,
+    dashboard.router,
+    archive.router,
+    objects.router,
+)
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+FOR_AN_HOUR: Final = "public, max-age=3600"
+VERSIONED: Final = re.compile(rb"(^|&)v=[0-9a-f]{12}$")
+
+
+class OwnFiles(StaticFiles):
+    """Static files; an address with a digest never changes what it means."""
+
+    @override
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        versioned = VERSIONED.search(scope.get("query_string", b"")) is not None
+        answer.headers["Cache-Control"] = FOR_EVER if versioned else FOR_AN_HOUR
+        return answer
+
+
+def install(application: FastAPI) -> None:
+    """Serve the web page; call it after the problem documents and REST are installed."""
+    failures.install(application)
+    application.mount("/static", OwnFiles(directory=STATIC), name="static")
+    for router in ROUTERS:
+        application.include_router(router)

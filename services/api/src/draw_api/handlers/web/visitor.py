@@ -1,0 +1,127 @@
+"""Who looks at the page, and that a form came from it.
+
+The page knows browsers only: bearer tokens are for REST. A form carries the session's CSRF
+token in a hidden field; a request that changes something has no other way to a principal
+than `Act`, so that none can forget to check it.
+"""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import Cookie as CookieParameter
+from fastapi import Depends, HTTPException, Request
+from starlette.datastructures import FormData, UploadFile
+
+from draw_api.handlers.identity import COOKIE, CSRF_HEADER, SAFE_METHODS, client_address
+from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal, Role
+from draw_api.models.failures import Unauthenticated
+from draw_api.services.access import require_csrf, require_role
+
+CSRF_FIELD: Final = "csrf_token"
+MOST_BYTES: Final = 4 * 1024**2
+MOST_FIELDS: Final = 2000
+MOST_FILES: Final = 1
+
+SessionCookie = Annotated[str | None, CookieParameter(alias=COOKIE, include_in_schema=False)]
+
+
+class Form:
+    """The fields of a form, as the browser sent them."""
+
+    def __init__(self, data: FormData) -> None:
+        self._data = data
+
+    def text(self, name: str) -> str:
+        """Return a field's text without blanks around it; empty when there is none."""
+        value = self._data.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+    def texts(self, name: str) -> list[str]:
+        """Return every value of a field that may be there several times."""
+        return [value for value in self._data.getlist(name) if isinstance(value, str)]
+
+    def secret(self, name: str) -> str:
+        """Return a field exactly as it was typed."""
+        value = self._data.get(name)
+        return value if isinstance(value, str) else ""
+
+    def has(self, name: str) -> bool:
+        """Return whether the field was sent: a ticked box is, an empty one is not."""
+        return name in self._data
+
+    def file(self, name: str) -> bytes:
+        """Return the content of an uploaded file; empty when there is none."""
+        value = self._data.get(name)
+        return value.file.read(MOST_BYTES) if isinstance(value, UploadFile) else b""
+
+
+def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> Principal:
+    if not session:
+        raise Unauthenticated("Please sign in.")
+    return work.access.by_session(session, client_address(request))
+
+
+def require_small(request: Request) -> None:
+    """Refuse a form that says to be large, or does not say how large it is."""
+    said = request.headers.get("content-length", "")
+    if not said.isdecimal():
+        raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
+    if int(said) > MOST_BYTES:
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+async def _form(
+    request: Request, by: Annotated[Principal, Depends(_visitor)]
+) -> AsyncIterator[Form]:
+    require_small(request)
+    read = request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_BYTES)
+    async with read as data:
+        form = Form(data)
+        require_csrf(by, form.text(CSRF_FIELD) or request.headers.get(CSRF_HEADER))
+        yield form
+
+
+class Act:
+    """A form that was sent on purpose, and by whom."""
+
+    def __init__(self, by: Principal, form: Form) -> None:
+        self.by = by
+        self.form = form
+
+
+class Looks:
+    """A dependency that lets in who may see a page."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    def __call__(self, request: Request, by: Annotated[Principal, Depends(_visitor)]) -> Principal:
+        if request.method not in SAFE_METHODS:
+            raise RuntimeError("a route that changes something must depend on Act")
+        require_role(by, self.role)
+        return by
+
+
+class Acts:
+    """A dependency that lets in who may do something, with the form that says what."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    def __call__(
+        self,
+        by: Annotated[Principal, Depends(_visitor)],
+        form: Annotated[Form, Depends(_form)],
+    ) -> Act:
+        require_role(by, self.role)
+        return Act(by, form)
+
+
+Viewer = Annotated[Principal, Depends(Looks(Role.VIEWER))]
+Operator = Annotated[Principal, Depends(Looks(Role.OPERATOR))]
+Admin = Annotated[Principal, Depends(Looks(Role.ADMIN))]
+ViewerAct = Annotated[Act, Depends(Acts(Role.VIEWER))]
+OperatorAct = Annotated[Act, Depends(Acts(Role.OPERATOR))]
+AdminAct = Annotated[Act, Depends(Acts(Role.ADMIN))]

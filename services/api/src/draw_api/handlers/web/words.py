@@ -1,0 +1,173 @@
+"""How values are written on the page: sizes, durations, person names, UIDs in words."""
+
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+
+from markupsafe import Markup, escape
+from pydicom.uid import UID_dictionary
+
+NIL: Final = "\N{EN DASH}"
+NOTHING: Final = Markup('<span class="nil">\N{EN DASH}</span>')
+KILO: Final = 1000
+SIZE_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 86400
+UID_SHOWN: Final = 20
+UID_TAIL: Final = 12
+NAME_PARTS: Final = 5
+TENTHS_BELOW: Final = 100
+
+
+def size(number: float | None) -> str:
+    """Return bytes as people read them, in powers of 1000."""
+    if number is None:
+        return NIL
+    value = float(number)
+    for unit in SIZE_UNITS:
+        if abs(value) < KILO or unit == SIZE_UNITS[-1]:
+            break
+        value /= KILO
+    digits = 0 if unit == "B" or value >= TENTHS_BELOW else 1
+    return f"{value:.{digits}f}\u00a0{unit}"
+
+
+def count(number: float | None) -> str:
+    """Return a whole number with thin spaces between the thousands."""
+    return NIL if number is None else f"{int(number):,}".replace(",", "\u202f")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a span of time in its two largest units."""
+    if seconds is None:
+        return NIL
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}\u00a0ms"
+    if seconds < MINUTE:
+        return f"{seconds:.1f}\u00a0s" if seconds < MINUTE / 6 else f"{seconds:.0f}\u00a0s"
+    whole = int(seconds)
+    for unit, large, small, word in (("d", DAY, HOUR, "h"), ("h", HOUR, MINUTE, "min")):
+        if whole >= large:
+            return f"{whole // large}\u00a0{unit} {whole % large // small}\u00a0{word}"
+    return f"{whole // MINUTE}\u00a0min {whole % MINUTE}\u00a0s"
+
+
+def person(name: str) -> str:
+    """Return a person name (PS3.5 6.2.1.2) as `Family, Given Middle`; other groups in brackets."""
+    groups = [_group(group) for group in name.split("=")[:3]]
+    first, others = groups[0], [group for group in groups[1:] if group]
+    return f"{first} ({', '.join(others)})" if others and first else first or ", ".join(others)
+
+
+def _group(text: str) -> str:
+    parts = [part.strip() for part in text.split("^")]
+    family, given = parts[0], " ".join(part for part in parts[1:NAME_PARTS] if part)
+    return f"{family}, {given}" if family and given else family or given
+
+
+def moment(value: datetime | str | None) -> Markup:
+    """Return a `<time>` that says UTC; the page's script shows it in the user's zone."""
+    if value is None or value == "":
+        return NOTHING
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(
+        utc.strftime("%Y-%m-%dT%H:%M:%SZ"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def day(value: date | None) -> str:
+    """Return a date as ISO 8601."""
+    return value.isoformat() if value else NIL
+
+
+def clock(value: time | None) -> str:
+    """Return a time of day to the second."""
+    return value.strftime("%H:%M:%S") if value else ""
+
+
+def uid(value: str | None) -> Markup:
+    """Return a UID, shortened when long, with a button that copies all of it."""
+    if not value:
+        return NOTHING
+    short = value
+    if len(value) > UID_SHOWN + UID_TAIL:
+        short = f"{value[:UID_SHOWN]}…{value[-UID_TAIL:]}"
+    return Markup(
+        '<span class="uid"><code title="{0}">{1}</code>'
+        '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}"'
+        ' title="Copy">⧉</button></span>'
+    ).format(value, short)
+
+
+def uid_name(value: str | None) -> str:
+    """Return the name of a registered UID (PS3.6), or the UID itself."""
+    known = UID_dictionary.get(value or "")
+    return known[0] if known else value or NIL
+
+
+def sop_class(value: str | None) -> str:
+    """Return a SOP class's name without the words that all of them have."""
+    return uid_name(value).removesuffix(" Storage")
+
+
+def words(key: str) -> str:
+    """Return an identifier such as `max_pdu_bytes` as words."""
+    spelled = [WORDS.get(part, part) for part in key.replace("-", "_").split("_")]
+    text = " ".join(spelled)
+    return text[:1].upper() + text[1:]
+
+
+def share(part: float | None, whole: float | None) -> int:
+    """Return a percentage from 0 to 100; 0 when there is no whole."""
+    if not part or not whole:
+        return 0
+    return max(0, min(100, round(100 * part / whole)))
+
+
+def marked(text: Any) -> Markup:  # noqa: ANN401 - whatever a template has
+    """Return text with control characters made visible, so that none can disturb its line."""
+    shown = "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text)
+    )
+    return escape(shown)
+
+
+WORDS: Final = {
+    "ae": "AE",
+    "aes": "AEs",
+    "pdu": "PDU",
+    "ip": "IP",
+    "ips": "IPs",
+    "tls": "TLS",
+    "acse": "ACSE",
+    "dimse": "DIMSE",
+    "scp": "SCP",
+    "gb": "GB",
+    "ct": "CT",
+    "mr": "MR",
+    "rt": "RT",
+    "rle": "RLE",
+    "jpeg": "JPEG",
+    "sop": "SOP",
+    "uid": "UID",
+    "c": "C",
+    "url": "URL",
+    "dicom": "DICOM",
+}
+
+FILTERS: Final = {
+    "size": size,
+    "count": count,
+    "duration": duration,
+    "person": person,
+    "moment": moment,
+    "day": day,
+    "clock": clock,
+    "uid": uid,
+    "uid_name": uid_name,
+    "sop_class": sop_class,
+    "words": words,
+    "share": share,
+    "marked": marked,
+}

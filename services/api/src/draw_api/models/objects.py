@@ -1,0 +1,96 @@
+"""What is inside stored objects: images, readable tables, elements."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from draw_api.models.paging import Answer
+
+Kind = Literal["image", "dose", "structures", "plan", "other"]
+MOST_FRAMES = 100_000
+LARGEST_EDGE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSlice:
+    """One instance of a series, as a viewer steps through it."""
+
+    sop_instance_uid: str
+    instance_number: int | None
+    frames: int
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Where an object lies, relative to the storage root, and its name in an archive of files."""
+
+    path: str
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a frame shall be shown; without centre and width, as the object itself suggests."""
+
+    frame: int = 1
+    center: float | None = None
+    width: float | None = None
+    edge: int = 1024
+    inverted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One frame as a browser shows it."""
+
+    content: bytes
+    media_type: str
+
+
+class Table(Answer):
+    """Something readable; every cell is plain text."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class ObjectFacts(Answer):
+    """What an object shows and in which range."""
+
+    kind: Kind
+    frames: int = Field(default=0, description="0 when there is nothing to be rendered")
+    rows: int = 0
+    columns: int = 0
+    center: float | None = Field(default=None, description="window suggested by the object")
+    width: float | None = None
+    low: float = Field(default=0.0, description="smallest value of the first frame")
+    high: float = Field(default=0.0, description="largest value of the first frame")
+    unit: str = Field(default="", examples=["HU"])
+    windowed: bool = Field(default=False, description="whether window and level mean anything")
+    facts: list[tuple[str, str]] = Field(default=[], description="name and value")
+    tables: list[Table] = Field(default=[], description="for people to read")
+    trouble: str = Field(default="", description="why it cannot be rendered, in words")
+
+
+class Element(Answer):
+    """One data element; `depth` counts the sequences around it."""
+
+    depth: int
+    tag: str = Field(examples=["(0010,0010)"])
+    vr: str = Field(examples=["PN"])
+    name: str = Field(examples=["Patient's Name"])
+    value: str = Field(description="at most 256 characters of it")
+    is_sequence: bool
+
+
+class Elements(Answer):
+    """The elements of an object, up to a limit."""
+
+    items: list[Element]
+    truncated: bool

@@ -1,0 +1,102 @@
+"""Looks into stored objects: renders images, reads elements, hands out whole studies."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.archive import StoredObject
+from draw_api.models.failures import NotFound
+from draw_api.models.objects import (
+    Elements,
+    ObjectFacts,
+    Picture,
+    Rendering,
+    StoredFile,
+    StoredSlice,
+)
+from draw_api.services.audit import AuditTrail
+
+
+class Places(Protocol):
+    """Where the current objects lie."""
+
+    def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
+        """Return where the current file of an instance lies."""
+
+    def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
+        """Return the instances of a series by their number, up to a limit."""
+
+    def files(self, study_instance_uid: str) -> Sequence[StoredFile]:
+        """Return the files of a study."""
+
+
+class Reader(Protocol):
+    """Opens files that may be hostile, within limits of time and memory."""
+
+    def facts(self, path: str) -> ObjectFacts:
+        """Return what an object shows."""
+
+    def picture(self, path: str, rendering: Rendering) -> Picture:
+        """Return one frame as a picture."""
+
+    def elements(self, path: str, search: str) -> Elements:
+        """Return the elements, or those around what is searched for."""
+
+
+class Objects:
+    """Shows what is inside the objects of the archive."""
+
+    def __init__(self, places: Places, reader: Reader, audit: AuditTrail) -> None:
+        self._places = places
+        self._reader = reader
+        self._audit = audit
+
+    def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
+        """Return the instances of a series by their number."""
+        return self._places.slices(series_instance_uid)
+
+    def view(self, by: Principal, study_instance_uid: str, series_instance_uid: str) -> None:
+        """Keep on record that somebody looks at the images of a series."""
+        self._audit.record(
+            by, "series.view", series_instance_uid, study_instance_uid=study_instance_uid
+        )
+
+    def facts(self, sop_instance_uid: str) -> ObjectFacts:
+        """Return what an object shows; NotFound when the index does not have it."""
+        return self._reader.facts(self._path(sop_instance_uid))
+
+    def picture(self, sop_instance_uid: str, rendering: Rendering) -> Picture:
+        """Return one frame as a picture.
+
+        Raises:
+            NotFound: the index does not have it, or it has no such frame.
+            Conflict: it cannot be rendered.
+        """
+        return self._reader.picture(self._path(sop_instance_uid), rendering)
+
+    def elements(self, sop_instance_uid: str, search: str = "") -> Elements:
+        """Return the object's elements; NotFound when the index does not have it."""
+        return self._reader.elements(self._path(sop_instance_uid), search)
+
+    def hand_out_study(self, by: Principal, study_instance_uid: str) -> Sequence[StoredFile]:
+        """Return the files of a study, and keep on record who asked for them.
+
+        Raises:
+            NotFound: the index has no such study.
+        """
+        files = self._places.files(study_instance_uid)
+        if not files:
+            raise NotFound("The index has no such study.")
+        self._audit.record(
+            by,
+            "study.download",
+            f"{len(files)} objects",
+            study_instance_uid=study_instance_uid,
+        )
+        return files
+
+    def _path(self, sop_instance_uid: str) -> str:
+        found = self._places.stored_object(sop_instance_uid)
+        if found is None:
+            raise NotFound("The index has no such instance.")
+        return found.path
