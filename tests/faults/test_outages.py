@@ -6,11 +6,15 @@ end; without RabbitMQ or PostgreSQL no object is refused. A power cut is not cov
 
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
+from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.requestor import Outgoing, Remote, open_association
 from support import datasets, senders
-from support.suite import Suite
+from support.receptions import encoded
+from support.suite import AE_TITLE, Suite
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(240)]
@@ -22,7 +26,11 @@ INSTANCES = "SELECT sop_instance_uid, path, size_bytes FROM instances"
 
 
 class Sender(threading.Thread):
-    """Sends objects one after another and remembers which were acknowledged."""
+    """Sends objects one after another and remembers which were acknowledged.
+
+    Not pynetdicom: under load its own threads may take an answer from each other, which
+    looks as if there had been none.
+    """
 
     def __init__(self, port, objects, pause_seconds=0.01):
         super().__init__(daemon=True)
@@ -30,13 +38,19 @@ class Sender(threading.Thread):
         self.statuses = {}
 
     def run(self):
-        with senders.association(self._port, senders.contexts_of(self._objects)) as made:
-            for one in self._objects:
-                if not made.is_established:
-                    return
-                answer = made.send_c_store(one)
-                self.statuses[one.SOPInstanceUID] = answer.get("Status", None)
+        remote = Remote("127.0.0.1", self._port, AE_TITLE, "TESTER")
+        one = self._objects[0]
+        syntax = str(one.file_meta.TransferSyntaxUID)
+        proposed = [ProposedContext(1, str(one.SOPClassUID), (syntax,))]
+        with suppress(ConnectionError), open_association(remote, proposed) as association:
+            for sent in association.store(self._outgoing(syntax)):
+                self.statuses[sent.outgoing.sop_instance_uid] = sent.status
                 time.sleep(self._pause)
+
+    def _outgoing(self, syntax):
+        for one in self._objects:
+            uid = str(one.SOPInstanceUID)
+            yield Outgoing(encoded(one), str(one.SOPClassUID), uid, syntax)
 
     def wait_for(self, count):
         assert wait_until(lambda: len(self.statuses) >= count, 60)
