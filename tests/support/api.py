@@ -1,17 +1,24 @@
 """The API on a port of its own in the test's process, and clients of each role."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
+from sqlalchemy import text
 
 from draw_api.adapters.web_server import WebServer
 from draw_api.app import Api
 from draw_api.models.access import Principal, Role
-from draw_api.models.users import NewUser
+from draw_api.models.users import NewToken, NewUser
 from draw_api.settings import Settings
 from draw_shared.db.session import Database
 from support.suite import rows
 
+TOKEN_OWNER = "token-owner"
+ENSURE_TOKEN_OWNER = text(
+    f"INSERT INTO users (name, role) VALUES ('{TOKEN_OWNER}', 'admin')"  # noqa: S608
+    " ON CONFLICT (name) DO UPDATE SET role = 'admin', active = true RETURNING id"
+)
 PASSWORD = "correct horse battery"
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/none"
 
@@ -53,7 +60,7 @@ class ApiHarness:
 
     def client(self):
         """Return a client that nobody knows."""
-        return self._clients.enter_context(httpx.Client(base_url=self.url, timeout=20))
+        return self._clients.enter_context(httpx.Client(base_url=self.url, timeout=20, verify=False))
 
     def signed_in(self, name, password=PASSWORD):
         """Return a client with a session of this user."""
@@ -72,6 +79,15 @@ class ApiHarness:
             work.users.add(by, NewUser(name=role, role=role, password=PASSWORD))
         return self.signed_in(role)
 
+    def token(self, role=Role.ADMIN):
+        """Return a bearer token of an administrator, whatever was done to users meanwhile."""
+        with self.database.session() as session:
+            user_id = session.connection().execute(ENSURE_TOKEN_OWNER).scalar_one()
+            session.commit()
+        by = Principal(user_id, TOKEN_OWNER, Role.ADMIN, "")
+        with self.api.work() as work:
+            return work.users.make_token(by, NewToken(name="test", role=role)).token
+
     def rows(self, statement, **values):
         """Return what a query finds."""
         url = self.settings.database_url.get_secret_value()
@@ -83,3 +99,10 @@ class ApiHarness:
             "SELECT actor, action, detail FROM transactions WHERE kind = 'management' ORDER BY id"
         )
         return [(row["actor"], row["action"], row["detail"]) for row in found]
+
+
+def offline_document():
+    """Return the OpenAPI document of an API that has nothing to connect to."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    settings = Settings(database_url=nowhere, broker_url=NO_BROKER, storage_root=Path("/none"))
+    return Api(settings).application().openapi()

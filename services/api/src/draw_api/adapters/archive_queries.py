@@ -6,7 +6,7 @@ Lists go by keyset on the identity column: each page costs the same, however far
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Executable, RowMapping, Select, literal, select
+from sqlalchemy import Executable, RowMapping, Select, Text, cast, select
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
 
@@ -153,7 +153,7 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
     if criteria.date_to is not None:
         query = query.where(col(S.study_date) <= criteria.date_to)
     if criteria.modality:
-        query = query.where(col(S.modalities).bool_op("@>")(array([literal(criteria.modality)])))
+        query = query.where(col(S.modalities).bool_op("@>")(array([cast(criteria.modality, Text)])))
     return query
 
 

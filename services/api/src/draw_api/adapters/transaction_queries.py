@@ -8,8 +8,15 @@ from sqlmodel import Session, col
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
 from draw_api.models.peers import RejectedPeer
-from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.models.transactions import (
+    ChainBreak,
+    ChainReport,
+    KnownHead,
+    Transaction,
+    TransactionCriteria,
+)
 from draw_shared.db import tables
+from draw_shared.db.transaction_chain import Head, verify
 
 T: Final = tables.Transaction
 
@@ -61,6 +68,21 @@ class PostgresTransactions:
         query = select(*COLUMNS).where(col(T.id) == transaction_id).limit(1)
         row = self._connection.execute(query).mappings().first()
         return None if row is None else Transaction.model_validate(row)
+
+    def verify(self, known: KnownHead | None) -> ChainReport:
+        """Compute the chain of hashes again and compare."""
+        kept = Head(known.position, bytes.fromhex(known.chain_hash)) if known else None
+        found = verify(self._connection, kept)
+        head = found.head
+        return ChainReport(
+            intact=not found.breaks,
+            lines=found.lines,
+            first_position=found.first_position,
+            head=KnownHead(position=head.position, chain_hash=head.chain_hash.hex())
+            if head
+            else None,
+            breaks=[ChainBreak(position=b.position, reason=b.reason) for b in found.breaks],
+        )
 
     def rejected(self, days: int, limit: int) -> list[RejectedPeer]:
         """Return peers by AE title, address and reason, last seen first."""

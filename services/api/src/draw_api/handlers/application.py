@@ -23,6 +23,7 @@ from draw_api.handlers.rest import (
     retrieves,
     session,
     status,
+    storage,
     transactions,
     users,
 )
@@ -38,6 +39,7 @@ ROUTERS = (
     activity.router,
     archive.router,
     objects.router,
+    storage.router,
     nodes.router,
     jobs.router,
     queries.router,

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import Field, computed_field
 
-from draw_api.models.paging import Answer
+from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.identifiers import Sha256
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 
@@ -61,11 +62,25 @@ class Transaction(Answer):
         return round(self.size_bytes / self.duration_seconds, 1)
 
 
+class KnownHead(Request):
+    """A head of the chain that was kept elsewhere."""
+
+    position: int = Field(ge=1, le=2**63 - 1, examples=[120000])
+    chain_hash: Sha256
+
+
+class ChainBreak(Answer):
+    """A place where the log is not what was chained."""
+
+    position: int = Field(examples=[4711])
+    reason: str = Field(examples=["the line or its predecessor was changed"])
+
+
 class ChainReport(Answer):
     """Whether the transaction log is as it was written."""
 
     intact: bool
-    checked: int = Field(description="lines whose hash was computed again", examples=[120000])
-    unchained: int = Field(description="lines that are not part of the chain yet")
-    first_broken_id: int | None = Field(default=None, description="the first line that differs")
-    words: str = Field(examples=["every line is as it was written"])
+    lines: int = Field(description="lines whose hash was computed again", examples=[120000])
+    first_position: int = Field(description="1, unless older months were removed")
+    head: KnownHead | None = Field(description="the last line; keep it to compare later")
+    breaks: list[ChainBreak] = Field(description="the first hundred")

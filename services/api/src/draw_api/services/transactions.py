@@ -6,7 +6,7 @@ from typing import Protocol
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
-from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
 from draw_api.services.audit import AuditTrail
 
 
@@ -20,6 +20,9 @@ class TransactionLog(Protocol):
 
     def one(self, transaction_id: int) -> Transaction | None:
         """Return one line."""
+
+    def verify(self, known: KnownHead | None) -> ChainReport:
+        """Compute the chain of hashes again and compare."""
 
 
 class Transactions:
@@ -52,6 +55,13 @@ class Transactions:
     def begin_export(self, by: Principal) -> None:
         """Keep on record that somebody takes the log away."""
         self._audit.record(by, "transactions.export")
+
+    def verify(self, by: Principal, known: KnownHead | None) -> ChainReport:
+        """Compute the chain of hashes again; that it was done, and the outcome, is on record."""
+        report = self._log.verify(known)
+        words = "intact" if report.intact else f"{len(report.breaks)} breaks"
+        self._audit.record(by, "transactions.verify", f"{report.lines} lines, {words}")
+        return report
 
 
 def pages(read: "PageReader", limit: int) -> Iterator[Page[Transaction]]:

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
-from draw_api.handlers.identity import Viewer
+from draw_api.handlers.identity import Admin, Viewer
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.paging import Page
-from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
 from draw_api.services.transactions import pages
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
@@ -84,6 +84,15 @@ def export(request: Request, by: Viewer, work: InWork, criteria: Criteria) -> St
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="transactions.csv"'},
     )
+
+
+@router.post("/verify")
+def verify(by: Admin, work: InWork, body: KnownHead | None = None) -> ChainReport:
+    """Compute the chain of hashes again: is every line as it was written?
+
+    A head that was kept elsewhere shows whether the whole chain was computed anew.
+    """
+    return work.transactions.verify(by, body)
 
 
 @router.get("/{transaction_id}", responses=documented(HTTPStatus.NOT_FOUND))

@@ -1,0 +1,123 @@
+"""The OpenAPI document: what every operation has in common is said in one place.
+
+Summary and description come from the docstring, the role from the route's dependency, and
+the problems that any operation can answer with are documented for each.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from draw_api.handlers.identity import SAFE_METHODS, Requires
+from draw_api.handlers.problems import MEDIA_TYPE, Problem
+from draw_api.models.access import Role
+
+ROLE_KEY: Final = "x-required-role"
+BEARER: Final[dict[str, list[str]]] = {"HTTPBearer": []}
+COOKIE: Final[dict[str, list[str]]] = {"APIKeyCookie": []}
+COOKIE_AND_CSRF: Final[dict[str, list[str]]] = {"APIKeyCookie": [], "APIKeyHeader": []}
+SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
+DETAILS: Final = {
+    HTTPStatus.UNAUTHORIZED: "Sign in, or send a bearer token.",
+    HTTPStatus.FORBIDDEN: "This needs the role admin; yours is viewer.",
+    HTTPStatus.NOT_FOUND: "There is no such version of the configuration.",
+    HTTPStatus.CONFLICT: "This is the last active administrator.",
+    HTTPStatus.PRECONDITION_FAILED: "The configuration has changed since you read it.",
+    HTTPStatus.PRECONDITION_REQUIRED: "Send If-Match with the ETag of the version that you read.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The request has values that cannot be used.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many attempts; try again in 30 s.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database does not answer; try again.",
+}
+FIELD_PROBLEM: Final = {"field": "limit", "message": "Input should be less than or equal to 500"}
+
+
+def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Make `application` describe itself, once and when first asked."""
+    routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
+
+    def described() -> dict[str, Any]:
+        if application.openapi_schema is None:
+            application.openapi_schema = document(application, routes)
+        return application.openapi_schema
+
+    application.openapi = described  # type: ignore[method-assign]  # FastAPI's way to extend it
+
+
+def document(application: FastAPI, routes: Iterable[APIRoute]) -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    found = get_openapi(
+        title=application.title,
+        version=application.version,
+        description="Receiving, finding and retrieving DICOM objects. Every failure is a problem"
+        " document (RFC 9457). Lists are read on with `next_cursor`.",
+        routes=application.routes,
+    )
+    schemas = found["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(schemas["Problem"].pop("$defs"))
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for route in routes:
+        for method in route.methods:
+            operation = found["paths"][route.path][method.lower()]
+            _describe(operation, route, method)
+    return found
+
+
+def required_role(dependant: Dependant) -> Role | None:
+    """Return the role that a route requires, or None when anybody may ask."""
+    for inner in _walk(dependant):
+        if isinstance(inner.call, Requires):
+            return inner.call.role
+    return None
+
+
+def _walk(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for inner in dependant.dependencies:
+        yield from _walk(inner)
+
+
+def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
+    words = inspect.cleandoc(route.endpoint.__doc__ or "")
+    first, _, rest = words.partition("\n\n")
+    operation["summary"] = first.replace("\n", " ").rstrip(".")
+    operation["description"] = rest or first
+    responses = operation["responses"]
+    statuses = {int(code) for code in responses if code.isdigit() and code >= "400"}
+    statuses |= {HTTPStatus.SERVICE_UNAVAILABLE}
+    role = required_role(route.dependant)
+    if role is None:
+        operation.pop("security", None)
+    else:
+        operation[ROLE_KEY] = str(role)
+        operation["description"] += f"\n\nNeeds the role `{role}`."
+        safe = method in SAFE_METHODS
+        operation["security"] = [BEARER, COOKIE if safe else COOKIE_AND_CSRF]
+        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    for status in sorted(statuses):
+        responses[str(status)] = _problem(HTTPStatus(status), responses.get(str(status), {}))
+
+
+def _problem(status: HTTPStatus, said: dict[str, Any]) -> dict[str, Any]:
+    errors = [FIELD_PROBLEM] if status is HTTPStatus.UNPROCESSABLE_ENTITY else []
+    example = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": DETAILS.get(status, status.description),
+        "errors": errors,
+    }
+    description = said.get("description", "")
+    if description in {"", "Validation Error"}:
+        description = status.phrase
+    return {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": SCHEMA, "example": example}},
+    }
