@@ -27,6 +27,7 @@ from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryTable
 from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
 from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
+from draw_api.adapters.storage_queries import PostgresStorage
 from draw_api.adapters.suite_metrics import SuiteMetrics
 from draw_api.adapters.suite_observation import SuiteObservation
 from draw_api.adapters.surroundings import Surroundings as Outside
@@ -49,6 +50,7 @@ from draw_api.services.peers import Peers
 from draw_api.services.queries import Queries
 from draw_api.services.retrieves import Retrieves
 from draw_api.services.status import StatusReport
+from draw_api.services.storage import StorageCare
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
 from draw_api.settings import Settings
@@ -194,6 +196,13 @@ class Api:
             ),
             retrieves=Retrieves(PostgresRetrieveTable(session), wakeups, audit),
             status=StatusReport(observations, self._outside, clock=_now),
+            storage=StorageCare(
+                PostgresStorage(session, self._settings.storage_root),
+                self._outside.disk,
+                self._outside.unindexed,
+                audit,
+                _now,
+            ),
             transactions=Transactions(log_lines, audit),
             users=Users(PostgresUsers(session), self._passwords, self._attempts, audit, clock=_now),
         )

@@ -36,7 +36,7 @@ from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
-from draw_shared.contracts.server_config import REFERENCE
+from draw_shared.contracts.server_config import BYTES_PER_GB, REFERENCE
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
@@ -58,7 +58,6 @@ from draw_shared.storage.outbox import SpoolOutbox
 from draw_shared.storage.reception import FilingRules
 from draw_shared.storage.space import Space, SpaceLimits
 
-GIB: Final = 1024**3
 SPACE_SECONDS: Final = 5.0
 EXPIRY_SECONDS: Final = 30.0
 
@@ -210,7 +209,7 @@ class Worker:
         storage = self._config.current.server.storage
         return FilingRules(
             Layout(storage.structure, storage.naming),
-            SpaceLimits(storage.max_storage_gb * GIB, storage.min_free_percent),
+            SpaceLimits(storage.max_storage_gb * BYTES_PER_GB, storage.min_free_percent),
         )
 
     def _max_object_bytes(self) -> int:

@@ -24,7 +24,7 @@ from draw_scp.services.query import Queries
 from draw_scp.services.retrieve import Retrievals
 from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject
-from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
+from draw_shared.contracts.server_config import BYTES_PER_GB, EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
 from draw_shared.dicom.tls import client_context
 from draw_shared.messaging.control import ControlListener
@@ -44,7 +44,6 @@ from draw_shared.storage.outbox import SpoolOutbox
 from draw_shared.storage.reception import FilingRules
 from draw_shared.storage.space import Space, SpaceLimits
 
-GIB: Final = 1024**3
 SWITCH_SECONDS: Final = 0.0005
 
 
@@ -199,7 +198,7 @@ class Scp:
         storage = self._server().storage
         return FilingRules(
             Layout(storage.structure, storage.naming),
-            SpaceLimits(storage.max_storage_gb * GIB, storage.min_free_percent),
+            SpaceLimits(storage.max_storage_gb * BYTES_PER_GB, storage.min_free_percent),
         )
 
     def _listen_for_changes(self) -> None:

@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from draw_shared.contracts.identifiers import OwnAeTitle, Uid
 
+BYTES_PER_GB: Final = 1000**3
+"""What a GB of the configuration is (ISO 80000-13), for the quota as for what is shown."""
+
 TimeoutSeconds = Annotated[int, Field(ge=5, le=300)]
 
 

@@ -59,10 +59,10 @@ class Space:
             NoSpace: the quota or the watermark does not allow it.
         """
         if self.used_bytes + size > limits.most_bytes:
-            raise NoSpace("the storage quota is used up")
+            raise NoSpace("storage limit reached: the quota is used up")
         free, total = self._disk()
         if (free - size) * 100 < total * limits.min_free_percent:
-            raise NoSpace("the disk has too little space left")
+            raise NoSpace("storage limit reached: the disk has too little space left")
 
     def added(self, size: int) -> None:
         """Count an object that was stored."""

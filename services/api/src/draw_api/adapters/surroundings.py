@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from draw_api.models.status import DiskUsage
+from draw_shared.messaging.announcement_backlog import unindexed
 
 
 class Surroundings:
@@ -25,3 +26,7 @@ class Surroundings:
     def queue_depths(self) -> Mapping[str, int]:
         """Return the messages waiting, by queue, as last seen."""
         return self._queue_depths()
+
+    def unindexed(self) -> int:
+        """Return how many announcements wait for the index, as last seen."""
+        return unindexed(self.queue_depths())

@@ -24,6 +24,7 @@ from draw_api.services.peers import Peers
 from draw_api.services.queries import Queries
 from draw_api.services.retrieves import Retrieves
 from draw_api.services.status import StatusReport
+from draw_api.services.storage import StorageCare
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
 
@@ -44,6 +45,7 @@ class Work:
     queries: Queries
     retrieves: Retrieves
     status: StatusReport
+    storage: StorageCare
     transactions: Transactions
     users: Users
 

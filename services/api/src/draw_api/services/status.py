@@ -14,6 +14,7 @@ from draw_api.models.status import (
     Storage,
     Totals,
 )
+from draw_shared.contracts.server_config import BYTES_PER_GB
 
 GONE_AFTER_SECONDS: Final = 10.0
 """A replica whose heartbeat is older is shown as gone; they beat every two seconds."""
@@ -23,8 +24,6 @@ ENDED: Final = "ended"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
 """Key of `service_replicas.details` under which a receiver says what it has yet to announce."""
-
-BYTES_PER_GB: Final = 1000**3
 
 
 class Observations(Protocol):

@@ -1,0 +1,156 @@
+"""What takes up the storage, how fast it fills, and what may go."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from draw_api.models.paging import Answer, Request
+
+Limitation = Literal["quota", "disk"]
+
+Reason = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=500,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="why; kept on record, so it must not name a patient",
+        examples=["sent by mistake"],
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageRules:
+    """What the configuration in force allows."""
+
+    max_storage_gb: int = 100
+    min_free_percent: int = 2
+    clean_up: bool = False
+    retention_days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSums:
+    """Sums over the index."""
+
+    studies: int
+    instances: int
+    current_bytes: int
+    conflicts: int
+    conflict_bytes: int
+    held_studies: int
+    held_bytes: int
+    files_to_remove: int
+    bytes_to_remove: int
+
+
+class GrowthDay(Answer):
+    """What was received and new on one day (UTC)."""
+
+    day: date
+    objects: int
+    size_bytes: int
+
+
+class Forecast(Answer):
+    """When the storage is full if it goes on like in the last days."""
+
+    days_observed: int
+    bytes_per_day: int = Field(description="mean of the days observed, today not counted")
+    full_in_days: float | None = Field(
+        description="null: it does not fill, as nothing comes or clean-up keeps pace"
+    )
+    limited_by: Limitation | None = Field(description="what is reached first")
+
+
+class StorageUsage(Answer):
+    """The storage at one moment."""
+
+    used_bytes: int = Field(description="current objects, conflicts, files waiting for removal")
+    limit_bytes: int = Field(description="the quota")
+    disk_total_bytes: int | None
+    disk_free_bytes: int | None
+    min_free_bytes: int | None = Field(description="what must stay free on the disk")
+    refusing: Limitation | None = Field(description="why C-STORE is answered 0xA700 now")
+    studies: int
+    instances: int
+    conflicts: int
+    conflict_bytes: int
+    held_studies: int
+    held_bytes: int
+    files_to_remove: int = Field(description="of studies that are deleted already")
+    bytes_to_remove: int
+    clean_up: bool
+    retention_days: int
+    forecast: Forecast
+
+
+class PatientUsage(Answer):
+    """What one patient takes up."""
+
+    id: int
+    patient_id: str
+    issuer_of_patient_id: str
+    name: str
+    studies: int
+    instances: int
+    size_bytes: int
+
+
+class StudyUsage(Answer):
+    """What one study takes up."""
+
+    id: int
+    study_instance_uid: str
+    patient_id: str
+    description: str
+    modalities: list[str]
+    instances: int
+    size_bytes: int
+    held: bool
+    last_received_at: datetime
+
+
+class ModalityUsage(Answer):
+    """What the series of one modality take up."""
+
+    modality: str
+    series: int
+    instances: int
+    size_bytes: int
+
+
+class ExpiredStudy(Answer):
+    """One study that the clean-up takes."""
+
+    study_instance_uid: str
+    instances: int
+    size_bytes: int
+    last_received_at: datetime
+
+
+class CleanUpPreview(Answer):
+    """What the clean-up would delete, oldest first, as of now."""
+
+    enabled: bool = Field(description="whether the clean-up is on; the list is what it would take")
+    retention_days: int
+    waiting: bool = Field(description="it waits: not everything received is indexed yet")
+    items: list[ExpiredStudy]
+    next_cursor: str | None = Field(description="give it back as `cursor` to read on; opaque")
+
+
+class Hold(Request):
+    """A study shall stay."""
+
+    reason: Reason
+
+
+class Deleted(Answer):
+    """What went; its files follow within seconds."""
+
+    study_instance_uid: str
+    instances: int
+    size_bytes: int

@@ -1,0 +1,209 @@
+"""How full the storage is, what takes it up, what goes and what stays."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import Final, Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import Conflict, NotFound
+from draw_api.models.paging import Page
+from draw_api.models.status import DiskUsage
+from draw_api.models.storage import (
+    CleanUpPreview,
+    Deleted,
+    Forecast,
+    GrowthDay,
+    Limitation,
+    ModalityUsage,
+    PatientUsage,
+    StorageRules,
+    StorageSums,
+    StorageUsage,
+    StudyUsage,
+)
+from draw_api.services.audit import AuditTrail
+from draw_shared.contracts.server_config import BYTES_PER_GB
+
+OBSERVED_DAYS: Final = 30
+
+
+class StorageTables(Protocol):
+    """The index, as far as storage is concerned."""
+
+    def rules(self) -> StorageRules:
+        """Return what the configuration in force allows."""
+
+    def sums(self) -> StorageSums:
+        """Return sums over the index."""
+
+    def growth(self, days: int) -> Sequence[GrowthDay]:
+        """Return the last days up to today, oldest first, also those without reception."""
+
+    def first_day(self) -> date | None:
+        """Return the day of the first reception."""
+
+    def patients(self, cursor: str | None, limit: int) -> Page[PatientUsage]:
+        """Return a page of patients, largest first."""
+
+    def studies(self, cursor: str | None, limit: int) -> Page[StudyUsage]:
+        """Return a page of studies, largest first."""
+
+    def modalities(self) -> Sequence[ModalityUsage]:
+        """Return every modality, largest first."""
+
+    def expired(
+        self, rules: StorageRules, now: datetime, cursor: str | None, limit: int
+    ) -> CleanUpPreview:
+        """Return a page of what the clean-up takes."""
+
+    def held(self, study_instance_uid: str) -> bool | None:
+        """Return whether the study is held, and stays so meanwhile; None: there is none."""
+
+    def set_held(self, study_instance_uid: str, *, held: bool) -> None:
+        """Set or take the mark."""
+
+    def is_busy(self, study_instance_uid: str) -> bool:
+        """Return whether an unfinished job names the study."""
+
+    def delete(self, study_instance_uid: str) -> Deleted | None:
+        """Delete the study's rows and record its files; None when there is none."""
+
+
+class StorageCare:
+    """What an administrator does about room."""
+
+    def __init__(
+        self,
+        tables: StorageTables,
+        disk: Callable[[], DiskUsage | None],
+        unindexed: Callable[[], int],
+        audit: AuditTrail,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._tables = tables
+        self._disk = disk
+        self._unindexed = unindexed
+        self._audit = audit
+        self._clock = clock
+
+    def usage(self) -> StorageUsage:
+        """Return how full the storage is and when it will be full."""
+        rules, sums, disk = self._tables.rules(), self._tables.sums(), self._disk()
+        used = sums.current_bytes + sums.conflict_bytes + sums.bytes_to_remove
+        limit = rules.max_storage_gb * BYTES_PER_GB
+        keep = disk.total_bytes * rules.min_free_percent // 100 if disk else None
+        rooms: dict[Limitation, int] = {"quota": limit - used}
+        if disk is not None and keep is not None:
+            rooms["disk"] = disk.free_bytes - keep
+        return StorageUsage(
+            used_bytes=used,
+            limit_bytes=limit,
+            disk_total_bytes=disk.total_bytes if disk else None,
+            disk_free_bytes=disk.free_bytes if disk else None,
+            min_free_bytes=keep,
+            refusing=next((name for name, room in rooms.items() if room <= 0), None),
+            studies=sums.studies,
+            instances=sums.instances,
+            conflicts=sums.conflicts,
+            conflict_bytes=sums.conflict_bytes,
+            held_studies=sums.held_studies,
+            held_bytes=sums.held_bytes,
+            files_to_remove=sums.files_to_remove,
+            bytes_to_remove=sums.bytes_to_remove,
+            clean_up=rules.clean_up,
+            retention_days=rules.retention_days,
+            forecast=self._forecast(rules, rooms, used),
+        )
+
+    def growth(self, days: int) -> Sequence[GrowthDay]:
+        """Return what came on each of the last days, oldest first."""
+        return self._tables.growth(days)
+
+    def patients(self, cursor: str | None, limit: int) -> Page[PatientUsage]:
+        """Return a page of patients, largest first."""
+        return self._tables.patients(cursor, limit)
+
+    def studies(self, cursor: str | None, limit: int) -> Page[StudyUsage]:
+        """Return a page of studies, largest first."""
+        return self._tables.studies(cursor, limit)
+
+    def modalities(self) -> Sequence[ModalityUsage]:
+        """Return every modality, largest first."""
+        return self._tables.modalities()
+
+    def clean_up_preview(
+        self, retention_days: int | None, cursor: str | None, limit: int
+    ) -> CleanUpPreview:
+        """Return exactly what the clean-up would delete now; nothing is deleted."""
+        rules = self._tables.rules()
+        if retention_days is not None:
+            rules = StorageRules(
+                rules.max_storage_gb, rules.min_free_percent, rules.clean_up, retention_days
+            )
+        found = self._tables.expired(rules, self._clock(), cursor, limit)
+        return found.model_copy(update={"waiting": found.waiting or self._unindexed() > 0})
+
+    def hold(self, by: Principal, study_instance_uid: str, reason: str) -> None:
+        """Exempt a study from clean-up and deletion, and keep on record why.
+
+        Raises:
+            NotFound: the index does not have it.
+        """
+        self._held(study_instance_uid)
+        self._tables.set_held(study_instance_uid, held=True)
+        self._audit.record(by, "study.hold", reason, study_instance_uid=study_instance_uid)
+
+    def release(self, by: Principal, study_instance_uid: str) -> None:
+        """Let the clean-up have a study again.
+
+        Raises:
+            NotFound: the index does not have it.
+        """
+        if self._held(study_instance_uid):
+            self._tables.set_held(study_instance_uid, held=False)
+            self._audit.record(by, "study.release", study_instance_uid=study_instance_uid)
+
+    def delete(self, by: Principal, study_instance_uid: str, reason: str) -> Deleted:
+        """Delete a study with all its files, and keep on record why.
+
+        From the commit on no query finds it; the files go right after.
+
+        Raises:
+            NotFound: the index does not have it.
+            Conflict: it is held, or a job is at it.
+        """
+        if self._held(study_instance_uid):
+            raise Conflict("The study is held; release it first.")
+        if self._tables.is_busy(study_instance_uid):
+            raise Conflict("A job that is not finished names this study; cancel it first.")
+        gone = self._tables.delete(study_instance_uid)
+        if gone is None:
+            raise NotFound("The index has no such study.")
+        self._audit.record(
+            by,
+            "study.delete",
+            f"{gone.instances} objects, {gone.size_bytes} bytes: {reason}",
+            study_instance_uid=study_instance_uid,
+        )
+        return gone
+
+    def _held(self, study_instance_uid: str) -> bool:
+        held = self._tables.held(study_instance_uid)
+        if held is None:
+            raise NotFound("The index has no such study.")
+        return held
+
+    def _forecast(self, rules: StorageRules, rooms: dict[Limitation, int], used: int) -> Forecast:
+        days = self._tables.growth(OBSERVED_DAYS + 1)[:-1]
+        first = self._tables.first_day()
+        observed = [day for day in days if first is not None and day.day >= first]
+        mean = sum(day.size_bytes for day in observed) // len(observed) if observed else 0
+        limited = min(rooms, key=lambda name: rooms[name])
+        plateau = mean * rules.retention_days
+        fills = mean > 0 and not (rules.clean_up and plateau <= rooms[limited] + used)
+        return Forecast(
+            days_observed=len(observed),
+            bytes_per_day=mean,
+            full_in_days=round(max(0, rooms[limited]) / mean, 1) if fills else None,
+            limited_by=limited if fills else None,
+        )
