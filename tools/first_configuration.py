@@ -1,7 +1,13 @@
-"""Migrates the database and gives a new one the configuration with everything on."""
+"""Migrates the database and gives a new one the configuration with everything on.
+
+Where the receiver listens may be said in the environment. That is written into the document,
+also over what an operator chose before, and not told to the receiver itself: from then on the
+document decides, so that an operator can change it while the suite runs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -9,6 +15,19 @@ from sqlmodel import Session
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, ServerConfig
 from draw_shared.db.migrate import seed_config, upgrade
 from draw_shared.db.session import Database
+
+NAMES: Final = {
+    "host": "DRAW_SCP_HOST",
+    "port": "DRAW_SCP_PORT",
+    "ae_title": "DRAW_SCP_AE_TITLE",
+}
+"""Variables by the field of the document that they set."""
+
+NEWEST: Final = text("SELECT version, document FROM server_config ORDER BY version DESC LIMIT 1")
+ADD: Final = text(
+    "INSERT INTO server_config (version, document, created_by, comment)"
+    " VALUES (:version, CAST(:document AS jsonb), 'system', 'as the environment says')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +45,7 @@ def first_configuration(given: Mapping[str, str]) -> ServerConfig:
     Raises:
         ValueError: a variable's value is not allowed.
     """
-    names = {
-        "host": "DRAW_SCP_HOST",
-        "port": "DRAW_SCP_PORT",
-        "ae_title": "DRAW_SCP_AE_TITLE",
-    }
-    told = {field: given[name] for field, name in names.items() if given.get(name)}
-    return EVERYTHING.model_copy(update={"network": NetworkConfig.model_validate(told)})
+    return EVERYTHING.model_copy(update={"network": NetworkConfig.model_validate(_told(given))})
 
 
 def prepare(url: str, given: Mapping[str, str]) -> DicomAddress:
@@ -42,15 +55,24 @@ def prepare(url: str, given: Mapping[str, str]) -> DicomAddress:
     try:
         with database.session() as session:
             seed_config(session, first_configuration(given))
-            network = _network(session)
+            network = _where_told(session, _told(given))
             session.commit()
     finally:
         database.dispose()
-    port = given.get("DRAW_SCP_PORT")
-    return DicomAddress(network.ae_title, network.host, int(port) if port else network.port)
+    return DicomAddress(network.ae_title, network.host, network.port)
 
 
-def _network(session: Session) -> NetworkConfig:
-    newest = text("SELECT document FROM server_config ORDER BY version DESC LIMIT 1")
-    document = session.connection().execute(newest).scalar_one()
-    return ServerConfig.model_validate(document).network
+def _told(given: Mapping[str, str]) -> dict[str, str]:
+    return {field: given[name] for field, name in NAMES.items() if given.get(name)}
+
+
+def _where_told(session: Session, told: Mapping[str, str]) -> NetworkConfig:
+    """Return where the newest document says to listen, after it says what the environment does."""
+    version, document = session.connection().execute(NEWEST).one()
+    server = ServerConfig.model_validate(document)
+    network = NetworkConfig.model_validate(server.network.model_dump() | told)
+    if network != server.network:
+        changed = server.model_copy(update={"network": network})
+        values = {"version": version + 1, "document": changed.model_dump_json()}
+        session.connection().execute(ADD, values)
+    return network
