@@ -75,7 +75,7 @@ def test_workers_killed_at_random_leave_each_job_with_one_end_and_complete(groun
             ]
             assert wait_until(lambda: ground.read(halves[0])["children"].get("running"), 10)
             for _ in range(KILLS):
-                time.sleep(chance.uniform(0.5, 2.0))
+                time.sleep(chance.uniform(0.4, 1.4))
                 victim = chance.choice(workers)
                 victim.kill()
                 victim.start()
@@ -137,7 +137,7 @@ def _endings_in_log(process):
 
 
 def test_a_wake_up_is_acknowledged_before_the_work_is_done(ground, broker):
-    study = series(60, size_bytes=500)
+    study = series(45, size_bytes=500)
     vhost = ground.suite.broker_url.rpartition("/")[2]
     with node_with(ground, [study]) as (peer, node_id):
         peer.pause_seconds = 0.2
@@ -147,7 +147,7 @@ def test_a_wake_up_is_acknowledged_before_the_work_is_done(ground, broker):
         def queue():
             return broker.manage("GET", f"queues/{vhost}/qr-worker.job-ready")
 
-        # The management interface is some seconds behind; the retrieve takes twelve.
+        # The management interface is some seconds behind; the retrieve takes nine.
         assert wait_until(lambda: "messages_unacknowledged" in queue(), 8)
         assert wait_until(
             lambda: (queue()["messages_unacknowledged"], queue()["messages_ready"]) == (0, 0), 8

@@ -6,6 +6,7 @@ all; `resetting` stands before a good node and cuts connections in the middle.
 """
 # ruff: noqa: ARG002 - the provider's methods have the port's arguments
 
+import select
 import socket
 import struct
 import threading
@@ -272,22 +273,20 @@ class Resetting:
 
     def serve(self, client):
         with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as up:
-            there = threading.Thread(target=self._copy, args=(client, up), daemon=True)
-            there.start()
             passed = 0
-            while chunk := up.recv(65536):
-                passed += len(chunk)
-                if self.after_bytes and passed > self.after_bytes:
-                    self.resets += 1
-                    hard = struct.pack("ii", 1, 0)
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, hard)
-                    return
-                client.sendall(chunk)
-
-    def _copy(self, source, target):
-        with suppress(OSError):
-            while chunk := source.recv(65536):
-                target.sendall(chunk)
+            # One thread for both ways: a socket that another thread waits on is not reset.
+            while ready := select.select([client, up], [], [], 60)[0]:
+                for source in ready:
+                    chunk = source.recv(65536)
+                    if not chunk:
+                        return
+                    passed += len(chunk) if source is up else 0
+                    if self.after_bytes and passed > self.after_bytes:
+                        self.resets += 1
+                        hard = struct.pack("ii", 1, 0)
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, hard)
+                        return
+                    (client if source is up else up).sendall(chunk)
 
 
 @contextmanager

@@ -321,7 +321,7 @@ class RetrieveTask:
             if time.monotonic() - quiet_since >= self._patience(run, seen):
                 return
             run.control.pause(pause)
-            pause = min(2 * pause, LOOK_SECONDS)
+            pause = min(1.4 * pause, LOOK_SECONDS)
 
     def _patience(self, run: _Run, seen: int) -> float:
         """Return how long nothing more may arrive, by how sure it is that more will."""
