@@ -1,35 +1,45 @@
 """The composition root: the only place that joins the indexer's edges to its adapters."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 
+from draw_indexer.adapters.consumption import Consumption
+from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.adapters.stability_queries import PostgresStability
+from draw_indexer.adapters.together import Together
 from draw_indexer.adapters.transaction_queries import PostgresTransactions
 from draw_indexer.handlers.clock import Upkeep
 from draw_indexer.handlers.instance_stored import InstanceStored
 from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
 from draw_indexer.metrics import IndexerMetrics
+from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.indexing import Indexing
 from draw_indexer.services.stability import Stability
 from draw_indexer.settings import Settings
+from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.messaging import topology
+from draw_shared.messaging.announcement_backlog import AnnouncementBacklog
 from draw_shared.messaging.consumer import Consumer
+from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
 from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
+from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
-from draw_shared.runtime.lifecycle import Component, Lifecycle
+from draw_shared.runtime.lifecycle import Component, Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
 
 PROBE_SECONDS = 1.0
+REMOVAL_SECONDS = 1.0
 PARTITION_SECONDS = 3600.0
 CHAIN_SECONDS = 2.0
 TRANSACTION_BATCH = 20
@@ -59,18 +69,27 @@ class Indexer:
         indexing = Indexing(
             PostgresIndex(self._database), lambda: self._config.current.server.storage.duplicates
         )
-        self._consumers = [self._instances(reader, indexing) for reader in self._readers]
         self._transactions = PostgresTransactions(self._database)
+        self._desired = DesiredState(
+            self._database, service=settings.service, replica=settings.replica
+        )
+        self._consumption = Consumption(
+            lambda: [
+                self._transaction_lines(),
+                *(self._instances(reader, indexing) for reader in self._readers),
+            ],
+            lambda: self._desired.wanted,
+        )
         self._metrics.gauge(
             "draw_indexer_broker_connected",
             "Whether announcements can come now",
-            lambda: float(self._consuming()),
+            lambda: float(self._consumption.connected),
         )
 
     def lifecycle(self) -> Lifecycle:
         """Return the process's life: connections first, then upkeep, then the consumers."""
         settings = self._settings
-        checks = {"database": lambda: self._database_ready, "broker": self._consuming}
+        checks = {"database": lambda: self._database_ready, "broker": self._broker_answers}
         health = HealthServer(
             settings.indexer_http_host,
             settings.indexer_http_port,
@@ -83,16 +102,23 @@ class Indexer:
             self._metrics.chained.inc,
         )
         stability = self._stability()
+        heartbeat = Heartbeat(
+            self._database,
+            service=settings.service,
+            replica=settings.replica,
+            pulse=lambda: self._pulse(self._desired.shown(lifecycle.state), health.port),
+        )
+        self._desired.on_change(self._consumption.follow)
+        self._desired.on_change(lambda _: heartbeat.wake())
+        control = ControlListener(self._broker_url, client=settings.replica)
+        control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
+        control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
+        clean_up = self._clean_up(lambda: lifecycle.state is State.DRAINING)
         components: list[Component] = [
             health,
             self._config,
             self._publisher,
-            Heartbeat(
-                self._database,
-                service=settings.service,
-                replica=settings.replica,
-                pulse=lambda: self._pulse(str(lifecycle.state), health.port),
-            ),
+            heartbeat,
             Periodic("database probe", self._probe, interval_seconds=PROBE_SECONDS),
             Periodic("partitions", upkeep.on_partitions, interval_seconds=PARTITION_SECONDS),
             Periodic("hash chain", upkeep.on_chain, interval_seconds=CHAIN_SECONDS),
@@ -101,9 +127,16 @@ class Indexer:
                 stability.close_quiet,
                 interval_seconds=settings.indexer_stability_seconds,
             ),
-            *self._readers,
-            self._transaction_lines(),
-            *self._consumers,
+            Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),
+            Periodic(
+                "clean-up",
+                clean_up.delete_expired,
+                interval_seconds=settings.indexer_clean_up_seconds,
+            ),
+            Together("header readers", self._readers),
+            self._desired,
+            self._consumption,
+            control,
         ]
         lifecycle = Lifecycle(components, grace_seconds=settings.stop_seconds)
         return lifecycle
@@ -155,8 +188,24 @@ class Indexer:
             lambda level, number: self._metrics.stable.labels(level).inc(number),
         )
 
-    def _consuming(self) -> bool:
-        return all(consumer.connected for consumer in self._consumers)
+    def _clean_up(self, stopping: Callable[[], bool]) -> CleanUp:
+        def rule() -> Rule:
+            storage = self._config.current.server.storage
+            return Rule(storage.clean_up, storage.retention_days)
+
+        return CleanUp(
+            StudyDeletions(
+                self._database, self._settings.storage_root, replica=self._settings.replica
+            ),
+            rule,
+            AnnouncementBacklog(self._broker_url, client=self._settings.replica).number,
+            self._metrics.cleaned_up.inc,
+            stopping,
+        )
+
+    def _broker_answers(self) -> bool:
+        """Return whether messages can come, or shall not."""
+        return self._consumption.connected or not self._desired.wanted.running
 
     def _probe(self) -> None:
         try:
@@ -178,7 +227,7 @@ class Indexer:
                 "conflicts": metrics.conflicts,
                 "dead": metrics.dead,
                 "lag_seconds": round(metrics.last_lag, 3),
-                "broker_connected": self._consuming(),
+                "broker_connected": self._consumption.connected,
             },
         )
 

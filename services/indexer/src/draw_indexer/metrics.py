@@ -69,6 +69,11 @@ class IndexerMetrics:
         self.indexed = self.conflicts = self.dead = 0
         """Also counted here, for the heartbeat."""
         self.last_lag = 0.0
+        self.cleaned_up = Counter(
+            "draw_indexer_cleaned_up_objects",
+            "Objects of studies that the clean-up has deleted",
+            registry=registry,
+        )
         self.stable = Counter(
             "draw_indexer_stable", "Series and studies closed", ["level"], registry=registry
         )

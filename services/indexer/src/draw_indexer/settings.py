@@ -47,3 +47,6 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     indexer_stability_seconds: float = Field(
         default=1.0, gt=0, description="how often quiet series and studies are looked for"
     )
+    indexer_clean_up_seconds: float = Field(
+        default=60.0, gt=0, description="how often studies beyond retention are looked for"
+    )

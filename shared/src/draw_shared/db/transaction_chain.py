@@ -56,6 +56,9 @@ _CHAINED: Final = text(
     f"SELECT chain_position, chain_hash, {_LISTED} FROM transactions"  # noqa: S608
     " WHERE chain_position > :after ORDER BY chain_position LIMIT :most"
 )
+_STRAY: Final = text(
+    "SELECT count(*) FROM transactions WHERE (chain_hash IS NULL) <> (chain_position IS NULL)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def extend(connection: Connection, most: int = MOST_AT_ONCE) -> Head | None:
     free = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
     if not free.scalar():
         return None
-    rows = connection.execute(_UNCHAINED, {"most": most}).mappings().all()
+    rows = [row._asdict() for row in connection.execute(_UNCHAINED, {"most": most})]
     if not rows:
         return None
     found = connection.execute(_HEAD).first()
@@ -158,7 +161,7 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
         else:
             previous = before[1]
             if position != before[0] + 1:
-                breaks.append(Break(position, f"{position - before[0] - 1} lines are missing"))
+                breaks.append(Break(position, _gap(before[0], position)))
                 previous = None
         if previous is not None and link(previous, position, row) != stored:
             breaks.append(Break(position, "the line or its predecessor was changed"))
@@ -166,17 +169,25 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
             breaks.append(Break(position, "the chain was computed anew"))
         before = (position, stored)
         lines += 1
+    stray = connection.execute(_STRAY).scalar()
+    if stray:
+        breaks.append(Break(0, f"{stray} lines pretend to be in the chain"))
     if known is not None and (before is None or before[0] < known.position):
         breaks.append(Break(known.position, "the end of the log was cut off"))
     head = Head(*before) if before else None
     return Verification(first, head, lines, tuple(breaks[:MOST_BREAKS]))
 
 
+def _gap(before: int, position: int) -> str:
+    missing = position - before - 1
+    return f"{missing} lines are missing" if missing else "two lines have this position"
+
+
 def _chained(connection: Connection) -> Iterator[Mapping[str, Any]]:
     after = 0
     while True:
         rows = connection.execute(_CHAINED, {"after": after, "most": MOST_AT_ONCE})
-        found = rows.mappings().all()
+        found = [row._asdict() for row in rows]
         yield from found
         if len(found) < MOST_AT_ONCE:
             return

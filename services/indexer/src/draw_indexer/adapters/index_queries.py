@@ -129,8 +129,8 @@ class PostgresRows:
         ids = changes.ids
         if changes.patients:
             rows = [_identified(key, row) for key, row in changes.patients.items()]
-            for made in self._write(sql.UPSERT_PATIENTS, rows).mappings():
-                ids[Level.PATIENT, _patient_key(made)] = made["id"]
+            for number, *key in _tuples(self._write(sql.UPSERT_PATIENTS, rows)):
+                ids[Level.PATIENT, PatientKey(*key)] = number
         if changes.studies:
             rows = [
                 row
@@ -140,8 +140,8 @@ class PostgresRows:
                 }
                 for uid, row in changes.studies.items()
             ]
-            for made in self._write(sql.UPSERT_STUDIES, rows).mappings():
-                ids[Level.STUDY, made["study_instance_uid"]] = made["id"]
+            for number, uid in _tuples(self._write(sql.UPSERT_STUDIES, rows)):
+                ids[Level.STUDY, uid] = number
         if changes.series:
             rows = [
                 row
@@ -151,8 +151,8 @@ class PostgresRows:
                 }
                 for uid, row in changes.series.items()
             ]
-            for made in self._write(sql.UPSERT_SERIES, rows).mappings():
-                ids[Level.SERIES, made["series_instance_uid"]] = made["id"]
+            for number, uid in _tuples(self._write(sql.UPSERT_SERIES, rows)):
+                ids[Level.SERIES, uid] = number
         for table in ("patients", "studies", "series"):
             written[table] += len(getattr(changes, table))
 
@@ -169,7 +169,7 @@ class PostgresRows:
         uids = [uid for uid, _ in changes.settled]
         hashes = [digest for _, digest in changes.settled]
         found = self._execute(sql.SETTLE, uids=uids, hashes=hashes)
-        return {(uid, digest) for uid, digest in found}
+        return {(uid, digest) for uid, digest in _tuples(found)}
 
     def _recount(self, changes: Changes, left: list[Mapping[str, Any]]) -> None:
         ids = changes.ids
@@ -205,7 +205,7 @@ class PostgresRows:
         of_version = {(c.sop_instance_uid, c.content_sha256): c for c in changes.conflicts}
         rows = [_conflict_row(conflict) for conflict in of_version.values()]
         result = self._execute(sql.UPSERT_CONFLICTS, rows=json.dumps(rows), latest=changes.latest)
-        made = {(uid, digest) for fresh, uid, digest in result if fresh}
+        made = {(uid, digest) for fresh, uid, digest in _tuples(result) if fresh}
         written["instance_conflicts"] += len(made)
         return (of_version.keys() - made) | changes.displaced
 
@@ -241,6 +241,10 @@ class PostgresRows:
             series=[s.series_instance_uid for s in stored],
             uids=[s.sop_instance_uid for s in stored],
         )
+
+
+def _tuples(result: CursorResult[Any]) -> list[Any]:
+    return [tuple(row) for row in result]
 
 
 def _patient_key(row: Mapping[str, Any]) -> PatientKey:

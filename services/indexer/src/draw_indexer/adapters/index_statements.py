@@ -215,7 +215,8 @@ NOTE_ARRIVALS: Final = text(
     """
     UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
         SELECT id FROM retrieve_items
-        WHERE sop_instance_uid = ANY(:uids) AND arrived_at IS NULL ORDER BY id FOR UPDATE)
+        WHERE sop_instance_uid = ANY(:uids) AND arrived_at IS NULL AND arrives_here
+        ORDER BY id FOR UPDATE)
     """
 )
 

@@ -32,7 +32,7 @@ CHUNK: Final = 1024 * 1024
 END_SECONDS: Final = 2.0
 
 
-class _Died(Exception):
+class ReaderDied(Exception):
     """The process ended while it was asked."""
 
 
@@ -56,7 +56,10 @@ class Reader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process now, so that the first batch need not wait for it."""
+        """Return when the process can read, so that the first batch need not wait for it."""
+        self.read([])
+
+    def _begin(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", reader_process.__name__, *self._words],
             stdin=subprocess.PIPE,
@@ -81,10 +84,8 @@ class Reader:
         """Return the header of each file, or why there is none: a Transient or Permanent."""
         try:
             return self._asked(paths)
-        except (ReaderTooSlow, _Died):
-            log.warning("reader.replaced", files=len(paths))
-        if len(paths) == 1:
-            return [self._alone(paths[0])]
+        except (ReaderTooSlow, ReaderDied) as error:
+            log.warning("reader.replaced", files=len(paths), error=type(error).__name__)
         return [self._alone(path) for path in paths]
 
     def _alone(self, path: str) -> Header | Exception:
@@ -92,7 +93,7 @@ class Reader:
             return self._asked([path])[0]
         except ReaderTooSlow as slow:
             return slow
-        except _Died:
+        except ReaderDied:
             return HostileFile("the process that read the header died")
 
     def _asked(self, paths: Sequence[str]) -> Headers:
@@ -102,12 +103,12 @@ class Reader:
             self._kill()
             if isinstance(error, ReaderTooSlow):
                 raise
-            raise _Died from error
+            raise ReaderDied from error
         return _headers(json.loads(answer))
 
     def _exchange(self, request: bytes) -> bytes:
         if self._process is None:
-            self.start()
+            self._begin()
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise BrokenPipeError

@@ -1,19 +1,12 @@
 """The edge to time: what the indexer does whether anything arrives or not."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
+from draw_shared.db.transaction_chain import Head
+
 log = structlog.get_logger()
-
-
-class Grown(Protocol):
-    """The head of the hash chain after it grew."""
-
-    position: int
-    chain_hash: bytes
-    added: int
 
 
 class Upkeep:
@@ -22,7 +15,7 @@ class Upkeep:
     def __init__(
         self,
         make_partitions: Callable[[], list[str]],
-        extend_chain: Callable[[], Grown | None],
+        extend_chain: Callable[[], Head | None],
         chained: Callable[[int], None],
     ) -> None:
         self._make_partitions = make_partitions

@@ -1,0 +1,66 @@
+"""The consumers of one indexer as one component, which operators stop and start."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from draw_indexer.adapters.together import Together
+from draw_shared.messaging.consumer import Consumer
+from draw_shared.runtime.desired_state import Wanted
+
+PAUSE_SECONDS: Final = 10.0
+
+
+class Consumption:
+    """Consumes while that is wanted; stopped, messages wait in their queues.
+
+    Args:
+        make: returns new consumers, because one that has ended does not begin again.
+    """
+
+    name = "consumers"
+
+    def __init__(
+        self, make: Callable[[], Sequence[Consumer]], wanted: Callable[[], Wanted]
+    ) -> None:
+        self._make = make
+        self._wanted = wanted
+        self._lock = threading.Lock()
+        self._consumers: Sequence[Consumer] = ()
+        self._open = False
+        self._restarts = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether messages are taken, as soon as the broker is there."""
+        return bool(self._consumers)
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can come now to each consumer."""
+        return self.running and all(consumer.connected for consumer in self._consumers)
+
+    def start(self) -> None:
+        """Begin to do what is wanted."""
+        self._open = True
+        self.follow(self._wanted())
+
+    def follow(self, wanted: Wanted) -> None:
+        """Consume, do not, or begin anew, as it is wanted now."""
+        with self._lock:
+            if not wanted.running or wanted.restarts != self._restarts:
+                self._pause(PAUSE_SECONDS)
+            self._restarts = wanted.restarts
+            if wanted.running and self._open and not self._consumers:
+                self._consumers = self._make()
+                Together(self.name, self._consumers).start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Let the batches under way end, and end for good."""
+        self._open = False
+        with self._lock:
+            self._pause(deadline_seconds)
+
+    def _pause(self, deadline_seconds: float) -> None:
+        consumers, self._consumers = self._consumers, ()
+        Together(self.name, consumers).stop(deadline_seconds)
