@@ -1,0 +1,130 @@
+"""A storage volume and its index, filled as the services do it, without a broker."""
+
+import os
+import time
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from draw_indexer.adapters.header_reader import HeaderReader
+from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.handlers.instance_stored import InstanceStored
+from draw_indexer.metrics import IndexerMetrics
+from draw_indexer.models import Header
+from draw_indexer.services.indexing import Indexing
+from draw_shared.contracts.server_config import DuplicatePolicy
+from draw_shared.messaging.consumer import Delivery
+from draw_shared.storage.objects import hash_rest
+from draw_shared.storage.outbox import event_of
+from support.receptions import opened, receive
+
+DAY = 86400
+AGE = """
+UPDATE {table} SET last_received_at = last_received_at - make_interval(days => :days),
+    stable_at = now() WHERE {key} = :uid
+"""
+AGE_SERIES = """
+UPDATE series SET last_received_at = last_received_at - make_interval(days => :days),
+    stable_at = now() WHERE study_pk = (SELECT id FROM studies WHERE study_instance_uid = :uid)
+"""
+AGE_STUDY = AGE.format(table="studies", key="study_instance_uid")
+
+
+class HeadersHere:
+    """Reads headers without a process for it, which takes a second to start."""
+
+    def __init__(self, root):
+        self._root = root
+
+    def read(self, paths):
+        reader = HeaderReader()
+        return [Header(*reader.read(f"{self._root}/{path}")) for path in paths]
+
+
+class IndexedStorage:
+    """One receiver and one indexer in the test's process."""
+
+    def __init__(self, root, database):
+        self.root = root
+        self.database = database
+        self.store = opened(root)
+        indexing = Indexing(PostgresIndex(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+        self._handler = InstanceStored(
+            HeadersHere(root), indexing, IndexerMetrics(CollectorRegistry())
+        )
+
+    def close(self):
+        self.store.stop(5)
+
+    def receive(self, *objects, days_ago=0):
+        """Store, index and release objects; return what was stored."""
+        stored = [receive(self.store, made)[0] for made in objects]
+        self.index(*stored)
+        self.store.release(stored)
+        if days_ago:
+            for uid in {s.identity.study_instance_uid for s in stored}:
+                self.age(uid, days_ago)
+        return stored
+
+    def index(self, *stored):
+        """Index objects as they were announced."""
+        deliveries = [
+            Delivery(event_of(each).to_bytes(), "instance.stored.v1", 0, number, 1)
+            for number, each in enumerate(stored, start=1)
+        ]
+        assert not self._handler.on_instances_stored(deliveries)
+
+    def age(self, study_instance_uid, days):
+        """Make a study and its files as old as if received so many days before."""
+        values = {"uid": study_instance_uid, "days": days}
+        with self.database.session() as session:
+            connection = session.connection()
+            connection.execute(text(AGE_SERIES), values)
+            connection.execute(text(AGE_STUDY), values)
+            session.commit()
+        then = time.time() - days * DAY
+        for path in self.paths(study_instance_uid):
+            os.utime(self.root / path, (then, then))
+
+    def paths(self, study_instance_uid):
+        """Return where the index says the study's objects lie."""
+        return self.scalars(
+            "SELECT i.path FROM instances i JOIN series r ON r.id = i.series_pk"
+            " JOIN studies s ON s.id = r.study_pk WHERE s.study_instance_uid = :uid",
+            uid=study_instance_uid,
+        )
+
+    def studies(self):
+        """Return the studies that the index has."""
+        return set(self.scalars("SELECT study_instance_uid FROM studies"))
+
+    def scalars(self, statement, **values):
+        """Return the first column of what a query finds."""
+        with self.database.session() as session:
+            return list(session.connection().execute(text(statement), values).scalars())
+
+    def execute(self, statement, **values):
+        """Run a statement in a transaction of its own."""
+        with self.database.session() as session:
+            session.connection().execute(text(statement), values)
+            session.commit()
+
+    def files(self):
+        """Return the paths of all files of objects on the volume."""
+        return stored_files(self.root)
+
+
+def stored_files(root):
+    """Return the paths below a storage root of all files of objects."""
+    return {
+        str(path.relative_to(root))
+        for folder in ("objects", "conflicts")
+        for path in (root / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def content_hash(path):
+    """Return the SHA-256 of a whole file."""
+    with path.open("rb") as file:
+        return hash_rest(file.read)
