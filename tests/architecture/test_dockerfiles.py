@@ -4,6 +4,7 @@ Not covered: that an engine builds them; tests/e2e/test_images.py carries out th
 """
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -68,12 +69,23 @@ def test_dependencies_come_from_the_service_s_own_lock_and_before_the_code(servi
 @services
 def test_only_shared_and_the_one_service_get_in_and_not_editable(service):
     stage = _stages(service)["package"]
-    code = [value.split()[0] for value in _values(stage, "COPY") if "--from" not in value]
+    code = [value.split()[0] for value in _values(stage, "COPY") if "--from=assets" not in value]
     assert code == ["requirements-build.lock", "shared", f"services/{service.name}"]
     built = " ".join(_values(stage, "RUN"))
     assert "--no-build-isolation" in built
     assert "SETUPTOOLS_SCM_PRETEND_VERSION" in built
     assert not re.search(r"(^|\s)(-e|--editable)\s", built)
+
+
+def test_the_page_s_libraries_come_from_npm_as_locked():
+    stages = _stages(next(service for service in SERVICES if service.name == "api"))
+    assert "npm ci" in _values(stages["assets"], "RUN")[0]
+    [copied] = [v for v in _values(stages["package"], "COPY") if v.startswith("--from=assets")]
+    build = runpy.run_path(str(ROOT / "services/api/web/build.py"))
+    files = [word.removeprefix("/web/node_modules/") for word in copied.split()[1:-1]]
+    assert files == list(build["SERVED"])
+    target = copied.split()[-1].removeprefix("/build/").rstrip("/")
+    assert ROOT / target == build["VENDOR"]
 
 
 @services

@@ -1,4 +1,4 @@
-"""The receiver's image, built step by step from its Dockerfile and started.
+"""The images of receiver and API, built step by step from their Dockerfiles, and started.
 
 Not covered: the base image itself and an engine's build; the images of the other services
 differ in names and ports only (tests/architecture/test_dockerfiles.py holds them to it).
@@ -21,13 +21,16 @@ VERSION = "7.8.9"
 SECONDS = 20
 
 
+def _built(service, folder):
+    if not image_build.possible():
+        pytest.skip("mount namespaces are not allowed here")
+    return ImageBuild(ROOT / f"services/{service}/Dockerfile", ROOT, folder, VERSION=VERSION).run()
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """The last stage of the receiver's image."""
-    if not image_build.possible():
-        pytest.skip("mount namespaces are not allowed here")
-    folder = tmp_path_factory.mktemp("image")
-    return ImageBuild(ROOT / "services/scp/Dockerfile", ROOT, folder, VERSION=VERSION).run()
+    return _built("scp", tmp_path_factory.mktemp("image"))
 
 
 def test_the_image_has_the_service_and_nothing_it_does_not_declare(image):
@@ -76,3 +79,16 @@ def test_it_starts_says_that_it_is_healthy_and_drains_on_sigterm(image):
         process.kill()
     assert process.returncode == 0, said
     assert '"event": "service.stopped"' in said
+
+
+def test_the_api_s_image_has_the_page_with_its_libraries_and_the_migrations(tmp_path):
+    image = _built("api", tmp_path)
+    code = (
+        "import draw_api, draw_shared, pathlib as p\n"
+        "page = p.Path(draw_api.__file__).parent\n"
+        "print(*sorted(f.name for f in (page / 'static/vendor').iterdir()))\n"
+        "print(bool(list(page.rglob('*.jinja'))))\n"
+        "print(bool(list(p.Path(draw_shared.__file__).parent.glob('db/migrations/versions/0001*'))))"
+    )
+    lines = asked(image, ["python", "-c", code]).stdout.splitlines()
+    assert lines == ["htmx.min.js uPlot.iife.min.js uPlot.min.css", "True", "True"]

@@ -20,8 +20,10 @@ from pathlib import Path, PurePosixPath
 
 from dockerfile_parse import DockerfileParser
 
-OWN_FOLDERS = ("opt", "build", "etc", "var/lib", "usr/local", "nonexistent")
+OWN_FOLDERS = ("opt", "build", "web", "etc", "var/lib", "usr/local", "nonexistent")
 """What a stage has for itself; everything else is seen through from the machine."""
+MACHINE = ("home", "pip_", "npm_", "node_extra_", "http_proxy", "https_proxy", "no_proxy")
+"""How this machine reaches the registries is the machine's own."""
 BASE_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -102,19 +104,25 @@ class ImageBuild:
     def _begin(self, value: str) -> Stage:
         parent, _, name = value.partition(" AS ")
         folder = self._folder / name
-        if parent in self.stages:
-            above = self.stages[parent]
-            shutil.copytree(above.folder, folder, symlinks=True)
-            stage = Stage(folder, dict(above.environment), user=above.user)
-        else:
-            stage = Stage(folder)
+        above = self.stages.get(parent)
+        shutil.copytree(above.folder if above else self._base(), folder, symlinks=True)
+        stage = Stage(folder)
+        if above is not None:
+            stage.environment |= above.environment
+            stage.user = above.user
+        self.stages[name] = stage
+        return stage
+
+    def _base(self) -> Path:
+        """Return what stands for a base image: folders of its own and a Python with pip."""
+        folder = self._folder / "base image"
+        if not folder.exists():
             for own in OWN_FOLDERS:
                 (folder / own).mkdir(parents=True, exist_ok=True)
             shutil.copytree("/etc", folder / "etc", symlinks=True, dirs_exist_ok=True)
-            base = Path(sys.base_prefix) / "bin" / "python3"
-            subprocess.run([base, "-m", "venv", folder / "usr/local"], check=True)
-        self.stages[name] = stage
-        return stage
+            python = Path(sys.base_prefix) / "bin" / "python3"
+            subprocess.run([python, "-m", "venv", folder / "usr/local"], check=True)
+        return folder
 
     def _arg(self, stage: Stage, instruction: Instruction) -> None:
         for name, value in assignments(instruction.value).items():
@@ -168,7 +176,7 @@ class ImageBuild:
         return found
 
     def _run(self, stage: Stage, instruction: Instruction) -> None:
-        machine = {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k == "HOME"}
+        machine = {k: v for k, v in os.environ.items() if k.lower().startswith(MACHINE)}
         done = subprocess.run(
             _inside(stage, ["sh", "-c", instruction.rest]),
             env=machine | stage.environment | stage.arguments,
