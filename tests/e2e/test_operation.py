@@ -1,0 +1,319 @@
+"""What an administrator sets, tells and sees, on a running suite with real associations.
+
+Every live setting is seen by the next association within two seconds. Not covered here:
+clean-up and the handler's integration, which have files of their own, and the broker being
+down, when the configuration is found by polling each second.
+"""
+
+import pytest
+from pynetdicom import build_context
+
+from support import datasets, service_finder
+from support.operating import operating, self_signed, soon, trusting
+from support.suite import Suite
+from tools.processes import free_port
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+OUT_OF_RESOURCES = 0xA700
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, postgres_url, template, broker):
+    """A suite whose document alone says where the receiver listens."""
+    with (
+        service_finder.cloned_database(postgres_url, template) as database_url,
+        broker.vhost() as broker_url,
+    ):
+        suite = Suite(tmp_path_factory.mktemp("operation"), database_url, broker_url)
+        suite.seed()
+        suite.services["scp"].environment.pop("DRAW_SCP_PORT")
+        _fill(suite.storage / "objects" / "bulk")
+        try:
+            suite.start()
+            yield suite
+        finally:
+            suite.end()
+
+
+def _fill(path):
+    """Let a file count as 3 GiB of the quota without taking them from the disk."""
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as sparse:
+        sparse.truncate(3 * 1024**3)
+
+
+@pytest.fixture(scope="module")
+def signed_in_operator(running):
+    with operating(running) as operator:
+        yield operator
+
+
+@pytest.fixture
+def operator(signed_in_operator):
+    """An administrator who afterwards rolls back whatever he has changed."""
+    operator = signed_in_operator
+    soon(operator.accepts, 10)
+    before = operator.client.get("/api/v1/config").json()["version"]
+    yield operator
+    answer = operator.client.post(
+        f"/api/v1/config/versions/{before}/restore", headers={"If-Match": "*"}
+    )
+    answer.raise_for_status()
+    operator.port = answer.json()["document"]["network"]["port"]
+    soon(operator.accepts)
+
+
+def store(operator, made):
+    """Send one object and return the status, or None when the association was aborted."""
+    syntax = str(made.file_meta.TransferSyntaxUID)
+    with operator.association(build_context(str(made.SOPClassUID), syntax)) as association:
+        assert association.accepted_contexts
+        return association.send_c_store(made).get("Status")
+
+
+def test_calling_ae_titles(operator):
+    operator.configure({"security": {"validate_calling_ae": True}})
+    soon(lambda: operator.refuses(calling="CT_ROOM_2"))
+    client = operator.client
+    made = client.post("/api/v1/ae-titles", json={"ae_title": "CT_ROOM_2"}).raise_for_status()
+    soon(lambda: operator.accepts(calling="CT_ROOM_2"))
+    path = f"/api/v1/ae-titles/{made.json()['id']}"
+    elsewhere = {"ae_title": "CT_ROOM_2", "expected_ip": "192.0.2.9"}
+    client.put(path, json=elsewhere).raise_for_status()
+    soon(lambda: operator.refuses(calling="CT_ROOM_2"))
+    client.put(path, json=elsewhere | {"expected_ip": "127.0.0.1"}).raise_for_status()
+    soon(lambda: operator.accepts(calling="CT_ROOM_2"))
+    client.put(path, json={"ae_title": "CT_ROOM_2", "active": False}).raise_for_status()
+    soon(lambda: operator.refuses(calling="CT_ROOM_2"))
+    client.delete(path).raise_for_status()
+
+
+def test_a_rejected_peer_is_listed_and_let_in_by_one_request(operator):
+    operator.configure({"security": {"validate_calling_ae": True}})
+    soon(lambda: operator.refuses(calling="NEW_CT"))
+    found = []
+
+    def listed():
+        peers = operator.client.get("/api/v1/access/rejected-peers").json()
+        found[:] = [peer for peer in peers if peer["calling_ae"] == "NEW_CT"]
+        return bool(found)
+
+    soon(listed, 15)
+    assert found[0]["can_be_allowed"]
+    body = {"calling_ae": "NEW_CT", "address": found[0]["peer_address"]}
+    answer = operator.client.post("/api/v1/access/rejected-peers/allow", json=body)
+    assert answer.json()["accepted"]
+    soon(lambda: operator.accepts(calling="NEW_CT"))
+
+
+def test_allowed_addresses(operator):
+    operator.configure({"security": {"allowed_ips": ["192.0.2.0/24"]}})
+    soon(operator.refuses)
+    operator.configure({"security": {"allowed_ips": ["192.0.2.0/24", "127.0.0.0/8"]}})
+    soon(operator.accepts)
+
+
+def test_the_called_ae_title_and_our_own(operator):
+    operator.configure({"security": {"check_called_ae": True}, "network": {"ae_title": "ARCHIVE"}})
+    soon(operator.refuses)
+    soon(lambda: operator.accepts(called="ARCHIVE"))
+
+
+def test_the_number_of_associations(operator):
+    operator.configure({"network": {"max_associations": 1}})
+    with operator.association() as held:
+        assert held.is_established
+        soon(operator.refuses)
+        operator.configure({"network": {"max_associations": 2}})
+        soon(operator.accepts)
+
+
+def test_the_size_of_pdus(operator):
+    operator.configure({"network": {"max_pdu_bytes": 65536}})
+    soon(lambda: operator.largest_pdu() == 65536)
+
+
+@pytest.mark.parametrize(
+    ("service", "sop_class"),
+    [("c_echo", "1.2.840.10008.1.1"), ("c_find", STUDY_ROOT_FIND)],
+)
+def test_dimse_services(operator, service, sop_class):
+    soon(lambda: operator.takes(sop_class))
+    operator.configure({"services": {service: False}})
+    soon(lambda: not operator.takes(sop_class))
+    operator.configure({"services": {service: True}})
+    soon(lambda: operator.takes(sop_class))
+
+
+def test_sop_classes(operator):
+    operator.configure({"sop_classes": {"all_storage_classes": False, "ct_image": False}})
+    soon(lambda: not operator.takes(CT))
+    assert not operator.takes(ULTRASOUND)
+    operator.configure({"sop_classes": {"ct_image": True, "further": [ULTRASOUND]}})
+    soon(lambda: operator.takes(CT) and operator.takes(ULTRASOUND))
+
+
+def test_transfer_syntaxes(operator):
+    off = {"all_transfer_syntaxes": False, "jpeg_2000_lossless": False}
+    operator.configure({"transfer_syntaxes": off})
+    soon(lambda: not operator.takes(CT, JPEG_2000))
+    assert operator.takes(CT, EXPLICIT_LITTLE)
+    operator.configure({"transfer_syntaxes": {"further": [JPEG_2000]}})
+    soon(lambda: operator.takes(CT, JPEG_2000))
+
+
+@pytest.mark.parametrize(
+    ("structure", "naming", "place"),
+    [
+        ("flat", "sop_uid", "{0.SOPInstanceUID}.dcm"),
+        ("study", "instance_number", "{0.StudyInstanceUID}/{0.InstanceNumber:04d}.dcm"),
+    ],
+)
+def test_the_layout_of_new_objects(operator, running, structure, naming, place):
+    operator.configure({"storage": {"structure": structure, "naming": naming}})
+
+    def lies_there():
+        made = datasets.build()
+        assert store(operator, made) == 0
+        return (running.storage / "objects" / place.format(made)).is_file()
+
+    soon(lies_there)
+
+
+def test_the_quota(operator):
+    operator.configure({"storage": {"max_storage_gb": 1}})
+    soon(lambda: store(operator, datasets.build()) == OUT_OF_RESOURCES)
+    operator.configure({"storage": {"max_storage_gb": 10}})
+    soon(lambda: store(operator, datasets.build()) == 0)
+
+
+def test_the_largest_object(operator):
+    large = datasets.build(size_bytes=2 * 1024**2)
+    operator.configure({"storage": {"max_object_bytes": 1024**2}})
+    soon(lambda: store(operator, large) != 0)
+    operator.configure({"storage": {"max_object_bytes": None}})
+    soon(lambda: store(operator, large) == 0)
+
+
+def test_what_is_logged(operator, running):
+    def logged(calling):
+        assert operator.accepts(calling=calling)
+        return calling in running.log("scp")
+
+    soon(lambda: logged("LOGGED"))
+    operator.configure({"logging": {"connection_attempts": False}})
+    soon(lambda: not logged(f"SILENT{free_port()}"))
+    operator.configure({"logging": {"connection_attempts": True, "level": "ERROR"}})
+    soon(lambda: not logged(f"SILENT{free_port()}"))
+
+
+def test_another_port_is_open_before_the_old_one_has_drained(operator):
+    port = free_port()
+    with operator.association() as running_on:
+        operator.configure({"network": {"port": port}})
+        soon(lambda: operator.accepts(port=port))
+        soon(lambda: not operator.accepts())
+        assert running_on.send_c_echo().Status == 0
+    assert operator.service("scp")["replicas"][0]["last_error"] == ""
+
+
+def test_a_port_that_cannot_be_bound_leaves_the_old_one_open(operator):
+    operator.configure({"network": {"host": "192.0.2.1", "port": free_port()}})
+    soon(lambda: operator.service("scp")["replicas"][0]["last_error"], 5)
+    assert operator.accepts()
+
+
+def test_tls(operator, tmp_path):
+    certificate, key = self_signed(tmp_path)
+    files = {"certificate_file": str(certificate), "key_file": str(key)}
+    operator.configure({"network": {"tls": {"enabled": True, **files}}})
+    soon(lambda: operator.accepts(tls=trusting(certificate)))
+    assert not operator.accepts()
+
+
+def test_the_receiver_stops_drains_and_starts(operator, running):
+    with operator.association() as held:
+        operator.tell("scp", "stop")
+        soon(lambda: not operator.accepts())
+        soon(lambda: operator.states("scp") == ["draining"], 4)
+        assert held.send_c_echo().Status == 0
+    soon(lambda: operator.states("scp") == ["stopped"], 4)
+    assert running.services["scp"].ready()
+    running.stop("scp")
+    soon(lambda: operator.states("scp") == ["ended"])
+    running.start("scp")
+    assert not operator.accepts()
+    operator.tell("scp", "start")
+    soon(operator.accepts)
+    soon(lambda: operator.states("scp") == ["ready"], 4)
+
+
+def test_the_receiver_restarts_without_turning_anybody_away_for_long(operator):
+    replica = operator.service("scp")["replicas"][0]
+    with operator.association() as held:
+        operator.tell("scp", "restart", replica=replica["replica"])
+
+        def began_anew():
+            return operator.service("scp")["replicas"][0]["started_at"] > replica["started_at"]
+
+        soon(began_anew, 4)
+        soon(operator.accepts)
+        assert held.send_c_echo().Status == 0
+
+
+def test_without_auto_start_the_receiver_waits_to_be_told(operator, running):
+    operator.configure({"services": {"auto_start": False}})
+    assert operator.accepts()
+    running.stop("scp")
+    running.start("scp")
+    assert not operator.accepts()
+    operator.tell("scp", "start")
+    soon(operator.accepts)
+
+
+def test_the_receiver_can_be_switched_off(operator):
+    operator.configure({"services": {"enabled": False}})
+    soon(lambda: not operator.accepts())
+
+
+@pytest.mark.parametrize("service", ["qr-worker", "indexer"])
+def test_the_others_stop_and_start(operator, service):
+    operator.tell(service, "stop")
+    soon(lambda: operator.states(service) == ["stopped"], 6)
+    operator.tell(service, "start")
+    soon(lambda: operator.states(service) == ["ready"], 6)
+
+
+def test_the_api_cannot_stop_itself(operator):
+    assert operator.client.post("/api/v1/services/api/stop").status_code == 409
+
+
+def test_everything_is_in_the_transaction_log(operator, running):
+    made = datasets.build()
+    assert operator.accepts(calling="LOGGED_AE")
+    syntax = str(made.file_meta.TransferSyntaxUID)
+    with operator.association(build_context(CT, syntax), calling="LOGGED_AE") as association:
+        assert association.send_c_store(made).Status == 0
+    operator.configure({"security": {"allowed_ips": ["192.0.2.1"]}})
+    soon(lambda: operator.refuses(calling="LOGGED_AE"))
+    kinds = {"association", "c-echo", "c-store", "rejection"}
+
+    def lines(**criteria):
+        answer = operator.client.get("/api/v1/transactions", params={"limit": 500, **criteria})
+        return answer.raise_for_status().json()["items"]
+
+    soon(lambda: {line["kind"] for line in lines(ae_title="LOGGED_AE")} == kinds, 15)
+    (stored,) = lines(uid=made.SOPInstanceUID)
+    assert (stored["outcome"], stored["peer_address"]) == ("success", "127.0.0.1")
+    assert stored["rate_bytes_per_second"] > 0
+    assert lines(kind="management", action="config.update")
+    export = operator.client.get("/api/v1/transactions/export.csv", params={"kind": "c-store"})
+    assert str(made.SOPInstanceUID) in export.text
+    soon(lambda: operator.client.post("/api/v1/transactions/verify").json()["lines"] > 0, 10)
+    assert operator.client.post("/api/v1/transactions/verify").json()["intact"]
