@@ -11,10 +11,19 @@ from typing_extensions import override
 
 from draw_api.handlers.web import (
     archive,
+    batches,
+    config,
     dashboard,
     failures,
+    jobs,
+    nodes,
     objects,
+    peers,
+    queries,
     session,
+    storage,
+    transactions,
+    users,
 )
 from draw_api.handlers.web.pages import STATIC
 
@@ -23,6 +32,15 @@ ROUTERS: Final = (
     dashboard.router,
     archive.router,
     objects.router,
+    storage.router,
+    transactions.router,
+    config.router,
+    peers.router,
+    nodes.router,
+    queries.router,
+    jobs.router,
+    batches.router,
+    users.router,
 )
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 FOR_AN_HOUR: Final = "public, max-age=3600"

@@ -13,9 +13,15 @@ SIZE_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86400
-UID_SHOWN: Final = 20
+UID_SHOWN: Final = 14
 UID_TAIL: Final = 12
 NAME_PARTS: Final = 5
+UID_MARKUP: Final = Markup(
+    '<span class="uid"><code title="{0}">{1}</code>'
+    '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" title="Copy">'
+    '<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">'
+    '<path d="M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z"/></svg></button></span>'
+)
 TENTHS_BELOW: Final = 100
 
 
@@ -93,11 +99,7 @@ def uid(value: str | None) -> Markup:
     short = value
     if len(value) > UID_SHOWN + UID_TAIL:
         short = f"{value[:UID_SHOWN]}…{value[-UID_TAIL:]}"
-    return Markup(
-        '<span class="uid"><code title="{0}">{1}</code>'
-        '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}"'
-        ' title="Copy">⧉</button></span>'
-    ).format(value, short)
+    return UID_MARKUP.format(value, short)
 
 
 def uid_name(value: str | None) -> str:

@@ -41,9 +41,11 @@
     morphChildren(old, fresh);
   }
 
+  const says = (node) => node.nodeType !== Node.TEXT_NODE || node.nodeValue.trim() !== "";
+
   function morphChildren(old, fresh) {
-    const before = [...old.childNodes];
-    const after = [...fresh.childNodes];
+    const before = [...old.childNodes].filter(says);
+    const after = [...fresh.childNodes].filter(says);
     after.forEach((node, i) => (before[i] ? morph(before[i], node) : old.append(node)));
     before.slice(after.length).forEach((node) => node.remove());
   }
@@ -91,9 +93,8 @@
       document.execCommand("copy");
       area.remove();
     }
-    const before = button.textContent;
-    button.textContent = "✓";
-    setTimeout(() => { button.textContent = before; }, 1200);
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1200);
   });
 
   document.addEventListener("change", (event) => {

@@ -1,0 +1,88 @@
+"""A batch of retrieves from a CSV list, with a preview of every error before anything starts."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+from fastapi import APIRouter, Request, Response
+
+from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.queries import options_of
+from draw_api.handlers.web.visitor import Form, Operator, OperatorAct
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.nodes import Node
+from draw_api.models.retrieves import RetrieveOptions, WantedItem
+from draw_api.services.retrieve_lists import items_of_csv
+
+router = APIRouter(include_in_schema=False)
+
+MOST_NODES: Final = 200
+PREVIEWED: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView(View):
+    """The list, and what would be made of it."""
+
+    template: ClassVar[str] = "jobs/batch.html.jinja"
+
+    nodes: list[Node]
+    node_id: str
+    text: str
+    method: str
+    priority: str
+    items: list[WantedItem]
+    problems: tuple[FieldProblem, ...]
+    previewed: ClassVar[int] = PREVIEWED
+
+
+@router.get("/batches/new")
+def form(request: Request, by: Operator, work: InWork) -> Response:
+    """Show the form for a list."""
+    return page(request, by, BatchView(_nodes(work), "", "", "auto", "5", [], ()))
+
+
+@router.post("/batches/preview")
+def preview(request: Request, act: OperatorAct, work: InWork) -> Response:
+    """Show what would be made of the list; nothing is retrieved."""
+    view = _understood(work, act.form)
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if view.problems else HTTPStatus.OK
+    return page(request, act.by, view, status=status)
+
+
+@router.post("/batches/new")
+def start(request: Request, act: OperatorAct, work: InWork) -> Response:
+    """Retrieve what the list names."""
+    view = _understood(work, act.form)
+    if view.problems:
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    options = checked(RetrieveOptions, options_of(act.form) | {"node_id": view.node_id})
+    asked = work.retrieves.create(act.by, options, view.items)
+    return redirect(f"/jobs/{asked.retrieve.id}", "job-created" if asked.new else "job-known")
+
+
+def _understood(work: Work, form: Form) -> BatchView:
+    raw = form.file("file") or form.text("text").encode()
+    items: list[WantedItem] = []
+    problems: tuple[FieldProblem, ...] = ()
+    try:
+        items = items_of_csv(raw)
+        checked(RetrieveOptions, options_of(form) | {"node_id": form.text("node_id")})
+    except Invalid as error:
+        problems = error.problems
+    return BatchView(
+        nodes=_nodes(work),
+        node_id=form.text("node_id"),
+        text=raw.decode("utf-8", "replace").removeprefix("\ufeff"),
+        method=form.text("method"),
+        priority=form.text("priority"),
+        items=items,
+        problems=problems,
+    )
+
+
+def _nodes(work: Work) -> list[Node]:
+    nodes = work.nodes.nodes(None, MOST_NODES).items
+    return [node for node in nodes if node.active and (node.supports_move or node.supports_get)]

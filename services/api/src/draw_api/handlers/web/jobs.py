@@ -1,0 +1,188 @@
+"""Jobs: retrieves with live progress and what is missing, and everything else workers do."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.live import stream
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
+from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.failures import NotFound
+from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
+from draw_api.models.paging import Page
+from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts
+
+router = APIRouter(include_in_schema=False)
+
+MOST_MISSING: Final = 100
+MOST_CHILDREN: Final = 200
+LOWEST_PRIORITY: Final = 9
+STATES: Final = (
+    "scheduled", "queued", "running", "waiting", "cancelling", "complete", "partial", "failed",
+    "cancelled",
+)  # fmt: skip
+State = Annotated[JobState | None, Query()]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveListView(View):
+    """A page of retrieve jobs and batches."""
+
+    template: ClassVar[str] = "jobs/list.html.jinja"
+    fragment: ClassVar[str] = "jobs/_list.html.jinja"
+
+    found: Page[Retrieve]
+    state: str
+    cursor: str | None
+    states: ClassVar[tuple[str, ...]] = STATES
+
+
+@dataclass(frozen=True, slots=True)
+class JobListView(View):
+    """A page of all jobs."""
+
+    template: ClassVar[str] = "jobs/all.html.jinja"
+
+    found: Page[Job]
+    state: str
+    states: ClassVar[tuple[str, ...]] = STATES
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveView(View):
+    """One retrieve job or batch."""
+
+    template: ClassVar[str] = "jobs/detail.html.jinja"
+    fragment: ClassVar[str] = "jobs/_live.html.jinja"
+
+    job: RetrieveWithAttempts
+    children: list[Retrieve]
+    missing: list[RetrievedInstance]
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.job.state in FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class OtherJobView(View):
+    """One job that is no retrieve."""
+
+    template: ClassVar[str] = "jobs/other.html.jinja"
+    fragment: ClassVar[str] = "jobs/_other.html.jinja"
+
+    job: JobWithAttempts
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.job.state in FINISHED
+
+
+@router.get("/jobs")
+def jobs(
+    request: Request, by: Viewer, work: InWork, state: State = None, cursor: Cursor = None
+) -> Response:
+    """List retrieve jobs, last created first."""
+    return page(request, by, _listed(work, state, cursor))
+
+
+@router.get("/jobs/all")
+def every(
+    request: Request, by: Viewer, work: InWork, state: State = None, cursor: Cursor = None
+) -> Response:
+    """List all jobs, last created first."""
+    found = work.jobs.jobs(state, None, cursor, ON_A_PAGE)
+    return page(request, by, JobListView(found, state or ""))
+
+
+@router.get("/live/jobs")
+def live_list(
+    request: Request, _: Viewer, state: State = None, cursor: Cursor = None
+) -> StreamingResponse:
+    """Stream the list."""
+    return stream(request, lambda work: _listed(work, state, cursor), "/jobs")
+
+
+@router.get("/jobs/{job_id}")
+def job(request: Request, by: Viewer, work: InWork, job_id: UUID) -> Response:
+    """Show one job."""
+    return page(request, by, _look(work, job_id))
+
+
+@router.get("/live/jobs/{job_id}")
+def live(request: Request, _: Viewer, job_id: UUID) -> StreamingResponse:
+    """Stream one job until it is over."""
+    return stream(request, lambda work: _look(work, job_id), f"/jobs/{job_id}")
+
+
+@router.get("/jobs/{job_id}/cancel")
+def ask_cancel(request: Request, by: Operator, work: InWork, job_id: UUID) -> Response:
+    """Ask once more before a job is called off."""
+    _look(work, job_id)
+    view = ConfirmView(
+        title="Call this job off?",
+        text="What has arrived stays. What is missing can be retrieved later.",
+        button="Call it off",
+        action=f"/jobs/{job_id}/cancel",
+        back=f"/jobs/{job_id}",
+    )
+    return page(request, by, view)
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
+    """Call a job off."""
+    if isinstance(_look(work, job_id), RetrieveView):
+        work.retrieves.cancel(act.by, job_id)
+    else:
+        work.jobs.cancel(act.by, job_id)
+    return redirect(f"/jobs/{job_id}", "job-cancelled")
+
+
+@router.post("/jobs/{job_id}/retry")
+def retry(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
+    """Retrieve what a job lacks."""
+    asked = work.retrieves.retry(act.by, job_id)
+    return redirect(f"/jobs/{asked.retrieve.id}", "job-created" if asked.new else "job-known")
+
+
+@router.post("/jobs/{job_id}/priority")
+def prioritise(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
+    """Set how urgent a job is."""
+    said = act.form.text("priority")
+    priority = int(said) if said.isdecimal() else LOWEST_PRIORITY
+    work.retrieves.prioritise(act.by, job_id, min(LOWEST_PRIORITY, max(1, priority)))
+    return redirect(f"/jobs/{job_id}", "job-priority")
+
+
+def _listed(work: Work, state: str | None, cursor: str | None) -> RetrieveListView:
+    found = work.retrieves.retrieves(
+        state=state, node_id=None, parent_id=None, cursor=cursor, limit=ON_A_PAGE
+    )
+    return RetrieveListView(found, state or "", cursor)
+
+
+def _look(work: Work, job_id: UUID) -> RetrieveView | OtherJobView:
+    try:
+        found = work.retrieves.retrieve(job_id)
+    except NotFound:
+        return OtherJobView(work.jobs.job(job_id))
+    children: list[Retrieve] = []
+    missing: list[RetrievedInstance] = []
+    if found.kind == "batch":
+        children = work.retrieves.retrieves(
+            state=None, node_id=None, parent_id=job_id, cursor=None, limit=MOST_CHILDREN
+        ).items
+    if found.state in FINISHED and found.state != "complete":
+        missing = work.retrieves.instances(
+            job_id, missing=True, cursor=None, limit=MOST_MISSING
+        ).items
+    return RetrieveView(found, children, missing)

@@ -1,0 +1,240 @@
+"""Remote nodes: list with last test, form, test of the connection, probe, pause."""
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
+from draw_api.handlers.web.live import stream
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
+from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.failures import Conflict, FieldProblem, Invalid
+from draw_api.models.jobs import Job, NewEcho, NewProbe
+from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.paging import Page
+
+router = APIRouter(include_in_schema=False)
+
+LATELY: Final = 10
+WINDOW_LINE: Final = re.compile(
+    r"^([a-z, -]+?) +(\d\d:\d\d) *(?:-|to) *(\d\d:\d\d)$", re.IGNORECASE
+)
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+FIRST: Final = (
+    "name", "ae_title", "host", "port", "supports_find", "supports_move", "supports_get",
+    "query_model",
+)  # fmt: skip
+FURTHER: Final = (
+    "calling_ae", "move_destination", "stores_from", "timeout_seconds", "max_pdu_bytes",
+    "max_associations", "max_bytes_per_second", "tls", "paused", "active",
+)  # fmt: skip
+LABELS: Final = {
+    "ae_title": "AE title",
+    "supports_find": "Answers C-FIND",
+    "supports_move": "Offers C-MOVE",
+    "supports_get": "Offers C-GET",
+    "calling_ae": "Our AE title there",
+    "tls": "Speak TLS",
+    "active": "In use",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeListView(View):
+    """A page of the nodes."""
+
+    template: ClassVar[str] = "nodes/list.html.jinja"
+
+    found: Page[Node]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView(View):
+    """One node with what is known of it."""
+
+    template: ClassVar[str] = "nodes/detail.html.jinja"
+    fragment: ClassVar[str] = "nodes/_live.html.jinja"
+
+    node: Node
+    jobs: list[Job]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFormView(View):
+    """The form of a node."""
+
+    template: ClassVar[str] = "nodes/form.html.jinja"
+
+    title: str
+    action: str
+    back: str
+    first: list[Field]
+    further: list[Field]
+    problem: str = ""
+
+
+@router.get("/nodes")
+def nodes(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+    """List the remote nodes."""
+    return page(request, by, NodeListView(work.nodes.nodes(cursor, ON_A_PAGE)))
+
+
+@router.get("/nodes/new")
+def new(request: Request, by: Operator) -> Response:
+    """Show the form for a new node."""
+    return page(request, by, _form("Add a remote node", "/nodes/new", "/nodes", {}))
+
+
+@router.post("/nodes/new")
+def add(request: Request, act: OperatorAct, work: InWork) -> Response:
+    """Add a node."""
+    values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
+    try:
+        node = work.nodes.add(act.by, checked(NodeSettings, values))
+    except (Invalid, Conflict) as error:
+        view = _form("Add a remote node", "/nodes/new", "/nodes", values, error)
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(f"/nodes/{node.id}", "node-added")
+
+
+@router.get("/nodes/{node_id}")
+def node(request: Request, by: Viewer, work: InWork, node_id: RowId) -> Response:
+    """Show one node."""
+    return page(request, by, _look(work, node_id))
+
+
+@router.get("/live/nodes/{node_id}")
+def live(request: Request, _: Viewer, node_id: RowId) -> StreamingResponse:
+    """Stream what is known of a node."""
+    return stream(request, lambda work: _look(work, node_id), f"/nodes/{node_id}")
+
+
+@router.get("/nodes/{node_id}/edit")
+def edit(request: Request, by: Operator, work: InWork, node_id: RowId) -> Response:
+    """Show the form of a node."""
+    found = work.nodes.node(node_id)
+    here = f"/nodes/{node_id}"
+    return page(request, by, _form(found.name, f"{here}/edit", here, found.model_dump()))
+
+
+@router.post("/nodes/{node_id}/edit")
+def save(request: Request, act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+    """Set everything about a node."""
+    here = f"/nodes/{node_id}"
+    values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
+    try:
+        work.nodes.replace(act.by, node_id, checked(NodeSettings, values))
+    except (Invalid, Conflict) as error:
+        view = _form(str(values.get("name", "")), f"{here}/edit", here, values, error)
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(here, "node-saved")
+
+
+@router.post("/nodes/{node_id}/test")
+def test(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+    """Try a C-ECHO."""
+    work.jobs.create(act.by, NewEcho(kind="echo", node_id=node_id, priority=1))
+    return redirect(f"/nodes/{node_id}", "node-tested")
+
+
+@router.post("/nodes/{node_id}/probe")
+def probe(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+    """Find out which services the node accepts."""
+    work.jobs.create(act.by, NewProbe(kind="probe", node_id=node_id, priority=1))
+    return redirect(f"/nodes/{node_id}", "node-tested")
+
+
+@router.post("/nodes/{node_id}/pause")
+def pause(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+    """Let the node's jobs wait, or go on."""
+    paused = act.form.text("paused") == "true"
+    work.nodes.pause(act.by, node_id, paused=paused)
+    return redirect(f"/nodes/{node_id}", "node-paused" if paused else "node-resumed")
+
+
+@router.get("/nodes/{node_id}/remove")
+def ask_remove(request: Request, by: Operator, work: InWork, node_id: RowId) -> Response:
+    """Ask once more before a node is removed."""
+    found = work.nodes.node(node_id)
+    view = ConfirmView(
+        title=f"Remove {found.name}?",
+        text="Its finished jobs stay; queries of it lose their results.",
+        button="Remove the node",
+        action=f"/nodes/{node_id}/remove",
+        back=f"/nodes/{node_id}",
+    )
+    return page(request, by, view)
+
+
+@router.post("/nodes/{node_id}/remove")
+def remove(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+    """Remove a node."""
+    work.nodes.remove(act.by, node_id)
+    return redirect("/nodes", "node-removed")
+
+
+def _look(work: Work, node_id: int) -> NodeView:
+    return NodeView(
+        node=work.nodes.node(node_id), jobs=work.jobs.jobs(None, node_id, None, LATELY).items
+    )
+
+
+def _values(windows: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "windows": [window_of(line) for line in windows.splitlines() if line.strip()]}
+
+
+def window_of(line: str) -> dict[str, Any]:
+    """Return a weekly window from a line such as `mon-fri 22:00-06:00`; nonsense has no days."""
+    found = WINDOW_LINE.match(line.strip())
+    if found is None:
+        return {"days": [], "start": line.strip(), "end": ""}
+    days: list[str] = []
+    for part in found[1].lower().replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if first in DAYS and (last or first) in DAYS:
+            begin, end = DAYS.index(first), DAYS.index(last or first)
+            span = DAYS[begin : end + 1] if begin <= end else DAYS[begin:] + DAYS[: end + 1]
+            days += [day for day in span if day not in days]
+    return {"days": days, "start": found[2], "end": found[3]}
+
+
+def window_line(window: dict[str, Any]) -> str:
+    """Return the line that `window_of` reads."""
+    days = ",".join(window["days"])
+    return f"{days} {window['start']}-{window['end']}" if window["end"] else str(window["start"])
+
+
+def _form(
+    title: str,
+    action: str,
+    back: str,
+    values: dict[str, Any],
+    error: Invalid | Conflict | None = None,
+) -> NodeFormView:
+    problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
+    windows = Field(
+        name="windows",
+        label="Jobs run only within",
+        kind="lines",
+        value="\n".join(window_line(window) for window in values.get("windows", ())),
+        help="Such as mon-fri 22:00-06:00, one on a line; empty: always",
+        error="not a line such as mon-fri 22:00-06:00" if error_of("windows", problems) else "",
+    )
+    return NodeFormView(
+        title=title,
+        action=action,
+        back=back,
+        first=fields_of(NodeSettings, values, problems, only=FIRST, labels=LABELS),
+        further=[
+            *fields_of(NodeSettings, values, problems, only=FURTHER, labels=LABELS),
+            windows,
+        ],
+        problem=str(error) if isinstance(error, Conflict) else "",
+    )

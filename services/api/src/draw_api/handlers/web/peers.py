@@ -1,0 +1,189 @@
+"""AE titles that may associate, who was turned away, and why somebody would be."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+from fastapi import APIRouter, Request, Response
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
+from draw_api.handlers.web.visitor import Admin, AdminAct, Viewer
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.failures import Conflict, FieldProblem, Invalid
+from draw_api.models.paging import Page
+from draw_api.models.peers import (
+    AllowedAeTitle,
+    AllowedAeTitleSettings,
+    Explanation,
+    PeerToAllow,
+    Proposal,
+    RejectedPeer,
+)
+from draw_shared.contracts.server_config import SecurityConfig
+
+router = APIRouter(include_in_schema=False)
+
+REJECTED_DAYS: Final = 7
+MOST_REJECTED: Final = 50
+ADDRESS: Final = "/ae-titles"
+
+
+@dataclass(frozen=True, slots=True)
+class PeersView(View):
+    """Who may associate, and who was turned away."""
+
+    template: ClassVar[str] = "ae-titles/list.html.jinja"
+
+    allowed: Page[AllowedAeTitle]
+    rejected: list[RejectedPeer]
+    security: SecurityConfig
+    days: int = REJECTED_DAYS
+
+
+@dataclass(frozen=True, slots=True)
+class AeTitleView(View):
+    """The form of one AE title."""
+
+    template: ClassVar[str] = "ae-titles/form.html.jinja"
+
+    fields: list[Field]
+    action: str
+    title: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorView(View):
+    """What would happen to a proposal, rule by rule."""
+
+    template: ClassVar[str] = "ae-titles/simulator.html.jinja"
+
+    fields: list[Field]
+    explanation: Explanation | None
+
+
+@router.get("/ae-titles")
+def peers(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+    """List who may associate, and who was turned away lately."""
+    view = PeersView(
+        allowed=work.peers.allowed(cursor, ON_A_PAGE),
+        rejected=work.peers.rejected(REJECTED_DAYS, MOST_REJECTED),
+        security=work.configuration.current().document.security,
+    )
+    return page(request, by, view)
+
+
+@router.get("/ae-titles/new")
+def new(request: Request, by: Admin) -> Response:
+    """Show the form for a new AE title."""
+    return page(request, by, _form("/ae-titles/new", "Allow an AE title", {"active": True}))
+
+
+@router.post("/ae-titles/new")
+def add(request: Request, act: AdminAct, work: InWork) -> Response:
+    """Allow an AE title."""
+    values = values_of(AllowedAeTitleSettings, act.form)
+    try:
+        work.peers.add(act.by, checked(AllowedAeTitleSettings, values))
+    except (Invalid, Conflict) as error:
+        view = _form("/ae-titles/new", "Allow an AE title", values, error)
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(ADDRESS, "title-added")
+
+
+@router.get("/ae-titles/simulator")
+def simulator(
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    calling_ae: SearchText = "",
+    address: SearchText = "",
+    called_ae: SearchText = "",
+    sop_class_uid: SearchText = "",
+) -> Response:
+    """Show whether a proposal would be accepted, and why."""
+    values = {
+        "calling_ae": calling_ae.strip(),
+        "address": address.strip(),
+        "called_ae": called_ae.strip(),
+        "sop_class_uid": sop_class_uid.strip() or None,
+    }
+    return page(request, by, _simulated(work, values, asked=bool(calling_ae or address)))
+
+
+@router.post("/ae-titles/allow")
+def allow(act: AdminAct, work: InWork) -> Response:
+    """Let a rejected peer in."""
+    peer = PeerToAllow(
+        calling_ae=act.form.text("calling_ae"),
+        address=act.form.text("address"),
+        only_from_address=act.form.has("only_from_address"),
+    )
+    work.peers.allow(act.by, peer)
+    return redirect(ADDRESS, "peer-allowed")
+
+
+@router.get("/ae-titles/{row_id}")
+def edit(request: Request, by: Admin, work: InWork, row_id: RowId) -> Response:
+    """Show the form of an AE title."""
+    found = work.peers.one(row_id)
+    return page(request, by, _form(f"{ADDRESS}/{row_id}", found.ae_title, found.model_dump()))
+
+
+@router.post("/ae-titles/{row_id}")
+def save(request: Request, act: AdminAct, work: InWork, row_id: RowId) -> Response:
+    """Set everything about an AE title."""
+    values = values_of(AllowedAeTitleSettings, act.form)
+    try:
+        work.peers.replace(act.by, row_id, checked(AllowedAeTitleSettings, values))
+    except (Invalid, Conflict) as error:
+        view = _form(f"{ADDRESS}/{row_id}", str(values.get("ae_title", "")), values, error)
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(ADDRESS, "title-saved")
+
+
+@router.get("/ae-titles/{row_id}/remove")
+def ask_remove(request: Request, by: Admin, work: InWork, row_id: RowId) -> Response:
+    """Ask once more before an AE title is taken off the list."""
+    found = work.peers.one(row_id)
+    view = ConfirmView(
+        title=f"Take {found.ae_title} off the list?",
+        text="While calling AE titles are validated it can then no longer associate.",
+        button="Take it off the list",
+        action=f"{ADDRESS}/{row_id}/remove",
+        back=ADDRESS,
+    )
+    return page(request, by, view)
+
+
+@router.post("/ae-titles/{row_id}/remove")
+def remove(act: AdminAct, work: InWork, row_id: RowId) -> Response:
+    """Take an AE title off the list."""
+    work.peers.remove(act.by, row_id)
+    return redirect(ADDRESS, "title-removed")
+
+
+def _form(
+    action: str, title: str, values: dict[str, object], error: Invalid | Conflict | None = None
+) -> AeTitleView:
+    problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
+    fields = fields_of(AllowedAeTitleSettings, values, problems)
+    return AeTitleView(fields, action, title, str(error) if isinstance(error, Conflict) else "")
+
+
+def _simulated(work: Work, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
+    labels = {"sop_class_uid": "SOP class UID", "address": "From address"}
+    names = ("calling_ae", "address", "called_ae", "sop_class_uid")
+    problems: tuple[FieldProblem, ...] = ()
+    explanation = None
+    if asked:
+        try:
+            explanation = work.peers.explain(checked(Proposal, values))
+        except Invalid as error:
+            problems = error.problems
+    return SimulatorView(
+        fields_of(Proposal, values, problems, only=names, labels=labels), explanation
+    )

@@ -1,0 +1,316 @@
+"""Queries to remote nodes: builder, results that can be retrieved, history."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import checked, error_of
+from draw_api.handlers.web.live import stream
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
+from draw_api.handlers.web.visitor import Form, Operator, OperatorAct, Viewer
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.failures import Conflict, FieldProblem, Invalid
+from draw_api.models.jobs import FINISHED
+from draw_api.models.nodes import Node
+from draw_api.models.paging import Page
+from draw_api.models.queries import NewQuery, QueryMatch
+from draw_api.models.queries import Query as Asked
+from draw_api.models.retrieves import NewRetrieve
+
+router = APIRouter(include_in_schema=False)
+
+MOST_NODES: Final = 200
+KEYS: Final = {
+    # keyword: label, hint, level from which on it means something
+    "PatientName": ("Patient name", "SMITH^J*", "PATIENT"),
+    "PatientID": ("Patient ID", "12*", "PATIENT"),
+    "PatientBirthDate": ("Born", "19600101-19691231", "PATIENT"),
+    "StudyDate": ("Study date", "20260101-20260131", "STUDY"),
+    "AccessionNumber": ("Accession number", "A26-3*", "STUDY"),
+    "ModalitiesInStudy": ("Modalities in study", "CT", "STUDY"),
+    "StudyDescription": ("Study description", "*THORAX*", "STUDY"),
+    "ReferringPhysicianName": ("Referring physician", "GRANT*", "STUDY"),
+    "StudyInstanceUID": ("Study Instance UID", "1.2.840…", "STUDY"),
+    "Modality": ("Modality of the series", "RTDOSE", "SERIES"),
+    "SeriesDescription": ("Series description", "*3 mm*", "SERIES"),
+    "SeriesInstanceUID": ("Series Instance UID", "1.2.840…", "SERIES"),
+}
+LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+COLUMNS: Final = {
+    "PATIENT": ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    "STUDY": (
+        "PatientName", "PatientID", "StudyDate", "ModalitiesInStudy", "StudyDescription",
+        "AccessionNumber", "NumberOfStudyRelatedInstances",
+    ),
+    "SERIES": (
+        "Modality", "SeriesNumber", "SeriesDescription", "SeriesInstanceUID",
+        "NumberOfSeriesRelatedInstances",
+    ),
+    "IMAGE": ("InstanceNumber", "SOPInstanceUID", "SOPClassUID"),
+}  # fmt: skip
+TITLES: Final = {
+    "PatientName": "Patient",
+    "PatientID": "Patient ID",
+    "PatientBirthDate": "Born",
+    "PatientSex": "Sex",
+    "StudyDate": "Date",
+    "ModalitiesInStudy": "Modalities",
+    "StudyDescription": "Description",
+    "AccessionNumber": "Accession",
+    "NumberOfStudyRelatedInstances": "Objects",
+    "NumberOfSeriesRelatedInstances": "Objects",
+    "SeriesNumber": "Number",
+    "SeriesDescription": "Description",
+    "SeriesInstanceUID": "Series UID",
+    "InstanceNumber": "Number",
+    "SOPInstanceUID": "SOP Instance UID",
+    "SOPClassUID": "SOP class",
+}
+RETRIEVABLE: Final = ("STUDY", "SERIES")
+QueryState = Annotated[str, Query(pattern=r"^-?[A-Za-z0-9]{0,64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderView(View):
+    """What to ask which nodes."""
+
+    template: ClassVar[str] = "queries/form.html.jinja"
+
+    nodes: list[Node]
+    chosen: frozenset[int]
+    level: str
+    values: dict[str, str]
+    problems: tuple[FieldProblem, ...] = ()
+    keys: ClassVar[dict[str, tuple[str, str, str]]] = KEYS
+    levels: ClassVar[tuple[str, ...]] = LEVELS
+
+    def error(self, keyword: str) -> str:
+        """Return what is wrong with a key."""
+        return error_of(f"keys.{keyword}", self.problems)
+
+    @property
+    def general(self) -> str:
+        """What is wrong with the query as a whole."""
+        names = {f"keys.{keyword}" for keyword in KEYS}
+        return "; ".join(p.message for p in self.problems if p.field not in names)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryListView(View):
+    """What was asked."""
+
+    template: ClassVar[str] = "queries/list.html.jinja"
+
+    found: Page[Asked]
+
+    def keys_of(self, query: Asked) -> list[tuple[str, Any]]:
+        """Return what was asked for; a template would take `keys` for the model's method."""
+        return list(query.keys.items())
+
+
+@dataclass(frozen=True, slots=True)
+class QueryView(View):
+    """One query with what it found."""
+
+    template: ClassVar[str] = "queries/detail.html.jinja"
+    fragment: ClassVar[str] = "queries/_results.html.jinja"
+
+    query: Asked
+    matches: Page[QueryMatch]
+    search: str
+    sort: str
+    node_id: int | None
+    titles: ClassVar[dict[str, str]] = TITLES
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.query.state in FINISHED
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The attributes that are shown at this level."""
+        return COLUMNS[self.query.level]
+
+    @property
+    def retrievable(self) -> bool:
+        """Whether a match can be retrieved as it is."""
+        return self.query.level in RETRIEVABLE
+
+
+@router.get("/queries")
+def queries(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+    """List what was asked, last asked first."""
+    return page(request, by, QueryListView(work.queries.queries(cursor, ON_A_PAGE)))
+
+
+@router.get("/queries/new")
+def builder(request: Request, by: Operator, work: InWork) -> Response:
+    """Show the form of a query; the address may fill it in."""
+    given = request.query_params
+    nodes = _askable(work)
+    chosen = [int(one) for one in given.getlist("node_id") if one.isdecimal()]
+    view = BuilderView(
+        nodes=nodes,
+        chosen=frozenset(chosen or (node.id for node in nodes[:1])),
+        level=given.get("level", "STUDY"),
+        values={keyword: given.get(keyword, "")[:1024] for keyword in KEYS},
+    )
+    return page(request, by, view)
+
+
+@router.post("/queries/new")
+def ask(request: Request, act: OperatorAct, work: InWork) -> Response:
+    """Ask the chosen nodes."""
+    values = {keyword: act.form.text(keyword) for keyword in KEYS}
+    chosen = act.form.texts("node_id")
+    asked = {
+        "level": act.form.text("level") or "STUDY",
+        "keys": {keyword: value for keyword, value in values.items() if value},
+        "node_ids": chosen,
+        "max_age_seconds": 0 if act.form.has("anew") else 300,
+    }
+    try:
+        query, new = work.queries.ask(act.by, checked(NewQuery, asked))
+    except Invalid as error:
+        view = BuilderView(
+            nodes=_askable(work),
+            chosen=frozenset(int(one) for one in chosen if one.isdecimal()),
+            level=str(asked["level"]),
+            values=values,
+            problems=error.problems,
+        )
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(f"/queries/{query.id}", "" if new else "query-cached")
+
+
+@router.get("/queries/{query_id}")
+def query(
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    query_id: UUID,
+    search: SearchText = "",
+    sort: QueryState = "",
+    node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    cursor: Cursor = None,
+) -> Response:
+    """Show what a query found."""
+    view = _look(work, query_id, search=search, sort=sort, node_id=node_id, cursor=cursor)
+    return page(request, by, view)
+
+
+@router.get("/live/queries/{query_id}")
+def live(
+    request: Request,
+    _: Viewer,
+    query_id: UUID,
+    search: SearchText = "",
+    sort: QueryState = "",
+    node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    cursor: Cursor = None,
+) -> StreamingResponse:
+    """Stream what a query finds."""
+
+    def look(work: Work) -> QueryView:
+        return _look(work, query_id, search=search, sort=sort, node_id=node_id, cursor=cursor)
+
+    return stream(request, look, f"/queries/{query_id}")
+
+
+@router.post("/queries/{query_id}/again")
+def again(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+    """Ask the same anew."""
+    return redirect(f"/queries/{work.queries.ask_again(act.by, query_id).id}")
+
+
+@router.post("/queries/{query_id}/cancel")
+def cancel(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+    """Call a query off."""
+    work.queries.cancel(act.by, query_id)
+    return redirect(f"/queries/{query_id}", "job-cancelled")
+
+
+@router.get("/queries/{query_id}/remove")
+def ask_remove(request: Request, by: Operator, work: InWork, query_id: UUID) -> Response:
+    """Ask once more before a query is forgotten."""
+    work.queries.query(query_id)
+    here = f"/queries/{query_id}"
+    view = ConfirmView(
+        title="Forget this query?",
+        text="What it found goes with it; what was retrieved stays.",
+        button="Forget it",
+        action=f"{here}/remove",
+        back=here,
+    )
+    return page(request, by, view)
+
+
+@router.post("/queries/{query_id}/remove")
+def remove(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+    """Forget a query."""
+    work.queries.remove(act.by, query_id)
+    return redirect("/queries", "query-removed")
+
+
+@router.post("/queries/{query_id}/retrieve")
+def retrieve(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+    """Retrieve what was selected, from the nodes where it was found."""
+    work.queries.query(query_id)
+    items = _selected(act.form)
+    if not items:
+        raise Conflict("Nothing is selected. Tick what shall be retrieved.")
+    jobs = []
+    for node_id, wanted in items.items():
+        values = {**options_of(act.form), "node_id": node_id, "items": wanted}
+        new = checked(NewRetrieve, values)
+        jobs.append(work.retrieves.create(act.by, new, new.items))
+    if len(jobs) > 1:
+        return redirect("/jobs", "job-created")
+    notice = "job-created" if jobs[0].new else "job-known"
+    return redirect(f"/jobs/{jobs[0].retrieve.id}", notice)
+
+
+def options_of(form: Form) -> dict[str, Any]:
+    """Return how something shall be retrieved, as far as a form says."""
+    found: dict[str, Any] = {
+        name: form.text(name) for name in ("method", "priority", "destination") if form.text(name)
+    }
+    if form.text("not_before"):
+        found["not_before"] = f"{form.text('not_before')}Z"
+    if form.has("force"):
+        found["force"] = True
+    return found
+
+
+def _selected(form: Form) -> dict[int, list[dict[str, str]]]:
+    """Return what is ticked: node, study and series, divided by blanks."""
+    found: dict[int, list[dict[str, str]]] = {}
+    for text in form.texts("selected"):
+        node, study, *series = text.split(" ")
+        if node.isdecimal():
+            item = {"study_instance_uid": study}
+            if series:
+                item["series_instance_uid"] = series[0]
+            found.setdefault(int(node), []).append(item)
+    return found
+
+
+def _look(
+    work: Work, query_id: UUID, *, search: str, sort: str, node_id: int | None, cursor: str | None
+) -> QueryView:
+    matches = work.queries.matches(
+        query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=ON_A_PAGE
+    )
+    return QueryView(work.queries.query(query_id), matches, search, sort, node_id)
+
+
+def _askable(work: Work) -> list[Node]:
+    nodes = work.nodes.nodes(None, MOST_NODES).items
+    return [node for node in nodes if node.active and node.supports_find]

@@ -1,0 +1,156 @@
+"""Storage: how full, how fast, by whom; what clean-up would take; hold and delete a study."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
+from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.work import InWork
+from draw_api.models.storage import (
+    CleanUpPreview,
+    GrowthDay,
+    Hold,
+    ModalityUsage,
+    PatientUsage,
+    StorageUsage,
+    StudyUsage,
+)
+
+router = APIRouter(include_in_schema=False)
+
+LARGEST: Final = 10
+DAYS: Final = 30
+BAR_HEIGHT: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One day of the growth chart, as a rectangle."""
+
+    day: GrowthDay
+    x: int
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class StorageView(View):
+    """How full the storage is and what fills it."""
+
+    template: ClassVar[str] = "storage/detail.html.jinja"
+
+    usage: StorageUsage
+    growth: list[GrowthDay]
+    modalities: list[ModalityUsage]
+    patients: list[PatientUsage]
+    studies: list[StudyUsage]
+
+    @property
+    def bars(self) -> list[Bar]:
+        """The growth as rectangles of at most 60 units of height."""
+        top = max((day.size_bytes for day in self.growth), default=0) or 1
+        return [
+            Bar(day, 10 * position, max(0.0, BAR_HEIGHT * day.size_bytes / top))
+            for position, day in enumerate(self.growth)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class CleanUpView(View):
+    """Exactly what the clean-up would take now."""
+
+    template: ClassVar[str] = "storage/clean-up.html.jinja"
+
+    preview: CleanUpPreview
+    days: int | None
+
+
+@router.get("/storage")
+def storage(request: Request, by: Viewer, work: InWork) -> Response:
+    """Show how full the storage is."""
+    view = StorageView(
+        usage=work.storage.usage(),
+        growth=list(work.storage.growth(DAYS)),
+        modalities=list(work.storage.modalities()),
+        patients=work.storage.patients(None, LARGEST).items,
+        studies=work.storage.studies(None, LARGEST).items,
+    )
+    return page(request, by, view)
+
+
+@router.get("/storage/clean-up")
+def clean_up(
+    request: Request,
+    by: Operator,
+    work: InWork,
+    days: Annotated[int | None, Query(ge=1, le=3650)] = None,
+    cursor: Cursor = None,
+) -> Response:
+    """Show what the clean-up would take; nothing is deleted."""
+    preview = work.storage.clean_up_preview(days, cursor, ON_A_PAGE)
+    return page(request, by, CleanUpView(preview, days))
+
+
+@router.get("/studies/{study_instance_uid}/hold")
+def ask_hold(
+    request: Request, by: Operator, work: InWork, study_instance_uid: UidInPath
+) -> Response:
+    """Ask why a study shall be held."""
+    work.archive.study(study_instance_uid)
+    here = f"/studies/{study_instance_uid}"
+    view = ConfirmView(
+        title="Hold this study?",
+        text="Clean-up leaves it alone and nobody can delete it until it is released.",
+        button="Hold it",
+        action=f"{here}/hold",
+        back=here,
+        reason="Why? Kept on record; do not name the patient.",
+        danger=False,
+    )
+    return page(request, by, view)
+
+
+@router.post("/studies/{study_instance_uid}/hold")
+def hold(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+    """Hold a study."""
+    said = checked(Hold, {"reason": act.form.text("reason")})
+    work.storage.hold(act.by, study_instance_uid, said.reason)
+    return redirect(f"/studies/{study_instance_uid}", "study-held")
+
+
+@router.post("/studies/{study_instance_uid}/release")
+def release(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+    """Release a held study."""
+    work.storage.release(act.by, study_instance_uid)
+    return redirect(f"/studies/{study_instance_uid}", "study-released")
+
+
+@router.get("/studies/{study_instance_uid}/delete")
+def ask_delete(
+    request: Request, by: Operator, work: InWork, study_instance_uid: UidInPath
+) -> Response:
+    """Ask why a study shall be deleted."""
+    study = work.archive.study(study_instance_uid)
+    here = f"/studies/{study_instance_uid}"
+    view = ConfirmView(
+        title="Delete this study for ever?",
+        text=f"{study.instance_count} objects go from the archive and from the disk. There is no"
+        " way back but to receive them again.",
+        button="Delete the study",
+        action=f"{here}/delete",
+        back=here,
+        reason="Why? Kept on record; do not name the patient.",
+    )
+    return page(request, by, view)
+
+
+@router.post("/studies/{study_instance_uid}/delete")
+def delete(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+    """Delete a study."""
+    said = checked(Hold, {"reason": act.form.text("reason")})
+    work.storage.delete(act.by, study_instance_uid, said.reason)
+    return redirect("/studies", "study-deleted")

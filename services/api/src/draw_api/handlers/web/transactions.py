@@ -1,0 +1,123 @@
+"""The transaction log: filters, pages, one line in full, CSV."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from draw_api.handlers.web.pages import View, page
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
+from draw_api.handlers.web.visitor import Viewer
+from draw_api.handlers.work import InWork
+from draw_api.models.paging import Page
+from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+
+router = APIRouter(include_in_schema=False)
+
+EXPORT: Final = "/api/v1/transactions/export.csv"
+HEXADECIMAL: Final = 16
+HIGHEST_STATUS: Final = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionListView(View):
+    """A page of the log."""
+
+    template: ClassVar[str] = "transactions/list.html.jinja"
+    fragment: ClassVar[str] = "transactions/_list.html.jinja"
+
+    found: Page[Transaction]
+    criteria: TransactionCriteria
+    since: str
+    until: str
+    kinds: tuple[str, ...] = tuple(TransactionKind)
+    outcomes: tuple[str, ...] = tuple(TransactionOutcome)
+
+    @property
+    def export(self) -> str:
+        """The address of the same lines as CSV."""
+        c = self.criteria
+        said: list[tuple[str, str]] = [("kind", kind) for kind in c.kinds]
+        said += [("outcome", outcome) for outcome in c.outcomes]
+        said += [
+            (name, value)
+            for name, value in (
+                ("ae_title", c.ae_title),
+                ("peer_address", c.peer_address),
+                ("uid", c.uid),
+                ("status", "" if c.status is None else str(c.status)),
+                ("actor", c.actor),
+                ("since", c.since.isoformat() if c.since else ""),
+                ("until", c.until.isoformat() if c.until else ""),
+            )
+            if value
+        ]
+        return f"{EXPORT}?{urlencode(said)}" if said else EXPORT
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionView(View):
+    """One line in full."""
+
+    template: ClassVar[str] = "transactions/detail.html.jinja"
+
+    line: Transaction
+
+
+@router.get("/transactions")
+def transactions(  # noqa: PLR0917 - query parameters, given by name
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    kind: Annotated[list[str] | None, Query()] = None,
+    outcome: Annotated[list[str] | None, Query()] = None,
+    ae_title: SearchText = "",
+    peer_address: SearchText = "",
+    uid: SearchText = "",
+    status: SearchText = "",
+    actor: SearchText = "",
+    since: SearchText = "",
+    until: SearchText = "",
+    cursor: Cursor = None,
+) -> Response:
+    """List the log, newest first."""
+    criteria = TransactionCriteria(
+        kinds=tuple(one for one in TransactionKind if one in (kind or ())),
+        outcomes=tuple(one for one in TransactionOutcome if one in (outcome or ())),
+        ae_title=ae_title.strip(),
+        peer_address=peer_address.strip(),
+        uid=uid.strip(),
+        status=status_of(status),
+        actor=actor.strip(),
+        since=moment_of(since),
+        until=moment_of(until),
+    )
+    found = work.transactions.transactions(criteria, cursor, ON_A_PAGE)
+    return page(request, by, TransactionListView(found, criteria, since, until))
+
+
+@router.get("/transactions/{transaction_id}")
+def one(request: Request, by: Viewer, work: InWork, transaction_id: RowId) -> Response:
+    """Show one line."""
+    return page(request, by, TransactionView(work.transactions.one(transaction_id)))
+
+
+def status_of(text: str) -> int | None:
+    """Return a DIMSE status as people write it: A700, 0xA700."""
+    try:
+        found = int(text.strip().lower().removesuffix("h"), HEXADECIMAL) if text.strip() else None
+    except ValueError:
+        return None
+    return found if found is None or 0 <= found <= HIGHEST_STATUS else None
+
+
+def moment_of(text: str) -> datetime | None:
+    """Return a moment as a picker sends it, in UTC; None for nothing or nonsense."""
+    try:
+        found = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=found.tzinfo or UTC) if found else None

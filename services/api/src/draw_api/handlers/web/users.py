@@ -1,0 +1,255 @@
+"""Users, their sessions and tokens; and one's own password."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from fastapi import APIRouter, Request, Response
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
+from draw_api.handlers.web.visitor import Admin, AdminAct, Viewer, ViewerAct
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal, Role
+from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
+from draw_api.models.paging import Page
+from draw_api.models.users import (
+    NewToken,
+    NewUser,
+    PasswordChange,
+    PasswordReset,
+    Session,
+    Token,
+    TokenMade,
+    User,
+    UserSettings,
+)
+
+router = APIRouter(include_in_schema=False)
+
+MOST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class UsersView(View):
+    """Everything about who may come in."""
+
+    template: ClassVar[str] = "users/list.html.jinja"
+
+    users: Page[User] | None
+    """None when one may not see them."""
+    tokens: list[Token]
+    sessions: list[Session]
+    own_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormView(View):
+    """One form of this part."""
+
+    template: ClassVar[str] = "users/form.html.jinja"
+
+    title: str
+    action: str
+    fields: list[Field]
+    button: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserView(View):
+    """One user with what an administrator can set."""
+
+    template: ClassVar[str] = "users/detail.html.jinja"
+
+    user: User
+    fields: list[Field]
+    password: list[Field]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView(View):
+    """A token, the only time that it is shown."""
+
+    template: ClassVar[str] = "users/token.html.jinja"
+
+    token: TokenMade
+
+
+@router.get("/users")
+def users(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+    """List users, tokens and sessions: all for an administrator, else one's own."""
+    everything = by.role.allows(Role.ADMIN)
+    view = UsersView(
+        users=work.users.users(cursor, ON_A_PAGE) if everything else None,
+        tokens=work.users.tokens(by, None, MOST, all_users=everything).items,
+        sessions=work.users.sessions(by, None, MOST, all_users=everything).items,
+        own_name=by.name,
+    )
+    return page(request, by, view)
+
+
+@router.get("/users/new")
+def new(request: Request, by: Admin) -> Response:
+    """Show the form for a new user."""
+    return page(request, by, _new_user({"role": "viewer"}))
+
+
+@router.post("/users/new")
+def add(request: Request, act: AdminAct, work: InWork) -> Response:
+    """Add a user."""
+    values = _with_secret(values_of(NewUser, act.form), "password", act.form.secret("password"))
+    try:
+        work.users.add(act.by, checked(NewUser, values))
+    except (Invalid, Conflict) as error:
+        return _refused(request, act.by, _new_user(values, error))
+    return redirect("/users", "user-added")
+
+
+@router.get("/users/password")
+def own_password(request: Request, by: Viewer) -> Response:
+    """Show the form for one's own password."""
+    return page(request, by, _own_password())
+
+
+@router.post("/users/password")
+def change_password(request: Request, act: ViewerAct, work: InWork) -> Response:
+    """Change one's own password."""
+    values = {name: act.form.secret(name) for name in ("current_password", "new_password")}
+    try:
+        work.users.change_password(act.by, checked(PasswordChange, values))
+    except (Invalid, Conflict, Forbidden) as error:
+        return _refused(request, act.by, _own_password(error))
+    return redirect("/users", "password-set")
+
+
+@router.get("/users/{user_id}")
+def user(request: Request, by: Admin, work: InWork, user_id: RowId) -> Response:
+    """Show one user."""
+    return page(request, by, _one(work, user_id))
+
+
+@router.post("/users/{user_id}")
+def save(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Response:
+    """Set role and whether a user may sign in."""
+    try:
+        settings = checked(UserSettings, values_of(UserSettings, act.form))
+        work.users.set(act.by, user_id, settings)
+    except (Invalid, Conflict) as error:
+        return _refused(request, act.by, _one(work, user_id, error))
+    return redirect("/users", "user-saved")
+
+
+@router.post("/users/{user_id}/password")
+def reset(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Response:
+    """Give a user a new password."""
+    try:
+        said = checked(PasswordReset, {"password": act.form.secret("password")})
+        work.users.reset_password(act.by, user_id, said.password.get_secret_value())
+    except (Invalid, Conflict) as error:
+        return _refused(request, act.by, _one(work, user_id, error))
+    return redirect("/users", "password-set")
+
+
+@router.get("/users/{user_id}/remove")
+def ask_remove(request: Request, by: Admin, work: InWork, user_id: RowId) -> Response:
+    """Ask once more before a user is forgotten."""
+    found = work.users.user(user_id)
+    view = ConfirmView(
+        title=f"Remove {found.name}?",
+        text="Sessions and tokens of this user end at once. The transaction log keeps the name.",
+        button="Remove the user",
+        action=f"/users/{user_id}/remove",
+        back="/users",
+    )
+    return page(request, by, view)
+
+
+@router.post("/users/{user_id}/remove")
+def remove(act: AdminAct, work: InWork, user_id: RowId) -> Response:
+    """Forget a user."""
+    work.users.remove(act.by, user_id)
+    return redirect("/users", "user-removed")
+
+
+@router.get("/tokens/new")
+def new_token(request: Request, by: Viewer) -> Response:
+    """Show the form for a new token."""
+    return page(request, by, _new_token({"role": "viewer"}))
+
+
+@router.post("/tokens/new")
+def make_token(request: Request, act: ViewerAct, work: InWork) -> Response:
+    """Make a token and show it, this once."""
+    values = values_of(NewToken, act.form)
+    expires = values.get("expires_at")
+    values["expires_at"] = f"{expires}Z" if expires else None
+    try:
+        made = work.users.make_token(act.by, checked(NewToken, values))
+    except (Invalid, Conflict, Forbidden) as error:
+        return _refused(request, act.by, _new_token({**values, "expires_at": expires}, error))
+    return page(request, act.by, TokenView(made), status=HTTPStatus.CREATED)
+
+
+@router.post("/tokens/{token_id}/revoke")
+def revoke(act: ViewerAct, work: InWork, token_id: RowId) -> Response:
+    """Make a token worthless."""
+    work.users.revoke_token(act.by, token_id)
+    return redirect("/users", "token-revoked")
+
+
+@router.post("/users/sessions/{session_id}/end")
+def end_session(act: ViewerAct, work: InWork, session_id: str) -> Response:
+    """Sign a browser out."""
+    work.users.end_session(act.by, session_id[:64])
+    return redirect("/users", "session-ended")
+
+
+Failure = Invalid | Conflict | Forbidden | None
+
+
+def _problems(error: Failure) -> tuple[tuple[FieldProblem, ...], str]:
+    if isinstance(error, Invalid):
+        return error.problems, ""
+    return (), str(error) if error else ""
+
+
+def _refused(request: Request, by: Principal, view: View) -> Response:
+    return page(request, by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _with_secret(values: dict[str, Any], name: str, secret: str) -> dict[str, Any]:
+    return {**values, name: secret or None}
+
+
+def _new_user(values: dict[str, Any], error: Failure = None) -> FormView:
+    problems, problem = _problems(error)
+    fields = fields_of(NewUser, {**values, "password": ""}, problems)
+    return FormView("Add a user", "/users/new", fields, "Add the user", problem)
+
+
+def _new_token(values: dict[str, Any], error: Failure = None) -> FormView:
+    problems, problem = _problems(error)
+    labels = {"expires_at": "Expires (UTC)"}
+    fields = fields_of(NewToken, values, problems, labels=labels)
+    return FormView("Make a token", "/tokens/new", fields, "Make the token", problem)
+
+
+def _own_password(error: Failure = None) -> FormView:
+    problems, problem = _problems(error)
+    fields = fields_of(PasswordChange, {}, problems)
+    return FormView("Change your password", "/users/password", fields, "Change it", problem)
+
+
+def _one(work: Work, user_id: int, error: Failure = None) -> UserView:
+    problems, problem = _problems(error)
+    found = work.users.user(user_id)
+    return UserView(
+        user=found,
+        fields=fields_of(UserSettings, found.model_dump(mode="json"), problems),
+        password=fields_of(PasswordReset, {}, problems),
+        problem=problem,
+    )
