@@ -1,22 +1,30 @@
 """The composition root: the only place that joins the indexer's edges to its adapters."""
 
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 
 from draw_indexer.adapters.consumption import Consumption
 from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.adapters.feed_queries import PostgresFeed
+from draw_indexer.adapters.handler_folder import HandlerFolder
 from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.processing_chain import ProcessingChain
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.adapters.stability_queries import PostgresStability
 from draw_indexer.adapters.together import Together
 from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.adapters.webhook_queries import PostgresDeliveries
+from draw_indexer.adapters.webhook_sender import WebhookSender
 from draw_indexer.handlers.clock import Upkeep
 from draw_indexer.handlers.instance_stored import InstanceStored
 from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.services.clean_up import CleanUp, Rule
+from draw_indexer.services.handing_over import HandingOver
 from draw_indexer.services.indexing import Indexing
 from draw_indexer.services.stability import Stability
+from draw_indexer.services.webhooks import Webhooks
 from draw_indexer.settings import Settings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.envelope import Message
@@ -26,6 +34,7 @@ from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.messaging import topology
 from draw_shared.messaging.announcement_backlog import AnnouncementBacklog
+from draw_shared.messaging.celery_tasks import CeleryTasks
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
@@ -40,6 +49,8 @@ from draw_shared.runtime.periodic import Periodic
 
 PROBE_SECONDS = 1.0
 REMOVAL_SECONDS = 1.0
+DELIVERY_SECONDS = 1.0
+TRIM_SECONDS = 300.0
 PARTITION_SECONDS = 3600.0
 CHAIN_SECONDS = 2.0
 TRANSACTION_BATCH = 20
@@ -113,7 +124,6 @@ class Indexer:
         control = ControlListener(self._broker_url, client=settings.replica)
         control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
         control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
-        clean_up = self._clean_up(lambda: lifecycle.state is State.DRAINING)
         components: list[Component] = [
             health,
             self._config,
@@ -127,12 +137,8 @@ class Indexer:
                 stability.close_quiet,
                 interval_seconds=settings.indexer_stability_seconds,
             ),
-            Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),
-            Periodic(
-                "clean-up",
-                clean_up.delete_expired,
-                interval_seconds=settings.indexer_clean_up_seconds,
-            ),
+            *self._storage_care(lambda: lifecycle.state is State.DRAINING),
+            *self._deliveries(lambda: lifecycle.state is State.DRAINING),
             Together("header readers", self._readers),
             self._desired,
             self._consumption,
@@ -188,20 +194,60 @@ class Indexer:
             lambda level, number: self._metrics.stable.labels(level).inc(number),
         )
 
-    def _clean_up(self, stopping: Callable[[], bool]) -> CleanUp:
+    def _storage_care(self, stopping: Callable[[], bool]) -> list[Component]:
+        settings = self._settings
+
         def rule() -> Rule:
             storage = self._config.current.server.storage
             return Rule(storage.clean_up, storage.retention_days)
 
-        return CleanUp(
-            StudyDeletions(
-                self._database, self._settings.storage_root, replica=self._settings.replica
-            ),
+        clean_up = CleanUp(
+            StudyDeletions(self._database, settings.storage_root, replica=settings.replica),
             rule,
-            AnnouncementBacklog(self._broker_url, client=self._settings.replica).number,
+            AnnouncementBacklog(self._broker_url, client=settings.replica).number,
             self._metrics.cleaned_up.inc,
             stopping,
         )
+        return [
+            Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),
+            Periodic(
+                "clean-up",
+                clean_up.delete_expired,
+                interval_seconds=settings.indexer_clean_up_seconds,
+            ),
+        ]
+
+    def _deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
+        """Return what tells others of changes: the handler and the webhooks."""
+        settings = self._settings
+        feed = PostgresFeed(self._database)
+        handing_over = HandingOver(
+            feed,
+            HandlerFolder(settings.storage_root),
+            ProcessingChain(CeleryTasks(self._broker_url, client=settings.replica)),
+            lambda: self._config.current.server.handler,
+            self._metrics.handed_over.inc,
+            stopping,
+        )
+        deliveries = PostgresDeliveries(self._database)
+        webhooks = Webhooks(
+            deliveries,
+            WebhookSender(),
+            time.time,
+            lambda outcome: self._metrics.webhooks.labels(outcome).inc(),
+            settings.indexer_webhook_pauses_seconds,
+            stopping,
+        )
+
+        def forget() -> None:
+            feed.trim(settings.indexer_changes_days)
+            deliveries.forget_old()
+
+        return [
+            Periodic("handler", handing_over.hand_over, interval_seconds=DELIVERY_SECONDS),
+            Periodic("webhooks", webhooks.deliver, interval_seconds=DELIVERY_SECONDS),
+            Periodic("old changes", forget, interval_seconds=TRIM_SECONDS),
+        ]
 
     def _broker_answers(self) -> bool:
         """Return whether messages can come, or shall not."""

@@ -69,6 +69,15 @@ class IndexerMetrics:
         self.indexed = self.conflicts = self.dead = 0
         """Also counted here, for the heartbeat."""
         self.last_lag = 0.0
+        self.handed_over = Counter(
+            "draw_indexer_handed_over", "Series given to the DICOM handler", registry=registry
+        )
+        self.webhooks = Counter(
+            "draw_indexer_webhook_deliveries",
+            "Webhook deliveries that were sent, by what came of it",
+            ["outcome"],
+            registry=registry,
+        )
         self.cleaned_up = Counter(
             "draw_indexer_cleaned_up_objects",
             "Objects of studies that the clean-up has deleted",

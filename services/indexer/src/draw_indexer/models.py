@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -220,3 +221,48 @@ class Closed:
 
 Headers = Sequence[Header | Exception]
 """One answer for each file asked for, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class StableSeries:
+    """One change that says that a series is complete."""
+
+    sequence: int
+    study_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesObject:
+    """One object of a series."""
+
+    sop_instance_uid: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivery:
+    """One change on its way to one webhook."""
+
+    id: int
+    url: str
+    secret: str
+    kind: str
+    body: str
+    attempts: int
+    """How often it was sent, this time included."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAnswer:
+    """What came of sending; without a status there was no answer."""
+
+    status: int | None
+    error: str = ""
+
+    @property
+    def taken(self) -> bool:
+        """Whether the receiver has it."""
+        return (
+            self.status is not None and HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+        )

@@ -50,3 +50,10 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     indexer_clean_up_seconds: float = Field(
         default=60.0, gt=0, description="how often studies beyond retention are looked for"
     )
+    indexer_changes_days: int = Field(
+        default=90, ge=1, description="how long the change feed is kept, days"
+    )
+    indexer_webhook_pauses_seconds: tuple[float, ...] = Field(
+        default=(5, 30, 120, 600, 1800, 7200, 21600),
+        description="pauses after a webhook's failures; one failure more and a delivery is dead",
+    )

@@ -275,10 +275,11 @@ class HandlerConfig(Section):
     """What happens with a received series (the DICOM handler)."""
 
     auto_import: bool = Field(
-        default=False, description="offer each series that is complete to the handler"
+        default=False,
+        description="link each series that is complete into the handler's folder",
     )
     copy_to_folder: bool = Field(
-        default=False, description="link or copy its files into the handler's folder"
+        default=False, description="copy it instead, so that the handler may change the files"
     )
     folder: FilePath = Field(default="", description="the handler's folder, an absolute path")
     trigger_processing: bool = Field(

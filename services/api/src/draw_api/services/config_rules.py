@@ -52,8 +52,8 @@ def _tls(tls: TlsConfig) -> Iterator[FieldProblem]:
 
 
 def _handler(handler: HandlerConfig) -> Iterator[FieldProblem]:
-    if handler.copy_to_folder and not handler.folder:
-        yield FieldProblem("handler.folder", "copying into a folder needs the folder")
+    if (handler.auto_import or handler.copy_to_folder) and not handler.folder:
+        yield FieldProblem("handler.folder", "handing over series needs the handler's folder")
     if handler.folder and not PurePosixPath(handler.folder).is_absolute():
         yield FieldProblem("handler.folder", "must be an absolute path")
     if handler.trigger_processing and not handler.celery_task:

@@ -1,0 +1,125 @@
+"""The change feed as its consumers read it, each at its own place."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from draw_indexer.models import SeriesObject, StableSeries
+from draw_shared.db.feed import SERIES_STABLE
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database, answering_outages
+
+AT_ONCE: Final = 100
+TRIMMED_AT_ONCE: Final = 10_000
+
+TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
+UNLOCK: Final = text("SELECT pg_advisory_unlock(:key)")
+# A consumer that is new begins with what happens from now on.
+BEGIN: Final = text(
+    "INSERT INTO feed_positions (consumer, sequence)"
+    " SELECT :consumer, coalesce(max(sequence), 0) FROM changes ON CONFLICT DO NOTHING"
+)
+ADVANCE: Final = text(
+    "UPDATE feed_positions SET sequence = :sequence, updated_at = now()"
+    " WHERE consumer = :consumer AND sequence < :sequence"
+)
+LAST: Final = text("SELECT max(sequence) FROM changes")
+STABLE: Final = text(
+    """
+    SELECT c.sequence, c.study_instance_uid, c.series_instance_uid FROM changes c
+    WHERE c.sequence > (SELECT sequence FROM feed_positions WHERE consumer = :consumer)
+        AND c.sequence <= :last AND c.kind = :kind
+    ORDER BY c.sequence LIMIT :most
+    """
+)
+OBJECTS: Final = text(
+    "SELECT i.sop_instance_uid, i.path FROM instances i JOIN series r ON r.id = i.series_pk"
+    " WHERE r.series_instance_uid = :uid ORDER BY i.id"
+)
+# What somebody has still to read stays, however old.
+TRIM: Final = text(
+    """
+    DELETE FROM changes WHERE sequence IN (
+        SELECT sequence FROM changes
+        WHERE sequence <= (SELECT coalesce(min(sequence), 0) FROM feed_positions)
+        ORDER BY sequence LIMIT :most)
+    AND occurred_at < now() - make_interval(days => :days)
+    """
+)
+
+
+class PostgresFeed:
+    """The change feed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def reading(self, consumer: str) -> Iterator["FeedPosition | None"]:
+        """Give this consumer's place, or None while another process has it.
+
+        The lock is the connection's and no transaction's: handing over may take minutes.
+        """
+        key = int.from_bytes(hashlib.sha256(consumer.encode()).digest()[:8], signed=True)
+        with answering_outages(), self._database.engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            if not connection.execute(TRY_LOCK, {"key": key}).scalar():
+                yield None
+                return
+            try:
+                connection.execute(BEGIN, {"consumer": consumer})
+                yield FeedPosition(connection, consumer)
+            finally:
+                _unlock(connection, key)
+
+    def objects_of(self, series_instance_uid: str) -> Sequence[SeriesObject]:
+        """Return the current objects of a series."""
+        with self._database.session() as session:
+            found = session.connection().execute(OBJECTS, {"uid": series_instance_uid})
+            return [SeriesObject(*row) for row in found]
+
+    def trim(self, days: int) -> None:
+        """Forget old changes that every consumer here has read."""
+        with self._database.session() as session:
+            require_current_schema(session)
+            values = {"days": days, "most": TRIMMED_AT_ONCE}
+            session.connection().execute(TRIM, values)
+            session.commit()
+
+
+class FeedPosition:
+    """One consumer's place, for as long as its lock is held."""
+
+    def __init__(self, connection: Connection, consumer: str) -> None:
+        self._connection = connection
+        self._consumer = consumer
+
+    def stable_series(self) -> Sequence[StableSeries]:
+        """Return the next series that became complete; none when all are read."""
+        # Whatever is committed up to here is seen: writers of the feed take turns.
+        last = self._connection.execute(LAST).scalar() or 0
+        values = {"consumer": self._consumer, "last": last, "kind": SERIES_STABLE, "most": AT_ONCE}
+        found = [StableSeries(*row) for row in self._connection.execute(STABLE, values)]
+        if not found:
+            self.advance(last)
+        return found
+
+    def advance(self, sequence: int) -> None:
+        """Never read this change again."""
+        self._connection.execute(ADVANCE, {"consumer": self._consumer, "sequence": sequence})
+
+    def skip(self) -> None:
+        """Never read anything again that has happened until now."""
+        self.advance(self._connection.execute(LAST).scalar() or 0)
+
+
+def _unlock(connection: Connection, key: int) -> None:
+    try:
+        connection.execute(UNLOCK, {"key": key})
+    except DBAPIError:
+        # The pooled connection must not go on holding the lock.
+        connection.invalidate()

@@ -1,0 +1,112 @@
+"""The DICOM handler's folder: a series appears in it complete or not at all.
+
+A series is put together beside its place under a name that begins with a dot, and renamed.
+What comes later to a series that lies there is added file by file, each complete or not at
+all. Nothing that lies there is ever changed.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from draw_indexer.models import SeriesObject
+from draw_shared.errors import Transient
+from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.layout import safe_part
+
+log = structlog.get_logger()
+
+NO_LINK: Final = frozenset((errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK))
+"""Where the file system does not link, files are copied."""
+PART: Final = ".part"
+
+
+class HandlerFolderUnavailable(Transient):
+    """The handler's folder does not take files now."""
+
+
+class HandlerFolder:
+    """Puts objects of one storage root into folders."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def deliver(
+        self, folder: Path, series_instance_uid: str, objects: Sequence[SeriesObject], *, link: bool
+    ) -> Path:
+        """Return where the objects lie, all of them complete; what lies there already stays.
+
+        Raises:
+            HandlerFolderUnavailable: missing, full, not writable, or inside the storage.
+        """
+        with _reasons():
+            if folder.resolve().is_relative_to(self._root.resolve()):
+                raise HandlerFolderUnavailable("the handler's folder lies inside the storage")
+            place = folder / safe_part(series_instance_uid)
+            if place.exists():
+                for one in objects:
+                    self._put(one, place, link=link)
+                sync_folders((str(place),))
+                return place
+            beside = folder / f".{place.name}{PART}"
+            # Left by a crash, maybe by another delivery of other objects.
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            for one in objects:
+                self._put(one, beside, link=link)
+            sync_folders((str(beside),))
+            beside.rename(place)
+            sync_folders((str(folder),))
+        return place
+
+    def _put(self, one: SeriesObject, place: Path, *, link: bool) -> None:
+        source = self._root / one.path
+        target = place / f"{safe_part(one.sop_instance_uid)}.dcm"
+        if target.exists():
+            return
+        part = place / f".{target.name}{PART}"
+        part.unlink(missing_ok=True)
+        try:
+            if not (link and _linked(source, part)):
+                _copied(source, part)
+        except FileNotFoundError:
+            if source.exists():
+                raise
+            # Its study was deleted meanwhile, and with it the reason to hand it over.
+            log.warning("handler.file_missing", sop_instance_uid=one.sop_instance_uid)
+            return
+        part.rename(target)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in NO_LINK:
+            return False
+        raise
+    return True
+
+
+def _copied(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise HandlerFolderUnavailable(f"the handler's folder: {reason}") from error

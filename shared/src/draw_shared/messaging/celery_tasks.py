@@ -1,0 +1,98 @@
+"""Starts tasks of Celery workers: task messages of protocol 2, without Celery itself.
+
+The format is Celery's own (https://docs.celeryq.dev/en/stable/internals/protocol.html). The
+workers' queue is theirs: it is never declared here, so that it keeps the arguments they gave
+it, and a task for a queue that does not exist yet waits.
+"""
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from pika.exceptions import NackError, UnroutableError
+from pika.spec import BasicProperties
+
+from draw_shared.errors import Transient
+from draw_shared.messaging import connection
+
+PERSISTENT: Final = 2
+
+
+class NoWorkers(Transient):
+    """The workers' queue does not exist, or does not take the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryTask:
+    """One call of a task; the same `id` is the same call, however often it is sent."""
+
+    id: UUID
+    name: str
+    queue: str
+    arguments: Mapping[str, Any]
+    """Keyword arguments, as JSON knows them."""
+
+
+class CeleryTasks:
+    """The way to Celery's workers; seldom used, so each call has a connection of its own."""
+
+    def __init__(self, url: str, *, client: str) -> None:
+        self._url = url
+        self._client = client
+
+    def send(self, task: CeleryTask) -> None:
+        """Return once the broker has the message in the workers' queue.
+
+        Raises:
+            BrokerUnavailable, NoWorkers: it may be sent again later.
+        """
+        made = connection.connect(self._url, f"{self._client} celery")
+        try:
+            channel = made.channel()
+            channel.confirm_delivery()
+            channel.basic_publish("", task.queue, body(task), properties(task), mandatory=True)
+        except (UnroutableError, NackError) as error:
+            raise NoWorkers(f"no queue takes the task: {type(error).__name__}") from error
+        except connection.CONNECTION_FAILURES as error:
+            raise connection.BrokerUnavailable(type(error).__name__) from error
+        finally:
+            if made.is_open:
+                made.close()
+
+
+def body(task: CeleryTask) -> bytes:
+    """Return positional arguments, keyword arguments and what is embedded."""
+    embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return json.dumps([[], dict(task.arguments), embedded]).encode()
+
+
+def properties(task: CeleryTask) -> BasicProperties:
+    """Return what tells workers which task it is and how the body is to be read."""
+    return BasicProperties(
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_mode=PERSISTENT,
+        priority=0,
+        correlation_id=str(task.id),
+        headers={
+            "lang": "py",
+            "task": task.name,
+            "id": str(task.id),
+            "root_id": str(task.id),
+            "parent_id": None,
+            "group": None,
+            "meth": None,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            "argsrepr": "()",
+            "kwargsrepr": "{...}",
+            "origin": f"draw@{socket.gethostname()}",
+            "ignore_result": True,
+        },
+    )
