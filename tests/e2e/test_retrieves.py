@@ -4,9 +4,13 @@ Killed and stopped workers are in tests/faults; TLS towards nodes is not covered
 """
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -18,6 +22,8 @@ from support.retrieving import ground as running_ground
 from support.retrieving import studies, uid_of
 from support.suite import all_pages
 from tools.processes import wait_until
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/retrieve_client.py"
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -208,58 +214,6 @@ def test_a_batch_is_cancelled_with_all_its_jobs(ground, faulty):
         assert (done["state"], done["children"]) == ("cancelled", {"cancelled": 6})
 
 
-WORDS = {
-    "down": "no connection",
-    "refuses": "does not know our AE title",
-    "hangs": "no answer within 1 s",
-    "resets": "closed the connection",
-    "garbage": "broke the protocol",
-}
-
-
-@pytest.mark.parametrize("fault", WORDS)
-def test_a_node_in_trouble_is_tried_again_and_named_in_words(ground, fault):
-    study = "1.2.3.4"
-    if fault == "down":
-        with faulty_peer.broken("hangs") as port:
-            pass
-        done = _failed(ground, port, study)
-    else:
-        with faulty_peer.broken(fault) as port:
-            done = _failed(ground, port, study)
-    assert WORDS[fault] in done["error"]
-    # Refused for good is not tried again; the rest is, as often as the back-off has steps.
-    outcomes = ["failed"] if fault == "refuses" else ["retry", "retry", "failed"]
-    assert [attempt["outcome"] for attempt in done["history"]] == outcomes
-    assert all(WORDS[fault] in attempt["error"] for attempt in done["history"])
-
-
-def _failed(ground, port, study):
-    job = ground.ask(ground.node(port, timeout_seconds=1), study)
-    done = ground.over(job)
-    assert done["state"] == "failed"
-    return done
-
-
-def test_a_connection_cut_in_the_middle_goes_on_with_what_is_missing(ground, faulty):
-    study = series(10, size_bytes=50_000)
-    with faulty(study) as peer, faulty_peer.resetting(_port(ground, peer)) as (way, port):
-        way.after_bytes = 240_000
-        job = ground.ask(ground.node(port), uid_of(study), method="get")
-        assert wait_until(lambda: way.resets, 15)
-        way.after_bytes = 0
-        done = ground.over(job)
-    assert done["state"] == "complete", done
-    assert [attempt["outcome"] for attempt in done["history"]] == ["retry", "complete"]
-    assert len(peer.requests) > 1
-    assert 0 < len(peer.requests[-1].SOPInstanceUID) < 10
-    ground.require_identical(study)
-
-
-def _port(ground, peer):
-    return ground.client.get(f"/api/v1/nodes/{peer.node_id}").json()["port"]
-
-
 def test_statuses_of_the_node_decide_what_is_tried_again(ground, faulty):
     study = series(2, size_bytes=500)
     with faulty(study) as peer:
@@ -399,3 +353,32 @@ def test_a_nodes_bytes_per_second_are_kept(ground, faulty):
         assert ground.over(job)["state"] == "complete"
         # 600 kB over one of two associations of 200 kB/s each, the first second's worth at once.
         assert time.monotonic() - began > 1.8
+
+
+def test_the_example_client_retrieves_and_says_what_is_missing(ground, faulty):
+    study = series(6, size_bytes=1000)
+    token = ground.post("/api/v1/tokens", 201, name="example", role="operator")["token"]
+    with faulty(study) as peer:
+        peer.withheld = {study[2].SOPInstanceUID}
+        name = ground.client.get(f"/api/v1/nodes/{peer.node_id}").json()["name"]
+
+        def client(*arguments):
+            return subprocess.run(
+                [sys.executable, EXAMPLE, "--url", ground.suite.web_url, *arguments],
+                env=os.environ | {"DRAW_TOKEN": token},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        short = client("--node", name, uid_of(study))
+        assert short.returncode == 1, short
+        assert f"missing: {study[2].SOPInstanceUID}" in short.stdout
+        assert "1 of 6 did not arrive" in short.stderr
+        peer.withheld.clear()
+        whole = client("--node", name, uid_of(study))
+        assert whole.returncode == 0, whole
+        assert whole.stdout.splitlines()[-1].startswith("complete: 6 of 6 objects")
+    unknown = client("--node", "nobody", "1.2.3")
+    assert (unknown.returncode, unknown.stderr.strip()[:23]) == (2, "there is no remote node")

@@ -29,6 +29,7 @@ from draw_qr_worker.models import (
 )
 from draw_qr_worker.services.expectation import Expectation, Expectations
 from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.missing import given_up, not_arrived, numbers
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.retrieve_plan import (
@@ -44,7 +45,6 @@ from draw_shared.errors import DrawError
 LOOK_SECONDS: Final = 0.5
 FIRST_LOOK_SECONDS: Final = 0.05
 """The index is a moment behind: the first looks follow quickly, later ones at leisure."""
-MOST_MISSING_NAMED: Final = 200
 TOLD_PATIENCE: Final = 4
 """So many times the patience for what the node says it has sent; the index may be behind."""
 STORED_PATIENCE: Final = 20
@@ -124,6 +124,7 @@ class _Run:
     ends: list[RetrieveEnd] = field(default_factory=list)
     stored: int = 0
     stored_bytes: int = 0
+    indexed: int = 0
     looked_at: float = 0.0
 
     @property
@@ -180,12 +181,7 @@ class RetrieveTask:
         if items and self._arrives_here(job):
             self._table.look(job.lease.job_id)
             items = self._table.items(job.lease.job_id)
-        lacking = [item.sop_instance_uid for item in items if not item.arrived]
-        result = _numbers(len(items), lacking)
-        if items and not lacking:
-            return Outcome(JobState.COMPLETE, result)
-        some = len(lacking) < len(items)
-        return Outcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))
+        return given_up(items, error)
 
     # What is expected
 
@@ -292,7 +288,10 @@ class RetrieveTask:
     def _look(self, run: _Run) -> Arrivals:
         run.looked_at = time.monotonic()
         found = self._table.look(run.job_id) if run.items else self._indexed(run)
-        run.progress.seen(found.arrived, max(found.size_bytes, run.stored_bytes))
+        run.indexed = found.arrived
+        # What we stored ourselves is shown as soon as it is durable.
+        shown = max(found.arrived, run.progress.already + run.stored)
+        run.progress.seen(shown, max(found.size_bytes, run.stored_bytes))
         return found
 
     def _more_arrived(self, run: _Run) -> bool:
@@ -346,10 +345,11 @@ class RetrieveTask:
         progress.arrived = done
         if complete:
             return Outcome(JobState.COMPLETE, self._result(run, []))
-        words = f"{progress.failed} were not sent; {self._words(run)}"
+        short = max(progress.failed, (progress.expected or 0) - done)
+        words = f"{short} were not sent; {self._words(run)}"
         if progress.failed:
             raise StatusTransient(words)
-        return Outcome(JobState.PARTIAL, self._result(run, self._lacking(run)), words)
+        return Outcome(JobState.PARTIAL, self._result(run, not_arrived(run.items)), words)
 
     def _concluded(self, run: _Run) -> Outcome:
         if run.items:
@@ -360,13 +360,15 @@ class RetrieveTask:
         return outcome
 
     def _outcome(self, run: _Run) -> Outcome:
-        lacking = self._lacking(run)
+        lacking = not_arrived(run.items)
+        run.progress.arrived = (
+            len(run.items) - len(lacking) if run.items else max(run.indexed, run.progress.already)
+        )
         result = self._result(run, lacking)
         run.progress.show("over")
         short = len(lacking)
         if not run.items and run.progress.expected is not None:
-            here = max(run.progress.arrived, run.progress.already)
-            short = max(0, run.progress.expected - here)
+            short = max(0, run.progress.expected - run.progress.arrived)
         elif not run.items:
             short = run.progress.failed
             if not run.progress.arrived:
@@ -377,16 +379,13 @@ class RetrieveTask:
         words = f"{short} of {expected if expected is not None else 'the objects'} did not arrive"
         return Outcome(JobState.PARTIAL, result, f"{words}; {self._words(run)}")
 
-    def _lacking(self, run: _Run) -> list[str]:
-        return [item.sop_instance_uid for item in run.items if not item.arrived]
-
     def _words(self, run: _Run) -> str:
         return f"the node said: {run.ends[-1].words}" if run.ends else "the node was not asked"
 
     def _result(self, run: _Run, lacking: Sequence[str]) -> dict[str, Any]:
         progress = run.progress
-        return _numbers(progress.expected, lacking) | {
-            "arrived": max(progress.arrived, progress.already),
+        return numbers(progress.expected, lacking) | {
+            "arrived": progress.arrived,
             "already_here": progress.already,
             "completed": progress.completed,
             "failed": progress.failed,
@@ -394,11 +393,3 @@ class RetrieveTask:
             "bytes": progress.bytes,
             "node_said": run.ends[-1].words if run.ends else "",
         }
-
-
-def _numbers(expected: int | None, lacking: Sequence[str]) -> dict[str, Any]:
-    return {
-        "expected": expected,
-        "missing": len(lacking),
-        "missing_sop_instance_uids": list(lacking[:MOST_MISSING_NAMED]),
-    }

@@ -1,7 +1,7 @@
 """Forwarding what is here to a node by C-STORE; every later try sends only what is missing."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from draw_qr_worker.models import (
@@ -18,6 +18,7 @@ from draw_qr_worker.models import (
     SubOperationCounts,
 )
 from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.missing import given_up, numbers
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.retrieve_plan import subject_of
@@ -25,7 +26,6 @@ from draw_shared.dicom.statuses import describe, is_success, is_warning
 from draw_shared.errors import DrawError
 
 MARKED_AT_ONCE: Final = 50
-MOST_NAMED: Final = 200
 
 Answered = Callable[[StoredObject, int | None], None]
 """Told each object with the peer's status; None: no presentation context takes it as it is."""
@@ -100,13 +100,7 @@ class SendTask:
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
         """Return partial when the node has taken something, else failed, with the reason."""
-        items = self._table.items(job.lease.job_id)
-        lacking = [item.sop_instance_uid for item in items if not item.arrived]
-        result = _numbers(len(items), lacking)
-        if items and not lacking:
-            return Outcome(JobState.COMPLETE, result)
-        some = len(lacking) < len(items)
-        return Outcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))
+        return given_up(self._table.items(job.lease.job_id), error)
 
 
 class _Tally:
@@ -160,7 +154,7 @@ class _Tally:
 
     def outcome(self, expected: int) -> Outcome:
         """Return how it ended."""
-        result = _numbers(expected, sorted(self._lacking)) | {
+        result = numbers(expected, sorted(self._lacking)) | {
             "completed": self._completed,
             "failed": self._failed,
             "warning": self._warning,
@@ -175,11 +169,3 @@ class _Tally:
             raise StatusTransient(words)
         state = JobState.PARTIAL if len(self._lacking) < expected else JobState.FAILED
         return Outcome(state, result, words)
-
-
-def _numbers(expected: int, lacking: Sequence[str]) -> dict[str, Any]:
-    return {
-        "expected": expected,
-        "missing": len(lacking),
-        "missing_sop_instance_uids": list(lacking[:MOST_NAMED]),
-    }

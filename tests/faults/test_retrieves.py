@@ -1,4 +1,4 @@
-"""Workers are killed, stopped and continued, and kept waiting, while they retrieve.
+"""Workers and nodes fail while a retrieve is under way.
 
 A database or broker that fails is covered by the tests of outages.
 """
@@ -187,3 +187,54 @@ class _Given:
     @contextmanager
     def vhost(self):
         yield self._url
+
+
+WORDS = {
+    "down": "no connection",
+    "refuses": "does not know our AE title",
+    "hangs": "no answer within 1 s",
+    "resets": "closed the connection",
+    "garbage": "broke the protocol",
+}
+
+
+@pytest.mark.parametrize("fault", WORDS)
+def test_a_node_in_trouble_is_tried_again_and_named_in_words(ground, fault):
+    study = "1.2.3.4"
+    if fault == "down":
+        with faulty_peer.broken("hangs") as port:
+            pass
+        done = _failed(ground, port, study)
+    else:
+        with faulty_peer.broken(fault) as port:
+            done = _failed(ground, port, study)
+    assert WORDS[fault] in done["error"]
+    # Refused for good is not tried again; the rest is, as often as the back-off has steps.
+    outcomes = ["failed"] if fault == "refuses" else ["retry", "retry", "failed"]
+    assert [attempt["outcome"] for attempt in done["history"]] == outcomes
+    assert all(WORDS[fault] in attempt["error"] for attempt in done["history"])
+
+
+def _failed(ground, port, study):
+    job = ground.ask(ground.node(port, timeout_seconds=1), study)
+    done = ground.over(job)
+    assert done["state"] == "failed"
+    return done
+
+
+def test_a_connection_cut_in_the_middle_goes_on_with_what_is_missing(ground):
+    study = series(10, size_bytes=50_000)
+    with (
+        faulty_peer.peer(study) as (peer, peer_port),
+        faulty_peer.resetting(peer_port) as (way, port),
+    ):
+        way.after_bytes = 240_000
+        job = ground.ask(ground.node(port), uid_of(study), method="get")
+        assert wait_until(lambda: way.resets, 15)
+        way.after_bytes = 0
+        done = ground.over(job)
+    assert done["state"] == "complete", done
+    assert [attempt["outcome"] for attempt in done["history"]] == ["retry", "complete"]
+    assert len(peer.requests) > 1
+    assert 0 < len(peer.requests[-1].SOPInstanceUID) < 10
+    ground.require_identical(study)

@@ -1,0 +1,34 @@
+"""What a job has not brought, as its result tells it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from draw_qr_worker.models import Item, JobState, Outcome
+from draw_shared.errors import DrawError
+
+MOST_NAMED: Final = 200
+"""SOP Instance UIDs in a result; all of them are rows of `retrieve_items`."""
+
+
+def numbers(expected: int | None, lacking: Sequence[str]) -> dict[str, Any]:
+    """Return how many were expected and what is missing of them."""
+    return {
+        "expected": expected,
+        "missing": len(lacking),
+        "missing_sop_instance_uids": list(lacking[:MOST_NAMED]),
+    }
+
+
+def not_arrived(items: Sequence[Item]) -> list[str]:
+    """Return the SOP Instance UIDs that have not arrived."""
+    return [item.sop_instance_uid for item in items if not item.arrived]
+
+
+def given_up(items: Sequence[Item], error: DrawError) -> Outcome:
+    """Return partial when something has arrived, else failed, with the reason."""
+    lacking = not_arrived(items)
+    result = numbers(len(items) if items else None, lacking)
+    if items and not lacking:
+        return Outcome(JobState.COMPLETE, result)
+    some = len(lacking) < len(items)
+    return Outcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))
