@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -91,10 +92,14 @@ def _first(*ways: Callable[[], dict[str, str]]) -> dict[str, str]:
             return way()
         except NoService as reason:
             reasons.append(str(reason))
-    missing = "; ".join(reasons)
+    return missing("; ".join(reasons))
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of this, or in CI fail it."""
     if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 def _given(variable: str) -> dict[str, str]:

@@ -1,0 +1,235 @@
+"""Ten thousand damaged sessions: no crash, no hang, nothing left open.
+
+Each case takes what a real client once sent (`sessions/`, recorded by `support.recorded`),
+damages its A-ASSOCIATE-RQ, its P-DATA or its command sets, and lets the engine and the
+receiver's own provider serve it, storage included. Not covered here: damaged input over
+TLS, and time (test_hostile_peers).
+"""
+
+import random
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from draw_scp.app import Scp
+from draw_scp.settings import Settings
+from draw_shared.dicom import associate, message
+from draw_shared.dicom.association import Association, Timing
+from draw_shared.dicom.pdu import HEADER, PduType, ProtocolViolation, pdvs
+from draw_shared.dicom.service import Peer
+from draw_shared.dicom.wire import Wire
+from support.recorded import sessions
+
+pytestmark = [pytest.mark.property, pytest.mark.security, pytest.mark.timeout(120)]
+
+CASES = 10_000
+PARTS = 5
+SLOWEST_SECONDS = 3.0
+ODD_BYTES = (0x00, 0x01, 0x02, 0x03, 0x7F, 0x80, 0xFE, 0xFF)
+ODD_LENGTHS = (0, 1, 0x7FFF, 0xFFFF, 0x10000, 131_072, 131_079, 0x7FFFFFFF, 0xFFFFFFFF)
+TIMING = Timing(acse_seconds=5, dimse_seconds=5, network_seconds=5, max_object_bytes=1 << 20)
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory):
+    """The receiver's own provider on a real volume, with neither database nor broker."""
+    app = Scp(
+        Settings(
+            replica="one",
+            storage_root=tmp_path_factory.mktemp("volume"),
+            database_url="postgresql://nobody@127.0.0.1:1/none",
+            broker_url="amqp://127.0.0.1:1/x",
+            scp_everything=True,
+        )
+    )
+    app._objects.start()
+    yield app._listener._provider
+    app._objects.stop(1)
+
+
+def pdus(stream):
+    """Return where each whole PDU of a stream begins and ends."""
+    found, at = [], 0
+    while at + HEADER.size <= len(stream):
+        _, length = HEADER.unpack_from(stream, at)
+        found.append((at, min(at + HEADER.size + length, len(stream))))
+        at += HEADER.size + length
+    return found
+
+
+def flipped(chance, stream, begin, end):
+    for _ in range(chance.randint(1, 8)):
+        stream[chance.randrange(begin, end)] ^= 1 << chance.randrange(8)
+
+
+def odd_bytes(chance, stream, begin, end):
+    for _ in range(chance.randint(1, 4)):
+        stream[chance.randrange(begin, end)] = chance.choice(ODD_BYTES)
+
+
+def odd_length(chance, stream, begin, end):
+    size = chance.choice((2, 4))
+    raw = (chance.choice(ODD_LENGTHS) & (256**size - 1)).to_bytes(
+        size, chance.choice(("big", "little"))
+    )
+    at = chance.randrange(begin, end)
+    stream[at : at + size] = raw
+
+
+def pdu_length(chance, stream, begin, end):
+    stream[begin + 2 : begin + 6] = chance.choice(ODD_LENGTHS).to_bytes(4, "big")
+
+
+def cut_out(chance, stream, begin, end):
+    at = chance.randrange(begin, end)
+    del stream[at : at + chance.randint(1, 64)]
+
+
+def cut_short(chance, stream, begin, end):
+    del stream[chance.randrange(begin, end) :]
+
+
+def repeated(chance, stream, begin, end):
+    stream[end:end] = bytes(stream[begin:end]) * chance.randint(1, 4)
+
+
+def filled_in(chance, stream, begin, end):
+    at = chance.randrange(begin, end)
+    stream[at:at] = chance.randbytes(chance.randint(1, 64))
+
+
+def doubled_inside(chance, stream, begin, end):
+    first = chance.randrange(begin, end)
+    piece = stream[first : first + chance.randint(1, 128)]
+    stream[first:first] = piece
+
+
+def exchanged(chance, stream, begin, end):
+    other = chance.choice(pdus(stream))
+    piece = bytes(stream[begin:end])
+    del stream[begin:end]
+    at = min(other[0], len(stream))
+    stream[at:at] = piece
+
+
+DAMAGES = (
+    flipped, odd_bytes, odd_length, pdu_length, cut_out, cut_short, repeated, filled_in,
+    doubled_inside, exchanged,
+)  # fmt: skip
+
+
+def damaged(chance, seeds):
+    """Return one damaged session; half of the damage is in the first bytes of a PDU or message."""
+    stream = bytearray(chance.choice(seeds))
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        places = pdus(stream)
+        if not places:
+            break
+        begin, end = chance.choice(places)
+        if chance.random() < 0.5:
+            # Headers, items and command sets lie here; data sets behind it.
+            end = min(end, begin + 160)
+        chance.choice(DAMAGES)(chance, stream, begin, end)
+    if chance.random() < 0.1:
+        stream += chance.choice(seeds)
+    return bytes(stream)
+
+
+def served(stream, provider):
+    """Let the engine serve one stream, and return what it answered."""
+    client, server = socket.socketpair()
+    with client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client.sendall(stream)
+        client.shutdown(socket.SHUT_WR)
+        peer = Peer("fuzz", "192.0.2.7", "192.0.2.1")
+        Association(Wire(server), peer, provider, TIMING).serve(lambda: True)
+        server.close()
+        answer = b""
+        # Closed with input unread, the socket says so once, before it gives the answer.
+        for _ in range(2):
+            with suppress(ConnectionResetError):
+                while part := client.recv(65536):
+                    answer += part
+    return answer
+
+
+def check_answer(answer):
+    """Fail unless an answer is a sequence of whole, known PDUs with whole command sets."""
+    at = 0
+    while at < len(answer):
+        kind, length = HEADER.unpack_from(answer, at)
+        body = memoryview(answer)[at + HEADER.size : at + HEADER.size + length]
+        assert len(body) == length
+        if kind == PduType.P_DATA:
+            for _, control, part in pdvs(body):
+                if control & 1:
+                    message.decode(bytes(part))
+        elif kind == PduType.ASSOCIATE_AC:
+            associate.decode_accept(bytes(body))
+        else:
+            PduType(kind)
+        at += HEADER.size + length
+
+
+def open_descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_undamaged_sessions_are_served_to_their_end(provider):
+    for name, stream in sessions().items():
+        with capture_logs() as lines:
+            answer = served(stream, provider)
+        check_answer(answer)
+        assert answer[0] == PduType.ASSOCIATE_AC, name
+        assert answer[-10] == PduType.RELEASE_RP, name
+        refused = [line for line in lines if line["log_level"] in {"warning", "error"}]
+        assert [line["event"] for line in refused if line["event"] == "store.refused"] == [], name
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_damaged_sessions_neither_crash_nor_hang_nor_leak(provider, part):
+    seeds = list(sessions().values())
+    served(seeds[0], provider)
+    accepted = data = 0
+    threads, descriptors = threading.active_count(), open_descriptors()
+    for number in range(part, CASES, PARTS):
+        stream = damaged(random.Random(number), seeds)
+        began = time.monotonic()
+        with capture_logs() as lines:
+            answer = served(stream, provider)
+        failures = [line for line in lines if "failed" in line["event"] or "exc_info" in line]
+        assert not failures, (number, failures)
+        assert time.monotonic() - began < SLOWEST_SECONDS, number
+        check_answer(answer)
+        accepted += answer[:1] == bytes((PduType.ASSOCIATE_AC,))
+        data += bytes((PduType.P_DATA, 0, 0, 0)) in answer
+    # Damage that never got behind the first PDU would prove little.
+    assert accepted > CASES // PARTS // 2
+    assert data > CASES // PARTS // 5
+    assert threading.active_count() <= threads
+    assert open_descriptors() <= descriptors
+
+
+def test_damaged_answers_do_not_harm_a_requestor():
+    seed = associate.AssociateAccept(
+        "A",
+        "B",
+        (associate.ContextResult(1, 0, "1.2.840.10008.1.2"),),
+        associate.UserInformation(
+            16384, "1.2.3", "X", (4, 1), {"1.2.3": associate.Roles(True, True)}
+        ),
+    ).encode()
+    refused = 0
+    for number in range(2000):
+        stream = damaged(random.Random(number), [seed])
+        try:
+            associate.decode_accept(stream[6:])
+        except ProtocolViolation:
+            refused += 1
+    assert refused > 200
