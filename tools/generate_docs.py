@@ -4,14 +4,17 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tools import settings_page
+from tools import alert_rules, dashboards, log_events_page, metrics_page, settings_page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 def generated() -> dict[Path, str]:
     """Return the text of every generated page by its path in the tree."""
-    return settings_page.pages()
+    pages: dict[Path, str] = {}
+    for part in (settings_page, metrics_page, log_events_page, alert_rules, dashboards):
+        pages |= part.pages()
+    return pages
 
 
 def differing() -> list[Path]:
