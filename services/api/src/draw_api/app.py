@@ -35,6 +35,7 @@ from draw_api.adapters.transaction_queries import PostgresTransactions
 from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.adapters.wakeups import CollectedWakeUps
 from draw_api.adapters.web_server import WebServer
+from draw_api.adapters.webhook_queries import PostgresWebhooks
 from draw_api.handlers.application import Surroundings, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
@@ -53,6 +54,7 @@ from draw_api.services.status import StatusReport
 from draw_api.services.storage import StorageCare
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
+from draw_api.services.webhooks import Webhooks
 from draw_api.settings import Settings
 from draw_shared.db.session import Database
 from draw_shared.messaging.publisher import Publisher
@@ -179,6 +181,7 @@ class Api:
         configuration = Configuration(PostgresConfigVersions(session), wakeups, audit)
         observations = PostgresObservations(session, self._totals)
         log_lines = PostgresTransactions(session)
+        webhooks = PostgresWebhooks(session)
         return Work(
             access=self._access(session, audit),
             activity=Activity(PostgresReceptionHistory(session, self._minutes)),
@@ -204,6 +207,7 @@ class Api:
                 _now,
             ),
             transactions=Transactions(log_lines, audit),
+            webhooks=Webhooks(webhooks, webhooks, audit),
             users=Users(PostgresUsers(session), self._passwords, self._attempts, audit, clock=_now),
         )
 

@@ -26,6 +26,7 @@ from draw_api.handlers.rest import (
     storage,
     transactions,
     users,
+    webhooks,
 )
 from draw_api.handlers.web import site
 from draw_api.handlers.work import WorkFactory
@@ -40,6 +41,7 @@ ROUTERS = (
     archive.router,
     objects.router,
     storage.router,
+    webhooks.router,
     nodes.router,
     jobs.router,
     queries.router,

@@ -27,6 +27,7 @@ from draw_api.services.status import StatusReport
 from draw_api.services.storage import StorageCare
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
+from draw_api.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Work:
     storage: StorageCare
     transactions: Transactions
     users: Users
+    webhooks: Webhooks
 
 
 WorkFactory = Callable[[], AbstractContextManager[Work]]

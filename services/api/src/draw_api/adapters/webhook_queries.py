@@ -1,0 +1,138 @@
+"""The change feed, webhooks and their deliveries in PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.webhooks import (
+    Change,
+    ChangeKind,
+    Changes,
+    DeliveryState,
+    NewWebhook,
+    Webhook,
+    WebhookDelivery,
+)
+
+CHANGES: Final = text(
+    """
+    SELECT * FROM changes WHERE sequence > :since AND sequence <= :last
+        AND (CAST(:kinds AS text[]) = '{}' OR kind = ANY(:kinds))
+    ORDER BY sequence LIMIT :limit
+    """
+)
+BOUNDS: Final = text("SELECT min(sequence) AS first, max(sequence) AS last FROM changes")
+WEBHOOKS: Final = text(
+    """
+    SELECT w.*, coalesce(d.pending, 0) AS pending, coalesce(d.dead, 0) AS dead
+    FROM webhooks w LEFT JOIN (
+        SELECT webhook_id, count(*) FILTER (WHERE state = 'pending') AS pending,
+            count(*) FILTER (WHERE state = 'dead') AS dead
+        FROM webhook_deliveries WHERE state <> 'delivered' GROUP BY webhook_id) d
+        ON d.webhook_id = w.id
+    WHERE CAST(:id AS bigint) IS NULL OR w.id = :id ORDER BY w.id
+    """
+)
+ADD: Final = text(
+    """
+    INSERT INTO webhooks (url, secret, kinds, description, active, created_by)
+    VALUES (:url, :secret, :kinds, :description, :active, :created_by) RETURNING id
+    """
+)
+CHANGE: Final = text(
+    """
+    UPDATE webhooks SET url = coalesce(:url, url), secret = coalesce(:secret, secret),
+        kinds = coalesce(CAST(:kinds AS text[]), kinds),
+        description = coalesce(:description, description),
+        active = coalesce(:active, active), updated_at = now()
+    WHERE id = :id
+    """
+)
+REMOVE: Final = text("DELETE FROM webhooks WHERE id = :id")
+DELIVERIES: Final = text(
+    """
+    SELECT * FROM webhook_deliveries WHERE webhook_id = :webhook_id AND id < :before
+        AND (CAST(:state AS text) IS NULL OR state = :state)
+    ORDER BY id DESC LIMIT :limit
+    """
+)
+REPLAY: Final = text(
+    """
+    UPDATE webhook_deliveries SET state = 'pending', attempts = 0, next_attempt_at = now(),
+        finished_at = NULL
+    WHERE webhook_id = :webhook_id AND (id = :id OR CAST(:id AS bigint) IS NULL AND state = 'dead')
+    """
+)
+LARGEST: Final = 2**63 - 1
+
+
+class PostgresWebhooks:
+    """Feed, webhooks and deliveries, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+
+    def after(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
+        """Return the next entries."""
+        # Writers take turns: what is committed up to the last number is complete.
+        bounds = self._connection.execute(BOUNDS).one()
+        first, last = bounds.first or 0, bounds.last or 0
+        values = {"since": since, "last": last, "kinds": list(kinds), "limit": limit + 1}
+        rows = self._connection.execute(CHANGES, values).mappings().all()
+        more = len(rows) > limit
+        items = [Change.model_validate(dict(row)) for row in rows[:limit]]
+        return Changes(
+            items=items,
+            next_since=items[-1].sequence if more else max(since, last),
+            more=more,
+            trimmed=first > since + 1,
+        )
+
+    def all(self) -> Sequence[Webhook]:
+        """Return every webhook."""
+        return self._webhooks(None)
+
+    def one(self, webhook_id: int) -> Webhook | None:
+        """Return one webhook."""
+        found = self._webhooks(webhook_id)
+        return found[0] if found else None
+
+    def add(self, new: NewWebhook, created_by: str) -> int:
+        """Add a webhook and return its id."""
+        values = new.model_dump() | {
+            "secret": new.secret.get_secret_value(),
+            "created_by": created_by,
+        }
+        return int(self._connection.execute(ADD, values).scalar_one())
+
+    def change(self, webhook_id: int, values: dict[str, Any]) -> None:
+        """Write these columns."""
+        columns = ("url", "secret", "kinds", "description", "active")
+        written = {name: values.get(name) for name in columns}
+        self._connection.execute(CHANGE, written | {"id": webhook_id})
+
+    def remove(self, webhook_id: int) -> None:
+        """Forget a webhook with its deliveries."""
+        self._connection.execute(REMOVE, {"id": webhook_id})
+
+    def deliveries(
+        self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int
+    ) -> Page[WebhookDelivery]:
+        """Return a page of deliveries, newest first."""
+        (before,) = decode_cursor(cursor, (int,)) if cursor else (LARGEST,)
+        values = {"webhook_id": webhook_id, "state": state, "before": before, "limit": limit + 1}
+        rows = self._connection.execute(DELIVERIES, values).mappings()
+        found = [(encode_cursor(r["id"]), WebhookDelivery.model_validate(dict(r))) for r in rows]
+        return page_of(found, limit)
+
+    def replay(self, webhook_id: int, delivery_id: int | None) -> int:
+        """Make one delivery, or all dead ones, due now; return how many."""
+        values = {"webhook_id": webhook_id, "id": delivery_id}
+        return self._connection.execute(REPLAY, values).rowcount
+
+    def _webhooks(self, webhook_id: int | None) -> list[Webhook]:
+        rows = self._connection.execute(WEBHOOKS, {"id": webhook_id}).mappings()
+        return [Webhook.model_validate(dict(row)) for row in rows]

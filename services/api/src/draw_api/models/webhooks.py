@@ -1,0 +1,125 @@
+"""The change feed, and webhooks that are told of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from draw_api.models.paging import Answer, Request
+
+ChangeKind = Literal[
+    "instance.stored", "series.stable", "study.stable", "study.deleted", "instance.lost"
+]
+DeliveryState = Literal["pending", "delivered", "dead"]
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.fragment:
+        raise ValueError("must be an http or https URL without user name and fragment")
+    return url
+
+
+Url = Annotated[
+    str,
+    Field(max_length=500, pattern=r"^[!-~]+$", examples=["https://handler.example/draw"]),
+    AfterValidator(_checked_url),
+]
+Secret = Annotated[
+    SecretStr,
+    Field(min_length=16, max_length=200, description="signs deliveries; never shown again"),
+]
+Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=5, examples=[["series.stable"]])]
+Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class Change(Answer):
+    """One entry of the feed; what does not apply is empty."""
+
+    sequence: int
+    kind: str = Field(examples=["series.stable"])
+    occurred_at: datetime
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+class Changes(Answer):
+    """The next entries, in order."""
+
+    items: list[Change]
+    next_since: int = Field(description="give it back as `since` to read on; never skips any")
+    more: bool = Field(description="whether there are further entries already")
+    trimmed: bool = Field(
+        description="entries behind `since` are older than the feed is kept: read the index anew"
+    )
+
+
+class NewWebhook(Request):
+    """A URL to be told of changes from now on."""
+
+    url: Url
+    secret: Secret
+    kinds: Kinds = Field(default_factory=lambda: ["series.stable", "study.stable", "study.deleted"])
+    description: Words = ""
+    active: bool = True
+
+
+class WebhookChange(Request):
+    """What shall be different; what is left out stays."""
+
+    url: Url | None = None
+    secret: Secret | None = None
+    kinds: Kinds | None = None
+    description: Words | None = None
+    active: bool | None = Field(default=None, description="false keeps deliveries waiting")
+
+    def values(self) -> dict[str, Any]:
+        """Return the columns to be written, the secret in plain."""
+        found = self.model_dump(exclude_none=True)
+        if self.secret is not None:
+            found["secret"] = self.secret.get_secret_value()
+        return found
+
+
+class Webhook(Answer):
+    """A URL that is told of changes."""
+
+    id: int
+    url: str
+    kinds: list[str]
+    description: str
+    active: bool
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    pending: int = Field(description="deliveries on their way")
+    dead: int = Field(description="deliveries that were given up")
+
+
+class WebhookDelivery(Answer):
+    """One change on its way to one webhook."""
+
+    id: int
+    sequence: int
+    kind: str
+    body: str = Field(description="what is sent, exactly")
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: datetime
+    last_status: int | None = Field(description="HTTP status; null: no answer yet")
+    last_error: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class Replayed(Answer):
+    """What is sent again."""
+
+    deliveries: int

@@ -1,0 +1,133 @@
+"""The change feed, and who is told of it over HTTP."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.failures import NotFound
+from draw_api.models.paging import Page
+from draw_api.models.webhooks import (
+    ChangeKind,
+    Changes,
+    DeliveryState,
+    NewWebhook,
+    Replayed,
+    Webhook,
+    WebhookChange,
+    WebhookDelivery,
+)
+from draw_api.services.audit import AuditTrail
+
+
+class ChangeFeed(Protocol):
+    """The feed; entries are seen in the order of their numbers."""
+
+    def after(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
+        """Return the next entries."""
+
+
+class WebhookTable(Protocol):
+    """Webhooks and their deliveries."""
+
+    def all(self) -> Sequence[Webhook]:
+        """Return every webhook."""
+
+    def one(self, webhook_id: int) -> Webhook | None:
+        """Return one webhook."""
+
+    def add(self, new: NewWebhook, created_by: str) -> int:
+        """Add a webhook and return its id."""
+
+    def change(self, webhook_id: int, values: dict[str, Any]) -> None:
+        """Write these columns."""
+
+    def remove(self, webhook_id: int) -> None:
+        """Forget a webhook with its deliveries."""
+
+    def deliveries(
+        self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int
+    ) -> Page[WebhookDelivery]:
+        """Return a page of deliveries, newest first."""
+
+    def replay(self, webhook_id: int, delivery_id: int | None) -> int:
+        """Make one delivery, or all dead ones, due now; return how many."""
+
+
+class Webhooks:
+    """What an administrator does about whom to tell."""
+
+    def __init__(self, feed: ChangeFeed, table: WebhookTable, audit: AuditTrail) -> None:
+        self._feed = feed
+        self._table = table
+        self._audit = audit
+
+    def changes(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
+        """Return the entries of the feed behind `since`, in order."""
+        return self._feed.after(since, kinds, limit)
+
+    def all(self) -> Sequence[Webhook]:
+        """Return every webhook."""
+        return self._table.all()
+
+    def one(self, webhook_id: int) -> Webhook:
+        """Return one webhook.
+
+        Raises:
+            NotFound: there is none of this number.
+        """
+        found = self._table.one(webhook_id)
+        if found is None:
+            raise NotFound("There is no such webhook.")
+        return found
+
+    def add(self, by: Principal, new: NewWebhook) -> Webhook:
+        """Tell a URL of changes from now on."""
+        webhook_id = self._table.add(new, by.actor)
+        self._audit.record(by, "webhook.create", f"webhook {webhook_id}: {new.url}")
+        return self.one(webhook_id)
+
+    def change(self, by: Principal, webhook_id: int, wanted: WebhookChange) -> Webhook:
+        """Change a webhook; deliveries on their way use what is new.
+
+        Raises:
+            NotFound: there is none of this number.
+        """
+        self.one(webhook_id)
+        values = wanted.values()
+        if values:
+            self._table.change(webhook_id, values)
+            self._audit.record(
+                by, "webhook.update", f"webhook {webhook_id}: {', '.join(sorted(values))}"
+            )
+        return self.one(webhook_id)
+
+    def remove(self, by: Principal, webhook_id: int) -> None:
+        """Forget a webhook with its deliveries.
+
+        Raises:
+            NotFound: there is none of this number.
+        """
+        found = self.one(webhook_id)
+        self._table.remove(webhook_id)
+        self._audit.record(by, "webhook.delete", f"webhook {webhook_id}: {found.url}")
+
+    def deliveries(
+        self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int
+    ) -> Page[WebhookDelivery]:
+        """Return a page of deliveries, newest first; NotFound for no such webhook."""
+        self.one(webhook_id)
+        return self._table.deliveries(webhook_id, state, cursor, limit)
+
+    def replay(self, by: Principal, webhook_id: int, delivery_id: int | None) -> Replayed:
+        """Send one delivery again, whatever became of it, or all that are dead.
+
+        Raises:
+            NotFound: there is no such webhook or delivery.
+        """
+        self.one(webhook_id)
+        number = self._table.replay(webhook_id, delivery_id)
+        if delivery_id is not None and not number:
+            raise NotFound("The webhook has no such delivery.")
+        which = "all dead" if delivery_id is None else str(delivery_id)
+        self._audit.record(by, "webhook.replay", f"webhook {webhook_id}: {which}, {number}")
+        return Replayed(deliveries=number)
