@@ -70,7 +70,7 @@ def _where_told(session: Session, told: Mapping[str, str]) -> NetworkConfig:
     """Return where the newest document says to listen, after it says what the environment does."""
     version, document = session.connection().execute(NEWEST).one()
     server = ServerConfig.model_validate(document)
-    network = NetworkConfig.model_validate(server.network.model_dump() | told)
+    network = NetworkConfig.model_validate({**server.network.model_dump(), **told})
     if network != server.network:
         changed = server.model_copy(update={"network": network})
         values = {"version": version + 1, "document": changed.model_dump_json()}

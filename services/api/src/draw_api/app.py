@@ -18,7 +18,10 @@ from draw_api.adapters.audit_queries import PostgresAudit
 from draw_api.adapters.config_queries import PostgresConfigVersions
 from draw_api.adapters.control_queries import PostgresControls
 from draw_api.adapters.database_probe import DatabaseProbe
+from draw_api.adapters.external_user_queries import PostgresExternalUsers
+from draw_api.adapters.identity_provider import Client, OidcProvider
 from draw_api.adapters.job_queries import PostgresJobTable
+from draw_api.adapters.letter_box import RabbitLetterBox
 from draw_api.adapters.live_retrieves import LiveRetrieves
 from draw_api.adapters.node_queries import PostgresNodeTable
 from draw_api.adapters.object_places import PostgresPlaces
@@ -39,17 +42,20 @@ from draw_api.adapters.webhook_queries import PostgresWebhooks
 from draw_api.handlers.application import Surroundings, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
+from draw_api.models.single_sign_on import RoleRules
 from draw_api.services.access import Access
 from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.config import Configuration
 from draw_api.services.control import ServiceControl
+from draw_api.services.dead_letters import DeadLetterOffice
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
 from draw_api.services.objects import Objects
 from draw_api.services.peers import Peers
 from draw_api.services.queries import Queries
 from draw_api.services.retrieves import Retrieves
+from draw_api.services.single_sign_on import ExternalAccess, SignOn
 from draw_api.services.status import StatusReport
 from draw_api.services.storage import StorageCare
 from draw_api.services.transactions import Transactions
@@ -57,6 +63,7 @@ from draw_api.services.users import Users
 from draw_api.services.webhooks import Webhooks
 from draw_api.settings import Settings
 from draw_shared.db.session import Database
+from draw_shared.messaging.dead_letters import DeadLetters
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.messaging.queue_depths import QueueDepths
 from draw_shared.runtime.health import Health
@@ -77,6 +84,17 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _role_rules(settings: Settings) -> RoleRules:
+    def listed(value: str) -> frozenset[str]:
+        return frozenset(part.strip() for part in value.split(",") if part.strip())
+
+    return RoleRules(
+        admin=listed(settings.api_oidc_admin_groups),
+        operator=listed(settings.api_oidc_operator_groups),
+        viewer=listed(settings.api_oidc_viewer_groups),
+    )
+
+
 class Api:
     """One API process, built but not started."""
 
@@ -90,6 +108,7 @@ class Api:
         broker_url = settings.broker_url.get_secret_value()
         self._database = Database(settings.database_url.get_secret_value(), pool_size=POOL_SIZE)
         self._publisher = Publisher(broker_url, client=settings.replica)
+        self._letters = RabbitLetterBox(DeadLetters(broker_url, client=settings.replica))
         self._depths = QueueDepths(broker_url, client=settings.replica)
         self._outside = Outside(settings.storage_root, lambda: self._depths.seen)
         self._observation = SuiteObservation(self._database)
@@ -105,6 +124,7 @@ class Api:
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
         self._live_retrieves = LiveRetrieves(self._database)
+        self._role_rules = _role_rules(settings)
         self._probe = DatabaseProbe(self._database, self._ensure_administrator)
 
     def application(self) -> FastAPI:
@@ -154,6 +174,7 @@ class Api:
         return application(
             Surroundings(
                 work=self.work,
+                sign_on=self._sign_on(),
                 live_retrieves=self._live_retrieves,
                 storage_root=self._settings.storage_root,
                 health=health,
@@ -178,16 +199,21 @@ class Api:
 
     def _use_cases(self, session: Session, wakeups: CollectedWakeUps) -> Work:
         audit = PostgresAudit(session, replica=self._settings.replica)
+        access = self._access(session, audit)
         configuration = Configuration(PostgresConfigVersions(session), wakeups, audit)
         observations = PostgresObservations(session, self._totals)
         log_lines = PostgresTransactions(session)
         webhooks = PostgresWebhooks(session)
         return Work(
-            access=self._access(session, audit),
+            access=access,
+            external_access=ExternalAccess(
+                PostgresExternalUsers(session), access, self._role_rules, audit
+            ),
             activity=Activity(PostgresReceptionHistory(session, self._minutes)),
             archive=Archive(PostgresCatalogue(session), audit),
             configuration=configuration,
             control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
+            dead_letters=DeadLetterOffice(self._letters, self._outside, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),
             nodes=Nodes(PostgresNodeTable(session), audit),
             objects=Objects(PostgresPlaces(session), self._objects, audit),
@@ -220,6 +246,20 @@ class Api:
             clock=_now,
             session_length=timedelta(hours=self._settings.api_session_hours),
         )
+
+    def _sign_on(self) -> SignOn:
+        settings = self._settings
+        provider = None
+        if settings.api_oidc_issuer and settings.api_oidc_client_secret is not None:
+            client = Client(
+                issuer=settings.api_oidc_issuer,
+                client_id=settings.api_oidc_client_id,
+                client_secret=settings.api_oidc_client_secret.get_secret_value(),
+                scopes=settings.api_oidc_scopes,
+                groups_claim=settings.api_oidc_groups_claim,
+            )
+            provider = OidcProvider(client)
+        return SignOn(provider, name=settings.api_oidc_name, public_url=settings.api_public_url)
 
     def _ensure_administrator(self) -> None:
         password = self._settings.admin_password

@@ -1,18 +1,65 @@
 """Settings of the API."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from draw_shared.runtime.settings import (
     BrokerSettings,
     PostgresSettings,
     ServiceSettings,
+    SettingsGroup,
     StorageSettings,
 )
 
 
-class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+class SingleSignOnSettings(SettingsGroup):
+    """How people sign in through an OpenID Connect provider."""
+
+    api_public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="where browsers reach the page, as https://draw.example.org;"
+        " default: as the request says",
+    )
+    api_oidc_issuer: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="issuer of the OpenID Connect provider; empty: local users only",
+    )
+    api_oidc_name: str = Field(
+        default="Hospital account", description="how the provider is called on the page"
+    )
+    api_oidc_client_id: str = Field(default="draw", description="our name at the provider")
+    api_oidc_client_secret: SecretStr | None = Field(
+        default=None, min_length=1, repr=False, description="our secret at the provider"
+    )
+    api_oidc_scopes: str = Field(
+        default="openid profile email", description="what the provider is asked for"
+    )
+    api_oidc_groups_claim: str = Field(
+        default="groups", description="claim of the ID token that decides about the role"
+    )
+    api_oidc_admin_groups: str = Field(
+        default="", description="values of the claim, separated by commas, that make an admin"
+    )
+    api_oidc_operator_groups: str = Field(
+        default="", description="values of the claim that make an operator"
+    )
+    api_oidc_viewer_groups: str = Field(
+        default="", description="values of the claim that make a viewer; others may not sign in"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.api_oidc_issuer and self.api_oidc_client_secret is None:
+            raise ValueError("DRAW_API_OIDC_ISSUER needs DRAW_API_OIDC_CLIENT_SECRET")
+        return self
+
+
+class Settings(
+    ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, SingleSignOnSettings
+):
     """What this process is told by its environment."""
 
     service: ClassVar[str] = "api"

@@ -14,6 +14,7 @@ from draw_api.handlers.rest import (
     archive,
     config,
     control,
+    dead_letters,
     jobs,
     nodes,
     objects,
@@ -22,6 +23,7 @@ from draw_api.handlers.rest import (
     retrieve_events,
     retrieves,
     session,
+    single_sign_on,
     status,
     storage,
     transactions,
@@ -31,10 +33,12 @@ from draw_api.handlers.rest import (
 from draw_api.handlers.web import site
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
+from draw_api.services.single_sign_on import SignOn
 from draw_shared.runtime.health import Health
 
 ROUTERS = (
     session.router,
+    single_sign_on.router,
     users.own,
     status.router,
     activity.router,
@@ -52,6 +56,7 @@ ROUTERS = (
     peers.titles,
     peers.access,
     control.router,
+    dead_letters.router,
     transactions.router,
     users.users,
     users.sessions,
@@ -64,6 +69,7 @@ class Surroundings:
     """What the routes need and do not make themselves."""
 
     work: WorkFactory
+    sign_on: SignOn
     live_retrieves: retrieve_events.Live
     storage_root: Path
     health: Health
@@ -82,6 +88,7 @@ def application(given: Surroundings) -> FastAPI:
         redoc_url=None,
     )
     made.state.work = given.work
+    made.state.sign_on = given.sign_on
     made.state.live_retrieves = given.live_retrieves
     made.state.storage_root = given.storage_root
     problems.install(made)

@@ -64,7 +64,7 @@ def document(application: FastAPI, routes: Iterable[APIRoute]) -> dict[str, Any]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for route in routes:
-        for method in route.methods:
+        for method in route.methods or ():
             operation = found["paths"][route.path][method.lower()]
             _describe(operation, route, method)
     return found

@@ -19,6 +19,7 @@ from draw_api.models.failures import (
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
+    ProviderUnavailable,
     Refusal,
     TooManyAttempts,
     Unauthenticated,
@@ -147,9 +148,10 @@ def _on_http(_: Request, error: Exception) -> Response:
 
 def _on_transient(request: Request, error: Exception) -> Response:
     log.warning("request.unavailable", route=request.url.path, error=type(error).__name__)
+    elsewhere = isinstance(error, ProviderUnavailable)
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "The database does not answer; try again.",
+        str(error) if elsewhere else "The database does not answer; try again.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 

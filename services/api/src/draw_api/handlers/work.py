@@ -17,12 +17,14 @@ from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.config import Configuration
 from draw_api.services.control import ServiceControl
+from draw_api.services.dead_letters import DeadLetterOffice
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
 from draw_api.services.objects import Objects
 from draw_api.services.peers import Peers
 from draw_api.services.queries import Queries
 from draw_api.services.retrieves import Retrieves
+from draw_api.services.single_sign_on import ExternalAccess
 from draw_api.services.status import StatusReport
 from draw_api.services.storage import StorageCare
 from draw_api.services.transactions import Transactions
@@ -35,10 +37,12 @@ class Work:
     """The use cases of one request, all in the same transaction."""
 
     access: Access
+    external_access: ExternalAccess
     activity: Activity
     archive: Archive
     configuration: Configuration
     control: ServiceControl
+    dead_letters: DeadLetterOffice
     jobs: Jobs
     nodes: Nodes
     objects: Objects

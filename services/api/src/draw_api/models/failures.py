@@ -50,6 +50,10 @@ class Invalid(Refusal):
         self.problems = tuple(problems)
 
 
+class ProviderUnavailable(Transient):
+    """The identity provider does not answer, or not as it should; the text is shown."""
+
+
 class TooManyAttempts(Transient):
     """Too many attempts in a short time."""
 

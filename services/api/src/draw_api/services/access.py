@@ -142,7 +142,8 @@ class Access:
             )
             return None
         self._attempts.succeeded(name, address)
-        return self._start(account, password, address)
+        renewed = self._passwords.hash(password) if self._outdated(account) else None
+        return self.start_session(account, address, renewed)
 
     def sign_out(self, by: Principal, token: str) -> None:
         """Make the session's token worthless."""
@@ -183,7 +184,13 @@ class Access:
         self._store.add_user(ADMINISTRATOR, Role.ADMIN, self._passwords.hash(password))
         return True
 
-    def _start(self, account: Account, password: str, address: str) -> Started:
+    def _outdated(self, account: Account) -> bool:
+        return self._passwords.outdated(account.password_hash)
+
+    def start_session(
+        self, account: Account, address: str, password_hash: str | None = None
+    ) -> Started:
+        """Return a new session of somebody who has shown who he is."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         session = KnownSession(
             user_id=account.user_id,
@@ -192,12 +199,7 @@ class Access:
             csrf_token=secrets.token_urlsafe(TOKEN_BYTES),
             expires_at=self._clock() + self._session_length,
         )
-        renewed = (
-            self._passwords.hash(password)
-            if self._passwords.outdated(account.password_hash)
-            else None
-        )
-        self._store.signed_in(account.user_id, renewed)
+        self._store.signed_in(account.user_id, password_hash)
         self._store.add_session(
             token_hash(token),
             session.user_id,

@@ -1,0 +1,177 @@
+"""Signing in through an OpenID Connect provider: authorization code flow with PKCE.
+
+The provider says who somebody is and which groups he is in; the role follows from the
+groups at each sign-in. An external user is known by issuer and subject, never by his name:
+nobody becomes a local user by being called like one.
+"""
+
+import base64
+import hashlib
+import re
+import secrets
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from draw_api.models.access import Account, Principal, Role
+from draw_api.models.failures import Forbidden, NotFound, Unauthenticated
+from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn, RoleRules
+from draw_api.services.access import TOKEN_BYTES, Access, Started
+from draw_api.services.audit import AuditTrail
+
+NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
+LONGEST_NAME: Final = 64
+NAME_SUFFIX: Final = 8
+
+
+class IdentityProvider(Protocol):
+    """The provider, and what seals the browser's cookie."""
+
+    def sign_in_url(self, pending: PendingSignIn, challenge: str, redirect_uri: str) -> str:
+        """Return where to send the browser."""
+
+    def identity(self, code: str, pending: PendingSignIn, redirect_uri: str) -> ExternalIdentity:
+        """Redeem the code and return whom the provider has identified.
+
+        Raises:
+            Unauthenticated: the code or the provider's token is not valid.
+            Transient: the provider does not answer.
+        """
+
+    def seal(self, pending: PendingSignIn) -> str:
+        """Return a text for the browser to keep, which only we can have made."""
+
+    def opened(self, sealed: str) -> PendingSignIn | None:
+        """Return what was sealed, or None when it is not ours or too old."""
+
+
+class ExternalUsers(Protocol):
+    """Users who come from the provider."""
+
+    def external(self, subject: str) -> Account | None:
+        """Return the user of this issuer and subject."""
+
+    def add_external(self, subject: str, names: list[str], role: str) -> Account | None:
+        """Add a user under the first of the names that is free."""
+
+    def set_role(self, user_id: int, role: str) -> None:
+        """Set what he may do."""
+
+    def other_administrators(self, user_id: int) -> int:
+        """Return how many other active administrators there are; none can go until the commit."""
+
+
+class SignOn:
+    """The part that talks to the provider and needs no database."""
+
+    def __init__(
+        self, provider: IdentityProvider | None, *, name: str = "", public_url: str = ""
+    ) -> None:
+        self._provider = provider
+        self.name = name
+        self.public_url = public_url
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a provider."""
+        return self._provider is not None
+
+    def begin(self, target: str, redirect_uri: str) -> tuple[str, str]:
+        """Return where to send the browser, and what it shall keep meanwhile.
+
+        Raises:
+            NotFound: there is no provider.
+            Transient: it does not answer.
+        """
+        provider = self._required()
+        pending = PendingSignIn(
+            state=secrets.token_urlsafe(TOKEN_BYTES),
+            nonce=secrets.token_urlsafe(TOKEN_BYTES),
+            verifier=secrets.token_urlsafe(TOKEN_BYTES),
+            target=local_path(target),
+        )
+        digest = hashlib.sha256(pending.verifier.encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        return provider.sign_in_url(pending, challenge, redirect_uri), provider.seal(pending)
+
+    def finish(
+        self, sealed: str | None, state: str, code: str, redirect_uri: str
+    ) -> tuple[ExternalIdentity, str]:
+        """Return who has come back from the provider, and where he wanted to go.
+
+        Raises:
+            NotFound: there is no provider.
+            Unauthenticated: he has not begun here, or the provider does not vouch for him.
+            Transient: the provider does not answer.
+        """
+        provider = self._required()
+        pending = provider.opened(sealed) if sealed else None
+        if pending is None or not secrets.compare_digest(state.encode(), pending.state.encode()):
+            raise Unauthenticated("This sign-in was not begun here, or too long ago; try again.")
+        return provider.identity(code, pending, redirect_uri), pending.target
+
+    def _required(self) -> IdentityProvider:
+        if self._provider is None:
+            raise NotFound("No identity provider is set up.")
+        return self._provider
+
+
+class ExternalAccess:
+    """Lets in whom the provider has identified."""
+
+    def __init__(
+        self, users: ExternalUsers, access: Access, rules: RoleRules, audit: AuditTrail
+    ) -> None:
+        self._users = users
+        self._access = access
+        self._rules = rules
+        self._audit = audit
+
+    def sign_in(self, identity: ExternalIdentity, address: str) -> Started:
+        """Return a new session of this person, who is added when he comes for the first time.
+
+        Raises:
+            Forbidden: his groups give him no role here, or he was shut out.
+        """
+        role = self._rules.role(identity.groups)
+        if role is None:
+            raise Forbidden("The identity provider gives you no role here.")
+        subject = f"{identity.issuer}|{identity.subject}"
+        account = self._users.external(subject) or self._added(identity, subject, role, address)
+        if not account.active:
+            raise Forbidden("An administrator has shut you out.")
+        if account.role is not role:
+            account = self._with_role(account, role, address)
+        return self._access.start_session(account, address)
+
+    def _added(self, identity: ExternalIdentity, subject: str, role: Role, address: str) -> Account:
+        account = self._users.add_external(subject, names(identity, subject), role)
+        if account is None:
+            raise Forbidden("Every name that could be yours is taken by somebody else.")
+        by = Principal(account.user_id, account.name, role, address)
+        self._audit.record(by, "user.create", f"{account.name} {role} external")
+        return account
+
+    def _with_role(self, account: Account, role: Role, address: str) -> Account:
+        others = self._users.other_administrators(account.user_id)
+        if account.role is Role.ADMIN and not others:
+            raise Forbidden("You are the last administrator; make another one before you stop.")
+        self._users.set_role(account.user_id, role)
+        by = Principal(account.user_id, account.name, role, address)
+        self._audit.record(by, "user.update", f"{account.name} {role} by the identity provider")
+        return Account(account.user_id, account.name, role, account.password_hash, account.active)
+
+
+def names(identity: ExternalIdentity, subject: str) -> list[str]:
+    """Return user names for somebody, the nicest first; the last is his alone."""
+    plain = NOT_IN_A_NAME.sub(".", identity.name).strip("._@-") or "user"
+    host = urlsplit(identity.issuer).hostname or "provider"
+    mark = hashlib.sha256(subject.encode()).hexdigest()[:NAME_SUFFIX]
+    at_host = plain if "@" in plain else f"{plain}@{NOT_IN_A_NAME.sub('.', host)}"
+    own = f"{plain[: LONGEST_NAME - NAME_SUFFIX - 1]}-{mark}"
+    return [plain[:LONGEST_NAME], at_host[:LONGEST_NAME], own]
+
+
+def local_path(target: str) -> str:
+    """Return the path if it leads into our own site, else the first page."""
+    inside = target.startswith("/") and not target.startswith(("//", "/\\"))
+    return target if inside and target.isprintable() and "\\" not in target else "/"
