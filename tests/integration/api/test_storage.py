@@ -1,0 +1,280 @@
+"""Storage care, the change feed and webhooks over REST, with a real database and volume.
+
+Not covered: files that go after a deletion, deliveries (tests/integration/indexer).
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from draw_indexer.adapters.deletions import StudyDeletions
+from draw_shared.contracts.server_config import BYTES_PER_GB
+from support import datasets
+from support.indexed import IndexedStorage
+from support.receptions import receive, same_instance
+from support.suite import all_pages
+
+pytestmark = pytest.mark.integration
+
+SECRET = "0123456789abcdef"
+
+
+@pytest.fixture
+def archive(api, database, tmp_path):
+    made = IndexedStorage(tmp_path, database)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def admin(api, archive):
+    return api.of_role("admin")
+
+
+def study(archive, count=1, days_ago=0, **elements):
+    objects = datasets.series(count, **elements)
+    archive.receive(*objects, days_ago=days_ago)
+    return objects[0].StudyInstanceUID
+
+
+def set_storage(archive, **settings):
+    for name, value in settings.items():
+        archive.execute(
+            "UPDATE server_config SET document = jsonb_set(document,"
+            " ARRAY['storage', :n], CAST(:v AS jsonb))",
+            n=name,
+            v=str(value).lower(),
+        )
+
+
+# --- usage ---------------------------------------------------------------------------
+
+
+def test_usage_counts_every_file_once(admin, archive):
+    objects = datasets.series(2, size_bytes=5000)
+    archive.receive(*objects)
+    archive.receive(same_instance(objects[0], StudyDescription="other bytes"))
+    usage = admin.get("/api/v1/storage").raise_for_status().json()
+    assert usage["used_bytes"] == sum((archive.root / p).stat().st_size for p in archive.files())
+    assert (usage["studies"], usage["instances"], usage["conflicts"]) == (1, 2, 1)
+    assert usage["limit_bytes"] == 100 * BYTES_PER_GB
+    assert usage["disk_total_bytes"] > usage["disk_free_bytes"] > 0
+    assert usage["refusing"] is None
+
+
+def test_a_full_quota_is_told(admin, archive):
+    study(archive)
+    archive.execute("UPDATE studies SET size_bytes = 2000000000")
+    set_storage(archive, max_storage_gb=1)
+    assert admin.get("/api/v1/storage").json()["refusing"] == "quota"
+
+
+def test_growth_and_the_day_on_which_it_is_full(admin, archive):
+    today = datetime.now(UTC).date()
+    for days, gigabytes in ((0, 50), (1, 3), (2, 1), (3, 0)):
+        archive.execute(
+            "INSERT INTO reception_days VALUES (:d, 10, :b)",
+            d=today - timedelta(days=days),
+            b=gigabytes * BYTES_PER_GB,
+        )
+    growth = admin.get("/api/v1/storage/growth", params={"days": 5}).json()
+    assert [day["size_bytes"] // BYTES_PER_GB for day in growth] == [0, 0, 1, 3, 50]
+    usage = admin.get("/api/v1/storage").json()
+    forecast = usage["forecast"]
+    assert forecast["days_observed"] == 3
+    assert forecast["bytes_per_day"] == 4 * BYTES_PER_GB // 3
+    room = usage["disk_free_bytes"] - usage["min_free_bytes"]
+    expected = min(room, 100 * BYTES_PER_GB) / (4 * BYTES_PER_GB // 3)
+    assert forecast["full_in_days"] == pytest.approx(expected, abs=0.2)
+
+
+def test_with_clean_up_that_keeps_pace_it_is_never_full(admin, archive):
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    archive.execute("INSERT INTO reception_days VALUES (:d, 10, 1000000)", d=day)
+    assert admin.get("/api/v1/storage").json()["forecast"]["full_in_days"] is not None
+    set_storage(archive, clean_up=True)
+    assert admin.get("/api/v1/storage").json()["forecast"]["full_in_days"] is None
+
+
+def test_the_largest_come_first_page_by_page(admin, archive):
+    sizes = {}
+    for number in range(5):
+        uid = study(archive, PatientID=f"P{number}", size_bytes=3000 * (number + 1))
+        sizes[uid] = number
+    found = all_pages(admin, "/api/v1/storage/studies", limit=2)
+    assert [sizes[s["study_instance_uid"]] for s in found] == [4, 3, 2, 1, 0]
+    patients = all_pages(admin, "/api/v1/storage/patients", limit=2)
+    assert [p["patient_id"] for p in patients] == ["P4", "P3", "P2", "P1", "P0"]
+    (modality,) = admin.get("/api/v1/storage/modalities").json()
+    assert (modality["modality"], modality["instances"]) == ("CT", 5)
+    assert modality["size_bytes"] == sum(s["size_bytes"] for s in found)
+
+
+# --- the dry run ---------------------------------------------------------------------
+
+
+def test_the_dry_run_lists_exactly_what_goes(admin, archive, database):
+    going = [study(archive, days_ago=days) for days in (60, 50, 40)]
+    held = study(archive, days_ago=70)
+    admin.put(f"/api/v1/studies/{held}/hold", json={"reason": "research"}).raise_for_status()
+    study(archive, days_ago=20)
+    again = datasets.series(1)
+    archive.receive(*again, days_ago=80)
+    archive.store.release([receive(archive.store, again[0])[0]])
+    arriving = datasets.series(2)
+    archive.receive(arriving[0], days_ago=90)
+    receive(archive.store, arriving[1])
+    preview = admin.get("/api/v1/storage/clean-up").raise_for_status().json()
+    assert (preview["enabled"], preview["waiting"]) == (False, False)
+    listed = all_pages(admin, "/api/v1/storage/clean-up", limit=2)
+    assert [s["study_instance_uid"] for s in listed] == going
+    before = archive.studies()
+    deletions = StudyDeletions(database, archive.root, replica="test")
+    for uid in deletions.expired(30):
+        deletions.delete_expired(uid, 30)
+    assert before - archive.studies() == set(going)
+
+
+def test_another_retention_can_be_tried(admin, archive):
+    uid = study(archive, days_ago=20)
+    answer = admin.get("/api/v1/storage/clean-up", params={"retention_days": 10}).json()
+    assert [s["study_instance_uid"] for s in answer["items"]] == [uid]
+    assert answer["retention_days"] == 10
+
+
+# --- hold, release, delete -----------------------------------------------------------
+
+
+def test_a_held_study_cannot_be_deleted_until_released(admin, archive, api):
+    uid = study(archive)
+    path = f"/api/v1/studies/{uid}"
+    admin.put(f"{path}/hold", json={"reason": "court order"}).raise_for_status()
+    assert admin.get(path).json()["held"] is True
+    refused = admin.delete(path, params={"reason": "too old"})
+    assert refused.status_code == 409
+    assert admin.get(path).json()["held"] is True, "the refusal has not released it"
+    admin.delete(f"{path}/hold").raise_for_status()
+    gone = admin.delete(path, params={"reason": "too old"}).raise_for_status().json()
+    assert gone["instances"] == 1
+    assert admin.get(path).status_code == 404
+    actions = [(action, detail) for _, action, detail in api.actions()][-3:]
+    assert actions[0] == ("study.hold", "court order")
+    assert actions[1][0] == "study.release"
+    assert actions[2][0] == "study.delete" and actions[2][1].endswith(": too old")
+
+
+def test_deletion_needs_a_reason_and_an_administrator(admin, archive, api):
+    path = f"/api/v1/studies/{study(archive)}"
+    assert admin.delete(path).status_code == 422
+    assert api.of_role("operator").delete(path, params={"reason": "because"}).status_code == 403
+    assert admin.get(path).status_code == 200
+
+
+def test_a_study_that_a_job_is_at_is_not_deleted(admin, archive):
+    uid = study(archive)
+    archive.execute(
+        "INSERT INTO jobs (id, kind, state, parameters) VALUES (gen_random_uuid(), 'store',"
+        " 'running', jsonb_build_object('study_instance_uid', CAST(:u AS text)))",
+        u=uid,
+    )
+    answer = admin.delete(f"/api/v1/studies/{uid}", params={"reason": "too old"})
+    assert answer.status_code == 409
+
+
+def test_studies_that_are_not_there_are_not_found(admin, archive):
+    assert admin.put("/api/v1/studies/1.2.3/hold", json={"reason": "any"}).status_code == 404
+    assert admin.delete("/api/v1/studies/1.2.3/hold").status_code == 404
+    assert admin.delete("/api/v1/studies/1.2.3", params={"reason": "any"}).status_code == 404
+
+
+# --- the feed ------------------------------------------------------------------------
+
+
+def test_the_feed_is_read_on_without_gap_or_repetition(admin, archive):
+    uids = [study(archive, count=3) for _ in range(3)]
+    admin.delete(f"/api/v1/studies/{uids[0]}", params={"reason": "too old"}).raise_for_status()
+    seen, since = [], 0
+    while True:
+        answer = admin.get("/api/v1/changes", params={"since": since, "limit": 4}).json()
+        seen += answer["items"]
+        since = answer["next_since"]
+        if not answer["more"]:
+            break
+    numbers = [change["sequence"] for change in seen]
+    assert numbers == sorted(set(numbers))
+    assert [change["kind"] for change in seen] == ["instance.stored"] * 9 + ["study.deleted"]
+    assert admin.get("/api/v1/changes", params={"since": since}).json()["items"] == []
+    later = study(archive)
+    (new,) = admin.get("/api/v1/changes", params={"since": since}).json()["items"]
+    assert new["study_instance_uid"] == later
+
+
+def test_the_feed_can_be_narrowed_and_says_when_it_was_trimmed(admin, archive):
+    uid = study(archive, count=2)
+    admin.delete(f"/api/v1/studies/{uid}", params={"reason": "too old"}).raise_for_status()
+    answer = admin.get("/api/v1/changes", params={"kind": "study.deleted", "limit": 1}).json()
+    assert [change["kind"] for change in answer["items"]] == ["study.deleted"]
+    assert answer["trimmed"] is False
+    archive.execute("DELETE FROM changes WHERE kind = 'instance.stored'")
+    assert admin.get("/api/v1/changes").json()["trimmed"] is True
+
+
+# --- webhooks ------------------------------------------------------------------------
+
+
+def test_a_webhook_is_made_changed_and_removed(admin, archive, api):
+    new = {"url": "https://handler.example/draw", "secret": SECRET, "kinds": ["series.stable"]}
+    made = admin.post("/api/v1/webhooks", json=new)
+    assert made.status_code == 201
+    assert SECRET not in made.text
+    path = f"/api/v1/webhooks/{made.json()['id']}"
+    changed = admin.patch(path, json={"active": False, "secret": SECRET[::-1]})
+    assert (changed.json()["active"], changed.json()["url"]) == (False, new["url"])
+    assert archive.scalars("SELECT secret FROM webhooks") == [SECRET[::-1]]
+    assert SECRET not in str(api.actions())
+    assert admin.delete(path).status_code == 204
+    assert admin.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "ftp://handler.example/"},
+        {"url": "https://user:word@handler.example/"},
+        {"url": "javascript:alert(1)"},
+        {"url": "http://[::1"},
+        {"secret": "short"},
+        {"kinds": []},
+        {"kinds": ["anything"]},
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_its_field(admin, wrong):
+    new = {"url": "https://handler.example/", "secret": SECRET} | wrong
+    answer = admin.post("/api/v1/webhooks", json=new)
+    assert answer.status_code == 422
+    (field,) = wrong
+    assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+def test_dead_deliveries_are_shown_and_sent_again(admin, archive):
+    new = {"url": "https://handler.example/draw", "secret": SECRET}
+    path = f"/api/v1/webhooks/{admin.post('/api/v1/webhooks', json=new).json()['id']}"
+    archive.execute(
+        "INSERT INTO webhook_deliveries (webhook_id, sequence, kind, body, state, attempts)"
+        " SELECT w.id, n, 'series.stable', '{}', CASE WHEN n = 1 THEN 'delivered' ELSE 'dead' END,"
+        " 8 FROM webhooks w, generate_series(1, 3) n"
+    )
+    assert admin.get(path).json()["dead"] == 2
+    dead = all_pages(admin, f"{path}/deliveries", state="dead", limit=1)
+    assert [delivery["sequence"] for delivery in dead] == [3, 2]
+    assert admin.post(f"{path}/deliveries/replay").json() == {"deliveries": 2}
+    one = archive.scalars("SELECT id FROM webhook_deliveries WHERE state = 'delivered'")[0]
+    assert admin.post(f"{path}/deliveries/{one}/replay").json() == {"deliveries": 1}
+    assert admin.post(f"{path}/deliveries/{one + 999}/replay").status_code == 404
+    assert set(archive.scalars("SELECT state || attempts FROM webhook_deliveries")) == {"pending0"}
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_webhooks_are_for_administrators(api, archive, role):
+    client = api.of_role(role)
+    assert client.get("/api/v1/webhooks").status_code == 403
