@@ -12,11 +12,11 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from struct import pack
-from typing import Any, Final
+from typing import Final
 
 from draw_shared.dicom.pdu import (
     HEADER,
@@ -80,16 +80,6 @@ class Wire:
         if not self._encrypted:
             connection.settimeout(None)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_SECONDS))
-
-    @property
-    def peer_address(self) -> str:
-        """The peer's address, empty once the connection is gone."""
-        return _host(self._socket.getpeername)
-
-    @property
-    def local_address(self) -> str:
-        """Our own address on this connection."""
-        return _host(self._socket.getsockname)
 
     def limit_data(self, announced: int) -> None:
         """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
@@ -256,14 +246,6 @@ class Wire:
             while (left := deadline - time.monotonic()) > 0 and self._receive(self._view, left):
                 pass
         self.close()
-
-
-def _host(name: Callable[[], Any]) -> str:
-    try:
-        address = name()
-    except OSError:
-        return ""
-    return str(address[0]) if isinstance(address, tuple) else ""
 
 
 def _timeval(seconds: float) -> bytes:
