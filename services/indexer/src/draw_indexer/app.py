@@ -109,6 +109,10 @@ class Indexer:
         )
         upkeep = Upkeep(
             self._transactions.make_partitions,
+            lambda: self._transactions.drop_months(
+                self._config.current.server.logging.transaction_retention_months,
+                settings.replica,
+            ),
             self._transactions.extend_chain,
             self._metrics.chained.inc,
         )

@@ -2,11 +2,15 @@
 
 A line whose month has no partition lies in the default one, so that nothing is ever refused.
 A month gets its partition before it begins; lines that came too early are moved into it.
+A month whose time is over goes as a whole, and a line of the log says up to which position of
+the hash chain lines may be missing since.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
+from uuid import uuid4
 
 from sqlalchemy import Connection, text
 
@@ -56,6 +60,70 @@ def ensure_months(connection: Connection, first: date, *, ahead: int) -> list[st
     for name in missing:
         _make(connection, name, wanted[name])
     return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Lines whose time was over."""
+
+    months: tuple[str, ...]
+    lines: int
+    last_position: int
+    """The highest position in the hash chain among them; 0 when none was chained."""
+
+
+def first_kept(today: date, *, months_kept: int) -> date:
+    """Return the first day of the oldest month that is kept: so many whole ones before today's."""
+    number = today.year * 12 + today.month - 1 - months_kept
+    return date(max(1, number // 12), number % 12 + 1, 1)
+
+
+def drop_before(connection: Connection, first: date, *, replica: str) -> Dropped | None:
+    """Drop every month before that of `first` and say so in the log; None when there was none.
+
+    The caller commits. Writers wait while a month is dropped, which takes no time.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK})
+    names = [
+        name
+        for name in connection.execute(OLD_NAMES).scalars()
+        if name < partition_name(first.replace(day=1))
+    ]
+    before = {"first": _midnight(first.replace(day=1))}
+    lines = position = 0
+    for statement in (*(f"SELECT * FROM {name}" for name in names), EARLY):  # noqa: S608 - a month's name
+        counted = text(f"SELECT count(*), coalesce(max(chain_position), 0) FROM ({statement}) old")  # noqa: S608
+        found = connection.execute(counted, before if statement is EARLY else {}).one()
+        lines, position = lines + found[0], max(position, found[1])
+    if not names and not lines:
+        return None
+    for name in names:
+        connection.execute(text(f"DROP TABLE {name}"))
+    connection.execute(FORGET_EARLY, before)
+    dropped = Dropped(tuple(names), lines, position)
+    connection.execute(
+        SAY_DROPPED,
+        {
+            "record_id": uuid4(),
+            "replica": replica,
+            "detail": f"{lines} lines before {first:%Y-%m}, up to position {position}",
+        },
+    )
+    return dropped
+
+
+OLD_NAMES: Final = text(
+    "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+    " WHERE i.inhparent = 'transactions'::regclass"
+    " AND c.relname ~ '^transactions_[0-9]{4}_[0-9]{2}$' ORDER BY c.relname"
+)
+EARLY: Final = "SELECT * FROM transactions_default WHERE occurred_at < :first"
+FORGET_EARLY: Final = text("DELETE FROM transactions_default WHERE occurred_at < :first")
+SAY_DROPPED: Final = text(
+    "INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, actor, action,"
+    " detail) VALUES (:record_id, now(), 'management', 'success', :replica, 'system',"
+    " 'transactions.drop', :detail)"
+)
 
 
 def _missing(connection: Connection, wanted: dict[str, date]) -> list[str]:

@@ -93,6 +93,12 @@ class Verification:
 MOST_BREAKS: Final = 100
 
 
+_DROPPED: Final = text(
+    "SELECT max(CAST(substring(detail FROM 'up to position ([0-9]{1,18})$') AS bigint))"
+    " FROM transactions WHERE kind = 'management' AND action = 'transactions.drop'"
+)
+
+
 def canonical(position: int, row: Mapping[str, Any]) -> bytes:
     """Return the bytes of a line that its hash covers."""
     values: list[Any] = [position]
@@ -152,6 +158,7 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
     breaks: list[Break] = []
     before: tuple[int, bytes] | None = None
     first = lines = 0
+    dropped = connection.execute(_DROPPED).scalar() or 0
     for row in _chained(connection):
         position, stored = row["chain_position"], bytes(row["chain_hash"])
         if before is None:
@@ -161,7 +168,7 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
         else:
             previous = before[1]
             if position != before[0] + 1:
-                breaks.append(Break(position, _gap(before[0], position)))
+                breaks += _gap(before[0], position, dropped)
                 previous = None
         if previous is not None and link(previous, position, row) != stored:
             breaks.append(Break(position, "the line or its predecessor was changed"))
@@ -178,9 +185,13 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
     return Verification(first, head, lines, tuple(breaks[:MOST_BREAKS]))
 
 
-def _gap(before: int, position: int) -> str:
+def _gap(before: int, position: int, dropped: int) -> list[Break]:
+    """Return the break between two lines, unless lines of dropped months lay between them."""
     missing = position - before - 1
-    return f"{missing} lines are missing" if missing else "two lines have this position"
+    if not missing:
+        return [Break(position, "two lines have this position")]
+    # Late lines of a month that was dropped were chained between younger ones.
+    return [] if position <= dropped + 1 else [Break(position, f"{missing} lines are missing")]
 
 
 def _chained(connection: Connection) -> Iterator[Mapping[str, Any]]:

@@ -63,6 +63,19 @@ class PostgresTransactions:
             session.commit()
         return made
 
+    def drop_months(self, months_kept: int, replica: str) -> partitions.Dropped | None:
+        """Drop the months beyond so many whole ones before the current one.
+
+        Raises:
+            DatabaseUnavailable: none is dropped.
+        """
+        first = partitions.first_kept(datetime.now(UTC).date(), months_kept=months_kept)
+        with self._database.session() as session:
+            require_current_schema(session)
+            dropped = partitions.drop_before(session.connection(), first, replica=replica)
+            session.commit()
+        return dropped
+
     def extend_chain(self) -> transaction_chain.Head | None:
         """Add lines that are not in the hash chain yet; return its head if it grew.
 

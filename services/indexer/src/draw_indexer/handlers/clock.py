@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
+from draw_shared.db.partitions import Dropped
 from draw_shared.db.transaction_chain import Head
 
 log = structlog.get_logger()
@@ -15,21 +16,26 @@ class Upkeep:
     def __init__(
         self,
         make_partitions: Callable[[], list[str]],
+        drop_months: Callable[[], Dropped | None],
         extend_chain: Callable[[], Head | None],
         chained: Callable[[int], None],
     ) -> None:
         self._make_partitions = make_partitions
+        self._drop_months = drop_months
         self._extend_chain = extend_chain
         self._chained = chained
 
     def on_partitions(self) -> None:
-        """Make what is missing.
+        """Make what is missing, and drop what is older than the configuration keeps.
 
         Raises:
             Transient: the database does not answer.
         """
         for name in self._make_partitions():
             log.info("transactions.partition_made", partition=name)
+        dropped = self._drop_months()
+        if dropped is not None:
+            log.info("transactions.dropped", partitions=list(dropped.months), lines=dropped.lines)
 
     def on_chain(self) -> None:
         """Add what is not in the chain yet, and log the head for who keeps logs elsewhere.
