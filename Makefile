@@ -17,7 +17,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \
-	docs-check run demo bench-store clean
+	docs-check run demo screenshots bench-store clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +25,16 @@ help: ## list the targets
 # --- running ---------------------------------------------------------------------------
 
 run: .venv/.run ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
+	@tools/setup.sh web
 	@tools/setup.sh rabbitmq
 	@exec $(BIN)/python -m tools.launch
 
 demo: .venv/.run ## send real DICOM to the running suite and query it back
 	@exec $(BIN)/python -m tools.demo
+
+screenshots: .venv/.dev ## the pictures of the web page in docs/images (needs Chromium)
+	@tools/setup.sh web
+	$(BIN)/python -m tools.screenshots
 
 bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 	$(BIN)/python -m bench.store
@@ -37,6 +42,7 @@ bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 # --- preparing -------------------------------------------------------------------------
 
 setup: .venv/.dev ## make .venv with everything for developing and testing
+	@tools/setup.sh web --dev
 	@tools/setup.sh rabbitmq
 
 .venv/.run: requirements.lock $(MANIFESTS) tools/setup.sh
@@ -52,6 +58,7 @@ lock: ## pin third-party versions anew, with hashes and without index addresses
 	$(LOCK) $(UPGRADE) -c requirements.lock -o requirements-dev.lock \
 		$(MANIFESTS) requirements-run.in requirements-dev.in
 	$(LOCK) -c requirements.lock -o requirements-build.lock requirements-build.in
+	$(LOCK) $(UPGRADE) -o requirements-npm.lock requirements-npm.in
 	@set -e; for service in $(SERVICES); do \
 		$(LOCK) -c requirements.lock -o services/$$service/requirements.lock \
 			shared/pyproject.toml services/$$service/pyproject.toml; \
@@ -93,6 +100,7 @@ docs-check: .venv/.dev ## fail when a generated page differs from the code
 # --- testing ---------------------------------------------------------------------------
 
 test: .venv/.dev ## every test; PostgreSQL and RabbitMQ are found or started privately
+	@tools/setup.sh web --dev
 	@tools/setup.sh rabbitmq
 	$(PYTEST) $(PARALLEL)
 
@@ -103,6 +111,7 @@ integration: .venv/.dev ## tests against a real PostgreSQL and RabbitMQ
 	$(PYTEST) $(PARALLEL) -m integration
 
 e2e: .venv/.dev ## the services as processes with real clients
+	@tools/setup.sh web --dev
 	$(PYTEST) $(PARALLEL) -m e2e
 
 faults: .venv/.dev ## kills, stops and starves real processes

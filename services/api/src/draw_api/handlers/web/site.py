@@ -10,10 +10,12 @@ from starlette.types import Scope
 from typing_extensions import override
 
 from draw_api.handlers.web import (
+    about,
     archive,
     batches,
     config,
     dashboard,
+    dead_letters,
     failures,
     jobs,
     nodes,
@@ -41,6 +43,8 @@ ROUTERS: Final = (
     jobs.router,
     batches.router,
     users.router,
+    dead_letters.router,
+    about.router,
 )
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 FOR_AN_HOUR: Final = "public, max-age=3600"

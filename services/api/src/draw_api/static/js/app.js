@@ -50,6 +50,14 @@
     before.slice(after.length).forEach((node) => node.remove());
   }
 
+  // What can be scrolled must be reachable with the keyboard, and nothing else.
+  function letScroll() {
+    for (const box of document.querySelectorAll(".scroll")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+
   const automatic = () => localStorage.getItem(AUTO) !== "off";
   let sources = [];
 
@@ -72,6 +80,7 @@
         showTimes(held.content);
         morphChildren(place, held.content);
         window.htmx?.process(place);
+        letScroll();
         if (place.querySelector("[data-live-end]")) source.close();
       };
       sources.push(source);
@@ -133,12 +142,14 @@
     }
   });
 
-  document.addEventListener("htmx:afterSwap", (event) => showTimes(event.target));
+  document.addEventListener("htmx:afterSwap", (event) => { showTimes(event.target); letScroll(); });
   document.addEventListener("visibilitychange", watch);
   window.addEventListener("pagehide", () => sources.forEach((source) => source.close()));
 
   for (const box of document.querySelectorAll("[data-live-switch]")) box.checked = automatic();
   showTimes(document);
+  letScroll();
+  new ResizeObserver(letScroll).observe(document.body);
   watch();
   window.drawAutomatic = automatic;
 })();

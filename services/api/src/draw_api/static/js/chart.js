@@ -6,6 +6,7 @@
   const place = document.querySelector("[data-chart]");
   if (!place || !window.uPlot) return;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const clock = (seconds) => new Date(seconds * 1000).toTimeString().slice(0, 5);
   let chart = null;
 
   function series(minutes) {
@@ -29,11 +30,11 @@
       padding: [8, 4, 0, 0],
       cursor: { y: false },
       scales: { y: { range: (u, min, max) => [0, Math.max(10, max * 1.1)] }, mb: { range: (u, min, max) => [0, Math.max(1, max * 1.1)] } },
-      axes: [axis, { ...axis, size: 46 }, { ...axis, scale: "mb", side: 1, size: 60, grid: { show: false }, values: (u, vs) => vs.map((v) => `${v} MB`) }],
+      axes: [{ ...axis, values: (u, vs) => vs.map(clock) }, { ...axis, size: 46 }, { ...axis, scale: "mb", side: 1, size: 60, grid: { show: false }, values: (u, vs) => vs.map((v) => `${v} MB`) }],
       series: [
-        { label: "Minute", value: (u, v) => (v == null ? "–" : new Date(v * 1000).toTimeString().slice(0, 5)) },
+        { label: "Minute", value: (u, v) => (v == null ? "–" : clock(v)) },
         { label: "Objects", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 2, paths: uPlot.paths.stepped({ align: 1 }) },
-        { label: "MB", scale: "mb", stroke: colour("--muted"), dash: [4, 3], width: 1.5, value: (u, v) => (v == null ? "–" : v.toFixed(1)) },
+        { label: "MB", scale: "mb", stroke: colour("--muted"), dash: [4, 3], width: 1.5, paths: uPlot.paths.stepped({ align: 1 }), value: (u, v) => (v == null ? "–" : v.toFixed(1)) },
       ],
     };
   }

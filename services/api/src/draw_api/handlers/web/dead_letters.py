@@ -1,0 +1,88 @@
+"""Dead letters: what waits in which queue, each message in full, replay and discard."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Path, Request, Response
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.visitor import Admin, AdminAct
+from draw_api.handlers.work import InWork
+from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
+
+router = APIRouter(include_in_schema=False)
+
+Queue = Annotated[str, Path(pattern=r"^[a-z.-]{1,64}$")]
+Key = Annotated[str, Path(pattern=r"^[0-9a-f]{24}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersView(View):
+    """Every queue, and the messages of one."""
+
+    template: ClassVar[str] = "dead-letters/list.html.jinja"
+
+    queues: list[DeadLetterQueue]
+    queue: str
+    letters: Sequence[DeadLetter]
+
+    def readable(self, body: str) -> str:
+        """Return a message with one field on a line, or as it is."""
+        try:
+            return json.dumps(json.loads(body), indent=2)
+        except ValueError:
+            return body
+
+
+@router.get("/dead-letters")
+def queues(request: Request, by: Admin, work: InWork) -> Response:
+    """Show which queues hold something."""
+    found = work.dead_letters.queues()
+    first = next((queue.name for queue in found if queue.messages), "")
+    letters = work.dead_letters.letters(first) if first else []
+    return page(request, by, DeadLettersView(found, first, letters))
+
+
+@router.get("/dead-letters/{queue}")
+def letters(request: Request, by: Admin, work: InWork, queue: Queue) -> Response:
+    """Show the messages of a queue."""
+    view = DeadLettersView(work.dead_letters.queues(), queue, work.dead_letters.letters(queue))
+    return page(request, by, view)
+
+
+@router.post("/dead-letters/{queue}/replay")
+def replay_all(act: AdminAct, work: InWork, queue: Queue) -> Response:
+    """Put every message of a queue back to work."""
+    work.dead_letters.replay(act.by, queue)
+    return redirect(f"/dead-letters/{queue}", "replayed")
+
+
+@router.post("/dead-letters/{queue}/{key}/replay")
+def replay(act: AdminAct, work: InWork, queue: Queue, key: Key) -> Response:
+    """Put one message back to work."""
+    work.dead_letters.replay(act.by, queue, key)
+    return redirect(f"/dead-letters/{queue}", "replayed")
+
+
+@router.get("/dead-letters/{queue}/{key}/discard")
+def ask_discard(request: Request, by: Admin, queue: Queue, key: Key) -> Response:
+    """Ask once more before a message is thrown away."""
+    view = ConfirmView(
+        title="Throw this message away?",
+        text="What it said is lost to its consumer. An object's event can be made again by"
+        " reindexing; a job is found in the database anyway.",
+        button="Throw it away",
+        action=f"/dead-letters/{queue}/{key}/discard",
+        back=f"/dead-letters/{queue}",
+    )
+    return page(request, by, view)
+
+
+@router.post("/dead-letters/{queue}/{key}/discard")
+def discard(act: AdminAct, work: InWork, queue: Queue, key: Key) -> Response:
+    """Throw a message away."""
+    work.dead_letters.discard(act.by, queue, key)
+    return redirect(f"/dead-letters/{queue}", "discarded")

@@ -1,0 +1,75 @@
+"""Looking at messages that no consumer could handle, and putting them back to work."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
+from draw_api.models.failures import NotFound
+from draw_api.services.audit import AuditTrail
+
+
+class LetterBox(Protocol):
+    """The dead-letter queues of the broker."""
+
+    def queues(self) -> Sequence[str]:
+        """Return the names of the queues."""
+
+    def look(self, queue: str) -> Sequence[DeadLetter]:
+        """Return the messages of a queue, up to a limit, and leave them there."""
+
+    def put_back(self, queue: str, key: str) -> int:
+        """Put one message, or all for an empty key, back to where they failed."""
+
+    def discard(self, queue: str, key: str) -> int:
+        """Throw one message away."""
+
+
+class Depths(Protocol):
+    """What the broker said last."""
+
+    def queue_depths(self) -> Mapping[str, int]:
+        """Return the messages waiting, by queue."""
+
+
+class DeadLetterOffice:
+    """What administrators do with dead letters."""
+
+    def __init__(self, box: LetterBox, depths: Depths, audit: AuditTrail) -> None:
+        self._box = box
+        self._depths = depths
+        self._audit = audit
+
+    def queues(self) -> list[DeadLetterQueue]:
+        """Return every queue with what waits there."""
+        depths = self._depths.queue_depths()
+        return [
+            DeadLetterQueue(name=name, messages=depths.get(name, 0)) for name in self._box.queues()
+        ]
+
+    def letters(self, queue: str) -> Sequence[DeadLetter]:
+        """Return what waits in a queue; NotFound when it collects no dead letters."""
+        self._require(queue)
+        return self._box.look(queue)
+
+    def replay(self, by: Principal, queue: str, key: str = "") -> int:
+        """Put one message, or all, back to where they failed; NotFound when it is gone."""
+        self._require(queue)
+        done = self._box.put_back(queue, key)
+        if key and not done:
+            raise NotFound("This message is not there any more.")
+        self._audit.record(by, "dead-letter.replay", f"{queue} {key or 'all'}: {done}")
+        return done
+
+    def discard(self, by: Principal, queue: str, key: str) -> int:
+        """Throw a message away; NotFound when it is gone."""
+        self._require(queue)
+        done = self._box.discard(queue, key) if key else 0
+        if not done:
+            raise NotFound("This message is not there any more.")
+        self._audit.record(by, "dead-letter.discard", f"{queue} {key}: {done}")
+        return done
+
+    def _require(self, queue: str) -> None:
+        if queue not in self._box.queues():
+            raise NotFound("There is no such dead-letter queue.")

@@ -1,0 +1,146 @@
+"""What no consumer could handle: looked at, put back to work, or thrown away.
+
+Looking takes messages without acknowledging them and gives them back by closing the channel.
+Putting back publishes with a confirm before the dead letter is acknowledged: a crash between
+the two leaves the message twice, never lost, and every consumer stands a message twice.
+Each action has a connection of its own; it belongs to the calling thread.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from pika import BasicProperties
+from pika.adapters.blocking_connection import BlockingChannel
+
+from draw_shared.messaging import connection, topology
+from draw_shared.messaging.consumer import PERSISTENT, REASON_HEADER
+from draw_shared.messaging.topology import Collecting, Work
+
+QUEUE_HEADER: Final = "x-draw-queue"
+ROUTING_KEY_HEADER: Final = "x-draw-routing-key"
+MOST_LOOKED_AT: Final = 500
+LONGEST_BODY: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One message that waits for somebody to look at it."""
+
+    key: str
+    """Names the message as long as it waits: made from its body."""
+    queue: str
+    consumer_queue: str
+    """The work queue in which it failed; empty when no queue wanted it."""
+    routing_key: str
+    reason: str
+    body: str
+    size_bytes: int
+
+
+def queues() -> tuple[str, ...]:
+    """Return the queues that collect what could not be handled."""
+    names: dict[str, None] = {}
+    for part in topology.TOPOLOGY:
+        if isinstance(part, Work):
+            names[part.dead] = None
+        elif isinstance(part, Collecting):
+            names[part.name] = None
+    return tuple(names)
+
+
+QUEUES: Final = queues()
+WORK_QUEUES: Final = frozenset(p.name for p in topology.TOPOLOGY if isinstance(p, Work))
+
+
+class DeadLetters:
+    """The dead-letter queues of one broker."""
+
+    def __init__(self, url: str, *, client: str) -> None:
+        self._url = url
+        self._client = client
+
+    def look(self, queue: str, most: int = MOST_LOOKED_AT) -> list[DeadLetter]:
+        """Return the messages of a queue, first come first, and leave them there.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        with self._channel() as channel:
+            return [letter for letter, _ in _taken(channel, queue, most)]
+
+    def put_back(self, queue: str, key: str = "") -> int:
+        """Put one message, or all, back to where they failed; return how many.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        return self._settle(queue, key, _publish_again)
+
+    def discard(self, queue: str, key: str) -> int:
+        """Throw one message away; return how many there were.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        return self._settle(queue, key, lambda _channel, _letter, _body: None)
+
+    def _settle(
+        self, queue: str, key: str, action: Callable[[BlockingChannel, DeadLetter, bytes], None]
+    ) -> int:
+        settled = 0
+        with self._channel() as channel:
+            waiting = channel.queue_declare(queue, passive=True).method.message_count
+            for letter, (tag, body) in _taken(channel, queue, waiting):
+                if key in {"", letter.key}:
+                    action(channel, letter, body)
+                    channel.basic_ack(tag)
+                    settled += 1
+        return settled
+
+    @contextmanager
+    def _channel(self) -> Iterator[BlockingChannel]:
+        made = connection.connect(self._url, f"{self._client} dead letters")
+        try:
+            channel = made.channel()
+            topology.declare(channel)
+            channel.confirm_delivery()
+            yield channel
+        except connection.CONNECTION_FAILURES as error:
+            raise connection.BrokerUnavailable(type(error).__name__) from error
+        finally:
+            if made.is_open:
+                made.close()
+
+
+def _taken(
+    channel: BlockingChannel, queue: str, most: int
+) -> Iterator[tuple[DeadLetter, tuple[int, bytes]]]:
+    for _ in range(most):
+        method, properties, body = channel.basic_get(queue)
+        if method is None or properties is None or body is None:
+            return
+        yield _letter(queue, method.routing_key, properties, body), (method.delivery_tag, body)
+
+
+def _letter(queue: str, routing_key: str, properties: BasicProperties, body: bytes) -> DeadLetter:
+    headers = properties.headers or {}
+    return DeadLetter(
+        key=hashlib.sha256(body).hexdigest()[:24],
+        queue=queue,
+        consumer_queue=str(headers.get(QUEUE_HEADER, "")),
+        routing_key=str(headers.get(ROUTING_KEY_HEADER, routing_key)),
+        reason=str(headers.get(REASON_HEADER, "no queue wanted it"))[:400],
+        body=body[:LONGEST_BODY].decode("utf-8", "replace"),
+        size_bytes=len(body),
+    )
+
+
+def _publish_again(channel: BlockingChannel, letter: DeadLetter, body: bytes) -> None:
+    fresh = BasicProperties(content_type="application/json", delivery_mode=PERSISTENT)
+    if letter.consumer_queue in WORK_QUEUES:
+        channel.basic_publish("", letter.consumer_queue, body, fresh, mandatory=True)
+    else:
+        channel.basic_publish(topology.EVENTS, letter.routing_key, body, fresh, mandatory=True)

@@ -1,0 +1,452 @@
+"""Every page in Debian's Chromium, with a real suite, real DICOM and a real Orthanc behind it.
+
+Two widths, both themes, hostile patient names, and without JavaScript. Rendering of each
+transfer syntax is not covered here but in the tests of the object reader.
+"""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from support import browser as browsers
+from support import peers, phantom, senders
+from support.browser import DESKTOP, PHONE, Visitor
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+HOSTILE = {
+    "script": '<script>alert(1)</script>^"O\'Hara"',
+    "markup": "<b>Bold</b>^{{7*7}}",
+    "right to left": "عبد الله^محمد\u202e",
+    "ideographs": "山田^太郎=Yamada^Taro",
+    "long": "Wolfeschlegelsteinhausenbergerdorff^" + "A" * 28,
+}
+LIVE = 20_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsers.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def remote(running_suite, tmp_path_factory):
+    """An Orthanc with one study."""
+    with peers.orthanc(tmp_path_factory.mktemp("orthanc"), running_suite.dicom_port) as server:
+        held = phantom.study(slices=12, PatientName="Remote^Rita", PatientID="REMOTE-1")
+        peers.fill(server, held)
+        yield server, held[0].StudyInstanceUID
+
+
+@pytest.fixture(scope="module")
+def studies(running_suite):
+    """The Study Instance UIDs that were received, by the kind of name."""
+    sent = {}
+    for number, (kind, name) in enumerate(HOSTILE.items()):
+        objects = phantom.study(slices=3, PatientName=name, PatientID=f"H-{number}")
+        with senders.association(running_suite.dicom_port, senders.contexts_of(objects)) as made:
+            assert {made.send_c_store(one).Status for one in objects} == {0}
+        sent[kind] = str(objects[0].StudyInstanceUID)
+    running_suite.wait_for_rows(
+        len(sent), "SELECT id FROM studies WHERE instance_count = 6", seconds=10
+    )
+    return sent
+
+
+@pytest.fixture(scope="module")
+def first(browser, running_suite, studies):
+    """An administrator's window whose session the others share."""
+    visitor = Visitor(browser, running_suite.web_url).sign_in()
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def visitor(browser, running_suite, first):
+    """An administrator's window; the browser must not complain about anything."""
+    visitor = Visitor(browser, running_suite.web_url).share(first)
+    yield visitor
+    complaints = visitor.complaints
+    visitor.close()
+    assert complaints == []
+
+
+def test_who_is_not_signed_in_is_asked_to_and_comes_back(browser, running_suite, studies):
+    visitor = Visitor(browser, running_suite.web_url)
+    page = visitor.page
+    page.goto("/studies?patient_id=H-1")
+    page.fill("#name", "admin")
+    page.fill("#password", "wrong")
+    page.click("button:has-text('Sign in')")
+    expect(page.get_by_role("alert")).to_contain_text("Wrong name or password")
+    page.fill("#password", browsers.ADMIN_PASSWORD)
+    page.click("button:has-text('Sign in')")
+    expect(page).to_have_url(re.compile(r"/studies\?patient_id=H-1$"))
+    page.click("button:has-text('Sign out')")
+    expect(page.get_by_role("status")).to_contain_text("signed out")
+    page.goto("/")
+    expect(page).to_have_url(re.compile("/sign-in"))
+    visitor.close()
+
+
+@pytest.mark.security
+def test_signing_in_never_leads_to_another_site(browser, running_suite):
+    visitor = Visitor(browser, running_suite.web_url)
+    visitor.page.goto("/sign-in?next=//example.org/")
+    assert visitor.page.input_value("input[name=next]") == ""
+    visitor.close()
+
+
+@pytest.mark.security
+def test_names_are_text_and_nothing_else(visitor, studies):
+    page = visitor.page
+    page.goto("/studies")
+    rows = page.locator("tbody tr")
+    expect(rows.first).to_be_visible()
+    shown = page.locator("tbody").inner_text()
+    assert '<script>alert(1)</script>, "O\'Hara"' in shown
+    assert "<b>Bold</b>, {{7*7}}" in shown
+    assert "山田, 太郎 (Yamada, Taro)" in shown
+    assert "\u202e" not in shown
+    for study in studies.values():
+        page.goto(f"/studies/{study}")
+        expect(page.get_by_role("heading", level=1)).not_to_be_empty()
+    assert page.locator("main script").count() == 0
+
+
+def test_search_narrows_while_typing(visitor, studies):
+    page = visitor.page
+    page.goto("/studies")
+    page.fill("#patient_id", "H-3")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page).to_have_url(re.compile("patient_id=H-3"))
+    page.fill("#patient_id", "nobody")
+    expect(page.get_by_text("No study matches")).to_be_visible()
+
+
+def _series(page, study, modality):
+    page.goto(f"/studies/{study}")
+    page.locator(
+        ".series > a", has=page.locator(".tag", has_text=re.compile(f"^{modality}$"))
+    ).click()
+    page.wait_for_load_state()
+
+
+def _picture(page):
+    return page.evaluate(
+        """async () => { const i = document.querySelector('[data-screen]'); await i.decode();
+        return [i.naturalWidth, i.naturalHeight, i.getAttribute('src')]; }"""
+    )
+
+
+def test_images_are_shown_stepped_and_windowed(visitor, studies):
+    page = visitor.page
+    _series(page, studies["ideographs"], "CT")
+    assert _picture(page)[:2] == [phantom.EDGE, phantom.EDGE]
+    before = _picture(page)[2]
+    page.locator(".screen").press("ArrowDown")
+    expect(page.locator("[data-overlay]")).to_have_text("2 / 3")
+    page.wait_for_function("src => document.querySelector('[data-screen]').src !== src", arg=before)
+    page.click("text=Lung")
+    expect(page.locator("[data-screen]")).to_have_attribute(
+        "src", re.compile("center=-600&width=1500")
+    )
+    assert page.input_value("#width") == "1500"
+
+
+def test_dose_structures_and_plan_are_readable(visitor, studies):
+    page = visitor.page
+    _series(page, studies["script"], "RTDOSE")
+    assert _picture(page)[0] == phantom.DOSE_EDGE
+    expect(page.locator("[data-for=frame]")).to_have_text("1 of 3")
+    page.locator(".screen").press("ArrowDown")
+    expect(page.locator("[data-for=frame]")).to_have_text("2 of 3")
+    expect(page.get_by_text("Gy", exact=False).first).to_be_visible()
+    _series(page, studies["script"], "RTSTRUCT")
+    expect(page.locator("tr", has_text="Spinal cord")).to_contain_text("ORGAN")
+    _series(page, studies["script"], "RTPLAN")
+    expect(page.locator("tr", has_text="Arc 1")).to_contain_text("312.4")
+    expect(page.get_by_text("APPROVED")).to_be_visible()
+
+
+def test_elements_are_a_searchable_tree(visitor, studies):
+    page = visitor.page
+    _series(page, studies["script"], "RTPLAN")
+    page.click("text=Elements >> nth=0")
+    expect(page.locator("tr", has_text="Patient's Name")).to_contain_text("<script>")
+    page.fill("#search", "GantryAngle")
+    expect(page.get_by_text("No element matches")).to_be_visible()
+    page.fill("#search", "Gantry Angle")
+    expect(page.locator("tbody tr", has_text="181").first).to_be_visible()
+    expect(page.locator("tbody tr", has_text="Beam Sequence").first).to_be_visible()
+
+
+def test_a_study_is_downloaded_held_and_released(visitor, studies, tmp_path):
+    page = visitor.page
+    page.goto(f"/studies/{studies['long']}")
+    with page.expect_download() as download:
+        page.click("text=Download ZIP")
+    assert download.value.path().read_bytes()[:2] == b"PK"
+    page.click("a:has-text('Hold')")
+    page.fill("#reason", "needed for a meeting")
+    page.click("button:has-text('Hold it')")
+    expect(page.get_by_role("status")).to_contain_text("held")
+    page.click("button:has-text('Release')")
+    expect(page.get_by_role("status")).to_contain_text("released")
+
+
+def test_a_study_is_deleted_with_a_reason(visitor, running_suite):
+    objects = phantom.study(slices=1, PatientName="Mistake^Sent", PatientID="GONE")
+    with senders.association(running_suite.dicom_port, senders.contexts_of(objects)) as made:
+        assert {made.send_c_store(one).Status for one in objects} == {0}
+    uid = str(objects[0].StudyInstanceUID)
+    running_suite.wait_for_rows(
+        1,
+        "SELECT id FROM studies WHERE study_instance_uid = :uid AND instance_count = 4",
+        seconds=10,
+        uid=uid,
+    )
+    page = visitor.page
+    page.goto(f"/studies/{uid}")
+    page.click("a:has-text('Delete')")
+    page.fill("#reason", "sent by mistake")
+    page.click("button:has-text('Delete the study')")
+    expect(page.get_by_role("status")).to_contain_text("deleted")
+    assert (
+        running_suite.rows("SELECT id FROM studies WHERE study_instance_uid = :uid", uid=uid) == []
+    )
+
+
+def test_configuration_is_checked_saved_and_rolled_back(visitor):
+    page = visitor.page
+    page.goto("/config")
+    place = page.locator("[id='f-network.max_associations']")
+    place.evaluate("field => { field.removeAttribute('max'); field.form.noValidate = true; }")
+    place.fill("999")
+    page.click("button:has-text('Save')")
+    expect(page.locator("[id='h-network.max_associations'] .error")).to_be_visible()
+    assert visitor.complaints.pop().count("422")
+    place.fill("25")
+    page.fill("#comment", "more modalities")
+    page.click("button:has-text('Save')")
+    expect(page.get_by_role("status")).to_contain_text("saved")
+    page.click("a:has-text('History')")
+    expect(page.locator("tbody tr").first).to_contain_text("more modalities")
+    expect(page.locator("tbody tr").first).to_contain_text("network.max_associations")
+    page.click("a:has-text('Roll back to 1')")
+    page.click("button:has-text('Roll back')")
+    expect(page.locator("[id='f-network.max_associations']")).to_have_value("10")
+
+
+def test_ae_titles_are_allowed_and_explained(visitor):
+    page = visitor.page
+    page.goto("/ae-titles/new")
+    page.fill("#f-ae_title", "CT_ROOM_2")
+    page.fill("#f-expected_ip", "not an address")
+    page.click("button:has-text('Save')")
+    expect(page.locator("#h-expected_ip .error")).to_be_visible()
+    assert visitor.complaints.pop().count("422")
+    page.fill("#f-expected_ip", "192.0.2.17")
+    page.click("button:has-text('Save')")
+    expect(page.locator("tr", has_text="CT_ROOM_2")).to_contain_text("192.0.2.17")
+    page.goto("/ae-titles/simulator")
+    page.fill("#f-calling_ae", "CT_ROOM_2")
+    page.fill("#f-address", "192.0.2.17")
+    page.click("button:has-text('accepted')")
+    expect(page.locator("#h-verdict")).to_contain_text("Accepted")
+
+
+def test_remote_node_query_retrieve_to_completion(visitor, remote):
+    server, study = remote
+    page = visitor.page
+    page.goto("/nodes/new")
+    page.fill("#f-name", "Archive PACS")
+    page.fill("#f-ae_title", server.ae_title)
+    page.fill("#f-host", "127.0.0.1")
+    page.fill("#f-port", str(server.port))
+    page.check("#f-supports_get")
+    page.click("button:has-text('Save')")
+    page.click("button:has-text('Test connection')")
+    expect(page.locator("#h-test + *, section:has(#h-test)").last).to_contain_text(
+        "Answers", timeout=LIVE
+    )
+
+    page.goto("/queries/new")
+    page.fill("#k-PatientName", "REMOTE*")
+    page.click("button:has-text('Query')")
+    expect(page.locator("td", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
+    expect(page.get_by_text("Everything was told")).to_be_visible(timeout=LIVE)
+    page.check("[name=selected]")
+    expect(page.locator("[data-selected]")).to_have_text("1 selected")
+    page.click("button:has-text('Retrieve selected')")
+    expect(page.locator("#h-state .badge")).to_have_text("Complete", timeout=LIVE)
+    expect(page.locator(".big")).to_contain_text("15 of 15")
+    page.click("dd a:has-text('Open')")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Remote, Rita")
+    assert study in page.url
+
+    page.goto("/queries")
+    page.click("button:has-text('Run again') >> nth=0")
+    expect(page.locator("td", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
+
+
+def test_batch_shows_errors_before_anything_starts(visitor, remote):
+    page = visitor.page
+    page.goto("/batches/new")
+    page.fill("#text", f"StudyInstanceUID\n{remote[1]}\nnot-a-uid\n")
+    page.click("button:has-text('Check the list')")
+    expect(page.get_by_role("alert")).to_contain_text("cannot be used")
+    assert visitor.complaints.pop().count("422")
+    page.fill("#text", f"StudyInstanceUID\n{remote[1]}\n")
+    page.click("button:has-text('Check the list')")
+    expect(page.get_by_text("1 item to retrieve")).to_be_visible()
+
+
+def test_clean_up_is_only_shown(visitor, running_suite):
+    page = visitor.page
+    before = running_suite.rows("SELECT count(*) AS n FROM studies")
+    page.goto("/storage")
+    page.click("text=What would clean-up take?")
+    page.fill("#days", "1")
+    page.click("button:has-text('Show')")
+    expect(page.get_by_text("Nothing would go")).to_be_visible()
+    assert running_suite.rows("SELECT count(*) AS n FROM studies") == before
+
+
+def test_a_service_is_stopped_and_started_live(visitor):
+    page = visitor.page
+    page.goto("/")
+    row = page.locator("tr", has=page.locator("th", has_text=re.compile("^indexer$")))
+    row.locator("a:has-text('Stop')").click()
+    page.click("button:has-text('Stop')")
+    expect(row.locator("a:has-text('Start')")).to_be_visible(timeout=LIVE)
+    expect(row).not_to_contain_text("Ready", timeout=LIVE)
+    row.locator("a:has-text('Start')").click()
+    page.click("button:has-text('Start')")
+    expect(row).to_contain_text("Ready", timeout=LIVE)
+
+
+def test_the_dashboard_refreshes_until_switched_off(visitor, running_suite):
+    page = visitor.page
+    page.goto("/")
+    expect(page.locator("[data-live-dot].on")).to_be_visible()
+    tile = page.locator(".tile", has_text="Objects received").locator("dd")
+    before = tile.inner_text()
+    page.locator("#flow canvas").wait_for()
+    objects = phantom.study(slices=1, PatientName="Live^Lena", PatientID="LIVE")
+    with senders.association(running_suite.dicom_port, senders.contexts_of(objects)) as made:
+        assert {made.send_c_store(one).Status for one in objects} == {0}
+    expect(tile).not_to_have_text(before, timeout=LIVE)
+    assert page.locator("#flow canvas").count() == 1
+    page.uncheck("#auto")
+    expect(page.locator("[data-live-dot].on")).to_have_count(0)
+    page.reload()
+    assert not page.is_checked("#auto")
+    page.check("#auto")
+
+
+def test_users_and_tokens(visitor, browser, running_suite):
+    page = visitor.page
+    page.goto("/users/new")
+    page.fill("#f-name", "watcher")
+    page.fill("#f-password", "short")
+    page.click("button:has-text('Add the user')")
+    expect(page.locator("#h-password .error")).to_be_visible()
+    assert visitor.complaints.pop().count("422")
+    page.fill("#f-password", "long enough a password")
+    page.click("button:has-text('Add the user')")
+    expect(page.locator("tr", has_text="watcher").first).to_contain_text("viewer")
+    page.goto("/tokens/new")
+    page.fill("#f-name", "report")
+    page.click("button:has-text('Make the token')")
+    expect(page.get_by_text("shown only now")).to_be_visible()
+
+    other = Visitor(browser, running_suite.web_url).sign_in("watcher", "long enough a password")
+    other.page.goto("/config")
+    expect(other.page.get_by_text("Only administrators")).to_be_visible()
+    assert other.page.locator("button:has-text('Save')").count() == 0
+    other.page.goto("/nodes/new")
+    expect(other.page.get_by_role("alert")).to_contain_text("operator")
+    other.close()
+
+
+@pytest.mark.security
+def test_a_form_without_its_token_changes_nothing(visitor, running_suite):
+    page = visitor.page
+    page.goto("/ae-titles/new")
+    page.fill("#f-ae_title", "FORGED")
+    page.evaluate("() => document.querySelector('main [name=csrf_token]').value = 'x'")
+    page.click("button:has-text('Save')")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Forbidden")
+    assert visitor.complaints.pop().count("403")
+    assert running_suite.rows("SELECT id FROM allowed_ae_titles WHERE ae_title = 'FORGED'") == []
+
+
+def test_everything_works_without_javascript(browser, running_suite, studies):
+    visitor = Visitor(browser, running_suite.web_url, java_script_enabled=False).sign_in()
+    page = visitor.page
+    page.goto("/studies")
+    page.fill("#patient_id", "H-0")
+    page.click("button:has-text('Search')")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.locator("tbody a").first.click()
+    page.locator(".series > a", has_text="CT thorax").click()
+    page.click("a:has-text('Next')")
+    expect(page.locator("[data-overlay]")).to_contain_text("2 / 3")
+    page.goto("/ae-titles/new")
+    page.fill("#f-ae_title", "PLAIN")
+    page.click("button:has-text('Save')")
+    expect(page.locator("tr", has_text="PLAIN")).to_be_visible()
+    page.click("tr:has-text('PLAIN') >> a:has-text('Remove')")
+    page.click("button:has-text('Take it off')")
+    expect(page.locator("tr", has_text="PLAIN")).to_have_count(0)
+    visitor.close()
+
+
+def _paths(running_suite, study):
+    series = running_suite.rows(
+        "SELECT r.series_instance_uid AS uid, r.modality FROM series r JOIN studies s"
+        " ON s.id = r.study_pk WHERE s.study_instance_uid = :uid",
+        uid=study,
+    )
+    instance = running_suite.rows("SELECT sop_instance_uid AS uid FROM instances LIMIT 1")[0]
+    job = running_suite.rows("SELECT id FROM jobs WHERE kind = 'retrieve' LIMIT 1")
+    query = running_suite.rows("SELECT id FROM queries LIMIT 1")
+    node = running_suite.rows("SELECT id FROM remote_nodes LIMIT 1")
+    line = running_suite.rows("SELECT id FROM transactions ORDER BY id DESC LIMIT 1")
+    return [
+        "/", "/studies", "/studies?patient_id=nobody", "/patients", "/storage",
+        "/storage/clean-up", "/queries", "/queries/new", "/jobs", "/jobs/all", "/batches/new",
+        "/nodes", "/nodes/new", "/transactions", "/ae-titles", "/ae-titles/new",
+        "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/config", "/config/history",
+        "/users", "/users/new", "/users/password", "/tokens/new", "/dead-letters", "/about",
+        "/services/scp/stop", f"/studies/{study}", f"/studies/{study}/delete",
+        *(f"/studies/{study}/series/{one['uid']}" for one in series),
+        f"/instances/{instance['uid']}/elements",
+        *(f"/jobs/{one['id']}" for one in job), *(f"/queries/{one['id']}" for one in query),
+        *(f"/nodes/{one['id']}" for one in node), *(f"/transactions/{one['id']}" for one in line),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"]
+)
+def test_every_page_fits_and_has_no_serious_issue(
+    browser, running_suite, first, studies, viewport, theme
+):
+    visitor = Visitor(
+        browser, running_suite.web_url, viewport=viewport, color_scheme=theme, bypass_csp=True
+    ).share(first)
+    wrong = []
+    for path in _paths(running_suite, studies["long"]):
+        answer = visitor.page.goto(path)
+        assert answer.ok, path
+        wrong += [f"{path} {issue}" for issue in visitor.serious_issues()]
+        if visitor.overflow():
+            wrong.append(f"{path} is {visitor.overflow()} pixels too wide")
+    complaints = visitor.complaints
+    visitor.close()
+    assert wrong == []
+    assert complaints == []

@@ -1,0 +1,109 @@
+"""Debian's Chromium, driven by playwright, and axe-core for what people with aids would meet."""
+
+import os
+import re
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from support.service_finder import ROOT
+from support.suite import ADMIN_PASSWORD
+
+WEB = ROOT / "services" / "api" / "web"
+AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
+VENDOR = ROOT / "services" / "api" / "src" / "draw_api" / "static" / "vendor" / "htmx.min.js"
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+SERIOUS = ("serious", "critical")
+
+
+def executable() -> str:
+    """Return where Chromium is; without it the test is skipped, or fails in CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    missing = [
+        name
+        for name, there in (
+            ("chromium", found is not None),
+            ("browser libraries (tools/setup.sh web --dev)", AXE.is_file() and VENDOR.is_file()),
+        )
+        if not there
+    ]
+    if missing:
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("REQUIRE_SERVICES"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return str(found)
+
+
+@contextmanager
+def chromium():
+    """Yield a browser."""
+    path = executable()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody with a browser window; complaints of the browser are collected."""
+
+    def __init__(self, browser, url, **options):
+        self.url = url
+        options.setdefault("viewport", DESKTOP)
+        self.context = browser.new_context(
+            timezone_id="Europe/Berlin", locale="en-GB", base_url=url, **options
+        )
+        self.context.set_default_timeout(15_000)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self.page.on("dialog", self._dialog)
+        self.page.on("console", self._console)
+
+    def _dialog(self, dialog):
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _console(self, message):
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text}")
+
+    def sign_in(self, name="admin", password=ADMIN_PASSWORD):
+        """Sign in as people do."""
+        self.page.goto("/sign-in")
+        self.page.fill("#name", name)
+        self.page.fill("#password", password)
+        self.page.click("button:has-text('Sign in')")
+        self.page.wait_for_url(re.compile(rf"{re.escape(self.url)}/$"))
+        return self
+
+    def share(self, other):
+        """Have the session of somebody else's window."""
+        self.context.add_cookies(other.context.cookies())
+        return self
+
+    def serious_issues(self):
+        """Return what axe-core finds serious on the page; needs a context that bypasses CSP."""
+        if not self.page.evaluate("() => Boolean(window.axe)"):
+            self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = self.page.evaluate("async () => (await axe.run(document)).violations")
+        return [
+            f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
+            for one in found
+            if one["impact"] in SERIOUS
+            for node in one["nodes"][:3]
+        ]
+
+    def overflow(self):
+        """Return by how many pixels the page is wider than the window."""
+        return self.page.evaluate(
+            "() => Math.max(0, document.documentElement.scrollWidth - window.innerWidth)"
+        )
+
+    def close(self):
+        self.context.close()
