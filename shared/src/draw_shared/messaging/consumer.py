@@ -155,8 +155,10 @@ class Consumer:
     def _take(
         self, method: Basic.Deliver, properties: BasicProperties, body: bytes, session: int
     ) -> None:
-        attempt = int((properties.headers or {}).get(ATTEMPT_HEADER, 0))
-        self._arrived.put(Delivery(body, method.routing_key, attempt, method.delivery_tag, session))
+        told = (properties.headers or {}).get(ATTEMPT_HEADER, 0)
+        attempt = told if isinstance(told, int) else 0
+        key, tag = method.routing_key or "", method.delivery_tag or 0
+        self._arrived.put(Delivery(body, key, attempt, tag, session))
 
     def _on_connection(self, action: Callable[[BlockingChannel], None], session: int) -> None:
         """Have `action` run on the connection's thread, unless it is another connection by now."""
