@@ -4,7 +4,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tools import alert_rules, api_page, dashboards, log_events_page, metrics_page, settings_page
+from tools import (
+    alert_rules,
+    api_page,
+    dashboards,
+    log_events_page,
+    messages_page,
+    metrics_page,
+    settings_page,
+)
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -12,7 +20,15 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 def generated() -> dict[Path, str]:
     """Return the text of every generated page by its path in the tree."""
     pages: dict[Path, str] = {}
-    for part in (settings_page, metrics_page, log_events_page, alert_rules, dashboards, api_page):
+    for part in (
+        settings_page,
+        messages_page,
+        metrics_page,
+        log_events_page,
+        alert_rules,
+        dashboards,
+        api_page,
+    ):
         pages |= part.pages()
     return pages
 
