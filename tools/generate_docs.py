@@ -7,6 +7,7 @@ from typing import Final
 from tools import (
     alert_rules,
     api_page,
+    conformance_page,
     dashboards,
     log_events_page,
     messages_page,
@@ -27,6 +28,7 @@ def generated() -> dict[Path, str]:
         log_events_page,
         alert_rules,
         dashboards,
+        conformance_page,
         api_page,
     ):
         pages |= part.pages()

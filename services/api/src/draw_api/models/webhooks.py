@@ -1,7 +1,7 @@
 """The change feed, and webhooks that are told of it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -15,15 +15,19 @@ DeliveryState = Literal["pending", "delivered", "dead"]
 
 
 def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        usable = usable and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or parts.username is not None or parts.fragment:
+    if not _usable(url):
         raise ValueError("must be an http or https URL without user name and fragment")
     return url
+
+
+def _usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    known = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+    return known and parts.username is None and not parts.fragment
 
 
 Url = Annotated[
@@ -36,6 +40,7 @@ Secret = Annotated[
     Field(min_length=16, max_length=200, description="signs deliveries; never shown again"),
 ]
 Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=5, examples=[["series.stable"]])]
+USUAL_KINDS: Final[list[ChangeKind]] = ["series.stable", "study.stable", "study.deleted"]
 Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
@@ -66,7 +71,7 @@ class NewWebhook(Request):
 
     url: Url
     secret: Secret
-    kinds: Kinds = Field(default_factory=lambda: ["series.stable", "study.stable", "study.deleted"])
+    kinds: Kinds = Field(default_factory=USUAL_KINDS.copy)
     description: Words = ""
     active: bool = True
 

@@ -1,0 +1,311 @@
+"""`draw-admin`: what an administrator does at a shell; `draw-admin --help` lists it.
+
+Answers go to standard output, words about progress to standard error. The exit code is 0
+when all is well, 1 when something differs, is broken or could not be done, 2 for wrong words.
+"""
+
+import argparse
+import getpass
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar, Final
+
+from pydantic import ValidationError
+from sqlmodel import Session
+
+from draw_api.adapters.audit_queries import PostgresAudit
+from draw_api.adapters.config_queries import PostgresConfigVersions
+from draw_api.adapters.reconcile_queries import PostgresIndexAudit
+from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
+from draw_api.app import Api
+from draw_api.models.access import Principal, Role
+from draw_api.models.failures import NotFound, Refusal
+from draw_api.models.transactions import KnownHead
+from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
+from draw_api.models.users import NewUser
+from draw_api.services.conformance import statement
+from draw_api.services.reconcile import Reconcile
+from draw_api.services.reindex import Reindex
+from draw_api.settings import Settings
+from draw_shared.contracts.server_config import (
+    EVERYTHING,
+    REFERENCE,
+    NetworkConfig,
+    ServerConfig,
+)
+from draw_shared.db.migrate import head_revision, seed_config, upgrade
+from draw_shared.db.session import Database
+from draw_shared.errors import DrawError
+from draw_shared.messaging.publisher import Publisher
+from draw_shared.runtime import logging
+from draw_shared.runtime.settings import PostgresSettings, ServiceSettings
+
+SHOWN_SECONDS: Final = 5.0
+NETWORK_VARIABLES: Final = {
+    "host": "DRAW_SCP_HOST",
+    "port": "DRAW_SCP_PORT",
+    "ae_title": "DRAW_SCP_AE_TITLE",
+}
+TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
+
+
+class MigrationSettings(ServiceSettings, PostgresSettings):
+    """What `draw-admin migrate` reads: a database is enough."""
+
+    service: ClassVar[str] = "draw-admin"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the words say and return the exit code."""
+    given = _parser().parse_args(words)
+    logging.configure("WARNING", service="draw-admin", replica="draw-admin")
+    action: Callable[[argparse.Namespace], int] = given.action
+    try:
+        return action(given)
+    except (DrawError, ValidationError, ValueError, OSError) as error:
+        _say(f"draw-admin: {_reason(error)}")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("draw-admin", description="Looks after a DRAW DICOM suite.")
+    parser.add_argument("--version", action="version", version=version("draw-api"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        words = (action.__doc__ or "").splitlines()[0]
+        made = commands.add_parser(name, help=words, description=words)
+        made.set_defaults(action=action)
+        return made
+
+    migrate = command("migrate", _migrate)
+    migrate.add_argument(
+        "--everything",
+        action="store_true",
+        help="a new database begins with all services, SOP classes and transfer syntaxes on"
+        " (also by DRAW_SCP_EVERYTHING=true)",
+    )
+    user = command("create-user", _create_user)
+    user.add_argument("name")
+    user.add_argument("--role", choices=[str(role) for role in Role], default=str(Role.VIEWER))
+    user.add_argument(
+        "--password-file",
+        type=Path,
+        help="read the password from here; `-` is standard input; else it is asked for",
+    )
+    command("reindex", _reindex)
+    reconcile = command("reconcile", _reconcile)
+    reconcile.add_argument("--repair", action="store_true", help="mend it instead of showing it")
+    reconcile.add_argument(
+        "--new-seconds",
+        type=float,
+        default=60.0,
+        help="younger files without row may be on their way into the index (%(default)s)",
+    )
+    verify = command("verify-transactions", _verify)
+    verify.add_argument("--position", type=int, help="with --hash: a head that was kept elsewhere")
+    verify.add_argument("--hash")
+    conformance = command("conformance", _conformance)
+    conformance.add_argument(
+        "--everything", action="store_true", help="of everything switched on, without a database"
+    )
+    return parser
+
+
+def _migrate(given: argparse.Namespace) -> int:
+    """Bring the database to this release's schema; give a new one its first configuration."""
+    url = MigrationSettings.read().database_url.get_secret_value()
+    everything = given.everything or (
+        os.environ.get("DRAW_SCP_EVERYTHING", "").lower() in TRUE_WORDS
+    )
+    upgrade(url)
+    database = Database(url)
+    try:
+        with database.session() as session:
+            fresh = seed_config(session, first_configuration(everything=everything))
+            session.commit()
+    finally:
+        database.dispose()
+    print(f"schema {head_revision()}{', first configuration written' if fresh else ''}")  # noqa: T201
+    return 0
+
+
+def first_configuration(*, everything: bool) -> ServerConfig:
+    """Return what a new database begins with, listening where the environment says.
+
+    Raises:
+        ValueError: a variable's value is not allowed.
+    """
+    told = {
+        field: os.environ[variable]
+        for field, variable in NETWORK_VARIABLES.items()
+        if os.environ.get(variable)
+    }
+    begun = EVERYTHING if everything else REFERENCE
+    return begun.model_copy(update={"network": NetworkConfig.model_validate(told)})
+
+
+def _create_user(given: argparse.Namespace) -> int:
+    """Add somebody who may sign in."""
+    new = NewUser.model_validate(
+        {"name": given.name, "role": given.role, "password": _password(given.password_file)}
+    )
+    with Api(Settings.read()).work() as work:
+        user = work.users.add(_operator(), new)
+    print(f"user {user.name}, {user.role}")  # noqa: T201
+    return 0
+
+
+def _reindex(_: argparse.Namespace) -> int:
+    """Announce every file on the volume anew; the running indexers make its rows."""
+    settings = Settings.read()
+    with _publishing(settings) as announcements:
+        done = Reindex(
+            ObjectFiles(settings.storage_root), announcements, _Progress("announced")
+        ).run()
+    for path in done.unreadable:
+        print(f"unreadable {path}")  # noqa: T201
+    print(  # noqa: T201
+        f"{done.announced} objects announced, {done.size_bytes} bytes,"
+        f" {len(done.unreadable)} unreadable"
+    )
+    return 1 if done.unreadable else 0
+
+
+def _reconcile(given: argparse.Namespace) -> int:
+    """Compare disk and index both ways; without --repair nothing is changed."""
+    settings = Settings.read()
+    files = ObjectFiles(settings.storage_root)
+    begun = time.time()
+    with _session(settings) as session, _publishing(settings) as announcements:
+
+        def announce(found: list[FoundFile]) -> Rebuilt:
+            return Reindex(files, announcements, _Progress("announced")).announce(found)
+
+        audit = PostgresAudit(session, replica=settings.replica)
+        reconcile = Reconcile(PostgresIndexAudit(session), files, announce, audit)
+        found = reconcile.differences(begun - given.new_seconds)
+        _show(found)
+        if given.repair and found.any:
+            announced = reconcile.repair(_operator(), found)
+            session.commit()
+            for path in announced.unreadable:
+                print(f"unreadable {path}")  # noqa: T201
+            return 1 if announced.unreadable or found.other_size else 0
+    return 1 if found.any else 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    """Compute the hash chain of the transaction log anew."""
+    known = None
+    if given.position is not None or given.hash is not None:
+        known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})
+    with Api(Settings.read()).work() as work:
+        report = work.transactions.verify(_operator(), known)
+    print(report.model_dump_json(indent=2))  # noqa: T201
+    return 0 if report.intact else 1
+
+
+def _conformance(given: argparse.Namespace) -> int:
+    """Print the DICOM conformance statement of the configuration in force."""
+    if given.everything:
+        config = EVERYTHING
+    else:
+        settings = MigrationSettings.read()
+        database = Database(settings.database_url.get_secret_value())
+        try:
+            with database.session() as session:
+                newest = PostgresConfigVersions(session).newest()
+        finally:
+            database.dispose()
+        if newest is None:
+            raise NotFound("There is no configuration yet: run `draw-admin migrate`.")
+        config = ServerConfig.model_validate(newest.document)
+    print(statement(config, version("draw-api")), end="")  # noqa: T201
+    return 0
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Session]:
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        with database.session() as session:
+            yield session
+    finally:
+        database.dispose()
+
+
+@contextmanager
+def _publishing(settings: Settings) -> Iterator[FileAnnouncements]:
+    publisher = Publisher(settings.broker_url.get_secret_value(), client="draw-admin")
+    publisher.start()
+    try:
+        yield FileAnnouncements(settings.storage_root, publisher)
+    finally:
+        publisher.stop(5)
+
+
+class _Progress:
+    """Says on standard error how far it is, every few seconds."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self._next = time.monotonic() + SHOWN_SECONDS
+
+    def __call__(self, done: Rebuilt) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + SHOWN_SECONDS
+            _say(f"{done.announced} {self._word} ...")
+
+
+def _show(found: Differences) -> None:
+    for uid, path in found.rows_without_file:
+        print(f"row without file: {uid} {path}")  # noqa: T201
+    for _, path in found.conflicts_without_file:
+        print(f"conflict without file: {path}")  # noqa: T201
+    for path in found.files_without_row:
+        print(f"file without row: {path}")  # noqa: T201
+    for path in found.other_size:
+        print(f"size differs: {path}")  # noqa: T201
+    print(  # noqa: T201
+        f"{found.files} files; {len(found.rows_without_file)} rows without file,"
+        f" {len(found.conflicts_without_file)} conflicts without file,"
+        f" {len(found.files_without_row)} files without row ({found.too_new} more are new),"
+        f" {len(found.other_size)} sizes differ"
+    )
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        first = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != first:
+            raise ValueError("the two passwords differ")
+        return first
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    return text.rstrip("\r\n")
+
+
+def _operator() -> Principal:
+    """Return who acts, for the audit log: whoever has the shell has all rights."""
+    return Principal(0, f"draw-admin (uid {os.getuid()})", Role.ADMIN, "")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        # Without the values: one may be a password.
+        parts = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return "; ".join(parts)
+    return str(error) if isinstance(error, Refusal | ValueError) or str(error) else repr(error)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What rebuilding and comparing find out about disk and index."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One file of an object on the storage volume."""
+
+    path: str
+    size_bytes: int
+    modified: float
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was announced again."""
+
+    announced: int = 0
+    size_bytes: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Differences:
+    """How disk and index differ."""
+
+    files: int = 0
+    rows_without_file: list[tuple[str, str]] = field(default_factory=list)
+    """Current objects, by SOP Instance UID and path."""
+    conflicts_without_file: list[tuple[int, str]] = field(default_factory=list)
+    """Records of conflicts, by their number and path."""
+    files_without_row: list[str] = field(default_factory=list)
+    too_new: int = 0
+    """Files without row that may still be on their way into the index."""
+    other_size: list[str] = field(default_factory=list)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(
+            self.rows_without_file
+            or self.conflicts_without_file
+            or self.files_without_row
+            or self.other_size
+        )

@@ -1,0 +1,361 @@
+"""The DICOM conformance statement of a configuration, in the layout of PS3.2."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pydicom.uid import UID
+
+from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
+from draw_shared.dicom import uids
+from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from draw_shared.dicom.keys import ATTRIBUTES, REQUEST_ATTRIBUTES, UNIQUE_KEYS, Level
+
+NAMES: Final = {
+    uids.IMPLICIT_LITTLE: "Implicit VR Little Endian",
+    uids.EXPLICIT_LITTLE: "Explicit VR Little Endian",
+    uids.EXPLICIT_BIG: "Explicit VR Big Endian",
+}
+STORE_STATUSES: Final = (
+    ("0x0000", "Success", "the object is on stable storage"),
+    (
+        "0xA700",
+        "Refused: out of resources",
+        "storage limit reached (quota or free space), the disk is full, or the object too large",
+    ),
+    ("0xA900", "Error: data set does not match SOP class", "it is of another class or instance"),
+    ("0xC000", "Error: cannot understand", "it cannot be decoded or lacks identifiers"),
+    ("0x0117", "Invalid SOP instance", "the SOP Instance UID is malformed"),
+    ("0x0122", "SOP class not supported", "not that of the presentation context"),
+)
+FIND_STATUSES: Final = (
+    ("0xFF00", "Pending", "a match; all optional keys are supported"),
+    ("0xFF01", "Pending", "a match; some optional keys are not supported"),
+    ("0x0000", "Success", "all matches were sent"),
+    ("0xA700", "Refused: out of resources", "the index does not answer"),
+    ("0xA900", "Error: identifier does not match SOP class", "level or unique keys are wrong"),
+    ("0xC000", "Unable to process", "the identifier cannot be understood"),
+    ("0xFE00", "Cancel", "C-CANCEL was received"),
+)
+RETRIEVE_STATUSES: Final = (
+    ("0xFF00", "Pending", "sub-operations go on, with their numbers"),
+    ("0x0000", "Success", "every object was sent"),
+    ("0xB000", "Warning", "some sub-operations failed; the list of UIDs is given"),
+    ("0xA701", "Refused: unable to calculate number of matches", "the index does not answer"),
+    ("0xA702", "Refused: unable to perform sub-operations", "none could be sent"),
+    ("0xA801", "Refused: move destination unknown", "no active remote node has this AE title"),
+    ("0xA900", "Error: identifier does not match SOP class", "level or unique keys are wrong"),
+    ("0xFE00", "Cancel", "C-CANCEL was received"),
+)
+LEVELS: Final = {
+    Level.PATIENT: "Patient",
+    Level.STUDY: "Study",
+    Level.SERIES: "Series",
+    Level.IMAGE: "Composite object instance",
+}
+
+
+def statement(config: ServerConfig, version: str) -> str:
+    """Return the statement as Markdown; it says what this configuration does and nothing else."""
+    parts = (
+        _overview(config, version),
+        _introduction(),
+        _implementation_model(config),
+        _receiver(config),
+        _retriever(config),
+        _network(config),
+        _configuration(config),
+        _security(config),
+        _annexes(),
+    )
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _overview(config: ServerConfig, version: str) -> Iterator[str]:
+    services = config.services
+    yield "# DICOM conformance statement"
+    yield ""
+    yield f"DRAW DICOM, version {version}. Layout after PS3.2 annex N."
+    yield ""
+    yield "## 1 Conformance statement overview"
+    yield ""
+    yield (
+        "DRAW DICOM receives composite objects, keeps them as they came, answers queries and"
+        " retrieves about them, and retrieves objects from remote application entities."
+    )
+    yield ""
+    yield from _table(
+        ("Network service", "User (SCU)", "Provider (SCP)"),
+        (
+            ("Verification", "yes", _yes(services.c_echo)),
+            ("Storage", "yes (C-MOVE, C-GET, forwarding)", _yes(services.c_store)),
+            ("Query (C-FIND), three information models", "yes", _yes(services.c_find)),
+            ("Retrieve by C-MOVE", "yes", _yes(services.c_move)),
+            ("Retrieve by C-GET", "yes", _yes(services.c_get)),
+        ),
+    )
+    yield "Media storage is not supported."
+    yield ""
+
+
+def _introduction() -> Iterator[str]:
+    yield "## 2 Introduction"
+    yield ""
+    yield (
+        "This statement is generated from the configuration in force (`draw-admin conformance`)."
+        " It does not replace testing with the peers that shall be connected."
+    )
+    yield ""
+
+
+def _implementation_model(config: ServerConfig) -> Iterator[str]:
+    yield "## 3 Implementation model"
+    yield ""
+    yield "### 3.1 Application entities"
+    yield ""
+    yield from _table(
+        ("Application entity", "AE title", "does"),
+        (
+            ("Receiver", f"`{config.network.ae_title}`", "accepts all services as provider"),
+            (
+                "Retriever",
+                f"`{config.network.ae_title}`, or as set for a remote node",
+                "C-ECHO, C-FIND, C-MOVE, C-GET and C-STORE to remote nodes, for operators' jobs",
+            ),
+        ),
+    )
+    yield "### 3.2 Sequencing"
+    yield ""
+    yield (
+        "A C-STORE is answered with success only after the object is on stable storage. Queries"
+        " find it as soon as it is indexed, usually within a second. An object that arrives"
+        " again with the same bytes is stored once; with other bytes under the same SOP Instance"
+        f" UID both are kept, and the current one follows `{config.storage.duplicates}`."
+    )
+    yield ""
+
+
+def _receiver(config: ServerConfig) -> Iterator[str]:
+    network = config.network
+    yield "## 4 AE specification: receiver"
+    yield ""
+    yield "### 4.1 Association policies"
+    yield ""
+    yield from _table(
+        ("Property", "Value"),
+        (
+            ("Application context name", "1.2.840.10008.3.1.1.1"),
+            ("Associations at the same time", f"{network.max_associations} for each process"),
+            ("Maximum PDU received", f"{network.max_pdu_bytes} bytes"),
+            ("Asynchronous operations window", "granted as proposed, answered in order"),
+            ("Implementation class UID", IMPLEMENTATION_CLASS_UID),
+            ("Implementation version name", IMPLEMENTATION_VERSION),
+            ("User identity negotiation", _identity(config)),
+            ("SCP/SCU role selection", "for storage classes, as C-GET needs it"),
+            (
+                "SOP class extended negotiation",
+                "relational queries and combined date-time matching are granted",
+            ),
+            ("Timeouts", _timeouts(config)),
+        ),
+    )
+    yield "### 4.2 Whose associations are accepted"
+    yield ""
+    yield from _acceptance(config)
+    yield "### 4.3 Presentation contexts"
+    yield ""
+    yield from _contexts(config)
+    yield "### 4.4 Statuses of C-STORE"
+    yield ""
+    yield from _table(("Status", "Meaning", "When"), STORE_STATUSES)
+    if config.services.c_find:
+        yield from _find()
+    if config.services.c_move or config.services.c_get:
+        yield "### 4.6 Statuses of C-MOVE and C-GET"
+        yield ""
+        yield from _table(("Status", "Meaning", "When"), RETRIEVE_STATUSES)
+
+
+def _acceptance(config: ServerConfig) -> Iterator[str]:
+    security = config.security
+    called = "must be ours" if security.check_called_ae else "is not checked"
+    calling = "must be allowed" if security.validate_calling_ae else "is not checked"
+    networks = ", ".join(security.allowed_ips) or "all"
+    yield f"The called AE title {called}; the calling AE title {calling}; addresses: {networks}."
+    yield ""
+
+
+def _contexts(config: ServerConfig) -> Iterator[str]:
+    services = config.services
+    plain = _named(uids.MESSAGE_SYNTAXES)
+    rows: list[tuple[str, ...]] = []
+    if services.c_echo:
+        rows.append((_name(uids.VERIFICATION), uids.VERIFICATION, plain))
+    for wanted, models in (
+        (services.c_find, uids.FIND_MODELS),
+        (services.c_move, uids.MOVE_MODELS),
+        (services.c_get, uids.GET_MODELS),
+    ):
+        if wanted:
+            rows += [(_name(model), model, plain) for model in models]
+    if services.c_store or services.c_get:
+        classes = uids.storage_classes(config.sop_classes)
+        rows += [(name, uid, "see below") for name, uid in sorted((_name(u), u) for u in classes)]
+    yield from _table(("Abstract syntax", "UID", "Transfer syntaxes"), rows)
+    if services.c_store or services.c_get:
+        yield "Transfer syntaxes of storage SOP classes:"
+        yield ""
+        syntaxes = uids.storage_syntaxes(config.transfer_syntaxes)
+        yield from _table(("Transfer syntax", "UID"), sorted((_name(uid), uid) for uid in syntaxes))
+        yield "Of several proposed ones, the first that is accepted is chosen."
+        yield ""
+
+
+def _find() -> Iterator[str]:
+    yield "### 4.5 C-FIND"
+    yield ""
+    yield (
+        "Single value, list of UID, wildcard, range and universal matching, and sequence matching"
+        f" in {REQUEST_ATTRIBUTES}. Names and texts match without regard to case and accents."
+        " Unique keys are marked."
+    )
+    yield ""
+    yield from _table(
+        ("Level", "Attribute", "Tag", "VR", "Key"),
+        (
+            (
+                LEVELS[attribute.level],
+                attribute.keyword,
+                f"({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})",
+                attribute.vr,
+                "unique" if UNIQUE_KEYS[attribute.level] == attribute.keyword else "optional",
+            )
+            for attribute in ATTRIBUTES
+        ),
+    )
+    yield from _table(("Status", "Meaning", "When"), FIND_STATUSES)
+
+
+def _retriever(config: ServerConfig) -> Iterator[str]:
+    yield "## 5 AE specification: retriever"
+    yield ""
+    yield (
+        "Initiates associations for operators' jobs, at most as many to a node at a time as set"
+        " for it, and proposes:"
+    )
+    yield ""
+    models = (*uids.FIND_MODELS[:2], *uids.MOVE_MODELS[:2], *uids.GET_MODELS[:2])
+    plain = _named(uids.MESSAGE_SYNTAXES[:2])
+    yield from _table(
+        ("Abstract syntax", "UID", "Transfer syntaxes"),
+        [(_name(uid), uid, plain) for uid in (uids.VERIFICATION, *models)],
+    )
+    yield (
+        "For C-GET it proposes the storage SOP classes to be expected, with the SCP role; for"
+        " C-STORE the classes of the objects in the transfer syntax in which they are stored."
+        f" Objects retrieved by C-MOVE are received by `{config.network.ae_title}`."
+    )
+    yield ""
+
+
+def _network(config: ServerConfig) -> Iterator[str]:
+    network = config.network
+    yield "## 6 Network interfaces"
+    yield ""
+    tls = "with TLS" if network.tls.enabled else "without TLS"
+    yield f"TCP/IP, IPv4 and IPv6, port {network.port}, {tls}. Nagle's algorithm is off."
+    yield ""
+
+
+def _configuration(config: ServerConfig) -> Iterator[str]:
+    storage = config.storage
+    yield "## 7 Configuration"
+    yield ""
+    yield from _table(
+        ("Parameter", "Value"),
+        (
+            ("Quota", f"{storage.max_storage_gb} GB"),
+            ("Free space that is kept", f"{storage.min_free_percent} % of the disk"),
+            ("Largest object", f"{storage.max_object_bytes} bytes"),
+            (
+                "Clean-up",
+                f"studies older than {storage.retention_days} days"
+                if storage.clean_up
+                else "off: objects stay",
+            ),
+        ),
+    )
+
+
+def _security(config: ServerConfig) -> Iterator[str]:
+    tls = config.network.tls
+    yield "## 8 Security"
+    yield ""
+    if tls.enabled:
+        certificate = {
+            ClientCertificates.NONE: "not asked for",
+            ClientCertificates.OPTIONAL: "checked when shown",
+            ClientCertificates.REQUIRED: "required",
+        }[tls.client_certificates]
+        yield (
+            "Secure transport after the BCP 195 TLS profile (PS3.15 B.9): TLS 1.2 and 1.3."
+            f" Certificates of peers are {certificate}."
+        )
+    else:
+        yield "Secure transport is off."
+    yield ""
+    yield (
+        "Every association, operation, rejection and management action is a line of a"
+        " transaction log that is linked by hashes."
+    )
+    yield ""
+
+
+def _annexes() -> Iterator[str]:
+    yield "## 9 Annexes"
+    yield ""
+    yield "### 9.1 Character sets"
+    yield ""
+    yield (
+        "Data sets are kept in the character set in which they came. All of PS3.3 C.12.1.1.2 are"
+        " understood; answers to queries are in ISO_IR 192 (UTF-8) where ASCII does not suffice."
+    )
+    yield ""
+    yield "### 9.2 Extensions and private attributes"
+    yield ""
+    yield (
+        "Objects are stored and sent with all their attributes, standard extended and private"
+        " ones too, at level 2 (full). Nothing in a data set is changed. The file meta group"
+        " carries private information (0002,0102) on the reception."
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _name(uid: str) -> str:
+    return NAMES.get(uid) or UID(uid).name
+
+
+def _named(syntaxes: Iterable[str]) -> str:
+    return ", ".join(_name(uid) for uid in syntaxes)
+
+
+def _yes(offered: bool) -> str:  # noqa: FBT001 - one word for one setting
+    return "yes" if offered else "no"
+
+
+def _identity(config: ServerConfig) -> str:
+    return "ignored" if config.security.accept_user_identity else "refuses the association"
+
+
+def _timeouts(config: ServerConfig) -> str:
+    network = config.network
+    return (
+        f"network {network.network_timeout_seconds} s, ACSE {network.acse_timeout_seconds} s,"
+        f" DIMSE {network.dimse_timeout_seconds} s"
+    )

@@ -1,0 +1,99 @@
+"""Compares disk and index both ways, and mends what can be mended.
+
+A row without file is deleted: it promises what is not there. A file without row is
+announced, as after its reception. A size that differs is only shown: which is right
+cannot be known here.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
+from draw_api.services.audit import AuditTrail
+
+AT_ONCE: Final = 500
+
+
+class Files(Protocol):
+    """The objects on the storage volume."""
+
+    def found(self) -> Iterator[FoundFile]:
+        """Yield every file of an object."""
+
+    def exists(self, path: str) -> bool:
+        """Return whether a file is there now."""
+
+
+class Index(Protocol):
+    """The index, beside a list of files."""
+
+    def compare(self, files: Iterable[FoundFile]) -> Differences:
+        """Return how index and files differ; what came meanwhile may be among it."""
+
+    def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
+        """Delete current objects, by UID and path, and count anew."""
+
+    def forget_conflicts(self, numbers: Sequence[int]) -> None:
+        """Delete records of conflicts."""
+
+
+class Reconcile:
+    """The use case."""
+
+    def __init__(
+        self,
+        index: Index,
+        files: Files,
+        announce: Callable[[list[FoundFile]], Rebuilt],
+        audit: AuditTrail,
+    ) -> None:
+        self._index = index
+        self._files = files
+        self._announce = announce
+        self._audit = audit
+
+    def differences(self, newer_than: float) -> Differences:
+        """Return how disk and index differ; files modified later may be on their way."""
+        modified: dict[str, float] = {}
+
+        def remembered() -> Iterator[FoundFile]:
+            for file in self._files.found():
+                if file.modified > newer_than:
+                    modified[file.path] = file.modified
+                yield file
+
+        found = self._index.compare(remembered())
+        # Rows that came during the walk are compared with an older list: look again.
+        found.rows_without_file = [
+            (uid, path) for uid, path in found.rows_without_file if not self._files.exists(path)
+        ]
+        found.conflicts_without_file = [
+            (key, path)
+            for key, path in found.conflicts_without_file
+            if not self._files.exists(path)
+        ]
+        settled = [path for path in found.files_without_row if path not in modified]
+        found.too_new = len(found.files_without_row) - len(settled)
+        found.files_without_row = [path for path in settled if self._files.exists(path)]
+        return found
+
+    def repair(self, by: Principal, found: Differences) -> Rebuilt:
+        """Delete rows without file and announce files without row, and keep on record that.
+
+        Raises:
+            Transient: database or broker went away; what is left is found again.
+        """
+        rows = found.rows_without_file
+        deleted = sum(
+            self._index.forget_rows(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE)
+        )
+        self._index.forget_conflicts([key for key, _ in found.conflicts_without_file])
+        announced = self._announce([FoundFile(path, 0, 0) for path in found.files_without_row])
+        self._audit.record(
+            by,
+            "storage.reconcile",
+            f"{deleted} rows and {len(found.conflicts_without_file)} conflicts without file"
+            f" deleted, {announced.announced} files without row announced",
+        )
+        return announced

@@ -1,0 +1,67 @@
+"""Rebuilds the index from the files: each is announced as it was after its reception.
+
+Every file carries where it came from and when, so that the indexers make the same rows of
+it as the first time. They do the work, all of them at once, while receiving goes on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final, Protocol
+
+from draw_api.models.upkeep import FoundFile, Rebuilt
+
+AT_ONCE: Final = 200
+
+
+class Files(Protocol):
+    """The objects on the storage volume."""
+
+    def found(self) -> Iterator[FoundFile]:
+        """Yield every file of an object."""
+
+
+class Announcements(Protocol):
+    """The way to the indexers."""
+
+    def announce(self, paths: list[str]) -> list[str]:
+        """Announce these objects anew; return the paths that no object can be read from.
+
+        Raises:
+            Transient: the broker does not take them.
+        """
+
+    def finish(self) -> None:
+        """Return once the broker has everything that was announced."""
+
+
+class Reindex:
+    """The use case."""
+
+    def __init__(
+        self, files: Files, announcements: Announcements, progress: Callable[[Rebuilt], None]
+    ) -> None:
+        self._files = files
+        self._announcements = announcements
+        self._progress = progress
+
+    def run(self) -> Rebuilt:
+        """Announce every object on the volume.
+
+        Raises:
+            Transient: the broker went away; doing it again from the beginning does no harm.
+        """
+        return self.announce(self._files.found())
+
+    def announce(self, files: Iterable[FoundFile]) -> Rebuilt:
+        """Announce these objects."""
+        done = Rebuilt()
+        waiting = iter(files)
+        while batch := list(islice(waiting, AT_ONCE)):
+            unreadable = self._announcements.announce([file.path for file in batch])
+            done.unreadable += unreadable
+            left = set(unreadable)
+            done.announced += len(batch) - len(left)
+            done.size_bytes += sum(file.size_bytes for file in batch if file.path not in left)
+            self._progress(done)
+        self._announcements.finish()
+        return done
