@@ -31,6 +31,7 @@ from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
 from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
+from draw_shared.runtime.descriptors import allow_descriptors
 from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
@@ -88,7 +89,7 @@ class Scp:
             self._metrics.announced.inc,
         )
         self._transactions = TransactionLog(self._objects.spool, self._publisher, replica)
-        self._afterwards = Afterwards()
+        self._afterwards = Afterwards(self._transactions.flush)
         self._listener = Listener(
             Provider(self._services(Audit(self._transactions, replica))),
             self._server,
@@ -103,6 +104,7 @@ class Scp:
         """Return the process's life: connections first, then work, then the edges."""
         # Threads that come back from the disk shall not wait 5 ms for those that count.
         sys.setswitchinterval(SWITCH_SECONDS)
+        allow_descriptors()
         settings = self._settings
         health = HealthServer(
             settings.scp_http_host,
@@ -167,6 +169,7 @@ class Scp:
                 self._metrics,
                 lambda: self._server().logging.received_files,
                 self._afterwards,
+                lambda: self._server().services.c_store,
             ),
             find=FindHandler(
                 Queries(

@@ -27,6 +27,7 @@ from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_
 from draw_shared.dicom.intake import Intake
 from draw_shared.dicom.message import Command, Field, Operation
 from draw_shared.dicom.message_reader import MessageReader, PeerAborted, ReleasedByPeer
+from draw_shared.dicom.negotiation import belongs
 from draw_shared.dicom.pdu import (
     COMMAND,
     SMALLEST_PEER_PDU,
@@ -245,7 +246,9 @@ class Association:
         identifier = self._reader.identifier(context.context_id) if command.has_data_set else b""
         status, comment = Status.UNRECOGNIZED_OPERATION.value, ""
         try:
-            if operation == Operation.C_ECHO:
+            if not belongs(operation, context.abstract_syntax):
+                status = Status.SOP_CLASS_NOT_SUPPORTED
+            elif operation == Operation.C_ECHO:
                 status = self._provider.echo(self._required_info)
             elif operation in {Operation.C_FIND, Operation.C_GET, Operation.C_MOVE}:
                 request = QueryRequest(

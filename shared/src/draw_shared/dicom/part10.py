@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct, pack
 from typing import Final
 
@@ -19,6 +20,11 @@ LONG: Final = Struct("<HH2sHI")
 LONGEST_META: Final = 65536
 META_START: Final = len(PREAMBLE) + 12
 """Where the elements behind the group length begin."""
+
+REMEMBERED: Final = 512
+"""Encoded elements that are kept: all but the instance's are the same for a whole association."""
+
+_encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 LONG_VRS: Final = frozenset((b"OB", b"UR", b"UN", b"UT", b"UC"))
 
@@ -42,12 +48,12 @@ class FileMeta:
 
     def encode(self) -> bytes:
         """Return preamble, prefix and file meta group."""
-        private = json.dumps(dict(self.provenance), separators=(",", ":")).encode()
+        private = _encoded(dict(self.provenance)).encode()
         body = b"".join(
             (
                 LONG.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1",
                 _text(0x0002, b"UI", self.sop_class_uid),
-                _text(0x0003, b"UI", self.sop_instance_uid),
+                _text.__wrapped__(0x0003, b"UI", self.sop_instance_uid),
                 _text(0x0010, b"UI", self.transfer_syntax_uid),
                 _text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
                 _text(0x0013, b"SH", IMPLEMENTATION_VERSION),
@@ -66,6 +72,7 @@ class FileMeta:
         return PREAMBLE + SHORT.pack(2, 0, b"UL", 4) + pack("<I", len(body)) + body
 
 
+@lru_cache(REMEMBERED)
 def _text(element: int, vr: bytes, value: str) -> bytes:
     raw = value.encode("ascii", "replace")
     if len(raw) % 2:
@@ -73,6 +80,7 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     return SHORT.pack(2, element, vr, len(raw)) + raw
 
 
+@lru_cache(REMEMBERED)
 def _address(element: int, address: str) -> bytes:
     """Return a presentation address; UR holds a URI (PS3.10 7.1, PS3.5 6.2)."""
     if not address:

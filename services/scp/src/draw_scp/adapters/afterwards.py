@@ -22,7 +22,8 @@ class Afterwards:
 
     name = "afterwards"
 
-    def __init__(self) -> None:
+    def __init__(self, after_each_turn: Callable[[], None] = lambda: None) -> None:
+        self._after_each_turn = after_each_turn
         self._waiting: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -51,3 +52,4 @@ class Afterwards:
                 self._waiting.popleft()()
             except Exception:
                 log.exception("afterwards.failed")
+        self._after_each_turn()

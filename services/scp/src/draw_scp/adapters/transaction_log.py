@@ -3,8 +3,9 @@
 Records are appended, one JSON line each, to a piece of the log in the spool folder; a
 piece is completed each second or every 500 records, published as one message and removed
 when the broker has confirmed it. Pieces that a crash left are published after the next
-start. A record survives the end of the process as soon as `record` returns; a power cut
-may lose the last seconds, because pieces are not synced: they are no acknowledged data.
+start. A record survives the end of the process after the next `flush`, which is due every
+few hundredths of a second; a power cut may lose the last seconds, because pieces are not
+synced: they are no acknowledged data.
 """
 
 import os
@@ -57,6 +58,7 @@ class TransactionLog:
         self._descriptor: int | None = None
         self._path = ""
         self._count = 0
+        self._lines: list[bytes] = []
         self._published: set[str] = set()
         self._periodic = Periodic(self.name, self._turn, interval_seconds=INTERVAL_SECONDS)
 
@@ -66,18 +68,31 @@ class TransactionLog:
         return len(spool.segments(self._folder))
 
     def record(self, record: TransactionRecord) -> None:
-        """Keep one record; a disk that is full loses it, with a line in the log."""
-        line = record.model_dump_json(exclude_none=True).encode() + b"\n"
-        try:
-            with self._lock:
-                if self._descriptor is None:
-                    self._open()
-                os.write(self._opened, line)
-                self._count += 1
-                if self._count >= MOST_RECORDS:
-                    self._close_segment()
-        except OSError as error:
-            log.warning("transaction.not_recorded", error=os.strerror(error.errno or 0))
+        """Keep one record until the next flush; never waits for the disk."""
+        self._lines.append(record.model_dump_json(exclude_none=True).encode() + b"\n")
+
+    def flush(self) -> None:
+        """Write what was recorded; a disk that is full loses it, with a line in the log."""
+        with self._lock:
+            while self._lines:
+                lines = self._lines[:MOST_RECORDS]
+                del self._lines[: len(lines)]
+                try:
+                    self._write(lines)
+                except OSError as error:
+                    log.warning(
+                        "transaction.not_recorded",
+                        error=os.strerror(error.errno or 0),
+                        records=len(lines),
+                    )
+
+    def _write(self, lines: list[bytes]) -> None:
+        if self._descriptor is None:
+            self._open()
+        os.write(self._opened, b"".join(lines))
+        self._count += len(lines)
+        if self._count >= MOST_RECORDS:
+            self._close_segment()
 
     def start(self) -> None:
         """Publish what was left, and go on with what comes."""
@@ -107,6 +122,7 @@ class TransactionLog:
         Path(self._path).rename(self._path.removesuffix(spool.OPEN_SEGMENT) + spool.SEGMENT)
 
     def _turn(self) -> None:
+        self.flush()
         with self._lock:
             if self._descriptor is not None:
                 self._close_segment()

@@ -82,7 +82,12 @@ class Associations:
             )
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
-        """Take note of a connection that was turned away."""
+        """Take note of a connection that was turned away; the accepting thread does not wait."""
+        self._afterwards(lambda: self._account_rejection(peer, request, reject))
+
+    def _account_rejection(
+        self, peer: Peer, request: AssociateRequest | None, reject: Reject
+    ) -> None:
         titles = (request.calling_ae, request.called_ae) if request is not None else None
         self._audit.rejected(peer, titles, reject)
         self._metrics.rejections.labels(reject.source, reject.reason).inc()

@@ -12,7 +12,7 @@ from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
 from draw_shared.dicom.statuses import Status
 from draw_shared.errors import DrawError
-from draw_shared.storage.ingest import Ingest, Reception, answer_to
+from draw_shared.storage.ingest import Ingest, Reception, SopClassNotNegotiated, answer_to
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
@@ -30,12 +30,14 @@ class StoreHandler:
         metrics: ScpMetrics,
         log_received: Callable[[], bool],
         afterwards: Callable[[Callable[[], None]], None],
+        offered: Callable[[], bool],
     ) -> None:
         self._ingest = ingest
         self._audit = audit
         self._metrics = metrics
         self._log_received = log_received
         self._afterwards = afterwards
+        self._offered = offered
         self._succeeded = metrics.operations.labels("c-store", "0x0000")
 
     def store(self, info: AssociationInfo, request: StoreRequest) -> "ObjectReceiver":
@@ -46,6 +48,9 @@ class StoreHandler:
         """
         begun = time.perf_counter()
         try:
+            if not self._offered():
+                # Negotiated for C-GET's way back, or before it was switched off.
+                raise SopClassNotNegotiated("C-STORE is switched off")
             reception = self._ingest.begin(info, request)
         except FAILURES as error:
             raise self.refuse(info, request, error, begun) from error

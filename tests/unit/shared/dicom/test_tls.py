@@ -1,0 +1,164 @@
+"""DICOM TLS: handshakes under a deadline, client certificates, renewal without restart.
+
+Not covered here: DCMTK over TLS (e2e/test_interoperability).
+"""
+
+import shutil
+import socket
+import ssl
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from draw_shared.contracts.server_config import ClientCertificates, TlsConfig
+from draw_shared.dicom import acceptor as acceptor_module
+from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.requestor import Outgoing, Remote, Unreachable, open_association
+from draw_shared.dicom.tls import ServerTls, TlsUnusable, client_context
+from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from support.certificates import Authority
+from support.engine import listening, wait_until
+
+pytestmark = pytest.mark.security
+
+CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
+CONTEXTS = (
+    ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),
+    ProposedContext(3, CT_CLASS, (EXPLICIT_LITTLE,)),
+)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def config(authority, tmp_path):
+    """Files of one server's own, so that a test may replace them."""
+    made = authority.sign("server")
+    for name, source in (("c.pem", made.certificate), ("k.pem", made.key)):
+        shutil.copy(source, tmp_path / name)
+    return TlsConfig(
+        enabled=True,
+        certificate_file=str(tmp_path / "c.pem"),
+        key_file=str(tmp_path / "k.pem"),
+        client_ca_file=authority.file,
+    )
+
+
+def remote(acceptor, context):
+    return Remote("127.0.0.1", acceptor.port, "DRAW_SCP", "TESTER", 10.0, tls=context)
+
+
+def test_echo_and_a_large_store_over_tls(authority, config):
+    data = bytes(range(256)) * 4000
+    with listening(tls=ServerTls(config)) as (acceptor, provider):
+        with open_association(remote(acceptor, client_context(authority.file)), CONTEXTS) as made:
+            assert made.echo() == 0
+            sent = list(made.store([Outgoing(data, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3))
+        assert [one.status for one in sent] == [0, 0, 0]
+        assert {raw for _, raw in provider.stored} == {data}
+
+
+@pytest.mark.parametrize(
+    ("latest", "ciphers"),
+    [
+        (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0"),
+        (ssl.TLSVersion.TLSv1_2, "AES256-SHA256:AES128-SHA"),
+    ],
+)
+def test_old_protocols_and_weak_ciphers_are_refused(config, latest, ciphers):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = latest
+    context.set_ciphers(ciphers)
+    with (
+        listening(tls=ServerTls(config)) as (acceptor, _),
+        socket.create_connection(("127.0.0.1", acceptor.port), 5) as plain,
+        pytest.raises(ssl.SSLError),
+        context.wrap_socket(plain),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("mode", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
+def test_client_certificates(authority, config, tmp_path, mode):
+    stranger = Authority(tmp_path, "stranger").sign("impostor")
+    known = authority.sign("modality")
+    tls = ServerTls(config.model_copy(update={"client_certificates": mode}))
+    with listening(tls=tls) as (acceptor, _):
+
+        def works(*files):
+            context = client_context(authority.file, *files)
+            try:
+                with open_association(remote(acceptor, context), CONTEXTS) as made:
+                    return made.echo() == 0
+            except (Unreachable, ConnectionError):
+                return False
+
+        assert works(known.certificate, known.key)
+        assert works() == (mode is ClientCertificates.OPTIONAL)
+        assert not works(stranger.certificate, stranger.key)
+
+
+def served_certificate(acceptor):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", acceptor.port), 5) as plain,
+        context.wrap_socket(plain) as made,
+    ):
+        return made.getpeercert(binary_form=True)
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(authority, config):
+    renewed = authority.sign("renewed")
+    context = client_context(authority.file)
+    with (
+        listening(tls=ServerTls(config)) as (acceptor, _),
+        open_association(remote(acceptor, context), CONTEXTS) as made,
+    ):
+        before = served_certificate(acceptor)
+        shutil.copy(renewed.certificate, config.certificate_file)
+        # Certificate and key disagree now: the old pair stays.
+        assert served_certificate(acceptor) == before
+        shutil.copy(renewed.key, config.key_file)
+        wanted = ssl.PEM_cert_to_DER_cert(Path(renewed.certificate).read_text("ascii"))
+        assert served_certificate(acceptor) == wanted
+        assert made.echo() == 0, "running associations go on"
+
+
+def test_unusable_files_are_named_as_such(config):
+    with pytest.raises(TlsUnusable):
+        ServerTls(config.model_copy(update={"key_file": "/nowhere"}))
+    without = {"client_certificates": ClientCertificates.REQUIRED, "client_ca_file": ""}
+    with pytest.raises(TlsUnusable, match="authorities"):
+        ServerTls(config.model_copy(update=without))
+
+
+def test_silence_and_crumbs_instead_of_a_handshake_are_closed_in_time(config, monkeypatch):
+    monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.6)
+    with listening(tls=ServerTls(config)) as (acceptor, provider):
+        silent = socket.create_connection(("127.0.0.1", acceptor.port), 5)
+        slow = socket.create_connection(("127.0.0.1", acceptor.port), 5)
+        began = time.monotonic()
+        slow.sendall(b"\x16\x03\x01")
+        while acceptor.connections and time.monotonic() - began < 5:
+            try:
+                slow.send(b"\x00")
+            except OSError:
+                break
+            time.sleep(0.1)
+        assert wait_until(lambda: acceptor.connections == 0, 3)
+        assert time.monotonic() - began < 4
+        silent.close()
+        slow.close()
+        assert not provider.infos
