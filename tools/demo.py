@@ -24,6 +24,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, build_context
 from pynetdicom.association import Association
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
 SUCCESS: Final = 0x0000
@@ -83,7 +84,8 @@ def objects(study: UID) -> list[Dataset]:
         held.SeriesInstanceUID = series.setdefault(held.SeriesInstanceUID, generate_uid())
         held.SOPInstanceUID = held.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         held.PatientID, held.PatientName = "DRAW-DEMO", "Demo^Patient"
-        made.append(held)
+        if _can_be_sent(held):
+            made.append(held)
     return made
 
 
@@ -96,6 +98,12 @@ def _read(path: Path) -> Dataset | None:
     except (InvalidDicomError, AttributeError, ValueError, OSError):
         return None
     return held if whole and known else None
+
+
+def _can_be_sent(held: Dataset) -> bool:
+    """Return whether pydicom can encode what it has read; some test files are odd on purpose."""
+    syntax = UID(held.file_meta.TransferSyntaxUID)
+    return encode(held, syntax.is_implicit_VR, syntax.is_little_endian) is not None
 
 
 def send(to: Target, made: list[Dataset]) -> tuple[int, list[str]]:
