@@ -34,7 +34,7 @@ demo: .venv/.run ## send real DICOM to the running suite and query it back
 
 screenshots: .venv/.dev ## the pictures of the web page in docs/images (needs Chromium)
 	@tools/setup.sh web
-	$(BIN)/python -m tools.screenshots
+	PYTHONPATH=tests:. $(BIN)/python -m support.screenshots
 
 bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 	$(BIN)/python -m bench.store

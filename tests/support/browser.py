@@ -87,11 +87,17 @@ class Visitor:
         self.context.add_cookies(other.context.cookies())
         return self
 
-    def serious_issues(self):
-        """Return what axe-core finds serious on the page; needs a context that bypasses CSP."""
+    def serious_issues(self, *rules):
+        """Return what axe-core finds serious on the page, by these rules or all.
+
+        Needs a context that bypasses CSP.
+        """
         if not self.page.evaluate("() => Boolean(window.axe)"):
             self.page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = self.page.evaluate("async () => (await axe.run(document)).violations")
+        options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+        found = self.page.evaluate(
+            "async (options) => (await axe.run(document, options)).violations", options
+        )
         return [
             f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
             for one in found

@@ -11,7 +11,11 @@ from fastapi import FastAPI
 from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccounts
-from draw_api.adapters.activity_queries import PostgresReceptionHistory, RecentMinutes
+from draw_api.adapters.activity_queries import (
+    PostgresReceptionHistory,
+    RecentMinutes,
+    RecentOutlook,
+)
 from draw_api.adapters.ae_title_queries import PostgresAeTitles
 from draw_api.adapters.archive_queries import PostgresCatalogue
 from draw_api.adapters.audit_queries import PostgresAudit
@@ -120,6 +124,7 @@ class Api:
         )
         self._totals = RecentTotals()
         self._minutes = RecentMinutes()
+        self._outlook = RecentOutlook()
         self._objects = ObjectReader(settings.storage_root)
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
@@ -204,12 +209,22 @@ class Api:
         observations = PostgresObservations(session, self._totals)
         log_lines = PostgresTransactions(session)
         webhooks = PostgresWebhooks(session)
+        storage = StorageCare(
+            PostgresStorage(session, self._settings.storage_root),
+            self._outside.disk,
+            self._outside.unindexed,
+            audit,
+            _now,
+        )
         return Work(
             access=access,
             external_access=ExternalAccess(
                 PostgresExternalUsers(session), access, self._role_rules, audit
             ),
-            activity=Activity(PostgresReceptionHistory(session, self._minutes)),
+            activity=Activity(
+                PostgresReceptionHistory(session, self._minutes),
+                lambda: self._outlook.read(lambda: storage.usage().forecast),
+            ),
             archive=Archive(PostgresCatalogue(session), audit),
             configuration=configuration,
             control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
@@ -225,13 +240,7 @@ class Api:
             ),
             retrieves=Retrieves(PostgresRetrieveTable(session), wakeups, audit),
             status=StatusReport(observations, self._outside, clock=_now),
-            storage=StorageCare(
-                PostgresStorage(session, self._settings.storage_root),
-                self._outside.disk,
-                self._outside.unindexed,
-                audit,
-                _now,
-            ),
+            storage=storage,
             transactions=Transactions(log_lines, audit),
             webhooks=Webhooks(webhooks, webhooks, audit),
             users=Users(PostgresUsers(session), self._passwords, self._attempts, audit, clock=_now),

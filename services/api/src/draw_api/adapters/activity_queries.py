@@ -5,6 +5,8 @@ bring lines, are read again. So an hour of a busy receiver costs no more than it
 """
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,10 +14,14 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from draw_api.models.activity import ReceivedDay, ReceivedMinute, Throughput
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.storage import Forecast
+from draw_api.models.webhooks import Change
 
 SHOWN: Final = timedelta(hours=1)
 UNSETTLED: Final = timedelta(minutes=3)
 KEPT: Final = timedelta(seconds=4)
+OUTLOOK_KEPT_SECONDS: Final = 60.0
 
 MINUTES: Final = text(
     """
@@ -29,6 +35,15 @@ MINUTES: Final = text(
 DAYS: Final = text(
     "SELECT day, objects, size_bytes FROM reception_days WHERE day > current_date - 30 ORDER BY day"
 )
+
+CHANGES: Final = text(
+    """
+    SELECT sequence, kind, occurred_at, study_instance_uid, series_instance_uid, sop_instance_uid
+    FROM changes WHERE sequence < :before AND (:kind = '' OR kind = :kind)
+    ORDER BY sequence DESC LIMIT :limit
+    """
+)
+LAST: Final = 2**63 - 1
 
 
 class RecentMinutes:
@@ -57,6 +72,23 @@ class RecentMinutes:
         self._minutes, self._read_at = kept | fresh, now
 
 
+class RecentOutlook:
+    """The forecast as it was found lately, shared by all requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: Forecast | None = None
+        self._until = 0.0
+
+    def read(self, find: Callable[[], Forecast]) -> Forecast:
+        """Return the forecast, at most a minute old."""
+        with self._lock:
+            if self._found is None or time.monotonic() >= self._until:
+                self._found = find()
+                self._until = time.monotonic() + OUTLOOK_KEPT_SECONDS
+            return self._found
+
+
 class PostgresReceptionHistory:
     """What was received lately, within one transaction."""
 
@@ -70,4 +102,13 @@ class PostgresReceptionHistory:
         return Throughput(
             minutes=self._recent.read(self._session),
             days=[ReceivedDay.model_validate(row) for row in days],
+        )
+
+    def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:
+        """Return a page of the change feed, last first; an empty kind means all."""
+        before = decode_cursor(cursor, (int,))[0] if cursor is not None else LAST
+        asked = {"before": before, "kind": kind, "limit": limit + 1}
+        rows = self._session.connection().execute(CHANGES, asked).mappings()
+        return page_of(
+            [(encode_cursor(row["sequence"]), Change.model_validate(row)) for row in rows], limit
         )

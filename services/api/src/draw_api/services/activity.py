@@ -1,8 +1,12 @@
 """How much was received when, for charts."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from draw_api.models.activity import Throughput
+from draw_api.models.paging import Page
+from draw_api.models.storage import Forecast
+from draw_api.models.webhooks import Change
 
 
 class ReceptionHistory(Protocol):
@@ -11,13 +15,25 @@ class ReceptionHistory(Protocol):
     def throughput(self) -> Throughput:
         """Return the last hour by minutes and the last month by days."""
 
+    def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:
+        """Return a page of the change feed, last first; an empty kind means all."""
+
 
 class Activity:
     """Shows how much came in lately."""
 
-    def __init__(self, history: ReceptionHistory) -> None:
+    def __init__(self, history: ReceptionHistory, outlook: Callable[[], Forecast]) -> None:
         self._history = history
+        self._outlook = outlook
 
     def throughput(self) -> Throughput:
         """Return the last hour by minutes and the last month by days."""
         return self._history.throughput()
+
+    def forecast(self) -> Forecast:
+        """Return when the storage is full, at most a minute old: it takes a while to add up."""
+        return self._outlook()
+
+    def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:
+        """Return a page of the change feed, last first; an empty kind means all."""
+        return self._history.changes(kind, cursor, limit)

@@ -15,6 +15,7 @@ from draw_api.models.activity import Throughput
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
 from draw_api.models.jobs import Job
 from draw_api.models.status import Status
+from draw_api.models.storage import Forecast
 from draw_api.models.transactions import Transaction, TransactionCriteria
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.contracts.transaction import TransactionOutcome
@@ -43,6 +44,7 @@ class DashboardView(View):
     fragment: ClassVar[str] = "dashboard/_live.html.jinja"
 
     status: Status
+    forecast: Forecast
     services: list[ServiceState]
     network: NetworkConfig
     recent: list[Transaction]
@@ -71,6 +73,7 @@ def _look(work: Work) -> DashboardView:
     read = work.transactions.transactions
     return DashboardView(
         status=work.status.status(),
+        forecast=work.activity.forecast(),
         services=work.control.services(),
         network=work.configuration.current().document.network,
         recent=read(TransactionCriteria(), None, SHOWN).items,

@@ -181,6 +181,7 @@ NOTICES: Final = {
     "webhook-added": "The webhook is added.",
     "webhook-saved": "The webhook is saved.",
     "webhook-removed": "The webhook is removed.",
+    "deliveries-replayed": "What was asked for is sent again.",
     "replayed": "The messages are back in their queues.",
     "discarded": "The message is gone.",
 }

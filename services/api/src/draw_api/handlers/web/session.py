@@ -11,6 +11,7 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.visitor import Form, SessionCookie, ViewerAct, require_small
 from draw_api.handlers.work import InWork
 from draw_api.models.failures import Forbidden
+from draw_api.services.single_sign_on import SignOn
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,6 +28,8 @@ class SignInView(View):
     next: str
     name: str = ""
     problem: str = ""
+    provider: str = ""
+    """Name of the identity provider one may sign in through."""
 
 
 async def _sign_in_form(request: Request) -> Form:
@@ -40,7 +43,7 @@ async def _sign_in_form(request: Request) -> Form:
 @router.get("/sign-in")
 def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the parameter's usual name
     """Ask for name and password."""
-    return page(request, None, SignInView(next=local_path(next)))
+    return page(request, None, SignInView(local_path(next), provider=_provider(request)))
 
 
 @router.post("/sign-in")
@@ -53,7 +56,9 @@ def sign_in(
     started = work.access.sign_in(name, sent.secret("password")[:200], client_address(request))
     if started is None:
         # Returned, not raised: the attempt has to stay on record.
-        view = SignInView(next=target, name=name, problem="Wrong name or password.")
+        view = SignInView(
+            next=target, name=name, problem="Wrong name or password.", provider=_provider(request)
+        )
         return page(request, None, view, status=HTTPStatus.UNAUTHORIZED)
     answer = redirect(target or "/")
     answer.set_cookie(
@@ -77,6 +82,11 @@ def sign_out(act: ViewerAct, work: InWork, session: SessionCookie = None) -> Res
     answer = redirect("/sign-in", "signed-out")
     answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return answer
+
+
+def _provider(request: Request) -> str:
+    sign_on: SignOn = request.app.state.sign_on
+    return sign_on.name if sign_on.enabled else ""
 
 
 def local_path(text: str) -> str:

@@ -17,6 +17,7 @@ from draw_api.handlers.web import (
     dashboard,
     dead_letters,
     failures,
+    integration,
     jobs,
     nodes,
     objects,
@@ -43,6 +44,7 @@ ROUTERS: Final = (
     jobs.router,
     batches.router,
     users.router,
+    integration.router,
     dead_letters.router,
     about.router,
 )

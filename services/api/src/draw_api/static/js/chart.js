@@ -26,11 +26,11 @@
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     return {
       width: place.clientWidth,
-      height: 160,
+      height: 168,
       padding: [8, 4, 0, 0],
       cursor: { y: false },
       scales: { y: { range: (u, min, max) => [0, Math.max(10, max * 1.1)] }, mb: { range: (u, min, max) => [0, Math.max(1, max * 1.1)] } },
-      axes: [{ ...axis, values: (u, vs) => vs.map(clock) }, { ...axis, size: 46 }, { ...axis, scale: "mb", side: 1, size: 60, grid: { show: false }, values: (u, vs) => vs.map((v) => `${v} MB`) }],
+      axes: [{ ...axis, size: 28, values: (u, vs) => vs.map(clock) }, { ...axis, size: 46 }, { ...axis, scale: "mb", side: 1, size: 60, grid: { show: false }, values: (u, vs) => vs.map((v) => `${v} MB`) }],
       series: [
         { label: "Minute", value: (u, v) => (v == null ? "–" : clock(v)) },
         { label: "Objects", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 2, paths: uPlot.paths.stepped({ align: 1 }) },
@@ -56,7 +56,7 @@
     refresh();
   }
 
-  new ResizeObserver(() => chart && chart.width !== place.clientWidth && chart.setSize({ width: place.clientWidth, height: 160 })).observe(place);
+  new ResizeObserver(() => chart && chart.width !== place.clientWidth && chart.setSize({ width: place.clientWidth, height: 168 })).observe(place);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   setInterval(() => window.drawAutomatic?.() && !document.hidden && refresh(), REFRESH);
   refresh();

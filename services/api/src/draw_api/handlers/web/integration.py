@@ -1,0 +1,216 @@
+"""The change feed and webhooks, with what became of each delivery."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, Final, get_args
+
+from fastapi import APIRouter, Query, Request, Response
+
+from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import Field, checked, fields_of
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
+from draw_api.handlers.web.visitor import Admin, AdminAct, Form, Viewer
+from draw_api.handlers.work import InWork
+from draw_api.models.access import Role
+from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.paging import Page
+from draw_api.models.webhooks import (
+    USUAL_KINDS,
+    Change,
+    ChangeKind,
+    DeliveryState,
+    NewWebhook,
+    Webhook,
+    WebhookChange,
+    WebhookDelivery,
+)
+
+router = APIRouter(include_in_schema=False)
+
+KINDS: Final[tuple[str, ...]] = get_args(ChangeKind)
+STATES: Final[tuple[str, ...]] = get_args(DeliveryState)
+NEW: Final = "/webhooks/new"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesView(View):
+    """The feed, last first, and who is told of it."""
+
+    template: ClassVar[str] = "changes/list.html.jinja"
+    fragment: ClassVar[str] = "changes/_list.html.jinja"
+
+    found: Page[Change]
+    kind: str
+    webhooks: Sequence[Webhook]
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFormView(View):
+    """The form of a webhook."""
+
+    template: ClassVar[str] = "changes/form.html.jinja"
+
+    title: str
+    action: str
+    fields: list[Field]
+    chosen: frozenset[str]
+    kinds_error: str
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookView(View):
+    """A webhook and what it was told."""
+
+    template: ClassVar[str] = "changes/detail.html.jinja"
+
+    webhook: Webhook
+    deliveries: Page[WebhookDelivery]
+    state: str
+    states: ClassVar[tuple[str, ...]] = STATES
+
+
+@router.get("/changes")
+def changes(
+    request: Request,
+    by: Viewer,
+    work: InWork,
+    kind: Annotated[str, Query(max_length=32)] = "",
+    cursor: Cursor = None,
+) -> Response:
+    """Show what changed last, and the webhooks."""
+    known = kind if kind in KINDS else ""
+    view = ChangesView(
+        found=work.activity.changes(known, cursor, ON_A_PAGE),
+        kind=known,
+        webhooks=work.webhooks.all() if by.role.allows(Role.ADMIN) else (),
+    )
+    return page(request, by, view)
+
+
+@router.get("/webhooks/new")
+def new(request: Request, by: Admin) -> Response:
+    """Show the form for a new webhook."""
+    values = {"active": True, "kinds": USUAL_KINDS}
+    return page(request, by, _form("Add a webhook", NEW, values))
+
+
+@router.post("/webhooks/new")
+def add(request: Request, act: AdminAct, work: InWork) -> Response:
+    """Tell a URL of changes from now on."""
+    values = _values(act.form)
+    try:
+        made = work.webhooks.add(act.by, checked(NewWebhook, values))
+    except Invalid as error:
+        view = _form("Add a webhook", NEW, values, error.problems)
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(f"/webhooks/{made.id}", "webhook-added")
+
+
+@router.get("/webhooks/{webhook_id}")
+def webhook(
+    request: Request,
+    by: Admin,
+    work: InWork,
+    webhook_id: RowId,
+    state: Annotated[DeliveryState | None, Query()] = None,
+    cursor: Cursor = None,
+) -> Response:
+    """Show a webhook and what it was told."""
+    view = WebhookView(
+        webhook=work.webhooks.one(webhook_id),
+        deliveries=work.webhooks.deliveries(webhook_id, state, cursor, ON_A_PAGE),
+        state=state or "",
+    )
+    return page(request, by, view)
+
+
+@router.get("/webhooks/{webhook_id}/edit")
+def edit(request: Request, by: Admin, work: InWork, webhook_id: RowId) -> Response:
+    """Show the form of a webhook."""
+    found = work.webhooks.one(webhook_id)
+    return page(request, by, _form(found.url, f"/webhooks/{webhook_id}/edit", found.model_dump()))
+
+
+@router.post("/webhooks/{webhook_id}/edit")
+def save(request: Request, act: AdminAct, work: InWork, webhook_id: RowId) -> Response:
+    """Change a webhook; an empty secret stays what it was."""
+    values = _values(act.form)
+    try:
+        work.webhooks.change(act.by, webhook_id, checked(WebhookChange, values))
+    except Invalid as error:
+        title = str(values["url"])
+        view = _form(title, f"/webhooks/{webhook_id}/edit", values, error.problems)
+        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(f"/webhooks/{webhook_id}", "webhook-saved")
+
+
+@router.get("/webhooks/{webhook_id}/remove")
+def ask_remove(request: Request, by: Admin, work: InWork, webhook_id: RowId) -> Response:
+    """Ask once more before a webhook is forgotten."""
+    found = work.webhooks.one(webhook_id)
+    view = ConfirmView(
+        title="Remove this webhook?",
+        text=f"{found.url} is told nothing any more; deliveries on their way are forgotten.",
+        button="Remove the webhook",
+        action=f"/webhooks/{webhook_id}/remove",
+        back=f"/webhooks/{webhook_id}",
+    )
+    return page(request, by, view)
+
+
+@router.post("/webhooks/{webhook_id}/remove")
+def remove(act: AdminAct, work: InWork, webhook_id: RowId) -> Response:
+    """Forget a webhook."""
+    work.webhooks.remove(act.by, webhook_id)
+    return redirect("/changes", "webhook-removed")
+
+
+@router.post("/webhooks/{webhook_id}/replay")
+def replay(act: AdminAct, work: InWork, webhook_id: RowId) -> Response:
+    """Send one delivery again, or all that were given up."""
+    said = act.form.text("delivery_id")
+    work.webhooks.replay(act.by, webhook_id, int(said) if said.isdecimal() else None)
+    return redirect(f"/webhooks/{webhook_id}", "deliveries-replayed")
+
+
+def _values(form: Form) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "url": form.text("url"),
+        "description": form.text("description"),
+        "active": form.has("active"),
+        "kinds": form.texts("kinds"),
+    }
+    if form.secret("secret"):
+        values["secret"] = form.secret("secret")
+    return values
+
+
+def _form(
+    title: str, action: str, values: dict[str, Any], problems: tuple[FieldProblem, ...] = ()
+) -> WebhookFormView:
+    fields = fields_of(
+        NewWebhook,
+        {**values, "secret": ""},
+        problems,
+        only=("url", "secret", "description", "active"),
+        labels={"url": "URL", "active": "Tell it"},
+    )
+    if action != NEW:
+        fields = [_optional(one) if one.name == "secret" else one for one in fields]
+    wrong = [p.message for p in problems if p.field.startswith("kinds")]
+    return WebhookFormView(title, action, fields, frozenset(values["kinds"]), "; ".join(wrong))
+
+
+def _optional(field: Field) -> Field:
+    return Field(
+        name=field.name,
+        label=field.label,
+        kind=field.kind,
+        help="empty: it stays what it was",
+        error=field.error,
+        longest=field.longest,
+    )
