@@ -1,14 +1,19 @@
 """`/livez`, `/readyz` and `/metrics` on one small port."""
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from typing_extensions import override
 
 from draw_shared.runtime.lifecycle import State
+
+log = structlog.get_logger()
 
 Check = Callable[[], bool]
 """Returns whether one thing that the service needs is there; must be quick."""
@@ -54,8 +59,7 @@ class HealthServer:
         Raises:
             OSError: the port is taken.
         """
-        self._server = ThreadingHTTPServer(self._address, _handler(self._health, self._registry))
-        self._server.daemon_threads = True
+        self._server = _Server(self._address, _handler(self._health, self._registry))
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
@@ -63,6 +67,16 @@ class HealthServer:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Let a probe go that did not wait for the end of its answer, as HAProxy's do."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            log.error("health.answer_failed", exc_info=True)
 
 
 def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
