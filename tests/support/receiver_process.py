@@ -8,6 +8,7 @@ import time
 import urllib.request
 from contextlib import suppress
 
+from draw_shared.contracts.server_config import EVERYTHING
 from tools.processes import free_port
 
 NOWHERE = "127.0.0.1:1"
@@ -35,6 +36,30 @@ class ReceiverProcess:
             **more,
         }
         self._process = None
+
+    def configure(self, **sections):
+        """Have it start with everything on and these fields of the document."""
+        document = EVERYTHING.model_dump(mode="json")
+        for name, fields in sections.items():
+            document[name].update(fields)
+        held = {"version": 1, "document": document, "allowed": []}
+        cache = self.root / "spool" / "one.config.json"
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(held), encoding="utf-8")
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def exit_code(self):
+        return self._process.poll()
+
+    def ask_to_stop(self):
+        self._process.terminate()
+
+    def wait(self, seconds):
+        return self._process.wait(seconds)
 
     def start(self, seconds=20):
         with self.log.open("ab") as log:
