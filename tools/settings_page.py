@@ -70,6 +70,8 @@ class Setting:
     @property
     def default(self) -> str:
         """The default as one would write it in the environment."""
+        if self.info.is_required():
+            return ""
         value = self.info.get_default(call_default_factory=True, validated_data={})
         if value is None or value == "":
             return ""

@@ -24,13 +24,13 @@ NO_BROKER = "amqp://guest:guest@127.0.0.1:1/none"
 
 
 class ApiHarness:
-    """One API; wake-ups go nowhere, because there is no broker."""
+    """One API; wake-ups go nowhere, and without a URL there is no broker at all."""
 
-    def __init__(self, database_url, storage, **settings):
+    def __init__(self, database_url, storage, *, broker_url=NO_BROKER, **settings):
         self.database = Database(database_url)
         self.settings = Settings(
             database_url=database_url,
-            broker_url=NO_BROKER,
+            broker_url=broker_url,
             storage_root=storage,
             admin_password=PASSWORD,
             replica="test-api",

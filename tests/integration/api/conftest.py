@@ -1,4 +1,4 @@
-"""The API in this process against a real PostgreSQL, without a broker."""
+"""The API in this process against a real PostgreSQL; only the shared one has a broker."""
 
 import pytest
 from sqlmodel import Session
@@ -17,9 +17,10 @@ def module_database_url(postgres_url, template):
 
 
 @pytest.fixture(scope="module")
-def shared_api(module_database_url, tmp_path_factory):
+def shared_api(module_database_url, worker_broker_url, tmp_path_factory):
     """An API shared by the tests of one file."""
-    with ApiHarness(module_database_url, tmp_path_factory.mktemp("storage")) as api:
+    storage = tmp_path_factory.mktemp("storage")
+    with ApiHarness(module_database_url, storage, broker_url=worker_broker_url) as api:
         with Session(api.database.engine) as session:
             seed_config(session, EVERYTHING)
             session.commit()

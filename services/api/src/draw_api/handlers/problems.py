@@ -24,7 +24,9 @@ from draw_api.models.failures import (
     TooManyAttempts,
     Unauthenticated,
 )
+from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.errors import Transient
+from draw_shared.messaging.connection import BrokerUnavailable
 
 log = structlog.get_logger()
 
@@ -148,10 +150,10 @@ def _on_http(_: Request, error: Exception) -> Response:
 
 def _on_transient(request: Request, error: Exception) -> Response:
     log.warning("request.unavailable", route=request.url.path, error=type(error).__name__)
-    elsewhere = isinstance(error, ProviderUnavailable)
+    detail = str(error) if isinstance(error, ProviderUnavailable) else "Something does not answer."
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        str(error) if elsewhere else "The database does not answer; try again.",
+        AWAY.get(type(error), detail),
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
@@ -163,4 +165,8 @@ def _on_anything(_: Request, error: Exception) -> Response:
     )
 
 
+AWAY: Final[dict[type[Exception], str]] = {
+    DatabaseUnavailable: "The database does not answer; try again.",
+    BrokerUnavailable: "The message broker does not answer; try again.",
+}
 WHERE: Final = ("body", "query", "path", "header", "cookie")
