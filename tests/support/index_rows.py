@@ -3,9 +3,10 @@
 import json
 
 import psycopg
+import pydicom
 
 from draw_shared.dicom.dates import parse_date, parse_time
-from draw_shared.dicom.keys import BY_KEYWORD, Level
+from draw_shared.dicom.keys import BY_KEYWORD, UNIQUE_KEYS, Level, of_level
 from draw_shared.dicom.search_text import person_name_search_text, search_text
 
 TABLES = {
@@ -89,3 +90,51 @@ def instance(uid, *, sop_class="1.2.840.10008.5.1.4.1.1.2", path="objects/none",
         "content_sha256": b"\0" * 32,
         **values,
     }
+
+
+def fill_from_storage(database_url, root):
+    """Insert every object that lies in a storage root, as the indexer would."""
+    known = {}
+    with psycopg.connect(database_url) as connection:
+        for path in sorted((root / "objects").rglob("*.dcm")):
+            held = pydicom.dcmread(path, stop_before_pixels=True)
+            parent = None
+            for level in (Level.PATIENT, Level.STUDY, Level.SERIES):
+                key = level, str(held.get(UNIQUE_KEYS[level], ""))
+                if key not in known:
+                    known[key] = insert(connection, level, _values(held, level), parent)
+                parent = known[key]
+            one = instance(
+                str(held.SOPInstanceUID),
+                sop_class=str(held.SOPClassUID),
+                path=str(path.relative_to(root)),
+                **_values(held, Level.IMAGE, but=("SOPInstanceUID", "SOPClassUID")),
+            )
+            one["transfer_syntax_uid"] = str(held.file_meta.TransferSyntaxUID)
+            insert(connection, Level.IMAGE, one, parent)
+        for statement in COUNTS:
+            connection.execute(statement)
+
+
+def _values(held, level, but=()):
+    found = {}
+    for attribute in of_level(level):
+        value = held.get(attribute.keyword)
+        if attribute.keyword in but or value in {None, ""}:
+            continue
+        many = isinstance(value, pydicom.multival.MultiValue)
+        found[attribute.keyword] = "\\".join(map(str, value)) if many else str(value)
+    return found
+
+
+COUNTS = (
+    "UPDATE series SET instance_count = n FROM (SELECT series_pk, count(*) AS n FROM instances"
+    " GROUP BY series_pk) AS found WHERE series_pk = series.id",
+    "UPDATE studies SET series_count = n, instance_count = i, modalities = m FROM"
+    " (SELECT study_pk, count(*) AS n, sum(instance_count) AS i,"
+    " array_agg(DISTINCT modality ORDER BY modality) AS m FROM series GROUP BY study_pk) AS found"
+    " WHERE study_pk = studies.id",
+    "UPDATE patients SET study_count = n, series_count = e, instance_count = i FROM"
+    " (SELECT patient_pk, count(*) AS n, sum(series_count) AS e, sum(instance_count) AS i"
+    " FROM studies GROUP BY patient_pk) AS found WHERE patient_pk = patients.id",
+)

@@ -92,7 +92,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the peer answered for one object; an object without a context has no status."""
+    """What the peer answered for one object.
+
+    An object without a context, or whose file cannot be read, was not sent and has no status.
+    """
 
     outgoing: Outgoing
     status: int | None
@@ -173,22 +176,34 @@ class Requestor:
         """Send objects and yield each with its status, in the order in which answers come.
 
         Raises:
-            OSError: a file cannot be read.
             ConnectionError | TimeoutError | ProtocolViolation: the association is lost; what
                 was not yielded was not answered.
         """
         outstanding: dict[int, Outgoing] = {}
         for outgoing in objects:
-            context_id = self.context_for(outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
-            if context_id is None:
+            message_id = self._sent_message(outgoing)
+            if message_id is None:
                 yield Sent(outgoing, None)
                 continue
-            sop = outgoing.sop_class_uid, outgoing.sop_instance_uid
-            outstanding[self._sender.send(outgoing.data, context_id, sop)] = outgoing
+            outstanding[message_id] = outgoing
             if len(outstanding) >= self.window:
                 yield self._sent(outstanding)
         while outstanding:
             yield self._sent(outstanding)
+
+    def _sent_message(self, outgoing: Outgoing) -> int | None:
+        """Send one request and return its message id, or None if it cannot be sent."""
+        context_id = self.context_for(outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
+        if context_id is None:
+            return None
+        sop = outgoing.sop_class_uid, outgoing.sop_instance_uid
+        try:
+            return self._sender.send(outgoing.data, context_id, sop)
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError:
+            # The file is read before anything is sent: the association goes on.
+            return None
 
     def _sent(self, outstanding: dict[int, Outgoing]) -> Sent:
         answer = self._answer(Operation.C_STORE)

@@ -1,0 +1,147 @@
+"""C-GET and C-MOVE: the use case, else each failure to one status (PS3.4 C.4.2.1.5, C.4.3.1.4)."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from draw_scp.metrics import ScpMetrics
+from draw_scp.services.audit import Audit, Operation
+from draw_scp.services.retrieve import Retrievals, Step
+from draw_shared.contracts.transaction import TransactionKind
+from draw_shared.dicom.keys import BY_KEYWORD
+from draw_shared.dicom.matching import Texts
+from draw_shared.dicom.query import Selection, selected
+from draw_shared.dicom.service import (
+    AssociationInfo,
+    QueryRequest,
+    Refused,
+    RetrieveEnd,
+    SameAssociation,
+    SubOperations,
+)
+from draw_shared.dicom.statuses import Status
+from draw_shared.errors import Transient
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one retrieve is; the status is that of one whose association broke."""
+
+    begun: float = field(default_factory=time.perf_counter)
+    counts: SubOperations = field(default_factory=lambda: SubOperations(0, 0, 0, 0))
+    status: int = Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
+    detail: str = "the association ended"
+    study: str | None = None
+
+
+class RetrieveHandler:
+    """Answers C-GET and C-MOVE requests."""
+
+    def __init__(
+        self,
+        retrievals: Retrievals,
+        audit: Audit,
+        metrics: ScpMetrics,
+        log_answered: Callable[[], bool],
+    ) -> None:
+        self._retrievals = retrievals
+        self._audit = audit
+        self._metrics = metrics
+        self._log_answered = log_answered
+
+    def get(
+        self,
+        info: AssociationInfo,
+        request: QueryRequest,
+        channel: SameAssociation,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Step]:
+        """Yield progress and at last the end."""
+
+        def steps(selection: Selection) -> Iterator[Step]:
+            return self._retrievals.get(request, selection, channel, cancelled)
+
+        return self._performed(info, request, TransactionKind.C_GET, steps)
+
+    def move(
+        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
+    ) -> Iterator[Step]:
+        """Yield progress and at last the end."""
+
+        def steps(selection: Selection) -> Iterator[Step]:
+            return self._retrievals.move(request, selection, info.calling_ae, cancelled)
+
+        return self._performed(info, request, TransactionKind.C_MOVE, steps)
+
+    def _performed(
+        self,
+        info: AssociationInfo,
+        request: QueryRequest,
+        kind: TransactionKind,
+        steps: Callable[[Selection], Iterator[Step]],
+    ) -> Iterator[Step]:
+        progress = _Progress()
+        try:
+            selection = selected(request, info.extended.get(request.sop_class_uid, b""))
+            progress.study = _study(selection)
+            for step in steps(selection):
+                if isinstance(step, RetrieveEnd):
+                    progress.status, progress.counts = step.status, step.counts
+                    progress.detail = step.comment or selection.level.name
+                else:
+                    progress.counts = step
+                yield step
+        except Refused as refused:
+            progress.status, progress.detail = refused.status, refused.comment
+            raise
+        except Transient as failure:
+            progress.status, progress.detail = Status.UNABLE_TO_COUNT_MATCHES, str(failure)
+            raise Refused(progress.status, progress.detail) from failure
+        finally:
+            self._account(info, request, kind, progress)
+
+    def _account(
+        self, info: AssociationInfo, request: QueryRequest, kind: TransactionKind, done: _Progress
+    ) -> None:
+        seconds = time.perf_counter() - done.begun
+        status, counts = f"0x{done.status:04X}", done.counts
+        self._metrics.operations.labels(str(kind), status).inc()
+        self._metrics.retrieve_seconds.labels(str(kind)).observe(seconds)
+        destination = f" to {request.move_destination}" if request.move_destination else ""
+        self._audit.operation(
+            info,
+            Operation(
+                kind,
+                done.status,
+                seconds,
+                objects=counts.completed + counts.warning,
+                sop_class_uid=request.sop_class_uid,
+                study_instance_uid=done.study,
+                detail=f"{done.detail}{destination}",
+            ),
+        )
+        failed = done.status not in {Status.SUCCESS, Status.CANCELLED}
+        if failed or self._log_answered():
+            (log.warning if failed else log.info)(
+                "retrieve.answered",
+                association_id=info.association_id,
+                operation=str(kind),
+                calling_ae=info.calling_ae,
+                destination=request.move_destination,
+                status=status,
+                completed=counts.completed,
+                failed=counts.failed,
+                warning=counts.warning,
+                detail=done.detail,
+                milliseconds=round(seconds * 1000, 2),
+            )
+
+
+def _study(selection: Selection) -> str | None:
+    """Return the Study Instance UID if the retrieve names exactly one."""
+    asked = selection.conditions.get(BY_KEYWORD["StudyInstanceUID"])
+    return asked.values[0] if isinstance(asked, Texts) and len(asked.values) == 1 else None
