@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from draw_shared.dicom import message
 from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
 from draw_shared.dicom.message import DATA_SET, Field, Operation
-from draw_shared.dicom.pdu import COMMAND, PduType, fragments, pdvs
+from draw_shared.dicom.pdu import COMMAND, RELEASE_RQ, PduType, fragments, pdvs
 from draw_shared.dicom.wire import Wire
 from support.receptions import encoded
 
@@ -27,6 +27,12 @@ class RawStores:
         assert kind == PduType.P_DATA
         [(_, _, answer)] = pdvs(body)
         return message.decode(bytes(answer)).number(Field.STATUS)
+
+    def release(self):
+        """End the association in order."""
+        self._wire.send([RELEASE_RQ], 10)
+        kind, _ = self._wire.read_pdu(20)
+        assert kind == PduType.RELEASE_RP
 
     def send_part(self, made):
         """Send a request whose data set ends in the middle, and no more."""
@@ -49,8 +55,11 @@ def _buffers(made, payload, sop_class=None, sop_instance=None):
 
 
 @contextmanager
-def raw_association(port, made):
-    """Yield an association with one presentation context, for the class of `made`."""
+def raw_association(port, made, *, source=""):
+    """Yield an association with one presentation context, for the class of `made`.
+
+    `source` is the local address that the connection comes from.
+    """
     syntax = str(made.file_meta.TransferSyntaxUID)
     request = AssociateRequest(
         "RAW",
@@ -58,7 +67,8 @@ def raw_association(port, made):
         (ProposedContext(1, str(made.SOPClassUID), (syntax,)),),
         UserInformation(max_pdu=MAX_PDU, implementation_class_uid="1.2.3"),
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    here = (source, 0) if source else None
+    with socket.create_connection(("127.0.0.1", port), 10, here) as connection:
         wire = Wire(connection)
         wire.send([request.encode()], 10)
         kind, _ = wire.read_pdu(10)

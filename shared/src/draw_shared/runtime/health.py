@@ -75,8 +75,9 @@ class _Server(ThreadingHTTPServer):
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Let a probe go that did not wait for the end of its answer, as HAProxy's do."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            log.error("health.answer_failed", exc_info=True)
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError):
+            log.error("health.answer_failed", exc_info=error)
 
 
 def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
