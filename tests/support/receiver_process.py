@@ -79,6 +79,15 @@ class ReceiverProcess:
                 return answer.status == 200
         return False
 
+    def metric(self, name):
+        """Return a gauge or counter without labels."""
+        url = f"http://127.0.0.1:{self.http_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(name) and line[len(name)] in " {":
+                    return float(line.split()[-1])
+        raise LookupError(name)
+
     def kill(self):
         self._process.kill()
         self._process.wait()
