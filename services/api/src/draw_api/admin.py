@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Final
@@ -20,9 +21,11 @@ from sqlmodel import Session
 
 from draw_api.adapters.audit_queries import PostgresAudit
 from draw_api.adapters.config_queries import PostgresConfigVersions
+from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAudit
 from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
-from draw_api.app import Api
+from draw_api.adapters.transaction_queries import PostgresTransactions
+from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.models.access import Principal, Role
 from draw_api.models.failures import NotFound, Refusal
 from draw_api.models.transactions import KnownHead
@@ -31,6 +34,8 @@ from draw_api.models.users import NewUser
 from draw_api.services.conformance import statement
 from draw_api.services.reconcile import Reconcile
 from draw_api.services.reindex import Reindex
+from draw_api.services.transactions import Transactions
+from draw_api.services.users import Users
 from draw_api.settings import Settings
 from draw_shared.contracts.server_config import (
     EVERYTHING,
@@ -155,8 +160,14 @@ def _create_user(given: argparse.Namespace) -> int:
     new = NewUser.model_validate(
         {"name": given.name, "role": given.role, "password": _password(given.password_file)}
     )
-    with Api(Settings.read()).work() as work:
-        user = work.users.add(_operator(), new)
+    settings = Settings.read()
+    with _session(settings) as session:
+        audit = PostgresAudit(session, replica=settings.replica)
+        users = Users(
+            PostgresUsers(session), Argon2Passwords(), FailedAttempts(), audit, clock=_now
+        )
+        user = users.add(_operator(), new)
+        session.commit()
     print(f"user {user.name}, {user.role}")  # noqa: T201
     return 0
 
@@ -205,8 +216,11 @@ def _verify(given: argparse.Namespace) -> int:
     known = None
     if given.position is not None or given.hash is not None:
         known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})
-    with Api(Settings.read()).work() as work:
-        report = work.transactions.verify(_operator(), known)
+    settings = Settings.read()
+    with _session(settings) as session:
+        audit = PostgresAudit(session, replica=settings.replica)
+        report = Transactions(PostgresTransactions(session), audit).verify(_operator(), known)
+        session.commit()
     print(report.model_dump_json(indent=2))  # noqa: T201
     return 0 if report.intact else 1
 
@@ -288,6 +302,10 @@ def _password(file: Path | None) -> str:
         return first
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     return text.rstrip("\r\n")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _operator() -> Principal:

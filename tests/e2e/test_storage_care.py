@@ -1,0 +1,307 @@
+"""Storage care, the handler's share and draw-admin against the running suite.
+
+Not covered: clean-up that is killed (tests/faults), what goes and stays in each case and each
+failure of a delivery (tests/integration/indexer).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
+
+from support import datasets, service_finder
+from support.celery_worker import TASK, celery_worker
+from support.hook_receiver import hook_receiver
+from support.indexed import DAY, content_hash, stored_files
+from support.publishing import until
+from support.senders import association, build_context, send_objects
+from support.suite import Suite, all_pages, signed_in
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+TABLES = {
+    "patients": "patient_id, issuer_of_patient_id, unidentified_study_uid",
+    "studies": "study_instance_uid",
+    "series": "series_instance_uid",
+    "instances": "sop_instance_uid",
+    "instance_conflicts": "sop_instance_uid, content_sha256",
+    "reception_days": "day",
+}
+NOT_CONTENT = ("id", "patient_pk", "study_pk", "series_pk", "created_at", "updated_at", "stable_at")
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory, postgres_url, template, broker):
+    """All four services; series are complete after a second, old studies go at once."""
+    with (
+        service_finder.cloned_database(postgres_url, template) as database_url,
+        broker.vhost() as broker_url,
+    ):
+        made = Suite(
+            tmp_path_factory.mktemp("suite"),
+            database_url,
+            broker_url,
+            DRAW_INDEXER_CLEAN_UP_SECONDS="0.3",
+            DRAW_INDEXER_STABILITY_SECONDS="0.2",
+            DRAW_INDEXER_WEBHOOK_PAUSES_SECONDS="[0.3, 0.3]",
+        )
+        made.seed()
+        try:
+            made.start()
+            with signed_in(made.web_url) as admin:
+                made.admin = admin
+                set_config(made, query_retrieve={"stable_after_seconds": 1})
+                yield made
+        finally:
+            made.end()
+
+
+def set_config(suite, **sections):
+    tag = suite.admin.get("/api/v1/config").headers["ETag"]
+    answer = suite.admin.patch("/api/v1/config", json=sections, headers={"If-Match": tag})
+    answer.raise_for_status()
+
+
+@contextmanager
+def configured(suite, **sections):
+    """Set settings, and set back what they were."""
+    before = suite.admin.get("/api/v1/config").json()["document"]
+    set_config(suite, **sections)
+    try:
+        yield
+    finally:
+        set_config(
+            suite, **{name: {k: before[name][k] for k in given} for name, given in sections.items()}
+        )
+
+
+def store(suite, *objects):
+    assert set(send_objects(suite.dicom_port, list(objects))) == {0}
+    uids = [str(made.SOPInstanceUID) for made in objects]
+    found = suite.wait_for_rows(
+        len(uids),
+        "SELECT sop_instance_uid FROM instances WHERE sop_instance_uid = ANY(:uids)",
+        20,
+        uids=uids,
+    )
+    assert len(found) == len(uids)
+
+
+def found_by_query(suite, study_uid):
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = study_uid
+    with association(suite.dicom_port, [build_context(StudyRootFind)]) as made:
+        return sum(status.Status == 0xFF00 for status, _ in made.send_c_find(asked, StudyRootFind))
+
+
+def draw_admin(suite, *words, stdin=None):
+    return subprocess.run(
+        [sys.executable, "-m", "draw_api.admin", *words],
+        env=suite.environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def make_old(suite, study_uid, days):
+    """Make a study as old as if received so many days before."""
+    with psycopg.connect(suite.database_url) as connection:
+        for table, key in (
+            ("series", "study_pk = (SELECT id FROM studies WHERE study_instance_uid = %s)"),
+            ("studies", "study_instance_uid = %s"),
+        ):
+            connection.execute(
+                f"UPDATE {table} SET stable_at = now(),"  # noqa: S608
+                f" last_received_at = last_received_at - make_interval(days => %s) WHERE {key}",
+                (days, study_uid),
+            )
+    then = time.time() - days * DAY
+    for path in paths(suite, study_uid):
+        os.utime(suite.storage / path, (then, then))
+
+
+def paths(suite, study_uid):
+    return {
+        row["path"]
+        for row in suite.rows(
+            "SELECT i.path FROM instances i JOIN series r ON r.id = i.series_pk"
+            " JOIN studies s ON s.id = r.study_pk WHERE s.study_instance_uid = :u",
+            u=study_uid,
+        )
+    }
+
+
+def test_a_complete_series_reaches_handler_celery_and_webhook(suite, tmp_path):
+    folder = tmp_path / "handler"
+    handler = {
+        "copy_to_folder": True,
+        "folder": str(folder),
+        "trigger_processing": True,
+        "celery_task": TASK,
+        "celery_queue": "chains",
+    }
+    objects = datasets.series(4)
+    uid = objects[0].SeriesInstanceUID
+    with (
+        celery_worker(suite.broker_url, tmp_path, "chains") as worker,
+        hook_receiver(500) as receiver,
+        configured(suite, handler=handler),
+    ):
+        hook = {"url": receiver.url, "secret": "0123456789abcdef", "kinds": ["series.stable"]}
+        made = suite.admin.post("/api/v1/webhooks", json=hook).raise_for_status().json()
+        # The indexer shall have heard of the settings before the series is complete.
+        time.sleep(1.5)
+        store(suite, *objects)
+        until(lambda: (folder / uid).is_dir() and worker.received(), 40)
+        until(lambda: len(receiver.requests) >= 2, 20)
+        deliveries = f"/api/v1/webhooks/{made['id']}/deliveries"
+        until(lambda: all_pages(suite.admin, deliveries)[0]["state"] == "delivered", 10)
+        suite.admin.delete(f"/api/v1/webhooks/{made['id']}").raise_for_status()
+    assert {path.stem for path in (folder / uid).iterdir()} == {o.SOPInstanceUID for o in objects}
+    for path in paths(suite, objects[0].StudyInstanceUID):
+        copy = folder / uid / path.rpartition("/")[2]
+        assert content_hash(copy) == content_hash(suite.storage / path)
+    (call,) = worker.received()
+    assert (call["series_instance_uid"], call["folder"]) == (uid, str(folder / uid))
+    told = [json.loads(body) for _, body in receiver.requests]
+    assert {each["series_instance_uid"] for each in told} == {uid}
+
+
+def test_a_deleted_study_is_gone_from_queries_and_disk_and_may_come_again(suite):
+    objects = datasets.series(3)
+    uid = objects[0].StudyInstanceUID
+    store(suite, *objects)
+    places = paths(suite, uid)
+    assert found_by_query(suite, uid) == 1
+    answer = suite.admin.delete(f"/api/v1/studies/{uid}", params={"reason": "sent by mistake"})
+    assert answer.raise_for_status().json()["instances"] == 3
+    assert found_by_query(suite, uid) == 0
+    until(lambda: not any((suite.storage / path).exists() for path in places), 10)
+    store(suite, *objects)
+    assert found_by_query(suite, uid) == 1
+    assert paths(suite, uid) == places <= stored_files(suite.storage)
+
+
+def test_the_clean_up_takes_what_the_dry_run_lists(suite):
+    old, held, young = (datasets.series(2) for _ in range(3))
+    for objects in (old, held, young):
+        store(suite, *objects)
+    for objects in (old, held):
+        make_old(suite, objects[0].StudyInstanceUID, 40)
+    path = f"/api/v1/studies/{held[0].StudyInstanceUID}/hold"
+    suite.admin.put(path, json={"reason": "research"}).raise_for_status()
+    listed = all_pages(suite.admin, "/api/v1/storage/clean-up")
+    assert [s["study_instance_uid"] for s in listed] == [old[0].StudyInstanceUID]
+    before = {row["uid"] for row in suite.rows("SELECT study_instance_uid AS uid FROM studies")}
+    places = paths(suite, old[0].StudyInstanceUID)
+    with configured(suite, storage={"clean_up": True}):
+        until(lambda: not suite_has(suite, old[0].StudyInstanceUID), 15)
+        until(lambda: not any((suite.storage / place).exists() for place in places), 10)
+        time.sleep(0.7)
+    after = {row["uid"] for row in suite.rows("SELECT study_instance_uid AS uid FROM studies")}
+    assert before - after == {old[0].StudyInstanceUID}
+    suite.admin.delete(path).raise_for_status()
+    # Its age is not in its files: a rebuilt index would say otherwise.
+    study = f"/api/v1/studies/{held[0].StudyInstanceUID}"
+    suite.admin.delete(study, params={"reason": "end of test"}).raise_for_status()
+
+
+def suite_has(suite, study_uid):
+    return bool(suite.rows("SELECT FROM studies WHERE study_instance_uid = :u", u=study_uid))
+
+
+def index(suite):
+    """Return the rows of every table of the index, without what is not of their content."""
+    found = {}
+    with psycopg.connect(suite.database_url) as connection:
+        for table, key in TABLES.items():
+            rows = connection.execute(
+                f"SELECT to_jsonb(t) - %s::text[] FROM {table} t ORDER BY {key}",  # noqa: S608
+                (list(NOT_CONTENT),),
+            )
+            found[table] = [row[0] for row in rows]
+    return found
+
+
+def test_the_index_is_rebuilt_from_the_files_alone(suite):
+    other = datasets.series(3, "MR", PatientID="P2", PatientName="Other^Patient")
+    conflict = datasets.build(
+        SOPInstanceUID=other[0].SOPInstanceUID,
+        StudyInstanceUID=other[0].StudyInstanceUID,
+        SeriesInstanceUID=other[0].SeriesInstanceUID,
+        StudyDescription="other bytes",
+    )
+    nobody = datasets.build("RTPLAN", PatientID="")
+    store(suite, *datasets.series(2), *other, nobody)
+    assert send_objects(suite.dicom_port, [conflict]) == [0]
+    assert suite.wait_for_rows(1, "SELECT FROM instance_conflicts", 10)
+    # Sent again: the same bytes change nothing.
+    assert send_objects(suite.dicom_port, [other[1]]) == [0]
+    until(lambda: not suite.admin.get("/api/v1/storage/clean-up").json()["waiting"], 15)
+    before = index(suite)
+    assert len(before["instances"]) >= 6
+    with psycopg.connect(suite.database_url) as connection:
+        connection.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
+    answer = draw_admin(suite, "reindex")
+    assert answer.returncode == 0, answer.stderr
+    count = len(before["instances"])
+    suite.wait_for_rows(count, "SELECT FROM instances", 30)
+    conflicts = len(before["instance_conflicts"])
+    suite.wait_for_rows(conflicts, "SELECT FROM instance_conflicts", 10)
+    after = index(suite)
+    # Deleted objects were received too, and no file tells of them any more.
+    received_before, received_after = before.pop("reception_days"), after.pop("reception_days")
+    assert sum(d["objects"] for d in received_after) == count + conflicts
+    assert sum(d["objects"] for d in received_before) >= count + conflicts
+    assert after == before
+
+
+def test_disk_and_index_are_reconciled_both_ways(suite):
+    lost, unknown = datasets.series(2), datasets.series(2)
+    store(suite, *lost, *unknown)
+    assert draw_admin(suite, "reconcile", "--new-seconds", "0").returncode == 0
+    (suite.storage / paths(suite, lost[0].StudyInstanceUID).pop()).unlink()
+    with psycopg.connect(suite.database_url) as connection:
+        connection.execute(
+            "DELETE FROM studies WHERE study_instance_uid = %s", (unknown[0].StudyInstanceUID,)
+        )
+    shown = draw_admin(suite, "reconcile", "--new-seconds", "0")
+    assert shown.returncode == 1
+    assert "1 rows without file" in shown.stdout
+    assert "2 files without row" in shown.stdout
+    assert len(paths(suite, lost[0].StudyInstanceUID)) == 2, "a dry run changes nothing"
+    assert draw_admin(suite, "reconcile", "--repair", "--new-seconds", "0").returncode == 0
+    until(lambda: len(paths(suite, unknown[0].StudyInstanceUID)) == 2, 20)
+    assert len(paths(suite, lost[0].StudyInstanceUID)) == 1
+    (study,) = suite.rows(
+        "SELECT instance_count FROM studies WHERE study_instance_uid = :u",
+        u=lost[0].StudyInstanceUID,
+    )
+    assert study["instance_count"] == 1
+    assert draw_admin(suite, "reconcile", "--new-seconds", "0").returncode == 0
+
+
+def test_draw_admin_adds_users_verifies_and_states_conformance(suite):
+    password = "a long enough password"
+    made = draw_admin(
+        suite, "create-user", "eve", "--role", "operator", "--password-file", "-", stdin=password
+    )
+    assert made.returncode == 0, made.stderr
+    with signed_in(suite.web_url, "eve", password) as eve:
+        assert eve.get("/api/v1/me").json()["role"] == "operator"
+    until(lambda: draw_admin(suite, "verify-transactions").returncode == 0, 20)
+    told = draw_admin(suite, "conformance")
+    assert told.returncode == 0
+    assert suite.admin.get("/api/v1/conformance").text == told.stdout
+    assert "1.2.840.10008.5.1.4.1.1.2" in told.stdout

@@ -1,0 +1,139 @@
+"""`draw-admin` in this process against a real PostgreSQL, without a broker.
+
+Not covered: reindex and repair, which need indexers (tests/e2e/test_storage_care.py).
+"""
+
+import io
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from draw_api import admin
+from support import datasets, service_finder
+from support.indexed import IndexedStorage
+from support.suite import rows
+
+pytestmark = pytest.mark.integration
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture
+def draw_admin(database_url, tmp_path, monkeypatch):
+    """Return what runs the command and returns its exit code."""
+    monkeypatch.setattr(admin.logging, "configure", lambda *_, **__: None)
+    monkeypatch.setenv("DRAW_DATABASE_URL", database_url)
+    monkeypatch.setenv("DRAW_BROKER_URL", "amqp://guest:guest@127.0.0.1:1/none")
+    monkeypatch.setenv("DRAW_STORAGE_ROOT", str(tmp_path))
+
+    def run(*words, stdin=""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        return admin.main(words)
+
+    return run
+
+
+def test_a_new_database_gets_schema_and_first_configuration(draw_admin, postgres_url, monkeypatch):
+    name = f"draw_test_{uuid4().hex[:12]}"
+    service_finder.administer(postgres_url, f'CREATE DATABASE "{name}"')
+    url = service_finder.named(postgres_url, name)
+    monkeypatch.setenv("DRAW_DATABASE_URL", url)
+    monkeypatch.setenv("DRAW_SCP_AE_TITLE", "OTHER")
+    monkeypatch.delenv("DRAW_STORAGE_ROOT")
+    monkeypatch.delenv("DRAW_BROKER_URL")
+    try:
+        assert draw_admin("migrate") == 0
+        assert draw_admin("migrate", "--everything") == 0
+        (found,) = rows(url, "SELECT version, document FROM server_config")
+    finally:
+        service_finder.administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    assert found["version"] == 1
+    assert found["document"]["network"]["ae_title"] == "OTHER"
+    assert found["document"]["services"]["c_find"] is False
+
+
+@pytest.mark.parametrize("way", ["flag", "environment"])
+def test_it_may_begin_with_everything(draw_admin, database_url, monkeypatch, way):
+    if way == "environment":
+        monkeypatch.setenv("DRAW_SCP_EVERYTHING", "true")
+    assert draw_admin("migrate", *(["--everything"] if way == "flag" else [])) == 0
+    (found,) = rows(database_url, "SELECT document FROM server_config")
+    assert found["document"]["services"]["c_find"] is True
+
+
+def test_a_user_is_added_once_and_only_with_a_good_password(draw_admin, database_url, capsys):
+    words = ("create-user", "eve", "--role", "operator", "--password-file", "-")
+    assert draw_admin(*words, stdin=f"{PASSWORD}\n") == 0
+    assert draw_admin(*words, stdin=PASSWORD) == 1
+    assert "already a user" in capsys.readouterr().err
+    assert draw_admin("create-user", "bob", "--password-file", "-", stdin="tiny") == 1
+    shown = capsys.readouterr()
+    assert "password" in shown.err and "tiny" not in shown.err + shown.out
+    assert rows(database_url, "SELECT name, role FROM users") == [
+        {"name": "eve", "role": "operator"}
+    ]
+    (line,) = rows(database_url, "SELECT actor, action FROM transactions")
+    assert line["actor"].startswith("draw-admin (uid ") and line["action"] == "user.create"
+
+
+def test_a_password_may_be_in_a_file(draw_admin, tmp_path, database_url):
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    assert draw_admin("create-user", "eve", "--password-file", str(tmp_path / "password")) == 0
+    assert draw_admin("create-user", "bob", "--password-file", str(tmp_path / "none")) == 1
+    assert len(rows(database_url, "SELECT FROM users")) == 1
+
+
+def test_the_statement_follows_the_configuration(draw_admin, database, database_url, capsys):
+    assert draw_admin("conformance") == 1
+    assert "draw-admin migrate" in capsys.readouterr().err
+    assert draw_admin("migrate", "--everything") == 0
+    capsys.readouterr()
+    assert draw_admin("conformance") == 0
+    everything = capsys.readouterr().out
+    assert draw_admin("conformance", "--everything") == 0
+    assert capsys.readouterr().out == everything
+    rows_changed = (
+        "UPDATE server_config SET document = jsonb_set(document, '{services,c_get}', 'false')"
+        " RETURNING version"
+    )
+    with database.session() as session:
+        session.connection().execute(text(rows_changed))
+        session.commit()
+    assert draw_admin("conformance") == 0
+    changed = capsys.readouterr().out
+    assert "| Retrieve by C-GET | yes | no |" in changed
+    assert "| Retrieve by C-GET | yes | yes |" in everything
+
+
+def test_the_log_is_verified(draw_admin, capsys):
+    assert draw_admin("verify-transactions") == 0
+    assert '"intact": true' in capsys.readouterr().out
+    head = ("--position", "5", "--hash", "0" * 64)
+    assert draw_admin("verify-transactions", *head) == 1
+
+
+def test_differences_are_shown_and_nothing_is_changed(draw_admin, tmp_path, database, capsys):
+    archive = IndexedStorage(tmp_path, database)
+    try:
+        archive.receive(*datasets.series(3))
+        assert draw_admin("reconcile") == 0
+        path = min(archive.files())
+        (tmp_path / path).rename(tmp_path / "objects" / "elsewhere.dcm")
+        capsys.readouterr()
+        assert draw_admin("reconcile", "--new-seconds", "0") == 1
+        shown = capsys.readouterr().out
+        assert "row without file" in shown and path in shown
+        assert "file without row: objects/elsewhere.dcm" in shown
+        assert draw_admin("reconcile") == 1
+        assert "(1 more are new)" in capsys.readouterr().out
+        assert archive.scalars("SELECT count(*) FROM instances") == [3]
+    finally:
+        archive.close()
+
+
+def test_wrong_words_are_told(draw_admin, capsys):
+    with pytest.raises(SystemExit) as ended:
+        draw_admin("explode")
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
