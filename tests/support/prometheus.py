@@ -1,0 +1,130 @@
+"""Debian's Prometheus with the suite's own configuration and rules, made quick for tests."""
+
+import json
+import re
+import subprocess
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from support.service_finder import ROOT
+from tools.processes import free_port, wait_until
+
+MONITORING = ROOT / "deploy" / "monitoring"
+WINDOW = "6s"
+"""Instead of the minutes over which rules look at rates."""
+QUICK = {"draw_scp_outbox_oldest_seconds) > 60": "draw_scp_outbox_oldest_seconds) > 2"}
+"""Limits that a test cannot wait for."""
+
+KEYWORDS = {"group_left", "group_right"}
+
+
+def names(expression: str) -> set[str]:
+    """Return the names of the metrics in an expression."""
+    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]', " ", expression.replace("{{", ""))
+    bare = re.sub(r"\b(by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)", " ", bare)
+    found = re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?!\w)(?!\s*\()", bare)
+    # All our names have underscores; PromQL's other words have none.
+    return {name for name in found if "_" in name or name == "up"} - KEYWORDS
+
+
+def rules() -> list[dict]:
+    """Return every rule that is shipped."""
+    text = (MONITORING / "alerts.yml").read_text(encoding="utf-8")
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def expressions() -> list[str]:
+    """Return every expression of rules and dashboards."""
+    found = [rule["expr"] for rule in rules()]
+    for path in sorted((MONITORING / "grafana/dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+            found += [target["expr"] for target in panel["targets"]]
+    return found
+
+
+class Prometheus:
+    """A running server."""
+
+    def __init__(self, port: int):
+        self.url = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str, **parameters):
+        """Return the data of an answer."""
+        asked = f"{self.url}{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression: str) -> list[dict]:
+        """Return what an expression finds now."""
+        return self.get("/api/v1/query", query=expression)["result"]
+
+    def firing(self) -> set[str]:
+        """Return the names of the alerts that fire now."""
+        alerts = self.get("/api/v1/alerts")["alerts"]
+        return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
+
+    def wait_until_firing(self, *alerts: str, seconds: float = 40) -> None:
+        """Return once all these fire."""
+        wait_until(lambda: set(alerts) <= self.firing(), seconds)
+        assert set(alerts) - self.firing() == set()
+
+    def wait_until_silent(self, *alerts: str, seconds: float = 60) -> None:
+        """Return once none of these fires."""
+        wait_until(lambda: not set(alerts) & self.firing(), seconds)
+        assert set(alerts) & self.firing() == set()
+
+
+@contextmanager
+def prometheus(folder: Path, targets: dict[str, int]):
+    """Yield a Prometheus that scrapes these ports instead of the names in Compose, by job."""
+    folder.mkdir(exist_ok=True)
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+    jobs = [job for job in config["scrape_configs"] if job["job_name"] in targets]
+    assert {job["job_name"] for job in jobs} == set(targets)
+    config["scrape_configs"] = [
+        {
+            "job_name": job["job_name"],
+            "static_configs": [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}],
+        }
+        for job in jobs
+    ]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    text = (MONITORING / "alerts.yml").read_text(encoding="utf-8")
+    text = re.sub(r"\[\d+[mh]\]", f"[{WINDOW}]", text)
+    text = re.sub(r"for: \d+[smh]", "for: 1s", text)
+    for slow, quick in QUICK.items():
+        assert slow in text
+        text = text.replace(slow, quick)
+    (folder / "alerts.yml").write_text(text, encoding="utf-8")
+    port = free_port()
+    server = Prometheus(port)
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or _ready(server), 20)
+        assert process.poll() is None, (folder / "prometheus.log").read_text()
+        yield server
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _ready(server: Prometheus) -> bool:
+    try:
+        return bool(server.query("vector(1)"))
+    except OSError:
+        return False
