@@ -1,0 +1,389 @@
+"""C-FIND, C-GET and C-MOVE of the running suite, asked by DCMTK's and pynetdicom's own programs.
+
+Every matching rule is compared with a reference in tests/property; here it is what real
+clients send and get. TLS destinations are not covered.
+"""
+
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pynetdicom import build_context, build_role
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    PatientRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
+
+from support import datasets, senders
+from support.suite import AE_TITLE, Suite, signed_in
+from tools.processes import free_port, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+FIND = StudyRootQueryRetrieveInformationModelFind
+JPEG = Path(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm")))
+PENDING = (0xFF00, 0xFF01)
+MANY = 6000
+
+
+def _dcmtk(*words, check=True):
+    assert shutil.which(words[0]), f"{words[0]} is not installed"
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def archive(running_suite):
+    """A CT study of two series, a study with another name, and one compressed object."""
+    study, other = generate_uid(), generate_uid()
+    shared = {
+        "PatientID": "QR-1",
+        "PatientName": "Müller^Jörg",
+        "StudyInstanceUID": study,
+        "AccessionNumber": "QR1",
+    }
+    first = datasets.series(12, size_bytes=20_000, **shared)
+    second = datasets.series(5, size_bytes=20_000, StudyDate="20260103", **shared)
+    third = datasets.series(
+        3,
+        PatientID="QR-2",
+        PatientName="SMITH_JONES^ANNA",
+        StudyInstanceUID=other,
+        AccessionNumber="QR2",
+        StudyDate="20251224",
+    )
+    made = first + second + third
+    assert set(senders.send_objects(running_suite.dicom_port, made)) == {0}
+    assert set(senders.send_files(running_suite.dicom_port, [JPEG]).values()) == {0}
+    running_suite.wait_for_rows(len(made) + 1, "SELECT id FROM instances", 10)
+    return {"study": study, "other": other, "objects": made, "first": first}
+
+
+def _find(port, level, model=FIND, **keys):
+    asked = Dataset()
+    asked.QueryRetrieveLevel = level
+    if any(not str(value).isascii() for value in keys.values()):
+        asked.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, value in keys.items():
+        setattr(asked, keyword, value)
+    with senders.association(port, [build_context(model)]) as made:
+        answers = list(made.send_c_find(asked, model))
+    return [found for _, found in answers if found is not None], answers[-1][0].Status
+
+
+def test_findscu_gets_the_study_with_its_counts(running_suite, archive):
+    said = _dcmtk(
+        "findscu", "-S", "-aec", AE_TITLE, "127.0.0.1", str(running_suite.dicom_port),
+        "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={archive['study']}",
+        "-k", "NumberOfStudyRelatedInstances", "-k", "NumberOfStudyRelatedSeries",
+        "-k", "ModalitiesInStudy", "-k", "PatientID",
+    )  # fmt: skip
+    assert "[17]" in said
+    assert "[2 ]" in said
+    assert "[QR-1" in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ({"PatientID": "QR-1"}, {"QR-1"}),
+        ({"PatientID": "QR-?"}, {"QR-1", "QR-2"}),
+        ({"PatientName": "muller*"}, {"QR-1"}),
+        ({"PatientName": "MÜLLER^JÖRG"}, {"QR-1"}),
+        ({"PatientName": "*_JONES*"}, {"QR-2"}),
+        ({"PatientID": "QR-*", "StudyDate": "20251201-20251231"}, {"QR-2"}),
+        ({"PatientID": "QR-*", "StudyDate": "20260101-"}, {"QR-1"}),
+        ({"PatientID": "QR-*", "ModalitiesInStudy": "MR"}, set()),
+        ({"PatientID": "%"}, set()),
+    ],
+)
+def test_studies_match(running_suite, archive, keys, wanted):
+    assert archive
+    found, status = _find(running_suite.dicom_port, "STUDY", **({"PatientID": ""} | keys))
+    assert status == 0
+    assert {one.PatientID for one in found} == wanted
+
+
+def test_every_level_answers_below_its_parents(running_suite, archive):
+    port, study = running_suite.dicom_port, archive["study"]
+    series, _ = _find(
+        port, "SERIES", StudyInstanceUID=study, SeriesInstanceUID="",
+        NumberOfSeriesRelatedInstances="",
+    )  # fmt: skip
+    assert sorted(int(one.NumberOfSeriesRelatedInstances) for one in series) == [5, 12]
+    images, _ = _find(
+        port, "IMAGE", StudyInstanceUID=study, SOPInstanceUID="", InstanceNumber="",
+        SeriesInstanceUID=archive["first"][0].SeriesInstanceUID,
+    )  # fmt: skip
+    assert {one.SOPInstanceUID for one in images} == {o.SOPInstanceUID for o in archive["first"]}
+    patients, _ = _find(
+        port, "PATIENT", PatientRootQueryRetrieveInformationModelFind, PatientID="QR-1",
+        PatientName="", NumberOfPatientRelatedInstances="",
+    )  # fmt: skip
+    assert [int(one.NumberOfPatientRelatedInstances) for one in patients] == [17]
+    assert str(patients[0].PatientName) == "Müller^Jörg"
+
+
+def test_a_level_without_its_parents_is_refused(running_suite, archive):
+    assert archive
+    _, status = _find(running_suite.dicom_port, "IMAGE", SOPInstanceUID="")
+    assert status == 0xA900
+
+
+def test_an_unsupported_key_comes_back_empty_and_is_said_to_be(running_suite, archive):
+    asked = {"StudyInstanceUID": archive["study"], "InterpretationAuthor": ""}
+    with senders.association(running_suite.dicom_port, [build_context(FIND)]) as made:
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "STUDY"
+        for keyword, value in asked.items():
+            setattr(identifier, keyword, value)
+        answers = list(made.send_c_find(identifier, FIND))
+    assert [answer.Status for answer, _ in answers] == [0xFF01, 0]
+    assert str(answers[0][1].InterpretationAuthor or "") == ""
+
+
+def test_findscu_of_pynetdicom(running_suite, archive):
+    done = subprocess.run(
+        [sys.executable, "-m", "pynetdicom", "findscu", "-S", "127.0.0.1",
+         str(running_suite.dicom_port), "-aec", AE_TITLE, "-k", "QueryRetrieveLevel=STUDY",
+         "-k", f"StudyInstanceUID={archive['other']}", "-k", "PatientID="],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "QR-2" in done.stdout + done.stderr
+
+
+def test_a_cancelled_query_ends_with_cancel(running_suite, archive):
+    assert archive
+    with psycopg.connect(running_suite.database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO patients (patient_id, name) VALUES ('CANCEL', 'CANCEL') RETURNING id"
+        )
+        connection.execute(
+            "INSERT INTO studies (patient_pk, study_instance_uid)"
+            " SELECT p.id, '2.25.99.' || n FROM patients p, generate_series(1, %s) n"
+            " WHERE patient_id = 'CANCEL'",
+            (MANY,),
+        )
+    with senders.association(running_suite.dicom_port, [build_context(FIND)]) as made:
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "STUDY"
+        identifier.PatientID = "CANCEL"
+        identifier.StudyInstanceUID = ""
+        statuses = []
+        for status, _ in made.send_c_find(identifier, FIND, msg_id=7):
+            statuses.append(status.Status)
+            if len(statuses) == 1:
+                made.send_c_cancel(7, query_model=FIND)
+    assert statuses[-1] == 0xFE00
+    assert len(statuses) < MANY
+
+
+def _received(folder):
+    return {
+        str(senders.read(path).SOPInstanceUID): path for path in folder.iterdir() if path.is_file()
+    }
+
+
+def _stored(suite, uids):
+    rows = suite.rows(
+        "SELECT sop_instance_uid, path FROM instances WHERE sop_instance_uid = ANY(:uids)",
+        uids=list(uids),
+    )
+    return {row["sop_instance_uid"]: suite.storage / row["path"] for row in rows}
+
+
+def _require_same_bytes(suite, received):
+    for uid, stored in _stored(suite, received).items():
+        assert datasets.encoded_data_set(received[uid]) == datasets.encoded_data_set(stored)
+
+
+def test_getscu_gets_the_stored_bytes(running_suite, archive, tmp_path):
+    _dcmtk(
+        "getscu", "-S", "+B", "-od", str(tmp_path), "-aec", AE_TITLE, "127.0.0.1",
+        str(running_suite.dicom_port), "-k", "QueryRetrieveLevel=STUDY",
+        "-k", f"StudyInstanceUID={archive['study']}",
+    )  # fmt: skip
+    received = _received(tmp_path)
+    assert len(received) == 17
+    _require_same_bytes(running_suite, received)
+
+
+def test_get_of_what_the_peer_takes_only_uncompressed_is_transcoded(running_suite, archive):
+    assert archive
+    held = pydicom.dcmread(JPEG)
+    got = []
+
+    def keep(event):
+        one = event.dataset
+        one.file_meta = event.file_meta
+        got.append(one)
+        return 0
+
+    contexts = [
+        build_context(StudyRootQueryRetrieveInformationModelGet),
+        build_context(held.SOPClassUID, ImplicitVRLittleEndian),
+    ]
+    from pynetdicom import AE, evt
+
+    client = AE("GETTER")
+    made = client.associate(
+        "127.0.0.1", running_suite.dicom_port, contexts=contexts, ae_title=AE_TITLE,
+        ext_neg=[build_role(held.SOPClassUID, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+    )  # fmt: skip
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = held.StudyInstanceUID
+    answers = list(made.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet))
+    made.release()
+    assert answers[-1][0].Status == 0
+    assert got[0].file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert got[0].Rows == held.Rows
+    assert got[0].pixel_array.shape == held.pixel_array.shape
+
+
+def test_get_of_a_class_the_peer_does_not_take_is_counted_as_failed(running_suite, archive):
+    contexts = [
+        build_context(StudyRootQueryRetrieveInformationModelGet),
+        build_context("1.2.840.10008.5.1.4.1.1.4", ExplicitVRLittleEndian),
+    ]
+    with senders.association(running_suite.dicom_port, contexts) as made:
+        asked = Dataset()
+        asked.QueryRetrieveLevel = "SERIES"
+        asked.StudyInstanceUID = archive["other"]
+        asked.SeriesInstanceUID = archive["objects"][-1].SeriesInstanceUID
+        answers = list(made.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet))
+    final, identifier = answers[-1]
+    assert final.Status == 0xA702
+    assert final.NumberOfFailedSuboperations == 3
+    assert len(identifier.FailedSOPInstanceUIDList) == 3
+
+
+@contextmanager
+def _storescp(folder, *options):
+    port = free_port()
+    folder.mkdir()
+    process = subprocess.Popen(
+        ["storescp", "--fork", "+B", "+xa", *options, "-od", str(folder), str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _add_node(suite, ae_title, port, name):
+    with signed_in(suite.web_url) as client:
+        node = {"name": name, "ae_title": ae_title, "host": "127.0.0.1", "port": port}
+        answer = client.post("/api/v1/nodes", json=node)
+        assert answer.status_code == httpx.codes.CREATED, answer.text
+
+
+def test_movescu_delivers_the_stored_bytes_of_two_studies(running_suite, archive, tmp_path):
+    with _storescp(tmp_path / "received") as port:
+        _add_node(running_suite, "DESTINATION", port, "destination")
+        for study in (archive["study"], archive["other"]):
+            _dcmtk(
+                "movescu", "-S", "-aem", "DESTINATION", "-aec", AE_TITLE, "127.0.0.1",
+                str(running_suite.dicom_port), "-k", "QueryRetrieveLevel=STUDY",
+                "-k", f"StudyInstanceUID={study}",
+            )  # fmt: skip
+        assert wait_until(lambda: len(_received(tmp_path / "received")) == 20, 10)
+    received = _received(tmp_path / "received")
+    _require_same_bytes(running_suite, received)
+    audited = running_suite.wait_for_rows(
+        2, "SELECT objects FROM transactions WHERE kind = 'c-move' AND outcome = 'success'", 10
+    )
+    assert sorted(row["objects"] for row in audited) == [3, 17]
+
+
+def test_moves_keep_compressed_objects_as_they_are(running_suite, archive, tmp_path):
+    assert archive
+    with _storescp(tmp_path / "received") as port:
+        _add_node(running_suite, "KEEPS", port, "keeps everything")
+        _dcmtk(
+            "movescu", "-S", "-aem", "KEEPS", "-aec", AE_TITLE, "127.0.0.1",
+            str(running_suite.dicom_port), "-k", "QueryRetrieveLevel=STUDY",
+            "-k", f"StudyInstanceUID={pydicom.dcmread(JPEG).StudyInstanceUID}",
+        )  # fmt: skip
+        received = _received(tmp_path / "received")
+    (one,) = received.values()
+    assert senders.transfer_syntax(one) == senders.transfer_syntax(JPEG)
+    assert datasets.encoded_data_set(one) == datasets.encoded_data_set(JPEG)
+
+
+def test_an_unknown_move_destination_is_refused(running_suite, archive):
+    said = _dcmtk(
+        "movescu", "-v", "-S", "-aem", "NOBODY", "-aec", AE_TITLE, "127.0.0.1",
+        str(running_suite.dicom_port), "-k", "QueryRetrieveLevel=STUDY",
+        "-k", f"StudyInstanceUID={archive['study']}",
+        check=False,
+    )  # fmt: skip
+    assert "MoveDestinationUnknown" in said.replace(" ", "")
+
+
+def test_an_unreachable_destination_fails_every_sub_operation(running_suite, archive):
+    _add_node(running_suite, "AWAY", free_port(), "away")
+    said = _dcmtk(
+        "movescu", "-d", "-S", "-aem", "AWAY", "-aec", AE_TITLE, "127.0.0.1",
+        str(running_suite.dicom_port), "-k", "QueryRetrieveLevel=STUDY",
+        "-k", f"StudyInstanceUID={archive['other']}",
+        check=False,
+    )  # fmt: skip
+    assert "0xa702" in said.lower()
+
+
+def test_a_missing_file_is_a_warning_with_its_uid(running_suite, archive):
+    series = datasets.series(4, size_bytes=5000, PatientID="QR-3")
+    assert set(senders.send_objects(running_suite.dicom_port, series)) == {0}
+    query = "SELECT path FROM instances WHERE sop_instance_uid = :uid"
+    gone = str(series[2].SOPInstanceUID)
+    [row] = running_suite.wait_for_rows(1, query, 10, uid=gone)
+    (running_suite.storage / row["path"]).unlink()
+    running_suite.wait_for_rows(1, query, 10, uid=str(series[3].SOPInstanceUID))
+    from pynetdicom import AE, evt
+
+    client = AE("GETTER")
+    made = client.associate(
+        "127.0.0.1", running_suite.dicom_port, ae_title=AE_TITLE,
+        contexts=[build_context(StudyRootQueryRetrieveInformationModelGet),
+                  build_context(CTImageStorage, ExplicitVRLittleEndian)],
+        ext_neg=[build_role(CTImageStorage, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, lambda _event: 0)],
+    )  # fmt: skip
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = series[0].StudyInstanceUID
+    final, identifier = list(made.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet))[-1]
+    made.release()
+    assert final.Status == 0xB000
+    assert final.NumberOfCompletedSuboperations == 3
+    assert identifier.FailedSOPInstanceUIDList == gone
+
+
+def test_without_the_database_the_answer_is_out_of_resources(tmp_path, own_postgres, broker_url):
+    suite = Suite(tmp_path / "suite", own_postgres.url("draw"), broker_url)
+    suite.seed()
+    try:
+        suite.start("scp")
+        assert _find(suite.dicom_port, "STUDY", PatientID="*")[1] == 0
+        own_postgres.stop()
+        assert _find(suite.dicom_port, "STUDY", PatientID="*")[1] == 0xA700
+    finally:
+        suite.end()
