@@ -122,7 +122,8 @@ def _taken(
         method, properties, body = channel.basic_get(queue)
         if method is None or properties is None or body is None:
             return
-        yield _letter(queue, method.routing_key, properties, body), (method.delivery_tag, body)
+        letter = _letter(queue, method.routing_key or "", properties, body)
+        yield letter, (method.delivery_tag or 0, body)
 
 
 def _letter(queue: str, routing_key: str, properties: BasicProperties, body: bytes) -> DeadLetter:

@@ -10,7 +10,8 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 
 from draw_api.adapters.object_tables import plan_tables, structure_tables
 
@@ -153,13 +154,21 @@ def _decode(path: str, held: Dataset, number: int) -> _Frame:
         raise NotAnImage("the image is too large to be shown here")
     if not 1 <= number <= max(1, int(held.get("NumberOfFrames") or 1)):
         raise NoSuchFrame
-    pixels = pixel_array(path, index=number - 1)
+    pixels = _pixels(path, number - 1)
     photometric = str(held.get("PhotometricInterpretation", ""))
     if photometric == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, held)
     if pixels.ndim == COLOUR:
         return _Frame(_eight_bit(pixels), None, None, inverted=False)
     return _grey(pixels, held, number, inverted=photometric == "MONOCHROME1")
+
+
+def _pixels(path: str, index: int) -> Array:
+    try:
+        return pixel_array(path, index=index)
+    except (AttributeError, ValueError):
+        # Read as a whole it may do: deflated data sets, odd elements before the pixel data.
+        return pixel_array(pydicom.dcmread(path, force=True), index=index)
 
 
 def _grey(pixels: Array, held: Dataset, number: int, *, inverted: bool) -> _Frame:

@@ -1,7 +1,7 @@
 """What is inside stored objects: pictures, elements, whole studies."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -16,8 +16,12 @@ from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectF
 router = APIRouter(prefix="/api/v1", tags=["archive"])
 
 FAILURES = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
-PICTURE = {200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the frame"}}
-ARCHIVE = {200: {"content": {"application/zip": {}}, "description": "every file of the study"}}
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the frame"}
+}
+ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {}}, "description": "every file of the study"}
+}
 Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from markupsafe import Markup, escape
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary
 
 NIL: Final = "\N{EN DASH}"
 NOTHING: Final = Markup('<span class="nil">\N{EN DASH}</span>')

@@ -1,0 +1,184 @@
+"""Rendering and reading in child processes: every codec, hostile files, deadlines, no secrets.
+
+How the page shows the result is not covered here but in the e2e tests.
+"""
+
+import io
+import os
+import shutil
+import zipfile
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from draw_api.adapters import object_elements, object_reader
+from draw_api.adapters.object_reader import ObjectReader
+from draw_api.adapters.zip_stream import zipped
+from draw_api.models.failures import Conflict, NotFound
+from draw_api.models.objects import Rendering, StoredFile
+from support import datasets, phantom
+from tools.processes import wait_until
+
+pytestmark = [pytest.mark.integration]
+
+FILES = datasets.DATA / "test_files"
+# Not whole, or in a way that no codec here decodes; each is refused in words.
+NOT_RENDERED = {
+    "JPEG-lossy.dcm", "JPEG2000-embedded-sequence-delimiter.dcm", "MR_truncated.dcm",
+    "badVR.dcm", "meta_missing_tsyntax.dcm", "nested_priv_SQ.dcm", "no_meta_group_length.dcm",
+}  # fmt: skip
+WITH_PIXELS = sorted(
+    path.name
+    for path in FILES.glob("*.dcm")
+    if "PixelData" in pydicom.dcmread(path, force=True) and path.name not in NOT_RENDERED
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("objects")
+    for path in FILES.glob("*.dcm"):
+        shutil.copy(path, folder)
+    for number, one in enumerate(phantom.study(slices=2)):
+        one.save_as(folder / f"phantom{number}.dcm", enforce_file_format=True)
+    (folder / "garbage.dcm").write_bytes(bytes(128) + b"DICM" + os.urandom(5000))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(root):
+    reader = ObjectReader(root)
+    reader.start()
+    yield reader
+    reader.stop(1)
+
+
+def opened(picture):
+    return Image.open(io.BytesIO(picture.content))
+
+
+@pytest.mark.parametrize("name", WITH_PIXELS)
+def test_every_transfer_syntax_is_rendered(reader, root, name):
+    held = pydicom.dcmread(root / name, force=True)
+    facts = reader.facts(name)
+    assert facts.trouble == ""
+    assert facts.frames == max(1, int(held.get("NumberOfFrames") or 1))
+    image = opened(reader.picture(name, Rendering(edge=2048)))
+    assert image.width == held.Columns
+    low, high = np.asarray(image).min(), np.asarray(image).max()
+    assert low < high or held.Rows * held.Columns < 10
+
+
+def test_windows_follow_the_linear_function(reader, root):
+    held = pydicom.dcmread(root / "CT_small.dcm")
+    values = held.pixel_array * float(held.RescaleSlope) + float(held.RescaleIntercept)
+    expected = np.clip((values - (40 - 200)) * 255 / 400, 0, 255).astype(np.uint8)
+    shown = np.asarray(opened(reader.picture("CT_small.dcm", Rendering(center=40, width=400))))
+    assert np.array_equal(shown, expected)
+    inverted = Rendering(center=40, width=400, inverted=True)
+    assert np.array_equal(255 - np.asarray(opened(reader.picture("CT_small.dcm", inverted))), shown)
+
+
+def test_frames_differ_and_end(reader):
+    first, last = (reader.picture("rtdose.dcm", Rendering(frame=n)).content for n in (1, 15))
+    assert first != last
+    with pytest.raises(NotFound):
+        reader.picture("rtdose.dcm", Rendering(frame=16))
+
+
+def test_dose_is_in_its_unit_and_in_colour(reader):
+    facts = reader.facts("phantom4.dcm")
+    assert (facts.kind, facts.unit) == ("dose", "Gy")
+    assert 60 < facts.high < 75
+    assert opened(reader.picture("phantom4.dcm", Rendering())).mode == "RGB"
+
+
+def test_structures_and_plans_are_tables(reader):
+    rows = reader.facts("phantom2.dcm").tables[0].rows
+    assert ["6", "Spinal cord", "ORGAN", "#fadc3c", "8", "384", "SEMIAUTOMATIC"] in rows
+    plan = reader.facts("phantom3.dcm")
+    assert [table.title for table in plan.tables] == ["Prescription", "Fractions", "Beams"]
+    assert plan.tables[2].rows[0][1:3] == ["Arc 1", "DYNAMIC"]
+    assert ("Approval Status", "APPROVED") in plan.facts
+
+
+def test_objects_without_image_say_so(reader):
+    assert reader.facts("test-SR.dcm").trouble == "there is no image in it"
+    with pytest.raises(Conflict, match="no image"):
+        reader.picture("test-SR.dcm", Rendering())
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("name", [*sorted(NOT_RENDERED), "garbage.dcm"])
+def test_what_cannot_be_decoded_is_refused_and_the_next_is_served(reader, root, name):
+    if (root / name).exists():
+        with pytest.raises(Conflict):
+            reader.picture(name, Rendering())
+    assert reader.picture("CT_small.dcm", Rendering()).media_type == "image/png"
+
+
+@pytest.mark.security
+def test_sizes_that_lie_cost_nothing(reader, root):
+    held = pydicom.dcmread(root / "CT_small.dcm")
+    held.Rows = held.Columns = 65535
+    held.save_as(root / "lies.dcm")
+    assert "too large" in reader.facts("lies.dcm").trouble
+
+
+@pytest.mark.security
+def test_nothing_outside_the_storage_is_opened(reader, tmp_path):
+    for path in ("../../etc/passwd", "/etc/passwd", "nowhere.dcm"):
+        with pytest.raises(NotFound):
+            reader.facts(path)
+
+
+@pytest.mark.security
+def test_a_child_that_is_late_is_replaced(reader, monkeypatch):
+    before = reader._children[0]._process, reader._children[1]._process
+    monkeypatch.setattr(object_reader, "DEADLINE_SECONDS", 0.0)
+    with pytest.raises(Conflict):
+        reader.picture("JPEG2000.dcm", Rendering(center=1, width=9))
+    monkeypatch.undo()
+    assert any(one and wait_until(lambda p=one: p.poll() is not None, 5) for one in before)
+    assert reader.picture("JPEG2000.dcm", Rendering()).content
+
+
+@pytest.mark.security
+def test_children_know_no_settings(reader, monkeypatch, root):
+    monkeypatch.setenv("DRAW_DATABASE_URL", "postgresql://secret")
+    other = ObjectReader(root)
+    other.facts("CT_small.dcm")
+    pids = [c._process.pid for c in other._children if c._process]
+    seen = [open(f"/proc/{pid}/environ", "rb").read() for pid in pids]  # noqa: PTH123, SIM115
+    other.stop(1)
+    assert seen
+    assert not any(b"DRAW_" in one for one in seen)
+
+
+def test_elements_are_found_with_the_sequences_above(reader):
+    found = reader.elements("rtplan.dcm", "gantry angle").items
+    assert [one.name for one in found][:3] == ["Beam Sequence", "Item 1", "Control Point Sequence"]
+    assert any(one.tag == "(300A,011E)" for one in found)
+    whole = reader.elements("CT_small.dcm", "")
+    pixel = next(one for one in whole.items if one.name == "Pixel Data")
+    assert pixel.value == "32768 bytes"
+    assert not whole.truncated
+
+
+def test_the_tree_of_elements_is_bounded(root, monkeypatch):
+    monkeypatch.setattr(object_elements, "MOST_ELEMENTS", 10)
+    found = object_elements.elements(str(root / "rtplan.dcm"), "")
+    assert len(found["items"]) == 10
+    assert found["truncated"]
+
+
+def test_a_zip_archive_has_every_file_byte_by_byte(root):
+    files = [StoredFile(name, f"s/{name}", 0) for name in ("CT_small.dcm", "rtdose.dcm")]
+    lost = [StoredFile("lost.dcm", "s/lost.dcm", 0), StoredFile("../../etc/passwd", "p", 0)]
+    whole = io.BytesIO(b"".join(zipped(root, [*files, *lost])))
+    with zipfile.ZipFile(whole) as archive:
+        assert archive.namelist() == [file.name for file in files]
+        for file in files:
+            assert archive.read(file.name) == (root / file.path).read_bytes()

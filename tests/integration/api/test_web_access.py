@@ -1,0 +1,121 @@
+"""Every route of the web page: who is not signed in sees nothing, and no form lacks its token.
+
+What the pages show is covered by the e2e tests.
+"""
+
+import re
+
+import pytest
+from fastapi.routing import APIRoute
+
+from draw_api.handlers.web.site import ROUTERS
+from support.api import PASSWORD
+
+pytestmark = [pytest.mark.integration, pytest.mark.security]
+
+OPEN = ("/sign-in",)
+EXAMPLES = {
+    "study_instance_uid": "1.2.3", "series_instance_uid": "1.2.4", "sop_instance_uid": "1.2.5",
+    "job_id": "00000000-0000-4000-8000-000000000000",
+    "query_id": "00000000-0000-4000-8000-000000000000",
+    "service": "scp", "action": "stop", "queue": "indexer.dead", "key": "0" * 24,
+    "session_id": "6f1c0a9d52b34e8f7a61b2c3",
+}  # fmt: skip
+ROUTES = sorted(
+    (method, re.sub(r"\{(\w+)\}", lambda found: EXAMPLES.get(found[1], "1"), route.path))
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute) and route.path not in OPEN
+    for method in route.methods
+)
+CHANGING = [path for method, path in ROUTES if method == "POST"]
+
+
+def test_there_are_routes():
+    assert len(ROUTES) > 80
+    assert {method for method, _ in ROUTES} == {"GET", "POST"}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_who_is_not_signed_in_is_sent_to_sign_in(shared_api, method, path):
+    answer = shared_api.client().request(method, path)
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/sign-in")
+
+
+@pytest.fixture(scope="module")
+def admin(shared_api):
+    client = shared_api.signed_in("admin")
+    del client.headers["X-CSRF-Token"]
+    return client
+
+
+@pytest.mark.parametrize("path", CHANGING)
+@pytest.mark.parametrize("token", [None, "", "wrong"], ids=["none", "empty", "wrong"])
+def test_no_form_works_without_its_token(admin, path, token):
+    sent = {} if token is None else {"csrf_token": token}
+    answer = admin.post(path, data={"reason": "because", **sent})
+    assert answer.status_code == 403
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("path", ["/nodes/new", "/config", "/dead-letters", "/users/new"])
+def test_a_viewer_sees_no_form_for_others(shared_api, path):
+    client = _viewer(shared_api)
+    expected = 200 if path == "/config" else 403
+    assert client.get(path).status_code == expected
+
+
+def _viewer(shared_api):
+    if shared_api.rows("SELECT id FROM users WHERE name = 'viewer'"):
+        return shared_api.signed_in("viewer")
+    return shared_api.of_role("viewer")
+
+
+def test_bearer_tokens_do_not_open_the_page(shared_api):
+    headers = {"Authorization": f"Bearer {shared_api.token()}"}
+    assert shared_api.client().get("/studies", headers=headers).status_code == 303
+
+
+def test_other_sites_cannot_sign_anybody_in(shared_api):
+    answer = shared_api.client().post(
+        "/sign-in",
+        data={"name": "admin", "password": PASSWORD},
+        headers={"Sec-Fetch-Site": "cross-site"},
+    )
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_the_cookie_cannot_be_read_or_sent_by_other_sites(shared_api):
+    answer = shared_api.client().post("/sign-in", data={"name": "admin", "password": PASSWORD})
+    assert answer.status_code == 303
+    cookie = answer.headers["Set-Cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+
+
+def test_a_large_form_is_refused_before_it_is_read(admin):
+    answer = admin.post("/batches/preview", content=b"x" * (5 * 1024**2))
+    assert answer.status_code == 413
+
+    def pieces():
+        yield b"csrf_token=x"
+
+    assert admin.post("/batches/preview", content=pieces()).status_code == 411
+
+
+def test_the_page_runs_no_foreign_script(shared_api, admin):
+    answer = admin.get("/studies")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=", answer.text)
+    static = shared_api.client().get(re.search(r'href="(/static/css[^"]+)"', answer.text)[1])
+    assert static.headers["Cache-Control"].endswith("immutable")
+
+
+def test_a_fragment_is_not_a_page(admin):
+    answer = admin.get("/studies", headers={"HX-Request": "true"})
+    assert "<html" not in answer.text
+    assert answer.headers["Vary"] == "HX-Request"
