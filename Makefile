@@ -17,7 +17,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \
-	docs-check run demo screenshots bench-store clean
+	docs-check run demo screenshots bench-store bench-query bench-retrieve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ demo: .venv/.run ## send real DICOM to the running suite and query it back
 screenshots: .venv/.dev ## the pictures of the web page in docs/images (needs Chromium)
 	@tools/setup.sh web
 	PYTHONPATH=tests:. $(BIN)/python -m support.screenshots
+
+bench-query: .venv/.dev ## C-FIND over 10 thousand to 1 million studies, beside Orthanc
+	$(BIN)/python -m bench.query
+
+bench-retrieve: .venv/.dev ## C-GET and C-MOVE beside Orthanc
+	$(BIN)/python -m bench.retrieve
 
 bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 	$(BIN)/python -m bench.store

@@ -16,9 +16,17 @@ SERIES_PER_STUDY: Final = 3
 STUDIES_PER_DAY: Final = 100
 NAMED: Final = 20
 
-FIRST_PARTS: Final = ["AND", "BER", "CAR", "DOM", "EIC", "FEL", "GUN", "HAR", "IVA", "JAN", "KOW", "LIN", "MAR", "NOV", "OST", "PET", "QUI", "ROS", "SCH", "TOM", "ULR", "VAN", "WEI", "XIA", "YIL", "ZIM", "ALT", "BRA", "CHR", "DUR", "ECK", "FUR", "GRO", "HOF"]  # fmt: skip
-LAST_PARTS: Final = ["ERSON", "GMAN", "TELLI", "INGER", "STROM", "HORN", "ERT", "NEN", "LER", "BACH", "KOVA", "OVIC", "DOTTIR", "ESCU", "IAN", "OGLU", "AWA", "MOTO", "FELD", "HEIM", "WOOD", "FORD", "TON", "LEY", "RIDGE", "SEN", "BERG", "QUIST"]  # fmt: skip
-GIVEN_NAMES: Final = ["ANNA", "PAUL", "MARIA", "JAN", "EVA", "OTTO", "LENA", "IVAN", "MEI", "ALI", "SOFIA", "TOM", "INES", "LUC", "NORA", "ERIK", "ZOE", "MAX", "IDA", "LEO"]  # fmt: skip
+FIRST_PARTS: Final = (
+    "AND BER CAR DOM EIC FEL GUN HAR IVA JAN KOW LIN MAR NOV OST PET QUI ROS SCH TOM ULR VAN "
+    "WEI XIA YIL ZIM ALT BRA CHR DUR ECK FUR GRO HOF"
+)
+LAST_PARTS: Final = (
+    "ERSON GMAN TELLI INGER STROM HORN ERT NEN LER BACH KOVA OVIC DOTTIR ESCU IAN OGLU AWA MOTO "
+    "FELD HEIM WOOD FORD TON LEY RIDGE SEN BERG QUIST"
+)
+GIVEN_NAMES: Final = (
+    "ANNA PAUL MARIA JAN EVA OTTO LENA IVAN MEI ALI SOFIA TOM INES LUC NORA ERIK ZOE MAX IDA LEO"
+)
 
 PATIENTS: Final = """
     INSERT INTO patients (patient_id, name, name_search, birth_date, sex, study_count)
@@ -68,9 +76,9 @@ INSTANCES: Final = """
 def fill(database_url: str, studies: int) -> None:
     """Add `studies` studies to a migrated, empty index, and have its statistics taken."""
     values = {
-        "first": FIRST_PARTS,
-        "last": LAST_PARTS,
-        "given": GIVEN_NAMES,
+        "first": FIRST_PARTS.split(),
+        "last": LAST_PARTS.split(),
+        "given": GIVEN_NAMES.split(),
         "studies": studies,
         "patients": max(NAMED + 1, studies * PATIENTS_PER_THOUSAND_STUDIES // 1000),
     }

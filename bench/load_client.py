@@ -19,7 +19,8 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--load-client",
         type=Path,
-        default=Path(os.environ.get("DRAW_LOAD_CLIENT", "../shared/tools/dimse_load.py")),
+        default=os.environ.get("DRAW_LOAD_CLIENT"),
+        required="DRAW_LOAD_CLIENT" not in os.environ,
         help="path of dimse_load.py",
     )
 

@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from bench import load_client
 from bench.objects import write_series
 from bench.peers import Server, free_port, orthanc, wait_for_port
+from bench.process_cost import cost
 from bench.store import seconds_until_queryable
 from bench.suite import draw_suite
 from tools.local_postgres import LocalPostgres
@@ -76,13 +77,16 @@ def measure(client: Path, server: Server, folder: Path, objects: int, repeats: i
     sent = load_client.run(client, "store", server, str(folder), "1", str(objects))
     study = sent["studies"][0]
     seconds_until_queryable(server, [study], objects)
+    pids = [pid for name, pid in server.pids.items() if name in {"scp", "server"}]
+    before = cost(pids).cpu_seconds
     got: list[Any] = [load_client.run(client, "get", server, study) for _ in range(repeats)]
+    cpu_ms = (cost(pids).cpu_seconds - before) / (objects * repeats) * 1e3
     moved = [move(server, study) for _ in range(repeats)]
     if {found["objects"] for found in got} | {number for number, _ in moved} != {objects}:
         raise RuntimeError(f"{server.name} did not deliver {objects} objects each time")
     best_get = max(found["per_second"] for found in got)
     best_move = max(number / took for number, took in moved)
-    return [server.name, str(objects), f"{best_get:.0f}", f"{best_move:.0f}"]
+    return [server.name, str(objects), f"{best_get:.0f}", f"{cpu_ms:.2f}", f"{best_move:.0f}"]
 
 
 @contextmanager
@@ -114,7 +118,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
-    print("| server | objects | C-GET objects/s | C-MOVE objects/s |\n| --- | --- | --- | --- |")
+    print("| server | objects | C-GET objects/s | CPU ms/object | C-MOVE objects/s |")
+    print("| --- | --- | --- | --- | --- |")
     with (
         tempfile.TemporaryDirectory(prefix="draw-bench-", dir=os.environ.get("TMPDIR")) as name,
         sink(options.load_client) as port,
