@@ -130,6 +130,12 @@ def _instances(association: Any, study: str) -> int:  # noqa: ANN401 - pynetdico
     return int(found[0].NumberOfStudyRelatedInstances or 0) if found else 0
 
 
+def warm_up(client: Path, server: Server, folder: Path) -> None:
+    """Have a server do everything once before the clock runs."""
+    load_client.run(client, "store", server, str(folder), "2", "50")
+    time.sleep(2)
+
+
 def measure_load(client: Path, server: Server, size: str, folder: Path, parallel: int) -> Row:
     """Return one line: `parallel` associations that send generated objects."""
     each = OBJECTS[size][parallel]
@@ -202,6 +208,7 @@ def main() -> None:
         for number in range(options.rounds):
             for chosen in options.only.split(","):
                 with SERVERS[chosen](work / f"{chosen}-{number}") as server:
+                    warm_up(options.load_client, server, series["64x64"])
                     for size, folder in series.items():
                         rows += [
                             measure_load(options.load_client, server, size, folder, parallel)

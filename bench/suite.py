@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from bench.peers import Server, free_port
 from bench.process_cost import descendants
 
@@ -19,6 +21,8 @@ SERVICES: Final = {
     "draw_qr_worker": "qr-worker",
     "draw_api": "api",
 }
+PASSWORD: Final = "only for this benchmark"  # noqa: S105 - of a suite that lives for minutes
+MOST_ASSOCIATIONS: Final = 64
 
 
 def _service_pids(launcher: int) -> dict[str, int]:
@@ -44,6 +48,7 @@ def draw_suite(folder: Path, **environment: str) -> Iterator[Server]:
         "DRAW_HOME": str(folder / "home"),
         "DRAW_SCP_PORT": str(port),
         "DRAW_API_PORT": str(free_port()),
+        "DRAW_ADMIN_PASSWORD": PASSWORD,
         "DRAW_SCP_HTTP_PORT": str(free_port()),
         "DRAW_INDEXER_HTTP_PORT": str(free_port()),
         "DRAW_QR_WORKER_HTTP_PORT": str(free_port()),
@@ -60,10 +65,26 @@ def draw_suite(folder: Path, **environment: str) -> Iterator[Server]:
         )
     try:
         _wait_until_ready(launcher)
+        _make_room(f"http://127.0.0.1:{own['DRAW_API_PORT']}")
         yield Server("DRAW", "DRAW_SCP", port, _service_pids(launcher.pid), answers_queries=True)
     finally:
         launcher.terminate()
         launcher.wait(60)
+
+
+def _make_room(web_url: str) -> None:
+    """Allow more associations than the ten that a new suite allows."""
+    with httpx.Client(base_url=web_url, timeout=20) as client:
+        session = client.post(
+            "/api/v1/session", json={"name": "admin", "password": PASSWORD}
+        ).raise_for_status()
+        client.patch(
+            "/api/v1/config",
+            json={"network": {"max_associations": MOST_ASSOCIATIONS}},
+            headers={"If-Match": "*", "X-CSRF-Token": session.json()["csrf_token"]},
+        ).raise_for_status()
+    # Every replica looks at the configuration once a second.
+    time.sleep(2)
 
 
 def _wait_until_ready(launcher: subprocess.Popen[str]) -> None:
