@@ -49,6 +49,9 @@ class WebServer:
         """
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         self._socket = socket.create_server(self._address, family=family, backlog=BACKLOG)
+        # asyncio sets it only on sockets that name their protocol; accepted ones inherit this.
+        # Else every answer waits 40 ms for the client's acknowledgement of its headers.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started:
