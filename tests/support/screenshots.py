@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 from PIL import Image
+from sqlalchemy import create_engine, text
 
+from draw_shared.db.session import sqlalchemy_url
 from support import browser as browsers
 from support import peers, phantom, senders, service_finder
 from support.browser import Visitor
@@ -37,6 +39,16 @@ THERE = (
     ("Anand^Priya", "RT-0915", "20261021", 30),
     ("Anders^Jonas", "RT-0933", "20261026", 18),
     ("Angelou^Maria", "RT-0940", "20261028", 20),
+)
+
+
+# An hour of receiving takes an hour: what was received just now is spread over the last one.
+SPREAD = text(
+    """
+    UPDATE transactions SET occurred_at = occurred_at - make_interval(mins =>
+        (56 * abs(sin(id * 0.37)) * (0.55 + 0.45 * cos(id * 0.011)))::int)
+    WHERE kind = 'c-store'
+    """
 )
 
 
@@ -156,6 +168,14 @@ def pictures(suite, study_uid, query_id, nodes):
         light.close()
 
 
+def spread(database):
+    """Give what was received times within the last hour."""
+    engine = create_engine(sqlalchemy_url(database))
+    with engine.begin() as connection:
+        connection.execute(SPREAD)
+    engine.dispose()
+
+
 def main() -> int:
     """Take the pictures and return the exit code."""
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -174,6 +194,7 @@ def main() -> int:
                 study_uid = fill(suite, remote)
                 query_id, nodes = work(suite, remote)
                 time.sleep(5)
+                spread(database)
                 pictures(suite, study_uid, query_id, nodes)
         finally:
             suite.end()
