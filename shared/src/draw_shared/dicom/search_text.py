@@ -19,7 +19,8 @@ def person_name_search_text(name: str) -> str:
     No name at all is the empty text. So `LIKE '=smith%'` finds a beginning in the alphabetic
     group, and `LIKE '%=smith%'` one in any group.
     """
-    groups = [search_text(group).rstrip("^ ") for group in name.split("=")[:3]]
+    # A full-width equals sign becomes a plain one, and may not look like a group's end.
+    groups = [search_text(g).replace("=", " ").rstrip("^ ") for g in name.split("=")[:3]]
     while groups and not groups[-1]:
         groups.pop()
     return f"={'='.join(groups)}=" if groups else ""

@@ -47,7 +47,7 @@ _TIME_DIGITS: Final = 12
 
 
 class Statement:
-    """A SELECT that grows; parameters are numbered by their place."""
+    """A SELECT that grows; a parameter is added when its place in the text is written."""
 
     def __init__(self) -> None:
         self.conditions: list[str] = []
@@ -104,14 +104,15 @@ class Statement:
         return f"{expression} = ANY({self._parameter(list(condition.values))})"
 
     def _patterns(self, attribute: IndexedAttribute, condition: Patterns, expression: str) -> str:
-        each = [f"{expression} LIKE {self._parameter(like(one))}" for one in condition.patterns]
-        found = _any(each)
+        words = []
         if attribute.search and all(_is_ascii(one) for one in condition.patterns):
             # The comparable text has the trigram index; what it lets through is compared exactly.
             column = f"{ALIASES[attribute.level]}.{attribute.search}"
             rough = [_loosened(one) for one in condition.patterns]
-            found = f"{_any(f'{column} LIKE {self._parameter(one)}' for one in rough)} AND {found}"
-        return found
+            words.append(_any(f"{column} LIKE {self._parameter(one)}" for one in rough))
+        exact = map(like, condition.patterns)
+        words.append(_any(f"{expression} LIKE {self._parameter(one)}" for one in exact))
+        return " AND ".join(words)
 
     def _numbers(self, attribute: IndexedAttribute, condition: Numbers, expression: str) -> str:
         values = self._parameter([str(value) for value in condition.values])
@@ -154,8 +155,8 @@ class Statement:
             first = self._parameter(end.date() if attribute.column else f"{end:%Y%m%d}")
             # The date alone is what an index can be asked for.
             words.append(f"{day} {sign} {first}")
-            second = self._parameter(end.time() if clock.column else f"{end:%H%M%S%f}")
             again = self._parameter(end.date() if attribute.column else f"{end:%Y%m%d}")
+            second = self._parameter(end.time() if clock.column else f"{end:%H%M%S%f}")
             words.append(f"({day} <> {again} OR {hour} {sign} {second})")
         words.append(f"{hour} IS NOT NULL")
         return " AND ".join(words)
