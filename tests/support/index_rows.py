@@ -128,13 +128,19 @@ def _values(held, level, but=()):
 
 
 COUNTS = (
-    "UPDATE series SET instance_count = n FROM (SELECT series_pk, count(*) AS n FROM instances"
-    " GROUP BY series_pk) AS found WHERE series_pk = series.id",
-    "UPDATE studies SET series_count = n, instance_count = i, modalities = m FROM"
-    " (SELECT study_pk, count(*) AS n, sum(instance_count) AS i,"
-    " array_agg(DISTINCT modality ORDER BY modality) AS m FROM series GROUP BY study_pk) AS found"
-    " WHERE study_pk = studies.id",
-    "UPDATE patients SET study_count = n, series_count = e, instance_count = i FROM"
-    " (SELECT patient_pk, count(*) AS n, sum(series_count) AS e, sum(instance_count) AS i"
-    " FROM studies GROUP BY patient_pk) AS found WHERE patient_pk = patients.id",
+    (
+        "UPDATE series SET instance_count = n FROM (SELECT series_pk, count(*) AS n FROM instances"
+        " GROUP BY series_pk) AS found WHERE series_pk = series.id"
+    ),
+    (
+        "UPDATE studies SET series_count = n, instance_count = i, modalities = m FROM"
+        " (SELECT study_pk, count(*) AS n, sum(instance_count) AS i,"
+        " array_agg(DISTINCT modality ORDER BY modality) AS m FROM series GROUP BY study_pk)"
+        " AS found WHERE study_pk = studies.id"
+    ),
+    (
+        "UPDATE patients SET study_count = n, series_count = e, instance_count = i FROM"
+        " (SELECT patient_pk, count(*) AS n, sum(series_count) AS e, sum(instance_count) AS i"
+        " FROM studies GROUP BY patient_pk) AS found WHERE patient_pk = patients.id"
+    ),
 )
