@@ -10,6 +10,10 @@ from tools import generate_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_MODULE = 400
+LONGER = {
+    "shared/src/draw_shared/db/tables.py": "every table, shape only: one place to look",
+    "shared/src/draw_shared/db/migrations/versions/0001_first_schema.py": "the whole first schema",
+}
 
 
 def test_import_contracts_hold():
@@ -26,7 +30,9 @@ def test_generated_pages_are_what_the_code_says():
 
 def _modules():
     for folder in ("shared/src", "services", "tools"):
-        yield from (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*.py"):
+            if str(path.relative_to(ROOT)) not in LONGER:
+                yield path
 
 
 @pytest.mark.parametrize("path", sorted(_modules()), ids=lambda path: str(path.relative_to(ROOT)))
@@ -37,3 +43,8 @@ def test_no_module_is_longer_than_400_lines(path):
 def test_no_module_has_a_name_that_says_nothing():
     vague = {"utils", "helpers", "common", "manager", "base", "misc"}
     assert [path for path in _modules() if path.stem in vague] == []
+
+
+def test_every_exception_still_exists_and_is_needed():
+    for name in LONGER:
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > LONGEST_MODULE
