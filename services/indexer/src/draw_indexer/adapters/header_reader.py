@@ -63,6 +63,8 @@ LONGEST_ENCODING_NAMES: Final = 256
 LONGEST: Final = {"CS": 64, "UI": 64, "AS": 16, "DA": 64, "TM": 64, "IS": 64, "DS": 64, "PN": 512}
 LONGEST_SHORT: Final = 256
 LONGEST_TEXT: Final = 10240
+MOST_ENCODED: Final = 8 * LONGEST_TEXT
+"""Bytes of a value that are decoded; escape sequences make that dear."""
 HASH_CHARACTERS: Final = 16
 MOST_VALUES: Final = 64
 """Of one element; more are cut off like text that is too long."""
@@ -218,6 +220,7 @@ def _text(
     if raw.isascii() and ESCAPE not in raw:
         text = raw.decode("ascii")
     elif vr in DECODED_VRS:
+        raw = raw[:MOST_ENCODED]
         text = _decoded_text(raw, encodings, NAME_DELIMITERS if vr == "PN" else TEXT_DELIMITERS)
     else:
         text = raw.decode("ascii", "replace")

@@ -38,15 +38,27 @@ class Versions:
                 verdict.displaced = known
         current = verdict.current.stored if verdict.current else None
         current_hash = current.content_sha256 if current else known and known.content_sha256
+        aside: dict[str, Conflict] = {}
         if verdict.displaced is not None:
-            verdict.set_aside.append(self._known_aside(verdict.displaced))
+            aside[verdict.displaced.content_sha256] = self._known_aside(verdict.displaced)
         home = _home(current, known)
         for arrival in best.values():
-            if arrival.stored.content_sha256 != current_hash:
-                verdict.set_aside.append(conflict_of(arrival.stored, self.reason))
-            if (arrival.stored.study_instance_uid, arrival.stored.series_instance_uid) == home:
+            stored = arrival.stored
+            if stored.content_sha256 != current_hash:
+                self._put_aside(aside, conflict_of(stored, self.reason))
+            if (stored.study_instance_uid, stored.series_instance_uid) == home:
                 verdict.describing.append(arrival)
+        verdict.set_aside.extend(aside.values())
         return verdict
+
+    def _put_aside(self, aside: dict[str, Conflict], conflict: Conflict) -> None:
+        """Keep of one version the reception that counts."""
+        held = aside.get(conflict.content_sha256)
+        if held is not None:
+            one, other = (conflict.received_at, conflict.path), (held.received_at, held.path)
+            if not (one > other if self.latest else one < other):
+                return
+        aside[conflict.content_sha256] = conflict
 
     def _of_each_version(self, arrivals: Iterable[Arrival]) -> dict[str, Arrival]:
         best: dict[str, Arrival] = {}
