@@ -1,0 +1,188 @@
+"""C-MOVE's sub-associations against our own acceptor.
+
+Other vendors' storage SCPs receive in tests/e2e/test_query_retrieve.py. Not covered: a
+destination that speaks TLS.
+"""
+
+import ssl
+import threading
+from contextlib import contextmanager
+
+import pytest
+from pydicom.uid import generate_uid
+
+from draw_scp.adapters.object_files import ObjectFiles
+from draw_scp.adapters.sub_associations import SubAssociations, groups
+from draw_scp.models import Destination, Order, StoredInstance
+from draw_shared.contracts.server_config import (
+    EVERYTHING,
+    ServerConfig,
+    ServiceConfig,
+    SopClassConfig,
+    TransferSyntaxConfig,
+)
+from draw_shared.dicom.tls import TlsUnusable
+from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from support import datasets
+from support.engine import RecordingProvider, listening, wait_until
+from tools.processes import free_port
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def _tls() -> ssl.SSLContext:
+    raise TlsUnusable("no certificate")
+
+
+def _destination(port, **changes):
+    values = {
+        "ae_title": "DEST", "host": "127.0.0.1", "port": port, "calling_ae": "",
+        "timeout_seconds": 5.0, "tls": False, "max_associations": 4,
+    }  # fmt: skip
+    return Destination(**values | changes)
+
+
+def _stored(folder, objects):
+    paths = datasets.write_all(objects, folder)
+    return [
+        StoredInstance(
+            str(one.SOPInstanceUID),
+            str(one.SOPClassUID),
+            str(one.file_meta.TransferSyntaxUID),
+            path.name,
+        )
+        for one, path in zip(objects, paths, strict=True)
+    ]
+
+
+def _send(folder, destination, instances, *, parallel=1, cancel_after=None):
+    """Return what became of each object, by UID."""
+    files = ObjectFiles(lambda path: folder / path)
+    found = {}
+    order = Order("MOVER", 9, parallel)
+    with SubAssociations(files, lambda: "OWN", _tls).delivering(
+        destination, order, instances
+    ) as delivery:
+        for one in delivery.results():
+            if one is not None:
+                found[one.sop_instance_uid] = one
+            if cancel_after is not None and len(found) >= cancel_after:
+                delivery.cancel()
+    return found
+
+
+def _threads():
+    return [t for t in threading.enumerate() if t.name.startswith("sub-association")]
+
+
+@contextmanager
+def _taking(**config):
+    provider = RecordingProvider(ServerConfig(services=ServiceConfig(c_store=True), **config))
+    with listening(provider) as (acceptor, _):
+        yield acceptor.port, provider
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parallel):
+    instances = _stored(tmp_path, datasets.series(20, size_bytes=3000))
+    with listening() as (acceptor, provider):
+        found = _send(tmp_path, _destination(acceptor.port), instances, parallel=parallel)
+        assert wait_until(lambda: len(provider.ended) == parallel)
+    assert {one.status for one in found.values()} == {0}
+    assert len(provider.stored) == len(found) == 20
+    for request, data in provider.stored:
+        (path,) = (i.path for i in instances if i.sop_instance_uid == request.sop_instance_uid)
+        assert data == datasets.encoded_data_set(tmp_path / path)
+        assert (request.move_originator_ae, request.move_originator_message_id) == ("MOVER", 9)
+    assert {info.calling_ae for info in provider.infos} == {"OWN"}
+    assert _threads() == []
+
+
+def test_a_node_sets_how_we_call_ourselves_and_how_many_associations_it_takes(tmp_path):
+    instances = _stored(tmp_path, datasets.series(6))
+    with listening() as (acceptor, provider):
+        destination = _destination(acceptor.port, calling_ae="OTHER", max_associations=2)
+        _send(tmp_path, destination, instances, parallel=8)
+        assert wait_until(lambda: len(provider.ended) == 2)
+    assert [info.calling_ae for info in provider.infos] == ["OTHER", "OTHER"]
+
+
+def test_a_missing_file_fails_alone(tmp_path):
+    instances = _stored(tmp_path, datasets.series(5))
+    (tmp_path / instances[2].path).unlink()
+    (tmp_path / instances[3].path).write_bytes(b"no DICOM")
+    with listening() as (acceptor, _):
+        found = _send(tmp_path, _destination(acceptor.port), instances)
+    assert [found[i.sop_instance_uid].status for i in instances] == [0, 0, None, None, 0]
+
+
+def test_what_the_destination_does_not_take_as_stored_is_transcoded(tmp_path):
+    big = datasets.build("CT", size_bytes=2000)
+    instances = _stored(tmp_path, [big])
+    syntaxes = TransferSyntaxConfig(explicit_vr_little_endian=False)
+    with _taking(transfer_syntaxes=syntaxes) as (port, provider):
+        found = _send(tmp_path, _destination(port), instances)
+    assert [one.status for one in found.values()] == [0]
+    ((request, data),) = provider.stored
+    assert request.context.transfer_syntax == IMPLICIT_LITTLE
+    assert data != datasets.encoded_data_set(tmp_path / instances[0].path)
+
+
+def test_what_it_takes_nowise_fails_alone(tmp_path):
+    objects = [datasets.build("CT"), datasets.build("MR"), datasets.build("CT")]
+    instances = _stored(tmp_path, objects)
+    with _taking(sop_classes=SopClassConfig(mr_image=False)) as (port, provider):
+        found = _send(tmp_path, _destination(port), instances)
+    assert [found[i.sop_instance_uid].status for i in instances] == [0, None, 0]
+    assert len(provider.stored) == 2
+
+
+def test_an_unreachable_destination_fails_all_with_a_reason(tmp_path):
+    instances = _stored(tmp_path, datasets.series(3))
+    found = _send(tmp_path, _destination(free_port()), instances, parallel=2)
+    assert {one.status for one in found.values()} == {None}
+    assert {one.reason for one in found.values()} == {"the destination cannot be reached"}
+    assert len(found) == 3
+
+
+def test_unusable_certificates_fail_all_with_a_reason(tmp_path):
+    instances = _stored(tmp_path, datasets.series(2))
+    found = _send(tmp_path, _destination(free_port(), tls=True), instances)
+    assert {one.reason for one in found.values()} == {
+        "certificates for TLS destinations cannot be used"
+    }
+
+
+def test_a_cancel_leaves_the_rest_unsent(tmp_path):
+    instances = _stored(tmp_path, datasets.series(60))
+    with listening() as (acceptor, provider):
+        found = _send(tmp_path, _destination(acceptor.port), instances, cancel_after=2)
+        assert wait_until(lambda: provider.ended)
+    assert 2 <= len(found) < 60
+    assert len(provider.stored) == len(found)
+    assert _threads() == []
+
+
+def test_more_kinds_than_one_association_proposes(tmp_path):
+    classes = sorted(ALL_STORAGE)[:60]
+    instances = [
+        StoredInstance(generate_uid(), sop_class, EXPLICIT_BIG, "none") for sop_class in classes
+    ]
+    made = groups(instances)
+    assert [len(contexts) for contexts, _ in made] == [42, 18]
+    assert [sum(map(len, contexts.values())) for contexts, _ in made] == [126, 54]
+    assert [one for _, left in made for one in left] == instances
+    one = datasets.build("CT")
+    (tmp_path / "none").write_bytes(datasets.write(one, tmp_path / "one.dcm").read_bytes())
+    with listening(RecordingProvider(EVERYTHING)) as (acceptor, provider):
+        found = _send(tmp_path, _destination(acceptor.port), instances)
+        assert wait_until(lambda: len(provider.ended) == 2)
+    assert {one.status for one in found.values()} == {0}
+    assert len(provider.stored) == 60
+
+
+def test_objects_of_one_kind_need_one_group():
+    instances = [StoredInstance(str(n), CT, EXPLICIT_LITTLE, "") for n in range(500)]
+    ((contexts, left),) = groups(instances)
+    assert contexts == {CT: [EXPLICIT_LITTLE, IMPLICIT_LITTLE]}
+    assert len(left) == 500
