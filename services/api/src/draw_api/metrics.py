@@ -20,6 +20,3 @@ class ApiMetrics:
             registry=registry,
             buckets=(0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10),
         )
-        self.sign_ins = Counter(
-            "draw_api_sign_ins", "Attempts to sign in", ("outcome",), registry=registry
-        )
