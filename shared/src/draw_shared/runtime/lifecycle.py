@@ -14,11 +14,13 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from types import FrameType
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 1.0
 
 
 class State(StrEnum):
@@ -76,8 +78,9 @@ class Lifecycle:
                 running.append(component)
             self._state = State.READY
             log.info("service.ready")
-            # A plain wait() with no timeout would not let the signal handler run on time.
-            while not self._stop.wait(3600):
+            # Python runs signal handlers on this thread, between its instructions. A signal that
+            # the kernel hands to another thread does not end the wait, so it is a short one.
+            while not self._stop.wait(LOOK_SECONDS):
                 pass
         except Exception:
             log.exception("service.start_failed")
