@@ -23,6 +23,11 @@ HOSTILE = {
     "long": "Wolfeschlegelsteinhausenbergerdorff^" + "A" * 28,
 }
 LIVE = 20_000
+PARTS_OF_ALL_KINDS = (
+    "/", "/studies", "/storage", "/queries/new", "/jobs/all", "/nodes/new", "/transactions",
+    "/ae-titles", "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/config/history",
+    "/users", "/services/scp/stop",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +452,8 @@ def test_every_page_fits_and_has_no_serious_issue(
     for path in _paths(running_suite, studies["long"]):
         answer = visitor.page.goto(path)
         assert answer.ok, path
-        wrong += [f"{path} {issue}" for issue in visitor.serious_issues(*rules)]
+        if not rules or path in PARTS_OF_ALL_KINDS or "/series/" in path:
+            wrong += [f"{path} {issue}" for issue in visitor.serious_issues(*rules)]
         if visitor.overflow():
             wrong.append(f"{path} is {visitor.overflow()} pixels too wide")
     complaints = visitor.complaints
