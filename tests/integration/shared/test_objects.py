@@ -151,7 +151,6 @@ def test_many_processes_with_the_same_names_lose_nothing(tmp_path, naming):
     ("call", "size"),
     [
         ("writev", 2_000),
-        ("fdatasync", 2_000),
         ("pwrite", 2_500_000),
         ("pwrite", 200_000),
         ("fsync", 200_000),

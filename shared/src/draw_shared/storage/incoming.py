@@ -143,11 +143,11 @@ class Incoming:
         self._held = bytearray()
 
     def _write_held(self) -> None:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        # O_DSYNC: the write returns when it is on stable storage, as write and fdatasync do.
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_DSYNC
         descriptor = os.open(self._part, flags, 0o640)
         try:
             _write_all(descriptor, self._header, self._held)
-            os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
 
