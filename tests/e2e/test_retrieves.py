@@ -284,7 +284,7 @@ def test_progress_is_streamed_by_every_replica_until_the_end(ground, faulty):
         replica.start()
         try:
             peer.pause_seconds = 0.1
-            assert wait_until(replica.ready, 20)
+            assert wait_until(replica.ready, 40)
             job = ground.ask(peer.node_id, uid_of(study), method="get")
             url = f"http://127.0.0.1:{replica.http_port}/api/v1/retrieves/{job['id']}/events"
             events = _streamed(url, ground.client.cookies)

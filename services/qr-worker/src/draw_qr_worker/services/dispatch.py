@@ -120,9 +120,7 @@ class Dispatch:
         try:
             if self._store.renew(control.lease):
                 control.end(Cancelled("cancelled by an operator"))
-            progress = control.unwritten()
-            if progress is not None:
-                self._store.report(control.lease, progress)
+            control.write_progress(lambda progress: self._store.report(control.lease, progress))
         except LostLease as error:
             self._lose(entry, error)
         except Transient as error:

@@ -89,6 +89,7 @@ class Control:
         self.progress: dict[str, Any] = {}
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._reason: DrawError | None = None
         self._changed = False
         self._interrupt: Callable[[], None] = lambda: None
@@ -136,6 +137,13 @@ class Control:
         with self._lock:
             self.progress.update(values)
             self._changed = True
+
+    def write_progress(self, write: Callable[[dict[str, Any]], None]) -> None:
+        """Hand the progress to `write` if it changed; never an older one after a newer one."""
+        with self._writing:
+            progress = self.unwritten()
+            if progress is not None:
+                write(progress)
 
     def unwritten(self) -> dict[str, Any] | None:
         """Return the progress when it changed since the last call."""
@@ -248,6 +256,4 @@ class Execution:
         return task.give_up(job, error)
 
     def _flush(self, control: Control) -> None:
-        progress = control.unwritten()
-        if progress is not None:
-            self._store.report(control.lease, progress)
+        control.write_progress(lambda progress: self._store.report(control.lease, progress))
