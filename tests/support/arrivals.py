@@ -1,12 +1,15 @@
 """Objects on their way into the index, without files, and what the index made of them."""
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from sqlalchemy import text
 
 from draw_indexer.models import Arrival, Header, Stored
+from draw_shared.db.session import Database
 from draw_shared.dicom.keys import BY_KEYWORD, Level
+from support import service_finder
 
 BEGINNING = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -80,15 +83,24 @@ def snapshot(database):
 
 
 def empty(database):
-    """Remove everything that was indexed."""
+    """Remove everything that was indexed, expected or logged."""
     with database.session() as session:
         session.connection().execute(
             text(
                 "TRUNCATE patients, studies, series, instances, instance_conflicts,"
-                " reception_days, changes"
+                " reception_days, changes, jobs, retrieve_items, transactions CASCADE"
             )
         )
         session.commit()
+
+
+@contextmanager
+def shared_database(postgres_url, template):
+    """Yield a database for the tests of one file, which empty it themselves."""
+    with service_finder.cloned_database(postgres_url, template) as url:
+        database = Database(url, pool_size=10)
+        yield database
+        database.dispose()
 
 
 def rows(database, query, **values):

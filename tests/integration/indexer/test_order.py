@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
-from draw_shared.db.session import Database
-from support import arrivals, service_finder
+from support import arrivals
 
 pytestmark = [pytest.mark.integration, pytest.mark.property, pytest.mark.timeout(120)]
 
@@ -23,10 +22,8 @@ TREE = {"1.1": ("2.1", "3.1"), "1.2": ("2.1", "3.1"), "1.3": ("2.2", "3.1"), "1.
 
 @pytest.fixture(scope="module")
 def database(postgres_url, template):
-    with service_finder.cloned_database(postgres_url, template) as url:
-        database = Database(url)
+    with arrivals.shared_database(postgres_url, template) as database:
         yield database
-        database.dispose()
 
 
 PATIENT_OF = {"3.1": "P1", "3.2": "P1"}
@@ -86,7 +83,7 @@ def require_same_rows(database, data, policy, *, contradicting):
 
 
 EXAMPLES = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

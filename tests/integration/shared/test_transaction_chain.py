@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from draw_shared.db import transaction_chain
 from draw_shared.db.session import Database
+from support import arrivals
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
@@ -19,6 +20,15 @@ INSERT = text(
         0.1, 0)
     """
 )
+LATER = """
+    UPDATE transactions SET occurred_at = occurred_at + interval '1 microsecond'
+    WHERE chain_position = 2
+    """
+FORGED = """
+    INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, chain_position,
+        chain_hash)
+    SELECT gen_random_uuid(), now(), 'c-echo', 'success', '', 6, sha256('x')
+    """
 
 
 def write(database, *details):
@@ -45,6 +55,18 @@ def tamper(database, statement):
     with database.session() as session:
         assert session.connection().execute(text(statement)).rowcount == 1
         session.commit()
+
+
+@pytest.fixture(scope="module")
+def own_database(postgres_url, template):
+    with arrivals.shared_database(postgres_url, template) as database:
+        yield database
+
+
+@pytest.fixture
+def database(own_database):
+    arrivals.empty(own_database)
+    return own_database
 
 
 @pytest.fixture
@@ -82,14 +104,11 @@ def test_lines_of_several_months_are_one_chain(database):
     [
         ("UPDATE transactions SET detail = 'other' WHERE chain_position = 3", 3),
         ("UPDATE transactions SET status = NULL WHERE chain_position = 1", 1),
-        ("UPDATE transactions SET occurred_at = occurred_at + interval '1 microsecond'"
-         " WHERE chain_position = 2", 2),
+        (LATER, 2),
         ("DELETE FROM transactions WHERE chain_position = 2", 3),
         ("UPDATE transactions SET chain_hash = sha256('x') WHERE chain_position = 4", 4),
         ("UPDATE transactions SET chain_position = NULL WHERE chain_position = 5", 0),
-        ("INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica,"
-         " chain_position, chain_hash) SELECT gen_random_uuid(), now(), 'c-echo', 'success', '',"
-         " 6, sha256('x')", 6),
+        (FORGED, 6),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_found(chained, change, position):
@@ -127,11 +146,11 @@ def test_the_end_of_a_chain_is_in_every_later_one(chained):
     assert check(chained, known).breaks == ()
 
 
-def test_several_processes_make_one_chain(database, database_url):
+def test_several_processes_make_one_chain(database):
     write(database, *(str(n) for n in range(200)))
 
     def grow():
-        own = Database(database_url)
+        own = Database(database.engine.url.render_as_string(hide_password=False))
         for _ in range(30):
             extend(own, 20)
         own.dispose()

@@ -207,7 +207,8 @@ class PostgresRows:
         result = self._execute(sql.UPSERT_CONFLICTS, rows=json.dumps(rows), latest=changes.latest)
         made = {(uid, digest) for fresh, uid, digest in _tuples(result) if fresh}
         written["instance_conflicts"] += len(made)
-        return (of_version.keys() - made) | changes.displaced
+        # A current version is here when it contradicts its study, which says nothing of before.
+        return (of_version.keys() - made - set(changes.settled)) | changes.displaced
 
     def _count_days(self, changes: Changes, known: Collection[tuple[str, str]]) -> None:
         received = {
