@@ -40,7 +40,8 @@ def test_every_line_finds_a_partition(database):
             session.connection().execute(
                 text(
                     "INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica)"
-                    " VALUES (gen_random_uuid(), CAST(:at AS timestamptz), 'c-echo', 'success', 'r')"
+                    " VALUES (gen_random_uuid(), CAST(:at AS timestamptz), 'c-echo', 'success',"
+                    " 'r')"
                 ),
                 {"at": moment},
             )

@@ -60,8 +60,10 @@ def test_it_says_what_pydicom_says(path):
             if isinstance(value, str | int):
                 values = [value]
             else:
-                values = [value] if attribute.vr == "PN" and hasattr(value, "family_name") else (
-                    list(value)
+                values = (
+                    [value]
+                    if attribute.vr == "PN" and hasattr(value, "family_name")
+                    else (list(value))
                 )
             expected = "\\".join(str(one).strip() for one in values)
             got = found.get(attribute.keyword, "")
