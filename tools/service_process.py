@@ -1,5 +1,6 @@
 """One of the four services as a child process: its start, its health, its end."""
 
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -25,15 +26,25 @@ class Service:
     http_variable: str
     """Setting that names the port of /livez, /readyz and /metrics."""
     http_port: int
+    niceness: int = 0
+    """How much it gives way when the cores are all busy."""
 
+
+AFTER_RECEIVING: Final = 10
+"""Receiving comes first: what was acknowledged waits safely in the spool folder."""
 
 SERVICES: Final = (
-    Service("indexer", "draw_indexer", "DRAW_INDEXER_HTTP_PORT", 9102),
+    Service("indexer", "draw_indexer", "DRAW_INDEXER_HTTP_PORT", 9102, AFTER_RECEIVING),
     Service("qr-worker", "draw_qr_worker", "DRAW_QR_WORKER_HTTP_PORT", 9103),
     Service("api", "draw_api", "DRAW_API_PORT", 8000),
     Service("scp", "draw_scp", "DRAW_SCP_HTTP_PORT", 9101),
 )
 """In the order in which they start; the DICOM port opens last and closes first."""
+
+
+def giving_way(niceness: int) -> list[str]:
+    """Return the words that start a command with this niceness, under its own process id."""
+    return ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
 
 
 class ServiceProcess:
@@ -77,7 +88,7 @@ class ServiceProcess:
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.service.module],
+                [*giving_way(self.service.niceness), sys.executable, "-m", self.service.module],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
