@@ -11,7 +11,7 @@ from pathlib import Path
 from support.service_finder import ROOT
 from tools.processes import command_line, environment, find, free_port, wait_until
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 MARKS = ("DRAW_SUITE", "DRAW_PRIVATE_RABBITMQ")
 
 

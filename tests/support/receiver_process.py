@@ -61,7 +61,7 @@ class ReceiverProcess:
     def wait(self, seconds):
         return self._process.wait(seconds)
 
-    def start(self, seconds=20):
+    def start(self, seconds=45):
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "draw_scp"], env=self._environment, stdout=log, stderr=log

@@ -15,7 +15,7 @@ from tools.processes import free_port, wait_until
 from tools.service_process import SERVICES, ServiceProcess
 
 ADMIN_PASSWORD = "correct horse battery staple"
-READY_SECONDS = 40.0
+READY_SECONDS = 90.0
 STOP_SECONDS = 15.0
 AE_TITLE = "DRAW_SCP"
 

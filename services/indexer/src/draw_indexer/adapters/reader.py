@@ -1,14 +1,16 @@
 """A child process that reads headers, so that no file can stop or kill the indexer.
 
-Concurrency: one object belongs to one thread at a time. The process is started when it is
-first needed, and again after it died or was killed. A batch that it did not survive is read
-again file by file: only the file that kills it alone is given up.
+Concurrency: each consumer has a reader of its own; threads that share one wait for each
+other. The process is started when it is first needed, and again after it died or was killed.
+A batch that it did not survive is read again file by file: only the file that kills it alone
+is given up.
 """
 
 import json
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,6 +55,7 @@ class Reader:
         self._words = (str(root), str(memory_mb), str(cpu_seconds))
         self._seconds = seconds
         self._replaced = replaced
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -82,11 +85,12 @@ class Reader:
 
     def read(self, paths: Sequence[str]) -> Headers:
         """Return the header of each file, or why there is none: a Transient or Permanent."""
-        try:
-            return self._asked(paths)
-        except (ReaderTooSlow, ReaderDied) as error:
-            log.warning("reader.replaced", files=len(paths), error=type(error).__name__)
-        return [self._alone(path) for path in paths]
+        with self._lock:
+            try:
+                return self._asked(paths)
+            except (ReaderTooSlow, ReaderDied) as error:
+                log.warning("reader.replaced", files=len(paths), error=type(error).__name__)
+            return [self._alone(path) for path in paths]
 
     def _alone(self, path: str) -> Header | Exception:
         try:
