@@ -18,7 +18,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \
-	docs-check run demo screenshots bench-store bench-query bench-retrieve clean
+	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
