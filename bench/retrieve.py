@@ -2,8 +2,8 @@
 
     python -m bench.retrieve [--objects 400] [--repeats 3]
 
-The destination of C-MOVE is the load client's sink, which keeps nothing. The best of the
-repeats counts, as for anything that shares a machine.
+What receives is `bench.receiver`, which keeps nothing and takes one object at a time. The
+best of the repeats counts, as for anything that shares a machine.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from pydicom.dataset import Dataset
@@ -25,7 +25,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from bench import load_client
+from bench import load_client, receiver
 from bench.objects import write_series
 from bench.peers import Server, free_port, orthanc, wait_for_port
 from bench.process_cost import cost
@@ -37,10 +37,10 @@ SINK: Final = "SINK"
 
 
 @contextmanager
-def sink(client: Path) -> Iterator[int]:
-    """Run the load client's C-STORE sink and yield its port."""
+def sink() -> Iterator[int]:
+    """Run the destination of C-MOVE and yield its port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, str(client), "sink", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "bench.receiver", str(port)])
     try:
         wait_for_port(port, process)
         yield port
@@ -79,12 +79,12 @@ def measure(client: Path, server: Server, folder: Path, objects: int, repeats: i
     seconds_until_queryable(server, [study], objects)
     pids = [pid for name, pid in server.pids.items() if name in {"scp", "server"}]
     before = cost(pids).cpu_seconds
-    got: list[Any] = [load_client.run(client, "get", server, study) for _ in range(repeats)]
+    got = [receiver.get(server, study) for _ in range(repeats)]
     cpu_ms = (cost(pids).cpu_seconds - before) / (objects * repeats) * 1e3
     moved = [move(server, study) for _ in range(repeats)]
-    if {found["objects"] for found in got} | {number for number, _ in moved} != {objects}:
+    if {number for number, _ in [*got, *moved]} != {objects}:
         raise RuntimeError(f"{server.name} did not deliver {objects} objects each time")
-    best_get = max(found["per_second"] for found in got)
+    best_get = max(number / took for number, took in got)
     best_move = max(number / took for number, took in moved)
     return [server.name, str(objects), f"{best_get:.0f}", f"{cpu_ms:.2f}", f"{best_move:.0f}"]
 
@@ -122,7 +122,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     with (
         tempfile.TemporaryDirectory(prefix="draw-bench-", dir=os.environ.get("TMPDIR")) as name,
-        sink(options.load_client) as port,
+        sink() as port,
     ):
         work = Path(name)
         folder = write_series(work / "objects", objects=100, side=512)

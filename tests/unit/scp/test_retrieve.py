@@ -62,10 +62,11 @@ class FakeChannel:
     def syntaxes_for(self, _sop_class):
         return self._syntaxes
 
-    def store(self, data, context_id, sop):
+    def store(self, data, context_id, sop, meanwhile=lambda: None):
         if sop[1] == self._breaks_at:
             raise ConnectionResetError
         self.sent.append((data, self._syntaxes[context_id], sop))
+        meanwhile()
         return self._statuses.get(sop[1], 0)
 
 

@@ -36,7 +36,7 @@ from draw_shared.dicom.pdu import (
     abort,
     fragments,
 )
-from draw_shared.dicom.service import StoredFile
+from draw_shared.dicom.service import Sendable
 from draw_shared.dicom.sub_store import StoreSender
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
@@ -84,7 +84,7 @@ class Remote:
 class Outgoing:
     """One object to send, in the transfer syntax in which it is stored."""
 
-    data: StoredFile | bytes
+    data: Sendable
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str

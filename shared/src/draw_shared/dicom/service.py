@@ -105,6 +105,10 @@ class StoredFile:
     sop_instance_uid: str
 
 
+Sendable = StoredFile | bytes | memoryview
+"""An object to send: a file as it lies, or an encoded data set in memory."""
+
+
 class SameAssociation(Protocol):
     """Sends C-STORE sub-operations back over the association that asked with C-GET."""
 
@@ -114,10 +118,17 @@ class SameAssociation(Protocol):
     def syntaxes_for(self, sop_class_uid: str) -> Sequence[str]:
         """Return the transfer syntaxes in which the peer takes this class."""
 
-    def store(self, data: StoredFile | bytes, context_id: int, sop: tuple[str, str]) -> int:
-        """Send one object, given as file or encoded data set, and return the peer's status.
+    def store(
+        self,
+        data: Sendable,
+        context_id: int,
+        sop: tuple[str, str],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Send one object and return the peer's status.
 
-        `sop` is (SOP Class UID, SOP Instance UID).
+        `sop` is (SOP Class UID, SOP Instance UID). `meanwhile` is called once the object is
+        on its way, before the answer is waited for.
         """
 
 

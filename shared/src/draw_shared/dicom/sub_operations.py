@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from draw_shared.dicom import message
 from draw_shared.dicom.message import Command, Field
-from draw_shared.dicom.service import AssociationInfo, RetrieveEnd, StoredFile, SubOperations
+from draw_shared.dicom.service import AssociationInfo, RetrieveEnd, Sendable, SubOperations
 from draw_shared.dicom.statuses import Status
 from draw_shared.dicom.sub_store import StoreSender
 
@@ -33,8 +33,15 @@ class SubOperationChannel:
     def syntaxes_for(self, sop_class_uid: str) -> Sequence[str]:
         return self._syntaxes.get(sop_class_uid, [])
 
-    def store(self, data: StoredFile | bytes, context_id: int, sop: tuple[str, str]) -> int:
+    def store(
+        self,
+        data: Sendable,
+        context_id: int,
+        sop: tuple[str, str],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int:
         self._sender.send(data, context_id, sop)
+        meanwhile()
         return self._answered()
 
 

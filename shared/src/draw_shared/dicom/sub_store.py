@@ -7,7 +7,7 @@ from typing import Final
 from draw_shared.dicom import message
 from draw_shared.dicom.message import DATA_SET, Field, Operation
 from draw_shared.dicom.pdu import COMMAND, fragment_bytes, fragments
-from draw_shared.dicom.service import StoredFile
+from draw_shared.dicom.service import Sendable, StoredFile
 from draw_shared.dicom.wire import Wire
 
 MAPPED_FROM: Final = 8 * 1024 * 1024
@@ -34,14 +34,14 @@ class StoreSender:
         self._originator = originator
         self._message_id = 0
 
-    def send(self, data: StoredFile | bytes, context_id: int, sop: tuple[str, str]) -> int:
+    def send(self, data: Sendable, context_id: int, sop: tuple[str, str]) -> int:
         """Send one request and return its message id.
 
         Raises:
             OSError: the file cannot be read; nothing was sent.
             PeerClosed, PeerTooSlow: the connection failed.
         """
-        if isinstance(data, bytes):
+        if not isinstance(data, StoredFile):
             return self._send(data, context_id, sop)
         descriptor = os.open(data.path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -9,12 +9,13 @@ from typing import Final
 from draw_scp.adapters.transcoder import transcoded
 from draw_scp.models import StoredInstance
 from draw_shared.dicom import part10
-from draw_shared.dicom.scan import Undecodable
-from draw_shared.dicom.service import StoredFile
+from draw_shared.dicom.service import Sendable, StoredFile
 from draw_shared.errors import DrawError, Permanent
 
 GROUP_LENGTH: Final = Struct("<HH2sHI")
 """(0002,0000), the first element behind the prefix, as all who follow PS3.10 7.1 write it."""
+LOADED_BYTES: Final = 4 * 1024 * 1024
+"""Files up to this size are read in one go; larger ones are sent from where they lie."""
 PREFIX_BYTES: Final = len(part10.PREAMBLE)
 
 
@@ -28,17 +29,26 @@ class ObjectFiles:
     def __init__(self, resolve: Callable[[str], Path]) -> None:
         self._resolve = resolve
 
-    def stored(self, instance: StoredInstance) -> StoredFile:
-        """Return the object as it lies.
+    def stored(self, instance: StoredInstance) -> Sendable:
+        """Return the object as it lies, in memory unless it is large.
 
         Raises:
             NotReadable: it does not lie there, or is no Part 10 file.
         """
         try:
             path = str(self._resolve(instance.path))
-            offset = _data_set_offset(path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(descriptor).st_size
+                small = size <= LOADED_BYTES
+                head = os.pread(descriptor, size if small else part10.LONGEST_META, 0)
+            finally:
+                os.close(descriptor)
+            offset = _data_set_offset(head)
         except (OSError, DrawError) as error:
             raise NotReadable(type(error).__name__) from error
+        if small:
+            return memoryview(head)[offset:]
         return StoredFile(path, offset, instance.sop_class_uid, instance.sop_instance_uid)
 
     def transcoded(self, instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
@@ -53,17 +63,10 @@ class ObjectFiles:
             raise NotReadable(type(error).__name__) from error
 
 
-def _data_set_offset(path: str) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        head = os.pread(descriptor, PREFIX_BYTES + GROUP_LENGTH.size, 0)
-        if len(head) == PREFIX_BYTES + GROUP_LENGTH.size and head[128:132] == b"DICM":
-            group, element, vr, size, length = GROUP_LENGTH.unpack_from(head, PREFIX_BYTES)
-            if (group, element, vr, size) == (2, 0, b"UL", 4):
-                end: int = PREFIX_BYTES + GROUP_LENGTH.size + length
-                return end
-        return part10.decode(os.pread(descriptor, part10.LONGEST_META, 0))[1]
-    except Undecodable as error:
-        raise NotReadable("no Part 10 file") from error
-    finally:
-        os.close(descriptor)
+def _data_set_offset(head: bytes) -> int:
+    if len(head) >= PREFIX_BYTES + GROUP_LENGTH.size and head[128:132] == b"DICM":
+        group, element, vr, size, length = GROUP_LENGTH.unpack_from(head, PREFIX_BYTES)
+        if (group, element, vr, size) == (2, 0, b"UL", 4):
+            end: int = PREFIX_BYTES + GROUP_LENGTH.size + length
+            return end
+    return part10.decode(head[: part10.LONGEST_META])[1]

@@ -19,7 +19,7 @@ from draw_shared.dicom.service import (
     Refused,
     RetrieveEnd,
     SameAssociation,
-    StoredFile,
+    Sendable,
     SubOperations,
 )
 from draw_shared.dicom.statuses import Status, is_warning
@@ -46,7 +46,7 @@ class Catalogue(Protocol):
 class Objects(Protocol):
     """The stored objects."""
 
-    def stored(self, instance: StoredInstance) -> StoredFile:
+    def stored(self, instance: StoredInstance) -> Sendable:
         """Return the object as it lies; Permanent if it cannot be read."""
 
     def transcoded(self, instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
@@ -166,11 +166,13 @@ class Retrievals:
         instances = self._catalogue.instances(selection)
         tally = Tally(len(instances))
         stopped = False
-        for instance in instances:
+        ready = _Ready(instances, lambda instance: self._to_send(instance, channel))
+        while (one := ready.take()) is not None:
             stopped = cancelled()
             if stopped:
                 break
-            ended = tally.count(instance.sop_instance_uid, self._sent_back(instance, channel))
+            status = _sent_back(one, channel, ready.look_ahead)
+            ended = tally.count(one.instance.sop_instance_uid, status)
             self._counted("c-get", ended)
             if tally.due():
                 yield tally.counts()
@@ -209,33 +211,69 @@ class Retrievals:
                     yield tally.counts()
         yield tally.end(request.context.transfer_syntax, cancelled=stopped, reason=reason)
 
-    def _sent_back(self, instance: StoredInstance, channel: SameAssociation) -> int | None:
-        """Send one object on the association of the C-GET and return the peer's status."""
-        sop = instance.sop_class_uid, instance.sop_instance_uid
-        try:
-            found = self._to_send(instance, channel)
-        except Permanent:
-            return None
-        if found is None:
-            return None
-        try:
-            return channel.store(*found, sop)
-        except (ConnectionError, TimeoutError):
-            raise
-        except OSError:
-            # The file is read before anything is sent: the association goes on.
-            return None
-
     def _to_send(
         self, instance: StoredInstance, channel: SameAssociation
-    ) -> tuple[StoredFile | bytes, int] | None:
+    ) -> tuple[Sendable, int] | None:
         """Return an object as the peer takes it, with its context; None if it takes it nowise."""
         sop_class = instance.sop_class_uid
         context_id = channel.context_for(sop_class, instance.transfer_syntax_uid)
-        if context_id is not None:
-            return self._objects.stored(instance), context_id
-        for syntax in UNCOMPRESSED:
-            context_id = channel.context_for(sop_class, syntax)
+        try:
             if context_id is not None:
-                return self._objects.transcoded(instance, syntax), context_id
+                return self._objects.stored(instance), context_id
+            for syntax in UNCOMPRESSED:
+                context_id = channel.context_for(sop_class, syntax)
+                if context_id is not None:
+                    return self._objects.transcoded(instance, syntax), context_id
+        except Permanent:
+            return None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """One object, and what of it is sent in which context; None is that it cannot be."""
+
+    instance: StoredInstance
+    sending: tuple[Sendable, int] | None
+
+
+class _Ready:
+    """Makes objects ready to be sent, one ahead: the next while the peer takes the last."""
+
+    def __init__(
+        self,
+        instances: Sequence[StoredInstance],
+        to_send: Callable[[StoredInstance], tuple[Sendable, int] | None],
+    ) -> None:
+        self._waiting = iter(instances)
+        self._to_send = to_send
+        self._next: _Prepared | None = None
+
+    def look_ahead(self) -> None:
+        """Make the next object ready, if there is one and it is not ready yet."""
+        if self._next is None:
+            instance = next(self._waiting, None)
+            if instance is not None:
+                self._next = _Prepared(instance, self._to_send(instance))
+
+    def take(self) -> _Prepared | None:
+        """Return the next object, or None after the last."""
+        self.look_ahead()
+        found, self._next = self._next, None
+        return found
+
+
+def _sent_back(
+    one: _Prepared, channel: SameAssociation, meanwhile: Callable[[], None]
+) -> int | None:
+    """Send one object on the association of the C-GET and return the peer's status."""
+    if one.sending is None:
+        return None
+    sop = one.instance.sop_class_uid, one.instance.sop_instance_uid
+    try:
+        return channel.store(*one.sending, sop, meanwhile)
+    except (ConnectionError, TimeoutError):
+        raise
+    except OSError:
+        # The file is read before anything is sent: the association goes on.
         return None
