@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tools.processes import free_port
+
 PATIENCE_SECONDS: Final = 180
 
 STOCK_SCP: Final = """
@@ -39,14 +41,6 @@ class Server:
     pids: dict[str, int] = field(default_factory=dict)
     """Processes by the name under which their cost is shown."""
     answers_queries: bool = False
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

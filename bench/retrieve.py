@@ -27,11 +27,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 
 from bench import load_client, receiver
 from bench.objects import write_series
-from bench.peers import Server, free_port, orthanc, wait_for_port
+from bench.peers import Server, orthanc, wait_for_port
 from bench.process_cost import cost
 from bench.store import seconds_until_queryable
 from bench.suite import draw_suite
 from tools.local_postgres import LocalPostgres
+from tools.processes import free_port
 
 SINK: Final = "SINK"
 

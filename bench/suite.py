@@ -11,8 +11,9 @@ from typing import Final
 
 import httpx
 
-from bench.peers import Server, free_port
+from bench.peers import Server
 from bench.process_cost import descendants
+from tools.processes import free_port
 
 PATIENCE_SECONDS: Final = 240
 SERVICES: Final = {

@@ -2,7 +2,8 @@
 
 PostgreSQL and RabbitMQ first (given by URL, else private ones below `$DRAW_HOME`), then the
 migration, then the four services as child processes. One thread does it all: it starts,
-watches, starts again what crashed, and stops in reverse order. The first signal stops in
+watches, starts again what crashed, and stops in reverse order; only PostgreSQL and RabbitMQ,
+which then nobody needs any more, end side by side. The first signal stops in
 order within ten seconds, a second one kills. A launcher that is itself killed leaves its
 children running; the next one on the same folder ends them before it starts.
 """
@@ -11,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -138,8 +140,11 @@ class Launcher:
             if not process.wait(deadline - time.monotonic()):
                 say(f"{process.name} did not stop in time and was killed")
                 process.kill()
-        self._home.rabbitmq.stop(BACKEND_STOP_SECONDS)
+        # Side by side: each may need all of its time, and the whole has ten seconds.
+        broker = threading.Thread(target=self._home.rabbitmq.stop, args=(BACKEND_STOP_SECONDS,))
+        broker.start()
         self._home.postgres.stop(BACKEND_STOP_SECONDS)
+        broker.join()
         self._home.kill_everything()
 
     def _look_after(self) -> None:

@@ -1,6 +1,7 @@
 """Finds, signals and outlives processes of this machine, read from /proc."""
 
 import os
+import secrets
 import signal
 import socket
 import time
@@ -11,13 +12,24 @@ from typing import Final
 POLL_SECONDS: Final = 0.02
 LAST_SECONDS: Final = 5.0
 
+PORTS: Final = range(12000, 32000)
+PORT_TRIES: Final = 200
+
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+
+    It lies below those that the system gives to outgoing connections, or one of these could
+    take it before whoever asked has bound it.
+
+    Raises:
+        OSError: no port is free.
+    """
+    for _ in range(PORT_TRIES):
+        port = secrets.choice(PORTS)
+        if port_is_free("127.0.0.1", port):
+            return port
+    raise OSError("no free TCP port was found")
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -82,10 +82,22 @@ def _taking(**config):
         yield acceptor.port, provider
 
 
+class Meeting(RecordingProvider):
+    """Takes no object before so many associations are open, so that each gets its share."""
+
+    def __init__(self, associations):
+        super().__init__()
+        self._associations = associations
+
+    def store(self, info, request):
+        assert wait_until(lambda: len(self.infos) >= self._associations)
+        return super().store(info, request)
+
+
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parallel):
     instances = _stored(tmp_path, datasets.series(20, size_bytes=3000))
-    with listening() as (acceptor, provider):
+    with listening(Meeting(parallel)) as (acceptor, provider):
         found = _send(tmp_path, _destination(acceptor.port), instances, parallel=parallel)
         assert wait_until(lambda: len(provider.ended) == parallel)
     assert {one.status for one in found.values()} == {0}
@@ -100,7 +112,7 @@ def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parall
 
 def test_a_node_sets_how_we_call_ourselves_and_how_many_associations_it_takes(tmp_path):
     instances = _stored(tmp_path, datasets.series(6))
-    with listening() as (acceptor, provider):
+    with listening(Meeting(2)) as (acceptor, provider):
         destination = _destination(acceptor.port, calling_ae="OTHER", max_associations=2)
         _send(tmp_path, destination, instances, parallel=8)
         assert wait_until(lambda: len(provider.ended) == 2)
