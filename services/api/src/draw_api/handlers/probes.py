@@ -1,29 +1,41 @@
-"""`/livez`, `/readyz` and `/metrics` of the API, on its own port."""
+"""`/livez`, `/readyz` and `/metrics` of the API, on its own port.
 
+They are answered also while every thread for requests waits, for a locked table say: who
+cannot see what is wrong would restart what is not broken.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from typing import Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from draw_shared.runtime.health import Health
 
+SCRAPES: Final = 2
+"""Threads of their own, because the disk is looked at, which may take its time."""
+
 
 def probes(health: Health, registry: CollectorRegistry) -> APIRouter:
     """Return the routes that orchestrators and Prometheus ask."""
     router = APIRouter(include_in_schema=False)
+    scrapes = ThreadPoolExecutor(SCRAPES, thread_name_prefix="metrics")
 
     @router.get("/livez")
-    def live() -> Response:
+    async def live() -> Response:
         return _words(health.live(), "live")
 
     @router.get("/readyz")
-    def ready() -> Response:
+    async def ready() -> Response:
         failing = health.failing()
         return _words(not failing, ", ".join(failing) or "ready")
 
     @router.get("/metrics")
-    def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics() -> Response:
+        shown = await asyncio.get_running_loop().run_in_executor(scrapes, generate_latest, registry)
+        return Response(shown, media_type=CONTENT_TYPE_LATEST)
 
     return router
 
