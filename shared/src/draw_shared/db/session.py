@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from draw_shared.errors import Transient
@@ -63,7 +64,8 @@ class Database:
         """Yield a session for one transaction.
 
         Raises:
-            DatabaseUnavailable: the connection failed or the transaction may be tried again.
+            DatabaseUnavailable: the connection failed, none became free, or the transaction
+                may be tried again.
         """
         with answering_outages(), Session(self.engine, expire_on_commit=False) as session:
             yield session
@@ -75,9 +77,11 @@ class Database:
 
 @contextmanager
 def answering_outages() -> Iterator[None]:
-    """Turn a lost connection, a refused one or a deadlock into DatabaseUnavailable."""
+    """Turn a lost connection, a refused one, none left or a deadlock into DatabaseUnavailable."""
     try:
         yield
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable("every connection is in use") from error
     except (OperationalError, InterfaceError) as error:
         raise DatabaseUnavailable(type(error.orig).__name__) from error
     except DBAPIError as error:
