@@ -17,7 +17,7 @@ from draw_indexer.adapters.transaction_queries import PostgresTransactions
 from draw_indexer.adapters.webhook_queries import PostgresDeliveries
 from draw_indexer.adapters.webhook_sender import WebhookSender
 from draw_indexer.handlers.clock import Upkeep
-from draw_indexer.handlers.instance_stored import InstanceStored
+from draw_indexer.handlers.instance_stored import REASONS, InstanceStored
 from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.services.clean_up import CleanUp, Rule
@@ -67,6 +67,7 @@ class Indexer:
             service=settings.service, replica=settings.replica, version=version("draw-indexer")
         )
         self._metrics = IndexerMetrics(self._registry)
+        self._metrics.show_reasons(REASONS)
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 4
         )

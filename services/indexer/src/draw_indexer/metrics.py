@@ -1,8 +1,11 @@
 """What the indexer counts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+OUTCOMES: Final = ("indexed", "unchanged", "conflict")
 
 
 class IndexerMetrics:
@@ -32,6 +35,8 @@ class IndexerMetrics:
             ["outcome"],
             registry=registry,
         )
+        for outcome in OUTCOMES:
+            self.objects.labels(outcome)
         self.rows = Counter(
             "draw_indexer_rows", "Rows written, by table", ["table"], registry=registry
         )
@@ -86,6 +91,14 @@ class IndexerMetrics:
         self.stable = Counter(
             "draw_indexer_stable", "Series and studies closed", ["level"], registry=registry
         )
+
+    def show_reasons(self, reasons: Iterable[str]) -> None:
+        """Show that there was no failure to read yet, for each of these reasons.
+
+        Alerts look at increases: the first failure is one only if there was a zero before.
+        """
+        for reason in reasons:
+            self.read_failures.labels(reason)
 
     def wrote(self, *, fresh: int, unchanged: int, conflicts: int, rows: Mapping[str, int]) -> None:
         """Count one committed batch."""

@@ -22,7 +22,7 @@ from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import ClaimedJob, JobKind
 from draw_qr_worker.services.dispatch import Dispatch
 from draw_qr_worker.services.expectation import Expectations
-from draw_qr_worker.services.jobs import Execution, Task
+from draw_qr_worker.services.jobs import FINAL, Execution, Task
 from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
@@ -72,6 +72,7 @@ class Worker:
             service=settings.service, replica=settings.replica, version=version("draw-qr-worker")
         )
         self._metrics = WorkerMetrics(self._registry)
+        self._metrics.show_outcomes(JobKind, FINAL)
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.qr_worker_jobs + 4
         )

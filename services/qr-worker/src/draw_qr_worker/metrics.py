@@ -1,5 +1,7 @@
 """What the worker counts."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
@@ -38,6 +40,16 @@ class WorkerMetrics:
             "Durable objects that are not announced yet",
             registry=registry,
         )
+
+    def show_outcomes(self, kinds: Iterable[str], outcomes: Iterable[str]) -> None:
+        """Show that no execution of these kinds has ended in one of these ways yet.
+
+        An alert looks at the increase: the first is one only if there was a zero before.
+        """
+        ends = list(outcomes)
+        for kind in kinds:
+            for outcome in ends:
+                self.executions.labels(kind, outcome)
 
     def executed(self, kind: str, outcome: str, seconds: float) -> None:
         """Count one execution."""

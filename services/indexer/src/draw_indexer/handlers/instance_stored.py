@@ -8,7 +8,7 @@ batch, which then waits.
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -16,9 +16,12 @@ from pydantic import ValidationError
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.models import (
     Arrival,
+    FileMissing,
     Header,
     Headers,
+    HostileFile,
     MalformedMessage,
+    ReaderTooSlow,
     Stored,
     Unreadable,
     inside,
@@ -28,6 +31,15 @@ from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.messaging.consumer import Delivery, Failure
 
 log = structlog.get_logger()
+
+OTHER_OBJECT: Final = "OtherObject"
+INCOMPLETE: Final = "Incomplete"
+REASONS: Final = (
+    *(failure.__name__ for failure in (FileMissing, ReaderTooSlow, HostileFile, Unreadable)),
+    OTHER_OBJECT,
+    INCOMPLETE,
+)
+"""Why headers are not read, or not to their end, as the metric has it."""
 
 
 class Reader(Protocol):
@@ -98,10 +110,10 @@ class InstanceStored:
             raise header
         found = header.image.get("SOPInstanceUID", stored.sop_instance_uid)
         if found != stored.sop_instance_uid:
-            self._metrics.read_failures.labels("OtherObject").inc()
+            self._metrics.read_failures.labels(OTHER_OBJECT).inc()
             raise Unreadable("the file holds another SOP instance than was announced")
         if not header.complete:
-            self._metrics.read_failures.labels("Incomplete").inc()
+            self._metrics.read_failures.labels(INCOMPLETE).inc()
             log.warning("instance.header_damaged", sop_instance_uid=stored.sop_instance_uid)
         return header
 
