@@ -7,6 +7,14 @@ from support import faults, service_finder
 from support.suite import Suite
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Skip a test that needs a program which is not installed, or in CI fail it."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            service_finder.program(name)
+
+
 @pytest.fixture(scope="session")
 def postgres_url():
     """URL of a PostgreSQL server on which databases may be made."""

@@ -131,7 +131,7 @@ def test_what_may_be_changed_is_in_the_example_with_its_default():
     assert used == {name: default for name, default, _ in COMPOSE}
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+@pytest.mark.needs("haproxy")
 def test_haproxy_takes_its_configuration():
     path = DEPLOY / "haproxy" / "haproxy.cfg"
     done = subprocess.run(
@@ -140,7 +140,7 @@ def test_haproxy_takes_its_configuration():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.needs("promtool")
 def test_prometheus_takes_its_configuration():
     path = DEPLOY / "monitoring" / "prometheus.yml"
     done = subprocess.run(

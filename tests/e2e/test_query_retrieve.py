@@ -4,7 +4,6 @@ Every matching rule is compared with a reference in tests/property; here it is w
 clients send and get. TLS destinations are not covered.
 """
 
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from pynetdicom.sop_class import (
 )
 
 from support import datasets, senders
+from support.service_finder import program
 from support.suite import AE_TITLE, Suite, signed_in
 from tools.processes import free_port, wait_until
 
@@ -38,7 +38,7 @@ MANY = 6000
 
 
 def _dcmtk(*words, check=True):
-    assert shutil.which(words[0]), f"{words[0]} is not installed"
+    words = (program(words[0], "dcmtk"), *words[1:])
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     if check:
         assert done.returncode == 0, done.stderr

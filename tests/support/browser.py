@@ -1,14 +1,12 @@
 """Debian's Chromium, driven by playwright, and axe-core for what people with aids would meet."""
 
-import os
 import re
 import shutil
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import sync_playwright
 
-from support.service_finder import ROOT
+from support.service_finder import ROOT, missing
 from support.suite import ADMIN_PASSWORD
 
 WEB = ROOT / "services" / "api" / "web"
@@ -23,7 +21,7 @@ SERIOUS = ("serious", "critical")
 def executable() -> str:
     """Return where Chromium is; without it the test is skipped, or fails in CI."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
-    missing = [
+    lacking = [
         name
         for name, there in (
             ("chromium", found is not None),
@@ -31,11 +29,8 @@ def executable() -> str:
         )
         if not there
     ]
-    if missing:
-        reason = f"not installed: {', '.join(missing)}"
-        if os.environ.get("REQUIRE_SERVICES"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    if lacking:
+        missing(f"not installed: {', '.join(lacking)}")
     return str(found)
 
 

@@ -9,17 +9,11 @@ import shutil
 import subprocess
 import sys
 
-from support.service_finder import ROOT, missing
+from support.service_finder import ROOT, missing, program
 
 CALLED = "DRAW_SCP"
 SECONDS = 60
 GDCM_ENDS_WITH = "ProtocolStream as nullptr is invalid"
-
-
-def program(name, package):
-    """Return where Debian's program is; pynetdicom brings others with the same names."""
-    found = shutil.which(name, path="/usr/bin:/usr/local/bin")
-    return found or missing(f"{name} of the package {package} is not installed")
 
 
 def run(*words):

@@ -1,17 +1,13 @@
 """Real remote nodes for tests: Orthanc and DCMTK's dcmqrscp, each on a port of its own."""
 
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from bench import peers as servers
 from support import senders
+from support.service_finder import program
 from support.suite import AE_TITLE
 
-ORTHANC = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
-DCMQRSCP = "/usr/bin/dcmqrscp"
 DCMQRSCP_CONFIG = """
 NetworkTCPPort = {port}
 MaxPDUSize = 16384
@@ -30,8 +26,7 @@ AETable END
 @contextmanager
 def orthanc(folder: Path, draw_port: int, **options):
     """Yield an Orthanc that knows the suite as destination of C-MOVE."""
-    if not Path(ORTHANC).exists():
-        pytest.skip("Orthanc is not installed")
+    program("Orthanc", "orthanc")
     modalities = {"draw": [AE_TITLE, "127.0.0.1", draw_port]}
     with servers.orthanc(folder, DicomModalities=modalities, **options) as server:
         yield server
@@ -40,8 +35,7 @@ def orthanc(folder: Path, draw_port: int, **options):
 @contextmanager
 def dcmqrscp(folder: Path, draw_port: int):
     """Yield a dcmqrscp that knows the suite as destination of C-MOVE."""
-    if not Path(DCMQRSCP).exists():
-        pytest.skip("dcmqrscp is not installed")
+    dcmqrscp = program("dcmqrscp", "dcmtk")
     port = servers.free_port()
     (folder / "files").mkdir(parents=True)
     config = folder / "dcmqrscp.cfg"
@@ -51,7 +45,7 @@ def dcmqrscp(folder: Path, draw_port: int):
         ),
         encoding="ascii",
     )
-    with servers.running([DCMQRSCP, "-c", str(config)], port, folder / "log") as pid:
+    with servers.running([dcmqrscp, "-c", str(config)], port, folder / "log") as pid:
         yield servers.Server("dcmqrscp", "DCMQR", port, {"server": pid}, answers_queries=True)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from support import foreign_clients as clients
 from support.datasets import build, write
 from support.engine import listening
-from support.service_finder import ROOT
+from support.service_finder import ROOT, program
 
 SESSIONS = ROOT / "tests" / "property" / "sessions"
 WIDTH = 96
@@ -85,7 +85,7 @@ def record(folder: Path) -> None:
     """Record every client and write the files."""
     file = small_object(folder)
     peer = clients.dcmjs_peer(folder / "dcmjs")
-    findscu = [clients.program("findscu", "dcmtk"), "-S", "-k", "QueryRetrieveLevel=STUDY"]
+    findscu = [program("findscu", "dcmtk"), "-S", "-k", "QueryRetrieveLevel=STUDY"]
     asked = [*findscu, "-k", "PatientName=A*", "-k", "StudyInstanceUID=", "127.0.0.1"]
     actions = {
         "dcmtk-echo": clients.dcmtk_echo,

@@ -6,7 +6,7 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.service_finder import ROOT
+from support.service_finder import ROOT, program
 from support.suite import Suite, listens
 from tools.processes import free_port, wait_until
 from tools.service_process import SERVICES, ServiceProcess
@@ -49,7 +49,7 @@ def haproxy(folder: Path, receivers: list[ServiceProcess]):
     path = folder / "haproxy.cfg"
     path.write_text(text, encoding="utf-8")
     with (folder / "haproxy.log").open("w") as log:
-        process = subprocess.Popen(["haproxy", "-f", path], stdout=log, stderr=log)
+        process = subprocess.Popen([program("haproxy"), "-f", path], stdout=log, stderr=log)
     try:
         wait_until(lambda: listens(port) or process.poll() is not None, 10)
         assert process.poll() is None, (folder / "haproxy.log").read_text()

@@ -12,6 +12,7 @@ import pytest
 from pynetdicom import AE, build_context
 
 from support.datasets import encoded_data_set
+from support.service_finder import program
 from support.suite import AE_TITLE
 
 PROPOSALS = {
@@ -31,8 +32,6 @@ PROPOSALS = {
 }
 """storescu's option that proposes a transfer syntax."""
 CONTEXTS_PER_ASSOCIATION = 128
-# The other storescu on a developer's path is pynetdicom's.
-STORESCU = Path("/usr/bin/storescu")
 
 
 def read(path: Path) -> pydicom.Dataset:
@@ -116,7 +115,16 @@ def storescu(port: int, paths: Iterable[Path]) -> list[str]:
     complaints = []
     for option, chosen in by_option.items():
         done = subprocess.run(
-            [STORESCU, "-R", option, "-aec", AE_TITLE, "127.0.0.1", str(port), *chosen],
+            [
+                program("storescu", "dcmtk"),
+                "-R",
+                option,
+                "-aec",
+                AE_TITLE,
+                "127.0.0.1",
+                str(port),
+                *chosen,
+            ],
             capture_output=True,
             text=True,
             timeout=120,

@@ -5,6 +5,9 @@
 3. a container, where docker runs;
 4. none: the test is skipped, or fails when `REQUIRE_SERVICES=1`.
 
+Programs that tests need beside them (peers, Prometheus, HAProxy) are the machine's, or missing
+in the same way.
+
 One server serves all workers of a test run; the first that needs it starts it.
 """
 
@@ -100,6 +103,15 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(what)
     pytest.skip(what)
+
+
+def program(name: str, package: str = "") -> str:
+    """Return where a program of the machine is; without it skip the test, or in CI fail it."""
+    # Not from the virtual environment: pynetdicom brings others with DCMTK's names.
+    ours = str(Path(sys.executable).parent)
+    folders = [f for f in os.environ.get("PATH", os.defpath).split(os.pathsep) if f != ours]
+    found = shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin", "/sbin"]))
+    return found or missing(f"{name} of the package {package or name} is not installed")
 
 
 def _given(variable: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tools.local_postgres import LocalPostgres
-from tools.local_rabbitmq import LocalRabbitmq, program
+from tools.local_rabbitmq import LocalRabbitmq
 from tools.processes import command_line, environment, find, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -71,7 +71,7 @@ def test_a_postgres_that_another_launcher_left_is_replaced(postgres):
         other.kill()
 
 
-@pytest.mark.skipif(program() is None, reason="rabbitmq-server is not installed")
+@pytest.mark.needs("rabbitmq-server")
 def test_rabbitmq_comes_back_after_a_kill_and_leaves_no_port_mapper(tmp_path):
     server = LocalRabbitmq(tmp_path / "rabbitmq")
     try:

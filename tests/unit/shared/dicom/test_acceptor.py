@@ -3,7 +3,6 @@
 Not covered here: hostile peers (test_hostile_peers), mutated input (test_mutations).
 """
 
-import shutil
 import socket
 import struct
 import subprocess
@@ -225,7 +224,7 @@ def test_stopping_lets_a_running_association_finish():
         assert provider.ended[0][0] is Outcome.RELEASED
 
 
-@pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
+@pytest.mark.needs("echoscu", "storescu")
 def test_dcmtk_echoes_and_stores():
     with listening() as (acceptor, provider):
         port = str(acceptor.port)
