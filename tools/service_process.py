@@ -5,7 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -81,14 +81,23 @@ class ServiceProcess:
         """Return whether it runs."""
         return self.pid is not None
 
-    def start(self) -> None:
-        """Start it; whether it is ready is another question."""
+    def start(self, *, under: Sequence[str] = ()) -> None:
+        """Start it; whether it is ready is another question.
+
+        `under` are the words of a program that becomes it, under the same process id.
+        """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.is_file() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*giving_way(self.service.niceness), sys.executable, "-m", self.service.module],
+                [
+                    *giving_way(self.service.niceness),
+                    *under,
+                    sys.executable,
+                    "-m",
+                    self.service.module,
+                ],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

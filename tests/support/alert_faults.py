@@ -1,0 +1,340 @@
+"""Faults that make alerts fire, each with its repair, on a suite that Prometheus watches.
+
+A fault is a context manager: it breaks something real, and mends it when its block ends. Those
+that hurt each other as little as in a hospital may be combined.
+"""
+
+import copy
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psycopg
+from pydicom.dataset import Dataset
+from pynetdicom import build_context
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
+from sqlalchemy import make_url
+
+from support import datasets, faults, senders
+from support.prometheus import prometheus
+from support.raw_stores import raw_association
+from support.service_finder import program
+from support.steady_stores import SteadyStores
+from support.suite import Suite, signed_in
+from tools.processes import free_port
+
+GB = 1000**3
+LEFT_BYTES = 16_000_000
+"""What a quota of 1 GB leaves when the suite starts."""
+LAST_WEEK_BYTES = 10_000_000
+"""At this pace a week, what is then left lasts four days."""
+JOBS = 6
+BACKLOG = 250
+READERS = 45
+"""Requests at a time; the interface has 40 connections to the database."""
+LOCK_SECONDS = 4.0
+SYNC_SECONDS = 1.5
+PAUSE_SECONDS = 0.2
+SLOW_DISK = (
+    # The program goes on under its own process id, and the tracer can be ended alone.
+    *("strace", "-D", "-I", "2", "-f", "-qq", "-o", "/dev/null"),
+    *("-e", "trace=fsync,fdatasync"),
+    *("-e", f"inject=fsync,fdatasync:delay_enter={int(SYNC_SECONDS * 1e6)}"),
+)
+
+
+class Watched:
+    """A suite with a database and a broker of its own, watched by Prometheus."""
+
+    def __init__(self, suite, database, broker, server, client):
+        self.suite = suite
+        self.database = database
+        self.broker = broker
+        self.prometheus = server
+        self.client = client
+
+    def configure(self, **sections):
+        """Change the configuration."""
+        answer = self.client.patch("/api/v1/config", json=sections, headers={"If-Match": "*"})
+        answer.raise_for_status()
+
+    def post(self, path, body):
+        """Post something and return the answer's document."""
+        return self.client.post(path, json=body).raise_for_status().json()
+
+    def store(self, made=None, **said):
+        """Store one object and return the status."""
+        made = made or datasets.build("MR")
+        with raw_association(self.suite.dicom_port, made) as association:
+            return association.send(made, **said)
+
+    def find(self):
+        """Send one C-FIND and return its final status."""
+        asked = Dataset()
+        asked.QueryRetrieveLevel, asked.PatientID, asked.StudyInstanceUID = "STUDY", "NOBODY", ""
+        contexts = [build_context(StudyRootFind)]
+        with senders.association(self.suite.dicom_port, contexts) as made:
+            return [status.Status for status, _ in made.send_c_find(asked, StudyRootFind)][-1]
+
+    def read_studies(self):
+        """Ask the REST interface for studies, whatever it says."""
+        return self.client.get("/api/v1/studies").status_code
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[Watched]:
+    """Yield a running suite, watched."""
+    with ExitStack() as stack:
+        database = stack.enter_context(faults.own_postgres(folder / "postgres"))
+        broker = stack.enter_context(faults.own_rabbitmq(folder / "rabbitmq"))
+        suite = Suite(
+            folder, database.url("draw"), broker.url(), DRAW_QR_WORKER_BACK_OFF_SECONDS="[0.1]"
+        )
+        suite.seed()
+        stack.callback(suite.end)
+        _give_the_receiver_its_own_account(suite)
+        # Counted when the receiver starts; it counts as if it took room on the disk.
+        filler = suite.storage / "objects" / "filler"
+        filler.parent.mkdir(parents=True)
+        with filler.open("wb") as sparse:
+            sparse.truncate(GB - LEFT_BYTES)
+        suite.start()
+        targets = {f"draw-{name}": process.http_port for name, process in suite.services.items()}
+        server = stack.enter_context(prometheus(folder / "prometheus", targets))
+        client = stack.enter_context(signed_in(suite.web_url))
+        yield Watched(suite, database, broker, server, client)
+
+
+def _give_the_receiver_its_own_account(suite: Suite) -> None:
+    suite.execute(
+        "CREATE ROLE receiver LOGIN PASSWORD 'receiver' IN ROLE pg_read_all_data, pg_write_all_data"
+    )
+    url = make_url(suite.database_url).set(username="receiver", password="receiver")
+    suite.services["scp"].environment["DRAW_DATABASE_URL"] = url.render_as_string(
+        hide_password=False
+    )
+
+
+@contextmanager
+def repeatedly(action: Callable[[], object], at_a_time: int = 1) -> Iterator[None]:
+    """Do something again and again beside the block; that it fails belongs to the fault."""
+    stop = threading.Event()
+
+    def run():
+        while not stop.wait(PAUSE_SECONDS):
+            with suppress(OSError, AssertionError, httpx.HTTPError):
+                action()
+
+    threads = [threading.Thread(target=run) for _ in range(at_a_time)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
+Fault = Callable[[Watched], AbstractContextManager[None]]
+
+
+def breaks(*alerts: str) -> Callable[[Callable[[Watched], Iterator[None]]], Fault]:
+    """Say which alerts a fault makes fire."""
+
+    def named(fault):
+        made = contextmanager(fault)
+        made.alerts = frozenset(alerts)
+        return made
+
+    return named
+
+
+# What is sent and kept
+
+
+@breaks("StoresFailing")
+def a_sender_of_faulty_objects(watched):
+    made = datasets.build("MR")
+    with repeatedly(lambda: watched.store(made, sop_instance="1.2.3.4")):
+        yield
+
+
+@breaks("ConflictingObjects")
+def a_sender_that_corrects_without_a_new_uid(watched):
+    made = datasets.build("MR", PatientID="BEFORE")
+    corrected = copy.deepcopy(made)
+    corrected.SeriesDescription = "corrected"
+    assert (watched.store(made), watched.store(corrected)) == (0, 0)
+    yield
+
+
+@breaks("ObjectsNotIndexable", "DeadLetters")
+def a_file_that_is_damaged_before_it_is_indexed(watched):
+    made = datasets.build("MR")
+    indexer = watched.suite.services["indexer"].pid
+    os.kill(indexer, signal.SIGSTOP)
+    try:
+        assert watched.store(made) == 0
+        [file] = (watched.suite.storage / "objects").rglob(f"{made.SOPInstanceUID}.dcm")
+        file.write_bytes(b"damaged" * 100)
+    finally:
+        os.kill(indexer, signal.SIGCONT)
+    yield
+    for letter in watched.client.get("/api/v1/dead-letters/indexer.dead").json():
+        place = f"/api/v1/dead-letters/indexer.dead/{letter['key']}"
+        watched.client.delete(place).raise_for_status()
+
+
+@breaks("StorageNearlyFull", "StorageFull", "StorageFillsSoon")
+def a_quota_that_is_nearly_used_up(watched):
+    for _ in range(2):
+        made = datasets.build("CT", size_bytes=LAST_WEEK_BYTES // 2)
+        assert watched.store(made) == 0
+    received = "SELECT sum(size_bytes) AS size FROM reception_days HAVING sum(size_bytes) >= :least"
+    assert watched.suite.wait_for_rows(1, received, 30, least=LAST_WEEK_BYTES)
+    # The forecast looks at the days before today.
+    watched.suite.execute("UPDATE reception_days SET day = day - 3")
+    watched.configure(storage={"max_storage_gb": 1})
+    yield
+    watched.configure(storage={"max_storage_gb": 100})
+
+
+@breaks("StoresSlow")
+def a_disk_whose_syncs_are_slow(watched):
+    program("strace")
+    receiver = watched.suite.services["scp"]
+    watched.suite.stop("scp")
+    receiver.start(under=SLOW_DISK)
+    watched.suite.wait_ready("scp")
+    with repeatedly(watched.store):
+        yield
+    status = Path(f"/proc/{receiver.pid}/status").read_text(encoding="utf-8")
+    tracer = int(status.partition("TracerPid:")[2].split()[0])
+    os.kill(tracer, signal.SIGTERM)
+
+
+# Processes
+
+
+@breaks("IndexBehind", "ServiceDown", "ReplicaGone")
+def a_killed_indexer(watched):
+    watched.suite.kill("indexer")
+    stores = SteadyStores(watched.suite.dicom_port, BACKLOG, ("127.0.0.2",))
+    stores.start()
+    stores.wait(30)
+    assert stores.failures == []
+    yield
+    watched.suite.start("indexer")
+
+
+@breaks("JobsWaiting", "ServiceDown", "ReplicaGone")
+def a_killed_worker(watched):
+    watched.suite.kill("qr-worker")
+    body = {"name": "OURSELVES", "ae_title": "DRAW_SCP", "host": "127.0.0.1"}
+    node = watched.post("/api/v1/nodes", body | {"port": watched.suite.dicom_port})
+    watched.post("/api/v1/jobs", {"kind": "echo", "node_id": node["id"]})
+    yield
+    watched.suite.start("qr-worker")
+
+
+@breaks("NoReceiver", "ServiceDown")
+def a_stopped_receiver(watched):
+    watched.suite.stop("scp")
+    yield
+    watched.suite.start("scp")
+
+
+@breaks("AssociationsRejected")
+def an_address_list_without_the_senders(watched):
+    watched.configure(security={"allowed_ips": ["192.0.2.1/32"]})
+    with repeatedly(watched.store):
+        yield
+    watched.configure(security={"allowed_ips": []})
+
+
+@breaks("NodeUnreachable", "JobsFailing")
+def a_remote_node_that_is_away(watched):
+    node = {"name": "NOBODY", "ae_title": "NOBODY", "host": "127.0.0.1", "port": free_port()}
+    node_id = watched.post("/api/v1/nodes", node)["id"]
+    for _ in range(JOBS):
+        watched.post("/api/v1/jobs", {"kind": "echo", "node_id": node_id})
+    yield
+    corrected = node | {"ae_title": "DRAW_SCP", "port": watched.suite.dicom_port}
+    watched.client.put(f"/api/v1/nodes/{node_id}", json=corrected).raise_for_status()
+
+
+# Database and broker
+
+
+@breaks("BrokerDown", "AnnouncementsDelayed", "TransactionLogDelayed")
+def a_stopped_broker(watched):
+    watched.broker.stop(10)
+    assert watched.store() == 0
+    with repeatedly(watched.store):
+        yield
+    watched.broker.start()
+
+
+@breaks("DatabaseDown", "HttpErrors", "QueriesFailing")
+def a_stopped_database(watched):
+    watched.database.stop(10)
+    assert watched.store() == 0
+    with repeatedly(watched.find), repeatedly(watched.read_studies):
+        yield
+    watched.database.start()
+
+
+@breaks("ConfigurationNotEverywhere", "QueriesFailing")
+def a_receiver_whose_database_account_is_locked(watched):
+    watched.suite.execute(
+        "ALTER ROLE receiver NOLOGIN;"
+        " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'receiver'"
+    )
+    watched.configure(storage={"max_storage_gb": 101})
+    assert watched.store() == 0
+    with repeatedly(watched.find):
+        yield
+    watched.suite.execute("ALTER ROLE receiver LOGIN")
+
+
+@breaks("DatabaseConnectionsUsedUp", "QueriesSlow", "IndexBehind")
+def a_table_that_somebody_locks(watched):
+    """As a migration does that does not come to its end; again and again, so that all go on."""
+
+    def lock():
+        with psycopg.connect(watched.suite.database_url) as connection:
+            connection.execute("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE")
+            stop.wait(LOCK_SECONDS)
+
+    stop = threading.Event()
+    with (
+        repeatedly(watched.read_studies, READERS),
+        repeatedly(watched.find),
+        repeatedly(watched.store),
+        repeatedly(lock),
+    ):
+        yield
+        stop.set()
+
+
+TOGETHER: tuple[tuple[Fault, ...], ...] = (
+    (
+        a_remote_node_that_is_away,
+        a_quota_that_is_nearly_used_up,
+        a_sender_of_faulty_objects,
+        a_sender_that_corrects_without_a_new_uid,
+        a_file_that_is_damaged_before_it_is_indexed,
+    ),
+    (a_killed_worker, a_killed_indexer, an_address_list_without_the_senders),
+    (a_table_that_somebody_locks,),
+    (a_stopped_broker, a_stopped_database),
+    (a_receiver_whose_database_account_is_locked,),
+    (a_stopped_receiver,),
+    (a_disk_whose_syncs_are_slow,),
+)
+"""Faults that happen at the same time, because each takes its time."""
