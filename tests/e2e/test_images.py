@@ -1,9 +1,9 @@
-"""The images of receiver and API, built step by step from their Dockerfiles, and started.
+"""The four images, built step by step from their Dockerfiles, and started.
 
-Not covered: the base image itself and an engine's build; the images of the other services
-differ in names and ports only (tests/architecture/test_dockerfiles.py holds them to it).
+Not covered: the base image itself and an engine's build.
 """
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -11,44 +11,57 @@ from pathlib import Path
 import pytest
 
 from support import image_build
-from support.image_build import ImageBuild, asked, started
+from support.image_build import asked, started
 from tools.processes import free_port
+from tools.service_process import SERVICES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "7.8.9"
-SECONDS = 20
+SECONDS = 40
 
-
-def _built(service, folder):
-    if not image_build.possible():
-        pytest.skip("mount namespaces are not allowed here")
-    return ImageBuild(ROOT / f"services/{service}/Dockerfile", ROOT, folder, VERSION=VERSION).run()
+services = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    """The last stage of the receiver's image."""
-    return _built("scp", tmp_path_factory.mktemp("image"))
+def images(tmp_path_factory):
+    """The last stage of each service's image."""
+    if not image_build.possible():
+        pytest.skip("mount namespaces are not allowed here")
+    folder = tmp_path_factory.mktemp("images")
+    names = [service.name for service in SERVICES]
+    return image_build.build_all(names, ROOT, folder, VERSION=VERSION)
 
 
-def test_the_image_has_the_service_and_nothing_it_does_not_declare(image):
+@pytest.fixture
+def image(images, service):
+    """The image of the service that a test is about."""
+    return images[service.name]
+
+
+@services
+def test_the_image_has_the_service_and_nothing_it_does_not_declare(image, service):
     code = (
-        "import importlib.util as i, importlib.metadata as m, draw_scp, draw_shared\n"
-        "print(draw_scp.__file__, draw_shared.__file__, m.version('draw-scp'))\n"
-        "print([n for n in ('draw_api', 'draw_indexer', 'fastapi', 'pytest', 'pip', 'hatchling')"
-        " if i.find_spec(n)])"
+        "import importlib.util as i, importlib.metadata as m, draw_shared\n"
+        f"import {service.module} as s\n"
+        f"print(s.__file__, draw_shared.__file__, m.version('draw-{service.name}'))\n"
+        "print(*(d.metadata['Name'] for d in m.distributions()))\n"
     )
     lines = asked(image, ["python", "-c", code]).stdout.splitlines()
     site = "/opt/draw/lib/python3"
-    service, shared, version = lines[0].split()
-    assert service.startswith(site)
+    found, shared, version = lines[0].split()
+    assert found.startswith(site)
     assert shared.startswith(site)
     assert version == VERSION
-    assert lines[1] == "[]"
+    lock = (ROOT / "services" / service.name / "requirements.lock").read_text(encoding="utf-8")
+    declared = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    installed = {re.sub(r"[-_.]+", "-", name).lower() for name in lines[1].split()}
+    ours = {"draw-shared", f"draw-{service.name}"}
+    assert ours <= installed <= declared | ours
 
 
+@services
 def test_nobody_may_write_outside_the_storage(image):
     paths = ["/opt/draw/x", "/etc/x", "/x", "/var/lib/x", image.environment["DRAW_STORAGE_ROOT"]]
     code = f"import os; print(os.getuid(), [os.access(os.path.dirname(p), 2) for p in {paths}])"
@@ -57,15 +70,16 @@ def test_nobody_may_write_outside_the_storage(image):
     assert asked(image, ["python", "-c", code]).stdout.strip() == "True"
 
 
-def test_it_starts_says_that_it_is_healthy_and_drains_on_sigterm(image):
+@services
+def test_it_starts_says_that_it_lives_and_drains_on_sigterm(image, service):
     given = {
-        "DRAW_SCP_HTTP_PORT": str(free_port()),
-        "DRAW_SCP_PORT": str(free_port()),
-        "DRAW_SCP_HOST": "127.0.0.1",
-        # Neither answers: a receiver starts and receives without them.
+        service.http_variable: str(free_port()),
+        # Neither answers: a service starts without them, and waits.
         "DRAW_DATABASE_URL": f"postgresql://draw@127.0.0.1:{free_port()}/draw",
         "DRAW_BROKER_URL": f"amqp://127.0.0.1:{free_port()}/",
     }
+    if service.name == "scp":
+        given |= {"DRAW_SCP_PORT": str(free_port()), "DRAW_SCP_HOST": "127.0.0.1"}
     process = started(image, image.command, **given)
     try:
         deadline = time.monotonic() + SECONDS
@@ -81,8 +95,7 @@ def test_it_starts_says_that_it_is_healthy_and_drains_on_sigterm(image):
     assert '"event": "service.stopped"' in said
 
 
-def test_the_api_s_image_has_the_page_with_its_libraries_and_the_migrations(tmp_path):
-    image = _built("api", tmp_path)
+def test_the_api_s_image_has_the_page_with_its_libraries_and_the_migrations(images):
     code = (
         "import draw_api, draw_shared, pathlib as p\n"
         "page = p.Path(draw_api.__file__).parent\n"
@@ -90,5 +103,5 @@ def test_the_api_s_image_has_the_page_with_its_libraries_and_the_migrations(tmp_
         "print(bool(list(page.rglob('*.jinja'))))\n"
         "print(bool(list(p.Path(draw_shared.__file__).parent.glob('db/migrations/versions/0001*'))))"
     )
-    lines = asked(image, ["python", "-c", code]).stdout.splitlines()
+    lines = asked(images["api"], ["python", "-c", code]).stdout.splitlines()
     assert lines == ["htmx.min.js uPlot.iife.min.js uPlot.min.css", "True", "True"]

@@ -14,6 +14,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -79,13 +81,45 @@ class Stage:
     health: list[str] = field(default_factory=list)
 
 
-class ImageBuild:
-    """The build of one Dockerfile in a folder of its own."""
+def base_image(folder: Path) -> Path:
+    """Make what stands for a base image: folders of its own and a Python with pip."""
+    for own in OWN_FOLDERS:
+        (folder / own).mkdir(parents=True, exist_ok=True)
+    shutil.copytree("/etc", folder / "etc", symlinks=True, dirs_exist_ok=True)
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    subprocess.run([python, "-m", "venv", folder / "usr/local"], check=True)
+    return folder
 
-    def __init__(self, dockerfile: Path, context: Path, folder: Path, **arguments: str) -> None:
+
+def build_all(services: Iterable[str], context: Path, folder: Path, **arguments: str):
+    """Build these services' images at the same time; return the last stage of each by name."""
+    base = base_image(folder / "base")
+    with ThreadPoolExecutor() as pool:
+        builds = {
+            name: pool.submit(
+                ImageBuild(
+                    context / "services" / name / "Dockerfile",
+                    context,
+                    base,
+                    folder / name,
+                    **arguments,
+                ).run
+            )
+            for name in services
+        }
+        return {name: build.result() for name, build in builds.items()}
+
+
+class ImageBuild:
+    """The build of one Dockerfile in a folder of its own, from a base image that others share."""
+
+    def __init__(
+        self, dockerfile: Path, context: Path, base: Path, folder: Path, **arguments: str
+    ) -> None:
         self._instructions = instructions(dockerfile)
         self._context = context
         self._ignore = (context / ".dockerignore").read_text(encoding="utf-8").split("\n")
+        self._base = base
         self._folder = folder
         self._given = arguments
         self.stages: dict[str, Stage] = {}
@@ -105,24 +139,13 @@ class ImageBuild:
         parent, _, name = value.partition(" AS ")
         folder = self._folder / name
         above = self.stages.get(parent)
-        shutil.copytree(above.folder if above else self._base(), folder, symlinks=True)
+        shutil.copytree(above.folder if above else self._base, folder, symlinks=True)
         stage = Stage(folder)
         if above is not None:
             stage.environment |= above.environment
             stage.user = above.user
         self.stages[name] = stage
         return stage
-
-    def _base(self) -> Path:
-        """Return what stands for a base image: folders of its own and a Python with pip."""
-        folder = self._folder / "base image"
-        if not folder.exists():
-            for own in OWN_FOLDERS:
-                (folder / own).mkdir(parents=True, exist_ok=True)
-            shutil.copytree("/etc", folder / "etc", symlinks=True, dirs_exist_ok=True)
-            python = Path(sys.base_prefix) / "bin" / "python3"
-            subprocess.run([python, "-m", "venv", folder / "usr/local"], check=True)
-        return folder
 
     def _arg(self, stage: Stage, instruction: Instruction) -> None:
         for name, value in assignments(instruction.value).items():
