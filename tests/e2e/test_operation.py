@@ -5,9 +5,12 @@ clean-up and the handler's integration, which have files of their own, and the b
 down, when the configuration is found by polling each second.
 """
 
+import json
+
 import pytest
 from pynetdicom import build_context
 
+from draw_shared.contracts.instance import instance_event_id
 from support import datasets, service_finder
 from support.operating import operating, self_signed, soon, trusting
 from support.suite import Suite
@@ -292,6 +295,38 @@ def test_the_others_stop_and_start(operator, service):
 
 def test_the_api_cannot_stop_itself(operator):
     assert operator.client.post("/api/v1/services/api/stop").status_code == 409
+
+
+def test_one_object_is_followed_from_the_socket_to_the_index(operator, running):
+    """By the identifiers and in the steps of docs/operations.md."""
+    made = datasets.build()
+    uid = str(made.SOPInstanceUID)
+    assert store(operator, made) == 0
+    client = operator.client
+
+    def transactions(of):
+        return client.get("/api/v1/transactions", params={"uid": of}).json()["items"]
+
+    def lines(service, word):
+        return [json.loads(line) for line in running.log(service).splitlines() if word in line]
+
+    soon(lambda: transactions(uid), 15)
+    [stored] = transactions(uid)
+    association = stored["association_id"]
+    [accepted] = lines("scp", uid)
+    assert (accepted["event"], accepted["association_id"]) == ("store.accepted", association)
+    soon(lambda: len(transactions(association)) == 2, 15)
+    assert {line["kind"] for line in transactions(association)} == {"association", "c-store"}
+    events = [line["event"] for line in lines("scp", association)]
+    assert events == ["association.opened", "store.accepted", "association.closed"]
+    soon(lambda: client.get(f"/api/v1/instances/{uid}").status_code == 200, 15)
+    instance = client.get(f"/api/v1/instances/{uid}").json()
+    assert instance["association_id"] == association
+    assert instance["event_id"] == str(instance_event_id(uid, instance["content_sha256"]))
+    soon(lambda: lines("indexer", association))
+    [indexed] = lines("indexer", instance["event_id"])
+    assert (indexed["event"], indexed["association_id"]) == ("instances.indexed", association)
+    assert client.get("/api/v1/instances/1.2.3").status_code == 404
 
 
 def test_everything_is_in_the_transaction_log(operator, running):

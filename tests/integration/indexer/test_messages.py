@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.adapters.reader import Reader
@@ -23,7 +24,7 @@ from draw_shared.messaging.topology import Work
 from draw_shared.storage.outbox import event_of
 from support import arrivals, datasets
 from support.publishing import until
-from support.receptions import opened, receive
+from support.receptions import opened, receive, same_instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -145,6 +146,40 @@ def test_good_messages_are_indexed_and_bad_ones_are_dead_alone(
     }
     assert "secret" not in " ".join(dead.values()).lower()
     assert broker.depth(WORK.name) == 0
+
+
+def test_what_became_of_each_object_is_in_the_log_by_its_identifiers(
+    broker, store, handler, consume, tmp_path
+):
+    made = datasets.series(5, PatientName="Secret^Name", PatientID="SECRET-ID")
+    made.append(same_instance(made[0], PatientName="Other^Secret"))
+    events = [event_of(receive(store, one)[0]) for one in made]
+    damaged, outside = events[3], events[4].model_copy(update={"path": "../secret"})
+    (tmp_path / damaged.path).write_bytes(b"no longer DICOM")
+    with capture_logs() as lines:
+        outcomes = consume(handler.on_instances_stored, batch=200)
+        for event in (*events[:4], outside, events[5]):
+            broker.publish(event.to_bytes())
+        until(lambda: broker.depth(WORK.dead) == 2, 20)
+        until(lambda: len(outcomes) == 2, 10)
+
+    def named(kind, field="event_id"):
+        return [line[field] for line in lines if line["event"] == kind]
+
+    indexed = {uid for uids in named("instances.indexed", "event_ids") for uid in uids}
+    assert indexed == {str(event.event_id) for event in (*events[:3], events[5])}
+    associations = {event.association_id for event in events}
+    assert set(named("instances.indexed", "association_id")) <= associations
+    assert named("instance.not_read") == [str(damaged.event_id)]
+    assert named("instance.not_read", "association_id") == [damaged.association_id]
+    assert named("instance.conflict") == [str(events[5].event_id)]
+    dead = {str(damaged.event_id), str(outside.event_id)}
+    assert set(named("message.put_aside")) == dead
+    assert set(named("message.put_aside", "sop_instance_uid")) == {
+        damaged.sop_instance_uid,
+        outside.sop_instance_uid,
+    }
+    assert "secret" not in str(lines).lower()
 
 
 def test_a_missing_file_is_looked_for_again_and_then_dead(

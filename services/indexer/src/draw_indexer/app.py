@@ -163,7 +163,12 @@ class Indexer:
         )
 
     def _instances(self, reader: Reader, indexing: Indexing) -> Consumer:
-        handler = InstanceStored(reader, indexing, self._metrics)
+        handler = InstanceStored(
+            reader,
+            indexing,
+            self._metrics,
+            lambda: self._config.current.server.logging.received_files,
+        )
         work = topology.INSTANCE_STORED_WORK
         return Consumer(
             self._broker_url,

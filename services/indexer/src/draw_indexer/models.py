@@ -76,6 +76,7 @@ class Stored:
     size_bytes: int
     content_sha256: str
     received_at: datetime
+    event_id: str = ""
     association_id: str = ""
     calling_ae: str = ""
     peer_address: str = ""
@@ -207,6 +208,8 @@ class Written:
     unchanged: int = 0
     conflicts: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
+    recorded: Sequence[Conflict] = ()
+    """What was put into `instance_conflicts`, as another version or for what it says."""
 
 
 @dataclass(frozen=True, slots=True)

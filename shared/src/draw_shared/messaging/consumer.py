@@ -15,6 +15,7 @@ The handler decides by what it returns or raises:
   does not take the others with it.
 """
 
+import json
 import queue
 import threading
 import time
@@ -37,6 +38,8 @@ ATTEMPT_HEADER: Final = "x-draw-attempt"
 REASON_HEADER: Final = "x-draw-reason"
 POLL_SECONDS: Final = 1.0
 PERSISTENT: Final = 2
+IDENTIFIERS: Final = ("event_id", "association_id", "sop_instance_uid", "job_id")
+LONGEST_IDENTIFIER: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,5 +256,25 @@ class Consumer:
             channel.basic_ack(delivery.tag)
 
         self._failed("retry" if again else "dead")
-        log.warning("message.put_aside", queue=target, attempt=rung, error=type(error).__name__)
+        log.warning(
+            "message.put_aside",
+            queue=target,
+            attempt=rung,
+            error=type(error).__name__,
+            **identifiers(delivery.body),
+        )
         self._on_connection(move, delivery.session)
+
+
+def identifiers(body: bytes) -> dict[str, str]:
+    """Return what names the subject of a message, as far as the message can be read."""
+    try:
+        held = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(held, dict):
+        return {}
+    found = {name: held.get(name) for name in IDENTIFIERS}
+    return {
+        name: value[:LONGEST_IDENTIFIER] for name, value in found.items() if isinstance(value, str)
+    }

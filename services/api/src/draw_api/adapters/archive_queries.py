@@ -21,6 +21,7 @@ from draw_api.models.archive import (
     StudyPatient,
 )
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_shared.contracts.instance import instance_event_id
 from draw_shared.db import tables
 from draw_shared.dicom.search_text import like_literal, search_text
 
@@ -47,7 +48,7 @@ SERIES_COLUMNS: Final[tuple[Any, ...]] = (
 INSTANCE_COLUMNS: Final[tuple[Any, ...]] = (
     I.id, I.sop_instance_uid, R.series_instance_uid, S.study_instance_uid, I.sop_class_uid,
     I.transfer_syntax_uid, I.instance_number, I.size_bytes, I.content_sha256, I.received_at,
-    I.calling_ae, I.peer_address,
+    I.association_id, I.calling_ae, I.peer_address,
 )  # fmt: skip
 
 
@@ -102,9 +103,7 @@ class PostgresCatalogue:
     def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
         """Return a page of the series' instances, in the order in which they came."""
         query = (
-            select(*INSTANCE_COLUMNS)
-            .join_from(I, R, col(R.id) == col(I.series_pk))
-            .join(S, col(S.id) == col(R.study_pk))
+            _instances()
             .where(col(R.series_instance_uid) == series_instance_uid)
             .order_by(col(I.id))
             .limit(limit + 1)
@@ -112,6 +111,11 @@ class PostgresCatalogue:
         if cursor is not None:
             query = query.where(col(I.id) > _key(cursor))
         return page_of([(_cursor(row), _instance(row)) for row in self._rows(query)], limit)
+
+    def instance(self, sop_instance_uid: str) -> Instance | None:
+        """Return one instance."""
+        row = self._row(_instances().where(col(I.sop_instance_uid) == sop_instance_uid))
+        return None if row is None else _instance(row)
 
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
         """Return where the current file of an instance lies."""
@@ -165,12 +169,22 @@ def _series() -> Select[Any]:
     return select(*SERIES_COLUMNS).join_from(R, S, col(S.id) == col(R.study_pk))
 
 
+def _instances() -> Select[Any]:
+    return (
+        select(*INSTANCE_COLUMNS)
+        .join_from(I, R, col(R.id) == col(I.series_pk))
+        .join(S, col(S.id) == col(R.study_pk))
+    )
+
+
 def _study(row: RowMapping) -> Study:
     return Study.model_validate({**row, "patient": StudyPatient.model_validate(row)})
 
 
 def _instance(row: RowMapping) -> Instance:
-    return Instance.model_validate({**row, "content_sha256": row["content_sha256"].hex()})
+    digest = row["content_sha256"].hex()
+    event_id = instance_event_id(row["sop_instance_uid"], digest)
+    return Instance.model_validate({**row, "content_sha256": digest, "event_id": event_id})
 
 
 def _cursor(row: RowMapping) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from uuid import UUID
 
 from pydantic import Field
 
@@ -82,6 +83,8 @@ class Instance(Answer):
     instance_number: int | None
     size_bytes: int
     content_sha256: str = Field(description="of the data set as received, hexadecimal")
+    event_id: UUID = Field(description="of the announcement, as in messages and logs")
+    association_id: str = Field(description="over which it came, as in transactions and logs")
     received_at: datetime
     calling_ae: str
     peer_address: str

@@ -38,6 +38,9 @@ class Catalogue(Protocol):
     def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
         """Return a page of the series' instances, in the order in which they came."""
 
+    def instance(self, sop_instance_uid: str) -> Instance | None:
+        """Return one instance."""
+
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
         """Return where the current file of an instance lies."""
 
@@ -93,6 +96,13 @@ class Archive:
         """Return a page of the series' instances; NotFound when the study has no such series."""
         self.one_series(study_instance_uid, series_instance_uid)
         return self._catalogue.instances(series_instance_uid, cursor, limit)
+
+    def instance(self, sop_instance_uid: str) -> Instance:
+        """Return one instance; NotFound when the index does not have it."""
+        found = self._catalogue.instance(sop_instance_uid)
+        if found is None:
+            raise NotFound("The index has no such instance.")
+        return found
 
     def hand_out(self, by: Principal, sop_instance_uid: str) -> StoredObject:
         """Return where an instance's file lies, and keep on record who asked for it.

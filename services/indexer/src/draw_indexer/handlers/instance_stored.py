@@ -6,6 +6,7 @@ batch, which then waits.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -27,11 +28,13 @@ from draw_indexer.models import (
     inside,
 )
 from draw_indexer.services.indexing import Indexing
-from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
 from draw_shared.messaging.consumer import Delivery, Failure
 
 log = structlog.get_logger()
 
+EVENTS_PER_LINE: Final = 200
+"""Log drivers cut lines of more than 16 KiB."""
 OTHER_OBJECT: Final = "OtherObject"
 INCOMPLETE: Final = "Incomplete"
 REASONS: Final = (
@@ -57,11 +60,13 @@ class InstanceStored:
         reader: Reader,
         indexing: Indexing,
         metrics: IndexerMetrics,
+        log_received: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._reader = reader
         self._indexing = indexing
         self._metrics = metrics
+        self._log_received = log_received
         self._now = now
 
     def on_instances_stored(self, batch: Sequence[Delivery]) -> Sequence[Failure]:
@@ -87,6 +92,8 @@ class InstanceStored:
                 log.warning(
                     "instance.not_read",
                     sop_instance_uid=stored.sop_instance_uid,
+                    event_id=stored.event_id,
+                    association_id=stored.association_id,
                     error=type(error).__name__,
                     reason=str(error),
                 )
@@ -114,7 +121,12 @@ class InstanceStored:
             raise Unreadable("the file holds another SOP instance than was announced")
         if not header.complete:
             self._metrics.read_failures.labels(INCOMPLETE).inc()
-            log.warning("instance.header_damaged", sop_instance_uid=stored.sop_instance_uid)
+            log.warning(
+                "instance.header_damaged",
+                sop_instance_uid=stored.sop_instance_uid,
+                event_id=stored.event_id,
+                association_id=stored.association_id,
+            )
         return header
 
     def _index(self, arrivals: Sequence[Arrival]) -> None:
@@ -128,6 +140,31 @@ class InstanceStored:
         now = self._now()
         for arrival in arrivals:
             self._metrics.lagged(max(0.0, (now - arrival.stored.received_at).total_seconds()))
+        for conflict in written.recorded:
+            log.warning(
+                "instance.conflict",
+                sop_instance_uid=conflict.sop_instance_uid,
+                event_id=str(instance_event_id(conflict.sop_instance_uid, conflict.content_sha256)),
+                reason=conflict.reason,
+            )
+        if self._log_received():
+            _log_indexed(arrivals)
+
+
+def _log_indexed(arrivals: Sequence[Arrival]) -> None:
+    """Log the objects of each association in one line: thousands a second have to go by."""
+    events: defaultdict[str, list[str]] = defaultdict(list)
+    for arrival in arrivals:
+        events[arrival.stored.association_id].append(arrival.stored.event_id)
+    for association_id, event_ids in events.items():
+        for first in range(0, len(event_ids), EVENTS_PER_LINE):
+            named = event_ids[first : first + EVENTS_PER_LINE]
+            log.info(
+                "instances.indexed",
+                association_id=association_id,
+                event_ids=named,
+                objects=len(named),
+            )
 
 
 def stored_of(body: bytes) -> Stored:
@@ -151,6 +188,7 @@ def stored_of(body: bytes) -> Stored:
         size_bytes=event.size_bytes,
         content_sha256=event.content_sha256,
         received_at=event.occurred_at.astimezone(UTC),
+        event_id=str(event.event_id),
         association_id=event.association_id,
         calling_ae=event.calling_ae,
         peer_address=event.peer_address,

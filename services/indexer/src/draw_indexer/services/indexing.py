@@ -109,7 +109,8 @@ class _Batch:
         """Return what the batch meant."""
         fresh = sum(verdict.fresh for verdict in self._verdicts)
         conflicts = sum(len(verdict.set_aside) for verdict in self._verdicts)
-        return Written(fresh, self._size - fresh, conflicts, written)
+        recorded = self._changes.conflicts
+        return Written(fresh, self._size - fresh, conflicts, written, recorded)
 
     def _judged(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         by_uid: defaultdict[str, list[Arrival]] = defaultdict(list)

@@ -104,6 +104,12 @@ def instances(
     return work.archive.instances(study_instance_uid, series_instance_uid, cursor, limit)
 
 
+@router.get("/instances/{sop_instance_uid}", responses=NOT_FOUND)
+def instance(_: Viewer, work: InWork, sop_instance_uid: UidInPath) -> Instance:
+    """Return one instance, with the identifiers that follow it through logs and messages."""
+    return work.archive.instance(sop_instance_uid)
+
+
 @router.get(
     "/instances/{sop_instance_uid}/file",
     response_class=FileResponse,
