@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import subprocess
 import threading
+from pathlib import Path
 
 import pika
 import pytest
@@ -88,6 +89,14 @@ def test_killed_during_stores_nothing_acknowledged_is_lost(tmp_path, broker_url)
         assert events[uid].content_sha256 == hashlib.sha256(data).hexdigest()
     held = {path.stem for path in (receiver.root / "objects").rglob("*.dcm")}
     assert held == events.keys(), "what was stored is announced, acknowledged or not"
+
+
+def test_an_announcer_ends_with_its_receiver(tmp_path, broker_url):
+    receiver = ReceiverProcess(tmp_path, broker_url=broker_url)
+    receiver.start()
+    announcer = receiver.announcer_pid
+    receiver.kill()
+    assert wait_until(lambda: not Path(f"/proc/{announcer}/cmdline").exists(), 10)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from contextlib import suppress
 
+from bench.process_cost import descendants
 from draw_shared.contracts.server_config import EVERYTHING
 from tools.processes import free_port
 
@@ -50,6 +51,12 @@ class ReceiverProcess:
     @property
     def pid(self):
         return self._process.pid
+
+    @property
+    def announcer_pid(self):
+        """Process id of the process that announces for it."""
+        _, announcer = descendants(self.pid)
+        return announcer
 
     @property
     def exit_code(self):

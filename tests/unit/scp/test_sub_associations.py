@@ -21,6 +21,7 @@ from draw_shared.contracts.server_config import (
     SopClassConfig,
     TransferSyntaxConfig,
 )
+from draw_shared.dicom.association import MOST_OPERATIONS
 from draw_shared.dicom.tls import TlsUnusable
 from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
@@ -96,12 +97,14 @@ class Meeting(RecordingProvider):
 
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parallel):
-    instances = _stored(tmp_path, datasets.series(20, size_bytes=3000))
+    # More than the others can take on before the last association is open.
+    objects = MOST_OPERATIONS * parallel
+    instances = _stored(tmp_path, datasets.series(objects, size_bytes=3000))
     with listening(Meeting(parallel)) as (acceptor, provider):
         found = _send(tmp_path, _destination(acceptor.port), instances, parallel=parallel)
         assert wait_until(lambda: len(provider.ended) == parallel)
     assert {one.status for one in found.values()} == {0}
-    assert len(provider.stored) == len(found) == 20
+    assert len(provider.stored) == len(found) == objects
     for request, data in provider.stored:
         (path,) = (i.path for i in instances if i.sop_instance_uid == request.sop_instance_uid)
         assert data == datasets.encoded_data_set(tmp_path / path)
@@ -111,7 +114,7 @@ def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parall
 
 
 def test_a_node_sets_how_we_call_ourselves_and_how_many_associations_it_takes(tmp_path):
-    instances = _stored(tmp_path, datasets.series(6))
+    instances = _stored(tmp_path, datasets.series(2 * MOST_OPERATIONS))
     with listening(Meeting(2)) as (acceptor, provider):
         destination = _destination(acceptor.port, calling_ae="OTHER", max_associations=2)
         _send(tmp_path, destination, instances, parallel=8)

@@ -10,7 +10,7 @@ def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path)
     publisher = FakePublisher()
     publisher.connected = False
     log = TransactionLog(tmp_path, publisher, "one")
-    audit = Audit(log, "one")
+    audit = Audit(log)
     audit.rejected(Peer("a1", "192.0.2.7", ""), ("CALLER", "DRAW"), Reject(1, 1, 7, "not ours"))
     log.flush()
     assert len(list(tmp_path.glob("*.open"))) == 1, "on disk before anything else"

@@ -51,6 +51,7 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage import spool
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore
@@ -117,7 +118,7 @@ class Worker:
             lease_seconds=settings.qr_worker_lease_seconds,
         )
         self._metrics.running.set_function(lambda: self._dispatch.running)
-        self._metrics.unannounced.set_function(lambda: self._outbox.backlog()[0])
+        self._metrics.unannounced.set_function(lambda: spool.backlog(self._objects.spool)[0])
 
     def lifecycle(self) -> Lifecycle:
         """Return the process's life: connections first, then work, then the edges."""

@@ -1,17 +1,16 @@
 """The composition root: the only place that joins the receiver's edges to its adapters."""
 
 import ssl
-import sys
 from importlib.metadata import version
 from typing import Final
 
 from draw_scp.adapters.afterwards import Afterwards
+from draw_scp.adapters.announcer import Announcer
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.adapters.sub_associations import SubAssociations
-from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.find import FindHandler
 from draw_scp.handlers.negotiate import Associations
@@ -19,6 +18,7 @@ from draw_scp.handlers.provider import Provider, Services
 from draw_scp.handlers.retrieve import RetrieveHandler
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
+from draw_scp.models import Circumstances
 from draw_scp.services.audit import Audit
 from draw_scp.services.query import Queries
 from draw_scp.services.retrieve import Retrievals
@@ -28,7 +28,6 @@ from draw_shared.contracts.server_config import BYTES_PER_GB, EVERYTHING, REFERE
 from draw_shared.db.session import Database
 from draw_shared.dicom.tls import client_context
 from draw_shared.messaging.control import ControlListener
-from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
 from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
 from draw_shared.runtime.descriptors import allow_descriptors
@@ -38,14 +37,14 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage import spool
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.layout import SPOOL, Layout
 from draw_shared.storage.objects import ObjectStore
-from draw_shared.storage.outbox import SpoolOutbox
 from draw_shared.storage.reception import FilingRules
 from draw_shared.storage.space import Space, SpaceLimits
 
-SWITCH_SECONDS: Final = 0.0005
+BEAT_SECONDS: Final = 5.0
 
 
 class Scp:
@@ -81,17 +80,10 @@ class Scp:
         )
         self._control = ControlListener(settings.broker_url.get_secret_value(), client=replica)
         self._space = Space(settings.storage_root)
-        self._publisher = Publisher(settings.broker_url.get_secret_value(), client=replica)
-        self._outbox = SpoolOutbox(
-            self._objects,
-            self._publisher,
-            lambda: self._rules().layout,
-            self._metrics.announced.inc,
-        )
-        self._transactions = TransactionLog(self._objects.spool, self._publisher, replica)
-        self._afterwards = Afterwards(self._transactions.flush)
+        self._announcer = Announcer(self._circumstances, self._metrics.announced.inc)
+        self._afterwards = Afterwards(self._announcer.flush)
         self._listener = Listener(
-            Provider(self._services(Audit(self._transactions, replica))),
+            Provider(self._services(Audit(self._announcer))),
             self._server,
             drain_seconds=settings.stop_seconds,
             reuse_port=settings.scp_reuse_port,
@@ -102,8 +94,6 @@ class Scp:
 
     def lifecycle(self) -> Lifecycle:
         """Return the process's life: connections first, then work, then the edges."""
-        # Threads that come back from the disk shall not wait 5 ms for those that count.
-        sys.setswitchinterval(SWITCH_SECONDS)
         allow_descriptors()
         settings = self._settings
         health = HealthServer(
@@ -124,10 +114,9 @@ class Scp:
                 health,
                 self._objects,
                 self._config,
-                self._publisher,
-                self._outbox,
-                self._transactions,
+                self._announcer,
                 self._afterwards,
+                Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),
                 self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
                 self._desired,
@@ -158,7 +147,7 @@ class Scp:
             lambda: self._server().logging.performance_metrics,
         )
         ingest = Ingest(
-            self._objects, self._space, self._outbox, self._rules, self._settings.replica
+            self._objects, self._space, self._announcer, self._rules, self._settings.replica
         )
         return Services(
             associations=Associations(self._live.current, audit, self._metrics, self._afterwards),
@@ -167,7 +156,6 @@ class Scp:
                 ingest,
                 audit,
                 self._metrics,
-                lambda: self._server().logging.received_files,
                 self._afterwards,
                 lambda: self._server().services.c_store,
             ),
@@ -197,6 +185,12 @@ class Scp:
     def _server(self) -> ServerConfig:
         return self._live.current().server
 
+    def _circumstances(self) -> Circumstances:
+        config = self._server()
+        return Circumstances(
+            self._rules().layout, config.logging.received_files, config.logging.level
+        )
+
     def _rules(self) -> FilingRules:
         storage = self._server().storage
         return FilingRules(
@@ -216,7 +210,7 @@ class Scp:
 
     def _pulse(self, state: State, http_port: int) -> Pulse:
         busy = self._listener.active_associations > 0
-        number, age = self._outbox.backlog()
+        number, age = spool.backlog(self._objects.spool)
         return Pulse(
             state=self._desired.shown(state, busy=busy),
             started_at=self._listener.opened_at,
@@ -230,7 +224,7 @@ class Scp:
                 "backlog_age_seconds": round(age, 1),
                 "storage_used_bytes": self._space.used_bytes,
                 "storage_free_bytes": self._space.free_bytes,
-                "broker_connected": self._publisher.connected,
+                "broker_connected": self._announcer.connected,
             },
         )
 
@@ -251,17 +245,17 @@ class Scp:
         gauge(
             "draw_scp_outbox_objects",
             "Durable objects that are not announced yet",
-            lambda: self._outbox.backlog()[0],
+            lambda: spool.backlog(self._objects.spool)[0],
         )
         gauge(
             "draw_scp_outbox_oldest_seconds",
             "Age of the oldest object that is not announced yet",
-            lambda: self._outbox.backlog()[1],
+            lambda: spool.backlog(self._objects.spool)[1],
         )
         gauge(
             "draw_scp_transaction_segments",
             "Pieces of the transaction log that are not confirmed yet",
-            lambda: self._transactions.waiting,
+            lambda: len(spool.segments(self._objects.spool)),
         )
         gauge(
             "draw_scp_storage_used_bytes",
@@ -281,7 +275,7 @@ class Scp:
         gauge(
             "draw_scp_broker_connected",
             "Whether announcements can leave now",
-            lambda: float(self._publisher.connected),
+            lambda: float(self._announcer.connected),
         )
 
 

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
+
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.storage.layout import Layout
+from draw_shared.storage.objects import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +59,55 @@ class Order:
     originator_ae: str
     message_id: int
     parallel: int
+
+
+class Transaction(NamedTuple):
+    """One line of the audit trail, in plain values that are quickly handed to another process."""
+
+    occurred_at: float
+    """Unix time, seconds."""
+    kind: TransactionKind
+    outcome: TransactionOutcome
+    association_id: str
+    calling_ae: str | None = None
+    called_ae: str | None = None
+    peer_address: str | None = None
+    status: int | None = None
+    duration_seconds: float | None = None
+    size_bytes: int | None = None
+    objects: int | None = None
+    sop_class_uid: str | None = None
+    sop_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What of the configuration in force concerns what is done after the answer."""
+
+    layout: Layout
+    log_received: bool
+    """Whether each object that was received is a line in the log."""
+    log_level: str
+
+
+class Arrivals(NamedTuple):
+    """What the receiver hands to the announcer at a time."""
+
+    circumstances: Circumstances
+    stored: list[Stored]
+    transactions: list[Transaction]
+    overlooked: bool
+    """Whether there are entries in the spool folder that were never handed over."""
+    finish_seconds: float | None
+    """That there will be no more, and how long the announcer may take for what it has."""
+
+
+class Announced(NamedTuple):
+    """What the announcer tells the receiver, several times a second."""
+
+    connected: bool
+    """Whether it reaches the broker."""
+    objects: int
+    """Confirmed by the broker since it last told."""

@@ -103,10 +103,10 @@ def segments(folder: Path) -> list[str]:
     return sorted(e for e in _files(folder) if e.endswith(SEGMENT))
 
 
-def depth(folder: Path) -> tuple[int, float]:
-    """Return how many entries are left and when the oldest was made (Unix time, 0 if none)."""
+def backlog(folder: Path) -> tuple[int, float]:
+    """Return how many entries are left to announce, and the age of the oldest in seconds."""
     names = [os.path.basename(e) for e in _files(folder) if e.endswith(OBJECT)]  # noqa: PTH119
-    return len(names), _made(min(names)) if names else 0.0
+    return len(names), max(0.0, time.time() - _made(min(names))) if names else 0.0
 
 
 def _made(name: str) -> float:

@@ -15,11 +15,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
-from uuid import NAMESPACE_OID, uuid5
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import structlog
 from pydantic import ValidationError
 
+from draw_scp.models import Transaction
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.transaction import TransactionRecord, TransactionsRecordedV1
 from draw_shared.runtime.periodic import Periodic
@@ -62,13 +63,11 @@ class TransactionLog:
         self._published: set[str] = set()
         self._periodic = Periodic(self.name, self._turn, interval_seconds=INTERVAL_SECONDS)
 
-    @property
-    def waiting(self) -> int:
-        """How many complete pieces are not confirmed yet."""
-        return len(spool.segments(self._folder))
-
-    def record(self, record: TransactionRecord) -> None:
+    def record(self, transaction: Transaction) -> None:
         """Keep one record until the next flush; never waits for the disk."""
+        known = transaction._asdict()
+        known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)
+        record = TransactionRecord(record_id=uuid4(), replica=self._replica, **known)
         self._lines.append(record.model_dump_json(exclude_none=True).encode() + b"\n")
 
     def flush(self) -> None:

@@ -28,14 +28,12 @@ class StoreHandler:
         ingest: Ingest,
         audit: Audit,
         metrics: ScpMetrics,
-        log_received: Callable[[], bool],
         afterwards: Callable[[Callable[[], None]], None],
         offered: Callable[[], bool],
     ) -> None:
         self._ingest = ingest
         self._audit = audit
         self._metrics = metrics
-        self._log_received = log_received
         self._afterwards = afterwards
         self._offered = offered
         self._succeeded = metrics.operations.labels("c-store", "0x0000")
@@ -97,14 +95,6 @@ class StoreHandler:
                 detail="duplicate" if stored.duplicate else None,
             ),
         )
-        if self._log_received():
-            log.info(
-                "store.accepted",
-                association_id=info.association_id,
-                sop_instance_uid=request.sop_instance_uid,
-                size_bytes=stored.size_bytes,
-                milliseconds=round(seconds * 1000, 2),
-            )
 
     def refuse(
         self, info: AssociationInfo, request: StoreRequest, error: Exception, begun: float

@@ -3,15 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final, Protocol
-from uuid import uuid4
 
-from draw_shared.contracts.transaction import (
-    TransactionKind,
-    TransactionOutcome,
-    TransactionRecord,
-)
+from draw_scp.models import Transaction
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.service import AssociationInfo, Outcome, Peer, Reject
 from draw_shared.dicom.statuses import Status, is_warning
 
@@ -24,7 +19,7 @@ _OUTCOMES: Final = {
 class Records(Protocol):
     """Keeps records until they are in the audit log."""
 
-    def record(self, record: TransactionRecord) -> None:
+    def record(self, transaction: Transaction) -> None:
         """Keep one record."""
 
 
@@ -56,14 +51,8 @@ class Operation:
 class Audit:
     """Turns what happens into records and keeps a tally of each open association."""
 
-    def __init__(
-        self,
-        records: Records,
-        replica: str,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, records: Records, clock: Callable[[], float] = time.time) -> None:
         self._records = records
-        self._replica = replica
         self._clock = clock
         self._open: dict[str, Tally] = {}
 
@@ -80,12 +69,10 @@ class Audit:
                 tally.objects += 1
                 tally.size_bytes += done.size_bytes or 0
         self._records.record(
-            TransactionRecord(
-                record_id=uuid4(),
+            Transaction(
                 occurred_at=self._clock(),
                 kind=done.kind,
                 outcome=outcome_of(done.status),
-                replica=self._replica,
                 association_id=info.association_id,
                 calling_ae=info.calling_ae,
                 called_ae=info.called_ae,
@@ -105,12 +92,10 @@ class Audit:
         """Record an association that has ended, and return its tally."""
         tally = self._open.pop(info.association_id, None) or Tally()
         self._records.record(
-            TransactionRecord(
-                record_id=uuid4(),
+            Transaction(
                 occurred_at=self._clock(),
                 kind=TransactionKind.ASSOCIATION,
                 outcome=_OUTCOMES.get(outcome, TransactionOutcome.FAILURE),
-                replica=self._replica,
                 association_id=info.association_id,
                 calling_ae=info.calling_ae,
                 called_ae=info.called_ae,
@@ -127,12 +112,10 @@ class Audit:
         """Record a rejection; `titles` are the calling and called AE titles, if known."""
         calling, called = titles or (None, None)
         self._records.record(
-            TransactionRecord(
-                record_id=uuid4(),
+            Transaction(
                 occurred_at=self._clock(),
                 kind=TransactionKind.REJECTION,
                 outcome=TransactionOutcome.REJECTED,
-                replica=self._replica,
                 association_id=peer.association_id,
                 calling_ae=calling,
                 called_ae=called,

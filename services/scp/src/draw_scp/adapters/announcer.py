@@ -1,0 +1,143 @@
+"""The announcer as the receiver sees it: a process of its own, started anew when it ends.
+
+Publishing and receiving in one process would wait for each other's interpreter lock. What
+was stored and what was done is handed over in batches; an announcer that ends loses no
+object, because the next one looks into the spool folder, and of the audit trail what it had
+not written yet. Concurrency: any thread hands over, one calls `flush`, one listens.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Final
+
+import structlog
+
+from draw_scp.models import Announced, Arrivals, Circumstances, Transaction
+from draw_shared.storage.objects import Stored
+
+log = structlog.get_logger()
+
+MODULE: Final = "draw_scp.announcing"
+SILENT_SECONDS: Final = 60.0
+"""An announcer that says nothing for so long hangs, and is replaced."""
+AGAIN_SECONDS: Final = 1.0
+MOST_HELD: Final = 10_000
+"""Objects held while they cannot be handed over; the others are found in the spool folder."""
+MOST_TRANSACTIONS: Final = 50_000
+
+
+class Announcer:
+    """Hands durable objects and the audit trail to the announcing process."""
+
+    name = "announcer"
+
+    def __init__(
+        self, circumstances: Callable[[], Circumstances], announced: Callable[[int], None]
+    ) -> None:
+        self._circumstances = circumstances
+        self._announced = announced
+        self._stored: deque[Stored] = deque()
+        self._transactions: deque[Transaction] = deque(maxlen=MOST_TRANSACTIONS)
+        self._overlooked = False
+        self._last = Announced(connected=False, objects=0)
+        self._stopping = threading.Event()
+        self._handing_over = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._thread = threading.Thread(target=self._listen, name=self.name, daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether announcements can leave now."""
+        return self._last.connected
+
+    def announce(self, stored: Stored) -> None:
+        """Take note of a durable object; never waits."""
+        if len(self._stored) >= MOST_HELD:
+            self._overlooked = True
+        else:
+            self._stored.append(stored)
+
+    def record(self, transaction: Transaction) -> None:
+        """Take note of what was done; never waits."""
+        self._transactions.append(transaction)
+
+    def flush(self) -> None:
+        """Hand over what has come since the last time."""
+        if self._stored or self._transactions or self._overlooked:
+            self._hand_over(None)
+
+    def start(self) -> None:
+        """Start the process; it need not be ready to be handed something."""
+        self._begin()
+        self._thread.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Have it announce and record what it has, as far as the time allows, and end."""
+        deadline = time.monotonic() + deadline_seconds
+        self._stopping.set()
+        self._hand_over(max(0.1, deadline_seconds - 1.0))
+        process = self._process
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            process.kill()
+        self._thread.join(1.0)
+
+    def _begin(self) -> None:
+        ours, theirs = Pipe()
+        with theirs:
+            number = theirs.fileno()
+            self._process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-m", MODULE, str(number)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(number,),
+            )
+        with self._handing_over:
+            self._connection = ours
+
+    def _hand_over(self, finish_seconds: float | None) -> None:
+        with self._handing_over:
+            if self._connection is None:
+                return
+            stored = [self._stored.popleft() for _ in range(len(self._stored))]
+            transactions = [self._transactions.popleft() for _ in range(len(self._transactions))]
+            overlooked, self._overlooked = self._overlooked, False
+            arrivals = Arrivals(
+                self._circumstances(), stored, transactions, overlooked, finish_seconds
+            )
+            try:
+                self._connection.send(arrivals)
+            except OSError:
+                # The next announcer finds the objects in the spool folder.
+                self._transactions.extendleft(reversed(transactions))
+
+    def _listen(self) -> None:
+        """Follow the process from its start to its end, again and again."""
+        while (process := self._process) is not None and self._connection is not None:
+            try:
+                while self._connection.poll(SILENT_SECONDS):
+                    self._last = self._connection.recv()
+                    self._announced(self._last.objects)
+                log.error("announcer.silent")
+            except (EOFError, OSError):
+                pass
+            self._last = Announced(connected=False, objects=0)
+            with self._handing_over:
+                self._connection.close()
+                self._connection = None
+            process.kill()
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            log.warning("announcer.ended", exit_code=code)
+            if self._stopping.wait(AGAIN_SECONDS):
+                return
+            self._begin()

@@ -1,0 +1,125 @@
+"""The announcing process: what is handed to it reaches the broker, whatever becomes of it.
+
+Not covered here: the outbox itself (tests/unit/shared/storage/test_outbox.py), and its
+end with the receiver (tests/faults/test_receiver.py).
+"""
+
+import os
+import signal
+import time
+
+import pika
+import pytest
+
+from draw_scp.adapters import announcer as module
+from draw_scp.adapters.announcer import Announcer
+from draw_scp.models import Circumstances, Transaction
+from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.transaction import (
+    TransactionKind,
+    TransactionOutcome,
+    TransactionsRecordedV1,
+)
+from draw_shared.messaging import topology
+from draw_shared.storage import spool
+from support.datasets import series
+from support.publishing import until
+from support.receptions import DEFAULT, opened, receive
+
+HERE = Circumstances(DEFAULT, log_received=True, log_level="INFO")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = opened(tmp_path)
+    yield store
+    store.stop(1)
+
+
+@pytest.fixture
+def queues(broker_url):
+    with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
+        channel = connection.channel()
+        topology.declare(channel)
+        yield channel
+
+
+@pytest.fixture
+def announcer(store, queues, broker_url, monkeypatch):
+    monkeypatch.setenv("DRAW_STORAGE_ROOT", str(store.root))
+    monkeypatch.setenv("DRAW_REPLICA", store.spool.name)
+    monkeypatch.setenv("DRAW_BROKER_URL", broker_url)
+    monkeypatch.setenv("DRAW_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    announcer = Announcer(lambda: HERE, lambda _: None)
+    announcer.start()
+    yield announcer
+    announcer.stop(10)
+
+
+def taken(channel, queue, message):
+    found = []
+    while (got := channel.basic_get(queue, auto_ack=True))[0] is not None:
+        found.append(message.from_bytes(got[2]))
+    return found
+
+
+def stored_uids(channel):
+    events = taken(channel, topology.INSTANCE_STORED, InstanceStoredV1)
+    return {event.sop_instance_uid for event in events}
+
+
+def received(store, announcer, objects):
+    uids = set()
+    for made in objects:
+        stored, _ = receive(store, made)
+        announcer.announce(stored)
+        uids.add(str(made.SOPInstanceUID))
+    announcer.flush()
+    return uids
+
+
+def test_objects_and_transactions_reach_the_broker(store, queues, announcer):
+    done = Transaction(
+        time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0
+    )
+    announcer.record(done)
+    uids = received(store, announcer, series(5))
+    until(lambda: not spool.entries(store.spool), 30)
+    assert stored_uids(queues) == uids
+    assert announcer.connected
+    announcer.stop(10)
+    [event] = taken(queues, topology.TRANSACTIONS, TransactionsRecordedV1)
+    [record] = event.records
+    assert (record.association_id, record.kind, record.replica) == ("a1", "c-store", "one")
+    assert abs(record.occurred_at.timestamp() - done.occurred_at) < 0.001
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
+    store, queues, announcer, monkeypatch, number
+):
+    monkeypatch.setattr(module, "SILENT_SECONDS", 8)
+    until(lambda: announcer.connected, 30)
+    first = announcer._process.pid
+    os.kill(first, number)
+    uids = received(store, announcer, series(20))
+    until(lambda: announcer._process.pid != first, 30)
+    uids |= received(store, announcer, series(20))
+    until(lambda: not spool.entries(store.spool), 30)
+    assert stored_uids(queues) == uids
+
+
+def test_what_it_never_heard_of_is_found_in_the_folder(store, queues, announcer, monkeypatch):
+    until(lambda: announcer.connected, 30)
+    monkeypatch.setattr(module, "MOST_HELD", 3)
+    uids = received(store, announcer, series(20))
+    until(lambda: not spool.entries(store.spool), 30)
+    assert stored_uids(queues) == uids
+
+
+def test_its_end_announces_what_it_has(store, queues, announcer):
+    until(lambda: announcer.connected, 30)
+    uids = received(store, announcer, series(50))
+    announcer.stop(10)
+    assert not spool.entries(store.spool)
+    assert stored_uids(queues) == uids
