@@ -30,7 +30,7 @@ class Service:
     """How much it gives way when the cores are all busy."""
 
 
-AFTER_RECEIVING: Final = 19
+AFTER_RECEIVING: Final = 10
 """Receiving comes first: what was acknowledged waits safely in the spool folder."""
 
 SERVICES: Final = (

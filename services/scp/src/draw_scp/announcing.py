@@ -3,11 +3,14 @@
 Takes from the receiver what it stored and what it did, over the pipe whose descriptor is
 its argument, and works for it what can wait until the peer has its answer: events to the
 broker, spool entries to remove, the audit trail, a line in the log for each object. It
-gives way to receiving when the cores are busy. It ends when the receiver says so or is
-gone; what it has not announced by then lies in the spool folder.
+gives way to receiving: what comes in a burst is held until it ends, at most two seconds,
+and the process is nice. It ends when the receiver says so or is gone; what it has not
+announced by then lies in the spool folder, and the audit trail is written. Killed itself,
+it loses of the audit trail what it held.
 """
 
 import os
+import pickle
 import signal
 import sys
 import time
@@ -17,21 +20,26 @@ from typing import Final
 import structlog
 
 from draw_scp.adapters.transaction_log import TransactionLog
-from draw_scp.models import Announced, Arrivals, Transaction
+from draw_scp.models import WITH_OBJECTS, Announced, Arrivals
 from draw_scp.settings import Settings
+from draw_shared.contracts.instance import instance_event_id
 from draw_shared.contracts.server_config import REFERENCE
-from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
 from draw_shared.storage.layout import Layout
-from draw_shared.storage.objects import ObjectStore
+from draw_shared.storage.objects import ObjectStore, Stored
 from draw_shared.storage.outbox import SpoolOutbox
+from draw_shared.storage.reception import ASSOCIATION_KEY
 
 log = structlog.get_logger()
 
-NICENESS: Final = 19
+NICENESS: Final = 10
 """Receiving comes first: what was acknowledged waits safely in the spool folder."""
 TELL_SECONDS: Final = 0.2
+HOLD_SECONDS: Final = 2.0
+"""What comes in a burst waits so long for its end: until then receiving has the machine."""
+QUIET_SECONDS: Final = 0.15
+"""A burst has ended when nothing has come for so long."""
 
 
 class Announcing:
@@ -56,7 +64,6 @@ class Announcing:
         try:
             finish_seconds = self._work()
         except (EOFError, OSError):
-            self._transactions.flush()
             return
         deadline = time.monotonic() + finish_seconds
         for component in (self._transactions, self._outbox, self._publisher):
@@ -64,46 +71,69 @@ class Announcing:
 
     def _work(self) -> float:
         """Take what comes, and return how long the end may take."""
-        next_report = 0.0
+        held: list[bytes] = []
+        held_since = last_objects = next_report = 0.0
         while True:
-            if self._receiver.poll(TELL_SECONDS):
-                arrivals: Arrivals = self._receiver.recv()
-                self._take(arrivals)
-                if arrivals.finish_seconds is not None:
-                    return arrivals.finish_seconds
-            if time.monotonic() >= next_report:
-                next_report = time.monotonic() + TELL_SECONDS
+            try:
+                if self._receiver.poll(QUIET_SECONDS):
+                    raw = self._receiver.recv_bytes()
+                    now = time.monotonic()
+                    held_since = held_since if held else now
+                    last_objects = now if raw.startswith(WITH_OBJECTS) else last_objects
+                    held.append(raw)
+            except (EOFError, OSError):
+                self._take_all(held)
+                raise
+            now = time.monotonic()
+            if held and (now - last_objects >= QUIET_SECONDS or now - held_since >= HOLD_SECONDS):
+                finish_seconds = self._take_all(held)
+                if finish_seconds is not None:
+                    return finish_seconds
+                held.clear()
+            if now >= next_report:
+                next_report = now + TELL_SECONDS
                 objects, self._objects = self._objects, 0
                 self._receiver.send(Announced(self._publisher.connected, objects))
 
-    def _take(self, arrivals: Arrivals) -> None:
-        circumstances = arrivals.circumstances
-        self._layout = circumstances.layout
-        logging.set_level(circumstances.log_level)
+    def _take_all(self, held: list[bytes]) -> float | None:
+        """Work on what was held, and return what the last of it says of the end."""
+        # The receiver's own bytes, over a pipe that nobody else has.
+        taken: list[Arrivals] = [pickle.loads(memoryview(raw)[1:]) for raw in held]  # noqa: S301
+        # What somebody may be waiting for comes first.
+        for arrivals in taken:
+            self._announce(arrivals)
+        for arrivals in taken:
+            self._write_down(arrivals)
+        return taken[-1].finish_seconds if taken else None
+
+    def _announce(self, arrivals: Arrivals) -> None:
+        self._layout = arrivals.circumstances.layout
         if arrivals.overlooked:
             self._outbox.look()
         for stored in arrivals.stored:
             self._outbox.announce(stored)
+
+    def _write_down(self, arrivals: Arrivals) -> None:
         for transaction in arrivals.transactions:
             self._transactions.record(transaction)
         self._transactions.flush()
-        if circumstances.log_received:
-            for transaction in arrivals.transactions:
-                _log_received(transaction)
+        logging.set_level(arrivals.circumstances.log_level)
+        if arrivals.circumstances.log_received:
+            for stored in arrivals.stored:
+                _log_received(stored)
 
     def _count(self, objects: int) -> None:
         self._objects += objects
 
 
-def _log_received(done: Transaction) -> None:
-    if done.kind is TransactionKind.C_STORE and done.outcome is TransactionOutcome.SUCCESS:
-        log.info(
-            "store.accepted",
-            association_id=done.association_id,
-            sop_instance_uid=done.sop_instance_uid,
-            size_bytes=done.size_bytes,
-            milliseconds=round((done.duration_seconds or 0.0) * 1000, 2),
-        )
+def _log_received(stored: Stored) -> None:
+    log.info(
+        "store.accepted",
+        association_id=stored.meta.provenance.get(ASSOCIATION_KEY),
+        event_id=str(instance_event_id(stored.meta.sop_instance_uid, stored.content_sha256)),
+        sop_instance_uid=stored.meta.sop_instance_uid,
+        size_bytes=stored.size_bytes,
+    )
 
 
 def main() -> int:

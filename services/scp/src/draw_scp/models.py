@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.storage.layout import Layout
@@ -90,6 +90,11 @@ class Circumstances:
     log_received: bool
     """Whether each object that was received is a line in the log."""
     log_level: str
+
+
+WITH_OBJECTS: Final = b"\1"
+WITHOUT_OBJECTS: Final = b"\0"
+"""First byte of what the receiver hands over, before the pickle: whether a burst goes on."""
 
 
 class Arrivals(NamedTuple):

@@ -38,10 +38,6 @@ MOST_HELD: Final = 10_000
 MOST_IN_FLIGHT: Final = 2_000
 RECOVERED_AT_ONCE: Final = 500
 PAUSE_SECONDS: Final = 0.1
-HOLD_SECONDS: Final = 2.0
-"""While objects keep coming, they wait so long for each other: receiving has the machine."""
-QUIET_SECONDS: Final = 0.1
-"""After so long without an object, those that came are announced."""
 IDLE_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 5.0
 UPKEEP_SECONDS: Final = 5.0
@@ -83,10 +79,8 @@ class SpoolOutbox:
         """Entries that are held, in flight or refused: not to be found again."""
         self._refused: deque[tuple[float, Stored]] = deque()
         self._in_flight = 0
-        self._first_arrival = self._last_arrival = 0.0
         self._more_on_disk = True
         self._next_upkeep = 0.0
-        self._finishing = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
@@ -96,13 +90,12 @@ class SpoolOutbox:
 
     def announce(self, stored: Stored) -> None:
         """Take note of a durable object; never waits for the broker."""
+        if stored.entry in self._known:
+            return
         if self._more_on_disk or len(self._arrived) >= MOST_HELD:
             # It stays in its folder and is found there when its turn comes.
             self._more_on_disk = True
             return
-        self._last_arrival = time.monotonic()
-        if not self._arrived:
-            self._first_arrival = self._last_arrival
         self._known.add(stored.entry)
         self._arrived.append(stored)
 
@@ -116,7 +109,6 @@ class SpoolOutbox:
     def stop(self, deadline_seconds: float) -> None:
         """Announce what is held if the broker is there; the rest stays on disk."""
         deadline = time.monotonic() + deadline_seconds
-        self._finishing = True
         while self._publisher.connected and self._known and time.monotonic() < deadline - 1:
             time.sleep(0.02)
         self._stopping.set()
@@ -136,21 +128,12 @@ class SpoolOutbox:
     def _turn(self) -> bool:
         """Do what there is to do now, and return whether there was anything."""
         released = self._release()
-        sent = self._send() if self._publisher.connected and not self._more_to_come() else 0
+        sent = self._send() if self._publisher.connected else 0
         now = time.monotonic()
         if now >= self._next_upkeep:
             self._next_upkeep = now + UPKEEP_SECONDS
             self._upkeep()
         return bool(released or sent)
-
-    def _more_to_come(self) -> bool:
-        """Return whether a burst goes on for whose end the first of it can still wait."""
-        now = time.monotonic()
-        return (
-            not self._finishing
-            and now - self._last_arrival < QUIET_SECONDS
-            and now - self._first_arrival < HOLD_SECONDS
-        )
 
     def _upkeep(self) -> None:
         self._objects.beat()
@@ -180,6 +163,10 @@ class SpoolOutbox:
     def _send(self) -> int:
         sent = 0
         while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
+            if not Path(stored.entry).exists():
+                # Found in the folder and announced before it was handed over.
+                self._known.discard(stored.entry)
+                continue
             self._objects.relink(stored)
             self._in_flight += 1
             self._publisher.publish(event_of(stored), self._on_confirm(stored))

@@ -46,26 +46,20 @@ def test_an_object_is_announced_and_its_entry_removed(store, publisher, outbox):
     assert (event.move_originator_ae, event.move_originator_message_id) == ("MOVER", 7)
 
 
-@pytest.mark.parametrize(("quiet", "hold"), [(0.5, 60.0), (60.0, 0.5)])
-def test_a_burst_is_announced_when_it_ends_or_has_lasted_long(
-    store, publisher, outbox, monkeypatch, quiet, hold
-):
-    monkeypatch.setattr(module, "QUIET_SECONDS", quiet)
-    monkeypatch.setattr(module, "HOLD_SECONDS", hold)
-    outbox.start()
-    stored, _ = receive(store, build())
-    began = time.monotonic()
-    outbox.announce(stored)
-    until(lambda: publisher.messages)
-    assert time.monotonic() - began >= 0.5
-    until(lambda: not spool.entries(store.spool))
-
-
 def test_what_a_crash_left_is_announced_from_the_files(store, publisher, outbox):
     paths = {receive(store, made)[0].path for made in series(5)}
     outbox.start()
     until(lambda: not spool.entries(store.spool))
     assert {event.path for event in publisher.messages} == paths
+
+
+def test_what_was_found_in_the_folder_is_not_announced_again(store, publisher, outbox):
+    stored, _ = receive(store, build())
+    outbox.start()
+    until(lambda: not spool.entries(store.spool))
+    outbox.announce(stored)
+    until(lambda: not outbox._known)
+    assert len(publisher.messages) == 1
 
 
 def test_without_a_broker_all_stays_and_memory_is_bounded(store, publisher, outbox, monkeypatch):

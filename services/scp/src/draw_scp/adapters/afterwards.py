@@ -14,7 +14,7 @@ import structlog
 
 log = structlog.get_logger()
 
-INTERVAL_SECONDS: Final = 0.02
+INTERVAL_SECONDS: Final = 0.05
 
 
 class Afterwards:

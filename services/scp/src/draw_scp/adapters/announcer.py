@@ -6,6 +6,7 @@ object, because the next one looks into the spool folder, and of the audit trail
 not written yet. Concurrency: any thread hands over, one calls `flush`, one listens.
 """
 
+import pickle
 import subprocess
 import sys
 import threading
@@ -19,7 +20,14 @@ from typing import Final
 
 import structlog
 
-from draw_scp.models import Announced, Arrivals, Circumstances, Transaction
+from draw_scp.models import (
+    WITH_OBJECTS,
+    WITHOUT_OBJECTS,
+    Announced,
+    Arrivals,
+    Circumstances,
+    Transaction,
+)
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
@@ -114,7 +122,8 @@ class Announcer:
                 self._circumstances(), stored, transactions, overlooked, finish_seconds
             )
             try:
-                self._connection.send(arrivals)
+                kind = WITH_OBJECTS if stored else WITHOUT_OBJECTS
+                self._connection.send_bytes(kind + pickle.dumps(arrivals))
             except OSError:
                 # The next announcer finds the objects in the spool folder.
                 self._transactions.extendleft(reversed(transactions))
