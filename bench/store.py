@@ -1,6 +1,6 @@
 """C-STORE beside peers: objects/s, latency, CPU, memory, and when all can be queried.
 
-    python -m bench.store [--only DRAW,Orthanc] [--rounds 1]
+    python -m bench.store [--only DRAW,Orthanc] [--rounds 1] [--times 1]
 
 Each server runs alone, one after the other, with the same loads: 512x512 and 64x64 CT
 objects over 1, 4 and 16 associations through the load client, then DCMTK's storescu as
@@ -137,9 +137,11 @@ def warm_up(client: Path, server: Server, folder: Path) -> None:
     time.sleep(2)
 
 
-def measure_load(client: Path, server: Server, size: str, folder: Path, parallel: int) -> Row:
+def measure_load(
+    client: Path, server: Server, size: str, folder: Path, parallel: int, times: int
+) -> Row:
     """Return one line: `parallel` associations that send generated objects."""
-    each = OBJECTS[size][parallel]
+    each = OBJECTS[size][parallel] * times
     before = _spent(server)
     done = load_client.run(client, "store", server, str(folder), str(parallel), str(each))
     rss = _receiver_rss(server)
@@ -198,6 +200,7 @@ def main() -> None:
     load_client.add_option(parser)
     parser.add_argument("--only", default=",".join(SERVERS), help="servers, by comma")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--times", type=int, default=1, help="so many times the objects")
     options = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="draw-bench-", dir=os.environ.get("TMPDIR")) as name:
@@ -212,7 +215,9 @@ def main() -> None:
                     warm_up(options.load_client, server, series["64x64"])
                     for size, folder in series.items():
                         rows += [
-                            measure_load(options.load_client, server, size, folder, parallel)
+                            measure_load(
+                                options.load_client, server, size, folder, parallel, options.times
+                            )
                             for parallel in ASSOCIATIONS
                         ]
                     rows += [measure_shipped(server, size, series[size]) for size in SIZES]

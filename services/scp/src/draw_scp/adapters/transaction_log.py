@@ -3,9 +3,8 @@
 Records are appended, one JSON line each, to a piece of the log in the spool folder; a
 piece is completed each second or every 500 records, published as one message and removed
 when the broker has confirmed it. Pieces that a crash left are published after the next
-start. A record survives the end of the process after the next `flush`, which is due every
-few hundredths of a second; a power cut may lose the last seconds, because pieces are not
-synced: they are no acknowledged data.
+start. A record survives the end of the process after the next `flush`; a power cut may
+lose the last seconds, because pieces are not synced: they are no acknowledged data.
 """
 
 import os
