@@ -307,7 +307,6 @@ REFERENCE: Final = ServerConfig()
 """What a fresh database starts with."""
 
 EVERYTHING: Final = ServerConfig(
-    network=NetworkConfig(max_pdu_bytes=131_072),
     sop_classes=SopClassConfig(all_storage_classes=True),
     transfer_syntaxes=TransferSyntaxConfig(
         explicit_vr_big_endian=True,
@@ -317,5 +316,4 @@ EVERYTHING: Final = ServerConfig(
     ),
     services=ServiceConfig(c_find=True, c_move=True, c_get=True),
 )
-"""What `make run` and Compose start with: all services, classes and transfer syntaxes, and the
-longest PDUs, which cost a large object a sixth less than the default."""
+"""What `make run` and Compose start with: all services, classes and transfer syntaxes."""
