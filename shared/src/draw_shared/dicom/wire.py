@@ -192,9 +192,9 @@ class Wire:
             PeerTooSlow: the peer does not read.
             PeerClosed: the connection ended.
         """
-        self._set_timeout(seconds)
         self._unacknowledged = False
         try:
+            self._set_timeout(seconds)
             if len(buffers) == 1:
                 self._socket.sendall(buffers[0])
             elif self._encrypted:
