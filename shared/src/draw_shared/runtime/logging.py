@@ -67,7 +67,8 @@ def configure(level: str, *, service: str, replica: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.PrintLoggerFactory(),
+        # One write a line: another process of the service may write to the same output.
+        logger_factory=structlog.WriteLoggerFactory(),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

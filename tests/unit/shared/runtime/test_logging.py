@@ -2,6 +2,9 @@
 
 import json
 import logging as standard
+import os
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -49,3 +52,25 @@ def test_libraries_speak_through_the_same_output(lines):
     (line,) = lines()
     assert line["event"] == "library.message"
     assert line["message"] == "odd thing"
+
+
+def test_processes_that_share_an_output_never_mix_their_lines(tmp_path):
+    """As a receiver and its announcer do, with the unbuffered output of containers."""
+    program = (
+        "import structlog; from draw_shared.runtime import logging;"
+        "logging.configure('INFO', service='scp', replica='r1');"
+        "[structlog.get_logger().info('store.accepted', n=n) for n in range(20000)]"
+    )
+    output = tmp_path / "log"
+    with output.open("ab") as file:
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdout=file,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+            for _ in range(2)
+        ]
+        assert [writer.wait(30) for writer in writers] == [0, 0]
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert sorted(line["n"] for line in found) == sorted([*range(20000)] * 2)
