@@ -14,7 +14,7 @@ SOURCES := shared services tests tools bench
 PYTEST := $(BIN)/pytest -o addopts= --import-mode=importlib --strict-markers --strict-config -ra
 # A file's tests together: module-wide fixtures start whole suites. In the order of the
 # folders, so that the long e2e files do not come last.
-WORKERS ?= 3
+WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \

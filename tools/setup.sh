@@ -55,7 +55,8 @@ install_locked() {
     local editable=()
     for package in "${PACKAGES[@]}"; do editable+=(-e "$package"); done
     say "installing what $1 pins"
-    "$UV" pip install -q --python .venv/bin/python --require-hashes -r "$1"
+    # Compiled once here: where nothing may be written later, each start would do it again.
+    "$UV" pip install -q --compile-bytecode --python .venv/bin/python --require-hashes -r "$1"
     # One command for all five: a service alone would look for draw-shared in the index.
     "$UV" pip install -q --python .venv/bin/python --no-deps --no-build-isolation "${editable[@]}"
 }
