@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
@@ -63,7 +64,7 @@ class Header:
     """False when the data set could not be read to the last wanted element."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stored:
     """One object as it was announced."""
 
@@ -82,7 +83,7 @@ class Stored:
     peer_address: str = ""
     move_originator_ae: str = ""
 
-    @property
+    @cached_property
     def source(self) -> str:
         """Name this object in `sources`; the order of names is that of reception."""
         moment = self.received_at.strftime("%Y%m%dT%H%M%S.%f")

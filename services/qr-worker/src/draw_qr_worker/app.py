@@ -36,7 +36,7 @@ from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
-from draw_shared.contracts.server_config import BYTES_PER_GB, REFERENCE
+from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
@@ -53,11 +53,10 @@ from draw_shared.runtime.metrics import DatabasePool, service_registry, show_con
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
 from draw_shared.storage.ingest import Ingest
-from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.outbox import SpoolOutbox
-from draw_shared.storage.reception import FilingRules
-from draw_shared.storage.space import Space, SpaceLimits
+from draw_shared.storage.reception import FilingRules, filing_rules
+from draw_shared.storage.space import Space
 
 SPACE_SECONDS: Final = 5.0
 EXPIRY_SECONDS: Final = 30.0
@@ -208,11 +207,7 @@ class Worker:
         }
 
     def _rules(self) -> FilingRules:
-        storage = self._config.current.server.storage
-        return FilingRules(
-            Layout(storage.structure, storage.naming),
-            SpaceLimits(storage.max_storage_gb * BYTES_PER_GB, storage.min_free_percent),
-        )
+        return filing_rules(self._config.current.server.storage)
 
     def _max_object_bytes(self) -> int:
         return self._config.current.server.storage.max_object_bytes

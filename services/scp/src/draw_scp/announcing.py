@@ -9,6 +9,7 @@ announced by then lies in the spool folder, and the audit trail is written. Kill
 it loses of the audit trail what it held.
 """
 
+import gc
 import os
 import pickle
 import signal
@@ -61,6 +62,8 @@ class Announcing:
         self._publisher.start()
         self._outbox.start()
         self._transactions.start()
+        # As in the lifecycle of a service: what is there now stays.
+        gc.freeze()
         try:
             finish_seconds = self._work()
         except (EOFError, OSError):

@@ -24,7 +24,7 @@ from draw_scp.services.query import Queries
 from draw_scp.services.retrieve import Retrievals
 from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject
-from draw_shared.contracts.server_config import BYTES_PER_GB, EVERYTHING, REFERENCE, ServerConfig
+from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
 from draw_shared.dicom.tls import client_context
 from draw_shared.messaging.control import ControlListener
@@ -39,10 +39,10 @@ from draw_shared.runtime.metrics import DatabasePool, service_registry, show_con
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
 from draw_shared.storage.ingest import Ingest
-from draw_shared.storage.layout import SPOOL, Layout
+from draw_shared.storage.layout import SPOOL
 from draw_shared.storage.objects import ObjectStore
-from draw_shared.storage.reception import FilingRules
-from draw_shared.storage.space import Space, SpaceLimits
+from draw_shared.storage.reception import FilingRules, filing_rules
+from draw_shared.storage.space import Space
 
 BEAT_SECONDS: Final = 5.0
 
@@ -71,6 +71,8 @@ class Scp:
             fallback=EVERYTHING if settings.scp_everything else REFERENCE,
         )
         self._live = _Effective(self._config, settings)
+        storage = self._server().storage
+        self._ruled = storage, filing_rules(storage)
         self._desired = DesiredState(
             self._database,
             service=settings.service,
@@ -193,10 +195,11 @@ class Scp:
 
     def _rules(self) -> FilingRules:
         storage = self._server().storage
-        return FilingRules(
-            Layout(storage.structure, storage.naming),
-            SpaceLimits(storage.max_storage_gb * BYTES_PER_GB, storage.min_free_percent),
-        )
+        ruled_by, rules = self._ruled
+        if storage is not ruled_by:
+            rules = filing_rules(storage)
+            self._ruled = storage, rules
+        return rules
 
     def _listen_for_changes(self) -> None:
         self._config.on_change(self._changed)

@@ -1,5 +1,6 @@
 """Values of the receiver."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -7,6 +8,9 @@ from typing import Final, NamedTuple
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
+
+Later = Callable[..., None]
+"""Takes an action and its arguments, to be done when the peer has its answer."""
 
 
 @dataclass(frozen=True, slots=True)

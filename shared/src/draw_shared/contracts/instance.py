@@ -1,5 +1,6 @@
 """Events about received objects and what they add up to."""
 
+from functools import lru_cache
 from typing import ClassVar, Final
 from uuid import UUID, uuid5
 
@@ -8,9 +9,12 @@ from pydantic import Field
 from draw_shared.contracts.envelope import Event
 from draw_shared.contracts.identifiers import AeTitle, Sha256, Uid
 
+REMEMBERED: Final = 4096
+"""Identifiers that are kept: an object is announced and named in the log soon after."""
 INSTANCE_NAMESPACE: Final = UUID("5d0bbd6e-5a3c-5c63-9e52-7f6d6c3ad9d5")
 
 
+@lru_cache(REMEMBERED)
 def instance_event_id(sop_instance_uid: str, content_sha256: str) -> UUID:
     """Return the same identifier for the same object with the same bytes, wherever computed."""
     return uuid5(INSTANCE_NAMESPACE, f"{sop_instance_uid}:{content_sha256}")

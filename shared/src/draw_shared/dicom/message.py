@@ -13,6 +13,8 @@ LONGEST_COMMAND: Final = 16384
 
 ELEMENT: Final = Struct("<HHI")
 US: Final = Struct("<H")
+_RESPONSE: Final = Struct("<" + "HHIH" * 4)
+"""Four elements with US values."""
 US_LENGTH: Final = 2
 UL_LENGTH: Final = 4
 
@@ -132,15 +134,24 @@ def response(
     Raises:
         ProtocolViolation: the request has no message id.
     """
-    fields: dict[Field, int | str | bytes] = {
-        Field.COMMAND: (operation | RESPONSE) & 0xFFFF,
-        Field.RESPONDED_MESSAGE_ID: request.number(Field.MESSAGE_ID),
-        Field.DATA_SET_TYPE: DATA_SET if data_set else NO_DATA_SET,
-        Field.STATUS: status,
-    }
-    for field in (Field.AFFECTED_SOP_CLASS, Field.AFFECTED_SOP_INSTANCE):
-        if request.get(field):
-            fields[field] = request[field]
-    if comment:
-        fields[Field.ERROR_COMMENT] = comment[:64]
-    return encode(fields)
+    sop_class = request.get(Field.AFFECTED_SOP_CLASS)
+    sop_instance = request.get(Field.AFFECTED_SOP_INSTANCE)
+    # Each message that comes is answered: the elements in their order, without sorting.
+    body = b"".join(
+        (
+            _element(Field.AFFECTED_SOP_CLASS, sop_class) if sop_class else b"",
+            _RESPONSE.pack(
+                *(0, Field.COMMAND, US_LENGTH, (operation | RESPONSE) & 0xFFFF),
+                *(0, Field.RESPONDED_MESSAGE_ID, US_LENGTH, request.number(Field.MESSAGE_ID)),
+                *(0, Field.DATA_SET_TYPE, US_LENGTH, DATA_SET if data_set else NO_DATA_SET),
+                *(0, Field.STATUS, US_LENGTH, status),
+            ),
+            _element(Field.ERROR_COMMENT, _value(comment[:64])) if comment else b"",
+            _element(Field.AFFECTED_SOP_INSTANCE, sop_instance) if sop_instance else b"",
+        )
+    )
+    return pack("<HHII", 0, 0, UL_LENGTH, len(body)) + body
+
+
+def _element(field: Field, raw: bytes) -> bytes:
+    return ELEMENT.pack(0, field, len(raw)) + raw

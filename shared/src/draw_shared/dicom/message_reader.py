@@ -86,11 +86,21 @@ class MessageReader:
                 take(part)
                 if control & LAST:
                     return
+            total += self._middle(context_id, take, limit - total)
             self._read_items(self._dimse_seconds)
             if time.monotonic() > window_ends:
                 if total - seen < LEAST_BYTES:
                     raise PeerTooSlow("a data set makes no progress")
                 window_ends, seen = time.monotonic() + PDU_SECONDS, total
+
+    def _middle(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> int:
+        """Hand over what has come of the middle of a data set, and return its length."""
+        joined = b"".join(self._wire.fragments_at_hand(context_id))
+        if len(joined) > limit:
+            raise ProtocolViolation("a data set is too long")
+        if joined:
+            take(memoryview(joined))
+        return len(joined)
 
     def identifier(self, context_id: int) -> bytes:
         """Return the identifier that follows."""

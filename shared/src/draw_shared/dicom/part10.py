@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import Struct, pack
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from pydantic_core import to_json
 
 from draw_shared.dicom.identity import (
     IMPLEMENTATION_CLASS_UID,
@@ -24,13 +26,10 @@ META_START: Final = len(PREAMBLE) + 12
 REMEMBERED: Final = 512
 """Encoded elements that are kept: all but the instance's are the same for a whole association."""
 
-_encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-
 LONG_VRS: Final = frozenset((b"OB", b"UR", b"UN", b"UT", b"UC"))
 
 
-@dataclass(frozen=True, slots=True)
-class FileMeta:
+class FileMeta(NamedTuple):
     """The file meta group of one object, with where it came from.
 
     `provenance` lies as JSON in Private Information (0002,0102): the association, the
@@ -44,11 +43,11 @@ class FileMeta:
     receiving_ae: str = ""
     sending_address: str = ""
     receiving_address: str = ""
-    provenance: Mapping[str, str | int] = field(default_factory=dict)
+    provenance: Mapping[str, str | int] = MappingProxyType({})
 
     def encode(self) -> bytes:
         """Return preamble, prefix and file meta group."""
-        private = _encoded(dict(self.provenance)).encode()
+        private = to_json(dict(self.provenance))
         body = b"".join(
             (
                 LONG.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1",

@@ -18,15 +18,17 @@ from draw_shared.errors import Permanent
 UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
+DELIMITERS: Final = 0xFFFE
+"""The group of items and delimiters, which have no VR (PS3.5 7.5)."""
 SEQUENCE_END: Final = 0xFFFEE0DD
 PIXEL_DATA: Final = 0x7FE00010
 LONG_VRS: Final = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
-KNOWN_VRS: Final = LONG_VRS.union(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN"),
-    (b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+SHORT_VRS: Final = frozenset(
+    b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
 )
+KNOWN_VRS: Final = LONG_VRS | SHORT_VRS
 
 DEEPEST: Final = 32
 MOST_ELEMENTS: Final = 100_000
@@ -131,13 +133,13 @@ class Scanner:
             return group << 16 | element, b"", length, at + 8
         group, element, vr, length = self._explicit_header.unpack_from(data, at)
         tag = group << 16 | element
-        if group == 0xFFFE:  # noqa: PLR2004 - items and delimiters have no VR (PS3.5 7.5)
+        if vr in SHORT_VRS and group != DELIMITERS:
+            return tag, vr, length, at + 8
+        if group == DELIMITERS:
             return tag, b"", self._long_length.unpack_from(data, at + 4)[0], at + 8
         if vr in LONG_VRS:
             return tag, vr, self._long_length.unpack_from(data, at + 8)[0], at + 12
-        if vr not in KNOWN_VRS:
-            raise Undecodable("an element has no known value representation")
-        return tag, vr, length, at + 8
+        raise Undecodable("an element has no known value representation")
 
     def _past_undefined(
         self, data: bytes | memoryview, start: int, vr: bytes, depth: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from draw_shared.dicom.associate import AssociateRequest, ContextResult, Roles
 from draw_shared.errors import Permanent
@@ -43,8 +43,7 @@ class AssociationInfo:
     extended: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
+class StoreRequest(NamedTuple):
     """C-STORE-RQ (PS3.7 9.3.1.1)."""
 
     message_id: int

@@ -22,6 +22,8 @@ from draw_shared.dicom.pdu import (
     HEADER,
     HEADER_BYTES,
     LARGEST_PDU,
+    PDATA_PREFIX,
+    PDV_OVERHEAD,
     AbortReason,
     PduType,
     ProtocolViolation,
@@ -34,6 +36,9 @@ KERNEL_SECONDS: Final = 1.0
 PDU_SECONDS: Final = 10.0
 """A PDU that has begun must be complete within this time, whatever the peer says."""
 LONGEST_CONTROL_PDU: Final = 4
+SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
+"""Before the fragment of a P-DATA PDU that holds one."""
+ITEM_LENGTH_BYTES: Final = 4
 TOLERANCE: Final = 1024
 """What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
 MOST_BUFFERS: Final = 512
@@ -115,6 +120,32 @@ class Wire:
             if held and deadline is None:
                 deadline = time.monotonic() + min(PDU_SECONDS, idle_seconds)
             self._fill(idle_seconds if deadline is None else _left_until(deadline))
+
+    def fragments_at_hand(self, context_id: int) -> list[memoryview]:
+        """Return what has come of the middle of a data set: whole PDUs of one fragment each.
+
+        A large data set comes in such PDUs for the most part, and taking each by itself costs
+        more than copying it. Stops before anything else, which `read_pdu` returns then; the
+        fragments are valid until that is called.
+        """
+        found: list[memoryview] = []
+        at, end = self._begin, self._end
+        while end - at > SINGLE_OVERHEAD:
+            kind, length, item, found_id, control = PDATA_PREFIX.unpack_from(self._buffer, at)
+            stop = at + HEADER_BYTES + length
+            if (
+                kind != PduType.P_DATA
+                or item != length - ITEM_LENGTH_BYTES
+                or found_id != context_id
+                or control
+                or length > self._longest_data
+                or not at + SINGLE_OVERHEAD <= stop <= end
+            ):
+                break
+            found.append(self._view[at + SINGLE_OVERHEAD : stop])
+            at = stop
+        self._begin = at
+        return found
 
     def _fill(self, seconds: float) -> None:
         self._make_room()

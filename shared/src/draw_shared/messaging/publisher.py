@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Final
 from uuid import uuid4
 
@@ -57,6 +58,7 @@ class Publisher:
         self._waiting: deque[_Outgoing] = deque()
         self._unconfirmed: dict[int, _Outgoing] = {}
         self._returned: set[str] = set()
+        self._prefix, self._number = uuid4().hex, count()
         self._next_tag = 1
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -103,7 +105,8 @@ class Publisher:
             return
         body = message.to_bytes()
         key = message.routing_key
-        self._waiting.append(_Outgoing(exchange, key, body, uuid4().hex, on_confirm))
+        message_id = f"{self._prefix}{next(self._number):x}"
+        self._waiting.append(_Outgoing(exchange, key, body, message_id, on_confirm))
         if not self._pump_asked.is_set():
             self._pump_asked.set()
             self._on_loop(self._pump)
@@ -207,7 +210,8 @@ class Publisher:
         if not frame.method.multiple:
             self._settle(tag, good=good)
             return
-        for each in [t for t in self._unconfirmed if t <= tag]:
+        # In the order of their tags, as they were published.
+        for each in list(takewhile(lambda t: t <= tag, self._unconfirmed)):
             self._settle(each, good=good)
 
     def _settle(self, tag: int, *, good: bool) -> None:

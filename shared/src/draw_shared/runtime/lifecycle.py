@@ -7,6 +7,7 @@ a second one ends the process at once. A component that fails to start stops the
 before it. Nothing here knows what a component does.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -76,6 +77,9 @@ class Lifecycle:
                     break
                 component.start()
                 running.append(component)
+            # What is there now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             self._state = State.READY
             log.info("service.ready")
             # Python runs signal handlers on this thread, between its instructions. A signal that

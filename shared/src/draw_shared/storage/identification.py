@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from draw_shared.dicom.scan import (
     LONGEST_INFLATED,
@@ -30,8 +29,7 @@ HEAD_BYTES: Final = (65536, 1024**2, 16 * 1024**2, 64 * 1024**2)
 INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(NamedTuple):
     """What a data set says about itself; an absent UID is empty."""
 
     sop_class_uid: str

@@ -11,11 +11,9 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NoReturn
 
 from draw_shared.dicom.part10 import FileMeta
 from draw_shared.errors import Transient
@@ -64,14 +62,15 @@ class Incoming:
     def __init__(self, spool: str, meta: FileMeta) -> None:
         name = spool_name()
         # With its time of reception in it, the index can be rebuilt from the file alone.
-        received = {RECEIVED_KEY: int(name[:TIME_DIGITS], 16)}
-        self.meta = meta = replace(meta, provenance={**meta.provenance, **received})
+        microseconds = int(name[:TIME_DIGITS], 16)
+        provenance = {**meta.provenance, RECEIVED_KEY: microseconds}
+        self.meta = meta = FileMeta(*meta[:-1], provenance)
         self.entry = f"{spool}/{name}.dcm"
-        self.received_at = spool_time(name)
+        self.received_at = received_time(microseconds)
         self._part = f"{spool}/{name}.part"
         self._header = meta.encode()
         self._held = bytearray()
-        self._digest = hashlib.sha256()
+        self._digest: hashlib._Hash | None = None
         self._file: DirectFile | None = None
 
     @property
@@ -97,13 +96,15 @@ class Incoming:
                 self._held += chunk
                 return
             self._begin_file()
-        with self._space():
+        try:
             self._required_file.write(chunk)
+        except OSError as error:
+            self._fail(error)
 
     def head(self, most: int) -> bytes:
         """Return the first bytes of the data set, at most `most`."""
         if self._file is None:
-            return bytes(self._held[:most])
+            return bytes(memoryview(self._held)[:most])
         begin = len(self._header)
         return self._file.read(begin, begin + most)
 
@@ -113,14 +114,16 @@ class Incoming:
         Raises:
             NoSpace: the disk is full; nothing is left behind.
         """
-        with self._space():
+        digest = self._digest or hashlib.sha256(self._held)
+        try:
             if self._file is not None:
                 self._file.finish()
             else:
-                self._digest.update(self._held)
                 self._write_held()
             os.rename(self._part, self.entry)  # noqa: PTH104 - the receive path counts calls
-        return self._digest.hexdigest()
+        except OSError as error:
+            self._fail(error)
+        return digest.hexdigest()
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -137,9 +140,12 @@ class Incoming:
         return self._file
 
     def _begin_file(self) -> None:
-        with self._space():
+        self._digest = hashlib.sha256()
+        try:
             self._file = DirectFile(self._part, self._header, self._digest)
             self._file.write(self._held)
+        except OSError as error:
+            self._fail(error)
         self._held = bytearray()
 
     def _write_held(self) -> None:
@@ -151,15 +157,11 @@ class Incoming:
         finally:
             os.close(descriptor)
 
-    @contextmanager
-    def _space(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.abandon()
-            if error.errno in OUT_OF_SPACE:
-                raise NoSpace(os.strerror(error.errno)) from error
-            raise
+    def _fail(self, error: OSError) -> NoReturn:
+        self.abandon()
+        if error.errno in OUT_OF_SPACE:
+            raise NoSpace(os.strerror(error.errno)) from error
+        raise error
 
 
 def _write_all(descriptor: int, first: bytes, rest: bytearray) -> None:

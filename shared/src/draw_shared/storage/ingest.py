@@ -7,6 +7,7 @@ afterwards by the outbox, whatever happens meanwhile.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, Protocol
 
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
@@ -29,6 +30,8 @@ from draw_shared.storage.reception import (
 from draw_shared.storage.space import SpaceLimits
 
 UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+REMEMBERED_UIDS: Final = 512
+"""Objects of one series come together."""
 
 
 class SopClassNotNegotiated(Permanent):
@@ -118,7 +121,7 @@ class Ingest:
         """
         if request.sop_class_uid != request.context.abstract_syntax:
             raise SopClassNotNegotiated("the SOP class is not that of the presentation context")
-        if not is_uid(request.sop_instance_uid):
+        if not is_uid.__wrapped__(request.sop_instance_uid):
             raise InvalidSopInstance("the SOP Instance UID is malformed")
         rules = self._rules()
         self._space.require(rules.limits)
@@ -198,6 +201,7 @@ class Reception:
         self._incoming.abandon()
 
 
+@lru_cache(REMEMBERED_UIDS)
 def is_uid(text: str) -> bool:
     """Return whether this is a UID; leading zeros in a component are tolerated."""
     return len(text) <= MAX_UID_LENGTH and UID.fullmatch(text) is not None

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 
@@ -24,11 +25,12 @@ HASH_CHARACTERS: Final = 10
 MOST_SUFFIXES: Final = 9
 CONFLICT_HASH: Final = 12
 SHA256_CHARACTERS: Final = 64
+REMEMBERED_PARTS: Final = 1024
+"""Objects of one series come together, and have all parts in common but one."""
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectIdentity:
+class ObjectIdentity(NamedTuple):
     """What an object says about itself, as far as its name depends on it."""
 
     patient_id: str
@@ -46,6 +48,7 @@ class Layout:
     naming: FileNaming
 
 
+@lru_cache(REMEMBERED_PARTS)
 def safe_part(text: str) -> str:
     """Return a path part for `text`: itself if it is safe, else reduced and with a hash."""
     reduced = UNSAFE.sub("_", text)

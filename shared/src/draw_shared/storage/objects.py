@@ -17,10 +17,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom import part10
@@ -53,9 +52,8 @@ class UnsafePath(Permanent):
     """A path would leave the storage root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One durable object."""
+class Stored(NamedTuple):
+    """One durable object; a tuple, because thousands a second go to another process."""
 
     entry: str
     """Its spool entry, to be released when it is announced."""

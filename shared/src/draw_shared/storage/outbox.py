@@ -163,11 +163,14 @@ class SpoolOutbox:
     def _send(self) -> int:
         sent = 0
         while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
-            if not Path(stored.entry).exists():
+            try:
+                links = os.stat(stored.entry).st_nlink  # noqa: PTH116 - thousands a second
+            except FileNotFoundError:
                 # Found in the folder and announced before it was handed over.
                 self._known.discard(stored.entry)
                 continue
-            self._objects.relink(stored)
+            if links == 1:
+                self._objects.relink(stored)
             self._in_flight += 1
             self._publisher.publish(event_of(stored), self._on_confirm(stored))
             sent += 1

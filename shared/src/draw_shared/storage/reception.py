@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from draw_shared.contracts.server_config import BYTES_PER_GB, StorageConfig
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.space import SpaceLimits
 
@@ -19,3 +20,11 @@ class FilingRules:
 
     layout: Layout
     limits: SpaceLimits
+
+
+def filing_rules(storage: StorageConfig) -> FilingRules:
+    """Return what this configuration means for a reception."""
+    return FilingRules(
+        Layout(storage.structure, storage.naming),
+        SpaceLimits(storage.max_storage_gb * BYTES_PER_GB, storage.min_free_percent),
+    )

@@ -8,13 +8,15 @@ last is lost when the process is killed; nothing here is acknowledged data.
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeVarTuple
 
 import structlog
 
 log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 0.05
+
+Arguments = TypeVarTuple("Arguments")
 
 
 class Afterwards:
@@ -24,13 +26,13 @@ class Afterwards:
 
     def __init__(self, after_each_turn: Callable[[], None] = lambda: None) -> None:
         self._after_each_turn = after_each_turn
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
-    def __call__(self, action: Callable[[], None]) -> None:
-        """Have `action` done soon, on another thread."""
-        self._waiting.append(action)
+    def __call__(self, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Have `action` done soon with these arguments, on another thread."""
+        self._waiting.append((action, arguments))
 
     def start(self) -> None:
         """Begin to work."""
@@ -49,7 +51,8 @@ class Afterwards:
     def _work(self) -> None:
         while self._waiting:
             try:
-                self._waiting.popleft()()
+                action, arguments = self._waiting.popleft()
+                action(*arguments)
             except Exception:
                 log.exception("afterwards.failed")
         self._after_each_turn()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from draw_scp.metrics import ScpMetrics
+from draw_scp.models import Later
 from draw_scp.services.audit import Audit
 from draw_shared.dicom.admission import AccessRules, access_rules, refuse
 from draw_shared.dicom.associate import AssociateRequest
@@ -33,7 +34,7 @@ class Associations:
         config: Callable[[], LiveConfig],
         audit: Audit,
         metrics: ScpMetrics,
-        afterwards: Callable[[Callable[[], None]], None],
+        afterwards: Later,
     ) -> None:
         self._config = config
         self._audit = audit
@@ -65,7 +66,7 @@ class Associations:
 
     def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
         """Take note of its end, once its objects are accounted for."""
-        self._afterwards(lambda: self._account(info, outcome, reason))
+        self._afterwards(self._account, info, outcome, reason)
 
     def _account(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
         tally = self._audit.closed(info, outcome, reason)
@@ -83,7 +84,7 @@ class Associations:
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
         """Take note of a connection that was turned away; the accepting thread does not wait."""
-        self._afterwards(lambda: self._account_rejection(peer, request, reject))
+        self._afterwards(self._account_rejection, peer, request, reject)
 
     def _account_rejection(
         self, peer: Peer, request: AssociateRequest | None, reject: Reject

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from draw_scp.metrics import ScpMetrics
+from draw_scp.models import Later
 from draw_scp.services.audit import Audit, Operation
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
@@ -28,7 +29,7 @@ class StoreHandler:
         ingest: Ingest,
         audit: Audit,
         metrics: ScpMetrics,
-        afterwards: Callable[[Callable[[], None]], None],
+        afterwards: Later,
         offered: Callable[[], bool],
     ) -> None:
         self._ingest = ingest
@@ -64,7 +65,7 @@ class StoreHandler:
     ) -> None:
         """Have an object that is durable now accounted for, after the answer."""
         now = time.perf_counter()
-        self._afterwards(lambda: self._account(info, request, stored, now - begun, now - complete))
+        self._afterwards(self._account, info, request, stored, now - begun, now - complete)
 
     def _account(
         self,

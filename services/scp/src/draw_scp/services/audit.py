@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from draw_scp.models import Transaction
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
@@ -33,8 +33,7 @@ class Tally:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One DIMSE operation that was answered."""
 
     kind: TransactionKind
