@@ -34,9 +34,11 @@ from bench.suite import draw_suite
 
 SIZES: Final = {"512x512": 512, "64x64": 64}
 ASSOCIATIONS: Final = (1, 4, 16)
-OBJECTS: Final = {"512x512": {1: 400, 4: 200, 16: 50}, "64x64": {1: 2000, 4: 1000, 16: 250}}
+OBJECTS: Final = {"512x512": {1: 800, 4: 400, 16: 100}, "64x64": {1: 2000, 4: 1000, 16: 250}}
+"""On each association; a second or two for the fastest of the servers that sync or index."""
 SHIPPED_OBJECTS: Final = 60
 QUERY_PATIENCE_SECONDS: Final = 60.0
+SETTLE_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.05
 """Between two looks for what can be queried: they cost what the index needs."""
 SERVERS: Final[dict[str, Callable[[Path], AbstractContextManager[Server]]]] = {
@@ -142,6 +144,9 @@ def measure_load(
 ) -> Row:
     """Return one line: `parallel` associations that send generated objects."""
     each = OBJECTS[size][parallel] * times
+    # Nobody pays for what another left in the page cache.
+    os.sync()
+    time.sleep(SETTLE_SECONDS)
     before = _spent(server)
     done = load_client.run(client, "store", server, str(folder), str(parallel), str(each))
     rss = _receiver_rss(server)
@@ -212,7 +217,8 @@ def main() -> None:
         for number in range(options.rounds):
             for chosen in options.only.split(","):
                 with SERVERS[chosen](work / f"{chosen}-{number}") as server:
-                    warm_up(options.load_client, server, series["64x64"])
+                    for folder in series.values():
+                        warm_up(options.load_client, server, folder)
                     for size, folder in series.items():
                         rows += [
                             measure_load(

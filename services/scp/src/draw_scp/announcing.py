@@ -39,6 +39,9 @@ NICENESS: Final = 10
 TELL_SECONDS: Final = 0.2
 HOLD_SECONDS: Final = 2.0
 """What comes in a burst waits so long for its end: until then receiving has the machine."""
+FIRST_SECONDS: Final = 1.0
+"""How long events may go first, alone, before the audit trail is written."""
+LOOK_SECONDS: Final = 0.01
 QUIET_SECONDS: Final = 0.15
 """A burst has ended when nothing has come for so long."""
 
@@ -105,6 +108,9 @@ class Announcing:
         # What somebody may be waiting for comes first.
         for arrivals in taken:
             self._announce(arrivals)
+        deadline = time.monotonic() + FIRST_SECONDS
+        while self._publisher.connected and self._outbox.to_send and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
         for arrivals in taken:
             self._write_down(arrivals)
         return taken[-1].finish_seconds if taken else None

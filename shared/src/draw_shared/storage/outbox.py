@@ -84,6 +84,11 @@ class SpoolOutbox:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
+    @property
+    def to_send(self) -> int:
+        """How many objects were handed over and are not on their way to the broker."""
+        return len(self._arrived)
+
     def look(self) -> None:
         """Look into the folder again: there are entries that nobody has handed over."""
         self._more_on_disk = True
