@@ -3,14 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVarTuple
 
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
 
-Later = Callable[..., None]
-"""Takes an action and its arguments, to be done when the peer has its answer."""
+Arguments = TypeVarTuple("Arguments")
+
+
+class Later(Protocol):
+    """Takes what is to be done when the peer has its answer."""
+
+    def __call__(self, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Have `action` done soon with these arguments."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class Incoming:
         # With its time of reception in it, the index can be rebuilt from the file alone.
         microseconds = int(name[:TIME_DIGITS], 16)
         provenance = {**meta.provenance, RECEIVED_KEY: microseconds}
-        self.meta = meta = FileMeta(*meta[:-1], provenance)
+        self.meta = meta = meta._replace(provenance=provenance)
         self.entry = f"{spool}/{name}.dcm"
         self.received_at = received_time(microseconds)
         self._part = f"{spool}/{name}.part"

@@ -121,7 +121,7 @@ class Ingest:
         """
         if request.sop_class_uid != request.context.abstract_syntax:
             raise SopClassNotNegotiated("the SOP class is not that of the presentation context")
-        if not is_uid.__wrapped__(request.sop_instance_uid):
+        if not is_uid(request.sop_instance_uid):
             raise InvalidSopInstance("the SOP Instance UID is malformed")
         rules = self._rules()
         self._space.require(rules.limits)

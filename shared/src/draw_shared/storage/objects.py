@@ -166,12 +166,19 @@ class ObjectStore:
             path, duplicate = self._filed(entry, identity, chosen, received, digest)
         return Stored(entry, path, status.st_size, digest, received, meta, identity, duplicate)
 
-    def relink(self, stored: Stored) -> None:
-        """Give an object its final name again if it has vanished before it was announced."""
-        target = self.resolve(stored.path)
-        if not target.exists():
+    def relink(self, stored: Stored) -> bool:
+        """Give an object its final name again if that has vanished before it was announced.
+
+        Return whether it still has to be announced: its spool entry is there.
+        """
+        try:
+            links = os.stat(stored.entry).st_nlink  # noqa: PTH116 - thousands a second
+        except FileNotFoundError:
+            return False
+        if links == 1 and not self.resolve(stored.path).exists():
             with suppress(FileNotFoundError):
                 self._linked(stored.entry, stored.path)
+        return True
 
     def release(self, objects: Iterable[Stored]) -> None:
         """Make the final names durable, then remove the spool entries.

@@ -168,14 +168,10 @@ class SpoolOutbox:
     def _send(self) -> int:
         sent = 0
         while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
-            try:
-                links = os.stat(stored.entry).st_nlink  # noqa: PTH116 - thousands a second
-            except FileNotFoundError:
+            if not self._objects.relink(stored):
                 # Found in the folder and announced before it was handed over.
                 self._known.discard(stored.entry)
                 continue
-            if links == 1:
-                self._objects.relink(stored)
             self._in_flight += 1
             self._publisher.publish(event_of(stored), self._on_confirm(stored))
             sent += 1

@@ -8,15 +8,15 @@ last is lost when the process is killed; nothing here is acknowledged data.
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeVarTuple
+from typing import Any, Final
 
 import structlog
+
+from draw_scp.models import Arguments
 
 log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 0.05
-
-Arguments = TypeVarTuple("Arguments")
 
 
 class Afterwards:
