@@ -13,22 +13,39 @@ POLL_SECONDS: Final = 0.02
 LAST_SECONDS: Final = 5.0
 
 PORTS: Final = range(12000, 32000)
-PORT_TRIES: Final = 200
+BLOCK: Final = 50
+
+_blocks: list[socket.socket] = []
+_ports: list[int] = []
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+    """Return a TCP port of 127.0.0.1 that nobody listens on now, another one each time.
 
     It lies below those that the system gives to outgoing connections, or one of these could
-    take it before whoever asked has bound it.
+    take it before whoever asked has bound it. No other process is given it while we live: each
+    claims whole blocks of them.
 
     Raises:
         OSError: no port is free.
     """
-    for _ in range(PORT_TRIES):
-        port = secrets.choice(PORTS)
+    while True:
+        try:
+            port = _ports.pop()
+        except IndexError:
+            _ports.extend(_block_of_ports())
+            continue
         if port_is_free("127.0.0.1", port):
             return port
+
+
+def _block_of_ports() -> range:
+    blocks = range(PORTS.start, PORTS.stop, BLOCK)
+    for first in secrets.SystemRandom().sample(blocks, len(blocks)):
+        claimed = _claim(f"draw-ports-{first}")
+        if claimed is not None:
+            _blocks.append(claimed)
+            return range(first, first + BLOCK)
     raise OSError("no free TCP port was found")
 
 
@@ -48,11 +65,16 @@ def claim_port(port: int) -> socket.socket | None:
     """Return what keeps a port ours among launchers until it is closed; None when it is taken.
 
     Between looking whether a port is free and a child's binding it, another launcher may look
-    too. The claim is an abstract socket name: it is atomic and goes with its process.
+    too.
     """
+    return _claim(f"draw-port-{port}")
+
+
+def _claim(name: str) -> socket.socket | None:
+    # The name of an abstract socket is taken atomically and goes with its process.
     claim = socket.socket(socket.AF_UNIX)
     try:
-        claim.bind(f"\0draw-port-{port}")
+        claim.bind(f"\0{name}")
     except OSError:
         claim.close()
         return None

@@ -1,5 +1,6 @@
 """One of the four services as a child process: its start, its health, its end."""
 
+import http.client
 import shutil
 import subprocess
 import sys
@@ -111,7 +112,7 @@ class ServiceProcess:
         return self.pid is not None and self.answer("/readyz")[0] == HTTPStatus.OK
 
     def answer(self, path: str) -> tuple[int, str]:
-        """Return status and body of a GET on its HTTP port; status 0 when nobody answers."""
+        """Return status and body of a GET on its HTTP port; status 0 without one in HTTP."""
         url = f"http://127.0.0.1:{self.http_port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
@@ -119,7 +120,7 @@ class ServiceProcess:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, ""
 
     def ask_to_stop(self) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from support.service_finder import ROOT
 from tools import processes
 
 SLEEPER = "import time; time.sleep(60)"
@@ -42,6 +43,17 @@ def test_a_free_port_can_be_bound_and_then_is_not_free():
     assert processes.port_is_free("127.0.0.1", port)
     with socket.create_server(("127.0.0.1", port)):
         assert not processes.port_is_free("127.0.0.1", port)
+
+
+def test_no_two_processes_are_given_the_same_port(start):
+    take = (
+        "from tools.processes import free_port; print(*(free_port() for _ in range(400)));"
+        "import sys; sys.stdout.flush(); import time; time.sleep(60)"
+    )
+    ours = {processes.free_port() for _ in range(400)}
+    theirs = set(map(int, start(take, cwd=ROOT).stdout.readline().split()))
+    assert len(ours) == len(theirs) == 400
+    assert not ours & theirs
 
 
 def test_a_process_is_found_by_its_environment(start):
