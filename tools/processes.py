@@ -15,7 +15,6 @@ LAST_SECONDS: Final = 5.0
 PORTS: Final = range(12000, 32000)
 BLOCK: Final = 50
 
-_blocks: list[socket.socket] = []
 _ports: list[int] = []
 
 
@@ -44,7 +43,8 @@ def _block_of_ports() -> range:
     for first in secrets.SystemRandom().sample(blocks, len(blocks)):
         claimed = _claim(f"draw-ports-{first}")
         if claimed is not None:
-            _blocks.append(claimed)
+            # Ours until we end.
+            claimed.detach()
             return range(first, first + BLOCK)
     raise OSError("no free TCP port was found")
 

@@ -132,6 +132,18 @@ def test_a_full_disk_is_out_of_resources_and_leaves_nothing(tmp_path, small_disk
         receiver.stop()
 
 
+def test_what_is_written_already_needs_no_more_room(tmp_path, small_disk):
+    receiver = ReceiverProcess(tmp_path, small_disk)
+    receiver.start()
+    try:
+        [made] = series(1, size_bytes=3_000_000)
+        with raw_association(receiver.port, made) as raw:
+            # Longer than the free space of the disk is believed.
+            assert raw.send(made, pause_seconds=0.5) == 0
+    finally:
+        receiver.stop()
+
+
 def test_bad_input_gets_its_status_a_log_line_and_leaves_nothing(receiver):
     made = build(PatientName="Secret^Name", PatientID="SECRETID")
     other = build("MR")

@@ -1,6 +1,7 @@
 """A client that says what it is told, right or wrong, over a raw socket."""
 
 import socket
+import time
 from contextlib import contextmanager
 
 from draw_shared.dicom import message
@@ -19,10 +20,13 @@ class RawStores:
     def __init__(self, wire):
         self._wire = wire
 
-    def send(self, made, *, data=None, sop_class=None, sop_instance=None):
-        """Send a C-STORE request and return the status."""
+    def send(self, made, *, data=None, sop_class=None, sop_instance=None, pause_seconds=0.0):
+        """Send a C-STORE request, with a pause shortly before its end, and return the status."""
         payload = encoded(made) if data is None else data
-        self._wire.send(_buffers(made, payload, sop_class, sop_instance), 10)
+        buffers = _buffers(made, payload, sop_class, sop_instance)
+        self._wire.send(buffers[:-2], 10)
+        time.sleep(pause_seconds)
+        self._wire.send(buffers[-2:], 10)
         kind, body = self._wire.read_pdu(20)
         assert kind == PduType.P_DATA
         [(_, _, answer)] = pdvs(body)

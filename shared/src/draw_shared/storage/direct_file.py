@@ -58,6 +58,11 @@ class DirectFile:
         """Length of the file so far, in bytes."""
         return self._written + self._filled
 
+    @property
+    def written(self) -> int:
+        """How much of it the disk has taken so far, in bytes."""
+        return self._written
+
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes.
 

@@ -85,6 +85,11 @@ class Incoming:
             return self._file.size
         return len(self._header) + len(self._held)
 
+    @property
+    def written_bytes(self) -> int:
+        """How much of the file the disk has taken so far."""
+        return self._file.written if self._file is not None else 0
+
     def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes of the data set.
 

@@ -81,8 +81,8 @@ class Objects(Protocol):
 class Space(Protocol):
     """How much room there is."""
 
-    def require(self, limits: SpaceLimits, size: int = 0) -> None:
-        """Return when an object of this size may come in."""
+    def require(self, limits: SpaceLimits, size: int = 0, written: int = 0) -> None:
+        """Return when an object of this size, partly written already, may come in."""
 
     def added(self, size: int) -> None:
         """Count an object."""
@@ -146,7 +146,7 @@ class Ingest:
         if not is_uid(identity.study_instance_uid) or not is_uid(identity.series_instance_uid):
             raise Incomprehensible("the Study or Series Instance UID is missing or malformed")
         size = incoming.file_bytes
-        self._space.require(rules.limits, size)
+        self._space.require(rules.limits, size, incoming.written_bytes)
         stored = self._objects.commit(incoming, identity, rules.layout)
         if not stored.duplicate:
             self._space.added(size)

@@ -17,6 +17,7 @@ from draw_shared.storage.incoming import NoSpace
 
 FREE_SECONDS: Final = 0.25
 """How long the free space of the disk is believed."""
+UNSEEN: Final = (0.0, 0, 1)
 WALK_SECONDS: Final = 60.0
 WALK_SHARE: Final = 20
 
@@ -39,7 +40,7 @@ class Space:
         self._lock = threading.Lock()
         self._used = 0
         self._added = 0
-        self._free = (0.0, 0, 1)
+        self._free = UNSEEN
         self._next_walk = 0.0
 
     @property
@@ -52,16 +53,19 @@ class Space:
         """Bytes that the disk still takes."""
         return self._disk()[0]
 
-    def require(self, limits: SpaceLimits, size: int = 0) -> None:
-        """Return when an object of `size` bytes may come in.
+    def require(self, limits: SpaceLimits, size: int = 0, written: int = 0) -> None:
+        """Return when an object of `size` bytes, of which the disk has `written`, may come in.
 
         Raises:
             NoSpace: the quota or the watermark does not allow it.
         """
         if self.used_bytes + size > limits.most_bytes:
             raise NoSpace("storage limit reached: the quota is used up")
+        if written:
+            # What was seen before may count none of them, or only some.
+            self._free = UNSEEN
         free, total = self._disk()
-        if (free - size) * 100 < total * limits.min_free_percent:
+        if (free - size + written) * 100 < total * limits.min_free_percent:
             raise NoSpace("storage limit reached: the disk has too little space left")
 
     def added(self, size: int) -> None:
