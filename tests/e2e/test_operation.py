@@ -24,6 +24,7 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 OUT_OF_RESOURCES = 0xA700
+SOP_CLASS_NOT_SUPPORTED = 0x0122
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,9 @@ def running(tmp_path_factory, postgres_url, template, broker):
         service_finder.cloned_database(postgres_url, template) as database_url,
         broker.vhost() as broker_url,
     ):
-        suite = Suite(tmp_path_factory.mktemp("operation"), database_url, broker_url)
+        suite = Suite(
+            tmp_path_factory.mktemp("operation"), database_url, broker_url, DRAW_SCP_PROCESSES="2"
+        )
         suite.seed()
         suite.services["scp"].environment.pop("DRAW_SCP_PORT")
         _fill(suite.storage / "objects" / "bulk")
@@ -194,6 +197,29 @@ def test_the_quota(operator):
     soon(lambda: store(operator, datasets.build()) == OUT_OF_RESOURCES)
     operator.configure({"storage": {"max_storage_gb": 10}})
     soon(lambda: store(operator, datasets.build()) == 0)
+
+
+def test_changes_hold_on_associations_that_are_open_in_both_receiving_processes(operator, running):
+    context = build_context(CT, EXPLICIT_LITTLE)
+
+    def both(status):
+        answers = [one.send_c_store(datasets.build()).get("Status") for one in (first, second)]
+        return answers == [status, status]
+
+    def metrics():
+        return running.services["scp"].answer("/metrics")[1]
+
+    # Started when two send at once; of the next two associations each process has one.
+    with operator.association(context), operator.association(context):
+        soon(lambda: "draw_scp_receiving_processes 2.0" in metrics(), 20)
+    with operator.association(context) as first, operator.association(context) as second:
+        assert both(0)
+        operator.configure({"storage": {"max_storage_gb": 1}})
+        soon(lambda: both(OUT_OF_RESOURCES))
+        operator.configure({"storage": {"max_storage_gb": 10}})
+        soon(lambda: both(0))
+        operator.configure({"services": {"c_store": False}})
+        soon(lambda: both(SOP_CLASS_NOT_SUPPORTED))
 
 
 def test_the_largest_object(operator):

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from bench.process_cost import descendants
 from draw_shared.dicom import part10
 from draw_shared.dicom.associate import AssociateRequest, UserInformation
 from draw_shared.dicom.pdu import PduType
@@ -74,7 +75,8 @@ def data_set_hash(path):
 
 
 def test_memory_does_not_grow_with_what_peers_claim_or_send(started):
-    receiver = started()
+    receiver = started(DRAW_SCP_PROCESSES="2")
+    receiver.start_second()
     hostile.echo_seconds(receiver.port)
     stop, stored = threading.Event(), []
 
@@ -82,7 +84,7 @@ def test_memory_does_not_grow_with_what_peers_claim_or_send(started):
         while not stop.is_set():
             attack(receiver.port)
 
-    with hostile.Memory(receiver.pid) as memory:
+    with hostile.Memory(descendants(receiver.pid)) as memory:
         threads = in_threads([lambda: repeatedly(hostile.claims_4_gib)] * 32)
         threads += in_threads([lambda: repeatedly(hostile.endless_command)] * 8)
         stored.append(hostile.store_large(receiver.port, LARGE_BYTES))
@@ -123,7 +125,8 @@ def test_silent_and_crawling_peers_neither_delay_an_echo_nor_stay(started, tmp_p
 
 
 def test_1500_connections_are_refused_politely_and_transfers_go_on(started):
-    receiver = started(network={**ROOM, "max_connections": 50})
+    receiver = started(network={**ROOM, "max_connections": 50}, DRAW_SCP_PROCESSES="2")
+    receiver.start_second()
     made = series(4, size_bytes=300_000)
     statuses, seconds = [], []
     under_way, crowd_gone = threading.Barrier(5), threading.Event()
@@ -157,7 +160,8 @@ def test_1500_connections_are_refused_politely_and_transfers_go_on(started):
 
 
 def test_stopping_lets_four_transfers_finish_and_loses_nothing(started):
-    receiver = started(DRAW_STOP_SECONDS=str(GRACE_SECONDS))
+    receiver = started(DRAW_STOP_SECONDS=str(GRACE_SECONDS), DRAW_SCP_PROCESSES="2")
+    receiver.start_second()
     groups = [series(80, size_bytes=100_000) for _ in range(4)]
     acknowledged, under_way = {}, threading.Barrier(5)
 
@@ -185,7 +189,7 @@ def test_stopping_lets_four_transfers_finish_and_loses_nothing(started):
     for uid, made in acknowledged.items():
         assert encoded_data_set(files[uid]) == encoded(made)
     outcomes = [line["outcome"] for line in receiver.lines("association.closed")]
-    assert outcomes == ["released"] * 4
+    assert outcomes[-4:] == ["released"] * 4
 
 
 def refused(port):

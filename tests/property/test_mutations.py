@@ -19,8 +19,9 @@ from structlog.testing import capture_logs
 from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.dicom import associate, message
-from draw_shared.dicom.association import Association, Timing
+from draw_shared.dicom.association import Association
 from draw_shared.dicom.pdu import HEADER, PduType, ProtocolViolation, pdvs
+from draw_shared.dicom.placement import Timing
 from draw_shared.dicom.service import Peer
 from draw_shared.dicom.wire import Wire
 from support.recorded import sessions
@@ -148,7 +149,7 @@ def served(stream, provider):
         client.sendall(stream)
         client.shutdown(socket.SHUT_WR)
         peer = Peer("fuzz", "192.0.2.7", "192.0.2.1")
-        Association(Wire(server), peer, provider, TIMING).serve(lambda: True)
+        Association(Wire(server), peer, provider, TIMING).serve(provider, lambda: True)
         server.close()
         answer = b""
         # Closed with input unread, the socket says so once, before it gives the answer.

@@ -118,17 +118,17 @@ def p95(values):
 
 
 class Memory:
-    """Follows the resident memory of a process while a block runs."""
+    """Follows the resident memory of some processes together while a block runs."""
 
-    def __init__(self, pid):
-        self._status = Path(f"/proc/{pid}/status")
+    def __init__(self, pids):
+        self._statuses = [Path(f"/proc/{pid}/status") for pid in pids]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow)
         self.before = self.most = self._now()
 
     def _now(self):
-        line = next(one for one in self._status.read_text().splitlines() if one.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
+        lines = [line for status in self._statuses for line in status.read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
     def _follow(self):
         while not self._stop.wait(0.02):

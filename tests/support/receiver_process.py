@@ -10,7 +10,9 @@ from contextlib import suppress
 
 from bench.process_cost import descendants
 from draw_shared.contracts.server_config import EVERYTHING
-from tools.processes import free_port
+from support.datasets import build
+from support.raw_stores import raw_association
+from tools.processes import command_line, free_port, wait_until
 
 NOWHERE = "127.0.0.1:1"
 
@@ -55,8 +57,25 @@ class ReceiverProcess:
     @property
     def announcer_pid(self):
         """Process id of the process that announces for it."""
-        _, announcer = descendants(self.pid)
+        [announcer] = self._children("draw_scp.announcing")
         return announcer
+
+    @property
+    def receiving_pids(self):
+        """Process ids of the processes that receive for it."""
+        return self._children("draw_scp.receiving")
+
+    def start_second(self):
+        """Have the second receiving process started, as two senders at once do; return its id."""
+        made = build()
+        with raw_association(self.port, made), raw_association(self.port, made):
+            assert wait_until(lambda: self.metric("draw_scp_receiving_processes") == 2, 20)
+        assert wait_until(lambda: self.metric("draw_scp_active_associations") == 0, 10)
+        [pid] = self.receiving_pids
+        return pid
+
+    def _children(self, module):
+        return [pid for pid in descendants(self.pid) if module in command_line(pid)]
 
     @property
     def exit_code(self):

@@ -1,5 +1,6 @@
 """The composition root: the only place that joins the receiver's edges to its adapters."""
 
+import os
 import ssl
 from importlib.metadata import version
 from typing import Final
@@ -10,6 +11,7 @@ from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.object_files import ObjectFiles
+from draw_scp.adapters.receiving_processes import ReceivingProcesses
 from draw_scp.adapters.sub_associations import SubAssociations
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.find import FindHandler
@@ -18,9 +20,10 @@ from draw_scp.handlers.provider import Provider, Services
 from draw_scp.handlers.retrieve import RetrieveHandler
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Circumstances
+from draw_scp.models import Circumstances, Conditions, Results
 from draw_scp.services.audit import Audit
 from draw_scp.services.query import Queries
+from draw_scp.services.results import RecordedResults
 from draw_scp.services.retrieve import Retrievals
 from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject
@@ -45,6 +48,8 @@ from draw_shared.storage.reception import FilingRules, filing_rules
 from draw_shared.storage.space import Space
 
 BEAT_SECONDS: Final = 5.0
+MOST_PROCESSES: Final = 4
+"""Processes that receive, unless a setting says otherwise."""
 
 
 class Scp:
@@ -84,9 +89,20 @@ class Scp:
         self._space = Space(settings.storage_root)
         self._announcer = Announcer(self._circumstances, self._metrics.announced.inc)
         self._afterwards = Afterwards(self._announcer.flush)
+        audit = Audit(self._announcer)
+        results = RecordedResults(audit, self._metrics, self._afterwards)
+        self._receiving = ReceivingProcesses(
+            settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
+            self._conditions,
+            results,
+            self._announcer,
+            self._objects,
+            self._space,
+        )
         self._listener = Listener(
-            Provider(self._services(Audit(self._announcer))),
+            Provider(self._services(audit, results)),
             self._server,
+            placement=self._receiving,
             drain_seconds=settings.stop_seconds,
             reuse_port=settings.scp_reuse_port,
             desired=lambda: self._desired.wanted,
@@ -118,6 +134,7 @@ class Scp:
                 self._config,
                 self._announcer,
                 self._afterwards,
+                self._receiving,
                 Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),
                 self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
@@ -130,7 +147,7 @@ class Scp:
         )
         return lifecycle
 
-    def _services(self, audit: Audit) -> Services:
+    def _services(self, audit: Audit, results: Results) -> Services:
         """Return one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
         files = ObjectFiles(self._objects.resolve)
@@ -153,14 +170,8 @@ class Scp:
         )
         return Services(
             associations=Associations(self._live.current, audit, self._metrics, self._afterwards),
-            echo=EchoHandler(audit, self._metrics),
-            store=StoreHandler(
-                ingest,
-                audit,
-                self._metrics,
-                self._afterwards,
-                lambda: self._server().services.c_store,
-            ),
+            echo=EchoHandler(results),
+            store=StoreHandler(ingest, results, lambda: self._server().services.c_store),
             find=FindHandler(
                 Queries(
                     catalogue,
@@ -193,6 +204,12 @@ class Scp:
             self._rules().layout, config.logging.received_files, config.logging.level
         )
 
+    def _conditions(self) -> Conditions:
+        server = self._server()
+        return Conditions(
+            self._rules(), server.services.c_store, server.logging.level, self._space.used_bytes
+        )
+
     def _rules(self) -> FilingRules:
         storage = self._server().storage
         ruled_by, rules = self._ruled
@@ -210,6 +227,7 @@ class Scp:
     def _changed(self, _live: LiveConfig) -> None:
         logging.set_level(self._server().logging.level)
         self._listener.apply()
+        self._receiving.tell()
 
     def _pulse(self, state: State, http_port: int) -> Pulse:
         busy = self._listener.active_associations > 0
@@ -244,6 +262,11 @@ class Scp:
             "draw_scp_open_connections",
             "Connections open now, associated or not",
             lambda: self._listener.connections,
+        )
+        gauge(
+            "draw_scp_receiving_processes",
+            "Processes that receive now, side by side",
+            lambda: self._receiving.processes,
         )
         gauge(
             "draw_scp_outbox_objects",

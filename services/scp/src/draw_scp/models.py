@@ -6,8 +6,11 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, TypeVarTuple
 
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.dicom.placement import Ending, Timing
+from draw_shared.dicom.service import AssociationInfo, StoreRequest
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
+from draw_shared.storage.reception import FilingRules
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -126,3 +129,93 @@ class Announced(NamedTuple):
     """Whether it reaches the broker."""
     objects: int
     """Confirmed by the broker since it last told."""
+
+
+class Results(Protocol):
+    """Takes note of what became of a sender's operations."""
+
+    def echoed(self, info: AssociationInfo) -> None:
+        """A C-ECHO was answered."""
+
+    def stored(
+        self,
+        info: AssociationInfo,
+        request: StoreRequest,
+        stored: Stored,
+        seconds: float,
+        commit_seconds: float,
+    ) -> None:
+        """An object is durable: so long after its request, and after its last byte."""
+
+    def refused(
+        self, info: AssociationInfo, request: StoreRequest, status: int, reason: str, seconds: float
+    ) -> None:
+        """An object was not taken; the reason is a fixed text."""
+
+
+class Conditions(NamedTuple):
+    """What the receiver tells its receiving processes, whenever it changes."""
+
+    rules: FilingRules
+    c_store: bool
+    """Whether C-STORE is switched on."""
+    log_level: str
+    used_bytes: int
+    """What the storage holds, as far as the receiver knows."""
+
+
+class HandedOver(NamedTuple):
+    """An accepted association for a receiving process; the connection's descriptor follows."""
+
+    info: AssociationInfo
+    timing: Timing
+
+
+class Begun(NamedTuple):
+    """First word of a receiving process: it takes associations."""
+
+    writer: str
+    """Part of the names of all files that it makes in the spool folder."""
+
+
+class Durable(NamedTuple):
+    """A receiving process has made an object durable: it is to be announced."""
+
+    stored: Stored
+
+
+class Echoed(NamedTuple):
+    """A receiving process has answered a C-ECHO."""
+
+    association_id: str
+
+
+class Taken(NamedTuple):
+    """A receiving process has answered a C-STORE with success."""
+
+    association_id: str
+    request: StoreRequest
+    stored: Stored
+    seconds: float
+    commit_seconds: float
+
+
+class TurnedDown(NamedTuple):
+    """A receiving process has answered a C-STORE with a failure."""
+
+    association_id: str
+    request: StoreRequest
+    status: int
+    reason: str
+    seconds: float
+
+
+class Ended(NamedTuple):
+    """An association that was handed over has ended."""
+
+    association_id: str
+    ending: Ending
+
+
+Report = Begun | Durable | Echoed | Taken | TurnedDown | Ended
+"""What a receiving process tells the receiver, in the order in which it happened."""

@@ -45,6 +45,13 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     scp_reuse_port: bool = Field(
         default=False, description="let several replicas on one host share the DICOM port"
     )
+    scp_processes: int | None = Field(
+        default=None,
+        ge=1,
+        le=32,
+        description="processes that receive side by side when several peers send at once; default"
+        " one for each core, at most four",
+    )
     scp_config_cache: Path | None = Field(
         default=None,
         description="file that keeps the last configuration seen; default in the spool folder",

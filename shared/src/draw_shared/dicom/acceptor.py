@@ -22,9 +22,10 @@ import structlog
 
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import admission
-from draw_shared.dicom.association import Association, Timing
+from draw_shared.dicom.association import Association
 from draw_shared.dicom.farewell import Farewell
 from draw_shared.dicom.pdu import ProtocolViolation, reject
+from draw_shared.dicom.placement import HERE, Placement, Timing
 from draw_shared.dicom.proxy_protocol import read_client_address
 from draw_shared.dicom.service import Peer, ServiceProvider
 from draw_shared.dicom.tls import ServerTls
@@ -67,12 +68,14 @@ class Acceptor:
         provider: ServiceProvider,
         network: Callable[[], NetworkConfig],
         max_object_bytes: Callable[[], int],
+        placement: Placement = HERE,
     ) -> None:
         self._options = options
         self._port = options.port
         self._provider = provider
         self._network = network
         self._max_object_bytes = max_object_bytes
+        self._placement = placement
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()
         self._per_address: Counter[str] = Counter()
@@ -252,11 +255,13 @@ class Acceptor:
             max_pdu=network.max_pdu_bytes,
             max_object_bytes=self._max_object_bytes(),
         )
-        association = Association(Wire(connection.socket), peer, self._provider, timing)
+        association = Association(
+            Wire(connection.socket), peer, self._provider, timing, self._placement
+        )
         connection.association = association
         place = _Place(self)
         try:
-            association.serve(place.take, deadline)
+            association.serve(self._provider, place.take, deadline)
         finally:
             place.give_back()
 

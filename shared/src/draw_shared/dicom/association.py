@@ -9,9 +9,8 @@ the blocking read.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -39,8 +38,11 @@ from draw_shared.dicom.pdu import (
     fragments,
     reject,
 )
+from draw_shared.dicom.placement import HERE, Ending, Placement, Timing
 from draw_shared.dicom.service import (
+    Admission,
     AssociationInfo,
+    Operations,
     Outcome,
     Peer,
     PresentationContext,
@@ -48,7 +50,6 @@ from draw_shared.dicom.service import (
     Refused,
     Reject,
     RetrieveEnd,
-    ServiceProvider,
     StoreRequest,
     SubOperations,
 )
@@ -66,25 +67,22 @@ MOST_OPERATIONS: Final = 32
 """Most outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Deadlines of an association, in seconds, and the PDU size we announce, in bytes."""
-
-    acse_seconds: float = 30.0
-    dimse_seconds: float = 30.0
-    network_seconds: float = 30.0
-    max_pdu: int = 16384
-    max_object_bytes: int = 8 * 1024**3
-
-
 class Association:
     """Serves one connection."""
 
-    def __init__(self, wire: Wire, peer: Peer, provider: ServiceProvider, timing: Timing) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        peer: Peer,
+        operations: Operations,
+        timing: Timing,
+        placement: Placement = HERE,
+    ) -> None:
         self._wire = wire
         self._peer = peer
-        self._provider = provider
+        self._operations = operations
         self._timing = timing
+        self._placement = placement
         self._info: AssociationInfo | None = None
         self._cancelled: set[int] = set()
         self._aborted = False
@@ -99,38 +97,65 @@ class Association:
         """Whether the association was accepted."""
         return self._info is not None
 
-    def serve(self, admitted: Callable[[], bool], requested_by: float | None = None) -> None:
+    def serve(
+        self, admission: Admission, admitted: Callable[[], bool], requested_by: float | None = None
+    ) -> None:
         """Run the association to its end.
 
         `admitted` says whether there is room for it; `requested_by` is when the request
         must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
         """
-        outcome, reason = Outcome.LOST, ""
-        try:
+
+        def served() -> Ending:
             request = self._requested(requested_by)
-            if not self._accepted(request, admitted):
-                return
-            self._operate()
+            if not self._accepted(request, admission, admitted):
+                return Ending(Outcome.LOST)
+            return self._placement.serve(
+                self._required_info, self._wire, self._timing, self._operate
+            )
+
+        ending = self._ending(served)
+        if self._aborted:
+            ending = ending._replace(outcome=Outcome.ABORTED)
+        if self._info is not None:
+            admission.closed(self._info, ending.outcome, ending.reason)
+        elif ending.reason:
+            log.info(
+                "connection.dropped",
+                association_id=self._peer.association_id,
+                reason=ending.reason,
+            )
+
+    def carry_on(self, info: AssociationInfo) -> Ending:
+        """Serve an association that was accepted elsewhere, and return how it ended."""
+        self._info = info
+        self._wire.limit_data(self._timing.max_pdu)
+        return self._ending(self._operate)
+
+    def _ending(self, served: Callable[[], Ending]) -> Ending:
+        """Have the connection served and closed, and return how it ended."""
+        try:
+            ending = served()
         except ReleasedByPeer:
-            outcome = Outcome.RELEASED
             self._wire.close_politely(LINGER_SECONDS)
+            ending = Ending(Outcome.RELEASED)
         except PeerAborted:
-            outcome = Outcome.ABORTED_BY_PEER
+            ending = Ending(Outcome.ABORTED_BY_PEER)
         except PeerClosed as closed:
-            reason = str(closed)
+            ending = Ending(Outcome.LOST, str(closed))
         except PeerTooSlow as slow:
-            outcome, reason = Outcome.TIMED_OUT, str(slow)
             self._say_abort(AbortReason.NOT_SPECIFIED)
+            ending = Ending(Outcome.TIMED_OUT, str(slow))
         except ProtocolViolation as violation:
-            outcome, reason = Outcome.ABORTED, str(violation)
             self._say_abort(violation.reason)
+            ending = Ending(Outcome.ABORTED, str(violation))
         except Exception:
-            outcome, reason = Outcome.ABORTED, "internal failure"
             log.exception("association.failed", association_id=self._peer.association_id)
             self._say_abort(AbortReason.NOT_SPECIFIED)
+            ending = Ending(Outcome.ABORTED, "internal failure")
         finally:
             self._wire.close()
-            self._report(Outcome.ABORTED if self._aborted else outcome, reason)
+        return ending
 
     def abort(self) -> None:
         """End the association from another thread."""
@@ -138,12 +163,6 @@ class Association:
         if not self._wire.encrypted:
             self._say_abort(AbortReason.NOT_SPECIFIED)
         self._wire.interrupt()
-
-    def _report(self, outcome: Outcome, reason: str) -> None:
-        if self._info is not None:
-            self._provider.closed(self._info, outcome, reason)
-        elif reason:
-            log.info("connection.dropped", association_id=self._peer.association_id, reason=reason)
 
     def _say_abort(self, reason: AbortReason) -> None:
         try:
@@ -162,12 +181,14 @@ class Association:
             raise ProtocolViolation("the peer takes no PDU of useful length")
         return request
 
-    def _accepted(self, request: AssociateRequest, admitted: Callable[[], bool]) -> bool:
-        decision = self._provider.admit(self._peer, request)
+    def _accepted(
+        self, request: AssociateRequest, admission: Admission, admitted: Callable[[], bool]
+    ) -> bool:
+        decision = admission.admit(self._peer, request)
         if not isinstance(decision, Reject) and not admitted():
             decision = LIMIT_EXCEEDED
         if isinstance(decision, Reject):
-            self._provider.rejected(self._peer, request, decision)
+            admission.rejected(self._peer, request, decision)
             self._wire.send(
                 [reject(decision.result, decision.source, decision.reason)], LINGER_SECONDS
             )
@@ -208,11 +229,11 @@ class Association:
             extended=decision.extended,
         )
         self._wire.limit_data(self._timing.max_pdu)
-        self._provider.opened(self._info)
+        admission.opened(self._info)
         self._wire.send([accept.encode()], self._timing.acse_seconds)
         return True
 
-    def _operate(self) -> None:
+    def _operate(self) -> NoReturn:
         while True:
             context, command = self._deferred or self._next_command()
             self._deferred = None
@@ -249,7 +270,7 @@ class Association:
             if not belongs(operation, context.abstract_syntax):
                 status = Status.SOP_CLASS_NOT_SUPPORTED
             elif operation == Operation.C_ECHO:
-                status = self._provider.echo(self._required_info)
+                status = self._operations.echo(self._required_info)
             elif operation in {Operation.C_FIND, Operation.C_GET, Operation.C_MOVE}:
                 request = QueryRequest(
                     command.number(Field.MESSAGE_ID),
@@ -285,7 +306,7 @@ class Association:
     def _store(self, request: StoreRequest) -> tuple[int, str]:
         intake = Intake()
         try:
-            intake.sink = self._provider.store(self._required_info, request)
+            intake.sink = self._operations.store(self._required_info, request)
         except Refused as refused:
             intake.refusal = refused
         try:
@@ -307,7 +328,7 @@ class Association:
         heads: dict[int, list[bytes | memoryview]] = {}
         peer_max = self._required_info.peer_max_pdu
         cancelled = self._cancel_check(request.message_id)
-        for matches in self._provider.find(self._required_info, request, cancelled):
+        for matches in self._operations.find(self._required_info, request, cancelled):
             head = heads.get(matches.status)
             if head is None:
                 raw = message.response(command, Operation.C_FIND, matches.status, data_set=True)
@@ -334,9 +355,9 @@ class Association:
         if operation == Operation.C_GET:
             sender = StoreSender(self._wire, info.peer_max_pdu, self._timing.dimse_seconds)
             channel = SubOperationChannel(info, sender, self._sub_operation_status)
-            steps = self._provider.get(info, request, channel, cancelled)
+            steps = self._operations.get(info, request, channel, cancelled)
         else:
-            steps = self._provider.move(info, request, cancelled)
+            steps = self._operations.move(info, request, cancelled)
         for step in steps:
             if isinstance(step, SubOperations):
                 self._respond(context, progress(command, operation, step))

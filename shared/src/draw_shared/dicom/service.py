@@ -1,9 +1,9 @@
 """What the association engine asks of the service that uses it.
 
 The engine reads and writes PDUs and knows nothing of files, databases or configuration;
-a `ServiceProvider` answers each operation. One association is served by one thread, so
-a provider's methods are called one after the other for one association, and at the same
-time for different ones.
+a `ServiceProvider` admits associations and answers each operation. One association is
+served by one thread, so a provider's methods are called one after the other for one
+association, and at the same time for different ones.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -199,8 +199,8 @@ class Accept:
     extended: Mapping[str, bytes]
 
 
-class ServiceProvider(Protocol):
-    """Answers one kind of service user after the other."""
+class Admission(Protocol):
+    """Says who may associate, and is told what becomes of it."""
 
     def admit(self, peer: Peer, request: AssociateRequest) -> Accept | Reject:
         """Decide whether this peer may associate, and for what."""
@@ -213,6 +213,10 @@ class ServiceProvider(Protocol):
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
         """A connection was turned away; without a request when it never got that far."""
+
+
+class Operations(Protocol):
+    """Answers the operations of accepted associations."""
 
     def echo(self, info: AssociationInfo) -> int:
         """Return the status of a C-ECHO."""
@@ -242,3 +246,7 @@ class ServiceProvider(Protocol):
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
     ) -> Iterator[SubOperations | RetrieveEnd]:
         """Yield progress and at last the end."""
+
+
+class ServiceProvider(Admission, Operations, Protocol):
+    """Everything that listening for associations needs."""

@@ -208,7 +208,7 @@ class Wire:
 
     def waiting(self) -> bool:
         """Return whether the peer has sent something that is not read yet."""
-        if self._end > self._begin:
+        if self.holds:
             return True
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
@@ -247,6 +247,16 @@ class Wire:
                 left -= sent
                 if left:
                     group = _after(group, sent)
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor of the connection, for another process that goes on with it."""
+        return self._socket.fileno()
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was read that is not used yet."""
+        return self._end > self._begin
 
     @property
     def encrypted(self) -> bool:

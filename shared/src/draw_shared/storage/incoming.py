@@ -28,7 +28,9 @@ RECEIVED_KEY: Final = "received"
 """Provenance: when the object was received, in microseconds since 1970."""
 COUNTED: Final = 0x10000
 
-_process = secrets.token_hex(6)
+WRITER: Final = secrets.token_hex(6)
+"""Part of the names of all files that this process makes in the spool folder."""
+
 _counter = itertools.count()
 
 
@@ -39,7 +41,7 @@ class NoSpace(Transient):
 def spool_name() -> str:
     """Return a name that sorts by time and is unique among all replicas."""
     # Random once for the process, then counted: no system call for each object.
-    return f"{time.time_ns() // 1000:0{TIME_DIGITS}x}{_process}{next(_counter) % COUNTED:04x}"
+    return f"{time.time_ns() // 1000:0{TIME_DIGITS}x}{WRITER}{next(_counter) % COUNTED:04x}"
 
 
 def spool_time(name: str) -> datetime:

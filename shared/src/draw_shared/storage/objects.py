@@ -94,10 +94,23 @@ class ObjectStore:
             folder.mkdir(parents=True, exist_ok=True)
         self._lock.acquire(wait_seconds=LOCK_SECONDS)
         remove_parts(self.spool)
-        self._descriptor = os.open(self.spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._sync = FolderSync(self._descriptor)
+        self.join()
         # The entries of new top folders themselves must survive a power cut.
         sync_folders((str(self.root / layout.SPOOL), self._root))
+
+    def join(self) -> None:
+        """Receive into a spool folder that is taken, by us or by the process that started us."""
+        self._descriptor = os.open(self.spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._sync = FolderSync(self._descriptor)
+
+    @property
+    def lock_descriptor(self) -> int:
+        """What keeps the spool folder ours, for a child that works in it."""
+        return self._lock.descriptor
+
+    def forget_parts(self, writer: str) -> None:
+        """Remove what a child that has ended was writing."""
+        remove_parts(self.spool, writer)
 
     def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
         """Let go of the spool folder."""

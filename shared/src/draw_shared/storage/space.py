@@ -73,6 +73,11 @@ class Space:
         with self._lock:
             self._added += size
 
+    def told(self, used_bytes: int) -> None:
+        """Take what is used from a process that looks for us."""
+        with self._lock:
+            self._used, self._added = used_bytes, 0
+
     def measure(self) -> None:
         """Count what is used by looking, when it is time to look again."""
         begun = time.monotonic()

@@ -86,6 +86,17 @@ class SpoolLock:
         except FileNotFoundError:
             return float("inf")
 
+    @property
+    def descriptor(self) -> int:
+        """What keeps the lock; a process that inherits it keeps the lock too.
+
+        Raises:
+            SpoolTaken: we do not have it.
+        """
+        if self._descriptor is None:
+            raise SpoolTaken(f"spool folder {self._folder.name} is not ours")
+        return self._descriptor
+
     def release(self) -> None:
         """Give the lock back."""
         if self._descriptor is not None:
@@ -122,9 +133,12 @@ def _files(folder: Path) -> Iterator[str]:
             yield entry.path
 
 
-def remove_parts(folder: Path) -> int:
-    """Remove what was never complete, and return how many; only for a folder whose lock is held."""
-    parts = [path for path in _files(folder) if path.endswith(PART)]
+def remove_parts(folder: Path, writer: str = "") -> int:
+    """Remove what was never complete, and return how many; only for a folder whose lock is held.
+
+    With a writer's name, only what this process began: it has ended.
+    """
+    parts = [path for path in _files(folder) if path.endswith(PART) and writer in path]
     for path in parts:
         Path(path).unlink(missing_ok=True)
     return len(parts)

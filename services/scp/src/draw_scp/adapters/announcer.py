@@ -73,6 +73,10 @@ class Announcer:
         else:
             self._stored.append(stored)
 
+    def look(self) -> None:
+        """Have what lies in the spool folder announced, whether it was announced before or not."""
+        self._overlooked = True
+
     def record(self, transaction: Transaction) -> None:
         """Take note of what was done; never waits."""
         self._transactions.append(transaction)

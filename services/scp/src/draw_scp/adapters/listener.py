@@ -18,6 +18,7 @@ import structlog
 
 from draw_shared.contracts.server_config import NetworkConfig, ServerConfig, TlsConfig
 from draw_shared.dicom.acceptor import Acceptor, ListenerOptions
+from draw_shared.dicom.placement import HERE, Placement
 from draw_shared.dicom.service import ServiceProvider
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from draw_shared.runtime.desired_state import Wanted
@@ -49,11 +50,13 @@ class Listener:
         provider: ServiceProvider,
         config: Callable[[], ServerConfig],
         *,
+        placement: Placement = HERE,
         drain_seconds: float,
         reuse_port: bool = False,
         desired: Callable[[], Wanted] = lambda: Wanted(running=True),
     ) -> None:
         self._provider = provider
+        self._placement = placement
         self._desired = desired
         self._config = config
         self._drain_seconds = drain_seconds
@@ -170,6 +173,7 @@ class Listener:
             self._provider,
             self._network,
             lambda: self._config().storage.max_object_bytes,
+            self._placement,
         )
         acceptor.start()
         self.opened_at = time.time()

@@ -4,19 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
-from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Later
-from draw_scp.services.audit import Audit, Operation
-from draw_shared.contracts.transaction import TransactionKind
+from draw_scp.models import Results
 from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
 from draw_shared.dicom.statuses import Status
 from draw_shared.errors import DrawError
 from draw_shared.storage.ingest import Ingest, Reception, SopClassNotNegotiated, answer_to
 from draw_shared.storage.objects import Stored
-
-log = structlog.get_logger()
 
 FAILURES: Final = (DrawError, OSError)
 
@@ -24,20 +17,10 @@ FAILURES: Final = (DrawError, OSError)
 class StoreHandler:
     """Answers C-STORE requests."""
 
-    def __init__(
-        self,
-        ingest: Ingest,
-        audit: Audit,
-        metrics: ScpMetrics,
-        afterwards: Later,
-        offered: Callable[[], bool],
-    ) -> None:
+    def __init__(self, ingest: Ingest, results: Results, offered: Callable[[], bool]) -> None:
         self._ingest = ingest
-        self._audit = audit
-        self._metrics = metrics
-        self._afterwards = afterwards
+        self._results = results
         self._offered = offered
-        self._succeeded = metrics.operations.labels("c-store", "0x0000")
 
     def store(self, info: AssociationInfo, request: StoreRequest) -> "ObjectReceiver":
         """Return who takes the data set.
@@ -63,39 +46,9 @@ class StoreHandler:
         begun: float,
         complete: float,
     ) -> None:
-        """Have an object that is durable now accounted for, after the answer."""
+        """Have an object that is durable now accounted for."""
         now = time.perf_counter()
-        self._afterwards(self._account, info, request, stored, now - begun, now - complete)
-
-    def _account(
-        self,
-        info: AssociationInfo,
-        request: StoreRequest,
-        stored: Stored,
-        seconds: float,
-        commit_seconds: float,
-    ) -> None:
-        metrics = self._metrics
-        self._succeeded.inc()
-        metrics.stored.inc()
-        metrics.bytes.inc(stored.size_bytes)
-        metrics.seconds.observe(seconds)
-        metrics.commit_seconds.observe(commit_seconds)
-        if stored.duplicate:
-            metrics.duplicates.inc()
-        self._audit.operation(
-            info,
-            Operation(
-                TransactionKind.C_STORE,
-                Status.SUCCESS,
-                seconds,
-                size_bytes=stored.size_bytes,
-                sop_class_uid=request.sop_class_uid,
-                sop_instance_uid=request.sop_instance_uid,
-                study_instance_uid=stored.identity.study_instance_uid,
-                detail="duplicate" if stored.duplicate else None,
-            ),
-        )
+        self._results.stored(info, request, stored, now - begun, now - complete)
 
     def refuse(
         self, info: AssociationInfo, request: StoreRequest, error: Exception, begun: float
@@ -104,26 +57,7 @@ class StoreHandler:
         status = answer_to(error)
         # The words of our own failures are fixed texts; others may hold a path.
         reason = str(error) if isinstance(error, DrawError) else type(error).__name__
-        self._metrics.operations.labels("c-store", f"0x{status:04X}").inc()
-        self._audit.operation(
-            info,
-            Operation(
-                TransactionKind.C_STORE,
-                status,
-                time.perf_counter() - begun,
-                sop_class_uid=request.sop_class_uid,
-                sop_instance_uid=request.sop_instance_uid,
-                detail=reason,
-            ),
-        )
-        log.warning(
-            "store.refused",
-            association_id=info.association_id,
-            calling_ae=info.calling_ae,
-            sop_instance_uid=request.sop_instance_uid,
-            status=f"0x{status:04X}",
-            reason=reason,
-        )
+        self._results.refused(info, request, status, reason, time.perf_counter() - begun)
         return Refused(status, reason)
 
 

@@ -1,0 +1,341 @@
+"""More processes that receive, because one interpreter runs one thread at a time.
+
+Every connection is accepted, limited, admitted and counted in this process. An association
+that only stores is then handed to whoever serves fewest, and its thread here waits for the
+end. The processes are started when they are of use: the first when two associations are
+open at once. One that ends takes its associations with it and is replaced when the next one
+is of use; what it had made durable lies in the spool folder and is announced from there.
+
+Concurrency: any association's thread calls `serve`; one thread starts processes and tells
+them the conditions, one for each process listens to it.
+"""
+
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.reduction import send_handle
+from typing import Final, NoReturn, Protocol
+
+import structlog
+
+from draw_scp.models import (
+    Begun,
+    Conditions,
+    Durable,
+    Echoed,
+    Ended,
+    HandedOver,
+    Report,
+    Results,
+    Taken,
+    TurnedDown,
+)
+from draw_shared.contracts.server_config import FileNaming, StorageStructure
+from draw_shared.dicom import uids
+from draw_shared.dicom.message import Operation
+from draw_shared.dicom.negotiation import belongs
+from draw_shared.dicom.placement import Ending, Timing
+from draw_shared.dicom.service import AssociationInfo, Outcome
+from draw_shared.dicom.wire import Wire
+from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.layout import Layout
+from draw_shared.storage.objects import Stored
+
+log = structlog.get_logger()
+
+MODULE: Final = "draw_scp.receiving"
+TELL_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 5.0
+"""From the start of one process to that of the next."""
+SILENT_SECONDS: Final = 60.0
+"""A process that says nothing for so long hangs, and is ended."""
+LAST_SECONDS: Final = 1.0
+"""From the last word of a process to its end."""
+GONE: Final = Ending(Outcome.LOST, "the receiving process ended")
+
+
+class Spool(Protocol):
+    """The spool folder that all processes of this receiver share."""
+
+    @property
+    def lock_descriptor(self) -> int:
+        """What keeps the folder ours."""
+
+    def forget_parts(self, writer: str) -> None:
+        """Remove what a process that has ended was writing."""
+
+
+class Outbox(Protocol):
+    """Announces what is durable."""
+
+    def announce(self, stored: Stored) -> None:
+        """Take note of an object."""
+
+    def look(self) -> None:
+        """Find in the spool folder what nobody told of."""
+
+
+class Room(Protocol):
+    """Counts what the storage holds."""
+
+    def added(self, size: int) -> None:
+        """Count an object."""
+
+
+@dataclass(slots=True, eq=False)
+class _Elsewhere:
+    """An association that a process serves."""
+
+    info: AssociationInfo
+    ended: threading.Event = field(default_factory=threading.Event)
+    ending: Ending = GONE
+
+
+class _Process:
+    """One receiving process and what it serves."""
+
+    def __init__(self, lock_descriptor: int, conditions: Conditions) -> None:
+        self.serves: dict[str, _Elsewhere] = {}
+        self.writer = ""
+        """Known once it takes associations."""
+        self._talking = threading.Lock()
+        self.connection, theirs = Pipe()
+        with theirs:
+            number = theirs.fileno()
+            # It inherits the right to the spool folder: while it lives, nobody else has that.
+            self._process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-m", MODULE, str(number)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(number, lock_descriptor),
+            )
+        self.tell(conditions)
+
+    def tell(self, message: Conditions | None) -> None:
+        """Tell it the conditions, or that it is over; one that is gone does not matter."""
+        with self._talking, suppress(OSError):
+            self.connection.send(message)
+
+    def hand_over(self, handed: HandedOver, descriptor: int) -> bool:
+        """Give it an association, and return whether it has it."""
+        with self._talking:
+            try:
+                self.connection.send(handed)
+                send_handle(self.connection, descriptor, None)
+            except OSError:
+                # Half a message cannot be taken back.
+                self._process.kill()
+                return False
+        return True
+
+    def end(self, seconds: float) -> int:
+        """End it, by force after some time, and return its exit code."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self._process.kill()
+        return self._process.wait()
+
+
+class ReceivingProcesses:
+    """The placement of associations among this process and others.
+
+    Args:
+        most: processes that receive at most, this one included.
+        conditions: what is in force now.
+    """
+
+    name = "receiving"
+
+    def __init__(
+        self,
+        most: int,
+        conditions: Callable[[], Conditions],
+        results: Results,
+        outbox: Outbox,
+        spool: Spool,
+        room: Room,
+    ) -> None:
+        self._most = most
+        self._conditions = conditions
+        self._results = results
+        self._outbox = outbox
+        self._spool = spool
+        self._room = room
+        self._lock = threading.Lock()
+        self._here = 0
+        self._processes: list[_Process] = []
+        self._listening: list[threading.Thread] = []
+        self._wanted = False
+        self._next_start = 0.0
+        self._told: Conditions | None = None
+        self._stopping = threading.Event()
+        self._periodic = Periodic(self.name, self._look_after, interval_seconds=TELL_SECONDS)
+
+    @property
+    def processes(self) -> int:
+        """How many processes receive now, this one included."""
+        return 1 + sum(bool(process.writer) for process in self._processes)
+
+    def start(self) -> None:
+        """Begin to look after processes; there is none yet."""
+        self._periodic.start()
+
+    def tell(self) -> None:
+        """Tell all processes the conditions now: they have changed."""
+        self._periodic.wake()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """End all processes; the associations have ended before."""
+        self._stopping.set()
+        self._periodic.stop(deadline_seconds)
+        deadline = time.monotonic() + deadline_seconds
+        for process in self._processes:
+            process.tell(None)
+        for process in list(self._processes):
+            process.end(max(0.1, deadline - time.monotonic()))
+        for thread in self._listening:
+            thread.join(max(0.1, deadline - time.monotonic()))
+
+    def serve(
+        self, info: AssociationInfo, wire: Wire, timing: Timing, here: Callable[[], NoReturn]
+    ) -> Ending:
+        movable = not wire.encrypted and not wire.holds and _only_stores(info)
+        process = self._reserved(info) if movable and self._any_order() else None
+        ending = self._served_by(process, info, wire, timing) if process is not None else None
+        if ending is None:
+            with self._one_more_here():
+                here()
+        return ending
+
+    def _served_by(
+        self, process: _Process, info: AssociationInfo, wire: Wire, timing: Timing
+    ) -> Ending | None:
+        """Return how an association ended in a process, None when that did not take it."""
+        elsewhere = process.serves[info.association_id]
+        if not process.hand_over(HandedOver(info, timing), wire.descriptor):
+            with self._lock:
+                process.serves.pop(info.association_id, None)
+            return None
+        elsewhere.ended.wait()
+        return elsewhere.ending
+
+    def _any_order(self) -> bool:
+        """Return whether an object's name is the same whichever process files it, and when."""
+        layout: Layout = self._conditions().rules.layout
+        return layout.structure is not StorageStructure.DATE and layout.naming in {
+            FileNaming.SOP_UID,
+            FileNaming.INSTANCE_NUMBER,
+        }
+
+    def _reserved(self, info: AssociationInfo) -> _Process | None:
+        """Return the process that gets this association, None when this one keeps it."""
+        with self._lock:
+            ready = [process for process in self._processes if process.writer]
+            least = min(ready, key=lambda process: len(process.serves), default=None)
+            if least is not None and len(least.serves) <= self._here:
+                least.serves[info.association_id] = _Elsewhere(info)
+                return least
+            if self._here and len(self._processes) < self._most - 1:
+                self._wanted = True
+                self._periodic.wake()
+            return None
+
+    @contextmanager
+    def _one_more_here(self) -> Iterator[None]:
+        with self._lock:
+            self._here += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._here -= 1
+
+    def _look_after(self) -> None:
+        conditions = self._conditions()
+        if conditions != self._told:
+            self._told = conditions
+            for process in self._processes:
+                process.tell(conditions)
+        if self._wanted and time.monotonic() >= self._next_start and not self._stopping.is_set():
+            self._wanted = False
+            self._next_start = time.monotonic() + AGAIN_SECONDS
+            self._begin(conditions)
+
+    def _begin(self, conditions: Conditions) -> None:
+        process = _Process(self._spool.lock_descriptor, conditions)
+        with self._lock:
+            self._processes.append(process)
+        thread = threading.Thread(
+            target=self._listen, args=(process,), name="receiving-reports", daemon=True
+        )
+        self._listening.append(thread)
+        thread.start()
+
+    def _listen(self, process: _Process) -> None:
+        """Follow a process from its start to its end."""
+        try:
+            while process.connection.poll(SILENT_SECONDS):
+                # Our own bytes, over a socket that nobody else has.
+                for report in pickle.loads(process.connection.recv_bytes()):  # noqa: S301
+                    self._take(process, report)
+            log.error("receiving.silent")
+        except (EOFError, OSError):
+            pass
+        finally:
+            self._ended(process)
+
+    def _ended(self, process: _Process) -> None:
+        code = process.end(LAST_SECONDS)
+        with self._lock:
+            self._processes.remove(process)
+            left = list(process.serves.values())
+            process.serves.clear()
+        process.connection.close()
+        if not self._stopping.is_set():
+            log.warning("receiving.ended", exit_code=code, associations=len(left))
+        if process.writer:
+            self._spool.forget_parts(process.writer)
+        self._outbox.look()
+        for elsewhere in left:
+            elsewhere.ended.set()
+
+    def _take(self, process: _Process, report: Report) -> None:
+        if isinstance(report, Durable):
+            self._outbox.announce(report.stored)
+            if not report.stored.duplicate:
+                self._room.added(report.stored.size_bytes)
+        elif isinstance(report, Begun):
+            process.writer = report.writer
+        elif isinstance(report, Ended):
+            with self._lock:
+                elsewhere = process.serves.pop(report.association_id)
+            elsewhere.ending = report.ending
+            elsewhere.ended.set()
+        else:
+            self._record(process.serves[report.association_id].info, report)
+
+    def _record(self, info: AssociationInfo, report: Echoed | Taken | TurnedDown) -> None:
+        if isinstance(report, Taken):
+            self._results.stored(
+                info, report.request, report.stored, report.seconds, report.commit_seconds
+            )
+        elif isinstance(report, TurnedDown):
+            self._results.refused(
+                info, report.request, report.status, report.reason, report.seconds
+            )
+        else:
+            self._results.echoed(info)
+
+
+def _only_stores(info: AssociationInfo) -> bool:
+    """Return whether nothing but storage, and perhaps verification, was negotiated."""
+    classes = {context.abstract_syntax for context in info.contexts.values()}
+    asking = (Operation.C_FIND, Operation.C_MOVE, Operation.C_GET)
+    return bool(classes - {uids.VERIFICATION}) and not any(
+        belongs(operation, one) for operation in asking for one in classes
+    )

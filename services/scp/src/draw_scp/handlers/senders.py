@@ -1,0 +1,27 @@
+"""What a receiving process answers: C-ECHO and C-STORE, and nothing else."""
+
+from typing import NoReturn
+
+from draw_scp.handlers.echo import EchoHandler
+from draw_scp.handlers.store import StoreHandler
+from draw_shared.dicom.service import AssociationInfo, ObjectSink, Refused, StoreRequest
+from draw_shared.dicom.statuses import Status
+
+
+class SenderOperations:
+    """Answers associations on which nothing but verification and storage was negotiated."""
+
+    def __init__(self, echo: EchoHandler, store: StoreHandler) -> None:
+        self._echo = echo
+        self._store = store
+
+    def echo(self, info: AssociationInfo) -> int:
+        return self._echo.echo(info)
+
+    def store(self, info: AssociationInfo, request: StoreRequest) -> ObjectSink:
+        return self._store.store(info, request)
+
+    def _not_negotiated(self, *_: object, **__: object) -> NoReturn:
+        raise Refused(Status.SOP_CLASS_NOT_SUPPORTED)
+
+    find = get = move = _not_negotiated
