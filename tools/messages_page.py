@@ -28,7 +28,9 @@ INTRODUCTION: Final = """# Messages
 What travels over RabbitMQ, good enough to write a consumer in another language. Generated from
 the contracts and the topology; do not edit by hand.
 
-A body is one JSON object in UTF-8. The routing key names message and version. A field is never
+A body is one JSON object in UTF-8, on one line. Those of `instance.stored` may hold several, a line
+each (`application/x-ndjson`): what is stored in a burst travels together, up to 50 at a time, and a
+consumer acknowledges all of them. The routing key names message and version. A field is never
 removed or re-typed inside a version; unknown fields are to be ignored. Messages carry identifiers,
 no patient data. They are persistent, published with confirms, and may arrive more than once and in
 any order: `event_id` of `instance.stored` is the same for the same object.

@@ -47,7 +47,7 @@ def drain(url):
         if method is None:
             connection.close()
             return found
-        found.append(InstanceStoredV1.from_bytes(body))
+        found += [InstanceStoredV1.from_bytes(line) for line in body.splitlines()]
 
 
 def test_killed_during_stores_nothing_acknowledged_is_lost(tmp_path, broker_url):

@@ -112,8 +112,9 @@ def instances(database):
 INSTANCES = "SELECT sop_instance_uid AS uid FROM instances"
 
 
+@pytest.mark.parametrize("together", [1, 7, 100])
 def test_good_messages_are_indexed_and_bad_ones_are_dead_alone(
-    database, broker, store, handler, consume, tmp_path
+    database, broker, store, handler, consume, tmp_path, together
 ):
     objects = datasets.series(30, PatientName="Secret^Name", PatientID="SECRET-ID")
     stored = [receive(store, made)[0] for made in objects]
@@ -124,8 +125,9 @@ def test_good_messages_are_indexed_and_bad_ones_are_dead_alone(
     outside = events[6].model_copy(update={"path": "../../etc/passwd"})
     bodies = [event.to_bytes() for event in (*events[:6], outside, *events[7:])]
     outcomes = consume(handler.on_instances_stored, batch=200)
-    for body in (*bodies[:10], b"nonsense", b'{"schema_version": 1}', *bodies[10:], *bodies[:2]):
-        broker.publish(body)
+    lines = [*bodies[:10], b"nonsense", b'{"schema_version": 1}', *bodies[10:], *bodies[:2]]
+    for first in range(0, len(lines), together):
+        broker.publish(b"\n".join(lines[first : first + together]))
     good = {event.sop_instance_uid for event in events} - {
         damaged.sop_instance_uid,
         swapped.sop_instance_uid,

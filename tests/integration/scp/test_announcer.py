@@ -59,7 +59,7 @@ def announcer(store, queues, broker_url, monkeypatch):
 def taken(channel, queue, message):
     found = []
     while (got := channel.basic_get(queue, auto_ack=True))[0] is not None:
-        found.append(message.from_bytes(got[2]))
+        found += [message.from_bytes(line) for line in got[2].splitlines()]
     return found
 
 

@@ -21,7 +21,7 @@ from draw_shared.contracts.server_config import (
     SopClassConfig,
     TransferSyntaxConfig,
 )
-from draw_shared.dicom.association import MOST_OPERATIONS
+from draw_shared.dicom.acceptance import MOST_OPERATIONS
 from draw_shared.dicom.tls import TlsUnusable
 from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets

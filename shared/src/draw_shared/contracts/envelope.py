@@ -16,6 +16,8 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     routing_key: ClassVar[str]
+    joinable: ClassVar[bool] = False
+    """Whether several may travel as one, each a line of its own."""
     schema_version: int = 1
 
     def to_bytes(self) -> bytes:

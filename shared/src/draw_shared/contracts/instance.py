@@ -24,6 +24,7 @@ class InstanceStoredV1(Event):
     """One object is durable on disk; the index may not know it yet."""
 
     routing_key: ClassVar[str] = "instance.stored.v1"
+    joinable: ClassVar[bool] = True
 
     association_id: str
     replica: str

@@ -9,20 +9,17 @@ the blocking read.
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 import structlog
 
 from draw_shared.dicom import message
+from draw_shared.dicom.acceptance import accepted
 from draw_shared.dicom.admission import LIMIT_EXCEEDED
 from draw_shared.dicom.associate import (
-    AssociateAccept,
     AssociateRequest,
-    UserInformation,
     decode_request,
 )
-from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.intake import Intake
 from draw_shared.dicom.message import Command, Field, Operation
 from draw_shared.dicom.message_reader import MessageReader, PeerAborted, ReleasedByPeer
@@ -63,8 +60,6 @@ log = structlog.get_logger()
 FIRST_PDU_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 2.0
 WRITE_AT: Final = 65536
-MOST_OPERATIONS: Final = 32
-"""Most outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
 
 
 class Association:
@@ -194,43 +189,10 @@ class Association:
             )
             self._wire.close_politely(LINGER_SECONDS)
             return False
-        user = UserInformation(
-            max_pdu=self._timing.max_pdu,
-            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
-            implementation_version=IMPLEMENTATION_VERSION,
-            asynchronous=_granted(request.user.asynchronous),
-            roles=dict(decision.roles),
-            extended=dict(decision.extended),
-            identity_response=(
-                b""
-                if request.user.identity is not None and request.user.identity.positive_response
-                else None
-            ),
-        )
-        accept = AssociateAccept(request.calling_ae, request.called_ae, decision.results, user)
-        proposed = {c.context_id: c.abstract_syntax for c in request.contexts}
-        self._info = AssociationInfo(
-            association_id=self._peer.association_id,
-            calling_ae=request.calling_ae,
-            called_ae=request.called_ae,
-            peer_address=self._peer.address,
-            local_address=self._peer.local_address,
-            opened_at=datetime.now(UTC),
-            contexts={
-                r.context_id: PresentationContext(
-                    r.context_id, proposed[r.context_id], r.transfer_syntax
-                )
-                for r in decision.results
-                if r.result == 0
-            },
-            peer_max_pdu=request.user.max_pdu,
-            peer_implementation=request.user.implementation_version,
-            roles=decision.roles,
-            extended=decision.extended,
-        )
+        answer, self._info = accepted(self._peer, request, decision, self._timing.max_pdu)
         self._wire.limit_data(self._timing.max_pdu)
         admission.opened(self._info)
-        self._wire.send([accept.encode()], self._timing.acse_seconds)
+        self._wire.send([answer.encode()], self._timing.acse_seconds)
         return True
 
     def _operate(self) -> NoReturn:
@@ -406,11 +368,3 @@ class Association:
             if operation != Operation.C_CANCEL:
                 raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
             self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
-
-
-def _granted(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the window we grant: what is asked up to a bound; we perform one at a time."""
-    if proposed is None:
-        return None
-    invoked = proposed[0] or MOST_OPERATIONS
-    return min(invoked, MOST_OPERATIONS), 1

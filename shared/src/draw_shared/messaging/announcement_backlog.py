@@ -1,4 +1,4 @@
-"""How many announced objects the index does not have yet."""
+"""How many messages announce objects that the index does not have yet."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,11 +10,11 @@ ANNOUNCEMENTS: Final = (
     INSTANCE_STORED_WORK.name,
     *map(INSTANCE_STORED_WORK.rung, range(1, len(INSTANCE_STORED_WORK.ladder_seconds) + 1)),
 )
-"""Queues whose messages are objects that the index does not have yet."""
+"""Queues whose messages announce objects that the index does not have yet."""
 
 
 def unindexed(depths: Mapping[str, int]) -> int:
-    """Return how many announcements wait, by the depths of all queues."""
+    """Return how many such messages wait, by the depths of all queues."""
     return sum(depths.get(name, 0) for name in ANNOUNCEMENTS)
 
 
@@ -25,7 +25,7 @@ class AnnouncementBacklog:
         self._depths = QueueDepths(url, client=client)
 
     def number(self) -> int:
-        """Return how many announcements wait now.
+        """Return how many such messages wait now.
 
         Raises:
             BrokerUnavailable: it does not answer.

@@ -13,6 +13,9 @@ The handler decides by what it returns or raises:
   after a pause, and nothing new is fetched meanwhile;
 - it raises anything else: each message is handled alone, so that one poisoned message
   does not take the others with it.
+
+Messages that the publisher has joined come apart here: a handler sees each by itself, and
+each fails by itself. The broker is told once all that travelled together is handled.
 """
 
 import json
@@ -40,6 +43,9 @@ POLL_SECONDS: Final = 1.0
 PERSISTENT: Final = 2
 IDENTIFIERS: Final = ("event_id", "association_id", "sop_instance_uid", "job_id")
 LONGEST_IDENTIFIER: Final = 64
+MOST_TOGETHER: Final = 20
+"""What one batch takes from the broker at most, joined messages counted as one: another
+replica should find something to do, and memory is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,12 @@ class Delivery:
     """One message as the handler sees it."""
 
     body: bytes
+    """A line of what came, if several travelled together."""
     routing_key: str
     attempt: int
     """0 for the first time, then one more after each rung of the ladder."""
     tag: int
+    """The broker's name for what came; the same for all that travelled together."""
     session: int
 
 
@@ -87,7 +95,8 @@ class Consumer:
         self._batch = batch
         self._wait = wait_seconds
         self._failed = failed
-        self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._together = min(batch, MOST_TOGETHER)
+        self._arrived: queue.SimpleQueue[list[Delivery]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self._connection: pika.BlockingConnection | None = None
@@ -138,7 +147,7 @@ class Consumer:
             channel = made.channel()
             topology.declare(channel)
             channel.confirm_delivery()
-            channel.basic_qos(prefetch_count=2 * self._batch)
+            channel.basic_qos(prefetch_count=2 * self._together)
             self._session += 1
             session = self._session
             channel.basic_consume(
@@ -161,7 +170,8 @@ class Consumer:
         told = (properties.headers or {}).get(ATTEMPT_HEADER, 0)
         attempt = told if isinstance(told, int) else 0
         key, tag = method.routing_key or "", method.delivery_tag or 0
-        self._arrived.put(Delivery(body, key, attempt, tag, session))
+        lines = body.split(b"\n")
+        self._arrived.put([Delivery(line, key, attempt, tag, session) for line in lines])
 
     def _on_connection(self, action: Callable[[BlockingChannel], None], session: int) -> None:
         """Have `action` run on the connection's thread, unless it is another connection by now."""
@@ -188,51 +198,58 @@ class Consumer:
 
     def _collect(self) -> list[Delivery]:
         try:
-            batch = [self._arrived.get(timeout=POLL_SECONDS)]
+            batch = list(self._arrived.get(timeout=POLL_SECONDS))
         except queue.Empty:
             return []
         deadline = time.monotonic() + self._wait
-        while len(batch) < self._batch:
+        together = 1
+        while len(batch) < self._batch and together < self._together:
             left = deadline - time.monotonic()
             try:
-                batch.append(self._arrived.get(timeout=max(left, 0)))
+                batch += self._arrived.get(timeout=max(left, 0))
             except queue.Empty:
                 break
+            together += 1
         # What an earlier connection delivered is delivered again by the new one.
         return [delivery for delivery in batch if delivery.session == self._session]
 
     def _handle(self, batch: list[Delivery]) -> None:
+        failures = self._failures(batch)
+        if failures is not None:
+            self._settle(batch, failures)
+
+    def _failures(self, batch: list[Delivery]) -> Sequence[Failure] | None:
+        """Have a batch handled and return what failed; None when we stop before it is done."""
         pause = connection.Pause(self._stopping)
         while not self._stopping.is_set():
             try:
-                failures = self._handler(batch)
+                return self._handler(batch)
             except Transient as error:
                 log.warning("consumer.waiting", queue=self._work.name, error=str(error))
                 pause.wait()
-                continue
             except Exception as error:
-                if len(batch) > 1:
-                    log.warning("consumer.batch_split", queue=self._work.name)
-                    for delivery in batch:
-                        self._handle([delivery])
-                    return
-                log.exception("consumer.message_failed", queue=self._work.name)
-                failures = [Failure(batch[0], error)]
-            self._settle(batch, failures)
-            return
+                if len(batch) == 1:
+                    log.exception("consumer.message_failed", queue=self._work.name)
+                    return [Failure(batch[0], error)]
+                log.warning("consumer.batch_split", queue=self._work.name)
+                return self._failures_alone(batch)
+        return None
+
+    def _failures_alone(self, batch: Sequence[Delivery]) -> Sequence[Failure] | None:
+        found: list[Failure] = []
+        for delivery in batch:
+            failures = self._failures([delivery])
+            if failures is None:
+                return None
+            found += failures
+        return found
 
     def _settle(self, batch: Sequence[Delivery], failures: Sequence[Failure]) -> None:
-        failed = {failure.delivery.tag for failure in failures}
-        done = [delivery.tag for delivery in batch if delivery.tag not in failed]
-        session = batch[0].session
-        if not failed:
-            last = max(done)
-            self._on_connection(lambda c: c.basic_ack(last, multiple=True), session)
-            return
-        for tag in done:
-            self._on_connection(lambda c, t=tag: c.basic_ack(t), session)  # type: ignore[misc]
         for failure in failures:
             self._put_aside(failure)
+        # Everything up to here came in this batch or an earlier one.
+        last = max(delivery.tag for delivery in batch)
+        self._on_connection(lambda c: c.basic_ack(last, multiple=True), batch[0].session)
 
     def _put_aside(self, failure: Failure) -> None:
         delivery, error = failure.delivery, failure.error
@@ -250,10 +267,9 @@ class Consumer:
             },
         )
 
-        def move(channel: BlockingChannel) -> None:
+        def copy(channel: BlockingChannel) -> None:
             # Confirmed before the original is acknowledged: it is never in neither queue.
             channel.basic_publish("", target, delivery.body, properties, mandatory=True)
-            channel.basic_ack(delivery.tag)
 
         self._failed("retry" if again else "dead")
         log.warning(
@@ -263,7 +279,7 @@ class Consumer:
             error=type(error).__name__,
             **identifiers(delivery.body),
         )
-        self._on_connection(move, delivery.session)
+        self._on_connection(copy, delivery.session)
 
 
 def identifiers(body: bytes) -> dict[str, str]:

@@ -5,7 +5,8 @@ from any thread; it hands the message over and returns. `on_confirm` is called o
 publisher's thread, with True when the broker has the message on disk in a queue, with
 False when it was refused or could not be routed. Messages that a broken connection left
 unconfirmed are published again: a message may arrive twice, and none is lost while this
-process lives.
+process lives. Joinable messages that wait together travel as one, a line each: thousands a
+second cost broker and consumers more than what they say.
 """
 
 import threading
@@ -29,6 +30,7 @@ from draw_shared.messaging import connection, topology
 log = structlog.get_logger()
 
 MOST_WAITING: Final = 20_000
+MOST_JOINED: Final = 50
 PERSISTENT: Final = 2
 
 Confirmed = Callable[[bool], None]
@@ -43,8 +45,16 @@ class _Outgoing:
     exchange: str
     routing_key: str
     body: bytes
-    message_id: str
+    joinable: bool
     on_confirm: Confirmed
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What travels as one message."""
+
+    message_id: str
+    parts: list[_Outgoing]
 
 
 class Publisher:
@@ -56,7 +66,7 @@ class Publisher:
         self._url = url
         self._client = client
         self._waiting: deque[_Outgoing] = deque()
-        self._unconfirmed: dict[int, _Outgoing] = {}
+        self._unconfirmed: dict[int, _Sent] = {}
         self._returned: set[str] = set()
         self._prefix, self._number = uuid4().hex, count()
         self._next_tag = 1
@@ -74,7 +84,7 @@ class Publisher:
 
     @property
     def pending(self) -> int:
-        """How many messages are handed over and not confirmed."""
+        """How much is handed over and not confirmed; 0 when all is."""
         return len(self._waiting) + len(self._unconfirmed)
 
     def start(self) -> None:
@@ -105,8 +115,7 @@ class Publisher:
             return
         body = message.to_bytes()
         key = message.routing_key
-        message_id = f"{self._prefix}{next(self._number):x}"
-        self._waiting.append(_Outgoing(exchange, key, body, message_id, on_confirm))
+        self._waiting.append(_Outgoing(exchange, key, body, message.joinable, on_confirm))
         if not self._pump_asked.is_set():
             self._pump_asked.set()
             self._on_loop(self._pump)
@@ -182,21 +191,37 @@ class Publisher:
         self._pump_asked.clear()
         channel = self._channel
         while channel is not None and channel.is_open and self._waiting:
-            outgoing = self._waiting.popleft()
-            self._unconfirmed[self._next_tag] = outgoing
+            parts = self._joined()
+            outgoing = parts[0]
+            sent = _Sent(f"{self._prefix}{next(self._number):x}", parts)
+            self._unconfirmed[self._next_tag] = sent
             self._next_tag += 1
             channel.basic_publish(
                 outgoing.exchange,
                 outgoing.routing_key,
-                outgoing.body,
+                b"\n".join([part.body for part in parts]),
                 BasicProperties(
-                    content_type="application/json",
+                    content_type="application/json" if len(parts) == 1 else "application/x-ndjson",
                     delivery_mode=PERSISTENT,
-                    message_id=outgoing.message_id,
+                    message_id=sent.message_id,
                 ),
                 # A wake-up without listeners is no failure; an event without a queue is.
                 mandatory=outgoing.exchange not in topology.UNHEARD,
             )
+
+    def _joined(self) -> list[_Outgoing]:
+        """Take what goes next: one message, or several of one kind that wait together."""
+        first = self._waiting.popleft()
+        parts = [first]
+        while (
+            first.joinable
+            and len(parts) < MOST_JOINED
+            and self._waiting
+            and self._waiting[0].routing_key == first.routing_key
+            and self._waiting[0].exchange == first.exchange
+        ):
+            parts.append(self._waiting.popleft())
+        return parts
 
     def _message_returned(
         self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes
@@ -215,25 +240,27 @@ class Publisher:
             self._settle(each, good=good)
 
     def _settle(self, tag: int, *, good: bool) -> None:
-        outgoing = self._unconfirmed.pop(tag, None)
-        if outgoing is None:
+        sent = self._unconfirmed.pop(tag, None)
+        if sent is None:
             return
-        if outgoing.message_id in self._returned:
-            self._returned.discard(outgoing.message_id)
+        if sent.message_id in self._returned:
+            self._returned.discard(sent.message_id)
             good = False
+        key = sent.parts[0].routing_key
         if not good:
-            log.warning("message.not_confirmed", routing_key=outgoing.routing_key)
-        try:
-            outgoing.on_confirm(good)
-        except Exception:
-            log.exception("message.confirm_callback_failed", routing_key=outgoing.routing_key)
+            log.warning("message.not_confirmed", routing_key=key)
+        for part in sent.parts:
+            try:
+                part.on_confirm(good)
+            except Exception:
+                log.exception("message.confirm_callback_failed", routing_key=key)
 
     def _take_back(self) -> None:
         """Put what was not confirmed in front of what waits, in its old order."""
         self._connection = self._channel = None
         self._returned.clear()
         for tag in sorted(self._unconfirmed, reverse=True):
-            self._waiting.appendleft(self._unconfirmed[tag])
+            self._waiting.extendleft(reversed(self._unconfirmed[tag].parts))
         self._unconfirmed.clear()
 
     def _close(self) -> None:
