@@ -39,7 +39,7 @@ OBJECTS: Final = {"512x512": {1: 800, 4: 400, 16: 100}, "64x64": {1: 2000, 4: 10
 SHIPPED_OBJECTS: Final = 60
 QUERY_PATIENCE_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 0.1
 """Between two looks for what can be queried: they cost what the index needs."""
 SERVERS: Final[dict[str, Callable[[Path], AbstractContextManager[Server]]]] = {
     "DRAW": draw_suite,

@@ -42,7 +42,7 @@ HOLD_SECONDS: Final = 2.0
 FIRST_SECONDS: Final = 1.0
 """How long events may go first, alone, before the audit trail is written."""
 LOOK_SECONDS: Final = 0.01
-QUIET_SECONDS: Final = 0.15
+QUIET_SECONDS: Final = 0.1
 """A burst has ended when nothing has come for so long."""
 
 

@@ -99,6 +99,9 @@ _DROPPED: Final = text(
 )
 
 
+_canonically: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def canonical(position: int, row: Mapping[str, Any]) -> bytes:
     """Return the bytes of a line that its hash covers."""
     values: list[Any] = [position]
@@ -111,7 +114,7 @@ def canonical(position: int, row: Mapping[str, Any]) -> bytes:
         elif name == "duration_seconds" and value is not None:
             value = repr(float(value))
         values.append(value)
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    return _canonically(values).encode()
 
 
 def link(previous: bytes, position: int, row: Mapping[str, Any]) -> bytes:

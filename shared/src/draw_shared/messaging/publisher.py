@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 MOST_WAITING: Final = 20_000
 MOST_JOINED: Final = 50
+JOIN_SECONDS: Final = 0.01
+"""How long a joinable message waits for others to travel with."""
 PERSISTENT: Final = 2
 
 Confirmed = Callable[[bool], None]
@@ -118,7 +120,7 @@ class Publisher:
         self._waiting.append(_Outgoing(exchange, key, body, message.joinable, on_confirm))
         if not self._pump_asked.is_set():
             self._pump_asked.set()
-            self._on_loop(self._pump)
+            self._on_loop(self._pump_soon)
 
     # Everything below runs on the publisher's thread, except _on_loop.
 
@@ -186,6 +188,13 @@ class Publisher:
         self._pause.reset()
         log.info("broker.connected")
         self._pump()
+
+    def _pump_soon(self) -> None:
+        joinable = bool(self._waiting) and self._waiting[0].joinable
+        if self._connection is not None and joinable and len(self._waiting) < MOST_JOINED:
+            self._connection.ioloop.call_later(JOIN_SECONDS, self._pump)
+        else:
+            self._pump()
 
     def _pump(self) -> None:
         self._pump_asked.clear()

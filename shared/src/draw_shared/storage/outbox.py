@@ -82,6 +82,7 @@ class SpoolOutbox:
         self._more_on_disk = True
         self._next_upkeep = 0.0
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     @property
@@ -103,6 +104,9 @@ class SpoolOutbox:
             return
         self._known.add(stored.entry)
         self._arrived.append(stored)
+        if len(self._known) == 1:
+            # More come soon, and are sent together after the usual pause.
+            self._woken.set()
 
     def start(self) -> None:
         """Begin with what lies there."""
@@ -117,6 +121,7 @@ class SpoolOutbox:
         while self._publisher.connected and self._known and time.monotonic() < deadline - 1:
             time.sleep(0.02)
         self._stopping.set()
+        self._woken.set()
         self._thread.join(max(0.1, deadline - time.monotonic()))
 
     def _run(self) -> None:
@@ -128,7 +133,8 @@ class SpoolOutbox:
                 # The entries are on disk: looking at them again loses nothing.
                 log.exception("outbox.failed")
                 self._stopping.wait(IDLE_SECONDS)
-            self._stopping.wait(PAUSE_SECONDS if busy or self._known else PAUSE_SECONDS * 2)
+            self._woken.wait(PAUSE_SECONDS if busy or self._known else PAUSE_SECONDS * 2)
+            self._woken.clear()
 
     def _turn(self) -> bool:
         """Do what there is to do now, and return whether there was anything."""

@@ -6,13 +6,13 @@ which costs more, goes on meanwhile. Rows are written in the order of their keys
 for the sake of those who write without a turn.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import CursorResult, TextClause
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
@@ -114,7 +114,7 @@ class PostgresRows:
         return self._connection.execute(statement, values)
 
     def _write(self, statement: TextClause, rows: Sequence[Row]) -> CursorResult[Any]:
-        return self._execute(statement, rows=json.dumps(rows, separators=(",", ":")))
+        return self._execute(statement, rows=to_json(rows).decode())
 
     def _left(self, changes: Changes) -> list[Mapping[str, Any]]:
         """Return series, study and patient of everything that loses something."""
@@ -204,7 +204,9 @@ class PostgresRows:
             return known
         of_version = {(c.sop_instance_uid, c.content_sha256): c for c in changes.conflicts}
         rows = [_conflict_row(conflict) for conflict in of_version.values()]
-        result = self._execute(sql.UPSERT_CONFLICTS, rows=json.dumps(rows), latest=changes.latest)
+        result = self._execute(
+            sql.UPSERT_CONFLICTS, rows=to_json(rows).decode(), latest=changes.latest
+        )
         made = {(uid, digest) for fresh, uid, digest in _tuples(result) if fresh}
         written["instance_conflicts"] += len(made)
         # A current version is here when it contradicts its study, which says nothing of before.
