@@ -194,9 +194,10 @@ class ReceivingProcesses:
         self._stopping.set()
         self._periodic.stop(deadline_seconds)
         deadline = time.monotonic() + deadline_seconds
-        for process in self._processes:
+        running = list(self._processes)
+        for process in running:
             process.tell(None)
-        for process in list(self._processes):
+        for process in running:
             process.end(max(0.1, deadline - time.monotonic()))
         for thread in self._listening:
             thread.join(max(0.1, deadline - time.monotonic()))
@@ -205,21 +206,20 @@ class ReceivingProcesses:
         self, info: AssociationInfo, wire: Wire, timing: Timing, here: Callable[[], NoReturn]
     ) -> Ending:
         movable = not wire.encrypted and not wire.holds and _only_stores(info)
-        process = self._reserved(info) if movable and self._any_order() else None
-        ending = self._served_by(process, info, wire, timing) if process is not None else None
+        place = self._reserved(info) if movable and self._any_order() else None
+        ending = self._served_by(*place, wire, timing) if place is not None else None
         if ending is None:
             with self._one_more_here():
                 here()
         return ending
 
     def _served_by(
-        self, process: _Process, info: AssociationInfo, wire: Wire, timing: Timing
+        self, process: _Process, elsewhere: _Elsewhere, wire: Wire, timing: Timing
     ) -> Ending | None:
         """Return how an association ended in a process, None when that did not take it."""
-        elsewhere = process.serves[info.association_id]
-        if not process.hand_over(HandedOver(info, timing), wire.descriptor):
+        if not process.hand_over(HandedOver(elsewhere.info, timing), wire.descriptor):
             with self._lock:
-                process.serves.pop(info.association_id, None)
+                process.serves.pop(elsewhere.info.association_id, None)
             return None
         elsewhere.ended.wait()
         return elsewhere.ending
@@ -232,14 +232,14 @@ class ReceivingProcesses:
             FileNaming.INSTANCE_NUMBER,
         }
 
-    def _reserved(self, info: AssociationInfo) -> _Process | None:
-        """Return the process that gets this association, None when this one keeps it."""
+    def _reserved(self, info: AssociationInfo) -> tuple[_Process, _Elsewhere] | None:
+        """Return which process gets this association, None when this one keeps it."""
         with self._lock:
             ready = [process for process in self._processes if process.writer]
             least = min(ready, key=lambda process: len(process.serves), default=None)
             if least is not None and len(least.serves) <= self._here:
-                least.serves[info.association_id] = _Elsewhere(info)
-                return least
+                elsewhere = least.serves[info.association_id] = _Elsewhere(info)
+                return least, elsewhere
             if self._here and len(self._processes) < self._most - 1:
                 self._wanted = True
                 self._periodic.wake()
@@ -259,7 +259,7 @@ class ReceivingProcesses:
         conditions = self._conditions()
         if conditions != self._told:
             self._told = conditions
-            for process in self._processes:
+            for process in list(self._processes):
                 process.tell(conditions)
         if self._wanted and time.monotonic() >= self._next_start and not self._stopping.is_set():
             self._wanted = False
@@ -273,8 +273,8 @@ class ReceivingProcesses:
         thread = threading.Thread(
             target=self._listen, args=(process,), name="receiving-reports", daemon=True
         )
-        self._listening.append(thread)
         thread.start()
+        self._listening = [*(one for one in self._listening if one.is_alive()), thread]
 
     def _listen(self, process: _Process) -> None:
         """Follow a process from its start to its end."""
