@@ -21,7 +21,7 @@ PENDING = "1s"
 LIMITS = {
     "AnnouncementsDelayed": {"> 60": "> 2"},
     "TransactionLogDelayed": {"> 60": "> 2"},
-    "IndexBehind": {"> 20000": "> 200", "> 60": "> 2"},
+    "IndexBehind": {"> 1000": "> 5", "> 60": "> 2"},
     "JobsWaiting": {"> 600": "> 3"},
 }
 """Seconds and numbers that a test cannot wait for, by alert: shipped and here."""
