@@ -2,9 +2,10 @@
 
     python -m bench.store [--only DRAW,Orthanc] [--rounds 1] [--times 1]
 
-Each server runs alone, one after the other, with the same loads: 512x512 and 64x64 CT
-objects over 1, 4 and 16 associations through the load client, then DCMTK's storescu as
-shipped (with Nagle's algorithm, which most peers suffer from).
+All servers run side by side, and take turns with each load: 512x512 and 64x64 CT objects
+over 1, 4 and 16 associations through the load client, then DCMTK's storescu as shipped (with
+Nagle's algorithm, which most peers suffer from). A machine that is slow for a minute is so
+for all of them.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,7 @@ OBJECTS: Final = {"512x512": {1: 800, 4: 400, 16: 100}, "64x64": {1: 2000, 4: 10
 """On each association; a second or two for the fastest of the servers that sync or index."""
 SHIPPED_OBJECTS: Final = 60
 QUERY_PATIENCE_SECONDS: Final = 60.0
-SETTLE_SECONDS: Final = 1.0
+SETTLE_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.1
 """Between two looks for what can be queried: they cost what the index needs."""
 SERVERS: Final[dict[str, Callable[[Path], AbstractContextManager[Server]]]] = {
@@ -199,6 +200,55 @@ def show(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def medians(rows: Sequence[Row]) -> list[Row]:
+    """Return for each server and load the round of median speed, server by server."""
+    found: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.server, row.load, row.associations), []).append(row)
+    names = list(dict.fromkeys(row.server for row in rows))
+    return [
+        sorted(found[key], key=lambda row: row.per_second)[(len(found[key]) - 1) // 2]
+        for key in sorted(found, key=lambda key: names.index(key[0]))
+    ]
+
+
+def compare(middle: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Return how many times as fast as each other server the first one is, load by load.
+
+    The slowest and the fastest round in brackets: servers take turns within a round.
+    """
+    first = middle[0].server
+    others = [name for name in dict.fromkeys(row.server for row in middle) if name != first]
+    lines = [
+        "| " + " | ".join(["load", "associations", *others, "queryable after s, at most"]) + " |",
+        "|" + " --- |" * (len(others) + 3),
+    ]
+    for load, associations in dict.fromkeys((row.load, row.associations) for row in middle):
+        speeds = {
+            name: [
+                row.per_second
+                for row in rows
+                if (row.server, row.load, row.associations) == (name, load, associations)
+            ]
+            for name in (first, *others)
+        }
+        times = [_times(speeds[first], speeds[name]) for name in others]
+        lags = [
+            row.queryable_seconds
+            for row in rows
+            if (row.server, row.load, row.associations) == (first, load, associations)
+            and row.queryable_seconds is not None
+        ]
+        lag = f"{max(lags):.1f}" if lags else ""
+        lines.append("| " + " | ".join([load, str(associations), *times, lag]) + " |")
+    return "\n".join(lines)
+
+
+def _times(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    return f"{ratios[(len(ratios) - 1) // 2]:.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
+
+
 def main() -> None:
     """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -208,28 +258,37 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=1, help="so many times the objects")
     options = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="draw-bench-", dir=os.environ.get("TMPDIR")) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="draw-bench-", dir=os.environ.get("TMPDIR")) as name,
+        ExitStack() as running,
+    ):
         work = Path(name)
         series = {
             size: write_series(work / "objects" / size, objects=100, side=side)
             for size, side in SIZES.items()
         }
-        for number in range(options.rounds):
-            for chosen in options.only.split(","):
-                with SERVERS[chosen](work / f"{chosen}-{number}") as server:
-                    for folder in series.values():
-                        warm_up(options.load_client, server, folder)
-                    for size, folder in series.items():
-                        rows += [
-                            measure_load(
-                                options.load_client, server, size, folder, parallel, options.times
-                            )
-                            for parallel in ASSOCIATIONS
-                        ]
-                    rows += [measure_shipped(server, size, series[size]) for size in SIZES]
-                print(show(rows[-8:]), flush=True)
-    print(f"\n{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
-    print(show(rows))
+        servers = [
+            running.enter_context(SERVERS[chosen](work / chosen))
+            for chosen in options.only.split(",")
+        ]
+        for server in servers:
+            for folder in series.values():
+                warm_up(options.load_client, server, folder)
+        for number in range(1, options.rounds + 1):
+            seen = [
+                measure_load(options.load_client, server, size, folder, parallel, options.times)
+                for size, folder in series.items()
+                for parallel in ASSOCIATIONS
+                for server in servers
+            ]
+            seen += [
+                measure_shipped(server, size, series[size]) for size in SIZES for server in servers
+            ]
+            print(f"round {number}\n\n{show(seen)}\n", flush=True)
+            rows += seen
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
+    middle = medians(rows)
+    print(f"medians of {options.rounds} rounds\n\n{show(middle)}\n\n{compare(middle, rows)}")
 
 
 if __name__ == "__main__":
