@@ -220,6 +220,8 @@ def test_changes_hold_on_associations_that_are_open_in_both_receiving_processes(
         soon(lambda: both(0))
         operator.configure({"services": {"c_store": False}})
         soon(lambda: both(SOP_CLASS_NOT_SUPPORTED))
+        operator.configure({"services": {"c_store": True}})
+        soon(lambda: both(0))
 
 
 def test_the_largest_object(operator):

@@ -82,7 +82,13 @@ def test_associations_are_spread_and_counted_as_if_there_was_one_process(receive
     assert wait_until(
         lambda: receiver.metric("draw_scp_objects_stored_total") - before == len(objects), 5
     )
-    closed = receiver.lines("association.closed")[-4:]
+
+    def released():
+        lines = receiver.lines("association.closed")
+        return [line for line in lines if line["outcome"] == "released"]
+
+    assert wait_until(lambda: len(released()) == 4, 5)
+    closed = released()
     assert sorted((line["outcome"], line["objects"], line["operations"]) for line in closed) == [
         ("released", 2, 2),
         ("released", 2, 2),
