@@ -1,6 +1,6 @@
 """C-STORE beside peers: objects/s, latency, CPU, memory, and when all can be queried.
 
-    python -m bench.store [--only DRAW,Orthanc] [--rounds 1] [--times 1]
+    python -m bench.store [--only DRAW,Orthanc] [--rounds 3] [--times 1]
 
 All servers run side by side, and take turns with each load: 512x512 and 64x64 CT objects
 over 1, 4 and 16 associations through the load client, then DCMTK's storescu as shipped (with
@@ -200,52 +200,40 @@ def show(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def rounds_of(rows: Sequence[Row], server: str, load: str, associations: int) -> list[Row]:
+    """Return the rounds of one server with one load, in their order."""
+    wanted = (server, load, associations)
+    return [row for row in rows if (row.server, row.load, row.associations) == wanted]
+
+
 def medians(rows: Sequence[Row]) -> list[Row]:
     """Return for each server and load the round of median speed, server by server."""
-    found: dict[tuple[str, str, int], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row.server, row.load, row.associations), []).append(row)
     names = list(dict.fromkeys(row.server for row in rows))
-    return [
-        sorted(found[key], key=lambda row: row.per_second)[(len(found[key]) - 1) // 2]
-        for key in sorted(found, key=lambda key: names.index(key[0]))
-    ]
+    keys = dict.fromkeys((row.server, row.load, row.associations) for row in rows)
+    found = (rounds_of(rows, *key) for key in sorted(keys, key=lambda key: names.index(key[0])))
+    return [sorted(each, key=lambda row: row.per_second)[(len(each) - 1) // 2] for each in found]
 
 
-def compare(middle: Sequence[Row], rows: Sequence[Row]) -> str:
+def compare(rows: Sequence[Row]) -> str:
     """Return how many times as fast as each other server the first one is, load by load.
 
     The slowest and the fastest round in brackets: servers take turns within a round.
     """
-    first = middle[0].server
-    others = [name for name in dict.fromkeys(row.server for row in middle) if name != first]
-    lines = [
-        "| " + " | ".join(["load", "associations", *others, "queryable after s, at most"]) + " |",
-        "|" + " --- |" * (len(others) + 3),
-    ]
-    for load, associations in dict.fromkeys((row.load, row.associations) for row in middle):
-        speeds = {
-            name: [
-                row.per_second
-                for row in rows
-                if (row.server, row.load, row.associations) == (name, load, associations)
-            ]
-            for name in (first, *others)
-        }
-        times = [_times(speeds[first], speeds[name]) for name in others]
-        lags = [
-            row.queryable_seconds
-            for row in rows
-            if (row.server, row.load, row.associations) == (first, load, associations)
-            and row.queryable_seconds is not None
-        ]
+    first, *others = dict.fromkeys(row.server for row in rows)
+    headings = ["load", "associations", *others, "queryable after s, at most"]
+    lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
+    for load in dict.fromkeys((row.load, row.associations) for row in rows):
+        ours = rounds_of(rows, first, *load)
+        times = [_times(ours, rounds_of(rows, name, *load)) for name in others]
+        lags = [row.queryable_seconds for row in ours if row.queryable_seconds is not None]
         lag = f"{max(lags):.1f}" if lags else ""
-        lines.append("| " + " | ".join([load, str(associations), *times, lag]) + " |")
+        lines.append("| " + " | ".join([*map(str, load), *times, lag]) + " |")
     return "\n".join(lines)
 
 
-def _times(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+def _times(ours: Sequence[Row], theirs: Sequence[Row]) -> str:
+    pairs = zip(ours, theirs, strict=True)
+    ratios = sorted(one.per_second / other.per_second for one, other in pairs)
     return f"{ratios[(len(ratios) - 1) // 2]:.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
 
 
@@ -254,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     load_client.add_option(parser)
     parser.add_argument("--only", default=",".join(SERVERS), help="servers, by comma")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=1, help="so many times the objects")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -287,8 +275,7 @@ def main() -> None:
             print(f"round {number}\n\n{show(seen)}\n", flush=True)
             rows += seen
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
-    middle = medians(rows)
-    print(f"medians of {options.rounds} rounds\n\n{show(middle)}\n\n{compare(middle, rows)}")
+    print(f"medians of {options.rounds} rounds\n\n{show(medians(rows))}\n\n{compare(rows)}")
 
 
 if __name__ == "__main__":

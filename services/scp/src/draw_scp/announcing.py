@@ -1,4 +1,4 @@
-"""`python -m draw_scp.announcing`: the receiver's second process, which announces.
+"""`python -m draw_scp.announcing`: the receiver's process that announces.
 
 Takes from the receiver what it stored and what it did, over the pipe whose descriptor is
 its argument, and works for it what can wait until the peer has its answer: events to the
@@ -12,7 +12,6 @@ it loses of the audit trail what it held.
 import gc
 import os
 import pickle
-import signal
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -20,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from draw_scp.adapters import child_process
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.models import WITH_OBJECTS, Announced, Arrivals
 from draw_scp.settings import Settings
@@ -147,13 +147,9 @@ def _log_received(stored: Stored) -> None:
 
 def main() -> int:
     """Run and return the exit code."""
-    # The receiver decides when it is over, also after a Ctrl-C that reaches both.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    settings, receiver = child_process.begun()
     os.nice(NICENESS)
-    settings = Settings.read()
-    logging.configure(settings.log_level, service=settings.service, replica=settings.replica)
-    with Connection(int(sys.argv[1])) as receiver:
+    with receiver:
         Announcing(settings, receiver).run()
     return 0
 

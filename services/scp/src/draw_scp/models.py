@@ -131,26 +131,40 @@ class Announced(NamedTuple):
     """Confirmed by the broker since it last told."""
 
 
+class Echoed(NamedTuple):
+    """A C-ECHO was answered."""
+
+
+class Taken(NamedTuple):
+    """A C-STORE was answered with success."""
+
+    request: StoreRequest
+    stored: Stored
+    seconds: float
+    """From the request to the object being durable."""
+    commit_seconds: float
+    """From its last byte to the object being durable."""
+
+
+class TurnedDown(NamedTuple):
+    """A C-STORE was answered with a failure."""
+
+    request: StoreRequest
+    status: int
+    reason: str
+    """A fixed text."""
+    seconds: float
+
+
+Result = Echoed | Taken | TurnedDown
+"""What became of one operation of a sender."""
+
+
 class Results(Protocol):
-    """Takes note of what became of a sender's operations."""
+    """Takes note of what became of senders' operations."""
 
-    def echoed(self, info: AssociationInfo) -> None:
-        """A C-ECHO was answered."""
-
-    def stored(
-        self,
-        info: AssociationInfo,
-        request: StoreRequest,
-        stored: Stored,
-        seconds: float,
-        commit_seconds: float,
-    ) -> None:
-        """An object is durable: so long after its request, and after its last byte."""
-
-    def refused(
-        self, info: AssociationInfo, request: StoreRequest, status: int, reason: str, seconds: float
-    ) -> None:
-        """An object was not taken; the reason is a fixed text."""
+    def note(self, info: AssociationInfo, result: Result) -> None:
+        """Take note of one, in the order in which they happened."""
 
 
 class Conditions(NamedTuple):
@@ -184,30 +198,11 @@ class Durable(NamedTuple):
     stored: Stored
 
 
-class Echoed(NamedTuple):
-    """A receiving process has answered a C-ECHO."""
+class Noted(NamedTuple):
+    """What became of an operation in a receiving process."""
 
     association_id: str
-
-
-class Taken(NamedTuple):
-    """A receiving process has answered a C-STORE with success."""
-
-    association_id: str
-    request: StoreRequest
-    stored: Stored
-    seconds: float
-    commit_seconds: float
-
-
-class TurnedDown(NamedTuple):
-    """A receiving process has answered a C-STORE with a failure."""
-
-    association_id: str
-    request: StoreRequest
-    status: int
-    reason: str
-    seconds: float
+    result: Result
 
 
 class Ended(NamedTuple):
@@ -217,5 +212,5 @@ class Ended(NamedTuple):
     ending: Ending
 
 
-Report = Begun | Durable | Echoed | Taken | TurnedDown | Ended
+Report = Begun | Durable | Noted | Ended
 """What a receiving process tells the receiver, in the order in which it happened."""

@@ -11,7 +11,6 @@ says so or is gone.
 import gc
 import os
 import pickle
-import signal
 import socket
 import sys
 import threading
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import Final
 
+from draw_scp.adapters import child_process
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.senders import SenderOperations
 from draw_scp.handlers.store import StoreHandler
@@ -28,17 +28,16 @@ from draw_scp.models import (
     Begun,
     Conditions,
     Durable,
-    Echoed,
     Ended,
     HandedOver,
+    Noted,
     Report,
-    Taken,
-    TurnedDown,
+    Result,
 )
 from draw_scp.settings import Settings
 from draw_shared.dicom.association import Association
 from draw_shared.dicom.placement import Ending
-from draw_shared.dicom.service import AssociationInfo, Outcome, Peer, StoreRequest
+from draw_shared.dicom.service import AssociationInfo, Outcome, Peer
 from draw_shared.dicom.wire import Wire
 from draw_shared.runtime import logging
 from draw_shared.runtime.descriptors import allow_descriptors
@@ -65,23 +64,8 @@ class Reports:
     def announce(self, stored: Stored) -> None:
         self._waiting.append(Durable(stored))
 
-    def echoed(self, info: AssociationInfo) -> None:
-        self._waiting.append(Echoed(info.association_id))
-
-    def stored(
-        self,
-        info: AssociationInfo,
-        request: StoreRequest,
-        stored: Stored,
-        seconds: float,
-        commit_seconds: float,
-    ) -> None:
-        self._waiting.append(Taken(info.association_id, request, stored, seconds, commit_seconds))
-
-    def refused(
-        self, info: AssociationInfo, request: StoreRequest, status: int, reason: str, seconds: float
-    ) -> None:
-        self._waiting.append(TurnedDown(info.association_id, request, status, reason, seconds))
+    def note(self, info: AssociationInfo, result: Result) -> None:
+        self._waiting.append(Noted(info.association_id, result))
 
     def ended(self, association_id: str, ending: Ending) -> None:
         """Say that an association has ended; its thread in the receiver waits for that."""
@@ -174,22 +158,20 @@ class Receiving:
     def _serve(self, handed: HandedOver, connection: socket.socket) -> None:
         info = handed.info
         ending = Ending(Outcome.LOST, "closed by peer")
-        with connection, suppress(OSError):
-            peer = Peer(info.association_id, info.peer_address, info.local_address)
-            association = Association(Wire(connection), peer, self._operations, handed.timing)
-            ending = association.carry_on(info)
-        self._reports.ended(info.association_id, ending)
+        try:
+            with connection, suppress(OSError):
+                peer = Peer(info.association_id, info.peer_address, info.local_address)
+                association = Association(Wire(connection), peer, self._operations, handed.timing)
+                ending = association.carry_on(info)
+        finally:
+            self._reports.ended(info.association_id, ending)
 
 
 def main() -> int:
     """Run and return the exit code."""
-    # The receiver decides when it is over, also after a Ctrl-C that reaches both.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    settings = Settings.read()
-    logging.configure(settings.log_level, service=settings.service, replica=settings.replica)
+    settings, receiver = child_process.begun()
     allow_descriptors()
-    with Connection(int(sys.argv[1])) as receiver:
+    with receiver:
         try:
             Receiving(settings, receiver).run()
         except (EOFError, OSError):

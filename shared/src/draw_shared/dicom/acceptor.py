@@ -25,7 +25,7 @@ from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
 from draw_shared.dicom.farewell import Farewell
 from draw_shared.dicom.pdu import ProtocolViolation, reject
-from draw_shared.dicom.placement import HERE, Placement, Timing
+from draw_shared.dicom.placement import Placement, Timing
 from draw_shared.dicom.proxy_protocol import read_client_address
 from draw_shared.dicom.service import Peer, ServiceProvider
 from draw_shared.dicom.tls import ServerTls
@@ -68,7 +68,7 @@ class Acceptor:
         provider: ServiceProvider,
         network: Callable[[], NetworkConfig],
         max_object_bytes: Callable[[], int],
-        placement: Placement = HERE,
+        placement: Placement | None = None,
     ) -> None:
         self._options = options
         self._port = options.port

@@ -35,7 +35,7 @@ from draw_shared.dicom.pdu import (
     fragments,
     reject,
 )
-from draw_shared.dicom.placement import HERE, Ending, Placement, Timing
+from draw_shared.dicom.placement import Ending, Placement, Timing
 from draw_shared.dicom.service import (
     Admission,
     AssociationInfo,
@@ -71,7 +71,7 @@ class Association:
         peer: Peer,
         operations: Operations,
         timing: Timing,
-        placement: Placement = HERE,
+        placement: Placement | None = None,
     ) -> None:
         self._wire = wire
         self._peer = peer
@@ -105,6 +105,8 @@ class Association:
             request = self._requested(requested_by)
             if not self._accepted(request, admission, admitted):
                 return Ending(Outcome.LOST)
+            if self._placement is None:
+                self._operate()
             return self._placement.serve(
                 self._required_info, self._wire, self._timing, self._operate
             )

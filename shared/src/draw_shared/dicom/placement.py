@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from draw_shared.dicom.service import AssociationInfo, Outcome
 from draw_shared.dicom.wire import Wire
@@ -37,20 +37,3 @@ class Placement(Protocol):
         `here` serves it in this thread and raises what ends it. Whoever serves it elsewhere
         ends it there, and never calls `here`; the connection is closed by the caller.
         """
-
-
-class Here:
-    """Serves every association in the thread that accepted it."""
-
-    def serve(
-        self,
-        info: AssociationInfo,  # noqa: ARG002 - the placement's signature
-        wire: Wire,  # noqa: ARG002 - as above
-        timing: Timing,  # noqa: ARG002 - as above
-        here: Callable[[], NoReturn],
-    ) -> Ending:
-        """Serve it."""
-        here()
-
-
-HERE: Final = Here()

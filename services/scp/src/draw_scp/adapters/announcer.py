@@ -8,18 +8,17 @@ not written yet. Concurrency: any thread hands over, one calls `flush`, one list
 
 import pickle
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Final
 
 import structlog
 
+from draw_scp.adapters import child_process
 from draw_scp.models import (
     WITH_OBJECTS,
     WITHOUT_OBJECTS,
@@ -104,14 +103,7 @@ class Announcer:
         self._thread.join(1.0)
 
     def _begin(self) -> None:
-        ours, theirs = Pipe()
-        with theirs:
-            number = theirs.fileno()
-            self._process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", MODULE, str(number)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(number,),
-            )
+        self._process, ours = child_process.begin(MODULE)
         with self._handing_over:
             self._connection = ours
 

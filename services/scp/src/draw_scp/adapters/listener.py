@@ -18,7 +18,7 @@ import structlog
 
 from draw_shared.contracts.server_config import NetworkConfig, ServerConfig, TlsConfig
 from draw_shared.dicom.acceptor import Acceptor, ListenerOptions
-from draw_shared.dicom.placement import HERE, Placement
+from draw_shared.dicom.placement import Placement
 from draw_shared.dicom.service import ServiceProvider
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from draw_shared.runtime.desired_state import Wanted
@@ -50,7 +50,7 @@ class Listener:
         provider: ServiceProvider,
         config: Callable[[], ServerConfig],
         *,
-        placement: Placement = HERE,
+        placement: Placement | None = None,
         drain_seconds: float,
         reuse_port: bool = False,
         desired: Callable[[], Wanted] = lambda: Wanted(running=True),

@@ -12,29 +12,25 @@ them the conditions, one for each process listens to it.
 
 import pickle
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
 from multiprocessing.reduction import send_handle
 from typing import Final, NoReturn, Protocol
 
 import structlog
 
+from draw_scp.adapters import child_process
 from draw_scp.models import (
     Begun,
     Conditions,
     Durable,
-    Echoed,
     Ended,
     HandedOver,
     Report,
     Results,
-    Taken,
-    TurnedDown,
 )
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom import uids
@@ -105,15 +101,8 @@ class _Process:
         self.writer = ""
         """Known once it takes associations."""
         self._talking = threading.Lock()
-        self.connection, theirs = Pipe()
-        with theirs:
-            number = theirs.fileno()
-            # It inherits the right to the spool folder: while it lives, nobody else has that.
-            self._process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", MODULE, str(number)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(number, lock_descriptor),
-            )
+        # It inherits the right to the spool folder: while it lives, nobody else has that.
+        self._process, self.connection = child_process.begin(MODULE, lock_descriptor)
         self.tell(conditions)
 
     def tell(self, message: Conditions | None) -> None:
@@ -317,19 +306,8 @@ class ReceivingProcesses:
             elsewhere.ending = report.ending
             elsewhere.ended.set()
         else:
-            self._record(process.serves[report.association_id].info, report)
-
-    def _record(self, info: AssociationInfo, report: Echoed | Taken | TurnedDown) -> None:
-        if isinstance(report, Taken):
-            self._results.stored(
-                info, report.request, report.stored, report.seconds, report.commit_seconds
-            )
-        elif isinstance(report, TurnedDown):
-            self._results.refused(
-                info, report.request, report.status, report.reason, report.seconds
-            )
-        else:
-            self._results.echoed(info)
+            info = process.serves[report.association_id].info
+            self._results.note(info, report.result)
 
 
 def _only_stores(info: AssociationInfo) -> bool:

@@ -1,6 +1,6 @@
 """C-ECHO (PS3.7 9.1.5)."""
 
-from draw_scp.models import Results
+from draw_scp.models import Echoed, Results
 from draw_shared.dicom.service import AssociationInfo
 from draw_shared.dicom.statuses import Status
 
@@ -13,5 +13,5 @@ class EchoHandler:
 
     def echo(self, info: AssociationInfo) -> int:
         """Return success, always."""
-        self._results.echoed(info)
+        self._results.note(info, Echoed())
         return Status.SUCCESS

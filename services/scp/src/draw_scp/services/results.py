@@ -3,13 +3,12 @@
 import structlog
 
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Later
+from draw_scp.models import Later, Result, Taken, TurnedDown
 from draw_scp.services.audit import Audit, Operation
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.service import AssociationInfo, StoreRequest
+from draw_shared.dicom.service import AssociationInfo
 from draw_shared.dicom.statuses import Status
 from draw_shared.dicom.uids import VERIFICATION
-from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
 
@@ -24,37 +23,28 @@ class RecordedResults:
         self._answered = metrics.operations.labels("c-echo", "0x0000")
         self._succeeded = metrics.operations.labels("c-store", "0x0000")
 
-    def echoed(self, info: AssociationInfo) -> None:
+    def note(self, info: AssociationInfo, result: Result) -> None:
+        if isinstance(result, Taken):
+            self._afterwards(self._taken, info, result)
+        elif isinstance(result, TurnedDown):
+            self._turned_down(info, result)
+        else:
+            self._echoed(info)
+
+    def _echoed(self, info: AssociationInfo) -> None:
         self._answered.inc()
         self._audit.operation(
             info,
             Operation(TransactionKind.C_ECHO, Status.SUCCESS, 0.0, sop_class_uid=VERIFICATION),
         )
 
-    def stored(
-        self,
-        info: AssociationInfo,
-        request: StoreRequest,
-        stored: Stored,
-        seconds: float,
-        commit_seconds: float,
-    ) -> None:
-        self._afterwards(self._account, info, request, stored, seconds, commit_seconds)
-
-    def _account(
-        self,
-        info: AssociationInfo,
-        request: StoreRequest,
-        stored: Stored,
-        seconds: float,
-        commit_seconds: float,
-    ) -> None:
-        metrics = self._metrics
+    def _taken(self, info: AssociationInfo, taken: Taken) -> None:
+        metrics, stored, request = self._metrics, taken.stored, taken.request
         self._succeeded.inc()
         metrics.stored.inc()
         metrics.bytes.inc(stored.size_bytes)
-        metrics.seconds.observe(seconds)
-        metrics.commit_seconds.observe(commit_seconds)
+        metrics.seconds.observe(taken.seconds)
+        metrics.commit_seconds.observe(taken.commit_seconds)
         if stored.duplicate:
             metrics.duplicates.inc()
         self._audit.operation(
@@ -62,7 +52,7 @@ class RecordedResults:
             Operation(
                 TransactionKind.C_STORE,
                 Status.SUCCESS,
-                seconds,
+                taken.seconds,
                 size_bytes=stored.size_bytes,
                 sop_class_uid=request.sop_class_uid,
                 sop_instance_uid=request.sop_instance_uid,
@@ -71,26 +61,25 @@ class RecordedResults:
             ),
         )
 
-    def refused(
-        self, info: AssociationInfo, request: StoreRequest, status: int, reason: str, seconds: float
-    ) -> None:
-        self._metrics.operations.labels("c-store", f"0x{status:04X}").inc()
+    def _turned_down(self, info: AssociationInfo, refusal: TurnedDown) -> None:
+        status = f"0x{refusal.status:04X}"
+        self._metrics.operations.labels("c-store", status).inc()
         self._audit.operation(
             info,
             Operation(
                 TransactionKind.C_STORE,
-                status,
-                seconds,
-                sop_class_uid=request.sop_class_uid,
-                sop_instance_uid=request.sop_instance_uid,
-                detail=reason,
+                refusal.status,
+                refusal.seconds,
+                sop_class_uid=refusal.request.sop_class_uid,
+                sop_instance_uid=refusal.request.sop_instance_uid,
+                detail=refusal.reason,
             ),
         )
         log.warning(
             "store.refused",
             association_id=info.association_id,
             calling_ae=info.calling_ae,
-            sop_instance_uid=request.sop_instance_uid,
-            status=f"0x{status:04X}",
-            reason=reason,
+            sop_instance_uid=refusal.request.sop_instance_uid,
+            status=status,
+            reason=refusal.reason,
         )

@@ -1,0 +1,40 @@
+"""Further processes of one receiver: how they begin, and what they begin with.
+
+The receiver and a child talk over a socket pair that nobody else has. The child ends when
+the receiver says so or is gone.
+"""
+
+import signal
+import subprocess
+import sys
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+from draw_scp.settings import Settings
+from draw_shared.runtime import logging
+
+
+def begin(module: str, *inherited: int) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start a module as a child; return it and our end of what we talk over.
+
+    `inherited` are file descriptors that it keeps open as long as it lives.
+    """
+    ours, theirs = Pipe()
+    with theirs:
+        number = theirs.fileno()
+        process = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", module, str(number)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(number, *inherited),
+        )
+    return process, ours
+
+
+def begun() -> tuple[Settings, Connection]:
+    """Return, in a child, its settings and its end of what it talks over; it can log then."""
+    # The receiver decides when it is over, also after a Ctrl-C that reaches both.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    settings = Settings.read()
+    logging.configure(settings.log_level, service=settings.service, replica=settings.replica)
+    return settings, Connection(int(sys.argv[1]))
