@@ -21,7 +21,7 @@ import structlog
 
 log = structlog.get_logger()
 
-LOOK_SECONDS: Final = 1.0
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class State(StrEnum):
@@ -68,8 +68,7 @@ class Lifecycle:
 
     def run(self) -> int:
         """Start everything, wait for the request to stop, stop everything, return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._listen_to_signals()
         running: list[Component] = []
         try:
             for component in self._components:
@@ -82,10 +81,7 @@ class Lifecycle:
             gc.freeze()
             self._state = State.READY
             log.info("service.ready")
-            # Python runs signal handlers on this thread, between its instructions. A signal that
-            # the kernel hands to another thread does not end the wait, so it is a short one.
-            while not self._stop.wait(LOOK_SECONDS):
-                pass
+            self._stop.wait()
         except Exception:
             log.exception("service.start_failed")
             self.exit_code = 1
@@ -107,7 +103,26 @@ class Lifecycle:
         self._state = State.STOPPED
         log.info("service.stopped", exit_code=self.exit_code)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._stop.is_set():
-            os._exit(1)
-        self._stop.set()
+    def _listen_to_signals(self) -> None:
+        # Python runs handlers between the main thread's instructions: one that comes just before
+        # a wait would be seen when that is over. What the interpreter writes is there at once.
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, _heard)
+        threading.Thread(
+            target=self._obey_signals, args=(reading,), name="signals", daemon=True
+        ).start()
+
+    def _obey_signals(self, descriptor: int) -> None:
+        while number := os.read(descriptor, 1):
+            if number[0] not in SIGNALS:
+                continue
+            if self._stop.is_set():
+                os._exit(1)
+            self._stop.set()
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: a signal has to have a handler for the interpreter to write it down."""
