@@ -10,7 +10,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-UV_VERSION=0.13.9
 PYTHON=${PYTHON:-python3}
 PACKAGES=(shared services/scp services/indexer services/qr-worker services/api)
 
@@ -40,7 +39,8 @@ find_uv() {
     if [ -x .venv/bin/uv ]; then
         UV=.venv/bin/uv
     elif .venv/bin/python -m pip --version >/dev/null 2>&1; then
-        .venv/bin/python -m pip install -q --disable-pip-version-check "uv==$UV_VERSION"
+        .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+            -r <(sed -n '/^uv==/,/[^\\]$/p' requirements-build.lock)
         UV=.venv/bin/uv
     elif command -v uv >/dev/null; then
         UV=uv

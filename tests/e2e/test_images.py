@@ -43,10 +43,11 @@ def image(images, service):
 @services
 def test_the_image_has_the_service_and_nothing_it_does_not_declare(image, service):
     code = (
-        "import importlib.util as i, importlib.metadata as m, draw_shared\n"
+        "import importlib.metadata as m, os, draw_shared, pydicom\n"
         f"import {service.module} as s\n"
         f"print(s.__file__, draw_shared.__file__, m.version('draw-{service.name}'))\n"
         "print(*(d.metadata['Name'] for d in m.distributions()))\n"
+        "print(*(os.path.exists(each.__cached__) for each in (s, draw_shared, pydicom)))\n"
     )
     lines = asked(image, ["python", "-c", code]).stdout.splitlines()
     site = "/opt/draw/lib/python3"
@@ -59,6 +60,7 @@ def test_the_image_has_the_service_and_nothing_it_does_not_declare(image, servic
     installed = {re.sub(r"[-_.]+", "-", name).lower() for name in lines[1].split()}
     ours = {"draw-shared", f"draw-{service.name}"}
     assert ours <= installed <= declared | ours
+    assert lines[2].split() == ["True"] * 3, "compiled when it was built"
 
 
 @services

@@ -24,7 +24,7 @@ from dockerfile_parse import DockerfileParser
 
 OWN_FOLDERS = ("opt", "build", "web", "etc", "var/lib", "usr/local", "nonexistent")
 """What a stage has for itself; everything else is seen through from the machine."""
-MACHINE = ("home", "pip_", "npm_", "node_extra_", "http_proxy", "https_proxy", "no_proxy")
+MACHINE = ("home", "pip_", "uv_", "ssl_cert_", "npm_", "node_extra_", "http_proxy", "https_proxy", "no_proxy")
 """How this machine reaches the registries is the machine's own."""
 BASE_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -139,7 +139,10 @@ class ImageBuild:
         parent, _, name = value.partition(" AS ")
         folder = self._folder / name
         above = self.stages.get(parent)
-        shutil.copytree(above.folder if above else self._base, folder, symlinks=True)
+        # Links between stages, as layers are: a file is replaced there, never written again.
+        copy = os.link if above else shutil.copy2
+        parent_folder = above.folder if above else self._base
+        shutil.copytree(parent_folder, folder, symlinks=True, copy_function=copy)
         stage = Stage(folder)
         if above is not None:
             stage.environment |= above.environment
@@ -161,16 +164,23 @@ class ImageBuild:
         for source in sources:
             if other is None:
                 found = self._context / source
-                skipped = self._skipped
+                skipped, copy = self._skipped, shutil.copy2
             else:
                 found = self.stages[other].folder / source.lstrip("/")
-                skipped = None
+                skipped, copy = None, os.link
             place = stage.folder / target.lstrip("/")
             if target.endswith("/"):
                 place /= PurePosixPath(source).name
             place.parent.mkdir(parents=True, exist_ok=True)
             if found.is_dir():
-                shutil.copytree(found, place, symlinks=True, dirs_exist_ok=True, ignore=skipped)
+                shutil.copytree(
+                    found,
+                    place,
+                    symlinks=True,
+                    dirs_exist_ok=True,
+                    ignore=skipped,
+                    copy_function=copy,
+                )
             else:
                 assert skipped is None or not skipped(str(found.parent), [found.name]), source
                 shutil.copy(found, place)
