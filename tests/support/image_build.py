@@ -24,7 +24,17 @@ from dockerfile_parse import DockerfileParser
 
 OWN_FOLDERS = ("opt", "build", "web", "etc", "var/lib", "usr/local", "nonexistent")
 """What a stage has for itself; everything else is seen through from the machine."""
-MACHINE = ("home", "pip_", "uv_", "ssl_cert_", "npm_", "node_extra_", "http_proxy", "https_proxy", "no_proxy")
+MACHINE = (
+    "home",
+    "pip_",
+    "uv_",
+    "ssl_cert_",
+    "npm_",
+    "node_extra_",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 """How this machine reaches the registries is the machine's own."""
 BASE_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
