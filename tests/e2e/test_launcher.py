@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import time
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -24,19 +25,102 @@ STOP_SECONDS = 10
 SECOND_START_SECONDS = 60
 
 
-@pytest.fixture
-def launch(tmp_path):
-    """Start a launcher in a home below the test's folder; nothing of it outlives the test."""
+@contextmanager
+def launcher(folder):
+    """Yield a function that starts a launcher in a home there; nothing of it stays."""
     launched = []
 
     def start(home="home", **given):
-        one = Launched(tmp_path / home, **given)
+        one = Launched(folder / home, **given)
         launched.append(one)
         return one
 
-    yield start
-    for one in launched:
-        one.kill_everything()
+    try:
+        yield start
+    finally:
+        for one in launched:
+            one.kill_everything()
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Start a launcher in a home of this test."""
+    with launcher(tmp_path) as start:
+        yield start
+
+
+# --- one home over four starts, each of which the next one follows ------------------------
+
+
+@pytest.fixture(scope="module")
+def launch_again(tmp_path_factory):
+    """Start a launcher in the home of these tests."""
+    with launcher(tmp_path_factory.mktemp("launched")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def study():
+    """An object that the first start stores."""
+    return datasets.build()
+
+
+@pytest.fixture(scope="module")
+def first(launch_again, study):
+    """The first start, ready, with an object stored."""
+    launched = launch_again()
+    launched.wait_ready()
+    assert senders.send_objects(launched.dicom_port, [study]) == [0]
+    return launched
+
+
+@pytest.fixture(scope="module")
+def interrupted(first):
+    """The first start after a Ctrl-C, and the seconds that it then lasted."""
+    began = time.monotonic()
+    first.signal(signal.SIGINT)
+    assert first.wait(STOP_SECONDS) == 0
+    return first, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def second(interrupted, launch_again):
+    """The start after the Ctrl-C, and the seconds until it was ready."""
+    began = time.monotonic()
+    launched = launch_again()
+    launched.wait_ready()
+    return launched, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def third(second, launch_again):
+    """The start on the same ports after a kill of the launcher alone, and what that left."""
+    killed, _ = second
+    killed.process.kill()
+    killed.process.wait()
+    left = killed.processes()
+    launched = launch_again(
+        DRAW_SCP_PORT=str(killed.dicom_port), DRAW_API_PORT=str(killed.api_port)
+    )
+    launched.wait_ready()
+    return launched, left
+
+
+@pytest.fixture(scope="module")
+def fourth(third, launch_again):
+    """The start after a kill of everything."""
+    third[0].kill_everything()
+    launched = launch_again()
+    launched.wait_ready()
+    return launched
+
+
+@pytest.fixture(scope="module")
+def neighbour(fourth, launch_again):
+    """A suite in another home, beside the fourth start."""
+    launched = launch_again("other")
+    launched.wait_ready()
+    return launched
 
 
 def _echo(port):
@@ -44,84 +128,56 @@ def _echo(port):
         return made.send_c_echo().Status
 
 
-def test_ready_line_then_the_second_run_and_ctrl_c(launch):
-    first = launch()
-    line = first.wait_ready()
+def _answer(launched, study):
+    with signed_in(launched.web_url, password=launched.password) as client:
+        return client.get(f"/api/v1/studies/{study.StudyInstanceUID}").status_code
+
+
+def test_the_ready_line_says_where_everything_is(first):
+    [line] = first.ready_lines
     assert f"DRAW_SCP at 127.0.0.1:{first.dicom_port}" in line
     assert f"http://127.0.0.1:{first.api_port}" in line
     password_file = first.home / "admin-password"
     assert str(password_file) in line
     assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
     assert _echo(first.dicom_port) == 0
-    one = datasets.build()
-    assert senders.send_objects(first.dicom_port, [one]) == [0]
-
-    began = time.monotonic()
-    first.signal(signal.SIGINT)
-    assert first.wait(STOP_SECONDS) == 0
-    assert time.monotonic() - began < STOP_SECONDS
-    assert first.processes() == []
-    assert len(first.ready_lines) == 1
-
-    began = time.monotonic()
-    second = launch()
-    second.wait_ready()
-    assert time.monotonic() - began < SECOND_START_SECONDS
-    with signed_in(second.web_url, password=second.password) as client:
-        answer = client.get(f"/api/v1/studies/{one.StudyInstanceUID}")
-        assert answer.status_code == httpx.codes.OK
-    second.signal(signal.SIGTERM)
-    assert second.wait(STOP_SECONDS) == 0
-    assert second.processes() == []
 
 
-def test_two_suites_run_side_by_side(launch):
-    one, other = launch("one"), launch("other")
-    one.wait_ready()
-    other.wait_ready()
-    made = datasets.build()
-    assert senders.send_objects(one.dicom_port, [made]) == [0]
-    assert _echo(other.dicom_port) == 0
-    path = f"/api/v1/studies/{made.StudyInstanceUID}"
-    with signed_in(one.web_url, password=one.password) as client:
-        assert wait_until(lambda: client.get(path).status_code == httpx.codes.OK, 5)
-    with signed_in(other.web_url, password=other.password) as client:
-        assert client.get(path).status_code == httpx.codes.NOT_FOUND
-    one.signal(signal.SIGTERM)
-    assert one.wait(STOP_SECONDS) == 0
-    assert _echo(other.dicom_port) == 0
+def test_ctrl_c_leaves_no_process(interrupted):
+    stopped, seconds = interrupted
+    assert seconds < STOP_SECONDS
+    assert stopped.processes() == []
+    assert len(stopped.ready_lines) == 1
 
 
-def test_after_kill_9_of_everything_it_runs_again(launch):
-    first = launch()
-    first.wait_ready()
-    one = datasets.build()
-    assert senders.send_objects(first.dicom_port, [one]) == [0]
-    first.kill_everything()
-    second = launch()
-    second.wait_ready()
-    with signed_in(second.web_url, password=second.password) as client:
-        path = f"/api/v1/studies/{one.StudyInstanceUID}"
-        assert wait_until(lambda: client.get(path).status_code == httpx.codes.OK, 10)
+def test_the_second_start_is_quick_and_has_what_was_stored(second, study):
+    launched, seconds = second
+    assert seconds < SECOND_START_SECONDS
+    assert wait_until(lambda: _answer(launched, study) == httpx.codes.OK, 10)
 
 
-def test_what_a_killed_launcher_leaves_is_replaced_and_a_crashed_service_comes_back(launch):
-    first = launch()
-    first.wait_ready()
-    first.process.kill()
-    first.process.wait()
-    left = first.processes()
+def test_a_second_launcher_in_the_same_home_is_refused(second, launch_again):
+    running, _ = second
+    other = launch_again()
+    assert other.wait(20) == 1
+    assert "in use by process" in other.said
+    assert _echo(running.dicom_port) == 0
+
+
+def test_what_a_killed_launcher_leaves_is_replaced(third):
+    _, left = third
     assert left
-    second = launch(DRAW_SCP_PORT=str(first.dicom_port), DRAW_API_PORT=str(first.api_port))
-    second.wait_ready()
     assert [pid for pid in left if alive(pid)] == []
 
-    receiver = _service(second, "draw_scp")
+
+def test_a_crashed_service_comes_back(third):
+    launched, _ = third
+    receiver = _service(launched, "draw_scp")
     os.kill(receiver, signal.SIGKILL)
-    assert wait_until(lambda: _service(second, "draw_scp") not in {None, receiver}, 10)
-    assert wait_until(lambda: _listens(second.dicom_port), 20)
-    assert _echo(second.dicom_port) == 0
-    assert "scp ended unexpectedly" in second.said
+    assert wait_until(lambda: _service(launched, "draw_scp") not in {None, receiver}, 10)
+    assert wait_until(lambda: _listens(launched.dicom_port), 20)
+    assert _echo(launched.dicom_port) == 0
+    assert "scp ended unexpectedly" in launched.said
 
 
 def _service(launched, module):
@@ -134,13 +190,32 @@ def _listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_second_launcher_in_the_same_home_is_refused(launch):
-    first = launch()
-    first.wait_ready()
-    other = launch()
-    assert other.wait(20) == 1
-    assert "in use by process" in other.said
-    assert _echo(first.dicom_port) == 0
+def test_after_kill_9_of_everything_it_runs_again(fourth, study):
+    assert wait_until(lambda: _answer(fourth, study) == httpx.codes.OK, 10)
+
+
+def test_two_suites_run_side_by_side(fourth, neighbour):
+    made = datasets.build()
+    assert senders.send_objects(fourth.dicom_port, [made]) == [0]
+    assert wait_until(lambda: _answer(fourth, made) == httpx.codes.OK, 5)
+    assert _answer(neighbour, made) == httpx.codes.NOT_FOUND
+    neighbour.signal(signal.SIGTERM)
+    assert neighbour.wait(STOP_SECONDS) == 0
+    assert neighbour.processes() == []
+    assert _echo(fourth.dicom_port) == 0
+
+
+def test_a_second_signal_forces(fourth):
+    fourth.signal(signal.SIGTERM)
+    assert wait_until(lambda: "stopping" in fourth.said, 5)
+    began = time.monotonic()
+    fourth.signal(signal.SIGTERM)
+    fourth.wait(5)
+    assert time.monotonic() - began < 5
+    assert wait_until(lambda: fourth.processes() == [], 5)
+
+
+# --- starts of their own ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variable", ["DRAW_SCP_PORT", "DRAW_API_PORT"])
@@ -160,18 +235,6 @@ def test_a_wrong_setting_is_named(launch):
     assert launched.wait(60) == 1
     assert "ae_title" in launched.said
     assert "Traceback" not in launched.said
-
-
-def test_a_second_signal_forces(launch):
-    launched = launch()
-    launched.wait_ready()
-    launched.signal(signal.SIGTERM)
-    assert wait_until(lambda: "stopping" in launched.said, 5)
-    began = time.monotonic()
-    launched.signal(signal.SIGTERM)
-    launched.wait(5)
-    assert time.monotonic() - began < 5
-    assert wait_until(lambda: launched.processes() == [], 5)
 
 
 def test_a_signal_during_the_start_stops_it(launch):
