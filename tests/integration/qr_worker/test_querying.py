@@ -69,17 +69,17 @@ def test_a_whole_answer_is_kept_and_complete(run):
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.CANCELLED, Status.OUT_OF_RESOURCES])
 def test_a_node_that_truncates_is_asked_in_parts_until_complete(run, status):
-    with peer(studies(430, days=4)) as (provider, port):
+    with peer(studies(230, days=4)) as (provider, port):
         provider.find_limit, provider.limit_status = 50, status
         outcome, found, node = run(port)
     assert outcome.result["completeness"] == "complete"
-    assert len({row["unique_key"] for row in found}) == 430
+    assert len({row["unique_key"] for row in found}) == 230
     assert 4 < outcome.result["requests"] < 60
     assert node["capabilities"]["find_limit"] == 50
 
 
 def test_what_cannot_be_cut_further_is_truncated_and_says_so(run):
-    with peer(studies(300, times=False)) as (provider, port):
+    with peer(studies(160, times=False)) as (provider, port):
         provider.find_limit, provider.limit_status = 50, Status.OUT_OF_RESOURCES
         outcome, found, _ = run(port)
     assert outcome.state is JobState.PARTIAL
