@@ -77,13 +77,6 @@ def own_postgres(tmp_path):
 
 
 @pytest.fixture
-def own_rabbitmq(tmp_path):
-    """A RabbitMQ that this test may stop and start."""
-    with faults.own_rabbitmq(tmp_path / "own-rabbitmq") as server:
-        yield server
-
-
-@pytest.fixture
 def suite(tmp_path, database_url, broker_url):
     """A seeded suite with nothing started yet; what is started ends with the test."""
     suite = Suite(tmp_path, database_url, broker_url)

@@ -12,7 +12,7 @@ import pytest
 
 from draw_shared.dicom.associate import ProposedContext
 from draw_shared.dicom.requestor import Outgoing, Remote, open_association
-from support import datasets, senders
+from support import datasets, faults, senders
 from support.receptions import encoded
 from support.suite import AE_TITLE, Suite
 from tools.processes import wait_until
@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(240)]
 OBJECTS = 200
 SIZE = 20_000
 RECOVERY_SECONDS = 60
-INSTANCES = "SELECT sop_instance_uid, path, size_bytes FROM instances"
+INSTANCES = (
+    "SELECT sop_instance_uid, path, size_bytes FROM instances WHERE sop_instance_uid = ANY(:uids)"
+)
 
 
 class Sender(threading.Thread):
@@ -61,9 +63,8 @@ class Sender(threading.Thread):
 
 
 def _require_stored_and_indexed_once(suite, uids):
-    rows = suite.wait_for_rows(len(uids), INSTANCES, RECOVERY_SECONDS)
-    assert {row["sop_instance_uid"] for row in rows} >= uids
-    assert len(rows) == len({row["sop_instance_uid"] for row in rows})
+    rows = suite.wait_for_rows(len(uids), INSTANCES, RECOVERY_SECONDS, uids=list(uids))
+    assert sorted(row["sop_instance_uid"] for row in rows) == sorted(uids)
     for row in rows:
         stored = suite.storage / row["path"]
         assert stored.stat().st_size == row["size_bytes"]
@@ -72,50 +73,63 @@ def _require_stored_and_indexed_once(suite, uids):
     assert held >= uids
 
 
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """The suite's PostgreSQL, which these tests may stop and start."""
+    with faults.own_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(tmp_path_factory):
+    """The suite's RabbitMQ, which these tests may stop and start."""
+    with faults.own_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory, postgres, rabbitmq):
+    """All four services on servers of their own; each test leaves them running."""
+    suite = Suite(tmp_path_factory.mktemp("suite"), postgres.url("draw"), rabbitmq.url())
+    suite.seed()
+    try:
+        suite.start()
+        yield suite
+    finally:
+        suite.end()
+
+
 @pytest.fixture
 def objects():
     return datasets.series(OBJECTS, size_bytes=SIZE)
 
 
-def test_rabbitmq_stopped_during_stores(tmp_path, database_url, own_rabbitmq, objects):
-    suite = Suite(tmp_path / "suite", database_url, own_rabbitmq.url())
-    suite.seed()
-    try:
-        suite.start()
-        sender = Sender(suite.dicom_port, objects)
-        sender.start()
-        sender.wait_for(50)
-        own_rabbitmq.stop()
-        sender.join(120)
-        assert len(sender.acknowledged) == OBJECTS
-        assert len(suite.rows(INSTANCES)) < OBJECTS
-        own_rabbitmq.start()
-        _require_stored_and_indexed_once(suite, sender.acknowledged)
-    finally:
-        suite.end()
+def test_rabbitmq_stopped_during_stores(suite, rabbitmq, objects):
+    sender = Sender(suite.dicom_port, objects)
+    sender.start()
+    sender.wait_for(50)
+    rabbitmq.stop()
+    sender.join(120)
+    assert len(sender.acknowledged) == OBJECTS
+    assert len(suite.rows(INSTANCES, uids=list(sender.acknowledged))) < OBJECTS
+    rabbitmq.start()
+    _require_stored_and_indexed_once(suite, sender.acknowledged)
 
 
-def test_postgresql_stopped_during_stores(tmp_path, broker_url, own_postgres, objects):
-    suite = Suite(tmp_path / "suite", own_postgres.url("draw"), broker_url)
-    suite.seed()
-    try:
-        suite.start()
-        sender = Sender(suite.dicom_port, objects)
-        sender.start()
-        sender.wait_for(50)
-        own_postgres.stop()
-        sender.join(120)
-        assert len(sender.acknowledged) == OBJECTS
-        own_postgres.start()
-        _require_stored_and_indexed_once(suite, sender.acknowledged)
-        for name in suite.services:
-            suite.wait_ready(name)
-    finally:
-        suite.end()
+def test_postgresql_stopped_during_stores(suite, postgres, objects):
+    sender = Sender(suite.dicom_port, objects)
+    sender.start()
+    sender.wait_for(50)
+    postgres.stop()
+    sender.join(120)
+    assert len(sender.acknowledged) == OBJECTS
+    postgres.start()
+    _require_stored_and_indexed_once(suite, sender.acknowledged)
+    for name in suite.services:
+        suite.wait_ready(name)
 
 
 def test_receiver_killed_during_stores(suite, objects):
-    suite.start()
     sender = Sender(suite.dicom_port, objects, pause_seconds=0)
     sender.start()
     sender.wait_for(80)
@@ -126,14 +140,12 @@ def test_receiver_killed_during_stores(suite, objects):
     _require_stored_and_indexed_once(suite, sender.acknowledged)
     rest = [one for one in objects if one.SOPInstanceUID not in sender.acknowledged]
     assert set(senders.send_objects(suite.dicom_port, rest)) == {0}
-    rows = suite.wait_for_rows(OBJECTS, INSTANCES, RECOVERY_SECONDS)
-    assert len(rows) == OBJECTS
+    _require_stored_and_indexed_once(suite, {str(one.SOPInstanceUID) for one in objects})
     spool = suite.storage / "spool"
     assert wait_until(lambda: not list(spool.rglob("*.dcm")) + list(spool.rglob("*.part")), 10)
 
 
 def test_indexer_killed_during_stores(suite, objects):
-    suite.start()
     sender = Sender(suite.dicom_port, objects, pause_seconds=0)
     sender.start()
     sender.wait_for(80)

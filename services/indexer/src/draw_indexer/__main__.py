@@ -1,10 +1,14 @@
 """`python -m draw_indexer` runs one indexer until it is told to stop."""
 
+import gc
 import sys
 
-from draw_indexer.app import Indexer
-from draw_indexer.settings import Settings
-from draw_shared.runtime import logging
+# What is imported is no garbage; the lifecycle lets the collector begin.
+gc.disable()
+
+from draw_indexer.app import Indexer  # noqa: E402
+from draw_indexer.settings import Settings  # noqa: E402
+from draw_shared.runtime import logging  # noqa: E402
 
 
 def main() -> int:

@@ -1,10 +1,14 @@
 """`python -m draw_qr_worker` runs one worker until it is told to stop."""
 
+import gc
 import sys
 
-from draw_qr_worker.app import Worker
-from draw_qr_worker.settings import Settings
-from draw_shared.runtime import logging
+# What is imported is no garbage; the lifecycle lets the collector begin.
+gc.disable()
+
+from draw_qr_worker.app import Worker  # noqa: E402
+from draw_qr_worker.settings import Settings  # noqa: E402
+from draw_shared.runtime import logging  # noqa: E402
 
 
 def main() -> int:

@@ -1,10 +1,14 @@
 """`python -m draw_scp` runs one receiver until it is told to stop."""
 
+import gc
 import sys
 
-from draw_scp.app import Scp
-from draw_scp.settings import Settings
-from draw_shared.runtime import logging
+# What is imported is no garbage; the lifecycle lets the collector begin.
+gc.disable()
+
+from draw_scp.app import Scp  # noqa: E402
+from draw_scp.settings import Settings  # noqa: E402
+from draw_shared.runtime import logging  # noqa: E402
 
 
 def main() -> int:

@@ -79,6 +79,7 @@ class Lifecycle:
             # What is there now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
+            gc.enable()
             self._state = State.READY
             log.info("service.ready")
             self._stop.wait()
