@@ -13,6 +13,9 @@ from support import service_finder
 
 BEGINNING = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"
+EMPTIED = ("instances", "patients", "instance_conflicts", "reception_days", "changes", "jobs",
+           "transactions")  # fmt: skip
+"""What is below them goes with them."""
 
 SNAPSHOTS = {
     "patients": """
@@ -85,12 +88,9 @@ def snapshot(database):
 def empty(database):
     """Remove everything that was indexed, expected or logged."""
     with database.session() as session:
-        session.connection().execute(
-            text(
-                "TRUNCATE patients, studies, series, instances, instance_conflicts,"
-                " reception_days, changes, jobs, retrieve_items, transactions CASCADE"
-            )
-        )
+        # Faster than to truncate, which makes and removes the files of all tables and indexes.
+        for table in EMPTIED:
+            session.connection().execute(text(f"DELETE FROM {table}"))  # noqa: S608
         session.commit()
 
 
