@@ -13,8 +13,9 @@ LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes
 SOURCES := shared services tests tools bench
 PYTEST := $(BIN)/pytest -o addopts= --import-mode=importlib --strict-markers --strict-config -ra
 # A file's tests together: module-wide fixtures start whole suites. In the order of the
-# folders, so that the long e2e files do not come last.
-WORKERS ?= 2
+# folders, so that the long e2e files do not come last. Three workers on two cores: much of it
+# waits for processes to start or for deadlines.
+WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \
