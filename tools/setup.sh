@@ -39,6 +39,7 @@ find_uv() {
     if [ -x .venv/bin/uv ]; then
         UV=.venv/bin/uv
     elif .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        # Of the lock only the lines of uv.
         .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
             -r <(sed -n '/^uv==/,/[^\\]$/p' requirements-build.lock)
         UV=.venv/bin/uv

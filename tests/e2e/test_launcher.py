@@ -66,6 +66,12 @@ def study():
 
 
 @pytest.fixture(scope="module")
+def last_study():
+    """An object that is acknowledged just before everything is killed."""
+    return datasets.build()
+
+
+@pytest.fixture(scope="module")
 def first(launch_again, study):
     """The first start, ready, with an object stored."""
     launched = launch_again()
@@ -107,9 +113,11 @@ def third(second, launch_again):
 
 
 @pytest.fixture(scope="module")
-def fourth(third, launch_again):
+def fourth(third, launch_again, last_study):
     """The start after a kill of everything."""
-    third[0].kill_everything()
+    killed, _ = third
+    assert senders.send_objects(killed.dicom_port, [last_study]) == [0]
+    killed.kill_everything()
     launched = launch_again()
     launched.wait_ready()
     return launched
@@ -153,7 +161,7 @@ def test_ctrl_c_leaves_no_process(interrupted):
 def test_the_second_start_is_quick_and_has_what_was_stored(second, study):
     launched, seconds = second
     assert seconds < SECOND_START_SECONDS
-    assert wait_until(lambda: _answer(launched, study) == httpx.codes.OK, 10)
+    assert _answer(launched, study) == httpx.codes.OK
 
 
 def test_a_second_launcher_in_the_same_home_is_refused(second, launch_again):
@@ -190,14 +198,16 @@ def _listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_after_kill_9_of_everything_it_runs_again(fourth, study):
-    assert wait_until(lambda: _answer(fourth, study) == httpx.codes.OK, 10)
+def test_after_kill_9_of_everything_it_runs_again(fourth, study, last_study):
+    assert wait_until(lambda: _answer(fourth, last_study) == httpx.codes.OK, 10)
+    assert _answer(fourth, study) == httpx.codes.OK
 
 
 def test_two_suites_run_side_by_side(fourth, neighbour):
     made = datasets.build()
     assert senders.send_objects(fourth.dicom_port, [made]) == [0]
     assert wait_until(lambda: _answer(fourth, made) == httpx.codes.OK, 5)
+    assert _echo(neighbour.dicom_port) == 0
     assert _answer(neighbour, made) == httpx.codes.NOT_FOUND
     neighbour.signal(signal.SIGTERM)
     assert neighbour.wait(STOP_SECONDS) == 0

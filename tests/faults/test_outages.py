@@ -26,6 +26,8 @@ INSTANCES = (
     "SELECT sop_instance_uid, path, size_bytes FROM instances WHERE sop_instance_uid = ANY(:uids)"
 )
 
+TWICE = "SELECT sop_instance_uid FROM instances GROUP BY 1 HAVING count(*) > 1"
+
 
 class Sender(threading.Thread):
     """Sends objects one after another and remembers which were acknowledged.
@@ -62,6 +64,14 @@ class Sender(threading.Thread):
         return {uid for uid, status in self.statuses.items() if status == 0}
 
 
+def _sending(suite, objects, acknowledged, **pace):
+    """Return a sender that goes on after so many of the objects."""
+    sender = Sender(suite.dicom_port, objects, **pace)
+    sender.start()
+    sender.wait_for(acknowledged)
+    return sender
+
+
 def _require_stored_and_indexed_once(suite, uids):
     rows = suite.wait_for_rows(len(uids), INSTANCES, RECOVERY_SECONDS, uids=list(uids))
     assert sorted(row["sop_instance_uid"] for row in rows) == sorted(uids)
@@ -71,6 +81,7 @@ def _require_stored_and_indexed_once(suite, uids):
         assert senders.read(stored).SOPInstanceUID == row["sop_instance_uid"]
     held = {path.stem for path in (suite.storage / "objects").rglob("*.dcm")}
     assert held >= uids
+    assert suite.rows(TWICE) == []
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +116,7 @@ def objects():
 
 
 def test_rabbitmq_stopped_during_stores(suite, rabbitmq, objects):
-    sender = Sender(suite.dicom_port, objects)
-    sender.start()
-    sender.wait_for(50)
+    sender = _sending(suite, objects, 50)
     rabbitmq.stop()
     sender.join(120)
     assert len(sender.acknowledged) == OBJECTS
@@ -117,9 +126,7 @@ def test_rabbitmq_stopped_during_stores(suite, rabbitmq, objects):
 
 
 def test_postgresql_stopped_during_stores(suite, postgres, objects):
-    sender = Sender(suite.dicom_port, objects)
-    sender.start()
-    sender.wait_for(50)
+    sender = _sending(suite, objects, 50)
     postgres.stop()
     sender.join(120)
     assert len(sender.acknowledged) == OBJECTS
@@ -130,9 +137,7 @@ def test_postgresql_stopped_during_stores(suite, postgres, objects):
 
 
 def test_receiver_killed_during_stores(suite, objects):
-    sender = Sender(suite.dicom_port, objects, pause_seconds=0)
-    sender.start()
-    sender.wait_for(80)
+    sender = _sending(suite, objects, 80, pause_seconds=0)
     suite.kill("scp")
     sender.join(60)
     assert 80 <= len(sender.acknowledged) < OBJECTS
@@ -146,9 +151,7 @@ def test_receiver_killed_during_stores(suite, objects):
 
 
 def test_indexer_killed_during_stores(suite, objects):
-    sender = Sender(suite.dicom_port, objects, pause_seconds=0)
-    sender.start()
-    sender.wait_for(80)
+    sender = _sending(suite, objects, 80, pause_seconds=0)
     suite.kill("indexer")
     sender.join(60)
     assert len(sender.acknowledged) == OBJECTS
