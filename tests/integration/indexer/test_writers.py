@@ -114,6 +114,33 @@ def test_a_reader_of_the_change_feed_misses_nothing(database, several):
     done.set()
     reader.join()
     assert len(seen) == len(set(seen)) == WRITERS * 15 * 4
+    # With the moments of the transactions' beginnings, these writers went back many times.
+    assert steps_back(database) == 0
+
+
+def test_moments_of_the_feed_do_not_follow_a_clock_that_is_set_back(database, several):
+    with database.session() as session:
+        session.connection().execute(
+            text(
+                "INSERT INTO changes (kind, occurred_at)"
+                " VALUES ('study.stable', now() + interval '1 hour')"
+            )
+        )
+        session.commit()
+    indexing_of(several[0]).index([arrival("1.1"), arrival("1.2")])
+    indexing_of(several[1]).index([arrival("1.3")])
+    assert len(arrivals.rows(database, "SELECT 1 FROM changes")) == 4
+    assert steps_back(database) == 0
+
+
+def steps_back(database):
+    """Return how many entries of the feed are older than the one before them."""
+    (row,) = arrivals.rows(
+        database,
+        "SELECT count(*) FILTER (WHERE occurred_at < before) AS number FROM (SELECT occurred_at,"
+        " lag(occurred_at) OVER (ORDER BY sequence) AS before FROM changes) pairs",
+    )
+    return row["number"]
 
 
 def test_a_writer_waits_for_its_turn(database, several):

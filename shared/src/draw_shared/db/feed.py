@@ -5,6 +5,9 @@ writers at once could commit in the other order, and a reader that remembers the
 it has seen would miss a row for ever. Whoever writes to `changes` therefore holds this lock
 from before the first number is drawn until the commit. It also serves writers of the index
 as their turn: what they have read stays true until they commit.
+
+Within a turn the database gives each entry its moment (`next_change_moment`): that of the
+clock, or that of the entry before when the clock has been set back since.
 """
 
 from typing import Final

@@ -273,9 +273,15 @@ class Change(SQLModel, table=True):
     """One entry of the ordered change feed."""
 
     __tablename__ = "changes"
+    __table_args__ = (Index("ix_changes_kind_sequence", "kind", "sequence"),)
 
     sequence: int | None = Field(default=None, sa_column=_identity())
-    occurred_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    occurred_at: datetime | None = Field(
+        default=None,
+        sa_column=Column(
+            DateTime(timezone=True), nullable=False, server_default=text("next_change_moment()")
+        ),
+    )
     kind: str = Field(sa_column=_exact())
     study_instance_uid: str = Field(default="", sa_column=_exact())
     series_instance_uid: str = Field(default="", sa_column=_exact())

@@ -36,12 +36,16 @@ DAYS: Final = text(
     "SELECT day, objects, size_bytes FROM reception_days WHERE day > current_date - 30 ORDER BY day"
 )
 
+COLUMNS: Final = (
+    "sequence, kind, occurred_at, study_instance_uid, series_instance_uid, sop_instance_uid"
+)
 CHANGES: Final = text(
-    """
-    SELECT sequence, kind, occurred_at, study_instance_uid, series_instance_uid, sop_instance_uid
-    FROM changes WHERE sequence < :before AND (:kind = '' OR kind = :kind)
-    ORDER BY sequence DESC LIMIT :limit
-    """
+    f"SELECT {COLUMNS} FROM changes WHERE sequence < :before"  # noqa: S608 - our own words
+    " ORDER BY sequence DESC LIMIT :limit"
+)
+CHANGES_OF_KIND: Final = text(
+    f"SELECT {COLUMNS} FROM changes WHERE kind = :kind AND sequence < :before"  # noqa: S608
+    " ORDER BY sequence DESC LIMIT :limit"
 )
 LAST: Final = 2**63 - 1
 
@@ -107,8 +111,9 @@ class PostgresReceptionHistory:
     def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:
         """Return a page of the change feed, last first; an empty kind means all."""
         before = decode_cursor(cursor, (int,))[0] if cursor is not None else LAST
-        asked = {"before": before, "kind": kind, "limit": limit + 1}
-        rows = self._session.connection().execute(CHANGES, asked).mappings()
+        asked = {"before": before, "limit": limit + 1} | ({"kind": kind} if kind else {})
+        statement = CHANGES_OF_KIND if kind else CHANGES
+        rows = self._session.connection().execute(statement, asked).mappings()
         return page_of(
             [(encode_cursor(row["sequence"]), Change.model_validate(row)) for row in rows], limit
         )
