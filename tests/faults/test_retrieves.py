@@ -11,15 +11,20 @@ from contextlib import contextmanager
 
 import pytest
 
+from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.requestor import Remote, open_association
+from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from support import faulty_peer
 from support.datasets import series
 from support.faults import own_rabbitmq
+from support.faulty_peer import AE
 from support.retrieving import ground as running_ground
 from support.retrieving import studies, uid_of
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(180)]
 
+ECHO = (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),)
 JOBS = 50
 KILLS = 10
 ENDINGS = """
@@ -220,6 +225,43 @@ def _failed(ground, port, study):
     done = ground.over(job)
     assert done["state"] == "failed"
     return done
+
+
+def test_a_node_that_takes_one_association_does_six_jobs_one_after_another(ground):
+    some = studies(6, 4, size_bytes=500)
+    with node_with(ground, some) as (peer, node_id):
+        peer.association_limit = 1
+        peer.pause_seconds = 0.05
+        jobs = [ground.ask(node_id, uid_of(study)) for study in some]
+        done = [ground.over(job, seconds=60) for job in jobs]
+        node = ground.client.get(f"/api/v1/nodes/{node_id}").json()
+        sent = _sent_while_another_has_the_place(ground, peer, node, uid_of(some[0]))
+    assert [job["state"] for job in done] == ["complete"] * 6
+    ground.require_identical([one for study in some for one in study])
+    assert peer.most_open == 1
+    outcomes = [attempt["outcome"] for job in done for attempt in job["history"]]
+    assert set(outcomes) == {"congested", "complete"}, outcomes
+    assert node["circuit"] == {}
+    assert 1 <= node["congestion"]["limit"] < node["max_associations"]
+    assert "limit of associations" in node["congestion"]["reason"]
+    assert (sent["state"], sent["result"]["completed"]) == ("complete", 4)
+    assert sent["history"][0]["outcome"] == "congested"
+
+
+def _sent_while_another_has_the_place(ground, peer, node, study):
+    """Forward a study to a node whose only place is taken until the job was refused."""
+    assert wait_until(lambda: len(peer.infos) == len(peer.ended), 5)
+    other = open_association(Remote("127.0.0.1", node["port"], AE, "OTHER"), ECHO)
+    body = {"kind": "send", "node_id": node["id"], "study_instance_uid": study}
+    job = ground.post("/api/v1/jobs", 201, **body)
+
+    def refused():
+        found = ground.client.get(f"/api/v1/jobs/{job['id']}").json()
+        return "no further association" in found["error"]
+
+    assert wait_until(refused, 15)
+    other.release()
+    return ground.job_over(job, seconds=60)
 
 
 def test_a_connection_cut_in_the_middle_goes_on_with_what_is_missing(ground):

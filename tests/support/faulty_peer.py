@@ -1,8 +1,9 @@
 """A remote node of our own that answers properly, except for the fault it is told to have.
 
 It stands on the association engine. `FaultyPeer` withholds objects, is slow, truncates
-queries or ends operations with a status; `broken` listens and does what no node should do at
-all; `resetting` stands before a good node and cuts connections in the middle.
+queries, ends operations with a status or takes few associations; `broken` listens and does
+what no node should do at all; `resetting` stands before a good node and cuts connections in
+the middle.
 """
 # ruff: noqa: ARG002 - the provider's methods have the port's arguments
 
@@ -21,7 +22,7 @@ from pynetdicom.dsutils import decode, encode
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom.pdu import reject
 from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
-from draw_shared.dicom.service import Matches, Refused, RetrieveEnd, SubOperations
+from draw_shared.dicom.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
 from draw_shared.dicom.statuses import Status
 from support.engine import RecordingProvider, listening
 from support.receptions import encoded
@@ -54,6 +55,17 @@ class FaultyPeer(RecordingProvider):
         self.finds = []
         self.cancels_heeded = 0
         self.heeds_cancel = True
+        self.association_limit = 0
+        self.most_open = 0
+
+    def admit(self, peer, request):
+        if self.association_limit and len(self.infos) - len(self.ended) >= self.association_limit:
+            return Reject(2, 3, 2, "local limit exceeded")
+        return super().admit(peer, request)
+
+    def opened(self, info):
+        super().opened(info)
+        self.most_open = max(self.most_open, len(self.infos) - len(self.ended))
 
     def find(self, info, request, cancelled):
         if self.find_refusal is not None:

@@ -9,7 +9,13 @@ from sqlalchemy import text
 
 from draw_qr_worker.adapters.job_queries import PostgresJobs
 from draw_qr_worker.adapters.node_queries import PostgresNodes
-from draw_qr_worker.services.node_rules import circuit_after_failure, closed_until, usable
+from draw_qr_worker.services.node_rules import (
+    circuit_after_failure,
+    closed_until,
+    congestion_after_refusal,
+    congestion_relieved,
+    usable,
+)
 
 
 class Rows:
@@ -77,6 +83,7 @@ def store_of(database):
             lease_seconds=lease_seconds,
             usable=usable,
             closed_until=closed_until,
+            after_refusal=congestion_after_refusal,
             zone=UTC,
         )
 
@@ -85,4 +92,4 @@ def store_of(database):
 
 @pytest.fixture
 def nodes(database):
-    return PostgresNodes(database, circuit_after_failure)
+    return PostgresNodes(database, circuit_after_failure, congestion_relieved)

@@ -212,6 +212,49 @@ def test_failures_of_many_workers_are_all_counted(rows, nodes):
     assert row["circuit"]["failures"] == 40
 
 
+def test_refusals_of_many_jobs_at_once_leave_one_and_none_has_used_a_try(rows, store_of, nodes):
+    node = rows.node(max_associations=4)
+    ids = [rows.job(node, kind="retrieve") for _ in range(4)]
+    store = store_of()
+    claimed = [store.claim(None) for _ in range(4)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda job: store.congested(job, "its limit is reached"), claimed[:3]))
+    [row] = rows.execute("SELECT congestion, circuit FROM remote_nodes")
+    assert (row["congestion"]["limit"], row["circuit"]) == (1, {})
+    assert row["congestion"]["reason"] == "its limit is reached"
+    given_back = [rows.read(job.lease.job_id) for job in claimed[:3]]
+    assert {job["state"] for job in given_back} == {"queued"}
+    assert {job["error"] for job in given_back} == {"its limit is reached"}
+    assert store.claim(None) is None
+    store.finish(claimed[3].lease, COMPLETE)
+    again = store.claim(None)
+    assert (again.lease.job_id in ids, again.retries_used) == (True, 0)
+    with pytest.raises(LostLease):
+        store.congested(claimed[3], "too late")
+
+
+def test_a_node_that_refuses_our_only_job_rests_and_recovers_by_and_by(rows, store_of, nodes):
+    node = rows.node(max_associations=2)
+    rows.job(node)
+    store = store_of()
+    store.congested(store.claim(None), "temporary congestion")
+    assert store.claim(None) is None
+    nodes.succeeded(node)
+    job = store.claim(None)
+    assert job.node.congestion.refusals == 0
+    store.finish(job.lease, COMPLETE)
+    nodes.relieve()
+    assert rows.execute("SELECT congestion FROM remote_nodes")[0]["congestion"]["limit"] == 1
+    long_ago = (datetime.now(UTC) - timedelta(seconds=61)).isoformat()
+    rows.execute(
+        "UPDATE remote_nodes SET congestion = congestion || jsonb_build_object('changed_at',"
+        " CAST(:at AS text))",
+        at=long_ago,
+    )
+    nodes.relieve()
+    assert rows.execute("SELECT congestion FROM remote_nodes")[0]["congestion"] == {}
+
+
 def test_a_closed_window_parks_jobs_until_it_opens(rows, store_of):
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%a").lower()
     window = {"days": [tomorrow], "start": "03:00", "end": "04:00"}

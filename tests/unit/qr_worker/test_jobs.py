@@ -13,6 +13,7 @@ from draw_qr_worker.models import (
     LostLease,
     Node,
     Outcome,
+    PeerCongested,
     PeerRefused,
     Unreachable,
 )
@@ -47,6 +48,9 @@ class MemoryStore:
 
     def retry(self, _lease, *, delay_seconds, error):
         self._write("retry", delay_seconds, error)
+
+    def congested(self, _job, reason):
+        self._write("congested", reason)
 
     def release(self, _lease):
         self._write("release")
@@ -124,6 +128,21 @@ def test_trouble_with_the_node_is_tried_again_and_counted():
 def test_the_last_try_fails_for_good():
     written, _, _ = execute(raising(Unreachable("no connection")), retries_used=4)
     assert written == [("finish", JobState.FAILED, "no connection")]
+
+
+def test_congestion_gives_the_job_back_and_is_no_failure_however_often_it_was_tried():
+    written, nodes, endings = execute(raising(PeerCongested("not now")), retries_used=9)
+    assert written == [("congested", "not now")]
+    assert nodes == []
+    assert endings == ["congested"]
+
+
+def test_a_job_cancelled_while_its_node_is_congested_is_cancelled():
+    def action(control):
+        control.end(Cancelled("cancelled by an operator"))
+        raise PeerCongested("not now")
+
+    assert execute(action)[0] == [("finish", JobState.CANCELLED, "")]
 
 
 def test_a_refusal_fails_at_once_and_says_nothing_about_the_circuit():

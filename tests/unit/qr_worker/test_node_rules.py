@@ -4,10 +4,12 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from draw_qr_worker.models import Circuit, Node, Window
+from draw_qr_worker.models import Circuit, Congestion, Node, Window
 from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
+    congestion_after_refusal,
+    congestion_relieved,
     next_opening,
     usable,
     window_is_open,
@@ -90,3 +92,37 @@ def test_a_node_takes_no_more_jobs_than_it_allows():
 def test_a_circuit_that_opens_into_a_closed_window_waits_for_the_window():
     both = node(windows=(NIGHT,), circuit=Circuit(5, MONDAY.replace(hour=10)))
     assert closed_until(both, MONDAY) == MONDAY.replace(hour=22)
+
+
+def test_each_refusal_among_several_takes_one_place_and_lets_the_others_go_on():
+    first = congestion_after_refusal(None, 4, MONDAY)
+    assert (first.limit, first.rest_until) == (3, None)
+    assert congestion_after_refusal(first, 2, MONDAY).limit == 1
+    narrow = node(max_associations=4, congestion=first)
+    assert usable([narrow], {1: 3}, MONDAY) == ([], [])
+    assert usable([narrow], {1: 2}, MONDAY) == ([1], [1])
+
+
+def test_a_node_that_refuses_our_only_association_rests_longer_each_time():
+    congestion, rests = None, []
+    for _ in range(8):
+        congestion = congestion_after_refusal(congestion, 1, MONDAY)
+        rests.append((congestion.rest_until - MONDAY).total_seconds())
+    assert rests == [1, 2, 5, 10, 20, 30, 30, 30]
+    busy = node(congestion=congestion)
+    assert usable([busy], {}, MONDAY) == ([], [])
+    assert usable([busy], {}, congestion.rest_until) == ([1], [1])
+
+
+def test_a_spared_node_is_asked_for_one_more_each_minute_until_it_has_all():
+    held = node(max_associations=3, congestion=Congestion(1, MONDAY, 2, MONDAY))
+    assert congestion_relieved(held, MONDAY + timedelta(seconds=59)) == held.congestion
+    later = MONDAY + timedelta(seconds=60)
+    assert congestion_relieved(held, later) == Congestion(2, later)
+    almost = node(max_associations=3, congestion=Congestion(2, later))
+    assert congestion_relieved(almost, later + timedelta(seconds=60)) is None
+
+
+def test_the_settings_stay_the_most_a_congested_node_is_asked_for():
+    narrowed = node(max_associations=1, congestion=Congestion(3, MONDAY))
+    assert usable([narrowed], {1: 1}, MONDAY) == ([], [])

@@ -26,6 +26,8 @@ from draw_qr_worker.services.jobs import FINAL, Execution, Task
 from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
+    congestion_after_refusal,
+    congestion_relieved,
     next_opening,
     usable,
 )
@@ -98,9 +100,10 @@ class Worker:
             lease_seconds=settings.qr_worker_lease_seconds,
             usable=usable,
             closed_until=closed_until,
+            after_refusal=congestion_after_refusal,
             zone=self._zone,
         )
-        self._nodes = PostgresNodes(self._database, circuit_after_failure)
+        self._nodes = PostgresNodes(self._database, circuit_after_failure, congestion_relieved)
         self._results = PostgresResults(self._database)
         execution = Execution(
             self._jobs,
@@ -226,6 +229,7 @@ class Worker:
             with self._database.session() as session:
                 require_current_schema(session)
             taken_back = self._jobs.sweep()
+            self._nodes.relieve()
         except Transient:
             self._database_ready = False
             raise

@@ -56,6 +56,20 @@ class Circuit:
 
 
 @dataclass(frozen=True, slots=True)
+class Congestion:
+    """What a node takes for now, since it refused more than that at a time.
+
+    `refusals` counts those in a row that found none of our own associations open; after such
+    a refusal the node is left in peace until `rest_until`.
+    """
+
+    limit: int
+    changed_at: datetime
+    refusals: int = 0
+    rest_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A remote application entity as its row describes it."""
 
@@ -79,6 +93,7 @@ class Node:
     paused: bool = False
     active: bool = True
     circuit: Circuit = Circuit()
+    congestion: Congestion | None = None
     capabilities: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -120,6 +135,9 @@ class Supervision(Protocol):
 
     def check(self) -> None:
         """Return while it shall go on, else raise why not."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait, or raise like `check` as soon as it shall stop."""
 
 
 Keys = Mapping[str, str | Sequence[str]]
@@ -244,6 +262,13 @@ class PeerAborted(NodeTrouble):
 
 class PeerBusy(NodeTrouble):
     """The peer rejected the association for now (rejected-transient, PS3.8 9.3.4)."""
+
+
+class PeerCongested(Transient):
+    """The peer takes no further association for now, and says so: no trouble, only patience.
+
+    Temporary congestion or local limit exceeded (PS3.8 9.3.4).
+    """
 
 
 class PeerRefused(Permanent):

@@ -437,6 +437,7 @@ class RemoteNode(SQLModel, table=True):
     paused: bool = _flag()
     active: bool = _flag(default=True)
     circuit: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    congestion: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     capabilities: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     last_test: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())

@@ -27,6 +27,7 @@ from draw_shared.dicom.message import NO_DATA_SET, RESPONSE, Command, Field, Ope
 from draw_shared.dicom.message_reader import MessageReader
 from draw_shared.dicom.pdu import (
     COMMAND,
+    REJECTED_TRANSIENT,
     RELEASE_RP,
     RELEASE_RQ,
     SMALLEST_PEER_PDU,
@@ -35,6 +36,7 @@ from draw_shared.dicom.pdu import (
     ProtocolViolation,
     abort,
     fragments,
+    is_congestion,
 )
 from draw_shared.dicom.service import Sendable
 from draw_shared.dicom.sub_store import StoreSender
@@ -46,7 +48,6 @@ CONNECT_SECONDS: Final = 10.0
 RELEASE_SECONDS: Final = 5.0
 MOST_OUTSTANDING: Final = 16
 """Most requests sent ahead: what is in flight must fit the sockets' buffers in both directions."""
-REJECTED_TRANSIENT: Final = 2
 REJECT_BYTES: Final = 4
 
 
@@ -55,7 +56,14 @@ class Unreachable(Transient):
 
 
 class RejectedNow(Transient):
-    """The peer rejected the association for now (A-ASSOCIATE-RJ, transient)."""
+    """The peer rejected the association for now (A-ASSOCIATE-RJ, transient).
+
+    `congestion` says that it has too much to do, and that nothing is wrong with it.
+    """
+
+    def __init__(self, words: str, *, congestion: bool) -> None:
+        super().__init__(words)
+        self.congestion = congestion
 
 
 class Rejected(Permanent):
@@ -306,7 +314,9 @@ def _negotiated(
     kind, body = wire.read_pdu(remote.timeout_seconds)
     if kind == PduType.ASSOCIATE_RJ and len(body) == REJECT_BYTES:
         words = f"result {body[1]}, source {body[2]}, reason {body[3]}"
-        raise RejectedNow(words) if body[1] == REJECTED_TRANSIENT else Rejected(words)
+        if body[1] != REJECTED_TRANSIENT:
+            raise Rejected(words)
+        raise RejectedNow(words, congestion=is_congestion(*body[1:]))
     if kind != PduType.ASSOCIATE_AC:
         raise ProtocolViolation("expected an answer to A-ASSOCIATE-RQ")
     accepted = decode_accept(bytes(body))

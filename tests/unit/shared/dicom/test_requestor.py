@@ -117,8 +117,9 @@ def test_rejections_decide_whether_to_try_again():
         open_association(remote(acceptor.port), ECHO)
     with listening(network=NetworkConfig(max_associations=1)) as (acceptor, _):
         held = open_association(remote(acceptor.port), ECHO)
-        with pytest.raises(RejectedNow):
+        with pytest.raises(RejectedNow) as rejected:
             open_association(remote(acceptor.port), ECHO)
+        assert rejected.value.congestion
         held.release()
 
 

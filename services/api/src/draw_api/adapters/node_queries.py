@@ -35,6 +35,7 @@ REPLACE: Final = text(
         stores_from = :stores_from, tls = :tls, max_associations = :max_associations,
         max_bytes_per_second = :max_bytes_per_second, windows = CAST(:windows AS jsonb),
         paused = :paused, active = :active, updated_at = now(), circuit = '{}',
+        congestion = '{}',
         capabilities = CASE WHEN (host, port, ae_title) = (:host, :port, :ae_title)
             THEN capabilities ELSE '{}' END,
         last_test = CASE WHEN (host, port, ae_title) = (:host, :port, :ae_title)

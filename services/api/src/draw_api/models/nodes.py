@@ -84,6 +84,9 @@ class Node(Answer):
     circuit: dict[str, Any] = Field(
         description="failures in a row, and until when it is left alone"
     )
+    congestion: dict[str, Any] = Field(
+        description="how many associations it takes for now, since it refused more; empty: all"
+    )
     capabilities: dict[str, Any]
     last_test: dict[str, Any]
     created_at: datetime

@@ -240,7 +240,8 @@ def _retriever(config: ServerConfig) -> Iterator[str]:
     yield ""
     yield (
         "Initiates associations for operators' jobs, at most as many to a node at a time as set"
-        " for it, and proposes:"
+        " for it, and for a while fewer after it rejected one for congestion (PS3.8 9.3.4);"
+        " proposes:"
     )
     yield ""
     models = (*uids.FIND_MODELS[:2], *uids.MOVE_MODELS[:2], *uids.GET_MODELS[:2])

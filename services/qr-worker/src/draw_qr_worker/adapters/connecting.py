@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from draw_qr_worker.models import Node, PeerBusy, PeerRefused, Unreachable
+from draw_qr_worker.models import Node, PeerBusy, PeerCongested, PeerRefused, Unreachable
+from draw_shared.dicom.pdu import REJECTED_TRANSIENT, is_congestion
 from draw_shared.dicom.wire import Wire
 
 CONNECT_SECONDS: Final = 10.0
-REJECTED_TRANSIENT: Final = 2
 REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
     (1, 1): "no reason given",
     (1, 2): "it does not support the application context",
@@ -64,10 +64,12 @@ def _host(name: Callable[[], tuple[str, int]]) -> str:
         return ""
 
 
-def rejection(body: bytes) -> PeerRefused | PeerBusy:
+def rejection(body: bytes) -> PeerRefused | PeerBusy | PeerCongested:
     """Return the failure that an A-ASSOCIATE-RJ stands for."""
     _, result, source, reason = body
     words = REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
+    if is_congestion(result, source, reason):
+        return PeerCongested(f"the node takes no further association for now: {words}")
     if result == REJECTED_TRANSIENT:
         return PeerBusy(f"the node rejected the association for now: {words}")
     return PeerRefused(f"the node rejected the association: {words}")

@@ -13,7 +13,12 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, TextClause, text
 from sqlmodel import Session
 
-from draw_qr_worker.adapters.node_queries import CIRCUIT_OPEN, read_nodes
+from draw_qr_worker.adapters.node_queries import (
+    CIRCUIT_OPEN,
+    AfterRefusal,
+    lower_concurrency,
+    read_nodes,
+)
 from draw_qr_worker.models import TESTS, ClaimedJob, Lease, LostLease, Node, Outcome
 from draw_shared.db.session import Database
 
@@ -97,6 +102,12 @@ POSTPONE: Final = text(
 )
 RELEASE: Final = text(
     "UPDATE jobs SET state = 'queued', lease_owner = '', lease_until = NULL WHERE id = :job_id"
+)
+REQUEUE: Final = text(
+    """
+    UPDATE jobs SET state = 'queued', error = :error, lease_owner = '', lease_until = NULL
+    WHERE id = :job_id
+    """
 )
 END_ATTEMPT: Final = text(
     """
@@ -200,6 +211,7 @@ class PostgresJobs:
         lease_seconds: float,
         usable: Usable,
         closed_until: ClosedUntil,
+        after_refusal: AfterRefusal,
         zone: tzinfo,
     ) -> None:
         self._database = database
@@ -207,6 +219,7 @@ class PostgresJobs:
         self._lease_seconds = lease_seconds
         self._usable = usable
         self._closed_until = closed_until
+        self._after_refusal = after_refusal
         self._zone = zone
 
     def claim(self, job_id: UUID | None) -> ClaimedJob | None:
@@ -292,6 +305,16 @@ class PostgresJobs:
         values = {"until": until, "error": reason}
         self._write(lease, POSTPONE, values, ended="postponed", error=reason)
 
+    def congested(self, job: ClaimedJob, reason: str) -> None:
+        """Put the job back into the queue and have its node asked for less; or LostLease."""
+        with self._database.session() as session:
+            connection = hold(session, job.lease)
+            if job.node is not None:
+                lower_concurrency(connection, job.node.id, reason, self._after_refusal)
+            connection.execute(REQUEUE, {"job_id": job.lease.job_id, "error": reason})
+            _end_attempt(connection, job.lease, "congested", reason)
+            session.commit()
+
     def sweep(self) -> int:
         """Wake what is due, take back what dead workers held, park what waits for its node.
 
@@ -335,15 +358,7 @@ class PostgresJobs:
             connection = hold(session, lease)
             connection.execute(statement, {"job_id": lease.job_id, **values})
             if ended:
-                connection.execute(
-                    END_ATTEMPT,
-                    {
-                        "job_id": lease.job_id,
-                        "fence": lease.fence,
-                        "outcome": ended,
-                        "error": error,
-                    },
-                )
+                _end_attempt(connection, lease, ended, error)
                 connection.execute(CONCLUDE_BATCH, {"job_id": lease.job_id})
             session.commit()
 
@@ -351,6 +366,11 @@ class PostgresJobs:
         # Not now(): the transaction may have begun before it had to wait for the claim lock.
         moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(self._zone)
+
+
+def _end_attempt(connection: Connection, lease: Lease, outcome: str, error: str) -> None:
+    values = {"job_id": lease.job_id, "fence": lease.fence, "outcome": outcome, "error": error}
+    connection.execute(END_ATTEMPT, values)
 
 
 def _running(connection: Connection) -> dict[int, int]:

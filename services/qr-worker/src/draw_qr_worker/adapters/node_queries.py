@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Connection, RowMapping, TextClause, text
 
-from draw_qr_worker.models import Circuit, Node, Window
+from draw_qr_worker.models import Circuit, Congestion, Node, Window
 from draw_shared.db.session import Database
 
 log = structlog.get_logger()
@@ -20,6 +20,30 @@ CIRCUIT_FOR_UPDATE: Final = text(
 )
 WRITE_CIRCUIT: Final = text(
     "UPDATE remote_nodes SET circuit = CAST(:circuit AS jsonb) WHERE id = :id"
+)
+END_REST: Final = text(
+    """
+    UPDATE remote_nodes SET congestion = congestion || '{"refusals": 0, "rest_until": null}'
+    WHERE id = :id AND congestion ->> 'rest_until' IS NOT NULL
+    """
+)
+CONGESTION_FOR_UPDATE: Final = text("SELECT congestion FROM remote_nodes WHERE id = :id FOR UPDATE")
+RUNNING: Final = text(
+    """
+    SELECT count(*) AS running, clock_timestamp() AS now FROM jobs
+    WHERE node_id = :id AND state IN ('running', 'cancelling') AND lease_until IS NOT NULL
+    """
+)
+WRITE_CONGESTION: Final = text(
+    "UPDATE remote_nodes SET congestion = CAST(:congestion AS jsonb) WHERE id = :id"
+)
+RELIEVE: Final = text(
+    """
+    UPDATE remote_nodes SET congestion = CASE WHEN CAST(:limit AS integer) IS NULL
+        THEN '{}'::jsonb ELSE congestion || jsonb_build_object('limit', CAST(:limit AS integer),
+            'changed_at', CAST(:changed_at AS text), 'refusals', 0, 'rest_until', NULL) END
+    WHERE id = :id AND congestion ->> 'changed_at' = :known
+    """
 )
 CLOSE_CIRCUIT: Final = text(
     "UPDATE remote_nodes SET circuit = '{}' WHERE id = :id AND circuit <> '{}'"
@@ -37,22 +61,28 @@ MERGE_CAPABILITIES: Final = text(
     " || jsonb_build_object('at', now()) WHERE id = :id"
 )
 CIRCUIT_OPEN: Final = "the node failed repeatedly and is left alone for a while"
+AfterRefusal = Callable[[Congestion | None, int, datetime], Congestion]
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class PostgresNodes:
-    """Circuits and findings of nodes, shared by all replicas."""
+    """Circuits, congestion and findings of nodes, shared by all replicas."""
 
     def __init__(
-        self, database: Database, after_failure: Callable[[Circuit, datetime], Circuit]
+        self,
+        database: Database,
+        after_failure: Callable[[Circuit, datetime], Circuit],
+        relieved: Callable[[Node, datetime], Congestion | None],
     ) -> None:
         self._database = database
         self._after_failure = after_failure
+        self._relieved = relieved
 
     def succeeded(self, node_id: int) -> None:
-        """Close the circuit and wake the jobs that waited for it."""
+        """Close the circuit and wake the jobs that waited for it; the node rests no longer."""
         with self._database.session() as session:
             connection = session.connection()
+            connection.execute(END_REST, {"id": node_id})
             if connection.execute(CLOSE_CIRCUIT, {"id": node_id}).rowcount:
                 connection.execute(WAKE_PARKED, {"id": node_id, "reason": CIRCUIT_OPEN})
             session.commit()
@@ -75,6 +105,23 @@ class PostgresNodes:
         if circuit.open_until is not None:
             log.warning("node.circuit_open", node_id=node_id, failures=circuit.failures)
 
+    def relieve(self) -> None:
+        """Have congested nodes that were spared long enough asked for one association more."""
+        with self._database.session() as session:
+            connection = session.connection()
+            now = connection.execute(text("SELECT now()")).scalar_one()
+            for node in read_nodes(connection):
+                after = self._relieved(node, now)
+                if node.congestion is not None and after != node.congestion:
+                    values = {
+                        "id": node.id,
+                        "known": node.congestion.changed_at.isoformat(),
+                        "limit": after.limit if after else None,
+                        "changed_at": after.changed_at.isoformat() if after else None,
+                    }
+                    connection.execute(RELIEVE, values)
+            session.commit()
+
     def tested(self, node_id: int, found: Mapping[str, Any]) -> None:
         """Keep what a C-ECHO found."""
         self._write(WRITE_TEST, node_id, found)
@@ -89,6 +136,31 @@ class PostgresNodes:
                 statement, {"id": node_id, "found": json.dumps(dict(found))}
             )
             session.commit()
+
+
+def lower_concurrency(
+    connection: Connection, node_id: int, reason: str, after_refusal: AfterRefusal
+) -> None:
+    """Keep how many associations the node takes, after it refused one of our jobs.
+
+    Refusals of several jobs at once are counted one after the other.
+    """
+    held = connection.execute(CONGESTION_FOR_UPDATE, {"id": node_id}).first()
+    if held is None:
+        return
+    # After the lock, so that jobs that gave their place back are not counted.
+    count = connection.execute(RUNNING, {"id": node_id}).one()
+    after = after_refusal(congestion_of(held.congestion), count.running, count.now)
+    written = {
+        "limit": after.limit,
+        "changed_at": after.changed_at.isoformat(),
+        "refusals": after.refusals,
+        "rest_until": after.rest_until.isoformat() if after.rest_until else None,
+        "reason": reason,
+    }
+    values = {"id": node_id, "congestion": json.dumps(written)}
+    connection.execute(WRITE_CONGESTION, values)
+    log.info("node.congested", node_id=node_id, limit=after.limit, refusals=after.refusals)
 
 
 def read_nodes(connection: Connection) -> list[Node]:
@@ -119,6 +191,7 @@ def node_of(row: RowMapping) -> Node:
         paused=row["paused"],
         active=row["active"],
         circuit=circuit_of(row["circuit"]),
+        congestion=congestion_of(row["congestion"]),
         capabilities=row["capabilities"],
     )
 
@@ -127,6 +200,19 @@ def circuit_of(held: Mapping[str, Any]) -> Circuit:
     """Return the circuit that the column holds."""
     until = held.get("open_until")
     return Circuit(int(held.get("failures", 0)), datetime.fromisoformat(until) if until else None)
+
+
+def congestion_of(held: Mapping[str, Any]) -> Congestion | None:
+    """Return what the column says of a node's congestion; None when it says nothing."""
+    if not held:
+        return None
+    until = held.get("rest_until")
+    return Congestion(
+        held["limit"],
+        datetime.fromisoformat(held["changed_at"]),
+        held["refusals"],
+        datetime.fromisoformat(until) if until else None,
+    )
 
 
 def windows_of(held: Sequence[Mapping[str, Any]]) -> tuple[Window, ...]:

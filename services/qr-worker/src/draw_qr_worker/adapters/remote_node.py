@@ -18,6 +18,7 @@ from draw_qr_worker.models import (
     Match,
     Node,
     NotSupported,
+    PeerCongested,
     RetrieveEnd,
     StatusPermanent,
     StatusTransient,
@@ -30,6 +31,8 @@ from draw_shared.dicom.message import RESPONSE, US_LENGTH, Command, Field, Opera
 from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
 
+SETTLE_SECONDS: Final = 0.5
+"""How long a congested node may need to take our own last association down."""
 CANCEL_SECONDS: Final = 1.2
 """How long a peer has to heed a C-CANCEL before the association is aborted."""
 
@@ -245,14 +248,22 @@ class RemoteNodes:
     ) -> Iterator[tuple[UserAssociation, Watch]]:
         """Yield an association, and the watch that has to know what is under way on it."""
         supervision.check()
-        association = associate(
-            node,
-            self.own_ae(node),
-            proposals,
-            roles=roles,
-            tls=self._tls,
-            between=supervision.check,
-        )
+
+        def connect() -> UserAssociation:
+            return associate(
+                node,
+                self.own_ae(node),
+                proposals,
+                roles=roles,
+                tls=self._tls,
+                between=supervision.check,
+            )
+
+        try:
+            association = connect()
+        except PeerCongested:
+            supervision.pause(SETTLE_SECONDS)
+            association = connect()
         with association:
             watch = Watch(association, supervision, alive)
             association.between = watch

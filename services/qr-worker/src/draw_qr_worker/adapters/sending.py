@@ -14,6 +14,7 @@ from draw_qr_worker.models import (
     Node,
     PeerAborted,
     PeerBusy,
+    PeerCongested,
     PeerRefused,
     PeerTimeout,
     StoredObject,
@@ -58,7 +59,7 @@ class Senders:
         """Send objects as they are stored and tell each answer.
 
         Raises:
-            NodeTrouble | PeerRefused: the association was not possible, or broke.
+            NodeTrouble | PeerRefused | PeerCongested: the association was not possible, or broke.
         """
         remote = Remote(
             node.host,
@@ -137,6 +138,10 @@ def _failures_typed(node: Node) -> Iterator[None]:
     except requestor.Unreachable as error:
         raise Unreachable(f"no connection to {node.host}:{node.port}: {error}") from error
     except requestor.RejectedNow as error:
+        if error.congestion:
+            raise PeerCongested(
+                f"the node takes no further association for now: {error}"
+            ) from error
         raise PeerBusy(f"the node rejected the association for now: {error}") from error
     except requestor.Rejected as error:
         raise PeerRefused(f"the node rejected the association: {error}") from error

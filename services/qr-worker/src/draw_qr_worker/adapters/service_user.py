@@ -114,7 +114,8 @@ class UserAssociation:
         """Ask for the association.
 
         Raises:
-            PeerRefused | PeerBusy | PeerTimeout | PeerAborted: it was not accepted.
+            PeerRefused | PeerBusy | PeerCongested: it was rejected.
+            PeerTimeout | PeerAborted: it was not answered.
         """
         self._send([request.encode()])
         kind, body = self._read_pdu()
@@ -327,7 +328,8 @@ def associate(
     """Connect and associate.
 
     Raises:
-        Unreachable | PeerRefused | PeerBusy | PeerTimeout | PeerAborted: it did not work.
+        Unreachable | PeerTimeout | PeerAborted: it did not work.
+        PeerRefused | PeerBusy | PeerCongested: the node rejected it.
     """
     wire, addresses = connected(node, tls)
     association = UserAssociation(wire, node, node.timeout_seconds, addresses)

@@ -25,6 +25,7 @@ from draw_qr_worker.models import (
     LostLease,
     NodeTrouble,
     Outcome,
+    PeerCongested,
     Postponed,
 )
 from draw_qr_worker.services.retries import Retries
@@ -65,6 +66,9 @@ class JobStore(Protocol):
 
     def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
         """Put the job into `waiting` until then, which is no failed try; or LostLease."""
+
+    def congested(self, job: ClaimedJob, reason: str) -> None:
+        """Put the job back into the queue and have its node asked for less; or LostLease."""
 
 
 class NodeHealth(Protocol):
@@ -201,13 +205,8 @@ class Execution:
     def _conclude(self, job: ClaimedJob, control: Control) -> str:
         try:
             outcome = self._perform(job, control)
-        except Interrupted:
-            self._flush(control)
-            self._store.release(job.lease)
-            return "released"
-        except Postponed as postponed:
-            self._store.postpone(job.lease, until=postponed.until, reason=str(postponed))
-            return "postponed"
+        except (Interrupted, Postponed, PeerCongested) as reason:
+            return self._given_back(job, control, reason)
         except Cancelled:
             outcome = Outcome(JobState.CANCELLED)
         except (Transient, Permanent) as error:
@@ -226,6 +225,22 @@ class Execution:
         self._flush(control)
         self._store.finish(job.lease, outcome)
         return str(outcome.state)
+
+    def _given_back(
+        self, job: ClaimedJob, control: Control, reason: Interrupted | Postponed | PeerCongested
+    ) -> str:
+        """Let the job go on later, which is neither its end nor a failed try."""
+        self._flush(control)
+        match reason:
+            case Postponed():
+                self._store.postpone(job.lease, until=reason.until, reason=str(reason))
+                return "postponed"
+            case PeerCongested():
+                self._store.congested(job, str(reason))
+                return "congested"
+            case Interrupted():
+                self._store.release(job.lease)
+                return "released"
 
     def _perform(self, job: ClaimedJob, control: Control) -> Outcome:
         task = self._tasks.get(job.kind)

@@ -1,14 +1,24 @@
-"""Whether a node may be used now: active, paused, weekly windows, circuit, parallel jobs."""
+"""Whether a node may be used now: active, paused, weekly windows, circuit, parallel jobs.
+
+A node that refuses an association for congestion is asked for fewer at a time. Every minute
+without such a refusal it is asked for one more, until it has what its settings allow.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from draw_qr_worker.models import Circuit, Node, Window
+from draw_qr_worker.models import Circuit, Congestion, Node, Window
 
 FAILURES_THAT_OPEN: Final = 5
 OPEN_SECONDS: Final = (60.0, 120.0, 300.0, 600.0)
 """How long the circuit stays open after the fifth, sixth, seventh ... failure in a row."""
+
+RECOVERY_SECONDS: Final = 60.0
+"""How long a congested node is spared before it is asked for one association more."""
+
+REST_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""How long a node rests that refuses our only association: others have all its places."""
 
 DAYS_AHEAD: Final = 8
 
@@ -65,20 +75,52 @@ def closed_until(node: Node, now: datetime) -> datetime | None:
     return moment if moment > now else None
 
 
+def congestion_after_refusal(
+    congestion: Congestion | None, running: int, now: datetime
+) -> Congestion:
+    """Return what a node takes after it refused one of our `running` jobs for congestion."""
+    if running > 1:
+        return Congestion(running - 1, now)
+    refusals = congestion.refusals + 1 if congestion else 1
+    seconds = REST_SECONDS[min(refusals, len(REST_SECONDS)) - 1]
+    return Congestion(1, now, refusals, now + timedelta(seconds=seconds))
+
+
+def congestion_relieved(node: Node, now: datetime) -> Congestion | None:
+    """Return what a node takes now, one more when it was spared long enough; None: everything."""
+    held = node.congestion
+    if held is None or now - held.changed_at < timedelta(seconds=RECOVERY_SECONDS):
+        return held
+    return Congestion(held.limit + 1, now) if held.limit + 1 < node.max_associations else None
+
+
+def limit_of(node: Node) -> int:
+    """Return how many associations the node is asked for at a time."""
+    taken = node.congestion.limit if node.congestion else node.max_associations
+    return min(taken, node.max_associations)
+
+
 def places(node: Node, running: int) -> int:
     """Return how many more jobs may run against the node by its parallel limit.
 
     A circuit whose time is over lets one job through; its result closes or opens it.
     """
-    limit = 1 if node.circuit.open_until is not None else node.max_associations
+    limit = 1 if node.circuit.open_until is not None else limit_of(node)
     return max(0, limit - running)
+
+
+def _rests(node: Node, now: datetime) -> bool:
+    until = node.congestion.rest_until if node.congestion else None
+    return until is not None and until > now
 
 
 def usable(
     nodes: Sequence[Node], running: Mapping[int, int], now: datetime
 ) -> tuple[list[int], list[int]]:
     """Return the ids of the nodes that any job, and that a test, may use now."""
-    with_place = [node for node in nodes if node.max_associations > running.get(node.id, 0)]
+    with_place = [
+        node for node in nodes if limit_of(node) > running.get(node.id, 0) and not _rests(node, now)
+    ]
     work = [
         node.id
         for node in with_place
