@@ -5,7 +5,7 @@ Not covered here: the rest of the suite (test_outages) and hostile PDUs.
 
 import contextlib
 import hashlib
-import subprocess
+import json
 import threading
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from support.datasets import build, encoded_data_set, series, write_all
 from support.raw_stores import raw_association
 from support.receiver_process import ReceiverProcess
 from support.receptions import encoded
+from support.small_disk import fill, mounted
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(120)]
@@ -101,17 +102,8 @@ def test_an_announcer_ends_with_its_receiver(tmp_path, broker_url):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "draw-test", str(folder)],
-        check=False,
-        capture_output=True,
-    )
-    if made.returncode:
-        pytest.skip("mounting needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("size", [400_000, 3_000_000])
@@ -128,8 +120,14 @@ def test_a_full_disk_is_out_of_resources_and_leaves_nothing(tmp_path, small_disk
         assert names == set(stored)
         assert len([p for p in receiver.files() if "spool" in p.parts]) == len(stored)
         assert receiver.lines("store.refused")[0]["status"] == "0xA700"
+        fill(small_disk)
+        statuses += senders.send_objects(receiver.port, series(100))
     finally:
         receiver.stop()
+    assert set(statuses[14:]) == {0xA700}
+    raw = b"".join(path.read_bytes() for path in small_disk.rglob("*.jsonl"))
+    kinds = [json.loads(line)["kind"] for line in raw.replace(b"\0", b"").splitlines()]
+    assert kinds.count("c-store") == len(statuses), "the audit trail has its room"
 
 
 def test_what_is_written_already_needs_no_more_room(tmp_path, small_disk):

@@ -130,5 +130,5 @@ class ReceiverProcess:
 
     def files(self):
         """Return everything on the volume but locks, audit pieces and the configuration."""
-        own = (".lock", ".jsonl", ".open", ".json", ".new")
+        own = (".lock", ".jsonl", ".open", ".reserve", ".json", ".new")
         return [p for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(own)]

@@ -50,7 +50,7 @@ def announcer(store, queues, broker_url, monkeypatch):
     monkeypatch.setenv("DRAW_REPLICA", store.spool.name)
     monkeypatch.setenv("DRAW_BROKER_URL", broker_url)
     monkeypatch.setenv("DRAW_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-    announcer = Announcer(lambda: HERE, lambda _: None)
+    announcer = Announcer(lambda: HERE, lambda _: None, lambda _: None, store.spool)
     announcer.start()
     yield announcer
     announcer.stop(10)

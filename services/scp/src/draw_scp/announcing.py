@@ -54,11 +54,14 @@ class Announcing:
         storage = REFERENCE.storage
         self._layout = Layout(storage.structure, storage.naming)
         self._objects = 0
+        self._lines_lost = 0
         self._publisher = Publisher(settings.broker_url.get_secret_value(), client=settings.replica)
         # The receiver holds the right to the spool folder; this works in its name.
         store = ObjectStore(settings.storage_root, settings.replica)
         self._outbox = SpoolOutbox(store, self._publisher, lambda: self._layout, self._count)
-        self._transactions = TransactionLog(store.spool, self._publisher, settings.replica)
+        self._transactions = TransactionLog(
+            store.spool, self._publisher, settings.replica, self._count_lost
+        )
 
     def run(self) -> None:
         """Work until the receiver says that it has no more, or is gone."""
@@ -98,8 +101,7 @@ class Announcing:
                 held.clear()
             if now >= next_report:
                 next_report = now + TELL_SECONDS
-                objects, self._objects = self._objects, 0
-                self._receiver.send(Announced(self._publisher.connected, objects))
+                self._receiver.send(self._told())
 
     def _take_all(self, held: list[bytes]) -> float | None:
         """Work on what was held, and return what the last of it says of the end."""
@@ -115,6 +117,11 @@ class Announcing:
             self._write_down(arrivals)
         return taken[-1].finish_seconds if taken else None
 
+    def _told(self) -> Announced:
+        objects, self._objects = self._objects, 0
+        lost, self._lines_lost = self._lines_lost, 0
+        return Announced(self._publisher.connected, objects, lost, self._transactions.reserve_bytes)
+
     def _announce(self, arrivals: Arrivals) -> None:
         self._layout = arrivals.circumstances.layout
         if arrivals.overlooked:
@@ -125,6 +132,8 @@ class Announcing:
     def _write_down(self, arrivals: Arrivals) -> None:
         for transaction in arrivals.transactions:
             self._transactions.record(transaction)
+        if arrivals.lost is not None:
+            self._transactions.lose(arrivals.lost)
         self._transactions.flush()
         logging.set_level(arrivals.circumstances.log_level)
         if arrivals.circumstances.log_received:
@@ -133,6 +142,9 @@ class Announcing:
 
     def _count(self, objects: int) -> None:
         self._objects += objects
+
+    def _count_lost(self, lines: int) -> None:
+        self._lines_lost += lines
 
 
 def _log_received(stored: Stored) -> None:

@@ -87,7 +87,12 @@ class Scp:
         )
         self._control = ControlListener(settings.broker_url.get_secret_value(), client=replica)
         self._space = Space(settings.storage_root)
-        self._announcer = Announcer(self._circumstances, self._metrics.announced.inc)
+        self._announcer = Announcer(
+            self._circumstances,
+            self._metrics.announced.inc,
+            self._metrics.lines_lost.inc,
+            self._objects.spool,
+        )
         self._afterwards = Afterwards(self._announcer.flush)
         audit = Audit(self._announcer)
         results = RecordedResults(audit, self._metrics, self._afterwards)
@@ -282,6 +287,11 @@ class Scp:
             "draw_scp_transaction_segments",
             "Pieces of the transaction log that are not confirmed yet",
             lambda: len(spool.segments(self._objects.spool)),
+        )
+        gauge(
+            "draw_scp_transaction_reserve_bytes",
+            "Room on the storage volume that is kept for the transaction log",
+            lambda: self._announcer.reserve_bytes,
         )
         gauge(
             "draw_scp_storage_used_bytes",

@@ -54,7 +54,11 @@ class ScpMetrics:
         self.announced = Counter(
             "draw_scp_announced", "Objects announced and confirmed by the broker", registry=registry
         )
-
+        self.lines_lost = Counter(
+            "draw_scp_transactions_lost",
+            "Lines of the transaction log that could not be kept; a line of it says so",
+            registry=registry,
+        )
         self.find_seconds = Histogram(
             "draw_scp_find_seconds",
             "From the C-FIND request to its final response",

@@ -95,6 +95,23 @@ class Transaction(NamedTuple):
     detail: str | None = None
 
 
+class Lost(NamedTuple):
+    """Lines of the audit trail that could not be kept."""
+
+    lines: int
+    first: float
+    last: float
+    """When the earliest and the latest of them would have been (Unix time, seconds)."""
+
+    def joined(self, other: "Lost | None") -> "Lost":
+        """Return both as one."""
+        if other is None:
+            return self
+        return Lost(
+            self.lines + other.lines, min(self.first, other.first), max(self.last, other.last)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What of the configuration in force concerns what is done after the answer."""
@@ -116,6 +133,8 @@ class Arrivals(NamedTuple):
     circumstances: Circumstances
     stored: list[Stored]
     transactions: list[Transaction]
+    lost: Lost | None
+    """Lines that the receiver could not keep until now."""
     overlooked: bool
     """Whether there are entries in the spool folder that were never handed over."""
     finish_seconds: float | None
@@ -127,8 +146,12 @@ class Announced(NamedTuple):
 
     connected: bool
     """Whether it reaches the broker."""
-    objects: int
+    objects: int = 0
     """Confirmed by the broker since it last told."""
+    lines_lost: int = 0
+    """Of the audit trail, since it last told."""
+    reserve_bytes: int = 0
+    """Room on the disk that it keeps for the audit trail."""
 
 
 class Echoed(NamedTuple):

@@ -1,12 +1,15 @@
 """The audit trail as messages: what was done, by whom, with what result."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from draw_shared.contracts.envelope import Event
+
+LINES_LOST: Final = "transactions.lost"
+"""Action of a line that stands for lines that could not be written; `objects` is their number."""
 
 
 class TransactionKind(StrEnum):

@@ -23,6 +23,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from draw_shared.contracts.transaction import LINES_LOST
+
 CHAIN_LOCK: Final = 0x44524148
 """Key of the advisory lock under which the chain grows, by one process at a time."""
 
@@ -88,6 +90,8 @@ class Verification:
     lines: int
     breaks: tuple[Break, ...]
     """The first of them, at most `MOST_BREAKS`."""
+    lines_lost: int
+    """Lines that could not be written when there was no room, as the log itself says."""
 
 
 MOST_BREAKS: Final = 100
@@ -160,7 +164,7 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
     """
     breaks: list[Break] = []
     before: tuple[int, bytes] | None = None
-    first = lines = 0
+    first = lines = lost = 0
     dropped = connection.execute(_DROPPED).scalar() or 0
     for row in _chained(connection):
         position, stored = row["chain_position"], bytes(row["chain_hash"])
@@ -179,13 +183,14 @@ def verify(connection: Connection, known: Head | None = None) -> Verification:
             breaks.append(Break(position, "the chain was computed anew"))
         before = (position, stored)
         lines += 1
+        lost += (row["objects"] or 0) if row["action"] == LINES_LOST else 0
     stray = connection.execute(_STRAY).scalar()
     if stray:
         breaks.append(Break(0, f"{stray} lines pretend to be in the chain"))
     if known is not None and (before is None or before[0] < known.position):
         breaks.append(Break(known.position, "the end of the log was cut off"))
     head = Head(*before) if before else None
-    return Verification(first, head, lines, tuple(breaks[:MOST_BREAKS]))
+    return Verification(first, head, lines, tuple(breaks[:MOST_BREAKS]), lost)
 
 
 def _gap(before: int, position: int, dropped: int) -> list[Break]:

@@ -25,6 +25,8 @@ PART: Final = ".part"
 SEGMENT: Final = ".jsonl"
 OPEN_SEGMENT: Final = ".jsonl.open"
 """A piece of the transaction log, complete and being written."""
+RESERVE: Final = ".reserve"
+"""Room for pieces to come, all zeros; it stays when its owner ends, for the next start."""
 DEAD_AFTER_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.1
 
@@ -144,6 +146,11 @@ def remove_parts(folder: Path, writer: str = "") -> int:
     return len(parts)
 
 
+def reserves(folder: Path) -> list[str]:
+    """Return the paths of what is kept for the transaction log."""
+    return sorted(e for e in _files(folder) if e.endswith(RESERVE))
+
+
 def close_segments(folder: Path) -> None:
     """Make the pieces of the transaction log that a crash left open complete; needs the lock."""
     for path in list(_files(folder)):
@@ -167,6 +174,8 @@ def _taken(folder: Path, own: Path) -> int:
     try:
         remove_parts(folder)
         close_segments(folder)
+        for path in reserves(folder):
+            Path(path).unlink(missing_ok=True)
         left = entries(folder) + segments(folder)
         for path in left:
             Path(path).rename(own / Path(path).name)

@@ -82,6 +82,7 @@ class PostgresTransactions:
             if head
             else None,
             breaks=[ChainBreak(position=b.position, reason=b.reason) for b in found.breaks],
+            lines_lost=found.lines_lost,
         )
 
     def rejected(self, days: int, limit: int) -> list[RejectedPeer]:

@@ -84,3 +84,7 @@ class ChainReport(Answer):
     first_position: int = Field(description="1, unless older months were removed")
     head: KnownHead | None = Field(description="the last line; keep it to compare later")
     breaks: list[ChainBreak] = Field(description="the first hundred")
+    lines_lost: int = Field(
+        description="lines that a full disk did not take; the lines with the action"
+        " `transactions.lost` say of which time"
+    )

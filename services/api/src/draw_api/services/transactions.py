@@ -60,7 +60,8 @@ class Transactions:
         """Compute the chain of hashes again; that it was done, and the outcome, is on record."""
         report = self._log.verify(known)
         words = "intact" if report.intact else f"{len(report.breaks)} breaks"
-        self._audit.record(by, "transactions.verify", f"{report.lines} lines, {words}")
+        lost = f", {report.lines_lost} lost" if report.lines_lost else ""
+        self._audit.record(by, "transactions.verify", f"{report.lines} lines, {words}{lost}")
         return report
 
 

@@ -14,17 +14,20 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from draw_scp.adapters import child_process
+from draw_scp.adapters.journal import Journal
 from draw_scp.models import (
     WITH_OBJECTS,
     WITHOUT_OBJECTS,
     Announced,
     Arrivals,
     Circumstances,
+    Lost,
     Transaction,
 )
 from draw_shared.storage.objects import Stored
@@ -46,14 +49,22 @@ class Announcer:
     name = "announcer"
 
     def __init__(
-        self, circumstances: Callable[[], Circumstances], announced: Callable[[int], None]
+        self,
+        circumstances: Callable[[], Circumstances],
+        announced: Callable[[int], None],
+        lost: Callable[[int], None],
+        folder: Path,
     ) -> None:
+        self._folder = folder
         self._circumstances = circumstances
         self._announced = announced
+        self._count_lost = lost
         self._stored: deque[Stored] = deque()
-        self._transactions: deque[Transaction] = deque(maxlen=MOST_TRANSACTIONS)
+        self._transactions: deque[Transaction] = deque()
+        self._losing = threading.Lock()
+        self._lost: Lost | None = None
         self._overlooked = False
-        self._last = Announced(connected=False, objects=0)
+        self._last = Announced(connected=False)
         self._stopping = threading.Event()
         self._handing_over = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,6 +75,11 @@ class Announcer:
     def connected(self) -> bool:
         """Whether announcements can leave now."""
         return self._last.connected
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Room on the disk that is kept for the audit trail."""
+        return self._last.reserve_bytes
 
     def announce(self, stored: Stored) -> None:
         """Take note of a durable object; never waits."""
@@ -77,8 +93,13 @@ class Announcer:
         self._overlooked = True
 
     def record(self, transaction: Transaction) -> None:
-        """Take note of what was done; never waits."""
-        self._transactions.append(transaction)
+        """Take note of what was done; never waits, and what is too much is counted."""
+        if len(self._transactions) < MOST_TRANSACTIONS:
+            self._transactions.append(transaction)
+            return
+        with self._losing:
+            at = transaction.occurred_at
+            self._lost = Lost(1, at, at).joined(self._lost)
 
     def flush(self) -> None:
         """Hand over what has come since the last time."""
@@ -86,7 +107,11 @@ class Announcer:
             self._hand_over(None)
 
     def start(self) -> None:
-        """Start the process; it need not be ready to be handed something."""
+        """Start the process; it need not be ready to be handed something.
+
+        The room for the audit trail is taken before anything can be received.
+        """
+        Journal(self._folder).take_reserve()
         self._begin()
         self._thread.start()
 
@@ -113,9 +138,11 @@ class Announcer:
                 return
             stored = [self._stored.popleft() for _ in range(len(self._stored))]
             transactions = [self._transactions.popleft() for _ in range(len(self._transactions))]
+            with self._losing:
+                lost, self._lost = self._lost, None
             overlooked, self._overlooked = self._overlooked, False
             arrivals = Arrivals(
-                self._circumstances(), stored, transactions, overlooked, finish_seconds
+                self._circumstances(), stored, transactions, lost, overlooked, finish_seconds
             )
             try:
                 kind = WITH_OBJECTS if stored else WITHOUT_OBJECTS
@@ -123,6 +150,8 @@ class Announcer:
             except OSError:
                 # The next announcer finds the objects in the spool folder.
                 self._transactions.extendleft(reversed(transactions))
+                with self._losing:
+                    self._lost = lost.joined(self._lost) if lost else self._lost
 
     def _listen(self) -> None:
         """Follow the process from its start to its end, again and again."""
@@ -131,10 +160,11 @@ class Announcer:
                 while self._connection.poll(SILENT_SECONDS):
                     self._last = self._connection.recv()
                     self._announced(self._last.objects)
+                    self._count_lost(self._last.lines_lost)
                 log.error("announcer.silent")
             except (EOFError, OSError):
                 pass
-            self._last = Announced(connected=False, objects=0)
+            self._last = Announced(connected=False)
             with self._handing_over:
                 self._connection.close()
                 self._connection = None

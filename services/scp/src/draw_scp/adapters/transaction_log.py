@@ -5,34 +5,47 @@ piece is completed each second or every 500 records, published as one message an
 when the broker has confirmed it. Pieces that a crash left are published after the next
 start. A record survives the end of the process after the next `flush`; a power cut may
 lose the last seconds, because pieces are not synced: they are no acknowledged data.
+
+When even the room kept in reserve is used up, so many lines are held in memory until there is
+room again, and those beyond are counted. A line of the log says how many and of which time.
+It is on disk from the first line on that could not be written, in a place of its own, so that
+it is read also when the process ends before it can write what it holds.
 """
 
-import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
-from uuid import NAMESPACE_OID, uuid4, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import structlog
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from draw_scp.models import Transaction
+from draw_scp.adapters.journal import MAX_LINES, Journal, whole_lines
+from draw_scp.models import Lost, Transaction
 from draw_shared.contracts.envelope import Message
-from draw_shared.contracts.transaction import TransactionRecord, TransactionsRecordedV1
+from draw_shared.contracts.transaction import (
+    LINES_LOST,
+    TransactionKind,
+    TransactionOutcome,
+    TransactionRecord,
+    TransactionsRecordedV1,
+)
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
-from draw_shared.storage.incoming import spool_name
 
 log = structlog.get_logger()
 
-MOST_RECORDS: Final = 500
 INTERVAL_SECONDS: Final = 1.0
 MOST_UNCONFIRMED: Final = 20
 """Pieces handed to the publisher at a time."""
+MAX_HELD: Final = 20_000
+"""Lines in memory while the disk takes none."""
 
 
 class Publisher(Protocol):
@@ -51,17 +64,32 @@ class TransactionLog:
 
     name = "transaction-log"
 
-    def __init__(self, folder: Path, publisher: Publisher, replica: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        publisher: Publisher,
+        replica: str,
+        lost: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._folder = folder
         self._publisher = publisher
         self._replica = replica
+        self._count_lost = lost
         self._lock = threading.Lock()
-        self._descriptor: int | None = None
-        self._path = ""
-        self._count = 0
-        self._lines: list[bytes] = []
+        self._journal = Journal(folder)
+        self._recorded: deque[tuple[float, bytes]] = deque()
+        self._held: deque[tuple[float, bytes]] = deque()
+        self._lost: Lost | None = None
+        self._note_id: UUID | None = None
+        """Of the line that tells what is lost, while there is one."""
+        self._short = False
         self._published: set[str] = set()
         self._periodic = Periodic(self.name, self._turn, interval_seconds=INTERVAL_SECONDS)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Room on the disk that is kept for lines to come."""
+        return self._journal.reserve_bytes
 
     def record(self, transaction: Transaction) -> None:
         """Keep one record until the next flush; never waits for the disk."""
@@ -69,63 +97,93 @@ class TransactionLog:
         known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)
         # A TransactionRecord as JSON. Thousands come a second: it is validated when it is read.
         record = {"record_id": uuid4(), "replica": self._replica, **known}
-        self._lines.append(to_json(record, exclude_none=True) + b"\n")
+        line = to_json(record, exclude_none=True) + b"\n"
+        self._recorded.append((transaction.occurred_at, line))
+
+    def lose(self, lost: Lost) -> None:
+        """Take note of lines that somebody else had to give up."""
+        with self._lock:
+            self._add_lost(lost)
 
     def flush(self) -> None:
-        """Write what was recorded; a disk that is full loses it, with a line in the log."""
+        """Write what was recorded, as far as the disk takes it."""
         with self._lock:
-            while self._lines:
-                lines = self._lines[:MOST_RECORDS]
-                del self._lines[: len(lines)]
-                try:
-                    self._write(lines)
-                except OSError as error:
-                    log.warning(
-                        "transaction.not_recorded",
-                        error=os.strerror(error.errno or 0),
-                        records=len(lines),
-                    )
-
-    def _write(self, lines: list[bytes]) -> None:
-        if self._descriptor is None:
-            self._open()
-        os.write(self._opened, b"".join(lines))
-        self._count += len(lines)
-        if self._count >= MOST_RECORDS:
-            self._close_segment()
+            self._held.extend(self._recorded.popleft() for _ in range(len(self._recorded)))
+            while self._held and self._write(MAX_LINES):
+                pass
+            if self._held:
+                self._give_up_the_youngest()
+            self._tell_losses()
 
     def start(self) -> None:
         """Publish what was left, and go on with what comes."""
-        spool.close_segments(self._folder)
+        with self._lock:
+            self._journal.start()
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
         """Hand the last piece over; what is not confirmed stays on disk."""
         self._periodic.stop(deadline_seconds)
         self._turn()
+        with self._lock:
+            self._journal.close_note()
+            if self._held:
+                log.warning("transaction.not_recorded", records=len(self._held))
 
-    @property
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            raise RuntimeError("no piece of the log is open")
-        return self._descriptor
+    def _write(self, most: int) -> int:
+        lines = [line for _, line in islice(self._held, most)]
+        written = self._journal.write(lines)
+        for _ in range(written):
+            self._held.popleft()
+        return written
 
-    def _open(self) -> None:
-        self._path = f"{self._folder}/{spool_name()}{spool.OPEN_SEGMENT}"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o640)
-        self._count = 0
+    def _give_up_the_youngest(self) -> None:
+        """Keep so many lines and no more while nothing can be written."""
+        times = [self._held.pop()[0] for _ in range(len(self._held) - MAX_HELD)]
+        if times:
+            self._add_lost(Lost(len(times), min(times), max(times)))
 
-    def _close_segment(self) -> None:
-        os.close(self._opened)
-        self._descriptor = None
-        Path(self._path).rename(self._path.removesuffix(spool.OPEN_SEGMENT) + spool.SEGMENT)
+    def _add_lost(self, lost: Lost) -> None:
+        self._lost = lost.joined(self._lost)
+        self._count_lost(lost.lines)
+        log.warning("transaction.not_recorded", records=lost.lines)
+
+    def _tell_losses(self) -> None:
+        """Have the log itself say what of it is missing, or would be if we ended now."""
+        missing = self._lost
+        if self._held:
+            missing = Lost(len(self._held), self._held[0][0], self._held[-1][0]).joined(missing)
+        if missing is None:
+            if self._note_id is not None:
+                self._journal.remove_note()
+                self._note_id = None
+            return
+        self._note_id = self._note_id or uuid4()
+        noted = self._journal.write_note(self._loss_line(self._note_id, missing))
+        if noted and not self._held:
+            self._journal.close_note()
+            self._lost = self._note_id = None
+
+    def _loss_line(self, record_id: UUID, lost: Lost) -> bytes:
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (lost.first, lost.last))
+        record = TransactionRecord(
+            record_id=record_id,
+            occurred_at=last,
+            kind=TransactionKind.MANAGEMENT,
+            outcome=TransactionOutcome.FAILURE,
+            replica=self._replica,
+            actor=self._replica,
+            action=LINES_LOST,
+            objects=lost.lines,
+            detail=f"lines lost: {lost.lines} between {first:{_MOMENT}} and {last:{_MOMENT}}",
+        )
+        return record.model_dump_json(exclude_none=True).encode() + b"\n"
 
     def _turn(self) -> None:
         self.flush()
         with self._lock:
-            if self._descriptor is not None:
-                self._close_segment()
+            self._journal.close()
+            self._look_after_reserve()
         if not self._publisher.connected:
             return
         for path in spool.segments(self._folder):
@@ -134,13 +192,19 @@ class TransactionLog:
             if path not in self._published:
                 self._publish(path)
 
+    def _look_after_reserve(self) -> None:
+        short = not self._journal.fill_reserve()
+        if short and not self._short:
+            log.warning("transactions.reserve_short", reserve_bytes=self.reserve_bytes)
+        self._short = short
+
     def _publish(self, path: str) -> None:
         try:
-            records = _records(Path(path).read_bytes())
+            records, damaged = _records(Path(path).read_bytes())
         except FileNotFoundError:
             return
         if not records:
-            Path(path).unlink(missing_ok=True)
+            self._done(path, damaged)
             return
         event = TransactionsRecordedV1(
             # The same piece published twice is the same event.
@@ -150,19 +214,36 @@ class TransactionLog:
             records=records,
         )
         self._published.add(path)
-        self._publisher.publish(event, lambda good: self._confirmed(path, good=good))
+        self._publisher.publish(event, lambda good: self._confirmed(path, damaged, good=good))
 
-    def _confirmed(self, path: str, *, good: bool) -> None:
+    def _confirmed(self, path: str, damaged: int, *, good: bool) -> None:
         if good:
-            with suppress(OSError):
-                Path(path).unlink(missing_ok=True)
+            self._done(path, damaged)
         self._published.discard(path)
 
+    def _done(self, path: str, damaged: int) -> None:
+        with self._lock, suppress(OSError):
+            if damaged:
+                written_at = Path(path).stat().st_mtime
+                self._add_lost(Lost(damaged, written_at, written_at))
+                self._tell_losses()
+            self._journal.recycle(path)
 
-def _records(raw: bytes) -> tuple[TransactionRecord, ...]:
-    """Return the records of a piece; a line that a crash cut short is left out."""
+
+_MOMENT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def _records(raw: bytes) -> tuple[tuple[TransactionRecord, ...], int]:
+    """Return the records of a piece, and how many lines of it cannot be read.
+
+    A crash may have cut the last one short.
+    """
     found: list[TransactionRecord] = []
-    for line in raw.splitlines():
-        with suppress(ValidationError):
+    lines, cut = whole_lines(raw)
+    damaged = int(cut)
+    for line in lines:
+        try:
             found.append(TransactionRecord.model_validate_json(line))
-    return tuple(found)
+        except ValidationError:
+            damaged += 1
+    return tuple(found), damaged

@@ -1,0 +1,75 @@
+"""The audit trail on a real file system that is full."""
+
+import time
+
+import pytest
+
+from draw_scp.adapters import journal
+from draw_scp.adapters.transaction_log import TransactionLog
+from draw_scp.models import Transaction
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.storage import spool
+from support.publishing import FakePublisher, until
+from support.small_disk import fill, mounted
+
+BATCH = 500
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with mounted(tmp_path / "disk", "size=64m") as folder:
+        yield folder
+
+
+def record(log, number):
+    for n in range(number):
+        at = time.time()
+        log.record(
+            Transaction(at, TransactionKind.C_STORE, TransactionOutcome.FAILURE, f"association {n}")
+        )
+    log.flush()
+    return number
+
+
+def account(publisher):
+    """Return how many lines there are, and how many are said to be lost."""
+    records = {r.record_id: r for message in publisher.messages for r in message.records}.values()
+    lost = [r.objects for r in records if r.action == "transactions.lost"]
+    return len(records) - len(lost), sum(lost)
+
+
+def test_a_full_disk_costs_no_line_while_the_broker_takes_them(folder):
+    publisher = FakePublisher()
+    log = TransactionLog(folder, publisher, "one")
+    log.start()
+    until(lambda: log._journal.reserved)
+    fill(folder)
+    recorded = 0
+    for _ in range(3 * log.reserve_bytes // journal.SEGMENT_BYTES):
+        recorded += record(log, BATCH)
+        log._turn()
+    assert log.reserve_bytes, "room that is free again goes to the reserve, not to objects"
+    log.stop(5)
+    assert account(publisher) == (recorded, 0)
+
+
+def test_what_no_room_is_left_for_is_counted_also_over_a_restart(folder, monkeypatch):
+    monkeypatch.setattr("draw_scp.adapters.transaction_log.MAX_HELD", BATCH)
+    publisher = FakePublisher()
+    publisher.connected = False
+    told = []
+    log = TransactionLog(folder, publisher, "one", told.append)
+    log._journal.start()
+    filler = fill(folder)
+    recorded = sum(record(log, BATCH) for _ in range(12))
+    on_disk = sum(path.read_bytes().count(b"c-store") for path in folder.glob("*.jsonl*"))
+    assert on_disk + BATCH + sum(told) == recorded
+    # As if killed: what it held is gone with it, and its successor finds that said.
+    successor = TransactionLog(folder, publisher, "one")
+    publisher.connected = True
+    successor.start()
+    until(lambda: not spool.segments(folder))
+    assert account(publisher) == (on_disk, recorded - on_disk)
+    filler.unlink()
+    until(lambda: successor._journal.reserved)
+    successor.stop(5)
