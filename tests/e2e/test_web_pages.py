@@ -304,9 +304,12 @@ def test_batch_shows_errors_before_anything_starts(visitor, remote):
     page.click("button:has-text('Check the list')")
     expect(page.get_by_role("alert")).to_contain_text("cannot be used")
     assert visitor.complaints.pop().count("422")
-    page.fill("#text", f"StudyInstanceUID\n{remote[1]}\n")
+    page.fill("#text", "")
+    saved = f"sep=;\r\nName;Study UID\r\nGrün;{remote[1]}\r\n".encode("utf-16")
+    page.set_input_files("#file", {"name": "list.csv", "mimeType": "text/csv", "buffer": saved})
     page.click("button:has-text('Check the list')")
     expect(page.get_by_text("1 item to retrieve")).to_be_visible()
+    expect(page.locator("#text")).to_have_value(re.compile("Grün"))
 
 
 def test_clean_up_is_only_shown(visitor, running_suite):

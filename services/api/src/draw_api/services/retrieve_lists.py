@@ -1,114 +1,153 @@
-"""Lists of studies as people have them: CSV with whatever columns and separator."""
+"""Lists of what shall be retrieved: which column says what, and what is wrong in which line."""
 
-import csv
 import re
-from collections.abc import Iterator, Sequence
-from io import StringIO
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
 
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.retrieves import MOST_ITEMS, WantedItem
+from draw_api.services.csv_lists import (
+    MAX_PROBLEMS,
+    CsvList,
+    Line,
+    damage,
+    doubts_of,
+    list_of,
+    plain_title,
+    text_of,
+    wrong,
+)
 
-LONGEST_LIST: Final = 4 * 1024 * 1024
-MOST_PROBLEMS: Final = 20
-COLUMNS: Final = {
+COLUMNS: Final[Mapping[str, str]] = {
     "studyinstanceuid": "study_instance_uid",
     "studyuid": "study_instance_uid",
+    "studyiuid": "study_instance_uid",
     "seriesinstanceuid": "series_instance_uid",
     "seriesuid": "series_instance_uid",
-    "sopinstanceuid": "sop_instance_uids",
-    "sopuid": "sop_instance_uids",
+    "seriesiuid": "series_instance_uid",
+    "sopinstanceuid": "sop_instance_uid",
+    "sopuid": "sop_instance_uid",
+    "instanceuid": "sop_instance_uid",
+    "objectuid": "sop_instance_uid",
+    "imageuid": "sop_instance_uid",
     "patientid": "patient_id",
+    "patid": "patient_id",
+    "pid": "patient_id",
+    "mrn": "patient_id",
+    "medicalrecordnumber": "patient_id",
+    "patientnumber": "patient_id",
+    "patientennummer": "patient_id",
+    "patientenid": "patient_id",
     "accessionnumber": "accession_number",
+    "accession": "accession_number",
+    "accessionno": "accession_number",
+    "accno": "accession_number",
+    "acc": "accession_number",
+    "accnumber": "accession_number",
 }
+"""What headings mean, as `plain_title` leaves them."""
+UIDS: Final = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+IDENTIFIERS: Final = ("patient_id", "accession_number")
 LOOKS_LIKE_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
+UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+MAX_LENGTH: Final = 64
+NO_SINGLE_VALUE: Final = frozenset("\\*?")
 
 
-def items_of_csv(raw: bytes) -> list[WantedItem]:
+@dataclass(frozen=True, slots=True)
+class RetrieveList:
+    """What a list asks for, and what in it may not be what was meant."""
+
+    items: list[WantedItem]
+    doubts: list[FieldProblem]
+
+
+def list_of_csv(raw: bytes) -> RetrieveList:
+    """Return what a file of bytes lists; raises as `list_of_text`, or when it is no text."""
+    return list_of_text(text_of(raw))
+
+
+def list_of_text(text: str) -> RetrieveList:
     """Return the items of a list; lines that name instances of one series become one item.
 
     The first line names the columns; without such a line there is one column of Study
     Instance UIDs. Columns that mean nothing here are ignored.
 
     Raises:
-        Invalid: lines cannot be understood, each with its number.
+        Invalid: lines cannot be understood, each with its number and column.
     """
-    if len(raw) > LONGEST_LIST:
-        raise _wrong("body", "the list is too long")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    lines = list(_lines(text))
-    if not lines:
-        raise _wrong("body", "the list is empty")
-    columns = _columns(lines[0][1])
-    rows = lines if columns is None else lines[1:]
-    return _items(rows, columns or ["study_instance_uid"])
+    found = list_of(text, _meaning, headless=_headless)
+    if not found.columns:
+        raise wrong("line 1", "no column names a study, a patient or an accession number")
+    return RetrieveList(_items(found), doubts_of(found, IDENTIFIERS)[:MAX_PROBLEMS])
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    first = text.lstrip().partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(StringIO(text), delimiter=separator)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise _wrong(f"line {reader.line_num}", "this is not CSV") from error
+def _meaning(title: str) -> str:
+    return COLUMNS.get(plain_title(title), "")
 
 
-def _columns(cells: Sequence[str]) -> list[str] | None:
-    """Return the fields that the first line names, empty where none; None when it is no heading."""
-    if LOOKS_LIKE_UID.fullmatch(cells[0]):
-        return None
-    names = [COLUMNS.get(re.sub(r"[^a-z]", "", cell.lower()), "") for cell in cells]
-    if not any(names):
-        raise _wrong("line 1", "no column names a study, a patient or an accession number")
-    return names
+def _headless(cell: str) -> str:
+    return "study_instance_uid" if LOOKS_LIKE_UID.fullmatch(cell) else ""
 
 
-def _items(rows: Sequence[tuple[int, list[str]]], columns: Sequence[str]) -> list[WantedItem]:
-    items: dict[tuple[str, ...], WantedItem] = {}
+def _items(found: CsvList) -> list[WantedItem]:
+    items: dict[tuple[tuple[str, str], ...], WantedItem] = {}
     problems: list[FieldProblem] = []
-    for number, cells in rows:
-        fields = {
-            name: value for name, value in zip(columns, cells, strict=False) if name and value
-        }
-        try:
-            item = _item(fields)
-        except ValidationError as error:
-            message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-            problems.append(FieldProblem(f"line {number}", message))
+    for line in found.lines:
+        fields = found.fields(line)
+        bad = [
+            FieldProblem(found.place(line, name), message)
+            for name, value in fields.items()
+            if (message := _fault(name, value))
+        ]
+        item = None if bad else _item(line, fields, bad)
+        problems += bad
+        if item is None:
             continue
-        key = (*fields.values(),) if "sop_instance_uids" not in fields else _series(item)
+        # Without the instance, so that those of one series meet.
+        key = tuple((name, fields[name]) for name in fields if name != "sop_instance_uid")
+        key += (("instances", ""),) if item.sop_instance_uids else ()
         known = items.get(key)
         items[key] = item if known is None else _joined(known, item)
     if problems:
-        raise Invalid(problems[:MOST_PROBLEMS])
+        raise Invalid(problems[:MAX_PROBLEMS])
     if len(items) > MOST_ITEMS:
-        raise _wrong("body", f"the list has more than {MOST_ITEMS} items")
+        raise wrong("body", f"the list has more than {MOST_ITEMS} items")
     return list(items.values())
 
 
-def _item(fields: dict[str, str]) -> WantedItem:
+def _fault(name: str, value: str) -> str:
+    """Return in words why a value cannot be used; empty if it can."""
+    if len(value) > MAX_LENGTH:
+        return f"this is longer than {MAX_LENGTH} characters"
+    if name in UIDS and UID.fullmatch(value):
+        return ""
+    said = damage(value)
+    if said:
+        return said
+    if name in UIDS:
+        return f"{value} is no UID: a UID has digits and single dots between them"
+    if NO_SINGLE_VALUE.intersection(value):
+        return f"{value} is no single value: *, ? and \\ cannot be looked up"
+    return ""
+
+
+def _item(line: Line, fields: Mapping[str, str], bad: list[FieldProblem]) -> WantedItem | None:
     given: dict[str, str | list[str]] = dict(fields)
-    if "sop_instance_uids" in fields:
-        given["sop_instance_uids"] = [fields["sop_instance_uids"]]
-    return WantedItem.model_validate(given)
-
-
-def _series(item: WantedItem) -> tuple[str, ...]:
-    return item.study_instance_uid, item.series_instance_uid, "instances"
+    instance = given.pop("sop_instance_uid", "")
+    if instance:
+        given["sop_instance_uids"] = [str(instance)]
+    try:
+        return WantedItem.model_validate(given)
+    except ValidationError as error:
+        message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        bad.append(FieldProblem(f"line {line.number}", message))
+        return None
 
 
 def _joined(known: WantedItem, item: WantedItem) -> WantedItem:
     both = dict.fromkeys([*known.sop_instance_uids, *item.sop_instance_uids])
     return known.model_copy(update={"sop_instance_uids": list(both)})
-
-
-def _wrong(field: str, message: str) -> Invalid:
-    return Invalid([FieldProblem(field, message)])

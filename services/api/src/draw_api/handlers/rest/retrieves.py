@@ -4,10 +4,11 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import Operator, Viewer
 from draw_api.handlers.problems import documented
+from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
 from draw_api.models.jobs import JobState
@@ -20,7 +21,7 @@ from draw_api.models.retrieves import (
     RetrieveWithAttempts,
     Urgency,
 )
-from draw_api.services.retrieve_lists import items_of_csv
+from draw_api.services.retrieve_lists import list_of_csv
 from draw_api.services.retrieves import Asked
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
@@ -39,19 +40,26 @@ def create(response: Response, by: Operator, work: InWork, body: NewRetrieve) ->
     return _answered(response, work.retrieves.create(by, body, body.items))
 
 
-@router.post("/csv", status_code=HTTPStatus.CREATED, responses=ON_THE_WAY)
+@router.post(
+    "/csv",
+    status_code=HTTPStatus.CREATED,
+    responses=ON_THE_WAY | REFUSALS,
+    openapi_extra=list_body(LIST),
+)
 def create_from_list(
     response: Response,
     by: Operator,
     work: InWork,
     options: Annotated[RetrieveOptions, Query()],
-    body: Annotated[bytes, Body(media_type="text/csv", examples=[LIST])],
+    body: UploadedList,
 ) -> Retrieve:
-    """Retrieve what a CSV list names.
+    """Retrieve what a CSV list names, sent as it is or as the file of a form.
 
-    Columns: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, PatientID, AccessionNumber.
+    Columns, in any order and by their usual names: StudyInstanceUID, SeriesInstanceUID,
+    SOPInstanceUID, PatientID, AccessionNumber. UTF-8, UTF-16 or Windows-1252; comma,
+    semicolon, tab or what a first line such as `sep=;` says.
     """
-    return _answered(response, work.retrieves.create(by, options, items_of_csv(body)))
+    return _answered(response, work.retrieves.create(by, options, list_of_csv(body).items))
 
 
 @router.get("")

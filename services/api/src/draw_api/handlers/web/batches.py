@@ -14,7 +14,8 @@ from draw_api.handlers.work import InWork, Work
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.nodes import Node
 from draw_api.models.retrieves import RetrieveOptions, WantedItem
-from draw_api.services.retrieve_lists import items_of_csv
+from draw_api.services.csv_lists import text_of
+from draw_api.services.retrieve_lists import list_of_text
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,6 +35,7 @@ class BatchView(View):
     method: str
     priority: str
     items: list[WantedItem]
+    doubts: list[FieldProblem]
     problems: tuple[FieldProblem, ...]
     previewed: ClassVar[int] = PREVIEWED
 
@@ -41,7 +43,7 @@ class BatchView(View):
 @router.get("/batches/new")
 def form(request: Request, by: Operator, work: InWork) -> Response:
     """Show the form for a list."""
-    return page(request, by, BatchView(_nodes(work), "", "", "auto", "5", [], ()))
+    return page(request, by, BatchView(_nodes(work), "", "", "auto", "5", [], [], ()))
 
 
 @router.post("/batches/preview")
@@ -64,21 +66,26 @@ def start(request: Request, act: OperatorAct, work: InWork) -> Response:
 
 
 def _understood(work: Work, form: Form) -> BatchView:
-    raw = form.file("file") or form.text("text").encode()
+    text = form.exact("text")
     items: list[WantedItem] = []
+    doubts: list[FieldProblem] = []
     problems: tuple[FieldProblem, ...] = ()
     try:
-        items = items_of_csv(raw)
+        text = text_of(form.file("file") or text.encode())
+        found = list_of_text(text)
         checked(RetrieveOptions, options_of(form) | {"node_id": form.text("node_id")})
     except Invalid as error:
         problems = error.problems
+    else:
+        items, doubts = found.items, found.doubts
     return BatchView(
         nodes=_nodes(work),
         node_id=form.text("node_id"),
-        text=raw.decode("utf-8", "replace").removeprefix("\ufeff"),
+        text=text,
         method=form.text("method"),
         priority=form.text("priority"),
         items=items,
+        doubts=doubts,
         problems=problems,
     )
 

@@ -184,8 +184,8 @@ def _values(form: Form) -> dict[str, Any]:
         "active": form.has("active"),
         "kinds": form.texts("kinds"),
     }
-    if form.secret("secret"):
-        values["secret"] = form.secret("secret")
+    if form.exact("secret"):
+        values["secret"] = form.exact("secret")
     return values
 
 

@@ -53,7 +53,7 @@ def sign_in(
     """Sign in and go to where the visitor wanted to be."""
     target = local_path(sent.text("next"))
     name = sent.text("name")[:64]
-    started = work.access.sign_in(name, sent.secret("password")[:200], client_address(request))
+    started = work.access.sign_in(name, sent.exact("password")[:200], client_address(request))
     if started is None:
         # Returned, not raised: the attempt has to stay on record.
         view = SignInView(

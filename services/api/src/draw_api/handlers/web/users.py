@@ -101,7 +101,7 @@ def new(request: Request, by: Admin) -> Response:
 @router.post("/users/new")
 def add(request: Request, act: AdminAct, work: InWork) -> Response:
     """Add a user."""
-    values = _with_secret(values_of(NewUser, act.form), "password", act.form.secret("password"))
+    values = _with_secret(values_of(NewUser, act.form), "password", act.form.exact("password"))
     try:
         work.users.add(act.by, checked(NewUser, values))
     except (Invalid, Conflict) as error:
@@ -118,7 +118,7 @@ def own_password(request: Request, by: Viewer) -> Response:
 @router.post("/users/password")
 def change_password(request: Request, act: ViewerAct, work: InWork) -> Response:
     """Change one's own password."""
-    values = {name: act.form.secret(name) for name in ("current_password", "new_password")}
+    values = {name: act.form.exact(name) for name in ("current_password", "new_password")}
     try:
         work.users.change_password(act.by, checked(PasswordChange, values))
     except (Invalid, Conflict, Forbidden) as error:
@@ -147,7 +147,7 @@ def save(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Respo
 def reset(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Response:
     """Give a user a new password."""
     try:
-        said = checked(PasswordReset, {"password": act.form.secret("password")})
+        said = checked(PasswordReset, {"password": act.form.exact("password")})
         work.users.reset_password(act.by, user_id, said.password.get_secret_value())
     except (Invalid, Conflict) as error:
         return _refused(request, act.by, _one(work, user_id, error))

@@ -42,7 +42,7 @@ class Form:
         """Return every value of a field that may be there several times."""
         return [value for value in self._data.getlist(name) if isinstance(value, str)]
 
-    def secret(self, name: str) -> str:
+    def exact(self, name: str) -> str:
         """Return a field exactly as it was typed."""
         value = self._data.get(name)
         return value if isinstance(value, str) else ""

@@ -1,0 +1,71 @@
+"""Lists as request bodies: a CSV file as it is, or the file of a form."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, HTTPException, Request
+from starlette.datastructures import UploadFile
+
+from draw_api.handlers.problems import documented
+from draw_api.services.csv_lists import MAX_LIST_BYTES, wrong
+
+FIELD: Final = "file"
+FORM: Final = "multipart/form-data"
+MAX_FORM_BYTES: Final = MAX_LIST_BYTES + 64 * 1024
+"""A list with what a form puts around it."""
+TAKEN: Final = ("", "application/csv", "application/vnd.ms-excel", "application/octet-stream")
+"""What programs call a CSV file besides text."""
+REFUSALS: Final = documented(
+    HTTPStatus.LENGTH_REQUIRED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
+
+
+def list_body(example: str) -> dict[str, Any]:
+    """Return how the OpenAPI document describes a body that is a list."""
+    csv = {"schema": {"type": "string", "examples": [example]}}
+    file = {"type": "string", "format": "binary", "description": "a CSV file"}
+    properties = {FIELD: file | {"examples": [example]}}
+    form = {"schema": {"type": "object", "properties": properties, "required": [FIELD]}}
+    return {"requestBody": {"required": True, "content": {"text/csv": csv, FORM: form}}}
+
+
+async def _uploaded(request: Request) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == FORM:
+        return await _of_form(request)
+    if kind not in TAKEN and not kind.startswith("text/"):
+        raise HTTPException(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the list as text/csv or {FORM}."
+        )
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > MAX_LIST_BYTES:
+            raise _too_large()
+    return bytes(raw)
+
+
+async def _of_form(request: Request) -> bytes:
+    said = request.headers.get("content-length", "")
+    if not said.isdecimal():
+        raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
+    if int(said) > MAX_FORM_BYTES:
+        raise _too_large()
+    async with request.form(max_files=1, max_fields=1, max_part_size=MAX_LIST_BYTES) as form:
+        sent = form.get(FIELD)
+        if not isinstance(sent, UploadFile):
+            raise wrong(FIELD, f"send the list as the file of the form's field {FIELD!r}")
+        return await sent.read()
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"A list has at most {MAX_LIST_BYTES // 1024**2} MB.",
+    )
+
+
+UploadedList = Annotated[bytes, Depends(_uploaded)]
+"""The bytes of a list; to be taken after the identity, so that only who may sends much."""

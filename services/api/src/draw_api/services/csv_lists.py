@@ -1,0 +1,310 @@
+"""Lists as people save them: CSV of whatever encoding, separator and line ends.
+
+What a spreadsheet has done to a value before it was saved cannot be undone here: long
+numbers as 1.23E+11, identifiers turned into dates, cells that show an error. Such values are
+refused with their line and column, because another patient may have what is left of them.
+Leading zeros that may be lost are only a doubt: shown, and for the operator to judge.
+"""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Final
+
+from draw_api.models.failures import FieldProblem, Invalid
+
+MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+MAX_PROBLEMS: Final = 20
+SEPARATORS: Final = ",;\t|"
+TAB_IN_WORDS: Final = "\\t"
+SEPARATOR_LINE: Final = re.compile(
+    r'"?sep=(\\t|[^\w\s"]|\t)"?[,;\t|]*(\r\n|\r|\n|\Z)', re.IGNORECASE
+)
+"""The first line by which Excel is told which separator follows."""
+FORMULA_TEXT: Final = re.compile(r'="(.*)"')
+"""How an export keeps a spreadsheet from taking an identifier for a number."""
+NEUTRALISED: Final = re.compile(r"'[=+\-@]")
+"""How our own lists keep a spreadsheet from taking a value for a formula."""
+BINARY: Final = {
+    b"PK\x03\x04": "this is a workbook (.xlsx) or another archive; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "this is a workbook (.xls); save it as CSV",
+    b"%PDF": "this is a PDF; a list is a CSV file",
+}
+ENCODINGS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+SAMPLE_BYTES: Final = 2048
+LINE_END: Final = re.compile(r"\r\n|\r|\n")
+NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+INVISIBLE: Final = "\u200b\u200e\u200f\ufeff"
+END_OF_DOS_FILE: Final = "\x1a"
+
+_MONTHS: Final = (
+    r"(jan|feb|m[aä]r|mrz|a[pvb]r|ma[iyj]|mei|ju[nl]|juin|juil|aug|ao[uû]t|sep|o[ck]t|nov|de[cz])"
+    r"[a-zéû]*\.?"
+)
+SHORTENED: Final = re.compile(r"[+-]?[0-9]([.,][0-9]+)?E\+[0-9]+", re.IGNORECASE)
+_DAY: Final = r"(0?[1-9]|[12][0-9]|3[01])"
+_YEAR: Final = r"((19|20)[0-9]{2}|[0-9]{2})"
+_CLOCK: Final = r"( [0-9]{1,2}:[0-9:]+)?"
+DATE_LIKE: Final = re.compile(
+    rf"{_DAY}(?P<dot>[./]){_DAY}(?P=dot){_YEAR}{_CLOCK}"
+    rf"|(19|20)[0-9]{{2}}(?P<dash>[-/]){_DAY}(?P=dash){_DAY}{_CLOCK}"
+    rf"|[0-9]{{1,4}}[-. ]+{_MONTHS}([-. ]+[0-9]{{2,4}})?|{_MONTHS}[-. ]+[0-9]{{1,4}}",
+    re.IGNORECASE,
+)
+CELL_ERROR: Final = re.compile(
+    r"#+|#(N/?A|NV|REF|BEZUG|VALUE|WERT|NAME|NUM|ZAHL|DIV/0|NULL)[!?]?", re.IGNORECASE
+)
+ROUNDED: Final = re.compile(r"[1-9][0-9]{14}0+")
+"""A number of more than 15 digits, as a spreadsheet keeps it."""
+FRACTION: Final = re.compile(r"[0-9]+[.,]0")
+MIN_LINES_TO_COMPARE: Final = 5
+USUAL_SHARE: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line with something in it; `number` is where it begins in the file, from 1."""
+
+    number: int
+    cells: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that is used: what it says, what its heading says, and where it is."""
+
+    name: str
+    title: str
+    position: int
+
+    def place(self, line: Line) -> str:
+        """Return in words where this column's cell of a line is."""
+        return f"line {line.number}, column {self.title}" if self.title else f"line {line.number}"
+
+    def cell(self, line: Line) -> str:
+        """Return the column's value in a line, empty where the line is shorter."""
+        return line.cells[self.position] if self.position < len(line.cells) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvList:
+    """The lines of a list below its heading."""
+
+    columns: Sequence[Column]
+    ignored: Sequence[str]
+    """Headings that mean nothing here."""
+    lines: Sequence[Line]
+
+    def fields(self, line: Line) -> dict[str, str]:
+        """Return what a line says, without what is empty."""
+        found = ((column.name, column.cell(line)) for column in self.columns)
+        return {name: value for name, value in found if value}
+
+    def place(self, line: Line, name: str) -> str:
+        """Return in words where a value of a line stands."""
+        return next(column.place(line) for column in self.columns if column.name == name)
+
+
+Known = Callable[[str], str]
+"""Returns what a heading names, empty when it names nothing that is known."""
+
+
+def text_of(raw: bytes) -> str:
+    """Return the text of a file: UTF-8, UTF-16 with or without its mark, else Windows-1252.
+
+    Raises:
+        Invalid: it is too long, no text, or holds control characters.
+    """
+    if len(raw) > MAX_LIST_BYTES:
+        raise wrong("body", f"the list is longer than {MAX_LIST_BYTES // 1024**2} MB")
+    for beginning, words in BINARY.items():
+        if raw.startswith(beginning):
+            raise wrong("body", words)
+    text = _decoded(raw).removesuffix(END_OF_DOS_FILE)
+    bad = NO_TEXT.search(text)
+    if bad:
+        number = len(LINE_END.findall(text, 0, bad.start())) + 1
+        kind = "NUL" if bad[0] == "\0" else "control"
+        raise wrong(f"line {number}", f"this holds a {kind} character, which no text has")
+    return text
+
+
+def list_of(text: str, known: Known, *, headless: Callable[[str], str]) -> CsvList:
+    """Return the lines of a list with what each column means.
+
+    The first line names the columns, unless `headless` says what its only cell is.
+
+    Raises:
+        Invalid: the list is empty, no CSV, or its heading names nothing or something twice.
+    """
+    lines = list(_lines(text))
+    if not lines:
+        raise wrong("body", "the list is empty")
+    first = lines[0]
+    name = headless(first.cells[0])
+    columns: list[Column] = [Column(name, "", 0)]
+    ignored: list[str] = []
+    below = lines
+    if name:
+        width, hint = 1, "a list of several columns needs a first line that names them"
+    else:
+        columns, ignored = _columns(first, known)
+        width = len(first.cells)
+        hint = "this line has more cells than the heading has columns; quote what holds a separator"
+        below = lines[1:]
+    problems = [
+        FieldProblem(f"line {line.number}", hint) for line in below if len(line.cells) > width
+    ]
+    if problems:
+        raise Invalid(problems[:MAX_PROBLEMS])
+    if not below:
+        raise wrong("body", "the list has a heading and no line below it")
+    return CsvList(columns, ignored, below)
+
+
+def damage(value: str) -> str:
+    """Return in words what a spreadsheet has done to an identifier; empty if nothing."""
+    if SHORTENED.fullmatch(value):
+        return (
+            f"a spreadsheet has shortened this number to {value}; format the column as text"
+            " and enter it again"
+        )
+    if ROUNDED.fullmatch(value):
+        return (
+            f"{value} ends in zeros after 15 digits, as a spreadsheet rounds long numbers;"
+            " format the column as text and enter it again"
+        )
+    # 17-OCT is an accession number of ophthalmology; a spreadsheet writes 17-Oct.
+    if DATE_LIKE.fullmatch(value) and not value.isupper():
+        return (
+            f"{value} looks like a date that a spreadsheet has made of an identifier; format"
+            " the column as text and enter it again"
+        )
+    if CELL_ERROR.fullmatch(value):
+        return f"{value} is what a spreadsheet shows instead of a value"
+    return ""
+
+
+def doubts_of(found: CsvList, names: Sequence[str]) -> list[FieldProblem]:
+    """Return which identifiers may have lost leading zeros, or become numbers, before."""
+    doubts: list[FieldProblem] = []
+    for column in found.columns:
+        if column.name in names:
+            doubts += _doubts(column, found.lines)
+    return doubts
+
+
+def wrong(field: str, message: str) -> Invalid:
+    """Return the refusal of one thing."""
+    return Invalid([FieldProblem(field, message)])
+
+
+def plain_title(title: str) -> str:
+    """Return a heading without case, blanks and punctuation, as synonyms are compared."""
+    return re.sub(r"[\W_]", "", title).casefold()
+
+
+def _decoded(raw: bytes) -> str:
+    encoding = next((name for mark, name in ENCODINGS if raw.startswith(mark)), "")
+    mark = next((mark for mark, _ in ENCODINGS if raw.startswith(mark)), b"")
+    if not encoding:
+        sample = raw[:SAMPLE_BYTES]
+        half = len(sample) // 2
+        if half and sample[1::2].count(0) * 2 > half:
+            encoding = "utf-16-le"
+        elif half and sample[0::2].count(0) * 2 > half:
+            encoding = "utf-16-be"
+    try:
+        return raw.removeprefix(mark).decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        if encoding:
+            raise wrong("body", f"the file says to be {encoding.upper()} and is not") from error
+    try:
+        return raw.decode("cp1252")
+    except UnicodeDecodeError as error:
+        message = "the text is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8"
+        raise wrong("body", message) from error
+
+
+def _lines(text: str) -> Iterator[Line]:
+    told = SEPARATOR_LINE.match(text)
+    separator = told[1].replace(TAB_IN_WORDS, "\t") if told else _separator(text)
+    before = 1 if told else 0
+    source = StringIO(text[told.end() :] if told else text, newline="")
+    reader = csv.reader(source, delimiter=separator, skipinitialspace=True, strict=True)
+    begins = before + 1
+    try:
+        for row in reader:
+            cells = [_cell(cell) for cell in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            if cells:
+                yield Line(begins, cells)
+            begins = before + reader.line_num + 1
+    except csv.Error as error:
+        message = "this is not CSV: a quotation mark is not closed, or text follows it"
+        if "limit" in str(error):
+            message = "a cell is longer than any value of a list"
+        raise wrong(f"line {begins}", message) from error
+
+
+def _cell(cell: str) -> str:
+    # A line end within quotes is a blank to whoever reads the value.
+    value = LINE_END.sub(" ", cell).strip().strip(INVISIBLE)
+    formula = FORMULA_TEXT.fullmatch(value)
+    if formula:
+        return formula[1].replace('""', '"').strip()
+    return value[1:] if NEUTRALISED.match(value) else value
+
+
+def _separator(text: str) -> str:
+    """Return the separator that the first line with something in it uses most."""
+    first = next(
+        (line for line in re.split(r"[\r\n]+", text) if line.strip(SEPARATORS + " ")), text
+    )
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    return max(SEPARATORS, key=unquoted.count)
+
+
+def _columns(first: Line, known: Known) -> tuple[list[Column], list[str]]:
+    columns: dict[str, Column] = {}
+    ignored: list[str] = []
+    for position, title in enumerate(first.cells):
+        name = known(title)
+        if not name:
+            ignored += [title] if title else []
+        elif name in columns:
+            other = columns[name].title
+            message = f"the columns {other} and {title} mean the same; one of them has to go"
+            raise wrong(f"line {first.number}", message)
+        else:
+            columns[name] = Column(name, title, position)
+    return list(columns.values()), ignored
+
+
+def _doubts(column: Column, lines: Sequence[Line]) -> Iterator[FieldProblem]:
+    values = [(line, value) for line in lines if (value := column.cell(line))]
+    for line, value in values:
+        if FRACTION.fullmatch(value):
+            message = f"{value} may have been {value[:-2]} before a program took it for a number"
+            yield FieldProblem(column.place(line), message)
+    if any(not value.isdecimal() or value.startswith("0") for _, value in values):
+        return
+    lengths: Mapping[int, int] = Counter(len(value) for _, value in values)
+    if len(values) < MIN_LINES_TO_COMPARE:
+        return
+    usual = max(lengths, key=lambda length: lengths[length])
+    if lengths[usual] < USUAL_SHARE * len(values):
+        return
+    for line, value in values:
+        if len(value) < usual:
+            message = f"{value} is shorter than the others; it may have lost leading zeros"
+            yield FieldProblem(column.place(line), message)
