@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from draw_api.app import Api
 from draw_api.handlers.problems import STATUSES
+from draw_api.models.permissions import RULES
 from draw_api.settings import Settings
 from draw_shared.dicom.statuses import Status
 
@@ -22,10 +23,17 @@ API_BEGINNING: Final = (
     " parameters, bodies with examples, and the problems that an operation can answer with.\n\n"
     "A program sends `Authorization: Bearer <token>`; tokens are made on the page or with"
     " `POST /api/v1/tokens`. A browser has a session cookie and repeats the session's CSRF token"
-    " in `X-CSRF-Token` when it changes something. Each role includes the ones before it: viewer,"
-    " operator, admin. Failures are problem documents (RFC 9457), see [errors.md](errors.md)."
+    " in `X-CSRF-Token` when it changes something. Failures are problem documents (RFC 9457), see"
+    " [errors.md](errors.md)."
     " Lists come in pages: give `next_cursor` back as `cursor`.\n\n"
-    "This page is written by `make docs`.\n"
+    "This page is written by `make docs`.\n\n"
+    "## Who may do what\n\n"
+    "One table decides it for REST and for the page, which offers nothing that is refused. Each"
+    " role includes the ones before it: viewer, operator, admin. A token may do what both its role"
+    " and its owner's may, and nothing that is for persons: no token makes, ends or changes what"
+    " lets anybody in. `x-permission` in the OpenAPI document names the permission of each"
+    " operation.\n\n"
+    "| permission | one may | lowest role | a token may |\n| --- | --- | --- | --- |"
 )
 ERRORS_BEGINNING: Final = (
     "# Errors\n\n"
@@ -60,7 +68,7 @@ def page(described: Mapping[str, Any]) -> str:
         for method, operation in operations.items():
             tag = operation.get("tags", ["other"])[0]
             groups.setdefault(tag, []).append(_row(method.upper(), path, operation))
-    parts = [API_BEGINNING]
+    parts = [API_BEGINNING, *_permissions(), ""]
     for tag, rows in groups.items():
         parts.append(f"## {tag.capitalize()}\n")
         parts.append("| operation | what it does | role | fails with |\n| --- | --- | --- | --- |")
@@ -85,6 +93,12 @@ def errors() -> str:
 def pages() -> dict[Path, str]:
     """Return the text of each generated file by its path in the tree."""
     return {Path("docs/api.md"): page(document()), Path("docs/errors.md"): errors()}
+
+
+def _permissions() -> Iterator[str]:
+    for permission, rule in RULES.items():
+        by_token = "no" if rule.persons_only else "yes"
+        yield f"| `{permission}` | {rule.what} | {rule.role or 'none'} | {by_token} |"
 
 
 def _row(method: str, path: str, operation: Mapping[str, Any]) -> str:

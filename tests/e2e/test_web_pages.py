@@ -373,7 +373,7 @@ def test_users_and_tokens(visitor, browser, running_suite):
 
     other = Visitor(browser, running_suite.web_url).sign_in("watcher", "long enough a password")
     other.page.goto("/config")
-    expect(other.page.get_by_text("Only administrators")).to_be_visible()
+    expect(other.page.get_by_text("but not change it")).to_be_visible()
     assert other.page.locator("button:has-text('Save')").count() == 0
     other.page.goto("/nodes/new")
     expect(other.page.get_by_role("alert")).to_contain_text("operator")

@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from draw_api.adapters.web_server import WebServer
 from draw_api.app import Api
-from draw_api.models.access import Principal, Role
+from draw_api.handlers.identity import COOKIE, CSRF_HEADER
+from draw_api.models.access import Account, Principal, Role
 from draw_api.models.users import NewToken, NewUser
 from draw_api.settings import Settings
 from draw_shared.db.session import Database
@@ -83,12 +84,22 @@ class ApiHarness:
 
     def token(self, role=Role.ADMIN):
         """Return a bearer token of an administrator, whatever was done to users meanwhile."""
+        by = Principal(self._token_owner(), TOKEN_OWNER, Role.ADMIN, "")
+        with self.api.work() as work:
+            return work.users.make_token(by, NewToken(name="test", role=role)).token
+
+    def session_headers(self):
+        """Return what a browser of an administrator sends, whatever was done to passwords."""
+        account = Account(self._token_owner(), TOKEN_OWNER, Role.ADMIN, "", active=True)
+        with self.api.work() as work:
+            started = work.access.start_session(account, "127.0.0.1")
+        return {"Cookie": f"{COOKIE}={started.token}", CSRF_HEADER: started.session.csrf_token}
+
+    def _token_owner(self):
         with self.database.session() as session:
             user_id = session.connection().execute(ENSURE_TOKEN_OWNER).scalar_one()
             session.commit()
-        by = Principal(user_id, TOKEN_OWNER, Role.ADMIN, "")
-        with self.api.work() as work:
-            return work.users.make_token(by, NewToken(name="test", role=role)).token
+        return user_id
 
     def rows(self, statement, **values):
         """Return what a query finds."""
@@ -103,8 +114,13 @@ class ApiHarness:
         return [(row["actor"], row["action"], row["detail"]) for row in found]
 
 
-def offline_document():
-    """Return the OpenAPI document of an API that has nothing to connect to."""
+def offline_application():
+    """Return the application of an API that has nothing to connect to."""
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
     settings = Settings(database_url=nowhere, broker_url=NO_BROKER, storage_root=Path("/none"))
-    return Api(settings).application().openapi()
+    return Api(settings).application()
+
+
+def offline_document():
+    """Return the OpenAPI document of an API that has nothing to connect to."""
+    return offline_application().openapi()

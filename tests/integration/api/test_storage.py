@@ -47,6 +47,27 @@ def set_storage(archive, **settings):
         )
 
 
+# --- who may delete -------------------------------------------------------------------
+
+
+def test_an_operator_deletes_nothing_on_page_or_rest(api, admin, archive):
+    uid = study(archive)
+    operator = api.of_role("operator")
+    assert operator.get(f"/studies/{uid}/delete").status_code == 403
+    form = {"reason": "because", "csrf_token": operator.headers["X-CSRF-Token"]}
+    assert operator.post(f"/studies/{uid}/delete", data=form).status_code == 403
+    refused = operator.delete(f"/api/v1/studies/{uid}", params={"reason": "because"})
+    assert refused.status_code == 403
+    shown = operator.get(f"/studies/{uid}").text
+    assert "/hold" in shown
+    assert "/delete" not in shown
+    assert archive.studies() == {uid}
+    assert f"/studies/{uid}/delete" in admin.get(f"/studies/{uid}").text
+    form["csrf_token"] = admin.headers["X-CSRF-Token"]
+    assert admin.post(f"/studies/{uid}/delete", data=form).status_code == 303
+    assert archive.studies() == set()
+
+
 # --- usage ---------------------------------------------------------------------------
 
 

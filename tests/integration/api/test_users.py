@@ -160,6 +160,32 @@ def test_a_token_is_shown_once_and_may_no_more_than_its_owner(api, admin):
     assert program.get("/api/v1/me").status_code == 401
 
 
+def test_a_weak_token_touches_nothing_stronger(api, admin):
+    mine = admin.post(TOKENS, json={"name": "backup", "role": "admin"}).json()
+    weak = admin.post(TOKENS, json={"name": "report", "role": "viewer"}).json()
+    (session,) = admin.get(SESSIONS).json()["items"]
+    program = bearer(api, weak["token"])
+    for path in (f"{TOKENS}/{mine['id']}", f"{TOKENS}/{weak['id']}", f"{SESSIONS}/{session['id']}"):
+        refused = program.delete(path)
+        assert refused.status_code == 403
+        assert refused.json()["detail"] == "This needs somebody who signed in, not a token."
+    program.cookies = admin.cookies
+    assert program.delete("/api/v1/session").status_code == 403
+    assert admin.get("/api/v1/me").status_code == 200
+    assert bearer(api, mine["token"]).get("/api/v1/me").json()["role"] == "admin"
+
+
+def test_a_stolen_token_makes_no_user_that_outlives_it(api, admin):
+    program = bearer(api, api.token())
+    (me,) = [user for user in admin.get(USERS).json()["items"] if user["name"] == "admin"]
+    body = {"name": "mallory", "role": "admin", "password": PASSWORD}
+    assert program.post(USERS, json=body).status_code == 403
+    reset = program.put(f"{USERS}/{me['id']}/password", json={"password": OTHER})
+    assert reset.status_code == 403
+    assert sign_in(api, "admin", PASSWORD) == 201
+    assert "mallory" not in program.get(USERS).text
+
+
 def test_a_token_ends_at_its_time(api, admin):
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()

@@ -59,19 +59,6 @@ def test_no_form_works_without_its_token(admin, path, token):
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize("path", ["/nodes/new", "/config", "/dead-letters", "/users/new"])
-def test_a_viewer_sees_no_form_for_others(shared_api, path):
-    client = _viewer(shared_api)
-    expected = 200 if path == "/config" else 403
-    assert client.get(path).status_code == expected
-
-
-def _viewer(shared_api):
-    if shared_api.rows("SELECT id FROM users WHERE name = 'viewer'"):
-        return shared_api.signed_in("viewer")
-    return shared_api.of_role("viewer")
-
-
 def test_bearer_tokens_do_not_open_the_page(shared_api):
     headers = {"Authorization": f"Bearer {shared_api.token()}"}
     assert shared_api.client().get("/studies", headers=headers).status_code == 303

@@ -85,7 +85,8 @@ def application(given: Surroundings) -> FastAPI:
     made = FastAPI(
         title="DRAW DICOM",
         version=given.version,
-        openapi_url="/api/v1/openapi.json",
+        # openapi.install serves it, as a route that names its permission like all others.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )

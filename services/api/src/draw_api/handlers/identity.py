@@ -1,14 +1,18 @@
 """Who is asking: session cookie or bearer token, role, CSRF token."""
 
-from typing import Annotated, Final
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
-from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal, Role
+from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.failures import Unauthenticated
-from draw_api.services.access import require_csrf, require_role
+from draw_api.models.permissions import RULES, Permission
+from draw_api.services.access import require, require_csrf
 
 COOKIE: Final = "draw_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -35,28 +39,78 @@ def _principal(
     session: Annotated[str | None, Security(_cookie)],
     csrf: Annotated[str | None, Security(_csrf)],
 ) -> Principal:
-    address = client_address(request)
-    if bearer is not None:
-        return work.access.by_token(bearer.credentials, address)
-    if not session:
-        raise Unauthenticated("Sign in, or send a bearer token.")
-    principal = work.access.by_session(session, address)
+    principal = _known(work, bearer.credentials if bearer else None, session, request)
     if request.method not in SAFE_METHODS:
         require_csrf(principal, csrf)
     return principal
 
 
-class Requires:
-    """A dependency that lets in who has at least a role."""
+def _known(work: Work, token: str | None, session: str | None, request: Request) -> Principal:
+    address = client_address(request)
+    if token is not None:
+        return work.access.by_token(token, address)
+    if not session:
+        raise Unauthenticated("Sign in, or send a bearer token.")
+    return work.access.by_session(session, address)
 
-    def __init__(self, role: Role) -> None:
-        self.role = role
+
+def require_still(request: Request, work: Work, permission: Permission) -> None:
+    """Return when whoever began a request may do this still, for answers that last.
+
+    Raises:
+        Unauthenticated: the session or the token has ended.
+        Forbidden: its role is too low now.
+    """
+    scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+    bearer = token if scheme.lower() == "bearer" else None
+    require(_known(work, bearer, request.cookies.get(COOKIE), request), permission)
+
+
+class Guard:
+    """What stands before a route, and the permission that the route names."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+
+class Requires(Guard):
+    """A dependency that lets in who may do something."""
 
     def __call__(self, principal: Annotated[Principal, Depends(_principal)]) -> Principal:
-        require_role(principal, self.role)
+        require(principal, self.permission)
         return principal
 
 
-Viewer = Annotated[Principal, Depends(Requires(Role.VIEWER))]
-Operator = Annotated[Principal, Depends(Requires(Role.OPERATOR))]
-Admin = Annotated[Principal, Depends(Requires(Role.ADMIN))]
+class Opens(Guard):
+    """A dependency that lets in everybody, for what everybody may do."""
+
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(permission)
+        if RULES[permission].role is not None:
+            raise ValueError(f"not everybody may do {permission}")
+
+    async def __call__(self) -> None:
+        """Let everybody in."""
+
+
+def requires(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
+    """Return the dependency of a REST route that needs a permission."""
+    return Depends(Requires(permission))
+
+
+def opens(permission: Permission) -> Any:  # noqa: ANN401 - what stands at a route
+    """Return the dependency of a route that is open to everybody."""
+    return Depends(Opens(permission))
+
+
+def permission_of(dependant: Dependant) -> Permission | None:
+    """Return the permission that a route names, or None when it names none or several."""
+    calls: Iterator[object] = (one.call for one in _walk(dependant))
+    named = {call.permission for call in calls if isinstance(call, Guard)}
+    return named.pop() if len(named) == 1 else None
+
+
+def _walk(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for inner in dependant.dependencies:
+        yield from _walk(inner)

@@ -1,24 +1,26 @@
 """The OpenAPI document: what every operation has in common is said in one place.
 
-Summary and description come from the docstring, the role from the route's dependency, and
-the problems that any operation can answer with are documented for each.
+Summary and description come from the docstring, the role from the permission that the route
+names, and the problems that any operation can answer with are documented for each.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from draw_api.handlers.identity import SAFE_METHODS, Requires
+from draw_api.handlers.identity import SAFE_METHODS, opens, permission_of
 from draw_api.handlers.problems import MEDIA_TYPE, Problem
-from draw_api.models.access import Role
+from draw_api.models.permissions import RULES, Permission
 
 ROLE_KEY: Final = "x-required-role"
+PERMISSION_KEY: Final = "x-permission"
+PATH: Final = "/api/v1/openapi.json"
 BEARER: Final[dict[str, list[str]]] = {"HTTPBearer": []}
 COOKIE: Final[dict[str, list[str]]] = {"APIKeyCookie": []}
 COOKIE_AND_CSRF: Final[dict[str, list[str]]] = {"APIKeyCookie": [], "APIKeyHeader": []}
@@ -46,6 +48,12 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
             application.openapi_schema = document(application, routes)
         return application.openapi_schema
 
+    @application.get(
+        PATH, include_in_schema=False, dependencies=[opens(Permission.READ_API_DESCRIPTION)]
+    )
+    def description() -> JSONResponse:
+        return JSONResponse(described())
+
     application.openapi = described  # type: ignore[method-assign]  # FastAPI's way to extend it
 
 
@@ -70,20 +78,6 @@ def document(application: FastAPI, routes: Iterable[APIRoute]) -> dict[str, Any]
     return found
 
 
-def required_role(dependant: Dependant) -> Role | None:
-    """Return the role that a route requires, or None when anybody may ask."""
-    for inner in _walk(dependant):
-        if isinstance(inner.call, Requires):
-            return inner.call.role
-    return None
-
-
-def _walk(dependant: Dependant) -> Iterator[Dependant]:
-    yield dependant
-    for inner in dependant.dependencies:
-        yield from _walk(inner)
-
-
 def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     words = inspect.cleandoc(route.endpoint.__doc__ or "")
     first, _, rest = words.partition("\n\n")
@@ -92,14 +86,19 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     responses = operation["responses"]
     statuses = {int(code) for code in responses if code.isdigit() and code >= "400"}
     statuses |= {HTTPStatus.SERVICE_UNAVAILABLE}
-    role = required_role(route.dependant)
-    if role is None:
+    permission = permission_of(route.dependant)
+    if permission is None:
+        raise ValueError(f"{method} {route.path} names no permission")
+    rule = RULES[permission]
+    operation[PERMISSION_KEY] = str(permission)
+    if rule.role is None:
         operation.pop("security", None)
     else:
-        operation[ROLE_KEY] = str(role)
-        operation["description"] += f"\n\nNeeds the role `{role}`."
-        safe = method in SAFE_METHODS
-        operation["security"] = [BEARER, COOKIE if safe else COOKIE_AND_CSRF]
+        operation[ROLE_KEY] = str(rule.role)
+        persons = ", and somebody who signed in: no token" if rule.persons_only else ""
+        operation["description"] += f"\n\nNeeds the role `{rule.role}`{persons}."
+        cookie = COOKIE if method in SAFE_METHODS else COOKIE_AND_CSRF
+        operation["security"] = [cookie] if rule.persons_only else [BEARER, cookie]
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
     for status in sorted(statuses):
         responses[str(status)] = _problem(HTTPStatus(status), responses.get(str(status), {}))

@@ -12,6 +12,8 @@ from typing import Final
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from draw_api.handlers.identity import opens
+from draw_api.models.permissions import Permission
 from draw_shared.runtime.health import Health
 
 SCRAPES: Final = 2
@@ -20,7 +22,7 @@ SCRAPES: Final = 2
 
 def probes(health: Health, registry: CollectorRegistry) -> APIRouter:
     """Return the routes that orchestrators and Prometheus ask."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=[opens(Permission.OBSERVE)])
     scrapes = ThreadPoolExecutor(SCRAPES, thread_name_prefix="metrics")
 
     @router.get("/livez")

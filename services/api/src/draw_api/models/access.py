@@ -48,6 +48,11 @@ class Principal:
         """The name for the audit log."""
         return f"{self.name} (token {self.token_name})" if self.token_name else self.name
 
+    @property
+    def is_program(self) -> bool:
+        """Whether a bearer token asks, not somebody who signed in."""
+        return self.token_name is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

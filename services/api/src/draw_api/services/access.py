@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from draw_api.models.access import Account, KnownSession, KnownToken, Principal, Role
 from draw_api.models.failures import Forbidden, Unauthenticated
+from draw_api.models.permissions import RULES, Permission, may
 from draw_api.services.audit import AuditTrail
 from draw_shared.contracts.transaction import TransactionOutcome
 
@@ -212,14 +213,18 @@ class Access:
         return Started(token, session)
 
 
-def require_role(principal: Principal, required: Role) -> None:
-    """Return when the principal may do what `required` may.
+def require(principal: Principal, permission: Permission) -> None:
+    """Return when the principal may do this.
 
     Raises:
-        Forbidden: it may not.
+        Forbidden: his role is too low, or a program asks for what only a person may do.
     """
-    if not principal.role.allows(required):
-        raise Forbidden(f"This needs the role {required}; yours is {principal.role}.")
+    if may(principal, permission):
+        return
+    needed = RULES[permission].role
+    if needed is not None and not principal.role.allows(needed):
+        raise Forbidden(f"This needs the role {needed}; yours is {principal.role}.")
+    raise Forbidden("This needs somebody who signed in, not a token.")
 
 
 def require_csrf(principal: Principal, sent: str | None) -> None:

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from draw_api.models.access import Account, Principal, Role
-from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid, NotFound
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission, may
 from draw_api.models.users import (
     NewToken,
     NewUser,
@@ -22,7 +23,14 @@ from draw_api.models.users import (
     User,
     UserSettings,
 )
-from draw_api.services.access import TOKEN_BYTES, TOKEN_PREFIX, Attempts, Passwords, token_hash
+from draw_api.services.access import (
+    TOKEN_BYTES,
+    TOKEN_PREFIX,
+    Attempts,
+    Passwords,
+    require,
+    token_hash,
+)
 from draw_api.services.audit import AuditTrail
 
 NO_USER: Final = "There is no such user."
@@ -165,11 +173,9 @@ class Users:
         """Change the asker's own password and end his other sessions.
 
         Raises:
-            Forbidden: a program asks with a token.
             TooManyAttempts: the current password was wrong too often lately.
             Invalid: the current password is wrong.
         """
-        _require_person(by)
         self._attempts.require_allowed(by.name, by.address)
         account = self._table.account(by.name)
         kept = account.password_hash if account else ""
@@ -185,17 +191,14 @@ class Users:
     def sessions(
         self, by: Principal, cursor: str | None, limit: int, *, all_users: bool
     ) -> Page[Session]:
-        """Return a page of the asker's own sessions, or of everybody's for an administrator."""
+        """Return a page of the asker's own sessions, or of everybody's; Forbidden."""
         owner = _owner(by, all_users=all_users)
         return self._table.sessions(owner, by.csrf_token, cursor, limit)
 
     def end_session(self, by: Principal, session_id: str) -> None:
-        """Sign a browser out; NotFound when it is not there or another's.
-
-        Only administrators end sessions of others.
-        """
+        """Sign a browser out; NotFound when it is not there, or another's that he may not end."""
         owner = self._table.session_owner(session_id)
-        if owner is None or (owner != by.user_id and by.role is not Role.ADMIN):
+        if owner is None or not _may_end(by, owner):
             raise NotFound("There is no such session.")
         self._table.end_session(session_id)
         self._audit.record(by, "session.end", f"session {session_id}")
@@ -203,17 +206,15 @@ class Users:
     def tokens(
         self, by: Principal, cursor: str | None, limit: int, *, all_users: bool
     ) -> Page[Token]:
-        """Return a page of the asker's own tokens, or of everybody's for an administrator."""
+        """Return a page of the asker's own tokens, or of everybody's; Forbidden."""
         return self._table.tokens(_owner(by, all_users=all_users), cursor, limit)
 
     def make_token(self, by: Principal, new: NewToken) -> TokenMade:
         """Make a token and return it, this once.
 
         Raises:
-            Forbidden: a program asks with a token: it could outlive its own.
             Invalid: the role is above the asker's, or the token would have expired already.
         """
-        _require_person(by)
         if not by.role.allows(new.role):
             raise Invalid([FieldProblem("role", f"must not be above your own, {by.role}")])
         if new.expires_at is not None and new.expires_at <= self._clock():
@@ -227,12 +228,9 @@ class Users:
         return TokenMade(token=token, **made.model_dump())
 
     def revoke_token(self, by: Principal, token_id: int) -> None:
-        """Make a token worthless; NotFound when it is not there or another's.
-
-        Only administrators revoke tokens of others.
-        """
+        """Make a token worthless; NotFound when it is not there or he may not end another's."""
         found = self._table.token(token_id)
-        if found is None or (found.user_id != by.user_id and by.role is not Role.ADMIN):
+        if found is None or not _may_end(by, found.user_id):
             raise NotFound("There is no such token.")
         self._table.revoke_token(token_id)
         self._audit.record(by, "token.revoke", f"{found.name} of {found.user_name}")
@@ -244,11 +242,10 @@ class Users:
 
 
 def _owner(by: Principal, *, all_users: bool) -> int | None:
-    if all_users and by.role is not Role.ADMIN:
-        raise Forbidden("Only administrators see what others have.")
+    if all_users:
+        require(by, Permission.READ_ALL_CREDENTIALS)
     return None if all_users else by.user_id
 
 
-def _require_person(by: Principal) -> None:
-    if by.token_name is not None:
-        raise Forbidden("This needs somebody who signed in, not a token.")
+def _may_end(by: Principal, owner: int) -> bool:
+    return owner == by.user_id or may(by, Permission.END_ALL_CREDENTIALS)

@@ -8,10 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
-from draw_api.handlers.identity import Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText, UidInPath
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.archive import (
     Instance,
     Patient,
@@ -22,16 +23,20 @@ from draw_api.models.archive import (
 )
 from draw_api.models.failures import NotFound
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_shared.contracts.identifiers import Uid
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
+
+MayReadArchive = Annotated[Principal, requires(Permission.READ_ARCHIVE)]
+MayDownloadObjects = Annotated[Principal, requires(Permission.DOWNLOAD_OBJECTS)]
 
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 
 @router.get("/patients")
 def patients(
-    _: Viewer,
+    _: MayReadArchive,
     work: InWork,
     patient_id: SearchText = "",
     name: SearchText = "",
@@ -44,7 +49,7 @@ def patients(
 
 @router.get("/studies")
 def studies(  # noqa: PLR0917 - query parameters, given by name
-    _: Viewer,
+    _: MayReadArchive,
     work: InWork,
     patient_id: SearchText = "",
     patient_name: SearchText = "",
@@ -72,14 +77,14 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
 
 
 @router.get("/studies/{study_instance_uid}", responses=NOT_FOUND)
-def study(_: Viewer, work: InWork, study_instance_uid: UidInPath) -> Study:
+def study(_: MayReadArchive, work: InWork, study_instance_uid: UidInPath) -> Study:
     """Return one study."""
     return work.archive.study(study_instance_uid)
 
 
 @router.get("/studies/{study_instance_uid}/series", responses=NOT_FOUND)
 def series(
-    _: Viewer,
+    _: MayReadArchive,
     work: InWork,
     study_instance_uid: UidInPath,
     cursor: Cursor = None,
@@ -93,7 +98,7 @@ def series(
     "/studies/{study_instance_uid}/series/{series_instance_uid}/instances", responses=NOT_FOUND
 )
 def instances(
-    _: Viewer,
+    _: MayReadArchive,
     work: InWork,
     study_instance_uid: UidInPath,
     series_instance_uid: UidInPath,
@@ -105,7 +110,7 @@ def instances(
 
 
 @router.get("/instances/{sop_instance_uid}", responses=NOT_FOUND)
-def instance(_: Viewer, work: InWork, sop_instance_uid: UidInPath) -> Instance:
+def instance(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> Instance:
     """Return one instance, with the identifiers that follow it through logs and messages."""
     return work.archive.instance(sop_instance_uid)
 
@@ -117,7 +122,7 @@ def instance(_: Viewer, work: InWork, sop_instance_uid: UidInPath) -> Instance:
     | {200: {"content": {"application/dicom": {}}, "description": "the Part 10 file as stored"}},
 )
 def instance_file(
-    request: Request, by: Viewer, work: InWork, sop_instance_uid: UidInPath
+    request: Request, by: MayDownloadObjects, work: InWork, sop_instance_uid: UidInPath
 ) -> FileResponse:
     """Return the file of an instance as it is stored; who asked is kept on record."""
     stored = work.archive.hand_out(by, sop_instance_uid)

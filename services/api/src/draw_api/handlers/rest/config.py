@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 
-from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.config import (
     ConfigHistoryEntry,
     ConfigReference,
@@ -17,9 +18,13 @@ from draw_api.models.config import (
     reference,
 )
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.services.config import LONGEST_COMMENT, etag
 
 router = APIRouter(prefix="/api/v1/config", tags=["configuration"])
+
+MayReadConfiguration = Annotated[Principal, requires(Permission.READ_CONFIGURATION)]
+MayChangeConfiguration = Annotated[Principal, requires(Permission.CHANGE_CONFIGURATION)]
 
 REFERENCE: Final = reference()
 GUARDED: Final = documented(
@@ -55,7 +60,7 @@ Comment = Annotated[
 
 
 @router.get("")
-def current(response: Response, _: Viewer, work: InWork) -> ConfigVersion:
+def current(response: Response, _: MayReadConfiguration, work: InWork) -> ConfigVersion:
     """Return the configuration in force; `ETag` names its version."""
     return _tagged(response, work.configuration.current())
 
@@ -63,7 +68,7 @@ def current(response: Response, _: Viewer, work: InWork) -> ConfigVersion:
 @router.patch("", responses=GUARDED)
 def change(
     response: Response,
-    by: Admin,
+    by: MayChangeConfiguration,
     work: InWork,
     body: Patch,
     if_match: IfMatch = None,
@@ -74,28 +79,34 @@ def change(
 
 
 @router.get("/reference")
-def config_reference(_: Viewer) -> ConfigReference:
+def config_reference(_: MayReadConfiguration) -> ConfigReference:
     """Return every setting with its default, range, meaning and effect."""
     return REFERENCE
 
 
 @router.get("/versions")
 def history(
-    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadConfiguration, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[ConfigHistoryEntry]:
     """Return who changed what and when, newest first."""
     return work.configuration.history(cursor, limit)
 
 
 @router.get("/versions/{version}", responses=documented(HTTPStatus.NOT_FOUND))
-def version(response: Response, _: Viewer, work: InWork, version: VersionInPath) -> ConfigVersion:
+def version(
+    response: Response, _: MayReadConfiguration, work: InWork, version: VersionInPath
+) -> ConfigVersion:
     """Return one version of the configuration."""
     return _tagged(response, work.configuration.version(version))
 
 
 @router.post("/versions/{version}/restore", responses=GUARDED | documented(HTTPStatus.NOT_FOUND))
 def restore(
-    response: Response, by: Admin, work: InWork, version: VersionInPath, if_match: IfMatch = None
+    response: Response,
+    by: MayChangeConfiguration,
+    work: InWork,
+    version: VersionInPath,
+    if_match: IfMatch = None,
 ) -> ConfigVersion:
     """Roll back: put an earlier version in force again, as a new version."""
     return _tagged(response, work.configuration.restore(by, version, if_match))

@@ -5,29 +5,34 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1/services", tags=["services"])
 
+MayReadStatus = Annotated[Principal, requires(Permission.READ_STATUS)]
+MayControlServices = Annotated[Principal, requires(Permission.CONTROL_SERVICES)]
+
 
 @router.get("")
-def services(_: Viewer, work: InWork) -> list[ServiceState]:
+def services(_: MayReadStatus, work: InWork) -> list[ServiceState]:
     """Return each service with what is wanted of it and how its replicas are doing."""
     return work.control.services()
 
 
 @router.get("/{service}")
-def service(_: Viewer, work: InWork, service: ServiceName) -> ServiceState:
+def service(_: MayReadStatus, work: InWork, service: ServiceName) -> ServiceState:
     """Return one service with its replicas."""
     return work.control.service(service)
 
 
 @router.post("/{service}/{action}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def tell(
-    by: Operator,
+    by: MayControlServices,
     work: InWork,
     service: ServiceName,
     action: ControlAction,

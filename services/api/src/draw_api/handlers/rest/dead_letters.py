@@ -5,12 +5,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from draw_api.handlers.identity import Admin
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue, Settled
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
+
+MayManageDeadLetters = Annotated[Principal, requires(Permission.MANAGE_DEAD_LETTERS)]
 
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 Queue = Annotated[str, Path(pattern=r"^[a-z.-]{1,64}$", examples=["indexer.dead"])]
@@ -18,30 +22,30 @@ Key = Annotated[str, Path(pattern=r"^[0-9a-f]{24}$", examples=["6f1c0a9d52b34e8f
 
 
 @router.get("")
-def queues(_: Admin, work: InWork) -> list[DeadLetterQueue]:
+def queues(_: MayManageDeadLetters, work: InWork) -> list[DeadLetterQueue]:
     """Return every dead-letter queue with what waits there."""
     return work.dead_letters.queues()
 
 
 @router.get("/{queue}", responses=NOT_FOUND)
-def letters(_: Admin, work: InWork, queue: Queue) -> list[DeadLetter]:
+def letters(_: MayManageDeadLetters, work: InWork, queue: Queue) -> list[DeadLetter]:
     """Return the messages of a queue, at most 500; they stay there."""
     return list(work.dead_letters.letters(queue))
 
 
 @router.post("/{queue}/replay", responses=NOT_FOUND)
-def replay_all(by: Admin, work: InWork, queue: Queue) -> Settled:
+def replay_all(by: MayManageDeadLetters, work: InWork, queue: Queue) -> Settled:
     """Put every message back to where it failed."""
     return Settled(messages=work.dead_letters.replay(by, queue))
 
 
 @router.post("/{queue}/{key}/replay", responses=NOT_FOUND)
-def replay(by: Admin, work: InWork, queue: Queue, key: Key) -> Settled:
+def replay(by: MayManageDeadLetters, work: InWork, queue: Queue, key: Key) -> Settled:
     """Put one message back to where it failed."""
     return Settled(messages=work.dead_letters.replay(by, queue, key))
 
 
 @router.delete("/{queue}/{key}", responses=NOT_FOUND)
-def discard(by: Admin, work: InWork, queue: Queue, key: Key) -> Settled:
+def discard(by: MayManageDeadLetters, work: InWork, queue: Queue, key: Key) -> Settled:
     """Throw one message away."""
     return Settled(messages=work.dead_letters.discard(by, queue, key))

@@ -6,20 +6,25 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.jobs import Job, JobState, JobWithAttempts, NewJob
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
+MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
-def create(response: Response, by: Operator, work: InWork, body: NewJob) -> JobWithAttempts:
+def create(response: Response, by: MayRunJobs, work: InWork, body: NewJob) -> JobWithAttempts:
     """Give a job to the workers; `Location` says where to watch it."""
     job = work.jobs.create(by, body)
     response.headers["Location"] = f"{router.prefix}/{job.id}"
@@ -28,7 +33,7 @@ def create(response: Response, by: Operator, work: InWork, body: NewJob) -> JobW
 
 @router.get("")
 def jobs(
-    _: Viewer,
+    _: MayReadJobs,
     work: InWork,
     state: Annotated[JobState | None, Query()] = None,
     node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
@@ -40,12 +45,12 @@ def jobs(
 
 
 @router.get("/{job_id}", responses=NOT_FOUND)
-def job(_: Viewer, work: InWork, job_id: UUID) -> JobWithAttempts:
+def job(_: MayReadJobs, work: InWork, job_id: UUID) -> JobWithAttempts:
     """Return one job with everything that was tried."""
     return work.jobs.job(job_id)
 
 
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
-def cancel(by: Operator, work: InWork, job_id: UUID) -> JobWithAttempts:
+def cancel(by: MayRunJobs, work: InWork, job_id: UUID) -> JobWithAttempts:
     """Call a job off; one that runs becomes `cancelling` until its worker has let go."""
     return work.jobs.cancel(by, job_id)

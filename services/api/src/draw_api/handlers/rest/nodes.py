@@ -1,32 +1,39 @@
 """Remote nodes."""
 
 from http import HTTPStatus
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.jobs import JobWithAttempts, NewEcho, NewProbe
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1/nodes", tags=["nodes"])
+
+MayReadNodes = Annotated[Principal, requires(Permission.READ_NODES)]
+MayManageNodes = Annotated[Principal, requires(Permission.MANAGE_NODES)]
+MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
 
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 
 @router.get("")
 def nodes(
-    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadNodes, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[Node]:
     """Return the remote nodes, in the order in which they were added."""
     return work.nodes.nodes(cursor, limit)
 
 
 @router.post("", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.CONFLICT))
-def add(response: Response, by: Operator, work: InWork, body: NodeSettings) -> Node:
+def add(response: Response, by: MayManageNodes, work: InWork, body: NodeSettings) -> Node:
     """Add a remote node."""
     node = work.nodes.add(by, body)
     response.headers["Location"] = f"{router.prefix}/{node.id}"
@@ -34,13 +41,13 @@ def add(response: Response, by: Operator, work: InWork, body: NodeSettings) -> N
 
 
 @router.get("/{node_id}", responses=NOT_FOUND)
-def node(_: Viewer, work: InWork, node_id: RowId) -> Node:
+def node(_: MayReadNodes, work: InWork, node_id: RowId) -> Node:
     """Return one remote node."""
     return work.nodes.node(node_id)
 
 
 @router.put("/{node_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
-def replace(by: Operator, work: InWork, node_id: RowId, body: NodeSettings) -> Node:
+def replace(by: MayManageNodes, work: InWork, node_id: RowId, body: NodeSettings) -> Node:
     """Set everything about a remote node; what is left out gets its default."""
     return work.nodes.replace(by, node_id, body)
 
@@ -50,7 +57,7 @@ def replace(by: Operator, work: InWork, node_id: RowId, body: NodeSettings) -> N
     status_code=HTTPStatus.NO_CONTENT,
     responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def remove(by: Operator, work: InWork, node_id: RowId) -> None:
+def remove(by: MayManageNodes, work: InWork, node_id: RowId) -> None:
     """Forget a remote node; its finished jobs stay."""
     work.nodes.remove(by, node_id)
 
@@ -58,7 +65,7 @@ def remove(by: Operator, work: InWork, node_id: RowId) -> None:
 @router.post(
     "/{node_id}/test", status_code=HTTPStatus.ACCEPTED, responses=documented(HTTPStatus.NOT_FOUND)
 )
-def test(response: Response, by: Operator, work: InWork, node_id: RowId) -> JobWithAttempts:
+def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
     """Send a C-ECHO; the job says how it went, `last_test` of the node keeps it."""
     work.nodes.node(node_id)
     job = work.jobs.create(by, NewEcho(kind="echo", node_id=node_id, priority=1))
@@ -69,7 +76,7 @@ def test(response: Response, by: Operator, work: InWork, node_id: RowId) -> JobW
 @router.post(
     "/{node_id}/probe", status_code=HTTPStatus.ACCEPTED, responses=documented(HTTPStatus.NOT_FOUND)
 )
-def probe(response: Response, by: Operator, work: InWork, node_id: RowId) -> JobWithAttempts:
+def probe(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
     """Find out which services the node accepts; `capabilities` of the node keeps it."""
     work.nodes.node(node_id)
     job = work.jobs.create(by, NewProbe(kind="probe", node_id=node_id, priority=1))
@@ -78,12 +85,12 @@ def probe(response: Response, by: Operator, work: InWork, node_id: RowId) -> Job
 
 
 @router.post("/{node_id}/pause", responses=NOT_FOUND)
-def pause(by: Operator, work: InWork, node_id: RowId) -> Node:
+def pause(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
     """Let the jobs of this node wait; what runs goes on, and the node can still be tested."""
     return work.nodes.pause(by, node_id, paused=True)
 
 
 @router.post("/{node_id}/resume", responses=NOT_FOUND)
-def resume(by: Operator, work: InWork, node_id: RowId) -> Node:
+def resume(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
     """Let the jobs of this node go on."""
     return work.nodes.pause(by, node_id, paused=False)

@@ -7,13 +7,18 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.adapters.zip_stream import zipped
-from draw_api.handlers.identity import Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectFacts, Rendering
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
+
+MayReadArchive = Annotated[Principal, requires(Permission.READ_ARCHIVE)]
+MayDownloadObjects = Annotated[Principal, requires(Permission.DOWNLOAD_OBJECTS)]
 
 FAILURES = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
 PICTURE: dict[int | str, dict[str, Any]] = {
@@ -26,7 +31,7 @@ Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
 @router.get("/instances/{sop_instance_uid}/facts", responses=FAILURES)
-def facts(_: Viewer, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
+def facts(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
     """Return what an object shows: frames and range of an image, tables of a plan."""
     return work.objects.facts(sop_instance_uid)
 
@@ -37,7 +42,7 @@ def facts(_: Viewer, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
     responses=FAILURES | PICTURE,
 )
 def rendered(
-    _: Viewer,
+    _: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
     frame: Annotated[int, Query(ge=1, le=MOST_FRAMES)] = 1,
@@ -53,7 +58,7 @@ def rendered(
 
 @router.get("/instances/{sop_instance_uid}/elements", responses=FAILURES)
 def elements(
-    _: Viewer, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
+    _: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
 ) -> Elements:
     """Return the data elements, or those in which a text occurs."""
     return work.objects.elements(sop_instance_uid, search.strip())
@@ -65,7 +70,7 @@ def elements(
     responses=documented(HTTPStatus.NOT_FOUND) | ARCHIVE,
 )
 def archive(
-    request: Request, by: Viewer, work: InWork, study_instance_uid: UidInPath
+    request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
     """Return every file of a study as a ZIP archive; who asked is kept on record."""
     files = work.objects.hand_out_study(by, study_instance_uid)

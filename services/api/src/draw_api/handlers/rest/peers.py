@@ -5,10 +5,11 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
     Address,
@@ -19,10 +20,14 @@ from draw_api.models.peers import (
     Proposal,
     RejectedPeer,
 )
+from draw_api.models.permissions import Permission
 from draw_shared.contracts.identifiers import AeTitle, Uid
 
 titles = APIRouter(prefix="/api/v1/ae-titles", tags=["access"])
 access = APIRouter(prefix="/api/v1/access", tags=["access"])
+
+MayReadPeers = Annotated[Principal, requires(Permission.READ_PEERS)]
+MayManagePeers = Annotated[Principal, requires(Permission.MANAGE_PEERS)]
 
 NOT_FOUND: Final = documented(HTTPStatus.NOT_FOUND)
 CONFLICT: Final = documented(HTTPStatus.CONFLICT)
@@ -30,7 +35,7 @@ CONFLICT: Final = documented(HTTPStatus.CONFLICT)
 
 @titles.get("")
 def allowed(
-    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadPeers, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[AllowedAeTitle]:
     """Return the allowed calling AE titles, in the order in which they were added."""
     return work.peers.allowed(cursor, limit)
@@ -38,7 +43,7 @@ def allowed(
 
 @titles.post("", status_code=HTTPStatus.CREATED, responses=CONFLICT)
 def add(
-    response: Response, by: Admin, work: InWork, body: AllowedAeTitleSettings
+    response: Response, by: MayManagePeers, work: InWork, body: AllowedAeTitleSettings
 ) -> AllowedAeTitle:
     """Allow a calling AE title."""
     made = work.peers.add(by, body)
@@ -47,28 +52,28 @@ def add(
 
 
 @titles.get("/{ae_title_id}", responses=NOT_FOUND)
-def one(_: Viewer, work: InWork, ae_title_id: RowId) -> AllowedAeTitle:
+def one(_: MayReadPeers, work: InWork, ae_title_id: RowId) -> AllowedAeTitle:
     """Return one allowed AE title."""
     return work.peers.one(ae_title_id)
 
 
 @titles.put("/{ae_title_id}", responses=NOT_FOUND | CONFLICT)
 def replace(
-    by: Admin, work: InWork, ae_title_id: RowId, body: AllowedAeTitleSettings
+    by: MayManagePeers, work: InWork, ae_title_id: RowId, body: AllowedAeTitleSettings
 ) -> AllowedAeTitle:
     """Set everything about an allowed AE title; what is left out gets its default."""
     return work.peers.replace(by, ae_title_id, body)
 
 
 @titles.delete("/{ae_title_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
-def remove(by: Admin, work: InWork, ae_title_id: RowId) -> None:
+def remove(by: MayManagePeers, work: InWork, ae_title_id: RowId) -> None:
     """Take an AE title off the list; its open associations go on."""
     work.peers.remove(by, ae_title_id)
 
 
 @access.get("/explain")
 def explain(
-    _: Viewer,
+    _: MayReadPeers,
     work: InWork,
     calling_ae: Annotated[AeTitle, Query(examples=["CT_ROOM_2"])],
     address: Annotated[Address, Query(min_length=2)],
@@ -101,7 +106,7 @@ def explain(
 
 @access.get("/rejected-peers")
 def rejected(
-    _: Viewer,
+    _: MayReadPeers,
     work: InWork,
     days: Annotated[int, Query(ge=1, le=90, description="how far back")] = 7,
     limit: Limit = DEFAULT_LIMIT,
@@ -111,6 +116,6 @@ def rejected(
 
 
 @access.post("/rejected-peers/allow")
-def allow(by: Admin, work: InWork, body: PeerToAllow) -> Explanation:
+def allow(by: MayManagePeers, work: InWork, body: PeerToAllow) -> Explanation:
     """Let a rejected peer in, and say what would happen now if it came again."""
     return work.peers.allow(by, body)

@@ -6,14 +6,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText
 from draw_api.handlers.work import InWork
 from draw_api.models import queries as models
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1/queries", tags=["queries"])
+
+MayRunQueries = Annotated[Principal, requires(Permission.RUN_QUERIES)]
+MayReadQueries = Annotated[Principal, requires(Permission.READ_QUERIES)]
 
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
@@ -24,7 +29,7 @@ NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
     status_code=HTTPStatus.ACCEPTED,
     responses={HTTPStatus.OK: {"model": models.Query, "description": "A fresh answer was there"}},
 )
-def ask(response: Response, by: Operator, work: InWork, body: models.NewQuery) -> models.Query:
+def ask(response: Response, by: MayRunQueries, work: InWork, body: models.NewQuery) -> models.Query:
     """Ask one or several nodes; watch it at `Location`, results come in while it runs."""
     query, new = work.queries.ask(by, body)
     response.headers["Location"] = f"{router.prefix}/{query.id}"
@@ -35,21 +40,21 @@ def ask(response: Response, by: Operator, work: InWork, body: models.NewQuery) -
 
 @router.get("")
 def queries(
-    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadQueries, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[models.Query]:
     """Return what was asked, last asked first."""
     return work.queries.queries(cursor, limit)
 
 
 @router.get("/{query_id}", responses=NOT_FOUND)
-def query(_: Viewer, work: InWork, query_id: UUID) -> models.Query:
+def query(_: MayReadQueries, work: InWork, query_id: UUID) -> models.Query:
     """Return one query with its progress on each node."""
     return work.queries.query(query_id)
 
 
 @router.get("/{query_id}/results", responses=NOT_FOUND)
 def results(
-    _: Viewer,
+    _: MayReadQueries,
     work: InWork,
     query_id: UUID,
     node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
@@ -72,7 +77,7 @@ def results(
 
 
 @router.post("/{query_id}/rerun", status_code=HTTPStatus.ACCEPTED, responses=NOT_FOUND)
-def ask_again(response: Response, by: Operator, work: InWork, query_id: UUID) -> models.Query:
+def ask_again(response: Response, by: MayRunQueries, work: InWork, query_id: UUID) -> models.Query:
     """Ask the same anew."""
     made = work.queries.ask_again(by, query_id)
     response.headers["Location"] = f"{router.prefix}/{made.id}"
@@ -80,12 +85,12 @@ def ask_again(response: Response, by: Operator, work: InWork, query_id: UUID) ->
 
 
 @router.post("/{query_id}/cancel", responses=NOT_NOW)
-def cancel(by: Operator, work: InWork, query_id: UUID) -> models.Query:
+def cancel(by: MayRunQueries, work: InWork, query_id: UUID) -> models.Query:
     """Call a query off; what was found stays."""
     return work.queries.cancel(by, query_id)
 
 
 @router.delete("/{query_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_NOW)
-def remove(by: Operator, work: InWork, query_id: UUID) -> None:
+def remove(by: MayRunQueries, work: InWork, query_id: UUID) -> None:
     """Forget a query with its results."""
     work.queries.remove(by, query_id)

@@ -2,7 +2,7 @@
 
 A stream has an event `retrieve` whenever a job looks different than before, with the same
 document as `GET /api/v1/retrieves/{id}` but its history, and `end` when the job is over. A
-stream ends after an hour; browsers then connect again by themselves.
+stream ends with its session or token, and after an hour; browsers then connect again by themselves.
 """
 
 import asyncio
@@ -10,23 +10,32 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from draw_api.handlers.identity import Viewer
+from draw_api.handlers.identity import require_still, requires
 from draw_api.handlers.problems import documented
-from draw_api.handlers.work import InWork
+from draw_api.handlers.work import InWork, WorkFactory
+from draw_api.models.access import Principal
+from draw_api.models.failures import Refusal
 from draw_api.models.jobs import FINISHED
+from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve
+from draw_shared.errors import Transient
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
+
+MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 
 LOOK_SECONDS: Final = 0.25
 SILENCE_SECONDS: Final = 15.0
 """After so long a comment is sent, so that proxies and clients see the stream alive."""
+CHECK_SECONDS: Final = 10.0
+"""So often a stream looks whether its session or token has ended."""
 LONGEST_SECONDS: Final = 3600.0
 MEDIA_TYPE: Final = "text/event-stream"
 STREAM: Final = {HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}}
@@ -60,7 +69,7 @@ class Live(Protocol):
     response_class=StreamingResponse,
     responses=STREAM | documented(HTTPStatus.TOO_MANY_REQUESTS),
 )
-async def all_events(request: Request, _: Viewer) -> StreamingResponse:
+async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
     """Stream the progress of everything that is under way."""
     return _streamed(request, None)
 
@@ -70,7 +79,7 @@ async def all_events(request: Request, _: Viewer) -> StreamingResponse:
     response_class=StreamingResponse,
     responses=STREAM | documented(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS),
 )
-def events(request: Request, _: Viewer, work: InWork, job_id: UUID) -> StreamingResponse:
+def events(request: Request, _: MayReadJobs, work: InWork, job_id: UUID) -> StreamingResponse:
     """Stream the progress of one job or batch until it is over."""
     known = Retrieve.model_validate(work.retrieves.retrieve(job_id).model_dump())
     return _streamed(request, known)
@@ -79,13 +88,14 @@ def events(request: Request, _: Viewer, work: InWork, job_id: UUID) -> Streaming
 def _streamed(request: Request, one: Retrieve | None) -> StreamingResponse:
     live: Live = request.app.state.live_retrieves
     live.require_room()
-    return StreamingResponse(_events(live, one), media_type=MEDIA_TYPE, headers=HEADERS)
+    return StreamingResponse(_events(request, live, one), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
-async def _events(live: Live, one: Retrieve | None) -> AsyncIterator[str]:
+async def _events(request: Request, live: Live, one: Retrieve | None) -> AsyncIterator[str]:
     with live.watching():
         shown: dict[UUID, Retrieve] = {}
         deadline, spoken = time.monotonic() + LONGEST_SECONDS, time.monotonic()
+        checked = spoken
         current: Mapping[UUID, Retrieve] = {} if one is None else {one.id: one}
         while not live.stopping and time.monotonic() < deadline:
             for retrieve in _news(current, shown):
@@ -98,8 +108,22 @@ async def _events(live: Live, one: Retrieve | None) -> AsyncIterator[str]:
                 spoken = time.monotonic()
                 yield ": still here\n\n"
             await asyncio.sleep(LOOK_SECONDS)
+            if time.monotonic() - checked > CHECK_SECONDS:
+                if not await run_in_threadpool(_may_still, request):
+                    return
+                checked = time.monotonic()
             seen = live.seen
             current = seen if one is None else {one.id: seen.get(one.id, shown[one.id])}
+
+
+def _may_still(request: Request) -> bool:
+    factory: WorkFactory = request.app.state.work
+    try:
+        with factory() as work:
+            require_still(request, work, Permission.READ_JOBS)
+    except (Refusal, Transient):
+        return False
+    return True
 
 
 def _news(current: Mapping[UUID, Retrieve], shown: dict[UUID, Retrieve]) -> Iterator[Retrieve]:

@@ -6,13 +6,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from draw_api.handlers.identity import Operator, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.jobs import JobState
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import (
     NewRetrieve,
     Retrieve,
@@ -26,6 +28,9 @@ from draw_api.services.retrieves import Asked
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
 
+MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
+MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
+
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 ON_THE_WAY = documented(HTTPStatus.CONFLICT) | {
@@ -35,7 +40,7 @@ LIST = "StudyInstanceUID\n1.2.840.113619.2.55.3\n1.2.840.113619.2.55.4\n"
 
 
 @router.post("", status_code=HTTPStatus.CREATED, responses=ON_THE_WAY)
-def create(response: Response, by: Operator, work: InWork, body: NewRetrieve) -> Retrieve:
+def create(response: Response, by: MayRunJobs, work: InWork, body: NewRetrieve) -> Retrieve:
     """Retrieve studies, series or SOP instances from a node; several items make a batch."""
     return _answered(response, work.retrieves.create(by, body, body.items))
 
@@ -48,7 +53,7 @@ def create(response: Response, by: Operator, work: InWork, body: NewRetrieve) ->
 )
 def create_from_list(
     response: Response,
-    by: Operator,
+    by: MayRunJobs,
     work: InWork,
     options: Annotated[RetrieveOptions, Query()],
     body: UploadedList,
@@ -64,7 +69,7 @@ def create_from_list(
 
 @router.get("")
 def retrieves(
-    _: Viewer,
+    _: MayReadJobs,
     work: InWork,
     state: Annotated[JobState | None, Query()] = None,
     node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
@@ -79,14 +84,14 @@ def retrieves(
 
 
 @router.get("/{job_id}", responses=NOT_FOUND)
-def retrieve(_: Viewer, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
+def retrieve(_: MayReadJobs, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
     """Return one job or batch with its progress and everything that was tried."""
     return work.retrieves.retrieve(job_id)
 
 
 @router.get("/{job_id}/instances", responses=NOT_FOUND)
 def instances(
-    _: Viewer,
+    _: MayReadJobs,
     work: InWork,
     job_id: UUID,
     missing: Annotated[bool, Query(description="only those that have not arrived")] = False,  # noqa: FBT002 - a query parameter
@@ -98,19 +103,19 @@ def instances(
 
 
 @router.post("/{job_id}/cancel", responses=NOT_NOW)
-def cancel(by: Operator, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
+def cancel(by: MayRunJobs, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
     """Call a job or batch off; what runs becomes `cancelling` until its worker has let go."""
     return work.retrieves.cancel(by, job_id)
 
 
 @router.post("/{job_id}/retry", status_code=HTTPStatus.CREATED, responses=NOT_NOW | ON_THE_WAY)
-def retry(response: Response, by: Operator, work: InWork, job_id: UUID) -> Retrieve:
+def retry(response: Response, by: MayRunJobs, work: InWork, job_id: UUID) -> Retrieve:
     """Retrieve what a finished job or batch lacks, and nothing else, as a new job."""
     return _answered(response, work.retrieves.retry(by, job_id))
 
 
 @router.put("/{job_id}/priority", responses=NOT_NOW)
-def prioritise(by: Operator, work: InWork, job_id: UUID, body: Urgency) -> RetrieveWithAttempts:
+def prioritise(by: MayRunJobs, work: InWork, job_id: UUID, body: Urgency) -> RetrieveWithAttempts:
     """Set how urgent a job or batch is that is not over."""
     return work.retrieves.prioritise(by, job_id, body.priority)
 

@@ -6,19 +6,24 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from fastapi import Cookie as CookieParameter
 
-from draw_api.handlers.identity import COOKIE, Viewer, client_address
+from draw_api.handlers.identity import COOKIE, client_address, opens, requires
 from draw_api.handlers.problems import documented, failure
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Me, SessionStarted, SignIn
+from draw_api.models.access import Me, Principal, SessionStarted, SignIn
 from draw_api.models.failures import Unauthenticated
+from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
+
+MayEndOwnCredentials = Annotated[Principal, requires(Permission.END_OWN_CREDENTIALS)]
+MayReadOwnAccount = Annotated[Principal, requires(Permission.READ_OWN_ACCOUNT)]
 
 
 @router.post(
     "/session",
     status_code=HTTPStatus.CREATED,
     response_model=SessionStarted,
+    dependencies=[opens(Permission.SIGN_IN)],
     responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS),
 )
 def sign_in(request: Request, response: Response, body: SignIn, work: InWork) -> object:
@@ -49,7 +54,7 @@ def sign_in(request: Request, response: Response, body: SignIn, work: InWork) ->
 @router.delete("/session", status_code=HTTPStatus.NO_CONTENT)
 def sign_out(
     response: Response,
-    by: Viewer,
+    by: MayEndOwnCredentials,
     work: InWork,
     session: Annotated[str | None, CookieParameter(alias=COOKIE, include_in_schema=False)] = None,
 ) -> None:
@@ -60,6 +65,6 @@ def sign_out(
 
 
 @router.get("/me")
-def me(by: Viewer) -> Me:
+def me(by: MayReadOwnAccount) -> Me:
     """Return who is asking."""
     return Me(name=by.name, role=by.role, token_name=by.token_name, csrf_token=by.csrf_token)

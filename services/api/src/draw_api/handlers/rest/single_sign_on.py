@@ -7,15 +7,18 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Cookie as CookieParameter
 from fastapi.responses import RedirectResponse
 
-from draw_api.handlers.identity import COOKIE, client_address
+from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText
 from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Unauthenticated
+from draw_api.models.permissions import Permission
 from draw_api.models.single_sign_on import SingleSignOnState
 from draw_api.services.single_sign_on import SignOn
 
-router = APIRouter(prefix="/api/v1/oidc", tags=["session"])
+router = APIRouter(
+    prefix="/api/v1/oidc", tags=["session"], dependencies=[opens(Permission.SIGN_IN)]
+)
 
 PENDING_COOKIE: Final = "draw_oidc"
 PENDING_SECONDS: Final = 600

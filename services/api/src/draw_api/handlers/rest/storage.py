@@ -5,11 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from draw_api.handlers.identity import Admin, Operator, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, UidInPath
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.storage import (
     CleanUpPreview,
     Deleted,
@@ -24,18 +26,23 @@ from draw_api.models.storage import (
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
 
+MayReadStorage = Annotated[Principal, requires(Permission.READ_STORAGE)]
+MayPreviewCleanUp = Annotated[Principal, requires(Permission.PREVIEW_CLEAN_UP)]
+MayHoldStudies = Annotated[Principal, requires(Permission.HOLD_STUDIES)]
+MayDeleteStudies = Annotated[Principal, requires(Permission.DELETE_STUDIES)]
+
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 
 @router.get("/storage")
-def usage(_: Viewer, work: InWork) -> StorageUsage:
+def usage(_: MayReadStorage, work: InWork) -> StorageUsage:
     """Return how full the storage is by quota and disk, and when it will be full."""
     return work.storage.usage()
 
 
 @router.get("/storage/growth")
 def growth(
-    _: Viewer, work: InWork, days: Annotated[int, Query(ge=1, le=3650)] = 30
+    _: MayReadStorage, work: InWork, days: Annotated[int, Query(ge=1, le=3650)] = 30
 ) -> list[GrowthDay]:
     """Return what came on each of the last days, oldest first."""
     return list(work.storage.growth(days))
@@ -43,7 +50,7 @@ def growth(
 
 @router.get("/storage/patients")
 def patients(
-    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadStorage, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[PatientUsage]:
     """Return patients by what they take up, largest first."""
     return work.storage.patients(cursor, limit)
@@ -51,21 +58,21 @@ def patients(
 
 @router.get("/storage/studies")
 def studies(
-    _: Viewer, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadStorage, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[StudyUsage]:
     """Return studies by what they take up, largest first."""
     return work.storage.studies(cursor, limit)
 
 
 @router.get("/storage/modalities")
-def modalities(_: Viewer, work: InWork) -> list[ModalityUsage]:
+def modalities(_: MayReadStorage, work: InWork) -> list[ModalityUsage]:
     """Return modalities by what they take up, largest first."""
     return list(work.storage.modalities())
 
 
 @router.get("/storage/clean-up")
 def clean_up_preview(
-    _: Operator,
+    _: MayPreviewCleanUp,
     work: InWork,
     retention_days: Annotated[
         int | None, Query(ge=1, le=3650, description="another retention than the configured one")
@@ -82,7 +89,7 @@ def clean_up_preview(
     status_code=HTTPStatus.NO_CONTENT,
     responses=NOT_FOUND,
 )
-def hold(by: Operator, work: InWork, study_instance_uid: UidInPath, body: Hold) -> None:
+def hold(by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath, body: Hold) -> None:
     """Exempt a study from clean-up and deletion."""
     work.storage.hold(by, study_instance_uid, body.reason)
 
@@ -92,7 +99,7 @@ def hold(by: Operator, work: InWork, study_instance_uid: UidInPath, body: Hold) 
     status_code=HTTPStatus.NO_CONTENT,
     responses=NOT_FOUND,
 )
-def release(by: Operator, work: InWork, study_instance_uid: UidInPath) -> None:
+def release(by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath) -> None:
     """Let clean-up and deletion have a study again."""
     work.storage.release(by, study_instance_uid)
 
@@ -102,7 +109,10 @@ def release(by: Operator, work: InWork, study_instance_uid: UidInPath) -> None:
     responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def delete(
-    by: Admin, work: InWork, study_instance_uid: UidInPath, reason: Annotated[Reason, Query()]
+    by: MayDeleteStudies,
+    work: InWork,
+    study_instance_uid: UidInPath,
+    reason: Annotated[Reason, Query()],
 ) -> Deleted:
     """Delete a study: no query finds it any more, and its files go within seconds."""
     return work.storage.delete(by, study_instance_uid, reason)

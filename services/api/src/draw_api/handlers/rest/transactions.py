@@ -11,16 +11,21 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
-from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
 from draw_api.handlers.work import InWork, WorkFactory
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
 from draw_api.services.transactions import pages
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 router = APIRouter(prefix="/api/v1/transactions", tags=["transactions"])
+
+MayReadTransactions = Annotated[Principal, requires(Permission.READ_TRANSACTIONS)]
+MayVerifyTransactions = Annotated[Principal, requires(Permission.VERIFY_TRANSACTIONS)]
 
 EXPORT_PAGE: Final = 1000
 FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -64,7 +69,11 @@ Criteria = Annotated[TransactionCriteria, Depends(_criteria)]
 
 @router.get("")
 def transactions(
-    _: Viewer, work: InWork, criteria: Criteria, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadTransactions,
+    work: InWork,
+    criteria: Criteria,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Transaction]:
     """Return lines of the transaction log, newest first."""
     return work.transactions.transactions(criteria, cursor, limit)
@@ -75,7 +84,9 @@ def transactions(
     response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {}}, "description": "one line for each transaction"}},
 )
-def export(request: Request, by: Viewer, work: InWork, criteria: Criteria) -> StreamingResponse:
+def export(
+    request: Request, by: MayReadTransactions, work: InWork, criteria: Criteria
+) -> StreamingResponse:
     """Return every line that matches as CSV, newest first; no cell can be a formula."""
     work.transactions.transactions(criteria, None, 1)
     work.transactions.begin_export(by)
@@ -87,7 +98,7 @@ def export(request: Request, by: Viewer, work: InWork, criteria: Criteria) -> St
 
 
 @router.post("/verify")
-def verify(by: Admin, work: InWork, body: KnownHead | None = None) -> ChainReport:
+def verify(by: MayVerifyTransactions, work: InWork, body: KnownHead | None = None) -> ChainReport:
     """Compute the chain of hashes again: is every line as it was written?
 
     A head that was kept elsewhere shows whether the whole chain was computed anew.
@@ -96,7 +107,7 @@ def verify(by: Admin, work: InWork, body: KnownHead | None = None) -> ChainRepor
 
 
 @router.get("/{transaction_id}", responses=documented(HTTPStatus.NOT_FOUND))
-def one(_: Viewer, work: InWork, transaction_id: RowId) -> Transaction:
+def one(_: MayReadTransactions, work: InWork, transaction_id: RowId) -> Transaction:
     """Return one line of the transaction log."""
     return work.transactions.one(transaction_id)
 

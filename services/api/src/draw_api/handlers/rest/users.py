@@ -5,11 +5,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
 
-from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.users import (
     NewToken,
     NewUser,
@@ -27,6 +29,13 @@ own = APIRouter(prefix="/api/v1/me", tags=["session"])
 sessions = APIRouter(prefix="/api/v1/sessions", tags=["users"])
 tokens = APIRouter(prefix="/api/v1/tokens", tags=["users"])
 
+MayReadUsers = Annotated[Principal, requires(Permission.READ_USERS)]
+MayManageUsers = Annotated[Principal, requires(Permission.MANAGE_USERS)]
+MayChangeOwnPassword = Annotated[Principal, requires(Permission.CHANGE_OWN_PASSWORD)]
+MayReadOwnCredentials = Annotated[Principal, requires(Permission.READ_OWN_CREDENTIALS)]
+MayEndOwnCredentials = Annotated[Principal, requires(Permission.END_OWN_CREDENTIALS)]
+MayMakeTokens = Annotated[Principal, requires(Permission.MAKE_TOKENS)]
+
 NOT_FOUND: Final = documented(HTTPStatus.NOT_FOUND)
 CONFLICT: Final = documented(HTTPStatus.CONFLICT)
 FORBIDDEN: Final = documented(HTTPStatus.FORBIDDEN)
@@ -36,14 +45,14 @@ AllUsers = Annotated[bool, Query(description="everybody's; for administrators")]
 
 @users.get("")
 def all_users(
-    _: Admin, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadUsers, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[User]:
     """Return the users, in the order in which they were added."""
     return work.users.users(cursor, limit)
 
 
 @users.post("", status_code=HTTPStatus.CREATED, responses=CONFLICT)
-def add(response: Response, by: Admin, work: InWork, body: NewUser) -> User:
+def add(response: Response, by: MayManageUsers, work: InWork, body: NewUser) -> User:
     """Add a user."""
     user = work.users.add(by, body)
     response.headers["Location"] = f"{users.prefix}/{user.id}"
@@ -51,25 +60,25 @@ def add(response: Response, by: Admin, work: InWork, body: NewUser) -> User:
 
 
 @users.get("/{user_id}", responses=NOT_FOUND)
-def user(_: Admin, work: InWork, user_id: RowId) -> User:
+def user(_: MayReadUsers, work: InWork, user_id: RowId) -> User:
     """Return one user."""
     return work.users.user(user_id)
 
 
 @users.put("/{user_id}", responses=NOT_FOUND | CONFLICT)
-def settings(by: Admin, work: InWork, user_id: RowId, body: UserSettings) -> User:
+def settings(by: MayManageUsers, work: InWork, user_id: RowId, body: UserSettings) -> User:
     """Set a user's role and whether he may sign in; an active administrator always remains."""
     return work.users.set(by, user_id, body)
 
 
 @users.delete("/{user_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND | CONFLICT)
-def remove(by: Admin, work: InWork, user_id: RowId) -> None:
+def remove(by: MayManageUsers, work: InWork, user_id: RowId) -> None:
     """Forget a user with his sessions and tokens; an active administrator always remains."""
     work.users.remove(by, user_id)
 
 
 @users.put("/{user_id}/password", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
-def reset_password(by: Admin, work: InWork, user_id: RowId, body: PasswordReset) -> None:
+def reset_password(by: MayManageUsers, work: InWork, user_id: RowId, body: PasswordReset) -> None:
     """Give a user a new password and sign him out everywhere."""
     work.users.reset_password(by, user_id, body.password.get_secret_value())
 
@@ -79,14 +88,14 @@ def reset_password(by: Admin, work: InWork, user_id: RowId, body: PasswordReset)
     status_code=HTTPStatus.NO_CONTENT,
     responses=documented(HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
 )
-def change_password(by: Viewer, work: InWork, body: PasswordChange) -> None:
+def change_password(by: MayChangeOwnPassword, work: InWork, body: PasswordChange) -> None:
     """Change one's own password and end one's other sessions; not with a token."""
     work.users.change_password(by, body)
 
 
 @sessions.get("", responses=FORBIDDEN)
 def signed_in(
-    by: Viewer,
+    by: MayReadOwnCredentials,
     work: InWork,
     all_users: AllUsers = False,  # noqa: FBT002 - a query parameter
     cursor: Cursor = None,
@@ -98,7 +107,7 @@ def signed_in(
 
 @sessions.delete("/{session_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
 def end_session(
-    by: Viewer,
+    by: MayEndOwnCredentials,
     work: InWork,
     session_id: Annotated[
         str, Path(pattern=r"^[0-9a-f]{24}$", examples=["6f1c0a9d52b34e8f7a61b2c3"])
@@ -110,7 +119,7 @@ def end_session(
 
 @tokens.get("", responses=FORBIDDEN)
 def made(
-    by: Viewer,
+    by: MayReadOwnCredentials,
     work: InWork,
     all_users: AllUsers = False,  # noqa: FBT002 - a query parameter
     cursor: Cursor = None,
@@ -121,12 +130,12 @@ def made(
 
 
 @tokens.post("", status_code=HTTPStatus.CREATED, responses=FORBIDDEN)
-def make(by: Viewer, work: InWork, body: NewToken) -> TokenMade:
+def make(by: MayMakeTokens, work: InWork, body: NewToken) -> TokenMade:
     """Make a bearer token for a program; it is shown this once. Not with a token."""
     return work.users.make_token(by, body)
 
 
 @tokens.delete("/{token_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
-def revoke(by: Viewer, work: InWork, token_id: RowId) -> None:
+def revoke(by: MayEndOwnCredentials, work: InWork, token_id: RowId) -> None:
     """Make a token worthless: one's own, or as administrator anybody's."""
     work.users.revoke_token(by, token_id)

@@ -5,11 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from draw_api.handlers.identity import Admin, Viewer
+from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.webhooks import (
     ChangeKind,
     Changes,
@@ -23,12 +25,15 @@ from draw_api.models.webhooks import (
 
 router = APIRouter(prefix="/api/v1", tags=["integration"])
 
+MayReadChanges = Annotated[Principal, requires(Permission.READ_CHANGES)]
+MayManageWebhooks = Annotated[Principal, requires(Permission.MANAGE_WEBHOOKS)]
+
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 
 @router.get("/changes")
 def changes(
-    _: Viewer,
+    _: MayReadChanges,
     work: InWork,
     since: Annotated[
         int, Query(ge=0, le=2**63 - 1, description="`next_since` of the answer before; 0: all")
@@ -41,38 +46,40 @@ def changes(
 
 
 @router.get("/webhooks")
-def webhooks(_: Admin, work: InWork) -> list[Webhook]:
+def webhooks(_: MayManageWebhooks, work: InWork) -> list[Webhook]:
     """Return every webhook."""
     return list(work.webhooks.all())
 
 
 @router.post("/webhooks", status_code=HTTPStatus.CREATED)
-def add_webhook(by: Admin, work: InWork, body: NewWebhook) -> Webhook:
+def add_webhook(by: MayManageWebhooks, work: InWork, body: NewWebhook) -> Webhook:
     """Tell a URL of changes from now on."""
     return work.webhooks.add(by, body)
 
 
 @router.get("/webhooks/{webhook_id}", responses=NOT_FOUND)
-def webhook(_: Admin, work: InWork, webhook_id: RowId) -> Webhook:
+def webhook(_: MayManageWebhooks, work: InWork, webhook_id: RowId) -> Webhook:
     """Return one webhook."""
     return work.webhooks.one(webhook_id)
 
 
 @router.patch("/webhooks/{webhook_id}", responses=NOT_FOUND)
-def change_webhook(by: Admin, work: InWork, webhook_id: RowId, body: WebhookChange) -> Webhook:
+def change_webhook(
+    by: MayManageWebhooks, work: InWork, webhook_id: RowId, body: WebhookChange
+) -> Webhook:
     """Change a webhook; what is left out stays."""
     return work.webhooks.change(by, webhook_id, body)
 
 
 @router.delete("/webhooks/{webhook_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
-def remove_webhook(by: Admin, work: InWork, webhook_id: RowId) -> None:
+def remove_webhook(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> None:
     """Forget a webhook with its deliveries."""
     work.webhooks.remove(by, webhook_id)
 
 
 @router.get("/webhooks/{webhook_id}/deliveries", responses=NOT_FOUND)
 def deliveries(
-    _: Admin,
+    _: MayManageWebhooks,
     work: InWork,
     webhook_id: RowId,
     state: Annotated[DeliveryState | None, Query()] = None,
@@ -84,12 +91,12 @@ def deliveries(
 
 
 @router.post("/webhooks/{webhook_id}/deliveries/replay", responses=NOT_FOUND)
-def replay_dead(by: Admin, work: InWork, webhook_id: RowId) -> Replayed:
+def replay_dead(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> Replayed:
     """Send all dead deliveries of a webhook again."""
     return work.webhooks.replay(by, webhook_id, None)
 
 
 @router.post("/webhooks/{webhook_id}/deliveries/{delivery_id}/replay", responses=NOT_FOUND)
-def replay(by: Admin, work: InWork, webhook_id: RowId, delivery_id: RowId) -> Replayed:
+def replay(by: MayManageWebhooks, work: InWork, webhook_id: RowId, delivery_id: RowId) -> Replayed:
     """Send one delivery again, whatever became of it."""
     return work.webhooks.replay(by, webhook_id, delivery_id)

@@ -1,18 +1,22 @@
 """What this is: version, DICOM services in force, where the documents are."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.pages import View, page
-from draw_api.handlers.web.visitor import Viewer
+from draw_api.handlers.web.visitor import looks
 from draw_api.handlers.web.words import uid_name
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
+from draw_api.models.permissions import Permission
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom import uids
 
 router = APIRouter(include_in_schema=False)
+
+MayReadStatus = Annotated[Principal, looks(Permission.READ_STATUS)]
 
 MODELS: Final = {
     "c_find": uids.FIND_MODELS,
@@ -56,7 +60,7 @@ class AboutView(View):
 
 
 @router.get("/about")
-def about(request: Request, by: Viewer, work: InWork) -> Response:
+def about(request: Request, by: MayReadStatus, work: InWork) -> Response:
     """Show what this is and what it supports."""
     current = work.configuration.current()
     return page(request, by, AboutView(current.document, current.version))

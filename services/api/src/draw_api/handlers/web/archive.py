@@ -8,14 +8,19 @@ from fastapi import APIRouter, Query, Request, Response
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, UidInPath, day_of
-from draw_api.handlers.web.visitor import OperatorAct, Viewer
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.archive import Patient, PatientCriteria, Series, Study, StudyCriteria
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
+
+MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
+RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 MOST_SERIES: Final = 500
 MOST_NODES: Final = 200
@@ -71,7 +76,7 @@ class StudyView(View):
 @router.get("/studies")
 def studies(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
-    by: Viewer,
+    by: MayReadArchive,
     work: InWork,
     patient_name: SearchText = "",
     patient_id: SearchText = "",
@@ -108,7 +113,7 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
 @router.get("/patients")
 def patients(
     request: Request,
-    by: Viewer,
+    by: MayReadArchive,
     work: InWork,
     patient_id: SearchText = "",
     name: SearchText = "",
@@ -121,7 +126,9 @@ def patients(
 
 
 @router.get("/studies/{study_instance_uid}")
-def study(request: Request, by: Viewer, work: InWork, study_instance_uid: UidInPath) -> Response:
+def study(
+    request: Request, by: MayReadArchive, work: InWork, study_instance_uid: UidInPath
+) -> Response:
     """Show one study."""
     series = work.archive.series(study_instance_uid, None, MOST_SERIES)
     view = StudyView(
@@ -134,7 +141,7 @@ def study(request: Request, by: Viewer, work: InWork, study_instance_uid: UidInP
 
 
 @router.post("/studies/{study_instance_uid}/send")
-def send(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+def send(act: RunJobsAct, work: InWork, study_instance_uid: UidInPath) -> Response:
     """Send a study, or one series of it, to a remote node."""
     wanted = {
         "kind": "send",

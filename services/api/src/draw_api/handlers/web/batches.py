@@ -2,22 +2,27 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.queries import options_of
-from draw_api.handlers.web.visitor import Form, Operator, OperatorAct
+from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.nodes import Node
+from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import RetrieveOptions, WantedItem
 from draw_api.services.csv_lists import text_of
 from draw_api.services.retrieve_lists import list_of_text
 
 router = APIRouter(include_in_schema=False)
+
+MayRunJobs = Annotated[Principal, looks(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 MOST_NODES: Final = 200
 PREVIEWED: Final = 50
@@ -41,13 +46,13 @@ class BatchView(View):
 
 
 @router.get("/batches/new")
-def form(request: Request, by: Operator, work: InWork) -> Response:
+def form(request: Request, by: MayRunJobs, work: InWork) -> Response:
     """Show the form for a list."""
     return page(request, by, BatchView(_nodes(work), "", "", "auto", "5", [], [], ()))
 
 
 @router.post("/batches/preview")
-def preview(request: Request, act: OperatorAct, work: InWork) -> Response:
+def preview(request: Request, act: RunJobsAct, work: InWork) -> Response:
     """Show what would be made of the list; nothing is retrieved."""
     view = _understood(work, act.form)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if view.problems else HTTPStatus.OK
@@ -55,7 +60,7 @@ def preview(request: Request, act: OperatorAct, work: InWork) -> Response:
 
 
 @router.post("/batches/new")
-def start(request: Request, act: OperatorAct, work: InWork) -> Response:
+def start(request: Request, act: RunJobsAct, work: InWork) -> Response:
     """Retrieve what the list names."""
     view = _understood(work, act.form)
     if view.problems:

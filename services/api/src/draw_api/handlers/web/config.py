@@ -10,8 +10,9 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, error_of, lines
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import Admin, AdminAct, Form, Viewer
+from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.config import (
     ConfigField,
     ConfigHistoryEntry,
@@ -22,9 +23,14 @@ from draw_api.models.config import (
 )
 from draw_api.models.failures import FieldProblem, Invalid, PreconditionFailed
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.services.config import etag
 
 router = APIRouter(include_in_schema=False)
+
+MayReadConfiguration = Annotated[Principal, looks(Permission.READ_CONFIGURATION)]
+ChangeConfigurationAct = Annotated[Act, acts(Permission.CHANGE_CONFIGURATION)]
+MayChangeConfiguration = Annotated[Principal, looks(Permission.CHANGE_CONFIGURATION)]
 
 REFERENCE: Final = reference()
 INPUTS: Final = {"boolean": "switch", "integer": "number", "list": "lines", "choice": "choice"}
@@ -73,14 +79,14 @@ class ConfigHistoryView(View):
 
 
 @router.get("/config")
-def form(request: Request, by: Viewer, work: InWork) -> Response:
+def form(request: Request, by: MayReadConfiguration, work: InWork) -> Response:
     """Show the configuration in force."""
     version = work.configuration.current()
     return page(request, by, _view(version, document_of(version.document)))
 
 
 @router.post("/config")
-def save(request: Request, act: AdminAct, work: InWork) -> Response:
+def save(request: Request, act: ChangeConfigurationAct, work: InWork) -> Response:
     """Change what differs from the configuration in force."""
     version = work.configuration.current()
     current = document_of(version.document)
@@ -102,14 +108,18 @@ def save(request: Request, act: AdminAct, work: InWork) -> Response:
 
 
 @router.get("/config/history")
-def history(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+def history(
+    request: Request, by: MayReadConfiguration, work: InWork, cursor: Cursor = None
+) -> Response:
     """Show who changed what, newest first."""
     found = work.configuration.history(cursor, ON_A_PAGE)
     return page(request, by, ConfigHistoryView(found, work.configuration.current().version))
 
 
 @router.get("/config/history/{version}/restore")
-def ask_restore(request: Request, by: Admin, work: InWork, version: Version) -> Response:
+def ask_restore(
+    request: Request, by: MayChangeConfiguration, work: InWork, version: Version
+) -> Response:
     """Ask once more before an earlier version is put in force."""
     earlier = work.configuration.version(version)
     current = work.configuration.current()
@@ -126,7 +136,7 @@ def ask_restore(request: Request, by: Admin, work: InWork, version: Version) -> 
 
 
 @router.post("/config/history/{version}/restore")
-def restore(act: AdminAct, work: InWork, version: Version) -> Response:
+def restore(act: ChangeConfigurationAct, work: InWork, version: Version) -> Response:
     """Put an earlier version in force again."""
     said = act.form.text("version")
     work.configuration.restore(act.by, version, etag(int(said)) if said.isdecimal() else None)

@@ -9,11 +9,13 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
-from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.activity import Throughput
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
 from draw_api.models.jobs import Job
+from draw_api.models.permissions import Permission
 from draw_api.models.status import Status
 from draw_api.models.storage import Forecast
 from draw_api.models.transactions import Transaction, TransactionCriteria
@@ -21,6 +23,10 @@ from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.contracts.transaction import TransactionOutcome
 
 router = APIRouter(include_in_schema=False)
+
+MayReadStatus = Annotated[Principal, looks(Permission.READ_STATUS)]
+MayControlServices = Annotated[Principal, looks(Permission.CONTROL_SERVICES)]
+ControlServicesAct = Annotated[Act, acts(Permission.CONTROL_SERVICES)]
 
 SHOWN: Final = 8
 DEAD: Final = (".dead", ".unroutable")
@@ -83,19 +89,19 @@ def _look(work: Work) -> DashboardView:
 
 
 @router.get("/")
-def dashboard(request: Request, by: Viewer, work: InWork) -> Response:
+def dashboard(request: Request, by: MayReadStatus, work: InWork) -> Response:
     """Show how the suite is doing."""
     return page(request, by, _look(work))
 
 
 @router.get("/live/dashboard")
-def live(request: Request, _: Viewer) -> StreamingResponse:
+def live(request: Request, _: MayReadStatus) -> StreamingResponse:
     """Stream the dashboard's changing part."""
-    return stream(request, _look, "/")
+    return stream(request, _look, "/", Permission.READ_STATUS)
 
 
 @router.get("/live/throughput")
-def throughput(_: Viewer, work: InWork) -> Throughput:
+def throughput(_: MayReadStatus, work: InWork) -> Throughput:
     """Return what the chart shows."""
     return work.activity.throughput()
 
@@ -103,7 +109,7 @@ def throughput(_: Viewer, work: InWork) -> Throughput:
 @router.get("/services/{service}/{action}")
 def ask(
     request: Request,
-    by: Operator,
+    by: MayControlServices,
     service: ServiceName,
     action: ControlAction,
     replica: Annotated[str, Query(max_length=200)] = "",
@@ -123,7 +129,9 @@ def ask(
 
 
 @router.post("/services/{service}/{action}")
-def tell(act: OperatorAct, work: InWork, service: ServiceName, action: ControlAction) -> Response:
+def tell(
+    act: ControlServicesAct, work: InWork, service: ServiceName, action: ControlAction
+) -> Response:
     """Tell a service, or one replica of it, what to do."""
     work.control.tell(act.by, service, action, act.form.text("replica") or None)
     return redirect("/", "told")

@@ -9,11 +9,16 @@ from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import Admin, AdminAct
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
+from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
+
+MayManageDeadLetters = Annotated[Principal, looks(Permission.MANAGE_DEAD_LETTERS)]
+ManageDeadLettersAct = Annotated[Act, acts(Permission.MANAGE_DEAD_LETTERS)]
 
 Queue = Annotated[str, Path(pattern=r"^[a-z.-]{1,64}$")]
 Key = Annotated[str, Path(pattern=r"^[0-9a-f]{24}$")]
@@ -38,7 +43,7 @@ class DeadLettersView(View):
 
 
 @router.get("/dead-letters")
-def queues(request: Request, by: Admin, work: InWork) -> Response:
+def queues(request: Request, by: MayManageDeadLetters, work: InWork) -> Response:
     """Show which queues hold something."""
     found = work.dead_letters.queues()
     first = next((queue.name for queue in found if queue.messages), "")
@@ -47,28 +52,28 @@ def queues(request: Request, by: Admin, work: InWork) -> Response:
 
 
 @router.get("/dead-letters/{queue}")
-def letters(request: Request, by: Admin, work: InWork, queue: Queue) -> Response:
+def letters(request: Request, by: MayManageDeadLetters, work: InWork, queue: Queue) -> Response:
     """Show the messages of a queue."""
     view = DeadLettersView(work.dead_letters.queues(), queue, work.dead_letters.letters(queue))
     return page(request, by, view)
 
 
 @router.post("/dead-letters/{queue}/replay")
-def replay_all(act: AdminAct, work: InWork, queue: Queue) -> Response:
+def replay_all(act: ManageDeadLettersAct, work: InWork, queue: Queue) -> Response:
     """Put every message of a queue back to work."""
     work.dead_letters.replay(act.by, queue)
     return redirect(f"/dead-letters/{queue}", "replayed")
 
 
 @router.post("/dead-letters/{queue}/{key}/replay")
-def replay(act: AdminAct, work: InWork, queue: Queue, key: Key) -> Response:
+def replay(act: ManageDeadLettersAct, work: InWork, queue: Queue, key: Key) -> Response:
     """Put one message back to work."""
     work.dead_letters.replay(act.by, queue, key)
     return redirect(f"/dead-letters/{queue}", "replayed")
 
 
 @router.get("/dead-letters/{queue}/{key}/discard")
-def ask_discard(request: Request, by: Admin, queue: Queue, key: Key) -> Response:
+def ask_discard(request: Request, by: MayManageDeadLetters, queue: Queue, key: Key) -> Response:
     """Ask once more before a message is thrown away."""
     view = ConfirmView(
         title="Throw this message away?",
@@ -82,7 +87,7 @@ def ask_discard(request: Request, by: Admin, queue: Queue, key: Key) -> Response
 
 
 @router.post("/dead-letters/{queue}/{key}/discard")
-def discard(act: AdminAct, work: InWork, queue: Queue, key: Key) -> Response:
+def discard(act: ManageDeadLettersAct, work: InWork, queue: Queue, key: Key) -> Response:
     """Throw a message away."""
     work.dead_letters.discard(act.by, queue, key)
     return redirect(f"/dead-letters/{queue}", "discarded")

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 
 from draw_api.handlers.identity import SAFE_METHODS
 from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
+from draw_api.models.access import Principal
 
 Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
@@ -65,7 +66,13 @@ def _as_page(request: Request, answer: Response) -> Response:
         errors=tuple((e["field"], e["message"]) for e in problem.get("errors", ())),
         retry_after=answer.headers.get("Retry-After", ""),
     )
-    return page(request, None, view, status=HTTPStatus(answer.status_code))
+    return page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))
+
+
+def _visitor(request: Request) -> Principal | None:
+    """Return whose page failed; None when it failed before that was known."""
+    found = getattr(request.state, "visitor", None)
+    return found if isinstance(found, Principal) else None
 
 
 def _to_sign_in(request: Request) -> Response:

@@ -11,11 +11,12 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, fields_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Admin, AdminAct, Form, Viewer
+from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Role
+from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission, may
 from draw_api.models.webhooks import (
     USUAL_KINDS,
     Change,
@@ -28,6 +29,10 @@ from draw_api.models.webhooks import (
 )
 
 router = APIRouter(include_in_schema=False)
+
+MayReadChanges = Annotated[Principal, looks(Permission.READ_CHANGES)]
+MayManageWebhooks = Annotated[Principal, looks(Permission.MANAGE_WEBHOOKS)]
+ManageWebhooksAct = Annotated[Act, acts(Permission.MANAGE_WEBHOOKS)]
 
 KINDS: Final[tuple[str, ...]] = get_args(ChangeKind)
 STATES: Final[tuple[str, ...]] = get_args(DeliveryState)
@@ -76,7 +81,7 @@ class WebhookView(View):
 @router.get("/changes")
 def changes(
     request: Request,
-    by: Viewer,
+    by: MayReadChanges,
     work: InWork,
     kind: Annotated[str, Query(max_length=32)] = "",
     cursor: Cursor = None,
@@ -86,20 +91,20 @@ def changes(
     view = ChangesView(
         found=work.activity.changes(known, cursor, ON_A_PAGE),
         kind=known,
-        webhooks=work.webhooks.all() if by.role.allows(Role.ADMIN) else (),
+        webhooks=work.webhooks.all() if may(by, Permission.MANAGE_WEBHOOKS) else (),
     )
     return page(request, by, view)
 
 
 @router.get("/webhooks/new")
-def new(request: Request, by: Admin) -> Response:
+def new(request: Request, by: MayManageWebhooks) -> Response:
     """Show the form for a new webhook."""
     values = {"active": True, "kinds": USUAL_KINDS}
     return page(request, by, _form("Add a webhook", NEW, values))
 
 
 @router.post("/webhooks/new")
-def add(request: Request, act: AdminAct, work: InWork) -> Response:
+def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
     """Tell a URL of changes from now on."""
     values = _values(act.form)
     try:
@@ -113,7 +118,7 @@ def add(request: Request, act: AdminAct, work: InWork) -> Response:
 @router.get("/webhooks/{webhook_id}")
 def webhook(
     request: Request,
-    by: Admin,
+    by: MayManageWebhooks,
     work: InWork,
     webhook_id: RowId,
     state: Annotated[DeliveryState | None, Query()] = None,
@@ -129,14 +134,14 @@ def webhook(
 
 
 @router.get("/webhooks/{webhook_id}/edit")
-def edit(request: Request, by: Admin, work: InWork, webhook_id: RowId) -> Response:
+def edit(request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> Response:
     """Show the form of a webhook."""
     found = work.webhooks.one(webhook_id)
     return page(request, by, _form(found.url, f"/webhooks/{webhook_id}/edit", found.model_dump()))
 
 
 @router.post("/webhooks/{webhook_id}/edit")
-def save(request: Request, act: AdminAct, work: InWork, webhook_id: RowId) -> Response:
+def save(request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     """Change a webhook; an empty secret stays what it was."""
     values = _values(act.form)
     try:
@@ -149,7 +154,9 @@ def save(request: Request, act: AdminAct, work: InWork, webhook_id: RowId) -> Re
 
 
 @router.get("/webhooks/{webhook_id}/remove")
-def ask_remove(request: Request, by: Admin, work: InWork, webhook_id: RowId) -> Response:
+def ask_remove(
+    request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowId
+) -> Response:
     """Ask once more before a webhook is forgotten."""
     found = work.webhooks.one(webhook_id)
     view = ConfirmView(
@@ -163,14 +170,14 @@ def ask_remove(request: Request, by: Admin, work: InWork, webhook_id: RowId) -> 
 
 
 @router.post("/webhooks/{webhook_id}/remove")
-def remove(act: AdminAct, work: InWork, webhook_id: RowId) -> Response:
+def remove(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     """Forget a webhook."""
     work.webhooks.remove(act.by, webhook_id)
     return redirect("/changes", "webhook-removed")
 
 
 @router.post("/webhooks/{webhook_id}/replay")
-def replay(act: AdminAct, work: InWork, webhook_id: RowId) -> Response:
+def replay(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     """Send one delivery again, or all that were given up."""
     said = act.form.text("delivery_id")
     work.webhooks.replay(act.by, webhook_id, int(said) if said.isdecimal() else None)

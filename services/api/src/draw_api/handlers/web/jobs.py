@@ -11,14 +11,20 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.failures import NotFound
 from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts
 
 router = APIRouter(include_in_schema=False)
+
+MayReadJobs = Annotated[Principal, looks(Permission.READ_JOBS)]
+MayRunJobs = Annotated[Principal, looks(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 MOST_MISSING: Final = 100
 MOST_CHILDREN: Final = 200
@@ -88,7 +94,7 @@ class OtherJobView(View):
 
 @router.get("/jobs")
 def jobs(
-    request: Request, by: Viewer, work: InWork, state: State = None, cursor: Cursor = None
+    request: Request, by: MayReadJobs, work: InWork, state: State = None, cursor: Cursor = None
 ) -> Response:
     """List retrieve jobs, last created first."""
     return page(request, by, _listed(work, state, cursor))
@@ -96,7 +102,7 @@ def jobs(
 
 @router.get("/jobs/all")
 def every(
-    request: Request, by: Viewer, work: InWork, state: State = None, cursor: Cursor = None
+    request: Request, by: MayReadJobs, work: InWork, state: State = None, cursor: Cursor = None
 ) -> Response:
     """List all jobs, last created first."""
     found = work.jobs.jobs(state, None, cursor, ON_A_PAGE)
@@ -105,26 +111,28 @@ def every(
 
 @router.get("/live/jobs")
 def live_list(
-    request: Request, _: Viewer, state: State = None, cursor: Cursor = None
+    request: Request, _: MayReadJobs, state: State = None, cursor: Cursor = None
 ) -> StreamingResponse:
     """Stream the list."""
-    return stream(request, lambda work: _listed(work, state, cursor), "/jobs")
+    return stream(request, lambda work: _listed(work, state, cursor), "/jobs", Permission.READ_JOBS)
 
 
 @router.get("/jobs/{job_id}")
-def job(request: Request, by: Viewer, work: InWork, job_id: UUID) -> Response:
+def job(request: Request, by: MayReadJobs, work: InWork, job_id: UUID) -> Response:
     """Show one job."""
     return page(request, by, _look(work, job_id))
 
 
 @router.get("/live/jobs/{job_id}")
-def live(request: Request, _: Viewer, job_id: UUID) -> StreamingResponse:
+def live(request: Request, _: MayReadJobs, job_id: UUID) -> StreamingResponse:
     """Stream one job until it is over."""
-    return stream(request, lambda work: _look(work, job_id), f"/jobs/{job_id}")
+    return stream(
+        request, lambda work: _look(work, job_id), f"/jobs/{job_id}", Permission.READ_JOBS
+    )
 
 
 @router.get("/jobs/{job_id}/cancel")
-def ask_cancel(request: Request, by: Operator, work: InWork, job_id: UUID) -> Response:
+def ask_cancel(request: Request, by: MayRunJobs, work: InWork, job_id: UUID) -> Response:
     """Ask once more before a job is called off."""
     _look(work, job_id)
     view = ConfirmView(
@@ -138,7 +146,7 @@ def ask_cancel(request: Request, by: Operator, work: InWork, job_id: UUID) -> Re
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
+def cancel(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     """Call a job off."""
     if isinstance(_look(work, job_id), RetrieveView):
         work.retrieves.cancel(act.by, job_id)
@@ -148,14 +156,14 @@ def cancel(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
 
 
 @router.post("/jobs/{job_id}/retry")
-def retry(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
+def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     """Retrieve what a job lacks."""
     asked = work.retrieves.retry(act.by, job_id)
     return redirect(f"/jobs/{asked.retrieve.id}", "job-created" if asked.new else "job-known")
 
 
 @router.post("/jobs/{job_id}/priority")
-def prioritise(act: OperatorAct, work: InWork, job_id: UUID) -> Response:
+def prioritise(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     """Set how urgent a job is."""
     said = act.form.text("priority")
     priority = int(said) if said.isdecimal() else LOWEST_PRIORITY

@@ -1,8 +1,9 @@
 """Live parts of pages as server-sent events.
 
 A stream sends the page's fragment whenever it looks different than before. Each look is a
-transaction of its own that also checks the session, so that a stream ends with it. Rendering
-happens on the thread pool, one look at a time for each stream.
+transaction of its own that also checks the session and what its user may see, so that a
+stream ends with them. Rendering happens on the thread pool, one look at a time for each
+stream.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from draw_api.handlers.identity import COOKIE, client_address
 from draw_api.handlers.web.pages import View, frame_of, render
 from draw_api.handlers.work import Work, WorkFactory
 from draw_api.models.failures import Refusal, TooManyAttempts
+from draw_api.models.permissions import Permission
+from draw_api.services.access import require
 from draw_shared.errors import Transient
 
 LOOK_SECONDS: Final = 2.0
@@ -32,7 +35,7 @@ UNAVAILABLE: Final = "event: unavailable\ndata: -\n\n"
 Look = Callable[[Work], View]
 
 
-def stream(request: Request, look: Look, path: str) -> StreamingResponse:
+def stream(request: Request, look: Look, path: str, permission: Permission) -> StreamingResponse:
     """Return the stream of what `look` finds, as the fragment of the page at `path`.
 
     Raises:
@@ -42,18 +45,20 @@ def stream(request: Request, look: Look, path: str) -> StreamingResponse:
     if watching >= MOST_STREAMS:
         raise TooManyAttempts(RETRY_SECONDS)
     return StreamingResponse(
-        _events(request, look, path), media_type="text/event-stream", headers=HEADERS
+        _events(request, look, path, permission), media_type="text/event-stream", headers=HEADERS
     )
 
 
-async def _events(request: Request, look: Look, path: str) -> AsyncIterator[str]:
+async def _events(
+    request: Request, look: Look, path: str, permission: Permission
+) -> AsyncIterator[str]:
     state = request.app.state
     state.watching = getattr(state, "watching", 0) + 1
     shown, began = "", time.monotonic()
     spoken = began
     try:
         while time.monotonic() - began < LONGEST_SECONDS:
-            found = await run_in_threadpool(_seen, request, look, path)
+            found = await run_in_threadpool(_seen, request, look, path, permission)
             if found is None:
                 yield UNAVAILABLE
                 return
@@ -69,12 +74,13 @@ async def _events(request: Request, look: Look, path: str) -> AsyncIterator[str]
         state.watching -= 1
 
 
-def _seen(request: Request, look: Look, path: str) -> str | None:
+def _seen(request: Request, look: Look, path: str, permission: Permission) -> str | None:
     """Return the fragment as it looks now, or None when there is nothing to be seen."""
     factory: WorkFactory = request.app.state.work
     try:
         with factory() as work:
             by = work.access.by_session(request.cookies.get(COOKIE, ""), client_address(request))
+            require(by, permission)
             view = look(work)
             frame = frame_of(request, by, path)
     except (Refusal, Transient):

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from draw_api.models.permissions import Permission
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -11,49 +13,56 @@ class Place:
     path: str
     title: str
     icon: str
-    role: str = "viewer"
+    permission: Permission
+    """What one needs to see it; who may not is not shown the way."""
     also: tuple[str, ...] = ()
     """Other beginnings of paths that belong here."""
 
 
 NAVIGATION: Final = (
-    ("", (Place("/", "Dashboard", "gauge"),)),
+    ("", (Place("/", "Dashboard", "gauge", Permission.READ_STATUS),)),
     (
         "Archive",
         (
-            Place("/studies", "Studies", "layers"),
-            Place("/patients", "Patients", "person"),
-            Place("/storage", "Storage", "disk"),
+            Place("/studies", "Studies", "layers", Permission.READ_ARCHIVE),
+            Place("/patients", "Patients", "person", Permission.READ_ARCHIVE),
+            Place("/storage", "Storage", "disk", Permission.READ_STORAGE),
         ),
     ),
     (
         "Remote",
         (
-            Place("/queries", "Query", "search"),
-            Place("/jobs", "Jobs", "tasks"),
-            Place("/nodes", "Remote nodes", "nodes"),
+            Place("/queries", "Query", "search", Permission.READ_QUERIES),
+            Place("/jobs", "Jobs", "tasks", Permission.READ_JOBS),
+            Place("/nodes", "Remote nodes", "nodes", Permission.READ_NODES),
         ),
     ),
     (
         "Receiver",
         (
-            Place("/transactions", "Transactions", "list"),
-            Place("/ae-titles", "AE titles", "key"),
-            Place("/config", "Configuration", "sliders"),
+            Place("/transactions", "Transactions", "list", Permission.READ_TRANSACTIONS),
+            Place("/ae-titles", "AE titles", "key", Permission.READ_PEERS),
+            Place("/config", "Configuration", "sliders", Permission.READ_CONFIGURATION),
         ),
     ),
     (
         "Integration",
         (
-            Place("/changes", "Change feed", "feed", also=("/webhooks",)),
-            Place("/dead-letters", "Dead letters", "inbox"),
+            Place("/changes", "Change feed", "feed", Permission.READ_CHANGES, also=("/webhooks",)),
+            Place("/dead-letters", "Dead letters", "inbox", Permission.MANAGE_DEAD_LETTERS),
         ),
     ),
     (
         "System",
         (
-            Place("/users", "Users and tokens", "people", also=("/tokens",)),
-            Place("/about", "About", "info"),
+            Place(
+                "/users",
+                "Users and tokens",
+                "people",
+                Permission.READ_OWN_CREDENTIALS,
+                also=("/tokens",),
+            ),
+            Place("/about", "About", "info", Permission.READ_STATUS),
         ),
     ),
 )

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -13,14 +13,21 @@ from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, val
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import Job, NewEcho, NewProbe
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
+
+MayReadNodes = Annotated[Principal, looks(Permission.READ_NODES)]
+MayManageNodes = Annotated[Principal, looks(Permission.MANAGE_NODES)]
+ManageNodesAct = Annotated[Act, acts(Permission.MANAGE_NODES)]
+RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 LATELY: Final = 10
 WINDOW_LINE: Final = re.compile(
@@ -81,19 +88,19 @@ class NodeFormView(View):
 
 
 @router.get("/nodes")
-def nodes(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+def nodes(request: Request, by: MayReadNodes, work: InWork, cursor: Cursor = None) -> Response:
     """List the remote nodes."""
     return page(request, by, NodeListView(work.nodes.nodes(cursor, ON_A_PAGE)))
 
 
 @router.get("/nodes/new")
-def new(request: Request, by: Operator) -> Response:
+def new(request: Request, by: MayManageNodes) -> Response:
     """Show the form for a new node."""
     return page(request, by, _form("Add a remote node", "/nodes/new", "/nodes", {}))
 
 
 @router.post("/nodes/new")
-def add(request: Request, act: OperatorAct, work: InWork) -> Response:
+def add(request: Request, act: ManageNodesAct, work: InWork) -> Response:
     """Add a node."""
     values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
     try:
@@ -105,19 +112,21 @@ def add(request: Request, act: OperatorAct, work: InWork) -> Response:
 
 
 @router.get("/nodes/{node_id}")
-def node(request: Request, by: Viewer, work: InWork, node_id: RowId) -> Response:
+def node(request: Request, by: MayReadNodes, work: InWork, node_id: RowId) -> Response:
     """Show one node."""
     return page(request, by, _look(work, node_id))
 
 
 @router.get("/live/nodes/{node_id}")
-def live(request: Request, _: Viewer, node_id: RowId) -> StreamingResponse:
+def live(request: Request, _: MayReadNodes, node_id: RowId) -> StreamingResponse:
     """Stream what is known of a node."""
-    return stream(request, lambda work: _look(work, node_id), f"/nodes/{node_id}")
+    return stream(
+        request, lambda work: _look(work, node_id), f"/nodes/{node_id}", Permission.READ_NODES
+    )
 
 
 @router.get("/nodes/{node_id}/edit")
-def edit(request: Request, by: Operator, work: InWork, node_id: RowId) -> Response:
+def edit(request: Request, by: MayManageNodes, work: InWork, node_id: RowId) -> Response:
     """Show the form of a node."""
     found = work.nodes.node(node_id)
     here = f"/nodes/{node_id}"
@@ -125,7 +134,7 @@ def edit(request: Request, by: Operator, work: InWork, node_id: RowId) -> Respon
 
 
 @router.post("/nodes/{node_id}/edit")
-def save(request: Request, act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+def save(request: Request, act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     """Set everything about a node."""
     here = f"/nodes/{node_id}"
     values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
@@ -138,21 +147,21 @@ def save(request: Request, act: OperatorAct, work: InWork, node_id: RowId) -> Re
 
 
 @router.post("/nodes/{node_id}/test")
-def test(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+def test(act: RunJobsAct, work: InWork, node_id: RowId) -> Response:
     """Try a C-ECHO."""
     work.jobs.create(act.by, NewEcho(kind="echo", node_id=node_id, priority=1))
     return redirect(f"/nodes/{node_id}", "node-tested")
 
 
 @router.post("/nodes/{node_id}/probe")
-def probe(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+def probe(act: RunJobsAct, work: InWork, node_id: RowId) -> Response:
     """Find out which services the node accepts."""
     work.jobs.create(act.by, NewProbe(kind="probe", node_id=node_id, priority=1))
     return redirect(f"/nodes/{node_id}", "node-tested")
 
 
 @router.post("/nodes/{node_id}/pause")
-def pause(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+def pause(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     """Let the node's jobs wait, or go on."""
     paused = act.form.text("paused") == "true"
     work.nodes.pause(act.by, node_id, paused=paused)
@@ -160,7 +169,7 @@ def pause(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
 
 
 @router.get("/nodes/{node_id}/remove")
-def ask_remove(request: Request, by: Operator, work: InWork, node_id: RowId) -> Response:
+def ask_remove(request: Request, by: MayManageNodes, work: InWork, node_id: RowId) -> Response:
     """Ask once more before a node is removed."""
     found = work.nodes.node(node_id)
     view = ConfirmView(
@@ -174,7 +183,7 @@ def ask_remove(request: Request, by: Operator, work: InWork, node_id: RowId) -> 
 
 
 @router.post("/nodes/{node_id}/remove")
-def remove(act: OperatorAct, work: InWork, node_id: RowId) -> Response:
+def remove(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     """Remove a node."""
     work.nodes.remove(act.by, node_id)
     return redirect("/nodes", "node-removed")

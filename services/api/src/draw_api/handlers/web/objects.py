@@ -9,8 +9,9 @@ from fastapi.responses import StreamingResponse
 from draw_api.adapters.zip_stream import zipped
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
-from draw_api.handlers.web.visitor import Viewer
+from draw_api.handlers.web.visitor import looks
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
 from draw_api.models.failures import NotFound
 from draw_api.models.objects import (
@@ -23,8 +24,12 @@ from draw_api.models.objects import (
     Rendering,
     StoredSlice,
 )
+from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
+
+MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
+MayDownloadObjects = Annotated[Principal, looks(Permission.DOWNLOAD_OBJECTS)]
 
 SHOWN_A_WHILE: Final = "private, max-age=600"
 THUMBNAIL_EDGE: Final = 152
@@ -92,7 +97,7 @@ class ElementsView(View):
 @router.get("/studies/{study_instance_uid}/series/{series_instance_uid}")
 def series(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
-    by: Viewer,
+    by: MayReadArchive,
     work: InWork,
     study_instance_uid: UidInPath,
     series_instance_uid: UidInPath,
@@ -128,7 +133,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
 
 @router.get("/instances/{sop_instance_uid}/picture")
 def picture(
-    _: Viewer,
+    _: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
     frame: Frame = 1,
@@ -143,7 +148,7 @@ def picture(
 
 
 @router.get("/series/{series_instance_uid}/thumbnail")
-def thumbnail(_: Viewer, work: InWork, series_instance_uid: UidInPath) -> Response:
+def thumbnail(_: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
     """Return a small picture from the middle of a series."""
     slices = work.objects.slices(series_instance_uid)
     if not slices:
@@ -156,7 +161,11 @@ def thumbnail(_: Viewer, work: InWork, series_instance_uid: UidInPath) -> Respon
 
 @router.get("/instances/{sop_instance_uid}/elements")
 def elements(
-    request: Request, by: Viewer, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
+    request: Request,
+    by: MayReadArchive,
+    work: InWork,
+    sop_instance_uid: UidInPath,
+    search: SearchText = "",
 ) -> Response:
     """Show the elements of an object as a tree."""
     found = work.objects.elements(sop_instance_uid, search.strip())
@@ -165,7 +174,7 @@ def elements(
 
 @router.get("/studies/{study_instance_uid}/archive.zip")
 def download(
-    request: Request, by: Viewer, work: InWork, study_instance_uid: UidInPath
+    request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
     """Return all files of a study as a ZIP archive."""
     files = work.objects.hand_out_study(by, study_instance_uid)

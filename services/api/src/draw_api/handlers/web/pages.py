@@ -5,6 +5,7 @@ around every page as `frame`. Text is escaped unless it is markup of our own.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -19,7 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from draw_api.handlers.web import words
 from draw_api.handlers.web.navigation import NAVIGATION, Place, place_of
-from draw_api.models.access import Principal, Role
+from draw_api.models.access import Principal
+from draw_api.models.permissions import Permission, may
 
 PACKAGE: Final = Path(__file__).resolve().parents[2]
 STATIC: Final = PACKAGE / "static"
@@ -44,7 +46,14 @@ class Frame:
     query: str
     version: str
     notice: str
-    navigation: tuple[tuple[str, tuple[Place, ...]], ...] = NAVIGATION
+
+    @property
+    def places(self) -> Iterator[tuple[str, list[Place]]]:
+        """The entries of the navigation that the visitor may see, by their headings."""
+        for title, places in NAVIGATION:
+            shown = [place for place in places if self.may(place.permission)]
+            if shown:
+                yield title, shown
 
     @property
     def csrf_token(self) -> str:
@@ -61,9 +70,9 @@ class Frame:
         others = [(key, held) for key, held in parse_qsl(self.query) if key not in {name, NOTICE}]
         return f"{self.path}?{urlencode([*others, (name, value)])}"
 
-    def may(self, role: str) -> bool:
-        """Return whether the user may do what this role may."""
-        return self.by is not None and self.by.role.allows(Role(role))
+    def may(self, permission: str) -> bool:
+        """Return whether the user may do this; a page offers nothing that he may not."""
+        return self.by is not None and may(self.by, Permission(permission))
 
 
 def asset(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,8 +10,9 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import Admin, AdminAct, Viewer
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
@@ -22,9 +23,14 @@ from draw_api.models.peers import (
     Proposal,
     RejectedPeer,
 )
+from draw_api.models.permissions import Permission
 from draw_shared.contracts.server_config import SecurityConfig
 
 router = APIRouter(include_in_schema=False)
+
+MayReadPeers = Annotated[Principal, looks(Permission.READ_PEERS)]
+MayManagePeers = Annotated[Principal, looks(Permission.MANAGE_PEERS)]
+ManagePeersAct = Annotated[Act, acts(Permission.MANAGE_PEERS)]
 
 REJECTED_DAYS: Final = 7
 MOST_REJECTED: Final = 50
@@ -66,7 +72,7 @@ class SimulatorView(View):
 
 
 @router.get("/ae-titles")
-def peers(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = None) -> Response:
     """List who may associate, and who was turned away lately."""
     view = PeersView(
         allowed=work.peers.allowed(cursor, ON_A_PAGE),
@@ -77,13 +83,13 @@ def peers(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> 
 
 
 @router.get("/ae-titles/new")
-def new(request: Request, by: Admin) -> Response:
+def new(request: Request, by: MayManagePeers) -> Response:
     """Show the form for a new AE title."""
     return page(request, by, _form("/ae-titles/new", "Allow an AE title", {"active": True}))
 
 
 @router.post("/ae-titles/new")
-def add(request: Request, act: AdminAct, work: InWork) -> Response:
+def add(request: Request, act: ManagePeersAct, work: InWork) -> Response:
     """Allow an AE title."""
     values = values_of(AllowedAeTitleSettings, act.form)
     try:
@@ -97,7 +103,7 @@ def add(request: Request, act: AdminAct, work: InWork) -> Response:
 @router.get("/ae-titles/simulator")
 def simulator(
     request: Request,
-    by: Viewer,
+    by: MayReadPeers,
     work: InWork,
     calling_ae: SearchText = "",
     address: SearchText = "",
@@ -115,7 +121,7 @@ def simulator(
 
 
 @router.post("/ae-titles/allow")
-def allow(act: AdminAct, work: InWork) -> Response:
+def allow(act: ManagePeersAct, work: InWork) -> Response:
     """Let a rejected peer in."""
     peer = PeerToAllow(
         calling_ae=act.form.text("calling_ae"),
@@ -127,14 +133,14 @@ def allow(act: AdminAct, work: InWork) -> Response:
 
 
 @router.get("/ae-titles/{row_id}")
-def edit(request: Request, by: Admin, work: InWork, row_id: RowId) -> Response:
+def edit(request: Request, by: MayManagePeers, work: InWork, row_id: RowId) -> Response:
     """Show the form of an AE title."""
     found = work.peers.one(row_id)
     return page(request, by, _form(f"{ADDRESS}/{row_id}", found.ae_title, found.model_dump()))
 
 
 @router.post("/ae-titles/{row_id}")
-def save(request: Request, act: AdminAct, work: InWork, row_id: RowId) -> Response:
+def save(request: Request, act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
     """Set everything about an AE title."""
     values = values_of(AllowedAeTitleSettings, act.form)
     try:
@@ -146,7 +152,7 @@ def save(request: Request, act: AdminAct, work: InWork, row_id: RowId) -> Respon
 
 
 @router.get("/ae-titles/{row_id}/remove")
-def ask_remove(request: Request, by: Admin, work: InWork, row_id: RowId) -> Response:
+def ask_remove(request: Request, by: MayManagePeers, work: InWork, row_id: RowId) -> Response:
     """Ask once more before an AE title is taken off the list."""
     found = work.peers.one(row_id)
     view = ConfirmView(
@@ -160,7 +166,7 @@ def ask_remove(request: Request, by: Admin, work: InWork, row_id: RowId) -> Resp
 
 
 @router.post("/ae-titles/{row_id}/remove")
-def remove(act: AdminAct, work: InWork, row_id: RowId) -> Response:
+def remove(act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
     """Take an AE title off the list."""
     work.peers.remove(act.by, row_id)
     return redirect(ADDRESS, "title-removed")

@@ -13,17 +13,24 @@ from draw_api.handlers.web.forms import checked, error_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
-from draw_api.handlers.web.visitor import Form, Operator, OperatorAct, Viewer
+from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork, Work
+from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import FINISHED
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.queries import NewQuery, QueryMatch
 from draw_api.models.queries import Query as Asked
 from draw_api.models.retrieves import NewRetrieve
 
 router = APIRouter(include_in_schema=False)
+
+MayReadQueries = Annotated[Principal, looks(Permission.READ_QUERIES)]
+MayRunQueries = Annotated[Principal, looks(Permission.RUN_QUERIES)]
+RunQueriesAct = Annotated[Act, acts(Permission.RUN_QUERIES)]
+RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 MOST_NODES: Final = 200
 KEYS: Final = {
@@ -145,13 +152,13 @@ class QueryView(View):
 
 
 @router.get("/queries")
-def queries(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
+def queries(request: Request, by: MayReadQueries, work: InWork, cursor: Cursor = None) -> Response:
     """List what was asked, last asked first."""
     return page(request, by, QueryListView(work.queries.queries(cursor, ON_A_PAGE)))
 
 
 @router.get("/queries/new")
-def builder(request: Request, by: Operator, work: InWork) -> Response:
+def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
     """Show the form of a query; the address may fill it in."""
     given = request.query_params
     nodes = _askable(work)
@@ -166,7 +173,7 @@ def builder(request: Request, by: Operator, work: InWork) -> Response:
 
 
 @router.post("/queries/new")
-def ask(request: Request, act: OperatorAct, work: InWork) -> Response:
+def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     """Ask the chosen nodes."""
     values = {keyword: act.form.text(keyword) for keyword in KEYS}
     chosen = act.form.texts("node_id")
@@ -193,7 +200,7 @@ def ask(request: Request, act: OperatorAct, work: InWork) -> Response:
 @router.get("/queries/{query_id}")
 def query(
     request: Request,
-    by: Viewer,
+    by: MayReadQueries,
     work: InWork,
     query_id: UUID,
     search: SearchText = "",
@@ -209,7 +216,7 @@ def query(
 @router.get("/live/queries/{query_id}")
 def live(
     request: Request,
-    _: Viewer,
+    _: MayReadQueries,
     query_id: UUID,
     search: SearchText = "",
     sort: QueryState = "",
@@ -221,24 +228,24 @@ def live(
     def look(work: Work) -> QueryView:
         return _look(work, query_id, search=search, sort=sort, node_id=node_id, cursor=cursor)
 
-    return stream(request, look, f"/queries/{query_id}")
+    return stream(request, look, f"/queries/{query_id}", Permission.READ_QUERIES)
 
 
 @router.post("/queries/{query_id}/again")
-def again(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+def again(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
     """Ask the same anew."""
     return redirect(f"/queries/{work.queries.ask_again(act.by, query_id).id}")
 
 
 @router.post("/queries/{query_id}/cancel")
-def cancel(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+def cancel(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
     """Call a query off."""
     work.queries.cancel(act.by, query_id)
     return redirect(f"/queries/{query_id}", "job-cancelled")
 
 
 @router.get("/queries/{query_id}/remove")
-def ask_remove(request: Request, by: Operator, work: InWork, query_id: UUID) -> Response:
+def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID) -> Response:
     """Ask once more before a query is forgotten."""
     work.queries.query(query_id)
     here = f"/queries/{query_id}"
@@ -253,14 +260,14 @@ def ask_remove(request: Request, by: Operator, work: InWork, query_id: UUID) -> 
 
 
 @router.post("/queries/{query_id}/remove")
-def remove(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+def remove(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
     """Forget a query."""
     work.queries.remove(act.by, query_id)
     return redirect("/queries", "query-removed")
 
 
 @router.post("/queries/{query_id}/retrieve")
-def retrieve(act: OperatorAct, work: InWork, query_id: UUID) -> Response:
+def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     """Retrieve what was selected, from the nodes where it was found."""
     work.queries.query(query_id)
     items = _selected(act.form)

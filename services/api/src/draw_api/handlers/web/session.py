@@ -6,14 +6,17 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from draw_api.handlers.identity import COOKIE, client_address
+from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import Form, SessionCookie, ViewerAct, require_small
+from draw_api.handlers.web.visitor import Act, Form, SessionCookie, acts, require_small
 from draw_api.handlers.work import InWork
 from draw_api.models.failures import Forbidden
+from draw_api.models.permissions import Permission
 from draw_api.services.single_sign_on import SignOn
 
 router = APIRouter(include_in_schema=False)
+
+EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
 
 LONGEST_PATH: Final = 2000
 FROM_ELSEWHERE: Final = ("cross-site", "same-site")
@@ -40,13 +43,13 @@ async def _sign_in_form(request: Request) -> Form:
     return Form(await request.form(max_files=0, max_fields=10))
 
 
-@router.get("/sign-in")
+@router.get("/sign-in", dependencies=[opens(Permission.SIGN_IN)])
 def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the parameter's usual name
     """Ask for name and password."""
     return page(request, None, SignInView(local_path(next), provider=_provider(request)))
 
 
-@router.post("/sign-in")
+@router.post("/sign-in", dependencies=[opens(Permission.SIGN_IN)])
 def sign_in(
     request: Request, work: InWork, sent: Annotated[Form, Depends(_sign_in_form)]
 ) -> Response:
@@ -75,7 +78,7 @@ def sign_in(
 
 
 @router.post("/sign-out")
-def sign_out(act: ViewerAct, work: InWork, session: SessionCookie = None) -> Response:
+def sign_out(act: EndOwnCredentialsAct, work: InWork, session: SessionCookie = None) -> Response:
     """End the session of this browser."""
     if session is not None:
         work.access.sign_out(act.by, session)

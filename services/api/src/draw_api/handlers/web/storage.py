@@ -9,8 +9,10 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
-from draw_api.handlers.web.visitor import Operator, OperatorAct, Viewer
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
+from draw_api.models.permissions import Permission
 from draw_api.models.storage import (
     CleanUpPreview,
     GrowthDay,
@@ -22,6 +24,13 @@ from draw_api.models.storage import (
 )
 
 router = APIRouter(include_in_schema=False)
+
+MayReadStorage = Annotated[Principal, looks(Permission.READ_STORAGE)]
+MayPreviewCleanUp = Annotated[Principal, looks(Permission.PREVIEW_CLEAN_UP)]
+MayHoldStudies = Annotated[Principal, looks(Permission.HOLD_STUDIES)]
+HoldStudiesAct = Annotated[Act, acts(Permission.HOLD_STUDIES)]
+MayDeleteStudies = Annotated[Principal, looks(Permission.DELETE_STUDIES)]
+DeleteStudiesAct = Annotated[Act, acts(Permission.DELETE_STUDIES)]
 
 LARGEST: Final = 10
 DAYS: Final = 30
@@ -70,7 +79,7 @@ class CleanUpView(View):
 
 
 @router.get("/storage")
-def storage(request: Request, by: Viewer, work: InWork) -> Response:
+def storage(request: Request, by: MayReadStorage, work: InWork) -> Response:
     """Show how full the storage is."""
     view = StorageView(
         usage=work.storage.usage(),
@@ -85,7 +94,7 @@ def storage(request: Request, by: Viewer, work: InWork) -> Response:
 @router.get("/storage/clean-up")
 def clean_up(
     request: Request,
-    by: Operator,
+    by: MayPreviewCleanUp,
     work: InWork,
     days: Annotated[int | None, Query(ge=1, le=3650)] = None,
     cursor: Cursor = None,
@@ -97,7 +106,7 @@ def clean_up(
 
 @router.get("/studies/{study_instance_uid}/hold")
 def ask_hold(
-    request: Request, by: Operator, work: InWork, study_instance_uid: UidInPath
+    request: Request, by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
     """Ask why a study shall be held."""
     work.archive.study(study_instance_uid)
@@ -115,7 +124,7 @@ def ask_hold(
 
 
 @router.post("/studies/{study_instance_uid}/hold")
-def hold(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+def hold(act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
     """Hold a study."""
     said = checked(Hold, {"reason": act.form.text("reason")})
     work.storage.hold(act.by, study_instance_uid, said.reason)
@@ -123,7 +132,7 @@ def hold(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Respo
 
 
 @router.post("/studies/{study_instance_uid}/release")
-def release(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+def release(act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
     """Release a held study."""
     work.storage.release(act.by, study_instance_uid)
     return redirect(f"/studies/{study_instance_uid}", "study-released")
@@ -131,7 +140,7 @@ def release(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Re
 
 @router.get("/studies/{study_instance_uid}/delete")
 def ask_delete(
-    request: Request, by: Operator, work: InWork, study_instance_uid: UidInPath
+    request: Request, by: MayDeleteStudies, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
     """Ask why a study shall be deleted."""
     study = work.archive.study(study_instance_uid)
@@ -149,7 +158,7 @@ def ask_delete(
 
 
 @router.post("/studies/{study_instance_uid}/delete")
-def delete(act: OperatorAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+def delete(act: DeleteStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
     """Delete a study."""
     said = checked(Hold, {"reason": act.form.text("reason")})
     work.storage.delete(act.by, study_instance_uid, said.reason)

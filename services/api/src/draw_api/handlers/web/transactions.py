@@ -9,13 +9,17 @@ from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import Viewer
+from draw_api.handlers.web.visitor import looks
 from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
 from draw_api.models.transactions import Transaction, TransactionCriteria
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 router = APIRouter(include_in_schema=False)
+
+MayReadTransactions = Annotated[Principal, looks(Permission.READ_TRANSACTIONS)]
 
 EXPORT: Final = "/api/v1/transactions/export.csv"
 HEXADECIMAL: Final = 16
@@ -70,7 +74,7 @@ class TransactionView(View):
 @router.get("/transactions")
 def transactions(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
-    by: Viewer,
+    by: MayReadTransactions,
     work: InWork,
     kind: Annotated[list[str] | None, Query()] = None,
     outcome: Annotated[list[str] | None, Query()] = None,
@@ -100,7 +104,7 @@ def transactions(  # noqa: PLR0917 - query parameters, given by name
 
 
 @router.get("/transactions/{transaction_id}")
-def one(request: Request, by: Viewer, work: InWork, transaction_id: RowId) -> Response:
+def one(request: Request, by: MayReadTransactions, work: InWork, transaction_id: RowId) -> Response:
     """Show one line."""
     return page(request, by, TransactionView(work.transactions.one(transaction_id)))
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,11 +10,12 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Admin, AdminAct, Viewer, ViewerAct
+from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork, Work
-from draw_api.models.access import Principal, Role
+from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
 from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission, may
 from draw_api.models.users import (
     NewToken,
     NewUser,
@@ -28,6 +29,15 @@ from draw_api.models.users import (
 )
 
 router = APIRouter(include_in_schema=False)
+
+MayReadOwnCredentials = Annotated[Principal, looks(Permission.READ_OWN_CREDENTIALS)]
+MayManageUsers = Annotated[Principal, looks(Permission.MANAGE_USERS)]
+ManageUsersAct = Annotated[Act, acts(Permission.MANAGE_USERS)]
+MayChangeOwnPassword = Annotated[Principal, looks(Permission.CHANGE_OWN_PASSWORD)]
+ChangeOwnPasswordAct = Annotated[Act, acts(Permission.CHANGE_OWN_PASSWORD)]
+MayMakeTokens = Annotated[Principal, looks(Permission.MAKE_TOKENS)]
+MakeTokensAct = Annotated[Act, acts(Permission.MAKE_TOKENS)]
+EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
 
 MOST: Final = 200
 
@@ -80,26 +90,28 @@ class TokenView(View):
 
 
 @router.get("/users")
-def users(request: Request, by: Viewer, work: InWork, cursor: Cursor = None) -> Response:
-    """List users, tokens and sessions: all for an administrator, else one's own."""
-    everything = by.role.allows(Role.ADMIN)
+def users(
+    request: Request, by: MayReadOwnCredentials, work: InWork, cursor: Cursor = None
+) -> Response:
+    """List users, tokens and sessions: one's own, or everybody's where one may see them."""
+    everybodys = may(by, Permission.READ_ALL_CREDENTIALS)
     view = UsersView(
-        users=work.users.users(cursor, ON_A_PAGE) if everything else None,
-        tokens=work.users.tokens(by, None, MOST, all_users=everything).items,
-        sessions=work.users.sessions(by, None, MOST, all_users=everything).items,
+        users=work.users.users(cursor, ON_A_PAGE) if may(by, Permission.READ_USERS) else None,
+        tokens=work.users.tokens(by, None, MOST, all_users=everybodys).items,
+        sessions=work.users.sessions(by, None, MOST, all_users=everybodys).items,
         own_name=by.name,
     )
     return page(request, by, view)
 
 
 @router.get("/users/new")
-def new(request: Request, by: Admin) -> Response:
+def new(request: Request, by: MayManageUsers) -> Response:
     """Show the form for a new user."""
     return page(request, by, _new_user({"role": "viewer"}))
 
 
 @router.post("/users/new")
-def add(request: Request, act: AdminAct, work: InWork) -> Response:
+def add(request: Request, act: ManageUsersAct, work: InWork) -> Response:
     """Add a user."""
     values = _with_secret(values_of(NewUser, act.form), "password", act.form.exact("password"))
     try:
@@ -110,13 +122,13 @@ def add(request: Request, act: AdminAct, work: InWork) -> Response:
 
 
 @router.get("/users/password")
-def own_password(request: Request, by: Viewer) -> Response:
+def own_password(request: Request, by: MayChangeOwnPassword) -> Response:
     """Show the form for one's own password."""
     return page(request, by, _own_password())
 
 
 @router.post("/users/password")
-def change_password(request: Request, act: ViewerAct, work: InWork) -> Response:
+def change_password(request: Request, act: ChangeOwnPasswordAct, work: InWork) -> Response:
     """Change one's own password."""
     values = {name: act.form.exact(name) for name in ("current_password", "new_password")}
     try:
@@ -127,13 +139,13 @@ def change_password(request: Request, act: ViewerAct, work: InWork) -> Response:
 
 
 @router.get("/users/{user_id}")
-def user(request: Request, by: Admin, work: InWork, user_id: RowId) -> Response:
+def user(request: Request, by: MayManageUsers, work: InWork, user_id: RowId) -> Response:
     """Show one user."""
     return page(request, by, _one(work, user_id))
 
 
 @router.post("/users/{user_id}")
-def save(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Response:
+def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Set role and whether a user may sign in."""
     try:
         settings = checked(UserSettings, values_of(UserSettings, act.form))
@@ -144,7 +156,7 @@ def save(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Respo
 
 
 @router.post("/users/{user_id}/password")
-def reset(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Response:
+def reset(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Give a user a new password."""
     try:
         said = checked(PasswordReset, {"password": act.form.exact("password")})
@@ -155,7 +167,7 @@ def reset(request: Request, act: AdminAct, work: InWork, user_id: RowId) -> Resp
 
 
 @router.get("/users/{user_id}/remove")
-def ask_remove(request: Request, by: Admin, work: InWork, user_id: RowId) -> Response:
+def ask_remove(request: Request, by: MayManageUsers, work: InWork, user_id: RowId) -> Response:
     """Ask once more before a user is forgotten."""
     found = work.users.user(user_id)
     view = ConfirmView(
@@ -169,20 +181,20 @@ def ask_remove(request: Request, by: Admin, work: InWork, user_id: RowId) -> Res
 
 
 @router.post("/users/{user_id}/remove")
-def remove(act: AdminAct, work: InWork, user_id: RowId) -> Response:
+def remove(act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Forget a user."""
     work.users.remove(act.by, user_id)
     return redirect("/users", "user-removed")
 
 
 @router.get("/tokens/new")
-def new_token(request: Request, by: Viewer) -> Response:
+def new_token(request: Request, by: MayMakeTokens) -> Response:
     """Show the form for a new token."""
     return page(request, by, _new_token({"role": "viewer"}))
 
 
 @router.post("/tokens/new")
-def make_token(request: Request, act: ViewerAct, work: InWork) -> Response:
+def make_token(request: Request, act: MakeTokensAct, work: InWork) -> Response:
     """Make a token and show it, this once."""
     values = values_of(NewToken, act.form)
     expires = values.get("expires_at")
@@ -195,14 +207,14 @@ def make_token(request: Request, act: ViewerAct, work: InWork) -> Response:
 
 
 @router.post("/tokens/{token_id}/revoke")
-def revoke(act: ViewerAct, work: InWork, token_id: RowId) -> Response:
+def revoke(act: EndOwnCredentialsAct, work: InWork, token_id: RowId) -> Response:
     """Make a token worthless."""
     work.users.revoke_token(act.by, token_id)
     return redirect("/users", "token-revoked")
 
 
 @router.post("/users/sessions/{session_id}/end")
-def end_session(act: ViewerAct, work: InWork, session_id: str) -> Response:
+def end_session(act: EndOwnCredentialsAct, work: InWork, session_id: str) -> Response:
     """Sign a browser out."""
     work.users.end_session(act.by, session_id[:64])
     return redirect("/users", "session-ended")

@@ -7,17 +7,18 @@ than `Act`, so that none can forget to check it.
 
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Cookie as CookieParameter
 from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import FormData, UploadFile
 
-from draw_api.handlers.identity import COOKIE, CSRF_HEADER, SAFE_METHODS, client_address
+from draw_api.handlers.identity import COOKIE, CSRF_HEADER, SAFE_METHODS, Guard, client_address
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal, Role
+from draw_api.models.access import Principal
 from draw_api.models.failures import Unauthenticated
-from draw_api.services.access import require_csrf, require_role
+from draw_api.models.permissions import Permission
+from draw_api.services.access import require, require_csrf
 
 CSRF_FIELD: Final = "csrf_token"
 MOST_BYTES: Final = 4 * 1024**2
@@ -60,7 +61,9 @@ class Form:
 def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> Principal:
     if not session:
         raise Unauthenticated("Please sign in.")
-    return work.access.by_session(session, client_address(request))
+    by = work.access.by_session(session, client_address(request))
+    request.state.visitor = by
+    return by
 
 
 def require_small(request: Request) -> None:
@@ -91,37 +94,33 @@ class Act:
         self.form = form
 
 
-class Looks:
+class Looks(Guard):
     """A dependency that lets in who may see a page."""
-
-    def __init__(self, role: Role) -> None:
-        self.role = role
 
     def __call__(self, request: Request, by: Annotated[Principal, Depends(_visitor)]) -> Principal:
         if request.method not in SAFE_METHODS:
             raise RuntimeError("a route that changes something must depend on Act")
-        require_role(by, self.role)
+        require(by, self.permission)
         return by
 
 
-class Acts:
+class Acts(Guard):
     """A dependency that lets in who may do something, with the form that says what."""
-
-    def __init__(self, role: Role) -> None:
-        self.role = role
 
     def __call__(
         self,
         by: Annotated[Principal, Depends(_visitor)],
         form: Annotated[Form, Depends(_form)],
     ) -> Act:
-        require_role(by, self.role)
+        require(by, self.permission)
         return Act(by, form)
 
 
-Viewer = Annotated[Principal, Depends(Looks(Role.VIEWER))]
-Operator = Annotated[Principal, Depends(Looks(Role.OPERATOR))]
-Admin = Annotated[Principal, Depends(Looks(Role.ADMIN))]
-ViewerAct = Annotated[Act, Depends(Acts(Role.VIEWER))]
-OperatorAct = Annotated[Act, Depends(Acts(Role.OPERATOR))]
-AdminAct = Annotated[Act, Depends(Acts(Role.ADMIN))]
+def looks(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
+    """Return the dependency of a page that needs a permission."""
+    return Depends(Looks(permission))
+
+
+def acts(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
+    """Return the dependency of a form that needs a permission."""
+    return Depends(Acts(permission))
