@@ -261,7 +261,7 @@ def test_what_is_on_the_way_is_not_asked_for_twice_and_a_paused_node_waits(groun
         assert len(peer.requests) == 1
 
 
-def test_a_job_waits_for_its_time_and_its_window(ground, faulty):
+def test_a_job_waits_for_its_time_and_its_window_unless_it_becomes_urgent(ground, faulty):
     first, second = studies(2, 1, size_bytes=500)
     with faulty([*first, *second]) as peer:
         soon = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + 2))
@@ -274,7 +274,9 @@ def test_a_job_waits_for_its_time_and_its_window(ground, faulty):
         assert ground.read(held)["state"] == "waiting"
         assert "window" in ground.read(held)["error"]
         assert [a["outcome"] for a in ground.read(held)["history"]] == ["postponed"]
-        ground.post(f"/api/v1/retrieves/{held['id']}/cancel", 200)
+        urgent = ground.ask(peer.node_id, uid_of(second), priority=1, status=200)
+        assert urgent["id"] == held["id"]
+        assert ground.over(held)["state"] == "complete"
 
 
 def test_progress_is_streamed_by_every_replica_until_the_end(ground, faulty):

@@ -80,6 +80,7 @@ def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
         ({"network": {"ae_title": "BACK\\SLASH"}}, "network.ae_title"),
         ({"network": {"host": "not a host"}}, "network.host"),
         ({"network": {"host": "1.2.3"}}, "network.host"),
+        ({"network": {"host": "pacs..example.org"}}, "network.host"),
         ({"network": {"prot": 1}}, "network.prot"),
         ({"network": {"max_connections": 10, "max_associations": 20}}, "network.max_connections"),
         ({"network": {"tls": {"enabled": True}}}, "network.tls.certificate_file"),

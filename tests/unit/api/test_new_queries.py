@@ -50,6 +50,13 @@ def test_items_that_name_nothing_are_refused(item):
         WantedItem.model_validate(item)
 
 
+def test_an_instance_named_twice_is_wanted_once():
+    item = WantedItem(
+        study_instance_uid="1", series_instance_uid="1.2", sop_instance_uids=["1.3", "1.4", "1.3"]
+    )
+    assert item.sop_instance_uids == ["1.3", "1.4"]
+
+
 def test_get_has_no_destination():
     with pytest.raises(ValidationError):
         RetrieveOptions(node_id=1, method="get", destination="OTHER")

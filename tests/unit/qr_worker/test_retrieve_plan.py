@@ -86,3 +86,12 @@ def test_parameters_become_an_order():
     order = order_of({"study_instance_uid": "1.2", "method": "get", "force": True})
     assert (order.method, order.force, order.subject) == (Method.GET, True, Subject("1.2"))
     assert subject_of({"accession_number": "A"}).level == "STUDY"
+
+
+def test_an_instance_that_a_job_names_twice_is_expected_once():
+    named = {
+        "study_instance_uid": "1",
+        "series_instance_uid": "1.2",
+        "sop_instance_uids": ["1.3", "1.4", "1.3"],
+    }
+    assert subject_of(named).sop_instance_uids == ("1.3", "1.4")

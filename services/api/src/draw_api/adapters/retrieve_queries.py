@@ -78,10 +78,37 @@ LIVE: Final = text(
 )
 ON_THE_WAY: Final = text(
     """
-    SELECT subject, min(id::text) AS id FROM jobs
+    SELECT DISTINCT ON (subject) subject, id FROM jobs
     WHERE finished_at IS NULL AND subject <> '' AND subject = ANY(:subjects)
         AND NOT cancel_requested
-    GROUP BY subject
+    ORDER BY subject, state = 'scheduled', not_before NULLS FIRST, priority, created_at
+    """
+)
+"""Of several for the same subject, the one that begins first."""
+PULL_FORWARD: Final = text(
+    """
+    WITH held AS (
+        SELECT id, state = 'scheduled' AND (CAST(:not_before AS timestamptz) IS NULL
+                OR not_before > CAST(:not_before AS timestamptz)) AS earlier,
+            parameters ? 'windows' AND (CAST(:windows AS jsonb) = '[]'
+                OR NOT parameters -> 'windows' @> CAST(:windows AS jsonb)) AS wider,
+            state = 'waiting' AS waits
+        FROM jobs WHERE id = ANY(:ids) AND state IN ('scheduled', 'queued', 'waiting')
+            AND NOT cancel_requested
+        ORDER BY id FOR UPDATE
+    )
+    UPDATE jobs SET priority = least(priority, :priority),
+        state = CASE WHEN earlier AND CAST(:not_before AS timestamptz) IS NULL OR wider AND waits
+            THEN 'queued' ELSE state END,
+        not_before = CASE WHEN earlier THEN CAST(:not_before AS timestamptz)
+            WHEN wider AND waits THEN NULL ELSE not_before END,
+        error = CASE WHEN wider AND waits THEN '' ELSE error END,
+        parameters = CASE WHEN NOT wider THEN parameters
+            WHEN CAST(:windows AS jsonb) = '[]' THEN parameters - 'windows'
+            ELSE jsonb_set(parameters, '{windows}',
+                (parameters -> 'windows') || CAST(:windows AS jsonb)) END
+    FROM held WHERE jobs.id = held.id AND (earlier OR wider OR priority > :priority)
+    RETURNING jobs.id
     """
 )
 ADD: Final = text(
@@ -161,7 +188,19 @@ class PostgresRetrieveTable:
         """Return the unfinished jobs of these subjects; none can be added until the commit."""
         self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ASKING_LOCK})
         rows = self._connection.execute(ON_THE_WAY, {"subjects": list(subjects)})
-        return {row.subject: UUID(row.id) for row in rows}
+        return {row.subject: row.id for row in rows}
+
+    def pull_forward(
+        self, job_ids: Collection[UUID], options: RetrieveOptions, windows: Sequence[Any]
+    ) -> Sequence[UUID]:
+        """Have jobs begin as early and be as urgent as asked now; return those that changed."""
+        values = {
+            "ids": list(job_ids),
+            "priority": options.priority,
+            "not_before": options.not_before,
+            "windows": json.dumps(list(windows)),
+        }
+        return [row.id for row in self._connection.execute(PULL_FORWARD, values)]
 
     def add(
         self,

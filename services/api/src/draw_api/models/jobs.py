@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import Uid
@@ -21,6 +21,12 @@ JobState = Literal[
     "cancelled",
 ]
 MOST_INSTANCES: Final = 5_000
+SopInstanceUids = Annotated[
+    list[Uid],
+    Field(max_length=MOST_INSTANCES),
+    AfterValidator(lambda uids: list(dict.fromkeys(uids))),
+]
+"""Each counts once, however often it is named."""
 FINISHED: Final = ("complete", "partial", "failed", "cancelled")
 
 
@@ -52,9 +58,7 @@ class NewSend(_NewJob):
     kind: Literal["send"] = Field(examples=["send"])
     study_instance_uid: Uid
     series_instance_uid: Uid | Literal[""] = ""
-    sop_instance_uids: list[Uid] = Field(
-        default=[], max_length=MOST_INSTANCES, description="of that series; empty: all"
-    )
+    sop_instance_uids: SopInstanceUids = Field(default=[], description="of that series; empty: all")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -3,18 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from draw_api.models.hosts import Host
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import AeTitle
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["22:00"])]
-Host = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9._:%-]{1,253}$"),
-    Field(description="name or address", examples=["pacs.example.org"]),
-]
 OptionalAeTitle = AeTitle | Literal[""]
 
 

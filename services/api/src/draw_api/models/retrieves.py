@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 
-from draw_api.models.jobs import MOST_INSTANCES, JobAttempt, JobState
+from draw_api.models.jobs import JobAttempt, JobState, SopInstanceUids
 from draw_api.models.nodes import OptionalAeTitle, Window
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import Uid
@@ -29,7 +29,7 @@ class WantedItem(Request):
 
     study_instance_uid: Uid | Literal[""] = ""
     series_instance_uid: Uid | Literal[""] = ""
-    sop_instance_uids: list[Uid] = Field(default=[], max_length=MOST_INSTANCES)
+    sop_instance_uids: SopInstanceUids = Field(default=[])
     patient_id: Identifier = Field(default="", description="looked up, unless a study is named")
     accession_number: Identifier = Field(default="", description="looked up, as the patient")
 

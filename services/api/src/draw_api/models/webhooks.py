@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from draw_api.models.hosts import checked_host
 from draw_api.models.paging import Answer, Request
 
 ChangeKind = Literal[
@@ -17,6 +18,7 @@ DeliveryState = Literal["pending", "delivered", "dead"]
 def _checked_url(url: str) -> str:
     if not _usable(url):
         raise ValueError("must be an http or https URL without user name and fragment")
+    checked_host(urlsplit(url).hostname or "")
     return url
 
 

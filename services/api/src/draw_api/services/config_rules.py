@@ -1,12 +1,10 @@
 """What settings must agree on with each other; single settings are checked by the contract."""
 
-import re
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import PurePosixPath
-from typing import Final
 
 from draw_api.models.failures import FieldProblem
+from draw_api.models.hosts import checked_host
 from draw_shared.contracts.server_config import (
     ClientCertificates,
     HandlerConfig,
@@ -15,8 +13,6 @@ from draw_shared.contracts.server_config import (
     TlsConfig,
 )
 
-HOST_NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*\.?$")
-
 
 def disagreements(config: ServerConfig) -> list[FieldProblem]:
     """Return what does not fit together, by the field to mend."""
@@ -24,20 +20,21 @@ def disagreements(config: ServerConfig) -> list[FieldProblem]:
 
 
 def _network(network: NetworkConfig) -> Iterator[FieldProblem]:
-    if not _can_be_bound(network.host):
-        yield FieldProblem("network.host", "must be an address or the name of this host")
+    yield from _host(network.host)
     if network.max_connections < network.max_associations:
         yield FieldProblem(
             "network.max_connections", "must not be less than the number of associations"
         )
 
 
-def _can_be_bound(host: str) -> bool:
+def _host(host: str) -> Iterator[FieldProblem]:
     try:
-        ip_address(host)
-    except ValueError:
-        return bool(HOST_NAME.match(host)) and not host.replace(".", "").isdigit()
-    return True
+        looked_up = checked_host(host)
+    except ValueError as error:
+        yield FieldProblem("network.host", str(error))
+        return
+    if looked_up != host:
+        yield FieldProblem("network.host", f"must be written as {looked_up}")
 
 
 def _tls(tls: TlsConfig) -> Iterator[FieldProblem]:

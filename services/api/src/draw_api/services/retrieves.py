@@ -39,10 +39,14 @@ class NewJobRow:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What became of a request: a new job or batch, or one that was on the way already."""
+    """What became of a request: a new job or batch, or one that was on the way already.
+
+    `pulled_forward` says that what was on the way begins sooner than it would have.
+    """
 
     retrieve: Retrieve
     new: bool
+    pulled_forward: bool = False
 
 
 class RetrieveTable(Protocol):
@@ -53,6 +57,15 @@ class RetrieveTable(Protocol):
 
     def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
         """Return the unfinished jobs of these subjects; none can be added until the commit."""
+
+    def pull_forward(
+        self, job_ids: Collection[UUID], options: RetrieveOptions, windows: Sequence[Any]
+    ) -> Sequence[UUID]:
+        """Have jobs begin as early and be as urgent as asked now; return those that changed.
+
+        A job that was held to weekly windows may begin in these `windows` as well, or at any
+        time when there are none. What runs is left alone.
+        """
 
     def add(
         self,
@@ -108,11 +121,11 @@ class Retrieves:
         self._audit = audit
 
     def create(self, by: Principal, options: RetrieveOptions, items: Sequence[WantedItem]) -> Asked:
-        """Ask for items; what is on the way already is not asked for again.
+        """Ask for items; what is on the way already is not asked for again, but pulled forward.
 
         Raises:
             Invalid: there is no such node, or it is switched off.
-            Conflict: all of several items are on the way already.
+            Conflict: all of several items are on the way already, and as soon as asked.
         """
         self._require_node(options.node_id)
         rows = {}
@@ -218,19 +231,54 @@ class Retrieves:
         if not options.force:
             on_the_way = self._table.on_the_way([row.subject for row in rows])
         new = [row for row in rows if row.subject not in on_the_way]
-        if not new and len(rows) == 1:
-            return Asked(self.retrieve(on_the_way[rows[0].subject]), new=False)
+        pulled = self._pulled_forward(by, options, rows, on_the_way)
         if not new:
-            raise Conflict(f"All {len(rows)} items are already on the way.")
+            return self._known(rows, on_the_way, pulled)
         batch = None
         if len(rows) > 1:
             batch = {"of": "retrieve", "items": len(new), "already_on_the_way": len(on_the_way)}
         job_id, to_wake = self._table.add(new, options, by.actor, batch=batch)
         self._audit.record(by, action, f"{job_id} node {options.node_id} items {len(new)}")
         if options.not_before is None:
-            for each in to_wake[:MOST_WAKEUPS]:
-                self._wakeups.after_commit(JobReadyV1(job_id=each))
-        return Asked(self.retrieve(job_id), new=True)
+            self._wake([*pulled, *to_wake])
+        return Asked(self.retrieve(job_id), new=True, pulled_forward=bool(pulled))
+
+    def _pulled_forward(
+        self,
+        by: Principal,
+        options: RetrieveOptions,
+        rows: Sequence[NewJobRow],
+        on_the_way: Mapping[str, UUID],
+    ) -> Sequence[UUID]:
+        if not on_the_way:
+            return ()
+        windows = rows[0].parameters.get("windows", ())
+        pulled = self._table.pull_forward(list(on_the_way.values()), options, windows)
+        for job_id in pulled:
+            self._audit.record(by, "retrieve.prioritise", f"{job_id} {options.priority} sooner")
+        return pulled
+
+    def _known(
+        self,
+        rows: Sequence[NewJobRow],
+        on_the_way: Mapping[str, UUID],
+        pulled: Sequence[UUID],
+    ) -> Asked:
+        """Return the one job, or the batch of the first that was pulled forward."""
+        if len(rows) == 1:
+            found: Retrieve = self.retrieve(on_the_way[rows[0].subject])
+        elif not pulled:
+            raise Conflict(f"All {len(rows)} items are already on the way.")
+        else:
+            found = self.retrieve(pulled[0])
+            if found.parent_id is not None:
+                found = self.retrieve(found.parent_id)
+        self._wake(pulled)
+        return Asked(found, new=False, pulled_forward=bool(pulled))
+
+    def _wake(self, job_ids: Sequence[UUID]) -> None:
+        for job_id in job_ids[:MOST_WAKEUPS]:
+            self._wakeups.after_commit(JobReadyV1(job_id=job_id))
 
 
 def subject_of(options: RetrieveOptions, item: WantedItem) -> str:

@@ -74,7 +74,8 @@ def subject_of(parameters: Mapping[str, Any]) -> Subject:
     subject = Subject(
         study_instance_uid=str(parameters.get("study_instance_uid", "")),
         series_instance_uid=str(parameters.get("series_instance_uid", "")),
-        sop_instance_uids=tuple(map(str, parameters.get("sop_instance_uids", ()))),
+        # Each once: what is expected twice would be waited for after it has arrived.
+        sop_instance_uids=tuple(dict.fromkeys(map(str, parameters.get("sop_instance_uids", ())))),
         patient_id=str(parameters.get("patient_id", "")),
         accession_number=str(parameters.get("accession_number", "")),
     )

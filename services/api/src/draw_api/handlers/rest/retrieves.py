@@ -34,7 +34,7 @@ MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 ON_THE_WAY = documented(HTTPStatus.CONFLICT) | {
-    HTTPStatus.OK: {"model": Retrieve, "description": "It is already on the way"}
+    HTTPStatus.OK: {"model": Retrieve, "description": "It was on the way; now as soon as asked"}
 }
 LIST = "StudyInstanceUID\n1.2.840.113619.2.55.3\n1.2.840.113619.2.55.4\n"
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.queries import options_of
 from draw_api.handlers.web.visitor import Act, Form, acts, looks
@@ -67,7 +68,7 @@ def start(request: Request, act: RunJobsAct, work: InWork) -> Response:
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     options = checked(RetrieveOptions, options_of(act.form) | {"node_id": view.node_id})
     asked = work.retrieves.create(act.by, options, view.items)
-    return redirect(f"/jobs/{asked.retrieve.id}", "job-created" if asked.new else "job-known")
+    return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
 
 
 def _understood(work: Work, form: Form) -> BatchView:

@@ -19,6 +19,7 @@ from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts
+from draw_api.services.retrieves import Asked
 
 router = APIRouter(include_in_schema=False)
 
@@ -159,7 +160,7 @@ def cancel(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
 def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     """Retrieve what a job lacks."""
     asked = work.retrieves.retry(act.by, job_id)
-    return redirect(f"/jobs/{asked.retrieve.id}", "job-created" if asked.new else "job-known")
+    return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
 
 
 @router.post("/jobs/{job_id}/priority")
@@ -169,6 +170,13 @@ def prioritise(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     priority = int(said) if said.isdecimal() else LOWEST_PRIORITY
     work.retrieves.prioritise(act.by, job_id, min(LOWEST_PRIORITY, max(1, priority)))
     return redirect(f"/jobs/{job_id}", "job-priority")
+
+
+def notice_of(asked: Asked) -> str:
+    """Return what to say about a request for a retrieve."""
+    if asked.new:
+        return "job-created"
+    return "job-pulled-forward" if asked.pulled_forward else "job-known"
 
 
 def _listed(work: Work, state: str | None, cursor: str | None) -> RetrieveListView:

@@ -175,6 +175,7 @@ NOTICES: Final = {
     "query-cached": "The same was asked a moment ago: this is that answer.",
     "job-cancelled": "The job is called off.",
     "job-known": "This is already on the way: here is the job.",
+    "job-pulled-forward": "This was to come later: it was pulled forward.",
     "job-created": "The job is queued.",
     "job-priority": "The priority is set.",
     "user-added": "The user is added.",

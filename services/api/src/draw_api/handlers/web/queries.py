@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked, error_of
+from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
@@ -280,8 +281,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
         jobs.append(work.retrieves.create(act.by, new, new.items))
     if len(jobs) > 1:
         return redirect("/jobs", "job-created")
-    notice = "job-created" if jobs[0].new else "job-known"
-    return redirect(f"/jobs/{jobs[0].retrieve.id}", notice)
+    return redirect(f"/jobs/{jobs[0].retrieve.id}", notice_of(jobs[0]))
 
 
 def options_of(form: Form) -> dict[str, Any]:

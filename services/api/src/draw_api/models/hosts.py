@@ -1,0 +1,85 @@
+"""Hosts as people type them: one rule for remote nodes, webhooks and the address to listen on."""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Final
+
+import idna
+from pydantic import AfterValidator, Field
+
+MAX_NAME_LENGTH: Final = 253
+MAX_LABEL_LENGTH: Final = 63
+LABEL: Final = re.compile(r"[A-Za-z0-9_-]+")
+"""RFC 1123, and the underscore that names of containers and Windows machines have."""
+EXAMPLES: Final = "a host is a name such as pacs.example.org or an address such as 192.0.2.17"
+
+
+def checked_host(typed: str) -> str:
+    """Return a host as it is looked up: an international name as IDNA 2008 writes it.
+
+    Raises:
+        ValueError: it can be no name and no address; the message says why in words.
+    """
+    host = typed.strip()
+    if not host:
+        raise ValueError(EXAMPLES)
+    if ":" in host or host.startswith("["):
+        return _ipv6(host)
+    if not host.isascii():
+        host = _to_ascii(host)
+    labels = host.removesuffix(".").split(".")
+    if labels[-1].isdigit():
+        return _ipv4(host)
+    if len(host.removesuffix(".")) > MAX_NAME_LENGTH:
+        raise ValueError(f"a host name has at most {MAX_NAME_LENGTH} characters")
+    for label in labels:
+        _check_label(label)
+    return host
+
+
+def _check_label(label: str) -> None:
+    if not label:
+        raise ValueError("a host name neither begins with a dot nor has two in a row")
+    if len(label) > MAX_LABEL_LENGTH:
+        raise ValueError(f"between its dots a host name has at most {MAX_LABEL_LENGTH} characters")
+    if not LABEL.fullmatch(label):
+        raise ValueError(f"a host name holds letters, digits, hyphens and dots; {EXAMPLES}")
+    if label.startswith("-") or label.endswith("-"):
+        raise ValueError("no part of a host name begins or ends with a hyphen")
+
+
+def _to_ascii(host: str) -> str:
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise ValueError("this is no international host name (IDNA)") from error
+
+
+def _ipv4(host: str) -> str:
+    try:
+        return str(ip_address(host))
+    except ValueError as error:
+        raise ValueError(
+            "an IPv4 address has four numbers from 0 to 255, such as 192.0.2.17"
+        ) from error
+
+
+def _ipv6(host: str) -> str:
+    inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = ip_address(inner)
+    except ValueError as error:
+        if re.fullmatch(r"(\[.*\]|[^:]+):[0-9]+", host):
+            raise ValueError("the port has a field of its own") from error
+        raise ValueError("this is no IPv6 address, such as 2001:db8::17") from error
+    _, _, zone = inner.partition("%")
+    if zone and not re.fullmatch(r"[A-Za-z0-9._-]+", zone):
+        raise ValueError("the zone of an IPv6 address is the name of a network interface")
+    return str(found)
+
+
+Host = Annotated[
+    str,
+    Field(max_length=1000, description="name or address", examples=["pacs.example.org"]),
+    AfterValidator(checked_host),
+]
