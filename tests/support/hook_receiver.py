@@ -1,8 +1,14 @@
-"""An HTTP server that takes webhook deliveries and answers as told."""
+"""HTTP servers that take webhook deliveries: one answers as told, others as no server should."""
 
+import contextlib
+import socket
+import struct
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+DRIP_SECONDS = 1.0
 
 
 class HookReceiver:
@@ -44,3 +50,97 @@ def hook_receiver(*statuses):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+# --- faults: what a receiver does with a connection whose request it has begun to read ----------
+
+
+def hang(_connection, ended):
+    """Answer nothing."""
+    ended.wait()
+
+
+def drip_headers(connection, ended):
+    """Answer a byte a second, never to the end of the headers."""
+    _drip(connection, ended, b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 10_000)
+
+
+def drip_body(connection, ended):
+    """Answer 200 at once and its body a byte a second."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+    _drip(connection, ended, b"x" * 10_000)
+
+
+def endless_headers(connection, ended):
+    """Send headers as fast as they are taken."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while not ended.is_set():
+        connection.sendall(b"X-Padding: x\r\n" * 1000)
+
+
+def endless_body(connection, ended):
+    """Answer 200 and a body as fast as it is taken."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not ended.is_set():
+        connection.sendall(b"x" * 65_536)
+
+
+def continue_for_ever(connection, ended):
+    """Announce an answer again and again."""
+    while not ended.is_set():
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.01)
+
+
+def speak_no_http(connection, _ended):
+    """Answer in another protocol."""
+    connection.sendall(b"220 smtp.example ESMTP\r\n")
+
+
+def reset(connection, _ended):
+    """Break the connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def _drip(connection, ended, answer):
+    for byte in answer:
+        connection.sendall(bytes([byte]))
+        if ended.wait(DRIP_SECONDS):
+            return
+
+
+@contextmanager
+def faulty_receiver(fault):
+    """Yield the URL of a receiver that does this with every connection."""
+    ended = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    serving = []
+
+    def serve(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1)
+            fault(connection, ended)
+            # Closing at once would reset the connection, as there is more of the request.
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):
+                pass
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                serving.append(threading.Thread(target=serve, args=(connection,)))
+                serving[-1].start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        accepting.join()
+        for thread in serving:
+            thread.join()

@@ -264,6 +264,10 @@ def test_a_webhook_is_made_changed_and_removed(admin, archive, api):
         {"url": "https://user:word@handler.example/"},
         {"url": "javascript:alert(1)"},
         {"url": "http://[::1"},
+        {"url": "http://169.254.169.254/latest/meta-data"},
+        {"url": "http://[::ffff:169.254.169.254]/"},
+        {"url": "http://0xa9fea9fe/"},
+        {"url": "http://[fe80::1%25eth0]/"},
         {"secret": "short"},
         {"kinds": []},
         {"kinds": ["anything"]},
@@ -275,6 +279,24 @@ def test_what_cannot_be_used_is_refused_by_its_field(admin, wrong):
     assert answer.status_code == 422
     (field,) = wrong
     assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+def test_a_webhook_that_was_disabled_says_why_and_is_told_again_when_wanted(admin, archive):
+    study(archive)
+    new = {"url": "https://handler.example/draw", "secret": SECRET}
+    made = admin.post("/api/v1/webhooks", json=new).json()
+    path = f"/api/v1/webhooks/{made['id']}"
+    since = "SELECT since_sequence = (SELECT max(sequence) FROM changes) FROM webhooks"
+    assert archive.scalars(since) == [True]
+    archive.execute(
+        "UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'gone',"
+        " failing_since = now() - interval '1 hour'"
+    )
+    kept = admin.patch(path, json={"description": "looked at"}).json()
+    assert (kept["active"], kept["disabled_reason"]) == (False, "gone")
+    back = admin.patch(path, json={"active": True}).json()
+    assert back["active"] is True
+    assert (back["disabled_at"], back["disabled_reason"], back["failing_since"]) == (None, "", None)
 
 
 def test_dead_deliveries_are_shown_and_sent_again(admin, archive):

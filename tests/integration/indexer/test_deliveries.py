@@ -1,16 +1,11 @@
-"""What follows a complete series: the handler's folder, Celery's workers, webhooks.
+"""What follows a complete series: the handler's folder and Celery's workers.
 
-Not covered: the timer that closes a series (test_stability.py), the services as processes
-(tests/e2e/test_storage_care.py).
+Not covered: webhooks (test_webhooks.py), the timer that closes a series (test_stability.py),
+the services as processes (tests/e2e/test_storage_care.py).
 """
 
 import errno
-import hashlib
-import hmac
-import json
 import os
-import time
-from threading import Thread
 
 import pytest
 
@@ -18,21 +13,15 @@ from draw_indexer.adapters import handler_folder
 from draw_indexer.adapters.feed_queries import PostgresFeed
 from draw_indexer.adapters.handler_folder import HandlerFolder, HandlerFolderUnavailable
 from draw_indexer.adapters.processing_chain import ProcessingChain
-from draw_indexer.adapters.webhook_queries import PostgresDeliveries
-from draw_indexer.adapters.webhook_sender import WebhookSender, allowed
 from draw_indexer.services.handing_over import HandingOver
-from draw_indexer.services.webhooks import Webhooks
 from draw_shared.contracts.server_config import HandlerConfig
 from draw_shared.messaging.celery_tasks import CeleryTasks, NoWorkers
 from support import datasets
 from support.celery_worker import TASK, celery_worker
-from support.hook_receiver import hook_receiver
 from support.indexed import IndexedStorage, content_hash
 from support.publishing import until
 
 pytestmark = pytest.mark.integration
-
-PAUSES = (0.2, 0.2)
 
 
 @pytest.fixture
@@ -243,131 +232,3 @@ def test_a_task_that_was_not_taken_is_started_later_with_the_same_id(archive, da
     ((_, name, queue, arguments),) = tasks.started
     assert (name, queue, arguments["series_instance_uid"]) == (TASK, "celery", uid)
     assert arguments["folder"] is None
-
-
-# --- webhooks ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def webhooks(archive, database):
-    use_case = Webhooks(
-        PostgresDeliveries(database),
-        WebhookSender(timeout_seconds=2),
-        time.time,
-        lambda _: None,
-        PAUSES,
-    )
-    use_case.deliver()
-    return use_case
-
-
-def add_webhook(archive, url, *kinds):
-    archive.execute(
-        "INSERT INTO webhooks (url, secret, kinds, created_at)"
-        " VALUES (:url, :secret, :kinds, now() - interval '1 minute')",
-        url=url,
-        secret="s3cret",
-        kinds=list(kinds) or ["series.stable"],
-    )
-
-
-def states(archive):
-    return archive.scalars("SELECT state || ' ' || attempts FROM webhook_deliveries ORDER BY id")
-
-
-def test_a_change_is_told_once_and_signed(archive, webhooks):
-    with hook_receiver() as receiver:
-        add_webhook(archive, receiver.url + "/hook?x=1", "series.stable", "study.deleted")
-        uid, _ = complete_series(archive)
-        webhooks.deliver()
-        webhooks.deliver()
-    ((headers, body),) = receiver.requests
-    told = json.loads(body)
-    assert (told["kind"], told["series_instance_uid"]) == ("series.stable", uid)
-    assert told["sequence"] > 0
-    assert headers["X-Draw-Event"] == "series.stable"
-    parts = dict(part.split("=") for part in headers["X-Draw-Signature"].split(","))
-    signed = f"{parts['t']}.".encode() + body
-    assert parts["v1"] == hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
-    assert abs(int(parts["t"]) - time.time()) < 30
-    assert states(archive) == ["delivered 1"]
-
-
-def test_failures_are_tried_again_and_then_dead(archive, webhooks):
-    with hook_receiver(500, 302, 503) as receiver:
-        add_webhook(archive, receiver.url)
-        complete_series(archive, 1)
-        for expected in ("pending 1", "pending 2", "dead 3"):
-            webhooks.deliver()
-            assert states(archive) == [expected]
-            time.sleep(PAUSES[0] + 0.05)
-        webhooks.deliver()
-        assert len(receiver.requests) == 3, "a redirect is a failure and is not followed"
-    assert archive.scalars("SELECT last_status FROM webhook_deliveries") == [503]
-
-
-def test_a_receiver_that_comes_back_gets_what_it_missed(archive, webhooks):
-    with hook_receiver(500) as receiver:
-        add_webhook(archive, receiver.url)
-        first, _ = complete_series(archive, 1)
-        webhooks.deliver()
-        second, _ = complete_series(archive, 1)
-        time.sleep(PAUSES[0] + 0.05)
-        webhooks.deliver()
-        told = {json.loads(body)["series_instance_uid"] for _, body in receiver.requests}
-        assert told == {first, second}
-    assert set(states(archive)) == {"delivered 1", "delivered 2"}
-
-
-def test_one_that_does_not_listen_keeps_no_other_waiting(archive, webhooks):
-    with hook_receiver() as receiver:
-        add_webhook(archive, "http://127.0.0.1:1/")
-        add_webhook(archive, receiver.url)
-        complete_series(archive, 1)
-        webhooks.deliver()
-        assert len(receiver.requests) == 1
-    assert sorted(states(archive)) == ["delivered 1", "pending 1"]
-    reason = archive.scalars("SELECT last_error FROM webhook_deliveries WHERE state = 'pending'")
-    assert reason == ["ConnectionRefusedError: Connection refused"]
-
-
-def test_gone_means_gone(archive, webhooks):
-    with hook_receiver(410) as receiver:
-        add_webhook(archive, receiver.url)
-        complete_series(archive, 1)
-        webhooks.deliver()
-    assert states(archive) == ["dead 1"]
-
-
-def test_two_senders_send_each_delivery_once(archive, webhooks, database):
-    other = Webhooks(
-        PostgresDeliveries(database), WebhookSender(), time.time, lambda _: None, PAUSES
-    )
-    with hook_receiver() as receiver:
-        add_webhook(archive, receiver.url)
-        for _ in range(6):
-            complete_series(archive, 1)
-        threads = [Thread(target=each.deliver) for each in (webhooks, other)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        webhooks.deliver()
-        assert len(receiver.requests) == 6
-
-
-@pytest.mark.parametrize(
-    ("address", "may"),
-    [
-        ("169.254.169.254", False),
-        ("::ffff:169.254.169.254", False),
-        ("fe80::1%eth0", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("10.1.2.3", True),
-        ("127.0.0.1", True),
-        ("2001:db8::1", True),
-    ],
-)
-def test_link_local_addresses_are_not_connected_to(address, may):
-    assert allowed(address) is may

@@ -24,7 +24,7 @@ from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.handing_over import HandingOver
 from draw_indexer.services.indexing import Indexing
 from draw_indexer.services.stability import Stability
-from draw_indexer.services.webhooks import Webhooks
+from draw_indexer.services.webhooks import WebhookDispatcher
 from draw_indexer.settings import Settings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.envelope import Message
@@ -52,6 +52,7 @@ REMOVAL_SECONDS = 1.0
 DELIVERY_SECONDS = 1.0
 TRIM_SECONDS = 300.0
 PARTITION_SECONDS = 3600.0
+SECONDS_PER_DAY = 86_400.0
 CHAIN_SECONDS = 2.0
 TRANSACTION_BATCH = 20
 """Messages, each with up to some hundred lines."""
@@ -69,7 +70,7 @@ class Indexer:
         self._metrics = IndexerMetrics(self._registry)
         self._metrics.show_reasons(REASONS)
         self._database = Database(
-            settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 4
+            settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 5
         )
         self._broker_url = settings.broker_url.get_secret_value()
         self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
@@ -239,23 +240,38 @@ class Indexer:
             self._metrics.handed_over.inc,
             stopping,
         )
-        deliveries = PostgresDeliveries(self._database)
-        webhooks = Webhooks(
+        deliveries = PostgresDeliveries(
+            self._database,
+            max_failing_seconds=settings.indexer_webhook_failing_days * SECONDS_PER_DAY,
+        )
+        sender = WebhookSender()
+        webhooks = WebhookDispatcher(
             deliveries,
-            WebhookSender(),
+            sender,
             time.time,
             lambda outcome: self._metrics.webhooks.labels(outcome).inc(),
             settings.indexer_webhook_pauses_seconds,
             stopping,
         )
 
+        sending = Periodic("webhooks", webhooks.deliver, interval_seconds=DELIVERY_SECONDS)
+
+        def fan_out() -> None:
+            if webhooks.fan_out():
+                sending.wake()
+
         def forget() -> None:
             feed.trim(settings.indexer_changes_days)
-            deliveries.forget_old()
+            deliveries.forget_old(
+                delivered_days=settings.indexer_webhook_delivered_days,
+                dead_days=settings.indexer_changes_days,
+            )
 
         return [
             Periodic("handler", handing_over.hand_over, interval_seconds=DELIVERY_SECONDS),
-            Periodic("webhooks", webhooks.deliver, interval_seconds=DELIVERY_SECONDS),
+            sender,
+            sending,
+            Periodic("webhook fan-out", fan_out, interval_seconds=DELIVERY_SECONDS),
             Periodic("old changes", forget, interval_seconds=TRIM_SECONDS),
         ]
 

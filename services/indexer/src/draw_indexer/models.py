@@ -249,6 +249,7 @@ class WebhookDelivery:
     """One change on its way to one webhook."""
 
     id: int
+    webhook_id: int
     url: str
     secret: str
     kind: str
@@ -270,3 +271,30 @@ class WebhookAnswer:
         return (
             self.status is not None and HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
         )
+
+    @property
+    def gone(self) -> bool:
+        """Whether the receiver wants nothing more."""
+        return self.status == HTTPStatus.GONE
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What came of one delivery, and in how many seconds it is tried again; None: never."""
+
+    delivery: WebhookDelivery
+    answer: WebhookAnswer
+    again_in: float | None
+
+    @property
+    def dead(self) -> bool:
+        """Whether it was given up."""
+        return self.again_in is None and not self.answer.taken
+
+
+@dataclass(frozen=True, slots=True)
+class DisabledWebhook:
+    """A webhook that is told nothing more until an administrator says so."""
+
+    id: int
+    reason: str

@@ -55,5 +55,12 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     )
     indexer_webhook_pauses_seconds: tuple[float, ...] = Field(
         default=(5, 30, 120, 600, 1800, 7200, 21600),
-        description="pauses after a webhook's failures; one failure more and a delivery is dead",
+        description="pauses after a webhook's failures, up to a fifth longer; one failure more and"
+        " a delivery is dead",
+    )
+    indexer_webhook_failing_days: float = Field(
+        default=5, gt=0, description="a webhook that has failed for so long is disabled, days"
+    )
+    indexer_webhook_delivered_days: int = Field(
+        default=7, ge=1, description="how long deliveries that were made are kept, days"
     )

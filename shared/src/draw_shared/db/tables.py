@@ -595,6 +595,10 @@ class Webhook(SQLModel, table=True):
     kinds: list[str] = Field(default_factory=list, sa_column=_texts())
     active: bool = _flag(default=True)
     description: str = Field(default="", sa_column=_plain())
+    since_sequence: int = Field(default=0, sa_column=_whole(BigInteger))
+    failing_since: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    disabled_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    disabled_reason: str = Field(default="", sa_column=_exact())
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     created_by: str = Field(default="", sa_column=_plain())
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
@@ -609,13 +613,30 @@ class WebhookDelivery(SQLModel, table=True):
         CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="state"),
         Index(
             "ix_webhook_deliveries_due",
+            "webhook_id",
             "next_attempt_at",
+            "id",
             postgresql_where=text("state = 'pending'"),
+        ),
+        Index(
+            "ix_webhook_deliveries_unfinished",
+            "webhook_id",
+            "state",
+            "sequence",
+            postgresql_where=text("state <> 'delivered'"),
+        ),
+        Index(
+            "ix_webhook_deliveries_finished",
+            "state",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL"),
         ),
     )
 
     id: int | None = Field(default=None, sa_column=_identity())
-    webhook_id: int = Field(sa_column=_parent("webhooks.id"))
+    webhook_id: int = Field(
+        sa_column=Column(ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False)
+    )
     sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     kind: str = Field(sa_column=_exact())
     body: str = Field(sa_column=_plain())

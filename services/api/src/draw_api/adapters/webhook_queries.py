@@ -1,7 +1,7 @@
 """The change feed, webhooks and their deliveries in PostgreSQL."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -43,10 +43,12 @@ WEBHOOKS: Final = text(
     WHERE CAST(:id AS bigint) IS NULL OR w.id = :id ORDER BY w.id
     """
 )
+DISABLED: Final = text("SELECT count(*) FROM webhooks WHERE disabled_at IS NOT NULL")
 ADD: Final = text(
     """
-    INSERT INTO webhooks (url, secret, kinds, description, active, created_by)
-    VALUES (:url, :secret, :kinds, :description, :active, :created_by) RETURNING id
+    INSERT INTO webhooks (url, secret, kinds, description, active, created_by, since_sequence)
+    SELECT :url, :secret, :kinds, :description, :active, :created_by, coalesce(max(sequence), 0)
+    FROM changes RETURNING id
     """
 )
 CHANGE: Final = text(
@@ -54,25 +56,39 @@ CHANGE: Final = text(
     UPDATE webhooks SET url = coalesce(:url, url), secret = coalesce(:secret, secret),
         kinds = coalesce(CAST(:kinds AS text[]), kinds),
         description = coalesce(:description, description),
-        active = coalesce(:active, active), updated_at = now()
+        active = coalesce(:active, active), updated_at = now(),
+        failing_since = CASE WHEN CAST(:active AS boolean) OR CAST(:url AS text) <> url
+            THEN NULL ELSE failing_since END,
+        disabled_at = CASE WHEN CAST(:active AS boolean) IS NULL THEN disabled_at END,
+        disabled_reason = CASE WHEN CAST(:active AS boolean) IS NULL
+            THEN disabled_reason ELSE '' END
     WHERE id = :id
     """
 )
 REMOVE: Final = text("DELETE FROM webhooks WHERE id = :id")
 DELIVERIES: Final = text(
     """
-    SELECT * FROM webhook_deliveries WHERE webhook_id = :webhook_id AND id < :before
-        AND (CAST(:state AS text) IS NULL OR state = :state)
-    ORDER BY id DESC LIMIT :limit
+    SELECT * FROM webhook_deliveries WHERE webhook_id = :webhook_id AND sequence < :before
+    ORDER BY sequence DESC LIMIT :limit
     """
 )
-REPLAY: Final = text(
-    """
-    UPDATE webhook_deliveries SET state = 'pending', attempts = 0, next_attempt_at = now(),
-        finished_at = NULL
-    WHERE webhook_id = :webhook_id AND (id = :id OR CAST(:id AS bigint) IS NULL AND state = 'dead')
-    """
+# The state stands there in words, so that the index of what is not delivered serves.
+DELIVERIES_OF_STATE: Final = {
+    state: text(
+        f"""
+        SELECT * FROM webhook_deliveries
+        WHERE webhook_id = :webhook_id AND state = '{state}' AND sequence < :before
+        ORDER BY sequence DESC LIMIT :limit
+        """  # noqa: S608 - our own words
+    )
+    for state in get_args(DeliveryState)
+}
+AGAIN: Final = (
+    "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, next_attempt_at = now(),"
+    " finished_at = NULL WHERE webhook_id = :webhook_id"
 )
+REPLAY: Final = text(f"{AGAIN} AND id = :id")
+REPLAY_DEAD: Final = text(f"{AGAIN} AND state = 'dead'")
 LARGEST: Final = 2**63 - 1
 
 
@@ -110,6 +126,10 @@ class PostgresWebhooks:
         found = self._webhooks(webhook_id)
         return found[0] if found else None
 
+    def disabled(self) -> int:
+        """Return how many the suite itself has made inactive."""
+        return int(self._connection.execute(DISABLED).scalar_one())
+
     def add(self, new: NewWebhook, created_by: str) -> int:
         """Add a webhook and return its id."""
         values = new.model_dump() | {
@@ -133,15 +153,20 @@ class PostgresWebhooks:
     ) -> Page[WebhookDelivery]:
         """Return a page of deliveries, newest first."""
         (before,) = decode_cursor(cursor, (int,)) if cursor else (LARGEST,)
-        values = {"webhook_id": webhook_id, "state": state, "before": before, "limit": limit + 1}
-        rows = self._connection.execute(DELIVERIES, values).mappings()
-        found = [(encode_cursor(r["id"]), WebhookDelivery.model_validate(dict(r))) for r in rows]
+        values = {"webhook_id": webhook_id, "before": before, "limit": limit + 1}
+        statement = DELIVERIES_OF_STATE[state] if state else DELIVERIES
+        rows = self._connection.execute(statement, values).mappings()
+        found = [
+            (encode_cursor(r["sequence"]), WebhookDelivery.model_validate(dict(r))) for r in rows
+        ]
         return page_of(found, limit)
 
     def replay(self, webhook_id: int, delivery_id: int | None) -> int:
         """Make one delivery, or all dead ones, due now; return how many."""
-        values = {"webhook_id": webhook_id, "id": delivery_id}
-        return self._connection.execute(REPLAY, values).rowcount
+        values = {"webhook_id": webhook_id}
+        if delivery_id is None:
+            return self._connection.execute(REPLAY_DEAD, values).rowcount
+        return self._connection.execute(REPLAY, values | {"id": delivery_id}).rowcount
 
     def _webhooks(self, webhook_id: int | None) -> list[Webhook]:
         rows = self._connection.execute(WEBHOOKS, {"id": webhook_id}).mappings()

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from draw_api.models.hosts import checked_host
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.webhook_address import is_refused, numeric_address
 
 ChangeKind = Literal[
     "instance.stored", "series.stable", "study.stable", "study.deleted", "instance.lost"
@@ -19,6 +20,9 @@ def _checked_url(url: str) -> str:
     if not _usable(url):
         raise ValueError("must be an http or https URL without user name and fragment")
     checked_host(urlsplit(url).hostname or "")
+    address = numeric_address(urlsplit(url).hostname or "")
+    if address is not None and is_refused(address):
+        raise ValueError("leads to an address where no receiver may be")
     return url
 
 
@@ -103,6 +107,15 @@ class Webhook(Answer):
     kinds: list[str]
     description: str
     active: bool
+    failing_since: datetime | None = Field(
+        description="first of the failures since the last success; null: none"
+    )
+    disabled_at: datetime | None = Field(
+        description="when the suite itself made it inactive; setting `active` ends that"
+    )
+    disabled_reason: Literal["", "gone", "failing"] = Field(
+        description="`gone`: the receiver answered 410; `failing`: it has failed for days"
+    )
     created_at: datetime
     created_by: str
     updated_at: datetime

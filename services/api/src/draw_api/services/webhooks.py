@@ -35,6 +35,9 @@ class WebhookTable(Protocol):
     def one(self, webhook_id: int) -> Webhook | None:
         """Return one webhook."""
 
+    def disabled(self) -> int:
+        """Return how many the suite itself has made inactive."""
+
     def add(self, new: NewWebhook, created_by: str) -> int:
         """Add a webhook and return its id."""
 
@@ -68,6 +71,10 @@ class Webhooks:
     def all(self) -> Sequence[Webhook]:
         """Return every webhook."""
         return self._table.all()
+
+    def disabled(self) -> int:
+        """Return how many webhooks are told nothing more because their receivers fail."""
+        return self._table.disabled()
 
     def one(self, webhook_id: int) -> Webhook:
         """Return one webhook.

@@ -43,10 +43,10 @@ OBJECTS: Final = text(
 # What somebody has still to read stays, however old.
 TRIM: Final = text(
     """
-    DELETE FROM changes WHERE sequence IN (
+    DELETE FROM changes WHERE sequence = ANY(ARRAY(
         SELECT sequence FROM changes
         WHERE sequence <= (SELECT coalesce(min(sequence), 0) FROM feed_positions)
-        ORDER BY sequence LIMIT :most)
+        ORDER BY sequence LIMIT :most))
     AND occurred_at < now() - make_interval(days => :days)
     """
 )
@@ -84,11 +84,16 @@ class PostgresFeed:
 
     def trim(self, days: int) -> None:
         """Forget old changes that every consumer here has read."""
+        while self._trim(days) == TRIMMED_AT_ONCE:
+            pass
+
+    def _trim(self, days: int) -> int:
         with self._database.session() as session:
             require_current_schema(session)
             values = {"days": days, "most": TRIMMED_AT_ONCE}
-            session.connection().execute(TRIM, values)
+            trimmed = session.connection().execute(TRIM, values).rowcount
             session.commit()
+        return trimmed
 
 
 class FeedPosition:

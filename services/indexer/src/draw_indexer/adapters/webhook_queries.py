@@ -1,21 +1,20 @@
 """Webhooks and their deliveries in PostgreSQL."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from draw_indexer.models import WebhookAnswer, WebhookDelivery
+from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookDelivery
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 
 CONSUMER: Final = "webhooks"
 CHANGES_AT_ONCE: Final = 2_000
-OF_EACH: Final = 4
-"""Deliveries of one webhook at a time: a slow one must not keep the others waiting."""
 LEASE_SECONDS: Final = 60.0
-LONGEST_ERROR: Final = 200
-KEPT_DAYS: Final = 30
+"""How long nobody else sends what was claimed: longer than any exchange lasts."""
+MAX_ERROR_LENGTH: Final = 200
+FORGOTTEN_AT_ONCE: Final = 10_000
 
 BEGIN: Final = text(
     "INSERT INTO feed_positions (consumer, sequence)"
@@ -28,10 +27,12 @@ ANY_NEW: Final = text(
 POSITION: Final = text(
     "SELECT sequence FROM feed_positions WHERE consumer = :consumer FOR UPDATE SKIP LOCKED"
 )
-# A webhook is told of what happens after it was made.
+# A webhook is told of what happens after it was made. One that is being removed stays until
+# its deliveries are written.
 FAN_OUT: Final = text(
     """
     WITH read AS (SELECT * FROM changes WHERE sequence > :after ORDER BY sequence LIMIT :most),
+    listening AS (SELECT * FROM webhooks WHERE active FOR KEY SHARE),
     made AS (
         INSERT INTO webhook_deliveries (webhook_id, sequence, kind, body, state)
         SELECT w.id, c.sequence, c.kind, jsonb_build_object(
@@ -41,8 +42,8 @@ FAN_OUT: Final = text(
                 'study_instance_uid', nullif(c.study_instance_uid, ''),
                 'series_instance_uid', nullif(c.series_instance_uid, ''),
                 'sop_instance_uid', nullif(c.sop_instance_uid, ''))::text, 'pending'
-        FROM read c JOIN webhooks w ON w.active AND c.kind = ANY(w.kinds)
-            AND w.created_at <= c.occurred_at
+        FROM read c JOIN listening w ON c.kind = ANY(w.kinds) AND w.since_sequence < c.sequence
+        ORDER BY c.sequence, w.id
         ON CONFLICT DO NOTHING)
     SELECT count(*) AS number, max(sequence) AS last FROM read
     """
@@ -50,18 +51,24 @@ FAN_OUT: Final = text(
 ADVANCE: Final = text(
     "UPDATE feed_positions SET sequence = :sequence, updated_at = now() WHERE consumer = :consumer"
 )
+# One short look into the index of what is pending for each webhook, however much was
+# delivered before. The array keeps the planner from joining with all deliveries.
 CLAIM: Final = text(
     """
-    WITH due AS (
-        SELECT d.id FROM webhooks w CROSS JOIN LATERAL (
+    WITH due AS MATERIALIZED (
+        SELECT d.id FROM webhooks w
+        LEFT JOIN unnest(CAST(:ids AS bigint[]), CAST(:room AS int[])) AS lane (id, room)
+            ON lane.id = w.id
+        CROSS JOIN LATERAL (
             SELECT id FROM webhook_deliveries
             WHERE webhook_id = w.id AND state = 'pending' AND next_attempt_at <= now()
-            ORDER BY id LIMIT :each FOR UPDATE SKIP LOCKED) d
+            ORDER BY next_attempt_at, id LIMIT coalesce(lane.room, :usual)
+            FOR UPDATE SKIP LOCKED) d
         WHERE w.active)
     UPDATE webhook_deliveries d SET attempts = attempts + 1,
         next_attempt_at = now() + make_interval(secs => :lease)
-    FROM due, webhooks w WHERE d.id = due.id AND w.id = d.webhook_id
-    RETURNING d.id, w.url, w.secret, d.kind, d.body, d.attempts
+    FROM webhooks w WHERE d.id = ANY(ARRAY(SELECT id FROM due)) AND w.id = d.webhook_id
+    RETURNING d.id, w.id AS webhook_id, w.url, w.secret, d.kind, d.body, d.attempts
     """
 )
 DELIVERED: Final = text(
@@ -77,17 +84,42 @@ FAILED: Final = text(
     WHERE id = :id AND attempts = :attempts AND state = 'pending'
     """
 )
+SUCCEEDS: Final = text(
+    "UPDATE webhooks SET failing_since = NULL WHERE id = ANY(:ids) AND failing_since IS NOT NULL"
+)
+FAILS: Final = text(
+    "UPDATE webhooks SET failing_since = now() WHERE id = ANY(:ids) AND failing_since IS NULL"
+)
+DISABLE_FAILING: Final = text(
+    """
+    UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'failing'
+    WHERE id = ANY(:ids) AND active AND failing_since < now() - make_interval(secs => :seconds)
+    RETURNING id, disabled_reason
+    """
+)
+# The URL may have been changed while the old one was asked.
+DISABLE_GONE: Final = text(
+    """
+    UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'gone'
+    WHERE id = :id AND active AND url = :url RETURNING id, disabled_reason
+    """
+)
 FORGET: Final = text(
-    "DELETE FROM webhook_deliveries WHERE state = 'delivered'"
-    " AND finished_at < now() - make_interval(days => :days)"
+    """
+    DELETE FROM webhook_deliveries WHERE id = ANY(ARRAY(
+        SELECT id FROM webhook_deliveries
+        WHERE state = :state AND finished_at < now() - make_interval(days => :days)
+        ORDER BY finished_at LIMIT :most))
+    """
 )
 
 
 class PostgresDeliveries:
     """The table of deliveries."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_failing_seconds: float) -> None:
         self._database = database
+        self._max_failing_seconds = max_failing_seconds
 
     def fan_out(self) -> int:
         """Make deliveries of changes that are new, and return how many changes were read."""
@@ -108,40 +140,80 @@ class PostgresDeliveries:
             session.commit()
         return int(read.number)
 
-    def claim(self) -> Sequence[WebhookDelivery]:
-        """Return deliveries that are due, a few of each webhook, and nobody else's for a while."""
+    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[WebhookDelivery]:
+        """Return due deliveries, as many of each webhook as it has room for, nobody else's now."""
+        values = {
+            "ids": list(room),
+            "room": list(room.values()),
+            "usual": usual_room,
+            "lease": LEASE_SECONDS,
+        }
         with self._database.session() as session:
-            values = {"each": OF_EACH, "lease": LEASE_SECONDS}
             found = [WebhookDelivery(*row) for row in session.connection().execute(CLAIM, values)]
             session.commit()
         return sorted(found, key=lambda delivery: delivery.id)
 
-    def delivered(self, delivery: WebhookDelivery, answer: WebhookAnswer) -> None:
-        """Note that the receiver has it."""
+    def note(self, results: Sequence[DeliveryResult]) -> Sequence[DisabledWebhook]:
+        """Note what came of deliveries, and return webhooks that are told nothing more."""
+        ordered = sorted(results, key=lambda result: result.delivery.id)
+        taken = [_delivered(result) for result in ordered if result.answer.taken]
+        failed = [_failed(result) for result in ordered if not result.answer.taken]
         with self._database.session() as session:
-            session.connection().execute(DELIVERED, {"id": delivery.id, "status": answer.status})
+            connection = session.connection()
+            if taken:
+                connection.execute(DELIVERED, taken)
+            if failed:
+                connection.execute(FAILED, failed)
+            disabled = self._judge(connection, ordered)
             session.commit()
+        return disabled
 
-    def failed(
-        self, delivery: WebhookDelivery, answer: WebhookAnswer, again_in: float | None
-    ) -> None:
-        """Note that it was not taken; None: it is not tried again."""
-        with self._database.session() as session:
-            session.connection().execute(
-                FAILED,
-                {
-                    "id": delivery.id,
-                    "attempts": delivery.attempts,
-                    "status": answer.status,
-                    "error": answer.error[:LONGEST_ERROR],
-                    "again_in": again_in,
-                },
-            )
-            session.commit()
+    def forget_old(self, *, delivered_days: int, dead_days: int) -> None:
+        """Forget what was delivered or given up long ago."""
+        for state, days in (("delivered", delivered_days), ("dead", dead_days)):
+            values = {"state": state, "days": days, "most": FORGOTTEN_AT_ONCE}
+            while self._forget(values) == FORGOTTEN_AT_ONCE:
+                pass
 
-    def forget_old(self) -> None:
-        """Forget what was delivered long ago; what is dead stays until somebody has looked."""
+    def _forget(self, values: Mapping[str, Any]) -> int:
         with self._database.session() as session:
             require_current_schema(session)
-            session.connection().execute(FORGET, {"days": KEPT_DAYS})
+            forgotten = session.connection().execute(FORGET, values).rowcount
             session.commit()
+        return forgotten
+
+    def _judge(
+        self, connection: Connection, results: Sequence[DeliveryResult]
+    ) -> list[DisabledWebhook]:
+        """Note which webhooks fail; disable those that have for long, and those that are gone."""
+        succeeding = {r.delivery.webhook_id for r in results if r.answer.taken}
+        failing = {r.delivery.webhook_id for r in results} - succeeding
+        found = []
+        if succeeding:
+            connection.execute(SUCCEEDS, {"ids": sorted(succeeding)})
+        if failing:
+            ids = {"ids": sorted(failing)}
+            connection.execute(FAILS, ids)
+            values = ids | {"seconds": self._max_failing_seconds}
+            found = list(connection.execute(DISABLE_FAILING, values))
+        for webhook_id, url in sorted(_gone(results)):
+            found.extend(connection.execute(DISABLE_GONE, {"id": webhook_id, "url": url}))
+        return [DisabledWebhook(*row) for row in found]
+
+
+def _gone(results: Sequence[DeliveryResult]) -> set[tuple[int, str]]:
+    return {(r.delivery.webhook_id, r.delivery.url) for r in results if r.answer.gone}
+
+
+def _delivered(result: DeliveryResult) -> dict[str, Any]:
+    return {"id": result.delivery.id, "status": result.answer.status}
+
+
+def _failed(result: DeliveryResult) -> dict[str, Any]:
+    return {
+        "id": result.delivery.id,
+        "attempts": result.delivery.attempts,
+        "status": result.answer.status,
+        "error": result.answer.error[:MAX_ERROR_LENGTH],
+        "again_in": result.again_in,
+    }

@@ -1,91 +1,237 @@
 """Sends webhook deliveries over HTTP, to where an administrator said and nowhere else.
 
+One thread serves every receiver: what hangs costs a task, no thread. The deadline is that of
+the whole exchange, by the clock: looking up the name, connecting, TLS, headers and body.
 Redirects are not followed, proxies of the environment are not used, and the address that
-was checked is the one that is connected to: a name cannot lead to a link-local address (a
-cloud's metadata service) after it was looked at. Addresses of the hospital's network and of
-this machine are allowed; that is where handlers are.
+was checked is the one that is connected to: a name cannot lead elsewhere after it was looked
+at.
 """
 
-import ipaddress
+import asyncio
+import os
 import socket
 import ssl
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Final
-from urllib.parse import urlsplit
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final
+
+import httpcore
+import structlog
+from typing_extensions import override
 
 from draw_indexer.models import WebhookAnswer
+from draw_shared.contracts.webhook_address import is_refused
+
+log = structlog.get_logger()
 
 TIMEOUT_SECONDS: Final = 10.0
-READ_BYTES: Final = 4096
+CONNECT_TIMEOUT_SECONDS: Final = 3.0
+"""For one address, when a name has several: the next one shall still have its turn."""
+MAX_ANSWER_BYTES: Final = 65_536
+"""Read of an answer's body; the status counts, however much there would be."""
+
+SUCCESS: Final = range(200, 300)
+REDIRECTS: Final = range(300, 400)
+UNKNOWN: Final = "could not be sent"
+REASONS: Final[Mapping[type[Exception], str]] = {
+    httpcore.ConnectTimeout: "no connection in time",
+    httpcore.ConnectError: "no connection",
+    httpcore.NetworkError: "the connection was lost",
+    httpcore.RemoteProtocolError: "no HTTP answer",
+    httpcore.UnsupportedProtocol: "not an http or https URL",
+}
+
+Resolve = Callable[[str, int], list[str]]
 
 
 class AddressRefused(OSError):
     """No address of the receiver may be connected to."""
 
 
-class WebhookSender:
-    """Posts bodies; one object serves any number of threads."""
+class NameWithoutAddress(OSError):
+    """The receiver's name leads nowhere."""
 
-    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._timeout = timeout_seconds
-        self._tls = ssl.create_default_context()
 
-    def post(self, url: str, body: bytes, headers: dict[str, str]) -> WebhookAnswer:
-        """Send and return what came of it; never raises for what the receiver does."""
+def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, the preferred one first; blocks, perhaps for long."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class NameLookups:
+    """Looks names up, each in a thread of its own that all who ask for it share.
+
+    A name server that does not answer keeps nobody else's lookup waiting, and there are never
+    more threads than names.
+    """
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._running: dict[tuple[str, int], asyncio.Future[list[str] | NameWithoutAddress]] = {}
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Return the addresses of a host.
+
+        Raises:
+            NameWithoutAddress: it has none.
+        """
+        found = self._running.get((host, port))
+        if found is None:
+            loop = asyncio.get_running_loop()
+            found = self._running[host, port] = loop.create_future()
+            threading.Thread(
+                target=self._look_up, args=(loop, host, port), name="webhook name", daemon=True
+            ).start()
+        addresses = await asyncio.shield(found)
+        if isinstance(addresses, NameWithoutAddress):
+            raise addresses
+        return addresses
+
+    def _look_up(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
+        found: list[str] | NameWithoutAddress
         try:
-            connection, target = self._connection(url)
-            try:
-                connection.request("POST", target, body, headers)
-                answer = connection.getresponse()
-                answer.read(READ_BYTES)
-                return WebhookAnswer(answer.status, "" if answer.status < 300 else answer.reason)  # noqa: PLR2004
-            finally:
-                connection.close()
-        except (OSError, HTTPException, ValueError) as error:
-            return WebhookAnswer(None, f"{type(error).__name__}: {_reason(error)}")
+            found = self._resolve(host, port)
+        except (OSError, UnicodeError):
+            found = NameWithoutAddress("the name has no address")
+        # A sender that was stopped in the meantime has no loop any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._finish, (host, port), found)
 
-    def _connection(self, url: str) -> tuple[HTTPConnection, str]:
-        parts = urlsplit(url)
-        host = parts.hostname
-        if parts.scheme not in {"http", "https"} or not host:
-            raise ValueError("not an http or https URL")
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        made: HTTPConnection
-        if secure:
-            made = HTTPSConnection(host, port, timeout=self._timeout, context=self._tls)
-        else:
-            made = HTTPConnection(host, port, timeout=self._timeout)
-        made.sock = self._connected(host, port, secure=secure)
-        target = parts.path or "/"
-        return made, f"{target}?{parts.query}" if parts.query else target
+    def _finish(self, key: tuple[str, int], found: list[str] | NameWithoutAddress) -> None:
+        self._running.pop(key).set_result(found)
 
-    def _connected(self, host: str, port: int, *, secure: bool) -> socket.socket:
-        failure: OSError = AddressRefused("the address may not be used")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        ):
-            if not allowed(str(address[0])):
+
+class CheckedNetwork(httpcore.AnyIOBackend):
+    """Connects to addresses that a receiver may have."""
+
+    def __init__(self, lookups: NameLookups) -> None:
+        self._lookups = lookups
+
+    @override
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        failure: Exception = AddressRefused("this address may not be used")
+        for address in await self._lookups.addresses(host, port):
+            if is_refused(address):
                 continue
-            plain = socket.socket(family, kind, protocol)
-            plain.settimeout(self._timeout)
             try:
-                plain.connect(address)
-                return self._tls.wrap_socket(plain, server_hostname=host) if secure else plain
-            except OSError as error:
-                plain.close()
+                return await super().connect_tcp(address, port, timeout=CONNECT_TIMEOUT_SECONDS)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
 
 
-def allowed(address: str) -> bool:
-    """Return whether a receiver may have this address."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return not (found.is_link_local or found.is_multicast or found.is_unspecified)
+class WebhookSender:
+    """Posts bodies; a component with one thread for any number of receivers."""
+
+    name = "webhook sender"
+
+    def __init__(
+        self, *, timeout_seconds: float = TIMEOUT_SECONDS, resolve: Resolve = resolve
+    ) -> None:
+        self._timeout = timeout_seconds
+        self._tls = ssl.create_default_context()
+        self._network = CheckedNetwork(NameLookups(resolve))
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Break off what is under way; it is sent again later."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(deadline_seconds)
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        answered: Callable[[WebhookAnswer], None],
+    ) -> None:
+        """Send without waiting; `answered` is called once, whatever the receiver does."""
+        asyncio.run_coroutine_threadsafe(self._post(url, body, headers, answered), self._loop)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        await self._stopped.wait()
+
+    async def _post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        answered: Callable[[WebhookAnswer], None],
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._exchange(url, body, headers)
+        except TimeoutError:
+            answer = WebhookAnswer(None, f"no complete answer within {self._timeout:g} s")
+        except Exception as error:
+            answer = WebhookAnswer(None, _reason(error))
+            if answer.error == UNKNOWN:
+                log.exception("webhook.sending_failed")
+        answered(answer)
+
+    async def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> WebhookAnswer:
+        async with (
+            httpcore.AsyncConnectionPool(self._tls, network_backend=self._network) as pool,
+            pool.stream("POST", url, headers=list(headers.items()), content=body) as answer,
+        ):
+            read = 0
+            async for part in answer.aiter_stream():
+                read += len(part)
+                if read >= MAX_ANSWER_BYTES:
+                    break
+        return WebhookAnswer(answer.status, _words(answer.status))
+
+
+def _words(status: int) -> str:
+    """Return what a status means; the receiver's own words are not kept."""
+    if status in SUCCESS:
+        return ""
+    if status in REDIRECTS:
+        return "redirects are not followed"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "unknown status"
 
 
 def _reason(error: Exception) -> str:
     """Return words for people; those of the HTTP library may quote what the receiver sent."""
-    return error.strerror or "" if isinstance(error, OSError) else ""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"TLS: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {cause.reason or 'no handshake'}"
+        if isinstance(cause, AddressRefused | NameWithoutAddress):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+    for kind, words in REASONS.items():
+        if isinstance(error, kind):
+            return words
+    return UNKNOWN
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

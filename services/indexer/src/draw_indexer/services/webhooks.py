@@ -2,84 +2,156 @@
 
 Deliveries are made from the change feed in the transaction that moves its position, so that
 none is missing or double in the table. They are sent at least once: after a crash between
-the answer and the note of it, again. A receiver tells repetitions by `sequence`.
+the answer and the note of it, again.
+
+Each webhook has a lane of its own: so many deliveries under way, and rests of its own when it
+fails. A receiver that hangs fills its lane and nobody else's.
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
+import queue
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
-from draw_indexer.models import WebhookAnswer, WebhookDelivery
+from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookAnswer, WebhookDelivery
 
 log = structlog.get_logger()
 
-SENDERS: Final = 4
+MAX_UNDER_WAY: Final = 4
+"""Deliveries to one webhook at a time, from each indexer."""
+MAX_REST_SECONDS: Final = 60.0
+MAX_JITTER: Final = 0.2
+"""Share by which a pause may be longer, so that what failed together does not return together."""
+POLL_INTERVAL_SECONDS: Final = 0.25
+STOP_TIMEOUT_SECONDS: Final = 3.0
 SIGNATURE: Final = "X-Draw-Signature"
 
 
-class Deliveries(Protocol):
+class DeliveryQueue(Protocol):
     """The table of deliveries."""
 
     def fan_out(self) -> int:
         """Make deliveries of changes that are new, and return how many changes were read."""
 
-    def claim(self) -> Sequence[WebhookDelivery]:
-        """Return deliveries that are due, a few of each webhook, and nobody else's for a while."""
+    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[WebhookDelivery]:
+        """Return due deliveries, as many of each webhook as it has room for, nobody else's now."""
 
-    def delivered(self, delivery: WebhookDelivery, answer: WebhookAnswer) -> None:
-        """Note that the receiver has it."""
-
-    def failed(
-        self, delivery: WebhookDelivery, answer: WebhookAnswer, again_in: float | None
-    ) -> None:
-        """Note that it was not taken; None: it is not tried again."""
+    def note(self, results: Sequence[DeliveryResult]) -> Sequence[DisabledWebhook]:
+        """Note what came of deliveries, and return webhooks that are told nothing more."""
 
 
 class Sender(Protocol):
     """The way to the receivers."""
 
-    def post(self, url: str, body: bytes, headers: dict[str, str]) -> WebhookAnswer:
-        """Send and return what came of it; never raises for what the receiver does."""
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        answered: Callable[[WebhookAnswer], None],
+    ) -> None:
+        """Send without waiting; `answered` is called once, whatever the receiver does."""
 
 
-class Webhooks:
+@dataclass(slots=True)
+class Lane:
+    """What is under way to one webhook, and how it has answered lately."""
+
+    under_way: int = 0
+    failures: int = 0
+    """In a row."""
+    rests_until: float = 0.0
+
+    def room(self, now: float) -> int:
+        """Return how many deliveries may be sent now."""
+        if now < self.rests_until:
+            return 0
+        most = 1 if self.failures >= MAX_UNDER_WAY else MAX_UNDER_WAY
+        return max(0, most - self.under_way)
+
+    def failed(self, now: float, pauses: Sequence[float]) -> None:
+        """Rest after some failures in a row, longer each time; then one delivery tries."""
+        if now < self.rests_until:
+            return
+        self.failures += 1
+        rest = self.failures - MAX_UNDER_WAY
+        if rest >= 0 and pauses:
+            self.rests_until = now + min(pauses[min(rest, len(pauses) - 1)], MAX_REST_SECONDS)
+
+    def succeeded(self) -> None:
+        """Send as usual."""
+        self.failures = 0
+        self.rests_until = 0.0
+
+
+class WebhookDispatcher:
     """The use case; called again and again, by every indexer."""
 
     def __init__(
         self,
-        deliveries: Deliveries,
+        deliveries: DeliveryQueue,
         sender: Sender,
         clock: Callable[[], float],
-        sent: Callable[[str], None],
-        ladder: Sequence[float],
+        counted: Callable[[str], None],
+        pauses: Sequence[float],
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._deliveries = deliveries
         self._sender = sender
         self._clock = clock
-        self._sent = sent
-        self._ladder = ladder
+        self._counted = counted
+        self._pauses = pauses
         self._stopping = stopping
+        self._lanes: defaultdict[int, Lane] = defaultdict(Lane)
+        self._answers: queue.SimpleQueue[DeliveryResult] = queue.SimpleQueue()
+        self._unnoted: list[DeliveryResult] = []
 
-    def deliver(self) -> None:
-        """Send everything that is due.
+    def fan_out(self) -> int:
+        """Make the deliveries of every new change, and return how many changes were read.
+
+        It waits for no delivery: whoever calls it has a thread for it.
 
         Raises:
-            Transient: the database does not answer; what was not noted is sent again.
+            Transient: the database does not answer.
         """
-        while self._deliveries.fan_out() and not self._stopping():
-            pass
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook") as senders:
-            while not self._stopping() and (due := self._deliveries.claim()):
-                for delivery, answer in zip(due, senders.map(self._post, due), strict=True):
-                    self._note(delivery, answer)
+        read = 0
+        while not self._stopping() and (more := self._deliveries.fan_out()):
+            read += more
+        return read
 
-    def _post(self, delivery: WebhookDelivery) -> WebhookAnswer:
+    def deliver(self) -> None:
+        """Send what is due until nothing is due and nothing under way.
+
+        Raises:
+            Transient: the database does not answer. What was answered is noted with the next
+                call; after a crash it is sent again.
+        """
+        while not self._stopping():
+            self._note()
+            now = time.monotonic()
+            room = {key: lane.room(now) for key, lane in self._lanes.items()}
+            for delivery in self._deliveries.claim(room, MAX_UNDER_WAY):
+                self._send(delivery)
+            if not self._under_way():
+                return
+            self._wait(POLL_INTERVAL_SECONDS)
+        give_up_at = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self._under_way() and time.monotonic() < give_up_at:
+            self._wait(POLL_INTERVAL_SECONDS)
+            self._note()
+
+    def _under_way(self) -> int:
+        return sum(lane.under_way for lane in self._lanes.values())
+
+    def _send(self, delivery: WebhookDelivery) -> None:
+        self._lanes[delivery.webhook_id].under_way += 1
         body = delivery.body.encode()
         timestamp = int(self._clock())
         headers = {
@@ -89,24 +161,58 @@ class Webhooks:
             "X-Draw-Delivery": str(delivery.id),
             SIGNATURE: signature(delivery.secret, timestamp, body),
         }
-        return self._sender.post(delivery.url, body, headers)
 
-    def _note(self, delivery: WebhookDelivery, answer: WebhookAnswer) -> None:
-        if answer.taken:
-            self._deliveries.delivered(delivery, answer)
-            self._sent("delivered")
+        def answered(answer: WebhookAnswer) -> None:
+            self._answers.put(DeliveryResult(delivery, answer, self._again_in(delivery, answer)))
+
+        self._sender.post(delivery.url, body, headers, answered)
+
+    def _again_in(self, delivery: WebhookDelivery, answer: WebhookAnswer) -> float | None:
+        if answer.taken or answer.gone or delivery.attempts > len(self._pauses):
+            return None
+        longer = 1 + random.uniform(0, MAX_JITTER)  # noqa: S311 - spreads load, guards nothing
+        return self._pauses[delivery.attempts - 1] * longer
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for an answer and take all that have come."""
+        try:
+            self._unnoted.append(self._answers.get(timeout=seconds))
+            while True:
+                self._unnoted.append(self._answers.get_nowait())
+        except queue.Empty:
             return
-        over = answer.status == HTTPStatus.GONE or delivery.attempts > len(self._ladder)
-        again_in = None if over else self._ladder[delivery.attempts - 1]
-        self._deliveries.failed(delivery, answer, again_in)
-        self._sent("dead" if over else "failed")
+
+    def _note(self) -> None:
+        if not self._unnoted:
+            return
+        disabled = self._deliveries.note(self._unnoted)
+        results, self._unnoted = self._unnoted, []
+        now = time.monotonic()
+        for result in results:
+            lane = self._lanes[result.delivery.webhook_id]
+            lane.under_way -= 1
+            if result.answer.taken:
+                lane.succeeded()
+            else:
+                lane.failed(now, self._pauses)
+            self._tell(result)
+        for webhook in disabled:
+            log.error("webhook.disabled", webhook=webhook.id, reason=webhook.reason)
+            self._counted("disabled")
+
+    def _tell(self, result: DeliveryResult) -> None:
+        if result.answer.taken:
+            self._counted("delivered")
+            return
+        self._counted("dead" if result.dead else "failed")
         log.warning(
             "webhook.not_delivered",
-            delivery=delivery.id,
-            attempt=delivery.attempts,
-            status=answer.status,
-            reason=answer.error,
-            dead=over,
+            webhook=result.delivery.webhook_id,
+            delivery=result.delivery.id,
+            attempt=result.delivery.attempts,
+            status=result.answer.status,
+            reason=result.answer.error,
+            dead=result.dead,
         )
 
 

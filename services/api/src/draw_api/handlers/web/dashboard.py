@@ -56,6 +56,7 @@ class DashboardView(View):
     recent: list[Transaction]
     problems: list[Transaction]
     jobs: list[Job]
+    disabled_webhooks: int
 
     @property
     def queued(self) -> int:
@@ -85,6 +86,7 @@ def _look(work: Work) -> DashboardView:
         recent=read(TransactionCriteria(), None, SHOWN).items,
         problems=read(TransactionCriteria(outcomes=PROBLEMS), None, SHOWN).items,
         jobs=work.jobs.jobs(None, None, None, SHOWN).items,
+        disabled_webhooks=work.webhooks.disabled(),
     )
 
 
