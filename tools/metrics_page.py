@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from draw_api.adapters.suite_metrics import SuiteMetrics
 from draw_api.adapters.suite_observation import SuiteState
 from draw_api.app import Api
-from draw_api.models.status import DiskUsage
 from draw_api.settings import Settings as ApiSettings
 from draw_indexer.app import Indexer
 from draw_indexer.settings import Settings as IndexerSettings
@@ -21,6 +20,7 @@ from draw_qr_worker.app import Worker
 from draw_qr_worker.settings import Settings as WorkerSettings
 from draw_scp.app import Scp
 from draw_scp.settings import Settings as ScpSettings
+from draw_shared.storage.space import DiskRoom
 
 PAGE: Final = Path("docs/metrics.md")
 PREFIX: Final = "draw_"
@@ -115,7 +115,7 @@ def _families(registry: CollectorRegistry, service: str) -> list[Metric]:
                 {("scp", "ready"): 1}, {"queued": 0}, {"queued": 0.0}, {"PACS": False}
             ),
             lambda: {"indexer.dead": 0},
-            lambda: DiskUsage(1, 1),
+            lambda: DiskRoom(1, 1, 1, 1),
         )
         families |= {family.name: family for family in whole.collect()}
     return [family for name, family in families.items() if name.startswith(PREFIX)]

@@ -6,6 +6,7 @@ failure of a delivery (tests/integration/indexer).
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -92,6 +93,12 @@ def store(suite, *objects):
         uids=uids,
     )
     assert len(found) == len(uids)
+
+
+def used_bytes(suite):
+    """Return what the receiver counts against the quota."""
+    metrics = suite.services["scp"].answer("/metrics")[1]
+    return float(re.search(r"^draw_scp_storage_used_bytes{.*} (.*)$", metrics, re.MULTILINE)[1])
 
 
 def found_by_query(suite, study_uid):
@@ -184,10 +191,15 @@ def test_a_deleted_study_is_gone_from_queries_and_disk_and_may_come_again(suite)
     store(suite, *objects)
     places = paths(suite, uid)
     assert found_by_query(suite, uid) == 1
+    used = used_bytes(suite)
+    size = sum((suite.storage / path).stat().st_size for path in places)
     answer = suite.admin.delete(f"/api/v1/studies/{uid}", params={"reason": "sent by mistake"})
     assert answer.raise_for_status().json()["instances"] == 3
     assert found_by_query(suite, uid) == 0
     until(lambda: not any((suite.storage / path).exists() for path in places), 10)
+    # Long before the receiver counts its files anew.
+    until(lambda: used_bytes(suite) == used - size, 10)
+    until(lambda: suite.admin.get("/api/v1/storage").json()["used_bytes"] == used - size, 10)
     store(suite, *objects)
     assert found_by_query(suite, uid) == 1
     assert paths(suite, uid) == places <= stored_files(suite.storage)

@@ -3,15 +3,23 @@
 Not covered: files that go after a deletion, deliveries (tests/integration/indexer).
 """
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlmodel import Session
 
 from draw_indexer.adapters.deletions import StudyDeletions
-from draw_shared.contracts.server_config import BYTES_PER_GB
+from draw_shared.contracts.server_config import BYTES_PER_GB, EVERYTHING
+from draw_shared.db.migrate import seed_config
+from draw_shared.storage.incoming import NoSpace
+from draw_shared.storage.space import Space, SpaceLimits
 from support import datasets
+from support.api import ApiHarness
 from support.indexed import IndexedStorage
+from support.publishing import until
 from support.receptions import receive, same_instance
+from support.small_disk import fill, mounted
 from support.suite import all_pages
 
 pytestmark = pytest.mark.integration
@@ -88,6 +96,58 @@ def test_a_full_quota_is_told(admin, archive):
     archive.execute("UPDATE studies SET size_bytes = 2000000000")
     set_storage(archive, max_storage_gb=1)
     assert admin.get("/api/v1/storage").json()["refusing"] == "quota"
+
+
+@pytest.fixture
+def small(database_url, tmp_path):
+    """An administrator's client of an API whose storage is a small disk, and the receiver there."""
+    with (
+        mounted(tmp_path / "disk", "size=256m,nr_inodes=60") as root,
+        ApiHarness(database_url, root) as api,
+        Session(api.database.engine) as session,
+    ):
+        seed_config(session, EVERYTHING)
+        session.commit()
+        yield api.of_role("admin"), Space(root), root
+
+
+def told(client):
+    """Return why objects are refused, as REST, page and dashboard have it."""
+    usage = client.get("/api/v1/storage").raise_for_status().json()
+    status = client.get("/api/v1/status").raise_for_status().json()
+    assert status["storage"]["refusing"] == usage["refusing"]
+    for page in ("/storage", "/"):
+        text = client.get(page).raise_for_status().text
+        assert ("New objects are refused (0xA700)" in text) == bool(usage["refusing"])
+        assert ("Not expected to fill up" in text) != bool(usage["refusing"])
+    return usage["refusing"]
+
+
+def refuses(space):
+    try:
+        space.require(SpaceLimits(100 * BYTES_PER_GB, 2))
+    except NoSpace as reason:
+        return str(reason)
+    return None
+
+
+def test_receiver_rest_and_page_say_the_same_of_a_full_disk(small):
+    client, receiver, root = small
+    assert (told(client), refuses(receiver)) == (None, None)
+    # Above what must stay free, but only just.
+    filler = fill(root, leave=256 * 2**20 * 2 // 100 + 8192)
+    until(lambda: refuses(receiver))
+    assert "disk" in refuses(receiver)
+    assert told(client) == "disk"
+    filler.unlink()
+    until(lambda: not refuses(receiver), 1)
+    assert told(client) is None
+    with contextlib.suppress(OSError):
+        for number in range(100):
+            (root / f"{number}").touch()
+    until(lambda: refuses(receiver))
+    assert "inodes" in refuses(receiver)
+    assert told(client) == "inodes"
 
 
 def test_growth_and_the_day_on_which_it_is_full(admin, archive):

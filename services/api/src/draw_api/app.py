@@ -209,8 +209,10 @@ class Api:
         observations = PostgresObservations(session, self._totals)
         log_lines = PostgresTransactions(session)
         webhooks = PostgresWebhooks(session)
+        storage_tables = PostgresStorage(session, self._settings.storage_root)
         storage = StorageCare(
-            PostgresStorage(session, self._settings.storage_root),
+            storage_tables,
+            observations,
             self._outside.disk,
             self._outside.unindexed,
             audit,
@@ -239,7 +241,7 @@ class Api:
                 audit,
             ),
             retrieves=Retrieves(PostgresRetrieveTable(session), wakeups, audit),
-            status=StatusReport(observations, self._outside, clock=_now),
+            status=StatusReport(observations, self._outside, storage_tables.rules, clock=_now),
             storage=storage,
             transactions=Transactions(log_lines, audit),
             webhooks=Webhooks(webhooks, webhooks, audit),

@@ -26,7 +26,7 @@ from draw_indexer.services.indexing import Indexing
 from draw_indexer.services.stability import Stability
 from draw_indexer.services.webhooks import WebhookDispatcher
 from draw_indexer.settings import Settings
-from draw_shared.contracts.control import ControlSubject
+from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db.guard import require_current_schema
@@ -212,8 +212,14 @@ class Indexer:
             storage = self._config.current.server.storage
             return Rule(storage.clean_up, storage.retention_days)
 
+        def freed(size_bytes: int) -> None:
+            told = ControlV1(subject=ControlSubject.STORAGE, freed_bytes=size_bytes)
+            self._publisher.publish(told, exchange=topology.CONTROL)
+
         clean_up = CleanUp(
-            StudyDeletions(self._database, settings.storage_root, replica=settings.replica),
+            StudyDeletions(
+                self._database, settings.storage_root, replica=settings.replica, freed=freed
+            ),
             rule,
             AnnouncementBacklog(self._broker_url, client=settings.replica).number,
             self._metrics.cleaned_up.inc,

@@ -140,6 +140,7 @@ class Worker:
         control.on(ControlSubject.JOB, JobChanged(leases.wake).on_control)
         control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
         control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
+        control.on(ControlSubject.STORAGE, lambda told: self._space.freed(told.freed_bytes or 0))
         health = HealthServer(
             settings.qr_worker_http_host,
             settings.qr_worker_http_port,

@@ -26,7 +26,7 @@ from draw_scp.services.query import Queries
 from draw_scp.services.results import RecordedResults
 from draw_scp.services.retrieve import Retrievals
 from draw_scp.settings import Settings
-from draw_shared.contracts.control import ControlSubject
+from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
 from draw_shared.dicom.tls import client_context
@@ -132,6 +132,7 @@ class Scp:
             pulse=lambda: self._pulse(lifecycle.state, health.port),
         )
         self._desired.on_change(lambda _: heartbeat.wake())
+        self._control.on(ControlSubject.STORAGE, lambda _: heartbeat.wake())
         lifecycle = Lifecycle(
             [
                 health,
@@ -228,6 +229,11 @@ class Scp:
         self._desired.on_change(lambda _: self._listener.apply())
         self._control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
         self._control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
+        self._control.on(ControlSubject.STORAGE, self._freed)
+
+    def _freed(self, told: ControlV1) -> None:
+        self._space.freed(told.freed_bytes or 0)
+        self._receiving.tell()
 
     def _changed(self, _live: LiveConfig) -> None:
         logging.set_level(self._server().logging.level)
@@ -248,7 +254,7 @@ class Scp:
                 "port": self._listener.port,
                 "backlog": number,
                 "backlog_age_seconds": round(age, 1),
-                "storage_used_bytes": self._space.used_bytes,
+                "storage_used_bytes": self._space.used_bytes if self._space.counted else None,
                 "storage_free_bytes": self._space.free_bytes,
                 "broker_connected": self._announcer.connected,
             },
@@ -302,6 +308,11 @@ class Scp:
             "draw_scp_storage_quota_bytes",
             "Bytes that the storage may hold",
             lambda: self._rules().limits.most_bytes,
+        )
+        gauge(
+            "draw_scp_storage_refusing",
+            "Whether objects are refused for want of room: by quota, disk or inodes",
+            lambda: float(self._space.shortage(self._rules().limits) is not None),
         )
         gauge(
             "draw_scp_storage_free_bytes",

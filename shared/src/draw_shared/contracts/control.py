@@ -4,6 +4,8 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
+from pydantic import Field
+
 from draw_shared.contracts.envelope import Command
 
 
@@ -13,6 +15,7 @@ class ControlSubject(StrEnum):
     CONFIG = "config"
     DESIRED_STATE = "desired_state"
     JOB = "job"
+    STORAGE = "storage"
 
 
 class ControlV1(Command):
@@ -22,3 +25,6 @@ class ControlV1(Command):
 
     subject: ControlSubject
     job_id: UUID | None = None
+    freed_bytes: int | None = Field(
+        default=None, ge=0, description="with `storage`: size of the objects that were removed"
+    )

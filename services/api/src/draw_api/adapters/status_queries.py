@@ -1,4 +1,4 @@
-"""Replicas, sums over the index and the quota, read from PostgreSQL."""
+"""Replicas and sums over the index, read from PostgreSQL."""
 
 import threading
 import time
@@ -30,10 +30,6 @@ RECEIVED: Final = text(
 STORED: Final = text(
     "SELECT count(*) AS studies, coalesce(sum(instance_count), 0)::bigint AS instances,"
     " coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM studies"
-)
-MAX_STORAGE_GB: Final = text(
-    "SELECT (document #>> '{storage,max_storage_gb}')::bigint FROM server_config"
-    " ORDER BY version DESC LIMIT 1"
 )
 
 
@@ -69,10 +65,6 @@ class PostgresObservations:
     def totals(self) -> Totals:
         """Return sums over the index."""
         return self._totals.read(self._session)
-
-    def max_storage_gb(self) -> int:
-        """Return the quota in force; 0 before there is a configuration."""
-        return int(self._session.connection().execute(MAX_STORAGE_GB).scalar() or 0)
 
 
 def _totals(session: Session) -> Totals:

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from draw_api.adapters.suite_observation import SuiteState
-from draw_api.models.status import DiskUsage
+from draw_shared.storage.space import DiskRoom
 
 
 def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
@@ -22,7 +22,7 @@ class SuiteMetrics(Collector):
         self,
         state: Callable[[], SuiteState | None],
         depths: Callable[[], Mapping[str, int]],
-        disk: Callable[[], DiskUsage | None],
+        disk: Callable[[], DiskRoom | None],
     ) -> None:
         self._state = state
         self._depths = depths
@@ -43,6 +43,9 @@ class SuiteMetrics(Collector):
         if disk is not None:
             yield _single("disk_size_bytes", "Size of the storage volume", disk.total_bytes)
             yield _single("disk_free_bytes", "Room on the storage volume", disk.free_bytes)
+        if disk is not None and disk.total_inodes:
+            yield _single("disk_inodes", "Inodes of the storage volume", disk.total_inodes)
+            yield _single("disk_free_inodes", "Inodes that are free", disk.free_inodes)
 
 
 def _seen(state: SuiteState) -> Iterator[Metric]:

@@ -1,11 +1,10 @@
 """What disk and broker say about themselves; neither may keep an answer waiting."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from draw_api.models.status import DiskUsage
 from draw_shared.messaging.announcement_backlog import unindexed
+from draw_shared.storage.space import DiskRoom, disk_room
 
 
 class Surroundings:
@@ -15,13 +14,12 @@ class Surroundings:
         self._root = storage_root
         self._queue_depths = queue_depths
 
-    def disk(self) -> DiskUsage | None:
+    def disk(self) -> DiskRoom | None:
         """Return the room on the storage volume, or None when it cannot be seen from here."""
         try:
-            usage = shutil.disk_usage(self._root)
+            return disk_room(self._root)
         except OSError:
             return None
-        return DiskUsage(usage.total, usage.free)
 
     def queue_depths(self) -> Mapping[str, int]:
         """Return the messages waiting, by queue, as last seen."""

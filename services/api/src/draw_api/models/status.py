@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from draw_api.models.paging import Answer
+from draw_shared.storage.space import Shortage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,6 @@ class Totals:
     stored_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
-    """Room on the storage volume."""
-
-    total_bytes: int
-    free_bytes: int
-
-
 class Replica(Answer):
     """One process of a service as its heartbeat last described it."""
 
@@ -76,14 +69,15 @@ class Received(Answer):
 
 
 class Storage(Answer):
-    """What the index holds, and the room on the disk; null where it cannot be seen."""
+    """What is stored, and the room on the disk; null where it cannot be seen."""
 
     studies: int
     instances: int
-    used_bytes: int
+    used_bytes: int = Field(description="as the receivers count it; without one, as indexed")
     limit_bytes: int = Field(description="the configured quota")
     disk_total_bytes: int | None
     disk_free_bytes: int | None
+    refusing: Shortage | None = Field(description="why C-STORE is answered 0xA700 now")
 
 
 class Backlog(Answer):

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from draw_api.models.paging import Answer, Request
-
-Limitation = Literal["quota", "disk"]
+from draw_shared.contracts.server_config import BYTES_PER_GB
+from draw_shared.storage.space import Shortage, SpaceLimits
 
 Reason = Annotated[
     str,
@@ -30,6 +30,11 @@ class StorageRules:
     min_free_percent: int = 2
     clean_up: bool = False
     retention_days: int = 30
+
+    @property
+    def limits(self) -> SpaceLimits:
+        """What the receivers go by."""
+        return SpaceLimits(self.max_storage_gb * BYTES_PER_GB, self.min_free_percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +66,27 @@ class Forecast(Answer):
     days_observed: int
     bytes_per_day: int = Field(description="mean of the days observed, today not counted")
     full_in_days: float | None = Field(
-        description="null: it does not fill, as nothing comes or clean-up keeps pace"
+        description="0 while objects are refused; null: it is not expected to fill up, as nothing"
+        " comes or clean-up keeps pace"
     )
-    limited_by: Limitation | None = Field(description="what is reached first")
+    limited_by: Shortage | None = Field(description="what is reached first")
 
 
 class StorageUsage(Answer):
     """The storage at one moment."""
 
-    used_bytes: int = Field(description="current objects, conflicts, files waiting for removal")
+    used_bytes: int = Field(
+        description="current objects, conflicts, files waiting for removal, and what is not"
+        " indexed yet: as the receivers count it, or without one as indexed"
+    )
     limit_bytes: int = Field(description="the quota")
     disk_total_bytes: int | None
     disk_free_bytes: int | None
     min_free_bytes: int | None = Field(description="what must stay free on the disk")
-    refusing: Limitation | None = Field(description="why C-STORE is answered 0xA700 now")
+    disk_total_inodes: int | None = Field(description="null: the file system has no fixed number")
+    disk_free_inodes: int | None
+    room_bytes: int = Field(description="size of the largest object that is taken now")
+    refusing: Shortage | None = Field(description="why C-STORE is answered 0xA700 now")
     studies: int
     instances: int
     conflicts: int

@@ -6,7 +6,6 @@ from typing import Final, Protocol
 
 from draw_api.models.status import (
     Backlog,
-    DiskUsage,
     Received,
     Replica,
     ReplicaRow,
@@ -14,7 +13,8 @@ from draw_api.models.status import (
     Storage,
     Totals,
 )
-from draw_shared.contracts.server_config import BYTES_PER_GB
+from draw_api.models.storage import StorageRules
+from draw_shared.storage.space import DiskRoom, room
 
 GONE_AFTER_SECONDS: Final = 10.0
 """A replica whose heartbeat is older is shown as gone; they beat every two seconds."""
@@ -24,6 +24,8 @@ ENDED: Final = "ended"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
 """Key of `service_replicas.details` under which a receiver says what it has yet to announce."""
+USED_DETAIL: Final = "storage_used_bytes"
+"""Key under which it says what it counts against the quota."""
 
 
 class Observations(Protocol):
@@ -35,14 +37,11 @@ class Observations(Protocol):
     def totals(self) -> Totals:
         """Return sums over the index."""
 
-    def max_storage_gb(self) -> int:
-        """Return the quota in force."""
-
 
 class Surroundings(Protocol):
     """What disk and broker say; neither is needed for an answer."""
 
-    def disk(self) -> DiskUsage | None:
+    def disk(self) -> DiskRoom | None:
         """Return the room on the storage volume, or None when it cannot be seen from here."""
 
     def queue_depths(self) -> Mapping[str, int]:
@@ -56,18 +55,24 @@ class StatusReport:
         self,
         observations: Observations,
         surroundings: Surroundings,
+        rules: Callable[[], StorageRules],
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._observations = observations
         self._surroundings = surroundings
+        self._rules = rules
         self._clock = clock
 
     def status(self) -> Status:
         """Return the suite's state now."""
-        replicas = [described(row) for row in self._observations.replicas()]
+        rows = self._observations.replicas()
+        replicas = [described(row) for row in rows]
         totals = self._observations.totals()
         disk = self._surroundings.disk()
+        limits = self._rules().limits
+        reported = reported_used_bytes(rows)
+        used = totals.stored_bytes if reported is None else reported
         return Status(
             checked_at=self._clock(),
             active_associations=sum(replica.active_associations for replica in replicas),
@@ -75,10 +80,11 @@ class StatusReport:
             storage=Storage(
                 studies=totals.stored_studies,
                 instances=totals.stored_instances,
-                used_bytes=totals.stored_bytes,
-                limit_bytes=self._observations.max_storage_gb() * BYTES_PER_GB,
+                used_bytes=used,
+                limit_bytes=limits.most_bytes,
                 disk_total_bytes=disk.total_bytes if disk else None,
                 disk_free_bytes=disk.free_bytes if disk else None,
+                refusing=room(limits, used, disk).shortage,
             ),
             backlog=Backlog(
                 unannounced_objects=sum(_unannounced(replica) for replica in replicas),
@@ -107,6 +113,16 @@ def described(row: ReplicaRow) -> Replica:
         last_error=row.last_error,
         details=row.details,
     )
+
+
+def reported_used_bytes(rows: Sequence[ReplicaRow]) -> int | None:
+    """Return what the receivers that live count against the quota; None: no one has counted.
+
+    They refuse by this number, and know of objects that are not indexed yet.
+    """
+    living = [row for row in rows if described(row).state not in {GONE, ENDED}]
+    counted = [row.details.get(USED_DETAIL) for row in living]
+    return max((number for number in counted if isinstance(number, int) and number), default=None)
 
 
 def _unannounced(replica: Replica) -> int:

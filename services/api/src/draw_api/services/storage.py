@@ -7,13 +7,11 @@ from typing import Final, Protocol
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.paging import Page
-from draw_api.models.status import DiskUsage
 from draw_api.models.storage import (
     CleanUpPreview,
     Deleted,
     Forecast,
     GrowthDay,
-    Limitation,
     ModalityUsage,
     PatientUsage,
     StorageRules,
@@ -22,7 +20,8 @@ from draw_api.models.storage import (
     StudyUsage,
 )
 from draw_api.services.audit import AuditTrail
-from draw_shared.contracts.server_config import BYTES_PER_GB
+from draw_api.services.status import Observations, reported_used_bytes
+from draw_shared.storage.space import DiskRoom, Room, room
 
 OBSERVED_DAYS: Final = 30
 
@@ -75,12 +74,14 @@ class StorageCare:
     def __init__(
         self,
         tables: StorageTables,
-        disk: Callable[[], DiskUsage | None],
+        observations: Observations,
+        disk: Callable[[], DiskRoom | None],
         unindexed: Callable[[], int],
         audit: AuditTrail,
         clock: Callable[[], datetime],
     ) -> None:
         self._tables = tables
+        self._observations = observations
         self._disk = disk
         self._unindexed = unindexed
         self._audit = audit
@@ -89,19 +90,21 @@ class StorageCare:
     def usage(self) -> StorageUsage:
         """Return how full the storage is and when it will be full."""
         rules, sums, disk = self._tables.rules(), self._tables.sums(), self._disk()
-        used = sums.current_bytes + sums.conflict_bytes + sums.bytes_to_remove
-        limit = rules.max_storage_gb * BYTES_PER_GB
-        keep = disk.total_bytes * rules.min_free_percent // 100 if disk else None
-        rooms: dict[Limitation, int] = {"quota": limit - used}
-        if disk is not None and keep is not None:
-            rooms["disk"] = disk.free_bytes - keep
+        used = reported_used_bytes(self._observations.replicas())
+        if used is None:
+            used = sums.current_bytes + sums.conflict_bytes + sums.bytes_to_remove
+        left = room(rules.limits, used, disk)
+        inodes = disk if disk is not None and disk.total_inodes else None
         return StorageUsage(
             used_bytes=used,
-            limit_bytes=limit,
+            limit_bytes=rules.limits.most_bytes,
             disk_total_bytes=disk.total_bytes if disk else None,
             disk_free_bytes=disk.free_bytes if disk else None,
-            min_free_bytes=keep,
-            refusing=next((name for name, room in rooms.items() if room <= 0), None),
+            min_free_bytes=rules.limits.kept_bytes(disk) if disk else None,
+            disk_total_inodes=inodes.total_inodes if inodes else None,
+            disk_free_inodes=inodes.free_inodes if inodes else None,
+            room_bytes=0 if left.shortage else min(left.by_limit().values()),
+            refusing=left.shortage,
             studies=sums.studies,
             instances=sums.instances,
             conflicts=sums.conflicts,
@@ -112,7 +115,7 @@ class StorageCare:
             bytes_to_remove=sums.bytes_to_remove,
             clean_up=rules.clean_up,
             retention_days=rules.retention_days,
-            forecast=self._forecast(rules, rooms, used),
+            forecast=self._forecast(rules, left, used),
         )
 
     def growth(self, days: int) -> Sequence[GrowthDay]:
@@ -193,17 +196,19 @@ class StorageCare:
             raise NotFound("The index has no such study.")
         return held
 
-    def _forecast(self, rules: StorageRules, rooms: dict[Limitation, int], used: int) -> Forecast:
+    def _forecast(self, rules: StorageRules, left: Room, used: int) -> Forecast:
         days = self._tables.growth(OBSERVED_DAYS + 1)[:-1]
         first = self._tables.first_day()
         observed = [day for day in days if first is not None and day.day >= first]
         mean = sum(day.size_bytes for day in observed) // len(observed) if observed else 0
+        rooms = left.by_limit()
         limited = min(rooms, key=lambda name: rooms[name])
         plateau = mean * rules.retention_days
         fills = mean > 0 and not (rules.clean_up and plateau <= rooms[limited] + used)
+        days_left = round(max(0, rooms[limited]) / mean, 1) if fills else None
         return Forecast(
             days_observed=len(observed),
             bytes_per_day=mean,
-            full_in_days=round(max(0, rooms[limited]) / mean, 1) if fills else None,
-            limited_by=limited if fills else None,
+            full_in_days=0.0 if left.shortage else days_left,
+            limited_by=left.shortage or (limited if fills else None),
         )

@@ -1,6 +1,6 @@
 """Deletes studies in PostgreSQL and their files on the storage volume."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -39,8 +39,16 @@ RECORD: Final = text(
 class StudyDeletions:
     """Rows first, then files."""
 
-    def __init__(self, database: Database, root: Path, *, replica: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        root: Path,
+        *,
+        replica: str,
+        freed: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._database = database
+        self._freed = freed
         self._retention = Retention(root)
         self._files = StorageFiles(root)
         self._replica = replica
@@ -82,6 +90,9 @@ class StudyDeletions:
             gone = [number for number, end in ends.items() if end is Removed.GONE]
             deletion.settle_removals(connection, gone, sorted(ends.keys() - set(gone)))
             session.commit()
+        freed = sum(r.size_bytes for r in found if ends[r.id] is Removed.GONE)
+        if freed:
+            self._freed(freed)
         self._files.tidy([removal.path for removal in found])
         return len(found)
 
