@@ -133,14 +133,17 @@ CASES = {
     ),
     "StorageNearlyFull": Case(
         {
-            "draw_scp_storage_used_bytes": turning(90, 10),
+            "draw_suite_disk_free_inodes": turning(5, 50),
+            "draw_suite_disk_inodes": turning(100, 100),
+            "draw_scp_storage_used_bytes": turning(10, 10),
             "draw_scp_storage_quota_bytes": turning(100, 100),
         }
     ),
     "StorageFull": Case(
         {
-            "draw_suite_disk_free_bytes": turning(2, 50),
+            "draw_suite_disk_free_bytes": turning(50, 50),
             "draw_suite_disk_size_bytes": turning(100, 100),
+            "draw_scp_storage_refusing": turning(1, 0),
             "draw_scp_storage_used_bytes": turning(10, 10),
             "draw_scp_storage_quota_bytes": turning(100, 100),
         }

@@ -98,7 +98,7 @@ def store(suite, *objects):
 def used_bytes(suite):
     """Return what the receiver counts against the quota."""
     metrics = suite.services["scp"].answer("/metrics")[1]
-    return float(re.search(r"^draw_scp_storage_used_bytes{.*} (.*)$", metrics, re.MULTILINE)[1])
+    return float(re.search(r"^draw_scp_storage_used_bytes (.*)$", metrics, re.MULTILINE)[1])
 
 
 def found_by_query(suite, study_uid):
