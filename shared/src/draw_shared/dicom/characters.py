@@ -2,6 +2,10 @@
 
 PS3.5 6.1.2 and annexes H to K. The codecs are pydicom's; what is added here is that
 nothing is ever lost in silence: text that a set cannot hold is said to be so.
+
+Without Specific Character Set only ASCII is allowed. Bytes beyond it that form UTF-8 are
+taken for UTF-8, which text of another set does not form by chance. A set that is declared is
+believed: bytes that are text in it mean that text, even if they could be UTF-8 as well.
 """
 
 from collections.abc import Sequence
@@ -67,7 +71,24 @@ class CharacterSet:
             raise UndecodableText("text is not in its Specific Character Set")
         return found
 
+    def read(self, raw: bytes, vr: str) -> str:
+        """Return the text of a value as well as it can be read, for people to look at.
+
+        What is no text in this set is taken for UTF-8 if it can be, else for Latin 1, in which
+        every byte is a character.
+        """
+        try:
+            return self.decode(raw, vr)
+        except UndecodableText:
+            pass
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+
     def _decoded(self, raw: bytes, delimiters: set[int]) -> str:
+        if not self.terms and ESCAPE not in raw:
+            return raw.decode("utf-8")
         if _SIMPLIFIED_CHINESE in self.terms:
             # pydicom leaves the escape sequence of this set in the text.
             return raw.replace(_TO_CHINESE, b"").replace(_TO_ASCII, b"").decode("gb2312")

@@ -210,3 +210,18 @@ def test_what_files_have_in_common_is_the_same_document(tmp_path):
     assert all(one[level] is other[level] for level in (Level.PATIENT, Level.STUDY, Level.SERIES))
     reader.forget()
     assert reader.read(str(paths[0]))[0] is not one[0]
+
+
+@pytest.mark.parametrize(
+    ("charset", "raw", "name"),
+    [
+        ("", "Müller^Jürgen".encode(), "Müller^Jürgen"),
+        ("", b"M\xfcller^J", "Müller^J"),
+        ("ISO_IR 100", "Müller^J".encode(), "MÃ¼ller^J"),
+    ],
+)
+def test_text_that_nobody_declared_is_utf_8_if_it_can_be(tmp_path, charset, raw, name):
+    made = datasets.build(SpecificCharacterSet=charset or None)
+    made.add_new("PatientName", "PN", raw)
+    levels, _ = read(datasets.write(made, tmp_path / "one.dcm"))
+    assert levels[Level.PATIENT]["PatientName"] == name

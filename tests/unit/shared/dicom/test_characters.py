@@ -124,6 +124,26 @@ def test_bytes_of_another_set_are_refused_and_not_guessed(terms, raw):
         character_set(terms).decode(raw, "LO")
 
 
+UTF_8 = "Müller^Jürgen=王^小東".encode()
+
+
+@pytest.mark.parametrize("terms", [b"", b"ISO_IR 6", b"\0 "])
+def test_utf_8_that_nobody_declared_is_read_as_what_it_is(terms):
+    assert character_set(terms).decode(UTF_8, "PN") == UTF_8.decode()
+    assert character_set(terms).read(UTF_8, "PN") == UTF_8.decode()
+
+
+def test_a_declared_set_is_believed_though_the_bytes_could_be_utf_8():
+    assert character_set(b"ISO_IR 100").read("Müller".encode(), "PN") == "MÃ¼ller"
+    katakana = "ﾃｽﾄ".encode("shift_jis")
+    assert character_set(b"ISO_IR 13").read(katakana, "PN") == "ﾃｽﾄ"
+
+
+@pytest.mark.parametrize("terms", [b"", b"ISO_IR 192", b"NO SUCH SET"])
+def test_what_is_no_text_in_its_set_stays_readable(terms):
+    assert character_set(terms).read(b"M\xfcller", "PN") == "Müller"
+
+
 @pytest.mark.parametrize("written", [b"ISO_IR 100", b"ISO IR 100", b"iso_ir_100 ", b"ISO-IR 100"])
 def test_a_terms_spelling_is_mended(written):
     assert character_set(written).terms == ("ISO_IR 100",)

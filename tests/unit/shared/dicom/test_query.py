@@ -95,6 +95,18 @@ def test_keys_are_read_in_their_character_set():
     assert name.anywhere[0].tokens[0] == "люкс"
 
 
+def test_keys_in_utf_8_that_nobody_declared_are_understood():
+    raw = "Müller*".encode()
+    asked = QueryRequest(
+        1,
+        uids.STUDY_ROOT_FIND,
+        PresentationContext(1, uids.STUDY_ROOT_FIND, uids.IMPLICIT_LITTLE),
+        b"\x08\x00\x52\x00\x06\x00\x00\x00STUDY \x10\x00\x10\x00\x08\x00\x00\x00" + raw,
+    )
+    (name,) = _conditions(understood(asked, b""))["PatientName"].names
+    assert name.anywhere[0].tokens[0] == "muller"
+
+
 def test_text_outside_its_character_set_is_not_understood():
     raw = b"\x08\x00\x52\x00\x06\x00\x00\x00STUDY " + b"\x10\x00\x20\x00\x02\x00\x00\x00\xff\xfe"
     raw = b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 192" + raw

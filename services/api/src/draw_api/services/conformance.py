@@ -319,6 +319,8 @@ def _annexes() -> Iterator[str]:
     yield (
         "Data sets are kept in the character set in which they came. All of PS3.3 C.12.1.1.2 are"
         " understood; answers to queries are in ISO_IR 192 (UTF-8) where ASCII does not suffice."
+        " Without Specific Character Set, bytes beyond ASCII that form UTF-8 are read as UTF-8, in"
+        " objects, queries and answers of other nodes; a set that is declared is believed."
     )
     yield ""
     yield "### 9.2 Extensions and private attributes"

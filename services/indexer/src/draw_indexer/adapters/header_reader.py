@@ -16,6 +16,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from draw_shared.dicom import keys, part10
+from draw_shared.dicom.characters import DEFAULT_REPERTOIRE
 from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.scan import (
     LONGEST_INFLATED,
@@ -182,6 +183,7 @@ TAGS: Final = {
     )
     for level, attributes in OF_LEVEL.items()
 }
+UNDECLARED: Final = convert_encodings([""])
 REQUEST_TEXT: Final = {
     tag: IndexedAttribute(keyword, tag, dictionary_VR(tag), Level.SERIES)
     for tag, keyword in REQUEST_TAGS.items()
@@ -247,6 +249,9 @@ def _bounded(attribute: IndexedAttribute, text: str) -> str:
 
 
 def _decoded_text(raw: bytes, encodings: list[str], delimiters: frozenset[int]) -> str:
+    if encodings == UNDECLARED and ESCAPE not in raw:
+        # As everywhere (see `draw_shared.dicom.characters`): UTF-8 if it can be.
+        return DEFAULT_REPERTOIRE.read(raw, "")
     try:
         return decode_bytes(raw, encodings, set(delimiters))
     except (UnicodeError, LookupError):

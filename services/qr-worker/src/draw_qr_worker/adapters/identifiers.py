@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
 from draw_qr_worker.models import InvalidJob, Keys, Match, PeerAborted
+from draw_shared.dicom.characters import (
+    DEFAULT_REPERTOIRE,
+    ESCAPE,
+    TEXT_VRS,
+    CharacterSet,
+    character_set,
+)
+from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 
 
 def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
@@ -37,6 +47,8 @@ def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
 def decoded(raw: bytes, transfer_syntax: str) -> Match:
     """Return the attributes of a response by keyword, without sequences and private ones.
 
+    Text is read in the character set that the node declares, or in what it can be.
+
     Raises:
         PeerAborted: the bytes are no data set.
     """
@@ -48,7 +60,12 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
         # pydicom raises whatever its readers stumble over.
         raise PeerAborted("the node sent an identifier that is no data set") from error
     attributes: dict[str, Any] = {}
+    characters = _characters(found)
     for tag in tags:
+        unread: object = found.get_item(tag)
+        if isinstance(unread, RawDataElement) and (text := _text(unread, characters)):
+            attributes[keyword_for_tag(tag)] = text
+            continue
         try:
             element = found[tag]
         except Exception:  # noqa: BLE001, S112 - one unreadable value must not hide the others
@@ -62,6 +79,25 @@ def failed_uids(raw: bytes, transfer_syntax: str) -> tuple[str, ...]:
     """Return the Failed SOP Instance UID List of a final response (PS3.4 C.4.2.1.4.2)."""
     found = decoded(raw, transfer_syntax).get("FailedSOPInstanceUIDList") or []
     return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _characters(found: Dataset) -> CharacterSet:
+    value: object = getattr(found.get_item("SpecificCharacterSet"), "value", None)
+    return character_set(value) if isinstance(value, bytes) else DEFAULT_REPERTOIRE
+
+
+def _text(element: RawDataElement, characters: CharacterSet) -> str | list[str] | None:
+    """Return the text of an element that holds more than ASCII; None for every other."""
+    vr = element.VR
+    if vr is None or vr == "UN":
+        vr = dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN"
+    raw = element.value
+    if vr not in TEXT_VRS or raw is None or (raw.isascii() and ESCAPE not in raw):
+        return None
+    text = characters.read(raw, vr).replace("\0", "")
+    if vr in WHOLE_TEXT_VRS or "\\" not in text:
+        return text.rstrip(" ")
+    return [value.strip(" ") for value in text.split("\\")]
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
