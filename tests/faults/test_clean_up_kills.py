@@ -24,7 +24,7 @@ DAYS = 30
 STUDIES = 25
 OBJECTS = 6
 PATHS = "SELECT path FROM instances UNION SELECT path FROM instance_conflicts"
-RECORDED = "SELECT path FROM file_deletions WHERE removed_at IS NULL"
+RECORDED = "SELECT path FROM file_deletions"
 
 
 def fill(archive):

@@ -3,18 +3,21 @@
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
 from sqlalchemy import text
 
+from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.models import Arrival, Header, Stored
 from draw_shared.db.session import Database
 from draw_shared.dicom.keys import BY_KEYWORD, Level
+from draw_shared.storage.removal import StorageFiles
 from support import service_finder
 
 BEGINNING = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EMPTIED = ("instances", "patients", "instance_conflicts", "reception_days", "changes", "jobs",
-           "transactions")  # fmt: skip
+           "transactions", "tombstones")  # fmt: skip
 """What is below them goes with them."""
 
 SNAPSHOTS = {
@@ -73,6 +76,11 @@ def arrival(
         calling_ae="SENDER",
     )
     return Arrival(stored, Header(*levels.values()))
+
+
+def index_in(database):
+    """Return the index in a database, beside a storage volume without files."""
+    return PostgresIndex(database, StorageFiles(Path("/nonexistent")))
 
 
 def snapshot(database):

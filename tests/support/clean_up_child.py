@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from draw_indexer.adapters.copies import FileCopies
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_shared.db.session import Database
@@ -18,8 +19,10 @@ from draw_shared.db.session import Database
 
 def run(database_url, root, days):
     """Delete everything beyond retention, and finish what a killed one has left."""
-    deletions = StudyDeletions(Database(database_url), Path(root), replica="child")
-    clean_up = CleanUp(deletions, lambda: Rule(True, days), lambda: 0, lambda _: None)
+    database = Database(database_url)
+    deletions = StudyDeletions(database, Path(root), replica="child")
+    copies = FileCopies(database, Path(root))
+    clean_up = CleanUp(deletions, copies, lambda: Rule(True, days), lambda: 0, lambda _: None)
     clean_up.remove_files()
     while deletions.expired(days):
         clean_up.delete_expired()

@@ -6,17 +6,22 @@ import time
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
+from draw_indexer.adapters.copies import FileCopies
+from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.handlers.instance_stored import InstanceStored
 from draw_indexer.metrics import IndexerMetrics
-from draw_indexer.models import Header
+from draw_indexer.models import FileMissing, Header
+from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
+from draw_shared.db.deletion import delete_study
 from draw_shared.messaging.consumer import Delivery
 from draw_shared.storage.objects import hash_rest
 from draw_shared.storage.outbox import event_of
-from support.receptions import opened, receive
+from draw_shared.storage.removal import StorageFiles
+from support.receptions import DEFAULT, opened, receive
 
 DAY = 86400
 AGE = """
@@ -38,7 +43,13 @@ class HeadersHere:
 
     def read(self, paths):
         reader = HeaderReader()
-        return [Header(*reader.read(f"{self._root}/{path}")) for path in paths]
+        return [self._header(reader, path) for path in paths]
+
+    def _header(self, reader, path):
+        try:
+            return Header(*reader.read(f"{self._root}/{path}"))
+        except FileNotFoundError:
+            return FileMissing(path)
 
 
 class IndexedStorage:
@@ -48,7 +59,9 @@ class IndexedStorage:
         self.root = root
         self.database = database
         self.store = opened(root)
-        indexing = Indexing(PostgresIndex(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+        self.duplicates = DuplicatePolicy.KEEP_EXISTING
+        self.cleaned_up = []
+        indexing = Indexing(PostgresIndex(database, StorageFiles(root)), lambda: self.duplicates)
         self._handler = InstanceStored(
             HeadersHere(root), indexing, IndexerMetrics(CollectorRegistry())
         )
@@ -56,9 +69,14 @@ class IndexedStorage:
     def close(self):
         self.store.stop(5)
 
-    def receive(self, *objects, days_ago=0):
+    def restart(self):
+        """Let another receiver of this name take over, which remembers nothing."""
+        self.store.stop(5)
+        self.store = opened(self.root)
+
+    def receive(self, *objects, days_ago=0, layout=DEFAULT):
         """Store, index and release objects; return what was stored."""
-        stored = [receive(self.store, made)[0] for made in objects]
+        stored = [receive(self.store, made, layout)[0] for made in objects]
         self.index(*stored)
         self.store.release(stored)
         if days_ago:
@@ -68,11 +86,37 @@ class IndexedStorage:
 
     def index(self, *stored):
         """Index objects as they were announced."""
+        assert not self.failures(*stored)
+
+    def failures(self, *stored, attempt=0):
+        """Index objects as they were announced, and return what could not be."""
         deliveries = [
-            Delivery(event_of(each).to_bytes(), "instance.stored.v1", 0, number, 1)
+            Delivery(event_of(each).to_bytes(), "instance.stored.v1", attempt, number, 1)
             for number, each in enumerate(stored, start=1)
         ]
-        assert not self._handler.on_instances_stored(deliveries)
+        return self._handler.on_instances_stored(deliveries)
+
+    def delete(self, study_instance_uid):
+        """Delete a study's rows as an administrator does; return what went."""
+        with self.database.session() as session:
+            files = StorageFiles(self.root)
+            gone = delete_study(session.connection(), study_instance_uid, files, by="admin")
+            session.commit()
+        return gone
+
+    def clean_up(self, *, on=False, backlog=0, days=30):
+        """Return the use case as the indexer has it."""
+        return CleanUp(
+            StudyDeletions(self.database, self.root, replica="test"),
+            FileCopies(self.database, self.root),
+            lambda: Rule(on, days),
+            lambda: backlog,
+            self.cleaned_up.append,
+        )
+
+    def settle(self):
+        """Remove the files that are recorded as to be removed."""
+        self.clean_up().remove_files()
 
     def age(self, study_instance_uid, days):
         """Make a study and its files as old as if received so many days before."""

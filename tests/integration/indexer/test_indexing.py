@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.models import Reason
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
@@ -35,7 +34,7 @@ def database(own_database):
 @pytest.fixture
 def index(database):
     def index(*batch, policy=KEEP):
-        return Indexing(PostgresIndex(database), lambda: policy).index(batch)
+        return Indexing(arrivals.index_in(database), lambda: policy).index(batch)
 
     return index
 

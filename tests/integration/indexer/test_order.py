@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
 from support import arrivals
@@ -61,7 +60,7 @@ def one_content_each(events):
 
 def indexed(database, policy, batches):
     arrivals.empty(database)
-    indexing = Indexing(PostgresIndex(database), lambda: policy)
+    indexing = Indexing(arrivals.index_in(database), lambda: policy)
     for batch in batches:
         indexing.index(batch)
     return arrivals.snapshot(database)

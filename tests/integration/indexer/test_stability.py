@@ -5,7 +5,6 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.adapters.stability_queries import PostgresStability
 from draw_indexer.services.indexing import Indexing
 from draw_indexer.services.stability import Stability
@@ -33,7 +32,7 @@ def database(own_database):
 
 @pytest.fixture
 def index(database):
-    indexing = Indexing(PostgresIndex(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+    indexing = Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
     return lambda *batch: indexing.index(batch)
 
 

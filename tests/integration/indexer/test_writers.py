@@ -8,7 +8,6 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import text
 
-from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.feed import take_turn
@@ -31,7 +30,7 @@ def several(database_url):
 
 
 def indexing_of(database):
-    return Indexing(PostgresIndex(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+    return Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
 
 
 def many(count):

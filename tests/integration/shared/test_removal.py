@@ -46,7 +46,7 @@ def receive(store, announced=True):
 def test_a_file_goes_with_the_folders_it_leaves_empty(store, tmp_path):
     stored = receive(store)
     files = StorageFiles(tmp_path)
-    assert files.remove(stored.path, files.mark(stored.path)) is Removed.GONE
+    assert files.remove(stored.path, files.mark(stored.path), "1.2") is Removed.GONE
     files.tidy([stored.path])
     assert not (tmp_path / stored.path).exists()
     assert list((tmp_path / "objects").iterdir()) == []
@@ -57,8 +57,8 @@ def test_removing_twice_ends_the_same(store, tmp_path):
     stored = receive(store)
     files = StorageFiles(tmp_path)
     mark = files.mark(stored.path)
-    files.remove(stored.path, mark)
-    assert files.remove(stored.path, mark) is Removed.GONE
+    files.remove(stored.path, mark, "1.2")
+    assert files.remove(stored.path, mark, "1.2") is Removed.GONE
 
 
 def test_what_was_sent_again_after_the_decision_stays(store, tmp_path):
@@ -67,7 +67,7 @@ def test_what_was_sent_again_after_the_decision_stays(store, tmp_path):
     mark = files.mark(stored.path)
     again = receive(store)
     assert again.duplicate and again.path == stored.path
-    assert files.remove(stored.path, mark) is Removed.KEPT
+    assert files.remove(stored.path, mark, "1.2") is Removed.KEPT
     assert (tmp_path / stored.path).read_bytes().endswith(BYTES)
 
 
@@ -75,11 +75,11 @@ def test_what_was_sent_again_after_the_removal_is_stored_cleanly(store, tmp_path
     stored = receive(store)
     files = StorageFiles(tmp_path)
     mark = files.mark(stored.path)
-    files.remove(stored.path, mark)
+    files.remove(stored.path, mark, "1.2")
     files.tidy([stored.path])
     again = receive(store)
     assert not again.duplicate and again.path == stored.path
-    assert files.remove(stored.path, mark) is Removed.KEPT
+    assert files.remove(stored.path, mark, "1.2") is Removed.KEPT
     assert (tmp_path / stored.path).read_bytes().endswith(BYTES)
 
 
@@ -91,7 +91,7 @@ def test_a_crash_between_rename_and_unlink_is_finished(store, tmp_path):
     aside.parent.mkdir()
     (tmp_path / stored.path).rename(aside)
     receive(store)
-    assert files.remove(stored.path, mark) is Removed.GONE
+    assert files.remove(stored.path, mark, "1.2") is Removed.GONE
     assert not aside.exists()
     assert (tmp_path / stored.path).exists(), "the one that came meanwhile"
 
@@ -106,7 +106,7 @@ def test_acknowledged_objects_survive_a_removal_at_the_same_moment(store, tmp_pa
 
         def remove(begin=begin, path=stored.path, mark=mark):
             begin.wait()
-            files.remove(path, mark)
+            files.remove(path, mark, "1.2")
             files.tidy([path])
 
         thread = threading.Thread(target=remove)

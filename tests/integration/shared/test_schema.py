@@ -51,3 +51,34 @@ def test_every_line_finds_a_partition(database):
         names = places.scalars().all()
     assert names[0] == names[2] == "transactions_default"
     assert names[1] != "transactions_default"
+
+
+def test_what_was_deleted_before_there_were_tombstones_gets_them(database, database_url):
+    def run(*statements):
+        with database.session() as session:
+            for statement in statements:
+                session.connection().execute(text(statement))
+            session.commit()
+
+    run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    upgrade(database_url, "0004")
+    run(
+        "INSERT INTO changes (kind, study_instance_uid, occurred_at)"
+        " VALUES ('study.deleted', '1.1', '2026-01-02 03:04:05.678901Z'),"
+        " ('study.stable', '1.2', now()), ('study.deleted', '1.3', '2026-01-02Z')",
+        "INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, actor, action,"
+        " study_instance_uid) VALUES (gen_random_uuid(), '2026-01-02Z', 'management', 'success',"
+        " 'r', 'clean-up', 'study.delete', '1.3'), (gen_random_uuid(), '2026-01-03Z',"
+        " 'management', 'success', 'r', 'eve', 'study.delete', '1.4')",
+    )
+    upgrade(database_url)
+    with database.session() as session:
+        found = session.connection().execute(
+            text("SELECT uid, deleted_by, to_timestamp(before_ns / 1e9) FROM tombstones ORDER BY 1")
+        )
+        placed = [(uid, by, f"{at:%d %H:%M:%S}") for uid, by, at in found]
+    assert placed == [
+        ("1.1", "", "02 03:04:05"),
+        ("1.3", "clean-up", "01 00:00:00"),
+        ("1.4", "eve", "03 00:00:00"),
+    ]

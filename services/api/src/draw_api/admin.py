@@ -9,7 +9,7 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -43,8 +43,10 @@ from draw_shared.contracts.server_config import (
     NetworkConfig,
     ServerConfig,
 )
+from draw_shared.db import tombstones
 from draw_shared.db.migrate import head_revision, seed_config, upgrade
 from draw_shared.db.session import Database
+from draw_shared.db.tombstones import Tombstones
 from draw_shared.errors import DrawError
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
@@ -183,7 +185,7 @@ def _reindex(_: argparse.Namespace) -> int:
         print(f"unreadable {path}")  # noqa: T201
     print(  # noqa: T201
         f"{done.announced} objects announced, {done.size_bytes} bytes,"
-        f" {len(done.unreadable)} unreadable"
+        f" {len(done.unreadable)} unreadable, {done.deleted} deleted since and not indexed"
     )
     return 1 if done.unreadable else 0
 
@@ -207,6 +209,8 @@ def _reconcile(given: argparse.Namespace) -> int:
             session.commit()
             for path in announced.unreadable:
                 print(f"unreadable {path}")  # noqa: T201
+            if announced.deleted:
+                print(f"{announced.deleted} files of what was deleted go")  # noqa: T201
             return 1 if announced.unreadable or found.other_size else 0
     return 1 if found.any else 0
 
@@ -257,11 +261,18 @@ def _session(settings: Settings) -> Iterator[Session]:
 @contextmanager
 def _publishing(settings: Settings) -> Iterator[FileAnnouncements]:
     publisher = Publisher(settings.broker_url.get_secret_value(), client="draw-admin")
+    database = Database(settings.database_url.get_secret_value())
+
+    def tombstones_of(uids: Collection[str]) -> Tombstones:
+        with database.session() as session:
+            return tombstones.of(session.connection(), uids)
+
     publisher.start()
     try:
-        yield FileAnnouncements(settings.storage_root, publisher)
+        yield FileAnnouncements(settings.storage_root, publisher, tombstones_of)
     finally:
         publisher.stop(5)
+        database.dispose()
 
 
 class _Progress:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from draw_indexer.adapters.consumption import Consumption
+from draw_indexer.adapters.copies import FileCopies
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.adapters.feed_queries import PostgresFeed
 from draw_indexer.adapters.handler_folder import HandlerFolder
@@ -46,6 +47,7 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Component, Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.removal import StorageFiles
 
 PROBE_SECONDS = 1.0
 REMOVAL_SECONDS = 1.0
@@ -80,7 +82,8 @@ class Indexer:
         self._publisher = Publisher(self._broker_url, client=settings.replica)
         self._readers = [self._reader() for _ in range(settings.indexer_readers)]
         indexing = Indexing(
-            PostgresIndex(self._database), lambda: self._config.current.server.storage.duplicates
+            PostgresIndex(self._database, StorageFiles(settings.storage_root)),
+            lambda: self._config.current.server.storage.duplicates,
         )
         self._transactions = PostgresTransactions(self._database)
         self._desired = DesiredState(
@@ -216,10 +219,12 @@ class Indexer:
             told = ControlV1(subject=ControlSubject.STORAGE, freed_bytes=size_bytes)
             self._publisher.publish(told, exchange=topology.CONTROL)
 
+        deletions = StudyDeletions(
+            self._database, settings.storage_root, replica=settings.replica, freed=freed
+        )
         clean_up = CleanUp(
-            StudyDeletions(
-                self._database, settings.storage_root, replica=settings.replica, freed=freed
-            ),
+            deletions,
+            FileCopies(self._database, settings.storage_root, freed=freed),
             rule,
             AnnouncementBacklog(self._broker_url, client=settings.replica).number,
             self._metrics.cleaned_up.inc,
@@ -232,6 +237,7 @@ class Indexer:
                 clean_up.delete_expired,
                 interval_seconds=settings.indexer_clean_up_seconds,
             ),
+            Periodic("old tombstones", deletions.forget_old, interval_seconds=PARTITION_SECONDS),
         ]
 
     def _deliveries(self, stopping: Callable[[], bool]) -> list[Component]:

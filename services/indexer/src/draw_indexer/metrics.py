@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-OUTCOMES: Final = ("indexed", "unchanged", "conflict")
+OUTCOMES: Final = ("indexed", "unchanged", "conflict", "deleted")
 
 
 class IndexerMetrics:
@@ -100,15 +100,24 @@ class IndexerMetrics:
         for reason in reasons:
             self.read_failures.labels(reason)
 
-    def wrote(self, *, fresh: int, unchanged: int, conflicts: int, rows: Mapping[str, int]) -> None:
+    def wrote(
+        self,
+        *,
+        fresh: int,
+        unchanged: int,
+        conflicts: int,
+        deleted: int,
+        rows: Mapping[str, int],
+    ) -> None:
         """Count one committed batch."""
         self.indexed += fresh
         self.conflicts += conflicts
         self.batches.inc()
-        self.batch_objects.observe(fresh + unchanged)
+        self.batch_objects.observe(fresh + unchanged + deleted)
         self.objects.labels("indexed").inc(fresh)
         self.objects.labels("unchanged").inc(unchanged)
         self.objects.labels("conflict").inc(conflicts)
+        self.objects.labels("deleted").inc(deleted)
         for table, number in rows.items():
             self.rows.labels(table).inc(number)
 

@@ -36,6 +36,10 @@ class Unreadable(Permanent):
     """The file is not the object that was announced."""
 
 
+class OtherObject(Unreadable):
+    """The file holds another SOP instance than was announced."""
+
+
 class HostileFile(Permanent):
     """Reading the file's header takes more memory or processor time than any header needs."""
 
@@ -199,6 +203,8 @@ class Changes:
     conflicts: list[Conflict] = field(default_factory=list)
     received: list[Arrival] = field(default_factory=list)
     """Current versions that are new, for the change feed and the count of the day."""
+    doubtful: list[Stored] = field(default_factory=list)
+    """Objects whose file may be one that no row needs: the bytes lie elsewhere too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,8 @@ class Written:
     rows: Mapping[str, int] = field(default_factory=dict)
     recorded: Sequence[Conflict] = ()
     """What was put into `instance_conflicts`, as another version or for what it says."""
+    deleted: Sequence[Stored] = ()
+    """What was not indexed because it was deleted since its reception."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,18 @@ From its commit on, no query finds the study; the files go afterwards, and a rec
 until its file is gone. Whatever is killed when: every row has its file, and every file
 that has neither row nor record was not yet indexed.
 
-Records of removed files are kept for a while. An indexer that had read a file's header
-before, and writes its row only now, is found by them (`resurrected`).
+What was not yet indexed, and what comes again that was received before, is told by the
+study's tombstone (`draw_shared.db.tombstones`), which the same transaction places.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, text
 
+from draw_shared.db import tombstones
 from draw_shared.db.feed import INSTANCE_LOST, STUDY_DELETED, take_turn
-
-TOMBSTONE_MINUTES: Final = 30
-"""Longer than an indexer may be between reading headers and writing their rows."""
 
 
 class Mark(Protocol):
@@ -37,8 +35,17 @@ class Mark(Protocol):
         """How large it is."""
 
 
-Marking = Callable[[str], Mark | None]
-"""Looks at the file of a stored path."""
+class Files(Protocol):
+    """The files of objects on the storage volume."""
+
+    def mark(self, path: str) -> Mark | None:
+        """Return which file lies at a stored path now, or None when there is none."""
+
+    def renew(self, path: str, modified_ns: int) -> None:
+        """Say that a file was wanted at this time, if it was not later."""
+
+    def moment(self) -> int:
+        """Return the time by the clock that dates the files, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,18 @@ class DeletedStudy:
     study_instance_uid: str
     instances: int
     size_bytes: int
-    paths: tuple[str, ...]
+    files: int
+    """How many files go, those of versions set aside with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftFile:
+    """A file that no row needs any more."""
+
+    path: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    content_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,7 @@ DELETE_CONFLICTS: Final = text(
     DELETE FROM instance_conflicts WHERE study_instance_uid = :uid OR sop_instance_uid IN (
         SELECT i.sop_instance_uid FROM instances i JOIN series r ON r.id = i.series_pk
         WHERE r.study_pk = :study)
-    RETURNING sop_instance_uid, path
+    RETURNING sop_instance_uid, path, study_instance_uid
     """
 )
 DELETE_STUDY: Final = text("DELETE FROM studies WHERE id = :study")
@@ -91,8 +109,19 @@ RECORD: Final = text(
     """
     INSERT INTO file_deletions
         (path, sop_instance_uid, inode, modified_ns, size_bytes, study_instance_uid)
-    SELECT *, :study FROM unnest(CAST(:paths AS text[]), CAST(:uids AS text[]),
-        CAST(:inodes AS bigint[]), CAST(:modified AS bigint[]), CAST(:sizes AS bigint[]))
+    SELECT * FROM unnest(CAST(:paths AS text[]), CAST(:uids AS text[]),
+        CAST(:inodes AS bigint[]), CAST(:modified AS bigint[]), CAST(:sizes AS bigint[]),
+        CAST(:studies AS text[]))
+    """
+)
+RECORD_COPIES: Final = text(
+    """
+    INSERT INTO file_copies (path, sop_instance_uid, inode, modified_ns, size_bytes,
+        study_instance_uid, content_sha256)
+    SELECT p, u, i, m, s, t, decode(h, 'hex') FROM unnest(CAST(:paths AS text[]),
+        CAST(:uids AS text[]), CAST(:inodes AS bigint[]), CAST(:modified AS bigint[]),
+        CAST(:sizes AS bigint[]), CAST(:studies AS text[]), CAST(:hashes AS text[]))
+        AS k (p, u, i, m, s, t, h)
     """
 )
 APPEND_CHANGE: Final = text(
@@ -101,21 +130,10 @@ APPEND_CHANGE: Final = text(
 PENDING: Final = text(
     """
     SELECT id, path, sop_instance_uid, inode, modified_ns, size_bytes FROM file_deletions
-    WHERE removed_at IS NULL ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+    ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
     """
 )
-REMOVED: Final = text("UPDATE file_deletions SET removed_at = now() WHERE id = ANY(:ids)")
 FORGET: Final = text("DELETE FROM file_deletions WHERE id = ANY(:ids)")
-FORGET_OLD: Final = text(
-    "DELETE FROM file_deletions WHERE removed_at < now() - make_interval(mins => :minutes)"
-)
-RESURRECTED: Final = text(
-    """
-    SELECT i.sop_instance_uid, i.path FROM file_deletions d
-    JOIN instances i ON i.sop_instance_uid = d.sop_instance_uid AND i.path = d.path
-    WHERE d.removed_at IS NOT NULL
-    """
-)
 PARENTS: Final = text(
     """
     SELECT DISTINCT r.id AS series, s.id AS study, s.patient_pk AS patient
@@ -184,27 +202,46 @@ DROP_EMPTY_PATIENTS: Final = text(
 
 
 def delete_study(
-    connection: Connection, study_instance_uid: str, marking: Marking
+    connection: Connection,
+    study_instance_uid: str,
+    files: Files,
+    *,
+    by: str,
+    before_ns: int | None = None,
 ) -> DeletedStudy | None:
     """Delete a study with everything set aside for it, and record its files; caller commits.
 
-    Return what went, or None when there is no such study. Waits for the index's turn.
+    With it goes what was received of it before and is not indexed yet: all of that, or only
+    what is older than `before_ns`. Return what went, or None when there is no such study.
+    Waits for the index's turn.
     """
     take_turn(connection)
     study = connection.execute(STUDY, {"uid": study_instance_uid}).first()
     if study is None:
         return None
     values = {"study": study.id, "uid": study_instance_uid}
-    files = {row.path: row.sop_instance_uid for row in connection.execute(FILES, values)}
-    aside = connection.execute(DELETE_CONFLICTS, values)
-    files |= {row.path: row.sop_instance_uid for row in aside}
+    going = {row.path: row.sop_instance_uid for row in connection.execute(FILES, values)}
+    aside = connection.execute(DELETE_CONFLICTS, values).all()
+    going |= {row.path: row.sop_instance_uid for row in aside}
     connection.execute(DELETE_STUDY, values)
     _count_patients(connection, [study.patient_pk])
-    paths = _record(connection, study_instance_uid, files, marking)
+    named = _named(connection, list(going.values()))
+    left = [
+        LeftFile(path, uid, study_instance_uid, "")
+        for path, uid in going.items()
+        if path not in named
+    ]
+    number = record_files(connection, left, files, before_ns=before_ns)
+    elsewhere = {r.sop_instance_uid for r in aside if r.study_instance_uid != study_instance_uid}
+    moment = files.moment() if before_ns is None else before_ns
+    tombstones.place(connection, {study_instance_uid, *elsewhere}, moment, by)
+    # It names this study and lies in another: what the tombstone says is not of it.
+    for path in named.intersection(going):
+        files.renew(path, moment)
     connection.execute(
         APPEND_CHANGE, {"kind": STUDY_DELETED, "study": study_instance_uid, "sop": ""}
     )
-    return DeletedStudy(study_instance_uid, study.instance_count, study.size_bytes, paths)
+    return DeletedStudy(study_instance_uid, study.instance_count, study.size_bytes, number)
 
 
 def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) -> int:
@@ -236,43 +273,65 @@ def pending_removals(connection: Connection, most: int) -> list[PendingRemoval]:
     take_turn(connection)
     found = [PendingRemoval(*row) for row in connection.execute(PENDING, {"most": most})]
     named = _named(connection, [removal.sop_instance_uid for removal in found])
-    again = [removal.id for removal in found if removal.path in named]
-    if again:
-        connection.execute(FORGET, {"ids": again})
+    settle_removals(connection, [removal.id for removal in found if removal.path in named])
     return [removal for removal in found if removal.path not in named]
 
 
-def settle_removals(connection: Connection, gone: Sequence[int], kept: Sequence[int]) -> None:
-    """Note which files are gone, and forget those that stay."""
-    connection.execute(REMOVED, {"ids": list(gone)})
-    connection.execute(FORGET, {"ids": list(kept)})
+def settle_removals(connection: Connection, done: Sequence[int]) -> None:
+    """Forget records of files that are gone, or that stay."""
+    if done:
+        connection.execute(FORGET, {"ids": list(done)})
 
 
-def resurrected(connection: Connection) -> list[tuple[str, str]]:
-    """Return rows, by UID and path, whose file may have gone before they were written."""
-    connection.execute(FORGET_OLD, {"minutes": TOMBSTONE_MINUTES})
-    return [(row.sop_instance_uid, row.path) for row in connection.execute(RESURRECTED)]
-
-
-def _record(
-    connection: Connection, study_instance_uid: str, files: dict[str, str], marking: Marking
-) -> tuple[str, ...]:
-    named = _named(connection, list(files.values()))
-    marks = {path: marking(path) for path in files if path not in named}
-    found = {path: mark for path, mark in marks.items() if mark is not None}
+def record_files(
+    connection: Connection,
+    left: Sequence[LeftFile],
+    files: Files,
+    *,
+    before_ns: int | None = None,
+) -> int:
+    """Record files that have to go, unless they are wanted since `before_ns`; return how many."""
+    found = _marked(left, files)
+    if before_ns is not None:
+        found = [(file, mark) for file, mark in found if mark.modified_ns < before_ns]
     if found:
-        connection.execute(
-            RECORD,
-            {
-                "study": study_instance_uid,
-                "paths": list(found),
-                "uids": [files[path] for path in found],
-                "inodes": [mark.inode for mark in found.values()],
-                "modified": [mark.modified_ns for mark in found.values()],
-                "sizes": [mark.size_bytes for mark in found.values()],
-            },
-        )
-    return tuple(found)
+        connection.execute(RECORD, _columns(found))
+    return len(found)
+
+
+def record_left(
+    connection: Connection,
+    deleted: Sequence[tuple[LeftFile, Mark]],
+    copies: Sequence[LeftFile],
+    files: Files,
+) -> None:
+    """Record, of what was announced, the files that no row names: deleted ones and copies."""
+    uids = {file.sop_instance_uid for file, _ in deleted}
+    named = _named(connection, uids.union(file.sop_instance_uid for file in copies))
+    gone = [(file, mark) for file, mark in deleted if file.path not in named]
+    if gone:
+        connection.execute(RECORD, _columns(gone))
+    doubled = {file.path: file for file in copies if file.path not in named}
+    found = _marked(list(doubled.values()), files)
+    if found:
+        hashes = [file.content_sha256 for file, _ in found]
+        connection.execute(RECORD_COPIES, _columns(found) | {"hashes": hashes})
+
+
+def _marked(left: Sequence[LeftFile], files: Files) -> list[tuple[LeftFile, Mark]]:
+    marks = ((file, files.mark(file.path)) for file in left)
+    return [(file, mark) for file, mark in marks if mark is not None]
+
+
+def _columns(found: Sequence[tuple[LeftFile, Mark]]) -> dict[str, Any]:
+    return {
+        "paths": [file.path for file, _ in found],
+        "uids": [file.sop_instance_uid for file, _ in found],
+        "studies": [file.study_instance_uid for file, _ in found],
+        "inodes": [mark.inode for _, mark in found],
+        "modified": [mark.modified_ns for _, mark in found],
+        "sizes": [mark.size_bytes for _, mark in found],
+    }
 
 
 def _named(connection: Connection, uids: Collection[str]) -> set[str]:

@@ -75,10 +75,11 @@ def _plain(*, nullable: bool = False) -> Column[str]:
     return Column(Text, nullable=nullable, server_default=None if nullable else "")
 
 
-def _moment(*, nullable: bool = False, now: bool = True) -> Column[datetime]:
+def _moment(*, nullable: bool = False, now: bool = True, index: bool = False) -> Column[datetime]:
     return Column(
         DateTime(timezone=True),
         nullable=nullable,
+        index=index or None,
         server_default=text("now()") if now and not nullable else None,
     )
 
@@ -289,7 +290,7 @@ class Change(SQLModel, table=True):
 
 
 class FileDeletion(SQLModel, table=True):
-    """A file whose rows are deleted and that has to go, or is gone (`removed_at`) since.
+    """A file whose rows are deleted and that has to go.
 
     Inode and time of modification say which file is meant: another one that has come under
     the same name since then stays.
@@ -305,7 +306,38 @@ class FileDeletion(SQLModel, table=True):
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
     study_instance_uid: str = Field(default="", sa_column=_exact())
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
-    removed_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class FileCopy(SQLModel, table=True):
+    """A second file of an object that the index has; goes once the first is proved to be whole."""
+
+    __tablename__ = "file_copies"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    path: str = Field(sa_column=_exact(index=True))
+    sop_instance_uid: str = Field(sa_column=_exact())
+    content_sha256: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    inode: int = Field(default=0, sa_column=_whole(BigInteger))
+    modified_ns: int = Field(default=0, sa_column=_whole(BigInteger))
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    study_instance_uid: str = Field(default="", sa_column=_exact())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class Tombstone(SQLModel, table=True):
+    """A study that was deleted, or an object deleted with a study that it does not name.
+
+    No file of it that was received earlier comes into the index again.
+    """
+
+    __tablename__ = "tombstones"
+
+    uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    """Study Instance UID, or the SOP Instance UID of a single object."""
+    before_ns: int = Field(default=0, sa_column=_whole(BigInteger))
+    """Files with an earlier time of modification are deleted; nanoseconds since 1970."""
+    deleted_by: str = Field(default="", sa_column=_plain())
+    deleted_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
 
 
 class Transaction(SQLModel, table=True):

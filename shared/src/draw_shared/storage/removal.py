@@ -1,26 +1,34 @@
-"""Removes the files of deleted objects, and nothing that came in their place.
+"""Removes the files of deleted objects and second copies, and nothing that came in their place.
 
-The rows of an object go first, and the same transaction records which file is meant: its
-path, inode and time of modification. Here the file is renamed out of the way, looked at
-once more, and only then unlinked. A receiver that finds the same bytes at the path touches
-the file and looks then whether it is still there (`ObjectStore`): either it sees that the
-file has gone and files its own, or the touch is seen here and the file goes back.
+A transaction of the index records which file is meant: its path, inode and time of
+modification. Here the file is renamed out of the way, looked at once more, and only then
+unlinked. A receiver that finds the same bytes at the path touches the file and looks then
+whether it is still there (`ObjectStore`): either it sees that the file has gone and files
+its own, or the touch is seen here and the file goes back.
 """
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from draw_shared.dicom import part10
+from draw_shared.dicom.scan import Undecodable
 from draw_shared.errors import Permanent
 from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.objects import hash_rest
 
 TRASH: Final = "trash"
 """Folder below the storage root where a file lies between its name and nothing."""
+CLOCK: Final = ".clock"
+"""A file below the storage root whose time of modification is the time of the volume."""
+TICK_SECONDS: Final = 0.001
+LONGEST_TICK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,16 @@ class FileMark:
     inode: int
     modified_ns: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """What a file holds, from its first byte to its last."""
+
+    mark: FileMark
+    sop_instance_uid: str
+    content_sha256: str
+    """Of the data set; empty when the file is none of an object."""
 
 
 class Removed(StrEnum):
@@ -60,33 +78,85 @@ class StorageFiles:
             found = os.stat(self._inside(path), follow_symlinks=False)  # noqa: PTH116 - thousands
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return FileMark(found.st_ino, found.st_mtime_ns, found.st_size)
+        return _mark_of(found)
 
     def last_wanted(self, paths: Iterable[str]) -> float:
         """Return when the last of these files was received or received again (Unix time)."""
         marks = (self.mark(path) for path in paths)
         return max((mark.modified_ns / 1e9 for mark in marks if mark is not None), default=0.0)
 
-    def remove(self, path: str, meant: FileMark) -> Removed:
+    def moment(self) -> int:
+        """Return the time by the clock that dates the files of this volume, in nanoseconds.
+
+        What was written before this call is older, what is written after it is not.
+        """
+        descriptor = os.open(self._root / CLOCK, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o660)
+        try:
+            # The clock of files stands still for some milliseconds: wait for its next tick.
+            first = latest = _touched(descriptor)
+            deadline = time.monotonic() + LONGEST_TICK_SECONDS
+            while latest <= first and time.monotonic() < deadline:
+                time.sleep(TICK_SECONDS)
+                latest = _touched(descriptor)
+        finally:
+            os.close(descriptor)
+        return latest
+
+    def renew(self, path: str, modified_ns: int) -> None:
+        """Say that a file was wanted at this time, if it was not later."""
+        mark = self.mark(path)
+        if mark is not None and mark.modified_ns < modified_ns:
+            with suppress(FileNotFoundError):
+                os.utime(self._inside(path), ns=(modified_ns, modified_ns), follow_symlinks=False)
+
+    def content(self, path: str) -> FileContent | None:
+        """Read a whole file and return what it holds, or None when there is none.
+
+        Raises:
+            OutsideStorage: the path is none of an object.
+            OSError: it cannot be read now.
+        """
+        try:
+            with self._inside(path).open("rb") as file:
+                mark = _mark_of(os.fstat(file.fileno()))
+                try:
+                    meta, offset = part10.decode(file.read(part10.LONGEST_META))
+                except Undecodable:
+                    return FileContent(mark, "", "")
+                file.seek(offset)
+                return FileContent(mark, meta.sop_instance_uid, hash_rest(file.read))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(
+        self,
+        path: str,
+        meant: FileMark,
+        sop_instance_uid: str,
+        may_go: Callable[[], bool] = lambda: True,
+    ) -> Removed:
         """Remove the file that was meant; whatever else lies there stays.
 
-        Doing it again after a crash ends the same.
+        `may_go` is asked while the file is out of the way, so that nobody can take the file
+        itself for the one that makes it superfluous. Doing it again after a crash ends the
+        same.
 
         Raises:
             OutsideStorage: the path is none of an object.
         """
         place = self._inside(path)
         aside = self._root / TRASH / f"{meant.inode:x}-{meant.modified_ns:x}"
-        if not aside.exists():
-            found = self.mark(path)
-            if found is None:
-                return Removed.GONE
-            if not _is(found, meant):
-                return Removed.KEPT
-            aside.parent.mkdir(exist_ok=True)
-            place.rename(aside)
-        # Else a crash left it between both.
-        return self._finished(aside, place, meant)
+        interrupted = aside.exists()
+        if interrupted and self._finished(aside, place, meant, may_go) is Removed.KEPT:
+            return Removed.KEPT
+        found = self.mark(path)
+        if found is None or (interrupted and not _is(found, meant)):
+            return Removed.GONE
+        if not _is(found, meant) or _instance_in(place) not in {sop_instance_uid, ""}:
+            return Removed.KEPT
+        aside.parent.mkdir(exist_ok=True)
+        place.rename(aside)
+        return self._finished(aside, place, meant, may_go)
 
     def tidy(self, paths: Iterable[str]) -> None:
         """Remove the folders that these files leave empty, and make their absence durable."""
@@ -95,17 +165,28 @@ class StorageFiles:
         for folder in sorted(folders, key=len, reverse=True):
             self._prune(folder)
 
-    def _finished(self, aside: Path, place: Path, meant: FileMark) -> Removed:
-        status = aside.stat(follow_symlinks=False)
-        if _is(FileMark(status.st_ino, status.st_mtime_ns, status.st_size), meant):
+    def _finished(
+        self, aside: Path, place: Path, meant: FileMark, may_go: Callable[[], bool]
+    ) -> Removed:
+        if _is(_mark_of(aside.stat(follow_symlinks=False)), meant) and may_go():
             aside.unlink()
             return Removed.GONE
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.link(aside, place)
+        place = self._returned(aside, place)
         sync_folders((str(place.parent),))
         aside.unlink()
         return Removed.KEPT
+
+    def _returned(self, aside: Path, place: Path) -> Path:
+        """Give a file a name again: its own, if nobody has taken that meanwhile."""
+        for name in (place, self._root / layout.CONFLICTS / f"{aside.name}.dcm"):
+            name.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(aside, name)
+            except FileExistsError:
+                if not name.samefile(aside):
+                    continue
+            return name
+        raise FileExistsError("no free name")
 
     def _prune(self, folder: str) -> None:
         while folder.count("/"):
@@ -121,6 +202,25 @@ class StorageFiles:
         if parts[0] not in {layout.OBJECTS, layout.CONFLICTS} or ".." in parts or "\0" in path:
             raise OutsideStorage("a path that is none of an object")
         return self._root / path
+
+
+def _touched(descriptor: int) -> int:
+    # Without times given, whoever keeps the volume says which.
+    os.utime(descriptor)
+    return os.fstat(descriptor).st_mtime_ns
+
+
+def _mark_of(status: os.stat_result) -> FileMark:
+    return FileMark(status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _instance_in(place: Path) -> str:
+    """Return which SOP instance a file says it holds; empty when it is damaged or gone."""
+    try:
+        with place.open("rb") as file:
+            return part10.decode(file.read(part10.LONGEST_META))[0].sop_instance_uid
+    except (FileNotFoundError, Undecodable):
+        return ""
 
 
 def _is(found: FileMark, meant: FileMark) -> bool:

@@ -25,14 +25,14 @@ CONFLICTS_WITHOUT_FILE: Final = text(
     "SELECT c.id, c.path FROM instance_conflicts c"
     " WHERE NOT EXISTS (SELECT FROM found_files f WHERE f.path = c.path) ORDER BY c.path"
 )
-# What a deletion has still to remove is not without purpose.
+# What is still to be removed is known.
 FILES_WITHOUT_ROW: Final = text(
     """
     SELECT f.path FROM found_files f
     WHERE NOT EXISTS (SELECT FROM instances i WHERE i.path = f.path)
         AND NOT EXISTS (SELECT FROM instance_conflicts c WHERE c.path = f.path)
-        AND NOT EXISTS (SELECT FROM file_deletions d WHERE d.path = f.path
-            AND d.removed_at IS NULL)
+        AND NOT EXISTS (SELECT FROM file_deletions d WHERE d.path = f.path)
+        AND NOT EXISTS (SELECT FROM file_copies d WHERE d.path = f.path)
     ORDER BY f.path
     """
 )

@@ -44,7 +44,8 @@ SUMS: Final = text(
             ON i.sop_instance_uid = c.sop_instance_uid AND i.path = c.path) c,
         (SELECT count(*) AS files_to_remove,
             coalesce(sum(size_bytes), 0)::bigint AS bytes_to_remove
-        FROM file_deletions WHERE removed_at IS NULL) d
+        FROM (SELECT size_bytes FROM file_deletions
+            UNION ALL SELECT size_bytes FROM file_copies) f) d
     """
 )
 GROWTH: Final = text(
@@ -177,15 +178,16 @@ class PostgresStorage:
         """Return whether an unfinished job names the study."""
         return bool(self._connection.execute(BUSY, {"uid": study_instance_uid}).scalar())
 
-    def delete(self, study_instance_uid: str) -> Deleted | None:
+    def delete(self, study_instance_uid: str, by: str) -> Deleted | None:
         """Delete the study's rows and record its files; None when there is none."""
-        gone = deletion.delete_study(self._connection, study_instance_uid, self._files.mark)
+        gone = deletion.delete_study(self._connection, study_instance_uid, self._files, by=by)
         if gone is None:
             return None
         return Deleted(
             study_instance_uid=gone.study_instance_uid,
             instances=gone.instances,
             size_bytes=gone.size_bytes,
+            files=gone.files,
         )
 
     def _largest(

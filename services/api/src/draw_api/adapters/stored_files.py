@@ -2,15 +2,16 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Condition
 from typing import Final
 
-from draw_api.models.upkeep import FoundFile
+from draw_api.models.upkeep import FoundFile, Reannounced
 from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.db.tombstones import Tombstones
 from draw_shared.dicom import part10
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.errors import Transient
@@ -62,27 +63,42 @@ class ObjectFiles:
 class FileAnnouncements:
     """Announces files anew, a bounded number of them on their way to the broker."""
 
-    def __init__(self, root: Path, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        root: Path,
+        publisher: Publisher,
+        tombstones: Callable[[Collection[str]], Tombstones],
+    ) -> None:
         self._root = root
+        self._files = StorageFiles(root)
         self._publisher = publisher
+        self._tombstones = tombstones
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reindex")
         self._changed = Condition()
         self._in_flight = 0
         self._refused: list[InstanceStoredV1] = []
 
-    def announce(self, paths: list[str]) -> list[str]:
-        """Announce these objects anew; return the paths that no object can be read from.
+    def announce(self, paths: list[str]) -> Reannounced:
+        """Announce these objects anew; return which are none, and which were deleted.
 
         Raises:
             BrokerSilent: the broker does not take them.
         """
-        unreadable = []
-        for path, event in zip(paths, self._readers.map(self._event, paths), strict=True):
-            if event is None:
-                unreadable.append(path)
+        came = Reannounced()
+        found: list[tuple[InstanceStoredV1, int]] = []
+        for path, file in zip(paths, self._readers.map(self._event, paths), strict=True):
+            if file is None:
+                came.unreadable.append(path)
             else:
-                self._publish(event)
-        return unreadable
+                found.append(file)
+        uids = {event.study_instance_uid for event, _ in found}
+        tombstones = self._tombstones(uids.union(event.sop_instance_uid for event, _ in found))
+        for event, modified_ns in found:
+            if modified_ns < tombstones.before(event.study_instance_uid, event.sop_instance_uid):
+                came.deleted.append(event.path)
+            # Also what was deleted: the indexers judge it again, and remove the file.
+            self._publish(event)
+        return came
 
     def finish(self) -> None:
         """Return once the broker has everything that was announced."""
@@ -114,12 +130,15 @@ class FileAnnouncements:
             if not self._changed.wait_for(condition, PATIENCE_SECONDS):
                 raise BrokerSilent("the broker does not take announcements")
 
-    def _event(self, path: str) -> InstanceStoredV1 | None:
+    def _event(self, path: str) -> tuple[InstanceStoredV1, int] | None:
+        """Return what announces a file, and when that was last wanted."""
         try:
-            return event_of(described(self._root, path))
+            mark = self._files.mark(path)
+            event = event_of(described(self._root, path))
         except (FileNotFoundError, Undecodable, ValueError):
             # Damaged, none of ours, or deleted meanwhile.
             return None
+        return None if mark is None else (event, mark.modified_ns)
 
 
 def described(root: Path, path: str) -> Stored:

@@ -93,7 +93,9 @@ class StorageUsage(Answer):
     conflict_bytes: int
     held_studies: int
     held_bytes: int
-    files_to_remove: int = Field(description="of studies that are deleted already")
+    files_to_remove: int = Field(
+        description="of studies that are deleted already, and second files of one object"
+    )
     bytes_to_remove: int
     clean_up: bool
     retention_days: int
@@ -161,8 +163,12 @@ class Hold(Request):
 
 
 class Deleted(Answer):
-    """What went; its files follow within seconds."""
+    """What went; its files follow within seconds, and nothing of it comes back by itself."""
 
     study_instance_uid: str
     instances: int
     size_bytes: int
+    files: int = Field(
+        description="files that go: of its objects, and of versions set aside. What was received"
+        " and is not indexed yet goes as well, and is not counted"
+    )

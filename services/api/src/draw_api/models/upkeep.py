@@ -13,11 +13,23 @@ class FoundFile:
 
 
 @dataclass(slots=True)
+class Reannounced:
+    """What came of announcing some files."""
+
+    unreadable: list[str] = field(default_factory=list)
+    """Paths that no object can be read from."""
+    deleted: list[str] = field(default_factory=list)
+    """Paths of objects that were deleted since their reception: the indexers remove the files."""
+
+
+@dataclass(slots=True)
 class Rebuilt:
     """What was announced again."""
 
     announced: int = 0
     size_bytes: int = 0
+    deleted: int = 0
+    """Objects that were deleted since their reception, and are not indexed again."""
     unreadable: list[str] = field(default_factory=list)
 
 

@@ -1,14 +1,15 @@
 """Rebuilds the index from the files: each is announced as it was after its reception.
 
 Every file carries where it came from and when, so that the indexers make the same rows of
-it as the first time. They do the work, all of them at once, while receiving goes on.
+it as the first time. They do the work, all of them at once, while receiving goes on. What
+was deleted since its reception is not indexed again: if a file of it is left, it goes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
-from draw_api.models.upkeep import FoundFile, Rebuilt
+from draw_api.models.upkeep import FoundFile, Reannounced, Rebuilt
 
 AT_ONCE: Final = 200
 
@@ -23,8 +24,8 @@ class Files(Protocol):
 class Announcements(Protocol):
     """The way to the indexers."""
 
-    def announce(self, paths: list[str]) -> list[str]:
-        """Announce these objects anew; return the paths that no object can be read from.
+    def announce(self, paths: list[str]) -> Reannounced:
+        """Announce these objects anew; return which are none, and which were deleted.
 
         Raises:
             Transient: the broker does not take them.
@@ -57,9 +58,10 @@ class Reindex:
         done = Rebuilt()
         waiting = iter(files)
         while batch := list(islice(waiting, AT_ONCE)):
-            unreadable = self._announcements.announce([file.path for file in batch])
-            done.unreadable += unreadable
-            left = set(unreadable)
+            came = self._announcements.announce([file.path for file in batch])
+            done.unreadable += came.unreadable
+            done.deleted += len(came.deleted)
+            left = {*came.unreadable, *came.deleted}
             done.announced += len(batch) - len(left)
             done.size_bytes += sum(file.size_bytes for file in batch if file.path not in left)
             self._progress(done)

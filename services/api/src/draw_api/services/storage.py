@@ -64,7 +64,7 @@ class StorageTables(Protocol):
     def is_busy(self, study_instance_uid: str) -> bool:
         """Return whether an unfinished job names the study."""
 
-    def delete(self, study_instance_uid: str) -> Deleted | None:
+    def delete(self, study_instance_uid: str, by: str) -> Deleted | None:
         """Delete the study's rows and record its files; None when there is none."""
 
 
@@ -169,7 +169,8 @@ class StorageCare:
     def delete(self, by: Principal, study_instance_uid: str, reason: str) -> Deleted:
         """Delete a study with all its files, and keep on record why.
 
-        From the commit on no query finds it; the files go right after.
+        From the commit on no query finds it; the files go right after, and nothing of it
+        comes back but by being received again.
 
         Raises:
             NotFound: the index does not have it.
@@ -179,13 +180,13 @@ class StorageCare:
             raise Conflict("The study is held; release it first.")
         if self._tables.is_busy(study_instance_uid):
             raise Conflict("A job that is not finished names this study; cancel it first.")
-        gone = self._tables.delete(study_instance_uid)
+        gone = self._tables.delete(study_instance_uid, by.actor)
         if gone is None:
             raise NotFound("The index has no such study.")
         self._audit.record(
             by,
             "study.delete",
-            f"{gone.instances} objects, {gone.size_bytes} bytes: {reason}",
+            f"{gone.instances} objects, {gone.files} files, {gone.size_bytes} bytes: {reason}",
             study_instance_uid=study_instance_uid,
         )
         return gone

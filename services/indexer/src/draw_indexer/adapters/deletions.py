@@ -1,7 +1,7 @@
 """Deletes studies in PostgreSQL and their files on the storage volume."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
-from draw_shared.db import deletion
+from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import DeletedStudy, PendingRemoval
 from draw_shared.db.feed import take_turn
 from draw_shared.db.guard import require_current_schema
@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 STUDIES_AT_ONCE: Final = 100
 ACTOR: Final = "clean-up"
+SECOND_NS: Final = 1_000_000_000
 
 LOCK_STUDY: Final = text("SELECT FROM studies WHERE study_instance_uid = :uid FOR UPDATE")
 ANY_RECORD: Final = text("SELECT EXISTS (SELECT FROM file_deletions)")
@@ -71,7 +72,11 @@ class StudyDeletions:
             now = datetime.now(UTC)
             if not self._retention.still_expired(connection, study_instance_uid, days, now):
                 return None
-            gone = deletion.delete_study(connection, study_instance_uid, self._files.mark)
+            # What has come since belongs to a study that is still received.
+            before_ns = int((now - timedelta(days=days)).timestamp()) * SECOND_NS
+            gone = deletion.delete_study(
+                connection, study_instance_uid, self._files, by=ACTOR, before_ns=before_ns
+            )
             if gone is None:
                 return None
             self._record(connection, gone, days)
@@ -86,32 +91,25 @@ class StudyDeletions:
             if not connection.execute(ANY_RECORD).scalar():
                 return 0
             found = deletion.pending_removals(connection, most)
-            ends = {removal.id: self._remove(removal) for removal in found}
-            gone = [number for number, end in ends.items() if end is Removed.GONE]
-            deletion.settle_removals(connection, gone, sorted(ends.keys() - set(gone)))
+            freed = sum(r.size_bytes for r in found if self._remove(r) is Removed.GONE)
+            deletion.settle_removals(connection, [removal.id for removal in found])
             session.commit()
-        freed = sum(r.size_bytes for r in found if ends[r.id] is Removed.GONE)
         if freed:
             self._freed(freed)
         self._files.tidy([removal.path for removal in found])
         return len(found)
 
-    def delete_resurrected(self) -> int:
-        """Delete rows that were written after their file had gone."""
+    def forget_old(self) -> None:
+        """Forget deletions of which no file can come back any more."""
         with self._database.session() as session:
-            connection = session.connection()
-            if not connection.execute(ANY_RECORD).scalar():
-                return 0
-            named = deletion.resurrected(connection)
-            lost = [(uid, path) for uid, path in named if self._files.mark(path) is None]
-            number = deletion.delete_instances(connection, lost) if lost else 0
+            require_current_schema(session)
+            tombstones.forget_old(session.connection())
             session.commit()
-        return number
 
     def _remove(self, removal: PendingRemoval) -> Removed:
         meant = FileMark(removal.inode, removal.modified_ns, removal.size_bytes)
         try:
-            return self._files.remove(removal.path, meant)
+            return self._files.remove(removal.path, meant, removal.sop_instance_uid)
         except OutsideStorage:
             log.exception("clean_up.path_refused", removal=removal.id)
             return Removed.KEPT

@@ -18,11 +18,24 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from draw_indexer.adapters import index_statements as sql
-from draw_indexer.models import Changes, Conflict, Known, PatientKey, Reason, Refused, Row
+from draw_indexer.models import (
+    Arrival,
+    Changes,
+    Conflict,
+    Known,
+    PatientKey,
+    Reason,
+    Refused,
+    Row,
+    Stored,
+)
+from draw_shared.db import deletion, tombstones
+from draw_shared.db.deletion import LeftFile
 from draw_shared.db.feed import INSTANCE_STORED, take_turn
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.keys import Level
+from draw_shared.storage.removal import FileMark, StorageFiles
 
 
 @contextmanager
@@ -38,8 +51,9 @@ def refusals() -> Iterator[None]:
 class PostgresIndex:
     """The way to the index."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
+        self._files = files
         self._schema_known = False
 
     @contextmanager
@@ -56,15 +70,58 @@ class PostgresIndex:
                 require_current_schema(session)
                 self._schema_known = True
             take_turn(session.connection())
-            yield PostgresRows(session)
+            yield PostgresRows(session, self._files)
+
+    def settled(self, objects: Sequence[Stored]) -> Sequence[Stored]:
+        """Return those whose file nothing needs: deleted since, or there under another path.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        if not objects:
+            return []
+        with refusals(), self._database.session() as session:
+            connection = session.connection()
+            values = {
+                "numbers": list(range(len(objects))),
+                "uids": [stored.sop_instance_uid for stored in objects],
+                "hashes": [stored.content_sha256 for stored in objects],
+                "paths": [stored.path for stored in objects],
+            }
+            elsewhere = set(connection.execute(sql.SETTLED, values).scalars())
+            found = tombstones.of(connection, _uids(objects))
+        return [
+            stored
+            for number, stored in enumerate(objects)
+            if number in elsewhere or _received_ns(stored) < _before(found, stored)
+        ]
 
 
 class PostgresRows:
     """The index within one transaction."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, files: StorageFiles) -> None:
         self._session = session
         self._connection = session.connection()
+        self._files = files
+        self._deleted: list[tuple[LeftFile, FileMark]] = []
+
+    def deleted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Return those that were received before they or their study were deleted.
+
+        Their files are recorded as to be removed when the batch is written.
+        """
+        found = tombstones.of(self._connection, _uids([a.stored for a in arrivals]))
+        return [a for a in arrivals if self._was_deleted(a.stored, found)] if found else []
+
+    def _was_deleted(self, stored: Stored, found: tombstones.Tombstones) -> bool:
+        before = _before(found, stored)
+        if not before:
+            return False
+        mark = self._files.mark(stored.path)
+        if mark is not None and mark.modified_ns < before:
+            self._deleted.append((_left(stored), mark))
+        return mark is None or mark.modified_ns < before
 
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
         """Return the current versions of these SOP instances."""
@@ -98,12 +155,18 @@ class PostgresRows:
         written: Counter[str] = Counter()
         left = self._left(changes)
         self._write_parents(changes, written)
-        known = self._write_instances(changes, written)
+        settled = self._write_instances(changes, written)
+        known = {(uid, digest) for uid, digest, *_ in settled}
         self._recount(changes, left)
         known |= self._write_conflicts(changes, written)
         self._count_days(changes, known)
         self._execute(sql.NOTE_ARRIVALS, uids=list(changes.arrived))
         self._append_changes(changes)
+        # Of a version that was set aside before it became current, there may be two files.
+        copies = [LeftFile(path, uid, study, digest) for uid, digest, study, path in settled]
+        copies += [_left(stored) for stored in changes.doubtful]
+        if copies or self._deleted:
+            deletion.record_left(self._connection, self._deleted, copies, self._files)
         return written
 
     def commit(self) -> None:
@@ -156,10 +219,10 @@ class PostgresRows:
         for table in ("patients", "studies", "series"):
             written[table] += len(getattr(changes, table))
 
-    def _write_instances(self, changes: Changes, written: Counter[str]) -> set[tuple[str, str]]:
-        """Write current versions; return those of them that had been set aside before."""
+    def _write_instances(self, changes: Changes, written: Counter[str]) -> list[tuple[str, ...]]:
+        """Write current versions; return those that had been set aside, with study and path."""
         if not changes.instances:
-            return set()
+            return []
         rows = [
             row | {"series_pk": changes.ids[Level.SERIES, row["series_instance_uid"]]}
             for row in changes.instances
@@ -168,8 +231,7 @@ class PostgresRows:
         written["instances"] += len(rows)
         uids = [uid for uid, _ in changes.settled]
         hashes = [digest for _, digest in changes.settled]
-        found = self._execute(sql.SETTLE, uids=uids, hashes=hashes)
-        return {(uid, digest) for uid, digest in _tuples(found)}
+        return _tuples(self._execute(sql.SETTLE, uids=uids, hashes=hashes))
 
     def _recount(self, changes: Changes, left: list[Mapping[str, Any]]) -> None:
         ids = changes.ids
@@ -244,6 +306,25 @@ class PostgresRows:
             series=[s.series_instance_uid for s in stored],
             uids=[s.sop_instance_uid for s in stored],
         )
+
+
+def _uids(objects: Sequence[Stored]) -> set[str]:
+    studies = {stored.study_instance_uid for stored in objects}
+    return studies.union(stored.sop_instance_uid for stored in objects)
+
+
+def _before(found: tombstones.Tombstones, stored: Stored) -> int:
+    return found.before(stored.study_instance_uid, stored.sop_instance_uid)
+
+
+def _received_ns(stored: Stored) -> int:
+    return int(stored.received_at.timestamp() * 1_000_000) * 1000
+
+
+def _left(stored: Stored) -> LeftFile:
+    return LeftFile(
+        stored.path, stored.sop_instance_uid, stored.study_instance_uid, stored.content_sha256
+    )
 
 
 def _tuples(result: CursorResult[Any]) -> list[Any]:

@@ -17,6 +17,19 @@ VERSIONS: Final = text(
     """
 )
 
+SETTLED: Final = text(
+    """
+    SELECT k.number
+    FROM unnest(CAST(:numbers AS int[]), CAST(:uids AS text[]), CAST(:hashes AS text[]),
+        CAST(:paths AS text[])) AS k (number, uid, hash, path)
+    WHERE EXISTS (SELECT FROM instances i WHERE i.sop_instance_uid = k.uid
+            AND i.content_sha256 = decode(k.hash, 'hex') AND i.path <> k.path)
+        OR EXISTS (SELECT FROM instance_conflicts c WHERE c.sop_instance_uid = k.uid
+            AND c.content_sha256 = decode(k.hash, 'hex') AND c.path <> k.path)
+    """
+)
+"""Which of these objects the index has, with the same bytes, under another path."""
+
 # As JSON, so that dates and times have the form in which they are written.
 SERIES: Final = text(
     """
@@ -156,7 +169,7 @@ SETTLE: Final = text(
     DELETE FROM instance_conflicts c
     USING unnest(CAST(:uids AS text[]), CAST(:hashes AS text[])) AS k (uid, hash)
     WHERE c.sop_instance_uid = k.uid AND c.content_sha256 = decode(k.hash, 'hex')
-    RETURNING k.uid, k.hash
+    RETURNING k.uid, k.hash, c.study_instance_uid, c.path
     """
 )
 
@@ -169,8 +182,7 @@ UPSERT_CONFLICTS: Final = text(
     FROM jsonb_populate_recordset(NULL::instance_conflicts, CAST(:rows AS jsonb))
     ORDER BY sop_instance_uid, content_sha256
     ON CONFLICT (sop_instance_uid, content_sha256) DO UPDATE SET reason = EXCLUDED.reason,
-        path = EXCLUDED.path, calling_ae = EXCLUDED.calling_ae,
-        received_at = EXCLUDED.received_at
+        calling_ae = EXCLUDED.calling_ae, received_at = EXCLUDED.received_at
     WHERE c.reason <> EXCLUDED.reason OR CASE WHEN CAST(:latest AS boolean)
         THEN (c.received_at, c.path) < (EXCLUDED.received_at, EXCLUDED.path)
         ELSE (c.received_at, c.path) > (EXCLUDED.received_at, EXCLUDED.path) END

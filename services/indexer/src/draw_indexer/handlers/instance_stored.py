@@ -22,6 +22,7 @@ from draw_indexer.models import (
     Headers,
     HostileFile,
     MalformedMessage,
+    OtherObject,
     ReaderTooSlow,
     Stored,
     Unreadable,
@@ -35,11 +36,12 @@ log = structlog.get_logger()
 
 EVENTS_PER_LINE: Final = 200
 """Log drivers cut lines of more than 16 KiB."""
-OTHER_OBJECT: Final = "OtherObject"
 INCOMPLETE: Final = "Incomplete"
 REASONS: Final = (
-    *(failure.__name__ for failure in (FileMissing, ReaderTooSlow, HostileFile, Unreadable)),
-    OTHER_OBJECT,
+    *(
+        failure.__name__
+        for failure in (FileMissing, ReaderTooSlow, HostileFile, Unreadable, OtherObject)
+    ),
     INCOMPLETE,
 )
 """Why headers are not read, or not to their end, as the metric has it."""
@@ -85,25 +87,43 @@ class InstanceStored:
                 failures.append(Failure(delivery, error))
         headers = self._reader.read([stored.path for _, stored in announced])
         arrivals: list[Arrival] = []
+        without: list[tuple[Stored, Failure]] = []
         for (delivery, stored), header in zip(announced, headers, strict=True):
             try:
                 arrivals.append(Arrival(stored, self._checked(stored, header)))
             except Exception as error:  # noqa: BLE001 - whatever the reader gave: it is this message's
-                log.warning(
-                    "instance.not_read",
-                    sop_instance_uid=stored.sop_instance_uid,
-                    event_id=stored.event_id,
-                    association_id=stored.association_id,
-                    error=type(error).__name__,
-                    reason=str(error),
-                )
-                failures.append(Failure(delivery, error))
+                without.append((stored, Failure(delivery, error)))
+        failures += self._needing_their_file(without)
         read = time.perf_counter()
         if arrivals:
             self._index(arrivals)
         self._metrics.seconds.labels("read").observe(read - began)
         self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
         return failures
+
+    def _needing_their_file(self, without: Sequence[tuple[Stored, Failure]]) -> list[Failure]:
+        """Return what cannot be read, but not copies and deleted objects that are gone.
+
+        These were announced, or are announced again, after their file was removed.
+        """
+        gone = [stored for stored, failure in without if _may_be_removed(failure)]
+        settled = {id(stored) for stored in self._indexing.settled(gone)}
+        for stored, failure in without:
+            words = {
+                "sop_instance_uid": stored.sop_instance_uid,
+                "event_id": stored.event_id,
+                "association_id": stored.association_id,
+            }
+            if id(stored) in settled:
+                log.info("instance.file_not_needed", **words)
+                continue
+            log.warning(
+                "instance.not_read",
+                **words,
+                error=type(failure.error).__name__,
+                reason=str(failure.error),
+            )
+        return [failure for stored, failure in without if id(stored) not in settled]
 
     def _checked(self, stored: Stored, header: Header | Exception) -> Header:
         """Return the header if it is that of the announced object.
@@ -117,8 +137,8 @@ class InstanceStored:
             raise header
         found = header.image.get("SOPInstanceUID", stored.sop_instance_uid)
         if found != stored.sop_instance_uid:
-            self._metrics.read_failures.labels(OTHER_OBJECT).inc()
-            raise Unreadable("the file holds another SOP instance than was announced")
+            self._metrics.read_failures.labels(OtherObject.__name__).inc()
+            raise OtherObject("the file holds another SOP instance than was announced")
         if not header.complete:
             self._metrics.read_failures.labels(INCOMPLETE).inc()
             log.warning(
@@ -135,6 +155,7 @@ class InstanceStored:
             fresh=written.fresh,
             unchanged=written.unchanged,
             conflicts=written.conflicts,
+            deleted=len(written.deleted),
             rows=written.rows,
         )
         now = self._now()
@@ -147,8 +168,21 @@ class InstanceStored:
                 event_id=str(instance_event_id(conflict.sop_instance_uid, conflict.content_sha256)),
                 reason=conflict.reason,
             )
+        for stored in written.deleted:
+            log.info(
+                "instance.deleted_before",
+                sop_instance_uid=stored.sop_instance_uid,
+                event_id=stored.event_id,
+            )
         if self._log_received():
-            _log_indexed(arrivals)
+            deleted = {id(stored) for stored in written.deleted}
+            _log_indexed([arrival for arrival in arrivals if id(arrival.stored) not in deleted])
+
+
+def _may_be_removed(failure: Failure) -> bool:
+    """Return whether an announced file may have been removed; it is looked for twice before."""
+    missing = isinstance(failure.error, FileMissing) and failure.delivery.attempt > 0
+    return missing or isinstance(failure.error, OtherObject)
 
 
 def _log_indexed(arrivals: Sequence[Arrival]) -> None:

@@ -1,7 +1,8 @@
-"""Deletes whole oldest studies beyond retention, and the files of whatever was deleted.
+"""Deletes whole oldest studies beyond retention, and files that no row needs.
 
 Rows go before files, see `draw_shared.db.deletion`; being killed in between leaves records
-of what is to be finished, and the next call, of any indexer, finishes it.
+of what is to be finished, and the next call, of any indexer, finishes it. Files that no row
+needs are those of what was deleted, and copies of what the index has.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ log = structlog.get_logger()
 
 FILES_AT_ONCE: Final = 200
 """Files removed in one turn of the index; writers wait meanwhile."""
+COPIES_AT_ONCE: Final = 20
+"""Copies that are compared, whole, with what makes them superfluous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,15 @@ class Studies(Protocol):
     def remove_files(self, most: int) -> int:
         """Remove files of deleted studies, and return how many were to go."""
 
-    def delete_resurrected(self) -> int:
-        """Delete rows that were written after their file had gone."""
+
+class Copies(Protocol):
+    """Second files of objects that the index has."""
+
+    def remove(self, most: int) -> int:
+        """Remove copies whose object is proved to be there, and return how many were looked at.
+
+        What could not be judged stays for the next time, and is not counted.
+        """
 
 
 class CleanUp:
@@ -46,28 +56,30 @@ class CleanUp:
     def __init__(
         self,
         studies: Studies,
+        copies: Copies,
         rule: Callable[[], Rule],
         backlog: Callable[[], int],
         deleted: Callable[[int], None],
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._studies = studies
+        self._copies = copies
         self._rule = rule
         self._backlog = backlog
         self._deleted = deleted
         self._stopping = stopping
 
     def remove_files(self) -> None:
-        """Finish every deletion that is recorded.
+        """Remove every copy, and finish every deletion that is recorded.
 
         Raises:
             Transient: the database does not answer; the records stay.
         """
+        # Copies first: a damaged file that one of them replaces is recorded.
+        while self._copies.remove(COPIES_AT_ONCE) and not self._stopping():
+            pass
         while self._studies.remove_files(FILES_AT_ONCE) and not self._stopping():
             pass
-        lost = self._studies.delete_resurrected()
-        if lost:
-            log.warning("clean_up.rows_without_file_deleted", rows=lost)
 
     def delete_expired(self) -> None:
         """Delete every study beyond retention that nothing keeps.

@@ -18,6 +18,7 @@ from draw_indexer.models import (
     PatientKey,
     Reason,
     Row,
+    Stored,
     Verdict,
     Written,
 )
@@ -32,6 +33,12 @@ STUDY: Final = "StudyInstanceUID"
 
 class Rows(Protocol):
     """The index within one transaction."""
+
+    def deleted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Return those that were received before they or their study were deleted.
+
+        Their files are recorded as to be removed when the batch is written.
+        """
 
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
         """Return the current versions of these SOP instances."""
@@ -62,6 +69,13 @@ class Index(Protocol):
             Transient: the database does not answer.
         """
 
+    def settled(self, objects: Sequence[Stored]) -> Sequence[Stored]:
+        """Return those whose file nothing needs: deleted since, or there under another path.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+
 
 class Indexing:
     """The use case."""
@@ -83,6 +97,10 @@ class Indexing:
             rows.commit()
         return batch.outcome(written)
 
+    def settled(self, objects: Sequence[Stored]) -> Sequence[Stored]:
+        """Return of objects without their file those that need none; see `Index.settled`."""
+        return self._index.settled(objects)
+
 
 class _Batch:
     """One batch on its way from arrivals to rows."""
@@ -90,6 +108,10 @@ class _Batch:
     def __init__(self, rows: Rows, versions: Versions, arrivals: Sequence[Arrival]) -> None:
         self._rows = rows
         self._versions = versions
+        self._deleted = rows.deleted(arrivals)
+        if self._deleted:
+            gone = {id(arrival) for arrival in self._deleted}
+            arrivals = [arrival for arrival in arrivals if id(arrival) not in gone]
         self._changes = Changes(
             sorted({a.stored.sop_instance_uid for a in arrivals}), versions.latest
         )
@@ -110,7 +132,8 @@ class _Batch:
         fresh = sum(verdict.fresh for verdict in self._verdicts)
         conflicts = sum(len(verdict.set_aside) for verdict in self._verdicts)
         recorded = self._changes.conflicts
-        return Written(fresh, self._size - fresh, conflicts, written, recorded)
+        deleted = [arrival.stored for arrival in self._deleted]
+        return Written(fresh, self._size - fresh, conflicts, written, recorded, deleted)
 
     def _judged(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         by_uid: defaultdict[str, list[Arrival]] = defaultdict(list)
@@ -132,6 +155,7 @@ class _Batch:
                 self._changes.left_series.add(displaced.series_instance_uid)
                 self._changes.displaced.add((uid, displaced.content_sha256))
             self._changes.conflicts += verdict.set_aside
+            self._changes.doubtful += _doubtful(verdict, known.get(uid), by_uid[uid])
             found.append(verdict)
         return found
 
@@ -255,6 +279,15 @@ class _Batch:
                 if self._versions.before(arrival.stored.source, first.stored.source):
                     first = arrival
             yield first
+
+
+def _doubtful(
+    verdict: Verdict, known: Known | None, arrivals: Sequence[Arrival]
+) -> Iterable[Stored]:
+    """Return what does not lie where the current version lies."""
+    current = verdict.current.stored if verdict.current else known
+    path = current.path if current else ""
+    return [arrival.stored for arrival in arrivals if arrival.stored.path != path]
 
 
 Said = defaultdict[Any, defaultdict[Any, list[Arrival]]]

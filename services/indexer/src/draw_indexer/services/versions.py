@@ -7,6 +7,7 @@ reception under `keep_existing` and with its last under `replace`.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from draw_indexer.models import Arrival, Conflict, Known, Reason, Stored, Verdict
@@ -32,10 +33,10 @@ class Versions:
         winner = self._first(best.values())
         verdict = Verdict()
         if known is None or self._outranks(winner.stored, known):
-            verdict.current = winner
             verdict.fresh = known is None or known.content_sha256 != winner.stored.content_sha256
             if verdict.fresh:
                 verdict.displaced = known
+            verdict.current = winner if known is None or verdict.fresh else _lying(winner, known)
         current = verdict.current.stored if verdict.current else None
         current_hash = current.content_sha256 if current else known and known.content_sha256
         aside: dict[str, Conflict] = {}
@@ -100,6 +101,15 @@ def conflict_of(stored: Stored, reason: Reason) -> Conflict:
         reason,
         stored.calling_ae,
         stored.received_at,
+    )
+
+
+def _lying(arrival: Arrival, known: Known) -> Arrival:
+    """Return the arrival as lying where its bytes lie already: readers hold that path."""
+    if arrival.stored.path == known.path:
+        return arrival
+    return replace(
+        arrival, stored=replace(arrival.stored, path=known.path, size_bytes=known.size_bytes)
     )
 
 

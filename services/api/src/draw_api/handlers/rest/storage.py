@@ -114,5 +114,9 @@ def delete(
     study_instance_uid: UidInPath,
     reason: Annotated[Reason, Query()],
 ) -> Deleted:
-    """Delete a study: no query finds it any more, and its files go within seconds."""
+    """Delete a study: no query finds it any more, and its files go within seconds.
+
+    Nothing of it comes back, neither by rebuilding the index nor from announcements that are
+    still under way; only what is received from now on is stored.
+    """
     return work.storage.delete(by, study_instance_uid, reason)

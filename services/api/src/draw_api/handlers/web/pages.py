@@ -186,7 +186,7 @@ NOTICES: Final = {
     "session-ended": "The session has ended.",
     "study-held": "The study is held: clean-up leaves it alone.",
     "study-released": "The study is released.",
-    "study-deleted": "The study is deleted.",
+    "study-deleted": "The study is deleted; its files go within seconds.",
     "cleaned": "The clean-up has been done.",
     "webhook-added": "The webhook is added.",
     "webhook-saved": "The webhook is saved.",

@@ -147,8 +147,9 @@ def ask_delete(
     here = f"/studies/{study_instance_uid}"
     view = ConfirmView(
         title="Delete this study for ever?",
-        text=f"{study.instance_count} objects go from the archive and from the disk. There is no"
-        " way back but to receive them again.",
+        text=f"{study.instance_count} objects go from the archive and from the disk, with every"
+        " copy and version of them, and what was received and is not indexed yet. Rebuilding the"
+        " index does not bring them back; there is no way back but to receive them again.",
         button="Delete the study",
         action=f"{here}/delete",
         back=here,

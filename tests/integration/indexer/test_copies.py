@@ -1,0 +1,309 @@
+"""One object, one file: copies of what the index has go, whatever made them.
+
+Not covered: being killed in between (tests/faults/test_copy_kills.py), the services as
+processes (tests/faults/test_one_file.py).
+"""
+
+import itertools
+import shutil
+
+import pytest
+
+from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.models import FileMissing
+from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
+from draw_shared.storage.layout import Layout
+from support import datasets
+from support.indexed import IndexedStorage
+from support.receptions import opened, receive, same_instance
+
+pytestmark = pytest.mark.integration
+
+LAYOUTS = [Layout(*pair) for pair in itertools.product(StorageStructure, FileNaming)]
+FLAT = Layout(StorageStructure.FLAT, FileNaming.SOP_UID)
+SEQUENTIAL = Layout(StorageStructure.STUDY, FileNaming.SEQUENTIAL)
+NAMED = "SELECT path FROM instances UNION SELECT path FROM instance_conflicts"
+
+
+@pytest.fixture
+def archive(tmp_path, database):
+    made = IndexedStorage(tmp_path, database)
+    yield made
+    made.close()
+
+
+def agree(archive):
+    """Return whether rows and files are the same, once everything is settled."""
+    archive.settle()
+    return archive.files() == set(archive.scalars(NAMED))
+
+
+def test_in_every_layout_what_is_sent_again_after_a_restart_leaves_no_second_file(archive):
+    objects = datasets.series(2)
+    for layout in LAYOUTS:
+        archive.receive(*objects, layout=layout)
+        archive.restart()
+        archive.receive(*objects, layout=layout)
+        assert agree(archive), layout
+    assert len(archive.files()) == 2
+
+
+def test_two_receivers_of_the_same_bytes_at_once_leave_one_file(archive, tmp_path):
+    made = datasets.build()
+    other = opened(tmp_path, "two")
+    first, _ = receive(archive.store, made, SEQUENTIAL)
+    second, _ = receive(other, made, SEQUENTIAL)
+    assert first.path != second.path
+    archive.index(first, second)
+    archive.store.release([first])
+    other.release([second])
+    other.stop(5)
+    assert agree(archive)
+    assert len(archive.files()) == 1
+
+
+def test_after_a_change_of_structure_what_is_sent_again_leaves_no_second_file(archive):
+    objects = datasets.series(2)
+    for structure in StorageStructure:
+        archive.receive(*objects, layout=Layout(structure, FileNaming.SOP_UID))
+        assert agree(archive), structure
+    assert len(archive.files()) == 2
+
+
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+def test_readers_keep_their_path_whatever_counts_as_current(archive, policy):
+    archive.duplicates = policy
+    made = datasets.build()
+    (first,) = archive.receive(made, layout=SEQUENTIAL)
+    archive.restart()
+    (second,) = archive.receive(made, layout=SEQUENTIAL)
+    assert archive.paths(made.StudyInstanceUID) == [first.path]
+    [counts] = archive.scalars("SELECT received_at FROM instances")
+    assert counts == (first if policy is DuplicatePolicy.KEEP_EXISTING else second).received_at
+    assert agree(archive)
+    assert archive.files() == {first.path}
+
+
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+def test_versions_that_differ_keep_one_file_each_however_often_they_come(archive, policy):
+    archive.duplicates = policy
+    made = datasets.build()
+    other = same_instance(made, StudyDescription="other bytes")
+    for one in (made, other, made, other, made):
+        archive.receive(one, layout=SEQUENTIAL)
+        archive.restart()
+    assert agree(archive)
+    assert len(archive.files()) == 2
+    assert archive.scalars("SELECT count(*) FROM instance_conflicts") == [1]
+
+
+def test_the_same_event_again_removes_nothing(archive):
+    made = datasets.build()
+    first, second = twice(archive, made)
+    archive.index(first, second, first, second)
+    assert agree(archive)
+    assert archive.failures(second, first, attempt=1) == []
+    assert agree(archive)
+    assert archive.files() == {first.path}
+
+
+def twice(archive, made):
+    """Receive an object twice, to two files; nothing is indexed."""
+    first, _ = receive(archive.store, made, SEQUENTIAL)
+    archive.restart()
+    second, _ = receive(archive.store, made, SEQUENTIAL)
+    archive.store.release([first, second])
+    assert first.path != second.path
+    return first, second
+
+
+def test_events_of_a_copy_that_is_gone_end_without_a_dead_letter(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first, second)
+    archive.settle()
+    missing = archive.failures(second)
+    assert [type(failure.error) for failure in missing] == [FileMissing], "it may come into view"
+    assert archive.failures(second, attempt=1) == []
+    # Its number is given to another object.
+    archive.restart()
+    near = datasets.build(StudyInstanceUID=first.identity.study_instance_uid)
+    (other,) = archive.receive(near, layout=SEQUENTIAL)
+    assert other.path == second.path
+    assert archive.failures(second) == []
+    assert agree(archive)
+    assert archive.files() == {first.path, other.path}
+
+
+def test_when_the_first_file_is_missing_the_row_moves_to_the_copy(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first, second)
+    (archive.root / first.path).unlink()
+    assert agree(archive)
+    assert archive.files() == {second.path}
+
+
+def test_when_the_first_file_is_damaged_the_row_moves_to_the_copy(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first, second)
+    damage(archive.root / first.path)
+    assert agree(archive)
+    assert archive.files() == {second.path}
+
+
+def damage(path):
+    with path.open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"oops")
+
+
+def test_when_both_are_damaged_both_stay(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first, second)
+    for stored in (first, second):
+        damage(archive.root / stored.path)
+    archive.settle()
+    assert archive.files() == {first.path, second.path}
+    assert archive.scalars("SELECT path FROM instances") == [first.path]
+
+
+def test_another_object_that_took_the_copys_name_stays(archive):
+    made = datasets.build()
+    first, second = twice(archive, made)
+    archive.index(first, second)
+    other = same_instance(made, StudyDescription="other bytes")
+    place = archive.root / second.path
+    place.unlink()
+    stored, _ = receive(archive.store, other, FLAT)
+    (archive.root / stored.path).rename(place)
+    archive.settle()
+    assert place.exists(), "not the file that was meant"
+
+
+def test_a_copy_that_is_wanted_again_while_it_goes_is_removed_afterwards(archive):
+    made = datasets.build()
+    first, second = twice(archive, made)
+    archive.index(first, second)
+    # This receiver remembers where it has put the copy.
+    again, _ = receive(archive.store, made, SEQUENTIAL)
+    assert again.path == second.path and again.duplicate
+    archive.settle()
+    assert archive.files() == {first.path, second.path}
+    archive.index(again)
+    archive.store.release([again])
+    assert agree(archive)
+    assert archive.files() == {first.path}
+
+
+def test_two_names_of_one_file_lose_one(archive):
+    (stored,) = archive.receive(datasets.build())
+    link = stored._replace(path="objects/link.dcm")
+    (archive.root / link.path).hardlink_to(archive.root / stored.path)
+    archive.index(link)
+    assert agree(archive)
+    assert archive.files() == {stored.path}
+
+
+def test_a_copy_whose_row_is_lost_is_kept_for_reconcile(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first, second)
+    (archive.root / first.path).unlink()
+    archive.execute("DELETE FROM studies")
+    archive.settle()
+    assert archive.files() == {second.path}
+    archive.index(second)
+    assert agree(archive)
+
+
+# --- deletion --------------------------------------------------------------------------
+
+
+def test_a_deletion_takes_every_file_of_the_study(archive):
+    objects = datasets.series(3)
+    uid = objects[0].StudyInstanceUID
+    archive.receive(*objects, layout=SEQUENTIAL)
+    archive.receive(same_instance(objects[0], StudyDescription="other"), layout=SEQUENTIAL)
+    archive.restart()
+    archive.receive(objects[1], layout=SEQUENTIAL)  # a copy that is on record
+    queued, _ = receive(
+        archive.store, objects[2], Layout(StorageStructure.FLAT, FileNaming.SOP_UID)
+    )
+    never_indexed, _ = receive(archive.store, datasets.build(StudyInstanceUID=uid), SEQUENTIAL)
+    assert len(archive.files()) == 7
+    gone = archive.delete(uid)
+    assert (gone.instances, gone.files) == (3, 4)
+    archive.settle()
+    archive.index(queued, never_indexed)
+    archive.store.release([queued, never_indexed])
+    archive.settle()
+    assert archive.files() == set()
+    assert archive.studies() == set()
+
+
+def test_what_is_received_after_the_deletion_is_stored_and_stays(archive):
+    objects = datasets.series(2)
+    uid = objects[0].StudyInstanceUID
+    late, _ = receive(archive.store, objects[0], SEQUENTIAL)
+    archive.receive(objects[1])
+    archive.delete(uid)
+    archive.restart()
+    new = archive.receive(*objects, layout=SEQUENTIAL)
+    archive.index(late)
+    assert agree(archive)
+    assert archive.files() == {stored.path for stored in new}
+    assert archive.scalars("SELECT instance_count FROM studies") == [2]
+
+
+def test_a_file_of_a_deleted_study_that_is_claimed_again_is_indexed_again(archive):
+    made = datasets.build()
+    late, _ = receive(archive.store, made)
+    archive.receive(datasets.build(StudyInstanceUID=made.StudyInstanceUID))
+    archive.delete(made.StudyInstanceUID)
+    again, _ = receive(archive.store, made)
+    assert again.path == late.path
+    archive.index(late, again)
+    assert agree(archive)
+    assert archive.files() == {again.path}
+
+
+def test_an_event_of_a_deleted_object_whose_file_is_gone_ends_without_a_dead_letter(archive):
+    (stored,) = archive.receive(datasets.build())
+    archive.delete(stored.identity.study_instance_uid)
+    archive.settle()
+    assert archive.failures(stored, attempt=1) == []
+
+
+def test_a_version_that_names_another_study_does_not_come_back_with_it(archive):
+    made = datasets.build()
+    archive.receive(made)
+    other = datasets.build(SOPInstanceUID=made.SOPInstanceUID, PatientID=made.PatientID)
+    (aside,) = archive.receive(other)
+    shutil.copy2(archive.root / aside.path, archive.root / "objects/left.dcm")
+    archive.delete(made.StudyInstanceUID)
+    archive.settle()
+    archive.index(aside._replace(path="objects/left.dcm"))
+    assert agree(archive)
+    assert archive.files() == set()
+
+
+def test_an_object_that_names_a_deleted_study_but_lies_in_another_survives_reindexing(archive):
+    objects = datasets.series(2)
+    objects[1].StudyInstanceUID = datasets.generate_uid()
+    stays = archive.receive(*objects)
+    archive.receive(datasets.build(StudyInstanceUID=objects[1].StudyInstanceUID))
+    archive.delete(objects[1].StudyInstanceUID)
+    archive.settle()
+    archive.execute("DELETE FROM patients")
+    archive.index(*stays)
+    assert agree(archive)
+    assert archive.files() == {stored.path for stored in stays}
+
+
+def test_tombstones_are_forgotten_after_ten_years(archive):
+    (stored,) = archive.receive(datasets.build())
+    archive.delete(stored.identity.study_instance_uid)
+    deletions = StudyDeletions(archive.database, archive.root, replica="test")
+    deletions.forget_old()
+    assert archive.scalars("SELECT uid FROM tombstones") == [stored.identity.study_instance_uid]
+    archive.execute("UPDATE tombstones SET deleted_at = now() - interval '3654 days'")
+    deletions.forget_old()
+    assert archive.scalars("SELECT uid FROM tombstones") == []
