@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FINAL = frozenset({"complete", "partial", "failed", "cancelled"})
+FINAL = frozenset({"complete", "unproved", "partial", "failed", "cancelled"})
 
 
 @dataclass(frozen=True)

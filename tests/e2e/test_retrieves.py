@@ -226,13 +226,15 @@ def test_statuses_of_the_node_decide_what_is_tried_again(ground, faulty):
         assert (done["state"], done["attempts"]) == ("failed", 3)
 
 
-def test_a_node_without_image_queries_is_believed_its_numbers(ground, faulty):
+def test_of_a_node_without_queries_nothing_is_proved(ground, faulty):
     study = series(5, size_bytes=500)
     with faulty(study) as peer:
         peer.find_refusal = 0xA900
         done = ground.over(ground.ask(peer.node_id, uid_of(study)))
-        assert (done["state"], done["result"]["expected"]) == ("complete", None)
+        assert (done["state"], done["result"]["expected"]) == ("unproved", None)
         assert done["result"]["arrived"] == 5
+        assert "does not say what it has" in done["error"]
+        ground.post(f"/api/v1/retrieves/{done['id']}/retry", 201)
 
 
 def test_other_destinations_are_judged_by_the_nodes_counts(ground, faulty):

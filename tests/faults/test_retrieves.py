@@ -32,7 +32,7 @@ CREATE TABLE endings (job_id uuid, state text, at timestamptz DEFAULT clock_time
 CREATE FUNCTION note_ending() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO endings VALUES (new.id, new.state); RETURN new; END $$;
 CREATE TRIGGER note_ending AFTER UPDATE OF state ON jobs FOR EACH ROW
-    WHEN (new.state IN ('complete', 'partial', 'failed', 'cancelled'))
+    WHEN (new.state IN ('complete', 'unproved', 'partial', 'failed', 'cancelled'))
     EXECUTE FUNCTION note_ending();
 """
 

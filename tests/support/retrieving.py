@@ -11,7 +11,7 @@ from support.suite import Suite, signed_in
 from tools.processes import free_port, wait_until
 from tools.service_process import SERVICES, ServiceProcess
 
-FINAL = {"complete", "partial", "failed", "cancelled"}
+FINAL = {"complete", "unproved", "partial", "failed", "cancelled"}
 IMPATIENT = {
     "DRAW_QR_WORKER_LEASE_SECONDS": "3",
     "DRAW_QR_WORKER_SWEEP_SECONDS": "0.3",

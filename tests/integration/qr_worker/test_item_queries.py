@@ -4,7 +4,7 @@ import pytest
 
 from draw_qr_worker.adapters.catalogue_queries import PostgresCatalogue
 from draw_qr_worker.adapters.item_queries import PostgresItems
-from draw_qr_worker.models import Arrivals, Item, Lease, LostLease, Subject
+from draw_qr_worker.models import Arrivals, Item, Lease, LostLease, Subject, Unlisted
 
 pytestmark = pytest.mark.integration
 
@@ -72,11 +72,12 @@ def test_recording_twice_changes_nothing(items, lease, index):
 
 def test_looking_marks_and_counts_what_has_arrived(items, lease, index):
     items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
-    assert items.look(lease.job_id) == Arrivals(4, 0, 0)
+    assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 0, 0)
     index("1.1.1", size=70)
     index("1.1.3", size=50)
     index("7.7.7")
-    assert items.look(lease.job_id) == Arrivals(4, 2, 120)
+    assert items.look(lease.job_id, here_counts=False) == Arrivals(4, 0, 0)
+    assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 2, 120)
     arrived = [item.sop_instance_uid for item in items.items(lease.job_id) if item.arrived]
     assert arrived == ["1.1.1", "1.1.3"]
 
@@ -84,7 +85,7 @@ def test_looking_marks_and_counts_what_has_arrived(items, lease, index):
 def test_what_goes_elsewhere_has_not_arrived_by_being_here(items, lease, index):
     index("1.1.0")
     items.record(lease, EXPECTED, arrives_here=False, here_counts=True)
-    assert items.look(lease.job_id).arrived == 0
+    assert items.look(lease.job_id, here_counts=True).arrived == 0
 
 
 def test_marks_follow_what_a_peer_says(items, lease):
@@ -106,13 +107,27 @@ def test_only_the_owner_writes(items, lease):
     assert not items.items(lease.job_id)
 
 
-def test_the_index_is_counted_by_study_and_series(items, index):
-    index("1.1.0")
-    index("1.2.0", series="1.2")
-    index("2.1.0", series="2.1", study="2")
-    assert items.indexed(["1"], "") == Arrivals(2, 2, 200)
-    assert items.indexed(["1"], "1.2") == Arrivals(1, 1, 100)
-    assert items.indexed(["3"], "") == Arrivals(0, 0, 0)
+def test_what_the_items_do_not_name_is_counted_by_study_and_by_when_it_came(
+    items, lease, index, rows
+):
+    for uid, series, study in (
+        ("1.1.0", "1.1", "1"),
+        ("1.1.8", "1.1", "1"),
+        ("1.1.9", "1.1", "1"),
+        ("1.2.0", "1.2", "1"),
+        ("2.1.0", "2.1", "2"),
+    ):
+        index(uid, series=series, study=study)
+    rows.execute(
+        "UPDATE instances SET received_at = now() - interval '1 hour'"
+        " WHERE sop_instance_uid IN ('1.1.8', '2.1.0')"
+    )
+    items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
+    assert items.unlisted(lease.job_id, ["1", "2", "3"], "") == {
+        "1": Unlisted(since=2, size_bytes=200, here=3),
+        "2": Unlisted(since=0, size_bytes=0, here=1),
+    }
+    assert items.unlisted(lease.job_id, ["1"], "1.2") == {"1": Unlisted(1, 100, 1)}
 
 
 def test_objects_to_send_are_found_by_study_series_and_instance(database, index):

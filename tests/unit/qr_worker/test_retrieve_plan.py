@@ -47,7 +47,6 @@ def test_nothing_missing_is_no_request():
 def test_single_instances_stay_single_instances():
     subject = Subject("1", "1.1", ("1.1.0", "1.1.1"))
     assert shape(missing(items("1", "1.1", 2), subject)) == [("IMAGE", "1.1", 2)]
-    assert shape(whole(subject)) == [("IMAGE", "1.1", 2)]
 
 
 def test_many_instances_are_asked_for_in_pieces():
@@ -63,7 +62,7 @@ def test_each_study_that_was_looked_up_has_its_request():
 
 
 def test_a_series_is_asked_for_as_a_series():
-    assert shape(whole(Subject("1", "1.1"))) == [("SERIES", "1.1", 0)]
+    assert shape([whole("1", [], Subject("1", "1.1"), 3)]) == [("SERIES", "1.1", 0)]
     assert shape(missing(items("1", "1.1", 2), Subject("1", "1.1"))) == [("SERIES", "1.1", 0)]
 
 
@@ -74,6 +73,9 @@ def test_a_series_is_asked_for_as_a_series():
         {"study_instance_uid": "1.2/../3"},
         {"study_instance_uid": "1.2", "sop_instance_uids": ["1.2.3"]},
         {"series_instance_uid": "1.2"},
+        {"patient_id": "P*"},
+        {"accession_number": "A?"},
+        {"patient_id": "P\\Q"},
         {"study_instance_uid": "1.2", "method": "carrier pigeon"},
     ],
 )

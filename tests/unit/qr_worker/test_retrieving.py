@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from draw_qr_worker.models import (
-    Arrivals,
     ClaimedJob,
+    Fetched,
     InvalidJob,
     Item,
     JobState,
@@ -22,47 +22,13 @@ from draw_qr_worker.models import (
     StatusTransient,
     SubOperationCounts,
 )
-from draw_qr_worker.services.expectation import Expectation
+from draw_qr_worker.services.expectation import Expectation, StudyExpectation
 from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.retrieving import RetrieveTask
+from support.generated_node import Index
 
 ITEMS = tuple(Item("1", "1.1", f"1.1.{n}") for n in range(5))
 NODE = Node(7, "n", "PACS", "h", 104, supports_get=True)
-
-
-class Table:
-    """Items and an index in memory."""
-
-    def __init__(self, here=()):
-        self.index = set(here)
-        self.rows = {}
-        self.arrives_here = True
-
-    def items(self, _job_id):
-        return list(self.rows.values())
-
-    def record(self, _lease, items, *, arrives_here, here_counts):
-        self.arrives_here = arrives_here
-        self.rows = {item.sop_instance_uid: item for item in items}
-        if arrives_here and here_counts:
-            self._mark(self.index)
-        return self.items(None)
-
-    def look(self, _job_id):
-        if self.arrives_here:
-            self._mark(self.index)
-        arrived = [item for item in self.rows.values() if item.arrived]
-        return Arrivals(len(self.rows), len(arrived), 10 * len(arrived))
-
-    def mark(self, _lease, *, all_but):
-        self._mark(set(self.rows) - set(all_but))
-
-    def indexed(self, _studies, _series):
-        return Arrivals(len(self.index), len(self.index), 10 * len(self.index))
-
-    def _mark(self, uids):
-        for uid in uids & set(self.rows):
-            self.rows[uid] = replace(self.rows[uid], arrived=True)
 
 
 class Expects:
@@ -73,33 +39,67 @@ class Expects:
         return self.expectation
 
 
+def one_study(items=ITEMS, count=5, *, listed=True, doubt="", unchecked="", **more):
+    """Return what is expected of the only study."""
+    study = StudyExpectation("1", "", tuple(items), count, listed, doubt, unchecked)
+    return Expectation((study,), **more)
+
+
+def table(here=()):
+    """Return the index with these SOP instances."""
+    return Index([object_of(uid) for uid in here])
+
+
+def object_of(uid):
+    return {"StudyInstanceUID": "1", "SeriesInstanceUID": "1.1", "SOPInstanceUID": uid}
+
+
 class Peers:
     """A node that puts objects straight into the index."""
 
-    def __init__(self, table, sends=5, *, failed=0, breaks=False):
+    def __init__(self, table, sends=5, *, failed=0, breaks=False, says=None):
         self.table, self.sends, self.failed, self.breaks = table, sends, failed, breaks
+        self.says = says
+        self.names_failed = True
         self.asked = []
 
     def move(self, _node, level, keys, *, destination, supervision, progress, alive):
         return self._retrieved("move", level, keys, destination, progress)
 
-    def get(self, _node, level, keys, *, sop_classes, supervision, progress, stored):
-        for _ in range(self.sends):
-            stored(10)
+    def get(
+        self,
+        _node,
+        level,
+        keys,
+        *,
+        sop_classes,
+        further_classes,
+        supervision,
+        progress,
+        stored,
+    ):
+        for n in range(self.sends):
+            stored(Fetched("1", f"1.1.{n}", 10))
         return self._retrieved("get", level, keys, "", progress)
 
     def _retrieved(self, how, level, keys, destination, progress):
         self.asked.append((how, level, keys.get("SOPInstanceUID"), destination))
-        self.table.index |= {f"1.1.{n}" for n in range(self.sends)}
+        wanted = keys.get("SOPInstanceUID")
+        sent = [f"1.1.{n}" for n in range(self.sends)]
+        sent = [uid for uid in sent if wanted is None or uid in wanted]
+        for uid in sent:
+            self.table.receive(object_of(uid))
         if self.breaks:
             raise PeerAborted("closed")
-        counts = SubOperationCounts(0, self.sends, self.failed, 0)
+        told = len(sent) if self.says is None else self.says
+        counts = SubOperationCounts(0, told, self.failed, 0)
         progress(counts)
-        return RetrieveEnd(0, "Success (0x0000)", counts, ("1.1.4",) if self.failed else ())
+        failed = ("1.1.4",) if self.failed and self.names_failed else ()
+        return RetrieveEnd(0, "Success (0x0000)", counts, failed)
 
 
-def run(table, peers, *, expectation=None, node=NODE, **parameters):
-    expectation = expectation or Expectation(("1",), ITEMS, len(ITEMS))
+def run(index, peers, *, expectation=None, node=NODE, **parameters):
+    expectation = expectation or one_study()
     job = ClaimedJob(
         Lease(uuid4(), 1),
         "retrieve",
@@ -109,16 +109,16 @@ def run(table, peers, *, expectation=None, node=NODE, **parameters):
         parameters={"study_instance_uid": "1"} | parameters,
     )
     task = RetrieveTask(
-        table, Expects(expectation), peers, peers, lambda: "DRAW", arrival_seconds=0.05
+        index, Expects(expectation), peers, peers, lambda: "DRAW", arrival_seconds=0.05
     )
     control = Control(job.lease)
     return task, job, lambda: task.run(job, control), control
 
 
 def test_everything_that_was_expected_is_complete():
-    table = Table()
-    peers = Peers(table)
-    _, _, execute, control = run(table, peers)
+    here = table()
+    peers = Peers(here)
+    _, _, execute, control = run(here, peers)
     outcome = execute()
     assert (outcome.state, outcome.result["arrived"]) == (JobState.COMPLETE, 5)
     assert peers.asked == [("move", "STUDY", None, "DRAW")]
@@ -126,32 +126,32 @@ def test_everything_that_was_expected_is_complete():
 
 
 def test_what_is_here_is_not_asked_for():
-    table = Table(f"1.1.{n}" for n in range(5))
-    peers = Peers(table)
-    outcome = run(table, peers)[2]()
+    here = table(f"1.1.{n}" for n in range(5))
+    peers = Peers(here)
+    outcome = run(here, peers)[2]()
     assert (outcome.state, outcome.result["already_here"]) == (JobState.COMPLETE, 5)
     assert peers.asked == []
 
 
 def test_force_asks_for_it_all_the_same():
-    table = Table(f"1.1.{n}" for n in range(5))
-    peers = Peers(table)
-    outcome = run(table, peers, force=True)[2]()
+    here = table(f"1.1.{n}" for n in range(5))
+    peers = Peers(here)
+    outcome = run(here, peers, force=True)[2]()
     assert (outcome.state, outcome.result["already_here"]) == (JobState.COMPLETE, 0)
     assert len(peers.asked) == 1
 
 
 def test_what_did_not_come_is_named():
-    table = Table()
-    outcome = run(table, Peers(table, sends=3))[2]()
+    here = table()
+    outcome = run(here, Peers(here, sends=3))[2]()
     assert outcome.state is JobState.PARTIAL
     assert outcome.result["missing_sop_instance_uids"] == ["1.1.3", "1.1.4"]
     assert outcome.error.startswith("2 of 5 did not arrive; the node said: Success")
 
 
 def test_failed_sub_operations_are_worth_another_try_and_only_what_is_missing():
-    table = Table()
-    task, job, execute, control = run(table, Peers(table, sends=4, failed=1))
+    here = table()
+    task, job, execute, control = run(here, Peers(here, sends=4, failed=1))
     with pytest.raises(StatusTransient, match="1 of 5"):
         execute()
     peers = task._movers
@@ -161,14 +161,14 @@ def test_failed_sub_operations_are_worth_another_try_and_only_what_is_missing():
 
 
 def test_giving_up_tells_what_came_until_then():
-    table = Table()
-    task, job, execute, _ = run(table, Peers(table, sends=2, breaks=True))
+    here = table()
+    task, job, execute, _ = run(here, Peers(here, sends=2, breaks=True))
     with pytest.raises(PeerAborted):
         execute()
     outcome = task.give_up(job, PeerAborted("closed"))
     assert (outcome.state, outcome.error) == (JobState.PARTIAL, "closed")
     assert outcome.result["missing"] == 3
-    nothing = Table()
+    nothing = table()
     task, job, _, _ = run(nothing, Peers(nothing))
     assert task.give_up(job, PeerAborted("closed")).state is JobState.FAILED
 
@@ -183,9 +183,9 @@ def test_giving_up_tells_what_came_until_then():
     ],
 )
 def test_the_method_follows_from_order_and_node(node, parameters, how):
-    table = Table()
-    peers = Peers(table)
-    assert run(table, peers, node=node, **parameters)[2]().state is JobState.COMPLETE
+    here = table()
+    peers = Peers(here)
+    assert run(here, peers, node=node, **parameters)[2]().state is JobState.COMPLETE
     assert [asked[0] for asked in peers.asked] == [how]
 
 
@@ -199,22 +199,22 @@ def test_the_method_follows_from_order_and_node(node, parameters, how):
     ],
 )
 def test_what_the_node_cannot_do_is_no_job(node, parameters):
-    table = Table()
+    here = table()
     with pytest.raises(InvalidJob):
-        run(table, Peers(table), node=node, **parameters)[2]()
+        run(here, Peers(here), node=node, **parameters)[2]()
 
 
 def test_elsewhere_the_counts_of_the_node_decide():
-    table = Table()
-    peers = Peers(table)
-    outcome = run(table, peers, destination="OTHER")[2]()
+    here = table()
+    peers = Peers(here)
+    outcome = run(here, peers, destination="OTHER")[2]()
     assert outcome.state is JobState.COMPLETE
     assert peers.asked == [("move", "STUDY", None, "OTHER")]
-    assert all(item.arrived for item in table.items(None))
-    table = Table()
+    assert all(item.arrived for item in here.items(None))
+    here = table()
     with pytest.raises(StatusTransient, match="1 were not sent"):
-        run(table, Peers(table, sends=4, failed=1), destination="OTHER")[2]()
-    assert [i.sop_instance_uid for i in table.items(None) if not i.arrived] == ["1.1.4"]
+        run(here, Peers(here, sends=4, failed=1), destination="OTHER")[2]()
+    assert [i.sop_instance_uid for i in here.items(None) if not i.arrived] == ["1.1.4"]
 
 
 @pytest.mark.parametrize(
@@ -222,19 +222,95 @@ def test_elsewhere_the_counts_of_the_node_decide():
     [
         (5, 5, JobState.COMPLETE),
         (5, 4, JobState.PARTIAL),
-        (None, 3, JobState.COMPLETE),
+        (None, 3, JobState.UNPROVED),
         (None, 0, JobState.FAILED),
     ],
 )
 def test_without_a_list_numbers_decide(count, sends, state):
-    table = Table()
-    expectation = Expectation(("1",), (), count)
-    assert run(table, Peers(table, sends=sends), expectation=expectation)[2]().state is state
+    here = table()
+    expectation = one_study((), count, listed=False)
+    assert run(here, Peers(here, sends=sends), expectation=expectation)[2]().state is state
 
 
 def test_the_nodes_own_destination_is_here():
-    table = Table()
-    peers = Peers(table)
+    here = table()
+    peers = Peers(here)
     node = replace(NODE, move_destination="DRAW2")
-    assert run(table, peers, node=node)[2]().state is JobState.COMPLETE
+    assert run(here, peers, node=node)[2]().state is JobState.COMPLETE
     assert peers.asked[0][3] == "DRAW2"
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+def test_what_is_here_already_proves_nothing_about_what_was_sent(method):
+    # Five are expected, five others are here: the node says that it sent five, and sent none.
+    here = table(f"1.1.{n}" for n in range(5, 10))
+    expectation = one_study((), 5, listed=False)
+    outcome = run(here, Peers(here, sends=0, says=5), expectation=expectation, method=method)[2]()
+    assert outcome.state is JobState.UNPROVED
+    assert "were here before" in outcome.error
+    forced = table(f"1.1.{n}" for n in range(5))
+    outcome = run(forced, Peers(forced, sends=0, says=5), force=True, method=method)[2]()
+    assert (outcome.state, outcome.result["missing"]) == (JobState.FAILED, 5)
+
+
+def test_what_was_not_named_is_fetched_with_the_whole_study():
+    here = table(["1.1.0"])
+    peers = Peers(here)
+    expectation = one_study(ITEMS[:2], 5, listed=False)
+    outcome = run(here, peers, expectation=expectation)[2]()
+    assert (outcome.state, outcome.result["arrived"]) == (JobState.COMPLETE, 5)
+    assert peers.asked == [("move", "STUDY", None, "DRAW")]
+    less = table()
+    outcome = run(less, Peers(less, sends=3), expectation=expectation)[2]()
+    assert (outcome.state, outcome.result["missing"]) == (JobState.PARTIAL, 2)
+
+
+@pytest.mark.parametrize(
+    ("expectation", "says", "state", "words"),
+    [
+        (one_study(doubt="cut"), None, JobState.UNPROVED, "cut"),
+        (one_study(unchecked="stops at 5", listed=False), 5, JobState.COMPLETE, ""),
+        (one_study(unchecked="stops at 5", listed=False), 4, JobState.UNPROVED, "stops at 5"),
+        (one_study(), 9, JobState.UNPROVED, "sent 9 objects where its answers speak of 5"),
+    ],
+)
+@pytest.mark.parametrize("destination", ["", "OTHER"])
+def test_a_doubt_ends_unproved_unless_the_nodes_own_count_dispels_it(
+    expectation, says, state, words, destination
+):
+    here = table()
+    peers = Peers(here, says=says)
+    outcome = run(here, peers, expectation=expectation, destination=destination)[2]()
+    if destination and says == 4:
+        state, words = JobState.PARTIAL, "1 were not sent"
+    assert outcome.state is state
+    assert words in outcome.error
+
+
+def test_what_is_known_to_lack_ends_partial_and_what_does_not_fit_is_reported():
+    here = table()
+    expectation = one_study(lacking="15 studies and names 10", unfit=("2", "3"))
+    outcome = run(here, Peers(here), expectation=expectation)[2]()
+    assert outcome.state is JobState.PARTIAL
+    assert outcome.error.startswith("15 studies and names 10")
+    assert outcome.result["not_fetched_study_instance_uids"] == ["2", "3"]
+
+
+def test_elsewhere_a_try_after_failures_that_nobody_named_asks_for_everything_again():
+    here = table()
+    peers = Peers(here, sends=4, failed=1)
+    task, job, execute, control = run(here, peers, destination="OTHER")
+    peers.names_failed = False
+    with pytest.raises(StatusTransient):
+        execute()
+    assert not any(item.arrived for item in here.items(None))
+    peers.sends, peers.failed = 5, 0
+    assert task.run(job, control).state is JobState.COMPLETE
+    assert peers.asked[-1] == ("move", "STUDY", None, "OTHER")
+
+
+def test_giving_up_with_everything_that_was_named_proves_nothing():
+    here = table(f"1.1.{n}" for n in range(5))
+    task, job, _, _ = run(here, Peers(here))
+    here.record(None, ITEMS, arrives_here=True, here_counts=True)
+    assert task.give_up(job, PeerAborted("closed")).state is JobState.UNPROVED

@@ -197,7 +197,9 @@ class Worker:
             JobKind.FIND: FindTask(peers, self._results, self._nodes),
             JobKind.RETRIEVE: RetrieveTask(
                 items,
-                Expectations(peers),
+                Expectations(
+                    peers, self._nodes, max_studies=settings.qr_worker_max_studies_per_item
+                ),
                 peers,
                 Getters(peers, ingest, self._max_object_bytes),
                 self._own_ae,

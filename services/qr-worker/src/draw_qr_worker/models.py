@@ -33,6 +33,7 @@ class JobState(StrEnum):
     WAITING = "waiting"
     CANCELLING = "cancelling"
     COMPLETE = "complete"
+    UNPROVED = "unproved"
     PARTIAL = "partial"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -120,7 +121,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an execution ended; `state` is one of the four final ones."""
+    """How an execution ended; `state` is one of the final ones."""
 
     state: JobState
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -215,12 +216,33 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What the index has of one study, or of one series of it, that a job's items do not name."""
+
+    since: int
+    """Instances that came after the job began."""
+    size_bytes: int
+    """And their bytes."""
+    here: int
+    """Instances, whenever they came."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredObject:
     """One object of the index, and where its file lies below the storage root."""
 
     item: Item
     transfer_syntax_uid: str
     path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One object that came over our own association and is durable here."""
+
+    study_instance_uid: str
+    sop_instance_uid: str
     size_bytes: int
 
 
@@ -281,6 +303,14 @@ class NotSupported(Permanent):
 
 class StatusTransient(Transient):
     """The peer ended an operation with a status that another try may change."""
+
+
+class SomeNotSent(StatusTransient):
+    """The peer says that sub-operations failed; `outcome` is how the job ends if it stays so."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
 
 
 class StatusPermanent(Permanent):

@@ -38,6 +38,12 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
         gt=0,
         description="a retrieve waits this long after the last arrival for what is missing",
     )
+    qr_worker_max_studies_per_item: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="a retrieve of a patient or accession number that has more studies is refused",
+    )
     qr_worker_back_off_seconds: tuple[float, ...] = Field(
         default=(5.0, 30.0, 120.0, 600.0),
         description="delays before each further try after a transient failure, JSON list",

@@ -40,6 +40,8 @@ metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
+QUERY_MODELS: Final = ("study", "patient", "patient_study")
+"""Study Root, Patient Root, and the retired Patient/Study Only."""
 JOB_STATES: Final = (
     "scheduled",
     "queued",
@@ -47,6 +49,7 @@ JOB_STATES: Final = (
     "waiting",
     "cancelling",
     "complete",
+    "unproved",
     "partial",
     "failed",
     "cancelled",
@@ -441,6 +444,7 @@ class RemoteNode(SQLModel, table=True):
     """A remote application entity that jobs talk to and C-MOVE may send to."""
 
     __tablename__ = "remote_nodes"
+    __table_args__ = (CheckConstraint(f"query_model IN {QUERY_MODELS}", name="query_model"),)
 
     id: int | None = Field(default=None, sa_column=_identity())
     name: str = Field(sa_column=_exact(unique=True))
@@ -451,7 +455,10 @@ class RemoteNode(SQLModel, table=True):
     supports_find: bool = _flag(default=True)
     supports_move: bool = _flag(default=True)
     supports_get: bool = _flag()
-    query_model: str = Field(default="study", sa_column=_exact())
+    query_model: str = Field(
+        default="study",
+        sa_column=Column(Text(collation="C"), nullable=False, server_default="study"),
+    )
     timeout_seconds: int = Field(
         default=30, sa_column=Column(Integer, nullable=False, server_default="30")
     )

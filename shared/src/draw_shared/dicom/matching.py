@@ -247,6 +247,14 @@ def _some(patterns: tuple[Pattern, ...], text: str) -> bool:
     return any(_covers(one, text) for one in patterns)
 
 
+def text_fits(condition: Texts | Patterns, value: str) -> bool:
+    """Return whether a text fits; letter case counts, padding does not."""
+    text = value.strip(" \0")
+    if isinstance(condition, Texts):
+        return text in condition.values
+    return any(_covers(one, text) for one in condition.patterns)
+
+
 def _covers(one: Pattern, text: str) -> bool:
     """Return whether a pattern fits all of a text, in time that no pattern can blow up."""
     wanted = [c for token in one.tokens for c in ([token] if isinstance(token, Wild) else token)]

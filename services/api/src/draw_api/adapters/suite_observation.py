@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from draw_api.models.jobs import FINISHED
 from draw_shared.db.session import Database
 from draw_shared.db.tables import JOB_STATES
 
@@ -46,9 +47,7 @@ RECEIVED_PER_DAY: Final = text(
     " WHERE day >= (now() AT TIME ZONE 'UTC')::date - :days"
     " AND day < (now() AT TIME ZONE 'UTC')::date"
 )
-UNFINISHED: Final = tuple(
-    state for state in JOB_STATES if state not in {"complete", "partial", "failed", "cancelled"}
-)
+UNFINISHED: Final = tuple(state for state in JOB_STATES if state not in FINISHED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ JobState = Literal[
     "waiting",
     "cancelling",
     "complete",
+    "unproved",
     "partial",
     "failed",
     "cancelled",
@@ -27,7 +28,7 @@ SopInstanceUids = Annotated[
     AfterValidator(lambda uids: list(dict.fromkeys(uids))),
 ]
 """Each counts once, however often it is named."""
-FINISHED: Final = ("complete", "partial", "failed", "cancelled")
+FINISHED: Final = ("complete", "unproved", "partial", "failed", "cancelled")
 
 
 class _NewJob(Request):

@@ -37,7 +37,7 @@ class NodeSettings(Request):
     supports_find: bool = True
     supports_move: bool = True
     supports_get: bool = False
-    query_model: Literal["study", "patient"] = "study"
+    query_model: Literal["study", "patient", "patient_study"] = "study"
     timeout_seconds: int = Field(default=30, ge=1, le=3600)
     max_pdu_bytes: int = Field(default=16384, ge=4096, le=131072)
     move_destination: OptionalAeTitle = Field(

@@ -244,7 +244,7 @@ def _retriever(config: ServerConfig) -> Iterator[str]:
         " proposes:"
     )
     yield ""
-    models = (*uids.FIND_MODELS[:2], *uids.MOVE_MODELS[:2], *uids.GET_MODELS[:2])
+    models = (*uids.FIND_MODELS, *uids.MOVE_MODELS, *uids.GET_MODELS)
     plain = _named(uids.MESSAGE_SYNTAXES[:2])
     yield from _table(
         ("Abstract syntax", "UID", "Transfer syntaxes"),
@@ -254,6 +254,23 @@ def _retriever(config: ServerConfig) -> Iterator[str]:
         "For C-GET it proposes the storage SOP classes to be expected, with the SCP role; for"
         " C-STORE the classes of the objects in the transfer syntax in which they are stored."
         f" Objects retrieved by C-MOVE are received by `{config.network.ae_title}`."
+    )
+    yield ""
+    yield (
+        "A node is asked in one information model; Study Root C-FIND is proposed beside the"
+        " others, to find out the Patient ID that every request below the level PATIENT holds"
+        " there (PS3.4 C.4.1.2.1, C.4.2.2.1). Level PATIENT is not used in Study Root, levels"
+        " SERIES and IMAGE not in Patient/Study Only, which is retired. A C-FIND that ends with"
+        " 0xA700, 0xB001 or 0xFE00 after matches, or with a round number of them, is repeated in"
+        " parts. A match counts only when every key that was asked for is returned and matches."
+    )
+    yield ""
+    yield (
+        "Before a retrieve, C-FIND at STUDY, SERIES and IMAGE says what is expected; each level is"
+        " compared with the numbers of the level above (0020,1200 to 0020,1209), and the larger"
+        " counts. A retrieve is `complete` when everything expected has arrived and nothing"
+        " leaves a doubt, `unproved` when nothing proves that what arrived is everything, also"
+        " when the node answers no C-FIND and its C-MOVE counts only what it sent."
     )
     yield ""
 

@@ -24,6 +24,7 @@ from draw_qr_worker.adapters.remote_node import (
 from draw_qr_worker.adapters.service_user import Proposal, UserAssociation
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
 from draw_qr_worker.models import (
+    Fetched,
     Keys,
     Node,
     NotSupported,
@@ -136,17 +137,18 @@ class Getters:
         keys: Keys,
         *,
         sop_classes: Collection[str],
+        further_classes: bool,
         supervision: Supervision,
         progress: Callable[[SubOperationCounts], None],
-        stored: Callable[[int], None],
+        stored: Callable[[Fetched], None],
     ) -> RetrieveEnd:
-        """Fetch into our storage; `stored` is told the size of each object.
+        """Fetch into our storage; `stored` is told of each object.
 
         Raises:
             StatusPermanent | StatusTransient: the node refused the whole retrieve.
         """
         model = model_of(node, Operation.C_GET)
-        storage = storage_proposals(sop_classes)
+        storage = storage_proposals(sop_classes, further_classes=further_classes)
         proposals = [Proposal(model, IDENTIFIER_SYNTAXES), *storage]
         roles = {proposal.abstract_syntax: Roles(scu=False, scp=True) for proposal in storage}
         with self._nodes.associated(node, supervision, proposals, roles=roles) as (peer, watch):
@@ -165,9 +167,9 @@ class Getters:
                 context_id, command = peer.receive()
                 operation = peer.number(command, Field.COMMAND)
                 if operation == Operation.C_STORE:
-                    size = inlet.take(context_id, command)
-                    if size:
-                        stored(size)
+                    fetched = inlet.take(context_id, command)
+                    if fetched is not None:
+                        stored(fetched)
                     continue
                 if operation != Operation.C_GET | RESPONSE:
                     raise NotSupported("the node sent what has no place in a retrieve")
@@ -180,9 +182,17 @@ class Getters:
         return end
 
 
-def storage_proposals(sop_classes: Collection[str]) -> list[Proposal]:
-    """Return a context for each class in each transfer syntax, as many syntaxes as fit."""
-    classes: Sequence[str] = sorted(sop_classes)[:MOST_CONTEXTS] or USUAL_CLASSES
+def storage_proposals(
+    sop_classes: Collection[str], *, further_classes: bool = False
+) -> list[Proposal]:
+    """Return a context for each class in each transfer syntax, as many syntaxes as fit.
+
+    Usual classes are among them with `further_classes`, or when none is known.
+    """
+    classes: Sequence[str] = sorted(sop_classes)
+    if further_classes or not classes:
+        classes = [*classes, *(uid for uid in USUAL_CLASSES if uid not in sop_classes)]
+    classes = classes[:MOST_CONTEXTS]
     syntaxes = USUAL_SYNTAXES[: max(1, MOST_CONTEXTS // len(classes))]
     if len(syntaxes) == 1:
         return [Proposal(sop_class, USUAL_SYNTAXES[:2]) for sop_class in classes]
@@ -224,9 +234,9 @@ class _Inlet:
         self._supervision = supervision
         self._throttle = Throttle(limits.bytes_per_second, supervision)
 
-    def take(self, context_id: int, command: Command) -> int:
-        """Make one object durable, answer, and return its size; 0 when it was refused."""
-        status, size = self._received(context_id, command)
+    def take(self, context_id: int, command: Command) -> Fetched | None:
+        """Make one object durable, answer, and return it; None when it was refused."""
+        status, fetched = self._received(context_id, command)
         fields: dict[Field, int | str | bytes] = {
             Field.AFFECTED_SOP_CLASS: command.get(Field.AFFECTED_SOP_CLASS, b""),
             Field.COMMAND: Operation.C_STORE | RESPONSE,
@@ -236,9 +246,9 @@ class _Inlet:
             Field.AFFECTED_SOP_INSTANCE: command.get(Field.AFFECTED_SOP_INSTANCE, b""),
         }
         self._peer.send_command(fields, context_id)
-        return size
+        return fetched
 
-    def _received(self, context_id: int, command: Command) -> tuple[int, int]:
+    def _received(self, context_id: int, command: Command) -> tuple[int, Fetched | None]:
         context = self._peer.contexts.get(context_id)
         if context is None:
             raise NotSupported("the node sends in a presentation context that was not accepted")
@@ -283,11 +293,11 @@ class _Intake:
         except (DrawError, OSError, ValueError) as error:
             self.refuse(error)
 
-    def finish(self, sop_instance_uid: str) -> tuple[int, int]:
-        """Return status and size; the object is durable when that is success."""
+    def finish(self, sop_instance_uid: str) -> tuple[int, Fetched | None]:
+        """Return status and object; it is durable when that is success."""
         if self.reception is not None:
             try:
-                return Status.SUCCESS, self.reception.complete().size_bytes
+                return Status.SUCCESS, _fetched(sop_instance_uid, self.reception.complete())
             except (DrawError, OSError) as error:
                 self.refuse(error)
         failure = self._failure or ValueError("nothing took it")
@@ -298,7 +308,7 @@ class _Intake:
             status=f"0x{status:04X}",
             error=type(failure).__name__,
         )
-        return status, 0
+        return status, None
 
     def refuse(self, error: Exception) -> None:
         self._failure = error
@@ -308,6 +318,10 @@ class _Intake:
         if self.reception is not None:
             self.reception.abandon()
             self.reception = None
+
+
+def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
+    return Fetched(stored.identity.study_instance_uid, sop_instance_uid, stored.size_bytes)
 
 
 def _info(peer: UserAssociation, node: Node, own_ae: str) -> AssociationInfo:

@@ -1,13 +1,13 @@
 """What jobs expect to arrive, in PostgreSQL, and what of it the index has."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import text
 
 from draw_qr_worker.adapters.job_queries import hold
-from draw_qr_worker.models import Arrivals, Item, Lease
+from draw_qr_worker.models import Arrivals, Item, Lease, Unlisted
 from draw_shared.db.session import Database
 
 ITEMS: Final = text(
@@ -58,13 +58,18 @@ MARK: Final = text(
         AND sop_instance_uid = ANY(:these)
     """
 )
-INDEXED: Final = text(
+UNLISTED: Final = text(
     """
-    SELECT coalesce(sum(e.instance_count), 0) AS instances,
-        coalesce(sum(e.size_bytes), 0) AS size_bytes
-    FROM studies s JOIN series e ON e.study_pk = s.id
-    WHERE s.study_instance_uid = ANY(:studies)
+    SELECT s.study_instance_uid, count(*) AS here,
+        count(*) FILTER (WHERE n.received_at >= j.started_at) AS since,
+        coalesce(sum(n.size_bytes) FILTER (WHERE n.received_at >= j.started_at), 0) AS size_bytes
+    FROM jobs j, studies s JOIN series e ON e.study_pk = s.id
+        JOIN instances n ON n.series_pk = e.id
+    WHERE j.id = :job_id AND s.study_instance_uid = ANY(:studies)
         AND (:series = '' OR e.series_instance_uid = :series)
+        AND NOT EXISTS (SELECT FROM retrieve_items i
+            WHERE i.job_id = :job_id AND i.sop_instance_uid = n.sop_instance_uid)
+    GROUP BY s.study_instance_uid
     """
 )
 
@@ -105,11 +110,16 @@ class PostgresItems:
             session.commit()
         return self.items(lease.job_id)
 
-    def look(self, job_id: UUID) -> Arrivals:
-        """Mark what the index has by now, and return the numbers."""
+    def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
+        """Return how much has arrived, and before that mark what the index has if that counts.
+
+        Without `here_counts` only what the indexer marked has arrived: it marks what comes, also
+        what was here before.
+        """
         with self._database.session() as session:
             connection = session.connection()
-            connection.execute(MARK_INDEXED, {"job_id": job_id})
+            if here_counts:
+                connection.execute(MARK_INDEXED, {"job_id": job_id})
             row = connection.execute(ARRIVALS, {"job_id": job_id}).mappings().one()
             session.commit()
         return Arrivals(row["expected"], row["arrived"], int(row["size_bytes"]))
@@ -128,14 +138,14 @@ class PostgresItems:
             hold(session, lease).execute(MARK, {"job_id": lease.job_id, "these": list(these)})
             session.commit()
 
-    def indexed(self, studies: Sequence[str], series: str) -> Arrivals:
-        """Return how many instances of these studies, or of one series, the index has."""
+    def unlisted(self, job_id: UUID, studies: Sequence[str], series: str) -> Mapping[str, Unlisted]:
+        """Return by study what the index has of it, or of one series, beside the job's items."""
+        values = {"job_id": job_id, "studies": list(studies), "series": series}
         with self._database.session() as session:
-            row = (
-                session.connection()
-                .execute(INDEXED, {"studies": list(studies), "series": series})
-                .mappings()
-                .one()
-            )
-        number = int(row["instances"])
-        return Arrivals(number, number, int(row["size_bytes"]))
+            rows = session.connection().execute(UNLISTED, values).mappings()
+            return {
+                row["study_instance_uid"]: Unlisted(
+                    row["since"], int(row["size_bytes"]), row["here"]
+                )
+                for row in rows
+            }

@@ -119,11 +119,13 @@ END_ATTEMPT: Final = text(
 CONCLUDE_BATCHES_TEXT: Final = """
     UPDATE jobs AS batch SET finished_at = now(),
         state = CASE WHEN children.complete = children.total THEN 'complete'
+            WHEN children.complete + children.unproved = children.total THEN 'unproved'
             WHEN batch.cancel_requested OR children.cancelled = children.total THEN 'cancelled'
             WHEN children.failed = children.total THEN 'failed' ELSE 'partial' END
     FROM (SELECT b.id, count(*) AS total,
             count(*) FILTER (WHERE c.finished_at IS NULL) AS unfinished,
             count(*) FILTER (WHERE c.state = 'complete') AS complete,
+            count(*) FILTER (WHERE c.state = 'unproved') AS unproved,
             count(*) FILTER (WHERE c.state = 'failed') AS failed,
             count(*) FILTER (WHERE c.state = 'cancelled') AS cancelled
         FROM jobs b JOIN jobs c ON c.parent_id = b.id

@@ -57,8 +57,8 @@ WRITE_TEST: Final = text(
     " || jsonb_build_object('at', now()) WHERE id = :id"
 )
 MERGE_CAPABILITIES: Final = text(
-    "UPDATE remote_nodes SET capabilities = capabilities || CAST(:found AS jsonb)"
-    " || jsonb_build_object('at', now()) WHERE id = :id"
+    "UPDATE remote_nodes SET capabilities = jsonb_strip_nulls(capabilities"
+    " || CAST(:found AS jsonb)) || jsonb_build_object('at', now()) WHERE id = :id"
 )
 CIRCUIT_OPEN: Final = "the node failed repeatedly and is left alone for a while"
 AfterRefusal = Callable[[Congestion | None, int, datetime], Congestion]
@@ -127,7 +127,7 @@ class PostgresNodes:
         self._write(WRITE_TEST, node_id, found)
 
     def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what is known now of the node's abilities, beside what was known before."""
+        """Keep what is known now of its abilities beside what was known before; None forgets."""
         self._write(MERGE_CAPABILITIES, node_id, found)
 
     def _write(self, statement: TextClause, node_id: int, found: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from draw_qr_worker.models import (
     Match,
     Node,
     NotSupported,
+    PeerAborted,
     PeerCongested,
     RetrieveEnd,
     StatusPermanent,
@@ -47,6 +48,11 @@ MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
         Operation.C_FIND: uids.PATIENT_ROOT_FIND,
         Operation.C_MOVE: uids.PATIENT_ROOT_MOVE,
         Operation.C_GET: uids.PATIENT_ROOT_GET,
+    },
+    "patient_study": {
+        Operation.C_FIND: uids.PATIENT_STUDY_ONLY_FIND,
+        Operation.C_MOVE: uids.PATIENT_STUDY_ONLY_MOVE,
+        Operation.C_GET: uids.PATIENT_STUDY_ONLY_GET,
     },
 }
 CUT_SHORT: Final = frozenset({Status.OUT_OF_RESOURCES, Status.CANCELLED, 0xB001})
@@ -100,31 +106,58 @@ class Finder:
         self._association = association
         self._supervision = supervision
         self._watch = watch
-        self._context = association.context(model_of(node, Operation.C_FIND))
+        self._model = node.query_model
+        # Fails when the node does not answer in the model that it is set up with.
+        association.context(model_of(node, Operation.C_FIND))
 
-    def find(self, level: str, keys: Keys, take: Callable[[Match], None]) -> FindEnd:
-        """Hand each match to `take` and say how the query ended.
+    @property
+    def models(self) -> frozenset[str]:
+        """The query models in which the node answers."""
+        accepted = {context.abstract_syntax for context in self._association.contexts.values()}
+        return frozenset(
+            model for model, uid in MODELS.items() if uid[Operation.C_FIND] in accepted
+        )
+
+    def find(
+        self,
+        level: str,
+        keys: Keys,
+        take: Callable[[Match], None],
+        *,
+        model: str = "",
+        enough: Callable[[], bool] = lambda: False,
+    ) -> FindEnd:
+        """Hand each match to `take` until `enough`, and say how the query ended.
 
         Raises:
             StatusPermanent | StatusTransient: the node refused the query.
         """
-        identifier = encoded(level, keys, self._context.transfer_syntax)
-        message_id = self._association.request(
-            Operation.C_FIND, self._context, identifier=identifier
-        )
-        self._watch.operation = (message_id, self._context.context_id)
-        matches = 0
+        if not self._association.is_open:
+            raise PeerAborted("the node did not stop sending matches and was cut off")
+        context = self._association.context(MODELS[model or self._model][Operation.C_FIND])
+        identifier = encoded(level, keys, context.transfer_syntax)
+        message_id = self._association.request(Operation.C_FIND, context, identifier=identifier)
+        self._watch.operation = (message_id, context.context_id)
+        matches, stopped = 0, 0.0
         while True:
             _, response = self._association.receive()
             status = self._association.number(response, Field.STATUS)
             raw = self._association.receive_identifier() if response.has_data_set else b""
             if status not in PENDING:
                 break
+            if stopped and time.monotonic() - stopped > CANCEL_SECONDS:
+                self._association.abort()
+                break
+            if stopped:
+                continue
             matches += 1
-            take(decoded(raw, self._context.transfer_syntax))
+            take(decoded(raw, context.transfer_syntax))
+            if enough():
+                stopped = time.monotonic()
+                self._association.cancel(*self._watch.operation)
         self._watch.operation = None
         self._supervision.check()
-        cut_short = status in CUT_SHORT and matches > 0
+        cut_short = bool(stopped) or (status in CUT_SHORT and matches > 0)
         if status != Status.SUCCESS and not cut_short:
             raise refusal("C-FIND", status)
         return FindEnd(matches, cut_short, describe(status))
@@ -177,8 +210,12 @@ class RemoteNodes:
 
     @contextmanager
     def finder(self, node: Node, supervision: Supervision) -> Iterator[Finder]:
-        """Yield a finder for as many queries as are wanted."""
-        proposals = [_plain(model_of(node, Operation.C_FIND))]
+        """Yield a finder for as many queries as are wanted.
+
+        Study Root is proposed as well: it finds out what a request in other models needs.
+        """
+        models = {node.query_model: None, "study": None}
+        proposals = [_plain(MODELS[model][Operation.C_FIND]) for model in models]
         with self.associated(node, supervision, proposals) as (peer, watch):
             yield Finder(peer, node, supervision, watch)
 
@@ -293,7 +330,7 @@ def counts_of(response: Command) -> SubOperationCounts:
 
 def model_of(node: Node, operation: Operation) -> str:
     """Return the SOP class of an operation in the node's query/retrieve model."""
-    return MODELS.get(node.query_model, MODELS["study"])[operation]
+    return MODELS[node.query_model][operation]
 
 
 def _plain(abstract_syntax: str) -> Proposal:

@@ -95,6 +95,11 @@ class UserAssociation:
             self.abort()
 
     @property
+    def is_open(self) -> bool:
+        """Whether requests can still be sent."""
+        return self._open
+
+    @property
     def bytes_read(self) -> int:
         """How much the peer has sent."""
         return self._wire.bytes_read

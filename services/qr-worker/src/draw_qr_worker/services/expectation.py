@@ -1,20 +1,20 @@
-"""What a retrieve will bring, as the node itself says before it begins.
+"""What a retrieve will bring, as the node itself says before it begins, and what proves it.
 
-Best is a list of SOP instances (C-FIND at the level IMAGE, series by series, because many
-nodes want every unique key above the level). A node that cannot do that may still tell
-numbers (NumberOfSeriesRelatedInstances, NumberOfStudyRelatedInstances). One that answers no
-query at all leaves only what it says at the end of the retrieve.
+Best is a list of SOP instances (C-FIND at the level IMAGE, series by series, because nodes
+want every unique key above the level). Every list is compared with the numbers of the level
+above; where they disagree the larger counts, and the retrieve asks for the whole study instead
+of what was listed. A list that was cut and that no number reaches past leaves a doubt: whatever
+arrives, nothing proves that it is everything. A node that answers no query at all leaves only
+what it says at the end of the retrieve.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from draw_qr_worker.models import (
-    FindEnd,
+    InvalidJob,
     Item,
-    Keys,
     Match,
     Node,
     NothingThere,
@@ -24,157 +24,316 @@ from draw_qr_worker.models import (
     Subject,
     Supervision,
 )
+from draw_qr_worker.services.asking import Answer, Asker, Finders, NodeMemory, Question
+from draw_qr_worker.services.lookup import Found, larger, look_up, number_of, text_of
+from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
 
-REFUSED = (NotSupported, StatusPermanent, StatusTransient)
+REFUSED: Final = (NotSupported, StatusPermanent, StatusTransient)
 """The node answers, but not this query."""
 
 
-class Finder(Protocol):
-    """Sends C-FIND requests over one association."""
+@dataclass(frozen=True, slots=True)
+class StudyExpectation:
+    """What shall arrive of one study."""
 
-    def find(self, level: str, keys: Keys, take: Callable[[Match], None]) -> FindEnd:
-        """Hand each match to `take` and say how the query ended."""
-
-
-class Finders(Protocol):
-    """Opens associations for queries."""
-
-    def finder(self, node: Node, supervision: Supervision) -> AbstractContextManager[Finder]:
-        """Yield a finder for as many queries as are wanted."""
+    study_instance_uid: str
+    patient_id: str = ""
+    items: tuple[Item, ...] = ()
+    count: int | None = None
+    """The most that any level speaks of; None: nothing is known."""
+    listed: bool = False
+    """Whether the items are all of it."""
+    doubt: str = ""
+    """Why nothing can prove that the count is right; empty: it is proved."""
+    unchecked: str = ""
+    """Why the count is suspicious until the node's own count of what it sent is the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What shall arrive: items, or only their number, or nothing that is known."""
 
-    studies: tuple[str, ...]
-    items: tuple[Item, ...] = ()
-    count: int | None = None
+    studies: tuple[StudyExpectation, ...]
+    doubt: str = ""
+    """Why there may be more studies."""
+    lacking: str = ""
+    """What is known to be there and cannot be named."""
+    unfit: tuple[str, ...] = ()
+    """Studies that the node named although they are not what the job names."""
+
+    @property
+    def count(self) -> int | None:
+        """How many instances shall arrive."""
+        counts = [study.count for study in self.studies]
+        return None if None in counts else sum(count or 0 for count in counts)
 
 
 class Expectations:
     """Asks nodes what a retrieve will bring."""
 
-    def __init__(self, finders: Finders) -> None:
+    def __init__(self, finders: Finders, memory: NodeMemory, *, max_studies: int) -> None:
         self._finders = finders
+        self._memory = memory
+        self._max_studies = max_studies
 
     def of(self, node: Node, subject: Subject, supervision: Supervision) -> Expectation:
         """Return what the node says it has of the subject.
 
         Raises:
             NothingThere: it has nothing.
+            NotSupported: the node's query model has no such level.
+            InvalidJob: it names too many studies, or not whose they are.
+            StatusPermanent | StatusTransient: the node refuses to look the studies up.
         """
-        known = (subject.study_instance_uid,) if subject.study_instance_uid else ()
+        levels_above(node.query_model, subject.level)
         if not node.supports_find:
-            return _unasked(known)
+            return _unasked(node, subject)
         try:
             with self._finders.finder(node, supervision) as finder:
-                studies = known or _looked_up(finder, subject)
-                return _expected(finder, studies, subject, patient=node.query_model == "patient")
-        except REFUSED:
-            return _unasked(known)
+                asker = Asker(finder, node)
+                try:
+                    return self._asked(asker, node, subject)
+                finally:
+                    asker.tell(self._memory)
+        except NotSupported:
+            return _unasked(node, subject)
+
+    def _asked(self, asker: Asker, node: Node, subject: Subject) -> Expectation:
+        found = self._found(asker, node, subject)
+        studies = [
+            _StudyListing(asker, node, subject, uid, row).expected()
+            for uid, row in found.studies.items()
+        ]
+        expectation = Expectation(
+            tuple(studies), found.doubt, found.lacking, tuple(sorted(found.unfit))
+        )
+        return _compared(expectation, found)
+
+    def _found(self, asker: Asker, node: Node, subject: Subject) -> Found:
+        if not subject.study_instance_uid:
+            return look_up(asker, node, subject, self._max_studies)
+        try:
+            return look_up(asker, node, subject, self._max_studies)
+        except REFUSED as error:
+            if needs_patient(node) and not subject.patient_id:
+                raise InvalidJob(NO_PATIENT) from error
+        except NothingThere:
+            # Without a match in which to see it, the patient is not known to be the right one.
+            if needs_patient(node) or subject.patient_id or subject.accession_number:
+                raise
+        return Found({subject.study_instance_uid: {}})
 
 
-def _unasked(studies: tuple[str, ...]) -> Expectation:
-    if not studies:
+NO_PATIENT: Final = (
+    "the node's query model needs the Patient ID and the node does not tell it:"
+    " name the patient with the study"
+)
+
+
+def _unasked(node: Node, subject: Subject) -> Expectation:
+    if not subject.study_instance_uid:
         raise NothingThere("the node answers no queries, so its studies cannot be looked up")
-    return Expectation(studies)
-
-
-def _looked_up(finder: Finder, subject: Subject) -> tuple[str, ...]:
-    keys = {
-        "StudyInstanceUID": "",
-        "PatientID": subject.patient_id,
-        "AccessionNumber": subject.accession_number,
-    }
-    found = _values(finder, "STUDY", keys, "StudyInstanceUID")
-    if not found:
-        raise NothingThere("the node has no study with this patient and accession number")
-    return found
-
-
-def _expected(
-    finder: Finder, studies: Sequence[str], subject: Subject, *, patient: bool
-) -> Expectation:
-    above = {"PatientID": subject.patient_id} if patient and subject.patient_id else {}
-    items: list[Item] = []
-    count: int | None = 0
-    for study in studies:
-        keys = above | {"StudyInstanceUID": study}
-        listed, number = _of_study(finder, keys, subject)
-        items += listed
-        count = None if count is None or number is None else count + number
-    complete = count is not None and len(items) == count
-    return Expectation(tuple(studies), tuple(items) if complete else (), count)
-
-
-def _of_study(
-    finder: Finder, keys: dict[str, str], subject: Subject
-) -> tuple[list[Item], int | None]:
-    """Return the items of one study, and how many there are as far as that is known."""
-    series: list[Match] = []
-    asked = {
-        "SeriesInstanceUID": subject.series_instance_uid,
-        "NumberOfSeriesRelatedInstances": "",
-    }
-    finder.find("SERIES", keys | asked, series.append)
-    if not series:
-        raise NothingThere("the node has no such study or series")
-    items: list[Item] = []
-    try:
-        for match in series:
-            items += _of_series(finder, keys, str(match.get("SeriesInstanceUID", "")), subject)
-    except REFUSED:
-        return [], _number(finder, keys, series, subject)
-    return items, len(items)
-
-
-def _of_series(finder: Finder, keys: dict[str, str], series: str, subject: Subject) -> list[Item]:
-    matches: list[Match] = []
-    asked: dict[str, str | Sequence[str]] = {
-        **keys,
-        "SeriesInstanceUID": series,
-        "SOPInstanceUID": "",
-        "SOPClassUID": "",
-    }
-    end = finder.find("IMAGE", asked, matches.append)
-    if end.cut_short:
-        raise StatusTransient("the node does not list the whole series")
-    classes = {
-        str(match["SOPInstanceUID"]): str(match.get("SOPClassUID", ""))
-        for match in matches
-        if match.get("SOPInstanceUID")
-    }
-    # What was asked for by name is expected even if the node does not have it.
-    wanted = subject.sop_instance_uids or classes
-    study = keys["StudyInstanceUID"]
-    return [Item(study, series, uid, classes.get(uid, "")) for uid in wanted]
-
-
-def _number(
-    finder: Finder, keys: dict[str, str], series: Sequence[Match], subject: Subject
-) -> int | None:
+    if needs_patient(node) and not subject.patient_id:
+        raise InvalidJob(NO_PATIENT)
+    study = subject.study_instance_uid
     if subject.sop_instance_uids:
-        return len(subject.sop_instance_uids)
-    numbers = [_whole(match.get("NumberOfSeriesRelatedInstances")) for match in series]
-    if all(number is not None for number in numbers):
-        return sum(number or 0 for number in numbers)
-    if subject.series_instance_uid:
-        return None
-    studies: list[Match] = []
-    try:
-        finder.find("STUDY", keys | {"NumberOfStudyRelatedInstances": ""}, studies.append)
-    except REFUSED:
-        return None
-    return _whole(studies[0].get("NumberOfStudyRelatedInstances")) if studies else None
+        named = _named(subject, {})
+        return Expectation(
+            (StudyExpectation(study, subject.patient_id, named, len(named), listed=True),)
+        )
+    return Expectation((StudyExpectation(study, subject.patient_id),))
 
 
-def _values(finder: Finder, level: str, keys: Keys, keyword: str) -> tuple[str, ...]:
-    matches: list[Match] = []
-    finder.find(level, keys, matches.append)
-    return tuple(dict.fromkeys(str(m[keyword]) for m in matches if m.get(keyword)))
+def _compared(expectation: Expectation, found: Found) -> Expectation:
+    """Return the expectation, compared with the number of all instances of the patient."""
+    count, said = expectation.count, found.instances
+    if count is None or said is None or said <= count or expectation.lacking:
+        return expectation
+    lacking = f"the node says that the patient has {said} objects and names {count}"
+    return Expectation(expectation.studies, expectation.doubt, lacking, expectation.unfit)
 
 
-def _whole(value: object) -> int | None:
-    text = str(value or "").strip()
-    return int(text) if text.isdecimal() else None
+@dataclass(slots=True)
+class _Series:
+    """What is known of one series."""
+
+    number: int | None
+    """Instances as the level SERIES says."""
+    listed: int = 0
+    answer: Answer | None = None
+    """How the level IMAGE answered; None: it did not."""
+
+    @property
+    def count(self) -> int | None:
+        """The most that either level speaks of."""
+        if self.answer is None or not self.listed:
+            # A series without instances is none: nothing was said.
+            return self.number
+        return max(self.listed, self.number or 0)
+
+    @property
+    def open(self) -> Answer | None:
+        """The answer, when it was cut and no number says by how much."""
+        if self.answer is None or self.answer.whole or (self.count or 0) > self.listed:
+            return None
+        return self.answer
+
+
+@dataclass(slots=True)
+class _StudyListing:
+    """One study, asked for level by level."""
+
+    asker: Asker
+    node: Node
+    subject: Subject
+    study: str
+    row: Match
+    """What the level STUDY says of it; empty: nothing."""
+    series: dict[str, _Series] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
+
+    @property
+    def patient(self) -> str:
+        return text_of(self.row, "PatientID") or self.subject.patient_id
+
+    @property
+    def keys(self) -> dict[str, str]:
+        above = {"PatientID": self.patient} if needs_patient(self.node) else {}
+        return above | {"StudyInstanceUID": self.study}
+
+    @property
+    def whole_study(self) -> bool:
+        return self.subject.level == "STUDY"
+
+    def expected(self) -> StudyExpectation:
+        """Return what shall arrive.
+
+        Raises:
+            NothingThere: no level knows the study or series.
+            InvalidJob: the node does not tell whose study it is.
+        """
+        if needs_patient(self.node) and not self.patient:
+            raise InvalidJob(NO_PATIENT)
+        answer = self._list_series() if "SERIES" in LEVELS[self.node.query_model] else None
+        if answer is not None:
+            if not self.series and not (self.row and self.whole_study):
+                raise NothingThere("the node has no such study or series")
+            self._list_images()
+        if self.subject.sop_instance_uids:
+            # What was asked for by name is expected even if the node does not have it.
+            named = _named(self.subject, self.items)
+            return StudyExpectation(self.study, self.patient, named, len(named), listed=True)
+        return self._judged(answer)
+
+    def _list_series(self) -> Answer | None:
+        number = number_of(self.row, "NumberOfStudyRelatedSeries") if self.whole_study else None
+        rows: dict[str, Match] = {}
+
+        def take(match: Match) -> None:
+            uid = text_of(match, "SeriesInstanceUID")
+            if uid and self._is_of(match) and self.subject.series_instance_uid in {"", uid}:
+                rows[uid] = larger(rows[uid], match) if uid in rows else match
+
+        asked = {
+            "SeriesInstanceUID": self.subject.series_instance_uid,
+            "Modality": "",
+            "NumberOfSeriesRelatedInstances": "",
+        }
+        question = Question(
+            "SERIES",
+            self.keys | asked,
+            number=lambda: number,
+            splits=self.whole_study and self._number is None,
+        )
+        try:
+            answer = self.asker.ask(question, take)
+        except REFUSED:
+            return None
+        for uid, row in rows.items():
+            self.series[uid] = _Series(number_of(row, "NumberOfSeriesRelatedInstances"))
+        return answer
+
+    def _list_images(self) -> None:
+        try:
+            for uid, series in self.series.items():
+                self._list_images_of(uid, series)
+        except REFUSED:
+            # The level is not offered: what the other series hold is not asked either.
+            return
+
+    def _list_images_of(self, series_uid: str, series: _Series) -> None:
+        listed: dict[str, Item] = {}
+
+        def take(match: Match) -> None:
+            uid = text_of(match, "SOPInstanceUID")
+            if uid and self._is_of(match) and _agrees(match, "SeriesInstanceUID", series_uid):
+                sop_class = text_of(match, "SOPClassUID")
+                listed[uid] = Item(self.study, series_uid, uid, sop_class)
+
+        asked = {"SeriesInstanceUID": series_uid, "SOPInstanceUID": "", "SOPClassUID": ""}
+        question = Question("IMAGE", self.keys | asked, number=lambda: series.number, splits=False)
+        series.answer = self.asker.ask(question, take)
+        series.listed = len(listed)
+        self.items |= listed
+
+    def _is_of(self, match: Match) -> bool:
+        return _agrees(match, "StudyInstanceUID", self.study)
+
+    @property
+    def _number(self) -> int | None:
+        """Instances of the subject as the level STUDY says."""
+        if not self.whole_study:
+            return None
+        return number_of(self.row, "NumberOfStudyRelatedInstances")
+
+    def _judged(self, answer: Answer | None) -> StudyExpectation:
+        """Return the largest expectation, and what proves it."""
+        counts = [series.count for series in self.series.values()]
+        known = answer is not None and bool(counts) and None not in counts
+        listed = max(sum(count or 0 for count in counts), len(self.items))
+        unnamed = self._unnamed_series()
+        least = listed + unnamed
+        number = self._number
+        if number is None and not known:
+            return StudyExpectation(self.study, self.patient, tuple(self.items.values()))
+        count = max(least, number or 0)
+        doubt = unchecked = ""
+        if number is None or number <= listed:
+            doubt, unchecked = self._doubts(answer)
+        if number is not None and number >= least:
+            unchecked = ""
+        elif unnamed:
+            doubt = doubt or f"the node does not name {unnamed} series"
+        whole = len(self.items) == count and not doubt
+        return StudyExpectation(
+            self.study,
+            self.patient,
+            tuple(self.items.values()),
+            count,
+            whole and not unchecked,
+            doubt,
+            unchecked,
+        )
+
+    def _unnamed_series(self) -> int:
+        """Return how many series the study has more than were named, each with one instance."""
+        number = number_of(self.row, "NumberOfStudyRelatedSeries") if self.whole_study else None
+        return max(0, (number or 0) - len(self.series))
+
+    def _doubts(self, answer: Answer | None) -> tuple[str, str]:
+        open_answers = [series.open for series in self.series.values()]
+        if answer is not None and self.whole_study and not self._unnamed_series():
+            open_answers.append(answer)
+        cut = [each.cut for each in open_answers if each is not None and each.cut]
+        unchecked = [each.unchecked for each in open_answers if each is not None]
+        return (cut or [""])[0], next(filter(None, unchecked), "")
+
+
+def _named(subject: Subject, items: Mapping[str, Item]) -> tuple[Item, ...]:
+    study, series = subject.study_instance_uid, subject.series_instance_uid
+    return tuple(items.get(uid) or Item(study, series, uid) for uid in subject.sop_instance_uids)
+
+
+def _agrees(match: Match, keyword: str, value: str) -> bool:
+    """Return whether a match is of what it was asked for; it may leave that out."""
+    return text_of(match, keyword) in {"", value}

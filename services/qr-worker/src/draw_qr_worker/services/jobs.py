@@ -33,7 +33,15 @@ from draw_shared.errors import DrawError, Permanent, Transient
 
 log = structlog.get_logger()
 
-FINAL: Final = frozenset({JobState.COMPLETE, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
+FINAL: Final = frozenset(
+    {
+        JobState.COMPLETE,
+        JobState.UNPROVED,
+        JobState.PARTIAL,
+        JobState.FAILED,
+        JobState.CANCELLED,
+    }
+)
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
     JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.WAITING, JobState.CANCELLED}),

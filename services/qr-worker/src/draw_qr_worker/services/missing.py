@@ -10,11 +10,11 @@ MOST_NAMED: Final = 200
 """SOP Instance UIDs in a result; all of them are rows of `retrieve_items`."""
 
 
-def numbers(expected: int | None, lacking: Sequence[str]) -> dict[str, Any]:
-    """Return how many were expected and what is missing of them."""
+def numbers(expected: int | None, lacking: Sequence[str], unnamed: int = 0) -> dict[str, Any]:
+    """Return how many were expected and what is missing of them, by name or without one."""
     return {
         "expected": expected,
-        "missing": len(lacking),
+        "missing": len(lacking) + unnamed,
         "missing_sop_instance_uids": list(lacking[:MOST_NAMED]),
     }
 
@@ -24,11 +24,17 @@ def not_arrived(items: Sequence[Item]) -> list[str]:
     return [item.sop_instance_uid for item in items if not item.arrived]
 
 
-def given_up(items: Sequence[Item], error: DrawError) -> Outcome:
-    """Return partial when something has arrived, else failed, with the reason."""
+def given_up(items: Sequence[Item], error: DrawError, *, all_named: bool) -> Outcome:
+    """Return partial when something has arrived, else failed, with the reason.
+
+    When nothing that was named is missing, that is complete if the items name everything, and
+    unproved else.
+    """
     lacking = not_arrived(items)
     result = numbers(len(items) if items else None, lacking)
     if items and not lacking:
-        return Outcome(JobState.COMPLETE, result)
+        if all_named:
+            return Outcome(JobState.COMPLETE, result)
+        return Outcome(JobState.UNPROVED, result, str(error))
     some = len(lacking) < len(items)
     return Outcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))

@@ -118,6 +118,15 @@ def split(part: Part, matches: Sequence[Match]) -> tuple[list[Part], bool]:
     return [], False
 
 
+def around(part: Part, match: Match) -> list[Part]:
+    """Return the days of a part before and after that of its only match."""
+    day = day_of(match.get("StudyDate"))
+    if part.days is None or day is None or day not in part.days:
+        return []
+    sides = (Span(part.days.first, day - 1), Span(day + 1, part.days.last))
+    return [replace(part, days=side) for side in sides if side.first <= side.last]
+
+
 def day_of(value: object) -> int | None:
     """Return the ordinal of a DA value, None if it is none."""
     text = str(value or "").strip()

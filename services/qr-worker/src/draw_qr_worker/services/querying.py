@@ -1,10 +1,12 @@
-"""A query to one node: asked whole, and in narrower parts where the node stops too early.
+"""A query to one node: its answer kept as it comes, whole or known to be truncated.
 
-A node that stops at its limit may say so, or may not: an answer of suspiciously round
-length is checked by asking for its parts. The limit that shows so is remembered.
+A query that lacks a unique key of a level above asks for that level first, and then once for
+each entity found (PS3.4 C.4.1.3.1.1); where the node also answers in the model that needs no
+such key, it is asked in that one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -15,28 +17,27 @@ from draw_qr_worker.models import (
     JobState,
     Lease,
     Match,
+    Node,
     NotSupported,
     Outcome,
 )
-from draw_qr_worker.services.expectation import Finder, Finders
+from draw_qr_worker.services.asking import (
+    UNIQUE_KEYS,
+    Asker,
+    Finders,
+    NodeMemory,
+    Question,
+    unique_key,
+)
 from draw_qr_worker.services.jobs import Control
-from draw_qr_worker.services.node_tests import Findings, node_of
-from draw_qr_worker.services.query_splitting import Part, split, whole
+from draw_qr_worker.services.lookup import number_of
+from draw_qr_worker.services.node_tests import node_of
+from draw_qr_worker.services.query_models import LEVELS, undetermined
 from draw_shared.errors import DrawError
 
-MOST_REQUESTS: Final = 2000
-"""C-FIND requests for one query; a node that needs more is not going to be read out."""
-SMALLEST_LIMIT: Final = 50
-LIMIT_STEP: Final = 50
-"""Limits of real nodes are round numbers: multiples of this."""
-FIND_LIMIT: Final = "find_limit"
-LEVELS: Final = frozenset({"PATIENT", "STUDY", "SERIES", "IMAGE"})
-UNIQUE_KEYS: Final[Mapping[str, str]] = {
-    "PATIENT": "PatientID",
-    "STUDY": "StudyInstanceUID",
-    "SERIES": "SeriesInstanceUID",
-    "IMAGE": "SOPInstanceUID",
-}
+MATCHES_AT_ONCE: Final = 200
+SECONDS_AT_ONCE: Final = 1.0
+"""Matches are kept in batches of this many or this age, while the node still sends."""
 _PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 RETURN_KEYS: Final[Mapping[str, Sequence[str]]] = {
     "PATIENT": (*_PATIENT, "IssuerOfPatientID", "NumberOfPatientRelatedStudies"),
@@ -71,6 +72,12 @@ RETURN_KEYS: Final[Mapping[str, Sequence[str]]] = {
     ),
 }
 """What is asked for at each level besides the keys of the query."""
+PATIENT_KEYS: Final = frozenset(RETURN_KEYS["PATIENT"])
+NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
+    "SERIES": ("STUDY", "NumberOfStudyRelatedSeries"),
+    "IMAGE": ("SERIES", "NumberOfSeriesRelatedInstances"),
+}
+"""Which level says how many matches of a level there are, and where."""
 
 
 class ResultTable(Protocol):
@@ -81,139 +88,184 @@ class ResultTable(Protocol):
 
 
 @dataclass(slots=True)
-class _Found:
-    """What is known so far."""
+class _Catch:
+    """What has been found; it is kept batch by batch."""
 
     level: str
     most: int
     """Matches after which the operator wants no more; 0: all."""
-    limit: int
-    """The node's own limit as far as it has shown; 0: none seen."""
+    keep: Callable[[Mapping[str, Match]], None]
     seen: set[str] = field(default_factory=set)
-    requests: int = 0
-    certain: bool = True
-    reason: str = ""
+    waiting: dict[str, Match] = field(default_factory=dict)
+    kept_at: float = field(default_factory=time.monotonic)
+    doubt: str = ""
 
     @property
     def full(self) -> bool:
         return bool(self.most) and len(self.seen) >= self.most
 
-    def new(self, matches: Sequence[Match]) -> dict[str, Match]:
-        """Return the matches that were not seen before by unique key, as many as are wanted."""
-        fresh: dict[str, Match] = {}
-        for match in matches:
-            key = unique_key(self.level, match)
-            if key not in self.seen and not self.full:
-                self.seen.add(key)
-                fresh[key] = match
-        return fresh
+    @property
+    def left(self) -> int:
+        """How many more are wanted; 0: all."""
+        return self.most - len(self.seen) if self.most else 0
 
-    def doubt(self, reason: str) -> None:
-        self.certain = False
-        self.reason = self.reason or reason
+    def take(self, match: Match) -> None:
+        """Take a match that may have come before."""
+        key = unique_key(self.level, match)
+        if key in self.seen or self.full:
+            return
+        self.seen.add(key)
+        self.waiting[key] = match
+        late = time.monotonic() - self.kept_at > SECONDS_AT_ONCE
+        if late or len(self.waiting) >= MATCHES_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        """Keep what is not kept yet."""
+        self.kept_at = time.monotonic()
+        if self.waiting:
+            self.keep(self.waiting)
+            self.waiting = {}
 
 
 class FindTask:
     """Asks one node and keeps what it answers."""
 
-    def __init__(self, finders: Finders, results: ResultTable, findings: Findings) -> None:
+    def __init__(self, finders: Finders, results: ResultTable, memory: NodeMemory) -> None:
         self._finders = finders
         self._results = results
-        self._findings = findings
+        self._memory = memory
 
     def run(self, job: ClaimedJob, control: Control) -> Outcome:
         """Return complete, or partial when the node does not tell everything.
 
         Raises:
-            InvalidJob: the query makes no sense.
+            InvalidJob | NotSupported: the query makes no sense, or none to this node.
             StatusPermanent | StatusTransient: the node refused it.
         """
         node = node_of(job)
         if not node.supports_find:
             raise NotSupported("the node is set up without C-FIND")
-        query_id, part, most = _question(job.parameters)
-        found = _Found(part.level, most, int(node.capabilities.get(FIND_LIMIT, 0)))
+        query_id, level, keys, most = _asked(job.parameters)
+
+        def keep(matches: Mapping[str, Match]) -> None:
+            self._results.add(job.lease, query_id, node.id, matches)
+            control.report(matches=len(catch.seen))
+
+        catch = _Catch(level, most, keep)
         with self._finders.finder(node, control) as finder:
-            for matches in _answers(finder, part, found):
-                fresh = found.new(matches)
-                if fresh:
-                    self._results.add(job.lease, query_id, node.id, fresh)
-                control.report(matches=len(found.seen), requests=found.requests)
-                control.check()
-        if found.limit and found.limit != node.capabilities.get(FIND_LIMIT):
-            self._findings.learned(node.id, {FIND_LIMIT: found.limit})
+            query = _Query(Asker(finder, node), node, catch, control)
+            try:
+                query.ask(level, keys)
+            finally:
+                # Also what a query has found that is cancelled now.
+                catch.write()
+                query.asker.tell(self._memory)
+        control.report(matches=len(catch.seen), requests=query.asker.requests)
         result = {
-            "completeness": "complete" if found.certain else "truncated",
-            "matches": len(found.seen),
-            "requests": found.requests,
+            "completeness": "truncated" if catch.doubt else "complete",
+            "matches": len(catch.seen),
+            "requests": query.asker.requests,
         }
-        state = JobState.COMPLETE if found.certain else JobState.PARTIAL
-        return Outcome(state, result, found.reason)
+        return Outcome(JobState.PARTIAL if catch.doubt else JobState.COMPLETE, result, catch.doubt)
 
     def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
         """Return failed with the reason."""
         return Outcome(JobState.FAILED, {"completeness": "truncated"}, str(error))
 
 
-def _answers(finder: Finder, part: Part, found: _Found) -> Iterator[list[Match]]:
-    """Yield the matches of the query and of the parts it has to be cut into."""
-    left = [(part, 0)]
-    while left:
-        part, suspected = left.pop()
-        if found.requests >= MOST_REQUESTS:
-            found.doubt("the node answers so little at a time that the query was given up")
+@dataclass(slots=True)
+class _Query:
+    """One query on its way down the levels of the node's model."""
+
+    asker: Asker
+    node: Node
+    catch: _Catch
+    control: Control
+
+    def ask(self, level: str, keys: Mapping[str, Any]) -> None:
+        """Have everything that matches taken."""
+        model = self.node.query_model
+        if level == "PATIENT" and "PATIENT" not in LEVELS[model]:
+            # Study Root has no such level: patients are attributes of their studies.
+            self._of_studies(keys)
             return
-        matches: list[Match] = []
-        end = finder.find(part.level, part.narrowed(), matches.append)
-        found.requests += 1
-        before = len(found.seen)
-        yield matches
-        if found.full:
-            found.doubt("stopped at the number of results that was asked for")
-            return
-        if suspected and len(found.seen) > before:
-            # Its part brought something new: the round answer was cut without a word.
-            found.limit = suspected
-        if end.cut_short:
-            found.limit = max(found.limit, len(matches))
-        if end.cut_short or _suspicious(len(matches), found.limit or suspected):
-            left += _parts(part, matches, found, cut=end.cut_short)
+        above = undetermined(model, level, keys)
+        if not above:
+            self._matches(level, keys)
+        elif "study" in self.asker.models and not undetermined("study", level, keys):
+            self._matches(level, keys, model="study")
+        else:
+            self._each(above, level, keys)
+
+    def _each(self, above: str, level: str, keys: Mapping[str, Any]) -> None:
+        """Ask for the entities of a level above, and then below each of them."""
+        unique = UNIQUE_KEYS[above]
+        asked = {name: keys[name] for name in keys if name in PATIENT_KEYS} | {
+            unique: keys.get(unique, "")
+        }
+        found: dict[str, None] = {}
+        answer = self.asker.ask(
+            Question(above, asked), lambda match: found.update({str(match.get(unique, "")): None})
+        )
+        self.catch.doubt = self.catch.doubt or answer.cut or answer.unchecked
+        for value in filter(None, found):
+            if self.catch.full:
+                return
+            self.ask(level, dict(keys) | {unique: value})
+
+    def _of_studies(self, keys: Mapping[str, Any]) -> None:
+        names = [*RETURN_KEYS["PATIENT"], *keys]
+
+        def take(match: Match) -> None:
+            self.catch.take({name: match[name] for name in names if name in match})
+
+        self._asked("STUDY", keys, take, model="", most=0)
+
+    def _matches(self, level: str, keys: Mapping[str, Any], model: str = "") -> None:
+        self._asked(level, keys, self.catch.take, model=model, most=self.catch.left)
+
+    def _asked(
+        self,
+        level: str,
+        keys: Mapping[str, Any],
+        take: Callable[[Match], None],
+        *,
+        model: str,
+        most: int,
+    ) -> None:
+        def requested(requests: int) -> None:
+            self.control.report(matches=len(self.catch.seen), requests=requests)
+            self.control.check()
+
+        asked = dict.fromkeys(RETURN_KEYS[level], "") | dict(keys)
+        question = Question(level, asked, model=model, most=most)
+        answer = self.asker.ask(question, take, requested)
+        doubt = answer.cut
+        if answer.unchecked and self._number(level, keys, model) != answer.matches:
+            doubt = doubt or answer.unchecked
+        self.catch.doubt = self.catch.doubt or doubt
+
+    def _number(self, level: str, keys: Mapping[str, Any], model: str) -> int | None:
+        """Return how many matches there are as the level above says, if all of them are asked."""
+        above, keyword = NUMBERS.get(level, ("", ""))
+        own = {UNIQUE_KEYS[each] for each in LEVELS["patient"]}
+        if not above or any(value for name, value in keys.items() if name not in own):
+            return None
+        given = {name: value for name, value in keys.items() if name in own and value}
+        if UNIQUE_KEYS[level] in given:
+            return None
+        said: list[Match] = []
+        self.asker.ask(Question(above, given | {keyword: ""}, model=model), said.append)
+        return number_of(said[0], keyword) if len(said) == 1 else None
 
 
-def _parts(
-    part: Part, matches: Sequence[Match], found: _Found, *, cut: bool
-) -> list[tuple[Part, int]]:
-    cut = cut or len(matches) == found.limit
-    parts, certain = split(part, matches)
-    if cut and not (parts and certain):
-        found.doubt("the node stops at its limit, and the query cannot be cut further")
-    suspected = 0 if cut else len(matches)
-    return [(each, suspected) for each in reversed(parts)]
-
-
-def _suspicious(number: int, limit: int) -> bool:
-    if limit:
-        return number >= limit
-    return number >= SMALLEST_LIMIT and number % LIMIT_STEP == 0
-
-
-def unique_key(level: str, match: Match) -> str:
-    """Return what tells one match from another."""
-    keys = [str(match.get(UNIQUE_KEYS[level]) or "")]
-    if level == "PATIENT":
-        keys.append(str(match.get("IssuerOfPatientID") or ""))
-    if keys[0]:
-        return "\\".join(keys)
-    return repr(sorted(match.items()))
-
-
-def _question(parameters: Mapping[str, Any]) -> tuple[UUID, Part, int]:
+def _asked(parameters: Mapping[str, Any]) -> tuple[UUID, str, dict[str, Any], int]:
     try:
         level, keys = str(parameters["level"]), dict(parameters["keys"])
         query_id, most = UUID(parameters["query_id"]), int(parameters.get("limit", 0))
     except (KeyError, ValueError, TypeError) as error:
         raise InvalidJob("the query cannot be understood") from error
-    if level not in LEVELS:
+    if level not in RETURN_KEYS:
         raise InvalidJob("the query names no level of the query/retrieve model")
-    asked: dict[str, Any] = dict.fromkeys(RETURN_KEYS[level], "") | keys
-    return query_id, whole(level, asked), most
+    return query_id, level, keys, most

@@ -15,6 +15,7 @@ from draw_qr_worker.models import InvalidJob, Item, Keys, Subject
 
 UIDS_IN_A_REQUEST: Final = 100
 """SOP Instance UIDs in one identifier; well below what peers are known to take."""
+PATTERN: Final = re.compile(r"[*?\\]")
 UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
@@ -46,6 +47,10 @@ class Request:
     keys: Keys
     sop_classes: frozenset[str] = frozenset()
     """Which classes come, as far as known: C-GET has to propose them."""
+    further_classes: bool = False
+    """Whether others may come as well."""
+    expected: int | None = None
+    """How many instances it shall bring."""
 
 
 def order_of(parameters: Mapping[str, Any]) -> Order:
@@ -76,8 +81,8 @@ def subject_of(parameters: Mapping[str, Any]) -> Subject:
         series_instance_uid=str(parameters.get("series_instance_uid", "")),
         # Each once: what is expected twice would be waited for after it has arrived.
         sop_instance_uids=tuple(dict.fromkeys(map(str, parameters.get("sop_instance_uids", ())))),
-        patient_id=str(parameters.get("patient_id", "")),
-        accession_number=str(parameters.get("accession_number", "")),
+        patient_id=str(parameters.get("patient_id", "")).strip(),
+        accession_number=str(parameters.get("accession_number", "")).strip(),
     )
     named = [u for u in (subject.study_instance_uid, subject.series_instance_uid) if u]
     if not all(map(UID.fullmatch, [*named, *subject.sop_instance_uids])):
@@ -88,17 +93,18 @@ def subject_of(parameters: Mapping[str, Any]) -> Subject:
         raise InvalidJob("SOP instances need their Series Instance UID")
     if not (named or subject.patient_id or subject.accession_number):
         raise InvalidJob("the job names no study")
+    if PATTERN.search(subject.patient_id + subject.accession_number):
+        raise InvalidJob(
+            "a Patient ID or Accession Number with *, ? or a backslash would name several:"
+            " give it in full"
+        )
     return subject
 
 
-def whole(subject: Subject) -> list[Request]:
-    """Return the requests for everything the subject names; its study is known."""
-    if subject.level != "IMAGE":
-        return [Request(subject.level, _keys(subject.study_instance_uid, subject))]
-    return [
-        Request("IMAGE", _keys(subject.study_instance_uid, subject) | {"SOPInstanceUID": part})
-        for part in _parts(subject.sop_instance_uids)
-    ]
+def whole(study: str, items: Sequence[Item], subject: Subject, expected: int | None) -> Request:
+    """Return the request for everything of a study, or of the series that the subject names."""
+    keys = _keys(study, subject)
+    return Request(subject.level, keys, _classes(items), further_classes=True, expected=expected)
 
 
 def missing(items: Sequence[Item], subject: Subject) -> list[Request]:
@@ -107,7 +113,7 @@ def missing(items: Sequence[Item], subject: Subject) -> list[Request]:
     for study, of_study in _grouped(items, lambda item: item.study_instance_uid):
         asked = subject if subject.level != "STUDY" else Subject(study)
         if not any(item.arrived for item in of_study) and subject.level != "IMAGE":
-            requests.append(Request(asked.level, _keys(study, asked), _classes(of_study)))
+            requests.append(_request(asked.level, _keys(study, asked), of_study))
             continue
         requests += _missing_of_study(study, of_study, subject)
     return requests
@@ -121,10 +127,11 @@ def _missing_of_study(study: str, items: Sequence[Item], subject: Subject) -> It
         }
         left = [item for item in of_series if not item.arrived]
         if len(left) == len(of_series) and subject.level != "IMAGE":
-            yield Request("SERIES", keys, _classes(left))
+            yield _request("SERIES", keys, left)
             continue
-        for part in _parts([item.sop_instance_uid for item in left]):
-            yield Request("IMAGE", keys | {"SOPInstanceUID": part}, _classes(left))
+        for part in _parts(left):
+            uids = [item.sop_instance_uid for item in part]
+            yield _request("IMAGE", keys | {"SOPInstanceUID": uids}, part)
 
 
 def _keys(study: str, subject: Subject) -> dict[str, str | Sequence[str]]:
@@ -139,9 +146,13 @@ def _grouped(items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[tupl
         yield value, list(group)
 
 
-def _parts(uids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(uids), UIDS_IN_A_REQUEST):
-        yield uids[at : at + UIDS_IN_A_REQUEST]
+def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for at in range(0, len(items), UIDS_IN_A_REQUEST):
+        yield items[at : at + UIDS_IN_A_REQUEST]
+
+
+def _request(level: str, keys: Keys, items: Sequence[Item]) -> Request:
+    return Request(level, keys, _classes(items), expected=len(items))
 
 
 def _classes(items: Sequence[Item]) -> frozenset[str]:

@@ -6,32 +6,35 @@ it. What another node is to get cannot be seen arriving; there the peer's counts
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 from uuid import UUID
 
 from draw_qr_worker.models import (
-    Arrivals,
     ClaimedJob,
+    Fetched,
     InvalidJob,
-    Item,
     JobState,
-    Keys,
-    Lease,
     Node,
     Outcome,
     RetrieveEnd,
-    StatusTransient,
-    Subject,
-    SubOperationCounts,
-    Supervision,
+    SomeNotSent,
+    Unlisted,
+)
+from draw_qr_worker.services.conclusion import (
+    Requested,
+    Standing,
+    concluded,
+    doubt_of,
+    standing,
 )
 from draw_qr_worker.services.expectation import Expectation, Expectations
 from draw_qr_worker.services.jobs import Control
-from draw_qr_worker.services.missing import given_up, not_arrived, numbers
+from draw_qr_worker.services.missing import MOST_NAMED, given_up, not_arrived, numbers
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
+from draw_qr_worker.services.query_models import needs_patient
 from draw_qr_worker.services.retrieve_plan import (
     Method,
     Order,
@@ -40,6 +43,7 @@ from draw_qr_worker.services.retrieve_plan import (
     order_of,
     whole,
 )
+from draw_qr_worker.services.retrieve_ports import GetPeers, ItemTable, MovePeers
 from draw_shared.errors import DrawError
 
 LOOK_SECONDS: Final = 0.5
@@ -49,61 +53,6 @@ TOLD_PATIENCE: Final = 4
 """So many times the patience for what the node says it has sent; the index may be behind."""
 STORED_PATIENCE: Final = 20
 """And for what we have stored ourselves: it is on its way to the index."""
-
-
-class ItemTable(Protocol):
-    """The rows of what jobs expect."""
-
-    def items(self, job_id: UUID) -> Sequence[Item]:
-        """Return what the job expects."""
-
-    def record(
-        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
-    ) -> Sequence[Item]:
-        """Keep what is expected and return it; what the index has counts as arrived, or not."""
-
-    def look(self, job_id: UUID) -> Arrivals:
-        """Mark what the index has by now, and return the numbers."""
-
-    def mark(self, lease: Lease, *, all_but: Collection[str]) -> None:
-        """Mark everything but these SOP instances as arrived."""
-
-    def indexed(self, studies: Sequence[str], series: str) -> Arrivals:
-        """Return how many instances of these studies, or of one series, the index has."""
-
-
-class MovePeers(Protocol):
-    """Has nodes send."""
-
-    def move(
-        self,
-        node: Node,
-        level: str,
-        keys: Keys,
-        *,
-        destination: str,
-        supervision: Supervision,
-        progress: Callable[[SubOperationCounts], None],
-        alive: Callable[[], bool],
-    ) -> RetrieveEnd:
-        """Have the node send to `destination`; `alive` says whether objects keep arriving."""
-
-
-class GetPeers(Protocol):
-    """Fetches over our own association."""
-
-    def get(
-        self,
-        node: Node,
-        level: str,
-        keys: Keys,
-        *,
-        sop_classes: Collection[str],
-        supervision: Supervision,
-        progress: Callable[[SubOperationCounts], None],
-        stored: Callable[[int], None],
-    ) -> RetrieveEnd:
-        """Fetch into our storage; `stored` is told the size of each object."""
 
 
 NOTHING_KNOWN: Final = Expectation(())
@@ -119,17 +68,24 @@ class _Run:
     order: Order
     progress: Progress
     by_get: bool
+    elsewhere: bool
     expectation: Expectation = NOTHING_KNOWN
-    items: Sequence[Item] = ()
-    ends: list[RetrieveEnd] = field(default_factory=list)
+    now: Standing = field(default_factory=lambda: standing(NOTHING_KNOWN, (), {}))
+    requested: list[Requested] = field(default_factory=list)
+    fetched: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Sizes of what came by C-GET, by study and SOP Instance UID."""
     stored: int = 0
     stored_bytes: int = 0
-    indexed: int = 0
     looked_at: float = 0.0
 
     @property
     def job_id(self) -> UUID:
         return self.job.lease.job_id
+
+    @property
+    def here_counts(self) -> bool:
+        """Whether a named SOP instance that was here before counts as arrived."""
+        return not self.order.force and not self.elsewhere
 
 
 class RetrieveTask:
@@ -153,82 +109,72 @@ class RetrieveTask:
         self._arrival_seconds = arrival_seconds
 
     def run(self, job: ClaimedJob, control: Control) -> Outcome:
-        """Return complete, or partial with what did not come.
+        """Return complete, unproved, or partial with what did not come.
 
         Raises:
             NothingThere | InvalidJob: there is nothing to retrieve.
             StatusTransient: the node says that some could not be sent.
         """
         node, order = node_of(job), order_of(job.parameters)
-        run = _Run(job, control, node, order, Progress(control), self._by_get(node, order))
+        by_get, elsewhere = self._by_get(node, order), not self._arrives_here(job)
+        run = _Run(job, control, node, order, Progress(control), by_get, elsewhere)
         self._expect(run)
-        if self._nothing_left(run):
-            return self._outcome(run)
-        run.progress.show("retrieving")
-        for request in self._requests(run):
-            control.check()
-            run.progress.next_request()
-            run.ends.append(self._get(run, request) if run.by_get else self._move(run, request))
-        if self._elsewhere(run):
+        if not run.now.nothing_left:
+            run.progress.show("retrieving")
+            for request in self._requests(run):
+                control.check()
+                run.progress.next_request()
+                end = self._get(run, request) if run.by_get else self._move(run, request)
+                run.requested.append(Requested(request, end))
+        if elsewhere:
             return self._told(run)
         run.progress.show("arriving")
         self._wait(run)
-        return self._concluded(run)
+        return self._outcome(run)
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
         """Return partial when something has arrived, else failed, with the reason."""
-        items = self._table.items(job.lease.job_id)
+        if isinstance(error, SomeNotSent):
+            return error.outcome
+        job_id = job.lease.job_id
+        items = self._table.items(job_id)
         if items and self._arrives_here(job):
-            self._table.look(job.lease.job_id)
-            items = self._table.items(job.lease.job_id)
-        return given_up(items, error)
+            self._table.look(job_id, here_counts=not job.parameters.get("force", False))
+            items = self._table.items(job_id)
+        return given_up(items, error, all_named=False)
 
     # What is expected
 
     def _expect(self, run: _Run) -> None:
+        """Ask the node what there is, also when an earlier try has asked: a list may be short."""
         run.progress.show("asking")
-        run.items = self._table.items(run.job_id)
-        if run.items:
-            if not run.order.force and not self._elsewhere(run):
-                self._table.look(run.job_id)
-                run.items = self._table.items(run.job_id)
-            studies = dict.fromkeys(item.study_instance_uid for item in run.items)
-            run.expectation = Expectation(tuple(studies), tuple(run.items), len(run.items))
-        else:
-            subject = run.order.subject
-            run.expectation = self._expectations.of(run.node, subject, run.control)
-            if run.expectation.items:
-                run.items = self._table.record(
-                    run.job.lease,
-                    run.expectation.items,
-                    arrives_here=not self._elsewhere(run),
-                    here_counts=not run.order.force,
-                )
-        run.progress.expected = run.expectation.count
-        run.progress.already = sum(item.arrived for item in run.items)
+        run.expectation = self._expectations.of(run.node, run.order.subject, run.control)
+        items = self._table.record(
+            run.job.lease,
+            [item for study in run.expectation.studies for item in study.items],
+            arrives_here=not run.elsewhere,
+            here_counts=run.here_counts,
+        )
+        run.now = standing(run.expectation, items, {})
+        run.progress.expected = run.now.expected
+        run.progress.already = sum(item.arrived for item in items)
         run.progress.seen(run.progress.already, 0)
-
-    def _nothing_left(self, run: _Run) -> bool:
-        """Return whether everything is here already."""
-        if run.items:
-            return all(item.arrived for item in run.items)
-        if run.expectation.count is None or run.order.force or self._elsewhere(run):
-            return False
-        here = self._indexed(run)
-        run.progress.already = here.arrived
-        return here.arrived >= run.expectation.count
 
     def _requests(self, run: _Run) -> list[Request]:
         subject = run.order.subject
-        if run.items:
-            requests = missing(run.items, subject)
-        else:
-            studies = run.expectation.studies
-            named = [subject if subject.study_instance_uid else Subject(s) for s in studies]
-            requests = [request for each in named for request in whole(each)]
-        if run.node.query_model == "patient" and subject.patient_id:
-            above = {"PatientID": subject.patient_id}
-            return [Request(r.level, above | dict(r.keys), r.sop_classes) for r in requests]
+        requests: list[Request] = []
+        for study in run.now.studies:
+            uid, surplus = study.expected.study_instance_uid, study.surplus
+            if study.expected.listed:
+                asked = missing(study.items, subject)
+            else:
+                # Only the whole brings what was not named.
+                known = None if surplus is None else surplus + len(study.items)
+                asked = [whole(uid, study.items, subject, known)]
+            if needs_patient(run.node):
+                above = {"PatientID": study.expected.patient_id or subject.patient_id}
+                asked = [replace(each, keys=above | dict(each.keys)) for each in asked]
+            requests += asked
         return requests
 
     # Fetching
@@ -258,9 +204,11 @@ class RetrieveTask:
         )
 
     def _get(self, run: _Run, request: Request) -> RetrieveEnd:
-        def stored(size: int) -> None:
+        def stored(one: Fetched) -> None:
             run.stored += 1
-            run.stored_bytes += size
+            run.stored_bytes += one.size_bytes
+            of_study = run.fetched.setdefault(one.study_instance_uid, {})
+            of_study[one.sop_instance_uid] = one.size_bytes
             run.progress.seen(run.progress.already + run.stored, run.stored_bytes)
 
         return self._getters.get(
@@ -268,6 +216,7 @@ class RetrieveTask:
             request.level,
             request.keys,
             sop_classes=request.sop_classes,
+            further_classes=request.further_classes,
             supervision=run.control,
             progress=run.progress.told,
             stored=stored,
@@ -275,49 +224,61 @@ class RetrieveTask:
 
     # Arriving
 
-    def _elsewhere(self, run: _Run) -> bool:
-        return not self._arrives_here(run.job)
-
     def _arrives_here(self, job: ClaimedJob) -> bool:
         here = {"", self._own_ae(), job.node.move_destination if job.node else ""}
         return job.parameters.get("destination", "") in here
 
-    def _indexed(self, run: _Run) -> Arrivals:
-        return self._table.indexed(run.expectation.studies, run.order.subject.series_instance_uid)
-
-    def _look(self, run: _Run) -> Arrivals:
+    def _look(self, run: _Run, *, items: bool = False) -> Standing:
+        """Return how far the job is by now; with `items` also which of them have arrived."""
         run.looked_at = time.monotonic()
-        found = self._table.look(run.job_id) if run.items else self._indexed(run)
-        run.indexed = found.arrived
+        found = self._table.look(run.job_id, here_counts=run.here_counts)
+        rows = [item for study in run.now.studies for item in study.items]
+        if items or found.arrived == found.expected != sum(item.arrived for item in rows):
+            rows = list(self._table.items(run.job_id))
+        run.now = standing(run.expectation, rows, self._unlisted(run))
+        arrived = found.arrived + run.now.arrived - sum(item.arrived for item in rows)
         # What we stored ourselves is shown as soon as it is durable.
-        shown = max(found.arrived, run.progress.already + run.stored)
+        shown = max(arrived, run.progress.already + run.stored)
         run.progress.seen(shown, max(found.size_bytes, run.stored_bytes))
+        return run.now
+
+    def _unlisted(self, run: _Run) -> Mapping[str, Unlisted]:
+        studies = [s for s in run.now.studies if not s.expected.listed]
+        if not studies:
+            return {}
+        uids = [study.expected.study_instance_uid for study in studies]
+        series = run.order.subject.series_instance_uid
+        found = dict(self._table.unlisted(run.job_id, uids, series))
+        for study in studies:
+            uid = study.expected.study_instance_uid
+            named = {item.sop_instance_uid for item in study.items}
+            came = [n for sop, n in run.fetched.get(uid, {}).items() if sop not in named]
+            there = found.get(uid, Unlisted(0, 0, 0))
+            if len(came) > there.since:
+                # Durable here, though the index may know them from before.
+                found[uid] = Unlisted(len(came), sum(came), max(there.here, len(came)))
         return found
 
     def _more_arrived(self, run: _Run) -> bool:
         """Return whether objects have arrived since the last look, at most twice a second."""
-        if self._elsewhere(run) or time.monotonic() - run.looked_at < LOOK_SECONDS:
-            return False
-        if run.order.force:
-            # All of it may be here from before: what is seen says nothing.
+        if run.elsewhere or time.monotonic() - run.looked_at < LOOK_SECONDS:
             return False
         before = run.progress.arrived
-        return self._look(run).arrived > before
+        self._look(run)
+        return run.progress.arrived > before
 
     def _wait(self, run: _Run) -> None:
         """Return when everything has arrived, or nothing more has for a while."""
-        expected = run.expectation.count
         seen, quiet_since, pause = -1, time.monotonic(), FIRST_LOOK_SECONDS
         while True:
-            found = self._look(run)
-            if found.arrived > seen:
-                seen, quiet_since = found.arrived, time.monotonic()
-            if expected is not None and seen >= expected:
-                return
+            now = self._look(run)
+            arrived = run.progress.arrived
+            if arrived > seen:
+                seen, quiet_since = arrived, time.monotonic()
             told = run.progress.completed + run.progress.warning
-            if expected is None and 0 < told <= seen:
+            if now.over or (now.expected is None and 0 < told <= now.arrived):
                 return
-            if time.monotonic() - quiet_since >= self._patience(run, seen):
+            if time.monotonic() - quiet_since >= self._patience(run, max(seen, now.here)):
                 return
             run.control.pause(pause)
             pause = min(1.4 * pause, LOOK_SECONDS)
@@ -336,60 +297,54 @@ class RetrieveTask:
     def _told(self, run: _Run) -> Outcome:
         """Conclude from the peer's counts: nobody here sees what another node gets."""
         progress = run.progress
-        failed = {uid for end in run.ends for uid in end.failed_sop_instance_uids}
-        done = progress.completed + progress.warning
-        complete = progress.failed == 0 and done >= (progress.expected or 0)
-        if run.items and (complete or failed):
+        failed = {uid for end in run.requested for uid in end.end.failed_sop_instance_uids}
+        short = max(progress.failed, sum(each.short for each in run.requested))
+        if short == 0 or len(failed) == short:
+            # Else it is not known which of them were not sent.
             self._table.mark(run.job.lease, all_but=failed)
-            run.items = self._table.items(run.job_id)
-        progress.arrived = done
-        if complete:
-            return Outcome(JobState.COMPLETE, self._result(run, []))
-        short = max(progress.failed, (progress.expected or 0) - done)
-        words = f"{short} were not sent; {self._words(run)}"
-        if progress.failed:
-            raise StatusTransient(words)
-        return Outcome(JobState.PARTIAL, self._result(run, not_arrived(run.items)), words)
-
-    def _concluded(self, run: _Run) -> Outcome:
-        if run.items:
-            run.items = self._table.items(run.job_id)
-        outcome = self._outcome(run)
-        if outcome.state is JobState.PARTIAL and run.progress.failed:
-            raise StatusTransient(outcome.error)
-        return outcome
+        items = self._table.items(run.job_id)
+        progress.arrived = progress.already + progress.completed + progress.warning
+        progress.show("over")
+        result = self._result(run, not_arrived(items), 0)
+        if short:
+            state = JobState.PARTIAL if progress.arrived else JobState.FAILED
+            outcome = Outcome(state, result, f"{short} were not sent; {self._words(run)}")
+            if progress.failed:
+                raise SomeNotSent(outcome)
+            return outcome
+        if run.expectation.lacking:
+            return Outcome(JobState.PARTIAL, result, run.expectation.lacking)
+        doubt = doubt_of(run.now, run.requested)
+        if doubt:
+            return Outcome(JobState.UNPROVED, result, f"nothing proves that this is all: {doubt}")
+        return Outcome(JobState.COMPLETE, result)
 
     def _outcome(self, run: _Run) -> Outcome:
-        lacking = not_arrived(run.items)
-        run.progress.arrived = (
-            len(run.items) - len(lacking) if run.items else max(run.indexed, run.progress.already)
-        )
-        result = self._result(run, lacking)
+        now = self._look(run, items=True)
+        run.progress.arrived = now.arrived
         run.progress.show("over")
-        short = len(lacking)
-        if not run.items and run.progress.expected is not None:
-            short = max(0, run.progress.expected - run.progress.arrived)
-        elif not run.items:
-            short = run.progress.failed
-            if not run.progress.arrived:
-                return Outcome(JobState.FAILED, result, f"nothing arrived; {self._words(run)}")
-        if not short:
-            return Outcome(JobState.COMPLETE, result)
-        expected = run.progress.expected
-        words = f"{short} of {expected if expected is not None else 'the objects'} did not arrive"
-        return Outcome(JobState.PARTIAL, result, f"{words}; {self._words(run)}")
+        state, words = concluded(now, run.requested, failed=run.progress.failed)
+        unnamed = now.short - len(now.missing)
+        outcome = Outcome(state, self._result(run, now.missing, unnamed), words)
+        if state in {JobState.PARTIAL, JobState.FAILED} and run.progress.failed:
+            raise SomeNotSent(outcome)
+        return outcome
 
     def _words(self, run: _Run) -> str:
-        return f"the node said: {run.ends[-1].words}" if run.ends else "the node was not asked"
+        if not run.requested:
+            return "the node was not asked"
+        return f"the node said: {run.requested[-1].end.words}"
 
-    def _result(self, run: _Run, lacking: Sequence[str]) -> dict[str, Any]:
-        progress = run.progress
-        return numbers(progress.expected, lacking) | {
+    def _result(self, run: _Run, lacking: Sequence[str], unnamed: int) -> dict[str, Any]:
+        progress, unfit = run.progress, run.expectation.unfit
+        return numbers(progress.expected, lacking, unnamed) | {
             "arrived": progress.arrived,
             "already_here": progress.already,
             "completed": progress.completed,
             "failed": progress.failed,
             "warning": progress.warning,
             "bytes": progress.bytes,
-            "node_said": run.ends[-1].words if run.ends else "",
+            "node_said": run.requested[-1].end.words if run.requested else "",
+            "not_fetched": len(unfit),
+            "not_fetched_study_instance_uids": list(unfit[:MOST_NAMED]),
         }

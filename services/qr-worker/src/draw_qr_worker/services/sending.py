@@ -100,7 +100,7 @@ class SendTask:
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
         """Return partial when the node has taken something, else failed, with the reason."""
-        return given_up(self._table.items(job.lease.job_id), error)
+        return given_up(self._table.items(job.lease.job_id), error, all_named=True)
 
 
 class _Tally:

@@ -1,7 +1,7 @@
 """Jobs: retrieves with live progress and what is missing, and everything else workers do."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, get_args
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -30,10 +30,7 @@ RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 MOST_MISSING: Final = 100
 MOST_CHILDREN: Final = 200
 LOWEST_PRIORITY: Final = 9
-STATES: Final = (
-    "scheduled", "queued", "running", "waiting", "cancelling", "complete", "partial", "failed",
-    "cancelled",
-)  # fmt: skip
+STATES: Final = get_args(JobState)
 State = Annotated[JobState | None, Query()]
 
 

@@ -1,0 +1,210 @@
+"""What a retrieve has proved: complete, unproved, partial or failed, and the words for it.
+
+Complete means proved: a node said what it has, no level of its answers speaks of more, and every
+bit of it arrived. What was here before the job proves nothing about what was sent, unless it is
+the very SOP instance that the node names.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from draw_qr_worker.models import Item, JobState, RetrieveEnd, Unlisted
+from draw_qr_worker.services.expectation import Expectation, StudyExpectation
+from draw_qr_worker.services.retrieve_plan import Request
+
+NO_ROWS: Sequence[Item] = ()
+NONE_UNLISTED = Unlisted(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStanding:
+    """How far one study is."""
+
+    expected: StudyExpectation
+    items: Sequence[Item]
+    unlisted: Unlisted
+
+    @property
+    def surplus(self) -> int | None:
+        """How many more are expected than the items name; None: nobody knows."""
+        count = self.expected.count
+        return None if count is None else max(0, count - len(self.items))
+
+    @property
+    def missing(self) -> list[str]:
+        """SOP instances by name that have not arrived."""
+        return [item.sop_instance_uid for item in self.items if not item.arrived]
+
+    @property
+    def unnamed(self) -> int:
+        """How many have not arrived that nobody named."""
+        return max(0, (self.surplus or 0) - self.unlisted.since)
+
+    @property
+    def arrived(self) -> int:
+        """How many have arrived, as far as they can count."""
+        new = self.unlisted.since
+        surplus = self.surplus
+        named = len(self.items) - len(self.missing)
+        return named + (new if surplus is None else min(new, surplus))
+
+    @property
+    def here(self) -> int:
+        """How many of what is expected may be here, whenever it came."""
+        here, surplus = self.unlisted.here, self.surplus
+        return (
+            len(self.items) - len(self.missing) + (here if surplus is None else min(here, surplus))
+        )
+
+    @property
+    def short(self) -> int:
+        """How many have not arrived."""
+        return len(self.missing) + self.unnamed
+
+    @property
+    def from_before(self) -> bool:
+        """Whether what lacks may be what was here before the job."""
+        return not self.missing and self.unnamed > 0 and self.unlisted.here >= (self.surplus or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a job is."""
+
+    expectation: Expectation
+    studies: tuple[StudyStanding, ...]
+
+    @property
+    def expected(self) -> int | None:
+        """How many shall arrive: as many as the node says, and whatever was named before."""
+        counts = [each.surplus for each in self.studies]
+        if None in counts:
+            return None
+        return sum((n or 0) + len(each.items) for n, each in zip(counts, self.studies, strict=True))
+
+    @property
+    def missing(self) -> list[str]:
+        """SOP instances by name that have not arrived."""
+        return [uid for each in self.studies for uid in each.missing]
+
+    @property
+    def short(self) -> int:
+        """How many have not arrived, as far as anybody speaks of them."""
+        return sum(each.short for each in self.studies)
+
+    @property
+    def arrived(self) -> int:
+        """How many have arrived."""
+        return sum(each.arrived for each in self.studies)
+
+    @property
+    def here(self) -> int:
+        """How many of what is expected may be here, whenever it came."""
+        return sum(each.here for each in self.studies)
+
+    @property
+    def over(self) -> bool:
+        """Whether everything that is known of has arrived."""
+        return self.expected is not None and not self.short
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether the node need not be asked for anything."""
+        return self.over and all(each.expected.listed for each in self.studies)
+
+
+def standing(
+    expectation: Expectation, items: Sequence[Item], unlisted: Mapping[str, Unlisted]
+) -> Standing:
+    """Return how far a job is, study by study; items of further studies count as expected."""
+    rows: dict[str, list[Item]] = {}
+    for item in items:
+        rows.setdefault(item.study_instance_uid, []).append(item)
+    known = {each.study_instance_uid: each for each in expectation.studies}
+    for uid in rows.keys() - known.keys():
+        known[uid] = StudyExpectation(uid, count=0, listed=True)
+    return Standing(
+        expectation,
+        tuple(
+            StudyStanding(each, rows.get(uid, NO_ROWS), unlisted.get(uid, NONE_UNLISTED))
+            for uid, each in known.items()
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """One request and how the node ended it."""
+
+    request: Request
+    end: RetrieveEnd
+
+    @property
+    def told(self) -> int | None:
+        """Sub-operations that the node says there were; None: it does not say."""
+        counts = self.end.counts
+        if counts.completed is None:
+            return None
+        further = (counts.failed, counts.warning, counts.remaining)
+        return counts.completed + sum(n or 0 for n in further)
+
+    @property
+    def short(self) -> int:
+        """How many fewer than expected the node says it has sent."""
+        sent = (self.end.counts.completed or 0) + (self.end.counts.warning or 0)
+        return max(0, (self.request.expected or 0) - sent)
+
+
+def doubt_of(standing_: Standing, requested: Iterable[Requested]) -> str:
+    """Return why nothing proves that what arrived is everything; empty: it is proved."""
+    ends = list(requested)
+    for each in ends:
+        expected = each.request.expected
+        if expected is not None and each.told is not None and each.told > expected:
+            return f"the node sent {each.told} objects where its answers speak of {expected}"
+    if standing_.expected is None:
+        return "the node does not say what it has"
+    agreed = {
+        str(each.request.keys.get("StudyInstanceUID"))
+        for each in ends
+        if each.request.expected is not None and each.told == each.request.expected
+    }
+    doubts = [standing_.expectation.doubt]
+    for study in standing_.studies:
+        doubts.append(study.expected.doubt)
+        if study.expected.study_instance_uid not in agreed:
+            doubts.append(study.expected.unchecked)
+    return next(filter(None, doubts), "")
+
+
+def concluded(
+    now: Standing, requested: Sequence[Requested], *, failed: int
+) -> tuple[JobState, str]:
+    """Return how a retrieve to here ends, and why when that is not complete."""
+    said = f"the node said: {requested[-1].end.words}" if requested else "the node was not asked"
+    lacking = _lacking(now, failed)
+    if lacking is not None:
+        state, words = lacking
+        return state, f"{words}; {said}"
+    doubt = doubt_of(now, requested)
+    if doubt:
+        return JobState.UNPROVED, f"nothing proves that {now.arrived} objects are all: {doubt}"
+    return JobState.COMPLETE, ""
+
+
+def _lacking(now: Standing, failed: int) -> tuple[JobState, str] | None:
+    """Return what is known not to have arrived; None: nothing."""
+    if now.expected is None:
+        if failed:
+            return JobState.PARTIAL, f"{failed} of the objects did not arrive"
+        return None if now.here else (JobState.FAILED, "nothing arrived")
+    if now.short and all(study.from_before or not study.short for study in now.studies):
+        return JobState.UNPROVED, (
+            f"{now.short} of {now.expected} were here before, and nothing proves that they are"
+            " what the node has"
+        )
+    if now.short:
+        state = JobState.PARTIAL if now.here else JobState.FAILED
+        return state, f"{now.short} of {now.expected} did not arrive"
+    lacking = now.expectation.lacking
+    return (JobState.PARTIAL, lacking) if lacking else None

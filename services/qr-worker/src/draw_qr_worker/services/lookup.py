@@ -1,0 +1,162 @@
+"""Which studies a job means that names a patient or an accession number, as the node says.
+
+Nothing is fetched that was not asked for: some nodes ignore a key, or take it as a prefix.
+Every match is compared with every key of the job by our own matching rules, and a match that
+does not return a key is none that fits it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from draw_qr_worker.models import InvalidJob, Match, Node, NothingThere, Subject
+from draw_qr_worker.services.asking import Answer, Asker, Question
+from draw_qr_worker.services.query_models import needs_patient
+from draw_shared.dicom.matching import Patterns, Texts, parse, text_fits
+
+KEYS: Final[Mapping[str, str]] = {
+    "PatientID": "LO",
+    "AccessionNumber": "SH",
+    "StudyInstanceUID": "UI",
+}
+"""Keys by which a job may name studies, and their VRs."""
+ASKED: Final = (
+    *KEYS,
+    "StudyDate",
+    "StudyTime",
+    "NumberOfPatientRelatedStudies",
+    "NumberOfPatientRelatedInstances",
+    "NumberOfStudyRelatedSeries",
+    "NumberOfStudyRelatedInstances",
+)
+MOST_FOR_EACH_STUDY: Final = 10
+"""Matches for each study that may be fetched, after which a node is taken to ignore the keys."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What a node named, and what of it fits."""
+
+    studies: dict[str, Match] = field(default_factory=dict)
+    unfit: set[str] = field(default_factory=set)
+    """Studies that the node named although they do not fit; they are not fetched."""
+    doubt: str = ""
+    """Why there may be more studies; empty: nothing says so."""
+    lacking: str = ""
+    """What is known to be there and was not named."""
+    instances: int | None = None
+    """Instances of the patient as the node says, where every study of it was asked for."""
+
+    def add(self, match: Match, *, fits: bool) -> None:
+        """Take a match; a study that once did not fit never does, one without a UID is none."""
+        uid = text_of(match, "StudyInstanceUID")
+        if not uid:
+            return
+        if not fits or uid in self.unfit:
+            self.unfit.add(uid)
+            self.studies.pop(uid, None)
+        else:
+            self.studies[uid] = larger(self.studies.get(uid, match), match)
+
+    def largest(self, keyword: str) -> int | None:
+        """Return the largest number that any study's match says."""
+        said = [number_of(match, keyword) for match in self.studies.values()]
+        return max((number for number in said if number is not None), default=None)
+
+
+def look_up(asker: Asker, node: Node, subject: Subject, max_studies: int) -> Found:
+    """Return the studies of a patient or accession number, or the named study itself.
+
+    Raises:
+        NothingThere: the node has none that fits.
+        InvalidJob: there are more than may be fetched for one item.
+        NotSupported | StatusPermanent | StatusTransient: the node refused the query.
+    """
+    given = {
+        "PatientID": subject.patient_id,
+        "AccessionNumber": subject.accession_number,
+        "StudyInstanceUID": subject.study_instance_uid,
+    }
+    found = Found()
+    whole_patient = bool(subject.patient_id) and not (
+        subject.accession_number or subject.study_instance_uid
+    )
+
+    def number() -> int | None:
+        known = found.largest("NumberOfPatientRelatedStudies") if whole_patient else None
+        return None if known is None else known + len(found.unfit)
+
+    question = Question(
+        "STUDY",
+        dict.fromkeys(ASKED, "") | given,
+        model="study" if _without_patient(asker, node, subject) else "",
+        number=number,
+        most=MOST_FOR_EACH_STUDY * max_studies,
+        relied_on=not subject.study_instance_uid,
+    )
+    answer = asker.ask(question, lambda match: found.add(match, fits=_fits(given, match)))
+    _require_bounded(found, max_studies)
+    if not subject.study_instance_uid:
+        _judge(found, answer, number())
+    if whole_patient:
+        found.instances = found.largest("NumberOfPatientRelatedInstances")
+    return found
+
+
+def _require_bounded(found: Found, max_studies: int) -> None:
+    if len(found.studies) > max_studies:
+        raise InvalidJob(
+            f"the node names more than {max_studies} studies for this item, the most that"
+            " DRAW_QR_WORKER_MAX_STUDIES_PER_ITEM lets one item fetch"
+        )
+    if not found.studies:
+        named = f"; it named {len(found.unfit)} that do not fit" if found.unfit else ""
+        raise NothingThere(f"the node has no study that fits what the job names{named}")
+
+
+def _judge(found: Found, answer: Answer, number: int | None) -> None:
+    named = len(found.studies) + len(found.unfit)
+    if number is not None and named < number:
+        found.lacking = (
+            f"the node says that there are {number - len(found.unfit)} studies"
+            f" and names {len(found.studies)}"
+        )
+    else:
+        found.doubt = answer.cut or answer.unchecked
+
+
+def text_of(match: Match, keyword: str) -> str:
+    """Return one value as text, without padding; several or none are empty."""
+    value = match.get(keyword)
+    return str(value).strip(" \0") if isinstance(value, str | int) else ""
+
+
+def number_of(match: Match, keyword: str) -> int | None:
+    """Return how many there are; None when the match does not say."""
+    text = text_of(match, keyword)
+    return (int(text) or None) if text.isdecimal() else None
+
+
+def larger(one: Match, other: Match) -> Match:
+    """Return a match that came twice, with the larger of each of its numbers."""
+    merged = dict(one)
+    for keyword in other:
+        number = number_of(other, keyword) if keyword.startswith("NumberOf") else None
+        if number is not None and number > (number_of(one, keyword) or 0):
+            merged[keyword] = number
+    return merged
+
+
+def _fits(given: Mapping[str, str], match: Match) -> bool:
+    for keyword, value in given.items():
+        condition = parse(KEYS[keyword], value)
+        if isinstance(condition, Texts | Patterns) and not text_fits(
+            condition, text_of(match, keyword)
+        ):
+            return False
+    return True
+
+
+def _without_patient(asker: Asker, node: Node, subject: Subject) -> bool:
+    """Return whether the node has to be asked in the model that needs no Patient ID."""
+    return needs_patient(node) and not subject.patient_id and "study" in asker.models
