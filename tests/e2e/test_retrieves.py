@@ -119,6 +119,31 @@ def test_two_nodes_are_queried_at_once_and_the_answer_is_kept(ground, orthanc, d
     assert [query["id"] for query in history[:2]] == [anew["id"], done["id"]]
 
 
+def test_what_people_type_finds_what_is_there_and_names_are_readable(ground, orthanc, faulty):
+    study = series(1, PatientName="Müller^Jürgen", StudyDate="20261101", StudyTime="103015")
+    peers.fill(orthanc, study)
+    typed = {"StudyDate": "01.11.2026", "StudyTime": "10:30", "PatientName": "Müller, J"}
+    with faulty(study) as peer:
+        peer.undeclared_utf_8 = True
+        nodes = [orthanc.node_id, peer.node_id]
+        asked = ground.post("/api/v1/queries", 202, keys=typed, node_ids=nodes)
+        done = ground.query_over(asked)
+        names = {keyword: done["keys"][keyword] for keyword in typed}
+        assert names == {
+            "StudyDate": "20261101",
+            "StudyTime": "103000-103059.999999",
+            "PatientName": "Müller^J*",
+        }
+        assert [str(peer.finds[0][keyword].value) for keyword in names] == list(names.values())
+    assert [node["matches"] for node in done["nodes"]] == [1, 1]
+    found = all_pages(ground.client, f"/api/v1/queries/{done['id']}/results")
+    assert [match["attributes"]["PatientName"] for match in found] == ["Müller^Jürgen"] * 2
+    unclear = {"keys": {"StudyDate": "03/04/2026"}, "node_ids": nodes}
+    [problem] = ground.post("/api/v1/queries", 422, **unclear)["errors"]
+    assert problem["field"] == "keys.StudyDate"
+    assert "3 April or 4 March" in problem["message"]
+
+
 @both
 @pytest.mark.parametrize("method", ["move", "get"])
 def test_a_study_comes_complete_with_identical_data_sets(ground, real, method):

@@ -20,6 +20,7 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
 from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.dicom.characters import TEXT_VRS
 from draw_shared.dicom.pdu import reject
 from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
 from draw_shared.dicom.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
@@ -55,6 +56,7 @@ class FaultyPeer(RecordingProvider):
         self.finds = []
         self.cancels_heeded = 0
         self.heeds_cancel = True
+        self.undeclared_utf_8 = False
         self.association_limit = 0
         self.most_open = 0
 
@@ -163,6 +165,10 @@ class FaultyPeer(RecordingProvider):
                 answer.ModalitiesInStudy = one.Modality
             elif name in one:
                 answer[element.tag] = one[element.tag]
+        if self.undeclared_utf_8:
+            for element in answer:
+                if element.VR in TEXT_VRS and not str(element.value).isascii():
+                    answer.add_new(element.tag, element.VR, str(element.value).encode())
         return answer
 
 

@@ -28,6 +28,26 @@ def test_queries_without_sense_are_refused(body):
         NewQuery.model_validate({"node_ids": [1]} | body)
 
 
+def test_keys_are_what_nodes_are_sent_and_each_unclear_one_is_named():
+    typed = {"StudyDate": "01.11.2026", "PatientName": "Smith, J", "StudyInstanceUID": ["1", "2"]}
+    assert NewQuery(keys=typed, node_ids=[1]).keys == {
+        "StudyDate": "20261101",
+        "PatientName": "Smith^J*",
+        "StudyInstanceUID": ["1", "2"],
+    }
+    with pytest.raises(ValidationError) as refused:
+        NewQuery(keys={"StudyDate": "03/04/2026", "Modality": "CT,MR"}, node_ids=[1])
+    found = {error["loc"]: error["msg"] for error in refused.value.errors()}
+    assert set(found) == {("keys", "StudyDate"), ("keys", "Modality")}
+    assert "3 April or 4 March" in found["keys", "StudyDate"]
+
+
+def test_keys_that_mean_the_same_have_the_same_fingerprint():
+    one = NewQuery(keys={"StudyDate": "01.11.2026"}, node_ids=[1])
+    two = NewQuery(keys={"StudyDate": "2026-11-01"}, node_ids=[1])
+    assert fingerprint_of(one) == fingerprint_of(two)
+
+
 def test_the_same_query_has_the_same_fingerprint():
     one = NewQuery(keys={"PatientID": "P", "StudyDate": "2026"}, node_ids=[1, 2])
     two = NewQuery(keys={"StudyDate": "2026", "PatientID": "P"}, node_ids=[2, 1, 1])

@@ -5,11 +5,20 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from draw_api.models.jobs import JobState
 from draw_api.models.paging import Answer, Request
+from draw_shared.dicom.typed_keys import UnclearKey, key_as_sent
 
 Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 KeyValue = Annotated[
@@ -41,7 +50,8 @@ class NewQuery(Request):
     keys: dict[str, KeyValue | list[KeyValue]] = Field(
         default={},
         max_length=MOST_KEYS,
-        description="an empty value asks for the attribute; the usual ones are asked for anyway",
+        description="an empty value asks for the attribute; the usual ones are asked for anyway;"
+        " `01.11.2026` or `Smith, J` is sent as DICOM writes it, what is unclear is refused",
     )
     node_ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
         min_length=1, max_length=MOST_NODES
@@ -62,7 +72,7 @@ class NewQuery(Request):
                 raise ValueError(f"{keyword[:64]!r} is no keyword of an attribute to ask for")
             if NOT_ASKED_FOR.intersection(dictionary_VR(tag).split(" or ")):
                 raise ValueError(f"{keyword} cannot be asked for")
-        return keys
+        return _as_sent(keys)
 
     @model_validator(mode="after")
     def _hierarchical(self) -> Self:
@@ -70,6 +80,27 @@ class NewQuery(Request):
             if not self.keys.get(keyword):
                 raise ValueError(f"a query at the level {self.level} needs the {keyword}")
         return self
+
+
+def _as_sent(keys: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
+    """Return what nodes are sent for keys as they were typed.
+
+    Raises:
+        ValidationError: some can mean nothing, or two things; each problem names its key.
+    """
+    sent: dict[str, str | list[str]] = {}
+    problems: list[InitErrorDetails] = []
+    for keyword, typed in keys.items():
+        try:
+            text = key_as_sent(keyword, typed if isinstance(typed, str) else "\\".join(typed))
+        except UnclearKey as unclear:
+            words = PydanticCustomError("unclear_key", "{words}", {"words": str(unclear)})
+            problems.append(InitErrorDetails(type=words, loc=(keyword,), input=typed))
+        else:
+            sent[keyword] = text if isinstance(typed, str) else text.split("\\")
+    if problems:
+        raise ValidationError.from_exception_data("keys", problems)
+    return sent
 
 
 class NodeAnswer(Answer):
@@ -89,7 +120,7 @@ class Query(Answer):
 
     id: UUID
     level: Level
-    keys: dict[str, Any]
+    keys: dict[str, Any] = Field(description="as nodes are sent them")
     node_ids: list[int]
     state: JobState
     completeness: Literal["", "complete", "truncated"] = Field(

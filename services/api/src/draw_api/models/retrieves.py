@@ -5,16 +5,29 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, model_validator
 
 from draw_api.models.jobs import JobAttempt, JobState, SopInstanceUids
 from draw_api.models.nodes import OptionalAeTitle, Window
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.identifiers import FIRST_PRINTABLE, Uid
 
 MOST_ITEMS: Final = 10_000
-Identifier = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f\x7f\\*?]*$")]
-"""Patient ID or Accession Number as a single value: no wildcard, no list."""
+DELETE: Final = "\x7f"
+NOT_IN_AN_IDENTIFIER: Final = frozenset("\\*?")
+
+
+def _one_value(typed: str) -> str:
+    value = typed.strip()
+    if any(
+        ord(c) < FIRST_PRINTABLE or c == DELETE for c in value
+    ) or NOT_IN_AN_IDENTIFIER.intersection(value):
+        raise ValueError("one value is looked up: no wildcard, no backslash, no control character")
+    return value
+
+
+Identifier = Annotated[str, Field(max_length=64), AfterValidator(_one_value)]
+"""Patient ID or Accession Number as a single value; blanks around it mean nothing."""
 
 EXAMPLE: Final[dict[str, Any]] = {
     "node_id": 1,

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
@@ -88,9 +90,19 @@ class Queries:
         return self.query(query_id), True
 
     def ask_again(self, by: Principal, query_id: UUID) -> Query:
-        """Ask an old query anew; NotFound when there is none."""
+        """Ask an old query anew.
+
+        Raises:
+            NotFound: there is no such query.
+            Invalid: what it asks would not be sent any more.
+        """
         self.query(query_id)
-        asked = self._table.asked(query_id)
+        try:
+            asked = self._table.asked(query_id)
+        except ValidationError as error:
+            raise Invalid(
+                [FieldProblem(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+            ) from error
         return self.ask(by, asked.model_copy(update={"max_age_seconds": 0}))[0]
 
     def queries(self, cursor: str | None, limit: int) -> Page[Query]:

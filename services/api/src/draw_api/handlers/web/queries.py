@@ -38,7 +38,7 @@ KEYS: Final = {
     # keyword: label, hint, level from which on it means something
     "PatientName": ("Patient name", "SMITH^J*", "PATIENT"),
     "PatientID": ("Patient ID", "12*", "PATIENT"),
-    "PatientBirthDate": ("Born", "19600101-19691231", "PATIENT"),
+    "PatientBirthDate": ("Born", "1960-11-01", "PATIENT"),
     "StudyDate": ("Study date", "20260101-20260131", "STUDY"),
     "AccessionNumber": ("Accession number", "A26-3*", "STUDY"),
     "ModalitiesInStudy": ("Modalities in study", "CT", "STUDY"),
@@ -135,6 +135,11 @@ class QueryView(View):
     sort: str
     node_id: int | None
     titles: ClassVar[dict[str, str]] = TITLES
+
+    @property
+    def sent(self) -> list[tuple[str, Any]]:
+        """What the nodes were sent, as far as it narrows what they find."""
+        return [(keyword, value) for keyword, value in self.query.keys.items() if value]
 
     @property
     def over(self) -> bool:
