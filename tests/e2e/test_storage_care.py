@@ -4,7 +4,6 @@ Not covered: clean-up that is killed (tests/faults), what goes and stays in each
 failure of a delivery (tests/integration/indexer).
 """
 
-import json
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ import psycopg
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
+from standardwebhooks.webhooks import Webhook
 
 from support import datasets, service_finder
 from support.celery_worker import TASK, celery_worker
@@ -35,6 +35,7 @@ TABLES = {
     "instance_conflicts": "sop_instance_uid, content_sha256",
     "reception_days": "day",
 }
+HOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 NOT_CONTENT = ("id", "patient_pk", "study_pk", "series_pk", "created_at", "updated_at", "stable_at")
 
 
@@ -165,7 +166,7 @@ def test_a_complete_series_reaches_handler_celery_and_webhook(suite, tmp_path):
         hook_receiver(500) as receiver,
         configured(suite, handler=handler),
     ):
-        hook = {"url": receiver.url, "secret": "0123456789abcdef", "kinds": ["series.stable"]}
+        hook = {"url": receiver.url, "secret": HOOK_SECRET, "kinds": ["series.stable"]}
         made = suite.admin.post("/api/v1/webhooks", json=hook).raise_for_status().json()
         # The indexer shall have heard of the settings before the series is complete.
         time.sleep(1.5)
@@ -181,7 +182,7 @@ def test_a_complete_series_reaches_handler_celery_and_webhook(suite, tmp_path):
         assert content_hash(copy) == content_hash(suite.storage / path)
     (call,) = worker.received()
     assert (call["series_instance_uid"], call["folder"]) == (uid, str(folder / uid))
-    told = [json.loads(body) for _, body in receiver.requests]
+    told = [Webhook(HOOK_SECRET).verify(body, headers) for headers, body in receiver.requests]
     assert {each["series_instance_uid"] for each in told} == {uid}
 
 

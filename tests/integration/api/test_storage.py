@@ -3,6 +3,7 @@
 Not covered: files that go after a deletion, deliveries (tests/integration/indexer).
 """
 
+import base64
 import contextlib
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +25,8 @@ from support.suite import all_pages
 
 pytestmark = pytest.mark.integration
 
-SECRET = "0123456789abcdef"
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+OTHER_SECRET = SECRET.replace("MD", "AD")
 
 
 @pytest.fixture
@@ -300,6 +302,12 @@ def test_the_feed_can_be_narrowed_and_says_when_it_was_trimmed(admin, archive):
     assert admin.get("/api/v1/changes").json()["trimmed"] is True
 
 
+BOTH_SIGN = (
+    "SELECT previous_secret FROM webhooks WHERE previous_secret_until"
+    " BETWEEN now() + interval '23 hours' AND now() + interval '24 hours'"
+)
+
+
 # --- webhooks ------------------------------------------------------------------------
 
 
@@ -309,9 +317,11 @@ def test_a_webhook_is_made_changed_and_removed(admin, archive, api):
     assert made.status_code == 201
     assert SECRET not in made.text
     path = f"/api/v1/webhooks/{made.json()['id']}"
-    changed = admin.patch(path, json={"active": False, "secret": SECRET[::-1]})
+    changed = admin.patch(path, json={"active": False, "secret": OTHER_SECRET})
     assert (changed.json()["active"], changed.json()["url"]) == (False, new["url"])
-    assert archive.scalars("SELECT secret FROM webhooks") == [SECRET[::-1]]
+    assert archive.scalars("SELECT secret FROM webhooks") == [OTHER_SECRET]
+    admin.patch(path, json={"secret": OTHER_SECRET}).raise_for_status()
+    assert archive.scalars(BOTH_SIGN) == [SECRET]
     assert SECRET not in str(api.actions())
     assert admin.delete(path).status_code == 204
     assert admin.get(path).status_code == 404
@@ -329,6 +339,10 @@ def test_a_webhook_is_made_changed_and_removed(admin, archive, api):
         {"url": "http://0xa9fea9fe/"},
         {"url": "http://[fe80::1%25eth0]/"},
         {"secret": "short"},
+        {"secret": "whsec_short"},
+        {"secret": "whsec_" + "A" * 28},
+        {"secret": "whsec_" + "?" * 32},
+        {"secret": SECRET.removeprefix("whsec_")},
         {"kinds": []},
         {"kinds": ["anything"]},
     ],
@@ -339,6 +353,19 @@ def test_what_cannot_be_used_is_refused_by_its_field(admin, wrong):
     assert answer.status_code == 422
     (field,) = wrong
     assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+def test_a_secret_is_made_when_none_is_given_and_renewed_gently(admin, archive):
+    made = admin.post("/api/v1/webhooks", json={"url": "https://handler.example/"}).json()
+    path = f"/api/v1/webhooks/{made['id']}"
+    assert archive.scalars("SELECT secret FROM webhooks") == [made["secret"]]
+    assert "secret" not in admin.get(path).json()
+    renewed = admin.post(f"{path}/secret").raise_for_status().json()
+    assert archive.scalars("SELECT secret FROM webhooks") == [renewed["secret"]]
+    assert archive.scalars(BOTH_SIGN) == [made["secret"]]
+    for secret in (made["secret"], renewed["secret"]):
+        assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
+    assert admin.post("/api/v1/webhooks/999/secret").status_code == 404
 
 
 def test_a_webhook_that_was_disabled_says_why_and_is_told_again_when_wanted(admin, archive):

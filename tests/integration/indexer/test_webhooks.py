@@ -3,15 +3,20 @@
 Not covered: the services as processes (tests/e2e/test_storage_care.py).
 """
 
-import hashlib
-import hmac
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import text
+from standardwebhooks.webhooks import Webhook
 
 from draw_indexer.adapters.feed_queries import PostgresFeed
 from draw_indexer.adapters.webhook_queries import CLAIM, PostgresDeliveries
@@ -25,7 +30,8 @@ from support.publishing import until
 pytestmark = pytest.mark.integration
 
 PAUSES = (0.2, 0.2)
-SECRET = "0123456789abcdef"
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs/examples/webhook_receiver.py"
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +152,8 @@ def test_a_change_is_told_once_and_signed(database, indexer):
     told = json.loads(body)
     assert (told["kind"], told["series_instance_uid"]) == ("series.stable", "1.2.3.1")
     assert told["sequence"] > 0
-    assert headers["X-Draw-Event"] == "series.stable"
-    parts = dict(part.split("=") for part in headers["X-Draw-Signature"].split(","))
-    signed = f"{parts['t']}.".encode() + body
-    assert parts["v1"] == hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
-    assert abs(int(parts["t"]) - time.time()) < 30
+    assert Webhook(SECRET).verify(body, headers) == told
+    assert not [name for name in headers if name.startswith("X-")]
     assert states(database) == ["delivered 1"]
 
 
@@ -164,6 +167,7 @@ def test_failures_are_tried_again_and_then_dead(database, indexer):
             time.sleep(PAUSES[0] * 1.3)
         indexer.deliver()
         assert len(receiver.requests) == 3, "a redirect is a failure and is not followed"
+        assert len({headers["webhook-id"] for headers, _ in receiver.requests}) == 1
     assert scalars(database, "SELECT last_status FROM webhook_deliveries") == [503]
 
 
@@ -180,6 +184,68 @@ def test_a_receiver_that_comes_back_gets_what_it_missed(database, indexer):
         assert len(told) == 2
     assert set(states(database)) == {"delivered 1", "delivered 2"}
     assert scalars(database, "SELECT failing_since IS NULL FROM webhooks") == [True]
+
+
+def test_a_secret_that_was_replaced_signs_for_a_while(database, indexer):
+    former = SECRET.replace("MD", "AD")
+    with hook_receiver() as receiver:
+        add_webhook(database, receiver.url)
+        for until_when in ("1 hour", "-1 hour"):
+            execute(
+                database,
+                "UPDATE webhooks SET previous_secret = :former,"
+                " previous_secret_until = now() + CAST(:until AS interval)",
+                former=former,
+                until=until_when,
+            )
+            change(database)
+            indexer.deliver()
+    (both, one), bodies = zip(*receiver.requests, strict=True)
+    Webhook(former).verify(bodies[0], both)
+    Webhook(SECRET).verify(bodies[0], both)
+    assert (len(both["webhook-signature"].split()), len(one["webhook-signature"].split())) == (2, 1)
+
+
+def test_the_example_of_a_receiver_takes_what_is_genuine_once(database, indexer):
+    with subprocess.Popen(
+        [sys.executable, EXAMPLE, "--port", "0"],
+        env=os.environ | {"DRAW_WEBHOOK_SECRET": SECRET},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as example:
+        try:
+            url = f"http://127.0.0.1:{re.search('[0-9]+', example.stdout.readline())[0]}/"
+            assert httpx.post(url, content=b"{}").status_code == 401
+            forged = {"webhook-id": "msg_1", "webhook-timestamp": "x", "webhook-signature": "v1"}
+            assert httpx.post(url, content=b"{}", headers=forged).status_code == 401
+            add_webhook(database, url)
+            change(database)
+            indexer.deliver()
+            execute(
+                database, "UPDATE webhook_deliveries SET state = 'pending', next_attempt_at = now()"
+            )
+            change(database)
+            indexer.deliver()
+        finally:
+            example.terminate()
+        told = [json.loads(line)["series_instance_uid"] for line in example.stdout]
+    assert sorted(states(database)) == ["delivered 1", "delivered 2"]
+    assert len(told) == 2
+
+
+def test_a_secret_that_cannot_be_used_stops_no_other_webhook(database, indexer):
+    with hook_receiver() as receiver:
+        for url, secret in (("http://127.0.0.1:1/", "x"), ("http://127.0.0.1:1/", "")):
+            add_webhook(database, url)
+            execute(
+                database,
+                "UPDATE webhooks SET secret = :secret WHERE id = (SELECT max(id) FROM webhooks)",
+                secret=secret,
+            )
+        add_webhook(database, receiver.url)
+        change(database)
+        indexer.deliver()
+    assert sorted(states(database)) == ["delivered 1", "pending 1", "pending 1"]
 
 
 def test_what_happened_before_a_webhook_was_made_is_not_told(database, indexer):

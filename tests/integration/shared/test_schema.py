@@ -3,13 +3,17 @@
 Not covered here: server defaults, which PostgreSQL writes in its own words.
 """
 
+import base64
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from draw_shared.db.migrate import head_revision, upgrade
+from draw_shared.db.session import Database
 from draw_shared.db.tables import metadata
+from support import service_finder
 
 pytestmark = pytest.mark.integration
 
@@ -32,6 +36,25 @@ def test_migrating_again_changes_nothing(database, database_url):
     with database.session() as session:
         found = session.connection().execute(text("SELECT version_num FROM alembic_version"))
         assert found.scalars().all() == [head_revision()]
+
+
+def test_secrets_of_webhooks_stay_the_same_keys(postgres_url):
+    long, written = "0123456789abcdef" * 12, "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+    with service_finder.cloned_database(postgres_url, "template1") as url:
+        upgrade(url, "0006")
+        database = Database(url)
+        with database.session() as session:
+            session.connection().execute(
+                text("INSERT INTO webhooks (secret) VALUES (:long), (:written)"),
+                {"long": long, "written": written},
+            )
+            session.commit()
+        upgrade(url)
+        with database.session() as session:
+            query = text("SELECT secret FROM webhooks ORDER BY id")
+            found = session.connection().execute(query).scalars().all()
+        database.dispose()
+    assert found == [f"whsec_{base64.b64encode(long.encode()).decode()}", written]
 
 
 def test_every_line_finds_a_partition(database):

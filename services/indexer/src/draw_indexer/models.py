@@ -259,8 +259,8 @@ class WebhookDelivery:
     id: int
     webhook_id: int
     url: str
-    secret: str
-    kind: str
+    secrets: Sequence[str]
+    """Each signs; the former one too for a while after it was replaced."""
     body: str
     attempts: int
     """How often it was sent, this time included."""

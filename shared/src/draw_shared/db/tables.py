@@ -631,6 +631,8 @@ class Webhook(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=_identity())
     url: str = Field(sa_column=_plain())
     secret: str = Field(sa_column=_plain())
+    previous_secret: str = Field(default="", sa_column=_plain())
+    previous_secret_until: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
     kinds: list[str] = Field(default_factory=list, sa_column=_texts())
     active: bool = _flag(default=True)
     description: str = Field(default="", sa_column=_plain())

@@ -17,6 +17,9 @@ from draw_api.models.webhooks import (
     WebhookDelivery,
 )
 
+BOTH_SIGN_HOURS: Final = 24
+"""How long a secret that was replaced signs beside the new one."""
+
 CHANGES: Final = text(
     "SELECT * FROM changes WHERE sequence > :since AND sequence <= :last"
     " ORDER BY sequence LIMIT :limit"
@@ -54,6 +57,9 @@ ADD: Final = text(
 CHANGE: Final = text(
     """
     UPDATE webhooks SET url = coalesce(:url, url), secret = coalesce(:secret, secret),
+        previous_secret = CASE WHEN :secret <> secret THEN secret ELSE previous_secret END,
+        previous_secret_until = CASE WHEN :secret <> secret
+            THEN now() + make_interval(hours => :hours) ELSE previous_secret_until END,
         kinds = coalesce(CAST(:kinds AS text[]), kinds),
         description = coalesce(:description, description),
         active = coalesce(:active, active), updated_at = now(),
@@ -130,19 +136,17 @@ class PostgresWebhooks:
         """Return how many the suite itself has made inactive."""
         return int(self._connection.execute(DISABLED).scalar_one())
 
-    def add(self, new: NewWebhook, created_by: str) -> int:
+    def add(self, new: NewWebhook, secret: str, created_by: str) -> int:
         """Add a webhook and return its id."""
-        values = new.model_dump() | {
-            "secret": new.secret.get_secret_value(),
-            "created_by": created_by,
-        }
+        values = new.model_dump() | {"secret": secret, "created_by": created_by}
         return int(self._connection.execute(ADD, values).scalar_one())
 
     def change(self, webhook_id: int, values: dict[str, Any]) -> None:
         """Write these columns."""
         columns = ("url", "secret", "kinds", "description", "active")
         written = {name: values.get(name) for name in columns}
-        self._connection.execute(CHANGE, written | {"id": webhook_id})
+        values = written | {"id": webhook_id, "hours": BOTH_SIGN_HOURS}
+        self._connection.execute(CHANGE, values)
 
     def remove(self, webhook_id: int) -> None:
         """Forget a webhook with its deliveries."""

@@ -1,5 +1,6 @@
 """The change feed, and webhooks that are told of it."""
 
+import base64
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -41,9 +42,33 @@ Url = Annotated[
     Field(max_length=500, pattern=r"^[!-~]+$", examples=["https://handler.example/draw"]),
     AfterValidator(_checked_url),
 ]
+
+
+def _checked_secret(secret: SecretStr) -> SecretStr:
+    prefix, key = secret.get_secret_value()[: len(PREFIX)], secret.get_secret_value()[len(PREFIX) :]
+    try:
+        size = len(base64.b64decode(key, validate=True))
+    except ValueError:
+        size = 0
+    if prefix != PREFIX or not MIN_KEY_BYTES <= size <= MAX_KEY_BYTES:
+        raise ValueError(
+            f"must be {PREFIX} followed by {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in base64"
+        )
+    return secret
+
+
+PREFIX: Final = "whsec_"
+MIN_KEY_BYTES: Final = 24
+MAX_KEY_BYTES: Final = 64
+"""Bounds of Standard Webhooks."""
 Secret = Annotated[
     SecretStr,
-    Field(min_length=16, max_length=200, description="signs deliveries; never shown again"),
+    Field(
+        max_length=200,
+        description=f"signs deliveries: {PREFIX} followed by {MIN_KEY_BYTES} to {MAX_KEY_BYTES}"
+        " bytes in base64 (Standard Webhooks); left out, one is made",
+    ),
+    AfterValidator(_checked_secret),
 ]
 Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=5, examples=[["series.stable"]])]
 USUAL_KINDS: Final[list[ChangeKind]] = ["series.stable", "study.stable", "study.deleted"]
@@ -76,7 +101,7 @@ class NewWebhook(Request):
     """A URL to be told of changes from now on."""
 
     url: Url
-    secret: Secret
+    secret: Secret | None = None
     kinds: Kinds = Field(default_factory=USUAL_KINDS.copy)
     description: Words = ""
     active: bool = True
@@ -86,7 +111,9 @@ class WebhookChange(Request):
     """What shall be different; what is left out stays."""
 
     url: Url | None = None
-    secret: Secret | None = None
+    secret: Secret | None = Field(
+        default=None, description="the one before signs as well for 24 hours"
+    )
     kinds: Kinds | None = None
     description: Words | None = None
     active: bool | None = Field(default=None, description="false keeps deliveries waiting")
@@ -121,6 +148,20 @@ class Webhook(Answer):
     updated_at: datetime
     pending: int = Field(description="deliveries on their way")
     dead: int = Field(description="deliveries that were given up")
+
+
+class WebhookMade(Webhook):
+    """A new webhook."""
+
+    secret: str | None = Field(
+        description="signs deliveries; shown only now, and null when it was given"
+    )
+
+
+class SecretMade(Answer):
+    """A new secret; the one before signs as well for 24 hours."""
+
+    secret: str = Field(description="signs deliveries; shown only now")
 
 
 class WebhookDelivery(Answer):

@@ -1,22 +1,31 @@
 """The change feed, and who is told of it over HTTP."""
 
+import base64
+import secrets
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from pydantic import SecretStr
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import NotFound
 from draw_api.models.paging import Page
 from draw_api.models.webhooks import (
+    PREFIX,
     ChangeKind,
     Changes,
     DeliveryState,
     NewWebhook,
     Replayed,
+    SecretMade,
     Webhook,
     WebhookChange,
     WebhookDelivery,
+    WebhookMade,
 )
 from draw_api.services.audit import AuditTrail
+
+KEY_BYTES: Final = 32
 
 
 class ChangeFeed(Protocol):
@@ -38,7 +47,7 @@ class WebhookTable(Protocol):
     def disabled(self) -> int:
         """Return how many the suite itself has made inactive."""
 
-    def add(self, new: NewWebhook, created_by: str) -> int:
+    def add(self, new: NewWebhook, secret: str, created_by: str) -> int:
         """Add a webhook and return its id."""
 
     def change(self, webhook_id: int, values: dict[str, Any]) -> None:
@@ -87,11 +96,23 @@ class Webhooks:
             raise NotFound("There is no such webhook.")
         return found
 
-    def add(self, by: Principal, new: NewWebhook) -> Webhook:
-        """Tell a URL of changes from now on."""
-        webhook_id = self._table.add(new, by.actor)
+    def add(self, by: Principal, new: NewWebhook) -> WebhookMade:
+        """Tell a URL of changes from now on; without a secret, one is made."""
+        made = None if new.secret else _new_secret()
+        given = new.secret.get_secret_value() if new.secret else ""
+        webhook_id = self._table.add(new, made or given, by.actor)
         self._audit.record(by, "webhook.create", f"webhook {webhook_id}: {new.url}")
-        return self.one(webhook_id)
+        return WebhookMade(**self.one(webhook_id).model_dump(), secret=made)
+
+    def renew_secret(self, by: Principal, webhook_id: int) -> SecretMade:
+        """Give a webhook a new secret; the one before signs as well for a day.
+
+        Raises:
+            NotFound: there is none of this number.
+        """
+        secret = _new_secret()
+        self.change(by, webhook_id, WebhookChange(secret=SecretStr(secret)))
+        return SecretMade(secret=secret)
 
     def change(self, by: Principal, webhook_id: int, wanted: WebhookChange) -> Webhook:
         """Change a webhook; deliveries on their way use what is new.
@@ -138,3 +159,7 @@ class Webhooks:
         which = "all dead" if delivery_id is None else str(delivery_id)
         self._audit.record(by, "webhook.replay", f"webhook {webhook_id}: {which}, {number}")
         return Replayed(deliveries=number)
+
+
+def _new_secret() -> str:
+    return f"{PREFIX}{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"

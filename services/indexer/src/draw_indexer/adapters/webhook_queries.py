@@ -68,7 +68,9 @@ CLAIM: Final = text(
     UPDATE webhook_deliveries d SET attempts = attempts + 1,
         next_attempt_at = now() + make_interval(secs => :lease)
     FROM webhooks w WHERE d.id = ANY(ARRAY(SELECT id FROM due)) AND w.id = d.webhook_id
-    RETURNING d.id, w.id AS webhook_id, w.url, w.secret, d.kind, d.body, d.attempts
+    RETURNING d.id, w.id AS webhook_id, w.url,
+        CASE WHEN w.previous_secret_until > now() THEN ARRAY[w.secret, w.previous_secret]
+            ELSE ARRAY[w.secret] END AS secrets, d.body, d.attempts
     """
 )
 DELIVERED: Final = text(

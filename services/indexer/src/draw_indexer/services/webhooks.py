@@ -9,16 +9,17 @@ fails. A receiver that hangs fills its lane and nobody else's.
 """
 
 import hashlib
-import hmac
 import queue
 import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import structlog
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookAnswer, WebhookDelivery
 
@@ -31,7 +32,8 @@ MAX_JITTER: Final = 0.2
 """Share by which a pause may be longer, so that what failed together does not return together."""
 POLL_INTERVAL_SECONDS: Final = 0.25
 STOP_TIMEOUT_SECONDS: Final = 3.0
-SIGNATURE: Final = "X-Draw-Signature"
+ID_LENGTH: Final = 32
+"""Hexadecimal digits of a message's id: 128 bits."""
 
 
 class DeliveryQueue(Protocol):
@@ -152,20 +154,21 @@ class WebhookDispatcher:
 
     def _send(self, delivery: WebhookDelivery) -> None:
         self._lanes[delivery.webhook_id].under_way += 1
-        body = delivery.body.encode()
-        timestamp = int(self._clock())
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "draw-webhooks/1",
-            "X-Draw-Event": delivery.kind,
-            "X-Draw-Delivery": str(delivery.id),
-            SIGNATURE: signature(delivery.secret, timestamp, body),
-        }
 
         def answered(answer: WebhookAnswer) -> None:
             self._answers.put(DeliveryResult(delivery, answer, self._again_in(delivery, answer)))
 
-        self._sender.post(delivery.url, body, headers, answered)
+        try:
+            signed = signed_headers(delivery, int(self._clock()))
+        except (ValueError, EmptyWebhookSecretError):
+            answered(WebhookAnswer(None, "the secret cannot be used; set another one"))
+            return
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "draw-webhooks/1",
+            **signed,
+        }
+        self._sender.post(delivery.url, delivery.body.encode(), headers, answered)
 
     def _again_in(self, delivery: WebhookDelivery, answer: WebhookAnswer) -> float | None:
         if answer.taken or answer.gone or delivery.attempts > len(self._pauses):
@@ -216,7 +219,23 @@ class WebhookDispatcher:
         )
 
 
-def signature(secret: str, timestamp: int, body: bytes) -> str:
-    """Return the header that proves who sent `body` and when: HMAC-SHA256 of `<t>.<body>`."""
-    digest = hmac.new(secret.encode(), b"%d." % timestamp + body, hashlib.sha256).hexdigest()
-    return f"t={timestamp},v1={digest}"
+def signed_headers(delivery: WebhookDelivery, timestamp: int) -> dict[str, str]:
+    """Return the headers that say which message this is, and prove who sent it and when.
+
+    They are those of the Standard Webhooks specification. The id is made of the body, which
+    is the same with each try and says when what happened: no other message has it.
+
+    Raises:
+        ValueError: a secret is no base64.
+        EmptyWebhookSecretError: a secret is empty.
+    """
+    message_id = f"msg_{hashlib.sha256(delivery.body.encode()).hexdigest()[:ID_LENGTH]}"
+    moment = datetime.fromtimestamp(timestamp, UTC)
+    signatures = (
+        Webhook(secret).sign(message_id, moment, delivery.body) for secret in delivery.secrets
+    )
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(signatures),
+    }

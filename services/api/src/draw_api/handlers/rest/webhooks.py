@@ -18,9 +18,11 @@ from draw_api.models.webhooks import (
     DeliveryState,
     NewWebhook,
     Replayed,
+    SecretMade,
     Webhook,
     WebhookChange,
     WebhookDelivery,
+    WebhookMade,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["integration"])
@@ -52,8 +54,8 @@ def webhooks(_: MayManageWebhooks, work: InWork) -> list[Webhook]:
 
 
 @router.post("/webhooks", status_code=HTTPStatus.CREATED)
-def add_webhook(by: MayManageWebhooks, work: InWork, body: NewWebhook) -> Webhook:
-    """Tell a URL of changes from now on."""
+def add_webhook(by: MayManageWebhooks, work: InWork, body: NewWebhook) -> WebhookMade:
+    """Tell a URL of changes from now on; a secret that is left out is made and shown, this once."""
     return work.webhooks.add(by, body)
 
 
@@ -75,6 +77,12 @@ def change_webhook(
 def remove_webhook(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> None:
     """Forget a webhook with its deliveries."""
     work.webhooks.remove(by, webhook_id)
+
+
+@router.post("/webhooks/{webhook_id}/secret", responses=NOT_FOUND)
+def renew_secret(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> SecretMade:
+    """Make a new secret and show it, this once; the one before signs as well for 24 hours."""
+    return work.webhooks.renew_secret(by, webhook_id)
 
 
 @router.get("/webhooks/{webhook_id}/deliveries", responses=NOT_FOUND)

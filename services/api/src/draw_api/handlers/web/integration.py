@@ -78,6 +78,16 @@ class WebhookView(View):
     states: ClassVar[tuple[str, ...]] = STATES
 
 
+@dataclass(frozen=True, slots=True)
+class SecretView(View):
+    """A webhook's secret, the only time that it is shown."""
+
+    template: ClassVar[str] = "changes/secret.html.jinja"
+
+    webhook: Webhook
+    secret: str
+
+
 @router.get("/changes")
 def changes(
     request: Request,
@@ -112,6 +122,8 @@ def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
     except Invalid as error:
         view = _form("Add a webhook", NEW, values, error.problems)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    if made.secret:
+        return page(request, act.by, SecretView(made, made.secret))
     return redirect(f"/webhooks/{made.id}", "webhook-added")
 
 
@@ -151,6 +163,34 @@ def save(request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: Row
         view = _form(title, f"/webhooks/{webhook_id}/edit", values, error.problems)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(f"/webhooks/{webhook_id}", "webhook-saved")
+
+
+@router.get("/webhooks/{webhook_id}/secret")
+def ask_secret(
+    request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowId
+) -> Response:
+    """Ask once more before a webhook gets a new secret."""
+    found = work.webhooks.one(webhook_id)
+    view = ConfirmView(
+        title="Make a new secret?",
+        text=f"Deliveries to {found.url} are signed with the new secret, and with the one before"
+        " as well for 24 hours.",
+        button="Make a new secret",
+        action=f"/webhooks/{webhook_id}/secret",
+        back=f"/webhooks/{webhook_id}",
+        danger=False,
+    )
+    return page(request, by, view)
+
+
+@router.post("/webhooks/{webhook_id}/secret")
+def renew_secret(
+    request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: RowId
+) -> Response:
+    """Make a new secret and show it, this once."""
+    made = work.webhooks.renew_secret(act.by, webhook_id)
+    view = SecretView(work.webhooks.one(webhook_id), made.secret)
+    return page(request, act.by, view)
 
 
 @router.get("/webhooks/{webhook_id}/remove")
@@ -206,18 +246,18 @@ def _form(
         only=("url", "secret", "description", "active"),
         labels={"url": "URL", "active": "Tell it"},
     )
-    if action != NEW:
-        fields = [_optional(one) if one.name == "secret" else one for one in fields]
+    left_out = "one is made and shown" if action == NEW else "it stays what it was"
+    fields = [_optional(one, left_out) if one.name == "secret" else one for one in fields]
     wrong = [p.message for p in problems if p.field.startswith("kinds")]
     return WebhookFormView(title, action, fields, frozenset(values["kinds"]), "; ".join(wrong))
 
 
-def _optional(field: Field) -> Field:
+def _optional(field: Field, left_out: str) -> Field:
     return Field(
         name=field.name,
         label=field.label,
         kind=field.kind,
-        help="empty: it stays what it was",
+        help=f"empty: {left_out}",
         error=field.error,
         longest=field.longest,
     )
