@@ -28,6 +28,7 @@ from tools.first_configuration import NAMES, DicomAddress, first_configuration, 
 from tools.home import MARK, Home, HomeInUse
 from tools.local_postgres import StartFailed
 from tools.processes import claim_port, free_port, port_is_free
+from tools.server_log import set_aside
 from tools.service_process import SERVICES, ServiceProcess
 
 READY_SECONDS: Final = 120.0
@@ -38,6 +39,7 @@ WATCH_SECONDS: Final = 0.25
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 CALM_SECONDS: Final = 60.0
+LOG_SECONDS: Final = 5.0
 CRASHES_BEFORE_READY: Final = 3
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
@@ -90,6 +92,7 @@ class Launcher:
         self._services: list[ServiceProcess] = []
         self._watched: list[Watched] = []
         self._claims: list[socket.socket] = []
+        self._look_at_logs = 0.0
 
     def run(self) -> NoReturn:
         """Start everything, say so, and watch until a signal comes."""
@@ -150,6 +153,11 @@ class Launcher:
     def _look_after(self) -> None:
         for watched in self._watched:
             watched.look()
+        now = time.monotonic()
+        if now >= self._look_at_logs:
+            self._look_at_logs = now + LOG_SECONDS
+            for server in (self._home.postgres, self._home.rabbitmq):
+                set_aside(server.log)
         time.sleep(WATCH_SECONDS)
 
     def _watch(self, name: str, running: Callable[[], bool], start: Callable[[], None]) -> None:

@@ -57,6 +57,7 @@ class LocalPostgres:
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self.folder = folder.resolve()
         self.port = 0
+        self.log = self.folder / "postgres.log"
         self._data = self.folder / "data"
         self._password_file = self.folder / "password"
         self._durable = durable
@@ -88,7 +89,7 @@ class LocalPostgres:
             self._initialise()
         self._require_same_release()
         self.port = self.port or free_port()
-        with (self.folder / "postgres.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command("postgres", *self._options()),
                 stdin=subprocess.DEVNULL,
@@ -199,7 +200,7 @@ class LocalPostgres:
         return True
 
     def _last_words(self) -> str:
-        log = (self.folder / "postgres.log").read_text(encoding="utf-8", errors="replace")
+        log = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(log.splitlines()[-10:])
 
 

@@ -44,6 +44,7 @@ class LocalRabbitmq:
 
     def __init__(self, folder: Path, *, management: bool = False) -> None:
         self.folder = folder.resolve()
+        self.log = self.folder / "rabbitmq.log"
         self.port = 0
         self.management_port = 0
         self._management = management
@@ -161,7 +162,7 @@ class LocalRabbitmq:
         (self.folder / "enabled_plugins").write_text(plugins + "\n", encoding="utf-8")
 
     def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
-        with (self.folder / "rabbitmq.log").open("ab") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,
                 env=self._environment(),
@@ -208,5 +209,5 @@ class LocalRabbitmq:
         return answer == bytes([METHOD_FRAME])
 
     def _last_words(self) -> str:
-        log = (self.folder / "rabbitmq.log").read_text(encoding="utf-8", errors="replace")
+        log = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(log.splitlines()[-15:])

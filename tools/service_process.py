@@ -15,7 +15,6 @@ from typing import Final
 from tools.processes import end, group_members
 
 PROBE_SECONDS: Final = 2.0
-LOG_BYTES: Final = 50 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,14 @@ class ServiceProcess:
 
     Args:
         environment: its whole environment; holds the service's HTTP port.
-        log: appended to; set aside as `<log>.1` when it has grown large.
+        log: appended to, and rotated by the service while it runs (`DRAW_LOG_FILE`).
     """
 
     def __init__(self, service: Service, environment: Mapping[str, str], log: Path) -> None:
         self.service = service
         self.name = service.name
         self.log = log
-        self.environment = dict(environment)
+        self.environment = {**environment, "DRAW_LOG_FILE": str(log)}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,8 +87,6 @@ class ServiceProcess:
         `under` are the words of a program that becomes it, under the same process id.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.is_file() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [

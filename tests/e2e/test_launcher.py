@@ -3,6 +3,7 @@
 Installing packages is not covered here: `.ci/run` does it on a bare machine.
 """
 
+import json
 import os
 import signal
 import socket
@@ -93,18 +94,25 @@ def interrupted(first):
 def second(interrupted, launch_again):
     """The start after the Ctrl-C, and the seconds until it was ready."""
     began = time.monotonic()
-    launched = launch_again()
+    launched = launch_again(DRAW_LOG_FILE_BYTES="4096")
     launched.wait_ready()
     return launched, time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
-def third(second, launch_again):
-    """The start on the same ports after a kill of the launcher alone, and what that left."""
+def orphans(second):
+    """What a kill of the launcher alone leaves, after associations that fill two log files."""
     killed, _ = second
     killed.process.kill()
     killed.process.wait()
-    left = killed.processes()
+    assert {_echo(killed.dicom_port) for _ in range(30)} == {0}
+    return killed, killed.processes()
+
+
+@pytest.fixture(scope="module")
+def third(orphans, launch_again):
+    """The start on the same ports after a kill of the launcher alone, and what that left."""
+    killed, left = orphans
     launched = launch_again(
         DRAW_SCP_PORT=str(killed.dicom_port), DRAW_API_PORT=str(killed.api_port)
     )
@@ -170,6 +178,15 @@ def test_a_second_launcher_in_the_same_home_is_refused(second, launch_again):
     assert other.wait(20) == 1
     assert "in use by process" in other.said
     assert _echo(running.dicom_port) == 0
+
+
+def test_logs_rotate_while_the_services_run_also_without_a_launcher(orphans):
+    killed, _ = orphans
+    files = list((killed.home / "logs").glob("scp.log.[0-9]"))
+    assert len(files) >= 2
+    assert all(path.stat().st_size < 8192 for path in files)
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    assert "association.closed" in {json.loads(line)["event"] for line in lines}
 
 
 def test_what_a_killed_launcher_leaves_is_replaced(third):

@@ -327,6 +327,19 @@ def test_the_api_cannot_stop_itself(operator):
 
 def test_one_object_is_followed_from_the_socket_to_the_index(operator, running):
     """By the identifiers and in the steps of docs/operations.md."""
+    quiet = datasets.build()
+    assert store(operator, quiet) == 0
+    before = operator.client.get("/api/v1/config").json()["document"]["logging"]["level"]
+    operator.configure({"logging": {"level": "DEBUG"}})
+    try:
+        soon(lambda: '"config.changed"' in running.log("scp").splitlines()[-1], 5)
+        _follow_one_object(operator, running)
+    finally:
+        operator.configure({"logging": {"level": before}})
+    assert str(quiet.SOPInstanceUID) not in running.log("scp"), "unless asked, one line for all"
+
+
+def _follow_one_object(operator, running):
     made = datasets.build()
     uid = str(made.SOPInstanceUID)
     assert store(operator, made) == 0

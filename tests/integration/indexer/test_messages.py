@@ -20,6 +20,7 @@ from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.consumer import REASON_HEADER, Consumer
 from draw_shared.messaging.topology import Work
+from draw_shared.runtime import logging
 from draw_shared.storage.outbox import event_of
 from support import arrivals, datasets
 from support.publishing import until
@@ -150,13 +151,14 @@ def test_good_messages_are_indexed_and_bad_ones_are_dead_alone(
 
 
 def test_what_became_of_each_object_is_in_the_log_by_its_identifiers(
-    broker, store, handler, consume, tmp_path
+    broker, store, handler, consume, tmp_path, monkeypatch
 ):
     made = datasets.series(5, PatientName="Secret^Name", PatientID="SECRET-ID")
     made.append(same_instance(made[0], PatientName="Other^Secret"))
     events = [event_of(receive(store, one)[0]) for one in made]
     damaged, outside = events[3], events[4].model_copy(update={"path": "../secret"})
     (tmp_path / damaged.path).write_bytes(b"no longer DICOM")
+    monkeypatch.setattr(logging, "_threshold", logging.LEVELS["DEBUG"])
     with capture_logs() as lines:
         outcomes = consume(handler.on_instances_stored, batch=200)
         for event in (*events[:4], outside, events[5]):

@@ -21,10 +21,10 @@ def test_every_line_of_the_log_has_an_event_name():
 
 
 def test_the_page_of_log_events_has_all_levels_and_fields_of_an_event():
-    [opened] = [e for e in log_events_page.events() if e.name == "association.opened"]
-    assert opened.levels == {"info"}
-    assert opened.services == {"scp"}
-    assert {"association_id", "calling_ae"} <= opened.fields
+    [closed] = [e for e in log_events_page.events() if e.name == "association.closed"]
+    assert closed.levels == {"info"}
+    assert closed.services == {"scp"}
+    assert {"association_id", "calling_ae"} <= closed.fields
 
 
 @pytest.fixture(scope="module")

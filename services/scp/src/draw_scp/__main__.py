@@ -14,7 +14,7 @@ from draw_shared.runtime import logging  # noqa: E402
 def main() -> int:
     """Run and return the exit code."""
     settings = Settings.read()
-    logging.configure(settings.log_level, service=settings.service, replica=settings.replica)
+    logging.configure_for(settings)
     return Scp(settings).lifecycle().run()
 
 

@@ -2,9 +2,9 @@
 
 Takes from the receiver what it stored and what it did, over the pipe whose descriptor is
 its argument, and works for it what can wait until the peer has its answer: events to the
-broker, spool entries to remove, the audit trail, a line in the log for each object. It
-gives way to receiving: what comes in a burst is held until it ends, at most two seconds,
-and the process is nice. It ends when the receiver says so or is gone; what it has not
+broker, spool entries to remove, the audit trail, at level DEBUG a line in the log for each
+object. It gives way to receiving: what comes in a burst is held until it ends, at most two
+seconds, and the process is nice. It ends when the receiver says so or is gone; what it has not
 announced by then lies in the spool folder, and the audit trail is written. Killed itself,
 it loses of the audit trail what it held.
 """
@@ -136,7 +136,7 @@ class Announcing:
             self._transactions.lose(arrivals.lost)
         self._transactions.flush()
         logging.set_level(arrivals.circumstances.log_level)
-        if arrivals.circumstances.log_received:
+        if arrivals.circumstances.log_received and logging.is_written("DEBUG"):
             for stored in arrivals.stored:
                 _log_received(stored)
 
@@ -148,7 +148,7 @@ class Announcing:
 
 
 def _log_received(stored: Stored) -> None:
-    log.info(
+    log.debug(
         "store.accepted",
         association_id=stored.meta.provenance.get(ASSOCIATION_KEY),
         event_id=str(instance_event_id(stored.meta.sop_instance_uid, stored.content_sha256)),

@@ -257,9 +257,11 @@ class LoggingConfig(Section):
 
     level: LogLevel = Field(default=LogLevel.INFO, description="least severe level that is written")
     connection_attempts: bool = Field(
-        default=True, description="a line for each association, accepted or rejected"
+        default=True, description="a line for each association that ended or was rejected"
     )
-    received_files: bool = Field(default=True, description="a line for each received object")
+    received_files: bool = Field(
+        default=True, description="at level DEBUG, a line for each received object"
+    )
     performance_metrics: bool = Field(
         default=True, description="duration and rate on the lines of associations and objects"
     )

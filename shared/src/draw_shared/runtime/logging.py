@@ -5,11 +5,14 @@ durations and states: never patient data, never a path that may contain some.
 """
 
 import logging
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from typing_extensions import override
+
+from draw_shared.runtime.log_output import LogOutput
+from draw_shared.runtime.settings import ServiceSettings
 
 LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 LONGEST_FIELD: Final = 512
@@ -37,6 +40,7 @@ class _LibraryLines(logging.Handler):
 
 
 _threshold = logging.INFO
+_output = LogOutput()
 
 
 def _wanted(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -51,8 +55,28 @@ def set_level(level: str) -> None:
     _threshold = LEVELS[level]
 
 
-def configure(level: str, *, service: str, replica: str) -> None:
+def is_written(level: str) -> bool:
+    """Return whether lines of this level are written now: to be asked before many are made."""
+    return LEVELS[level] >= _threshold
+
+
+def lines_lost() -> int:
+    """Return how many lines of this process the disk has not taken."""
+    return _output.lost
+
+
+def configure_for(settings: ServiceSettings) -> None:
+    """Send every log line of a service to standard output, or to the log file that is set."""
+    output = LogOutput(
+        settings.log_file, max_bytes=settings.log_file_bytes, kept=settings.log_files_kept
+    )
+    configure(settings.log_level, service=settings.service, replica=settings.replica, output=output)
+
+
+def configure(level: str, *, service: str, replica: str, output: LogOutput | None = None) -> None:
     """Send every log line of this process to standard output as one JSON object."""
+    global _output  # noqa: PLW0603 - a process has one
+    _output = output or LogOutput()
     set_level(level)
     structlog.configure(
         processors=[
@@ -67,8 +91,7 @@ def configure(level: str, *, service: str, replica: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        # One write a line: another process of the service may write to the same output.
-        logger_factory=structlog.WriteLoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output)),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

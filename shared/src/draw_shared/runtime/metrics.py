@@ -12,12 +12,13 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.pool import QueuePool
 from typing_extensions import override
 
 from draw_shared.db.session import Database
+from draw_shared.runtime import logging
 
 CONNECTIONS: Final = "draw_service_database_connections"
 CONNECTION_LIMIT: Final = "draw_service_database_connection_limit"
@@ -33,6 +34,7 @@ def service_registry(*, service: str, replica: str, version: str) -> CollectorRe
     )
     started = Gauge("draw_service_start_time_seconds", "Unix time of start", registry=registry)
     started.set(time.time())
+    registry.register(_LogLines())
     return registry
 
 
@@ -43,6 +45,18 @@ def show_config_version(registry: CollectorRegistry, version: Callable[[], float
         "Version of the configuration in force; 0 before the database was seen",
         registry=registry,
     ).set_function(version)
+
+
+class _LogLines(Collector):
+    """Shows how many lines of the log a full disk has cost."""
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "draw_service_log_lines_lost",
+            "Lines of the log that could not be written",
+            value=logging.lines_lost(),
+        )
 
 
 class DatabasePool(Collector):

@@ -76,6 +76,17 @@ class ServiceSettings(SettingsGroup):
     log_level: str = Field(
         default="INFO", description="least severe level logged before the configuration is read"
     )
+    log_file: Path | None = Field(
+        default=None,
+        description="file that standard output goes to, rotated while the service runs; default:"
+        " standard output stays what it is",
+    )
+    log_file_bytes: int = Field(
+        default=10 * 2**20, ge=4096, description="size at which the log file is set aside"
+    )
+    log_files_kept: int = Field(
+        default=4, ge=1, le=100, description="log files set aside, as <file>.1 and so on"
+    )
     stop_seconds: float = Field(
         default=25.0, gt=0, description="grace period after SIGTERM, seconds"
     )

@@ -3,6 +3,7 @@
 import json
 import logging as standard
 import os
+import resource
 import subprocess
 import sys
 
@@ -13,9 +14,9 @@ from draw_shared.runtime import logging
 
 
 @pytest.fixture
-def lines(capsys):
+def lines(capfd):
     logging.configure("INFO", service="scp", replica="r1")
-    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    yield lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     structlog.reset_defaults()
     standard.getLogger().handlers[:] = []
 
@@ -74,3 +75,60 @@ def test_processes_that_share_an_output_never_mix_their_lines(tmp_path):
         assert [writer.wait(30) for writer in writers] == [0, 0]
     found = [json.loads(line) for line in output.read_text().splitlines()]
     assert sorted(line["n"] for line in found) == sorted([*range(20000)] * 2)
+
+
+def log_file_writer(log, numbers, *, max_bytes, kept, limit=None):
+    """Start a process that logs these numbers to a file, which it rotates."""
+    program = (
+        "import structlog, sys; from pathlib import Path; from draw_shared.runtime import logging;"
+        "from draw_shared.runtime.log_output import LogOutput;"
+        f"output = LogOutput(Path({str(log)!r}), max_bytes={max_bytes}, kept={kept});"
+        "logging.configure('INFO', service='scp', replica='r1', output=output);"
+        f"[structlog.get_logger().info('store.accepted', n=n) for n in {numbers!r}];"
+        f"{limit} or print('last words', file=sys.stderr);"
+        "sys.exit(min(100, logging.lines_lost()))"
+    )
+
+    def limited():
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=file,
+            stderr=file,
+            preexec_fn=limited,  # noqa: PLW1509 - no threads here
+        )
+
+
+def test_processes_rotate_the_file_they_share_and_lose_no_line(tmp_path):
+    log = tmp_path / "scp.log"
+    parts = [range(first, 6000, 3) for first in range(3)]
+    writers = [log_file_writer(log, part, max_bytes=20_000, kept=100) for part in parts]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    files = [path for path in tmp_path.glob("scp.log*") if path.suffix != ".lock"]
+    assert len(files) > 20
+    assert all(path.stat().st_size < 21_000 for path in files)
+    lines = "".join(path.read_text() for path in files).splitlines()
+    told = [json.loads(line)["n"] for line in lines if line != "last words"]
+    assert sorted(told) == list(range(6000))
+    assert len(lines) == len(told) + 3, "standard error goes where the log goes"
+
+
+def test_a_log_keeps_within_its_bounds(tmp_path):
+    log = tmp_path / "scp.log"
+    assert log_file_writer(log, range(3000), max_bytes=20_000, kept=2).wait(60) == 0
+    files = sorted(path.name for path in tmp_path.glob("scp.log*"))
+    assert files == ["scp.log", "scp.log.1", "scp.log.2", "scp.log.lock"]
+    last = [*(log.with_name("scp.log.1")).read_text().splitlines(), *log.read_text().splitlines()]
+    assert json.loads(last[-2])["n"] == 2999
+
+
+def test_what_the_disk_does_not_take_is_counted_and_nothing_fails(tmp_path):
+    log = tmp_path / "scp.log"
+    lost = log_file_writer(log, range(30), max_bytes=10**6, kept=1, limit=1000).wait(60)
+    *whole, begun = log.read_text().split("\n")
+    assert [json.loads(line)["n"] for line in whole] == list(range(len(whole)))
+    assert lost == 30 - len(whole)
+    assert begun, "a line that the disk has taken a part of is lost too"

@@ -31,6 +31,7 @@ from draw_indexer.models import (
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
 from draw_shared.messaging.consumer import Delivery, Failure
+from draw_shared.runtime import logging
 
 log = structlog.get_logger()
 
@@ -174,7 +175,7 @@ class InstanceStored:
                 sop_instance_uid=stored.sop_instance_uid,
                 event_id=stored.event_id,
             )
-        if self._log_received():
+        if self._log_received() and logging.is_written("DEBUG"):
             deleted = {id(stored) for stored in written.deleted}
             _log_indexed([arrival for arrival in arrivals if id(arrival.stored) not in deleted])
 
@@ -193,7 +194,7 @@ def _log_indexed(arrivals: Sequence[Arrival]) -> None:
     for association_id, event_ids in events.items():
         for first in range(0, len(event_ids), EVENTS_PER_LINE):
             named = event_ids[first : first + EVENTS_PER_LINE]
-            log.info(
+            log.debug(
                 "instances.indexed",
                 association_id=association_id,
                 event_ids=named,

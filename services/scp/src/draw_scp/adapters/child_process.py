@@ -36,5 +36,5 @@ def begun() -> tuple[Settings, Connection]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     settings = Settings.read()
-    logging.configure(settings.log_level, service=settings.service, replica=settings.replica)
+    logging.configure_for(settings)
     return settings, Connection(int(sys.argv[1]))

@@ -54,7 +54,7 @@ class Associations:
         """Take note of an accepted association."""
         self._audit.opened(info)
         if self._logged:
-            log.info(
+            log.debug(
                 "association.opened",
                 association_id=info.association_id,
                 calling_ae=info.calling_ae,
@@ -75,6 +75,9 @@ class Associations:
             log.info(
                 "association.closed",
                 association_id=info.association_id,
+                calling_ae=info.calling_ae,
+                called_ae=info.called_ae,
+                address=info.peer_address,
                 outcome=str(outcome),
                 reason=reason,
                 operations=tally.operations,
