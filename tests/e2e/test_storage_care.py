@@ -6,8 +6,6 @@ failure of a delivery (tests/integration/indexer).
 
 import os
 import re
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -23,7 +21,7 @@ from support.hook_receiver import hook_receiver
 from support.indexed import DAY, content_hash, stored_files
 from support.publishing import until
 from support.senders import association, build_context, send_objects
-from support.suite import Suite, all_pages, signed_in
+from support.suite import Suite, all_pages, draw_admin, set_config, signed_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -65,12 +63,6 @@ def suite(tmp_path_factory, postgres_url, template, broker):
             made.end()
 
 
-def set_config(suite, **sections):
-    tag = suite.admin.get("/api/v1/config").headers["ETag"]
-    answer = suite.admin.patch("/api/v1/config", json=sections, headers={"If-Match": tag})
-    answer.raise_for_status()
-
-
 @contextmanager
 def configured(suite, **sections):
     """Set settings, and set back what they were."""
@@ -108,18 +100,6 @@ def found_by_query(suite, study_uid):
     asked.StudyInstanceUID = study_uid
     with association(suite.dicom_port, [build_context(StudyRootFind)]) as made:
         return sum(status.Status == 0xFF00 for status, _ in made.send_c_find(asked, StudyRootFind))
-
-
-def draw_admin(suite, *words, stdin=None):
-    return subprocess.run(
-        [sys.executable, "-m", "draw_api.admin", *words],
-        env=suite.environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def make_old(suite, study_uid, days):

@@ -14,7 +14,7 @@ from draw_api.adapters.stored_files import ObjectFiles
 from draw_api.services.reconcile import Reconcile
 from draw_shared.storage.removal import TRASH
 from support import datasets
-from support.clean_up_child import children
+from support.forked import children
 from support.indexed import IndexedStorage
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
@@ -56,7 +56,7 @@ def test_killed_at_any_moment_rows_and_files_agree(archive, tmp_path, database_u
     chance = random.Random(seed)
     kept = {fill(archive)}
     interrupted = between = 0
-    with children(database_url, tmp_path, DAYS) as cleaning:
+    with children("support.clean_up_child", database_url, tmp_path, DAYS) as cleaning:
         for _ in range(KILLS * 5):
             if len(archive.studies()) - len(kept) < STUDIES // 3:
                 kept.add(fill(archive))

@@ -55,10 +55,10 @@ class HeadersHere:
 class IndexedStorage:
     """One receiver and one indexer in the test's process."""
 
-    def __init__(self, root, database):
+    def __init__(self, root, database, *, receiving=True):
         self.root = root
         self.database = database
-        self.store = opened(root)
+        self.store = opened(root) if receiving else None
         self.duplicates = DuplicatePolicy.KEEP_EXISTING
         self.cleaned_up = []
         indexing = Indexing(PostgresIndex(database, StorageFiles(root)), lambda: self.duplicates)
@@ -90,9 +90,13 @@ class IndexedStorage:
 
     def failures(self, *stored, attempt=0):
         """Index objects as they were announced, and return what could not be."""
+        return self.index_events([event_of(each).to_bytes() for each in stored], attempt=attempt)
+
+    def index_events(self, events, *, attempt=0):
+        """Index what these announcements say, and return what could not be."""
         deliveries = [
-            Delivery(event_of(each).to_bytes(), "instance.stored.v1", attempt, number, 1)
-            for number, each in enumerate(stored, start=1)
+            Delivery(event, "instance.stored.v1", attempt, number, 1)
+            for number, event in enumerate(events, start=1)
         ]
         return self._handler.on_instances_stored(deliveries)
 
@@ -152,6 +156,10 @@ class IndexedStorage:
         with self.database.session() as session:
             session.connection().execute(text(statement), values)
             session.commit()
+
+    def content(self, path):
+        """Return what a file of the volume holds."""
+        return StorageFiles(self.root).content(path)
 
     def files(self):
         """Return the paths of all files of objects on the volume."""

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,6 +154,26 @@ def signed_in(web_url: str, name: str = "admin", password: str = ADMIN_PASSWORD)
         answer.raise_for_status()
         client.headers["X-CSRF-Token"] = answer.json()["csrf_token"]
         yield client
+
+
+def set_config(suite: Suite, **sections: dict) -> None:
+    """Change fields of the configuration, as the administrator that `suite.admin` is."""
+    tag = suite.admin.get("/api/v1/config").headers["ETag"]
+    answer = suite.admin.patch("/api/v1/config", json=sections, headers={"If-Match": tag})
+    answer.raise_for_status()
+
+
+def draw_admin(suite: Suite, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess:
+    """Run `draw-admin` beside the suite's services."""
+    return subprocess.run(
+        [sys.executable, "-m", "draw_api.admin", *words],
+        env=suite.environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def all_pages(client: httpx.Client, path: str, **parameters) -> list[dict]:

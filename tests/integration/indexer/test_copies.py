@@ -5,10 +5,12 @@ processes (tests/faults/test_one_file.py).
 """
 
 import itertools
+import random
 import shutil
 
 import pytest
 
+from draw_api.adapters.stored_files import described
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.models import FileMissing
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
@@ -307,3 +309,94 @@ def test_tombstones_are_forgotten_after_ten_years(archive):
     archive.execute("UPDATE tombstones SET deleted_at = now() - interval '3654 days'")
     deletions.forget_old()
     assert archive.scalars("SELECT uid FROM tombstones") == []
+
+
+def test_while_the_clock_is_set_back_nothing_counts_as_deleted(archive):
+    made = datasets.build()
+    archive.receive(made)
+    archive.delete(made.StudyInstanceUID)
+    archive.settle()
+    archive.execute("UPDATE tombstones SET before_ns = before_ns + 3600000000000")
+    archive.receive(made)
+    assert agree(archive)
+    assert archive.studies() == {made.StudyInstanceUID}
+
+
+def test_a_copy_that_goes_keeps_the_study_for_another_retention(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first)
+    archive.age(first.identity.study_instance_uid, 40)
+    archive.index(second)
+    archive.settle()
+    assert archive.files() == {first.path}
+    archive.clean_up(on=True, days=30).delete_expired()
+    assert archive.files() == {first.path}
+
+
+# --- whatever happens ------------------------------------------------------------------
+
+
+class Anything:
+    """Receives, announces, deletes and rebuilds at random, and keeps plain sets beside."""
+
+    def __init__(self, archive, seed):
+        self.chance = random.Random(seed)
+        self.archive = archive
+        self.stores = [archive.store, opened(archive.root, "two")]
+        self.objects = [made for _ in range(3) for made in datasets.series(2)]
+        self.objects.append(same_instance(self.objects[0], StudyDescription="other bytes"))
+        self.expected, self.waiting, self.announced = set(), [], []
+
+    def receive(self):
+        number = self.chance.randrange(len(self.objects))
+        store, layout = self.chance.choice(self.stores), self.chance.choice(LAYOUTS)
+        stored, _ = receive(store, self.objects[number], layout)
+        store.release([stored])
+        self.waiting.append(stored)
+        self.expected.add(number)
+
+    def index(self, most=3):
+        self.chance.shuffle(self.waiting)
+        several, self.waiting = self.waiting[:most], self.waiting[most:]
+        assert self.archive.failures(*several, attempt=1) == []
+        self.announced += several
+
+    def index_again(self):
+        several = self.chance.sample(self.announced, min(3, len(self.announced)))
+        assert self.archive.failures(*several, attempt=1) == []
+
+    def delete(self):
+        uid = self.chance.choice(self.objects).StudyInstanceUID
+        if self.archive.delete(uid) is not None:
+            self.expected -= {n for n in self.expected if self.objects[n].StudyInstanceUID == uid}
+
+    def settle(self):
+        self.archive.settle()
+
+    def rebuild(self):
+        files = sorted(self.archive.files())
+        self.archive.index(*(described(self.archive.root, path) for path in files))
+
+    def do(self):
+        steps = [self.receive] * 4 + [self.index] * 3
+        self.chance.choice([*steps, self.index_again, self.delete, self.settle, self.rebuild])()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_in_whatever_order_rows_and_files_are_what_was_received(archive, seed):
+    archive.duplicates = list(DuplicatePolicy)[seed % 2]
+    anything = Anything(archive, seed)
+    for _ in range(40):
+        anything.do()
+    anything.index(most=40)
+    assert agree(archive)
+    anything.stores[1].stop(5)
+    versions = "SELECT sop_instance_uid || ' ' || encode(content_sha256, 'hex') FROM {}"
+    rows = {
+        key
+        for table in ("instances", "instance_conflicts")
+        for key in archive.scalars(versions.format(table))
+    }
+    files = [archive.content(path) for path in archive.files()]
+    assert rows == {f"{file.sop_instance_uid} {file.content_sha256}" for file in files}
+    assert len(files) == len(rows) == len(anything.expected)

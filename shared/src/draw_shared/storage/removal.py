@@ -90,17 +90,23 @@ class StorageFiles:
 
         What was written before this call is older, what is written after it is not.
         """
+        # The clock of files stands still for some milliseconds: wait for its next tick.
+        first = latest = self.clock()
+        deadline = time.monotonic() + LONGEST_TICK_SECONDS
+        while latest <= first and time.monotonic() < deadline:
+            time.sleep(TICK_SECONDS)
+            latest = self.clock()
+        return latest
+
+    def clock(self) -> int:
+        """Return what the clock says that dates the files of this volume, in nanoseconds."""
         descriptor = os.open(self._root / CLOCK, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o660)
         try:
-            # The clock of files stands still for some milliseconds: wait for its next tick.
-            first = latest = _touched(descriptor)
-            deadline = time.monotonic() + LONGEST_TICK_SECONDS
-            while latest <= first and time.monotonic() < deadline:
-                time.sleep(TICK_SECONDS)
-                latest = _touched(descriptor)
+            # Without times given, whoever keeps the volume says which.
+            os.utime(descriptor)
+            return os.fstat(descriptor).st_mtime_ns
         finally:
             os.close(descriptor)
-        return latest
 
     def renew(self, path: str, modified_ns: int) -> None:
         """Say that a file was wanted at this time, if it was not later."""
@@ -202,12 +208,6 @@ class StorageFiles:
         if parts[0] not in {layout.OBJECTS, layout.CONFLICTS} or ".." in parts or "\0" in path:
             raise OutsideStorage("a path that is none of an object")
         return self._root / path
-
-
-def _touched(descriptor: int) -> int:
-    # Without times given, whoever keeps the volume says which.
-    os.utime(descriptor)
-    return os.fstat(descriptor).st_mtime_ns
 
 
 def _mark_of(status: os.stat_result) -> FileMark:

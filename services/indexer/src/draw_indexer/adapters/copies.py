@@ -125,16 +125,22 @@ class FileCopies:
             take_turn(connection)
             named = _firsts(connection, copies)
             done = [
-                item.copy
+                item
                 for item in compared
                 if item.first == named.get(item.copy.id) and self._settled(connection, item)
             ]
-            connection.execute(FORGET, {"ids": [copy.id for copy in done]})
+            gone = [item for item in done if self._files.mark(item.copy.path) is None]
+            for item in gone:
+                if item.first is not None:
+                    # The object was sent again then: retention counts from that.
+                    self._files.renew(item.first, item.copy.modified_ns)
+            connection.execute(FORGET, {"ids": [item.copy.id for item in done]})
             session.commit()
-        freed = sum(c.size_bytes for c in done if self._files.mark(c.path) is None)
-        if freed:
+        if gone:
+            freed = sum(item.copy.size_bytes for item in gone)
+            log.info("copies.removed", files=len(gone), size_bytes=freed)
             self._freed(freed)
-        self._files.tidy([copy.path for copy in done])
+        self._files.tidy([item.copy.path for item in gone])
         return len(done)
 
     def _compared(self, connection: Connection, copies: Sequence[Copy]) -> list[Compared | None]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
+import structlog
 from pydantic_core import to_json
 from sqlalchemy import CursorResult, TextClause
 from sqlalchemy.exc import DBAPIError
@@ -36,6 +37,8 @@ from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.keys import Level
 from draw_shared.storage.removal import FileMark, StorageFiles
+
+log = structlog.get_logger()
 
 
 @contextmanager
@@ -119,9 +122,16 @@ class PostgresRows:
         if not before:
             return False
         mark = self._files.mark(stored.path)
-        if mark is not None and mark.modified_ns < before:
-            self._deleted.append((_left(stored), mark))
-        return mark is None or mark.modified_ns < before
+        if mark is None:
+            return True
+        if mark.modified_ns >= before:
+            return False
+        if self._files.clock() < before:
+            # It was set back since the deletion, and says nothing of what came first.
+            log.warning("instance.clock_set_back", sop_instance_uid=stored.sop_instance_uid)
+            return False
+        self._deleted.append((_left(stored), mark))
+        return True
 
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
         """Return the current versions of these SOP instances."""
