@@ -14,7 +14,7 @@ import pytest
 from draw_shared.dicom.associate import ProposedContext
 from draw_shared.dicom.requestor import Remote, open_association
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
-from support import faulty_peer
+from support import faulty_peer, peers
 from support.datasets import series
 from support.faults import own_rabbitmq
 from support.faulty_peer import AE
@@ -246,6 +246,18 @@ def test_a_node_that_takes_one_association_does_six_jobs_one_after_another(groun
     assert "limit of associations" in node["congestion"]["reason"]
     assert (sent["state"], sent["result"]["completed"]) == ("complete", 4)
     assert sent["history"][0]["outcome"] == "congested"
+
+
+def test_dcmqrscp_with_one_association_does_all_jobs(ground, tmp_path):
+    some = studies(5, 4, size_bytes=500)
+    with peers.dcmqrscp(tmp_path, ground.suite.dicom_port, max_associations=1) as server:
+        peers.fill(server, [one for study in some for one in study])
+        node_id = ground.node(server.port, server.ae_title, max_associations=4)
+        jobs = [ground.ask(node_id, uid_of(study)) for study in some]
+        done = [ground.over(job, seconds=60) for job in jobs]
+    assert [job["state"] for job in done] == ["complete"] * 5
+    outcomes = [attempt["outcome"] for job in done for attempt in job["history"]]
+    assert set(outcomes) <= {"congested", "complete"}, outcomes
 
 
 def _sent_while_another_has_the_place(ground, peer, node, study):

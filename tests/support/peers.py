@@ -11,7 +11,7 @@ from support.suite import AE_TITLE
 DCMQRSCP_CONFIG = """
 NetworkTCPPort = {port}
 MaxPDUSize = 16384
-MaxAssociations = 16
+MaxAssociations = {most}
 HostTable BEGIN
 draw = ({draw_ae}, 127.0.0.1, {draw_port})
 HostTable END
@@ -33,7 +33,7 @@ def orthanc(folder: Path, draw_port: int, **options):
 
 
 @contextmanager
-def dcmqrscp(folder: Path, draw_port: int):
+def dcmqrscp(folder: Path, draw_port: int, max_associations: int = 16):
     """Yield a dcmqrscp that knows the suite as destination of C-MOVE."""
     dcmqrscp = program("dcmqrscp", "dcmtk")
     port = servers.free_port()
@@ -41,7 +41,11 @@ def dcmqrscp(folder: Path, draw_port: int):
     config = folder / "dcmqrscp.cfg"
     config.write_text(
         DCMQRSCP_CONFIG.format(
-            port=port, draw_ae=AE_TITLE, draw_port=draw_port, folder=folder / "files"
+            port=port,
+            most=max_associations,
+            draw_ae=AE_TITLE,
+            draw_port=draw_port,
+            folder=folder / "files",
         ),
         encoding="ascii",
     )

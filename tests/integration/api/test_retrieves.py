@@ -12,6 +12,13 @@ NIGHT = {"days": ["mon", "tue"], "start": "22:00", "end": "06:00"}
 NOON = {"days": ["wed"], "start": "11:00", "end": "13:00"}
 TONIGHT = datetime.now(UTC) + timedelta(hours=8)
 WAITS = text("UPDATE jobs SET state = 'waiting', not_before = :at, error = 'closed' WHERE id = :id")
+CONGESTED = text(
+    """
+    UPDATE remote_nodes SET congestion = '{"limit": 2, "refusals": 0, "rest_until": null,
+        "changed_at": "2026-11-01T10:00:00+00:00", "reason": "its limit is reached"}'
+    WHERE id = :id
+    """
+)
 _numbers = count(1)
 
 
@@ -92,3 +99,18 @@ def test_a_series_listed_twice_is_one_job(ask, operator):
     body = {"node_id": node_id, "items": [series, series]}
     answer = operator.post("/api/v1/retrieves", json=body)
     assert (answer.status_code, answer.json()["kind"]) == (201, "retrieve")
+
+
+def test_a_node_that_takes_less_for_now_says_so(shared_api, operator):
+    settings = {"name": "busy", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+    node_id = operator.post("/api/v1/nodes", json=settings | {"max_associations": 4}).json()["id"]
+    with shared_api.database.session() as session:
+        session.connection().execute(CONGESTED, {"id": node_id})
+        session.commit()
+    assert operator.get(f"/api/v1/nodes/{node_id}").json()["congestion"]["limit"] == 2
+    page = operator.get(f"/nodes/{node_id}").text
+    assert "4 associations, 2 for now" in page
+    assert "It refused more than 2 at a time" in page
+    assert "Takes 2 at a time for now" in operator.get("/nodes").text
+    operator.put(f"/api/v1/nodes/{node_id}", json=settings)
+    assert operator.get(f"/api/v1/nodes/{node_id}").json()["congestion"] == {}
