@@ -18,7 +18,7 @@ PYTEST := $(BIN)/pytest -o addopts= --import-mode=importlib --strict-markers --s
 WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup lock fmt lint types arch unit integration e2e faults test check docs \
+.PHONY: help setup lock fmt lint types arch unit integration statements e2e faults test check docs \
 	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve clean
 
 help: ## list the targets
@@ -124,6 +124,9 @@ integration: .venv/.dev ## tests against a real PostgreSQL and RabbitMQ
 e2e: .venv/.dev ## the services as processes with real clients
 	@tools/setup.sh web --dev
 	$(PYTEST) $(PARALLEL) -m e2e
+
+statements: .venv/.dev ## every statement against 1,000,000 instances and 5,000,000 log lines
+	DRAW_TEST_LARGE_INSTANCES=1000000 $(PYTEST) -s tests/integration/shared/test_statements.py
 
 faults: .venv/.dev ## kills, stops and starves real processes
 	$(PYTEST) $(PARALLEL) -m fault

@@ -105,3 +105,20 @@ def test_what_was_deleted_before_there_were_tombstones_gets_them(database, datab
         ("1.3", "clean-up", "01 00:00:00"),
         ("1.4", "eve", "03 00:00:00"),
     ]
+
+
+REDUNDANT = """
+    SELECT a.indexrelid::regclass::text FROM pg_index a
+    JOIN pg_index b ON b.indrelid = a.indrelid AND b.indexrelid <> a.indexrelid
+        AND b.indnkeyatts > a.indnkeyatts AND b.indpred IS NULL
+        AND (b.indkey::int2[])[0:a.indnkeyatts - 1] = (a.indkey::int2[])[0:a.indnkeyatts - 1]
+    JOIN pg_class ca ON ca.oid = a.indexrelid JOIN pg_class cb ON cb.oid = b.indexrelid
+    WHERE a.indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+        AND ca.relam = cb.relam AND NOT a.indisunique AND a.indpred IS NULL
+        AND a.indkey[0] <> 0
+"""
+
+
+def test_no_index_is_the_beginning_of_another(database):
+    with database.session() as session:
+        assert session.connection().execute(text(REDUNDANT)).scalars().all() == []

@@ -185,7 +185,11 @@ class Indexer:
         )
 
     def _transaction_lines(self) -> Consumer:
-        handler = TransactionsRecorded(self._transactions.write, self._metrics.transactions.inc)
+        def written(lines: int) -> None:
+            self._metrics.transactions.inc(lines)
+            self._metrics.chained.inc(lines)
+
+        handler = TransactionsRecorded(self._transactions.write, written)
         work = topology.TRANSACTIONS_WORK
         return Consumer(
             self._broker_url,

@@ -22,24 +22,24 @@ class Candidate:
 
 
 # A job may name a study, its patient or its accession number, anywhere in its parameters.
+# OFFSET 0 keeps the planner from reading whole tables for few studies.
 CANDIDATES: Final = text(
     """
-    WITH conflicting AS (
-        SELECT study_instance_uid FROM instance_conflicts
-        UNION SELECT s.study_instance_uid FROM instance_conflicts c
-        JOIN instances i ON i.sop_instance_uid = c.sop_instance_uid
-        JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk),
-    busy AS (
+    WITH busy AS MATERIALIZED (
         SELECT DISTINCT word #>> '{}' AS word FROM jobs j,
             jsonb_path_query(j.parameters, 'lax $.** ? (@.type() == "string")') word
-        WHERE j.finished_at IS NULL
-        UNION SELECT t.study_instance_uid FROM retrieve_items t JOIN jobs j ON j.id = t.job_id
         WHERE j.finished_at IS NULL)
     SELECT s.id, s.study_instance_uid, s.last_received_at, s.instance_count, s.size_bytes
     FROM studies s JOIN patients p ON p.id = s.patient_pk
     WHERE s.last_received_at < now() - make_interval(days => :days)
         AND NOT s.held AND s.stable_at IS NOT NULL
-        AND s.study_instance_uid NOT IN (SELECT study_instance_uid FROM conflicting)
+        AND NOT EXISTS (SELECT FROM instance_conflicts c
+            WHERE c.study_instance_uid = s.study_instance_uid OFFSET 0)
+        AND NOT EXISTS (SELECT FROM series r JOIN instances i ON i.series_pk = r.id
+            JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
+            WHERE r.study_pk = s.id OFFSET 0)
+        AND NOT EXISTS (SELECT FROM retrieve_items t JOIN jobs j ON j.id = t.job_id
+            WHERE t.study_instance_uid = s.study_instance_uid AND j.finished_at IS NULL OFFSET 0)
         AND NOT EXISTS (SELECT FROM busy WHERE word <> ''
             AND word IN (s.study_instance_uid, p.patient_id, s.accession_number))
         AND (s.last_received_at, s.id) > (:after, :after_id)

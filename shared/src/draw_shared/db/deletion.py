@@ -91,9 +91,11 @@ FILES: Final = text(
 )
 DELETE_CONFLICTS: Final = text(
     """
-    DELETE FROM instance_conflicts WHERE study_instance_uid = :uid OR sop_instance_uid IN (
-        SELECT i.sop_instance_uid FROM instances i JOIN series r ON r.id = i.series_pk
-        WHERE r.study_pk = :study)
+    DELETE FROM instance_conflicts WHERE id = ANY(ARRAY(
+        SELECT id FROM instance_conflicts WHERE study_instance_uid = :uid
+        UNION SELECT c.id FROM series r JOIN instances i ON i.series_pk = r.id
+            JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
+        WHERE r.study_pk = :study))
     RETURNING sop_instance_uid, path, study_instance_uid
     """
 )

@@ -103,8 +103,12 @@ def _flag(*, default: bool = False) -> Any:  # noqa: ANN401 - SQLModel's Field i
     return Field(default=default, sa_column_kwargs={"server_default": text(str(default).lower())})
 
 
-def _parent(target: str, *, ondelete: str = "CASCADE", nullable: bool = False) -> Column[Any]:
-    return Column(ForeignKey(target, ondelete=ondelete), nullable=nullable, index=True)
+def _parent(
+    target: str, *, ondelete: str = "CASCADE", nullable: bool = False, index: bool = True
+) -> Column[Any]:
+    """Return a reference; without `index` another one begins with this column."""
+    key = ForeignKey(target, ondelete=ondelete)
+    return Column(key, nullable=nullable, index=index or None)
 
 
 def _trigrams(name: str, column: str) -> Index:
@@ -130,6 +134,7 @@ class Patient(SQLModel, table=True):
         ),
         _trigrams("ix_patients_name_search_trigrams", "name_search"),
         _trigrams("ix_patients_patient_id_trigrams", "patient_id"),
+        Index("ix_patients_size_bytes", "size_bytes", "id"),
     )
 
     id: int | None = Field(default=None, sa_column=_identity())
@@ -158,6 +163,7 @@ class Study(SQLModel, table=True):
         Index("ix_studies_study_date_time", "study_date", "study_time"),
         Index("ix_studies_modalities", "modalities", postgresql_using="gin"),
         Index("ix_studies_last_received_at", "last_received_at"),
+        Index("ix_studies_size_bytes", "size_bytes", "id"),
         Index(
             "ix_studies_unsettled", "last_received_at", postgresql_where=text("stable_at IS NULL")
         ),
@@ -246,6 +252,22 @@ class Instance(SQLModel, table=True):
     """The patient the object names: PatientID, or `PatientID^^^issuer`."""
 
 
+class IndexTotal(SQLModel, table=True):
+    """A sum over the index, kept by triggers on `studies` and `series` as their rows change.
+
+    Of kind `studies` all studies are one, of kind `held` those that are held; of kind
+    `modality` there is one for each modality of series, by its name.
+    """
+
+    __tablename__ = "index_totals"
+
+    kind: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    name: str = Field(default="", sa_column=Column(Text(collation="C"), primary_key=True))
+    number: int = Field(default=0, sa_column=_whole(BigInteger))
+    instances: int = Field(default=0, sa_column=_whole(BigInteger))
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+
+
 class InstanceConflict(SQLModel, table=True):
     """Another object that arrived under a SOP Instance UID the index already had."""
 
@@ -253,8 +275,8 @@ class InstanceConflict(SQLModel, table=True):
     __table_args__ = (UniqueConstraint("sop_instance_uid", "content_sha256"),)
 
     id: int | None = Field(default=None, sa_column=_identity())
-    sop_instance_uid: str = Field(sa_column=_exact(index=True))
-    study_instance_uid: str = Field(sa_column=_exact())
+    sop_instance_uid: str = Field(sa_column=_exact())
+    study_instance_uid: str = Field(sa_column=_exact(index=True))
     path: str = Field(sa_column=_plain())
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
     content_sha256: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -352,6 +374,25 @@ class Transaction(SQLModel, table=True):
         Index("ix_transactions_occurred_at", "occurred_at"),
         Index("ix_transactions_kind_occurred_at", "kind", "occurred_at"),
         Index("ix_transactions_calling_ae_occurred_at", "calling_ae", "occurred_at"),
+        Index("ix_transactions_called_ae_occurred_at", "called_ae", "occurred_at"),
+        Index(
+            "ix_transactions_unsuccessful",
+            "outcome",
+            "occurred_at",
+            postgresql_where=text("outcome <> 'success'"),
+        ),
+        # An object has a line or two; its study and its association have many.
+        Index("ix_transactions_sop_instance_uid", "sop_instance_uid", postgresql_using="hash"),
+        Index(
+            "ix_transactions_study_instance_uid",
+            "study_instance_uid",
+            postgresql_where=text("study_instance_uid IS NOT NULL"),
+        ),
+        Index(
+            "ix_transactions_association_id",
+            "association_id",
+            postgresql_where=text("association_id IS NOT NULL"),
+        ),
         Index("ix_transactions_chain_position", "chain_position"),
         Index("ix_transactions_unchained", "id", postgresql_where=text("chain_hash IS NULL")),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
@@ -504,6 +545,10 @@ class Job(SQLModel, table=True):
             postgresql_where=text("state IN ('running', 'cancelling')"),
         ),
         Index("ix_jobs_created_at", "created_at"),
+        Index("ix_jobs_state_created_at", "state", "created_at"),
+        Index("ix_jobs_node_id_created_at", "node_id", "created_at"),
+        Index("ix_jobs_finished_at_node_id", "finished_at", "node_id"),
+        Index("ix_jobs_without_parent", "created_at", postgresql_where=text("parent_id IS NULL")),
         Index(
             "ix_jobs_unfinished_subject",
             "subject",
@@ -516,7 +561,8 @@ class Job(SQLModel, table=True):
     subject: str = Field(default="", sa_column=_exact())
     state: str = Field(default="queued", sa_column=_exact())
     node_id: int | None = Field(
-        default=None, sa_column=_parent("remote_nodes.id", ondelete="SET NULL", nullable=True)
+        default=None,
+        sa_column=_parent("remote_nodes.id", ondelete="SET NULL", nullable=True, index=False),
     )
     parent_id: UUID | None = Field(default=None, sa_column=_parent("jobs.id", nullable=True))
     priority: int = Field(
@@ -545,7 +591,7 @@ class JobAttempt(SQLModel, table=True):
     __table_args__ = (UniqueConstraint("job_id", "number"),)
 
     id: int | None = Field(default=None, sa_column=_identity())
-    job_id: UUID = Field(sa_column=_parent("jobs.id"))
+    job_id: UUID = Field(sa_column=_parent("jobs.id", index=False))
     number: int = Field(sa_column=Column(Integer, nullable=False))
     fence: int = Field(sa_column=Column(BigInteger, nullable=False))
     worker: str = Field(sa_column=_exact())
@@ -566,8 +612,8 @@ class RetrieveItem(SQLModel, table=True):
     __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"),)
 
     id: int | None = Field(default=None, sa_column=_identity())
-    job_id: UUID = Field(sa_column=_parent("jobs.id"))
-    study_instance_uid: str = Field(sa_column=_exact())
+    job_id: UUID = Field(sa_column=_parent("jobs.id", index=False))
+    study_instance_uid: str = Field(sa_column=_exact(index=True))
     series_instance_uid: str = Field(default="", sa_column=_exact())
     sop_instance_uid: str = Field(sa_column=_exact(index=True))
     sop_class_uid: str = Field(default="", sa_column=_exact())
@@ -607,7 +653,7 @@ class QueryResult(SQLModel, table=True):
     __table_args__ = (UniqueConstraint("query_id", "node_id", "unique_key"),)
 
     id: int | None = Field(default=None, sa_column=_identity())
-    query_id: UUID = Field(sa_column=_parent("queries.id"))
+    query_id: UUID = Field(sa_column=_parent("queries.id", index=False))
     node_id: int = Field(sa_column=_parent("remote_nodes.id"))
     unique_key: str = Field(sa_column=_exact())
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())

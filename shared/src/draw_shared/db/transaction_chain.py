@@ -2,9 +2,10 @@
 
 Each line in the chain has a position, counted from 1 without gaps, and the hash
 `SHA-256(hash of the line before || canonical form of this line)`; the first follows 32 zero
-bytes. Lines are chained by a step of their own, in the order of their ids as far as they
-were committed by then, so that writers never wait for each other. What is not chained yet,
-some seconds' worth, is not protected.
+bytes. What services report is chained in the same breath in which it is written (`append`),
+so that each row is written once; who appends waits for the one before. Lines that are part
+of somebody else's transaction, such as an operator's actions, do not wait: they are chained
+by a step of its own (`extend`), some seconds later, and are not protected until then.
 
 The canonical form is a JSON array, UTF-8, no spaces, of the position and then the columns in
 the order of `COLUMNS`: text and whole numbers as they are, the UUID as text, the time as UTC
@@ -16,7 +17,7 @@ indexer writes to its log are kept elsewhere; `verify` takes one.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Final
@@ -39,6 +40,8 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 _LISTED: Final = ", ".join(COLUMNS)
+_GIVEN: Final = ", ".join(COLUMNS[1:])
+_GIVEN_QUALIFIED: Final = ", ".join(f"given.{name}" for name in COLUMNS[1:])
 _HEAD: Final = text(
     "SELECT chain_position, chain_hash FROM transactions WHERE chain_position IS NOT NULL"
     " ORDER BY chain_position DESC LIMIT 1"
@@ -53,6 +56,28 @@ _LINK: Final = text(
         CAST(:positions AS bigint[]), CAST(:hashes AS text[])) AS k (id, at, position, hash)
     WHERE t.id = k.id AND t.occurred_at = k.at
     """
+)
+_FRESH: Final = text(
+    f"""
+    SELECT nextval(pg_get_serial_sequence('transactions', 'id')) AS id, found.*
+    FROM (SELECT DISTINCT ON (occurred_at, record_id) ordinality AS place, {_GIVEN}
+        FROM jsonb_populate_recordset(NULL::transactions, CAST(:rows AS jsonb))
+            WITH ORDINALITY AS given
+        WHERE NOT EXISTS (SELECT FROM transactions t
+            WHERE t.record_id = given.record_id AND t.occurred_at = given.occurred_at)
+        ORDER BY occurred_at, record_id) found
+    """  # noqa: S608 - names of columns
+)
+_APPEND: Final = text(
+    f"""
+    INSERT INTO transactions (id, {_GIVEN}, chain_position, chain_hash)
+    SELECT link.id, {_GIVEN_QUALIFIED}, link.position, decode(link.hash, 'hex')
+    FROM unnest(CAST(:places AS bigint[]), CAST(:ids AS bigint[]), CAST(:positions AS bigint[]),
+            CAST(:hashes AS text[])) AS link (place, id, position, hash)
+        JOIN jsonb_populate_recordset(NULL::transactions, CAST(:rows AS jsonb))
+            WITH ORDINALITY AS given ON given.ordinality = link.place
+    ORDER BY link.position
+    """  # noqa: S608 - names of columns
 )
 _CHAINED: Final = text(
     f"SELECT chain_position, chain_hash, {_LISTED} FROM transactions"  # noqa: S608
@@ -126,8 +151,24 @@ def link(previous: bytes, position: int, row: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(previous + canonical(position, row)).digest()
 
 
+def append(connection: Connection, rows: str) -> Head | None:
+    """Write lines that are not there yet, as the next of the chain; return the new head.
+
+    `rows` is a JSON list of lines by columns, without `id`. None: all were there. The caller
+    commits; others who append wait until then.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
+    fresh = [row._asdict() for row in connection.execute(_FRESH, {"rows": rows})]
+    if not fresh:
+        return None
+    head, links = _linked(connection, fresh)
+    places = {"rows": rows, "places": [row["place"] for row in fresh]}
+    connection.execute(_APPEND, links | places)
+    return head
+
+
 def extend(connection: Connection, most: int = MOST_AT_ONCE) -> Head | None:
-    """Chain at most `most` more lines; return the new head, or None when there were none.
+    """Chain at most `most` lines that were written unchained; return the new head if there were.
 
     The caller commits. Another process that is at it already leaves nothing to do.
     """
@@ -137,24 +178,25 @@ def extend(connection: Connection, most: int = MOST_AT_ONCE) -> Head | None:
     rows = [row._asdict() for row in connection.execute(_UNCHAINED, {"most": most})]
     if not rows:
         return None
+    head, links = _linked(connection, rows)
+    connection.execute(_LINK, links | {"times": [row["occurred_at"] for row in rows]})
+    return head
+
+
+def _linked(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> tuple[Head, dict[str, Any]]:
+    """Return the head that the chain has with these rows, and their ids, positions and hashes."""
     found = connection.execute(_HEAD).first()
     position, digest = (found[0], bytes(found[1])) if found else (0, GENESIS)
-    positions, hashes = [], []
-    for row in rows:
-        position += 1
-        digest = link(digest, position, row)
-        positions.append(position)
+    hashes = []
+    for number, row in enumerate(rows, position + 1):
+        digest = link(digest, number, row)
         hashes.append(digest.hex())
-    connection.execute(
-        _LINK,
-        {
-            "ids": [row["id"] for row in rows],
-            "times": [row["occurred_at"] for row in rows],
-            "positions": positions,
-            "hashes": hashes,
-        },
-    )
-    return Head(position, digest, len(rows))
+    last = position + len(rows)
+    positions = list(range(position + 1, last + 1))
+    links = {"ids": [row["id"] for row in rows], "positions": positions, "hashes": hashes}
+    return Head(last, digest, len(rows)), links
 
 
 def verify(connection: Connection, known: Head | None = None) -> Verification:

@@ -43,9 +43,11 @@ CHANGES: Final = text(
     f"SELECT {COLUMNS} FROM changes WHERE sequence < :before"  # noqa: S608 - our own words
     " ORDER BY sequence DESC LIMIT :limit"
 )
+# Only the index of kinds has them in this order: a rare kind is not looked for among all.
 CHANGES_OF_KIND: Final = text(
-    f"SELECT {COLUMNS} FROM changes WHERE kind = :kind AND sequence < :before"  # noqa: S608
-    " ORDER BY sequence DESC LIMIT :limit"
+    f"SELECT {COLUMNS} FROM changes"  # noqa: S608 - our own words
+    " WHERE (kind, sequence) < (:kind, :before) AND (kind, sequence) > (:kind, 0)"
+    " ORDER BY kind DESC, sequence DESC LIMIT :limit"
 )
 LAST: Final = 2**63 - 1
 

@@ -28,8 +28,9 @@ RECEIVED: Final = text(
     " coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM reception_days"
 )
 STORED: Final = text(
-    "SELECT count(*) AS studies, coalesce(sum(instance_count), 0)::bigint AS instances,"
-    " coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM studies"
+    "SELECT coalesce(sum(number), 0)::bigint AS studies,"
+    " coalesce(sum(instances), 0)::bigint AS instances,"
+    " coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM index_totals WHERE kind = 'studies'"
 )
 
 

@@ -33,15 +33,18 @@ RULES: Final = text(
 SUMS: Final = text(
     """
     SELECT s.*, c.*, d.* FROM
-        (SELECT count(*) AS studies, coalesce(sum(instance_count), 0)::bigint AS instances,
-            coalesce(sum(size_bytes), 0)::bigint AS current_bytes,
-            count(*) FILTER (WHERE held) AS held_studies,
-            coalesce(sum(size_bytes) FILTER (WHERE held), 0)::bigint AS held_bytes
-        FROM studies) s,
+        (SELECT coalesce(sum(number) FILTER (WHERE kind = 'studies'), 0)::bigint AS studies,
+            coalesce(sum(instances) FILTER (WHERE kind = 'studies'), 0)::bigint AS instances,
+            coalesce(sum(size_bytes) FILTER (WHERE kind = 'studies'), 0)::bigint
+                AS current_bytes,
+            coalesce(sum(number) FILTER (WHERE kind = 'held'), 0)::bigint AS held_studies,
+            coalesce(sum(size_bytes) FILTER (WHERE kind = 'held'), 0)::bigint AS held_bytes
+        FROM index_totals) s,
         (SELECT count(*) AS conflicts,
-            coalesce(sum(c.size_bytes) FILTER (WHERE i.id IS NULL), 0)::bigint AS conflict_bytes
-        FROM instance_conflicts c LEFT JOIN instances i
-            ON i.sop_instance_uid = c.sop_instance_uid AND i.path = c.path) c,
+            coalesce(sum(c.size_bytes) FILTER (WHERE NOT EXISTS (SELECT FROM instances i
+                WHERE i.sop_instance_uid = c.sop_instance_uid AND i.path = c.path OFFSET 0)), 0)
+                ::bigint AS conflict_bytes
+        FROM instance_conflicts c) c,
         (SELECT count(*) AS files_to_remove,
             coalesce(sum(size_bytes), 0)::bigint AS bytes_to_remove
         FROM (SELECT size_bytes FROM file_deletions
@@ -75,11 +78,8 @@ STUDIES: Final = text(
     """
 )
 MODALITIES: Final = text(
-    """
-    SELECT modality, count(*) AS series, sum(instance_count)::bigint AS instances,
-        sum(size_bytes)::bigint AS size_bytes
-    FROM series GROUP BY modality ORDER BY sum(size_bytes) DESC, modality
-    """
+    "SELECT name AS modality, number AS series, instances, size_bytes FROM index_totals"
+    " WHERE kind = 'modality' AND number > 0 ORDER BY size_bytes DESC, name"
 )
 HELD: Final = text("SELECT held FROM studies WHERE study_instance_uid = :uid FOR UPDATE")
 HOLD: Final = text("UPDATE studies SET held = :held WHERE study_instance_uid = :uid")

@@ -28,8 +28,7 @@ JOBS: Final = text(
     """
     SELECT state, count(*) AS number,
         extract(epoch FROM now() - min(greatest(created_at, not_before)))::float AS oldest_seconds
-    FROM jobs WHERE state IN ('scheduled', 'queued', 'running', 'waiting', 'cancelling')
-    GROUP BY state
+    FROM jobs WHERE finished_at IS NULL GROUP BY state
     """
 )
 NODES: Final = text(

@@ -1,9 +1,26 @@
-"""The transaction log in PostgreSQL; lists go by keyset on time and identity."""
+"""The transaction log in PostgreSQL; lists go by keyset on time and identity.
 
+A list looks at a bounded number of lines: those that an index gives for one of the criteria,
+newest first, and among them for the others. What is asked for and lies further back is on
+one of the next pages.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, or_, select, text, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    RowMapping,
+    Select,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 from sqlmodel import Session, col
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
@@ -15,6 +32,7 @@ from draw_api.models.transactions import (
     Transaction,
     TransactionCriteria,
 )
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db import tables
 from draw_shared.db.transaction_chain import Head, verify
 
@@ -26,12 +44,19 @@ COLUMNS: Final[tuple[Any, ...]] = (
     T.objects, T.sop_class_uid, T.sop_instance_uid, T.study_instance_uid, T.actor, T.action,
     T.detail,
 )  # fmt: skip
+LOOKED_AT: Final = 20_000
+"""Lines that one page looks at, at most."""
+
+Key = tuple[datetime, int]
+
+# An attacker may be refused a million times; the newest say who he is.
 REJECTED: Final = text(
     """
     SELECT calling_ae, coalesce(peer_address, '') AS peer_address, coalesce(detail, '') AS reason,
         count(*) AS count, min(occurred_at) AS first_seen, max(occurred_at) AS last_seen
-    FROM transactions
-    WHERE kind = 'rejection' AND occurred_at > now() - make_interval(days => :days)
+    FROM (SELECT * FROM transactions
+        WHERE kind = 'rejection' AND occurred_at > now() - make_interval(days => :days)
+        ORDER BY occurred_at DESC LIMIT :looked_at) newest
     GROUP BY 1, 2, 3 ORDER BY last_seen DESC LIMIT :limit
     """
 )
@@ -47,21 +72,41 @@ class PostgresTransactions:
         self, criteria: TransactionCriteria, cursor: str | None, limit: int
     ) -> Page[Transaction]:
         """Return a page of lines, newest first."""
-        query: Select[Any] = select(*COLUMNS).where(*_matching(criteria))
-        if cursor is not None:
-            query = query.where(tuple_(col(T.occurred_at), col(T.id)) < tuple_(*_key(cursor)))
-        query = query.order_by(col(T.occurred_at).desc(), col(T.id).desc()).limit(limit + 1)
-        rows = self._connection.execute(query).mappings().all()
-        return page_of(
-            [
-                (
-                    encode_cursor(row["occurred_at"].isoformat(), row["id"]),
-                    Transaction.model_validate(row),
-                )
-                for row in rows
-            ],
-            limit,
-        )
+        before = _key(cursor) if cursor is not None else None
+        if criteria.uid:
+            # Indexes find all of it at once. In one statement with the order, PostgreSQL would
+            # rather read the log backwards until it has a page.
+            found_by_uid = (
+                select(*COLUMNS)
+                .where(*_span(criteria, before), _of_uid(criteria.uid), *_matching(criteria))
+                .cte("of_uid")
+                .prefix_with("MATERIALIZED")
+            )
+            rows = self._newest(select(found_by_uid), limit + 1, found_by_uid.c)
+            return page_of([(_cursor(row), _line(row)) for row in rows], limit)
+        looked_at = _looked_at(criteria, before, COLUMNS).subquery()
+        query: Select[Any] = select(looked_at).where(*_matching(criteria, looked_at.c))
+        rows = self._newest(query, limit + 1, looked_at.c)
+        found = page_of([(_cursor(row), _line(row)) for row in rows], limit)
+        if found.next_cursor is None:
+            return found.model_copy(update={"next_cursor": self._further(criteria, before)})
+        return found
+
+    def _newest(
+        self,
+        query: Select[Any],
+        most: int,
+        columns: Any = T,  # noqa: ANN401 - a table or a subquery
+    ) -> Sequence[RowMapping]:
+        ordered = query.order_by(columns.occurred_at.desc(), columns.id.desc()).limit(most)
+        return self._connection.execute(ordered).mappings().all()
+
+    def _further(self, criteria: TransactionCriteria, before: Key | None) -> str | None:
+        """Return the cursor behind the last line that a page looks at; None: there are no more."""
+        looked_at = _looked_at(criteria, before, (T.occurred_at, T.id)).subquery()
+        last = select(looked_at).order_by(looked_at.c.occurred_at.desc(), looked_at.c.id.desc())
+        row = self._connection.execute(last.offset(LOOKED_AT - 1).limit(1)).mappings().first()
+        return None if row is None else _cursor(row)
 
     def one(self, transaction_id: int) -> Transaction | None:
         """Return one line."""
@@ -87,44 +132,90 @@ class PostgresTransactions:
 
     def rejected(self, days: int, limit: int) -> list[RejectedPeer]:
         """Return peers by AE title, address and reason, last seen first."""
-        rows = self._connection.execute(REJECTED, {"days": days, "limit": limit}).mappings()
+        rows = self._connection.execute(
+            REJECTED, {"days": days, "limit": limit, "looked_at": LOOKED_AT}
+        ).mappings()
         return [RejectedPeer(**row, can_be_allowed=False) for row in rows]
 
 
-def _matching(criteria: TransactionCriteria) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if criteria.kinds:
-        found.append(col(T.kind).in_([str(kind) for kind in criteria.kinds]))
-    if criteria.outcomes:
-        found.append(col(T.outcome).in_([str(outcome) for outcome in criteria.outcomes]))
-    if criteria.ae_title:
-        found.append(
-            or_(col(T.calling_ae) == criteria.ae_title, col(T.called_ae) == criteria.ae_title)
-        )
-    if criteria.uid:
-        found.append(
-            or_(
-                col(T.sop_instance_uid) == criteria.uid,
-                col(T.study_instance_uid) == criteria.uid,
-                col(T.association_id) == criteria.uid,
-            )
-        )
+def _looked_at(
+    criteria: TransactionCriteria, before: Key | None, columns: Sequence[Any]
+) -> Select[Any]:
+    """Return the newest lines that fit one criterion which has an index."""
+    ordered = (col(T.occurred_at).desc(), col(T.id).desc())
+    branches = [
+        select(*columns)
+        .where(*_span(criteria, before), *conditions)
+        .order_by(*ordered)
+        .limit(LOOKED_AT)
+        .subquery()
+        for conditions in _branches(criteria)
+    ]
+    lines = union_all(*(select(branch) for branch in branches)).subquery()
+    return select(lines).order_by(lines.c.occurred_at.desc(), lines.c.id.desc()).limit(LOOKED_AT)
+
+
+def _branches(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
+    """Return conditions for which an index has the lines by time; no line fits two of them."""
+    title, outcomes = criteria.ae_title, set(criteria.outcomes)
+    if title:
+        called = [col(T.called_ae) == title, col(T.calling_ae).is_distinct_from(title)]
+        return [[col(T.calling_ae) == title], called]
+    if outcomes and TransactionOutcome.SUCCESS not in outcomes:
+        # The index holds nothing else; that has to stand there in words.
+        rare: ColumnElement[bool] = literal_column("outcome <> 'success'", Boolean)
+        return [[col(T.outcome) == str(one), rare] for one in sorted(outcomes)]
+    if criteria.actor or criteria.action:
+        return [[col(T.kind) == str(TransactionKind.MANAGEMENT)]]
+    return [[col(T.kind) == str(one)] for one in sorted(set(criteria.kinds))] or [[]]
+
+
+def _span(criteria: TransactionCriteria, before: Key | None) -> Iterator[ColumnElement[bool]]:
+    if before is not None:
+        yield tuple_(col(T.occurred_at), col(T.id)) < tuple_(*before)
     if criteria.since is not None:
-        found.append(col(T.occurred_at) >= criteria.since)
+        yield col(T.occurred_at) >= criteria.since
     if criteria.until is not None:
-        found.append(col(T.occurred_at) < criteria.until)
-    equal = {
-        T.peer_address: criteria.peer_address,
-        T.actor: criteria.actor,
-        T.action: criteria.action,
-    }
-    found += [col(column) == value for column, value in equal.items() if value]
+        yield col(T.occurred_at) < criteria.until
+
+
+def _of_uid(uid: str) -> ColumnElement[bool]:
+    return or_(
+        col(T.sop_instance_uid) == uid,
+        col(T.study_instance_uid) == uid,
+        col(T.association_id) == uid,
+    )
+
+
+def _matching(
+    criteria: TransactionCriteria,
+    columns: Any = T,  # noqa: ANN401 - a table or a subquery
+) -> Iterator[ColumnElement[bool]]:
+    if criteria.kinds:
+        yield columns.kind.in_([str(kind) for kind in criteria.kinds])
+    if criteria.outcomes:
+        yield columns.outcome.in_([str(outcome) for outcome in criteria.outcomes])
+    if criteria.ae_title:
+        yield or_(columns.calling_ae == criteria.ae_title, columns.called_ae == criteria.ae_title)
+    if criteria.peer_address:
+        yield columns.peer_address == criteria.peer_address
+    if criteria.actor:
+        yield columns.actor == criteria.actor
+    if criteria.action:
+        yield columns.action == criteria.action
     if criteria.status is not None:
-        found.append(col(T.status) == criteria.status)
-    return found
+        yield columns.status == criteria.status
 
 
-def _key(cursor: str) -> tuple[datetime, int]:
+def _cursor(row: RowMapping) -> str:
+    return encode_cursor(row["occurred_at"].isoformat(), row["id"])
+
+
+def _line(row: RowMapping) -> Transaction:
+    return Transaction.model_validate(row)
+
+
+def _key(cursor: str) -> Key:
     moment, row_id = decode_cursor(cursor, (str, int))
     try:
         parsed = datetime.fromisoformat(str(moment))

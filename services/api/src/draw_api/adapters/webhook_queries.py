@@ -24,13 +24,15 @@ CHANGES: Final = text(
     "SELECT * FROM changes WHERE sequence > :since AND sequence <= :last"
     " ORDER BY sequence LIMIT :limit"
 )
-# The next of each kind by itself: a rare kind is not looked for among all others.
+# The next of each kind by itself. Only the index of kinds has them in this order, so that a
+# rare kind is not looked for among all others.
 CHANGES_OF_KINDS: Final = text(
     """
     SELECT c.* FROM unnest(CAST(:kinds AS text[])) AS wanted (kind) CROSS JOIN LATERAL (
         SELECT * FROM changes
-        WHERE kind = wanted.kind AND sequence > :since AND sequence <= :last
-        ORDER BY sequence LIMIT :limit) c
+        WHERE (kind, sequence) > (wanted.kind, :since)
+            AND (kind, sequence) <= (wanted.kind, :last)
+        ORDER BY kind, sequence LIMIT :limit) c
     ORDER BY sequence LIMIT :limit
     """
 )

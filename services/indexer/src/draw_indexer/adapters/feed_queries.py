@@ -31,9 +31,10 @@ LAST: Final = text("SELECT max(sequence) FROM changes")
 STABLE: Final = text(
     """
     SELECT c.sequence, c.study_instance_uid, c.series_instance_uid FROM changes c
-    WHERE c.sequence > (SELECT sequence FROM feed_positions WHERE consumer = :consumer)
-        AND c.sequence <= :last AND c.kind = :kind
-    ORDER BY c.sequence LIMIT :most
+    WHERE (c.kind, c.sequence) > (:kind,
+            (SELECT sequence FROM feed_positions WHERE consumer = :consumer))
+        AND (c.kind, c.sequence) <= (:kind, :last)
+    ORDER BY c.kind, c.sequence LIMIT :most
     """
 )
 OBJECTS: Final = text(

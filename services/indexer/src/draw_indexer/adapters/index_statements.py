@@ -145,8 +145,8 @@ LEFT: Final = text(
     SELECT r.id AS series, s.id AS study, s.patient_pk AS patient
     FROM studies s LEFT JOIN series r
         ON r.study_pk = s.id AND r.series_instance_uid = ANY(:series)
-    WHERE s.study_instance_uid = ANY(:studies)
-        OR s.id IN (SELECT study_pk FROM series WHERE series_instance_uid = ANY(:series))
+    WHERE s.id IN (SELECT id FROM studies WHERE study_instance_uid = ANY(:studies)
+        UNION SELECT study_pk FROM series WHERE series_instance_uid = ANY(:series))
     """
 )
 """Rows of which a batch takes something away."""

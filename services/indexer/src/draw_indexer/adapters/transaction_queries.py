@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
-
-from sqlalchemy import text
 
 from draw_indexer.adapters.index_queries import refusals
 from draw_shared.contracts.transaction import TransactionRecord
@@ -15,14 +14,6 @@ from draw_shared.db.session import Database
 
 MONTHS_AHEAD: Final = 3
 
-COLUMNS: Final = ", ".join(TransactionRecord.model_fields)
-INSERT: Final = text(
-    f"INSERT INTO transactions ({COLUMNS})"  # noqa: S608 - the fields of the contract
-    f" SELECT {COLUMNS}"
-    " FROM jsonb_populate_recordset(NULL::transactions, CAST(:rows AS jsonb))"
-    " ORDER BY occurred_at, record_id ON CONFLICT (record_id, occurred_at) DO NOTHING"
-)
-
 
 class PostgresTransactions:
     """The table `transactions`."""
@@ -30,9 +21,10 @@ class PostgresTransactions:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._schema_known = False
+        self._appended: transaction_chain.Head | None = None
 
     def write(self, records: Sequence[TransactionRecord]) -> int:
-        """Write lines that are not there yet and return how many those were.
+        """Write and chain lines that are not there yet, and return how many those were.
 
         Raises:
             DatabaseUnavailable: nothing is written.
@@ -45,9 +37,12 @@ class PostgresTransactions:
             if not self._schema_known:
                 require_current_schema(session)
                 self._schema_known = True
-            written = session.connection().execute(INSERT, {"rows": document}).rowcount
+            head = transaction_chain.append(session.connection(), document)
             session.commit()
-        return written
+        if head is None:
+            return 0
+        self._appended = head
+        return head.added
 
     def make_partitions(self) -> list[str]:
         """Make the partitions of the coming months and return the names of new ones.
@@ -85,4 +80,8 @@ class PostgresTransactions:
         with self._database.session() as session:
             head = transaction_chain.extend(session.connection())
             session.commit()
-        return head
+        appended, self._appended = self._appended, None
+        if head is not None:
+            return head
+        # What was appended since is counted already.
+        return replace(appended, added=0) if appended else None

@@ -19,11 +19,16 @@ ADD: Final = text(
     ON CONFLICT (query_id, node_id, unique_key) DO NOTHING
     """
 )
+# Queries stay for ever and few of them still have results: from one of those to the next.
 EXPIRE: Final = text(
     """
-    DELETE FROM query_results WHERE query_id IN (
-        SELECT q.id FROM queries q WHERE q.expires_at < now()
-            AND EXISTS (SELECT FROM query_results r WHERE r.query_id = q.id) LIMIT 20)
+    WITH RECURSIVE kept AS (
+        (SELECT query_id FROM query_results ORDER BY query_id LIMIT 1)
+        UNION ALL SELECT (SELECT r.query_id FROM query_results r WHERE r.query_id > k.query_id
+            ORDER BY r.query_id LIMIT 1) FROM kept k WHERE k.query_id IS NOT NULL)
+    DELETE FROM query_results WHERE query_id = ANY(ARRAY(
+        SELECT q.id FROM kept k JOIN queries q ON q.id = k.query_id
+        WHERE q.expires_at < now() LIMIT 20))
     """
 )
 

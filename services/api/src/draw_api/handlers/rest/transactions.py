@@ -75,7 +75,11 @@ def transactions(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Transaction]:
-    """Return lines of the transaction log, newest first."""
+    """Return lines of the transaction log, newest first.
+
+    A page looks through a bounded number of lines: it may hold few or none and still have a
+    `next_cursor`, which goes on with older ones.
+    """
     return work.transactions.transactions(criteria, cursor, limit)
 
 

@@ -1,0 +1,304 @@
+"""No statement that serves a request or a loop reads a table that grows from end to end.
+
+Every statement of the suite is performed against a year's log and feed: a tenth of it in the
+usual run, `make statements` has 1,000,000 instances and 5,000,000 lines. What is judged is
+what PostgreSQL did, not what it expected: tables scanned, rows looked at. A statement that is
+new is found by itself; what may look at more is listed with the reason.
+"""
+
+import os
+import re
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import encode
+from sqlmodel import Session
+
+from bench import history_filler, index_filler
+from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_scp.adapters.catalogue_sql import find_statement
+from draw_shared.contracts.server_config import EVERYTHING
+from draw_shared.contracts.transaction import TransactionRecord
+from draw_shared.db import feed, guard, partitions, transaction_chain
+from draw_shared.db.migrate import seed_config
+from draw_shared.db.session import Database
+from draw_shared.dicom.query import understood
+from draw_shared.dicom.service import PresentationContext, QueryRequest
+from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from support import plans, service_finder, statements
+from support.api import ApiHarness, offline_application
+from support.statement_values import BATCH, JOB, NEW, OF_STATEMENT, SERIES, SOP, STUDY, VALUES
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+INSTANCES = int(os.environ.get("DRAW_TEST_LARGE_INSTANCES", "100000"))
+LINES = INSTANCES * 5
+STUDIES = INSTANCES // 10
+MANY = 1_000_000
+
+MOST_ROWS = 3000
+"""Rows that one statement may look at: some hundreds of a batch, or pages of a list."""
+REPEATS = 7
+"""After five times PostgreSQL chooses between plans for the values and one for all values."""
+
+CHAIN = "draw_shared.db.transaction_chain"
+RECONCILE = "draw_api.adapters.reconcile_queries"
+WHOLE_COMPARISON = "an administrator compares the whole index with the whole volume"
+EXCEPTIONS = {
+    f"{CHAIN}._STRAY": "the check of the whole log reads the whole log",
+    "draw_api.adapters.storage_queries.SUMS": "conflicts wait for a person, who settles them",
+    "draw_api.adapters.node_queries.REMOVE": "what a node has answered goes with the node",
+    "draw_api.adapters.webhook_queries.REMOVE": "what was delivered to it goes with a webhook",
+}
+ONLY_TOGETHER = {
+    f"{RECONCILE}.{name}": WHOLE_COMPARISON
+    for name in (
+        "FILES", "ANALYZE", "COUNT", "ROWS_WITHOUT_FILE", "CONFLICTS_WITHOUT_FILE",
+        "FILES_WITHOUT_ROW", "OTHER_SIZE",
+    )
+}  # fmt: skip
+"""What needs the table of files that the comparison makes first."""
+
+COMPOSED = {
+    "draw_api.adapters.access_queries.any_user": "a lock, and `users` is small",
+    "draw_api.adapters.ae_title_queries._lock": "a lock",
+    "draw_api.adapters.node_queries._lock_names": "a lock",
+    "draw_api.adapters.retrieve_queries.on_the_way": "a lock",
+    "draw_api.adapters.archive_queries._instances": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries._series": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries._studies": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries.patients": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries.stored_object": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries._branches": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries._further": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries._looked_at": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries.one": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries.page": "asked for by every page and route below",
+    "draw_indexer.adapters.index_statements._upsert": "makes constants",
+    "draw_indexer.adapters.stability_queries._close": "makes constants",
+    "draw_qr_worker.adapters.job_queries._now": "asks for the time",
+    "draw_qr_worker.adapters.job_queries.claim": "a lock",
+    "draw_qr_worker.adapters.node_queries.relieve": "`remote_nodes` is small",
+    "draw_shared.db.feed.take_turn": "called below",
+    "draw_shared.db.guard.require_current_schema": "called below",
+    "draw_shared.db.migrate.seed_config": "`server_config` is small",
+    "draw_shared.db.migrate.upgrade": "a migration says what it costs",
+    "draw_shared.db.partitions._make": "a month's beginning",
+    "draw_shared.db.partitions._missing": "called below",
+    "draw_shared.db.partitions.drop_before": "a month's end counts what goes with it",
+    "draw_shared.db.partitions.ensure_months": "called below",
+    "draw_shared.db.tables._flag": "makes columns",
+    "draw_shared.db.tables._moment": "makes columns",
+    "draw_shared.db.transaction_chain.append": "called below",
+    "draw_shared.db.transaction_chain.extend": "called below",
+}
+"""Functions that put statements together, and how it is known that those do not grow."""
+
+
+@pytest.fixture(scope="module")
+def large_url(postgres_url, template, tmp_path_factory):
+    """A database in which a year has passed."""
+    with service_finder.cloned_database(postgres_url, template) as url:
+        began = time.monotonic()
+        index_filler.fill(url, STUDIES)
+        history_filler.fill(url, studies=STUDIES, lines=LINES)
+        print(f"{INSTANCES} instances and {LINES} lines in {time.monotonic() - began:.0f} s")
+        plans.explain_all(postgres_url, url.rpartition("/")[2])
+        with (
+            ApiHarness(url, tmp_path_factory.mktemp("storage")) as api,
+            Session(api.database.engine) as session,
+        ):
+            seed_config(session, EVERYTHING)
+            session.commit()
+        yield url
+
+
+@pytest.fixture(scope="module")
+def large(large_url):
+    """The way to that database."""
+    database = Database(large_url)
+    yield database
+    database.dispose()
+
+
+def performed(database, statement, calls, *, repeats=REPEATS):
+    """Return the plans of a statement called with each of these values, and undo what it did."""
+    with plans.watching(prepare_after=1) as seen, database.engine.connect() as connection:
+        for values in calls:
+            for _ in range(repeats):
+                result = connection.execute(statement, values)
+                if result.returns_rows:
+                    result.all()
+                connection.rollback()
+    database.engine.dispose()
+    return seen
+
+
+def faults(name, seen, *, most_rows=MOST_ROWS):
+    """Return what a statement reads that it may not."""
+    found = set()
+    for plan in seen:
+        found |= {f"{name} scans {table}" for table in plan.scanned}
+        if plan.rows_read > most_rows:
+            found.add(f"{name} looks at {plan.rows_read} rows")
+    return found
+
+
+# --- statements that are constants -----------------------------------------------------
+
+CONSTANTS = statements.constants()
+
+
+def test_every_statement_has_values_and_every_composed_one_a_place():
+    unknown = {
+        (name, parameter)
+        for name, statement in CONSTANTS.items()
+        for parameter in statements.parameters(statement)
+        if parameter not in VALUES
+        and any(parameter not in call for call in OF_STATEMENT.get(name, ({},)))
+    }
+    assert not unknown, "give these parameters a value in support/statement_values.py"
+    assert OF_STATEMENT.keys() <= CONSTANTS.keys()
+    assert EXCEPTIONS.keys() | ONLY_TOGETHER.keys() <= CONSTANTS.keys()
+    assert statements.composed() == COMPOSED.keys()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", sorted(CONSTANTS.keys() - ONLY_TOGETHER.keys()))
+def test_no_statement_scans_what_grows(large, name):
+    statement = CONSTANTS[name]
+    found = faults(name, performed(large, statement, statements.calls(name, statement)))
+    if name not in EXCEPTIONS:
+        assert not found
+    elif INSTANCES >= MANY:
+        assert found, f"{name} needs no exception"
+
+
+# --- what functions put together -------------------------------------------------------
+
+# A page of the log looks at 20,000 lines in each of its branches, then ends with a cursor.
+LOG_ROWS = 45_000
+
+
+def test_what_keeps_the_log_and_the_feed_does_not_grow(large):
+    with plans.watching() as seen:
+        log = PostgresTransactions(large)
+        for second in range(3):
+            moment = datetime.now(UTC) + timedelta(seconds=second)
+            record = {"kind": "c-store", "outcome": "success", "replica": "scp-1"}
+            record |= {"record_id": NEW, "occurred_at": moment}
+            assert log.write([TransactionRecord(**record)]) == 1
+        log.make_partitions()
+        with large.session() as session:
+            guard.require_current_schema(session)
+            feed.take_turn(session.connection())
+            partitions.ensure_months(session.connection(), datetime.now(UTC).date(), ahead=3)
+            transaction_chain.extend(session.connection())
+    large.engine.dispose()
+    assert seen
+    assert not faults("upkeep", seen)
+
+
+KEYS = {
+    "PatientID=P00000007": 100,
+    "PatientName=SMITH*": 100,
+    "PatientName=*MITH*": 100,
+    "PatientBirthDate=19500101": 100,
+    "AccessionNumber=A000000077": 100,
+    f"StudyInstanceUID={STUDY}": 100,
+    "StudyDate=20251201-20251203": MOST_ROWS,
+    "StudyID=777": 100,
+}
+
+
+@pytest.mark.parametrize("words", KEYS)
+def test_what_peers_ask_by_a_key_is_found_by_an_index(large, words):
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "STUDY"
+    keyword, _, value = words.partition("=")
+    setattr(identifier, keyword, value)
+    context = PresentationContext(1, STUDY_ROOT_FIND, IMPLICIT_LITTLE)
+    encoded = encode(identifier, is_implicit_vr=True, is_little_endian=True)
+    query = understood(QueryRequest(1, STUDY_ROOT_FIND, context, encoded), b"")
+    with plans.watching() as seen, large.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        driver.execute("SET jit = off")
+        driver.execute(*find_statement(query)).fetchall()
+    large.engine.dispose()
+    assert seen
+    assert not faults(words, seen, most_rows=KEYS[words])
+
+
+# --- every page and every route --------------------------------------------------------
+
+EXAMPLES = {
+    "study_instance_uid": STUDY, "series_instance_uid": SERIES, "sop_instance_uid": SOP,
+    "job_id": str(JOB), "query_id": str(BATCH), "batch_id": str(BATCH), "service": "scp",
+    "queue": "indexer.dead", "key": "0" * 24, "session_id": "6f1c0a9d52b34e8f7a61b2c3",
+}  # fmt: skip
+LONG_AGO = "2020-01-01T00:00:00Z"
+FILTERS = {
+    "transactions": (
+        f"uid={STUDY}", f"uid={SOP}", "uid=association-77", "uid=1.2.3", "ae_title=MODALITY7",
+        "ae_title=NOBODY", "ae_title=DRAW_SCP&outcome=failure", "outcome=failure",
+        "outcome=cancelled", "kind=rejection", "kind=management&kind=c-get", "actor=operator1",
+        "actor=nobody", "peer_address=192.0.2.1", "status=1", "kind=c-store&status=1",
+        f"until={LONG_AGO}",
+    ),
+    "studies": (
+        "patient_id=P00000007", "patient_name=SMITH", "accession_number=A000000077",
+        "date_from=2025-12-01&date_to=2025-12-03", "modality=CT", "patient_name=Q'x",
+    ),
+    "patients": ("patient_id=P00000007", "name=SM", "name=Q'x"),
+    "retrieves": ("state=failed", "node_id=99", f"parent_id={BATCH}"),
+    "jobs": ("state=failed", "node_id=99", "state=queued"),
+    "changes": ("since=0&kind=study.deleted",),
+}  # fmt: skip
+WHOLE = {
+    "/api/v1/transactions/export.csv": "an export of everything",
+}
+
+
+def requests():
+    """Yield every GET of page and REST, lists also with what one may filter by."""
+    for context in iter_route_contexts(offline_application().routes):
+        route = context.original_route
+        if not isinstance(route, APIRoute) or "GET" not in route.methods:
+            continue
+        path = re.sub(r"\{(\w+)\}", lambda found: EXAMPLES.get(found[1], "1"), route.path)
+        if path in WHOLE:
+            continue
+        yield path
+        for words in FILTERS.get(path.rpartition("/")[2], ()):
+            yield f"{path}?{words}"
+
+
+@pytest.fixture(scope="module")
+def browser(large_url, tmp_path_factory):
+    """An administrator at an API in front of that database, and the plans of what it asks."""
+    with (
+        plans.watching() as seen,
+        ApiHarness(large_url, tmp_path_factory.mktemp("storage")) as api,
+    ):
+        yield api.signed_in("admin"), seen
+
+
+ALLOWED = {plans.normal(str(CONSTANTS[name].compile())) for name in EXCEPTIONS}
+
+
+@pytest.mark.parametrize("path", list(requests()))
+def test_no_page_or_route_scans_what_grows(browser, path):
+    client, seen = browser
+    seen.clear()
+    with client.stream("GET", path) as answer:
+        # There is no broker to look into.
+        without_broker = "/dead-letters" in path
+        assert answer.status_code not in {401, 403, 500} | ({503} - {503 * without_broker})
+        if not answer.headers["Content-Type"].startswith("text/event-stream"):
+            answer.read()
+    asked = [plan for plan in list(seen) if plans.normal(plan.statement) not in ALLOWED]
+    most = LOG_ROWS if "/transactions" in path else MOST_ROWS
+    assert not faults(path, asked, most_rows=most)
