@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -22,8 +23,8 @@ class HookReceiver:
 
 
 @contextmanager
-def hook_receiver(*statuses):
-    """Yield a receiver on a local port."""
+def hook_receiver(*statuses, certificate=None):
+    """Yield a receiver on a local port; with a certificate it speaks TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -41,7 +42,13 @@ def hook_receiver(*statuses):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver = HookReceiver(f"http://127.0.0.1:{server.server_port}", *statuses)
+    scheme = "http"
+    if certificate:
+        scheme = "https"
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate.certificate, certificate.key)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    receiver = HookReceiver(f"{scheme}://127.0.0.1:{server.server_port}", *statuses)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -1,9 +1,8 @@
-"""Storage care, the change feed and webhooks over REST, with a real database and volume.
+"""Storage care and the change feed over REST, with a real database and volume.
 
 Not covered: files that go after a deletion, deliveries (tests/integration/indexer).
 """
 
-import base64
 import contextlib
 from datetime import UTC, datetime, timedelta
 
@@ -24,9 +23,6 @@ from support.small_disk import fill, mounted
 from support.suite import all_pages
 
 pytestmark = pytest.mark.integration
-
-SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-OTHER_SECRET = SECRET.replace("MD", "AD")
 
 
 @pytest.fixture
@@ -300,111 +296,3 @@ def test_the_feed_can_be_narrowed_and_says_when_it_was_trimmed(admin, archive):
     assert answer["trimmed"] is False
     archive.execute("DELETE FROM changes WHERE kind = 'instance.stored'")
     assert admin.get("/api/v1/changes").json()["trimmed"] is True
-
-
-BOTH_SIGN = (
-    "SELECT previous_secret FROM webhooks WHERE previous_secret_until"
-    " BETWEEN now() + interval '23 hours' AND now() + interval '24 hours'"
-)
-
-
-# --- webhooks ------------------------------------------------------------------------
-
-
-def test_a_webhook_is_made_changed_and_removed(admin, archive, api):
-    new = {"url": "https://handler.example/draw", "secret": SECRET, "kinds": ["series.stable"]}
-    made = admin.post("/api/v1/webhooks", json=new)
-    assert made.status_code == 201
-    assert SECRET not in made.text
-    path = f"/api/v1/webhooks/{made.json()['id']}"
-    changed = admin.patch(path, json={"active": False, "secret": OTHER_SECRET})
-    assert (changed.json()["active"], changed.json()["url"]) == (False, new["url"])
-    assert archive.scalars("SELECT secret FROM webhooks") == [OTHER_SECRET]
-    admin.patch(path, json={"secret": OTHER_SECRET}).raise_for_status()
-    assert archive.scalars(BOTH_SIGN) == [SECRET]
-    assert SECRET not in str(api.actions())
-    assert admin.delete(path).status_code == 204
-    assert admin.get(path).status_code == 404
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"url": "ftp://handler.example/"},
-        {"url": "https://user:word@handler.example/"},
-        {"url": "javascript:alert(1)"},
-        {"url": "http://[::1"},
-        {"url": "http://169.254.169.254/latest/meta-data"},
-        {"url": "http://[::ffff:169.254.169.254]/"},
-        {"url": "http://0xa9fea9fe/"},
-        {"url": "http://[fe80::1%25eth0]/"},
-        {"secret": "short"},
-        {"secret": "whsec_short"},
-        {"secret": "whsec_" + "A" * 28},
-        {"secret": "whsec_" + "?" * 32},
-        {"secret": SECRET.removeprefix("whsec_")},
-        {"kinds": []},
-        {"kinds": ["anything"]},
-    ],
-)
-def test_what_cannot_be_used_is_refused_by_its_field(admin, wrong):
-    new = {"url": "https://handler.example/", "secret": SECRET} | wrong
-    answer = admin.post("/api/v1/webhooks", json=new)
-    assert answer.status_code == 422
-    (field,) = wrong
-    assert answer.json()["errors"][0]["field"].startswith(field)
-
-
-def test_a_secret_is_made_when_none_is_given_and_renewed_gently(admin, archive):
-    made = admin.post("/api/v1/webhooks", json={"url": "https://handler.example/"}).json()
-    path = f"/api/v1/webhooks/{made['id']}"
-    assert archive.scalars("SELECT secret FROM webhooks") == [made["secret"]]
-    assert "secret" not in admin.get(path).json()
-    renewed = admin.post(f"{path}/secret").raise_for_status().json()
-    assert archive.scalars("SELECT secret FROM webhooks") == [renewed["secret"]]
-    assert archive.scalars(BOTH_SIGN) == [made["secret"]]
-    for secret in (made["secret"], renewed["secret"]):
-        assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
-    assert admin.post("/api/v1/webhooks/999/secret").status_code == 404
-
-
-def test_a_webhook_that_was_disabled_says_why_and_is_told_again_when_wanted(admin, archive):
-    study(archive)
-    new = {"url": "https://handler.example/draw", "secret": SECRET}
-    made = admin.post("/api/v1/webhooks", json=new).json()
-    path = f"/api/v1/webhooks/{made['id']}"
-    since = "SELECT since_sequence = (SELECT max(sequence) FROM changes) FROM webhooks"
-    assert archive.scalars(since) == [True]
-    archive.execute(
-        "UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'gone',"
-        " failing_since = now() - interval '1 hour'"
-    )
-    kept = admin.patch(path, json={"description": "looked at"}).json()
-    assert (kept["active"], kept["disabled_reason"]) == (False, "gone")
-    back = admin.patch(path, json={"active": True}).json()
-    assert back["active"] is True
-    assert (back["disabled_at"], back["disabled_reason"], back["failing_since"]) == (None, "", None)
-
-
-def test_dead_deliveries_are_shown_and_sent_again(admin, archive):
-    new = {"url": "https://handler.example/draw", "secret": SECRET}
-    path = f"/api/v1/webhooks/{admin.post('/api/v1/webhooks', json=new).json()['id']}"
-    archive.execute(
-        "INSERT INTO webhook_deliveries (webhook_id, sequence, kind, body, state, attempts)"
-        " SELECT w.id, n, 'series.stable', '{}', CASE WHEN n = 1 THEN 'delivered' ELSE 'dead' END,"
-        " 8 FROM webhooks w, generate_series(1, 3) n"
-    )
-    assert admin.get(path).json()["dead"] == 2
-    dead = all_pages(admin, f"{path}/deliveries", state="dead", limit=1)
-    assert [delivery["sequence"] for delivery in dead] == [3, 2]
-    assert admin.post(f"{path}/deliveries/replay").json() == {"deliveries": 2}
-    one = archive.scalars("SELECT id FROM webhook_deliveries WHERE state = 'delivered'")[0]
-    assert admin.post(f"{path}/deliveries/{one}/replay").json() == {"deliveries": 1}
-    assert admin.post(f"{path}/deliveries/{one + 999}/replay").status_code == 404
-    assert set(archive.scalars("SELECT state || attempts FROM webhook_deliveries")) == {"pending0"}
-
-
-@pytest.mark.parametrize("role", ["viewer", "operator"])
-def test_webhooks_are_for_administrators(api, archive, role):
-    client = api.of_role(role)
-    assert client.get("/api/v1/webhooks").status_code == 403

@@ -24,6 +24,7 @@ from draw_indexer.adapters.webhook_sender import WebhookSender, resolve
 from draw_indexer.services.webhooks import MAX_UNDER_WAY, WebhookDispatcher
 from support import arrivals
 from support import hook_receiver as receivers
+from support.certificates import Authority
 from support.hook_receiver import faulty_receiver, hook_receiver
 from support.publishing import until
 
@@ -351,6 +352,31 @@ def test_what_is_no_answer_is_a_failure_in_words(database, fault, reason):
         indexer.end()
     assert states(database) == ["pending 1"]
     assert scalars(database, "SELECT last_error FROM webhook_deliveries") == [reason]
+
+
+def test_a_receiver_that_hangs_before_tls_is_up_has_the_same_deadline(database):
+    indexer = Indexer(database, timeout_seconds=1)
+    with faulty_receiver(receivers.hang) as silent, faulty_receiver(receivers.speak_no_http) as odd:
+        for url in (silent, odd):
+            add_webhook(database, url.replace("http:", "https:"))
+        change(database)
+        indexer.deliver()
+        indexer.end()
+    reasons = scalars(database, "SELECT last_error FROM webhook_deliveries ORDER BY id")
+    assert reasons == ["no complete answer within 1 s", "TLS: WRONG_VERSION_NUMBER"]
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(database, tmp_path):
+    indexer = Indexer(database)
+    certificate = Authority(tmp_path).sign("localhost")
+    with hook_receiver(certificate=certificate) as receiver:
+        add_webhook(database, receiver.url)
+        change(database)
+        indexer.deliver()
+        indexer.end()
+    (reason,) = scalars(database, "SELECT last_error FROM webhook_deliveries")
+    assert reason.startswith("TLS: unable to get local issuer certificate")
+    assert receiver.requests == []
 
 
 def test_an_answer_without_end_counts_by_its_status(database):

@@ -104,10 +104,16 @@ class NameLookups:
 
 
 class CheckedNetwork(httpcore.AnyIOBackend):
-    """Connects to addresses that a receiver may have."""
+    """Connects to addresses that a receiver may have, for one exchange."""
 
     def __init__(self, lookups: NameLookups) -> None:
         self._lookups = lookups
+        self._opened: list[httpcore.AsyncNetworkStream] = []
+
+    async def close(self) -> None:
+        """Close every connection: httpcore forgets one whose TLS handshake is broken off."""
+        for stream in self._opened:
+            await stream.aclose()
 
     @override
     async def connect_tcp(
@@ -123,9 +129,12 @@ class CheckedNetwork(httpcore.AnyIOBackend):
             if is_refused(address):
                 continue
             try:
-                return await super().connect_tcp(address, port, timeout=CONNECT_TIMEOUT_SECONDS)
+                opened = await super().connect_tcp(address, port, timeout=CONNECT_TIMEOUT_SECONDS)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                self._opened.append(opened)
+                return opened
         raise failure
 
 
@@ -139,7 +148,7 @@ class WebhookSender:
     ) -> None:
         self._timeout = timeout_seconds
         self._tls = ssl.create_default_context()
-        self._network = CheckedNetwork(NameLookups(resolve))
+        self._lookups = NameLookups(resolve)
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -177,20 +186,32 @@ class WebhookSender:
         headers: Mapping[str, str],
         answered: Callable[[WebhookAnswer], None],
     ) -> None:
+        network = CheckedNetwork(self._lookups)
+        try:
+            answered(await self._answer(network, url, body, headers))
+        finally:
+            await network.close()
+
+    async def _answer(
+        self, network: CheckedNetwork, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> WebhookAnswer:
+        """Return what came of sending, within the time for it."""
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._exchange(url, body, headers)
+                return await self._exchange(network, url, body, headers)
         except TimeoutError:
-            answer = WebhookAnswer(None, f"no complete answer within {self._timeout:g} s")
+            return WebhookAnswer(None, f"no complete answer within {self._timeout:g} s")
         except Exception as error:
-            answer = WebhookAnswer(None, _reason(error))
-            if answer.error == UNKNOWN:
+            reason = _reason(error)
+            if reason == UNKNOWN:
                 log.exception("webhook.sending_failed")
-        answered(answer)
+            return WebhookAnswer(None, reason)
 
-    async def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> WebhookAnswer:
+    async def _exchange(
+        self, network: CheckedNetwork, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> WebhookAnswer:
         async with (
-            httpcore.AsyncConnectionPool(self._tls, network_backend=self._network) as pool,
+            httpcore.AsyncConnectionPool(self._tls, network_backend=network) as pool,
             pool.stream("POST", url, headers=list(headers.items()), content=body) as answer,
         ):
             read = 0
