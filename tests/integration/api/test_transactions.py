@@ -8,7 +8,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_scp.adapters.transaction_log import TransactionLog
+from draw_scp.models import Lost
 from draw_shared.db import transaction_chain
+from support.publishing import FakePublisher
 from support.suite import all_pages
 
 pytestmark = pytest.mark.integration
@@ -98,6 +102,23 @@ def test_the_export_has_every_line_and_no_formula(shared_api, viewer):
     suspicious = next(line for line in lines if line["sop_instance_uid"] == "1.2.3.7")
     assert (suspicious["calling_ae"], suspicious["detail"]) == ("'=CMD()", "'@SUM(A1)")
     assert ("viewer", "transactions.export", None) in shared_api.actions()
+
+
+def test_lines_that_were_lost_are_a_line_and_counted(shared_api, viewer, tmp_path):
+    publisher = FakePublisher()
+    log = TransactionLog(tmp_path, publisher, "one")
+    log.lose(Lost(130, STORED_AT.timestamp(), STORED_AT.timestamp() + 5))
+    log.start()
+    log.stop(5)
+    [message] = publisher.messages
+    PostgresTransactions(shared_api.database).write(message.records)
+    with shared_api.database.session() as session:
+        transaction_chain.extend(session.connection())
+        session.commit()
+    [line] = viewer.get(LOG, params={"action": "transactions.lost"}).json()["items"]
+    assert (line["objects"], line["outcome"]) == (130, "failure")
+    assert line["detail"].startswith("lines lost: 130 between 20")
+    assert shared_api.signed_in("admin").post(f"{LOG}/verify").json()["lines_lost"] == 130
 
 
 def test_a_changed_line_breaks_the_chain(shared_api, viewer):

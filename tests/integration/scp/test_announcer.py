@@ -26,6 +26,7 @@ from support.datasets import series
 from support.publishing import until
 from support.receptions import DEFAULT, opened, receive
 
+DONE = Transaction(0.0, TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0)
 HERE = Circumstances(DEFAULT, log_received=True, log_level="INFO")
 
 
@@ -68,30 +69,35 @@ def stored_uids(channel):
     return {event.sop_instance_uid for event in events}
 
 
+def recorded(channel):
+    """Return the lines of the audit trail that have come."""
+    events = taken(channel, topology.TRANSACTIONS, TransactionsRecordedV1)
+    return [record for event in events for record in event.records]
+
+
 def received(store, announcer, objects):
     uids = set()
     for made in objects:
         stored, _ = receive(store, made)
         announcer.announce(stored)
-        uids.add(str(made.SOPInstanceUID))
+        uid = str(made.SOPInstanceUID)
+        announcer.record(DONE._replace(occurred_at=time.time(), sop_instance_uid=uid))
+        uids.add(uid)
     announcer.flush()
     return uids
 
 
 def test_objects_and_transactions_reach_the_broker(store, queues, announcer):
-    done = Transaction(
-        time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0
-    )
-    announcer.record(done)
+    begun = time.time()
     uids = received(store, announcer, series(5))
     until(lambda: not spool.entries(store.spool), 30)
     assert stored_uids(queues) == uids
     assert announcer.connected
     announcer.stop(10)
-    [event] = taken(queues, topology.TRANSACTIONS, TransactionsRecordedV1)
-    [record] = event.records
-    assert (record.association_id, record.kind, record.replica) == ("a1", "c-store", "one")
-    assert abs(record.occurred_at.timestamp() - done.occurred_at) < 0.001
+    records = recorded(queues)
+    assert {record.sop_instance_uid for record in records} == uids
+    assert {(r.association_id, r.kind, r.replica) for r in records} == {("a1", "c-store", "one")}
+    assert all(begun - 0.001 <= r.occurred_at.timestamp() <= time.time() for r in records)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -107,6 +113,10 @@ def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
     uids |= received(store, announcer, series(20))
     until(lambda: not spool.entries(store.spool), 30)
     assert stored_uids(queues) == uids
+    announcer.stop(10)
+    lines = recorded(queues)
+    assert {line.sop_instance_uid for line in lines} == uids, "nor is a line of the audit trail"
+    assert len({line.record_id for line in lines}) == len(uids)
 
 
 def test_what_it_never_heard_of_is_found_in_the_folder(store, queues, announcer, monkeypatch):

@@ -1,6 +1,7 @@
 """The audit trail on a real file system that is full."""
 
 import time
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +26,10 @@ def record(log, number):
     for n in range(number):
         at = time.time()
         log.record(
-            Transaction(at, TransactionKind.C_STORE, TransactionOutcome.FAILURE, f"association {n}")
+            Transaction(
+                at, TransactionKind.C_STORE, TransactionOutcome.FAILURE, f"association {n}"
+            ),
+            uuid4(),
         )
     log.flush()
     return number

@@ -4,6 +4,7 @@ import contextlib
 import json
 import resource
 import time
+from uuid import uuid4
 
 from draw_scp.adapters import transaction_log
 from draw_scp.adapters.journal import SEGMENT_BYTES
@@ -16,6 +17,16 @@ from draw_shared.storage import spool
 from support.publishing import FakePublisher, until
 
 LINE = Transaction(time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1")
+
+
+class Recorder:
+    """Gives each record its id, as the announcing process does."""
+
+    def __init__(self, log):
+        self._log = log
+
+    def record(self, transaction):
+        self._log.record(transaction, uuid4())
 
 
 def opened(folder, publisher, **given):
@@ -31,7 +42,7 @@ def done(number, first=0):
 
 def write(log, transactions):
     for transaction in transactions:
-        log.record(transaction)
+        log.record(transaction, uuid4())
     log.flush()
 
 
@@ -60,7 +71,7 @@ def files_of_at_most(size):
 def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path):
     publisher = FakePublisher()
     log = opened(tmp_path, publisher)
-    audit = Audit(log)
+    audit = Audit(Recorder(log))
     audit.rejected(Peer("a1", "192.0.2.7", ""), ("CALLER", "DRAW"), Reject(1, 1, 7, "not ours"))
     log.flush()
     assert len(list(tmp_path.glob("*.open"))) == 1, "on disk before anything else"

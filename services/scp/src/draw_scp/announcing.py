@@ -5,8 +5,8 @@ its argument, and works for it what can wait until the peer has its answer: even
 broker, spool entries to remove, the audit trail, at level DEBUG a line in the log for each
 object. It gives way to receiving: what comes in a burst is held until it ends, at most two
 seconds, and the process is nice. It ends when the receiver says so or is gone; what it has not
-announced by then lies in the spool folder, and the audit trail is written. Killed itself,
-it loses of the audit trail what it held.
+announced by then lies in the spool folder, and the audit trail is written. What of that it has
+not said to be written when it is killed itself, its successor is handed again.
 """
 
 import gc
@@ -16,6 +16,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from typing import Final
+from uuid import UUID, uuid5
 
 import structlog
 
@@ -55,6 +56,7 @@ class Announcing:
         self._layout = Layout(storage.structure, storage.naming)
         self._objects = 0
         self._lines_lost = 0
+        self._recorded: UUID | None = None
         self._publisher = Publisher(settings.broker_url.get_secret_value(), client=settings.replica)
         # The receiver holds the right to the spool folder; this works in its name.
         store = ObjectStore(settings.storage_root, settings.replica)
@@ -97,6 +99,7 @@ class Announcing:
             if held and (now - last_objects >= QUIET_SECONDS or now - held_since >= HOLD_SECONDS):
                 finish_seconds = self._take_all(held)
                 if finish_seconds is not None:
+                    self._receiver.send(self._told())
                     return finish_seconds
                 held.clear()
             if now >= next_report:
@@ -120,7 +123,13 @@ class Announcing:
     def _told(self) -> Announced:
         objects, self._objects = self._objects, 0
         lost, self._lines_lost = self._lines_lost, 0
-        return Announced(self._publisher.connected, objects, lost, self._transactions.reserve_bytes)
+        return Announced(
+            self._publisher.connected,
+            objects,
+            self._recorded,
+            lost,
+            self._transactions.reserve_bytes,
+        )
 
     def _announce(self, arrivals: Arrivals) -> None:
         self._layout = arrivals.circumstances.layout
@@ -130,11 +139,15 @@ class Announcing:
             self._outbox.announce(stored)
 
     def _write_down(self, arrivals: Arrivals) -> None:
-        for transaction in arrivals.transactions:
-            self._transactions.record(transaction)
+        for batch in arrivals.batches:
+            for number, transaction in enumerate(batch.transactions):
+                # A batch that is handed over again makes the same records.
+                self._transactions.record(transaction, uuid5(batch.id, str(number)))
         if arrivals.lost is not None:
             self._transactions.lose(arrivals.lost)
         self._transactions.flush()
+        if arrivals.batches:
+            self._recorded = arrivals.batches[-1].id
         logging.set_level(arrivals.circumstances.log_level)
         if arrivals.circumstances.log_received and logging.is_written("DEBUG"):
             for stored in arrivals.stored:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, TypeVarTuple
+from uuid import UUID
 
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.placement import Ending, Timing
@@ -127,12 +128,19 @@ WITHOUT_OBJECTS: Final = b"\0"
 """First byte of what the receiver hands over, before the pickle: whether a burst goes on."""
 
 
+class Batch(NamedTuple):
+    """Lines of the audit trail that are handed over together, again if it is not known to end."""
+
+    id: UUID
+    transactions: list[Transaction]
+
+
 class Arrivals(NamedTuple):
     """What the receiver hands to the announcer at a time."""
 
     circumstances: Circumstances
     stored: list[Stored]
-    transactions: list[Transaction]
+    batches: list[Batch]
     lost: Lost | None
     """Lines that the receiver could not keep until now."""
     overlooked: bool
@@ -148,6 +156,8 @@ class Announced(NamedTuple):
     """Whether it reaches the broker."""
     objects: int = 0
     """Confirmed by the broker since it last told."""
+    recorded: UUID | None = None
+    """The last batch of the audit trail that it answers for."""
     lines_lost: int = 0
     """Of the audit trail, since it last told."""
     reserve_bytes: int = 0

@@ -2,8 +2,9 @@
 
 Publishing and receiving in one process would wait for each other's interpreter lock. What
 was stored and what was done is handed over in batches; an announcer that ends loses no
-object, because the next one looks into the spool folder, and of the audit trail what it had
-not written yet. Concurrency: any thread hands over, one calls `flush`, one listens.
+object, because the next one looks into the spool folder, and no line of the audit trail,
+because the next one is handed again what was not said to be written. Concurrency: any thread
+hands over, one calls `flush`, one listens.
 """
 
 import pickle
@@ -16,6 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -26,6 +28,7 @@ from draw_scp.models import (
     WITHOUT_OBJECTS,
     Announced,
     Arrivals,
+    Batch,
     Circumstances,
     Lost,
     Transaction,
@@ -61,6 +64,10 @@ class Announcer:
         self._count_lost = lost
         self._stored: deque[Stored] = deque()
         self._transactions: deque[Transaction] = deque()
+        self._handed: deque[Batch] = deque()
+        """Not known to be written."""
+        self._handed_lines = 0
+        self._again = False
         self._losing = threading.Lock()
         self._lost: Lost | None = None
         self._overlooked = False
@@ -94,7 +101,7 @@ class Announcer:
 
     def record(self, transaction: Transaction) -> None:
         """Take note of what was done; never waits, and what is too much is counted."""
-        if len(self._transactions) < MOST_TRANSACTIONS:
+        if len(self._transactions) + self._handed_lines < MOST_TRANSACTIONS:
             self._transactions.append(transaction)
             return
         with self._losing:
@@ -103,7 +110,7 @@ class Announcer:
 
     def flush(self) -> None:
         """Hand over what has come since the last time."""
-        if self._stored or self._transactions or self._overlooked:
+        if self._stored or self._transactions or self._overlooked or self._again:
             self._hand_over(None)
 
     def start(self) -> None:
@@ -138,20 +145,32 @@ class Announcer:
                 return
             stored = [self._stored.popleft() for _ in range(len(self._stored))]
             transactions = [self._transactions.popleft() for _ in range(len(self._transactions))]
+            batches = list(self._handed) if self._again else []
+            if transactions:
+                batches.append(Batch(uuid4(), transactions))
+                self._handed.append(batches[-1])
+                self._handed_lines += len(transactions)
             with self._losing:
                 lost, self._lost = self._lost, None
             overlooked, self._overlooked = self._overlooked, False
             arrivals = Arrivals(
-                self._circumstances(), stored, transactions, lost, overlooked, finish_seconds
+                self._circumstances(), stored, batches, lost, overlooked, finish_seconds
             )
             try:
                 kind = WITH_OBJECTS if stored else WITHOUT_OBJECTS
                 self._connection.send_bytes(kind + pickle.dumps(arrivals))
             except OSError:
                 # The next announcer finds the objects in the spool folder.
-                self._transactions.extendleft(reversed(transactions))
                 with self._losing:
                     self._lost = lost.joined(self._lost) if lost else self._lost
+            else:
+                self._again = False
+
+    def _take_note(self, recorded: UUID | None) -> None:
+        """Forget batches up to the one that is written."""
+        with self._handing_over:
+            while any(batch.id == recorded for batch in self._handed):
+                self._handed_lines -= len(self._handed.popleft().transactions)
 
     def _listen(self) -> None:
         """Follow the process from its start to its end, again and again."""
@@ -161,6 +180,7 @@ class Announcer:
                     self._last = self._connection.recv()
                     self._announced(self._last.objects)
                     self._count_lost(self._last.lines_lost)
+                    self._take_note(self._last.recorded)
                 log.error("announcer.silent")
             except (EOFError, OSError):
                 pass
@@ -168,9 +188,12 @@ class Announcer:
             with self._handing_over:
                 self._connection.close()
                 self._connection = None
+                self._again = bool(self._handed)
             process.kill()
             code = process.wait()
             if self._stopping.is_set():
+                if self._handed_lines:
+                    log.warning("transaction.not_recorded", records=self._handed_lines)
                 return
             log.warning("announcer.ended", exit_code=code)
             if self._stopping.wait(AGAIN_SECONDS):

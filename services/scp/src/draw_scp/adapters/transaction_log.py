@@ -91,12 +91,12 @@ class TransactionLog:
         """Room on the disk that is kept for lines to come."""
         return self._journal.reserve_bytes
 
-    def record(self, transaction: Transaction) -> None:
+    def record(self, transaction: Transaction, record_id: UUID) -> None:
         """Keep one record until the next flush; never waits for the disk."""
         known = transaction._asdict()
         known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)
         # A TransactionRecord as JSON. Thousands come a second: it is validated when it is read.
-        record = {"record_id": uuid4(), "replica": self._replica, **known}
+        record = {"record_id": record_id, "replica": self._replica, **known}
         line = to_json(record, exclude_none=True) + b"\n"
         self._recorded.append((transaction.occurred_at, line))
 
