@@ -16,8 +16,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from draw_shared.dicom import uids
 from support import faulty_peer, peers
 from support.datasets import series
+from support.generated_node import NUMBERS, GeneratedNode, Index, rows_of
 from support.retrieving import ground as running_ground
 from support.retrieving import studies, uid_of
 from support.suite import all_pages
@@ -49,6 +51,15 @@ def dcmqrscp(ground, tmp_path_factory):
         yield _known(server, ground.node(server.port, server.ae_title))
 
 
+@pytest.fixture(scope="module")
+def limited(ground, tmp_path_factory):
+    """An Orthanc that stops after ten matches."""
+    folder = tmp_path_factory.mktemp("limited")
+    limits = {"LimitFindResults": 10, "LimitFindInstances": 10}
+    with peers.orthanc(folder, ground.suite.dicom_port, **limits) as server:
+        yield _known(server, ground.node(server.port, server.ae_title))
+
+
 def _known(server, node_id):
     return SimpleNamespace(port=server.port, ae_title=server.ae_title, node_id=node_id)
 
@@ -70,6 +81,12 @@ def faulty(ground):
             yield provider
 
     return made
+
+
+def answering(objects, **faults):
+    """Return how a node answers about these objects, honestly but for its faults."""
+    numbers = faults.pop("numbers", {name: (lambda number: number) for name in NUMBERS})
+    return GeneratedNode(rows_of(objects), Index(), numbers=numbers, **faults)
 
 
 both = pytest.mark.parametrize("real", ["orthanc", "dcmqrscp"], indirect=True)
@@ -176,6 +193,47 @@ def test_a_list_of_100_studies_comes_complete(ground, orthanc):
     ground.require_identical([one for study in many for one in study])
 
 
+def test_a_real_node_that_stops_at_its_limit_is_read_out_or_doubted(ground, limited):
+    dated = [
+        series(1, size_bytes=500, PatientID="LIMITED", StudyDate=f"202603{day:02d}")
+        for day in range(10, 25)
+    ]
+    wide = [
+        one
+        for _ in range(15)
+        for one in series(1, size_bytes=500, PatientID="WIDE", StudyInstanceUID="1.2.826.77")
+    ]
+    long = series(25, size_bytes=500, PatientID="LONG")
+    same = [series(1, size_bytes=500, PatientID="SAME") for _ in range(12)]
+    peers.fill(limited, [one for study in (*dated, *same) for one in study])
+    peers.fill(limited, wide)
+    peers.fill(limited, long)
+    done = ground.over(ground.ask(limited.node_id, {"patient_id": "LIMITED"}), seconds=60)
+    assert (done["state"], done["result"]["arrived"]) == ("complete", 15), done
+    for objects in (wide, long):
+        done = ground.over(ground.ask(limited.node_id, uid_of(objects)))
+        assert (done["state"], done["result"]["arrived"]) == ("complete", len(objects)), done
+        ground.require_identical(objects)
+    # Twelve studies of one second: ten are named at a time, and nothing says that they are all.
+    done = ground.over(ground.ask(limited.node_id, {"patient_id": "SAME"}), seconds=60)
+    assert done["state"] in {"unproved", "partial"}, done
+
+
+@pytest.mark.parametrize(
+    ("model", "state"),
+    [("study", "complete"), ("patient", "complete"), ("patient_study", "unproved")],
+)
+def test_a_real_node_is_retrieved_from_in_every_model(ground, dcmqrscp, model, state):
+    study = series(4, size_bytes=1000, PatientID=f"MODEL{len(model)}")
+    peers.fill(dcmqrscp, study)
+    node_id = ground.node(dcmqrscp.port, dcmqrscp.ae_title, query_model=model)
+    done = ground.over(ground.ask(node_id, {"patient_id": study[0].PatientID}))
+    assert (done["state"], done["result"]["arrived"]) == (state, 4), done
+    ground.require_identical(study)
+    again = ground.over(ground.ask(node_id, uid_of(study), force=True))
+    assert again["state"] == state, again
+
+
 def test_the_studies_of_an_accession_number_are_looked_up(ground, orthanc):
     study = series(3, size_bytes=1000, AccessionNumber="ACC77")
     peers.fill(orthanc, study)
@@ -260,6 +318,104 @@ def test_of_a_node_without_queries_nothing_is_proved(ground, faulty):
         assert done["result"]["arrived"] == 5
         assert "does not say what it has" in done["error"]
         ground.post(f"/api/v1/retrieves/{done['id']}/retry", 201)
+
+
+def test_only_what_was_asked_for_is_fetched_from_a_node_that_ignores_keys(ground, faulty):
+    own = series(2, size_bytes=500, PatientID="PREFIX", AccessionNumber="MINE")
+    others = [
+        series(2, size_bytes=500, PatientID="PREFIX2", AccessionNumber="MINE"),
+        series(2, size_bytes=500, PatientID="PREFIX", AccessionNumber="THEIRS"),
+    ]
+    objects = [one for study in (own, *others) for one in study]
+    with faulty(objects) as peer:
+        peer.answers = answering(
+            objects, prefixes=True, ignored=frozenset({"AccessionNumber"}), doubled=True
+        )
+        item = {"patient_id": "PREFIX", "accession_number": "MINE"}
+        done = ground.over(ground.ask(peer.node_id, item))
+        assert (done["state"], done["result"]["arrived"]) == ("complete", 2), done
+        assert done["result"]["not_fetched"] == 2
+        named = done["result"]["not_fetched_study_instance_uids"]
+        assert set(named) == set(map(uid_of, others))
+        assert {one.StudyInstanceUID for one in peer.requests} == {uid_of(own)}
+        page = ground.client.get(f"/jobs/{done['id']}").text
+        assert "2 studies that the node named are not what this job asks for" in page
+        # Without the attribute in the answer nothing shows that a study fits.
+        peer.answers.left_out = frozenset({"AccessionNumber"})
+        none = ground.over(ground.ask(peer.node_id, item, force=True))
+        assert (none["state"], "do not fit" in none["error"]) == ("failed", True)
+    assert not ground.stored([one for study in others for one in study])
+
+
+def test_a_node_that_would_have_an_archive_pulled_is_refused(ground, faulty):
+    with faulty() as peer:
+        peer.answers = answering([one for _ in range(101) for one in series(1, PatientID="MANY")])
+        done = ground.over(ground.ask(peer.node_id, {"patient_id": "MANY"}))
+        assert (done["state"], done["attempts"]) == ("failed", 1)
+        assert "more than 100 studies" in done["error"]
+        assert not peer.requests
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+@pytest.mark.parametrize(
+    ("faults", "state"),
+    [
+        ({"empty": frozenset({"IMAGE"})}, "complete"),
+        ({"limits": {"IMAGE": 4}, "numbers": {}, "says_so": True}, "unproved"),
+        ({"limits": {"SERIES": 1}}, "complete"),
+    ],
+)
+def test_lists_that_are_short_are_no_proof(ground, faulty, faults, state, method):
+    first = series(6, size_bytes=500)
+    more = series(3, size_bytes=500, StudyInstanceUID=uid_of(first))
+    study = [*first, *more]
+    with faulty(study) as peer:
+        peer.answers = answering(study, **faults)
+        peer.limit_status = 0xA700
+        done = ground.over(ground.ask(peer.node_id, uid_of(study), method=method))
+        assert (done["state"], done["result"]["arrived"]) == (state, 9), done
+        assert [one.QueryRetrieveLevel for one in peer.requests] == ["STUDY"]
+        if state == "unproved":
+            assert "nothing proves that 9 objects are all" in done["error"]
+            assert "Unproved: nothing is known to be missing" in (
+                ground.client.get(f"/jobs/{done['id']}").text
+            )
+
+
+def test_every_request_of_a_hierarchical_model_holds_the_keys_above(ground, faulty):
+    study = series(3, size_bytes=500, PatientID="HIER")
+    with faulty(study, query_model="patient") as peer:
+        peer.answers = answering(study, accepted=frozenset({"patient", "study"}))
+        done = ground.over(ground.ask(peer.node_id, uid_of(study)))
+        assert (done["state"], done["result"]["arrived"]) == ("complete", 3), done
+        assert peer.syntaxes[0] == uids.STUDY_ROOT_FIND
+        assert set(peer.syntaxes[1:]) == {uids.PATIENT_ROOT_FIND, uids.PATIENT_ROOT_MOVE}
+        assert {one.PatientID for one in (*peer.finds[1:], *peer.requests)} == {"HIER"}
+        query = {"level": "IMAGE", "node_ids": [peer.node_id]}
+        keys = {"StudyInstanceUID": uid_of(study), "SeriesInstanceUID": study[0].SeriesInstanceUID}
+        peer.finds.clear()
+        found = ground.query_over(ground.post("/api/v1/queries", 202, keys=keys, **query))
+        assert (found["state"], found["matches"]) == ("complete", 3)
+    with faulty(study) as peer:
+        query = {"level": "PATIENT", "keys": {"PatientID": "HI*"}, "node_ids": [peer.node_id]}
+        found = ground.query_over(ground.post("/api/v1/queries", 202, **query))
+        assert {one.QueryRetrieveLevel for one in peer.finds} == {"STUDY"}
+
+
+def test_results_appear_while_a_query_runs_and_stay_when_it_is_cancelled(ground, faulty):
+    some = [one for n in range(200) for one in series(1, PatientID="SLOW")]
+    with faulty(some) as peer:
+        peer.find_pause_seconds = 0.05
+        query = ground.post("/api/v1/queries", 202, node_ids=[peer.node_id])
+        path = f"/api/v1/queries/{query['id']}"
+        assert wait_until(lambda: all_pages(ground.client, f"{path}/results"), 8)
+        assert ground.client.get(path).json()["state"] == "running"
+        ground.post(f"{path}/cancel", 200)
+        done = ground.query_over(query)
+        kept = len(all_pages(ground.client, f"{path}/results", limit=100))
+        assert (done["state"], done["completeness"]) == ("cancelled", "truncated")
+        assert done["matches"] == kept
+        assert 0 < kept < 200
 
 
 def test_other_destinations_are_judged_by_the_nodes_counts(ground, faulty):

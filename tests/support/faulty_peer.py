@@ -19,7 +19,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
+from draw_qr_worker.models import StatusPermanent
 from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.dicom import uids
 from draw_shared.dicom.characters import TEXT_VRS
 from draw_shared.dicom.pdu import reject
 from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
@@ -37,6 +39,13 @@ LEVELS = {
 }
 
 
+MODELS = {
+    uids.STUDY_ROOT_FIND: "study",
+    uids.PATIENT_ROOT_FIND: "patient",
+    uids.PATIENT_STUDY_ONLY_FIND: "patient_study",
+}
+
+
 class FaultyPeer(RecordingProvider):
     """Has `objects`; each fault is an attribute that a test sets."""
 
@@ -49,6 +58,10 @@ class FaultyPeer(RecordingProvider):
         self.find_limit = 0
         self.limit_status = Status.SUCCESS
         self.find_refusal = None
+        self.answers = None
+        """A generated node that answers queries in its place."""
+        self.find_pause_seconds = 0.0
+        self.syntaxes = []
         self.retrieve_refusal = None
         self.final_status = None
         self.abort_after = None
@@ -74,11 +87,36 @@ class FaultyPeer(RecordingProvider):
             raise Refused(self.find_refusal)
         asked = _decoded(request)
         self.finds.append(asked)
+        self.syntaxes.append(request.context.abstract_syntax)
+        if self.answers is not None:
+            yield from self._answered(asked, request)
+            return
         matches = list(self._matches(asked))
         cut = self.find_limit and len(matches) > self.find_limit
         for match in matches[: self.find_limit or None]:
+            if cancelled():
+                raise Refused(Status.CANCELLED)
+            time.sleep(self.find_pause_seconds)
             yield Matches([_encoded(match, request)], Status.PENDING)
         if cut and self.limit_status != Status.SUCCESS:
+            raise Refused(self.limit_status)
+
+    def _answered(self, asked, request):
+        keys = {element.keyword: _key(element) for element in asked}
+        level, rows = keys.pop("QueryRetrieveLevel"), []
+        model = MODELS[request.context.abstract_syntax]
+        try:
+            end = self.answers.find(level, keys, rows.append, model=model)
+        except StatusPermanent as error:
+            raise Refused(Status.DATA_SET_DOES_NOT_MATCH) from error
+        pending = Status.PENDING_WITHOUT_OPTIONAL_KEYS if self.answers.ignored else Status.PENDING
+        for row in rows:
+            answer = Dataset()
+            answer.QueryRetrieveLevel = level
+            for keyword, value in row.items():
+                setattr(answer, keyword, value)
+            yield Matches([_encoded(answer, request)], pending)
+        if end.cut_short:
             raise Refused(self.limit_status)
 
     def move(self, info, request, cancelled):
@@ -114,6 +152,7 @@ class FaultyPeer(RecordingProvider):
     def _chosen(self, request):
         asked = _decoded(request)
         self.requests.append(asked)
+        self.syntaxes.append(request.context.abstract_syntax)
         if self.retrieve_refusal is not None:
             raise Refused(self.retrieve_refusal)
         return [one for one in self.objects if _named(asked, one)]
@@ -180,6 +219,11 @@ def _decoded(request):
 def _encoded(match, request):
     syntax = UID(request.context.transfer_syntax)
     return encode(match, syntax.is_implicit_VR, syntax.is_little_endian)
+
+
+def _key(element):
+    values = _values(element)
+    return values if len(values) > 1 else "".join(values)
 
 
 def _values(element):

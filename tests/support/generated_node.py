@@ -38,6 +38,14 @@ NEEDED = {"study": ("STUDY", "SERIES"), "patient": ("PATIENT", "STUDY", "SERIES"
 RANGES = ("StudyDate", "StudyTime")
 
 
+KEYWORDS = (*UNIQUE.values(), *RANGES, "AccessionNumber", "Modality")
+
+
+def rows_of(objects):
+    """Return data sets as the objects of a generated node."""
+    return [{keyword: str(one.get(keyword) or "") for keyword in KEYWORDS} for one in objects]
+
+
 class Index:
     """Objects that are here and the items of one job, as the worker's tables show them."""
 

@@ -4,6 +4,7 @@ The real table and real peers are in the integration and end-to-end tests.
 """
 # ruff: noqa: ARG002 - the port's arguments
 
+import threading
 from dataclasses import replace
 from uuid import uuid4
 
@@ -61,6 +62,7 @@ class Peers:
         self.table, self.sends, self.failed, self.breaks = table, sends, failed, breaks
         self.says = says
         self.names_failed = True
+        self.deliver = table.receive
         self.asked = []
 
     def move(self, _node, level, keys, *, destination, supervision, progress, alive):
@@ -88,7 +90,7 @@ class Peers:
         sent = [f"1.1.{n}" for n in range(self.sends)]
         sent = [uid for uid in sent if wanted is None or uid in wanted]
         for uid in sent:
-            self.table.receive(object_of(uid))
+            self.deliver(object_of(uid))
         if self.breaks:
             raise PeerAborted("closed")
         told = len(sent) if self.says is None else self.says
@@ -314,3 +316,15 @@ def test_giving_up_with_everything_that_was_named_proves_nothing():
     task, job, _, _ = run(here, Peers(here))
     here.record(None, ITEMS, arrives_here=True, here_counts=True)
     assert task.give_up(job, PeerAborted("closed")).state is JobState.UNPROVED
+
+
+def test_what_is_durable_here_is_waited_for_until_the_index_has_it():
+    # The index hears of what came by C-GET later than after the patience for what was sent.
+    here = table()
+    peers = Peers(here)
+    late = threading.Timer(0.4, lambda: [here.receive(object_of(f"1.1.{n}")) for n in range(5)])
+    peers.deliver = lambda _: None
+    task, job, _, control = run(here, peers, method="get")
+    late.start()
+    outcome = task.run(job, control)
+    assert (outcome.state, outcome.result["arrived"]) == (JobState.COMPLETE, 5)

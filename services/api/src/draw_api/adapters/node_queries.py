@@ -50,6 +50,10 @@ HOLD: Final = text("SELECT id FROM remote_nodes WHERE id = :id FOR UPDATE")
 PAUSE: Final = text(
     "UPDATE remote_nodes SET paused = :paused, updated_at = now() WHERE id = :id RETURNING name"
 )
+FORGET_FIND_LIMIT: Final = text(
+    "UPDATE remote_nodes SET capabilities = capabilities - 'find_limit' WHERE id = :id"
+    " RETURNING name"
+)
 REMOVE: Final = text("DELETE FROM remote_nodes WHERE id = :id RETURNING name")
 UNFINISHED_JOBS: Final = text(
     "SELECT count(*) FROM jobs WHERE node_id = :id AND finished_at IS NULL"
@@ -97,6 +101,11 @@ class PostgresNodeTable:
         """Set whether jobs wait, and return the node's name; None when there is no such node."""
         values = {"id": node_id, "paused": paused}
         name: str | None = self._connection.execute(PAUSE, values).scalar()
+        return name
+
+    def forget_find_limit(self, node_id: int) -> str | None:
+        """Forget after how many matches the node stops; return its name, None: no such node."""
+        name: str | None = self._connection.execute(FORGET_FIND_LIMIT, {"id": node_id}).scalar()
         return name
 
     def remove(self, node_id: int) -> str | None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from draw_api.models.hosts import Host
 from draw_api.models.paging import Answer, Request
@@ -85,5 +85,14 @@ class Node(Answer):
     )
     capabilities: dict[str, Any]
     last_test: dict[str, Any]
+
+    @computed_field(  # type: ignore[prop-decorator]
+        description="matches after which it stopped answering queries, as far as it has shown"
+    )
+    @property
+    def find_limit(self) -> int | None:
+        """The limit that queries have learned and that can be forgotten."""
+        return self.capabilities.get("find_limit")
+
     created_at: datetime
     updated_at: datetime

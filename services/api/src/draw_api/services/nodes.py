@@ -27,6 +27,9 @@ class NodeTable(Protocol):
     def pause(self, node_id: int, *, paused: bool) -> str | None:
         """Set whether jobs wait, and return the node's name; None when there is no such node."""
 
+    def forget_find_limit(self, node_id: int) -> str | None:
+        """Forget after how many matches the node stops; return its name, None: no such node."""
+
     def remove(self, node_id: int) -> str | None:
         """Forget a node and return its name, or None when there is no such node."""
 
@@ -89,6 +92,18 @@ class Nodes:
         if name is None:
             raise NotFound("There is no such remote node.")
         self._audit.record(by, "node.pause" if paused else "node.resume", f"{node_id} {name}")
+        return self.node(node_id)
+
+    def forget_find_limit(self, by: Principal, node_id: int) -> Node:
+        """Let the next query find out anew after how many matches the node stops.
+
+        Raises:
+            NotFound: there is no such node.
+        """
+        name = self._table.forget_find_limit(node_id)
+        if name is None:
+            raise NotFound("There is no such remote node.")
+        self._audit.record(by, "node.forget_find_limit", f"{node_id} {name}")
         return self.node(node_id)
 
     def remove(self, by: Principal, node_id: int) -> None:

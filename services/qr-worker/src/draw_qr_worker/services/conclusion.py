@@ -42,11 +42,8 @@ class StudyStanding:
 
     @property
     def arrived(self) -> int:
-        """How many have arrived, as far as they can count."""
-        new = self.unlisted.since
-        surplus = self.surplus
-        named = len(self.items) - len(self.missing)
-        return named + (new if surplus is None else min(new, surplus))
+        """How many have arrived, also more than were expected."""
+        return len(self.items) - len(self.missing) + self.unlisted.since
 
     @property
     def here(self) -> int:

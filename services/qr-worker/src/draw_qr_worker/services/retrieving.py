@@ -76,6 +76,7 @@ class _Run:
     """Sizes of what came by C-GET, by study and SOP Instance UID."""
     stored: int = 0
     stored_bytes: int = 0
+    arrived: int = 0
     looked_at: float = 0.0
 
     @property
@@ -236,9 +237,9 @@ class RetrieveTask:
         if items or found.arrived == found.expected != sum(item.arrived for item in rows):
             rows = list(self._table.items(run.job_id))
         run.now = standing(run.expectation, rows, self._unlisted(run))
-        arrived = found.arrived + run.now.arrived - sum(item.arrived for item in rows)
+        run.arrived = found.arrived + run.now.arrived - sum(item.arrived for item in rows)
         # What we stored ourselves is shown as soon as it is durable.
-        shown = max(arrived, run.progress.already + run.stored)
+        shown = max(run.arrived, run.progress.already + run.stored)
         run.progress.seen(shown, max(found.size_bytes, run.stored_bytes))
         return run.now
 
@@ -272,11 +273,10 @@ class RetrieveTask:
         seen, quiet_since, pause = -1, time.monotonic(), FIRST_LOOK_SECONDS
         while True:
             now = self._look(run)
-            arrived = run.progress.arrived
-            if arrived > seen:
-                seen, quiet_since = arrived, time.monotonic()
+            if run.arrived > seen:
+                seen, quiet_since = run.arrived, time.monotonic()
             told = run.progress.completed + run.progress.warning
-            if now.over or (now.expected is None and 0 < told <= now.arrived):
+            if run.arrived >= told and (now.over or (now.expected is None and told)):
                 return
             if time.monotonic() - quiet_since >= self._patience(run, max(seen, now.here)):
                 return

@@ -94,3 +94,9 @@ def pause(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
 def resume(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
     """Let the jobs of this node go on."""
     return work.nodes.pause(by, node_id, paused=False)
+
+
+@router.delete("/{node_id}/find-limit", responses=NOT_FOUND)
+def forget_find_limit(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
+    """Forget after how many matches the node stops; the next query finds it out anew."""
+    return work.nodes.forget_find_limit(by, node_id)

@@ -168,6 +168,13 @@ def pause(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     return redirect(f"/nodes/{node_id}", "node-paused" if paused else "node-resumed")
 
 
+@router.post("/nodes/{node_id}/forget-limit")
+def forget_limit(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
+    """Let the next query find out anew after how many matches the node stops."""
+    work.nodes.forget_find_limit(act.by, node_id)
+    return redirect(f"/nodes/{node_id}", "node-limit-forgotten")
+
+
 @router.get("/nodes/{node_id}/remove")
 def ask_remove(request: Request, by: MayManageNodes, work: InWork, node_id: RowId) -> Response:
     """Ask once more before a node is removed."""
