@@ -234,6 +234,44 @@ def test_a_real_node_is_retrieved_from_in_every_model(ground, dcmqrscp, model, s
     assert again["state"] == state, again
 
 
+def test_a_list_is_asked_of_two_nodes_and_what_is_missing_retrieved(ground, orthanc, dcmqrscp):
+    both = series(3, size_bytes=1000, PatientID="LIST-1", AccessionNumber="L1")
+    there = series(4, size_bytes=1000, PatientID="LIST-2", AccessionNumber="L2")
+    twice = [series(1, size_bytes=1000, PatientID="LIST-3") for _ in range(2)]
+    peers.fill(orthanc, both + twice[0] + twice[1])
+    peers.fill(dcmqrscp, both + there)
+    answer = ground.client.post(
+        "/api/v1/batch-queries/csv",
+        params={"node_id": [orthanc.node_id, dcmqrscp.node_id]},
+        files={
+            "file": ("l.csv", "sep=;\r\nPatient ID;Accession No.\r\nLIST-1;L1\r\n;L2\r\nLIST-3\r\n"
+            "NOBODY\r\n".encode("utf-16"))
+        },
+    )  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    path = answer.headers["Location"]
+    ground.list_over(path)
+    lines = ground.client.get(f"{path}/lines").json()["items"]
+    states = {(line["number"], line["node_id"]): line["state"] for line in lines}
+    assert [states[n, orthanc.node_id] for n in (3, 4, 5, 6)] == [
+        "found", "not_found", "several", "not_found",
+    ]  # fmt: skip
+    assert [states[n, dcmqrscp.node_id] for n in (3, 4, 5, 6)] == [
+        "found", "found", "not_found", "not_found",
+    ]  # fmt: skip
+    begun = ground.post(f"{path}/retrieve", 201, several=False)
+    assert begun["studies"] == 2
+    for retrieve in begun["retrieves"]:
+        assert ground.over(retrieve)["state"] == "complete"
+    ground.require_identical(both + there)
+    whole = ground.client.get(path).json()
+    # dcmqrscp names no number of objects: how much of its two studies is here stays unknown.
+    assert (whole["state"], whole["studies_missing"]) == ("complete", 4)
+    table = ground.client.get(f"{path}/export.csv").text
+    kinds = ("found,complete", "found,unknown", "several,no")
+    assert [table.count(f",{kind},") for kind in kinds] == [1, 2, 2]
+
+
 def test_the_studies_of_an_accession_number_are_looked_up(ground, orthanc):
     study = series(3, size_bytes=1000, AccessionNumber="ACC77")
     peers.fill(orthanc, study)

@@ -312,6 +312,33 @@ def test_batch_shows_errors_before_anything_starts(visitor, remote):
     expect(page.locator("#text")).to_have_value(re.compile("Grün"))
 
 
+def test_a_list_is_asked_and_what_is_ticked_retrieved(visitor, remote):
+    page = visitor.page
+    page.goto("/queries")
+    page.click("a:has-text('Query a list')")
+    page.fill("#text", "Remark;Patient ID\nx;REMOTE-1\ny;NOBODY\n")
+    page.click("button:has-text('Check the list')")
+    expect(page.get_by_role("heading", name="2 lines to ask")).to_be_visible()
+    expect(page.get_by_text("not asked for: Remark")).to_be_visible()
+    page.click("button:has-text('Ask them')")
+    expect(page.get_by_role("heading", name="2 of 2 answers")).to_be_visible(timeout=LIVE)
+    expect(page.locator("tbody tr", has_text="NOBODY")).to_contain_text("Not found")
+    found = page.locator("tbody tr", has_text="Remote, Rita")
+    expect(found).to_contain_text("REMOTE-1")
+    page.select_option("#state", "found")
+    expect(page.locator("tbody tr", has_text="NOBODY")).to_have_count(0)
+    with page.expect_download() as download:
+        page.click("a:has-text('CSV for Excel')")
+    saved = download.value.path().read_bytes()
+    assert saved.startswith(b"\xef\xbb\xbfLine;Asked;")
+    found.locator("[name=selected]").check()
+    page.click("button:has-text('Retrieve selected')")
+    expect(page.locator("#h-state .badge")).to_have_text("Complete", timeout=LIVE)
+    page.goto("/batch-queries")
+    page.click("tbody a")
+    expect(found.locator(".badge", has_text="15")).to_be_visible()
+
+
 def test_clean_up_is_only_shown(visitor, running_suite):
     page = visitor.page
     before = running_suite.rows("SELECT count(*) AS n FROM studies")
@@ -422,11 +449,13 @@ def _paths(running_suite, study):
     instance = running_suite.rows("SELECT sop_instance_uid AS uid FROM instances LIMIT 1")[0]
     job = running_suite.rows("SELECT id FROM jobs WHERE kind = 'retrieve' LIMIT 1")
     query = running_suite.rows("SELECT id FROM queries LIMIT 1")
+    listed = running_suite.rows("SELECT id FROM batch_queries LIMIT 1")
     node = running_suite.rows("SELECT id FROM remote_nodes LIMIT 1")
     line = running_suite.rows("SELECT id FROM transactions ORDER BY id DESC LIMIT 1")
     return [
         "/", "/studies", "/studies?patient_id=nobody", "/patients", "/storage",
-        "/storage/clean-up", "/queries", "/queries/new", "/jobs", "/jobs/all", "/batches/new",
+        "/storage/clean-up", "/queries", "/queries/new", "/batch-queries", "/batch-queries/new",
+        "/jobs", "/jobs/all", "/batches/new",
         "/nodes", "/nodes/new", "/transactions", "/ae-titles", "/ae-titles/new",
         "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/config", "/config/history",
         "/users", "/users/new", "/users/password", "/tokens/new", "/dead-letters",
@@ -435,6 +464,7 @@ def _paths(running_suite, study):
         *(f"/studies/{study}/series/{one['uid']}" for one in series),
         f"/instances/{instance['uid']}/elements",
         *(f"/jobs/{one['id']}" for one in job), *(f"/queries/{one['id']}" for one in query),
+        *(f"/batch-queries/{one['id']}" for one in listed),
         *(f"/nodes/{one['id']}" for one in node), *(f"/transactions/{one['id']}" for one in line),
     ]  # fmt: skip
 

@@ -31,6 +31,8 @@ from support.engine import RecordingProvider, listening
 from support.receptions import encoded
 
 AE = "FAULTY"
+BREAK = "break"
+"""A fault in `faults_of`: the association ends in the middle; others are statuses."""
 LEVELS = {
     "PATIENT": "PatientID",
     "STUDY": "StudyInstanceUID",
@@ -62,6 +64,7 @@ class FaultyPeer(RecordingProvider):
         """A generated node that answers queries in its place."""
         self.find_pause_seconds = 0.0
         self.syntaxes = []
+        self.faults_of = {}
         self.retrieve_refusal = None
         self.final_status = None
         self.abort_after = None
@@ -91,6 +94,10 @@ class FaultyPeer(RecordingProvider):
         if self.answers is not None:
             yield from self._answered(asked, request)
             return
+        faults = self.faults_of.get(str(asked.get("PatientID") or ""))
+        if faults:
+            fault = faults.pop(0)
+            raise RuntimeError("told to break") if fault is BREAK else Refused(fault)
         matches = list(self._matches(asked))
         cut = self.find_limit and len(matches) > self.find_limit
         for match in matches[: self.find_limit or None]:

@@ -71,6 +71,10 @@ class Ground:
         """Return a query once it is over."""
         return self._until(f"/api/v1/queries/{query['id']}", FINAL, seconds)
 
+    def list_over(self, path, seconds=OVER_SECONDS):
+        """Return a batch query when every node has answered every line."""
+        return self._until(path, FINAL, seconds)
+
     def running(self, job, seconds=10.0):
         """Return the job once it has begun to bring objects."""
 

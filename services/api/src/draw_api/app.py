@@ -19,6 +19,7 @@ from draw_api.adapters.activity_queries import (
 from draw_api.adapters.ae_title_queries import PostgresAeTitles
 from draw_api.adapters.archive_queries import PostgresCatalogue
 from draw_api.adapters.audit_queries import PostgresAudit
+from draw_api.adapters.batch_queries import PostgresBatchQueryTable
 from draw_api.adapters.config_queries import PostgresConfigVersions
 from draw_api.adapters.control_queries import PostgresControls
 from draw_api.adapters.database_probe import DatabaseProbe
@@ -50,6 +51,7 @@ from draw_api.models.single_sign_on import RoleRules
 from draw_api.services.access import Access
 from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
+from draw_api.services.batch_queries import BatchQueries
 from draw_api.services.config import Configuration
 from draw_api.services.control import ServiceControl
 from draw_api.services.dead_letters import DeadLetterOffice
@@ -218,6 +220,8 @@ class Api:
             audit,
             _now,
         )
+        retrieves = Retrieves(PostgresRetrieveTable(session), wakeups, audit)
+        kept = timedelta(hours=self._settings.api_query_hours)
         return Work(
             access=access,
             external_access=ExternalAccess(
@@ -228,6 +232,9 @@ class Api:
                 lambda: self._outlook.read(lambda: storage.usage().forecast),
             ),
             archive=Archive(PostgresCatalogue(session), audit),
+            batch_queries=BatchQueries(
+                PostgresBatchQueryTable(session, kept), retrieves, wakeups, audit
+            ),
             configuration=configuration,
             control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
             dead_letters=DeadLetterOffice(self._letters, self._outside, audit),
@@ -235,12 +242,8 @@ class Api:
             nodes=Nodes(PostgresNodeTable(session), audit),
             objects=Objects(PostgresPlaces(session), self._objects, audit),
             peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
-            queries=Queries(
-                PostgresQueryTable(session, timedelta(hours=self._settings.api_query_hours)),
-                wakeups,
-                audit,
-            ),
-            retrieves=Retrieves(PostgresRetrieveTable(session), wakeups, audit),
+            queries=Queries(PostgresQueryTable(session, kept), wakeups, audit),
+            retrieves=retrieves,
             status=StatusReport(observations, self._outside, storage_tables.rules, clock=_now),
             storage=storage,
             transactions=Transactions(log_lines, audit),

@@ -11,6 +11,7 @@ from draw_qr_worker.adapters.catalogue_queries import PostgresCatalogue
 from draw_qr_worker.adapters.getting import Getters
 from draw_qr_worker.adapters.item_queries import PostgresItems
 from draw_qr_worker.adapters.job_queries import PostgresJobs
+from draw_qr_worker.adapters.list_answers import PostgresListAnswers
 from draw_qr_worker.adapters.node_queries import PostgresNodes, windows_of
 from draw_qr_worker.adapters.query_results import PostgresResults
 from draw_qr_worker.adapters.remote_node import RemoteNodes
@@ -20,6 +21,7 @@ from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
 from draw_qr_worker.handlers.told import Told
 from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import ClaimedJob, JobKind
+from draw_qr_worker.services.batch_querying import BatchFindTask
 from draw_qr_worker.services.dispatch import Dispatch
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.jobs import FINAL, Execution, Task
@@ -105,6 +107,7 @@ class Worker:
         )
         self._nodes = PostgresNodes(self._database, circuit_after_failure, congestion_relieved)
         self._results = PostgresResults(self._database)
+        self._list_answers = PostgresListAnswers(self._database)
         execution = Execution(
             self._jobs,
             self._nodes,
@@ -167,7 +170,7 @@ class Worker:
                 self._publisher,
                 self._outbox,
                 Periodic("space", self._space.measure, interval_seconds=SPACE_SECONDS),
-                Periodic("expiry", self._results.expire, interval_seconds=EXPIRY_SECONDS),
+                Periodic("expiry", self._expire, interval_seconds=EXPIRY_SECONDS),
                 heartbeat,
                 self._desired,
                 leases,
@@ -195,6 +198,7 @@ class Worker:
             JobKind.ECHO: EchoTask(peers, self._nodes),
             JobKind.PROBE: ProbeTask(peers, self._nodes),
             JobKind.FIND: FindTask(peers, self._results, self._nodes),
+            JobKind.BATCH_FIND: BatchFindTask(peers, self._list_answers, self._nodes),
             JobKind.RETRIEVE: RetrieveTask(
                 items,
                 Expectations(
@@ -226,6 +230,10 @@ class Worker:
 
     def _own_ae(self) -> str:
         return self._config.current.server.network.ae_title
+
+    def _expire(self) -> None:
+        self._results.expire()
+        self._list_answers.expire()
 
     def _sweep(self) -> int:
         try:

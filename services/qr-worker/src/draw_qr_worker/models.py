@@ -16,6 +16,7 @@ class JobKind(StrEnum):
     ECHO = "echo"
     PROBE = "probe"
     FIND = "find"
+    BATCH_FIND = "batch_find"
     RETRIEVE = "retrieve"
     SEND = "send"
 
@@ -244,6 +245,42 @@ class Fetched:
     study_instance_uid: str
     sop_instance_uid: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListLine:
+    """One line of a list."""
+
+    id: int
+    keys: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LineAnswer:
+    """What a node said to one line."""
+
+    state: str
+    """complete, truncated or failed."""
+    studies: Sequence[Mapping[str, Any]] = ()
+    """Attributes of each study, and how many instances of it the node says it has."""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many lines were answered so far, and how."""
+
+    answered: int = 0
+    found: int = 0
+    truncated: int = 0
+    failed: int = 0
+
+    def count(self, answer: LineAnswer) -> None:
+        """Count one more answer."""
+        self.answered += 1
+        self.found += bool(answer.studies)
+        self.truncated += answer.state == "truncated"
+        self.failed += answer.state == "failed"
 
 
 class LostLease(DrawError):

@@ -659,6 +659,70 @@ class QueryResult(SQLModel, table=True):
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
 
 
+class BatchQuery(SQLModel, table=True):
+    """One list of questions; its work is a batch job of the same id with a child for each node."""
+
+    __tablename__ = "batch_queries"
+
+    id: UUID = Field(
+        sa_column=Column(Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    )
+    columns: list[str] = Field(default_factory=list, sa_column=_texts())
+    lines: int = Field(default=0, sa_column=_whole())
+    kept_seconds: int = Field(default=0, sa_column=_whole())
+    """How long the answers are kept after the end."""
+    expired: bool = _flag()
+    created_at: datetime = Field(
+        default_factory=_now,
+        sa_column=Column(
+            DateTime(timezone=True), nullable=False, server_default=text("now()"), index=True
+        ),
+    )
+    created_by: str = Field(default="", sa_column=_plain())
+
+
+class BatchQueryLine(SQLModel, table=True):
+    """One question of a list; `number` is its line in the list."""
+
+    __tablename__ = "batch_query_lines"
+    __table_args__ = (UniqueConstraint("batch_query_id", "number"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    batch_query_id: UUID = Field(
+        sa_column=Column(ForeignKey("batch_queries.id", ondelete="CASCADE"), nullable=False)
+    )
+    number: int = Field(sa_column=Column(Integer, nullable=False))
+    keys: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+
+
+class BatchQueryAnswer(SQLModel, table=True):
+    """What one node said to one question; `studies` empties when the answer expires."""
+
+    __tablename__ = "batch_query_answers"
+    __table_args__ = (
+        CheckConstraint("state IN ('complete', 'truncated', 'failed')", name="state"),
+    )
+
+    line_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("batch_query_lines.id", ondelete="CASCADE"), primary_key=True
+        )
+    )
+    node_id: int = Field(
+        sa_column=Column(
+            BigInteger,
+            ForeignKey("remote_nodes.id", ondelete="CASCADE"),
+            primary_key=True,
+            index=True,
+        )
+    )
+    state: str = Field(sa_column=_exact())
+    found: int = Field(default=0, sa_column=_whole())
+    studies: list[Any] = Field(default_factory=list, sa_column=_document("[]"))
+    error: str = Field(default="", sa_column=_plain())
+    answered_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
 class FeedPosition(SQLModel, table=True):
     """How far one consumer of the change feed has come."""
 

@@ -12,6 +12,7 @@ from draw_api.handlers.probes import probes
 from draw_api.handlers.rest import (
     activity,
     archive,
+    batch_queries,
     config,
     conformance,
     control,
@@ -51,6 +52,7 @@ ROUTERS = (
     nodes.router,
     jobs.router,
     queries.router,
+    batch_queries.router,
     # Before the others: "events" is no job id.
     retrieve_events.router,
     retrieves.router,

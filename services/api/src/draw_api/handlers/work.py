@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from draw_api.services.access import Access
 from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
+from draw_api.services.batch_queries import BatchQueries
 from draw_api.services.config import Configuration
 from draw_api.services.control import ServiceControl
 from draw_api.services.dead_letters import DeadLetterOffice
@@ -40,6 +41,7 @@ class Work:
     external_access: ExternalAccess
     activity: Activity
     archive: Archive
+    batch_queries: BatchQueries
     configuration: Configuration
     control: ServiceControl
     dead_letters: DeadLetterOffice

@@ -16,39 +16,18 @@ from draw_api.services.csv_lists import (
     damage,
     doubts_of,
     list_of,
-    plain_title,
     text_of,
     wrong,
 )
+from draw_api.services.list_columns import keyword_of
 
-COLUMNS: Final[Mapping[str, str]] = {
-    "studyinstanceuid": "study_instance_uid",
-    "studyuid": "study_instance_uid",
-    "studyiuid": "study_instance_uid",
-    "seriesinstanceuid": "series_instance_uid",
-    "seriesuid": "series_instance_uid",
-    "seriesiuid": "series_instance_uid",
-    "sopinstanceuid": "sop_instance_uid",
-    "sopuid": "sop_instance_uid",
-    "instanceuid": "sop_instance_uid",
-    "objectuid": "sop_instance_uid",
-    "imageuid": "sop_instance_uid",
-    "patientid": "patient_id",
-    "patid": "patient_id",
-    "pid": "patient_id",
-    "mrn": "patient_id",
-    "medicalrecordnumber": "patient_id",
-    "patientnumber": "patient_id",
-    "patientennummer": "patient_id",
-    "patientenid": "patient_id",
-    "accessionnumber": "accession_number",
-    "accession": "accession_number",
-    "accessionno": "accession_number",
-    "accno": "accession_number",
-    "acc": "accession_number",
-    "accnumber": "accession_number",
+FIELDS: Final[Mapping[str, str]] = {
+    "StudyInstanceUID": "study_instance_uid",
+    "SeriesInstanceUID": "series_instance_uid",
+    "SOPInstanceUID": "sop_instance_uid",
+    "PatientID": "patient_id",
+    "AccessionNumber": "accession_number",
 }
-"""What headings mean, as `plain_title` leaves them."""
 UIDS: Final = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 IDENTIFIERS: Final = ("patient_id", "accession_number")
 LOOKS_LIKE_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -86,7 +65,7 @@ def list_of_text(text: str) -> RetrieveList:
 
 
 def _meaning(title: str) -> str:
-    return COLUMNS.get(plain_title(title), "")
+    return FIELDS.get(keyword_of(title), "")
 
 
 def _headless(cell: str) -> str:

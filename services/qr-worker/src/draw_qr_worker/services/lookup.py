@@ -94,7 +94,7 @@ def look_up(asker: Asker, node: Node, subject: Subject, max_studies: int) -> Fou
         most=MOST_FOR_EACH_STUDY * max_studies,
         relied_on=not subject.study_instance_uid,
     )
-    answer = asker.ask(question, lambda match: found.add(match, fits=_fits(given, match)))
+    answer = asker.ask(question, lambda match: found.add(match, fits=fits(given, match)))
     _require_bounded(found, max_studies)
     if not subject.study_instance_uid:
         _judge(found, answer, number())
@@ -147,9 +147,10 @@ def larger(one: Match, other: Match) -> Match:
     return merged
 
 
-def _fits(given: Mapping[str, str], match: Match) -> bool:
-    for keyword, value in given.items():
-        condition = parse(KEYS[keyword], value)
+def fits(given: Mapping[str, str], match: Match) -> bool:
+    """Return whether a match has what a request names, by our own matching rules."""
+    for keyword, vr in KEYS.items():
+        condition = parse(vr, given.get(keyword, ""))
         if isinstance(condition, Texts | Patterns) and not text_fits(
             condition, text_of(match, keyword)
         ):

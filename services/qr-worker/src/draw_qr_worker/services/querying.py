@@ -88,7 +88,7 @@ class ResultTable(Protocol):
 
 
 @dataclass(slots=True)
-class _Catch:
+class Catch:
     """What has been found; it is kept batch by batch."""
 
     level: str
@@ -152,9 +152,13 @@ class FindTask:
             self._results.add(job.lease, query_id, node.id, matches)
             control.report(matches=len(catch.seen))
 
-        catch = _Catch(level, most, keep)
+        def requested(requests: int) -> None:
+            control.report(matches=len(catch.seen), requests=requests)
+            control.check()
+
+        catch = Catch(level, most, keep)
         with self._finders.finder(node, control) as finder:
-            query = _Query(Asker(finder, node), node, catch, control)
+            query = NodeQuery(Asker(finder, node), node, catch, requested)
             try:
                 query.ask(level, keys)
             finally:
@@ -175,13 +179,14 @@ class FindTask:
 
 
 @dataclass(slots=True)
-class _Query:
+class NodeQuery:
     """One query on its way down the levels of the node's model."""
 
     asker: Asker
     node: Node
-    catch: _Catch
-    control: Control
+    catch: Catch
+    requested: Callable[[int], None]
+    """Told the number of requests after each; may raise to end the query."""
 
     def ask(self, level: str, keys: Mapping[str, Any]) -> None:
         """Have everything that matches taken."""
@@ -234,13 +239,9 @@ class _Query:
         model: str,
         most: int,
     ) -> None:
-        def requested(requests: int) -> None:
-            self.control.report(matches=len(self.catch.seen), requests=requests)
-            self.control.check()
-
         asked = dict.fromkeys(RETURN_KEYS[level], "") | dict(keys)
         question = Question(level, asked, model=model, most=most)
-        answer = self.asker.ask(question, take, requested)
+        answer = self.asker.ask(question, take, self.requested)
         doubt = answer.cut
         if answer.unchecked and self._number(level, keys, model) != answer.matches:
             doubt = doubt or answer.unchecked

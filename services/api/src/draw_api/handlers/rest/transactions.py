@@ -1,16 +1,14 @@
 """The transaction log."""
 
-import csv
-import io
 from collections.abc import Iterator
-from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
+from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
@@ -28,9 +26,6 @@ MayReadTransactions = Annotated[Principal, requires(Permission.READ_TRANSACTIONS
 MayVerifyTransactions = Annotated[Principal, requires(Permission.VERIFY_TRANSACTIONS)]
 
 EXPORT_PAGE: Final = 1000
-FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What makes spreadsheets compute the rest of a cell."""
-
 COLUMNS: Final = (*Transaction.model_fields, *Transaction.model_computed_fields)
 
 
@@ -123,21 +118,6 @@ def _csv(factory: WorkFactory, criteria: TransactionCriteria) -> Iterator[str]:
         with factory() as work:
             return work.transactions.transactions(criteria, cursor, limit)
 
-    yield _lines([COLUMNS])
+    yield csv_of([COLUMNS])
     for page in pages(read, EXPORT_PAGE):
-        yield _lines([[cell(getattr(item, name)) for name in COLUMNS] for item in page.items])
-
-
-def _lines(rows: Any) -> str:  # noqa: ANN401 - as csv.writer takes them
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()
-
-
-def cell(value: object) -> object:
-    """Return a value for a spreadsheet: a text that would be a formula stays a text."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
-        return f"'{value}"
-    return "" if value is None else value
+        yield csv_of([[getattr(item, name) for name in COLUMNS] for item in page.items])

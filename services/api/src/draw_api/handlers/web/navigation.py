@@ -32,7 +32,13 @@ NAVIGATION: Final = (
     (
         "Remote",
         (
-            Place("/queries", "Query", "search", Permission.READ_QUERIES),
+            Place(
+                "/queries",
+                "Query",
+                "search",
+                Permission.READ_QUERIES,
+                also=("/batch-queries",),
+            ),
             Place("/jobs", "Jobs", "tasks", Permission.READ_JOBS),
             Place("/nodes", "Remote nodes", "nodes", Permission.READ_NODES),
         ),

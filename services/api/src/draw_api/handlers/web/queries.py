@@ -167,7 +167,7 @@ def queries(request: Request, by: MayReadQueries, work: InWork, cursor: Cursor =
 def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
     """Show the form of a query; the address may fill it in."""
     given = request.query_params
-    nodes = _askable(work)
+    nodes = askable(work)
     chosen = [int(one) for one in given.getlist("node_id") if one.isdecimal()]
     view = BuilderView(
         nodes=nodes,
@@ -193,7 +193,7 @@ def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
         query, new = work.queries.ask(act.by, checked(NewQuery, asked))
     except Invalid as error:
         view = BuilderView(
-            nodes=_askable(work),
+            nodes=askable(work),
             chosen=frozenset(int(one) for one in chosen if one.isdecimal()),
             level=str(asked["level"]),
             values=values,
@@ -323,6 +323,7 @@ def _look(
     return QueryView(work.queries.query(query_id), matches, search, sort, node_id)
 
 
-def _askable(work: Work) -> list[Node]:
+def askable(work: Work) -> list[Node]:
+    """Return the nodes that answer queries."""
     nodes = work.nodes.nodes(None, MOST_NODES).items
     return [node for node in nodes if node.active and node.supports_find]

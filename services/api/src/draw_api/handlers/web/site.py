@@ -12,6 +12,7 @@ from typing_extensions import override
 from draw_api.handlers.web import (
     about,
     archive,
+    batch_queries,
     batches,
     config,
     dashboard,
@@ -41,6 +42,7 @@ ROUTERS: Final = (
     peers.router,
     nodes.router,
     queries.router,
+    batch_queries.router,
     jobs.router,
     batches.router,
     users.router,

@@ -1,0 +1,26 @@
+"""Tables for spreadsheets: no cell can be a formula."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What makes spreadsheets compute the rest of a cell."""
+
+
+def csv_of(rows: Iterable[Sequence[object]], separator: str = ",") -> str:
+    """Return rows as CSV (RFC 4180)."""
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator).writerows([cell(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def cell(value: object) -> object:
+    """Return a value for a spreadsheet: a text that would be a formula stays a text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
+        return f"'{value}"
+    return "" if value is None else value

@@ -1,0 +1,267 @@
+"""Asking remote nodes a list of questions, reading the answers, and retrieving what is missing."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from draw_api.models.access import Principal
+from draw_api.models.batch_queries import (
+    MAX_QUESTIONS,
+    AskedLine,
+    BatchLine,
+    BatchQuery,
+    BatchQueryWithSums,
+    RetrieveFound,
+    RetrievesBegun,
+    Source,
+)
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_api.models.jobs import FINISHED
+from draw_api.models.paging import Page
+from draw_api.models.retrieves import MOST_ITEMS, Retrieve, WantedItem
+from draw_api.services.audit import AuditTrail
+from draw_api.services.query_lists import QueryList
+from draw_api.services.retrieves import Retrieves
+from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.job import JobReadyV1
+
+
+class BatchQueryTable(Protocol):
+    """The rows that are batch queries, their jobs and their answers."""
+
+    def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
+        """Return for each node that exists what hinders asking it, empty if nothing."""
+
+    def add(
+        self,
+        columns: Sequence[str],
+        lines: Sequence[AskedLine],
+        node_ids: Sequence[int],
+        created_by: str,
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add a list with a job for each node; return its id and those of the jobs."""
+
+    def batch_queries(self, cursor: str | None, limit: int) -> Page[BatchQuery]:
+        """Return a page of lists, last asked first."""
+
+    def batch_query(self, batch_query_id: UUID) -> BatchQueryWithSums | None:
+        """Return one list with its progress."""
+
+    def lines(
+        self,
+        batch_query_id: UUID,
+        *,
+        node_id: int | None,
+        state: str | None,
+        here: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[BatchLine]:
+        """Return a page of what nodes said, in the order of the list."""
+
+    def asked(self, batch_query_id: UUID) -> Sequence[AskedLine]:
+        """Return the questions."""
+
+    def sources(self, batch_query_id: UUID) -> Sequence[Source]:
+        """Return what can be retrieved and is not completely here, in the order of the list."""
+
+    def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:
+        """Return node and Study Instance UID of every study found."""
+
+    def cancel(self, batch_query_id: UUID) -> str | None:
+        """Call the list off; return its state before."""
+
+    def remove(self, batch_query_id: UUID) -> None:
+        """Forget a list with its answers."""
+
+
+class BatchQueries:
+    """What operators do with lists of questions."""
+
+    def __init__(
+        self, table: BatchQueryTable, retrieves: Retrieves, wakeups: WakeUps, audit: AuditTrail
+    ) -> None:
+        self._table = table
+        self._retrieves = retrieves
+        self._wakeups = wakeups
+        self._audit = audit
+
+    def ask(self, by: Principal, asked: QueryList, node_ids: Sequence[int]) -> BatchQueryWithSums:
+        """Ask every line of each node.
+
+        Raises:
+            Invalid: a node does not exist, is switched off or answers no queries, or there
+                are too many questions.
+        """
+        nodes = list(dict.fromkeys(node_ids))
+        self.require(asked, nodes)
+        return self._add(by, asked.columns, asked.lines, nodes)
+
+    def require(self, asked: QueryList, node_ids: Sequence[int]) -> None:
+        """Return if every line can be asked of each node; raises as `ask`."""
+        if not node_ids:
+            raise Invalid([FieldProblem("node_ids", "choose at least one node to ask")])
+        if len(asked.lines) * len(node_ids) > MAX_QUESTIONS:
+            message = f"{len(asked.lines)} lines times {len(node_ids)} nodes are more than"
+            raise Invalid([FieldProblem("node_ids", f"{message} {MAX_QUESTIONS} questions")])
+        states = self._table.node_states(node_ids)
+        problems = [
+            FieldProblem(f"node_ids.{n}", states.get(node_id, "there is no such remote node"))
+            for n, node_id in enumerate(node_ids)
+            if states.get(node_id, "missing")
+        ]
+        if problems:
+            raise Invalid(problems)
+
+    def ask_again(self, by: Principal, batch_query_id: UUID) -> BatchQueryWithSums:
+        """Ask an old list anew.
+
+        Raises:
+            NotFound: there is no such list.
+            Invalid: a node cannot be asked any more.
+        """
+        known = self.batch_query(batch_query_id)
+        lines = self._table.asked(batch_query_id)
+        self.require(QueryList(known.columns, lines, 0, (), ()), known.node_ids)
+        return self._add(by, known.columns, lines, known.node_ids)
+
+    def batch_queries(self, cursor: str | None, limit: int) -> Page[BatchQuery]:
+        """Return a page of lists, last asked first."""
+        return self._table.batch_queries(cursor, limit)
+
+    def batch_query(self, batch_query_id: UUID) -> BatchQueryWithSums:
+        """Return one list with its progress; NotFound when there is none."""
+        found = self._table.batch_query(batch_query_id)
+        if found is None:
+            raise NotFound("There is no such batch query.")
+        return found
+
+    def lines(
+        self,
+        batch_query_id: UUID,
+        *,
+        node_id: int | None,
+        state: str | None,
+        here: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[BatchLine]:
+        """Return a page of what nodes said so far; NotFound when there is no such list."""
+        self.batch_query(batch_query_id)
+        return self._table.lines(
+            batch_query_id, node_id=node_id, state=state, here=here, cursor=cursor, limit=limit
+        )
+
+    def begin_export(self, by: Principal, batch_query_id: UUID) -> None:
+        """Keep on record that somebody takes the answers away; NotFound: no such list."""
+        self.batch_query(batch_query_id)
+        self._audit.record(by, "batch-query.export", str(batch_query_id))
+
+    def retrieve(
+        self, by: Principal, batch_query_id: UUID, wanted: RetrieveFound
+    ) -> RetrievesBegun:
+        """Retrieve what was chosen, or each study that is not completely here from one node.
+
+        Of several nodes that have a study, the one is taken that names most instances.
+
+        Raises:
+            NotFound: there is no such list.
+            Invalid: a chosen study was not found there, or there are too many.
+            Conflict: nothing is left to retrieve.
+        """
+        self.batch_query(batch_query_id)
+        if wanted.studies:
+            chosen = self._chosen(batch_query_id, wanted)
+        else:
+            chosen = self._missing(batch_query_id, several=wanted.several)
+        if not chosen:
+            raise Conflict("Nothing is missing that could be retrieved without choosing.")
+        if max(map(len, chosen.values())) > MOST_ITEMS:
+            message = f"more than {MOST_ITEMS} studies of one node; choose some of them"
+            raise Invalid([FieldProblem("studies", message)])
+        begun: list[Retrieve] = []
+        new = 0
+        for node_id, uids in chosen.items():
+            items = [WantedItem(study_instance_uid=uid) for uid in uids]
+            try:
+                asked = self._retrieves.create(by, wanted.options(node_id), items)
+            except Conflict:
+                # All of this node's are on the way: the others must not wait for that.
+                continue
+            begun.append(asked.retrieve)
+            new += (sum(asked.retrieve.children.values()) or 1) if asked.new else 0
+        total = sum(map(len, chosen.values()))
+        if not begun:
+            raise Conflict(f"All {total} studies are already on the way.")
+        return RetrievesBegun(retrieves=begun, studies=new, on_the_way=total - new)
+
+    def cancel(self, by: Principal, batch_query_id: UUID) -> BatchQueryWithSums:
+        """Call a list off; what was answered stays.
+
+        Raises:
+            NotFound: there is no such list.
+            Conflict: it is over already.
+        """
+        self.batch_query(batch_query_id)
+        before = self._table.cancel(batch_query_id)
+        if before in FINISHED:
+            raise Conflict(f"The batch query is already {before}.")
+        self._audit.record(by, "batch-query.cancel", str(batch_query_id))
+        self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=batch_query_id))
+        return self.batch_query(batch_query_id)
+
+    def remove(self, by: Principal, batch_query_id: UUID) -> None:
+        """Forget a list with its answers.
+
+        Raises:
+            NotFound: there is no such list.
+            Conflict: it is not over yet.
+        """
+        if self.batch_query(batch_query_id).state not in FINISHED:
+            raise Conflict("The batch query is not over yet; cancel it first.")
+        self._table.remove(batch_query_id)
+        self._audit.record(by, "batch-query.delete", str(batch_query_id))
+
+    def _add(
+        self,
+        by: Principal,
+        columns: Sequence[str],
+        lines: Sequence[AskedLine],
+        node_ids: Sequence[int],
+    ) -> BatchQueryWithSums:
+        batch_query_id, jobs = self._table.add(columns, lines, node_ids, by.actor)
+        # The keys may name patients: they stay out of the log.
+        nodes = " ".join(map(str, node_ids))
+        detail = f"{batch_query_id} lines {len(lines)} nodes {nodes}"
+        self._audit.record(by, "batch-query.create", detail)
+        for job_id in jobs:
+            self._wakeups.after_commit(JobReadyV1(job_id=job_id))
+        return self.batch_query(batch_query_id)
+
+    def _chosen(self, batch_query_id: UUID, wanted: RetrieveFound) -> dict[int, list[str]]:
+        found = self._table.found(batch_query_id)
+        problems = [
+            FieldProblem(f"studies.{n}", "the node did not answer with this study")
+            for n, one in enumerate(wanted.studies)
+            if (one.node_id, one.study_instance_uid) not in found
+        ]
+        if problems:
+            raise Invalid(problems[:1])
+        return _by_node((one.node_id, one.study_instance_uid) for one in wanted.studies)
+
+    def _missing(self, batch_query_id: UUID, *, several: bool) -> dict[int, list[str]]:
+        best: dict[str, Source] = {}
+        for source in self._table.sources(batch_query_id):
+            if source.certain or several:
+                known = best.setdefault(source.study_instance_uid, source)
+                if (source.instances_there or 0) > (known.instances_there or 0):
+                    best[source.study_instance_uid] = source
+        return _by_node((one.node_id, uid) for uid, one in best.items())
+
+
+def _by_node(pairs: Iterator[tuple[int, str]]) -> dict[int, list[str]]:
+    found: dict[int, dict[str, None]] = {}
+    for node_id, uid in pairs:
+        found.setdefault(node_id, {})[uid] = None
+    return {node_id: list(uids) for node_id, uids in found.items()}

@@ -1,0 +1,141 @@
+"""Lists of questions: each column is a query key, each line a query for studies."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import ValidationError
+
+from draw_api.models.batch_queries import MAX_LINES, AskedLine
+from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.queries import NewQuery
+from draw_api.services.csv_lists import (
+    MAX_PROBLEMS,
+    damage,
+    doubts_of,
+    list_of,
+    text_of,
+    wrong,
+)
+from draw_api.services.list_columns import keyword_of
+
+IDENTIFIERS: Final = ("PatientID", "AccessionNumber", "StudyID")
+BELOW_STUDIES: Final = ("SeriesInstanceUID", "SOPInstanceUID")
+ASKS_FOR_ALL: Final = "*? \\^="
+LOOKS_LIKE_UID: Final = "0123456789."
+ANY_NODE: Final = [1]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryList:
+    """What a list asks, and what in it may not be what was meant."""
+
+    columns: Sequence[str]
+    lines: Sequence[AskedLine]
+    repeated: int
+    """Lines that ask the same as one before; they are asked once."""
+    ignored: Sequence[str]
+    """Headings that name no attribute."""
+    doubts: Sequence[FieldProblem]
+
+
+def query_list_of_csv(raw: bytes) -> QueryList:
+    """Return what a file of bytes asks; raises as `query_list_of_text`, or if it is no text."""
+    return query_list_of_text(text_of(raw))
+
+
+def query_list_of_text(text: str) -> QueryList:
+    """Return the questions of a list.
+
+    The first line names the attributes; without such a line there is one column of Study
+    Instance UIDs. Columns that name none are ignored.
+
+    Raises:
+        Invalid: lines cannot be asked, each with its number and column.
+    """
+    found = list_of(text, keyword_of, headless=_headless)
+    if not found.columns:
+        raise wrong("line 1", "no column names an attribute to ask for, such as PatientID")
+    for column in found.columns:
+        if column.name in BELOW_STUDIES:
+            raise wrong("line 1", f"a list asks for studies; {column.title} is below them")
+    problems: list[FieldProblem] = []
+    asked: list[AskedLine] = []
+    for line in found.lines:
+        fields = found.fields(line)
+        sent, wrongs = _sent(fields)
+        damaged = {name: damage(fields[name]) for name in IDENTIFIERS if name in fields}
+        wrongs |= {name: message for name, message in damaged.items() if message}
+        for name, message in wrongs.items():
+            place = found.place(line, name) if name else f"line {line.number}"
+            problems.append(FieldProblem(place, message))
+        asked.append(AskedLine(line.number, sent))
+    if problems:
+        raise Invalid(problems[:MAX_PROBLEMS])
+    return QueryList(
+        [column.name for column in found.columns],
+        *distinct(asked),
+        found.ignored,
+        doubts_of(found, IDENTIFIERS)[:MAX_PROBLEMS],
+    )
+
+
+def query_list_of_keys(lines: Sequence[Mapping[str, str]]) -> QueryList:
+    """Return the questions that a program asks, numbered from 1.
+
+    Raises:
+        Invalid: a line cannot be asked.
+    """
+    problems: list[FieldProblem] = []
+    asked: list[AskedLine] = []
+    columns: dict[str, None] = {}
+    for position, keys in enumerate(lines):
+        sent, wrongs = _sent(keys)
+        for name, message in wrongs.items():
+            place = f"lines.{position}.{name}" if name else f"lines.{position}"
+            problems.append(FieldProblem(place, message))
+        columns |= dict.fromkeys(sent)
+        asked.append(AskedLine(position + 1, sent))
+    if problems:
+        raise Invalid(problems[:MAX_PROBLEMS])
+    return QueryList(list(columns), *distinct(asked), (), ())
+
+
+def distinct(lines: Sequence[AskedLine]) -> tuple[list[AskedLine], int]:
+    """Return the lines without those that ask the same as one before, and how many these are.
+
+    Raises:
+        Invalid: there are too many.
+    """
+    kept: dict[tuple[tuple[str, str], ...], AskedLine] = {}
+    for line in lines:
+        kept.setdefault(tuple(sorted(line.keys.items())), line)
+    if len(kept) > MAX_LINES:
+        raise wrong("body", f"the list asks for more than {MAX_LINES} things")
+    return list(kept.values()), len(lines) - len(kept)
+
+
+def _headless(cell: str) -> str:
+    uid_like = "." in cell and not cell.strip(LOOKS_LIKE_UID)
+    return "StudyInstanceUID" if uid_like else ""
+
+
+def _sent(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the keys as nodes are sent them, and what is wrong with which; with all: empty."""
+    below = [keyword for keyword in BELOW_STUDIES if keyword in keys]
+    if below:
+        return {}, dict.fromkeys(below, "a list asks for studies; this is below them")
+    try:
+        asked = NewQuery(level="STUDY", keys=dict(keys), node_ids=ANY_NODE)
+    except ValidationError as error:
+        return {}, dict(_wrongs(error))
+    sent = {keyword: str(value) for keyword, value in asked.keys.items() if value}
+    if not any(value.strip(ASKS_FOR_ALL) for value in sent.values()):
+        return {}, {"": "this asks for everything the node has"}
+    return sent, {}
+
+
+def _wrongs(error: ValidationError) -> Iterator[tuple[str, str]]:
+    for one in error.errors():
+        inside = one["loc"][1:2]
+        yield str(inside[0]) if inside else "", one["msg"].removeprefix("Value error, ")

@@ -1,0 +1,223 @@
+"""A list of questions to one node, line by line over as few associations as it takes.
+
+Each line is a query for studies, with a whole or truncated answer of its own, and is kept as
+soon as it is answered: a worker that takes over goes on with the lines that are left. A line
+that the node refuses fails alone; it is asked once more after the others, because a refusal
+may be one of the moment. A line on which the association breaks is asked again on a new one,
+and is to blame only when the node answers others meanwhile: else the node is in trouble.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from draw_qr_worker.models import (
+    ClaimedJob,
+    InvalidJob,
+    JobState,
+    Lease,
+    LineAnswer,
+    ListLine,
+    Match,
+    Node,
+    NodeTrouble,
+    NotSupported,
+    Outcome,
+    StatusTransient,
+    Tally,
+)
+from draw_qr_worker.services.asking import Asker, Finder, Finders, NodeMemory
+from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.lookup import fits, number_of, text_of
+from draw_qr_worker.services.node_tests import node_of
+from draw_qr_worker.services.querying import Catch, NodeQuery
+from draw_shared.errors import DrawError, Permanent
+
+LEVEL: Final = "STUDY"
+NUMBER: Final = "NumberOfStudyRelatedInstances"
+MAX_BREAKS_IN_A_ROW: Final = 3
+"""Lines that each broke an association of its own, after which the node is to blame."""
+REFUSAL_PAUSE_SECONDS: Final = 0.1
+MAX_REFUSAL_PAUSE_SECONDS: Final = 1.0
+"""A node that refuses one line after the other is asked more slowly."""
+
+
+class ListAnswers(Protocol):
+    """The lines of lists, and what nodes said to them."""
+
+    def unanswered(self, list_id: UUID, node_id: int) -> Sequence[ListLine]:
+        """Return the lines that the node has not answered, in the order of the list."""
+
+    def tally(self, list_id: UUID, node_id: int) -> Tally:
+        """Return how many lines the node has answered."""
+
+    def add(self, lease: Lease, node_id: int, line_id: int, answer: LineAnswer) -> None:
+        """Keep an answer; or LostLease."""
+
+
+class BatchFindTask:
+    """Asks one node every line of a list."""
+
+    def __init__(self, finders: Finders, answers: ListAnswers, memory: NodeMemory) -> None:
+        self._finders = finders
+        self._answers = answers
+        self._memory = memory
+
+    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+        """Return complete, or partial when a line failed or was not answered whole.
+
+        Raises:
+            InvalidJob | NotSupported: the node cannot be asked.
+            NodeTrouble: it does not work at the moment.
+        """
+        node = node_of(job)
+        if not node.supports_find:
+            raise NotSupported("the node is set up without C-FIND")
+        list_id, most = _asked(job.parameters)
+        asking = _Asking(job.lease, control, node, most, self._answers, self._memory)
+        asking.tally = self._answers.tally(list_id, node.id)
+        asking.left.extend(self._answers.unanswered(list_id, node.id))
+        while asking.left or asking.refused:
+            with self._finders.finder(node, control) as finder:
+                asking.ask(finder)
+        asking.settle()
+        return _outcome(asking.tally)
+
+    def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
+        """Return failed with the reason; what was answered stays."""
+        return Outcome(JobState.FAILED, {}, str(error))
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A list on its way to one node."""
+
+    lease: Lease
+    control: Control
+    node: Node
+    most: int
+    answers: ListAnswers
+    memory: NodeMemory
+    left: deque[ListLine] = field(default_factory=deque)
+    refused: deque[ListLine] = field(default_factory=deque)
+    """Lines to be asked once more."""
+    suspects: list[tuple[ListLine, NodeTrouble]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    again: bool = False
+
+    def ask(self, finder: Finder) -> None:
+        """Ask lines until none is left, or the association breaks.
+
+        Raises:
+            NodeTrouble: not the lines are to blame for that.
+        """
+        asker = Asker(finder, self.node)
+        asked, refusals = 0, 0
+        line: ListLine | None = None
+        try:
+            while (line := self._next()) is not None:
+                try:
+                    answer = self._answered(asker, line)
+                except (Permanent, StatusTransient) as error:
+                    self.control.check()
+                    refusals += 1
+                    self._refuse(line, error)
+                    pause = min(refusals * REFUSAL_PAUSE_SECONDS, MAX_REFUSAL_PAUSE_SECONDS)
+                    self.control.pause(pause)
+                else:
+                    refusals = 0
+                    self._keep(line, answer)
+                asked += 1
+        except NodeTrouble as error:
+            self.control.check()
+            self._broken(line, error, first=asked == 0)
+        finally:
+            asker.tell(self.memory)
+
+    def settle(self) -> None:
+        """Have the lines fail that broke associations while the node answered others.
+
+        Raises:
+            NodeTrouble: it has answered none.
+        """
+        if self.suspects and not self.tally.answered:
+            raise self.suspects[-1][1]
+        for line, error in self.suspects:
+            self._write(line, LineAnswer("failed", error=str(error)))
+        self.suspects = []
+
+    def _next(self) -> ListLine | None:
+        if not self.left and not self.again:
+            self.left, self.refused, self.again = self.refused, deque(), True
+        return self.left.popleft() if self.left else None
+
+    def _answered(self, asker: Asker, line: ListLine) -> LineAnswer:
+        found: dict[str, Match] = {}
+        catch = Catch(LEVEL, self.most, found.update)
+        NodeQuery(asker, self.node, catch, lambda _: self.control.check()).ask(LEVEL, line.keys)
+        catch.write()
+        # Other patients' studies are neither shown nor fetched.
+        studies = [
+            {"attributes": dict(match), "instances": number_of(match, NUMBER)}
+            for match in found.values()
+            if text_of(match, "StudyInstanceUID") and fits(line.keys, match)
+        ]
+        unfit = len(found) - len(studies)
+        said = f"the node named {unfit} studies that do not fit" if unfit else ""
+        state = "truncated" if catch.doubt else "complete"
+        return LineAnswer(state, studies, catch.doubt or said)
+
+    def _keep(self, line: ListLine, answer: LineAnswer) -> None:
+        self._write(line, answer)
+        self.settle()
+
+    def _refuse(self, line: ListLine, error: DrawError) -> None:
+        if isinstance(error, StatusTransient) and not self.again:
+            self.refused.append(line)
+        else:
+            self._write(line, LineAnswer("failed", error=str(error)))
+
+    def _broken(self, line: ListLine | None, error: NodeTrouble, *, first: bool) -> None:
+        if line is None:
+            raise error
+        if not first:
+            # The association may have been old: the line begins the next one.
+            self.left.appendleft(line)
+            return
+        self.suspects.append((line, error))
+        if len(self.suspects) >= MAX_BREAKS_IN_A_ROW:
+            raise error
+
+    def _write(self, line: ListLine, answer: LineAnswer) -> None:
+        self.answers.add(self.lease, self.node.id, line.id, answer)
+        self.tally.count(answer)
+        told = self.tally
+        self.control.report(answered=told.answered, found=told.found, failed=told.failed)
+
+
+def _outcome(tally: Tally) -> Outcome:
+    result = {
+        "answered": tally.answered,
+        "found": tally.found,
+        "truncated": tally.truncated,
+        "failed": tally.failed,
+    }
+    if tally.failed and tally.failed == tally.answered:
+        return Outcome(JobState.FAILED, result, "the node refused every line")
+    if not tally.failed and not tally.truncated:
+        return Outcome(JobState.COMPLETE, result)
+    said = [
+        f"{number} {words}"
+        for number, words in ((tally.failed, "failed"), (tally.truncated, "not answered whole"))
+        if number
+    ]
+    return Outcome(JobState.PARTIAL, result, f"of {tally.answered} lines {' and '.join(said)}")
+
+
+def _asked(parameters: Mapping[str, Any]) -> tuple[UUID, int]:
+    try:
+        return UUID(parameters["batch_query_id"]), int(parameters["limit"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise InvalidJob("the list of questions cannot be understood") from error
