@@ -1,4 +1,4 @@
-"""What webhook deliveries are signed with: the headers of Standard Webhooks."""
+"""Headers of webhook deliveries as Standard Webhooks has them; lanes, pauses and outages."""
 
 import base64
 import hashlib
@@ -9,7 +9,15 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from draw_indexer.models import WebhookDelivery
-from draw_indexer.services.webhooks import signed_headers
+from draw_indexer.services.webhooks import (
+    MAX_REST_SECONDS,
+    MAX_UNDER_WAY,
+    Lane,
+    WebhookDispatcher,
+    signed_headers,
+)
+from draw_shared.errors import Transient
+from support.webhook_queue import FlakyQueue, PromptSender
 
 KEYS = [bytes(range(24)), bytes(range(100, 132))]
 SECRETS = [f"whsec_{base64.b64encode(key).decode()}" for key in KEYS]
@@ -57,3 +65,44 @@ def test_each_try_has_the_same_id_and_each_message_another():
     assert first == again != other["webhook-id"]
     assert first.startswith("msg_")
     assert "." not in first
+
+
+def test_answers_that_cannot_be_noted_are_noted_later_and_nothing_is_sent_twice():
+    queue, sender = (
+        FlakyQueue([delivery(SECRETS[0]) for _ in range(10)], refusals=2),
+        PromptSender(),
+    )
+    dispatcher = WebhookDispatcher(queue, sender, time.time, lambda _: None, (5,))
+    for _ in range(2):
+        with pytest.raises(Transient):
+            dispatcher.deliver()
+        assert len(sender.sent) == MAX_UNDER_WAY, "there is no room before it is noted"
+    dispatcher.deliver()
+    assert len(sender.sent) == len(queue.noted) == 10
+
+
+def test_a_pause_is_that_of_the_attempt_or_a_little_longer():
+    pauses = (5, 30)
+    deliveries = [delivery(SECRETS[0], attempts=number) for number in (1, 2, 3)]
+    queue = FlakyQueue(deliveries, refusals=0)
+    WebhookDispatcher(queue, PromptSender(500), time.time, lambda _: None, pauses).deliver()
+    first, second, last = (result.again_in for result in queue.noted)
+    assert 5 <= first <= 6
+    assert 30 <= second <= 36
+    assert last is None
+
+
+@pytest.mark.parametrize("stragglers", [0, 3])
+def test_a_lane_rests_longer_each_time_and_tries_with_one(stragglers):
+    lane, pauses = Lane(), (5, 30, 600)
+    for _ in range(MAX_UNDER_WAY + stragglers):
+        assert lane.room(0) in {0, MAX_UNDER_WAY}
+        lane.failed(0, pauses)
+    assert (lane.room(4), lane.room(6)) == (0, 1)
+    lane.failed(6, pauses)
+    assert (lane.room(35), lane.room(37)) == (0, 1)
+    for now in (40, 200):
+        lane.failed(now, pauses)
+        assert lane.room(now + MAX_REST_SECONDS + 1) == 1, "a minute at most"
+    lane.succeeded()
+    assert lane.room(200) == MAX_UNDER_WAY

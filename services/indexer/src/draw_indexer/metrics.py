@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+WEBHOOK_OUTCOMES: Final = ("delivered", "failed", "dead", "disabled")
 OUTCOMES: Final = ("indexed", "unchanged", "conflict", "deleted")
 
 
@@ -79,10 +80,12 @@ class IndexerMetrics:
         )
         self.webhooks = Counter(
             "draw_indexer_webhook_deliveries",
-            "Webhook deliveries that were sent, by what came of it",
+            "Webhook deliveries that were sent, by what came of it; disabled: webhooks",
             ["outcome"],
             registry=registry,
         )
+        for outcome in WEBHOOK_OUTCOMES:
+            self.webhooks.labels(outcome)
         self.cleaned_up = Counter(
             "draw_indexer_cleaned_up_objects",
             "Objects of studies that the clean-up has deleted",
