@@ -37,7 +37,11 @@ class NodeSettings(Request):
     supports_find: bool = True
     supports_move: bool = True
     supports_get: bool = False
-    query_model: Literal["study", "patient", "patient_study"] = "study"
+    query_model: Literal["study", "patient", "patient_study"] = Field(
+        default="study",
+        description="study: Study Root; patient: Patient Root; patient_study: the retired"
+        " Patient/Study Only, in which whole studies are retrieved",
+    )
     timeout_seconds: int = Field(default=30, ge=1, le=3600)
     max_pdu_bytes: int = Field(default=16384, ge=4096, le=131072)
     move_destination: OptionalAeTitle = Field(

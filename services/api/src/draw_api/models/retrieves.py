@@ -96,7 +96,11 @@ class Retrieve(Answer):
 
     id: UUID
     kind: Literal["retrieve", "batch"]
-    state: JobState
+    state: JobState = Field(
+        description="complete: proved; unproved: nothing is known to be missing, and nothing proves"
+        " that it is everything; partial: something is known to be missing",
+        examples=["complete"],
+    )
     parent_id: UUID | None
     node_id: int | None
     node_name: str | None
