@@ -12,16 +12,14 @@ from typing import Final
 from sqlalchemy import text
 from sqlmodel import Session
 
-from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, ServerConfig
+from draw_shared.contracts.server_config import (
+    EVERYTHING,
+    NetworkConfig,
+    ServerConfig,
+    network_told,
+)
 from draw_shared.db.migrate import seed_config, upgrade
 from draw_shared.db.session import Database
-
-NAMES: Final = {
-    "host": "DRAW_SCP_HOST",
-    "port": "DRAW_SCP_PORT",
-    "ae_title": "DRAW_SCP_AE_TITLE",
-}
-"""Variables by the field of the document that they set."""
 
 NEWEST: Final = text("SELECT version, document FROM server_config ORDER BY version DESC LIMIT 1")
 ADD: Final = text(
@@ -45,7 +43,9 @@ def first_configuration(given: Mapping[str, str]) -> ServerConfig:
     Raises:
         ValueError: a variable's value is not allowed.
     """
-    return EVERYTHING.model_copy(update={"network": NetworkConfig.model_validate(_told(given))})
+    return EVERYTHING.model_copy(
+        update={"network": NetworkConfig.model_validate(network_told(given))}
+    )
 
 
 def prepare(url: str, given: Mapping[str, str]) -> DicomAddress:
@@ -55,18 +55,14 @@ def prepare(url: str, given: Mapping[str, str]) -> DicomAddress:
     try:
         with database.session() as session:
             seed_config(session, first_configuration(given))
-            network = _where_told(session, _told(given))
+            network = _where_told(session, network_told(given))
             session.commit()
     finally:
         database.dispose()
     return DicomAddress(network.ae_title, network.host, network.port)
 
 
-def _told(given: Mapping[str, str]) -> dict[str, str]:
-    return {field: given[name] for field, name in NAMES.items() if given.get(name)}
-
-
-def _where_told(session: Session, told: Mapping[str, str]) -> NetworkConfig:
+def _where_told(session: Session, told: Mapping[str, str | int]) -> NetworkConfig:
     """Return where the newest document says to listen, after it says what the environment does."""
     version, document = session.connection().execute(NEWEST).one()
     server = ServerConfig.model_validate(document)

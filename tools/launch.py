@@ -23,8 +23,9 @@ from typing import Final, NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from draw_shared.contracts.server_config import NETWORK_VARIABLES
 from draw_shared.errors import DrawError
-from tools.first_configuration import NAMES, DicomAddress, first_configuration, prepare
+from tools.first_configuration import DicomAddress, first_configuration, prepare
 from tools.home import MARK, Home, HomeInUse
 from tools.local_postgres import StartFailed
 from tools.processes import claim_port, free_port, port_is_free
@@ -111,9 +112,9 @@ class Launcher:
         storage = self._given.get("DRAW_STORAGE_ROOT") or str(self._home.storage)
         Path(storage).mkdir(parents=True, exist_ok=True)
         environment = {
-            **{k: v for k, v in os.environ.items() if k not in NAMES.values()},
+            **{k: v for k, v in os.environ.items() if k not in NETWORK_VARIABLES.values()},
             "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
-            **{k: v for k, v in self._given.items() if k not in NAMES.values()},
+            **{k: v for k, v in self._given.items() if k not in NETWORK_VARIABLES.values()},
             **ports,
             **password,
             MARK: str(self._home.folder),

@@ -31,6 +31,7 @@ from draw_api.models.failures import NotFound, Refusal
 from draw_api.models.transactions import KnownHead
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
 from draw_api.models.users import NewUser
+from draw_api.models.wording import problems_of
 from draw_api.services.conformance import statement
 from draw_api.services.reconcile import Reconcile
 from draw_api.services.reindex import Reindex
@@ -42,6 +43,7 @@ from draw_shared.contracts.server_config import (
     REFERENCE,
     NetworkConfig,
     ServerConfig,
+    network_told,
 )
 from draw_shared.db import tombstones
 from draw_shared.db.migrate import head_revision, seed_config, upgrade
@@ -53,11 +55,6 @@ from draw_shared.runtime import logging
 from draw_shared.runtime.settings import PostgresSettings, ServiceSettings
 
 SHOWN_SECONDS: Final = 5.0
-NETWORK_VARIABLES: Final = {
-    "host": "DRAW_SCP_HOST",
-    "port": "DRAW_SCP_PORT",
-    "ae_title": "DRAW_SCP_AE_TITLE",
-}
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 
 
@@ -148,13 +145,9 @@ def first_configuration(*, everything: bool) -> ServerConfig:
     Raises:
         ValueError: a variable's value is not allowed.
     """
-    told = {
-        field: os.environ[variable]
-        for field, variable in NETWORK_VARIABLES.items()
-        if os.environ.get(variable)
-    }
+    told = NetworkConfig.model_validate(network_told(os.environ))
     begun = EVERYTHING if everything else REFERENCE
-    return begun.model_copy(update={"network": NetworkConfig.model_validate(told)})
+    return begun.model_copy(update={"network": told})
 
 
 def _create_user(given: argparse.Namespace) -> int:
@@ -326,9 +319,7 @@ def _operator() -> Principal:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        # Without the values: one may be a password.
-        parts = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return "; ".join(parts)
+        return "; ".join(f"{p.field} {p.message}" for p in problems_of(error.errors()))
     return str(error) if isinstance(error, Refusal | ValueError) or str(error) else repr(error)
 
 

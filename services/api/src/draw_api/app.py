@@ -207,7 +207,9 @@ class Api:
     def _use_cases(self, session: Session, wakeups: CollectedWakeUps) -> Work:
         audit = PostgresAudit(session, replica=self._settings.replica)
         access = self._access(session, audit)
-        configuration = Configuration(PostgresConfigVersions(session), wakeups, audit)
+        configuration = Configuration(
+            PostgresConfigVersions(session), self._outside, wakeups, audit
+        )
         observations = PostgresObservations(session, self._totals)
         log_lines = PostgresTransactions(session)
         webhooks = PostgresWebhooks(session)

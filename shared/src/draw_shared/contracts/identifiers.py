@@ -4,6 +4,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from draw_shared.contracts import texts
+
 MAX_UID_LENGTH: Final = 64
 MAX_AE_TITLE_LENGTH: Final = 16
 FIRST_PRINTABLE: Final = 0x20
@@ -26,11 +28,23 @@ def _checked_own_ae_title(value: str) -> str:
     return value
 
 
-Uid = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=MAX_UID_LENGTH)]
+def _checked_optional_ae_title(value: str) -> str:
+    return _checked_ae_title(value) if value.strip(" ") else ""
+
+
+Uid = Annotated[str, Field(max_length=MAX_UID_LENGTH), texts.UID]
 """A unique identifier (PS3.5 9); leading zeros in a component are tolerated."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+OptionalUid = Annotated[str, Field(max_length=MAX_UID_LENGTH), texts.OPTIONAL_UID]
+"""A unique identifier, or nothing."""
+
+Sha256 = Annotated[str, texts.SHA256]
 """Hexadecimal SHA-256 of a data set's bytes as received, without preamble and file meta group."""
 
 AeTitle = Annotated[str, Field(max_length=MAX_AE_TITLE_LENGTH), AfterValidator(_checked_ae_title)]
+OptionalAeTitle = Annotated[
+    str, Field(max_length=MAX_AE_TITLE_LENGTH), AfterValidator(_checked_optional_ae_title)
+]
+"""An AE title, or nothing."""
+
 OwnAeTitle = Annotated[AeTitle, AfterValidator(_checked_own_ae_title)]

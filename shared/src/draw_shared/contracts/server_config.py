@@ -1,17 +1,28 @@
 """The receiver's configuration: one versioned document with every setting, default and range."""
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import ip_network
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from draw_shared.contracts.addresses import network_of
 from draw_shared.contracts.identifiers import OwnAeTitle, Uid
+from draw_shared.contracts.texts import LINE
+
+DIGITS: Final = re.compile(r"[0-9]{1,9}")
+NETWORK_VARIABLES: Final = {
+    "host": "DRAW_SCP_HOST",
+    "port": "DRAW_SCP_PORT",
+    "ae_title": "DRAW_SCP_AE_TITLE",
+}
+"""Variables of the environment by the setting of the network that they give."""
 
 BYTES_PER_GB: Final = 1000**3
 """What a GB of the configuration is (ISO 80000-13), for the quota as for what is shown."""
 
-TimeoutSeconds = Annotated[int, Field(ge=5, le=300)]
+TimeoutSeconds = Annotated[StrictInt, Field(ge=5, le=300)]
 
 
 REBINDS: Final[dict[str, Any]] = {"rebinds": True}
@@ -19,11 +30,11 @@ REBINDS: Final[dict[str, Any]] = {"rebinds": True}
 
 
 def _checked_network(value: str) -> str:
-    return str(ip_network(value.strip(), strict=False))
+    return str(network_of(value))
 
 
-FilePath = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+FilePath = Annotated[str, Field(max_length=500), LINE]
+Name = Annotated[str, Field(max_length=200), LINE]
 
 IpNetwork = Annotated[str, AfterValidator(_checked_network)]
 """An address or a CIDR block, IPv4 or IPv6."""
@@ -81,7 +92,7 @@ class Section(BaseModel):
 class TlsConfig(Section):
     """DICOM TLS (PS3.15 B.9, BCP 195); files are read again when they change."""
 
-    enabled: bool = Field(
+    enabled: StrictBool = Field(
         default=False, description="speak TLS on the DICOM port", json_schema_extra=REBINDS
     )
     certificate_file: FilePath = Field(
@@ -109,17 +120,17 @@ class NetworkConfig(Section):
         description="address to listen on",
         json_schema_extra=REBINDS,
     )
-    port: int = Field(
+    port: StrictInt = Field(
         default=11112,
         ge=1,
         le=65535,
         description="TCP port to listen on",
         json_schema_extra=REBINDS,
     )
-    max_associations: int = Field(
+    max_associations: StrictInt = Field(
         default=10, ge=1, le=100, description="associations at the same time, per replica"
     )
-    max_pdu_bytes: int = Field(
+    max_pdu_bytes: StrictInt = Field(
         default=16384, ge=4096, le=131072, description="largest PDU that peers may send"
     )
     network_timeout_seconds: TimeoutSeconds = Field(
@@ -131,10 +142,10 @@ class NetworkConfig(Section):
     dimse_timeout_seconds: TimeoutSeconds = Field(
         default=30, description="longest wait for the rest of a message"
     )
-    max_connections: int = Field(
+    max_connections: StrictInt = Field(
         default=300, ge=10, le=4096, description="open sockets, associated or not"
     )
-    max_connections_per_address: int = Field(
+    max_connections_per_address: StrictInt = Field(
         default=250, ge=1, le=4096, description="open sockets of one address"
     )
     trusted_proxies: tuple[IpNetwork, ...] = Field(
@@ -154,13 +165,13 @@ class StorageConfig(Section):
     naming: FileNaming = Field(
         default=FileNaming.SOP_UID, description="how the files of new objects are called"
     )
-    max_storage_gb: int = Field(
+    max_storage_gb: StrictInt = Field(
         default=100, ge=1, le=10000, description="quota; above it objects are refused"
     )
-    min_free_percent: int = Field(
+    min_free_percent: StrictInt = Field(
         default=2, ge=0, le=50, description="refuse objects when the disk has less free"
     )
-    max_object_bytes: int = Field(
+    max_object_bytes: StrictInt = Field(
         default=8 * 1024**3,
         ge=1024**2,
         le=64 * 1024**3,
@@ -170,8 +181,10 @@ class StorageConfig(Section):
         default=DuplicatePolicy.KEEP_EXISTING,
         description="which object is current when a SOP instance comes again with other bytes",
     )
-    clean_up: bool = Field(default=False, description="delete studies beyond the retention time")
-    retention_days: int = Field(
+    clean_up: StrictBool = Field(
+        default=False, description="delete studies beyond the retention time"
+    )
+    retention_days: StrictInt = Field(
         default=30, ge=1, le=3650, description="how long clean-up leaves a study alone"
     )
 
@@ -179,10 +192,12 @@ class StorageConfig(Section):
 class SecurityConfig(Section):
     """Who may associate; allowed AE titles themselves are rows of `allowed_ae_titles`."""
 
-    check_called_ae: bool = Field(default=False, description="refuse calls to another AE title")
-    validate_calling_ae: bool = Field(default=False, description="only allowed AE titles")
+    check_called_ae: StrictBool = Field(
+        default=False, description="refuse calls to another AE title"
+    )
+    validate_calling_ae: StrictBool = Field(default=False, description="only allowed AE titles")
     allowed_ips: tuple[IpNetwork, ...] = Field(default=(), description="empty allows all")
-    accept_user_identity: bool = Field(
+    accept_user_identity: StrictBool = Field(
         default=True, description="ignore user identity rather than refuse the association"
     )
 
@@ -190,13 +205,15 @@ class SecurityConfig(Section):
 class SopClassConfig(Section):
     """Which storage SOP classes are accepted (PS3.4 B.5)."""
 
-    ct_image: bool = Field(default=True, description="CT and Enhanced CT Image Storage")
-    mr_image: bool = Field(default=True, description="MR and Enhanced MR Image Storage")
-    rt_structure_set: bool = Field(default=True, description="RT Structure Set Storage")
-    rt_plan: bool = Field(default=True, description="RT Plan Storage")
-    rt_dose: bool = Field(default=True, description="RT Dose Storage")
-    secondary_capture: bool = Field(default=True, description="Secondary Capture Image Storage")
-    all_storage_classes: bool = Field(
+    ct_image: StrictBool = Field(default=True, description="CT and Enhanced CT Image Storage")
+    mr_image: StrictBool = Field(default=True, description="MR and Enhanced MR Image Storage")
+    rt_structure_set: StrictBool = Field(default=True, description="RT Structure Set Storage")
+    rt_plan: StrictBool = Field(default=True, description="RT Plan Storage")
+    rt_dose: StrictBool = Field(default=True, description="RT Dose Storage")
+    secondary_capture: StrictBool = Field(
+        default=True, description="Secondary Capture Image Storage"
+    )
+    all_storage_classes: StrictBool = Field(
         default=False, description="every storage SOP class of the standard"
     )
     further: tuple[Uid, ...] = Field(
@@ -207,18 +224,22 @@ class SopClassConfig(Section):
 class TransferSyntaxConfig(Section):
     """Which transfer syntaxes are accepted for storage (PS3.5 10)."""
 
-    implicit_vr_little_endian: bool = Field(
+    implicit_vr_little_endian: StrictBool = Field(
         default=True, description="Implicit VR Little Endian, the default of DICOM"
     )
-    explicit_vr_little_endian: bool = Field(default=True, description="Explicit VR Little Endian")
-    explicit_vr_big_endian: bool = Field(
+    explicit_vr_little_endian: StrictBool = Field(
+        default=True, description="Explicit VR Little Endian"
+    )
+    explicit_vr_big_endian: StrictBool = Field(
         default=False, description="Explicit VR Big Endian (retired)"
     )
-    jpeg_baseline: bool = Field(default=True, description="JPEG Baseline (process 1)")
-    jpeg_lossless: bool = Field(default=True, description="JPEG Lossless, first-order prediction")
-    jpeg_2000_lossless: bool = Field(default=False, description="JPEG 2000, lossless only")
-    rle_lossless: bool = Field(default=False, description="RLE Lossless")
-    all_transfer_syntaxes: bool = Field(
+    jpeg_baseline: StrictBool = Field(default=True, description="JPEG Baseline (process 1)")
+    jpeg_lossless: StrictBool = Field(
+        default=True, description="JPEG Lossless, first-order prediction"
+    )
+    jpeg_2000_lossless: StrictBool = Field(default=False, description="JPEG 2000, lossless only")
+    rle_lossless: StrictBool = Field(default=False, description="RLE Lossless")
+    all_transfer_syntaxes: StrictBool = Field(
         default=False, description="every transfer syntax of the standard"
     )
     further: tuple[Uid, ...] = Field(
@@ -229,25 +250,27 @@ class TransferSyntaxConfig(Section):
 class ServiceConfig(Section):
     """Which DIMSE services are offered, and whether the receiver runs at all."""
 
-    enabled: bool = Field(default=True, description="off closes the DICOM port of every replica")
-    auto_start: bool = Field(
+    enabled: StrictBool = Field(
+        default=True, description="off closes the DICOM port of every replica"
+    )
+    auto_start: StrictBool = Field(
         default=True, description="a starting receiver listens at once; off: when told to start"
     )
-    c_echo: bool = Field(default=True, description="answer C-ECHO (verification)")
-    c_store: bool = Field(default=True, description="receive objects")
-    c_find: bool = Field(default=False, description="answer queries")
-    c_move: bool = Field(default=False, description="send objects to a known destination")
-    c_get: bool = Field(default=False, description="send objects to the one who asks")
+    c_echo: StrictBool = Field(default=True, description="answer C-ECHO (verification)")
+    c_store: StrictBool = Field(default=True, description="receive objects")
+    c_find: StrictBool = Field(default=False, description="answer queries")
+    c_move: StrictBool = Field(default=False, description="send objects to a known destination")
+    c_get: StrictBool = Field(default=False, description="send objects to the one who asks")
 
 
 class QueryRetrieveConfig(Section):
     """How queries and retrieves are answered."""
 
-    max_results: int = Field(default=0, ge=0, description="0 means no limit")
-    parallel_sub_associations: int = Field(
+    max_results: StrictInt = Field(default=0, ge=0, le=10_000_000, description="0 means no limit")
+    parallel_sub_associations: StrictInt = Field(
         default=1, ge=1, le=8, description="associations that one C-MOVE sends over"
     )
-    stable_after_seconds: int = Field(
+    stable_after_seconds: StrictInt = Field(
         default=60, ge=1, le=3600, description="quiet time after which a series is complete"
     )
 
@@ -256,16 +279,16 @@ class LoggingConfig(Section):
     """What is written to the log."""
 
     level: LogLevel = Field(default=LogLevel.INFO, description="least severe level that is written")
-    connection_attempts: bool = Field(
+    connection_attempts: StrictBool = Field(
         default=True, description="a line for each association that ended or was rejected"
     )
-    received_files: bool = Field(
+    received_files: StrictBool = Field(
         default=True, description="at level DEBUG, a line for each received object"
     )
-    performance_metrics: bool = Field(
+    performance_metrics: StrictBool = Field(
         default=True, description="duration and rate on the lines of associations and objects"
     )
-    transaction_retention_months: int = Field(
+    transaction_retention_months: StrictInt = Field(
         default=24,
         ge=1,
         le=240,
@@ -276,15 +299,15 @@ class LoggingConfig(Section):
 class HandlerConfig(Section):
     """What happens with a received series (the DICOM handler)."""
 
-    auto_import: bool = Field(
+    auto_import: StrictBool = Field(
         default=False,
         description="link each series that is complete into the handler's folder",
     )
-    copy_to_folder: bool = Field(
+    copy_to_folder: StrictBool = Field(
         default=False, description="copy it instead, so that the handler may change the files"
     )
     folder: FilePath = Field(default="", description="the handler's folder, an absolute path")
-    trigger_processing: bool = Field(
+    trigger_processing: StrictBool = Field(
         default=False, description="start the processing chain with a Celery message"
     )
     celery_task: Name = Field(default="", description="name of the Celery task")
@@ -319,3 +342,16 @@ EVERYTHING: Final = ServerConfig(
     services=ServiceConfig(c_find=True, c_move=True, c_get=True),
 )
 """What `make run` and Compose start with: all services, classes and transfer syntaxes."""
+
+
+def network_told(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """Return the settings of the network that the environment gives; digits are a number."""
+    told = {
+        field: environment[variable]
+        for field, variable in NETWORK_VARIABLES.items()
+        if environment.get(variable)
+    }
+    return {
+        field: int(text) if field == "port" and DIGITS.fullmatch(text) else text
+        for field, text in told.items()
+    }

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import structlog
 
+from draw_shared.contracts.addresses import canonical
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
@@ -167,7 +168,7 @@ class Acceptor:
                 log.warning("connection.not_accepted", error=type(error).__name__)
                 time.sleep(POLL_SECONDS)
                 continue
-            self._admit(connected, str(origin[0]))
+            self._admit(connected, canonical(str(origin[0])))
 
     def _admit(self, connected: socket.socket, address: str) -> None:
         connection = _Connection(connected, address)

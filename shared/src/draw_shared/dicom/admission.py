@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from draw_shared.contracts.addresses import address_of, network_of
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.associate import APPLICATION_CONTEXT, AssociateRequest
 from draw_shared.dicom.service import Peer, Reject
@@ -59,20 +60,17 @@ def access_rules(config: ServerConfig, allowed: Mapping[str, str]) -> AccessRule
 
 
 def comparable(address: str) -> IPv4Address | IPv6Address | None:
-    """Return an address for comparison; an IPv4-mapped IPv6 address is its IPv4 address."""
+    """Return an address for comparison, or None when it is none."""
     try:
-        found = ip_address(address)
+        return address_of(address)
     except ValueError:
         return None
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    return found
 
 
 def within(address: str, networks: tuple[str, ...]) -> bool:
     """Return whether `address` lies in one of `networks`."""
     found = comparable(address)
-    return found is not None and any(found in ip_network(network) for network in networks)
+    return found is not None and any(found in network_of(network) for network in networks)
 
 
 def refuse(peer: Peer, request: AssociateRequest, rules: AccessRules) -> Reject | None:

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import Final
 
+from draw_shared.contracts.addresses import canonical
 from draw_shared.dicom.pdu import ProtocolViolation
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
@@ -39,7 +40,7 @@ def read_client_address(connection: socket.socket, seconds: float) -> str | None
         return None
     if length < 2 * size + 4:
         raise ProtocolViolation("the PROXY protocol header is cut short")
-    return str(ip_address(addresses[:size]))
+    return canonical(str(ip_address(addresses[:size])))
 
 
 def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:

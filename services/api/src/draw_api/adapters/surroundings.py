@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from draw_shared.messaging.announcement_backlog import unindexed
+from draw_shared.storage.folders import overlap
 from draw_shared.storage.space import DiskRoom, disk_room
 
 
@@ -20,6 +21,10 @@ class Surroundings:
             return disk_room(self._root)
         except OSError:
             return None
+
+    def overlaps(self, folder: str) -> bool:
+        """Return whether a folder is the storage root, lies inside it or has it inside."""
+        return overlap(Path(folder), self._root)
 
     def queue_depths(self) -> Mapping[str, int]:
         """Return the messages waiting, by queue, as last seen."""

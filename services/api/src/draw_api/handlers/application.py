@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 
 from draw_api.handlers import openapi, problems
@@ -32,6 +32,7 @@ from draw_api.handlers.rest import (
     users,
     webhooks,
 )
+from draw_api.handlers.rest.known_parameters import require_known_parameters
 from draw_api.handlers.web import site
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
@@ -99,7 +100,7 @@ def application(given: Surroundings) -> FastAPI:
     problems.install(made)
     made.include_router(probes(given.health, given.registry))
     for router in ROUTERS:
-        made.include_router(router)
+        made.include_router(router, dependencies=[Depends(require_known_parameters)])
     openapi.install(made, ROUTERS)
     site.install(made)
     made.add_middleware(Observed, metrics=given.metrics)

@@ -13,6 +13,7 @@ from draw_api.models.access import Principal
 from draw_api.models.failures import Unauthenticated
 from draw_api.models.permissions import RULES, Permission
 from draw_api.services.access import require, require_csrf
+from draw_shared.contracts.addresses import canonical
 
 COOKIE: Final = "draw_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -29,7 +30,7 @@ _csrf = APIKeyHeader(
 
 def client_address(request: Request) -> str:
     """Return the address of the client, as the socket or a trusted proxy says."""
-    return request.client.host if request.client else ""
+    return canonical(request.client.host) if request.client else ""
 
 
 def _principal(
@@ -105,12 +106,13 @@ def opens(permission: Permission) -> Any:  # noqa: ANN401 - what stands at a rou
 
 def permission_of(dependant: Dependant) -> Permission | None:
     """Return the permission that a route names, or None when it names none or several."""
-    calls: Iterator[object] = (one.call for one in _walk(dependant))
+    calls: Iterator[object] = (one.call for one in dependants_of(dependant))
     named = {call.permission for call in calls if isinstance(call, Guard)}
     return named.pop() if len(named) == 1 else None
 
 
-def _walk(dependant: Dependant) -> Iterator[Dependant]:
+def dependants_of(dependant: Dependant) -> Iterator[Dependant]:
+    """Yield what a route depends on, and what that depends on in turn."""
     yield dependant
     for inner in dependant.dependencies:
-        yield from _walk(inner)
+        yield from dependants_of(inner)

@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from draw_api.handlers.identity import SAFE_METHODS, opens, permission_of
 from draw_api.handlers.problems import MEDIA_TYPE, Problem
+from draw_api.handlers.rest.known_parameters import require_known_parameters
 from draw_api.models.permissions import RULES, Permission
 
 ROLE_KEY: Final = "x-required-role"
@@ -36,7 +37,7 @@ DETAILS: Final = {
     HTTPStatus.TOO_MANY_REQUESTS: "Too many attempts; try again in 30 s.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database does not answer; try again.",
 }
-FIELD_PROBLEM: Final = {"field": "limit", "message": "Input should be less than or equal to 500"}
+FIELD_PROBLEM: Final = {"field": "limit", "message": "must be at most 500"}
 
 
 def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
@@ -49,7 +50,9 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
         return application.openapi_schema
 
     @application.get(
-        PATH, include_in_schema=False, dependencies=[opens(Permission.READ_API_DESCRIPTION)]
+        PATH,
+        include_in_schema=False,
+        dependencies=[opens(Permission.READ_API_DESCRIPTION), Depends(require_known_parameters)],
     )
     def description() -> JSONResponse:
         return JSONResponse(described())

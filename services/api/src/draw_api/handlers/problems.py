@@ -24,6 +24,7 @@ from draw_api.models.failures import (
     TooManyAttempts,
     Unauthenticated,
 )
+from draw_api.models.wording import problems_of
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.errors import Transient
 from draw_shared.messaging.connection import BrokerUnavailable
@@ -122,22 +123,11 @@ def _on_failure(_: Request, error: Exception) -> Response:
 
 
 def _on_validation(_: Request, error: Exception) -> Response:
-    found = error.errors() if isinstance(error, RequestValidationError) else ()
-    # The value itself is left out: it may be a password.
-    problems = [FieldProblem(field_path(item["loc"]), plain_message(item)) for item in found]
+    if not isinstance(error, RequestValidationError):
+        raise error
+    problems = problems_of(error.errors(), error.body)
     detail = "The request has values that cannot be used."
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
-
-
-def field_path(location: Sequence[int | str]) -> str:
-    """Return the dotted path of a field, without where in the request it was."""
-    inner = location[1:] if location and location[0] in WHERE else location
-    return ".".join(str(part) for part in inner) or "body"
-
-
-def plain_message(item: dict[str, Any]) -> str:
-    """Return pydantic's message without its own framing."""
-    return str(item["msg"]).removeprefix("Value error, ")
 
 
 def _on_http(_: Request, error: Exception) -> Response:
@@ -169,4 +159,3 @@ AWAY: Final[dict[type[Exception], str]] = {
     DatabaseUnavailable: "The database does not answer; try again.",
     BrokerUnavailable: "The message broker does not answer; try again.",
 }
-WHERE: Final = ("body", "query", "path", "header", "cookie")

@@ -8,9 +8,15 @@ from typing import Annotated, Final
 from pydantic import Field, SecretStr
 
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.texts import LINE, Written
 
 UserName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="letters, digits, ._@-")
+    str,
+    Written(
+        r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
+        "must begin with a letter or digit and have at most 64 letters, digits and . _ @ -",
+    ),
+    Field(description="letters, digits, ._@-"),
 ]
 NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
 
@@ -90,9 +96,7 @@ class KnownToken:
 class SignIn(Request):
     """A name and a password."""
 
-    name: str = Field(
-        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["admin"]
-    )
+    name: Annotated[str, Field(min_length=1, max_length=64), LINE] = Field(examples=["admin"])
     password: SecretStr = Field(min_length=1, max_length=200, examples=["correct horse battery"])
 
 

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
 
 from draw_api.models.jobs import JobState
+from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
 from draw_api.models.queries import MOST_NODES, KeyValue
 from draw_api.models.retrieves import Retrieve, RetrieveOptions
+from draw_shared.contracts.identifiers import Uid
 
 MAX_LINES: Final = 5_000
 MAX_QUESTIONS: Final = 20_000
@@ -20,9 +22,10 @@ MAX_STUDIES_A_LINE: Final = 100
 """Studies kept of what one node finds for one line; more, and the line is truncated."""
 MAX_SELECTED: Final = 10_000
 
-NodeIds = Annotated[
-    list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(min_length=1, max_length=MOST_NODES)
-]
+NODES: Final = Field(min_length=1, max_length=MOST_NODES)
+NodeIds = Annotated[list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]], NODES]
+NodeIdsInAddress = Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], NODES]
+"""The same as a parameter, where numbers are digits."""
 Found = Literal["waiting", "not_found", "found", "several", "truncated", "failed", "cancelled"]
 Here = Literal["complete", "partial", "no", "unknown"]
 Wanted = Literal["missing", "complete"]
@@ -135,8 +138,8 @@ class BatchLine(Answer):
 class ChosenStudy(Request):
     """One study of one node's answer."""
 
-    node_id: int = Field(ge=1, le=2**63 - 1)
-    study_instance_uid: str = Field(min_length=1, max_length=64)
+    node_id: StrictInt = Field(ge=1, le=2**63 - 1)
+    study_instance_uid: Uid
 
 
 class RetrieveFound(Request):
@@ -149,13 +152,13 @@ class RetrieveFound(Request):
         max_length=MAX_SELECTED,
         description="empty: everything found that is not known to be completely here",
     )
-    several: bool = Field(
+    several: StrictBool = Field(
         default=False,
         description="with everything: also of lines that found several studies or were truncated",
     )
     method: Literal["auto", "move", "get"] = "auto"
-    priority: int = Field(default=5, ge=1, le=9, description="1 is the most urgent")
-    not_before: AwareDatetime | None = Field(default=None, description="begin at the earliest")
+    priority: StrictInt = Field(default=5, ge=1, le=9, description="1 is the most urgent")
+    not_before: Moment | None = Field(default=None, description="begin at the earliest")
 
     def options(self, node_id: int) -> RetrieveOptions:
         """Return how it is retrieved from one node."""

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
+from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.identifiers import OptionalUid, Uid
 
 JobState = Literal[
     "scheduled",
@@ -34,11 +35,9 @@ FINISHED: Final = ("complete", "unproved", "partial", "failed", "cancelled")
 class _NewJob(Request):
     """What every job against a remote node has."""
 
-    node_id: int = Field(ge=1, le=2**63 - 1, examples=[1])
-    priority: int = Field(default=5, ge=1, le=9, description="1 is the most urgent")
-    not_before: AwareDatetime | None = Field(
-        default=None, description="when to begin at the earliest"
-    )
+    node_id: StrictInt = Field(ge=1, le=2**63 - 1, examples=[1])
+    priority: StrictInt = Field(default=5, ge=1, le=9, description="1 is the most urgent")
+    not_before: Moment | None = Field(default=None, description="when to begin at the earliest")
 
 
 class NewEcho(_NewJob):
@@ -58,7 +57,7 @@ class NewSend(_NewJob):
 
     kind: Literal["send"] = Field(examples=["send"])
     study_instance_uid: Uid
-    series_instance_uid: Uid | Literal[""] = ""
+    series_instance_uid: OptionalUid = ""
     sop_instance_uids: SopInstanceUids = Field(default=[], description="of that series; empty: all")
 
     @model_validator(mode="after")

@@ -3,15 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, computed_field
+from pydantic import Field, StrictBool, StrictInt, computed_field
 
 from draw_api.models.hosts import Host
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.identifiers import AeTitle
+from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle
+from draw_shared.contracts.texts import LINE, Written
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["22:00"])]
-OptionalAeTitle = AeTitle | Literal[""]
+ClockTime = Annotated[
+    str,
+    Written(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of day such as 22:00"),
+    Field(examples=["22:00"]),
+]
 
 
 class Window(Request):
@@ -25,37 +29,37 @@ class Window(Request):
 class NodeSettings(Request):
     """Everything that is set about a remote node."""
 
-    name: str = Field(
-        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["PACS"]
-    )
+    name: Annotated[str, Field(min_length=1, max_length=64), LINE] = Field(examples=["PACS"])
     ae_title: AeTitle = Field(examples=["ORTHANC"])
     host: Host
-    port: int = Field(ge=1, le=65535, examples=[4242])
+    port: StrictInt = Field(ge=1, le=65535, examples=[4242])
     calling_ae: OptionalAeTitle = Field(
         default="", description="our AE title towards this node; empty: that of the configuration"
     )
-    supports_find: bool = True
-    supports_move: bool = True
-    supports_get: bool = False
+    supports_find: StrictBool = True
+    supports_move: StrictBool = True
+    supports_get: StrictBool = False
     query_model: Literal["study", "patient", "patient_study"] = Field(
         default="study",
         description="study: Study Root; patient: Patient Root; patient_study: the retired"
         " Patient/Study Only, in which whole studies are retrieved",
     )
-    timeout_seconds: int = Field(default=30, ge=1, le=3600)
-    max_pdu_bytes: int = Field(default=16384, ge=4096, le=131072)
+    timeout_seconds: StrictInt = Field(default=30, ge=1, le=3600)
+    max_pdu_bytes: StrictInt = Field(default=16384, ge=4096, le=131072)
     move_destination: OptionalAeTitle = Field(
         default="", description="how this node calls us as destination; empty: our AE title"
     )
     stores_from: list[AeTitle] = Field(
         default=[], max_length=32, description="calling AE titles its C-STOREs come from"
     )
-    tls: bool = False
-    max_associations: int = Field(default=2, ge=1, le=32)
-    max_bytes_per_second: int = Field(default=0, ge=0, le=2**40, description="0 means no limit")
+    tls: StrictBool = False
+    max_associations: StrictInt = Field(default=2, ge=1, le=32)
+    max_bytes_per_second: StrictInt = Field(
+        default=0, ge=0, le=2**40, description="0 means no limit"
+    )
     windows: list[Window] = Field(default=[], max_length=28, description="empty: always")
-    paused: bool = Field(default=False, description="jobs wait until it is resumed")
-    active: bool = True
+    paused: StrictBool = Field(default=False, description="jobs wait until it is resumed")
+    active: StrictBool = True
 
 
 class Node(Answer):

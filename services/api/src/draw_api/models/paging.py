@@ -3,16 +3,19 @@
 import base64
 import binascii
 import json
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.texts import whole_number
 
 Item = TypeVar("Item")
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+SWITCHES: Final = {"true": True, "false": False}
 
 
 class Answer(BaseModel):
@@ -25,6 +28,27 @@ class Request(BaseModel):
     """A request body; unknown fields are refused, so that a typing mistake is seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Parameters(Request):
+    """The same document as parameters of an address: digits are numbers there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _typed(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return {name: _typed(kinds.get(name), value) for name, value in given.items()}
+
+
+def _typed(kind: object, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if kind is bool:
+        return SWITCHES.get(value.lower(), value)
+    number = whole_number(value) if kind is int else None
+    return value if number is None else number
 
 
 class Page(Answer, Generic[Item]):

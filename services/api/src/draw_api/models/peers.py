@@ -1,21 +1,22 @@
 """Calling AE titles that may associate, and why somebody may or may not."""
 
 from datetime import datetime
-from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.identifiers import AeTitle, Uid
+from draw_shared.contracts.addresses import address_of
+from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
+from draw_shared.contracts.texts import LINE
 
 
 def _checked_address(value: str) -> str:
     if not value:
         return ""
     if "%" in value:
-        raise ValueError("an address without a zone")
-    return str(ip_address(value))
+        raise ValueError("must be an address without a zone")
+    return str(address_of(value))
 
 
 Address = Annotated[
@@ -29,13 +30,13 @@ class AllowedAeTitleSettings(Request):
     """Everything that is set about a calling AE title."""
 
     ae_title: AeTitle = Field(examples=["CT_ROOM_2"])
-    description: str = Field(
-        default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["CT scanner, room 2"]
+    description: Annotated[str, Field(max_length=200), LINE] = Field(
+        default="", examples=["CT scanner, room 2"]
     )
     expected_ip: Address = Field(
         default="", description="the only address it may call from; empty: any"
     )
-    active: bool = Field(default=True, description="off: known, but may not associate")
+    active: StrictBool = Field(default=True, description="off: known, but may not associate")
 
 
 class AllowedAeTitle(Answer):
@@ -79,7 +80,7 @@ class Proposal(Request):
 
     calling_ae: AeTitle
     address: Address
-    called_ae: AeTitle | Literal[""] = ""
+    called_ae: OptionalAeTitle = ""
     sop_class_uid: Uid | None = None
     transfer_syntax_uids: tuple[Uid, ...] = ()
 
@@ -103,6 +104,6 @@ class PeerToAllow(Request):
 
     calling_ae: AeTitle = Field(examples=["CT_ROOM_2"])
     address: Address = Field(min_length=2, examples=["192.0.2.17"])
-    only_from_address: bool = Field(
+    only_from_address: StrictBool = Field(
         default=False, description="let the AE title in from this address only"
     )

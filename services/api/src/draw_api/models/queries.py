@@ -7,8 +7,11 @@ from uuid import UUID
 
 from pydantic import (
     ConfigDict,
+    Discriminator,
     Field,
+    StrictInt,
     StringConstraints,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -18,11 +21,14 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from draw_api.models.jobs import JobState
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.typed_keys import UnclearKey, key_as_sent
 
 Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
-KeyValue = Annotated[
-    str, StringConstraints(strip_whitespace=False, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")
+KeyValue = Annotated[str, StringConstraints(strip_whitespace=False, max_length=1024), LINE]
+KeyValues = Annotated[
+    Annotated[KeyValue, Tag("text")] | Annotated[list[KeyValue], Tag("texts")],
+    Discriminator(lambda value: "texts" if isinstance(value, list) else "text"),
 ]
 MOST_KEYS: Final = 50
 MOST_NODES: Final = 32
@@ -47,19 +53,19 @@ class NewQuery(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     level: Level = "STUDY"
-    keys: dict[str, KeyValue | list[KeyValue]] = Field(
+    keys: dict[str, KeyValues] = Field(
         default={},
         max_length=MOST_KEYS,
         description="an empty value asks for the attribute; the usual ones are asked for anyway;"
         " `01.11.2026` or `Smith, J` is sent as DICOM writes it, what is unclear is refused",
     )
-    node_ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
+    node_ids: list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]] = Field(
         min_length=1, max_length=MOST_NODES
     )
-    limit: int = Field(
+    limit: StrictInt = Field(
         default=0, ge=0, le=MOST_RESULTS, description="most results of each node; 0: all"
     )
-    max_age_seconds: int = Field(
+    max_age_seconds: StrictInt = Field(
         default=300, ge=0, le=86400, description="take an answer that is this fresh; 0: ask anew"
     )
 

@@ -5,12 +5,20 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 
 from draw_api.models.jobs import JobAttempt, JobState, SopInstanceUids
-from draw_api.models.nodes import OptionalAeTitle, Window
-from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.identifiers import FIRST_PRINTABLE, Uid
+from draw_api.models.moments import Moment
+from draw_api.models.nodes import Window
+from draw_api.models.paging import Answer, Parameters, Request
+from draw_shared.contracts.identifiers import FIRST_PRINTABLE, OptionalAeTitle, OptionalUid
 
 MOST_ITEMS: Final = 10_000
 DELETE: Final = "\x7f"
@@ -40,8 +48,8 @@ EXAMPLE: Final[dict[str, Any]] = {
 class WantedItem(Request):
     """A study, a series, SOP instances, or the studies of a patient or accession number."""
 
-    study_instance_uid: Uid | Literal[""] = ""
-    series_instance_uid: Uid | Literal[""] = ""
+    study_instance_uid: OptionalUid = ""
+    series_instance_uid: OptionalUid = ""
     sop_instance_uids: SopInstanceUids = Field(default=[])
     patient_id: Identifier = Field(default="", description="looked up, unless a study is named")
     accession_number: Identifier = Field(default="", description="looked up, as the patient")
@@ -60,16 +68,16 @@ class WantedItem(Request):
 class RetrieveOptions(Request):
     """From where, to where, when and how."""
 
-    node_id: int = Field(ge=1, le=2**63 - 1, description="remote node to retrieve from")
+    node_id: StrictInt = Field(ge=1, le=2**63 - 1, description="remote node to retrieve from")
     method: Literal["auto", "move", "get"] = Field(
         default="auto", description="auto: C-MOVE, or C-GET for a node that offers only that"
     )
     destination: OptionalAeTitle = Field(
         default="", description="AE title that C-MOVE sends to; empty: this suite"
     )
-    priority: int = Field(default=5, ge=1, le=9, description="1 is the most urgent")
-    not_before: AwareDatetime | None = Field(default=None, description="begin at the earliest")
-    force: bool = Field(
+    priority: StrictInt = Field(default=5, ge=1, le=9, description="1 is the most urgent")
+    not_before: Moment | None = Field(default=None, description="begin at the earliest")
+    force: StrictBool = Field(
         default=False, description="also what is already here or already on the way"
     )
 
@@ -78,6 +86,10 @@ class RetrieveOptions(Request):
         if self.method == "get" and self.destination:
             raise ValueError("C-GET brings objects here and to no other destination")
         return self
+
+
+class RetrieveParameters(Parameters, RetrieveOptions):
+    """From where, to where, when and how, beside a list."""
 
 
 class NewRetrieve(RetrieveOptions):
@@ -162,7 +174,7 @@ class RetrievedInstance(Answer):
 class Urgency(Request):
     """How urgent a job is."""
 
-    priority: int = Field(ge=1, le=9, description="1 is the most urgent", examples=[1])
+    priority: StrictInt = Field(ge=1, le=9, description="1 is the most urgent", examples=[1])
 
 
 def parameters_of(options: RetrieveOptions, item: WantedItem) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.server_config import BYTES_PER_GB
+from draw_shared.contracts.texts import LINE
 from draw_shared.storage.space import Shortage, SpaceLimits
 
 Reason = Annotated[
@@ -15,10 +16,10 @@ Reason = Annotated[
     Field(
         min_length=3,
         max_length=500,
-        pattern=r"^[^\x00-\x1f\x7f]*$",
         description="why; kept on record, so it must not name a patient",
         examples=["sent by mistake"],
     ),
+    LINE,
 ]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import Field, computed_field
+from pydantic import Field, StrictInt, computed_field
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import Sha256
@@ -65,7 +65,7 @@ class Transaction(Answer):
 class KnownHead(Request):
     """A head of the chain that was kept elsewhere."""
 
-    position: int = Field(ge=1, le=2**63 - 1, examples=[120000])
+    position: StrictInt = Field(ge=1, le=2**63 - 1, examples=[120000])
     chain_hash: Sha256
 
 

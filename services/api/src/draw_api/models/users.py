@@ -1,11 +1,14 @@
 """Users, their sessions and their tokens, as administrators and owners see them."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import Field, SecretStr, StrictBool
 
 from draw_api.models.access import NewPassword, Role, UserName
+from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.texts import LINE
 
 
 class NewUser(Request):
@@ -20,7 +23,7 @@ class UserSettings(Request):
     """What an administrator sets about a user."""
 
     role: Role = Field(examples=["viewer"])
-    active: bool = Field(default=True, description="off: may not sign in, and is signed out")
+    active: StrictBool = Field(default=True, description="off: may not sign in, and is signed out")
 
 
 class User(Answer):
@@ -64,11 +67,9 @@ class Session(Answer):
 class NewToken(Request):
     """A token to be made."""
 
-    name: str = Field(
-        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["dose report"]
-    )
+    name: Annotated[str, Field(min_length=1, max_length=64), LINE] = Field(examples=["dose report"])
     role: Role = Field(description="at most the asker's own", examples=["viewer"])
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Moment | None = Field(
         default=None, description="null: never", examples=["2030-01-01T00:00:00Z"]
     )
 

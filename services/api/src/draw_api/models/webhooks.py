@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
 from draw_api.models.hosts import checked_host
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.texts import LINE, Written
 from draw_shared.contracts.webhook_address import is_refused, numeric_address
 
 ChangeKind = Literal[
@@ -39,7 +40,8 @@ def _usable(url: str) -> bool:
 
 Url = Annotated[
     str,
-    Field(max_length=500, pattern=r"^[!-~]+$", examples=["https://handler.example/draw"]),
+    Field(max_length=500, examples=["https://handler.example/draw"]),
+    Written(r"^[!-~]+$", "must be an http or https URL without blanks"),
     AfterValidator(_checked_url),
 ]
 
@@ -72,7 +74,7 @@ Secret = Annotated[
 ]
 Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=5, examples=[["series.stable"]])]
 USUAL_KINDS: Final[list[ChangeKind]] = ["series.stable", "study.stable", "study.deleted"]
-Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Words = Annotated[str, Field(max_length=200), LINE]
 
 
 class Change(Answer):
@@ -104,7 +106,7 @@ class NewWebhook(Request):
     secret: Secret | None = None
     kinds: Kinds = Field(default_factory=USUAL_KINDS.copy)
     description: Words = ""
-    active: bool = True
+    active: StrictBool = True
 
 
 class WebhookChange(Request):
@@ -116,7 +118,7 @@ class WebhookChange(Request):
     )
     kinds: Kinds | None = None
     description: Words | None = None
-    active: bool | None = Field(default=None, description="false keeps deliveries waiting")
+    active: StrictBool | None = Field(default=None, description="false keeps deliveries waiting")
 
     def values(self) -> dict[str, Any]:
         """Return the columns to be written, the secret in plain."""

@@ -27,6 +27,7 @@ from draw_api.models.failures import (
     PreconditionRequired,
 )
 from draw_api.models.paging import Page
+from draw_api.models.wording import problems_of
 from draw_api.services.audit import AuditTrail
 from draw_api.services.config_rules import disagreements
 from draw_api.services.wakeups import WakeUps
@@ -35,6 +36,7 @@ from draw_shared.contracts.server_config import ServerConfig
 
 ANY: Final = "*"
 LONGEST_COMMENT: Final = 200
+OVERLAPS: Final = "must lie outside the folder in which objects are stored, and not above it"
 
 
 class ConfigVersions(Protocol):
@@ -55,11 +57,25 @@ class ConfigVersions(Protocol):
         """Add a version; False when the number is taken by now."""
 
 
+class StorageVolume(Protocol):
+    """The volume on which objects are stored."""
+
+    def overlaps(self, folder: str) -> bool:
+        """Return whether a folder is the storage root, lies inside it or has it inside."""
+
+
 class Configuration:
     """The configuration document."""
 
-    def __init__(self, versions: ConfigVersions, wakeups: WakeUps, audit: AuditTrail) -> None:
+    def __init__(
+        self,
+        versions: ConfigVersions,
+        volume: StorageVolume,
+        wakeups: WakeUps,
+        audit: AuditTrail,
+    ) -> None:
         self._versions = versions
+        self._volume = volume
         self._wakeups = wakeups
         self._audit = audit
 
@@ -100,7 +116,7 @@ class Configuration:
             Invalid: the result would not be a configuration; the fields say why.
         """
         newest = self._matching(if_match)
-        wanted = checked(merged(newest.document, patch))
+        wanted = self._checked(merged(newest.document, patch))
         return self._put(by, newest, wanted, comment)
 
     def restore(self, by: Principal, number: int, if_match: str | None) -> ConfigVersion:
@@ -110,10 +126,11 @@ class Configuration:
             NotFound: there is no such version.
             PreconditionRequired: the client does not say which version it read.
             PreconditionFailed: that is not the version in force.
+            Invalid: what was right then cannot be used now; the fields say why.
         """
         newest = self._matching(if_match)
-        found = self.version(number)
-        return self._put(by, newest, found.document, f"version {number} again")
+        wanted = self._checked(document_of(self.version(number).document))
+        return self._put(by, newest, wanted, f"version {number} again")
 
     def allow_address(self, by: Principal, network: str) -> bool:
         """Add a network to the allowed ones; False when addresses are not restricted."""
@@ -123,8 +140,23 @@ class Configuration:
         if not allowed or network in allowed:
             return False
         patch = {"security": {"allowed_ips": [*allowed, network]}}
-        self._put(by, newest, checked(merged(newest.document, patch)), f"{network} allowed")
+        wanted = self._checked(merged(newest.document, patch))
+        self._put(by, newest, wanted, f"{network} allowed")
         return True
+
+    def _checked(self, document: Mapping[str, Any]) -> ServerConfig:
+        """Return the configuration in a document; Invalid when it is none."""
+        try:
+            config = ServerConfig.model_validate(document)
+        except ValidationError as error:
+            raise Invalid(problems_of(error.errors(), document)) from error
+        problems = disagreements(config)
+        folder = config.handler.folder
+        if folder and not problems and self._volume.overlaps(folder):
+            problems.append(FieldProblem("handler.folder", OVERLAPS))
+        if problems:
+            raise Invalid(problems)
+        return config
 
     def _newest(self) -> StoredVersion:
         newest = self._versions.newest()
@@ -183,30 +215,6 @@ def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
         else:
             result[name] = value
     return result
-
-
-def checked(document: Mapping[str, Any]) -> ServerConfig:
-    """Return the configuration in a document.
-
-    Raises:
-        Invalid: it is none; each problem names its field.
-    """
-    try:
-        config = ServerConfig.model_validate(document)
-    except ValidationError as error:
-        raise Invalid(
-            [
-                FieldProblem(
-                    ".".join(str(part) for part in item["loc"]),
-                    str(item["msg"]).removeprefix("Value error, "),
-                )
-                for item in error.errors(include_url=False, include_input=False)
-            ]
-        ) from error
-    problems = disagreements(config)
-    if problems:
-        raise Invalid(problems)
-    return config
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ConfigChange]:

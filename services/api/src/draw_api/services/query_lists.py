@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from draw_api.models.batch_queries import MAX_LINES, AskedLine
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.queries import NewQuery
+from draw_api.models.wording import words_of
 from draw_api.services.csv_lists import (
     MAX_PROBLEMS,
     damage,
@@ -138,4 +139,4 @@ def _sent(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 def _wrongs(error: ValidationError) -> Iterator[tuple[str, str]]:
     for one in error.errors():
         inside = one["loc"][1:2]
-        yield str(inside[0]) if inside else "", one["msg"].removeprefix("Value error, ")
+        yield str(inside[0]) if inside else "", words_of(one)

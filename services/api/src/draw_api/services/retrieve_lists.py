@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.retrieves import MOST_ITEMS, WantedItem
+from draw_api.models.wording import words_of
 from draw_api.services.csv_lists import (
     MAX_PROBLEMS,
     CsvList,
@@ -122,7 +123,7 @@ def _item(line: Line, fields: Mapping[str, str], bad: list[FieldProblem]) -> Wan
     try:
         return WantedItem.model_validate(given)
     except ValidationError as error:
-        message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        message = words_of(error.errors()[0])
         bad.append(FieldProblem(f"line {line.number}", message))
         return None
 

@@ -18,6 +18,7 @@ import structlog
 from draw_indexer.models import SeriesObject
 from draw_shared.errors import Transient
 from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.folders import overlap
 from draw_shared.storage.layout import safe_part
 
 log = structlog.get_logger()
@@ -43,11 +44,13 @@ class HandlerFolder:
         """Return where the objects lie, all of them complete; what lies there already stays.
 
         Raises:
-            HandlerFolderUnavailable: missing, full, not writable, or inside the storage.
+            HandlerFolderUnavailable: missing, full, not writable, or it overlaps the storage.
         """
         with _reasons():
-            if folder.resolve().is_relative_to(self._root.resolve()):
-                raise HandlerFolderUnavailable("the handler's folder lies inside the storage")
+            if overlap(folder, self._root):
+                raise HandlerFolderUnavailable(
+                    "the handler's folder and the storage lie one inside the other"
+                )
             place = folder / safe_part(series_instance_uid)
             if place.exists():
                 for one in objects:

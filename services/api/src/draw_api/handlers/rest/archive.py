@@ -1,6 +1,5 @@
 """Patients, studies, series and instances of the index."""
 
-from datetime import date
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +21,10 @@ from draw_api.models.archive import (
     StudyCriteria,
 )
 from draw_api.models.failures import NotFound
+from draw_api.models.moments import CalendarDate
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import MODALITY
 from draw_shared.contracts.identifiers import Uid
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
@@ -55,11 +56,9 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
     patient_name: SearchText = "",
     study_instance_uid: Annotated[Uid | None, Query()] = None,
     accession_number: SearchText = "",
-    date_from: Annotated[date | None, Query(description="earliest Study Date")] = None,
-    date_to: Annotated[date | None, Query(description="latest Study Date")] = None,
-    modality: Annotated[
-        str, Query(pattern=r"^[A-Z0-9_ ]{0,16}$", description="of any series", examples=["CT"])
-    ] = "",
+    date_from: Annotated[CalendarDate | None, Query(description="earliest Study Date")] = None,
+    date_to: Annotated[CalendarDate | None, Query(description="latest Study Date")] = None,
+    modality: Annotated[str, Query(description="of any series", examples=["CT"]), MODALITY] = "",
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Study]:

@@ -21,7 +21,7 @@ from draw_api.models.batch_queries import (
     BatchQueryWithSums,
     Found,
     NewBatchQuery,
-    NodeIds,
+    NodeIdsInAddress,
     RetrieveFound,
     RetrievesBegun,
     Wanted,
@@ -89,7 +89,9 @@ def ask_from_list(
     response: Response,
     by: MayRunQueries,
     work: InWork,
-    node_id: Annotated[NodeIds, Query(description="whom to ask; may be given several times")],
+    node_id: Annotated[
+        NodeIdsInAddress, Query(description="whom to ask; may be given several times")
+    ],
     body: UploadedList,
 ) -> BatchQueryWithSums:
     """Ask one or several nodes what a CSV list asks, sent as it is or as the file of a form.

@@ -20,6 +20,7 @@ from draw_api.models.config import (
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.services.config import LONGEST_COMMENT, etag
+from draw_shared.contracts.texts import LINE
 
 router = APIRouter(prefix="/api/v1/config", tags=["configuration"])
 
@@ -52,10 +53,10 @@ Comment = Annotated[
     str,
     Query(
         max_length=LONGEST_COMMENT,
-        pattern=r"^[^\x00-\x1f\x7f]*$",
         description="why, for the history",
         examples=["more modalities"],
     ),
+    LINE,
 ]
 
 

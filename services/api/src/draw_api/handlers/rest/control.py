@@ -11,6 +11,7 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import REPLICA_NAME
 
 router = APIRouter(prefix="/api/v1/services", tags=["services"])
 
@@ -38,7 +39,8 @@ def tell(
     action: ControlAction,
     replica: Annotated[
         str | None,
-        Query(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="none: all", examples=["pacs1-scp"]),
+        Query(description="none: all", examples=["pacs1-scp"]),
+        REPLICA_NAME,
     ] = None,
 ) -> ServiceState:
     """Start, stop or restart; stopping drains, and what is wanted survives restarts."""

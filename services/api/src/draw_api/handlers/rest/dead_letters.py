@@ -11,14 +11,15 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue, Settled
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import QUEUE_NAME, SHORT_HASH
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
 MayManageDeadLetters = Annotated[Principal, requires(Permission.MANAGE_DEAD_LETTERS)]
 
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
-Queue = Annotated[str, Path(pattern=r"^[a-z.-]{1,64}$", examples=["indexer.dead"])]
-Key = Annotated[str, Path(pattern=r"^[0-9a-f]{24}$", examples=["6f1c0a9d52b34e8f7a61b2c3"])]
+Queue = Annotated[str, Path(examples=["indexer.dead"]), QUEUE_NAME]
+Key = Annotated[str, Path(examples=["6f1c0a9d52b34e8f7a61b2c3"]), SHORT_HASH]
 
 
 @router.get("")

@@ -6,6 +6,7 @@ from fastapi import Path, Query
 
 from draw_api.models.paging import DEFAULT_LIMIT, MAX_LIMIT
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.texts import LINE
 
 Cursor = Annotated[
     str | None, Query(max_length=400, description="`next_cursor` of the page before")
@@ -14,6 +15,6 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="most items on a pa
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 UidInPath = Annotated[Uid, Path(examples=["1.2.840.113619.2.1.1"])]
 # PostgreSQL's text cannot hold NUL; nothing that is searched for has control characters.
-SearchText = Annotated[str, Query(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+SearchText = Annotated[str, Query(max_length=128), LINE]
 
 __all__ = ["DEFAULT_LIMIT", "Cursor", "Limit", "RowId", "SearchText", "UidInPath"]

@@ -1,7 +1,7 @@
 """Allowed AE titles, and who may associate."""
 
 from http import HTTPStatus
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
@@ -21,7 +21,7 @@ from draw_api.models.peers import (
     RejectedPeer,
 )
 from draw_api.models.permissions import Permission
-from draw_shared.contracts.identifiers import AeTitle, Uid
+from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
 
 titles = APIRouter(prefix="/api/v1/ae-titles", tags=["access"])
 access = APIRouter(prefix="/api/v1/access", tags=["access"])
@@ -78,7 +78,7 @@ def explain(
     calling_ae: Annotated[AeTitle, Query(examples=["CT_ROOM_2"])],
     address: Annotated[Address, Query(min_length=2)],
     called_ae: Annotated[
-        AeTitle | Literal[""], Query(description="empty: ours", examples=["DRAW_SCP"])
+        OptionalAeTitle, Query(description="empty: ours", examples=["DRAW_SCP"])
     ] = "",
     sop_class_uid: Annotated[
         Uid | None, Query(examples=["1.2.840.10008.5.1.4.1.1.2"], description="none: any")

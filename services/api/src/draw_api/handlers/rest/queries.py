@@ -14,6 +14,7 @@ from draw_api.models import queries as models
 from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import SORT_KEY
 
 router = APIRouter(prefix="/api/v1/queries", tags=["queries"])
 
@@ -62,10 +63,10 @@ def results(
     sort: Annotated[
         str,
         Query(
-            pattern=r"^-?[A-Za-z0-9]{0,64}$",
             description="keyword to sort by, with a minus for descending",
             examples=["-StudyDate"],
         ),
+        SORT_KEY,
     ] = "",
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,

@@ -19,7 +19,7 @@ from draw_api.models.retrieves import (
     NewRetrieve,
     Retrieve,
     RetrievedInstance,
-    RetrieveOptions,
+    RetrieveParameters,
     RetrieveWithAttempts,
     Urgency,
 )
@@ -55,7 +55,7 @@ def create_from_list(
     response: Response,
     by: MayRunJobs,
     work: InWork,
-    options: Annotated[RetrieveOptions, Query()],
+    options: Annotated[RetrieveParameters, Query()],
     body: UploadedList,
 ) -> Retrieve:
     """Retrieve what a CSV list names, sent as it is or as the file of a form.

@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.identity import requires
@@ -14,6 +13,7 @@ from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
+from draw_api.models.moments import Moment
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
@@ -42,8 +42,8 @@ def _criteria(  # noqa: PLR0917 - query parameters, given by name
     ] = None,
     actor: Annotated[SearchText, Query(examples=["admin"])] = "",
     action: Annotated[SearchText, Query(examples=["config.update"])] = "",
-    since: Annotated[AwareDatetime | None, Query(description="from this moment on")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="before this moment")] = None,
+    since: Annotated[Moment | None, Query(description="from this moment on")] = None,
+    until: Annotated[Moment | None, Query(description="before this moment")] = None,
 ) -> TransactionCriteria:
     return TransactionCriteria(
         kinds=tuple(kind or ()),

@@ -12,6 +12,7 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import SHORT_HASH
 from draw_api.models.users import (
     NewToken,
     NewUser,
@@ -109,9 +110,7 @@ def signed_in(
 def end_session(
     by: MayEndOwnCredentials,
     work: InWork,
-    session_id: Annotated[
-        str, Path(pattern=r"^[0-9a-f]{24}$", examples=["6f1c0a9d52b34e8f7a61b2c3"])
-    ],
+    session_id: Annotated[str, Path(examples=["6f1c0a9d52b34e8f7a61b2c3"]), SHORT_HASH],
 ) -> None:
     """Sign a browser out: one's own, or as administrator anybody's."""
     work.users.end_session(by, session_id)

@@ -16,6 +16,7 @@ from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import MODALITY
 
 router = APIRouter(include_in_schema=False)
 
@@ -81,7 +82,7 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
     patient_name: SearchText = "",
     patient_id: SearchText = "",
     accession_number: SearchText = "",
-    modality: Annotated[str, Query(pattern=r"^[A-Z0-9_ ]{0,16}$")] = "",
+    modality: Annotated[str, Query(), MODALITY] = "",
     date_from: SearchText = "",
     date_to: SearchText = "",
     study_instance_uid: SearchText = "",

@@ -30,6 +30,7 @@ from draw_api.models.jobs import FINISHED
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import whole_numbers
 from draw_api.services.csv_lists import text_of
 from draw_api.services.query_lists import QueryList, query_list_of_text
 
@@ -224,15 +225,19 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     return redirect(f"/jobs/{begun.retrieves[0].id}", notice)
 
 
-def _ticked(form: Form) -> list[dict[str, str]]:
+def _ticked(form: Form) -> list[dict[str, int | str]]:
     """Return what is ticked: node and study, divided by a blank."""
     pairs = [text.partition(" ") for text in form.texts("selected")]
-    return [{"node_id": node, "study_instance_uid": study} for node, _, study in pairs]
+    return [
+        {"node_id": number, "study_instance_uid": study}
+        for node, _, study in pairs
+        for number in whole_numbers([node])
+    ]
 
 
 def _understood(work: Work, form: Form) -> ListView:
     text = form.exact("text")
-    chosen = frozenset(int(one) for one in form.texts("node_id") if one.isdecimal())
+    chosen = frozenset(whole_numbers(form.texts("node_id")))
     asked: QueryList | None = None
     problems: tuple[FieldProblem, ...] = ()
     try:

@@ -24,6 +24,7 @@ from draw_api.models.config import (
 from draw_api.models.failures import FieldProblem, Invalid, PreconditionFailed
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import whole_number
 from draw_api.services.config import etag
 
 router = APIRouter(include_in_schema=False)
@@ -138,8 +139,8 @@ def ask_restore(
 @router.post("/config/history/{version}/restore")
 def restore(act: ChangeConfigurationAct, work: InWork, version: Version) -> Response:
     """Put an earlier version in force again."""
-    said = act.form.text("version")
-    work.configuration.restore(act.by, version, etag(int(said)) if said.isdecimal() else None)
+    said = whole_number(act.form.text("version"))
+    work.configuration.restore(act.by, version, None if said is None else etag(said))
     return redirect("/config", "config-restored")
 
 
@@ -214,8 +215,8 @@ def _sent(form: Form) -> dict[str, Any]:
             elif setting.kind == "list":
                 found[path] = lines(form.text(path))
             elif setting.kind == "integer":
-                text = form.text(path)
-                found[path] = int(text) if text.lstrip("-").isdecimal() else text
+                number = whole_number(form.text(path))
+                found[path] = form.text(path) if number is None else number
             else:
                 found[path] = form.text(path)
     return found

@@ -14,14 +14,15 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
 from draw_api.models.permissions import Permission
+from draw_api.models.texts import QUEUE_NAME, SHORT_HASH
 
 router = APIRouter(include_in_schema=False)
 
 MayManageDeadLetters = Annotated[Principal, looks(Permission.MANAGE_DEAD_LETTERS)]
 ManageDeadLettersAct = Annotated[Act, acts(Permission.MANAGE_DEAD_LETTERS)]
 
-Queue = Annotated[str, Path(pattern=r"^[a-z.-]{1,64}$")]
-Key = Annotated[str, Path(pattern=r"^[0-9a-f]{24}$")]
+Queue = Annotated[str, Path(), QUEUE_NAME]
+Key = Annotated[str, Path(), SHORT_HASH]
 
 
 @dataclass(frozen=True, slots=True)

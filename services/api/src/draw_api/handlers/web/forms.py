@@ -6,10 +6,11 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from draw_api.handlers.problems import plain_message
 from draw_api.handlers.web.visitor import Form
 from draw_api.handlers.web.words import words
 from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.texts import whole_number
+from draw_api.models.wording import problems_of
 
 Model = TypeVar("Model", bound=BaseModel)
 KINDS: Final = {"integer": "number", "number": "number", "boolean": "switch", "array": "lines"}
@@ -40,20 +41,29 @@ class Field:
 
 
 def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Return the model with these values.
+    """Return the model with these values; what a field says in digits is a number there.
 
     Raises:
         Invalid: a value cannot be used; each problem names its field.
     """
+    properties = _properties(model)
+    typed = {
+        name: _typed(properties[name], value) if name in properties else value
+        for name, value in values.items()
+    }
     try:
-        return model.model_validate(values)
+        return model.model_validate(typed)
     except ValidationError as error:
-        raise Invalid(
-            [
-                FieldProblem(".".join(str(part) for part in item["loc"]), plain_message(dict(item)))
-                for item in error.errors()
-            ]
-        ) from error
+        raise Invalid(problems_of(error.errors(), typed)) from error
+
+
+def _typed(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - whatever a form has
+    if isinstance(value, str) and schema.get("type") == "integer":
+        number = whole_number(value)
+        return value if number is None else number
+    if isinstance(value, list) and schema.get("type") == "array":
+        return [_typed(schema.get("items", {}), one) for one in value]
+    return value
 
 
 def values_of(model: type[BaseModel], form: Form) -> dict[str, Any]:

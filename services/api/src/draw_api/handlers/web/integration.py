@@ -14,9 +14,10 @@ from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.failures import FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission, may
+from draw_api.models.texts import whole_number
 from draw_api.models.webhooks import (
     USUAL_KINDS,
     Change,
@@ -220,7 +221,10 @@ def remove(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
 def replay(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     """Send one delivery again, or all that were given up."""
     said = act.form.text("delivery_id")
-    work.webhooks.replay(act.by, webhook_id, int(said) if said.isdecimal() else None)
+    delivery_id = whole_number(said)
+    if said and delivery_id is None:
+        raise NotFound("There is no such delivery.")
+    work.webhooks.replay(act.by, webhook_id, delivery_id)
     return redirect(f"/webhooks/{webhook_id}", "deliveries-replayed")
 
 

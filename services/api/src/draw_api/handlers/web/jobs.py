@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
@@ -18,7 +19,7 @@ from draw_api.models.failures import NotFound
 from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts
+from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts, Urgency
 from draw_api.services.retrieves import Asked
 
 router = APIRouter(include_in_schema=False)
@@ -29,7 +30,6 @@ RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 MOST_MISSING: Final = 100
 MOST_CHILDREN: Final = 200
-LOWEST_PRIORITY: Final = 9
 STATES: Final = get_args(JobState)
 State = Annotated[JobState | None, Query()]
 
@@ -163,9 +163,8 @@ def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
 @router.post("/jobs/{job_id}/priority")
 def prioritise(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     """Set how urgent a job is."""
-    said = act.form.text("priority")
-    priority = int(said) if said.isdecimal() else LOWEST_PRIORITY
-    work.retrieves.prioritise(act.by, job_id, min(LOWEST_PRIORITY, max(1, priority)))
+    said = checked(Urgency, {"priority": act.form.text("priority")})
+    work.retrieves.prioritise(act.by, job_id, said.priority)
     return redirect(f"/jobs/{job_id}", "job-priority")
 
 

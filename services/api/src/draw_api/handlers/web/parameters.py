@@ -6,11 +6,12 @@ from typing import Annotated, Final
 from fastapi import Path, Query
 
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.texts import LINE
 
 ON_A_PAGE: Final = 50
 
 Cursor = Annotated[str | None, Query(max_length=400)]
-SearchText = Annotated[str, Query(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+SearchText = Annotated[str, Query(max_length=128), LINE]
 UidInPath = Annotated[Uid, Path()]
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 

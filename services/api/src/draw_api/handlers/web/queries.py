@@ -25,6 +25,7 @@ from draw_api.models.permissions import Permission
 from draw_api.models.queries import NewQuery, QueryMatch
 from draw_api.models.queries import Query as Asked
 from draw_api.models.retrieves import NewRetrieve
+from draw_api.models.texts import SORT_KEY, whole_numbers
 
 router = APIRouter(include_in_schema=False)
 
@@ -81,7 +82,7 @@ TITLES: Final = {
     "SOPClassUID": "SOP class",
 }
 RETRIEVABLE: Final = ("STUDY", "SERIES")
-QueryState = Annotated[str, Query(pattern=r"^-?[A-Za-z0-9]{0,64}$")]
+QueryState = Annotated[str, Query(), SORT_KEY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
     """Show the form of a query; the address may fill it in."""
     given = request.query_params
     nodes = askable(work)
-    chosen = [int(one) for one in given.getlist("node_id") if one.isdecimal()]
+    chosen = whole_numbers(given.getlist("node_id"))
     view = BuilderView(
         nodes=nodes,
         chosen=frozenset(chosen or (node.id for node in nodes[:1])),
@@ -194,7 +195,7 @@ def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     except Invalid as error:
         view = BuilderView(
             nodes=askable(work),
-            chosen=frozenset(int(one) for one in chosen if one.isdecimal()),
+            chosen=frozenset(whole_numbers(chosen)),
             level=str(asked["level"]),
             values=values,
             problems=error.problems,
@@ -305,12 +306,13 @@ def _selected(form: Form) -> dict[int, list[dict[str, str]]]:
     """Return what is ticked: node, study and series, divided by blanks."""
     found: dict[int, list[dict[str, str]]] = {}
     for text in form.texts("selected"):
-        node, study, *series = text.split(" ")
-        if node.isdecimal():
+        node, _, uids = text.partition(" ")
+        study, _, series = uids.partition(" ")
+        for number in whole_numbers([node]):
             item = {"study_instance_uid": study}
             if series:
-                item["series_instance_uid"] = series[0]
-            found.setdefault(int(node), []).append(item)
+                item["series_instance_uid"] = series
+            found.setdefault(number, []).append(item)
     return found
 
 

@@ -21,6 +21,7 @@ from draw_api.models.permissions import Permission
 from draw_api.services.access import require, require_csrf
 
 CSRF_FIELD: Final = "csrf_token"
+MOST_DIGITS: Final = 15
 MOST_BYTES: Final = 4 * 1024**2
 MOST_FIELDS: Final = 2000
 MOST_FILES: Final = 1
@@ -71,7 +72,7 @@ def require_small(request: Request) -> None:
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
         raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
-    if int(said) > MOST_BYTES:
+    if len(said) > MOST_DIGITS or int(said) > MOST_BYTES:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 

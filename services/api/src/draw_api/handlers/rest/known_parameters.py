@@ -1,0 +1,67 @@
+"""A request has no parameter that its operation does not know, and none twice.
+
+What is misspelt would be ignored, and the answer would be another one than was asked for.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, get_args, get_origin
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel
+
+from draw_api.handlers.identity import dependants_of
+from draw_api.handlers.rest.single_sign_on import CALLBACK
+from draw_api.models.failures import FieldProblem, Invalid
+
+OTHERS_ADD: Final = frozenset({CALLBACK})
+"""To these an identity provider adds what it likes, and it is ignored (RFC 6749 4.1.2)."""
+
+
+async def require_known_parameters(request: Request) -> None:
+    """Return when the operation knows every parameter of the request.
+
+    Raises:
+        Invalid: it does not know one, or one is there twice that it takes once.
+    """
+    route = request.scope["route"]
+    if request.url.path in OTHERS_ADD:
+        return
+    known = dict(_known(route.dependant))
+    problems = list(_problems(request, known))
+    if problems:
+        raise Invalid(problems)
+
+
+def _known(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each parameter, and whether it may be there several times."""
+    for one in dependants_of(dependant):
+        for parameter in one.query_params:
+            kind = parameter.field_info.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                for name, field in kind.model_fields.items():
+                    yield name, _takes_several(field.annotation)
+            else:
+                yield parameter.alias, _takes_several(kind)
+
+
+def _problems(request: Request, known: dict[str, bool]) -> Iterator[FieldProblem]:
+    for name in dict.fromkeys(request.query_params):
+        times = len(request.query_params.getlist(name))
+        if name not in known:
+            yield FieldProblem(name, f"is no parameter here; {_list_of(list(known))}")
+        elif times > 1 and not known[name]:
+            yield FieldProblem(name, f"is given {times} times; once is meant")
+
+
+def _list_of(known: list[str]) -> str:
+    if not known:
+        return "there is none"
+    *others, last = known
+    return f"there are {', '.join(others)} and {last}" if others else f"there is only {last}"
+
+
+def _takes_several(annotation: Any) -> bool:  # noqa: ANN401 - any type
+    if get_origin(annotation) in {list, tuple, set}:
+        return True
+    return any(_takes_several(part) for part in get_args(annotation))

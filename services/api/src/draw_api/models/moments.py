@@ -1,0 +1,35 @@
+"""Dates and moments as a request writes them: as text, never as a number.
+
+A number would be taken as seconds since 1970, and so would a date of DICOM: 20261128 were a day
+in August 1970.
+"""
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, BeforeValidator
+
+DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T t]\d{2}:\d{2}.*", re.ASCII)
+DATE_WORDS: Final = "must be a date such as 2026-11-28"
+MOMENT_WORDS: Final = "must be a date and time with zone such as 2026-11-28T22:00:00Z"
+
+
+def _written_as_date(value: object) -> object:
+    if isinstance(value, date) or (isinstance(value, str) and DATE.fullmatch(value)):
+        return value
+    raise ValueError(DATE_WORDS)
+
+
+def _written_as_moment(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and MOMENT.fullmatch(value)):
+        return value
+    raise ValueError(MOMENT_WORDS)
+
+
+CalendarDate = Annotated[date, BeforeValidator(_written_as_date)]
+"""A day, as ISO 8601 writes it."""
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_as_moment)]
+"""A moment with its time zone, as RFC 3339 writes it."""

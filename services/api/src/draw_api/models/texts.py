@@ -1,0 +1,30 @@
+"""How texts of addresses, parameters and forms are written."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from draw_shared.contracts.texts import Written
+
+QUEUE_NAME: Final = Written(r"^[a-z.-]{1,64}$", "must be the name of a queue such as indexer.dead")
+SHORT_HASH: Final = Written(r"^[0-9a-f]{24}$", "must be 24 hexadecimal digits")
+SORT_KEY: Final = Written(
+    r"^-?[A-Za-z0-9]{0,64}$", "must be a keyword such as StudyDate, with - before it for descending"
+)
+REPLICA_NAME: Final = Written(
+    r"^[A-Za-z0-9._-]{1,64}$", "must be the name of a replica such as pacs1-scp"
+)
+MODALITY: Final = Written(r"^[A-Z0-9_ ]{0,16}$", "must be a modality in capitals such as CT")
+
+DIGITS: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a text is; None for one that no row or field has."""
+    number = DIGITS.fullmatch(text.strip())
+    return int(number[0]) if number else None
+
+
+def whole_numbers(texts: Iterable[str]) -> list[int]:
+    """Return those of the texts that are whole numbers, as such."""
+    return [number for one in texts if (number := whole_number(one)) is not None]

@@ -1,0 +1,58 @@
+"""Addresses of peers in one form each, so that they compare.
+
+A listener for both IPv4 and IPv6 sees IPv4 peers as IPv4-mapped IPv6 addresses (RFC 4291
+2.5.5.2): those are their IPv4 addresses here. So are mapped networks that somebody writes.
+"""
+
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Final
+
+MAPPED: Final = IPv6Network("::ffff:0:0/96")
+
+
+def address_of(text: str) -> IPv4Address | IPv6Address:
+    """Return an address in the form in which it compares; the zone of a link-local one is dropped.
+
+    Raises:
+        ValueError: the text is no address.
+    """
+    try:
+        found = ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address such as 192.0.2.17") from None
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found
+
+
+def network_of(text: str) -> IPv4Network | IPv6Network:
+    """Return an address or CIDR block as the network that it is; bits of the host are ignored.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    try:
+        found = ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValueError(
+            "must be an address or a network such as 192.0.2.17, 192.0.2.0/24 or 2001:db8::/32"
+        ) from None
+    if isinstance(found, IPv6Network) and found.subnet_of(MAPPED):
+        inner = int(found.network_address) - int(MAPPED.network_address)
+        return IPv4Network((inner, found.prefixlen - MAPPED.prefixlen))
+    return found
+
+
+def canonical(text: str) -> str:
+    """Return an address as it is compared and shown, or the text itself when it is none."""
+    try:
+        return str(address_of(text))
+    except ValueError:
+        return text
