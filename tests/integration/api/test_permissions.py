@@ -4,6 +4,7 @@ That each route names a permission is seen in tests/unit/api/test_permissions.py
 """
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ EXAMPLES = {
     "session_id": "6f1c0a9d52b34e8f7a61b2c3",
 }  # fmt: skip
 NO_ROW = "999999"
+MOST_OF_A_KIND = 3
 ENDING = {"/api/v1/session", "/sign-out"}
 
 
@@ -152,7 +154,7 @@ def furnished(shared_api, browsers):
     put("POST", "retrieves", node_id=node, items=[item])
     put("POST", f"nodes/{node}/test")
     put("POST", "ae-titles", ae_title="CT_1")
-    put("POST", "webhooks", url="https://hooks.example.org/", secret="0123456789abcdef")
+    put("POST", "webhooks", url="https://hooks.example.org/")
     put("POST", "tokens", name="report", role="viewer")
     put("PATCH", "config", network={"max_associations": 25})
     return shared_api
@@ -161,23 +163,25 @@ def furnished(shared_api, browsers):
 @pytest.mark.parametrize("role", list(Role))
 def test_a_page_offers_nothing_that_is_refused(furnished, browsers, role):
     asker = Asker(furnished.signed_in(role), role)
-    ways, seen, refused, posts = ["/"], set(), set(), set()
+    ways, looked, refused, posts = ["/"], set(), set(), set()
+    seen = Counter()
     while ways:
         path = ways.pop(0)
         answer = asker.client.get(path)
         assert answer.status_code == 200, path
         if not answer.headers["Content-Type"].startswith("text/html"):
             continue
-        for method, target in Offers(answer.text).found:
+        for method, target in sorted(Offers(answer.text).found):
             route = route_of(method, target or path)
             assert route is not None, (path, method, target)
             if not asker.allowed(route):
                 refused.add((path, method, target))
             posts |= {route.path} if method == "POST" else set()
             streamed = route.path.startswith("/live/")
-            if method == "GET" and route.path not in seen and not streamed:
-                seen.add(route.path)
-                ways.append(target)
+            if method == "GET" and not streamed and target not in looked:
+                seen[route.path] += 1
+                looked.add(target)
+                ways += [target] if seen[route.path] <= MOST_OF_A_KIND else []
     assert refused == set()
     assert ("/studies/{study_instance_uid}/delete" in seen) == (role is Role.ADMIN)
     least = {Role.VIEWER: 20, Role.OPERATOR: 35, Role.ADMIN: 45}
