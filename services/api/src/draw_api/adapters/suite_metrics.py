@@ -43,8 +43,10 @@ class SuiteMetrics(Collector):
         if disk is not None:
             yield _single("disk_size_bytes", "Size of the storage volume", disk.total_bytes)
             yield _single("disk_free_bytes", "Room on the storage volume", disk.free_bytes)
-        if disk is not None and disk.total_inodes:
-            yield _single("disk_inodes", "Inodes of the storage volume", disk.total_inodes)
+            # Always shown, or rules would name what is not there; 0 of 0 is above no threshold.
+            yield _single(
+                "disk_inodes", "Inodes of the storage volume; 0: no fixed number", disk.total_inodes
+            )
             yield _single("disk_free_inodes", "Inodes that are free", disk.free_inodes)
 
 
