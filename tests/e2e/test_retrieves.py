@@ -217,6 +217,8 @@ def test_a_real_node_that_stops_at_its_limit_is_read_out_or_doubted(ground, limi
     # Twelve studies of one second: ten are named at a time, and nothing says that they are all.
     done = ground.over(ground.ask(limited.node_id, {"patient_id": "SAME"}), seconds=60)
     assert done["state"] in {"unproved", "partial"}, done
+    node = ground.client.get(f"/api/v1/nodes/{limited.node_id}").json()
+    assert node["find_limit"] == 10
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,8 @@ def test_a_closed_window_parks_jobs_until_it_opens(rows, store_of):
     [
         (["complete", "complete"], "complete"),
         (["complete", "failed"], "partial"),
+        (["complete", "unproved"], "unproved"),
+        (["unproved", "partial"], "partial"),
         (["failed", "failed"], "failed"),
         (["cancelled", "cancelled"], "cancelled"),
         (["complete", "running"], "running"),

@@ -115,6 +115,13 @@ def test_an_answer_that_is_relied_on_is_checked_whatever_its_length():
     assert (answer.matches, answer.whole) == (2, False)
 
 
+def test_a_silent_cut_with_matches_that_no_part_holds_is_never_whole():
+    node = Studies(15, limit=7, says_so=False)
+    node.rows[2]["StudyDate"] = ""
+    answer, _ = ask(node, relied_on=True)
+    assert "have no date" in answer.cut
+
+
 def test_ten_of_one_moment_are_not_relied_on_and_three_are():
     for count, whole in ((10, False), (3, True)):
         node = Studies(count, day="20260102")
@@ -151,6 +158,13 @@ def test_fifty_thousand_of_one_day_end_with_a_clear_state(monkeypatch):
     cut, _ = ask(node)
     assert node.asked == 100
     assert "given up" in cut.cut
+
+
+def test_a_node_that_sends_without_end_is_stopped(monkeypatch):
+    monkeypatch.setattr(asking, "MAX_MATCHES", 1000)
+    answer, taken = ask(Studies(100_000))
+    assert (len(taken), answer.requests) == (1000, 1)
+    assert "was stopped" in answer.cut
 
 
 def test_a_node_that_never_ends_is_given_up():

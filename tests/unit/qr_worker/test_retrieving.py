@@ -63,6 +63,7 @@ class Peers:
         self.says = says
         self.names_failed = True
         self.deliver = table.receive
+        self.strays = ()
         self.asked = []
 
     def move(self, _node, level, keys, *, destination, supervision, progress, alive):
@@ -80,6 +81,8 @@ class Peers:
         progress,
         stored,
     ):
+        for study in self.strays:
+            stored(Fetched(study, f"{study}.1", 10))
         for n in range(self.sends):
             stored(Fetched("1", f"1.1.{n}", 10))
         return self._retrieved("get", level, keys, "", progress)
@@ -328,3 +331,12 @@ def test_what_is_durable_here_is_waited_for_until_the_index_has_it():
     late.start()
     outcome = task.run(job, control)
     assert (outcome.state, outcome.result["arrived"]) == (JobState.COMPLETE, 5)
+
+
+def test_objects_that_nobody_asked_for_are_reported_and_count_for_nothing():
+    here = table()
+    peers = Peers(here, sends=4)
+    peers.strays = ("2", "3")
+    outcome = run(here, peers, method="get")[2]()
+    assert (outcome.state, outcome.result["missing"]) == (JobState.PARTIAL, 1)
+    assert outcome.result["not_asked_for_study_instance_uids"] == ["2", "3"]

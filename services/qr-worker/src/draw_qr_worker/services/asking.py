@@ -20,6 +20,8 @@ MAX_REQUESTS: Final = 2000
 """C-FIND requests for one question; a node that needs more is not going to be read out."""
 MAX_SECONDS: Final = 900.0
 """The longest that one question may take, whatever the node makes of it."""
+MAX_MATCHES: Final = 200_000
+"""Matches of one C-FIND; a node that sends more is stopped."""
 SMALLEST_LIMIT: Final = 50
 SMALLEST_RELIED_ON: Final = 10
 """Limits of real nodes are round numbers: multiples of this, and of fewer where it matters more."""
@@ -191,6 +193,8 @@ class _Asking:
     requests: int = 0
     cut: str = ""
     unchecked: str = ""
+    dateless: bool = False
+    """Whether an answer was checked by parts that do not hold all of it."""
     cuts: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -223,12 +227,15 @@ class _Asking:
             part.narrowed(),
             taken,
             model=self.question.model,
-            enough=lambda: self.full or self.clock() > self.deadline,
+            enough=lambda: self._enough(len(told)),
         )
         self.requests += 1
         self._learn(len(told), suspected, cut=end.cut_short, more=len(self.seen) > before)
         if self.full:
             self.cut = self.cut or "stopped at the number of results that was asked for"
+            return []
+        if len(told) >= MAX_MATCHES:
+            self.cut = f"the node sent {MAX_MATCHES} matches at once and was stopped"
             return []
         if self.number == len(self.seen) and not (end.cut_short or self.question.relied_on):
             return []
@@ -245,6 +252,9 @@ class _Asking:
             cut = unchecked = ""
         return Answer(found, self.requests, cut, unchecked, self.limit)
 
+    def _enough(self, told: int) -> bool:
+        return self.full or told >= MAX_MATCHES or self.clock() > self.deadline
+
     def _short(self, suspected: int) -> bool:
         """Return whether the first answer is known to lack something."""
         return not suspected and self.requests == 1 and self.number is not None
@@ -257,9 +267,13 @@ class _Asking:
             self.cuts[length] += 1
             if self.cuts[length] > 1 and length == max(self.cuts):
                 self.limit = length
-        if suspected and more and (_round(suspected) or length == suspected):
-            # Its part brought something new: the answer was cut without a word.
+        if not (suspected and more):
+            return
+        # A part brought something new: the answer was cut without a word.
+        if _round(suspected) or length == suspected:
             self.limit = suspected
+        if self.dateless:
+            self.cut = self.cut or "the node stops at its limit, and some matches have no date"
 
     def _parts(self, part: Part, told: list[Match]) -> list[tuple[Part, int]]:
         parts, certain = split(part, told) if self.question.splits else ([], False)
@@ -283,6 +297,7 @@ class _Asking:
             return []
         if likely and not (parts and certain):
             self.unchecked = f"the answer stops at {length}, and nothing proves that these are all"
+        self.dateless = self.dateless or not certain
         return [(each, length) for each in reversed(parts)]
 
 

@@ -74,6 +74,8 @@ class _Run:
     requested: list[Requested] = field(default_factory=list)
     fetched: dict[str, dict[str, int]] = field(default_factory=dict)
     """Sizes of what came by C-GET, by study and SOP Instance UID."""
+    strays: set[str] = field(default_factory=set)
+    """Studies of which something came by C-GET although nobody asked for it."""
     stored: int = 0
     stored_bytes: int = 0
     arrived: int = 0
@@ -205,7 +207,12 @@ class RetrieveTask:
         )
 
     def _get(self, run: _Run, request: Request) -> RetrieveEnd:
+        wanted = {study.expected.study_instance_uid for study in run.now.studies}
+
         def stored(one: Fetched) -> None:
+            if one.study_instance_uid not in wanted:
+                run.strays.add(one.study_instance_uid)
+                return
             run.stored += 1
             run.stored_bytes += one.size_bytes
             of_study = run.fetched.setdefault(one.study_instance_uid, {})
@@ -345,6 +352,8 @@ class RetrieveTask:
             "warning": progress.warning,
             "bytes": progress.bytes,
             "node_said": run.requested[-1].end.words if run.requested else "",
+            "not_asked_for": len(run.strays),
+            "not_asked_for_study_instance_uids": sorted(run.strays)[:MOST_NAMED],
             "not_fetched": len(unfit),
             "not_fetched_study_instance_uids": list(unfit[:MOST_NAMED]),
         }
