@@ -220,3 +220,17 @@ def test_lists_that_are_cut_and_say_so_end_complete_when_numbers_and_sender_are_
         outcome = end_of(node, parameters)
         assert outcome.state is JobState.COMPLETE, (seed, outcome)
         assert proved(node, named, force=False), seed
+
+
+def test_no_false_complete_is_said_of_what_goes_elsewhere():
+    for seed in range(NODES // 4):
+        chance = random.Random(seed)
+        node, parameters, named = wrong(chance)
+        if node.counts == "lied":
+            # Nobody sees what another node gets: there the counts are the only witness.
+            node.counts = "dropped"
+        outcome = end_of(node, parameters | {"destination": "OTHER"})
+        sent = {one["SOPInstanceUID"] for one in named} <= node.index.received
+        assert outcome.state is not JobState.COMPLETE or sent, seed
+        if node.counts == "none":
+            assert outcome.state in {JobState.UNPROVED, JobState.FAILED}, seed

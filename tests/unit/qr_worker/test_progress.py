@@ -69,3 +69,13 @@ def test_it_is_shown_a_few_times_a_second_at_most_but_a_phase_at_once():
     assert shown["arrived"] == 0
     progress.show("retrieving")
     assert (shown["arrived"], shown["phase"]) == (5, "retrieving")
+
+
+def test_what_the_peer_last_said_of_a_request_is_kept_for_its_end():
+    progress, _, _ = made()
+    assert progress.counts == SubOperationCounts()
+    progress.told(SubOperationCounts(3, 2, 0, 0))
+    progress.told(SubOperationCounts(None, None, None, None))
+    assert progress.counts == SubOperationCounts(3, 2, 0, 0)
+    progress.next_request()
+    assert progress.counts == SubOperationCounts()

@@ -28,6 +28,7 @@ class Progress:
         self._marks: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
         self._before = SubOperationCounts(0, 0, 0, 0)
         self._now = SubOperationCounts(0, 0, 0, 0)
+        self._counted = False
         self._written_at = 0.0
         self.expected: int | None = None
         self.already = 0
@@ -50,8 +51,14 @@ class Progress:
         """Sub-operations with a remark, as the peer says."""
         return (self._before.warning or 0) + (self._now.warning or 0)
 
+    @property
+    def counts(self) -> SubOperationCounts:
+        """What the peer has said last of the request under way; None where it never said."""
+        return self._now if self._counted else SubOperationCounts()
+
     def told(self, counts: SubOperationCounts) -> None:
         """Take note of what the peer says; what it leaves out stays as it was."""
+        self._counted = self._counted or counts.completed is not None
         self._now = SubOperationCounts(
             _known(counts.remaining, self._now.remaining),
             _known(counts.completed, self._now.completed),
@@ -64,6 +71,7 @@ class Progress:
         """Count on: a further request begins, whose counts start anew."""
         self._before = SubOperationCounts(0, self.completed, self.failed, self.warning)
         self._now = SubOperationCounts(0, 0, 0, 0)
+        self._counted = False
 
     def seen(self, arrived: int, size_bytes: int) -> None:
         """Take note of what is here now."""

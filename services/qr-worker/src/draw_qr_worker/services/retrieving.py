@@ -128,7 +128,8 @@ class RetrieveTask:
                 control.check()
                 run.progress.next_request()
                 end = self._get(run, request) if run.by_get else self._move(run, request)
-                run.requested.append(Requested(request, end))
+                # Some nodes count while they send and not at the end.
+                run.requested.append(Requested(request, replace(end, counts=run.progress.counts)))
         if elsewhere:
             return self._told(run)
         run.progress.show("arriving")
@@ -306,13 +307,17 @@ class RetrieveTask:
         progress = run.progress
         failed = {uid for end in run.requested for uid in end.end.failed_sop_instance_uids}
         short = max(progress.failed, sum(each.short for each in run.requested))
-        if short == 0 or len(failed) == short:
+        counted = all(each.told is not None for each in run.requested)
+        if counted and len(failed) == short:
             # Else it is not known which of them were not sent.
             self._table.mark(run.job.lease, all_but=failed)
         items = self._table.items(run.job_id)
         progress.arrived = progress.already + progress.completed + progress.warning
         progress.show("over")
         result = self._result(run, not_arrived(items), 0)
+        if not counted and not progress.failed:
+            words = f"the node does not count what it sends; {self._words(run)}"
+            return Outcome(JobState.UNPROVED, result, words)
         if short:
             state = JobState.PARTIAL if progress.arrived else JobState.FAILED
             outcome = Outcome(state, result, f"{short} were not sent; {self._words(run)}")
