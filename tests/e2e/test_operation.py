@@ -106,7 +106,7 @@ def test_a_rejected_peer_is_listed_and_let_in_by_one_request(operator):
     found = []
 
     def listed():
-        peers = operator.client.get("/api/v1/access/rejected-peers").json()
+        peers = operator.client.get("/api/v1/access/rejected-peers").json()["items"]
         found[:] = [peer for peer in peers if peer["calling_ae"] == "NEW_CT"]
         return bool(found)
 

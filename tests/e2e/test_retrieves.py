@@ -94,9 +94,9 @@ both = pytest.mark.parametrize("real", ["orthanc", "dcmqrscp"], indirect=True)
 
 @both
 def test_a_node_is_tested_and_probed_and_the_result_is_kept(ground, real):
-    tested = ground.job_over(ground.post(f"/api/v1/nodes/{real.node_id}/test", 202))
+    tested = ground.job_over(ground.post(f"/api/v1/nodes/{real.node_id}/test", 201))
     assert (tested["state"], tested["result"]["reachable"]) == ("complete", True)
-    probed = ground.job_over(ground.post(f"/api/v1/nodes/{real.node_id}/probe", 202))
+    probed = ground.job_over(ground.post(f"/api/v1/nodes/{real.node_id}/probe", 201))
     assert probed["state"] == "complete"
     node = ground.client.get(f"/api/v1/nodes/{real.node_id}").json()
     assert node["last_test"]["reachable"] is True
@@ -116,7 +116,7 @@ def test_two_nodes_are_queried_at_once_and_the_answer_is_kept(ground, orthanc, d
         "keys": {"PatientID": "QUER*", "StudyDate": "20260201-20260202"},
         "node_ids": [orthanc.node_id, dcmqrscp.node_id],
     }
-    asked = ground.post("/api/v1/queries", 202, **body)
+    asked = ground.post("/api/v1/queries", 201, **body)
     done = ground.query_over(asked)
     assert (done["state"], done["completeness"], done["matches"]) == ("complete", "complete", 3)
     assert [node["matches"] for node in done["nodes"]] == [2, 1]
@@ -129,7 +129,7 @@ def test_two_nodes_are_queried_at_once_and_the_answer_is_kept(ground, orthanc, d
     assert [match["attributes"]["StudyInstanceUID"] for match in named] == [uid_of(marked[1])]
     again = ground.client.post("/api/v1/queries", json=body)
     assert (again.status_code, again.json()["id"]) == (200, done["id"])
-    anew = ground.post(f"/api/v1/queries/{done['id']}/rerun", 202)
+    anew = ground.post(f"/api/v1/queries/{done['id']}/rerun", 201)
     assert anew["id"] != done["id"]
     assert ground.query_over(anew)["matches"] == 3
     history = ground.client.get("/api/v1/queries").json()["items"]
@@ -143,7 +143,7 @@ def test_what_people_type_finds_what_is_there_and_names_are_readable(ground, ort
     with faulty(study) as peer:
         peer.undeclared_utf_8 = True
         nodes = [orthanc.node_id, peer.node_id]
-        asked = ground.post("/api/v1/queries", 202, keys=typed, node_ids=nodes)
+        asked = ground.post("/api/v1/queries", 201, keys=typed, node_ids=nodes)
         done = ground.query_over(asked)
         names = {keyword: done["keys"][keyword] for keyword in typed}
         assert names == {
@@ -434,11 +434,11 @@ def test_every_request_of_a_hierarchical_model_holds_the_keys_above(ground, faul
         query = {"level": "IMAGE", "node_ids": [peer.node_id]}
         keys = {"StudyInstanceUID": uid_of(study), "SeriesInstanceUID": study[0].SeriesInstanceUID}
         peer.finds.clear()
-        found = ground.query_over(ground.post("/api/v1/queries", 202, keys=keys, **query))
+        found = ground.query_over(ground.post("/api/v1/queries", 201, keys=keys, **query))
         assert (found["state"], found["matches"]) == ("complete", 3)
     with faulty(study) as peer:
         query = {"level": "PATIENT", "keys": {"PatientID": "HI*"}, "node_ids": [peer.node_id]}
-        found = ground.query_over(ground.post("/api/v1/queries", 202, **query))
+        found = ground.query_over(ground.post("/api/v1/queries", 201, **query))
         assert {one.QueryRetrieveLevel for one in peer.finds} == {"STUDY"}
 
 
@@ -446,7 +446,7 @@ def test_results_appear_while_a_query_runs_and_stay_when_it_is_cancelled(ground,
     some = [one for n in range(200) for one in series(1, PatientID="SLOW")]
     with faulty(some) as peer:
         peer.find_pause_seconds = 0.05
-        query = ground.post("/api/v1/queries", 202, node_ids=[peer.node_id])
+        query = ground.post("/api/v1/queries", 201, node_ids=[peer.node_id])
         path = f"/api/v1/queries/{query['id']}"
         assert wait_until(lambda: all_pages(ground.client, f"{path}/results"), 8)
         assert ground.client.get(path).json()["state"] == "running"
@@ -548,7 +548,7 @@ def test_a_study_is_forwarded_and_found_there(ground, orthanc, faulty):
     assert (sent["state"], sent["result"]["completed"]) == ("complete", 8)
     keys = {"StudyInstanceUID": uid_of(study)}
     query = {"keys": keys, "node_ids": [orthanc.node_id]}
-    assert ground.query_over(ground.post("/api/v1/queries", 202, **query))["matches"] == 1
+    assert ground.query_over(ground.post("/api/v1/queries", 201, **query))["matches"] == 1
     unknown = body | {"study_instance_uid": "1.2.3.999"}
     failed = ground.job_over(ground.post("/api/v1/jobs", 201, **unknown))
     assert (failed["state"], failed["error"]) == ("failed", "there is nothing of it here")

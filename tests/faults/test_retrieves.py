@@ -126,7 +126,7 @@ def test_a_stopped_and_continued_worker_cannot_write_over_its_successor(ground):
         assert len(endings(ground, job)) == 1
         assert "lost" in _endings_in_log(first)
         # It has not only kept silent: it works on.
-        tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 202))
+        tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 201))
         assert tested["state"] == "complete", tested["error"]
     second.ask_to_stop()
     assert second.wait(15)
@@ -172,7 +172,7 @@ def test_jobs_go_on_without_a_broker_and_what_was_fetched_is_indexed_afterwards(
         node_with(ground, [study]) as (_, node_id),
     ):
         server.stop()
-        tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 202))
+        tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 201))
         assert tested["state"] == "complete", tested["error"]
         job = ground.ask(node_id, uid_of(study), method="get")
         ground.running(job)

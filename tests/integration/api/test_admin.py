@@ -137,3 +137,48 @@ def test_wrong_words_are_told(draw_admin, capsys):
         draw_admin("explode")
     assert ended.value.code == 2
     assert "invalid choice" in capsys.readouterr().err
+
+
+def test_without_a_terminal_it_says_how_to_give_the_password(draw_admin, database_url, capsys):
+    assert draw_admin("create-user", "eve") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--password-file" in said
+    assert not rows(database_url, "SELECT FROM users")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create-user", "two words", "--password-file", "-"),
+        ("create-user", "eve", "--password-file", "/nowhere"),
+        ("verify-transactions", "--position", "0", "--hash", "x"),
+        ("verify-transactions", "--position", "1"),
+    ],
+)
+def test_bad_input_is_one_line_of_words(draw_admin, capsys, words):
+    assert draw_admin(*words, stdin=PASSWORD) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert not any(sign in said for sign in ("^", "Traceback", "Input should", "String should"))
+
+
+@pytest.mark.parametrize("database", ["nowhere", "empty"])
+def test_no_database_or_no_schema_is_one_line_of_words(
+    draw_admin, postgres_url, monkeypatch, capsys, database
+):
+    name = f"draw_test_{uuid4().hex[:12]}"
+    service_finder.administer(postgres_url, f'CREATE DATABASE "{name}"')
+    try:
+        url = service_finder.named(postgres_url, name)
+        nowhere = "postgresql://nobody@127.0.0.1:1/none"
+        monkeypatch.setenv("DRAW_DATABASE_URL", nowhere if database == "nowhere" else url)
+        for words in (("create-user", "eve", "--password-file", "-"), ("verify-transactions",),
+                      ("conformance",)):  # fmt: skip
+            assert draw_admin(*words, stdin=PASSWORD) == 1
+            said = capsys.readouterr().err
+            assert said.startswith("draw-admin: ")
+            assert said.count("\n") == 1
+            assert database == "nowhere" or "draw-admin migrate" in said
+    finally:
+        service_finder.administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')

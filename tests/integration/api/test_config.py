@@ -154,3 +154,30 @@ def leaves(document, prefix=""):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("place", ["", "objects/x", "..", "a/../objects", "linked", "/"])
+def test_a_handlers_folder_does_not_overlap_the_storage(api, place):
+    root = api.settings.storage_root
+    (root.parent / f"{root.name}-linked").symlink_to(root)
+    folder = {"linked": f"{root}-linked/x"}.get(place, str(root / place))
+    answer = api.signed_in("admin").patch(
+        "/api/v1/config", json={"handler": {"folder": folder}}, headers={"If-Match": "*"}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {
+            "field": "handler.folder",
+            "message": "must lie outside the folder in which objects are stored, and not above it",
+        }
+    ]
+
+
+def test_a_handlers_folder_beside_the_storage_is_taken(api):
+    root = api.settings.storage_root
+    answer = api.signed_in("admin").patch(
+        "/api/v1/config",
+        json={"handler": {"folder": f"{root}-handler"}},
+        headers={"If-Match": "*"},
+    )
+    assert answer.status_code == 200

@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from support.suite import all_pages
+
 pytestmark = pytest.mark.integration
 
 TITLES = "/api/v1/ae-titles"
@@ -131,7 +133,7 @@ def test_rejected_peers_are_counted_and_one_request_lets_them_in(api, admin):
     )
     reject(api, "CT_1", "192.0.2.7", 3)
     reject(api, None, "192.0.2.8")
-    unknown, known = admin.get("/api/v1/access/rejected-peers").json()
+    unknown, known = admin.get("/api/v1/access/rejected-peers").json()["items"]
     assert (unknown["calling_ae"], unknown["can_be_allowed"]) == (None, False)
     assert (known["count"], known["can_be_allowed"]) == (3, True)
     peer = {"calling_ae": "CT_1", "address": "192.0.2.7", "only_from_address": True}
@@ -141,7 +143,30 @@ def test_rejected_peers_are_counted_and_one_request_lets_them_in(api, admin):
     assert document["security"]["allowed_ips"] == ["198.51.100.0/24", "192.0.2.7/32"]
     (title,) = admin.get(TITLES).json()["items"]
     assert (title["ae_title"], title["expected_ip"]) == ("CT_1", "192.0.2.7")
-    assert not admin.get("/api/v1/access/rejected-peers").json()[1]["can_be_allowed"]
+    assert not admin.get("/api/v1/access/rejected-peers").json()["items"][1]["can_be_allowed"]
     elsewhere = {"calling_ae": "CT_1", "address": "192.0.2.9"}
     assert admin.post("/api/v1/access/rejected-peers/allow", json=elsewhere).json()["accepted"]
     assert len(admin.get(TITLES).json()["items"]) == 1
+
+
+def test_rejected_peers_are_read_page_by_page(api, admin):
+    for number in range(5):
+        reject(api, f"CT_{number}", "192.0.2.7")
+    reject(api, None, "192.0.2.7")
+    found = all_pages(admin, "/api/v1/access/rejected-peers", limit=2)
+    assert [peer["calling_ae"] for peer in found] == [None, *(f"CT_{n}" for n in range(4, -1, -1))]
+    foreign = admin.get("/api/v1/access/rejected-peers", params={"cursor": "WzFd"})
+    assert foreign.json()["errors"][0]["field"] == "cursor"
+    assert "CT_0" in admin.get("/ae-titles/rejected").text
+
+
+@pytest.mark.parametrize("written", ["::ffff:192.0.2.7", "::ffff:192.0.2.0/120", "192.0.2.0/24"])
+def test_a_mapped_address_is_its_ipv4_address(admin, written):
+    configure(admin, {"security": {"allowed_ips": [written]}})
+    for address in ("192.0.2.7", "::ffff:192.0.2.7", "::FFFF:c000:207"):
+        assert explain(admin, address=address)["accepted"], address
+    assert not explain(admin, address="::ffff:198.51.100.7")["accepted"]
+    (kept,) = admin.get("/api/v1/config").json()["document"]["security"]["allowed_ips"]
+    assert kept.startswith("192.0.2.")
+    made = admin.post(TITLES, json={"ae_title": "CT_9", "expected_ip": "::ffff:192.0.2.9"})
+    assert made.json()["expected_ip"] == "192.0.2.9"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from pydantic import ValidationError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlmodel import Session
 
 from draw_api.adapters.audit_queries import PostgresAudit
@@ -55,6 +56,10 @@ from draw_shared.runtime import logging
 from draw_shared.runtime.settings import PostgresSettings, ServiceSettings
 
 SHOWN_SECONDS: Final = 5.0
+NO_TERMINAL: Final = (
+    "there is no terminal to ask for the password: give --password-file PATH, or"
+    " `--password-file -` to read it from standard input"
+)
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 
 
@@ -73,7 +78,13 @@ def main(words: Sequence[str] | None = None) -> int:
         return action(given)
     except (DrawError, ValidationError, ValueError, OSError) as error:
         _say(f"draw-admin: {_reason(error)}")
-        return 1
+    except ProgrammingError:
+        _say("draw-admin: the database has not this release's schema; run `draw-admin migrate`")
+    except SQLAlchemyError as error:
+        _say(f"draw-admin: the database refused ({type(error).__name__})")
+    except KeyboardInterrupt:
+        _say("draw-admin: called off")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -300,12 +311,21 @@ def _show(found: Differences) -> None:
 
 def _password(file: Path | None) -> str:
     if file is None:
+        return _typed_password()
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    return text.rstrip("\r\n")
+
+
+def _typed_password() -> str:
+    if not sys.stdin.isatty():
+        raise ValueError(NO_TERMINAL)
+    try:
         first = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != first:
             raise ValueError("the two passwords differ")
-        return first
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    return text.rstrip("\r\n")
+    except EOFError:
+        raise ValueError(NO_TERMINAL) from None
+    return first
 
 
 def _now() -> datetime:

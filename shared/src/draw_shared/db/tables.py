@@ -625,6 +625,10 @@ class Query(SQLModel, table=True):
     """One operator's query; its work is a batch job of the same id with a child for each node."""
 
     __tablename__ = "queries"
+    __table_args__ = (
+        Index("ix_queries_created_by", "created_by", "created_at", "id"),
+        Index("ix_queries_node_ids", "node_ids", postgresql_using="gin"),
+    )
 
     id: UUID = Field(
         sa_column=Column(Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from sqlmodel import Session
 
 from draw_api.adapters.job_queries import CANCEL, STATE_FOR_UPDATE, cursor_of, key_of
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
-from draw_api.models.queries import NewQuery, Query, QueryMatch
+from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
 from draw_shared.dicom.search_text import like_literal
 
 NODE_STATES: Final = text(
@@ -64,14 +65,14 @@ COLUMNS: Final = """
             AS nodes
     FROM queries q JOIN jobs j ON j.id = q.id
 """
-QUERIES: Final = text(
-    f"""
-    {COLUMNS}
-    WHERE (CAST(:before AS timestamptz) IS NULL
-        OR (q.created_at, q.id) < (CAST(:before AS timestamptz), CAST(:before_id AS uuid)))
-    ORDER BY q.created_at DESC, q.id DESC LIMIT :limit
-    """
-)
+CONDITIONS: Final = {
+    "before": "(q.created_at, q.id) < (:before, :before_id)",
+    "node_id": "q.node_ids @> ARRAY[CAST(:node_id AS bigint)]",
+    "created_by": "q.created_by = :created_by",
+    "since": "q.created_at >= :since",
+    "until": "q.created_at < :until",
+}
+"""What narrows the history, by the value that asks for it; what nobody asks for is not there."""
 QUERY: Final = text(f"{COLUMNS} WHERE q.id = :id")
 ASKED: Final = text(
     """
@@ -160,11 +161,15 @@ class PostgresQueryTable:
         )
         return query_id, jobs
 
-    def queries(self, cursor: str | None, limit: int) -> Page[Query]:
-        """Return a page of queries, last asked first."""
-        before, before_id = key_of(cursor) if cursor is not None else (None, None)
-        values = {"before": before, "before_id": before_id, "limit": limit + 1}
-        rows = self._connection.execute(QUERIES, values).mappings()
+    def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of those queries, last asked first."""
+        values: dict[str, Any] = {name: v for name, v in asdict(criteria).items() if v}
+        if cursor is not None:
+            values["before"], values["before_id"] = key_of(cursor)
+        wanted = [condition for name, condition in CONDITIONS.items() if name in values]
+        where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
+        statement = text(f"{COLUMNS} {where} ORDER BY q.created_at DESC, q.id DESC LIMIT :limit")
+        rows = self._connection.execute(statement, values | {"limit": limit + 1}).mappings()
         return page_of([(cursor_of(row), _query(row)) for row in rows], limit)
 
     def query(self, query_id: UUID) -> Query | None:

@@ -57,7 +57,11 @@ REJECTED: Final = text(
     FROM (SELECT * FROM transactions
         WHERE kind = 'rejection' AND occurred_at > now() - make_interval(days => :days)
         ORDER BY occurred_at DESC LIMIT :looked_at) newest
-    GROUP BY 1, 2, 3 ORDER BY last_seen DESC LIMIT :limit
+    GROUP BY 1, 2, 3
+    HAVING CAST(:before AS timestamptz) IS NULL
+        OR (max(occurred_at), coalesce(calling_ae, ''), coalesce(peer_address, ''),
+            coalesce(detail, '')) < (CAST(:before AS timestamptz), :ae, :address, :reason)
+    ORDER BY last_seen DESC, coalesce(calling_ae, '') DESC, 2 DESC, 3 DESC LIMIT :limit
     """
 )
 
@@ -130,12 +134,31 @@ class PostgresTransactions:
             lines_lost=found.lines_lost,
         )
 
-    def rejected(self, days: int, limit: int) -> list[RejectedPeer]:
-        """Return peers by AE title, address and reason, last seen first."""
-        rows = self._connection.execute(
-            REJECTED, {"days": days, "limit": limit, "looked_at": LOOKED_AT}
-        ).mappings()
-        return [RejectedPeer(**row, can_be_allowed=False) for row in rows]
+    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
+        """Return a page of peers by AE title, address and reason, last seen first."""
+        values = {"days": days, "limit": limit + 1, "looked_at": LOOKED_AT} | _rejected_before(
+            cursor
+        )
+        rows = self._connection.execute(REJECTED, values).mappings()
+        peers = [RejectedPeer(**row, can_be_allowed=False) for row in rows]
+        return page_of([(_cursor_of(peer), peer) for peer in peers], limit)
+
+
+def _cursor_of(peer: RejectedPeer) -> str:
+    seen = peer.last_seen.isoformat()
+    return encode_cursor(seen, peer.calling_ae or "", peer.peer_address, peer.reason)
+
+
+def _rejected_before(cursor: str | None) -> dict[str, object]:
+    if cursor is None:
+        return {"before": None, "ae": "", "address": "", "reason": ""}
+    seen, *names = decode_cursor(cursor, (str, str, str, str))
+    try:
+        before = datetime.fromisoformat(str(seen))
+    except ValueError:
+        raise foreign_cursor() from None
+    ae, address, reason = (str(name).replace("\0", "") for name in names)
+    return {"before": before, "ae": ae, "address": address, "reason": reason}
 
 
 def _looked_at(

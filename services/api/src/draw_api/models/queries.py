@@ -1,6 +1,7 @@
 """Queries to remote nodes, as operators ask them and read what was found."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -107,6 +108,16 @@ def _as_sent(keys: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
     if problems:
         raise ValidationError.from_exception_data("keys", problems)
     return sent
+
+
+@dataclass(frozen=True, slots=True)
+class QueryCriteria:
+    """Which queries of the history; an empty value matches all."""
+
+    node_id: int | None = None
+    created_by: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class NodeAnswer(Answer):

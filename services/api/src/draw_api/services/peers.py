@@ -64,8 +64,8 @@ class AeTitleTable(Protocol):
 class Rejections(Protocol):
     """Rejections on record."""
 
-    def rejected(self, days: int, limit: int) -> list[RejectedPeer]:
-        """Return peers by AE title, address and reason, last seen first."""
+    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
+        """Return a page of peers by AE title, address and reason, last seen first."""
 
 
 class Settings(Protocol):
@@ -146,14 +146,16 @@ class Peers:
             raise NotFound("There is no such allowed AE title.")
         self._changed(by, "ae_title.delete", ae_title)
 
-    def rejected(self, days: int, limit: int) -> list[RejectedPeer]:
+    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
         """Return who was turned away in the last days, and whether allowing would help now."""
         config = self._settings.current().document
         rules = admission.access_rules(config, self._table.active())
-        return [
+        page = self._rejections.rejected(days, cursor, limit)
+        items = [
             peer.model_copy(update={"can_be_allowed": _can_be_allowed(peer, rules)})
-            for peer in self._rejections.rejected(days, limit)
+            for peer in page.items
         ]
+        return Page(items=items, next_cursor=page.next_cursor)
 
     def allow(self, by: Principal, peer: PeerToAllow) -> Explanation:
         """Let a rejected peer in: its AE title, and its address where addresses are restricted."""

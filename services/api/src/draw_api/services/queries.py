@@ -12,7 +12,7 @@ from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
-from draw_api.models.queries import NewQuery, Query, QueryMatch
+from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
 from draw_api.services.audit import AuditTrail
 from draw_api.services.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
@@ -33,8 +33,8 @@ class QueryTable(Protocol):
     ) -> tuple[UUID, Sequence[UUID]]:
         """Add a query with a job for each node; return its id and those of the jobs."""
 
-    def queries(self, cursor: str | None, limit: int) -> Page[Query]:
-        """Return a page of queries, last asked first."""
+    def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of those queries, last asked first."""
 
     def query(self, query_id: UUID) -> Query | None:
         """Return one query."""
@@ -105,9 +105,9 @@ class Queries:
             ) from error
         return self.ask(by, asked.model_copy(update={"max_age_seconds": 0}))[0]
 
-    def queries(self, cursor: str | None, limit: int) -> Page[Query]:
-        """Return a page of queries, last asked first."""
-        return self._table.queries(cursor, limit)
+    def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of those queries, last asked first."""
+        return self._table.queries(criteria, cursor, limit)
 
     def query(self, query_id: UUID) -> Query:
         """Return one query; NotFound when there is none."""

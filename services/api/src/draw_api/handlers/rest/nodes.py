@@ -63,7 +63,7 @@ def remove(by: MayManageNodes, work: InWork, node_id: RowId) -> None:
 
 
 @router.post(
-    "/{node_id}/test", status_code=HTTPStatus.ACCEPTED, responses=documented(HTTPStatus.NOT_FOUND)
+    "/{node_id}/test", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.NOT_FOUND)
 )
 def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
     """Send a C-ECHO; the job says how it went, `last_test` of the node keeps it."""
@@ -74,7 +74,7 @@ def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> Jo
 
 
 @router.post(
-    "/{node_id}/probe", status_code=HTTPStatus.ACCEPTED, responses=documented(HTTPStatus.NOT_FOUND)
+    "/{node_id}/probe", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.NOT_FOUND)
 )
 def probe(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
     """Find out which services the node accepts; `capabilities` of the node keeps it."""

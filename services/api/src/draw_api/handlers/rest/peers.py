@@ -109,10 +109,11 @@ def rejected(
     _: MayReadPeers,
     work: InWork,
     days: Annotated[int, Query(ge=1, le=90, description="how far back")] = 7,
+    cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
-) -> list[RejectedPeer]:
+) -> Page[RejectedPeer]:
     """Return who was turned away, by AE title, address and reason, last seen first."""
-    return work.peers.rejected(days, limit)
+    return work.peers.rejected(days, cursor, limit)
 
 
 @access.post("/rejected-peers/allow")

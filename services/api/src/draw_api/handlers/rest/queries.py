@@ -12,6 +12,7 @@ from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, Sear
 from draw_api.handlers.work import InWork
 from draw_api.models import queries as models
 from draw_api.models.access import Principal
+from draw_api.models.moments import Moment
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.texts import SORT_KEY
@@ -27,7 +28,7 @@ NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 @router.post(
     "",
-    status_code=HTTPStatus.ACCEPTED,
+    status_code=HTTPStatus.CREATED,
     responses={HTTPStatus.OK: {"model": models.Query, "description": "A fresh answer was there"}},
 )
 def ask(response: Response, by: MayRunQueries, work: InWork, body: models.NewQuery) -> models.Query:
@@ -41,10 +42,20 @@ def ask(response: Response, by: MayRunQueries, work: InWork, body: models.NewQue
 
 @router.get("")
 def queries(
-    _: MayReadQueries, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    _: MayReadQueries,
+    work: InWork,
+    node_id: Annotated[
+        int | None, Query(ge=1, le=2**63 - 1, description="one of the nodes that were asked")
+    ] = None,
+    created_by: Annotated[SearchText, Query(description="who asked", examples=["admin"])] = "",
+    since: Annotated[Moment | None, Query(description="asked from this moment on")] = None,
+    until: Annotated[Moment | None, Query(description="asked before this moment")] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Page[models.Query]:
     """Return what was asked, last asked first."""
-    return work.queries.queries(cursor, limit)
+    criteria = models.QueryCriteria(node_id, created_by, since, until)
+    return work.queries.queries(criteria, cursor, limit)
 
 
 @router.get("/{query_id}", responses=NOT_FOUND)
@@ -77,7 +88,7 @@ def results(
     )
 
 
-@router.post("/{query_id}/rerun", status_code=HTTPStatus.ACCEPTED, responses=NOT_FOUND)
+@router.post("/{query_id}/rerun", status_code=HTTPStatus.CREATED, responses=NOT_FOUND)
 def ask_again(response: Response, by: MayRunQueries, work: InWork, query_id: UUID) -> models.Query:
     """Ask the same anew."""
     made = work.queries.ask_again(by, query_id)

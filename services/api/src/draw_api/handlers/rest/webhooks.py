@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
@@ -54,9 +54,13 @@ def webhooks(_: MayManageWebhooks, work: InWork) -> list[Webhook]:
 
 
 @router.post("/webhooks", status_code=HTTPStatus.CREATED)
-def add_webhook(by: MayManageWebhooks, work: InWork, body: NewWebhook) -> WebhookMade:
+def add_webhook(
+    response: Response, by: MayManageWebhooks, work: InWork, body: NewWebhook
+) -> WebhookMade:
     """Tell a URL of changes from now on; a secret that is left out is made and shown, this once."""
-    return work.webhooks.add(by, body)
+    made = work.webhooks.add(by, body)
+    response.headers["Location"] = f"{router.prefix}/webhooks/{made.id}"
+    return made
 
 
 @router.get("/webhooks/{webhook_id}", responses=NOT_FOUND)

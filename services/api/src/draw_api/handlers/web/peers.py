@@ -44,8 +44,18 @@ class PeersView(View):
     template: ClassVar[str] = "ae-titles/list.html.jinja"
 
     allowed: Page[AllowedAeTitle]
-    rejected: list[RejectedPeer]
+    rejected: Page[RejectedPeer]
     security: SecurityConfig
+    days: int = REJECTED_DAYS
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedView(View):
+    """A page of who was turned away."""
+
+    template: ClassVar[str] = "ae-titles/rejected.html.jinja"
+
+    rejected: Page[RejectedPeer]
     days: int = REJECTED_DAYS
 
 
@@ -76,10 +86,16 @@ def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = Non
     """List who may associate, and who was turned away lately."""
     view = PeersView(
         allowed=work.peers.allowed(cursor, ON_A_PAGE),
-        rejected=work.peers.rejected(REJECTED_DAYS, MOST_REJECTED),
+        rejected=work.peers.rejected(REJECTED_DAYS, None, MOST_REJECTED),
         security=work.configuration.current().document.security,
     )
     return page(request, by, view)
+
+
+@router.get("/ae-titles/rejected")
+def rejected(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = None) -> Response:
+    """List who was turned away lately, last seen first."""
+    return page(request, by, RejectedView(work.peers.rejected(REJECTED_DAYS, cursor, ON_A_PAGE)))
 
 
 @router.get("/ae-titles/new")

@@ -1,6 +1,7 @@
 """Queries to remote nodes: builder, results that can be retrieved, history."""
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
@@ -13,7 +14,7 @@ from draw_api.handlers.web.forms import checked, error_of
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, day_of
 from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
@@ -22,10 +23,10 @@ from draw_api.models.jobs import FINISHED
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.models.queries import NewQuery, QueryMatch
+from draw_api.models.queries import NewQuery, QueryCriteria, QueryMatch
 from draw_api.models.queries import Query as Asked
 from draw_api.models.retrieves import NewRetrieve
-from draw_api.models.texts import SORT_KEY, whole_numbers
+from draw_api.models.texts import SORT_KEY, whole_number, whole_numbers
 
 router = APIRouter(include_in_schema=False)
 
@@ -81,6 +82,7 @@ TITLES: Final = {
     "SOPInstanceUID": "SOP Instance UID",
     "SOPClassUID": "SOP class",
 }
+DAY: Final = timedelta(days=1)
 RETRIEVABLE: Final = ("STUDY", "SERIES")
 QueryState = Annotated[str, Query(), SORT_KEY]
 
@@ -117,6 +119,13 @@ class QueryListView(View):
     template: ClassVar[str] = "queries/list.html.jinja"
 
     found: Page[Asked]
+    nodes: list[Node]
+    asked: dict[str, str]
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the history is narrowed."""
+        return any(self.asked.values())
 
     def keys_of(self, query: Asked) -> list[tuple[str, Any]]:
         """Return what was asked for; a template would take `keys` for the model's method."""
@@ -159,9 +168,39 @@ class QueryView(View):
 
 
 @router.get("/queries")
-def queries(request: Request, by: MayReadQueries, work: InWork, cursor: Cursor = None) -> Response:
+def queries(
+    request: Request,
+    by: MayReadQueries,
+    work: InWork,
+    node_id: SearchText = "",
+    created_by: SearchText = "",
+    date_from: SearchText = "",
+    date_to: SearchText = "",
+    cursor: Cursor = None,
+) -> Response:
     """List what was asked, last asked first."""
-    return page(request, by, QueryListView(work.queries.queries(cursor, ON_A_PAGE)))
+    first, last = day_of(date_from), day_of(date_to)
+    criteria = QueryCriteria(
+        node_id=whole_number(node_id),
+        created_by=created_by.strip(),
+        since=_midnight(first) if first else None,
+        until=_midnight(last) + DAY if last else None,
+    )
+    view = QueryListView(
+        found=work.queries.queries(criteria, cursor, ON_A_PAGE),
+        nodes=work.nodes.nodes(None, MOST_NODES).items,
+        asked={
+            "node_id": node_id,
+            "created_by": created_by,
+            "date_from": date_from,
+            "date_to": date_to,
+        },
+    )
+    return page(request, by, view)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
 
 
 @router.get("/queries/new")
