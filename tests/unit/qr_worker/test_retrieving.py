@@ -340,3 +340,30 @@ def test_objects_that_nobody_asked_for_are_reported_and_count_for_nothing():
     outcome = run(here, peers, method="get")[2]()
     assert (outcome.state, outcome.result["missing"]) == (JobState.PARTIAL, 1)
     assert outcome.result["not_asked_for_study_instance_uids"] == ["2", "3"]
+
+
+@pytest.mark.parametrize("destination", ["", "OTHER"])
+@pytest.mark.parametrize(
+    ("while_sending", "last"),
+    [
+        # The end leaves out what remains, as PS3.7 9.1.4.1.7 wants it.
+        (SubOperationCounts(1, 4, 0, 0), SubOperationCounts(None, 5, 0, 0)),
+        (SubOperationCounts(0, 5, 0, 0), SubOperationCounts()),
+    ],
+)
+def test_counts_of_the_end_are_those_of_the_end_or_else_the_last_before(
+    while_sending, last, destination
+):
+    here = table()
+    peers = Peers(here)
+    answered = peers.move
+
+    def move(*arguments, progress, **named):
+        answered(*arguments, progress=lambda _: None, **named)
+        progress(while_sending)
+        progress(last)
+        return RetrieveEnd(0, "Success (0x0000)", last)
+
+    peers.move = move
+    outcome = run(here, peers, destination=destination)[2]()
+    assert (outcome.state, outcome.error) == (JobState.COMPLETE, "")

@@ -128,8 +128,10 @@ class RetrieveTask:
                 control.check()
                 run.progress.next_request()
                 end = self._get(run, request) if run.by_get else self._move(run, request)
-                # Some nodes count while they send and not at the end.
-                run.requested.append(Requested(request, replace(end, counts=run.progress.counts)))
+                if end.counts.completed is None:
+                    # Some nodes count while they send and not at the end.
+                    end = replace(end, counts=run.progress.counts)
+                run.requested.append(Requested(request, end))
         if elsewhere:
             return self._told(run)
         run.progress.show("arriving")
