@@ -12,7 +12,7 @@ import pytest
 from draw_api.adapters.reconcile_queries import PostgresIndexAudit
 from draw_api.adapters.stored_files import ObjectFiles
 from draw_api.services.reconcile import Reconcile
-from draw_shared.storage.removal import TRASH
+from draw_shared.storage.layout import TRASH
 from support import datasets
 from support.forked import children
 from support.indexed import IndexedStorage

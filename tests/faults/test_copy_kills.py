@@ -9,9 +9,8 @@ import itertools
 import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.storage.layout import Layout
+from draw_shared.storage.layout import TRASH, Layout
 from draw_shared.storage.outbox import event_of
-from draw_shared.storage.removal import TRASH
 from support import datasets
 from support.forked import children
 from support.indexed import IndexedStorage

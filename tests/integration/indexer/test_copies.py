@@ -7,6 +7,8 @@ processes (tests/faults/test_one_file.py).
 import itertools
 import random
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -181,6 +183,22 @@ def test_another_object_that_took_the_copys_name_stays(archive):
     assert place.exists(), "not the file that was meant"
 
 
+def test_another_version_that_took_the_copys_name_before_its_event_came_stays(archive):
+    made = datasets.build()
+    first, second = twice(archive, made)
+    archive.index(first)
+    place = archive.root / second.path
+    place.unlink()
+    other, _ = receive(archive.store, same_instance(made, StudyDescription="other"), FLAT)
+    (archive.root / other.path).rename(place)
+    archive.index(second)
+    archive.settle()
+    assert place.exists(), "it was announced as the object that the row has, and is not"
+    archive.index(other._replace(path=second.path))
+    assert agree(archive)
+    assert archive.files() == {first.path, second.path}
+
+
 def test_a_copy_that_is_wanted_again_while_it_goes_is_removed_afterwards(archive):
     made = datasets.build()
     first, second = twice(archive, made)
@@ -232,7 +250,7 @@ def test_a_deletion_takes_every_file_of_the_study(archive):
     never_indexed, _ = receive(archive.store, datasets.build(StudyInstanceUID=uid), SEQUENTIAL)
     assert len(archive.files()) == 7
     gone = archive.delete(uid)
-    assert (gone.instances, gone.files) == (3, 4)
+    assert (gone.instances, gone.files) == (3, 5)
     archive.settle()
     archive.index(queued, never_indexed)
     archive.store.release([queued, never_indexed])
@@ -331,6 +349,47 @@ def test_a_copy_that_goes_keeps_the_study_for_another_retention(archive):
     assert archive.files() == {first.path}
     archive.clean_up(on=True, days=30).delete_expired()
     assert archive.files() == {first.path}
+
+
+def test_a_study_with_a_copy_that_has_just_come_is_not_cleaned_up(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first)
+    archive.age(first.identity.study_instance_uid, 40)
+    archive.index(second)
+    archive.clean_up(on=True, days=30).delete_expired()
+    assert archive.studies() == {first.identity.study_instance_uid}
+
+
+def test_two_indexers_and_two_receivers_at_once_leave_one_file_each(archive, tmp_path):
+    objects = datasets.series(6)
+    other = IndexedStorage(tmp_path, archive.database, receiving=False)
+    other.store = opened(tmp_path, "two")
+    ended = threading.Event()
+
+    def remove(one):
+        while not ended.is_set():
+            one.settle()
+
+    def receive_all(one, layouts):
+        for layout in layouts:
+            one.receive(*objects, layout=layout)
+
+    with ThreadPoolExecutor(4) as work:
+        removing = [work.submit(remove, one) for one in (archive, other)]
+        receiving = [
+            work.submit(receive_all, archive, LAYOUTS[::2]),
+            work.submit(receive_all, other, LAYOUTS[::-2]),
+        ]
+        try:
+            for each in receiving:
+                each.result(60)
+        finally:
+            ended.set()
+        for each in removing:
+            each.result(60)
+    other.close()
+    assert agree(archive)
+    assert len(archive.files()) == len(objects)
 
 
 # --- whatever happens ------------------------------------------------------------------

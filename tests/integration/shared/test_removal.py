@@ -11,9 +11,9 @@ import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom import part10
-from draw_shared.storage.layout import Layout, ObjectIdentity
+from draw_shared.storage.layout import TRASH, Layout, ObjectIdentity
 from draw_shared.storage.objects import ObjectStore, received_at
-from draw_shared.storage.removal import TRASH, OutsideStorage, Removed, StorageFiles
+from draw_shared.storage.removal import OutsideStorage, Removed, StorageFiles
 from draw_shared.storage.unannounced import unannounced_studies
 from support import datasets
 
@@ -71,6 +71,39 @@ def test_what_was_sent_again_after_the_decision_stays(store, tmp_path):
     assert (tmp_path / stored.path).read_bytes().endswith(BYTES)
 
 
+def test_a_file_that_says_it_is_another_object_stays(store, tmp_path):
+    stored = receive(store)
+    files = StorageFiles(tmp_path)
+    assert files.remove(stored.path, files.mark(stored.path), "1.9") is Removed.KEPT
+    assert (tmp_path / stored.path).exists()
+
+
+def test_what_was_written_before_a_moment_is_older_and_what_comes_after_it_is_not(store, tmp_path):
+    files = StorageFiles(tmp_path)
+    for _ in range(20):
+        before = files.mark(receive(store).path)
+        moment = files.moment()
+        after = files.mark(receive(store).path)
+        assert before.modified_ns < moment <= after.modified_ns, "received, and claimed"
+        files.remove("objects/P/1.3/1.4/1.2.dcm", after, "1.2")
+
+
+def test_a_file_whose_name_was_taken_meanwhile_is_not_lost(store, tmp_path):
+    stored = receive(store)
+    place = tmp_path / stored.path
+    files = StorageFiles(tmp_path)
+    mark = files.mark(stored.path)
+
+    def taken():
+        place.write_bytes(b"another object")
+        return False
+
+    assert files.remove(stored.path, mark, "1.2", taken) is Removed.KEPT
+    assert place.read_bytes() == b"another object"
+    [kept] = (tmp_path / "conflicts").iterdir()
+    assert kept.read_bytes().endswith(BYTES)
+
+
 def test_what_was_sent_again_after_the_removal_is_stored_cleanly(store, tmp_path):
     stored = receive(store)
     files = StorageFiles(tmp_path)
@@ -88,7 +121,6 @@ def test_a_crash_between_rename_and_unlink_is_finished(store, tmp_path):
     files = StorageFiles(tmp_path)
     mark = files.mark(stored.path)
     aside = tmp_path / TRASH / f"{mark.inode:x}-{mark.modified_ns:x}"
-    aside.parent.mkdir()
     (tmp_path / stored.path).rename(aside)
     receive(store)
     assert files.remove(stored.path, mark, "1.2") is Removed.GONE

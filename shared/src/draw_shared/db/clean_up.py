@@ -21,6 +21,7 @@ class Candidate:
     size_bytes: int
 
 
+# A copy that still has to be compared tells that its study was sent again.
 # A job may name a study, its patient or its accession number, anywhere in its parameters.
 # OFFSET 0 keeps the planner from reading whole tables for few studies.
 CANDIDATES: Final = text(
@@ -34,6 +35,8 @@ CANDIDATES: Final = text(
     WHERE s.last_received_at < now() - make_interval(days => :days)
         AND NOT s.held AND s.stable_at IS NOT NULL
         AND NOT EXISTS (SELECT FROM instance_conflicts c
+            WHERE c.study_instance_uid = s.study_instance_uid OFFSET 0)
+        AND NOT EXISTS (SELECT FROM file_copies c
             WHERE c.study_instance_uid = s.study_instance_uid OFFSET 0)
         AND NOT EXISTS (SELECT FROM series r JOIN instances i ON i.series_pk = r.id
             JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid

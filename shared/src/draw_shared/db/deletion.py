@@ -56,7 +56,7 @@ class DeletedStudy:
     instances: int
     size_bytes: int
     files: int
-    """How many files go, those of versions set aside with them."""
+    """How many files go, those of versions set aside and second copies with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ DELETE_CONFLICTS: Final = text(
     RETURNING sop_instance_uid, path, study_instance_uid
     """
 )
+COPIES: Final = text("SELECT count(DISTINCT path) FROM file_copies WHERE study_instance_uid = :uid")
 DELETE_STUDY: Final = text("DELETE FROM studies WHERE id = :study")
 # An object that contradicts the study it names is a conflict of the one and current in the other.
 STILL_NAMED: Final = text(
@@ -234,6 +235,8 @@ def delete_study(
         if path not in named
     ]
     number = record_files(connection, left, files, before_ns=before_ns)
+    # Their records stay: without a row, they go as deleted.
+    number += connection.execute(COPIES, values).scalar_one()
     elsewhere = {r.sop_instance_uid for r in aside if r.study_instance_uid != study_instance_uid}
     moment = files.moment() if before_ns is None else before_ns
     tombstones.place(connection, {study_instance_uid, *elsewhere}, moment, by)

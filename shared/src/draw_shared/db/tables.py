@@ -345,7 +345,7 @@ class FileCopy(SQLModel, table=True):
     inode: int = Field(default=0, sa_column=_whole(BigInteger))
     modified_ns: int = Field(default=0, sa_column=_whole(BigInteger))
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
-    study_instance_uid: str = Field(default="", sa_column=_exact())
+    study_instance_uid: str = Field(default="", sa_column=_exact(index=True))
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 

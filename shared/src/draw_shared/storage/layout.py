@@ -19,6 +19,8 @@ from draw_shared.contracts.server_config import FileNaming, StorageStructure
 OBJECTS: Final = "objects"
 CONFLICTS: Final = "conflicts"
 SPOOL: Final = "spool"
+TRASH: Final = "trash"
+"""Where a file lies between its name and nothing."""
 
 LONGEST_PART: Final = 64
 HASH_CHARACTERS: Final = 10

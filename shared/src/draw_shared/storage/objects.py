@@ -90,8 +90,10 @@ class ObjectStore:
         Raises:
             SpoolTaken: another process uses this replica's folder.
         """
-        for folder in (self.spool, self.root / layout.OBJECTS, self.root / layout.CONFLICTS):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.spool.mkdir(parents=True, exist_ok=True)
+        # Also the trash: when the disk is full, it is too late to make it.
+        for name in (layout.OBJECTS, layout.CONFLICTS, layout.TRASH):
+            (self.root / name).mkdir(exist_ok=True)
         self._lock.acquire(wait_seconds=LOCK_SECONDS)
         remove_parts(self.spool)
         self.join()

@@ -23,10 +23,6 @@ from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import sync_folders
 from draw_shared.storage.objects import hash_rest
 
-TRASH: Final = "trash"
-"""Folder below the storage root where a file lies between its name and nothing."""
-CLOCK: Final = ".clock"
-"""A file below the storage root whose time of modification is the time of the volume."""
 TICK_SECONDS: Final = 0.001
 LONGEST_TICK_SECONDS: Final = 5.0
 
@@ -100,7 +96,8 @@ class StorageFiles:
 
     def clock(self) -> int:
         """Return what the clock says that dates the files of this volume, in nanoseconds."""
-        descriptor = os.open(self._root / CLOCK, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o660)
+        # A full disk has no room for a file to touch, and a study has to go all the same.
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Without times given, whoever keeps the volume says which.
             os.utime(descriptor)
@@ -151,7 +148,7 @@ class StorageFiles:
             OutsideStorage: the path is none of an object.
         """
         place = self._inside(path)
-        aside = self._root / TRASH / f"{meant.inode:x}-{meant.modified_ns:x}"
+        aside = self._root / layout.TRASH / f"{meant.inode:x}-{meant.modified_ns:x}"
         interrupted = aside.exists()
         if interrupted and self._finished(aside, place, meant, may_go) is Removed.KEPT:
             return Removed.KEPT
