@@ -7,8 +7,6 @@ processes (tests/faults/test_one_file.py).
 import itertools
 import random
 import shutil
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +15,7 @@ from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.models import FileMissing
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
 from draw_shared.storage.layout import Layout
+from draw_shared.storage.removal import StorageFiles
 from support import datasets
 from support.indexed import IndexedStorage
 from support.receptions import opened, receive, same_instance
@@ -214,6 +213,20 @@ def test_a_copy_that_is_wanted_again_while_it_goes_is_removed_afterwards(archive
     assert archive.files() == {first.path}
 
 
+def test_a_copy_whose_name_was_taken_while_it_was_out_of_the_way_goes_too(archive):
+    first, second = twice(archive, datasets.build())
+    archive.index(first, second)
+    place = archive.root / second.path
+    files = StorageFiles(archive.root)
+    place.rename(archive.root / files.refuge(files.mark(second.path)))
+    other, _ = receive(archive.store, datasets.build(), FLAT)
+    (archive.root / other.path).rename(place)
+    archive.index(other._replace(path=second.path))
+    archive.settle()
+    assert agree(archive)
+    assert archive.files() == {first.path, second.path}
+
+
 def test_two_names_of_one_file_lose_one(archive):
     (stored,) = archive.receive(datasets.build())
     link = stored._replace(path="objects/link.dcm")
@@ -358,38 +371,6 @@ def test_a_study_with_a_copy_that_has_just_come_is_not_cleaned_up(archive):
     archive.index(second)
     archive.clean_up(on=True, days=30).delete_expired()
     assert archive.studies() == {first.identity.study_instance_uid}
-
-
-def test_two_indexers_and_two_receivers_at_once_leave_one_file_each(archive, tmp_path):
-    objects = datasets.series(6)
-    other = IndexedStorage(tmp_path, archive.database, receiving=False)
-    other.store = opened(tmp_path, "two")
-    ended = threading.Event()
-
-    def remove(one):
-        while not ended.is_set():
-            one.settle()
-
-    def receive_all(one, layouts):
-        for layout in layouts:
-            one.receive(*objects, layout=layout)
-
-    with ThreadPoolExecutor(4) as work:
-        removing = [work.submit(remove, one) for one in (archive, other)]
-        receiving = [
-            work.submit(receive_all, archive, LAYOUTS[::2]),
-            work.submit(receive_all, other, LAYOUTS[::-2]),
-        ]
-        try:
-            for each in receiving:
-                each.result(60)
-        finally:
-            ended.set()
-        for each in removing:
-            each.result(60)
-    other.close()
-    assert agree(archive)
-    assert len(archive.files()) == len(objects)
 
 
 # --- whatever happens ------------------------------------------------------------------

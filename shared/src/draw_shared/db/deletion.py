@@ -76,6 +76,7 @@ class PendingRemoval:
     id: int
     path: str
     sop_instance_uid: str
+    study_instance_uid: str
     inode: int
     modified_ns: int
     size_bytes: int
@@ -132,7 +133,8 @@ APPEND_CHANGE: Final = text(
 )
 PENDING: Final = text(
     """
-    SELECT id, path, sop_instance_uid, inode, modified_ns, size_bytes FROM file_deletions
+    SELECT id, path, sop_instance_uid, study_instance_uid, inode, modified_ns, size_bytes
+    FROM file_deletions
     ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
     """
 )

@@ -157,9 +157,15 @@ class StorageFiles:
             return Removed.GONE
         if not _is(found, meant) or _instance_in(place) not in {sop_instance_uid, ""}:
             return Removed.KEPT
+        if not may_go():
+            return Removed.KEPT
         aside.parent.mkdir(exist_ok=True)
         place.rename(aside)
         return self._finished(aside, place, meant, may_go)
+
+    def refuge(self, meant: FileMark) -> str:
+        """Return the path of a file that stays, and whose own name was taken meanwhile."""
+        return f"{layout.CONFLICTS}/{meant.inode:x}-{meant.modified_ns:x}.dcm"
 
     def tidy(self, paths: Iterable[str]) -> None:
         """Remove the folders that these files leave empty, and make their absence durable."""
@@ -174,14 +180,14 @@ class StorageFiles:
         if _is(_mark_of(aside.stat(follow_symlinks=False)), meant) and may_go():
             aside.unlink()
             return Removed.GONE
-        place = self._returned(aside, place)
+        place = self._returned(aside, place, self._root / self.refuge(meant))
         sync_folders((str(place.parent),))
         aside.unlink()
         return Removed.KEPT
 
-    def _returned(self, aside: Path, place: Path) -> Path:
+    def _returned(self, aside: Path, place: Path, refuge: Path) -> Path:
         """Give a file a name again: its own, if nobody has taken that meanwhile."""
-        for name in (place, self._root / layout.CONFLICTS / f"{aside.name}.dcm"):
+        for name in (place, refuge):
             name.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(aside, name)

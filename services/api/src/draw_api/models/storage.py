@@ -170,6 +170,6 @@ class Deleted(Answer):
     instances: int
     size_bytes: int
     files: int = Field(
-        description="files that go: of its objects, versions set aside and copies. What was received"
+        description="files that go: of its objects, versions set aside, copies. What was received"
         " and is not indexed yet goes as well, and is not counted"
     )

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, text
 
+from draw_indexer.adapters.refuge import record_refuge
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.db.feed import take_turn
@@ -164,26 +165,34 @@ class FileCopies:
         if item.first is None:
             return self._without_row(connection, copy)
         if copy.is_in(item.content):
-            return self._superfluous(item, item.first)
+            return self._superfluous(connection, item, item.first)
         if copy.is_in(item.own):
             return self._moved(connection, item, item.first)
         if item.own is None:
             # A crash left it out of the way, and there is nothing that makes it superfluous.
             self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, lambda: False)
+            record_refuge(connection, self._files, copy.study_instance_uid, copy.mark)
             return self._files.mark(copy.path) is None
         log.error("copy.neither_is_whole", sop_instance_uid=copy.sop_instance_uid)
         return True
 
-    def _superfluous(self, item: Compared, first: str) -> bool:
+    def _superfluous(self, connection: Connection, item: Compared, first: str) -> bool:
         copy, content = item.copy, item.content
         if item.own is not None and not copy.is_in(item.own):
             # Another object has the name now, or it is damaged and tells nothing.
+            record_refuge(connection, self._files, copy.study_instance_uid, copy.mark)
             return True
+
+        if item.own is None and self._files.mark(copy.path) is not None:
+            # It has come back since it was looked for, and is not proved yet.
+            return False
 
         def still_there() -> bool:
             return content is not None and self._files.mark(first) == content.mark
 
         end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, still_there)
+        if end is Removed.KEPT:
+            record_refuge(connection, self._files, copy.study_instance_uid, copy.mark)
         # Kept: the receiver wants it again, and announces it; or the first has changed.
         return end is Removed.GONE or still_there()
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import Connection, text
 
+from draw_indexer.adapters.refuge import record_refuge
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import DeletedStudy, PendingRemoval
@@ -91,7 +92,7 @@ class StudyDeletions:
             if not connection.execute(ANY_RECORD).scalar():
                 return 0
             found = deletion.pending_removals(connection, most)
-            freed = sum(r.size_bytes for r in found if self._remove(r) is Removed.GONE)
+            freed = sum(r.size_bytes for r in found if self._remove(connection, r) is Removed.GONE)
             deletion.settle_removals(connection, [removal.id for removal in found])
             session.commit()
         if freed:
@@ -106,13 +107,16 @@ class StudyDeletions:
             tombstones.forget_old(session.connection())
             session.commit()
 
-    def _remove(self, removal: PendingRemoval) -> Removed:
+    def _remove(self, connection: Connection, removal: PendingRemoval) -> Removed:
         meant = FileMark(removal.inode, removal.modified_ns, removal.size_bytes)
         try:
-            return self._files.remove(removal.path, meant, removal.sop_instance_uid)
+            end = self._files.remove(removal.path, meant, removal.sop_instance_uid)
         except OutsideStorage:
             log.exception("clean_up.path_refused", removal=removal.id)
             return Removed.KEPT
+        if end is Removed.KEPT:
+            record_refuge(connection, self._files, removal.study_instance_uid, meant)
+        return end
 
     def _record(self, connection: Connection, gone: DeletedStudy, days: int) -> None:
         connection.execute(
