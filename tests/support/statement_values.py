@@ -248,7 +248,10 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
         {"size": LARGEST, "id": LARGEST},
         {"size": 5300000, "id": 5000},
     ),
-    "draw_api.adapters.transaction_queries.REJECTED": ({"days": 7}, {"days": 365}),
+    "draw_api.adapters.transaction_queries.REJECTED": (
+        {"days": 7, "ae": "", "reason": ""},
+        {"days": 365, "before": NOW, "ae": "X", "reason": ""},
+    ),
     "draw_api.adapters.user_queries.SESSIONS": (_USER | {"user_id": None},),
     "draw_api.adapters.user_queries.SESSION_OWNER": (_USER,),
     "draw_api.adapters.user_queries.END_SESSION": (_USER,),
