@@ -19,7 +19,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup lock fmt lint types arch unit integration statements e2e faults test check docs \
-	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve clean
+	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 
 bench-hostile: .venv/.dev ## the receiver's memory while it stores 4 GB among hostile peers
 	DRAW_TEST_LARGE_BYTES=4000000000 $(PYTEST) -s tests/faults/test_hostile_peers.py -k memory
+
+MINUTES ?= 25
+soak: .venv/.dev ## the mixed load of a hospital for MINUTES=25, with a verdict
+	@tools/setup.sh rabbitmq
+	PYTHONPATH=tests:. $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 # --- preparing -------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ MONTHS: Final = 12
 TABLES: Final = (
     "transactions, changes, jobs, job_attempts, retrieve_items, queries, query_results,"
     " webhook_deliveries, file_deletions, tombstones, instance_conflicts, reception_days,"
-    " remote_nodes, webhooks"
+    " remote_nodes, webhooks, batch_queries, batch_query_lines, batch_query_answers"
 )
 
 NODES: Final = """
@@ -109,6 +109,23 @@ MATCHES: Final = """
         jsonb_build_object('StudyInstanceUID', '1.2.826.0.1.3680043.10.1.' || k)
     FROM queries q, generate_series(1, 100) k WHERE q.expires_at > now()
 """
+LISTS: Final = """
+    INSERT INTO batch_queries (id, columns, lines, kept_seconds, created_at, expired)
+    SELECT id, '{PatientID}', 20, 604800, created_at,
+        created_at < now() - interval '8 days' FROM jobs WHERE kind = 'batch'
+"""
+LIST_LINES: Final = """
+    INSERT INTO batch_query_lines (batch_query_id, number, keys)
+    SELECT id, n, jsonb_build_object('PatientID', 'P' || n)
+    FROM batch_queries, generate_series(1, 20) n
+"""
+LIST_ANSWERS: Final = """
+    INSERT INTO batch_query_answers (line_id, node_id, state, found, studies)
+    SELECT id, (SELECT min(id) FROM remote_nodes), 'complete', 1, jsonb_build_array(
+        jsonb_build_object('attributes', jsonb_build_object('StudyInstanceUID',
+            '1.2.826.0.1.3680043.10.1.' || number), 'instances', 10))
+    FROM batch_query_lines
+"""
 DELIVERIES: Final = """
     INSERT INTO webhook_deliveries (webhook_id, sequence, kind, body, state, attempts,
         next_attempt_at, created_at, finished_at)
@@ -163,7 +180,7 @@ def fill(database_url: str, *, studies: int, lines: int) -> None:
         connection.execute("SET synchronous_commit = off")
         for statement in (
             NODES, WEBHOOKS, LINES, CHANGES, POSITIONS, JOBS, ATTEMPTS, ITEMS, QUERIES, MATCHES,
-            DELIVERIES, DELETIONS, TOMBSTONES, CONFLICTS, DAYS,
+            LISTS, LIST_LINES, LIST_ANSWERS, DELIVERIES, DELETIONS, TOMBSTONES, CONFLICTS, DAYS,
         ):  # fmt: skip
             connection.execute(statement.encode(), values)
         connection.execute(f"ANALYZE {TABLES}".encode())

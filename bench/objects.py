@@ -13,13 +13,14 @@ def write_series(folder: Path, *, objects: int, side: int, seed: int = 7) -> Pat
     pixels = random.Random(seed)
     study, series = generate_uid(), generate_uid()
     for number in range(1, objects + 1):
-        data = _image(study, series, number, side)
+        data = image(study, series, number, side)
         data.PixelData = pixels.randbytes(side * side * 2)
         data.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
     return folder
 
 
-def _image(study: str, series: str, number: int, side: int) -> Dataset:
+def image(study: str, series: str, number: int, side: int) -> Dataset:
+    """Return a CT image without pixels."""
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

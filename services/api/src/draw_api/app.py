@@ -112,7 +112,9 @@ class Api:
         )
         self._metrics = ApiMetrics(self._registry)
         broker_url = settings.broker_url.get_secret_value()
-        self._database = Database(settings.database_url.get_secret_value(), pool_size=POOL_SIZE)
+        self._database = Database(
+            settings.database_url.get_secret_value(), pool_size=POOL_SIZE, plan_for_values=True
+        )
         self._publisher = Publisher(broker_url, client=settings.replica)
         self._letters = RabbitLetterBox(DeadLetters(broker_url, client=settings.replica))
         self._depths = QueueDepths(broker_url, client=settings.replica)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
@@ -40,9 +41,20 @@ class Database:
 
     A session is one transaction: whoever opens it commits it; leaving the block without
     a commit rolls back.
+
+    Args:
+        plan_for_values: statements are planned anew each time. Lists that people filter need
+            it: the plan for a usual value reads everything to find a rare one.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 5,
+        connect_timeout_seconds: int = 5,
+        plan_for_values: bool = False,
+    ) -> None:
         self.engine: Engine = create_engine(
             sqlalchemy_url(url),
             pool_size=pool_size,
@@ -58,6 +70,8 @@ class Database:
                 "keepalives_count": 3,
             },
         )
+        if plan_for_values:
+            event.listen(self.engine, "connect", _plan_for_values)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -73,6 +87,13 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _plan_for_values(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET plan_cache_mode = force_custom_plan")
+    cursor.close()
+    connection.commit()
 
 
 @contextmanager

@@ -381,6 +381,18 @@ class Transaction(SQLModel, table=True):
             "occurred_at",
             postgresql_where=text("outcome <> 'success'"),
         ),
+        Index(
+            "ix_transactions_actor_occurred_at",
+            "actor",
+            "occurred_at",
+            postgresql_where=text("actor IS NOT NULL"),
+        ),
+        Index(
+            "ix_transactions_action_occurred_at",
+            "action",
+            "occurred_at",
+            postgresql_where=text("action IS NOT NULL"),
+        ),
         # An object has a line or two; its study and its association have many.
         Index("ix_transactions_sop_instance_uid", "sop_instance_uid", postgresql_using="hash"),
         Index(
@@ -667,6 +679,7 @@ class BatchQuery(SQLModel, table=True):
     """One list of questions; its work is a batch job of the same id with a child for each node."""
 
     __tablename__ = "batch_queries"
+    __table_args__ = (Index("ix_batch_queries_kept", "id", postgresql_where=text("NOT expired")),)
 
     id: UUID = Field(
         sa_column=Column(Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)

@@ -79,10 +79,11 @@ STUDIES: Final = """
             WHEN s.instance_count >= CAST(given.study->>'instances' AS int) THEN 'complete'
             ELSE 'partial' END AS here
     FROM jsonb_array_elements(a.studies) WITH ORDINALITY AS given (study, position)
-        LEFT JOIN studies s
-            ON s.study_instance_uid = given.study->'attributes'->>'StudyInstanceUID'
+        LEFT JOIN LATERAL (SELECT k.instance_count FROM studies k
+            WHERE k.study_instance_uid = given.study->'attributes'->>'StudyInstanceUID' OFFSET 0)
+            AS s ON true
 """
-"""The studies of one answer, with what of each is here."""
+"""The studies of one answer, with what of each is here; OFFSET 0: looked up one by one."""
 COUNTED: Final = f"""
     answers AS ({ANSWERS}),
     counted AS (SELECT a.*, held.missing, held.total, held.told FROM answers a, LATERAL (

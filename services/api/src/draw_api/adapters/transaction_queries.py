@@ -32,7 +32,7 @@ from draw_api.models.transactions import (
     Transaction,
     TransactionCriteria,
 )
-from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.contracts.transaction import TransactionOutcome
 from draw_shared.db import tables
 from draw_shared.db.transaction_chain import Head, verify
 
@@ -188,8 +188,10 @@ def _branches(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
         # The index holds nothing else; that has to stand there in words.
         rare: ColumnElement[bool] = literal_column("outcome <> 'success'", Boolean)
         return [[col(T.outcome) == str(one), rare] for one in sorted(outcomes)]
-    if criteria.actor or criteria.action:
-        return [[col(T.kind) == str(TransactionKind.MANAGEMENT)]]
+    if criteria.actor:
+        return [[col(T.actor) == criteria.actor]]
+    if criteria.action:
+        return [[col(T.action) == criteria.action]]
     return [[col(T.kind) == str(one)] for one in sorted(set(criteria.kinds))] or [[]]
 
 

@@ -27,8 +27,8 @@ EXPIRE: Final = text(
         UNION ALL SELECT (SELECT r.query_id FROM query_results r WHERE r.query_id > k.query_id
             ORDER BY r.query_id LIMIT 1) FROM kept k WHERE k.query_id IS NOT NULL)
     DELETE FROM query_results WHERE query_id = ANY(ARRAY(
-        SELECT q.id FROM kept k JOIN queries q ON q.id = k.query_id
-        WHERE q.expires_at < now() LIMIT 20))
+        SELECT k.query_id FROM kept k
+        WHERE (SELECT q.expires_at FROM queries q WHERE q.id = k.query_id) < now() LIMIT 20))
     """
 )
 
