@@ -242,3 +242,25 @@ def test_studies_found_expire_and_the_list_stays(ask, rows, database):
         assert row["expired"] is expired
         assert len(asked.answers()[2]["studies"]) == (0 if expired else 1)
     assert asked.answers()[2]["found"] == 1
+
+
+def test_a_node_that_ignores_keys_brings_no_other_patients_studies(ask):
+    own = patient(1, PatientName="SMITH^JOHN", PatientBirthDate="19500102")
+    other = patient(2, PatientName="SMITHSON^BOB", PatientBirthDate="19600102")
+    # The peer compares neither names nor dates of birth.
+    lines = [
+        {"PatientName": "Smith^John*", "PatientBirthDate": "19500102"},
+        {"PatientName": "Jones*"},
+        {"PatientName": "Smithson*", "PatientBirthDate": "19500102"},
+        {"PatientName": "Smiths*"},
+    ]
+    with peer(own + other) as (_, port):
+        asked = ask(port, lines)
+        asked.run()
+    found = asked.answers()
+    assert [row["found"] for row in found.values()] == [1, 0, 0, 1]
+    assert found[2]["studies"][0]["attributes"]["PatientID"] == "P1"
+    assert found[2]["studies"][0]["meant"] is True
+    assert "do not fit" in found[3]["error"]
+    assert found[5]["studies"][0]["meant"] is False
+    assert "the name goes on" in found[5]["error"]

@@ -13,8 +13,10 @@ from draw_qr_worker.models import (
     LostLease,
     Node,
     Outcome,
+    PeerAborted,
     PeerCongested,
     PeerRefused,
+    PeerTurnedAway,
     Unreachable,
 )
 from draw_qr_worker.services.jobs import FINAL, TRANSITIONS, Control, Execution
@@ -59,6 +61,10 @@ class MemoryStore:
 class MemoryNodes:
     def __init__(self):
         self.calls = []
+        self.shared = False
+
+    def is_shared(self, _node_id):
+        return self.shared
 
     def succeeded(self, node_id):
         self.calls.append(("succeeded", node_id))
@@ -80,9 +86,10 @@ class Does:
         return Outcome(JobState.FAILED, error=str(error))
 
 
-def execute(action, *, retries_used=0, store=None):
+def execute(action, *, retries_used=0, store=None, shared=False):
     store = store or MemoryStore()
     nodes = MemoryNodes()
+    nodes.shared = shared
     endings = []
     job = ClaimedJob(Lease(uuid4(), 1), "x", 1, retries_used, NODE)
     execution = Execution(
@@ -135,6 +142,20 @@ def test_congestion_gives_the_job_back_and_is_no_failure_however_often_it_was_tr
     assert written == [("congested", "not now")]
     assert nodes == []
     assert endings == ["congested"]
+
+
+def test_a_node_that_turns_a_job_away_while_it_serves_others_is_congested():
+    turned_away = raising(PeerTurnedAway("the node aborted the association"))
+    written, nodes, _ = execute(turned_away, retries_used=9, shared=True)
+    assert written == [
+        ("congested", "the node aborted the association, while it serves other jobs")
+    ]
+    assert nodes == []
+    written, nodes, _ = execute(turned_away)
+    assert [entry[0] for entry in written] == ["retry"]
+    assert nodes == [("failed", 7, "the node aborted the association")]
+    _, nodes, _ = execute(raising(PeerAborted("in the middle")), shared=True)
+    assert nodes == [("failed", 7, "in the middle")]
 
 
 def test_a_job_cancelled_while_its_node_is_congested_is_cancelled():

@@ -319,6 +319,13 @@ class PeerAborted(NodeTrouble):
     """The peer aborted the association, closed the connection or sent what is not DICOM."""
 
 
+class PeerTurnedAway(PeerAborted):
+    """The peer ended the association, or the connection, before it answered anything on it.
+
+    So do nodes that have no place left and do not know how to say so (PS3.8 9.3.4).
+    """
+
+
 class PeerBusy(NodeTrouble):
     """The peer rejected the association for now (rejected-transient, PS3.8 9.3.4)."""
 

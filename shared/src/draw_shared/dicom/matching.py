@@ -17,6 +17,7 @@ conditions mean is decided here alone:
 import calendar
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -253,6 +254,35 @@ def text_fits(condition: Texts | Patterns, value: str) -> bool:
     if isinstance(condition, Texts):
         return text in condition.values
     return any(_covers(one, text) for one in condition.patterns)
+
+
+def value_fits(condition: Condition, value: str) -> bool:
+    """Return whether a value as a node tells it fits; what cannot be read fits nothing."""
+    match condition:
+        case Texts() | Patterns():
+            return text_fits(condition, value)
+        case Names():
+            return name_fits(condition, value)
+        case Dates() | Times():
+            return _lies_in(condition, value)
+        case Numbers():
+            with suppress(InvalidKey):
+                return _number(value) in condition.values
+            return False
+        case _:
+            return True
+
+
+def _lies_in(asked: Dates | Times, value: str) -> bool:
+    read = _dates if isinstance(asked, Dates) else _times
+    try:
+        told = read(value.strip())
+    except InvalidKey:
+        return False
+    low, high = told.low or told.high, told.high or told.low
+    begins = asked.low is None or (high is not None and high >= asked.low)  # type: ignore[operator]
+    ends = asked.high is None or (low is not None and low <= asked.high)  # type: ignore[operator]
+    return begins and ends
 
 
 def _covers(one: Pattern, text: str) -> bool:

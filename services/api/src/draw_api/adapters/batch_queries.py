@@ -73,6 +73,7 @@ STUDIES: Final = """
     SELECT given.position, given.study->'attributes' AS attributes,
         given.study->'attributes'->>'StudyInstanceUID' AS study_instance_uid,
         CAST(given.study->>'instances' AS int) AS instances_there,
+        coalesce(CAST(given.study->>'meant' AS boolean), true) AS meant,
         coalesce(s.instance_count, 0) AS instances_here,
         CASE WHEN coalesce(s.instance_count, 0) = 0 THEN 'no'
             WHEN coalesce(CAST(given.study->>'instances' AS int), 0) = 0 THEN 'unknown'
@@ -117,7 +118,8 @@ SUMS: Final = text(
 SOURCES: Final = text(
     f"""
     WITH answers AS ({ANSWERS})
-    SELECT a.node_id, f.study_instance_uid, f.instances_there, a.state = 'found' AS certain
+    SELECT a.node_id, f.study_instance_uid, f.instances_there,
+        a.state = 'found' AND f.meant AS certain
     FROM answers a, LATERAL ({STUDIES}) AS f
     WHERE a.retrievable AND f.here <> 'complete' ORDER BY a.number, f.position
     """  # noqa: S608 - parts of our own

@@ -55,7 +55,8 @@ class Source:
     study_instance_uid: str
     instances_there: int | None
     certain: bool
-    """Whether it is the only study of its line, and the node told everything."""
+    """Whether it is the only study of its line, its patient has the name that was asked for and
+    not one that only begins like it, and the node told everything."""
 
 
 class NewBatchQuery(Request):
@@ -154,7 +155,8 @@ class RetrieveFound(Request):
     )
     several: StrictBool = Field(
         default=False,
-        description="with everything: also of lines that found several studies or were truncated",
+        description="with everything: also of lines that found several studies or a name that"
+        " only begins as asked, or were truncated",
     )
     method: Literal["auto", "move", "get"] = "auto"
     priority: StrictInt = Field(default=5, ge=1, le=9, description="1 is the most urgent")

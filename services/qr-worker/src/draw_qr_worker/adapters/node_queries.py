@@ -105,6 +105,12 @@ class PostgresNodes:
         if circuit.open_until is not None:
             log.warning("node.circuit_open", node_id=node_id, failures=circuit.failures)
 
+    def is_shared(self, node_id: int) -> bool:
+        """Return whether several of our jobs run against the node now."""
+        with self._database.session() as session:
+            running: int = session.connection().execute(RUNNING, {"id": node_id}).one().running
+        return running > 1
+
     def relieve(self) -> None:
         """Have congested nodes that were spared long enough asked for one association more."""
         with self._database.session() as session:

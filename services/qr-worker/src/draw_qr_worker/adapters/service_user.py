@@ -20,6 +20,7 @@ from draw_qr_worker.models import (
     NotSupported,
     PeerAborted,
     PeerTimeout,
+    PeerTurnedAway,
 )
 from draw_shared.dicom import message
 from draw_shared.dicom.associate import (
@@ -75,6 +76,7 @@ class UserAssociation:
         self._message_id = 0
         self._pending: list[tuple[int, int, bytes]] = []
         self._open = True
+        self._answered = False
         self.addresses = addresses
         self.between: Callable[[], None] = lambda: None
         self.contexts: dict[int, PresentationContext] = {}
@@ -277,7 +279,7 @@ class UserAssociation:
             raise PeerTimeout("the node does not read what it is sent") from slow
         except PeerClosed as closed:
             self._close()
-            raise PeerAborted("the node closed the connection") from closed
+            raise self._ended("the node closed the connection") from closed
 
     def _next_fragment(self) -> tuple[int, int, bytes]:
         while not self._pending:
@@ -302,19 +304,23 @@ class UserAssociation:
                 continue
             except PeerClosed as closed:
                 self._close()
-                raise PeerAborted("the node closed the connection") from closed
+                raise self._ended("the node closed the connection") from closed
             except ProtocolViolation as violation:
                 raise self._broken(str(violation)) from violation
             self._heard_at = time.monotonic()
             if kind == PduType.ABORT:
                 self._close()
-                raise PeerAborted("the node aborted the association")
+                raise self._ended("the node aborted the association")
+            self._answered = self._answered or kind == PduType.P_DATA
             if kind == PduType.RELEASE_RQ:
                 with suppress(PeerClosed, PeerTooSlow):
                     self._wire.send([RELEASE_RP], 1.0)
                 self._close()
                 raise PeerAborted("the node released the association in the middle")
             return kind, bytes(body)
+
+    def _ended(self, how: str) -> PeerAborted:
+        return PeerAborted(how) if self._answered else PeerTurnedAway(how)
 
     def _broken(self, what: str) -> PeerAborted:
         self.abort()

@@ -30,9 +30,10 @@ from draw_qr_worker.models import (
 )
 from draw_qr_worker.services.asking import Asker, Finder, Finders, NodeMemory
 from draw_qr_worker.services.jobs import Control
-from draw_qr_worker.services.lookup import fits, number_of, text_of
+from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.querying import Catch, NodeQuery
+from draw_shared.dicom.answer_fits import is_told, meant_by_name, misfit
 from draw_shared.errors import DrawError, Permanent
 
 LEVEL: Final = "STUDY"
@@ -82,7 +83,8 @@ class BatchFindTask:
         while asking.left or asking.refused:
             with self._finders.finder(node, control) as finder:
                 asking.ask(finder)
-        asking.settle()
+            if not asking.left:
+                asking.settle()
         return _outcome(asking.tally)
 
     def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
@@ -137,7 +139,7 @@ class _Asking:
             asker.tell(self.memory)
 
     def settle(self) -> None:
-        """Have the lines fail that broke associations while the node answered others.
+        """Ask once more, then have fail, the lines that broke associations while others did not.
 
         Raises:
             NodeTrouble: it has answered none.
@@ -145,7 +147,10 @@ class _Asking:
         if self.suspects and not self.tally.answered:
             raise self.suspects[-1][1]
         for line, error in self.suspects:
-            self._write(line, LineAnswer("failed", error=str(error)))
+            if self.again:
+                self._write(line, LineAnswer("failed", error=str(error)))
+            else:
+                self.refused.append(line)
         self.suspects = []
 
     def _next(self) -> ListLine | None:
@@ -158,16 +163,7 @@ class _Asking:
         catch = Catch(LEVEL, self.most, found.update)
         NodeQuery(asker, self.node, catch, lambda _: self.control.check()).ask(LEVEL, line.keys)
         catch.write()
-        # Other patients' studies are neither shown nor fetched.
-        studies = [
-            {"attributes": dict(match), "instances": number_of(match, NUMBER)}
-            for match in found.values()
-            if text_of(match, "StudyInstanceUID") and fits(line.keys, match)
-        ]
-        unfit = len(found) - len(studies)
-        said = f"the node named {unfit} studies that do not fit" if unfit else ""
-        state = "truncated" if catch.doubt else "complete"
-        return LineAnswer(state, studies, catch.doubt or said)
+        return _judged(line.keys, list(found.values()), catch.doubt)
 
     def _keep(self, line: ListLine, answer: LineAnswer) -> None:
         self._write(line, answer)
@@ -195,6 +191,32 @@ class _Asking:
         self.tally.count(answer)
         told = self.tally
         self.control.report(answered=told.answered, found=told.found, failed=told.failed)
+
+
+def _judged(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineAnswer:
+    """Return the answer to a line: other patients' studies are neither shown nor fetched."""
+    named = [match for match in found if text_of(match, "StudyInstanceUID")]
+    misfits = [(match, misfit(keys, match)) for match in named]
+    studies = [
+        {
+            "attributes": dict(match),
+            "instances": number_of(match, NUMBER),
+            "meant": meant_by_name(keys, match),
+        }
+        for match, wrong in misfits
+        if not wrong
+    ]
+    unfit = len(named) - len(studies)
+    untold = {wrong for match, wrong in misfits if wrong and not is_told(match, wrong)}
+    if untold and not studies:
+        words = " and ".join(sorted(untold))
+        error = f"the node does not tell {words} of what it found: nothing shows what fits"
+        return LineAnswer("failed", error=error)
+    said = [doubt, f"the node named {unfit} studies that do not fit" if unfit else ""]
+    if not all(study["meant"] for study in studies):
+        said.append("the name goes on after what was asked for: choose what to retrieve")
+    error = "; ".join(filter(None, said))
+    return LineAnswer("truncated" if doubt else "complete", studies, error)
 
 
 def _outcome(tally: Tally) -> Outcome:

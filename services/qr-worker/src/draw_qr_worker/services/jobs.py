@@ -26,6 +26,7 @@ from draw_qr_worker.models import (
     NodeTrouble,
     Outcome,
     PeerCongested,
+    PeerTurnedAway,
     Postponed,
 )
 from draw_qr_worker.services.retries import Retries
@@ -87,6 +88,9 @@ class NodeHealth(Protocol):
 
     def failed(self, node_id: int, reason: str) -> None:
         """Count a failure; the fifth in a row opens the circuit."""
+
+    def is_shared(self, node_id: int) -> bool:
+        """Return whether several of our jobs run against the node now."""
 
 
 class Control:
@@ -262,8 +266,12 @@ class Execution:
         except NodeTrouble as error:
             # A connection that we cut ourselves says nothing about the node.
             control.check()
-            if job.node is not None:
-                self._nodes.failed(job.node.id, str(error))
+            if job.node is None:
+                raise
+            if isinstance(error, PeerTurnedAway) and self._nodes.is_shared(job.node.id):
+                # It serves others of our jobs: this one is one too many.
+                raise PeerCongested(f"{error}, while it serves other jobs") from error
+            self._nodes.failed(job.node.id, str(error))
             raise
         except (Transient, Permanent):
             control.check()
