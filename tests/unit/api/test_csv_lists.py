@@ -207,3 +207,25 @@ def test_synonyms_of_headings(title, name):
 
 def test_problems_are_not_listed_without_end():
     assert len(problems("StudyInstanceUID\n" + "x\n" * 1000)) == MAX_PROBLEMS
+
+
+def test_a_heading_with_line_ends_within_quotes_shows_its_separator():
+    assert patients('"Patient\nID";"Accession\r\nNumber"\r\n0042;A1\r\n') == ["0042"]
+    assert patients('"Patient ID, as printed";"Patient ID"\n7;0042\n') == ["0042"]
+
+
+@pytest.mark.parametrize("encoding", ["cp850", "mac_roman"])
+@pytest.mark.parametrize("name", ["Jäger", "Straße^Kai", "Höß"])
+def test_files_of_ms_dos_and_old_macintosh_are_not_taken_for_windows_ones(encoding, name):
+    raw = f"Patient ID;Name\r\n0042;Smith\r\n0043;{name}\r\n".encode(encoding)
+    found = problems(raw)
+    assert set(found) <= {"line 3", "body"}
+    assert "save it as UTF-8" in " ".join(found.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["Dušan KOVAČ", "Šimek", "O’Brien", "„Jäger“", "Müller–Lüdenscheidt"]
+)
+def test_windows_names_stay(name):
+    encoded = name.replace("Č", "Ž").encode("cp1252")
+    assert patients(b"Patient ID;Name\r\n0042;" + encoded + b"\r\n") == ["0042"]

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes spreadsheets compute the rest of a cell."""
+HIDDEN_FORMULA: Final = re.compile(r"""([,;\t|\r\n]["\s]*)(?=[=+\-@])""")
+"""Where a spreadsheet that divides a line at another separator than ours sees a new cell."""
 
 
 def csv_of(rows: Iterable[Sequence[object]], separator: str = ",") -> str:
@@ -21,6 +24,7 @@ def cell(value: object) -> object:
     """Return a value for a spreadsheet: a text that would be a formula stays a text."""
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
-        return f"'{value}"
+    if isinstance(value, str):
+        harmless = HIDDEN_FORMULA.sub(r"\1'", value)
+        return f"'{harmless}" if harmless.startswith(FORMULA_BEGINNINGS) else harmless
     return "" if value is None else value

@@ -40,6 +40,16 @@ ENCODINGS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 SAMPLE_BYTES: Final = 2048
+MAX_HEADING_LENGTH: Final = 64 * 1024
+QUOTED: Final = re.compile(r'"[^"]*"')
+_MARKS: Final = b"\x83\x84\x85\x86\x87\x88\x89\x8b\x95\x98\x99\x9b\x93\x94\x82\xa7".decode("cp1252")
+_CAPITALS: Final = b"\x8a\x8e\x9f\x8c".decode("cp1252")
+OTHER_CODE_PAGE: Final = re.compile(
+    rf"\w*(?:(?<=[^\W\d_])[{_MARKS}](?=[^\W\d_])"
+    rf"|(?<=[A-Za-z])[{_CAPITALS}](?=[a-z])|(?<=[a-z])[{_CAPITALS}])\w*"
+)
+"""Marks and capitals within words: most letters with accents of MS-DOS and old Macintosh, read
+as Windows-1252."""
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
 NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 INVISIBLE: Final = "\u200b\u200e\u200f\ufeff"
@@ -228,10 +238,16 @@ def _decoded(raw: bytes) -> str:
         if encoding:
             raise wrong("body", f"the file says to be {encoding.upper()} and is not") from error
     try:
-        return raw.decode("cp1252")
+        text = raw.decode("cp1252")
     except UnicodeDecodeError as error:
         message = "the text is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8"
         raise wrong("body", message) from error
+    other = OTHER_CODE_PAGE.search(text)
+    if other:
+        number = len(LINE_END.findall(text, 0, other.start())) + 1
+        message = f"{other[0]} is a word of a CSV file for MS-DOS or Macintosh; save it as UTF-8"
+        raise wrong(f"line {number}", message)
+    return text
 
 
 def _lines(text: str) -> Iterator[Line]:
@@ -267,11 +283,10 @@ def _cell(cell: str) -> str:
 
 def _separator(text: str) -> str:
     """Return the separator that the first line with something in it uses most."""
-    first = next(
-        (line for line in re.split(r"[\r\n]+", text) if line.strip(SEPARATORS + " ")), text
-    )
-    unquoted = re.sub(r'"[^"]*"', "", first)
-    return max(SEPARATORS, key=unquoted.count)
+    # Without what is quoted: a heading may have line ends within.
+    lines = re.split(r"[\r\n]+", QUOTED.sub("x", text[:MAX_HEADING_LENGTH]))
+    first = next((line for line in lines if line.strip(SEPARATORS + " ")), text)
+    return max(SEPARATORS, key=first.count)
 
 
 def _columns(first: Line, known: Known) -> tuple[list[Column], list[str]]:

@@ -143,11 +143,18 @@ def export(
     query_id: UUID,
     separator: Annotated[Literal["comma", "semicolon", "tab"], Query()] = "comma",
     bom: Annotated[bool, Query(description="begin with a mark by which Excel sees UTF-8")] = False,  # noqa: FBT002 - a query parameter
+    state: Annotated[Found | None, Query()] = None,
+    here: Annotated[
+        Wanted | None, Query(description="missing: lines of which not everything is here")
+    ] = None,
 ) -> StreamingResponse:
-    """Return the whole table as CSV, with the columns always the same; no cell can be a formula."""
+    """Return the table as CSV, with the columns always the same; no cell can be a formula.
+
+    What `state=found` or `here=missing` leaves is a list that can be retrieved.
+    """
     work.batch_queries.begin_export(by, query_id)
     return StreamingResponse(
-        _table(request.app.state.work, query_id, SEPARATORS[separator], bom=bom),
+        _table(request.app.state.work, query_id, SEPARATORS[separator], state, here, bom=bom),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="batch-query.csv"'},
     )
@@ -184,14 +191,22 @@ def _created(response: Response, made: BatchQueryWithSums) -> BatchQueryWithSums
     return made
 
 
-def _table(factory: WorkFactory, query_id: UUID, separator: str, *, bom: bool) -> Iterator[str]:
+def _table(
+    factory: WorkFactory,
+    query_id: UUID,
+    separator: str,
+    state: Found | None,
+    here: Wanted | None,
+    *,
+    bom: bool,
+) -> Iterator[str]:
     """Yield the table in pieces, each read in a transaction of its own."""
     yield (BYTE_ORDER_MARK if bom else "") + csv_of([COLUMNS], separator)
     cursor: str | None = None
     while True:
         with factory() as work:
             page = work.batch_queries.lines(
-                query_id, node_id=None, state=None, here=None, cursor=cursor, limit=EXPORT_PAGE
+                query_id, node_id=None, state=state, here=here, cursor=cursor, limit=EXPORT_PAGE
             )
         yield csv_of((row for line in page.items for row in _rows(line)), separator)
         cursor = page.next_cursor
