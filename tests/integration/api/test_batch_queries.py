@@ -225,6 +225,14 @@ def test_the_table_goes_out_as_csv_without_formulas(shared_api, operator, asked)
         "failed", "waiting", "not_found",
     }  # fmt: skip
     assert shared_api.actions()[-1][1] == "batch-query.export"
+    missing = operator.get(path, params={"here": "missing"}).text
+    rows = list(csv.DictReader(io.StringIO(missing)))
+    assert rows
+    assert all(row["StudyInstanceUID"] for row in rows)
+    options = {"node_id": made["node_ids"][0]}
+    headers = {"Content-Type": "text/csv"}
+    again = operator.post("/api/v1/retrieves/csv", params=options, content=missing, headers=headers)
+    assert again.status_code == 201, again.text
 
 
 def retrieved(shared_api, answer):

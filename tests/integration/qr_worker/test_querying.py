@@ -111,6 +111,15 @@ def test_the_keys_of_the_query_are_sent(run):
     assert len(found) == 4
 
 
+def test_a_key_of_several_values_is_asked_value_by_value(run):
+    with peer(studies(10)) as (provider, port):
+        keys = {"PatientID": "P1\\P2", "ModalitiesInStudy": ["CT", "MR"]}
+        outcome, found, _ = run(port, keys=keys)
+    asked = [(one.PatientID, one.ModalitiesInStudy) for one in provider.finds]
+    assert asked == [("P1", "CT"), ("P1", "MR"), ("P2", "CT"), ("P2", "MR")]
+    assert (outcome.result["completeness"], len(found)) == ("complete", 10)
+
+
 def test_a_refusal_has_the_nodes_status_in_words(run):
     with peer(studies(1)) as (provider, port):
         provider.find_refusal = Status.CANNOT_UNDERSTAND

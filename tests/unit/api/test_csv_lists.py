@@ -215,7 +215,7 @@ def test_a_heading_with_line_ends_within_quotes_shows_its_separator():
 
 
 @pytest.mark.parametrize("encoding", ["cp850", "mac_roman"])
-@pytest.mark.parametrize("name", ["Jäger", "Straße^Kai", "Höß"])
+@pytest.mark.parametrize("name", ["Jäger", "Kämpf^Bärbel"])
 def test_files_of_ms_dos_and_old_macintosh_are_not_taken_for_windows_ones(encoding, name):
     raw = f"Patient ID;Name\r\n0042;Smith\r\n0043;{name}\r\n".encode(encoding)
     found = problems(raw)
@@ -224,8 +224,8 @@ def test_files_of_ms_dos_and_old_macintosh_are_not_taken_for_windows_ones(encodi
 
 
 @pytest.mark.parametrize(
-    "name", ["Dušan KOVAČ", "Šimek", "O’Brien", "„Jäger“", "Müller–Lüdenscheidt"]
+    "name",
+    ["Dušan ŽIŽEK", "Šimek", "O\u2019Brien", "\u201eJäger\u201c", "Meyer\u2013Lüdenscheidt"],
 )
 def test_windows_names_stay(name):
-    encoded = name.replace("Č", "Ž").encode("cp1252")
-    assert patients(b"Patient ID;Name\r\n0042;" + encoded + b"\r\n") == ["0042"]
+    assert patients(f"Patient ID;Name\r\n0042;{name}\r\n".encode("cp1252")) == ["0042"]

@@ -19,7 +19,7 @@ import re
 from calendar import month_name, monthrange
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
@@ -28,6 +28,8 @@ from draw_shared.errors import Permanent
 
 BINARY_VRS: Final = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 MAX_UID_LENGTH: Final = 64
+MAX_QUESTIONS: Final = 100
+"""What one query is divided into at most, because its keys have several values."""
 MONTHS: Final = 12
 FIRST_YEAR: Final = 1800
 """No patient and no study is older: what says so has its day or month where the year belongs."""
@@ -63,6 +65,31 @@ def key_as_sent(keyword: str, typed: str) -> str:
     if keyword == "PatientSex" and not all(v in SEXES or not v.strip("*?") for v in values):
         raise UnclearKey("a patient's sex is M, F or O")
     return "\\".join(values)
+
+
+def one_value_each(keys: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the questions that together ask for what keys of several values ask for.
+
+    Only of UIDs has a node to take a list (PS3.4 C.2.2.2.2); in other keys many nodes compare
+    the backslash as it stands, and find nothing.
+
+    Raises:
+        UnclearKey: these are more questions than anybody means.
+    """
+    asked = [dict(keys)]
+    for keyword, value in keys.items():
+        values = value if isinstance(value, list) else str(value).split("\\")
+        if len(values) > 1 and _is_divided(keyword):
+            asked = [each | {keyword: one} for each in asked for one in values if one]
+        if len(asked) > MAX_QUESTIONS:
+            raise UnclearKey(f"keys of several values are more than {MAX_QUESTIONS} questions")
+    return asked
+
+
+def _is_divided(keyword: str) -> bool:
+    tag = tag_for_keyword(keyword)
+    vr = dictionary_VR(tag)[:2] if tag is not None else ""
+    return vr not in _UNDIVIDED
 
 
 # --- dates -------------------------------------------------------------------------------
@@ -305,3 +332,4 @@ _VALUES: Final[Mapping[str, Callable[[str], str]]] = {
     "DS": _number("DS"),
 }
 _WITHOUT_WILDCARDS: Final = frozenset(_RANGES) | frozenset(_VALUES) - {"PN", "CS"} | BINARY_VRS
+_UNDIVIDED: Final = frozenset({"", "UI", *WHOLE_TEXT_VRS, *_RANGES})

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draw_shared.dicom.matching import parse
-from draw_shared.dicom.typed_keys import UnclearKey, key_as_sent
+from draw_shared.dicom.typed_keys import UnclearKey, key_as_sent, one_value_each
 
 SENT = {
     "StudyDate": {
@@ -199,3 +199,17 @@ def test_whatever_is_typed_is_answered_and_what_is_sent_stays(keyword, typed):
     except UnclearKey:
         return
     assert key_as_sent(keyword, sent) == sent
+
+
+def test_keys_of_several_values_are_asked_one_by_one_except_uids():
+    keys = {"PatientID": "A\\B", "ModalitiesInStudy": ["CT", "MR"], "StudyInstanceUID": "1.2\\1.3"}
+    asked = one_value_each(keys)
+    assert [(q["PatientID"], q["ModalitiesInStudy"]) for q in asked] == [
+        ("A", "CT"), ("A", "MR"), ("B", "CT"), ("B", "MR"),
+    ]  # fmt: skip
+    assert {q["StudyInstanceUID"] for q in asked} == {"1.2\\1.3"}
+    assert one_value_each({"StudyDate": "20260101-", "PatientID": ""}) == [
+        {"StudyDate": "20260101-", "PatientID": ""}
+    ]
+    with pytest.raises(UnclearKey):
+        one_value_each({"PatientID": "\\".join("ABCDEFGHIJK"), "StudyID": "\\".join("ABCDEFGHIJ")})

@@ -33,6 +33,7 @@ from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.lookup import number_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.query_models import LEVELS, undetermined
+from draw_shared.dicom.typed_keys import one_value_each
 from draw_shared.errors import DrawError
 
 MATCHES_AT_ONCE: Final = 200
@@ -189,7 +190,12 @@ class NodeQuery:
     """Told the number of requests after each; may raise to end the query."""
 
     def ask(self, level: str, keys: Mapping[str, Any]) -> None:
-        """Have everything that matches taken."""
+        """Have everything that matches taken, one value of a key at a time."""
+        for question in one_value_each(keys):
+            if not self.catch.full:
+                self._ask(level, question)
+
+    def _ask(self, level: str, keys: Mapping[str, Any]) -> None:
         model = self.node.query_model
         if level == "PATIENT" and "PATIENT" not in LEVELS[model]:
             # Study Root has no such level: patients are attributes of their studies.
@@ -217,7 +223,7 @@ class NodeQuery:
         for value in filter(None, found):
             if self.catch.full:
                 return
-            self.ask(level, dict(keys) | {unique: value})
+            self._ask(level, dict(keys) | {unique: value})
 
     def _of_studies(self, keys: Mapping[str, Any]) -> None:
         names = [*RETURN_KEYS["PATIENT"], *keys]
