@@ -49,7 +49,6 @@ RECONCILE = "draw_api.adapters.reconcile_queries"
 WHOLE_COMPARISON = "an administrator compares the whole index with the whole volume"
 EXCEPTIONS = {
     f"{CHAIN}._STRAY": "the check of the whole log reads the whole log",
-    f"{CHAIN}._DROPPED": "the check of the whole log reads the lines of its upkeep",
     "draw_api.adapters.transaction_queries.REJECTED": "the 20,000 newest, and no more",
     "draw_api.adapters.storage_queries.SUMS": "conflicts wait for a person, who settles them",
     "draw_api.adapters.node_queries.REMOVE": "what a node has answered goes with the node",

@@ -75,18 +75,20 @@ class PostgresCatalogue:
 
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
         """Return a page of studies, last added first."""
-        query = _studies()
+        last_first = col(S.id).desc()
         if _few_days(criteria):
             # In one statement with the order, PostgreSQL would rather read all studies backwards
             # until it has a page.
-            matching: Select[Any] = _matching_studies(_study_ids(), criteria)
-            few = matching.cte("few").prefix_with("MATERIALIZED")
-            query = query.where(col(S.id).in_(select(few.c.id)))
+            few = _matching_studies(_study_ids(), criteria).cte("few").prefix_with("MATERIALIZED")
+            page = select(few.c.id).order_by(few.c.id.desc()).limit(limit + 1)
+            if cursor is not None:
+                page = page.where(few.c.id < _key(cursor))
+            query = _studies().where(col(S.id).in_(page)).order_by(last_first)
         else:
-            query = _matching_studies(query, criteria)
-        query = query.order_by(col(S.id).desc()).limit(limit + 1)
-        if cursor is not None:
-            query = query.where(col(S.id) < _key(cursor))
+            query = _matching_studies(_studies(), criteria)
+            query = query.order_by(last_first).limit(limit + 1)
+            if cursor is not None:
+                query = query.where(col(S.id) < _key(cursor))
         return page_of([(_cursor(row), _study(row)) for row in self._rows(query)], limit)
 
     def study(self, study_instance_uid: str) -> Study | None:
