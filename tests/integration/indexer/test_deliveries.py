@@ -160,7 +160,7 @@ def test_a_folder_that_takes_nothing_delays_and_skips_nothing(archive, database,
 def test_the_storage_itself_is_no_folder_for_the_handler(archive, database):
     handler = Handler(archive, database)
     complete_series(archive, 1)
-    with pytest.raises(HandlerFolderUnavailable, match="inside the storage"):
+    with pytest.raises(HandlerFolderUnavailable, match="lie one inside the other"):
         handler.hand_over(auto_import=True, folder=str(archive.root / "objects" / "x"))
 
 
