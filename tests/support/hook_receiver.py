@@ -99,6 +99,19 @@ def continue_for_ever(connection, ended):
         time.sleep(0.01)
 
 
+def flood_of_interim_answers(connection, ended):
+    """Announce an answer as often as is read."""
+    while not ended.is_set():
+        connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 4000)
+
+
+def flood_of_chunks(connection, ended):
+    """Answer 200 and a body in parts of one byte, as fast as they are taken."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not ended.is_set():
+        connection.sendall(b"1;extension=0123456789\r\nx\r\n" * 4000)
+
+
 def speak_no_http(connection, _ended):
     """Answer in another protocol."""
     connection.sendall(b"220 smtp.example ESMTP\r\n")

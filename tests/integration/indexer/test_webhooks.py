@@ -379,14 +379,27 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(database, tmp_path):
     assert receiver.requests == []
 
 
-def test_an_answer_without_end_counts_by_its_status(database):
+@pytest.mark.parametrize("fault", [receivers.endless_body, receivers.flood_of_chunks])
+def test_an_answer_without_end_counts_by_its_status(database, fault):
     indexer = Indexer(database, timeout_seconds=30)
-    with faulty_receiver(receivers.endless_body) as url:
+    with faulty_receiver(fault) as url:
         add_webhook(database, url)
         change(database)
         indexer.deliver()
         indexer.end()
     assert states(database) == ["delivered 1"]
+
+
+def test_a_flood_before_the_answer_is_broken_off_long_before_the_deadline(database):
+    """Whoever sends as fast as is read would keep the one thread from all others."""
+    indexer = Indexer(database, timeout_seconds=30)
+    with faulty_receiver(receivers.flood_of_interim_answers) as url:
+        add_webhook(database, url)
+        change(database)
+        indexer.deliver()
+        indexer.end()
+    reasons = scalars(database, "SELECT last_error FROM webhook_deliveries")
+    assert reasons == ["the answer has too many bytes"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ CONNECT_TIMEOUT_SECONDS: Final = 3.0
 """For one address, when a name has several: the next one shall still have its turn."""
 MAX_ANSWER_BYTES: Final = 65_536
 """Read of an answer's body; the status counts, however much there would be."""
+MAX_EXCHANGE_BYTES: Final = 2 * MAX_ANSWER_BYTES
+"""Read of a connection: headers, interim answers and how the body is divided count as well."""
 
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
@@ -58,6 +60,50 @@ def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host, the preferred one first; blocks, perhaps for long."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class TooMuchSent(Exception):
+    """The receiver sends more than belongs to any answer; it would keep all others waiting."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer has too many bytes")
+
+
+class BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection of which no more is read than a whole answer may have."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._room = MAX_EXCHANGE_BYTES
+
+    @override
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._room <= 0:
+            raise TooMuchSent
+        found = await self._stream.read(min(max_bytes, self._room), timeout)
+        self._room -= len(found)
+        return found
+
+    @override
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    @override
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    @override
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    @override
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class NameLookups:
@@ -134,7 +180,7 @@ class CheckedNetwork(httpcore.AnyIOBackend):
                 failure = error
             else:
                 self._opened.append(opened)
-                return opened
+                return BoundedStream(opened)
         raise failure
 
 
@@ -215,10 +261,11 @@ class WebhookSender:
             pool.stream("POST", url, headers=list(headers.items()), content=body) as answer,
         ):
             read = 0
-            async for part in answer.aiter_stream():
-                read += len(part)
-                if read >= MAX_ANSWER_BYTES:
-                    break
+            with suppress(TooMuchSent):
+                async for part in answer.aiter_stream():
+                    read += len(part)
+                    if read >= MAX_ANSWER_BYTES:
+                        break
         return WebhookAnswer(answer.status, _words(answer.status))
 
 
@@ -241,7 +288,7 @@ def _reason(error: Exception) -> str:
             return f"TLS: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS: {cause.reason or 'no handshake'}"
-        if isinstance(cause, AddressRefused | NameWithoutAddress):
+        if isinstance(cause, AddressRefused | NameWithoutAddress | TooMuchSent):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
