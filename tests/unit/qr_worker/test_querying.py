@@ -131,3 +131,22 @@ def test_matches_are_kept_while_the_node_sends_and_stay_when_it_is_cancelled():
 def test_the_query_stops_at_the_number_that_was_asked_for():
     outcome, found, _ = ask(node_of(), "STUDY", {}, limit=4)
     assert (len(found), outcome.result["completeness"]) == (4, "truncated")
+
+
+@pytest.mark.parametrize("model", ["study", "patient"])
+def test_series_are_asked_for_with_the_keys_above_them_when_instances_are_wanted(model):
+    node = node_of({model})
+    outcome, found, asked = ask(node, "IMAGE", {"StudyInstanceUID": "1.1.0"}, model=model)
+    assert (outcome.state, found) == (JobState.COMPLETE, ["1.1.0.1.0"])
+    assert (model, "SERIES") in asked
+
+
+@pytest.mark.parametrize("odd", ["P*1", "P?", "", "P\\Q"])
+def test_patients_by_whose_id_a_node_cannot_be_asked_leave_the_query_truncated(odd):
+    held = [*objects(2, 1), {**objects(1, 1)[0], "PatientID": odd, "StudyInstanceUID": "9"}]
+    node = node_of({"patient"}, having=held)
+    outcome, found, asked = ask(node, "STUDY", {"StudyDate": "20260110"}, model="patient")
+    assert found == ["1.0.0", "1.1.0"]
+    assert len(asked) == 3
+    assert outcome.result["completeness"] == "truncated"
+    assert outcome.error.startswith("1 at the level PATIENT cannot be asked for: the PatientID")

@@ -32,7 +32,12 @@ from draw_qr_worker.services.asking import (
 from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.lookup import number_of
 from draw_qr_worker.services.node_tests import node_of
-from draw_qr_worker.services.query_models import LEVELS, undetermined
+from draw_qr_worker.services.query_models import (
+    LEVELS,
+    is_single,
+    levels_above,
+    undetermined,
+)
 from draw_shared.dicom.typed_keys import one_value_each
 from draw_shared.errors import DrawError
 
@@ -212,15 +217,23 @@ class NodeQuery:
     def _each(self, above: str, level: str, keys: Mapping[str, Any]) -> None:
         """Ask for the entities of a level above, and then below each of them."""
         unique = UNIQUE_KEYS[above]
-        asked = {name: keys[name] for name in keys if name in PATIENT_KEYS} | {
+        upper = {UNIQUE_KEYS[each] for each in levels_above(self.node.query_model, above)}
+        asked = {name: keys[name] for name in keys if name in PATIENT_KEYS | upper} | {
             unique: keys.get(unique, "")
         }
         found: dict[str, None] = {}
         answer = self.asker.ask(
-            Question(above, asked), lambda match: found.update({str(match.get(unique, "")): None})
+            Question(above, asked), lambda match: found.update({_value_of(match, unique): None})
         )
         self.catch.doubt = self.catch.doubt or answer.cut or answer.unchecked
-        for value in filter(None, found):
+        single = [value for value in found if is_single(value)]
+        if len(single) < len(found):
+            # Such a value would name several again, or all.
+            self.catch.doubt = self.catch.doubt or (
+                f"{len(found) - len(single)} at the level {above} cannot be asked for:"
+                f" the {unique} is empty, or holds a wildcard or a backslash"
+            )
+        for value in single:
             if self.catch.full:
                 return
             self._ask(level, dict(keys) | {unique: value})
@@ -265,6 +278,11 @@ class NodeQuery:
         said: list[Match] = []
         self.asker.ask(Question(above, given | {keyword: ""}, model=model), said.append)
         return number_of(said[0], keyword) if len(said) == 1 else None
+
+
+def _value_of(match: Match, keyword: str) -> str:
+    value = match.get(keyword, "")
+    return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _asked(parameters: Mapping[str, Any]) -> tuple[UUID, str, dict[str, Any], int]:
