@@ -121,6 +121,13 @@ def test_a_round_number_that_nothing_checks_is_not_taken_for_everything():
     assert (checked.count, checked.listed, checked.unchecked) == (100, True, "")
 
 
+@pytest.mark.parametrize("limits", [{"IMAGE": 10}, {"IMAGE": 30}, {"SERIES": 10}])
+def test_a_small_round_list_is_not_taken_for_everything_where_no_number_speaks_of_it(limits):
+    found = one(having(objects(sizes=(32,) + (3,) * 11), limits=limits))
+    assert not found.listed
+    assert "nothing proves that these are all" in found.unchecked
+
+
 def test_where_nothing_is_said_nothing_is_expected():
     node = having(objects(), refused=frozenset({"SERIES", "IMAGE"}))
     assert (one(node).count, one(node).items) == (None, ())

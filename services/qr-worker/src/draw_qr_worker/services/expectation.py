@@ -243,6 +243,7 @@ class _StudyListing:
             "SERIES",
             self.keys | asked,
             number=lambda: number,
+            relied_on=number is None and self._number is None,
             splits=self.whole_study and self._number is None,
         )
         try:
@@ -271,7 +272,13 @@ class _StudyListing:
                 listed[uid] = Item(self.study, series_uid, uid, sop_class)
 
         asked = {"SeriesInstanceUID": series_uid, "SOPInstanceUID": "", "SOPClassUID": ""}
-        question = Question("IMAGE", self.keys | asked, number=lambda: series.number, splits=False)
+        question = Question(
+            "IMAGE",
+            self.keys | asked,
+            number=lambda: series.number,
+            relied_on=series.number is None and self._number is None,
+            splits=False,
+        )
         series.answer = self.asker.ask(question, take)
         series.listed = len(listed)
         self.items |= listed
