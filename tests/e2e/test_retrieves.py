@@ -309,6 +309,23 @@ def test_what_a_node_withholds_is_missing_and_a_retry_fetches_only_that(ground, 
         ground.post(f"/api/v1/retrieves/{done['id']}/retry", 409)
 
 
+def test_a_retry_brings_again_what_was_deleted_since(ground, faulty):
+    study = series(6)
+    with faulty(study) as peer:
+        peer.withheld = {study[2].SOPInstanceUID}
+        job = ground.over(ground.ask(peer.node_id, uid_of(study)))
+        assert (job["state"], job["result"]["arrived"]) == ("partial", 5)
+        path = f"/api/v1/studies/{uid_of(study)}"
+        answer = ground.client.delete(path, params={"reason": "wrong patient"})
+        assert answer.status_code < 300, answer.text
+        assert wait_until(lambda: not ground.stored(study), 20)
+        peer.withheld.clear()
+        done = ground.over(ground.post(f"/api/v1/retrieves/{job['id']}/retry", 201))
+        assert (done["state"], done["result"]["arrived"]) == ("complete", 6)
+        assert done["result"]["already_here"] == 0
+        ground.require_identical(study)
+
+
 @pytest.mark.parametrize("method", ["move", "get"])
 @pytest.mark.parametrize("heeds", [True, False])
 def test_cancel_ends_a_running_retrieve_within_three_seconds(ground, faulty, method, heeds):

@@ -135,7 +135,9 @@ TAKE_OVER: Final = text(
     INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,
         sop_instance_uid, sop_class_uid, arrives_here, arrived_at)
     SELECT given.job_id, i.study_instance_uid, i.series_instance_uid, i.sop_instance_uid,
-        i.sop_class_uid, i.arrives_here, i.arrived_at
+        i.sop_class_uid, i.arrives_here,
+        CASE WHEN NOT i.arrives_here OR EXISTS (SELECT FROM instances n
+            WHERE n.sop_instance_uid = i.sop_instance_uid) THEN i.arrived_at END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:retried AS uuid[])) AS given (job_id, retried)
     JOIN retrieve_items i ON i.job_id = given.retried
     """
@@ -210,7 +212,10 @@ class PostgresRetrieveTable:
         *,
         batch: Mapping[str, Any] | None,
     ) -> tuple[UUID, Sequence[UUID]]:
-        """Add jobs, below a batch if one is described; return the first id, and those to wake."""
+        """Add jobs, below a batch if one is described; return the first id, and those to wake.
+
+        What had arrived for a job that is retried and was deleted since has to arrive again.
+        """
         ids = [uuid4() for _ in rows]
         common = {
             "node_id": options.node_id,
