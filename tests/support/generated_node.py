@@ -67,8 +67,10 @@ class Index:
     def items(self, _job_id):
         return list(self.rows.values())
 
-    def record(self, _lease, items, *, arrives_here, here_counts):
+    def record(self, _lease, items, *, arrives_here, here_counts, none_of=()):
         self.arrives_here = arrives_here
+        for uid in [u for u, row in self.rows.items() if row.study_instance_uid in none_of]:
+            del self.rows[uid]
         for item in items:
             self.rows.setdefault(item.sop_instance_uid, item)
         if arrives_here and here_counts:
@@ -193,7 +195,8 @@ class GeneratedNode:
         stored,
     ):
         def tell(one):
-            stored(Fetched(one["StudyInstanceUID"], one["SOPInstanceUID"], 10))
+            series = one["SeriesInstanceUID"]
+            stored(Fetched(one["StudyInstanceUID"], one["SOPInstanceUID"], 10, series))
 
         return self._retrieved(level, keys, progress, tell)
 

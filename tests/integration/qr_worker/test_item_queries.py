@@ -88,6 +88,20 @@ def test_what_goes_elsewhere_has_not_arrived_by_being_here(items, lease, index):
     assert items.look(lease.job_id, here_counts=True).arrived == 0
 
 
+def test_an_instance_of_another_study_has_not_arrived(items, lease, index):
+    index("1.1.0", series="2.1", study="2")
+    found = items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
+    assert not any(item.arrived for item in found)
+    assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 0, 0)
+
+
+def test_nothing_stays_expected_of_studies_that_do_not_fit(items, lease):
+    other = Item("2", "2.1", "2.1.0", "9")
+    items.record(lease, [*EXPECTED, other], arrives_here=True, here_counts=True)
+    found = items.record(lease, [], arrives_here=True, here_counts=True, none_of=["2"])
+    assert [item.study_instance_uid for item in found] == ["1"] * 4
+
+
 def test_marks_follow_what_a_peer_says(items, lease):
     items.record(lease, EXPECTED, arrives_here=True, here_counts=False)
     items.mark_these(lease, ["1.1.2"])

@@ -82,9 +82,9 @@ class Peers:
         stored,
     ):
         for study in self.strays:
-            stored(Fetched(study, f"{study}.1", 10))
+            stored(Fetched(study, f"{study}.1", 10, f"{study}.0"))
         for n in range(self.sends):
-            stored(Fetched("1", f"1.1.{n}", 10))
+            stored(Fetched("1", f"1.1.{n}", 10, "1.1"))
         return self._retrieved("get", level, keys, "", progress)
 
     def _retrieved(self, how, level, keys, destination, progress):
@@ -367,3 +367,90 @@ def test_counts_of_the_end_are_those_of_the_end_or_else_the_last_before(
     peers.move = move
     outcome = run(here, peers, destination=destination)[2]()
     assert (outcome.state, outcome.error) == (JobState.COMPLETE, "")
+
+
+@pytest.mark.parametrize("named", ["9.9.9", "1.1.4 ", ""])
+def test_elsewhere_failures_by_names_that_nobody_expects_prove_nothing_of_the_others(named):
+    here = table()
+    peers = Peers(here, sends=4, failed=1)
+    answered = peers.move
+
+    def move(*arguments, **more):
+        return replace(answered(*arguments, **more), failed_sop_instance_uids=(named,))
+
+    peers.move = move
+    task, job, execute, control = run(here, peers, destination="OTHER")
+    with pytest.raises(StatusTransient):
+        execute()
+    assert "1.1.4" in {item.sop_instance_uid for item in here.items(None) if not item.arrived}
+    with pytest.raises(StatusTransient):
+        task.run(job, control)
+
+
+def test_elsewhere_a_failure_that_is_named_and_not_counted_is_one():
+    here = table()
+    peers = Peers(here)
+    answered = peers.move
+    peers.move = lambda *given, **more: replace(
+        answered(*given, **more), failed_sop_instance_uids=("1.1.2",)
+    )
+    outcome = run(here, peers, destination="OTHER")[2]()
+    assert (outcome.state, outcome.result["missing_sop_instance_uids"]) == (
+        JobState.PARTIAL,
+        ["1.1.2"],
+    )
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+@pytest.mark.parametrize("unfit", [("2",), ()])
+def test_items_of_an_earlier_try_in_studies_that_do_not_fit_are_not_asked_for(unfit, method):
+    # Whoever wrote them may not have compared them with what the job names.
+    here = table()
+    other = Item("2", "2.1", "2.1.1")
+    here.record(None, [other], arrives_here=True, here_counts=True)
+    peers = Peers(here)
+    outcome = run(
+        here,
+        peers,
+        expectation=one_study(unfit=unfit),
+        study_instance_uid="",
+        patient_id="P",
+        method=method,
+    )[2]()
+    assert [asked[1] for asked in peers.asked] == ["STUDY"]
+    assert outcome.state is (JobState.COMPLETE if unfit else JobState.PARTIAL)
+    assert outcome.result["missing"] == (0 if unfit else 1)
+
+
+def test_what_others_send_meanwhile_is_no_proof_when_the_node_says_that_it_sent_less():
+    here = table()
+    peers = Peers(here, sends=3)
+
+    def deliver(one):
+        here.receive(one)
+        if one["SOPInstanceUID"] == "1.1.0":
+            here.receive(object_of("1.1.7"))
+            here.receive(object_of("1.1.8"))
+
+    peers.deliver = deliver
+    outcome = run(here, peers, expectation=one_study((), 5, listed=False))[2]()
+    assert outcome.state is JobState.UNPROVED
+    assert "the node sent 3 objects where its answers speak of 5" in outcome.error
+
+
+def test_what_c_get_brings_of_another_series_is_not_what_was_asked_for():
+    here = table()
+    peers = Peers(here, sends=3)
+    peers.deliver = lambda _: None
+    answered = peers.get
+
+    def get(*arguments, stored, **more):
+        stored(Fetched("1", "1.1.8", 10, "1.2"))
+        stored(Fetched("1", "1.1.9", 10, "1.2"))
+        return answered(*arguments, stored=stored, **more)
+
+    peers.get, peers.says = get, 5
+    expectation = one_study((), 5, listed=False)
+    asked = {"method": "get", "series_instance_uid": "1.1"}
+    outcome = run(here, peers, expectation=expectation, **asked)[2]()
+    assert (outcome.state, outcome.result["missing"]) == (JobState.PARTIAL, 2)

@@ -245,6 +245,7 @@ class Fetched:
     study_instance_uid: str
     sop_instance_uid: str
     size_bytes: int
+    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)

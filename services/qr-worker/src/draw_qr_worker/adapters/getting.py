@@ -321,7 +321,12 @@ class _Intake:
 
 
 def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
-    return Fetched(stored.identity.study_instance_uid, sop_instance_uid, stored.size_bytes)
+    return Fetched(
+        stored.identity.study_instance_uid,
+        sop_instance_uid,
+        stored.size_bytes,
+        stored.identity.series_instance_uid,
+    )
 
 
 def _info(peer: UserAssociation, node: Node, own_ae: str) -> AssociationInfo:

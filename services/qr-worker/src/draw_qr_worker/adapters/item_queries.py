@@ -28,13 +28,23 @@ RECORD: Final = text(
     ON CONFLICT (job_id, sop_instance_uid) DO NOTHING
     """
 )
+# In the order in which the indexer locks them.
+DROP: Final = text(
+    """
+    DELETE FROM retrieve_items WHERE id IN (
+        SELECT id FROM retrieve_items WHERE job_id = :job_id AND study_instance_uid = ANY(:studies)
+        ORDER BY id FOR UPDATE)
+    """
+)
 # Rows that the indexer is marking right now are left to it: waiting could deadlock.
 MARK_INDEXED: Final = text(
     """
     UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
         SELECT i.id FROM retrieve_items i
         JOIN instances n ON n.sop_instance_uid = i.sop_instance_uid
+        JOIN series e ON e.id = n.series_pk JOIN studies s ON s.id = e.study_pk
         WHERE i.job_id = :job_id AND i.arrived_at IS NULL AND i.arrives_here
+            AND s.study_instance_uid = i.study_instance_uid
         FOR UPDATE OF i SKIP LOCKED)
     """
 )
@@ -87,12 +97,18 @@ class PostgresItems:
             return [Item(**row) for row in rows]
 
     def record(
-        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
+        self,
+        lease: Lease,
+        items: Sequence[Item],
+        *,
+        arrives_here: bool,
+        here_counts: bool,
+        none_of: Collection[str] = (),
     ) -> Sequence[Item]:
         """Keep what is expected and return it; or LostLease.
 
         With `arrives_here`, what comes into the index has arrived; with `here_counts` as well,
-        also what the index has already.
+        also what the index has already. Nothing stays expected of the studies `none_of`.
         """
         values: dict[str, Any] = {
             "job_id": lease.job_id,
@@ -104,6 +120,9 @@ class PostgresItems:
         }
         with self._database.session() as session:
             connection = hold(session, lease)
+            if none_of:
+                dropped = {"job_id": lease.job_id, "studies": list(none_of)}
+                connection.execute(DROP, dropped)
             connection.execute(RECORD, values)
             if arrives_here and here_counts:
                 connection.execute(MARK_INDEXED, {"job_id": lease.job_id})

@@ -137,6 +137,11 @@ class Requested:
     end: RetrieveEnd
 
     @property
+    def study(self) -> str:
+        """The study of which it asks for something."""
+        return str(self.request.keys.get("StudyInstanceUID"))
+
+    @property
     def told(self) -> int | None:
         """Sub-operations that the node says there were; None: it does not say."""
         counts = self.end.counts
@@ -155,14 +160,19 @@ class Requested:
 def doubt_of(standing_: Standing, requested: Iterable[Requested]) -> str:
     """Return why nothing proves that what arrived is everything; empty: it is proved."""
     ends = list(requested)
+    # These are only counted, and somebody else may have sent them.
+    unnamed = {one.expected.study_instance_uid for one in standing_.studies if one.surplus}
     for each in ends:
         expected = each.request.expected
-        if expected is not None and each.told is not None and each.told > expected:
-            return f"the node sent {each.told} objects where its answers speak of {expected}"
+        if expected is None or each.told is None:
+            continue
+        if each.told > expected or (each.short and each.study in unnamed):
+            sent = each.told if each.told > expected else expected - each.short
+            return f"the node sent {sent} objects where its answers speak of {expected}"
     if standing_.expected is None:
         return "the node does not say what it has"
     agreed = {
-        str(each.request.keys.get("StudyInstanceUID"))
+        each.study
         for each in ends
         if each.request.expected is not None and each.told == each.request.expected
     }

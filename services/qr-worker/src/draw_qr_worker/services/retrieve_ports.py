@@ -25,9 +25,18 @@ class ItemTable(Protocol):
         """Return what the job expects."""
 
     def record(
-        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
+        self,
+        lease: Lease,
+        items: Sequence[Item],
+        *,
+        arrives_here: bool,
+        here_counts: bool,
+        none_of: Collection[str] = (),
     ) -> Sequence[Item]:
-        """Keep what is expected and return it; what the index has counts as arrived, or not."""
+        """Keep what is expected and return it; what the index has counts as arrived, or not.
+
+        Nothing stays expected of the studies `none_of`.
+        """
 
     def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
         """Return the numbers; what the index has by now counts as arrived, or not."""

@@ -160,6 +160,7 @@ class RetrieveTask:
             [item for study in run.expectation.studies for item in study.items],
             arrives_here=not run.elsewhere,
             here_counts=run.here_counts,
+            none_of=run.expectation.unfit,
         )
         run.now = standing(run.expectation, items, {})
         run.progress.expected = run.now.expected
@@ -169,8 +170,12 @@ class RetrieveTask:
     def _requests(self, run: _Run) -> list[Request]:
         subject = run.order.subject
         requests: list[Request] = []
+        # What an earlier try named and the node does not name now cannot be compared: it lacks.
+        fitting = {study.study_instance_uid for study in run.expectation.studies}
         for study in run.now.studies:
             uid, surplus = study.expected.study_instance_uid, study.surplus
+            if uid not in fitting:
+                continue
             if study.expected.listed:
                 asked = missing(study.items, subject)
             else:
@@ -211,9 +216,10 @@ class RetrieveTask:
 
     def _get(self, run: _Run, request: Request) -> RetrieveEnd:
         wanted = {study.expected.study_instance_uid for study in run.now.studies}
+        series = run.order.subject.series_instance_uid
 
         def stored(one: Fetched) -> None:
-            if one.study_instance_uid not in wanted:
+            if one.study_instance_uid not in wanted or series not in {"", one.series_instance_uid}:
                 run.strays.add(one.study_instance_uid)
                 return
             run.stored += 1
@@ -308,9 +314,10 @@ class RetrieveTask:
         """Conclude from the peer's counts: nobody here sees what another node gets."""
         progress = run.progress
         failed = {uid for end in run.requested for uid in end.end.failed_sop_instance_uids}
-        short = max(progress.failed, sum(each.short for each in run.requested))
+        short = max(progress.failed, sum(each.short for each in run.requested), len(failed))
         counted = all(each.told is not None for each in run.requested)
-        if counted and len(failed) == short:
+        lacking = set(not_arrived(self._table.items(run.job_id)))
+        if counted and len(failed) == short and failed <= lacking:
             # Else it is not known which of them were not sent.
             self._table.mark(run.job.lease, all_but=failed)
         items = self._table.items(run.job_id)
@@ -340,7 +347,7 @@ class RetrieveTask:
         state, words = concluded(now, run.requested, failed=run.progress.failed)
         unnamed = now.short - len(now.missing)
         outcome = Outcome(state, self._result(run, now.missing, unnamed), words)
-        if state in {JobState.PARTIAL, JobState.FAILED} and run.progress.failed:
+        if state is not JobState.COMPLETE and run.progress.failed:
             raise SomeNotSent(outcome)
         return outcome
 
