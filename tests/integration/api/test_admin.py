@@ -147,6 +147,18 @@ def test_without_a_terminal_it_says_how_to_give_the_password(draw_admin, databas
     assert not rows(database_url, "SELECT FROM users")
 
 
+def test_without_a_database_it_says_where_to_look(draw_admin, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DRAW_DATABASE_URL", "postgresql://draw:hidden@127.0.0.1:1/draw")
+    password = tmp_path / "password"
+    password.write_text("correct horse battery")
+    assert draw_admin("create-user", "eve", "--password-file", str(password)) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "DRAW_DATABASE_URL" in said
+    assert "port 1" in said
+    assert "hidden" not in said
+
+
 @pytest.mark.parametrize(
     "words",
     [

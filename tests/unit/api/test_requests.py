@@ -118,7 +118,7 @@ ASKED = {"node_ids": [1]}
 JUDGED = [
     (users.NewUser, {"name": "two words", "role": "viewer"}, "name", "letters, digits"),
     (users.NewUser, {"name": "a", "role": "root"}, "role", "'viewer', 'operator' or 'admin'"),
-    (users.NewUser, {"name": "a", "role": "viewer", "password": "x"}, "password", "at least 10"),
+    (users.NewUser, {"name": "a", "role": "viewer", "password": "x"}, "password", "10 characters"),
     (users.NewUser, {"role": "viewer"}, "name", "is needed"),
     (users.NewUser, {"name": "a", "role": "viewer", "rol": 1}, "rol", "is not known here"),
     (nodes.NodeSettings, NODE | {"calling_ae": "A" * 17}, "calling_ae", "at most 16"),

@@ -48,7 +48,7 @@ from draw_shared.contracts.server_config import (
 )
 from draw_shared.db import tombstones
 from draw_shared.db.migrate import head_revision, seed_config, upgrade
-from draw_shared.db.session import Database
+from draw_shared.db.session import Database, DatabaseUnavailable
 from draw_shared.db.tombstones import Tombstones
 from draw_shared.errors import DrawError
 from draw_shared.messaging.publisher import Publisher
@@ -76,6 +76,8 @@ def main(words: Sequence[str] | None = None) -> int:
     action: Callable[[argparse.Namespace], int] = given.action
     try:
         return action(given)
+    except DatabaseUnavailable as error:
+        _say(f"draw-admin: {_outage(error)}")
     except (DrawError, ValidationError, ValueError, OSError) as error:
         _say(f"draw-admin: {_reason(error)}")
     except ProgrammingError:
@@ -335,6 +337,12 @@ def _now() -> datetime:
 def _operator() -> Principal:
     """Return who acts, for the audit log: whoever has the shell has all rights."""
     return Principal(0, f"draw-admin (uid {os.getuid()})", Role.ADMIN, "")
+
+
+def _outage(error: DatabaseUnavailable) -> str:
+    """Return where to look; the driver's words name host, port and database, no password."""
+    told = " ".join(str(getattr(error.__cause__, "orig", error)).split())
+    return f"the database does not answer; is DRAW_DATABASE_URL right, and PostgreSQL up? {told}"
 
 
 def _reason(error: Exception) -> str:

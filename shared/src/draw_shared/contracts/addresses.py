@@ -33,7 +33,7 @@ def address_of(text: str) -> IPv4Address | IPv6Address:
 
 
 def network_of(text: str) -> IPv4Network | IPv6Network:
-    """Return an address or CIDR block as the network that it is; bits of the host are ignored.
+    """Return an address or CIDR block as the network that it is, without host bits and zone.
 
     Raises:
         ValueError: the text is neither.
@@ -47,6 +47,8 @@ def network_of(text: str) -> IPv4Network | IPv6Network:
     if isinstance(found, IPv6Network) and found.subnet_of(MAPPED):
         inner = int(found.network_address) - int(MAPPED.network_address)
         return IPv4Network((inner, found.prefixlen - MAPPED.prefixlen))
+    if isinstance(found, IPv6Network):
+        return IPv6Network((int(found.network_address), found.prefixlen))
     return found
 
 

@@ -68,3 +68,17 @@ def test_a_bad_value_is_refused_by_name(section, field, bad):
 
 def test_the_document_survives_json():
     assert ServerConfig.model_validate_json(EVERYTHING.model_dump_json()) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("::ffff:10.1.2.0/120", "10.1.2.0/24"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("fe80::1%eth0", "fe80::1/128"),
+        ("2001:DB8::1/32", "2001:db8::/32"),
+    ],
+)
+def test_a_network_is_kept_as_it_is_compared(written, kept):
+    config = ServerConfig.model_validate({"security": {"allowed_ips": [written]}})
+    assert config.security.allowed_ips == (kept,)

@@ -86,7 +86,9 @@ def words_of(error: Mapping[str, Any]) -> str:
         return str(error["msg"])
     if context.get("min_length") == 1:
         return "must not be empty"
-    return WORDS.get(error["type"], OTHERWISE).format_map(context)
+    # A secret that is too short is no list of entries, though pydantic has one kind for both.
+    kind = f"string_{error['type']}" if isinstance(error.get("input"), str) else error["type"]
+    return WORDS.get(kind, WORDS.get(error["type"], OTHERWISE)).format_map(context)
 
 
 def field_of(location: Sequence[int | str], sent: object, kind: str) -> str:
