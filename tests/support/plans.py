@@ -19,7 +19,7 @@ LARGE = (
     "patients", "studies", "series", "instances", "instance_conflicts", "changes",
     "file_deletions",
     "tombstones", "transactions", "jobs", "job_attempts", "retrieve_items", "queries",
-    "query_results", "webhook_deliveries",
+    "query_results", "webhook_deliveries", "batch_query_lines", "batch_query_answers",
 )  # fmt: skip
 """Tables that grow with what is received, fetched or done."""
 
