@@ -121,7 +121,9 @@ def test_a_webhook_that_was_disabled_says_why_and_is_told_again_when_wanted(admi
 def test_the_page_shows_a_secret_once_and_which_webhook_is_disabled(admin, api):
     token = {"csrf_token": admin.headers["X-CSRF-Token"]}
     form = token | {"url": "https://handler.example/", "kinds": "series.stable", "active": "on"}
-    shown = admin.post("/webhooks/new", data=form).text
+    made = admin.post("/webhooks/new", data=form)
+    assert made.status_code == 201
+    shown = made.text
     (secret,) = set(re.findall("whsec_[A-Za-z0-9+/=]+", shown))
     assert scalars(api, "SELECT secret FROM webhooks") == [secret]
     (number,) = scalars(api, "SELECT id FROM webhooks")

@@ -40,13 +40,14 @@ def test_migrating_again_changes_nothing(database, database_url):
 
 def test_secrets_of_webhooks_stay_the_same_keys(postgres_url):
     long, written = "0123456789abcdef" * 12, "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+    similar = "whsec_ofOurs0123456"
     with service_finder.cloned_database(postgres_url, "template1") as url:
         upgrade(url, "0006")
         database = Database(url)
         with database.session() as session:
             session.connection().execute(
-                text("INSERT INTO webhooks (secret) VALUES (:long), (:written)"),
-                {"long": long, "written": written},
+                text("INSERT INTO webhooks (secret) VALUES (:long), (:written), (:similar)"),
+                {"long": long, "written": written, "similar": similar},
             )
             session.commit()
         upgrade(url)
@@ -54,7 +55,8 @@ def test_secrets_of_webhooks_stay_the_same_keys(postgres_url):
             query = text("SELECT secret FROM webhooks ORDER BY id")
             found = session.connection().execute(query).scalars().all()
         database.dispose()
-    assert found == [f"whsec_{base64.b64encode(long.encode()).decode()}", written]
+    rewritten = [f"whsec_{base64.b64encode(one.encode()).decode()}" for one in (long, similar)]
+    assert found == [rewritten[0], written, rewritten[1]]
 
 
 def test_every_line_finds_a_partition(database):

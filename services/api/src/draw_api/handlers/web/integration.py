@@ -124,7 +124,7 @@ def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
         view = _form("Add a webhook", NEW, values, error.problems)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     if made.secret:
-        return page(request, act.by, SecretView(made, made.secret))
+        return page(request, act.by, SecretView(made, made.secret), status=HTTPStatus.CREATED)
     return redirect(f"/webhooks/{made.id}", "webhook-added")
 
 

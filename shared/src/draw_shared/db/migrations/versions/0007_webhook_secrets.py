@@ -1,6 +1,7 @@
 """Secrets of webhooks are written as Standard Webhooks has them, and may be replaced gently.
 
-A secret of before stays the same key: `whsec_` and the base64 of its text.
+A secret of before stays the same key: `whsec_` and the base64 of its text. Only one that is
+written so already, with at least 24 bytes, stays as it is.
 
 Locks and duration: locks `webhooks`, which has few rows, for an instant.
 """
@@ -17,7 +18,8 @@ depends_on = None
 REWRITE = """
 UPDATE webhooks
 SET secret = 'whsec_' || translate(encode(convert_to(secret, 'UTF8'), 'base64'), E'\\n', '')
-WHERE secret !~ '^whsec_[A-Za-z0-9+/]+={0,2}$'
+WHERE secret !~
+    '^whsec_([A-Za-z0-9+/]{4}){8,}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
 """
 
 
