@@ -468,7 +468,7 @@ def test_gone_means_gone(database, indexer):
 
 def test_one_that_has_failed_for_days_is_disabled_and_another_is_not(database):
     indexer = Indexer(database, failing_seconds=86_400)
-    with hook_receiver(500) as receiver:
+    with hook_receiver() as receiver:
         add_webhook(database, "http://127.0.0.1:1/")
         add_webhook(database, receiver.url)
         execute(database, "UPDATE webhooks SET failing_since = now() - interval '2 days'")

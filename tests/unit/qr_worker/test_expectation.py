@@ -7,6 +7,7 @@ import pytest
 
 from draw_qr_worker.models import InvalidJob, Node, NothingThere, NotSupported, Subject
 from draw_qr_worker.services.expectation import Expectations
+from draw_qr_worker.services.lookup import MAX_PATIENTS
 from support.generated_node import NUMBERS, GeneratedNode, Index
 
 HONEST = {keyword: (lambda number: number) for keyword in NUMBERS}
@@ -220,9 +221,30 @@ def test_the_patient_model_gets_its_unique_key_asked_for_first_when_unknown():
     below = [keys for model, _, keys in node.asked if model == "patient"]
     assert all(keys["PatientID"] == "P" for keys in below)
     alone = having(objects(), accepted=frozenset({"patient"}))
-    with pytest.raises(InvalidJob, match="name the patient"):
-        expected(alone, query_model="patient")
     assert one(alone, Subject("1", patient_id="P"), query_model="patient").count == 3
+
+
+@pytest.mark.parametrize("subject", [Subject("1"), Subject(accession_number="A")])
+def test_a_node_that_speaks_patient_root_alone_is_asked_for_its_patients_first(subject):
+    some = [objects(), objects("2", patient="Q", accession="B")]
+    alone = having(*some, accepted=frozenset({"patient"}))
+    assert one(alone, subject, query_model="patient").patient_id == "P"
+    assert next((level, keys["PatientID"]) for _, level, keys in alone.asked) == ("PATIENT", "")
+    assert all(keys["PatientID"] for _, level, keys in alone.asked if level != "PATIENT")
+
+
+def test_patients_who_cannot_all_be_asked_for_leave_a_doubt_or_have_to_be_named():
+    odd = having(objects(), objects("2", patient="Q*"), accepted=frozenset({"patient"}))
+    found = expected(odd, Subject(accession_number="A"), query_model="patient")
+    assert [study.study_instance_uid for study in found.studies] == ["1"]
+    assert "cannot be asked for" in found.doubt
+    many = [objects(str(n), patient=f"P{n}", sizes=(1,)) for n in range(MAX_PATIENTS + 1)]
+    with pytest.raises(InvalidJob, match="name the patient"):
+        expected(
+            having(*many, accepted=frozenset({"patient"})),
+            Subject(accession_number="A"),
+            query_model="patient",
+        )
 
 
 def test_patient_study_only_is_never_asked_below_the_study():

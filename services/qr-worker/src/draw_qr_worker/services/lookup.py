@@ -5,13 +5,13 @@ Every match is compared with every key of the job by our own matching rules, and
 does not return a key is none that fits it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from draw_qr_worker.models import InvalidJob, Match, Node, NothingThere, Subject
 from draw_qr_worker.services.asking import Answer, Asker, Question
-from draw_qr_worker.services.query_models import needs_patient
+from draw_qr_worker.services.query_models import is_single, needs_patient
 from draw_shared.dicom.matching import Patterns, Texts, parse, text_fits
 
 KEYS: Final[Mapping[str, str]] = {
@@ -31,6 +31,9 @@ ASKED: Final = (
 )
 MOST_FOR_EACH_STUDY: Final = 10
 """Matches for each study that may be fetched, after which a node is taken to ignore the keys."""
+
+MAX_PATIENTS: Final = 1000
+"""Patients who are asked for one by one, to find a study at a node that needs the Patient ID."""
 
 
 @dataclass(slots=True)
@@ -94,13 +97,50 @@ def look_up(asker: Asker, node: Node, subject: Subject, max_studies: int) -> Fou
         most=MOST_FOR_EACH_STUDY * max_studies,
         relied_on=not subject.study_instance_uid,
     )
-    answer = asker.ask(question, lambda match: found.add(match, fits=fits(given, match)))
+
+    def take(match: Match) -> None:
+        found.add(match, fits=fits(given, match))
+
+    if needs_patient(node) and not (subject.patient_id or question.model):
+        answer = _ask_each_patient(asker, question, take, found)
+    else:
+        answer = asker.ask(question, take)
     _require_bounded(found, max_studies)
     if not subject.study_instance_uid:
         _judge(found, answer, number())
     if whole_patient:
         found.instances = found.largest("NumberOfPatientRelatedInstances")
     return found
+
+
+def _ask_each_patient(
+    asker: Asker, question: Question, take: Callable[[Match], None], found: Found
+) -> Answer:
+    """Ask for the patients first, and then for the studies of each (PS3.4 C.4.1.3.1.2).
+
+    Raises:
+        InvalidJob: there are too many patients to ask for each.
+    """
+    patients: dict[str, None] = {}
+    listed = asker.ask(
+        Question("PATIENT", {"PatientID": ""}, most=MAX_PATIENTS + 1),
+        lambda match: patients.update({text_of(match, "PatientID"): None}),
+    )
+    if len(patients) > MAX_PATIENTS:
+        raise InvalidJob(
+            f"the node's query model needs the Patient ID, and it has more than {MAX_PATIENTS}"
+            " patients: name the patient with the study"
+        )
+    askable = [patient for patient in patients if is_single(patient)]
+    cut, unchecked = listed.cut, listed.unchecked
+    if len(askable) < len(patients):
+        cut = cut or "the node has patients whose Patient ID cannot be asked for"
+    for patient in askable:
+        answer = asker.ask(replace(question, keys={**question.keys, "PatientID": patient}), take)
+        cut, unchecked = cut or answer.cut, unchecked or answer.unchecked
+        if found.studies and question.keys["StudyInstanceUID"]:
+            break
+    return replace(listed, matches=len(found.studies), cut=cut, unchecked=unchecked)
 
 
 def _require_bounded(found: Found, max_studies: int) -> None:
