@@ -253,7 +253,9 @@ class Judge:
             return {row[0]: (row[1], row[2]) for row in connection.execute(INSTANCES)}
 
     def _files(self) -> Iterator[Path]:
-        return (self._storage / "objects").rglob("*.dcm")
+        # An object whose name is just being given up by a deletion is filed with the conflicts.
+        for folder in ("objects", "conflicts"):
+            yield from (self._storage / folder).rglob("*.dcm")
 
     def _differs(self, path: str, digest: bytes) -> bool:
         # The hash covers the data set, which follows the meta group.
