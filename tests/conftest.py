@@ -3,8 +3,10 @@
 import pytest
 
 from draw_shared.db.session import Database
-from support import faults, service_finder
+from support import checkpoint, faults, service_finder
 from support.suite import Suite
+
+checkpoint.install()
 
 
 @pytest.hookimpl(tryfirst=True)

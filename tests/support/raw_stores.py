@@ -8,8 +8,10 @@ from draw_shared.dicom import message
 from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
 from draw_shared.dicom.message import DATA_SET, Field, Operation
 from draw_shared.dicom.pdu import COMMAND, RELEASE_RQ, PduType, fragments, pdvs
+from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.wire import Wire
 from support.receptions import encoded
+from support.suite import AE_TITLE
 
 MAX_PDU = 16384
 
@@ -59,22 +61,38 @@ def _buffers(made, payload, sop_class=None, sop_instance=None):
 
 
 @contextmanager
-def raw_association(port, made, *, source=""):
-    """Yield an association with one presentation context, for the class of `made`.
-
-    `source` is the local address that the connection comes from.
-    """
-    syntax = str(made.file_meta.TransferSyntaxUID)
+def _asked(port, sop_class, syntax, *, called=AE_TITLE, source=""):
+    """Yield the wire, the type and the body of the answer to a request for an association."""
     request = AssociateRequest(
         "RAW",
-        "DRAW_SCP",
-        (ProposedContext(1, str(made.SOPClassUID), (syntax,)),),
+        called,
+        (ProposedContext(1, sop_class, (syntax,)),),
         UserInformation(max_pdu=MAX_PDU, implementation_class_uid="1.2.3"),
     )
     here = (source, 0) if source else None
     with socket.create_connection(("127.0.0.1", port), 10, here) as connection:
         wire = Wire(connection)
         wire.send([request.encode()], 10)
-        kind, _ = wire.read_pdu(10)
+        kind, body = wire.read_pdu(10)
+        yield wire, kind, bytes(body)
+
+
+@contextmanager
+def raw_association(port, made, *, source=""):
+    """Yield an association with one presentation context, for the class of `made`.
+
+    `source` is the local address that the connection comes from.
+    """
+    syntax = str(made.file_meta.TransferSyntaxUID)
+    with _asked(port, str(made.SOPClassUID), syntax, source=source) as (wire, kind, _):
         assert kind == PduType.ASSOCIATE_AC
         yield RawStores(wire)
+
+
+def rejection(port, *, called=AE_TITLE):
+    """Return result, source and reason of an A-ASSOCIATE-RJ, or None when there is none.
+
+    pynetdicom takes some rejections for aborts: it may see the closed connection first.
+    """
+    with _asked(port, VERIFICATION, IMPLICIT_LITTLE, called=called) as (_, kind, body):
+        return tuple(body[1:4]) if kind == PduType.ASSOCIATE_RJ else None

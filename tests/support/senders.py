@@ -53,14 +53,9 @@ def association(port: int, contexts, *, calling="TESTER", called=AE_TITLE):
     client.acse_timeout = client.dimse_timeout = client.network_timeout = 30
     made = client.associate("127.0.0.1", port, contexts=contexts, ae_title=called)
     assert made.is_established, "the association was not accepted"
-    # Between two requests pynetdicom lets its own thread read again, and under load that one
-    # then takes the answer to the next request. Kept asleep, it takes none.
-    checkpoint = made._reactor_checkpoint
-    wake, checkpoint.set = checkpoint.set, lambda: None
     try:
         yield made
     finally:
-        checkpoint.set = wake
         made.release()
 
 

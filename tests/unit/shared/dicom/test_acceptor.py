@@ -29,6 +29,7 @@ from pynetdicom.sop_class import Verification
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom.service import Outcome
 from support.engine import RecordingProvider, listening, wait_until
+from support.raw_stores import rejection
 
 CT = get_testdata_file("CT_small.dcm")
 
@@ -178,17 +179,14 @@ def test_get_sends_objects_back_on_the_same_association():
     [
         (SecurityConfig(check_called_ae=True), {}, "OTHER", (1, 1, 7)),
         (SecurityConfig(validate_calling_ae=True), {}, "DRAW_SCP", (1, 1, 3)),
-        (SecurityConfig(validate_calling_ae=True), {"TESTER": "10.9.9.9"}, "DRAW_SCP", (1, 1, 3)),
+        (SecurityConfig(validate_calling_ae=True), {"RAW": "10.9.9.9"}, "DRAW_SCP", (1, 1, 3)),
         (SecurityConfig(allowed_ips=("10.0.0.0/8",)), {}, "DRAW_SCP", (1, 1, 1)),
     ],
 )
 def test_rejections_say_why(security, allowed, called, answer):
     config = EVERYTHING.model_copy(update={"security": security})
     with listening(RecordingProvider(config, allowed)) as (acceptor, provider):
-        made = associate(acceptor, Verification, ae_title=called)
-        assert made.is_rejected
-        primitive = made.acceptor.primitive
-        assert (primitive.result, primitive.result_source, primitive.diagnostic) == answer
+        assert rejection(acceptor.port, called=called) == answer
         assert len(provider.rejections) == 1
 
 
@@ -197,10 +195,7 @@ def test_the_association_above_the_budget_is_rejected_for_now():
     network = NetworkConfig(max_associations=1)
     with listening(network=network) as (acceptor, _):
         first = associate(acceptor, Verification)
-        second = associate(acceptor, Verification)
-        assert second.is_rejected
-        primitive = second.acceptor.primitive
-        assert (primitive.result, primitive.result_source, primitive.diagnostic) == (2, 3, 2)
+        assert rejection(acceptor.port) == (2, 3, 2)
         assert first.send_c_echo().Status == 0
         first.release()
         assert wait_until(lambda: acceptor.active_associations == 0)

@@ -1,0 +1,61 @@
+"""Makes pynetdicom 3.0.4 a client that takes every answer.
+
+Between two requests its own thread reads as well. It says that it is paused before it is,
+and so may take the answer to the next request, about one in 300 of a fast server. Here
+whoever pauses it waits until it really stands still.
+"""
+
+import threading
+import time
+
+from pynetdicom.association import Association
+
+LONGEST_PASS_SECONDS = 5.0
+
+
+class Checkpoint:
+    """Where the thread of an association waits, with the methods of `threading.Event`."""
+
+    def __init__(self, association):
+        self._association = association
+        self._changed = threading.Condition()
+        self._open = True
+        self._stands = False
+
+    def wait(self):
+        """Stand still until it is open."""
+        with self._changed:
+            while not self._open:
+                self._stands = True
+                self._changed.notify_all()
+                self._changed.wait()
+
+    def set(self):
+        """Open it."""
+        with self._changed:
+            self._open, self._stands = True, False
+            self._changed.notify_all()
+
+    def clear(self):
+        """Close it; return once the thread of the association stands still or has ended."""
+        with self._changed:
+            self._open = False
+            if threading.current_thread() is not self._association:
+                deadline = time.monotonic() + LONGEST_PASS_SECONDS
+                # A thread that ends tells nobody.
+                while not self._still() and time.monotonic() < deadline:
+                    self._changed.wait(0.05)
+
+    def _still(self):
+        return self._stands or not self._association.is_alive()
+
+
+def install():
+    """Have every association of this process use it."""
+    made = Association.__init__
+
+    def begin(self, *given, **named):
+        made(self, *given, **named)
+        self._reactor_checkpoint = Checkpoint(self)
+
+    Association.__init__ = begin
