@@ -331,6 +331,23 @@ def test_an_object_that_names_a_deleted_study_but_lies_in_another_survives_reind
     assert archive.files() == {stored.path for stored in stays}
 
 
+def test_what_a_series_has_when_it_moves_to_another_study_does_not_come_back_either(archive):
+    first, second = datasets.series(2)
+    first.StudyInstanceUID = datasets.generate_uid()
+    # The one that was received first is indexed last, and takes the series to its study.
+    earlier, _ = receive(archive.store, second)
+    (moved,) = archive.receive(first)
+    archive.index(earlier)
+    archive.store.release([earlier])
+    assert archive.studies() == {second.StudyInstanceUID}
+    shutil.copy2(archive.root / moved.path, archive.root / "objects/backup.dcm")
+    archive.delete(second.StudyInstanceUID)
+    archive.settle()
+    archive.index(moved._replace(path="objects/backup.dcm"))
+    assert agree(archive)
+    assert archive.files() == set()
+
+
 def test_tombstones_are_forgotten_after_ten_years(archive):
     (stored,) = archive.receive(datasets.build())
     archive.delete(stored.identity.study_instance_uid)

@@ -214,6 +214,50 @@ def test_an_object_of_another_study_in_the_same_series_is_recorded(index, rows):
     assert contradictions(rows) == {"1.2": Reason.OTHER_STUDY}
 
 
+def test_a_series_that_moves_takes_along_what_names_another_study(index, rows):
+    """An earlier object arrives late: what the series has contradicts its study now, or agrees."""
+    index(
+        arrival("1.1", second=1, series="2.1", study="3.1"),
+        arrival("1.2", second=2, series="2.1", study="3.2", patient="P2"),
+        arrival("1.3", second=3, series="2.1", study="3.1", patient="P3"),
+    )
+    assert contradictions(rows) == {"1.2": Reason.OTHER_STUDY, "1.3": Reason.OTHER_PATIENT}
+    index(arrival("1.0", second=0, series="2.1", study="3.2"))
+    assert [r["study_instance_uid"] for r in rows("SELECT * FROM studies")] == ["3.2"]
+    assert contradictions(rows) == {
+        "1.1": Reason.OTHER_STUDY,
+        "1.2": Reason.OTHER_PATIENT,
+        "1.3": Reason.OTHER_STUDY,
+    }
+    named = rows("SELECT study_instance_uid AS uid FROM instance_conflicts ORDER BY 1")
+    assert [row["uid"] for row in named] == ["3.1", "3.1", "3.2"]
+    # And back.
+    index(arrival("0.9", second=-1, series="2.1", study="3.1"))
+    assert contradictions(rows) == {
+        "1.0": Reason.OTHER_STUDY,
+        "1.2": Reason.OTHER_STUDY,
+        "1.3": Reason.OTHER_PATIENT,
+    }
+
+
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+def test_what_no_release_has_recorded_is_found_when_it_is_announced_again(
+    index, database, rows, policy
+):
+    first = arrival("1.1", second=1, series="2.1", study="3.1")
+    other = arrival("1.2", second=2, series="2.1", study="3.2")
+    index(first, other, policy=policy)
+    before = rows("SELECT * FROM instances ORDER BY sop_instance_uid")
+    named = contradictions(rows)
+    with database.session() as session:
+        session.connection().execute(text("DELETE FROM instance_conflicts"))
+        session.commit()
+    index(first, other, policy=policy)
+    assert contradictions(rows) == named
+    assert rows("SELECT * FROM instances ORDER BY sop_instance_uid") == before
+    assert only(rows("SELECT objects FROM reception_days"))["objects"] == 2
+
+
 def test_expected_objects_have_arrived(index, database, rows):
     job = uuid4()
     with database.session() as session:

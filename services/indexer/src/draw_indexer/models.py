@@ -114,6 +114,7 @@ class Known:
     calling_ae: str
     series_instance_uid: str
     study_instance_uid: str
+    """The study it names; its series may lie in another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,8 @@ class Changes:
     left_patients: set[int] = field(default_factory=set)
     """What lost a part of itself, and goes when nothing is left."""
     moved_studies: set[str] = field(default_factory=set)
+    moved_series: dict[str, str] = field(default_factory=dict)
+    """Series that have another study now, with their former one."""
     displaced: set[tuple[str, str]] = field(default_factory=set)
     """Versions, by UID and hash, that were current until now."""
     settled: list[tuple[str, str]] = field(default_factory=list)

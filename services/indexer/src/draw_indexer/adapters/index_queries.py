@@ -165,6 +165,8 @@ class PostgresRows:
         written: Counter[str] = Counter()
         left = self._left(changes)
         self._write_parents(changes, written)
+        # Before the batch's own objects are there, of which it knows what they name.
+        self._review_series(changes)
         settled = self._write_instances(changes, written)
         known = {(uid, digest) for uid, digest, *_ in settled}
         self._recount(changes, left)
@@ -228,6 +230,16 @@ class PostgresRows:
                 ids[Level.SERIES, uid] = number
         for table in ("patients", "studies", "series"):
             written[table] += len(getattr(changes, table))
+
+    def _review_series(self, changes: Changes) -> None:
+        if changes.moved_series:
+            self._execute(
+                sql.REVIEW_SERIES,
+                series=list(changes.moved_series),
+                formers=list(changes.moved_series.values()),
+                other_study=str(Reason.OTHER_STUDY),
+                other_patient=str(Reason.OTHER_PATIENT),
+            )
 
     def _write_instances(self, changes: Changes, written: Counter[str]) -> list[tuple[str, ...]]:
         """Write current versions; return those that had been set aside, with study and path."""

@@ -10,12 +10,15 @@ from sqlalchemy import TextClause, text
 VERSIONS: Final = text(
     """
     SELECT i.sop_instance_uid, encode(i.content_sha256, 'hex') AS content_sha256,
-        i.received_at, i.path, i.size_bytes, i.calling_ae,
-        r.series_instance_uid, s.study_instance_uid
+        i.received_at, i.path, i.size_bytes, i.calling_ae, r.series_instance_uid,
+        coalesce(c.study_instance_uid, s.study_instance_uid) AS study_instance_uid
     FROM instances i JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk
+    LEFT JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
+        AND c.content_sha256 = i.content_sha256
     WHERE i.sop_instance_uid = ANY(:uids)
     """
 )
+"""What is current, with the study it names: that of its series, or else it is a conflict."""
 
 SETTLED: Final = text(
     """
@@ -189,6 +192,41 @@ UPSERT_CONFLICTS: Final = text(
     RETURNING (xmax = 0) AS made, sop_instance_uid, encode(content_sha256, 'hex') AS hash
     """
 )
+
+REVIEW_SERIES: Final = text(
+    """
+    WITH moved AS (
+        SELECT r.id, k.former, s.study_instance_uid AS study, p.patient_id ||
+            CASE WHEN p.issuer_of_patient_id = '' THEN ''
+                ELSE '^^^' || p.issuer_of_patient_id END AS patient
+        FROM unnest(CAST(:series AS text[]), CAST(:formers AS text[])) AS k (uid, former)
+        JOIN series r ON r.series_instance_uid = k.uid
+        JOIN studies s ON s.id = r.study_pk JOIN patients p ON p.id = s.patient_pk),
+    objects AS (
+        SELECT o.*, CASE WHEN o.named <> o.study THEN CAST(:other_study AS text)
+            WHEN o.stated_patient NOT IN ('', o.patient) THEN CAST(:other_patient AS text)
+            END AS reason
+        FROM (SELECT i.*, m.study, m.patient, coalesce(c.study_instance_uid, m.former) AS named
+            FROM moved m JOIN instances i ON i.series_pk = m.id
+            LEFT JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
+                AND c.content_sha256 = i.content_sha256) o),
+    agreeing AS (
+        DELETE FROM instance_conflicts c USING objects o
+        WHERE c.sop_instance_uid = o.sop_instance_uid AND c.content_sha256 = o.content_sha256
+            AND o.reason IS NULL)
+    INSERT INTO instance_conflicts AS c (sop_instance_uid, study_instance_uid, path, size_bytes,
+        content_sha256, reason, calling_ae, received_at)
+    SELECT sop_instance_uid, named, path, size_bytes, content_sha256, reason, calling_ae,
+        received_at
+    FROM objects WHERE reason IS NOT NULL ORDER BY sop_instance_uid
+    ON CONFLICT (sop_instance_uid, content_sha256) DO UPDATE SET reason = EXCLUDED.reason
+    WHERE c.reason <> EXCLUDED.reason
+    """
+)
+"""Series have another study: of their current objects, others contradict it now.
+
+What was no conflict has named the former study.
+"""
 
 REVIEW_PATIENTS: Final = text(
     """

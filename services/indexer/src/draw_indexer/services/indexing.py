@@ -178,6 +178,7 @@ class _Batch:
             self._changes.study_of[uid] = study
             if row is not None and study != row["study_instance_uid"]:
                 self._changes.left_studies.add(row["study_instance_uid"])
+                self._changes.moved_series[uid] = row["study_instance_uid"]
             if description.changed:
                 self._changes.series[uid] = description.row()
 

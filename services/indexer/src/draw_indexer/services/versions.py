@@ -6,7 +6,7 @@ decides, not that of indexing. A version received several times counts with its 
 reception under `keep_existing` and with its last under `replace`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -30,13 +30,7 @@ class Versions:
     def judged(self, known: Known | None, arrivals: Iterable[Arrival]) -> Verdict:
         """Return what the arrivals of one SOP Instance UID mean beside what is known of it."""
         best = self._of_each_version(arrivals)
-        winner = self._first(best.values())
-        verdict = Verdict()
-        if known is None or self._outranks(winner.stored, known):
-            verdict.fresh = known is None or known.content_sha256 != winner.stored.content_sha256
-            if verdict.fresh:
-                verdict.displaced = known
-            verdict.current = winner if known is None or verdict.fresh else _lying(winner, known)
+        verdict = self._chosen(known, best)
         current = verdict.current.stored if verdict.current else None
         current_hash = current.content_sha256 if current else known and known.content_sha256
         aside: dict[str, Conflict] = {}
@@ -51,6 +45,23 @@ class Versions:
                 verdict.describing.append(arrival)
         verdict.set_aside.extend(aside.values())
         return verdict
+
+    def _chosen(self, known: Known | None, best: Mapping[str, Arrival]) -> Verdict:
+        """Return which version is to be written as the current one, if any."""
+        winner = self._first(best.values())
+        if known is None:
+            return Verdict(current=winner, fresh=True)
+        if self._outranks(winner.stored, known):
+            if known.content_sha256 != winner.stored.content_sha256:
+                return Verdict(current=winner, fresh=True, displaced=known)
+            return Verdict(current=_lying(winner, known))
+        same = best.get(known.content_sha256)
+        if same is not None and same.stored.study_instance_uid != known.study_instance_uid:
+            # The first release did not record it when its series went to another study.
+            lying = _lying(same, known)
+            stored = replace(lying.stored, received_at=known.received_at)
+            return Verdict(current=replace(lying, stored=stored))
+        return Verdict()
 
     def _put_aside(self, aside: dict[str, Conflict], conflict: Conflict) -> None:
         """Keep of one version the reception that counts."""
