@@ -26,6 +26,7 @@ from support.suite import all_pages
 from tools.processes import wait_until
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/retrieve_client.py"
+CUT_BYTES = 400
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -307,6 +308,28 @@ def test_what_a_node_withholds_is_missing_and_a_retry_fetches_only_that(ground, 
         assert set(request.SOPInstanceUID) == withheld
         ground.require_identical(study)
         ground.post(f"/api/v1/retrieves/{done['id']}/retry", 409)
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+def test_what_has_lost_its_file_is_fetched_again(ground, faulty, method):
+    study = series(6, size_bytes=1000)
+    gone, cut = study[1].SOPInstanceUID, study[4].SOPInstanceUID
+    with faulty(study) as peer:
+        assert ground.over(ground.ask(peer.node_id, uid_of(study)))["state"] == "complete"
+        ground.file_of(gone).unlink()
+        os.truncate(ground.file_of(cut), CUT_BYTES)
+        peer.withheld, peer.requests = {gone}, []
+        job = ground.over(ground.ask(peer.node_id, uid_of(study), method=method))
+        assert (job["state"], ground.missing(job)) == ("partial", {gone})
+        assert job["result"]["already_here"] == 4
+        [request] = peer.requests
+        assert set(request.SOPInstanceUID) == {gone, cut}
+        peer.withheld.clear()
+        done = ground.over(ground.post(f"/api/v1/retrieves/{job['id']}/retry", 201))
+        assert (done["state"], done["result"]["arrived"]) == ("complete", 6)
+        # The row moves from the damaged file to the whole one a moment later.
+        assert wait_until(lambda: ground.file_of(cut).stat().st_size > CUT_BYTES, 20)
+        ground.require_identical(study)
 
 
 def test_a_retry_brings_again_what_was_deleted_since(ground, faulty):

@@ -107,6 +107,12 @@ class Ground:
             row["sop_instance_uid"]: senders.read(self.suite.storage / row["path"]) for row in rows
         }
 
+    def file_of(self, sop_instance_uid):
+        """Return where the file of an object lies."""
+        found = "SELECT path FROM instances WHERE sop_instance_uid = :uid"
+        [row] = self.suite.rows(found, uid=sop_instance_uid)
+        return self.suite.storage / row["path"]
+
     def require_identical(self, objects):
         """Fail unless every object is here, with an identical data set."""
         stored = self.stored(objects)

@@ -5,6 +5,7 @@ import pytest
 from draw_qr_worker.adapters.catalogue_queries import PostgresCatalogue
 from draw_qr_worker.adapters.item_queries import PostgresItems
 from draw_qr_worker.models import Arrivals, Item, Lease, LostLease, Subject, Unlisted
+from draw_shared.storage.removal import StorageFiles
 
 pytestmark = pytest.mark.integration
 
@@ -12,8 +13,8 @@ EXPECTED = [Item("1", "1.1", f"1.1.{n}", "9") for n in range(4)]
 
 
 @pytest.fixture
-def index(rows):
-    """Return a function that puts an instance into the index."""
+def index(rows, tmp_path):
+    """Return a function that puts an instance into the index, and its file on the storage."""
 
     def add(uid, series="1.1", study="1", size=100):
         rows.execute("INSERT INTO patients (patient_id) SELECT 'P' WHERE NOT EXISTS"
@@ -36,19 +37,24 @@ def index(rows):
         rows.execute(
             "INSERT INTO instances (series_pk, sop_instance_uid, sop_class_uid,"
             " transfer_syntax_uid, path, size_bytes, content_sha256)"
-            " SELECT id, :uid, '9', '8', 'objects/x', :size, '\\x00'"
+            " SELECT id, :uid, '9', '8', :path, :size, '\\x00'"
             " FROM series WHERE series_instance_uid = :series",
             uid=uid,
+            path=f"objects/{uid}",
             series=series,
             size=size,
         )
+        file = tmp_path / "objects" / uid
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes(size))
+        return file
 
     return add
 
 
 @pytest.fixture
-def items(database):
-    return PostgresItems(database)
+def items(database, tmp_path):
+    return PostgresItems(database, StorageFiles(tmp_path))
 
 
 @pytest.fixture
@@ -80,6 +86,17 @@ def test_looking_marks_and_counts_what_has_arrived(items, lease, index):
     assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 2, 120)
     arrived = [item.sop_instance_uid for item in items.items(lease.job_id) if item.arrived]
     assert arrived == ["1.1.1", "1.1.3"]
+
+
+def test_what_the_index_has_without_its_whole_file_is_not_here(items, lease, index, rows):
+    index("1.1.0").unlink()
+    index("1.1.1").write_bytes(bytes(99))
+    index("1.1.2").rename(whole := index("1.1.3"))
+    rows.execute("UPDATE instances SET path = '../x' WHERE sop_instance_uid = '1.1.2'")
+    found = items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
+    assert [item.arrived for item in found] == [False, False, False, True]
+    whole.rename(whole.with_name("1.1.0"))
+    assert items.look(lease.job_id, here_counts=True).arrived == 2
 
 
 def test_what_goes_elsewhere_has_not_arrived_by_being_here(items, lease, index):

@@ -60,6 +60,7 @@ from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.outbox import SpoolOutbox
 from draw_shared.storage.reception import FilingRules, filing_rules
+from draw_shared.storage.removal import StorageFiles
 from draw_shared.storage.space import Space
 
 SPACE_SECONDS: Final = 5.0
@@ -192,7 +193,7 @@ class Worker:
         settings = self._settings
         tls = _tls(settings)
         peers = RemoteNodes(self._own_ae, tls)
-        items = PostgresItems(self._database)
+        items = PostgresItems(self._database, StorageFiles(settings.storage_root))
         ingest = Ingest(self._objects, self._space, self._outbox, self._rules, settings.replica)
         return {
             JobKind.ECHO: EchoTask(peers, self._nodes),

@@ -1,14 +1,18 @@
-"""What jobs expect to arrive, in PostgreSQL, and what of it the index has."""
+"""What jobs expect to arrive, in PostgreSQL, and what of it is here.
+
+What the index has from before is here only while its file is there, as long as the index says.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from draw_qr_worker.adapters.job_queries import hold
 from draw_qr_worker.models import Arrivals, Item, Lease, Unlisted
 from draw_shared.db.session import Database
+from draw_shared.storage.removal import OutsideStorage, StorageFiles
 
 ITEMS: Final = text(
     """
@@ -36,16 +40,21 @@ DROP: Final = text(
         ORDER BY id FOR UPDATE)
     """
 )
+INDEXED: Final = text(
+    """
+    SELECT i.id, n.path, n.size_bytes FROM retrieve_items i
+    JOIN instances n ON n.sop_instance_uid = i.sop_instance_uid
+    JOIN series e ON e.id = n.series_pk JOIN studies s ON s.id = e.study_pk
+    WHERE i.job_id = :job_id AND i.arrived_at IS NULL AND i.arrives_here
+        AND s.study_instance_uid = i.study_instance_uid
+    """
+)
 # Rows that the indexer is marking right now are left to it: waiting could deadlock.
-MARK_INDEXED: Final = text(
+MARK_HERE: Final = text(
     """
     UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
-        SELECT i.id FROM retrieve_items i
-        JOIN instances n ON n.sop_instance_uid = i.sop_instance_uid
-        JOIN series e ON e.id = n.series_pk JOIN studies s ON s.id = e.study_pk
-        WHERE i.job_id = :job_id AND i.arrived_at IS NULL AND i.arrives_here
-            AND s.study_instance_uid = i.study_instance_uid
-        FOR UPDATE OF i SKIP LOCKED)
+        SELECT id FROM retrieve_items WHERE id = ANY(:ids) AND arrived_at IS NULL
+        FOR UPDATE SKIP LOCKED)
     """
 )
 ARRIVALS: Final = text(
@@ -85,10 +94,11 @@ UNLISTED: Final = text(
 
 
 class PostgresItems:
-    """The table `retrieve_items`, beside the index."""
+    """The table `retrieve_items`, beside the index and its files."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
+        self._files = files
 
     def items(self, job_id: UUID) -> Sequence[Item]:
         """Return what the job expects, study by study and series by series."""
@@ -108,7 +118,7 @@ class PostgresItems:
         """Keep what is expected and return it; or LostLease.
 
         With `arrives_here`, what comes into the index has arrived; with `here_counts` as well,
-        also what the index has already. Nothing stays expected of the studies `none_of`.
+        also what is here already. Nothing stays expected of the studies `none_of`.
         """
         values: dict[str, Any] = {
             "job_id": lease.job_id,
@@ -124,13 +134,15 @@ class PostgresItems:
                 dropped = {"job_id": lease.job_id, "studies": list(none_of)}
                 connection.execute(DROP, dropped)
             connection.execute(RECORD, values)
-            if arrives_here and here_counts:
-                connection.execute(MARK_INDEXED, {"job_id": lease.job_id})
             session.commit()
+            if arrives_here and here_counts:
+                # Files take their time: the job's row is free again before they are looked at.
+                self._mark_here(session.connection(), lease.job_id)
+                session.commit()
         return self.items(lease.job_id)
 
     def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
-        """Return how much has arrived, and before that mark what the index has if that counts.
+        """Return how much has arrived, and before that mark what is here if that counts.
 
         Without `here_counts` only what the indexer marked has arrived: it marks what comes, also
         what was here before.
@@ -138,7 +150,7 @@ class PostgresItems:
         with self._database.session() as session:
             connection = session.connection()
             if here_counts:
-                connection.execute(MARK_INDEXED, {"job_id": job_id})
+                self._mark_here(connection, job_id)
             row = connection.execute(ARRIVALS, {"job_id": job_id}).mappings().one()
             session.commit()
         return Arrivals(row["expected"], row["arrived"], int(row["size_bytes"]))
@@ -168,3 +180,17 @@ class PostgresItems:
                 )
                 for row in rows
             }
+
+    def _mark_here(self, connection: Connection, job_id: UUID) -> None:
+        rows = connection.execute(INDEXED, {"job_id": job_id}).all()
+        here = [row.id for row in rows if self._is_whole(row.path, row.size_bytes)]
+        if here:
+            connection.execute(MARK_HERE, {"ids": here})
+
+    def _is_whole(self, path: str, size_bytes: int) -> bool:
+        try:
+            mark = self._files.mark(path)
+        except (OSError, OutsideStorage):
+            # What cannot be looked at is not proved to be here.
+            return False
+        return mark is not None and mark.size_bytes == size_bytes

@@ -33,13 +33,13 @@ class ItemTable(Protocol):
         here_counts: bool,
         none_of: Collection[str] = (),
     ) -> Sequence[Item]:
-        """Keep what is expected and return it; what the index has counts as arrived, or not.
+        """Keep what is expected and return it; what is here counts as arrived, or not.
 
         Nothing stays expected of the studies `none_of`.
         """
 
     def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
-        """Return the numbers; what the index has by now counts as arrived, or not."""
+        """Return the numbers; what is here by now counts as arrived, or not."""
 
     def mark(self, lease: Lease, *, all_but: Collection[str]) -> None:
         """Mark everything but these SOP instances as arrived."""

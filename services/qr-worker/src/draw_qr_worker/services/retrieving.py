@@ -2,7 +2,8 @@
 
 Expected SOP instances are rows (`retrieve_items`) before anything is fetched, so every later
 try, also by another worker, asks only for what has not arrived. Arrival means: the index has
-it. What another node is to get cannot be seen arriving; there the peer's counts decide.
+it; of what was here before, that its file is there as well. What another node is to get cannot
+be seen arriving; there the peer's counts decide.
 """
 
 import time
