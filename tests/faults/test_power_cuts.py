@@ -5,7 +5,6 @@ and the device copied; the copy is repaired and read as after the next boot. Not
 here: a device that loses what it was told to flush.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 from draw_shared.storage import spool
 from draw_shared.storage.objects import ObjectStore
+from support import small_disk
 from support.receptions import DEFAULT
 from support.service_finder import program
 
@@ -27,27 +27,11 @@ SECONDS = 3.0
 TESTS = Path(__file__).parents[1]
 
 
-@contextlib.contextmanager
-def mounted(image, folder):
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-o", "loop", str(image), str(folder)], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("mounting needs root and a loop device")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("feature", ["has_journal", "^has_journal"])
 def test_what_was_acknowledged_is_there_after_the_next_boot(tmp_path, feature):
     image, cut = tmp_path / "disk", tmp_path / "cut"
-    with image.open("wb") as file:
-        file.truncate(DISK_BYTES)
-    subprocess.run([program("mkfs.ext4", "e2fsprogs"), "-q", "-O", feature, str(image)], check=True)
-    with mounted(image, tmp_path / "before") as folder:
+    small_disk.format_image(image, DISK_BYTES, "-O", feature)
+    with small_disk.mounted_image(image, tmp_path / "before") as folder:
         receiver = subprocess.Popen(
             [sys.executable, "-m", "support.power_cut_child", str(folder)],
             env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
@@ -70,7 +54,7 @@ def test_what_was_acknowledged_is_there_after_the_next_boot(tmp_path, feature):
         [program("e2fsck", "e2fsprogs"), "-fy", str(cut)], check=False, capture_output=True
     )
     assert repaired.returncode in {0, 1}
-    with mounted(cut, tmp_path / "after") as folder:
+    with small_disk.mounted_image(cut, tmp_path / "after") as folder:
         store = ObjectStore(folder, "one")
         store.start()
         announced = {}

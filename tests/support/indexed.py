@@ -18,6 +18,7 @@ from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.deletion import delete_study
 from draw_shared.messaging.consumer import Delivery
+from draw_shared.storage.layout import LATEST_DELETION
 from draw_shared.storage.objects import hash_rest
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.removal import StorageFiles
@@ -68,6 +69,11 @@ class IndexedStorage:
 
     def close(self):
         self.store.stop(5)
+
+    def set_clock_back(self, seconds):
+        """Have the volume's clock stand that far before the latest deletion that it knows."""
+        then = time.time() + seconds
+        os.utime(self.root / LATEST_DELETION, (then, then))
 
     def restart(self):
         """Let another receiver of this name take over, which remembers nothing."""

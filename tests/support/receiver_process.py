@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from bench.process_cost import descendants
 from draw_shared.contracts.server_config import EVERYTHING
+from draw_shared.storage.layout import LATEST_DELETION
 from support.datasets import build
 from support.raw_stores import raw_association
 from tools.processes import command_line, free_port, wait_until
@@ -129,6 +130,6 @@ class ReceiverProcess:
         return [line for line in parsed if line.get("event") == event]
 
     def files(self):
-        """Return everything on the volume but locks, audit pieces and the configuration."""
-        own = (".lock", ".jsonl", ".open", ".reserve", ".json", ".new")
+        """Return everything on the volume but what a receiver keeps for itself."""
+        own = (".lock", ".jsonl", ".open", ".reserve", ".json", ".new", LATEST_DELETION)
         return [p for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(own)]

@@ -7,14 +7,16 @@ processes (tests/faults/test_one_file.py).
 import itertools
 import random
 import shutil
+import time
 
 import pytest
 
-from draw_api.adapters.stored_files import described
+from draw_api.adapters.stored_files import ObjectFiles, described
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.models import FileMissing
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
-from draw_shared.storage.layout import Layout
+from draw_shared.db.deletion import recall_latest
+from draw_shared.storage.layout import LATEST_DELETION, Layout
 from draw_shared.storage.removal import StorageFiles
 from support import datasets
 from support.indexed import IndexedStorage
@@ -359,12 +361,70 @@ def test_tombstones_are_forgotten_after_ten_years(archive):
     assert archive.scalars("SELECT uid FROM tombstones") == []
 
 
-def test_while_the_clock_is_set_back_nothing_counts_as_deleted(archive):
+@pytest.mark.parametrize("seconds", [0.3, 3600])
+def test_what_is_received_while_the_clock_is_set_back_stays_whenever_it_is_indexed(
+    archive, seconds
+):
+    objects = datasets.series(2)
+    claimed, _ = receive(archive.store, objects[1])
+    archive.receive(objects[0])
+    archive.set_clock_back(seconds)
+    archive.delete(claimed.identity.study_instance_uid)
+    archive.settle()
+    new = [receive(archive.store, made)[0] for made in objects]
+    assert new[1].path == claimed.path
+    # The shorter one passes meanwhile, the longer one does not.
+    time.sleep(0.4)
+    archive.index(claimed, *new)
+    archive.store.release([claimed, *new])
+    assert agree(archive)
+    assert archive.files() == {stored.path for stored in new}
+    archive.execute("DELETE FROM patients")
+    found = list(ObjectFiles(archive.root).found())
+    assert all(file.modified < time.time() + 1 for file in found), "reconcile judges them"
+    archive.index(*(described(archive.root, file.path) for file in found))
+    assert agree(archive)
+    assert archive.scalars("SELECT instance_count FROM studies") == [2]
+
+
+def test_what_is_deleted_while_the_clock_is_set_back_does_not_come_back(archive):
+    objects = datasets.series(2)
+    uid = objects[0].StudyInstanceUID
+    archive.receive(objects[0])
+    archive.set_clock_back(3600)
+    archive.delete(uid)
+    archive.receive(objects[0])
+    late = [receive(archive.store, objects[1])[0] for _ in range(3)]
+    archive.delete(uid)
+    archive.index(*late)
+    archive.settle()
+    assert archive.files() == set()
+    assert archive.studies() == set()
+
+
+def test_an_entry_that_is_announced_after_a_restart_is_as_old_as_it_is(archive):
+    objects = datasets.series(2)
+    archive.receive(objects[0])
+    first, again = (receive(archive.store, objects[1])[0] for _ in range(2))
+    archive.store.release([first])
+    archive.delete(first.identity.study_instance_uid)
+    archive.restart()
+    recovered = archive.store.recover(again.entry, FLAT)
+    assert recovered.path == first.path
+    archive.index(recovered)
+    archive.settle()
+    assert archive.files() == set()
+
+
+def test_a_restored_volume_learns_the_latest_deletion_from_the_index(archive):
     made = datasets.build()
     archive.receive(made)
+    archive.set_clock_back(3600)
     archive.delete(made.StudyInstanceUID)
     archive.settle()
-    archive.execute("UPDATE tombstones SET before_ns = before_ns + 3600000000000")
+    (archive.root / LATEST_DELETION).unlink()
+    with archive.database.session() as session:
+        recall_latest(session.connection(), StorageFiles(archive.root))
     archive.receive(made)
     assert agree(archive)
     assert archive.studies() == {made.StudyInstanceUID}

@@ -4,21 +4,25 @@ Not covered: power cuts between rename and unlink.
 """
 
 import hashlib
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom import part10
-from draw_shared.storage.layout import TRASH, Layout, ObjectIdentity
+from draw_shared.storage.latest_deletion import LatestDeletion
+from draw_shared.storage.layout import LATEST_DELETION, TRASH, Layout, ObjectIdentity
 from draw_shared.storage.objects import ObjectStore, received_at
 from draw_shared.storage.removal import OutsideStorage, Removed, StorageFiles
 from draw_shared.storage.unannounced import unannounced_studies
-from support import datasets
+from support import datasets, small_disk
 
 BYTES = b"\x08\0\x18\0UI\4\x001.2\0" + b"\x20\0\x0d\0UI\4\x001.3\0" + b"\x20\0\x0e\0UI\4\x001.4\0"
 IDENTITY = ObjectIdentity("P", "1.3", "1.4", "1.2", 1)
+YEAR_NS = 365 * 86400 * 10**9
 LAYOUT = Layout(StorageStructure.SERIES, FileNaming.SOP_UID)
 
 
@@ -86,6 +90,58 @@ def test_what_was_written_before_a_moment_is_older_and_what_comes_after_it_is_no
         after = files.mark(receive(store).path)
         assert before.modified_ns < moment <= after.modified_ns, "received, and claimed"
         files.remove("objects/P/1.3/1.4/1.2.dcm", after, "1.2")
+
+
+def test_when_the_clock_is_set_back_moments_go_on_and_no_file_is_older(store, tmp_path):
+    files = StorageFiles(tmp_path)
+    ahead = time.time_ns() + YEAR_NS
+    os.utime(tmp_path / LATEST_DELETION, ns=(ahead, ahead))
+    moment = ahead
+    for _ in range(3):
+        before, moment = moment, files.moment()
+        assert before < moment
+        times = [files.mark(receive(store).path).modified_ns for _ in range(3)]
+        assert moment <= min(times), "received, and claimed twice"
+        assert max(times) < files.moment(), "what came before a deletion is older than it"
+        moment = LatestDeletion(tmp_path).moment_ns()
+    stored = receive(store)
+    assert files.last_wanted([stored.path]) < time.time() + 1, "retention has its own time"
+
+
+def test_a_moment_that_is_given_raises_the_volumes_and_lowers_nothing(store, tmp_path):
+    files, latest = StorageFiles(tmp_path), LatestDeletion(tmp_path)
+    last = files.moment()
+    assert files.moment(last - YEAR_NS) == last - YEAR_NS
+    assert latest.moment_ns() == last
+    later = last + YEAR_NS
+    assert files.moment(later) == later == latest.moment_ns()
+    assert files.mark(receive(store).path).modified_ns == later
+
+
+def test_a_volume_that_knows_no_deletion_yet_takes_objects_and_deletions(store, tmp_path):
+    (tmp_path / LATEST_DELETION).unlink()
+    files = StorageFiles(tmp_path)
+    before = files.mark(receive(store).path).modified_ns
+    moment = files.moment()
+    assert before < moment == LatestDeletion(tmp_path).moment_ns()
+    assert files.mark(receive(store).path).modified_ns >= moment
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_where_times_are_whole_seconds_nothing_received_later_is_older(tmp_path, given):
+    ahead = int(time.time()) + 1000
+    image = tmp_path / "image"
+    small_disk.format_image(image, 16 * 2**20, "-I", "128")
+    with small_disk.mounted_image(image, tmp_path / "disk") as root:
+        (root / LATEST_DELETION).touch()
+        os.utime(root / LATEST_DELETION, (ahead, ahead))
+        store = ObjectStore(root, "one")
+        store.start()
+        files = StorageFiles(root)
+        before = files.mark(receive(store).path).modified_ns
+        moment = files.moment(ahead * 10**9 + 123_456_789 if given else None)
+        assert before < moment <= files.mark(receive(store).path).modified_ns
+        store.stop(1)
 
 
 def test_a_file_whose_name_was_taken_meanwhile_is_not_lost(store, tmp_path):

@@ -52,6 +52,7 @@ EXCEPTIONS = {
     "draw_api.adapters.transaction_queries.REJECTED": "the 20,000 newest, and no more",
     "draw_api.adapters.storage_queries.SUMS": "conflicts wait for a person, who settles them",
     "draw_api.adapters.node_queries.REMOVE": "what a node has answered goes with the node",
+    "draw_shared.db.tombstones.LATEST": "asked when an indexer finds the database, once",
     "draw_api.adapters.webhook_queries.REMOVE": "what was delivered to it goes with a webhook",
 }
 ONLY_TOGETHER = {

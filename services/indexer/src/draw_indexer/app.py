@@ -30,6 +30,7 @@ from draw_indexer.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.server_config import REFERENCE
+from draw_shared.db import deletion
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
@@ -299,6 +300,9 @@ class Indexer:
         try:
             with self._database.session() as session:
                 require_current_schema(session)
+                if not self._database_ready:
+                    files = StorageFiles(self._settings.storage_root)
+                    deletion.recall_latest(session.connection(), files)
         except Transient:
             self._database_ready = False
             raise

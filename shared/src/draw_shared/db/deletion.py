@@ -44,8 +44,14 @@ class Files(Protocol):
     def renew(self, path: str, modified_ns: int) -> None:
         """Say that a file was wanted at this time, if it was not later."""
 
-    def moment(self) -> int:
-        """Return the time by the clock that dates the files, in nanoseconds."""
+    def wanted_ns(self, path: str) -> int:
+        """Return when a file was received or received again, in nanoseconds; 0 without it."""
+
+    def moment(self, given_ns: int | None = None) -> int:
+        """Return the moment of a deletion in nanoseconds: now, or given.
+
+        No file is older that is received after this call.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +246,7 @@ def delete_study(
     # Their records stay: without a row, they go as deleted.
     number += connection.execute(COPIES, values).scalar_one()
     elsewhere = {r.sop_instance_uid for r in aside if r.study_instance_uid != study_instance_uid}
-    moment = files.moment() if before_ns is None else before_ns
+    moment = files.moment(before_ns)
     tombstones.place(connection, {study_instance_uid, *elsewhere}, moment, by)
     # It names this study and lies in another: what the tombstone says is not of it.
     for path in named.intersection(going):
@@ -249,6 +255,13 @@ def delete_study(
         APPEND_CHANGE, {"kind": STUDY_DELETED, "study": study_instance_uid, "sop": ""}
     )
     return DeletedStudy(study_instance_uid, study.instance_count, study.size_bytes, number)
+
+
+def recall_latest(connection: Connection, files: Files) -> None:
+    """Have the volume know the latest deletion, also when it was restored, or the index was."""
+    latest = tombstones.latest(connection)
+    take_turn(connection)
+    files.moment(latest)
 
 
 def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) -> int:
@@ -300,7 +313,7 @@ def record_files(
     """Record files that have to go, unless they are wanted since `before_ns`; return how many."""
     found = _marked(left, files)
     if before_ns is not None:
-        found = [(file, mark) for file, mark in found if mark.modified_ns < before_ns]
+        found = [(file, mark) for file, mark in found if files.wanted_ns(file.path) < before_ns]
     if found:
         connection.execute(RECORD, _columns(found))
     return len(found)

@@ -3,7 +3,8 @@
 A file belongs to a deletion when it was last written or claimed before it, by the clock of
 the storage volume (`StorageFiles.moment`): the time of modification is set by whoever keeps
 the volume, it goes along with renaming and with backups that keep times, and a receiver
-renews it when it finds its bytes there.
+renews it when it finds its bytes there. A clock that is set back changes nothing in that
+(`draw_shared.storage.latest_deletion`).
 """
 
 from collections.abc import Collection, Mapping
@@ -25,6 +26,7 @@ PLACE: Final = text(
     """
 )
 FOUND: Final = text("SELECT uid, before_ns FROM tombstones WHERE uid = ANY(:uids)")
+LATEST: Final = text("SELECT coalesce(max(before_ns), 0) FROM tombstones")
 FORGET_OLD: Final = text(
     "DELETE FROM tombstones WHERE deleted_at < now() - make_interval(days => :days)"
 )
@@ -54,6 +56,12 @@ def of(connection: Connection, uids: Collection[str]) -> Tombstones:
     """Return the tombstones of these studies and objects."""
     found = connection.execute(FOUND, {"uids": list(uids)})
     return Tombstones({row.uid: row.before_ns for row in found})
+
+
+def latest(connection: Connection) -> int:
+    """Return the latest moment of a deletion, in nanoseconds since 1970; 0 without any."""
+    found: int = connection.execute(LATEST).scalar_one()
+    return found
 
 
 def forget_old(connection: Connection) -> None:

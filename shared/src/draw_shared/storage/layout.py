@@ -21,6 +21,8 @@ CONFLICTS: Final = "conflicts"
 SPOOL: Final = "spool"
 TRASH: Final = "trash"
 """Where a file lies between its name and nothing."""
+LATEST_DELETION: Final = "latest-deletion"
+"""An empty file: nothing received later is older than it (`LatestDeletion`)."""
 
 LONGEST_PART: Final = 64
 HASH_CHARACTERS: Final = 10

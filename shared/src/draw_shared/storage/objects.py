@@ -13,7 +13,6 @@ folder: one that begins after several renames serves all of them.
 import hashlib
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -37,6 +36,7 @@ from draw_shared.storage.incoming import (
     received_time,
     spool_time,
 )
+from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.spool import SpoolLock, remove_parts
 
@@ -44,6 +44,8 @@ HASH_CHUNK: Final = 1024 * 1024
 LOCK_SECONDS: Final = 10.0
 MOST_REMEMBERED: Final = 20_000
 LINK_TRIES: Final = 20
+CLAIM_NS: Final = 1000
+"""A microsecond, which every volume keeps."""
 LAYOUT_KEY: Final = "layout"
 """Provenance: the layout under which the object was filed, as `<structure>/<naming>`."""
 
@@ -83,6 +85,7 @@ class ObjectStore:
         self._sync = FolderSync(-1)
         self._sequence = _Sequence()
         self._lately = _Lately()
+        self._latest_deletion = LatestDeletion(root)
 
     def start(self) -> None:
         """Take the spool folder; what was never complete in it is removed.
@@ -91,9 +94,10 @@ class ObjectStore:
             SpoolTaken: another process uses this replica's folder.
         """
         self.spool.mkdir(parents=True, exist_ok=True)
-        # Also the trash: when the disk is full, it is too late to make it.
+        # Also what deletions need: when the disk is full, it is too late to make it.
         for name in (layout.OBJECTS, layout.CONFLICTS, layout.TRASH):
             (self.root / name).mkdir(exist_ok=True)
+        self._latest_deletion.make()
         self._lock.acquire(wait_seconds=LOCK_SECONDS)
         remove_parts(self.spool)
         self.join()
@@ -136,6 +140,8 @@ class ObjectStore:
         digest = incoming.seal()
         entry, path, duplicate = incoming.entry, "", True
         try:
+            # All is written, and nothing can be found or answered yet.
+            self._latest_deletion.date(entry)
             path, duplicate = self._filed(entry, identity, chosen, incoming.received_at, digest)
             self._sync.sync()
         except OSError as error:
@@ -272,7 +278,7 @@ class ObjectStore:
                 if meta.sop_instance_uid != identity.sop_instance_uid:
                     return False
                 file.seek(offset)
-                return hash_rest(file.read) == digest and _claimed(file.fileno(), existing)
+                return hash_rest(file.read) == digest and _claimed(file.fileno(), existing, entry)
         except (OSError, Undecodable):
             return False
 
@@ -344,15 +350,16 @@ class _Lately:
                 self._paths.popitem(last=False)
 
 
-def _claimed(descriptor: int, path: Path) -> bool:
-    """Say that a file is wanted again, and return whether it is still there.
+def _claimed(descriptor: int, path: Path, entry: str) -> bool:
+    """Say that a file was wanted when `entry` came, and return whether it is still there.
 
     Whoever removes a deleted object's file renames it away first and looks then whether
     it was claimed: one of both sees the other (`draw_shared.storage.removal`).
     """
-    now = time.time_ns()
-    # Given exactly: the kernel's own stamps are the same for some milliseconds.
-    os.utime(descriptor, ns=(now, now))
+    # The volume dated the entry. Always later than before, or the claim would not be seen.
+    received = os.stat(entry).st_mtime_ns  # noqa: PTH116 - the receive path counts calls
+    wanted = max(received, os.fstat(descriptor).st_mtime_ns + CLAIM_NS)
+    os.utime(descriptor, ns=(wanted, wanted))
     held, named = os.fstat(descriptor), path.stat()
     return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
 

@@ -21,6 +21,7 @@ from draw_shared.dicom.scan import Undecodable
 from draw_shared.errors import Permanent
 from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.objects import hash_rest
 
 TICK_SECONDS: Final = 0.001
@@ -63,6 +64,7 @@ class StorageFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._latest = LatestDeletion(root)
 
     def mark(self, path: str) -> FileMark | None:
         """Return which file lies at a stored path now, or None when there is none.
@@ -78,24 +80,41 @@ class StorageFiles:
 
     def last_wanted(self, paths: Iterable[str]) -> float:
         """Return when the last of these files was received or received again (Unix time)."""
-        marks = (self.mark(path) for path in paths)
-        return max((mark.modified_ns / 1e9 for mark in marks if mark is not None), default=0.0)
+        return max((self.wanted_ns(path) for path in paths), default=0) / 1e9
 
-    def moment(self) -> int:
-        """Return the time by the clock that dates the files of this volume, in nanoseconds.
+    def wanted_ns(self, path: str) -> int:
+        """Return when a file was received or received again, in nanoseconds; 0 without it.
 
-        What was written before this call is older, what is written after it is not.
+        Raises:
+            OutsideStorage: the path is none of an object.
         """
+        try:
+            found = os.stat(self._inside(path), follow_symlinks=False)  # noqa: PTH116 - as above
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return received_ns(found)
+
+    def moment(self, given_ns: int | None = None) -> int:
+        """Return the moment of a deletion in nanoseconds: now, by the volume's clock, or given.
+
+        What was written before now is older. Whatever the clock says then, nothing is older
+        that is received after this call. Only for whoever has the index's turn.
+
+        Raises:
+            OSError: that is not durable.
+        """
+        if given_ns is not None:
+            self._latest.raise_to(given_ns)
+            return given_ns
         # The clock of files stands still for some milliseconds: wait for its next tick.
-        first = latest = self.clock()
+        first = latest = self._clock()
         deadline = time.monotonic() + LONGEST_TICK_SECONDS
         while latest <= first and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
-            latest = self.clock()
-        return latest
+            latest = self._clock()
+        return self._latest.follow(latest)
 
-    def clock(self) -> int:
-        """Return what the clock says that dates the files of this volume, in nanoseconds."""
+    def _clock(self) -> int:
         # A full disk has no room for a file to touch, and a study has to go all the same.
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -215,6 +234,12 @@ class StorageFiles:
 
 def _mark_of(status: os.stat_result) -> FileMark:
     return FileMark(status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def received_ns(status: os.stat_result) -> int:
+    """Return when a file was received or received again, in nanoseconds since 1970."""
+    # Its time may be that of a deletion, later than any clock; a restored file's change is new.
+    return min(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _instance_in(place: Path) -> str:

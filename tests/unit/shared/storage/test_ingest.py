@@ -10,6 +10,7 @@ import pytest
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import AssociationInfo, PresentationContext, StoreRequest
+from draw_shared.storage import layout
 from draw_shared.storage.incoming import NoSpace
 from draw_shared.storage.ingest import (
     DataSetDoesNotMatch,
@@ -68,7 +69,8 @@ class Bench:
 
     def left(self):
         root = self.store.root
-        return [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
+        own = {".lock", layout.LATEST_DELETION}
+        return [p for p in root.rglob("*") if p.is_file() and p.name not in own]
 
 
 @pytest.fixture

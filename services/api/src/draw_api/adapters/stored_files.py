@@ -20,7 +20,7 @@ from draw_shared.storage import layout
 from draw_shared.storage.identification import identify
 from draw_shared.storage.objects import Stored, hash_rest, received_at
 from draw_shared.storage.outbox import event_of
-from draw_shared.storage.removal import StorageFiles
+from draw_shared.storage.removal import StorageFiles, received_ns
 
 READERS: Final = 4
 MOST_IN_FLIGHT: Final = 2_000
@@ -51,7 +51,7 @@ class ObjectFiles:
                             waiting.append(path)
                         elif entry.is_file(follow_symlinks=False):
                             status = entry.stat(follow_symlinks=False)
-                            yield FoundFile(path, status.st_size, status.st_mtime)
+                            yield FoundFile(path, status.st_size, received_ns(status) / 1e9)
             except FileNotFoundError:
                 continue
 

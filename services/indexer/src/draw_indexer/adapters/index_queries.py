@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
-import structlog
 from pydantic_core import to_json
 from sqlalchemy import CursorResult, TextClause
 from sqlalchemy.exc import DBAPIError
@@ -37,8 +36,6 @@ from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.keys import Level
 from draw_shared.storage.removal import FileMark, StorageFiles
-
-log = structlog.get_logger()
 
 
 @contextmanager
@@ -125,10 +122,6 @@ class PostgresRows:
         if mark is None:
             return True
         if mark.modified_ns >= before:
-            return False
-        if self._files.clock() < before:
-            # It was set back since the deletion, and says nothing of what came first.
-            log.warning("instance.clock_set_back", sop_instance_uid=stored.sop_instance_uid)
             return False
         self._deleted.append((_left(stored), mark))
         return True
