@@ -10,7 +10,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     ip_address,
-    ip_network,
+    ip_interface,
 )
 from typing import Final
 
@@ -36,14 +36,22 @@ def network_of(text: str) -> IPv4Network | IPv6Network:
     """Return an address or CIDR block as the network that it is, without host bits and zone.
 
     Raises:
-        ValueError: the text is neither.
+        ValueError: the text is neither, or an IPv4-mapped address with a prefix as if it were
+            IPv4: without host bits `::ffff:192.0.2.17/32` would be all of `::/32`.
     """
     try:
-        found = ip_network(text.strip(), strict=False)
+        written = ip_interface(text.strip())
     except ValueError:
         raise ValueError(
             "must be an address or a network such as 192.0.2.17, 192.0.2.0/24 or 2001:db8::/32"
         ) from None
+    found = written.network
+    mapped = isinstance(written, IPv6Address) and written.ipv4_mapped
+    if mapped and found.prefixlen < MAPPED.prefixlen:
+        raise ValueError(
+            f"must count the {MAPPED.prefixlen} bits before an IPv4-mapped address, or be an"
+            f" IPv4 network such as {mapped}/32"
+        )
     if isinstance(found, IPv6Network) and found.subnet_of(MAPPED):
         inner = int(found.network_address) - int(MAPPED.network_address)
         return IPv4Network((inner, found.prefixlen - MAPPED.prefixlen))

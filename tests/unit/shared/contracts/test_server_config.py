@@ -70,10 +70,19 @@ def test_the_document_survives_json():
     assert ServerConfig.model_validate_json(EVERYTHING.model_dump_json()) == EVERYTHING
 
 
+@pytest.mark.parametrize("prefix", [0, 24, 32, 95])
+def test_a_mapped_network_opens_no_more_than_its_ipv4_network(prefix):
+    written = f"::ffff:192.0.2.17/{prefix}"
+    with pytest.raises(ValidationError, match=r"IPv4 network such as 192\.0\.2\.17/32"):
+        ServerConfig.model_validate({"security": {"allowed_ips": [written]}})
+
+
 @pytest.mark.parametrize(
     ("written", "kept"),
     [
         ("::ffff:10.1.2.0/120", "10.1.2.0/24"),
+        ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ("::/0", "::/0"),
         ("10.1.2.3/8", "10.0.0.0/8"),
         ("fe80::1%eth0", "fe80::1/128"),
         ("2001:DB8::1/32", "2001:db8::/32"),
