@@ -12,6 +12,7 @@ here goes through unchanged.
 - Person names: `Smith, J` is family and given name, `Smith` the beginning of a name. Several
   words without comma and `^` are refused: which of them is the family name? What has a `^`,
   a `=` or a wildcard is in DICOM's form and stays.
+- What stands in quotation marks is refused: a node would compare the marks as well.
 - Codes are upper case. UIDs, dates, times and numbers have no wildcards.
 """
 
@@ -33,6 +34,7 @@ MAX_QUESTIONS: Final = 100
 MONTHS: Final = 12
 FIRST_YEAR: Final = 1800
 """No patient and no study is older: what says so has its day or month where the year belongs."""
+_OPENING_MARKS: Final = frozenset('"\u201c\u201d\u201e\u00ab')
 SEXES: Final = frozenset({"M", "F", "O"})
 
 
@@ -54,6 +56,8 @@ def key_as_sent(keyword: str, typed: str) -> str:
     text = typed.strip()
     if not text or (vr in _WITHOUT_WILDCARDS and not text.strip("*")):
         return ""
+    if vr not in WHOLE_TEXT_VRS and any(_is_quoted(value) for value in text.split("\\")):
+        raise UnclearKey("leave out the quotation marks: a node compares them as it does letters")
     if vr in BINARY_VRS:
         raise UnclearKey("no node compares values of this attribute; leave it empty to be told it")
     if vr in WHOLE_TEXT_VRS:
@@ -65,6 +69,11 @@ def key_as_sent(keyword: str, typed: str) -> str:
     if keyword == "PatientSex" and not all(v in SEXES or not v.strip("*?") for v in values):
         raise UnclearKey("a patient's sex is M, F or O")
     return "\\".join(values)
+
+
+def _is_quoted(value: str) -> bool:
+    text = value.strip()
+    return text[:1] in _OPENING_MARKS or (len(text) > 1 and text[0] == text[-1] == "'")
 
 
 def one_value_each(keys: Mapping[str, Any]) -> list[dict[str, Any]]:
