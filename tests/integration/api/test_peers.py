@@ -138,7 +138,7 @@ def test_rejected_peers_are_counted_and_one_request_lets_them_in(api, admin):
     assert (known["count"], known["can_be_allowed"]) == (3, True)
     peer = {"calling_ae": "CT_1", "address": "192.0.2.7", "only_from_address": True}
     allowed = admin.post("/api/v1/access/rejected-peers/allow", json=peer)
-    assert allowed.json()["accepted"]
+    assert (allowed.status_code, allowed.json()["accepted"]) == (201, True)
     document = admin.get("/api/v1/config").json()["document"]
     assert document["security"]["allowed_ips"] == ["198.51.100.0/24", "192.0.2.7/32"]
     (title,) = admin.get(TITLES).json()["items"]

@@ -116,7 +116,7 @@ def rejected(
     return work.peers.rejected(days, cursor, limit)
 
 
-@access.post("/rejected-peers/allow")
+@access.post("/rejected-peers/allow", status_code=HTTPStatus.CREATED)
 def allow(by: MayManagePeers, work: InWork, body: PeerToAllow) -> Explanation:
     """Let a rejected peer in, and say what would happen now if it came again."""
     return work.peers.allow(by, body)
