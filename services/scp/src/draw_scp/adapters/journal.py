@@ -22,7 +22,7 @@ SEGMENT_BYTES: Final = 512 * 1024
 MAX_LINES: Final = 500
 """Lines of a segment: what one message holds."""
 RESERVE_BYTES: Final = 8 * 2**20
-"""Some 14,000 lines."""
+"""At most 8,000 lines, which is 16 segments of `MAX_LINES`."""
 RESERVE_SHARE: Final = 64
 """On a small disk the reserve is no larger than this part of it."""
 NOTE_BYTES: Final = 4096
