@@ -165,6 +165,21 @@ def test_dead_deliveries_are_shown_and_sent_again(admin, api):
     assert set(scalars(api, "SELECT state || attempts FROM webhook_deliveries")) == {"pending0"}
 
 
+def test_what_a_hanging_receiver_has_yet_to_get_is_counted_to_a_bound(api, admin):
+    made = admin.post("/api/v1/webhooks", json={"url": "https://handler.example/draw"}).json()
+    fill = (
+        "INSERT INTO webhook_deliveries (webhook_id, sequence, kind, body, state)"
+        " SELECT w.id, n, 'series.stable', '{}', 'pending' FROM webhooks w,"
+    )
+    execute(api, f"{fill} generate_series(1, 1000) n")
+    path = f"/api/v1/webhooks/{made['id']}"
+    assert admin.get(path).json()["pending"] == 1000
+    execute(api, f"{fill} generate_series(1001, 3000) n")
+    assert admin.get(path).json()["pending"] == 1001
+    page = admin.get("/changes").text
+    assert "1\u202f000+" in page
+
+
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 def test_webhooks_are_for_administrators(api, role):
     client = api.of_role(role)

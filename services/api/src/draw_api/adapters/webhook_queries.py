@@ -8,6 +8,7 @@ from sqlmodel import Session
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.webhooks import (
+    MOST_COUNTED,
     Change,
     ChangeKind,
     Changes,
@@ -38,15 +39,14 @@ CHANGES_OF_KINDS: Final = text(
 )
 BOUNDS: Final = text("SELECT min(sequence) AS first, max(sequence) AS last FROM changes")
 WEBHOOKS: Final = text(
-    """
-    SELECT w.*, coalesce(d.pending, 0) AS pending, coalesce(d.dead, 0) AS dead
-    FROM webhooks w LEFT JOIN (
-        SELECT webhook_id, count(*) FILTER (WHERE state = 'pending') AS pending,
-            count(*) FILTER (WHERE state = 'dead') AS dead
-        FROM webhook_deliveries WHERE state <> 'delivered' GROUP BY webhook_id) d
-        ON d.webhook_id = w.id
-    WHERE CAST(:id AS bigint) IS NULL OR w.id = :id ORDER BY w.id
-    """
+    f"""
+    SELECT w.*,
+        (SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id
+            AND d.state = 'pending' LIMIT {MOST_COUNTED + 1}) counted) AS pending,
+        (SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id
+            AND d.state = 'dead' LIMIT {MOST_COUNTED + 1}) counted) AS dead
+    FROM webhooks w WHERE CAST(:id AS bigint) IS NULL OR w.id = :id ORDER BY w.id
+    """  # noqa: S608 - our own number
 )
 DISABLED: Final = text("SELECT count(*) FROM webhooks WHERE disabled_at IS NOT NULL")
 ADD: Final = text(

@@ -16,6 +16,8 @@ ChangeKind = Literal[
     "instance.stored", "series.stable", "study.stable", "study.deleted", "instance.lost"
 ]
 DeliveryState = Literal["pending", "delivered", "dead"]
+MOST_COUNTED: Final = 1000
+"""Deliveries of a webhook are counted up to this number: a receiver that hangs has any number."""
 
 
 def _checked_url(url: str) -> str:
@@ -148,8 +150,13 @@ class Webhook(Answer):
     created_at: datetime
     created_by: str
     updated_at: datetime
-    pending: int = Field(description="deliveries on their way")
-    dead: int = Field(description="deliveries that were given up")
+    pending: int = Field(
+        description=f"deliveries on their way; {MOST_COUNTED + 1} means more than {MOST_COUNTED}"
+    )
+    dead: int = Field(
+        description=f"deliveries that were given up; {MOST_COUNTED + 1} means more"
+        f" than {MOST_COUNTED}"
+    )
 
 
 class WebhookMade(Webhook):

@@ -6,6 +6,8 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 from pydicom._uid_dict import UID_dictionary
 
+from draw_api.models.webhooks import MOST_COUNTED
+
 NIL: Final = "\N{EN DASH}"
 NOTHING: Final = Markup('<span class="nil">\N{EN DASH}</span>')
 KILO: Final = 1000
@@ -41,6 +43,11 @@ def size(number: float | None) -> str:
 def count(number: float | None) -> str:
     """Return a whole number with thin spaces between the thousands."""
     return NIL if number is None else f"{int(number):,}".replace(",", "\u202f")
+
+
+def counted(number: int) -> str:
+    """Return how many deliveries a webhook has, as far as they are counted."""
+    return f"{count(MOST_COUNTED)}+" if number > MOST_COUNTED else count(number)
 
 
 def duration(seconds: float | None) -> str:
@@ -161,6 +168,7 @@ WORDS: Final = {
 FILTERS: Final = {
     "size": size,
     "count": count,
+    "counted": counted,
     "duration": duration,
     "person": person,
     "moment": moment,
