@@ -13,9 +13,10 @@ import pytest
 
 from draw_api.adapters.stored_files import ObjectFiles, described
 from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.app import Indexer
 from draw_indexer.models import FileMissing
+from draw_indexer.settings import Settings
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
-from draw_shared.db.deletion import recall_latest
 from draw_shared.storage.layout import LATEST_DELETION, Layout
 from draw_shared.storage.removal import StorageFiles
 from support import datasets
@@ -416,15 +417,19 @@ def test_an_entry_that_is_announced_after_a_restart_is_as_old_as_it_is(archive):
     assert archive.files() == set()
 
 
-def test_a_restored_volume_learns_the_latest_deletion_from_the_index(archive):
+def test_a_restored_volume_learns_the_latest_deletion_from_the_index(archive, database_url):
     made = datasets.build()
     archive.receive(made)
     archive.set_clock_back(3600)
     archive.delete(made.StudyInstanceUID)
     archive.settle()
     (archive.root / LATEST_DELETION).unlink()
-    with archive.database.session() as session:
-        recall_latest(session.connection(), StorageFiles(archive.root))
+    broker = "amqp://guest:guest@127.0.0.1:1/"
+    settings = Settings(
+        database_url=database_url, broker_url=broker, storage_root=archive.root, replica="one"
+    )
+    # What an indexer does at its start, and after each outage of the database.
+    Indexer(settings)._probe()
     archive.receive(made)
     assert agree(archive)
     assert archive.studies() == {made.StudyInstanceUID}
