@@ -10,13 +10,14 @@ from draw_indexer.adapters.copies import FileCopies
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.next_versions import NextVersions
 from draw_indexer.handlers.instance_stored import InstanceStored
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.models import FileMissing, Header
 from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.indexing import Indexing
 from draw_shared.contracts.server_config import DuplicatePolicy
-from draw_shared.db.deletion import delete_study
+from draw_shared.db.deletion import delete_instances, delete_study
 from draw_shared.messaging.consumer import Delivery
 from draw_shared.storage.layout import LATEST_DELETION
 from draw_shared.storage.objects import hash_rest
@@ -124,9 +125,20 @@ class IndexedStorage:
             self.cleaned_up.append,
         )
 
+    def lose(self, *stored):
+        """Delete the rows of objects whose files are lost, as reconcile does it."""
+        with self.database.session() as session:
+            lost = [(each.identity.sop_instance_uid, each.path) for each in stored]
+            assert delete_instances(session.connection(), lost) == len(lost)
+            session.commit()
+
     def settle(self):
-        """Remove the files that are recorded as to be removed."""
+        """Remove the files that are recorded as to be removed, and index what follows them."""
         self.clean_up().remove_files()
+        NextVersions(self.database, self.root, self._announced).announce()
+
+    def _announced(self, events):
+        assert not self.index_events([event.to_bytes() for event in events])
 
     def age(self, study_instance_uid, days):
         """Make a study and its files as old as if received so many days before."""

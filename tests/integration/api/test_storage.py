@@ -260,6 +260,20 @@ def test_a_study_that_a_job_is_at_is_not_deleted(admin, archive):
     assert answer.status_code == 409
 
 
+def test_a_study_that_is_only_set_aside_is_deleted_by_its_uid(admin, archive):
+    made = datasets.build()
+    archive.receive(made)
+    aside = datasets.build(SOPInstanceUID=made.SOPInstanceUID)
+    archive.receive(aside)
+    path = f"/api/v1/studies/{aside.StudyInstanceUID}"
+    assert admin.get(path).status_code == 404
+    gone = admin.delete(path, params={"reason": "withdrawn"}).raise_for_status().json()
+    assert (gone["instances"], gone["files"]) == (0, 1)
+    assert admin.delete(path, params={"reason": "again"}).status_code == 404
+    archive.settle()
+    assert archive.studies() == {made.StudyInstanceUID}
+
+
 def test_studies_that_are_not_there_are_not_found(admin, archive):
     assert admin.put("/api/v1/studies/1.2.3/hold", json={"reason": "any"}).status_code == 404
     assert admin.delete("/api/v1/studies/1.2.3/hold").status_code == 404

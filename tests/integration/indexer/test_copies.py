@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from draw_api.adapters.stored_files import ObjectFiles, described
+from draw_api.adapters.stored_files import ObjectFiles
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.app import Indexer
 from draw_indexer.models import FileMissing
@@ -19,6 +19,7 @@ from draw_indexer.settings import Settings
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
 from draw_shared.storage.layout import LATEST_DELETION, Layout
 from draw_shared.storage.removal import StorageFiles
+from draw_shared.storage.stored_file import described
 from support import datasets
 from support.indexed import IndexedStorage
 from support.receptions import opened, receive, same_instance
@@ -308,15 +309,121 @@ def test_an_event_of_a_deleted_object_whose_file_is_gone_ends_without_a_dead_let
     assert archive.failures(stored, attempt=1) == []
 
 
-def test_a_version_that_names_another_study_does_not_come_back_with_it(archive):
+def test_a_version_of_another_study_that_was_set_aside_becomes_current_there(archive):
     made = datasets.build()
     archive.receive(made)
-    other = datasets.build(SOPInstanceUID=made.SOPInstanceUID, PatientID=made.PatientID)
-    (aside,) = archive.receive(other)
-    shutil.copy2(archive.root / aside.path, archive.root / "objects/left.dcm")
+    (aside,) = archive.receive(datasets.build(SOPInstanceUID=made.SOPInstanceUID))
+    (gone,) = archive.receive(same_instance(made, StudyDescription="other"))
+    assert archive.delete(made.StudyInstanceUID).files == 2
+    assert agree(archive)
+    assert archive.studies() == {aside.identity.study_instance_uid}
+    assert archive.files() == {aside.path}
+    assert archive.failures(aside, gone, attempt=1) == []
+    assert agree(archive)
+    assert archive.scalars("SELECT count(*) FROM instance_conflicts") == [0]
+
+
+def test_of_several_versions_that_were_set_aside_one_becomes_current(archive):
+    made = datasets.build()
+    archive.receive(made)
+    other = datasets.build(SOPInstanceUID=made.SOPInstanceUID)
+    first, second = archive.receive(other, same_instance(other, StudyDescription="other"))
+    archive.delete(made.StudyInstanceUID)
+    assert agree(archive)
+    assert archive.paths(other.StudyInstanceUID) == [first.path]
+    assert archive.scalars("SELECT path FROM instance_conflicts") == [second.path]
+
+
+def test_a_version_set_aside_survives_the_tombstone_of_what_named_a_third_study(archive):
+    objects = datasets.series(2)
+    objects[1].StudyInstanceUID = datasets.generate_uid()
+    archive.receive(*objects)  # the second lies in the first's study
+    (aside,) = archive.receive(datasets.build(SOPInstanceUID=objects[1].SOPInstanceUID))
+    archive.delete(objects[0].StudyInstanceUID)
+    assert agree(archive)
+    assert archive.files() == {aside.path}
+    assert archive.studies() == {aside.identity.study_instance_uid}
+
+
+def test_a_study_that_is_only_set_aside_is_deleted_by_its_name(archive):
+    made = datasets.build()
+    (stays,) = archive.receive(made)
+    (aside,) = archive.receive(datasets.build(SOPInstanceUID=made.SOPInstanceUID))
+    shutil.copy2(archive.root / aside.path, archive.root / "objects/backup.dcm")
+    gone = archive.delete(aside.identity.study_instance_uid)
+    assert (gone.instances, gone.files) == (0, 1)
+    assert archive.delete(aside.identity.study_instance_uid) is None
+    archive.settle()
+    archive.index(aside._replace(path="objects/backup.dcm"))
+    assert agree(archive)
+    assert archive.files() == {stays.path}
+
+
+def test_a_version_that_was_set_aside_for_what_is_lost_becomes_current(archive):
+    made = datasets.build()
+    (lost,) = archive.receive(made)
+    (aside,) = archive.receive(same_instance(made, StudyDescription="other"))
+    (archive.root / lost.path).unlink()
+    archive.lose(lost)
+    assert agree(archive)
+    assert archive.paths(made.StudyInstanceUID) == [aside.path]
+    assert archive.delete(made.StudyInstanceUID).files == 1
+
+
+def test_a_version_that_cannot_be_read_is_not_announced_for_ever_and_can_be_deleted(archive):
+    made = datasets.build()
+    archive.receive(made)
+    (aside,) = archive.receive(datasets.build(SOPInstanceUID=made.SOPInstanceUID))
+    (archive.root / aside.path).write_bytes(b"damaged")
     archive.delete(made.StudyInstanceUID)
     archive.settle()
-    archive.index(aside._replace(path="objects/left.dcm"))
+    assert archive.scalars("SELECT to_announce FROM instance_conflicts") == [False]
+    assert archive.delete(aside.identity.study_instance_uid).files == 1
+    assert agree(archive)
+    assert archive.files() == set()
+
+
+def test_what_lies_in_another_study_than_it_names_is_known_for_that_after_its_deletion(archive):
+    objects = datasets.series(2)
+    objects[1].StudyInstanceUID = datasets.generate_uid()
+    _, foreign = archive.receive(*objects)
+    archive.receive(datasets.build(StudyInstanceUID=objects[1].StudyInstanceUID))
+    archive.delete(objects[1].StudyInstanceUID)
+    archive.settle()
+    shutil.copy2(archive.root / foreign.path, archive.root / "objects/backup.dcm")
+    assert archive.delete(objects[0].StudyInstanceUID).files == 2
+    archive.settle()
+    archive.index(foreign._replace(path="objects/backup.dcm"))
+    assert agree(archive)
+    assert archive.files() == set()
+
+
+def test_a_tombstone_of_an_earlier_release_does_not_meet_what_lies_in_another_study(archive):
+    objects = datasets.series(2)
+    objects[1].StudyInstanceUID = datasets.generate_uid()
+    stays = archive.receive(*objects)
+    foreign = stays[1]
+    archive.execute("DELETE FROM instance_conflicts")
+    archive.execute(
+        "INSERT INTO tombstones (uid, before_ns) VALUES (:uid, :before)",
+        uid=foreign.identity.study_instance_uid,
+        before=(archive.root / foreign.path).stat().st_mtime_ns + 1,
+    )
+    archive.index(*stays)
+    assert archive.scalars("SELECT path FROM instance_conflicts") == [foreign.path]
+    archive.execute("DELETE FROM patients")
+    archive.index(*stays)
+    assert agree(archive)
+    assert archive.files() == {stored.path for stored in stays}
+
+
+def test_a_copy_of_what_named_another_study_is_counted_and_goes(archive):
+    objects = datasets.series(2)
+    objects[1].StudyInstanceUID = datasets.generate_uid()
+    archive.receive(objects[0])
+    first, second = twice(archive, objects[1])
+    archive.index(first, second)
+    assert archive.delete(objects[0].StudyInstanceUID).files == 3
     assert agree(archive)
     assert archive.files() == set()
 

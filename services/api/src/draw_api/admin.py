@@ -187,8 +187,7 @@ def _reindex(_: argparse.Namespace) -> int:
         done = Reindex(
             ObjectFiles(settings.storage_root), announcements, _Progress("announced")
         ).run()
-    for path in done.unreadable:
-        print(f"unreadable {path}")  # noqa: T201
+    _show_left(done)
     print(  # noqa: T201
         f"{done.announced} objects announced, {done.size_bytes} bytes,"
         f" {len(done.unreadable)} unreadable, {done.deleted} deleted since and not indexed"
@@ -213,12 +212,21 @@ def _reconcile(given: argparse.Namespace) -> int:
         if given.repair and found.any:
             announced = reconcile.repair(_operator(), found)
             session.commit()
-            for path in announced.unreadable:
-                print(f"unreadable {path}")  # noqa: T201
+            _show_left(announced)
             if announced.deleted:
                 print(f"{announced.deleted} files of what was deleted go")  # noqa: T201
             return 1 if announced.unreadable or found.other_size else 0
     return 1 if found.any else 0
+
+
+def _show_left(done: Rebuilt) -> None:
+    """Print what an operator should look at."""
+    for path in done.unreadable:
+        print(f"unreadable {path}")  # noqa: T201
+    for uid in sorted(done.returned):
+        print(  # noqa: T201
+            f"study {uid} was deleted and is indexed again: its files are newer than the deletion"
+        )
 
 
 def _verify(given: argparse.Namespace) -> int:

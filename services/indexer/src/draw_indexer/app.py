@@ -10,6 +10,7 @@ from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.adapters.feed_queries import PostgresFeed
 from draw_indexer.adapters.handler_folder import HandlerFolder
 from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.next_versions import NextVersions, announce_by
 from draw_indexer.adapters.processing_chain import ProcessingChain
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.adapters.stability_queries import PostgresStability
@@ -235,6 +236,9 @@ class Indexer:
             self._metrics.cleaned_up.inc,
             stopping,
         )
+        following = NextVersions(
+            self._database, settings.storage_root, announce_by(self._publisher)
+        )
         return [
             Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),
             Periodic(
@@ -242,6 +246,7 @@ class Indexer:
                 clean_up.delete_expired,
                 interval_seconds=settings.indexer_clean_up_seconds,
             ),
+            Periodic("next versions", following.announce, interval_seconds=REMOVAL_SECONDS),
             Periodic("old tombstones", deletions.forget_old, interval_seconds=PARTITION_SECONDS),
         ]
 

@@ -7,9 +7,11 @@ that has neither row nor record was not yet indexed.
 
 What was not yet indexed, and what comes again that was received before, is told by the
 study's tombstone (`draw_shared.db.tombstones`), which the same transaction places.
+
+What was set aside for it and is of another study is marked to be announced, and becomes current.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -96,19 +98,38 @@ FILES: Final = text(
     "SELECT i.sop_instance_uid, i.path FROM instances i JOIN series r ON r.id = i.series_pk"
     " WHERE r.study_pk = :study"
 )
+# An object that contradicts the study it names is a conflict of the one and current in the other.
 DELETE_CONFLICTS: Final = text(
     """
     DELETE FROM instance_conflicts WHERE id = ANY(ARRAY(
-        SELECT id FROM instance_conflicts WHERE study_instance_uid = :uid
+        SELECT c.id FROM instance_conflicts c WHERE c.study_instance_uid = :uid
+            AND NOT EXISTS (SELECT FROM instances i JOIN series r ON r.id = i.series_pk
+                WHERE i.sop_instance_uid = c.sop_instance_uid
+                    AND i.content_sha256 = c.content_sha256
+                    AND r.study_pk IS DISTINCT FROM CAST(:study AS bigint))
         UNION SELECT c.id FROM series r JOIN instances i ON i.series_pk = r.id
             JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
-        WHERE r.study_pk = :study))
+                AND c.content_sha256 = i.content_sha256
+        WHERE r.study_pk = CAST(:study AS bigint)))
     RETURNING sop_instance_uid, path, study_instance_uid
     """
 )
-COPIES: Final = text("SELECT count(DISTINCT path) FROM file_copies WHERE study_instance_uid = :uid")
+NAMING: Final = text("SELECT path FROM instance_conflicts WHERE study_instance_uid = :uid")
+# A copy of what lay in the study, but names another, goes as well.
+COPIES: Final = text(
+    "SELECT count(DISTINCT path) FROM file_copies"
+    " WHERE study_instance_uid = :uid OR sop_instance_uid = ANY(:uids)"
+)
 DELETE_STUDY: Final = text("DELETE FROM studies WHERE id = :study")
-# An object that contradicts the study it names is a conflict of the one and current in the other.
+NEXT_VERSIONS: Final = text(
+    """
+    UPDATE instance_conflicts c SET to_announce = true
+    WHERE c.sop_instance_uid = ANY(:uids) AND NOT EXISTS
+        (SELECT FROM instances i WHERE i.sop_instance_uid = c.sop_instance_uid)
+    RETURNING c.sop_instance_uid, c.path
+    """
+)
+"""What was current is gone: what was set aside for it is announced, and one becomes current."""
 STILL_NAMED: Final = text(
     """
     SELECT path FROM instances WHERE sop_instance_uid = ANY(:uids)
@@ -155,11 +176,13 @@ PARENTS: Final = text(
 DELETE_INSTANCES: Final = text(
     """
     WITH named AS (
-        SELECT i.id, i.sop_instance_uid, s.study_instance_uid
+        SELECT i.id, i.sop_instance_uid, i.path, s.study_instance_uid
         FROM unnest(CAST(:uids AS text[]), CAST(:paths AS text[])) AS k (uid, path)
         JOIN instances i ON i.sop_instance_uid = k.uid AND i.path = k.path
         JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk),
-    gone AS (DELETE FROM instances i USING named n WHERE i.id = n.id)
+    gone AS (DELETE FROM instances i USING named n WHERE i.id = n.id),
+    contradicting AS (DELETE FROM instance_conflicts c USING named n
+        WHERE c.sop_instance_uid = n.sop_instance_uid AND c.path = n.path)
     SELECT sop_instance_uid, study_instance_uid FROM named
     """
 )
@@ -220,41 +243,48 @@ def delete_study(
     by: str,
     before_ns: int | None = None,
 ) -> DeletedStudy | None:
-    """Delete a study with everything set aside for it, and record its files; caller commits.
+    """Delete a study with everything set aside of it, and record its files; caller commits.
 
     With it goes what was received of it before and is not indexed yet: all of that, or only
-    what is older than `before_ns`. Return what went, or None when there is no such study.
-    Waits for the index's turn.
+    what is older than `before_ns`. Return what went, or None when there is no such study, not
+    even set aside. Waits for the index's turn.
     """
     take_turn(connection)
     study = connection.execute(STUDY, {"uid": study_instance_uid}).first()
-    if study is None:
-        return None
-    values = {"study": study.id, "uid": study_instance_uid}
+    values = {"study": study and study.id, "uid": study_instance_uid}
     going = {row.path: row.sop_instance_uid for row in connection.execute(FILES, values)}
     aside = connection.execute(DELETE_CONFLICTS, values).all()
     going |= {row.path: row.sop_instance_uid for row in aside}
-    connection.execute(DELETE_STUDY, values)
-    _count_patients(connection, [study.patient_pk])
-    named = _named(connection, list(going.values()))
-    left = [
-        LeftFile(path, uid, study_instance_uid, "")
-        for path, uid in going.items()
-        if path not in named
-    ]
+    if study is not None:
+        connection.execute(DELETE_STUDY, values)
+        _count_patients(connection, [study.patient_pk])
+    elif not aside:
+        return None
+    left = _left(connection, going, study_instance_uid)
     number = record_files(connection, left, files, before_ns=before_ns)
+    # They lay in the study and name another one.
+    foreign = {r.sop_instance_uid for r in aside if r.study_instance_uid != study_instance_uid}
     # Their records stay: without a row, they go as deleted.
-    number += connection.execute(COPIES, values).scalar_one()
-    elsewhere = {r.sop_instance_uid for r in aside if r.study_instance_uid != study_instance_uid}
+    number += connection.execute(COPIES, values | {"uids": list(foreign)}).scalar_one()
     moment = files.moment(before_ns)
-    tombstones.place(connection, {study_instance_uid, *elsewhere}, moment, by)
+    tombstones.place(connection, {study_instance_uid, *foreign}, moment, by)
+    following = connection.execute(NEXT_VERSIONS, {"uids": list(going.values())}).all()
+    staying = [row.path for row in following if row.sop_instance_uid in foreign]
     # It names this study and lies in another: what the tombstone says is not of it.
-    for path in named.intersection(going):
+    staying += connection.execute(NAMING, values).scalars()
+    for path in staying:
         files.renew(path, moment)
     connection.execute(
         APPEND_CHANGE, {"kind": STUDY_DELETED, "study": study_instance_uid, "sop": ""}
     )
-    return DeletedStudy(study_instance_uid, study.instance_count, study.size_bytes, number)
+    objects, size = (study.instance_count, study.size_bytes) if study else (0, 0)
+    return DeletedStudy(study_instance_uid, objects, size, number)
+
+
+def _left(connection: Connection, going: Mapping[str, str], study: str) -> list[LeftFile]:
+    """Return of these files, by path, those that no row names any more."""
+    named = named_paths(connection, list(going.values()))
+    return [LeftFile(path, uid, study, "") for path, uid in going.items() if path not in named]
 
 
 def recall_latest(connection: Connection, files: Files) -> None:
@@ -265,11 +295,12 @@ def recall_latest(connection: Connection, files: Files) -> None:
 
 
 def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) -> int:
-    """Delete rows, given by UID and path, that have no file; count anew; caller commits."""
+    """Delete rows, by UID and path, without file; what was set aside follows; caller commits."""
     take_turn(connection)
     values: dict[str, Any] = {"uids": [uid for uid, _ in lost], "paths": [path for _, path in lost]}
     parents = connection.execute(PARENTS, values).all()
     deleted = connection.execute(DELETE_INSTANCES, values).all()
+    connection.execute(NEXT_VERSIONS, {"uids": [row.sop_instance_uid for row in deleted]})
     series = {"series": sorted({row.series for row in parents})}
     studies = {"studies": sorted({row.study for row in parents})}
     connection.execute(COUNT_SERIES, series)
@@ -292,7 +323,7 @@ def pending_removals(connection: Connection, most: int) -> list[PendingRemoval]:
     """
     take_turn(connection)
     found = [PendingRemoval(*row) for row in connection.execute(PENDING, {"most": most})]
-    named = _named(connection, [removal.sop_instance_uid for removal in found])
+    named = named_paths(connection, [removal.sop_instance_uid for removal in found])
     settle_removals(connection, [removal.id for removal in found if removal.path in named])
     return [removal for removal in found if removal.path not in named]
 
@@ -327,7 +358,7 @@ def record_left(
 ) -> None:
     """Record, of what was announced, the files that no row names: deleted ones and copies."""
     uids = {file.sop_instance_uid for file, _ in deleted}
-    named = _named(connection, uids.union(file.sop_instance_uid for file in copies))
+    named = named_paths(connection, uids.union(file.sop_instance_uid for file in copies))
     gone = [(file, mark) for file, mark in deleted if file.path not in named]
     if gone:
         connection.execute(RECORD, _columns(gone))
@@ -354,7 +385,8 @@ def _columns(found: Sequence[tuple[LeftFile, Mark]]) -> dict[str, Any]:
     }
 
 
-def _named(connection: Connection, uids: Collection[str]) -> set[str]:
+def named_paths(connection: Connection, uids: Collection[str]) -> set[str]:
+    """Return where the rows of these objects say that they lie."""
     return set(connection.execute(STILL_NAMED, {"uids": list(uids)}).scalars()) if uids else set()
 
 

@@ -272,7 +272,10 @@ class InstanceConflict(SQLModel, table=True):
     """Another object that arrived under a SOP Instance UID the index already had."""
 
     __tablename__ = "instance_conflicts"
-    __table_args__ = (UniqueConstraint("sop_instance_uid", "content_sha256"),)
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "content_sha256"),
+        Index("ix_instance_conflicts_to_announce", "id", postgresql_where=text("to_announce")),
+    )
 
     id: int | None = Field(default=None, sa_column=_identity())
     sop_instance_uid: str = Field(sa_column=_exact())
@@ -283,6 +286,8 @@ class InstanceConflict(SQLModel, table=True):
     reason: str = Field(sa_column=_plain())
     calling_ae: str = Field(default="", sa_column=_exact())
     received_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    to_announce: bool = _flag()
+    """Whether what was current is gone, so that this one has to be announced again."""
 
 
 class ReceptionDay(SQLModel, table=True):

@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Condition
 from typing import Final
@@ -12,19 +11,18 @@ from typing import Final
 from draw_api.models.upkeep import FoundFile, Reannounced
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.tombstones import Tombstones
-from draw_shared.dicom import part10
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.errors import Transient
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage import layout
-from draw_shared.storage.identification import identify
-from draw_shared.storage.objects import Stored, hash_rest, received_at
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.removal import StorageFiles, received_ns
+from draw_shared.storage.stored_file import described
 
 READERS: Final = 4
 MOST_IN_FLIGHT: Final = 2_000
 PATIENCE_SECONDS: Final = 60.0
+SECOND_NS: Final = 1_000_000_000
 
 
 class BrokerSilent(Transient):
@@ -94,8 +92,11 @@ class FileAnnouncements:
         uids = {event.study_instance_uid for event, _ in found}
         tombstones = self._tombstones(uids.union(event.sop_instance_uid for event, _ in found))
         for event, modified_ns in found:
-            if modified_ns < tombstones.before(event.study_instance_uid, event.sop_instance_uid):
+            before_ns = tombstones.before(event.study_instance_uid, event.sop_instance_uid)
+            if modified_ns < before_ns:
                 came.deleted.append(event.path)
+            elif event.occurred_at.timestamp() * SECOND_NS < before_ns:
+                came.returned.add(event.study_instance_uid)
             # Also what was deleted: the indexers judge it again, and remove the file.
             self._publish(event)
         return came
@@ -139,27 +140,3 @@ class FileAnnouncements:
             # Damaged, none of ours, or deleted meanwhile.
             return None
         return None if mark is None else (event, mark.modified_ns)
-
-
-def described(root: Path, path: str) -> Stored:
-    """Return what lies at a path, from the file alone; a file of others was received when written.
-
-    Raises:
-        Undecodable, ValueError: it is no object.
-        OSError: it cannot be read.
-    """
-    with (root / path).open("rb") as file:
-        status = os.fstat(file.fileno())
-        meta, offset = part10.decode(file.read(part10.LONGEST_META))
-        identity = identify(
-            lambda most: os.pread(file.fileno(), most, offset),
-            status.st_size - offset,
-            meta.transfer_syntax_uid,
-        ).identity
-        file.seek(offset)
-        digest = hash_rest(file.read)
-    try:
-        received = received_at(meta, "")
-    except ValueError:
-        received = datetime.fromtimestamp(status.st_mtime, UTC)
-    return Stored("", path, status.st_size, digest, received, meta, identity, duplicate=False)

@@ -20,6 +20,11 @@ class Reannounced:
     """Paths that no object can be read from."""
     deleted: list[str] = field(default_factory=list)
     """Paths of objects that were deleted since their reception: the indexers remove the files."""
+    returned: set[str] = field(default_factory=set)
+    """Studies that were deleted since an object's reception, and whose file is newer all the same.
+
+    The object was received again, or the file was copied without its time.
+    """
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class Rebuilt:
     size_bytes: int = 0
     deleted: int = 0
     """Objects that were deleted since their reception, and are not indexed again."""
+    returned: set[str] = field(default_factory=set)
+    """Studies that were deleted, and come back with files that are newer."""
     unreadable: list[str] = field(default_factory=list)
 
 

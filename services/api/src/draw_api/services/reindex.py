@@ -61,6 +61,7 @@ class Reindex:
             came = self._announcements.announce([file.path for file in batch])
             done.unreadable += came.unreadable
             done.deleted += len(came.deleted)
+            done.returned |= came.returned
             left = {*came.unreadable, *came.deleted}
             done.announced += len(batch) - len(left)
             done.size_bytes += sum(file.size_bytes for file in batch if file.path not in left)

@@ -173,10 +173,10 @@ class StorageCare:
         comes back but by being received again.
 
         Raises:
-            NotFound: the index does not have it.
+            NotFound: the index does not have it, not even set aside for another study.
             Conflict: it is held, or a job is at it.
         """
-        if self._held(study_instance_uid):
+        if self._tables.held(study_instance_uid):
             raise Conflict("The study is held; release it first.")
         if self._tables.is_busy(study_instance_uid):
             raise Conflict("A job that is not finished names this study; cancel it first.")

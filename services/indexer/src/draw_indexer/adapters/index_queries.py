@@ -112,7 +112,15 @@ class PostgresRows:
         Their files are recorded as to be removed when the batch is written.
         """
         found = tombstones.of(self._connection, _uids([a.stored for a in arrivals]))
-        return [a for a in arrivals if self._was_deleted(a.stored, found)] if found else []
+        if not found:
+            return []
+        gone = [a for a in arrivals if self._was_deleted(a.stored, found)]
+        named = deletion.named_paths(self._connection, [a.stored.sop_instance_uid for a in gone])
+        for arrival in gone:
+            if arrival.stored.path in named:
+                # It names a deleted study and lies in another, which earlier releases did not say.
+                self._files.renew(arrival.stored.path, _before(found, arrival.stored))
+        return [a for a in gone if a.stored.path not in named]
 
     def _was_deleted(self, stored: Stored, found: tombstones.Tombstones) -> bool:
         before = _before(found, stored)

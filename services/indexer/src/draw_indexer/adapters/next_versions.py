@@ -1,0 +1,109 @@
+"""Announces versions that were set aside, once what was current in their place is gone.
+
+They are indexed like everything that is announced: one becomes current, and is a conflict no
+more. An announcement too many does no harm, so nothing is locked meanwhile.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final
+
+import structlog
+from sqlalchemy import text
+
+from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.db.guard import require_current_schema
+from draw_shared.db.session import Database
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.errors import Transient
+from draw_shared.messaging.publisher import Publisher
+from draw_shared.storage.outbox import event_of
+from draw_shared.storage.stored_file import described
+
+log = structlog.get_logger()
+
+AT_ONCE: Final = 100
+PATIENCE_SECONDS: Final = 10.0
+
+WAITING: Final = text(
+    "SELECT id, path, sop_instance_uid FROM instance_conflicts"
+    " WHERE to_announce ORDER BY id LIMIT :most"
+)
+DONE: Final = text("UPDATE instance_conflicts SET to_announce = false WHERE id = ANY(:ids)")
+
+
+class BrokerSilent(Transient):
+    """The broker does not confirm what is announced."""
+
+
+class NextVersions:
+    """The way from a conflict to the queue.
+
+    Args:
+        announce: returns once the broker has these announcements, or raises a Transient.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        root: Path,
+        announce: Callable[[Sequence[InstanceStoredV1]], None],
+    ) -> None:
+        self._database = database
+        self._root = root
+        self._announce = announce
+
+    def announce(self) -> None:
+        """Announce every version that waits for it.
+
+        Raises:
+            Transient: the database or the broker does not answer; they go on waiting.
+        """
+        while self._announced(AT_ONCE):
+            pass
+
+    def _announced(self, most: int) -> int:
+        """Announce some, and return how many waited."""
+        with self._database.session() as session:
+            require_current_schema(session)
+            waiting = session.connection().execute(WAITING, {"most": most}).all()
+        if not waiting:
+            return 0
+        found = [self._event(row.path, row.sop_instance_uid) for row in waiting]
+        self._announce([event for event in found if event is not None])
+        with self._database.session() as session:
+            session.connection().execute(DONE, {"ids": [row.id for row in waiting]})
+            session.commit()
+        return len(waiting)
+
+    def _event(self, path: str, sop_instance_uid: str) -> InstanceStoredV1 | None:
+        try:
+            event = event_of(described(self._root, path))
+        except (OSError, Undecodable, ValueError) as error:
+            # Its row stays, and goes with a deletion of its study, or by `draw-admin reconcile`.
+            log.error(  # noqa: TRY400 - what it says of the file may name a patient
+                "version.not_announced",
+                sop_instance_uid=sop_instance_uid,
+                error=type(error).__name__,
+            )
+            return None
+        log.info("version.announced", sop_instance_uid=sop_instance_uid)
+        return event
+
+
+def announce_by(publisher: Publisher) -> Callable[[Sequence[InstanceStoredV1]], None]:
+    """Return what announces through a publisher and waits for the broker's confirms."""
+
+    def announce(events: Sequence[InstanceStoredV1]) -> None:
+        confirms: SimpleQueue[bool] = SimpleQueue()
+        for event in events:
+            publisher.publish(event, confirms.put)
+        try:
+            confirmed = [confirms.get(timeout=PATIENCE_SECONDS) for _ in events]
+        except Empty:
+            confirmed = [False]
+        if not all(confirmed):
+            raise BrokerSilent("the broker does not take announcements")
+
+    return announce
