@@ -574,6 +574,8 @@ class Anything:
         self.stores = [archive.store, opened(archive.root, "two")]
         self.objects = [made for _ in range(3) for made in datasets.series(2)]
         self.objects.append(same_instance(self.objects[0], StudyDescription="other bytes"))
+        # Of another patient.
+        self.objects.append(datasets.build(SOPInstanceUID=self.objects[2].SOPInstanceUID))
         self.expected, self.waiting, self.announced = set(), [], []
 
     def receive(self):
