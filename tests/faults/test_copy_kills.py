@@ -79,7 +79,10 @@ def test_killed_before_any_step_every_object_ends_with_one_file(archive, databas
             assert end in {0, -9}
             rows = set(archive.scalars(NAMED))
             assert rows <= archive.files(), f"a row without file, killed before step {step}"
-            assert archive.index_events(lines, attempt=1) == []
+            # What an interrupted removal may bring back is announced until that is finished.
+            waiting = [f.delivery.body for f in archive.index_events(lines, attempt=1)]
+            archive.settle()
+            assert archive.index_events(waiting, attempt=2) == []
             archive.settle()
             assert archive.files() == set(archive.scalars(NAMED)), f"step {step}"
             assert len(archive.files()) == expected, f"step {step}"

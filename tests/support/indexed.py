@@ -42,10 +42,13 @@ class HeadersHere:
 
     def __init__(self, root):
         self._root = root
+        self.then = lambda: None
 
     def read(self, paths):
         reader = HeaderReader()
-        return [self._header(reader, path) for path in paths]
+        headers = [self._header(reader, path) for path in paths]
+        self.then()
+        return headers
 
     def _header(self, reader, path):
         try:
@@ -63,10 +66,9 @@ class IndexedStorage:
         self.store = opened(root) if receiving else None
         self.duplicates = DuplicatePolicy.KEEP_EXISTING
         self.cleaned_up = []
+        self.headers = HeadersHere(root)
         indexing = Indexing(PostgresIndex(database, StorageFiles(root)), lambda: self.duplicates)
-        self._handler = InstanceStored(
-            HeadersHere(root), indexing, IndexerMetrics(CollectorRegistry())
-        )
+        self._handler = InstanceStored(self.headers, indexing, IndexerMetrics(CollectorRegistry()))
 
     def close(self):
         self.store.stop(5)

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from draw_api import admin
+from draw_shared.contracts.server_config import FileNaming, StorageStructure
+from draw_shared.storage.layout import Layout
 from support import datasets, service_finder
 from support.indexed import IndexedStorage
 from support.suite import rows
@@ -128,6 +130,23 @@ def test_differences_are_shown_and_nothing_is_changed(draw_admin, tmp_path, data
         assert draw_admin("reconcile") == 1
         assert "(1 more are new)" in capsys.readouterr().out
         assert archive.scalars("SELECT count(*) FROM instances") == [3]
+    finally:
+        archive.close()
+
+
+def test_reconcile_shows_a_copy_whose_row_is_lost(tmp_path, draw_admin, database, capsys):
+    archive = IndexedStorage(tmp_path, database)
+    layout = Layout(StorageStructure.FLAT, FileNaming.SEQUENTIAL)
+    made = datasets.build()
+    try:
+        archive.receive(made, layout=layout)
+        archive.restart()
+        (copy,) = archive.receive(made, layout=layout)
+        (tmp_path / min(archive.files() - {copy.path})).unlink()
+        archive.execute("DELETE FROM patients")
+        capsys.readouterr()
+        assert draw_admin("reconcile", "--new-seconds", "0") == 1
+        assert f"file without row: {copy.path}" in capsys.readouterr().out
     finally:
         archive.close()
 

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import threading
 from itertools import product
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -16,7 +17,7 @@ from pydicom import dcmread
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.storage import spool
 from draw_shared.storage.incoming import NoSpace
-from draw_shared.storage.layout import Layout
+from draw_shared.storage.layout import TRASH, Layout
 from draw_shared.storage.objects import UnsafePath
 from support.datasets import build, series
 from support.receptions import DEFAULT, encoded, opened, receive, same_instance
@@ -212,3 +213,19 @@ def test_released_entries_are_gone_and_the_objects_stay(store):
 def test_paths_outside_the_root_are_refused(store, path):
     with pytest.raises(UnsafePath):
         store.resolve(path)
+
+
+def test_a_name_that_is_vacated_while_it_is_looked_at_is_used(store, tmp_path, monkeypatch):
+    made = build()
+    first, _ = receive(store, made)
+    store.release([first])
+    samefile = Path.samefile
+
+    def vacated(self, other):
+        # A remover renames a deleted object's file out of the way.
+        self.rename(tmp_path / TRASH / "deleted")
+        return samefile(self, other)
+
+    monkeypatch.setattr(Path, "samefile", vacated)
+    again, _ = receive(opened(tmp_path, "two"), made)
+    assert (again.path, again.duplicate) == (first.path, False)

@@ -103,6 +103,28 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Departed:
+    """Objects of a batch whose announced file may not be indexed."""
+
+    deleted: Sequence[Arrival] = ()
+    """Their file is older than the deletion of the object or its study."""
+    missing: Sequence[Arrival] = ()
+    """Their file is not there any more; whether anything needs it is found out without haste."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What is known of an object that does not lie where it was announced."""
+
+    needed: bool = True
+    """False: it was deleted since, or the index has it under another path."""
+    path: str = ""
+    """Where it lies instead, known to whoever removes files."""
+    returning: bool = False
+    """Whether a removal that is not finished may bring it back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The version of a SOP instance that is current in the index."""
 
@@ -129,6 +151,20 @@ class Conflict:
     reason: str
     calling_ae: str
     received_at: datetime
+
+    @property
+    def row(self) -> Row:
+        """Columns of its row in `instance_conflicts`."""
+        return {
+            "sop_instance_uid": self.sop_instance_uid,
+            "study_instance_uid": self.study_instance_uid,
+            "path": self.path,
+            "size_bytes": self.size_bytes,
+            "content_sha256": f"\\x{self.content_sha256}",
+            "reason": self.reason,
+            "calling_ae": self.calling_ae,
+            "received_at": self.received_at.isoformat(),
+        }
 
 
 @dataclass(slots=True)
@@ -222,6 +258,8 @@ class Written:
     """What was put into `instance_conflicts`, as another version or for what it says."""
     deleted: Sequence[Stored] = ()
     """What was not indexed because it was deleted since its reception."""
+    missing: Sequence[Stored] = ()
+    """What was not indexed because its file went, or another took its name, meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

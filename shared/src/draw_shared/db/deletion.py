@@ -12,7 +12,7 @@ What was set aside for it and is of another study is marked to be announced, and
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, text
@@ -88,6 +88,8 @@ class PendingRemoval:
     inode: int
     modified_ns: int
     size_bytes: int
+    named: bool = False
+    """Whether a row names the path again: what lies there stays."""
 
 
 STUDY: Final = text(
@@ -319,13 +321,12 @@ def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) ->
 def pending_removals(connection: Connection, most: int) -> list[PendingRemoval]:
     """Return files that have to go and that no other process is at, for this transaction.
 
-    Waits for the index's turn: what is named by a row again is left out, and stays so.
+    Waits for the index's turn: what is named by a row again, and what is not, stays so.
     """
     take_turn(connection)
     found = [PendingRemoval(*row) for row in connection.execute(PENDING, {"most": most})]
     named = named_paths(connection, [removal.sop_instance_uid for removal in found])
-    settle_removals(connection, [removal.id for removal in found if removal.path in named])
-    return [removal for removal in found if removal.path not in named]
+    return [replace(removal, named=removal.path in named) for removal in found]
 
 
 def settle_removals(connection: Connection, done: Sequence[int]) -> None:

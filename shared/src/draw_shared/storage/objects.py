@@ -44,8 +44,7 @@ HASH_CHUNK: Final = 1024 * 1024
 LOCK_SECONDS: Final = 10.0
 MOST_REMEMBERED: Final = 20_000
 LINK_TRIES: Final = 20
-CLAIM_NS: Final = 1000
-"""A microsecond, which every volume keeps."""
+CLAIM_NS: Final = 1000  # a microsecond, which every volume keeps
 LAYOUT_KEY: Final = "layout"
 """Provenance: the layout under which the object was filed, as `<structure>/<naming>`."""
 
@@ -239,15 +238,17 @@ class ObjectStore:
         if known and self._same(known, entry, identity, digest):
             return known, True
         folder = layout.folder(chosen.structure, identity, received)
-        first = 1
-        if chosen.naming is FileNaming.SEQUENTIAL:
-            first = self._sequence.next_in(f"{self._root}/{folder}")
+        sequential = chosen.naming is FileNaming.SEQUENTIAL
+        first = self._sequence.next_in(f"{self._root}/{folder}") if sequential else 1
         for path in layout.candidates(chosen.naming, folder, identity, received, digest, first):
-            if self._linked(entry, path):
-                self._lately.remember(identity.sop_instance_uid, digest, path)
-                return path, False
-            if self._same(path, entry, identity, digest):
-                return path, True
+            if not self._linked(entry, path):
+                if self._same(path, entry, identity, digest):
+                    return path, True
+                # What had the name may have been on its way out.
+                if not self._linked(entry, path):
+                    continue
+            self._lately.remember(identity.sop_instance_uid, digest, path)
+            return path, False
         raise FileExistsError("no free name")
 
     def _linked(self, entry: str, path: str) -> bool:

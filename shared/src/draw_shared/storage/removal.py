@@ -150,6 +150,18 @@ class StorageFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def instance(self, path: str) -> str:
+        """Return which SOP instance a file says it holds; empty when it is damaged or gone.
+
+        Raises:
+            OutsideStorage: the path is none of an object.
+        """
+        try:
+            with self._inside(path).open("rb") as file:
+                return part10.decode(file.read(part10.LONGEST_META))[0].sop_instance_uid
+        except (FileNotFoundError, NotADirectoryError, Undecodable):
+            return ""
+
     def remove(
         self,
         path: str,
@@ -167,20 +179,46 @@ class StorageFiles:
             OutsideStorage: the path is none of an object.
         """
         place = self._inside(path)
-        aside = self._root / layout.TRASH / f"{meant.inode:x}-{meant.modified_ns:x}"
+        aside = self._aside(meant)
         interrupted = aside.exists()
         if interrupted and self._finished(aside, place, meant, may_go) is Removed.KEPT:
             return Removed.KEPT
         found = self.mark(path)
         if found is None or (interrupted and not _is(found, meant)):
             return Removed.GONE
-        if not _is(found, meant) or _instance_in(place) not in {sop_instance_uid, ""}:
+        if not _is(found, meant) or self.instance(path) not in {sop_instance_uid, ""}:
             return Removed.KEPT
         if not may_go():
             return Removed.KEPT
         aside.parent.mkdir(exist_ok=True)
         place.rename(aside)
         return self._finished(aside, place, meant, may_go)
+
+    def lies_aside(self, meant: FileMark) -> bool:
+        """Return whether an interrupted removal has left this file out of the way."""
+        return self._aside(meant).exists()
+
+    def put_back(self, path: str, meant: FileMark) -> None:
+        """Give a file that lies aside a name again: its own, or its refuge when that is taken.
+
+        Raises:
+            OutsideStorage: the path is none of an object.
+        """
+        place, aside = self._inside(path), self._aside(meant)
+        if aside.exists():
+            self._return(aside, place, meant)
+
+    def whereabouts(self, path: str, meant: FileMark) -> tuple[str, FileMark] | None:
+        """Return where a file that was meant lies now and since when it is wanted, or None.
+
+        Raises:
+            OutsideStorage: the path is none of an object.
+        """
+        for name in (path, self.refuge(meant)):
+            mark = self.mark(name)
+            if mark is not None and mark.inode == meant.inode:
+                return name, mark
+        return None
 
     def refuge(self, meant: FileMark) -> str:
         """Return the path of a file that stays, and whose own name was taken meanwhile."""
@@ -199,10 +237,16 @@ class StorageFiles:
         if _is(_mark_of(aside.stat(follow_symlinks=False)), meant) and may_go():
             aside.unlink()
             return Removed.GONE
+        self._return(aside, place, meant)
+        return Removed.KEPT
+
+    def _return(self, aside: Path, place: Path, meant: FileMark) -> None:
         place = self._returned(aside, place, self._root / self.refuge(meant))
         sync_folders((str(place.parent),))
         aside.unlink()
-        return Removed.KEPT
+
+    def _aside(self, meant: FileMark) -> Path:
+        return self._root / layout.TRASH / f"{meant.inode:x}-{meant.modified_ns:x}"
 
     def _returned(self, aside: Path, place: Path, refuge: Path) -> Path:
         """Give a file a name again: its own, if nobody has taken that meanwhile."""
@@ -240,15 +284,6 @@ def received_ns(status: os.stat_result) -> int:
     """Return when a file was received or received again, in nanoseconds since 1970."""
     # Its time may be that of a deletion, later than any clock; a restored file's change is new.
     return min(status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _instance_in(place: Path) -> str:
-    """Return which SOP instance a file says it holds; empty when it is damaged or gone."""
-    try:
-        with place.open("rb") as file:
-            return part10.decode(file.read(part10.LONGEST_META))[0].sop_instance_uid
-    except (FileNotFoundError, Undecodable):
-        return ""
 
 
 def _is(found: FileMark, meant: FileMark) -> bool:

@@ -25,14 +25,21 @@ CONFLICTS_WITHOUT_FILE: Final = text(
     "SELECT c.id, c.path FROM instance_conflicts c"
     " WHERE NOT EXISTS (SELECT FROM found_files f WHERE f.path = c.path) ORDER BY c.path"
 )
-# What is still to be removed is known.
+# What is still to be removed is known. A copy goes beside its row, or by a tombstone.
 FILES_WITHOUT_ROW: Final = text(
     """
     SELECT f.path FROM found_files f
     WHERE NOT EXISTS (SELECT FROM instances i WHERE i.path = f.path)
         AND NOT EXISTS (SELECT FROM instance_conflicts c WHERE c.path = f.path)
         AND NOT EXISTS (SELECT FROM file_deletions d WHERE d.path = f.path)
-        AND NOT EXISTS (SELECT FROM file_copies d WHERE d.path = f.path)
+        AND NOT EXISTS (SELECT FROM file_copies d WHERE d.path = f.path
+            AND (EXISTS (SELECT FROM instances i WHERE i.sop_instance_uid = d.sop_instance_uid
+                    AND i.content_sha256 = d.content_sha256)
+                OR EXISTS (SELECT FROM instance_conflicts c
+                    WHERE c.sop_instance_uid = d.sop_instance_uid
+                    AND c.content_sha256 = d.content_sha256)
+                OR EXISTS (SELECT FROM tombstones t WHERE t.before_ns > d.modified_ns
+                    AND t.uid IN (d.study_instance_uid, d.sop_instance_uid))))
     ORDER BY f.path
     """
 )

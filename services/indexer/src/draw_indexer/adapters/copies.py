@@ -13,7 +13,6 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, text
 
-from draw_indexer.adapters.refuge import record_refuge
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.db.feed import take_turn
@@ -45,11 +44,16 @@ MOVE: Final = (
     text(
         "UPDATE instances SET path = :path, size_bytes = :size"
         " WHERE sop_instance_uid = :uid AND path = :former"
+        " AND content_sha256 = decode(:hash, 'hex')"
     ),
     text(
         "UPDATE instance_conflicts SET path = :path, size_bytes = :size"
         " WHERE sop_instance_uid = :uid AND path = :former"
+        " AND content_sha256 = decode(:hash, 'hex')"
     ),
+)
+FOLLOW: Final = text(
+    "UPDATE file_copies SET path = :path, inode = :inode, modified_ns = :modified_ns WHERE id = :id"
 )
 FORGET: Final = text("DELETE FROM file_copies WHERE id = ANY(:ids)")
 MOST_BYTES: Final = 256 * 1024 * 1024
@@ -118,17 +122,19 @@ class FileCopies:
             connection = session.connection()
             rows = connection.execute(PENDING, {"most": most, "after": self._after})
             copies = _not_too_much([Copy(**row) for row in rows.mappings()])
-            # The others are asked again after the last.
-            self._after = copies[-1].id if copies else 0
             if not copies:
+                self._after = 0
                 return 0
-            compared = [item for item in self._compared(connection, copies) if item is not None]
+            compared = self._compared(connection, copies)
             take_turn(connection)
-            named = _firsts(connection, copies)
+            found = [copy for copy in copies if self._found_again(connection, copy)]
+            if not found:
+                # The others are asked again after the last.
+                self._after = copies[-1].id
             done = [
                 item
                 for item in compared
-                if item.first == named.get(item.copy.id) and self._settled(connection, item)
+                if item.copy not in found and self._settled(connection, item)
             ]
             gone = [item for item in done if self._files.mark(item.copy.path) is None]
             for item in gone:
@@ -142,89 +148,117 @@ class FileCopies:
             log.info("copies.removed", files=len(gone), size_bytes=freed)
             self._freed(freed)
         self._files.tidy([item.copy.path for item in gone])
-        return len(done)
+        return len(done) + len(found)
 
-    def _compared(self, connection: Connection, copies: Sequence[Copy]) -> list[Compared | None]:
+    def _compared(self, connection: Connection, copies: Sequence[Copy]) -> list[Compared]:
         firsts = _firsts(connection, copies)
-        return [self._read(copy, firsts.get(copy.id)) for copy in copies]
+        compared = (self._read(copy, firsts.get(copy.id)) for copy in copies)
+        return [item for item in compared if item is not None]
 
     def _read(self, copy: Copy, first: str | None) -> Compared | None:
+        if first is None or first == copy.path:
+            return Compared(copy, None, first, None)
         try:
-            own = self._files.content(copy.path)
-            content = self._files.content(first) if first is not None else None
+            own, content = self._files.content(copy.path), self._files.content(first)
         except OSError as error:
             log.warning("copy.not_read", copy=copy.id, error=type(error).__name__)
             return None
         return Compared(copy, own, first, content)
 
+    def _found_again(self, connection: Connection, copy: Copy) -> bool:
+        """Return whether a removal was interrupted; the file has a name again, to be judged."""
+        aside = self._files.lies_aside(copy.mark)
+        if aside:
+            self._files.put_back(copy.path, copy.mark)
+        found = self._files.whereabouts(copy.path, copy.mark)
+        elsewhere = found is not None and found[0] != copy.path
+        if elsewhere:
+            self._followed(connection, copy)
+        return aside or elsewhere
+
+    def _followed(self, connection: Connection, copy: Copy) -> bool:
+        """Have the record say where the copy lies now and since when it is wanted.
+
+        Return whether it still lies anywhere.
+        """
+        found = self._files.whereabouts(copy.path, copy.mark)
+        if found is not None:
+            path, mark = found
+            values = {"path": path, "inode": mark.inode, "modified_ns": mark.modified_ns}
+            connection.execute(FOLLOW, values | {"id": copy.id})
+        return found is not None
+
     def _settled(self, connection: Connection, item: Compared) -> bool:
         """Do what is right with a copy, and return whether nothing is left to do."""
         copy = item.copy
+        # Read anew for each: another copy of the object may have become the row's file.
+        if item.first != _firsts(connection, [copy]).get(copy.id):
+            return False
         if item.first == copy.path:
             return True
         if item.first is None:
             return self._without_row(connection, copy)
-        if copy.is_in(item.content):
-            return self._superfluous(connection, item, item.first)
-        if copy.is_in(item.own):
-            return self._moved(connection, item, item.first)
+        return self._beside(connection, item, item.first)
+
+    def _beside(self, connection: Connection, item: Compared, first: str) -> bool:
+        """Keep of a copy and its row's file the one that is whole, or the row's."""
+        copy = item.copy
         if item.own is None:
-            # A crash left it out of the way, and there is nothing that makes it superfluous.
-            self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, lambda: False)
-            record_refuge(connection, self._files, copy.study_instance_uid, copy.mark)
+            # It may have come back since it was looked for, and is not proved yet.
             return self._files.mark(copy.path) is None
-        log.error("copy.neither_is_whole", sop_instance_uid=copy.sop_instance_uid)
-        return True
+        if not copy.is_in(item.own):
+            # Another object has the name now, or it is damaged and tells nothing.
+            if not copy.is_in(item.content):
+                log.error("copy.neither_is_whole", sop_instance_uid=copy.sop_instance_uid)
+            return True
+        if copy.is_in(item.content):
+            return self._superfluous(connection, item, first)
+        return self._moved(connection, item, first)
 
     def _superfluous(self, connection: Connection, item: Compared, first: str) -> bool:
         copy, content = item.copy, item.content
-        if item.own is not None and not copy.is_in(item.own):
-            # Another object has the name now, or it is damaged and tells nothing.
-            record_refuge(connection, self._files, copy.study_instance_uid, copy.mark)
-            return True
-
-        if item.own is None and self._files.mark(copy.path) is not None:
-            # It has come back since it was looked for, and is not proved yet.
-            return False
 
         def still_there() -> bool:
             return content is not None and self._files.mark(first) == content.mark
 
         end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, still_there)
-        if end is Removed.KEPT:
-            record_refuge(connection, self._files, copy.study_instance_uid, copy.mark)
-        # Kept: the receiver wants it again, and announces it; or the first has changed.
-        return end is Removed.GONE or still_there()
+        # Kept: a receiver has touched it, which may have seen in time that it was on its way
+        # out and then does not announce it; or the first has changed.
+        return end is Removed.GONE or not self._followed(connection, copy)
 
     def _moved(self, connection: Connection, item: Compared, former: str) -> bool:
         """Have the row name the copy; its own file is missing or damaged."""
         copy, own = item.copy, item.own
-        if own is None or self._files.mark(copy.path) != own.mark:
+        read = item.content.mark if item.content is not None else None
+        damaged = self._files.mark(former)
+        if own is None or self._files.mark(copy.path) != own.mark or damaged != read:
             return False
         values = {
             "path": copy.path,
             "size": own.mark.size_bytes,
             "uid": copy.sop_instance_uid,
+            "hash": copy.content_sha256,
             "former": former,
         }
         for statement in MOVE:
             connection.execute(statement, values)
-        damaged = LeftFile(former, copy.sop_instance_uid, copy.study_instance_uid, "")
-        deletion.record_files(connection, [damaged], self._files)
+        if damaged is not None:
+            left = LeftFile(former, copy.sop_instance_uid, copy.study_instance_uid, "")
+            deletion.record_left(connection, [(left, damaged)], [], self._files)
         log.warning(
             "copy.replaces_file",
             sop_instance_uid=copy.sop_instance_uid,
-            damaged=item.content is not None,
+            damaged=damaged is not None,
         )
         return True
 
     def _without_row(self, connection: Connection, copy: Copy) -> bool:
-        """Remove what was deleted meanwhile; else it is the only file, and is kept."""
+        """Remove what was deleted meanwhile; else a row or a deletion is still to decide."""
         found = tombstones.of(connection, [copy.study_instance_uid, copy.sop_instance_uid])
         before = found.before(copy.study_instance_uid, copy.sop_instance_uid)
         deleted = copy.modified_ns < before
-        self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, lambda: deleted)
-        return True
+        end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, lambda: deleted)
+        return end is Removed.GONE or not self._followed(connection, copy)
 
 
 def _not_too_much(copies: Sequence[Copy]) -> list[Copy]:

@@ -10,10 +10,9 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import Connection, text
 
-from draw_indexer.adapters.refuge import record_refuge
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db import deletion, tombstones
-from draw_shared.db.deletion import DeletedStudy, PendingRemoval
+from draw_shared.db.deletion import DeletedStudy, LeftFile, PendingRemoval
 from draw_shared.db.feed import take_turn
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
@@ -109,14 +108,37 @@ class StudyDeletions:
 
     def _remove(self, connection: Connection, removal: PendingRemoval) -> Removed:
         meant = FileMark(removal.inode, removal.modified_ns, removal.size_bytes)
+        end = Removed.KEPT
         try:
-            end = self._files.remove(removal.path, meant, removal.sop_instance_uid)
+            if removal.named:
+                # What an interrupted removal left aside may be what the row means.
+                self._files.put_back(removal.path, meant)
+            else:
+                end = self._files.remove(removal.path, meant, removal.sop_instance_uid)
         except OutsideStorage:
             log.exception("clean_up.path_refused", removal=removal.id)
-            return Removed.KEPT
+            return end
         if end is Removed.KEPT:
-            record_refuge(connection, self._files, removal.study_instance_uid, meant)
+            self._keep(connection, removal, meant)
         return end
+
+    def _keep(self, connection: Connection, removal: PendingRemoval, meant: FileMark) -> None:
+        """Record what stays and no row names as a copy; that is judged when there is a row.
+
+        Whoever touched it found it gone then, and announces another file, or announces this.
+        """
+        kept = self._files.whereabouts(removal.path, meant)
+        if kept is None or (removal.named and kept[0] == removal.path):
+            return
+        content = self._files.content(kept[0])
+        if content is not None and content.content_sha256:
+            copy = LeftFile(
+                kept[0],
+                content.sop_instance_uid,
+                removal.study_instance_uid,
+                content.content_sha256,
+            )
+            deletion.record_left(connection, [], [copy], self._files)
 
     def _record(self, connection: Connection, gone: DeletedStudy, days: int) -> None:
         connection.execute(

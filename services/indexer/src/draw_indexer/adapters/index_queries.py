@@ -18,16 +18,24 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from draw_indexer.adapters import index_statements as sql
+from draw_indexer.adapters.deleted_objects import (
+    before_ns,
+    judged,
+    left_file,
+    named_uids,
+    received_ns,
+)
 from draw_indexer.models import (
     Arrival,
     Changes,
-    Conflict,
+    Departed,
     Known,
     PatientKey,
     Reason,
     Refused,
     Row,
     Stored,
+    Whereabouts,
 )
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
@@ -72,8 +80,8 @@ class PostgresIndex:
             take_turn(session.connection())
             yield PostgresRows(session, self._files)
 
-    def settled(self, objects: Sequence[Stored]) -> Sequence[Stored]:
-        """Return those whose file nothing needs: deleted since, or there under another path.
+    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
+        """Return what is known of each of these, which do not lie where they were announced.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -88,12 +96,21 @@ class PostgresIndex:
                 "hashes": [stored.content_sha256 for stored in objects],
                 "paths": [stored.path for stored in objects],
             }
+            # Records before rows: what a record told of meanwhile is in the rows then.
+            removing = set(connection.execute(sql.REMOVING, values).scalars())
+            studies = {"studies": [stored.study_instance_uid for stored in objects]}
+            recorded = dict(_tuples(connection.execute(sql.RECORDED, values | studies)))
             elsewhere = set(connection.execute(sql.SETTLED, values).scalars())
-            found = tombstones.of(connection, _uids(objects))
+            found = tombstones.of(connection, named_uids(objects))
         return [
-            stored
+            Whereabouts(needed=False)
+            if number in elsewhere
+            else Whereabouts(path=recorded[number])
+            if number in recorded
+            else Whereabouts(returning=True)
+            if number in removing
+            else Whereabouts(needed=received_ns(stored) >= before_ns(found, stored))
             for number, stored in enumerate(objects)
-            if number in elsewhere or _received_ns(stored) < _before(found, stored)
         ]
 
 
@@ -106,33 +123,14 @@ class PostgresRows:
         self._files = files
         self._deleted: list[tuple[LeftFile, FileMark]] = []
 
-    def deleted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-        """Return those that were received before they or their study were deleted.
+    def departed(self, arrivals: Sequence[Arrival]) -> Departed:
+        """Return those of which something was deleted, and whose file went with it or may not stay.
 
-        Their files are recorded as to be removed when the batch is written.
+        Files of what was deleted are recorded as to be removed when the batch is written.
         """
-        found = tombstones.of(self._connection, _uids([a.stored for a in arrivals]))
-        if not found:
-            return []
-        gone = [a for a in arrivals if self._was_deleted(a.stored, found)]
-        named = deletion.named_paths(self._connection, [a.stored.sop_instance_uid for a in gone])
-        for arrival in gone:
-            if arrival.stored.path in named:
-                # It names a deleted study and lies in another, which earlier releases did not say.
-                self._files.renew(arrival.stored.path, _before(found, arrival.stored))
-        return [a for a in gone if a.stored.path not in named]
-
-    def _was_deleted(self, stored: Stored, found: tombstones.Tombstones) -> bool:
-        before = _before(found, stored)
-        if not before:
-            return False
-        mark = self._files.mark(stored.path)
-        if mark is None:
-            return True
-        if mark.modified_ns >= before:
-            return False
-        self._deleted.append((_left(stored), mark))
-        return True
+        departed, files = judged(self._connection, self._files, arrivals)
+        self._deleted += files
+        return departed
 
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
         """Return the current versions of these SOP instances."""
@@ -177,7 +175,7 @@ class PostgresRows:
         self._append_changes(changes)
         # Of a version that was set aside before it became current, there may be two files.
         copies = [LeftFile(path, uid, study, digest) for uid, digest, study, path in settled]
-        copies += [_left(stored) for stored in changes.doubtful]
+        copies += [left_file(stored) for stored in changes.doubtful]
         if copies or self._deleted:
             deletion.record_left(self._connection, self._deleted, copies, self._files)
         return written
@@ -288,7 +286,7 @@ class PostgresRows:
         if not changes.conflicts:
             return known
         of_version = {(c.sop_instance_uid, c.content_sha256): c for c in changes.conflicts}
-        rows = [_conflict_row(conflict) for conflict in of_version.values()]
+        rows = [conflict.row for conflict in of_version.values()]
         result = self._execute(
             sql.UPSERT_CONFLICTS, rows=to_json(rows).decode(), latest=changes.latest
         )
@@ -331,25 +329,6 @@ class PostgresRows:
         )
 
 
-def _uids(objects: Sequence[Stored]) -> set[str]:
-    studies = {stored.study_instance_uid for stored in objects}
-    return studies.union(stored.sop_instance_uid for stored in objects)
-
-
-def _before(found: tombstones.Tombstones, stored: Stored) -> int:
-    return found.before(stored.study_instance_uid, stored.sop_instance_uid)
-
-
-def _received_ns(stored: Stored) -> int:
-    return int(stored.received_at.timestamp() * 1_000_000) * 1000
-
-
-def _left(stored: Stored) -> LeftFile:
-    return LeftFile(
-        stored.path, stored.sop_instance_uid, stored.study_instance_uid, stored.content_sha256
-    )
-
-
 def _tuples(result: CursorResult[Any]) -> list[Any]:
     return [tuple(row) for row in result]
 
@@ -363,19 +342,6 @@ def _identified(key: PatientKey, row: Row) -> Row:
         "patient_id": key.patient_id,
         "issuer_of_patient_id": key.issuer,
         "unidentified_study_uid": key.unidentified_study_uid,
-    }
-
-
-def _conflict_row(conflict: Conflict) -> Row:
-    return {
-        "sop_instance_uid": conflict.sop_instance_uid,
-        "study_instance_uid": conflict.study_instance_uid,
-        "path": conflict.path,
-        "size_bytes": conflict.size_bytes,
-        "content_sha256": f"\\x{conflict.content_sha256}",
-        "reason": conflict.reason,
-        "calling_ae": conflict.calling_ae,
-        "received_at": conflict.received_at.isoformat(),
     }
 
 

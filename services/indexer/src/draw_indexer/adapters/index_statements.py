@@ -33,6 +33,30 @@ SETTLED: Final = text(
 )
 """Which of these objects the index has, with the same bytes, under another path."""
 
+RECORDED: Final = text(
+    """
+    SELECT k.number, c.path
+    FROM unnest(CAST(:numbers AS int[]), CAST(:uids AS text[]), CAST(:hashes AS text[]),
+        CAST(:paths AS text[]), CAST(:studies AS text[])) AS k (number, uid, hash, path, study)
+    JOIN file_copies c ON c.study_instance_uid = k.study AND c.sop_instance_uid = k.uid
+        AND c.content_sha256 = decode(k.hash, 'hex') AND c.path <> k.path
+    """
+)
+"""Where else these objects lie, by the files that may have to go."""
+
+REMOVING: Final = text(
+    """
+    SELECT k.number
+    FROM unnest(CAST(:numbers AS int[]), CAST(:uids AS text[]), CAST(:hashes AS text[]),
+        CAST(:paths AS text[])) AS k (number, uid, hash, path)
+    WHERE EXISTS (SELECT FROM file_deletions d WHERE d.path = k.path
+            AND d.sop_instance_uid = k.uid)
+        OR EXISTS (SELECT FROM file_copies c WHERE c.path = k.path
+            AND c.sop_instance_uid = k.uid AND c.content_sha256 = decode(k.hash, 'hex'))
+    """
+)
+"""Which of these objects have, under this path, a removal that is not finished."""
+
 # As JSON, so that dates and times have the form in which they are written.
 SERIES: Final = text(
     """

@@ -8,6 +8,7 @@ batch, which then waits.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -26,6 +27,7 @@ from draw_indexer.models import (
     ReaderTooSlow,
     Stored,
     Unreadable,
+    Whereabouts,
     inside,
 )
 from draw_indexer.services.indexing import Indexing
@@ -46,6 +48,27 @@ REASONS: Final = (
     INCOMPLETE,
 )
 """Why headers are not read, or not to their end, as the metric has it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Announced:
+    """One message and the object that it announces."""
+
+    delivery: Delivery
+    stored: Stored
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What a line of the log says of it."""
+        return {
+            "sop_instance_uid": self.stored.sop_instance_uid,
+            "event_id": self.stored.event_id,
+            "association_id": self.stored.association_id,
+        }
+
+
+Lost = tuple[Announced, Exception]
+"""An object that is not indexed, and why."""
 
 
 class Reader(Protocol):
@@ -78,53 +101,66 @@ class InstanceStored:
         Raises:
             Transient: the database does not answer; the batch is given again.
         """
-        began = time.perf_counter()
+        announced: list[Announced] = []
         failures: list[Failure] = []
-        announced: list[tuple[Delivery, Stored]] = []
         for delivery in batch:
             try:
-                announced.append((delivery, stored_of(delivery.body)))
+                announced.append(Announced(delivery, stored_of(delivery.body)))
             except MalformedMessage as error:
                 failures.append(Failure(delivery, error))
-        headers = self._reader.read([stored.path for _, stored in announced])
-        arrivals: list[Arrival] = []
-        without: list[tuple[Stored, Failure]] = []
-        for (delivery, stored), header in zip(announced, headers, strict=True):
-            try:
-                arrivals.append(Arrival(stored, self._checked(stored, header)))
-            except Exception as error:  # noqa: BLE001 - whatever the reader gave: it is this message's
-                without.append((stored, Failure(delivery, error)))
-        failures += self._needing_their_file(without)
-        read = time.perf_counter()
-        if arrivals:
-            self._index(arrivals)
-        self._metrics.seconds.labels("read").observe(read - began)
-        self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
-        return failures
-
-    def _needing_their_file(self, without: Sequence[tuple[Stored, Failure]]) -> list[Failure]:
-        """Return what cannot be read, but not copies and deleted objects that are gone.
-
-        These were announced, or are announced again, after their file was removed.
-        """
-        gone = [stored for stored, failure in without if _may_be_removed(failure)]
-        settled = {id(stored) for stored in self._indexing.settled(gone)}
-        for stored, failure in without:
-            words = {
-                "sop_instance_uid": stored.sop_instance_uid,
-                "event_id": stored.event_id,
-                "association_id": stored.association_id,
-            }
-            if id(stored) in settled:
-                log.info("instance.file_not_needed", **words)
-                continue
+        lost, moved = self._sought(self._taken(announced))
+        if moved:
+            lost += self._taken(moved)
+        for announcement, reason in lost:
             log.warning(
                 "instance.not_read",
-                **words,
-                error=type(failure.error).__name__,
-                reason=str(failure.error),
+                **announcement.words,
+                error=type(reason).__name__,
+                reason=str(reason),
             )
-        return [failure for stored, failure in without if id(stored) not in settled]
+            failures.append(Failure(announcement.delivery, reason))
+        return failures
+
+    def _taken(self, announced: Sequence[Announced]) -> list[Lost]:
+        """Index what can be read; return the rest, with why it could not."""
+        began = time.perf_counter()
+        lost: list[Lost] = []
+        arrivals: list[Arrival] = []
+        headers = self._reader.read([each.stored.path for each in announced])
+        for each, header in zip(announced, headers, strict=True):
+            try:
+                arrivals.append(Arrival(each.stored, self._checked(each.stored, header)))
+            except Exception as error:  # noqa: BLE001 - whatever the reader gave: it is this message's
+                lost.append((each, error))
+        read = time.perf_counter()
+        if arrivals:
+            missing = {id(stored) for stored in self._index(arrivals)}
+            went = FileMissing("the file went before its turn came")
+            lost += [(each, went) for each in announced if id(each.stored) in missing]
+        self._metrics.seconds.labels("read").observe(read - began)
+        self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
+        return lost
+
+    def _sought(self, lost: Sequence[Lost]) -> tuple[list[Lost], list[Announced]]:
+        """Return what has to fail, and what lies elsewhere than it was announced.
+
+        Copies and deleted objects, whose file was removed, need no answer.
+        """
+        gone = {id(each): each.stored for each, error in lost if _may_be_removed(each, error)}
+        known = dict(zip(gone, self._indexing.sought(list(gone.values())), strict=True))
+        failed: list[Lost] = []
+        moved: list[Announced] = []
+        for each, error in lost:
+            found = known.get(id(each), Whereabouts())
+            if not found.needed:
+                log.info("instance.file_not_needed", **each.words)
+            elif found.path:
+                moved.append(Announced(each.delivery, replace(each.stored, path=found.path)))
+            elif found.returning:
+                failed.append((each, FileMissing("its file is being removed or comes back")))
+            else:
+                failed.append((each, error))
+        return failed, moved
 
     def _checked(self, stored: Stored, header: Header | Exception) -> Header:
         """Return the header if it is that of the announced object.
@@ -150,7 +186,8 @@ class InstanceStored:
             )
         return header
 
-    def _index(self, arrivals: Sequence[Arrival]) -> None:
+    def _index(self, arrivals: Sequence[Arrival]) -> Sequence[Stored]:
+        """Index the arrivals; return those whose file is not there any more."""
         written = self._indexing.index(arrivals)
         self._metrics.wrote(
             fresh=written.fresh,
@@ -176,14 +213,15 @@ class InstanceStored:
                 event_id=stored.event_id,
             )
         if self._log_received() and logging.is_written("DEBUG"):
-            deleted = {id(stored) for stored in written.deleted}
-            _log_indexed([arrival for arrival in arrivals if id(arrival.stored) not in deleted])
+            left = {id(stored) for stored in (*written.deleted, *written.missing)}
+            _log_indexed([arrival for arrival in arrivals if id(arrival.stored) not in left])
+        return written.missing
 
 
-def _may_be_removed(failure: Failure) -> bool:
+def _may_be_removed(announcement: Announced, error: Exception) -> bool:
     """Return whether an announced file may have been removed; it is looked for twice before."""
-    missing = isinstance(failure.error, FileMissing) and failure.delivery.attempt > 0
-    return missing or isinstance(failure.error, OtherObject)
+    missing = isinstance(error, FileMissing) and announcement.delivery.attempt > 0
+    return missing or isinstance(error, OtherObject)
 
 
 def _log_indexed(arrivals: Sequence[Arrival]) -> None:

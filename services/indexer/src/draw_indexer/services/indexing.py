@@ -14,12 +14,14 @@ from typing import Any, Final, Protocol
 from draw_indexer.models import (
     Arrival,
     Changes,
+    Departed,
     Known,
     PatientKey,
     Reason,
     Row,
     Stored,
     Verdict,
+    Whereabouts,
     Written,
 )
 from draw_indexer.services.description import Description, whole_number
@@ -34,10 +36,10 @@ STUDY: Final = "StudyInstanceUID"
 class Rows(Protocol):
     """The index within one transaction."""
 
-    def deleted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-        """Return those that were received before they or their study were deleted.
+    def departed(self, arrivals: Sequence[Arrival]) -> Departed:
+        """Return those of which something was deleted, and whose file went with it or may not stay.
 
-        Their files are recorded as to be removed when the batch is written.
+        Files of what was deleted are recorded as to be removed when the batch is written.
         """
 
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
@@ -69,8 +71,8 @@ class Index(Protocol):
             Transient: the database does not answer.
         """
 
-    def settled(self, objects: Sequence[Stored]) -> Sequence[Stored]:
-        """Return those whose file nothing needs: deleted since, or there under another path.
+    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
+        """Return what is known of each of these, which do not lie where they were announced.
 
         Raises:
             Transient: the database does not answer.
@@ -97,9 +99,9 @@ class Indexing:
             rows.commit()
         return batch.outcome(written)
 
-    def settled(self, objects: Sequence[Stored]) -> Sequence[Stored]:
-        """Return of objects without their file those that need none; see `Index.settled`."""
-        return self._index.settled(objects)
+    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
+        """Return what is known of objects without their file; see `Index.sought`."""
+        return self._index.sought(objects)
 
 
 class _Batch:
@@ -108,9 +110,9 @@ class _Batch:
     def __init__(self, rows: Rows, versions: Versions, arrivals: Sequence[Arrival]) -> None:
         self._rows = rows
         self._versions = versions
-        self._deleted = rows.deleted(arrivals)
-        if self._deleted:
-            gone = {id(arrival) for arrival in self._deleted}
+        self._departed = rows.departed(arrivals)
+        gone = {id(a) for a in (*self._departed.deleted, *self._departed.missing)}
+        if gone:
             arrivals = [arrival for arrival in arrivals if id(arrival) not in gone]
         self._changes = Changes(
             sorted({a.stored.sop_instance_uid for a in arrivals}), versions.latest
@@ -132,8 +134,9 @@ class _Batch:
         fresh = sum(verdict.fresh for verdict in self._verdicts)
         conflicts = sum(len(verdict.set_aside) for verdict in self._verdicts)
         recorded = self._changes.conflicts
-        deleted = [arrival.stored for arrival in self._deleted]
-        return Written(fresh, self._size - fresh, conflicts, written, recorded, deleted)
+        deleted = [arrival.stored for arrival in self._departed.deleted]
+        missing = [arrival.stored for arrival in self._departed.missing]
+        return Written(fresh, self._size - fresh, conflicts, written, recorded, deleted, missing)
 
     def _judged(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         by_uid: defaultdict[str, list[Arrival]] = defaultdict(list)
