@@ -117,6 +117,51 @@ def test_studies_match(running_suite, archive, keys, wanted):
     assert {one.PatientID for one in found} == wanted
 
 
+TEXTS = {
+    "simplified Chinese (PS3.5 K.2)": (
+        b"\\ISO 2022 IR 58",
+        b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab=",
+        "Zhang^XiaoDong=张^小东",
+        "张^小东",
+    ),
+    "Latin 9": (b"ISO_IR 203", b"\xbcuvre^\xa4", "Œuvre^€", "Œuvre*"),
+    "a misspelt term": (b"iso_ir_192", "Müller^D2".encode(), "Müller^D2", "Müller^D2"),
+    "Latin 1 under UTF-8": (b"ISO_IR 192", b"M\xfcller^H", "Müller^H", "müller^h"),
+    "an unreadable byte": (b"GB18030", b"Ab\xffd", "Ab�d", "Ab?d"),
+}
+
+
+@pytest.mark.parametrize(("terms", "raw", "name", "key"), TEXTS.values(), ids=TEXTS)
+def test_text_is_found_and_answered_as_what_it_means(
+    running_suite, tmp_path, terms, raw, name, key
+):
+    port, number = running_suite.dicom_port, f"T{len(raw)}{len(terms)}"
+    made = datasets.build(PatientID=number)
+    datasets.with_bytes(made, SpecificCharacterSet=terms, PatientName=raw)
+    path = datasets.write(made, tmp_path / "one.dcm")
+    assert set(senders.send_files(port, [path]).values()) == {0}
+    running_suite.wait_for_rows(1, "SELECT id FROM patients WHERE patient_id = :p", 10, p=number)
+    asked = {"PatientID": number, "StudyInstanceUID": ""}
+    (answer,), status = _find(port, "STUDY", PatientName=key, **asked)
+    assert (str(answer.PatientName).rstrip("="), status) == (name, 0)
+
+
+def test_a_key_that_is_no_text_in_its_set_is_answered_and_said_in_the_log(running_suite, archive):
+    assert archive
+    asked = datasets.with_bytes(
+        Dataset(),
+        implicit_vr=True,
+        SpecificCharacterSet=b"GB18030",
+        QueryRetrieveLevel=b"STUDY",
+        PatientName=b"M\xff",
+        PatientID=b"QR-1",
+    )
+    with senders.association(running_suite.dicom_port, [build_context(FIND)]) as made:
+        answers = [status.Status for status, _ in made.send_c_find(asked, FIND)]
+    assert answers == [0]
+    assert "query.key_misread" in running_suite.log("scp")
+
+
 def test_every_level_answers_below_its_parents(running_suite, archive):
     port, study = running_suite.dicom_port, archive["study"]
     series, _ = _find(

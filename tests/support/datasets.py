@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pydicom
 from pydicom.data import get_testdata_file
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -116,6 +120,21 @@ def series(count, modality="CT", **elements):
 def implicit(modality="CT", **elements):
     """Return an object in Implicit VR Little Endian."""
     return build(modality, transfer_syntax=ImplicitVRLittleEndian, **elements)
+
+
+def with_bytes(made, *, implicit_vr=False, **values):
+    """Give elements these bytes as their values, right or wrong; return the object.
+
+    They are written as they are in little endian, with explicit VRs unless `implicit_vr`.
+    """
+    correct_ambiguous_vr(made, is_little_endian=True)
+    for keyword, value in values.items():
+        tag, raw = Tag(keyword), value.ljust(len(value) + len(value) % 2)
+        vr = dictionary_VR(tag)
+        made[tag] = RawDataElement(tag, vr, len(raw), raw, 0, implicit_vr, True)
+    # Else pydicom would read and write text anew.
+    made.set_original_encoding(implicit_vr, True, made._character_set)
+    return made
 
 
 def write(made, path):

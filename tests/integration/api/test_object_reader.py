@@ -12,8 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 
-from draw_api.adapters import object_elements, object_reader
+from draw_api.adapters import object_elements, object_reader, object_tables
 from draw_api.adapters.object_reader import ObjectReader
 from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound
@@ -165,6 +166,31 @@ def test_elements_are_found_with_the_sequences_above(reader):
     pixel = next(one for one in whole.items if one.name == "Pixel Data")
     assert pixel.value == "32768 bytes"
     assert not whole.truncated
+
+
+def test_text_is_read_in_its_character_set_in_items_too(tmp_path):
+    chinese = b"\x1b$)A\xd5\xc5"
+    own = datasets.with_bytes(
+        Dataset(), SpecificCharacterSet=b"iso_ir_192", DoseReferenceDescription="山".encode()
+    )
+    others = datasets.with_bytes(Dataset(), DoseReferenceDescription=chinese)
+    made = datasets.build("RTPLAN")
+    datasets.with_bytes(
+        made,
+        SpecificCharacterSet=b"\\ISO 2022 IR 58",
+        PatientName=b"=" + chinese + b"^\xff",
+        RTPlanName=chinese,
+    )
+    made.DoseReferenceSequence = [others, own]
+    path = str(datasets.write(made, tmp_path / "plan.dcm"))
+    rows = object_elements.elements(path, "")["items"]
+    shown = {(row["tag"], row["value"]) for row in rows}
+    assert {
+        ("(0010,0010)", "=张^�"), ("(300A,0016)", "张"), ("(300A,0016)", "山"),
+    } <= shown  # fmt: skip
+    plan = object_tables.plan_tables(path)
+    assert ("RT Plan Name", "张") in plan["facts"]
+    assert [row[1] for row in plan["tables"][0]["rows"]] == ["张", "山"]
 
 
 def test_the_tree_of_elements_is_bounded(root, monkeypatch):

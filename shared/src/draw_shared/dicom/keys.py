@@ -126,6 +126,10 @@ UNIQUE_KEYS: Final = {
 }
 
 
+IDENTIFIERS: Final = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
+"""Text that tells entities apart: two that differ stay different, readable or not."""
+
+
 def of_level(level: Level) -> tuple[IndexedAttribute, ...]:
     """Return the attributes of one level."""
     return tuple(attribute for attribute in ATTRIBUTES if attribute.level is level)

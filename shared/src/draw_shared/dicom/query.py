@@ -18,9 +18,11 @@ from draw_shared.dicom.characters import (
     CharacterSet,
     UndecodableText,
     character_set,
+    distinct,
 )
 from draw_shared.dicom.keys import (
     BY_TAG,
+    IDENTIFIERS,
     REQUEST_ATTRIBUTE_KEYWORDS,
     REQUEST_ATTRIBUTES,
     IndexedAttribute,
@@ -41,6 +43,7 @@ from draw_shared.dicom.matching import (
     Times,
     combined,
     parse,
+    pattern,
 )
 from draw_shared.dicom.scan import Undecodable, scanner_for
 from draw_shared.dicom.service import QueryRequest, Refused
@@ -121,6 +124,8 @@ class Query:
     asked: tuple[Asked, ...]
     """In ascending order of tags."""
     characters: CharacterSet = DEFAULT_REPERTOIRE
+    misread: tuple[str, ...] = ()
+    """Keywords of keys that are no text in their character set; what they could mean is asked."""
 
     @property
     def complete(self) -> bool:
@@ -151,6 +156,8 @@ class Selection:
 
     level: Level
     conditions: Mapping[IndexedAttribute, Condition]
+    misread: tuple[str, ...] = ()
+    """As of a `Query`."""
 
 
 class _Identifier:
@@ -164,6 +171,7 @@ class _Identifier:
             if len(self.elements) > MOST_KEYS:
                 raise Undecodable("an identifier has too many keys")
         self.characters = character_set(self.elements.get(SPECIFIC_CHARACTER_SET, ("", b""))[1])
+        self._misread: list[str] = []
         self.level = level_named(
             self.elements.get(QUERY_RETRIEVE_LEVEL, ("", b""))[1].decode("ascii", "replace"),
             request.sop_class_uid,
@@ -175,13 +183,27 @@ class _Identifier:
             if tag > SPECIFIC_CHARACTER_SET and tag not in NOT_KEYS and tag & 0xFFFF:
                 yield tag, *self.elements[tag]
 
-    def text(self, vr: str, raw: bytes) -> str:
-        """Return the text of a value."""
-        if vr in TEXT_VRS:
-            return self.characters.decode(raw, vr)
-        if vr == "US":
+    def text(self, key: IndexedAttribute, raw: bytes) -> str:
+        """Return the text of a key as the index reads that of an object."""
+        if key.vr == "US":
             return "\\".join(map(str, self.scanner.numbers(raw)))
-        return raw.decode("ascii", "replace")
+        if key.vr not in TEXT_VRS:
+            if not raw.isascii():
+                self._misread.append(key.keyword)
+            return raw.decode("ascii", "replace")
+        try:
+            text = self.characters.decode(raw, key.vr)
+        except UndecodableText:
+            self._misread.append(key.keyword)
+            text = self.characters.read(raw, key.vr)
+            if key.keyword in IDENTIFIERS and pattern(text).literal is not None:
+                text = distinct(text, raw)
+        return text.replace("\0", "")
+
+    @property
+    def misread(self) -> tuple[str, ...]:
+        """Keywords of keys that are no text in their character set."""
+        return tuple(self._misread)
 
 
 def understood(request: QueryRequest, extended: bytes) -> Query:
@@ -210,6 +232,7 @@ def understood(request: QueryRequest, extended: bytes) -> Query:
         conditions,
         tuple(sorted(asked, key=lambda one: one.tag)),
         identifier.characters,
+        identifier.misread,
     )
 
 
@@ -225,14 +248,14 @@ def selected(request: QueryRequest, extended: bytes) -> Selection:
         for level in Level:
             key = unique_key(level)
             if level <= identifier.level and key.tag in identifier.elements:
-                text = identifier.text(key.vr, identifier.elements[key.tag][1])
+                text = identifier.text(key, identifier.elements[key.tag][1])
                 condition = parse(key.vr, text)
                 if condition is not None:
                     conditions[key] = condition
     if not _negotiated(extended, RELATIONAL_QUERIES):
         require_keys_above(identifier.level, request.sop_class_uid, conditions)
     require_unique_key(identifier.level, conditions)
-    return Selection(identifier.level, conditions)
+    return Selection(identifier.level, conditions, identifier.misread)
 
 
 class _Answering:
@@ -242,7 +265,7 @@ class _Answering:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Undecodable | UndecodableText | InvalidKey):
+        if isinstance(error, Undecodable | InvalidKey):
             raise Refused(Status.CANNOT_UNDERSTAND, str(error)) from error
 
 
@@ -265,7 +288,7 @@ def _asked(
         return Asked(tag, vr)
     if attribute.vr == "SQ":
         return _asked_items(identifier, attribute, raw, conditions)
-    condition = parse(attribute.vr, identifier.text(attribute.vr, raw))
+    condition = parse(attribute.vr, identifier.text(attribute, raw))
     if condition is not None:
         conditions[attribute] = condition
     return Asked(tag, attribute.vr, attribute)
@@ -288,7 +311,7 @@ def _asked_items(
             continue
         source = _item_attribute(tag)
         items.append(Asked(tag, source.vr, source))
-        condition = parse(source.vr, identifier.text(source.vr, value))
+        condition = parse(source.vr, identifier.text(source, value))
         if condition is not None:
             found.append((keyword, condition))
     if not items:

@@ -1,13 +1,17 @@
 """What identifiers ask for, and which of them are refused."""
 
+import struct
+
 import pytest
 from pydicom.dataset import Dataset
 
+from draw_indexer.adapters.header_reader import HeaderReader
 from draw_shared.dicom import uids
 from draw_shared.dicom.keys import BY_KEYWORD, Level
 from draw_shared.dicom.matching import Dates, Items, Moments, Names, Texts, Times
 from draw_shared.dicom.query import KNOWN, selected, understood
 from draw_shared.dicom.service import PresentationContext, QueryRequest, Refused
+from support import datasets
 from support.identifiers import request
 
 RELATIONAL, COMBINED = b"\1", b"\0\1"
@@ -107,18 +111,52 @@ def test_keys_in_utf_8_that_nobody_declared_are_understood():
     assert name.anywhere[0].tokens[0] == "muller"
 
 
-def test_text_outside_its_character_set_is_not_understood():
-    raw = b"\x08\x00\x52\x00\x06\x00\x00\x00STUDY " + b"\x10\x00\x20\x00\x02\x00\x00\x00\xff\xfe"
-    raw = b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 192" + raw
-    asked = QueryRequest(
-        1,
-        uids.STUDY_ROOT_FIND,
-        PresentationContext(1, uids.STUDY_ROOT_FIND, uids.IMPLICIT_LITTLE),
-        raw,
+def _in_set(terms, keyword, raw):
+    """Return a request with one key of these bytes."""
+    tag = BY_KEYWORD[keyword].tag
+    values = {0x00080005: terms, 0x00080052: b"STUDY ", tag: raw}
+    identifier = b"".join(
+        struct.pack("<HHI", at >> 16, at & 0xFFFF, len(value)) + value
+        for at, value in sorted(values.items())
     )
-    with pytest.raises(Refused) as refused:
-        understood(asked, b"")
-    assert refused.value.status == 0xC000
+    context = PresentationContext(1, uids.STUDY_ROOT_FIND, uids.IMPLICIT_LITTLE)
+    return QueryRequest(1, uids.STUDY_ROOT_FIND, context, identifier)
+
+
+@pytest.mark.parametrize(
+    ("terms", "raw", "meant"),
+    [
+        (b"ISO_IR 192", b"M\xfcller*", "muller"),
+        (b"\\ISO 2022 IR 87 ", "山田*".encode("shift_jis"), "山田"),
+        (b"iso_ir 192", "Müller*".encode(), "muller"),
+        (b"ISO_IR 144", b"\xbb\x81\xee*", "л\N{REPLACEMENT CHARACTER}ю"),
+    ],
+)
+def test_a_key_that_is_no_text_in_its_set_asks_for_what_it_could_mean(terms, raw, meant):
+    query = understood(_in_set(terms, "PatientName", raw), b"")
+    (name,) = _conditions(query)["PatientName"].names
+    assert name.anywhere[0].tokens[0] == meant
+    assert query.misread == (() if terms == b"iso_ir 192" else ("PatientName",))
+
+
+def test_an_unreadable_identifier_asks_for_the_one_with_these_bytes(tmp_path):
+    for raw in (b"AB\xff", b"AB\xfe"):
+        made = datasets.build(SpecificCharacterSet="GB18030")
+        made.add_new("PatientID", "LO", raw)
+        patient, *_ = HeaderReader().read(str(datasets.write(made, tmp_path / raw.hex())))
+        asked = _in_set(b"GB18030 ", "PatientID", raw + b" ")
+        query = understood(asked, b"")
+        assert _conditions(query)["PatientID"] == Texts((patient["PatientID"],))
+        assert query.misread == ("PatientID",)
+    assert patient["PatientID"].startswith("AB\N{REPLACEMENT CHARACTER}~")
+    wild = _conditions(understood(_in_set(b"GB18030 ", "PatientID", b"A*\xff*"), b""))
+    assert [p.literal for p in wild["PatientID"].patterns] == [None]
+
+
+def test_a_key_without_text_that_is_not_ascii_finds_nothing():
+    query = understood(_in_set(b"", "PatientSex", b"\xe9"), b"")
+    assert _conditions(query)["PatientSex"] == Texts(("\N{REPLACEMENT CHARACTER}",))
+    assert query.misread == ("PatientSex",)
 
 
 @pytest.mark.parametrize("cut", [1, 7, 9, 15])

@@ -8,6 +8,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from draw_api.adapters.object_text import declared, text_beyond_ascii
+from draw_shared.dicom.characters import DEFAULT_REPERTOIRE, CharacterSet
+
 MOST_ELEMENTS: Final = 4000
 DEEPEST: Final = 8
 LONGEST_VALUE: Final = 256
@@ -34,32 +37,40 @@ def elements(path: str, search: str) -> dict[str, Any]:
 def _rows(held: Dataset) -> Iterator[dict[str, Any]]:
     meta = getattr(held, "file_meta", None)
     if meta is not None:
-        yield from _level(meta, 0)
-    yield from _level(held, 0)
+        yield from _level(meta, 0, DEFAULT_REPERTOIRE)
+    yield from _level(held, 0, DEFAULT_REPERTOIRE)
 
 
-def _level(held: Dataset, depth: int) -> Iterator[dict[str, Any]]:
+def _level(held: Dataset, depth: int, around: CharacterSet) -> Iterator[dict[str, Any]]:
+    characters = declared(held, around)
     for tag in sorted(held.keys()):
         try:
+            text = text_beyond_ascii(held, tag, characters)
             element = held[tag]
         except Exception as error:  # noqa: BLE001 - a value that cannot be decoded is shown as such
             yield _row(depth, str(tag), "", "", f"not decodable ({type(error).__name__})")
             continue
-        yield from _element(element, depth)
+        if element.VR == "SQ":
+            yield from _sequence(element, depth, characters)
+        else:
+            shown = _value(element) if text is None else _cut(text)
+            yield _row(depth, _tag(element), str(element.VR), element.name, shown)
 
 
-def _element(element: DataElement, depth: int) -> Iterator[dict[str, Any]]:
-    tag, vr = str(element.tag).replace(" ", ""), str(element.VR)
-    if vr != "SQ":
-        yield _row(depth, tag, vr, element.name, _value(element))
-        return
+def _sequence(
+    element: DataElement, depth: int, characters: CharacterSet
+) -> Iterator[dict[str, Any]]:
     items = element.value or []
-    yield _row(depth, tag, vr, element.name, f"{len(items)} items", is_sequence=True)
+    yield _row(depth, _tag(element), "SQ", element.name, f"{len(items)} items", is_sequence=True)
     if depth >= DEEPEST:
         return
     for number, item in enumerate(items, start=1):
         yield _row(depth + 1, "", "", f"Item {number}", "", is_sequence=True)
-        yield from _level(item, depth + 2)
+        yield from _level(item, depth + 2, characters)
+
+
+def _tag(element: DataElement) -> str:
+    return str(element.tag).replace(" ", "")
 
 
 def _row(
@@ -86,6 +97,10 @@ def _value(element: DataElement) -> str:
         shown = "\\".join(str(one) for one in value[:LONGEST_VALUE])
     else:
         shown = str(value)
+    return _cut(shown)
+
+
+def _cut(shown: str) -> str:
     return shown if len(shown) <= LONGEST_VALUE else f"{shown[: LONGEST_VALUE - 1]}…"
 
 

@@ -6,6 +6,9 @@ from typing import Any, Final
 import pydicom
 from pydicom.dataset import Dataset
 
+from draw_api.adapters.object_text import declared, inherit, text_beyond_ascii
+from draw_shared.dicom.characters import DEFAULT_REPERTOIRE
+
 MOST_ROWS: Final = 1000
 LONGEST_CELL: Final = 200
 COORDINATES: Final = 3
@@ -125,12 +128,14 @@ def _items(held: Dataset, keyword: str) -> list[Dataset]:
         found = held.get(keyword) or []
     except Exception:  # noqa: BLE001 - a sequence that cannot be decoded has no items
         return []
-    return list(found[:MOST_ROWS])
+    return [inherit(item, held) for item in found[:MOST_ROWS]]
 
 
 def _text(held: Dataset, keyword: str) -> str:
     try:
-        value = held.get(keyword)
+        tag = pydicom.datadict.tag_for_keyword(keyword) or 0
+        text = text_beyond_ascii(held, tag, declared(held, DEFAULT_REPERTOIRE))
+        value = held.get(keyword) if text is None else text
     except Exception:  # noqa: BLE001 - a value that cannot be decoded is not shown
         return ""
     return "" if value is None else str(value)[:LONGEST_CELL]

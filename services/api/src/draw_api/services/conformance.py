@@ -215,8 +215,9 @@ def _find() -> Iterator[str]:
     yield ""
     yield (
         "Single value, list of UID, wildcard, range and universal matching, and sequence matching"
-        f" in {REQUEST_ATTRIBUTES}. Names and texts match without regard to case and accents."
-        " Unique keys are marked."
+        f" in {REQUEST_ATTRIBUTES}. Person names (PN) match without regard to case and accents,"
+        " a key of one component group in any group of the name. All other text matches exactly,"
+        " letter by letter and in its case; `*` and `?` are wildcards. Unique keys are marked."
     )
     yield ""
     yield from _table(
@@ -334,10 +335,22 @@ def _annexes() -> Iterator[str]:
     yield "### 9.1 Character sets"
     yield ""
     yield (
-        "Data sets are kept in the character set in which they came. All of PS3.3 C.12.1.1.2 are"
-        " understood; answers to queries are in ISO_IR 192 (UTF-8) where ASCII does not suffice."
-        " Without Specific Character Set, bytes beyond ASCII that form UTF-8 are read as UTF-8, in"
-        " objects, queries and answers of other nodes; a set that is declared is believed."
+        "Data sets are kept in the character set in which they came. All defined terms of PS3.3"
+        " C.12.1.1.2 are understood, single-byte with and without code extensions, multi-byte, and"
+        " ISO_IR 192, GB18030 and GBK; misspelt terms are read as those that they resemble. An"
+        " answer to a query is in ASCII if that holds all of it, else in the character set of the"
+        " query if that does, else in ISO_IR 192 (UTF-8)."
+    )
+    yield ""
+    yield (
+        "Text is read alike in objects, queries and answers of other nodes. A set that is declared"
+        " is believed. Without one, bytes beyond ASCII that form UTF-8 are read as UTF-8. An escape"
+        " sequence that is not declared means what it says. What is no text in its set is read"
+        " as UTF-8, or as what systems write that declare this set (Shift JIS, Windows code"
+        " pages), or, where UTF-8 or nothing is declared, as Latin 1, if it can be that; else each"
+        " unreadable part becomes U+FFFD, and the rest can be found. Identifiers of which a part"
+        " is unreadable end in `~` and a hash, so that two that differ stay different. A key that"
+        " is no text in its set asks for what it could mean; the log says so."
     )
     yield ""
     yield "### 9.2 Extensions and private attributes"

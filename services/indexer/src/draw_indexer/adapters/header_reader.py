@@ -12,12 +12,13 @@ import os
 from itertools import islice
 from typing import Any, Final
 
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from draw_shared.dicom import keys, part10
-from draw_shared.dicom.characters import DEFAULT_REPERTOIRE
+from draw_shared.dicom.characters import TEXT_VRS, CharacterSet, character_set, distinct
+from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.keys import IndexedAttribute, Level
+from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 from draw_shared.dicom.scan import (
     LONGEST_INFLATED,
     Ending,
@@ -53,13 +54,8 @@ LAST_OF_CLASS: Final = {
 LAST: Final = max(tag for tag in keys.BY_TAG if tag < PIXEL_LEVEL_GROUPS)
 LAST_OF_PLANS: Final = max(keys.BY_TAG)
 
-DECODED_VRS: Final = frozenset({"PN", "LO", "SH", "LT", "ST", "UC", "UT"})
-UNSPLIT_VRS: Final = frozenset({"LT", "ST", "UT"})
 NUMBER_VRS: Final = frozenset({"US"})
-ESCAPE: Final = b"\x1b"
-NAME_DELIMITERS: Final = frozenset(b"^=\\")
-TEXT_DELIMITERS: Final = frozenset(b"\t\n\f\r\\")
-LONGEST_ENCODING_NAMES: Final = 256
+LONGEST_CHARACTER_SET: Final = 256
 
 LONGEST: Final = {"CS": 64, "UI": 64, "AS": 16, "DA": 64, "TM": 64, "IS": 64, "DS": 64, "PN": 512}
 LONGEST_SHORT: Final = 256
@@ -78,12 +74,12 @@ class HeaderReader:
     """
 
     def __init__(self) -> None:
-        self._encodings: dict[bytes, list[str]] = {}
+        self._sets: dict[bytes, CharacterSet] = {}
         self._levels: dict[tuple[bytes | None, ...], Document] = {}
 
     def forget(self) -> None:
         """Let go of what earlier files had in common."""
-        self._encodings.clear()
+        self._sets.clear()
         self._levels.clear()
 
     def read(self, path: str) -> tuple[Document, Document, Document, Document, bool]:
@@ -133,28 +129,28 @@ class HeaderReader:
         return known
 
     def _decoded(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
-        encodings = self._encodings_of(found.get(CHARACTER_SET, b""))
+        characters = self._set_of(found.get(CHARACTER_SET, b""))
         document: Document = {}
         for attribute in OF_LEVEL[level]:
             raw = found.get(attribute.tag)
-            if raw and (text := _text(attribute, raw, encodings, scanner)):
+            if raw and (text := _text(attribute, raw, characters, scanner)):
                 document[attribute.keyword] = text
         if level is Level.SERIES and REQUESTS in found:
-            requests = self._requests(scanner, found[REQUESTS], encodings)
+            requests = self._requests(scanner, found[REQUESTS], characters)
             if requests:
                 document[keys.REQUEST_ATTRIBUTES] = requests
         return document
 
-    def _requests(self, scanner: Scanner, raw: bytes, encodings: list[str]) -> list[Document]:
+    def _requests(self, scanner: Scanner, raw: bytes, characters: CharacterSet) -> list[Document]:
         documents: list[Document] = []
         try:
             for item in islice(scanner.items(raw, WANTED_OF_REQUESTS), MOST_REQUESTS):
                 own = item.get(CHARACTER_SET)
-                decode = self._encodings_of(own) if own else encodings
+                held = self._set_of(own) if own else characters
                 document = {
                     keyword: text
                     for tag, keyword in REQUEST_TAGS.items()
-                    if tag in item and (text := _text(REQUEST_TEXT[tag], item[tag], decode))
+                    if tag in item and (text := _text(REQUEST_TEXT[tag], item[tag], held))
                 }
                 if document:
                     documents.append(document)
@@ -163,12 +159,10 @@ class HeaderReader:
             return documents
         return documents
 
-    def _encodings_of(self, raw: bytes) -> list[str]:
-        known = self._encodings.get(raw)
+    def _set_of(self, raw: bytes) -> CharacterSet:
+        known = self._sets.get(raw)
         if known is None:
-            names = raw[:LONGEST_ENCODING_NAMES].decode("ascii", "replace").strip("\0 ")
-            known = convert_encodings([name.strip() for name in names.split("\\")])
-            self._encodings[raw] = known
+            known = self._sets[raw] = character_set(raw[:LONGEST_CHARACTER_SET])
         return known
 
 
@@ -183,7 +177,6 @@ TAGS: Final = {
     )
     for level, attributes in OF_LEVEL.items()
 }
-UNDECLARED: Final = convert_encodings([""])
 REQUEST_TEXT: Final = {
     tag: IndexedAttribute(keyword, tag, dictionary_VR(tag), Level.SERIES)
     for tag, keyword in REQUEST_TAGS.items()
@@ -212,7 +205,7 @@ def _gathered(data: memoryview, syntax: str, last: int) -> tuple[Scanner, dict[i
 def _text(
     attribute: IndexedAttribute,
     raw: bytes,
-    encodings: list[str],
+    characters: CharacterSet,
     scanner: Scanner | None = None,
 ) -> str:
     """Return a value as text; empty when there is none."""
@@ -221,14 +214,15 @@ def _text(
         return "\\".join(map(str, scanner.numbers(raw[: 2 * MOST_VALUES])))
     if raw.isascii() and ESCAPE not in raw:
         text = raw.decode("ascii")
-    elif vr in DECODED_VRS:
-        raw = raw[:MOST_ENCODED]
-        text = _decoded_text(raw, encodings, NAME_DELIMITERS if vr == "PN" else TEXT_DELIMITERS)
+    elif vr in TEXT_VRS:
+        text = characters.read(raw[:MOST_ENCODED], vr)
+        if attribute.keyword in keys.IDENTIFIERS:
+            text = distinct(text, raw)
     else:
         text = raw.decode("ascii", "replace")
     if "\0" in text:
         text = text.replace("\0", "")
-    if vr in UNSPLIT_VRS:
+    if vr in WHOLE_TEXT_VRS:
         return text.rstrip()[:LONGEST_TEXT]
     if "\\" in text:
         values = text.split("\\", MOST_VALUES)[:MOST_VALUES]
@@ -246,13 +240,3 @@ def _bounded(attribute: IndexedAttribute, text: str) -> str:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{text[: longest - HASH_CHARACTERS - 1]}~{digest[:HASH_CHARACTERS]}"
     return text[:longest]
-
-
-def _decoded_text(raw: bytes, encodings: list[str], delimiters: frozenset[int]) -> str:
-    if encodings == UNDECLARED and ESCAPE not in raw:
-        # As everywhere (see `draw_shared.dicom.characters`): UTF-8 if it can be.
-        return DEFAULT_REPERTOIRE.read(raw, "")
-    try:
-        return decode_bytes(raw, encodings, set(delimiters))
-    except (UnicodeError, LookupError):
-        return raw.decode("latin-1")

@@ -14,11 +14,11 @@ from pynetdicom.dsutils import decode, encode
 from draw_qr_worker.models import InvalidJob, Keys, Match, PeerAborted
 from draw_shared.dicom.characters import (
     DEFAULT_REPERTOIRE,
-    ESCAPE,
     TEXT_VRS,
     CharacterSet,
     character_set,
 )
+from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 
 

@@ -1,7 +1,7 @@
 """C-FIND: the use case, else each failure to one status (PS3.4 C.4.1.1.4)."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -56,6 +56,7 @@ class FindHandler:
         try:
             query = understood(request, info.extended.get(request.sop_class_uid, b""))
             progress.study = _study(query)
+            warn_of_misread(query.misread, info)
             for matches in self._queries.answers(query, request.context.transfer_syntax):
                 progress.matches += len(matches.identifiers)
                 yield matches
@@ -98,6 +99,17 @@ class FindHandler:
                 detail=done.detail,
                 milliseconds=round(seconds * 1000, 2),
             )
+
+
+def warn_of_misread(keywords: Sequence[str], info: AssociationInfo) -> None:
+    """Say in the log which keys of an identifier are no text in their character set."""
+    if keywords:
+        log.warning(
+            "query.key_misread",
+            association_id=info.association_id,
+            calling_ae=info.calling_ae,
+            keywords=list(keywords),
+        )
 
 
 def _study(query: Query) -> str | None:

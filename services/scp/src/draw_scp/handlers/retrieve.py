@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from draw_scp.handlers.find import warn_of_misread
 from draw_scp.metrics import ScpMetrics
 from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.retrieve import Retrievals, Step
@@ -88,6 +89,7 @@ class RetrieveHandler:
         try:
             selection = selected(request, info.extended.get(request.sop_class_uid, b""))
             progress.study = _study(selection)
+            warn_of_misread(selection.misread, info)
             for step in steps(selection):
                 if isinstance(step, RetrieveEnd):
                     progress.status, progress.counts = step.status, step.counts
