@@ -261,6 +261,22 @@ def test_the_index_is_rebuilt_from_the_files_alone(suite):
     assert after == before
 
 
+def test_what_an_earlier_release_wrote_wrongly_is_read_anew(suite):
+    made = datasets.build(PatientID="Old-1", PatientName="Zhang^XiaoDong=张^小东")
+    store(suite, made)
+    with psycopg.connect(suite.database_url) as connection:
+        connection.execute(
+            "UPDATE patients SET name = 'Zhang^XiaoDong=\x1b$)AÕÅ', name_search = 'wrong'"
+            " WHERE patient_id = 'Old-1'"
+        )
+    answer = draw_admin(suite, "reindex", "--only", "damaged")
+    assert answer.returncode == 0, answer.stderr
+    assert "objects are read anew" in answer.stdout
+    mended = "SELECT FROM patients WHERE patient_id = 'Old-1' AND name = :name AND name_search = :s"
+    found = {"name": str(made.PatientName), "s": "=zhang^xiaodong=张^小东="}
+    assert suite.wait_for_rows(1, mended, 20, **found)
+
+
 def test_disk_and_index_are_reconciled_both_ways(suite):
     lost, unknown = datasets.series(2), datasets.series(2)
     store(suite, *lost, *unknown)

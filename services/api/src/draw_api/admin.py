@@ -25,6 +25,7 @@ from draw_api.adapters.config_queries import PostgresConfigVersions
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAudit
 from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
+from draw_api.adapters.suspect_rows import SuspectRows
 from draw_api.adapters.transaction_queries import PostgresTransactions
 from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.models.access import Principal, Role
@@ -115,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="read the password from here; `-` is standard input; else it is asked for",
     )
-    command("reindex", _reindex)
+    reindex = command("reindex", _reindex)
+    reindex.add_argument(
+        "--only",
+        choices=["damaged"],
+        help="only have read anew, of what the index has, the objects of rows that an earlier"
+        " release may have written wrongly",
+    )
     reconcile = command("reconcile", _reconcile)
     reconcile.add_argument("--repair", action="store_true", help="mend it instead of showing it")
     reconcile.add_argument(
@@ -180,13 +187,20 @@ def _create_user(given: argparse.Namespace) -> int:
     return 0
 
 
-def _reindex(_: argparse.Namespace) -> int:
+def _reindex(given: argparse.Namespace) -> int:
     """Announce every file on the volume anew; the running indexers make its rows."""
     settings = Settings.read()
     with _publishing(settings) as announcements:
-        done = Reindex(
-            ObjectFiles(settings.storage_root), announcements, _Progress("announced")
-        ).run()
+        reindex = Reindex(ObjectFiles(settings.storage_root), announcements, _Progress("announced"))
+        if given.only:
+            database = Database(settings.database_url.get_secret_value())
+            try:
+                done = reindex.reread(SuspectRows(database, settings.replica))
+            finally:
+                database.dispose()
+            print(f"{done.announced} objects are read anew, {done.size_bytes} bytes")  # noqa: T201
+            return 0
+        done = reindex.run()
     _show_left(done)
     print(  # noqa: T201
         f"{done.announced} objects announced, {done.size_bytes} bytes,"

@@ -86,6 +86,8 @@ class Stored:
     calling_ae: str = ""
     peer_address: str = ""
     move_originator_ae: str = ""
+    reread: bool = False
+    """Whether the index has it, and is to hold what its header says now."""
 
     @cached_property
     def source(self) -> str:

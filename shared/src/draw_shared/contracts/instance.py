@@ -41,6 +41,9 @@ class InstanceStoredV1(Event):
     peer_address: str
     move_originator_ae: AeTitle | None = None
     move_originator_message_id: int | None = Field(default=None, ge=0, le=65535)
+    reread: bool = Field(
+        default=False, description="the index has the object; what it says is to be read anew"
+    )
 
 
 class SeriesStableV1(Event):

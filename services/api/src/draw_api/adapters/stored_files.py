@@ -98,7 +98,7 @@ class FileAnnouncements:
             elif event.occurred_at.timestamp() * SECOND_NS < before_ns:
                 came.returned.add(event.study_instance_uid)
             # Also what was deleted: the indexers judge it again, and remove the file.
-            self._publish(event)
+            self.publish(event)
         return came
 
     def finish(self) -> None:
@@ -110,9 +110,14 @@ class FileAnnouncements:
             if not again:
                 return
             for event in again:
-                self._publish(event)
+                self.publish(event)
 
-    def _publish(self, event: InstanceStoredV1) -> None:
+    def publish(self, event: InstanceStoredV1) -> None:
+        """Announce an object.
+
+        Raises:
+            BrokerSilent: the broker does not take it.
+        """
         self._wait(lambda: self._in_flight < MOST_IN_FLIGHT)
         with self._changed:
             self._in_flight += 1

@@ -5,11 +5,12 @@ it as the first time. They do the work, all of them at once, while receiving goe
 was deleted since its reception is not indexed again: if a file of it is left, it goes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
 from draw_api.models.upkeep import FoundFile, Reannounced, Rebuilt
+from draw_shared.contracts.instance import InstanceStoredV1
 
 AT_ONCE: Final = 200
 
@@ -21,8 +22,22 @@ class Files(Protocol):
         """Yield every file of an object."""
 
 
+class Suspects(Protocol):
+    """The rows of the index that an earlier release may have written wrongly."""
+
+    def objects(self) -> Iterator[Sequence[InstanceStoredV1]]:
+        """Yield, in bounded portions, the objects from which such rows are, to be read anew."""
+
+
 class Announcements(Protocol):
     """The way to the indexers."""
+
+    def publish(self, event: InstanceStoredV1) -> None:
+        """Announce an object.
+
+        Raises:
+            Transient: the broker does not take it.
+        """
 
     def announce(self, paths: list[str]) -> Reannounced:
         """Announce these objects anew; return which are none, and which were deleted.
@@ -52,6 +67,22 @@ class Reindex:
             Transient: the broker went away; doing it again from the beginning does no harm.
         """
         return self.announce(self._files.found())
+
+    def reread(self, suspects: Suspects) -> Rebuilt:
+        """Have the objects of suspect rows read anew, and the rows say what they say.
+
+        Raises:
+            Transient: the broker went away; doing it again from the beginning does no harm.
+        """
+        done = Rebuilt()
+        for events in suspects.objects():
+            for event in events:
+                self._announcements.publish(event)
+            done.announced += len(events)
+            done.size_bytes += sum(event.size_bytes for event in events)
+            self._progress(done)
+        self._announcements.finish()
+        return done
 
     def announce(self, files: Iterable[FoundFile]) -> Rebuilt:
         """Announce these objects."""

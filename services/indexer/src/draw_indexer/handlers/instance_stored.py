@@ -198,6 +198,8 @@ class InstanceStored:
         )
         now = self._now()
         for arrival in arrivals:
+            if arrival.stored.reread:
+                continue
             self._metrics.lagged(max(0.0, (now - arrival.stored.received_at).total_seconds()))
         for conflict in written.recorded:
             log.warning(
@@ -266,4 +268,5 @@ def stored_of(body: bytes) -> Stored:
         calling_ae=event.calling_ae,
         peer_address=event.peer_address,
         move_originator_ae=event.move_originator_ae or "",
+        reread=event.reread,
     )

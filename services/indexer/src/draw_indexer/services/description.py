@@ -3,7 +3,8 @@
 Objects of a series, a study, a patient need not agree. Each attribute has the value of the
 object that goes first among those that have one: received first under `keep_existing`,
 received last under `replace`. The row keeps from which object each value is, so that the
-result is the same in whatever order objects are indexed.
+result is the same in whatever order objects are indexed. An object that is read anew says
+anew what it has said.
 """
 
 import re
@@ -107,11 +108,13 @@ class Description:
 
     def _goes_first(self, keyword: str, source: str) -> bool:
         held = self._values.get(keyword)
-        return held is None or self._before(source, held[0])
+        return held is None or source == held[0] or self._before(source, held[0])
 
     def _put(self, keyword: str, source: str, value: Value) -> None:
-        self._values[keyword] = (source, value)
-        self.changed = True
+        said = (source, value)
+        if self._values.get(keyword) != said:
+            self._values[keyword] = said
+            self.changed = True
 
 
 def value_of(attribute: IndexedAttribute, text: str) -> Value:

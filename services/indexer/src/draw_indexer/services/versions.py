@@ -56,8 +56,11 @@ class Versions:
                 return Verdict(current=winner, fresh=True, displaced=known)
             return Verdict(current=_lying(winner, known))
         same = best.get(known.content_sha256)
-        if same is not None and same.stored.study_instance_uid != known.study_instance_uid:
-            # The first release did not record it when its series went to another study.
+        if same is not None and (
+            same.stored.reread or same.stored.study_instance_uid != known.study_instance_uid
+        ):
+            # It is to be read anew; or the first release did not record it when its series
+            # went to another study.
             lying = _lying(same, known)
             stored = replace(lying.stored, received_at=known.received_at)
             return Verdict(current=replace(lying, stored=stored))
