@@ -128,7 +128,10 @@ class NetworkConfig(Section):
         json_schema_extra=REBINDS,
     )
     max_associations: StrictInt = Field(
-        default=10, ge=1, le=100, description="associations at the same time, per replica"
+        default=10,
+        ge=1,
+        le=100,
+        description="associations at the same time, per replica; a request waits 3 s for its place",
     )
     max_pdu_bytes: StrictInt = Field(
         default=16384, ge=4096, le=131072, description="largest PDU that peers may send"
@@ -143,10 +146,14 @@ class NetworkConfig(Section):
         default=30, description="longest wait for the rest of a message"
     )
     max_connections: StrictInt = Field(
-        default=300, ge=10, le=4096, description="open sockets, associated or not"
+        default=300,
+        ge=10,
+        le=4096,
+        description="open sockets, associated or not; at the limit, the oldest without a request"
+        " for an association gives way",
     )
     max_connections_per_address: StrictInt = Field(
-        default=250, ge=1, le=4096, description="open sockets of one address"
+        default=250, ge=1, le=4096, description="open sockets of one address, likewise"
     )
     trusted_proxies: tuple[IpNetwork, ...] = Field(
         default=(), description="peers that must send a PROXY protocol v2 header"

@@ -1,20 +1,19 @@
 """Listens for connections and gives each a thread, within budgets.
 
 Concurrency: one thread accepts and does nothing that could wait for a peer; one thread
-per connection does the PROXY header, the TLS handshake and the association. Above the
-connection budget, a connection gets A-ASSOCIATE-RJ (transient) from the accepting thread
-without a read, and one more thread keeps such connections open for a moment, so that the
-answer arrives. The association budget is counted apart: idle sockets cannot use it up.
+per connection does the PROXY header, the TLS handshake and the association. A connection
+for which there is no room in the budgets gets A-ASSOCIATE-RJ (transient) from the accepting
+thread without a read, and one more thread keeps such connections open for a moment, so that
+the answer arrives.
 """
 
 import socket
-import ssl
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ from draw_shared.contracts.addresses import canonical
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
+from draw_shared.dicom.budgets import Budgets, Connection
 from draw_shared.dicom.farewell import Farewell
 from draw_shared.dicom.pdu import ProtocolViolation, reject
 from draw_shared.dicom.placement import Placement, Timing
@@ -50,14 +50,6 @@ class ListenerOptions:
     tls: ServerTls | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
-    socket: socket.socket
-    address: str
-    association: Association | None = None
-    thread: threading.Thread | None = field(default=None, repr=False)
-
-
 class Acceptor:
     """One listening socket and the associations that came through it."""
 
@@ -77,10 +69,7 @@ class Acceptor:
         self._network = network
         self._max_object_bytes = max_object_bytes
         self._placement = placement
-        self._lock = threading.Lock()
-        self._connections: set[_Connection] = set()
-        self._per_address: Counter[str] = Counter()
-        self._associations = 0
+        self._budgets = Budgets(network, self._turn_out)
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
@@ -94,12 +83,12 @@ class Acceptor:
     @property
     def active_associations(self) -> int:
         """How many associations are established now."""
-        return self._associations
+        return self._budgets.associations
 
     @property
     def connections(self) -> int:
         """How many connections are open now, associated or not."""
-        return len(self._connections)
+        return len(self._budgets.connections)
 
     def start(self) -> None:
         """Listen and accept.
@@ -135,22 +124,19 @@ class Acceptor:
             self._accepting.join(deadline_seconds)
         if self._listener is not None:
             self._listener.close()
+        self._budgets.close()
         self._close_unassociated()
-        while self._associations and time.monotonic() < deadline - 1:
+        while self._budgets.associations and time.monotonic() < deadline - 1:
             time.sleep(0.02)
-        for connection in self._snapshot():
+        for connection in self._budgets.connections:
             if connection.association is not None:
                 connection.association.abort()
-        while self._connections and time.monotonic() < deadline:
+        while self._budgets.connections and time.monotonic() < deadline:
             time.sleep(0.02)
         self._farewell.stop()
 
-    def _snapshot(self) -> list[_Connection]:
-        with self._lock:
-            return list(self._connections)
-
     def _close_unassociated(self) -> None:
-        for connection in self._snapshot():
+        for connection in self._budgets.connections:
             association = connection.association
             if association is None or not association.established:
                 with suppress(OSError):
@@ -171,44 +157,29 @@ class Acceptor:
             self._admit(connected, canonical(str(origin[0])))
 
     def _admit(self, connected: socket.socket, address: str) -> None:
-        connection = _Connection(connected, address)
-        if not self._has_room_for(connection):
+        connection = Connection(connected, address)
+        if not self._budgets.admit(connection):
             self._turn_away(connected, address)
             return
-        connection.thread = threading.Thread(
+        thread = threading.Thread(
             target=self._serve, args=(connection,), name="dicom-association", daemon=True
         )
         try:
-            connection.thread.start()
+            thread.start()
         except RuntimeError:
-            self._forget(connection)
+            self._budgets.forget(connection)
             self._turn_away(connected, address)
 
-    def _has_room_for(self, connection: _Connection) -> bool:
-        network = self._network()
-        with self._lock:
-            if len(self._connections) >= network.max_connections or (
-                self._per_address[connection.address] >= network.max_connections_per_address
-                and not admission.within(connection.address, network.trusted_proxies)
-            ):
-                return False
-            self._connections.add(connection)
-            self._per_address[connection.address] += 1
-            return True
-
-    def _moved(self, connection: _Connection, client: str) -> bool:
-        """Count the connection for the client behind the proxy, if that has room."""
-        most = self._network().max_connections_per_address
-        with self._lock:
-            self._discount(connection.address)
-            connection.address = client
-            self._per_address[client] += 1
-            return self._per_address[client] <= most
-
-    def _discount(self, address: str) -> None:
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
+    def _turn_out(self, giving: Connection) -> None:
+        """Tell a peer that it has to come again; its own thread closes the connection."""
+        decision = admission.GAVE_WAY
+        self._provider.rejected(Peer(_new_id(), giving.address, ""), None, decision)
+        if self._options.tls is None:
+            answer = reject(decision.result, decision.source, decision.reason)
+            with suppress(OSError):
+                socket.socket.send(giving.socket, answer, socket.MSG_DONTWAIT)
+        with suppress(OSError):
+            socket.socket.shutdown(giving.socket, socket.SHUT_RDWR)
 
     def _turn_away(self, connected: socket.socket, address: str) -> None:
         decision = admission.CONGESTED
@@ -218,22 +189,22 @@ class Acceptor:
             return
         self._farewell.say(connected, reject(decision.result, decision.source, decision.reason))
 
-    def _serve(self, connection: _Connection) -> None:
+    def _serve(self, connection: Connection) -> None:
         try:
             self._run(connection)
         except (OSError, ProtocolViolation) as error:
-            log.info("connection.dropped", address=connection.address, reason=str(error)[:100])
+            self._dropped(connection, str(error)[:100])
         finally:
             with suppress(OSError):
                 connection.socket.close()
-            self._forget(connection)
+            self._budgets.forget(connection)
 
-    def _forget(self, connection: _Connection) -> None:
-        with self._lock:
-            self._connections.discard(connection)
-            self._discount(connection.address)
+    def _dropped(self, connection: Connection, reason: str) -> None:
+        # One that has given way was told, and is accounted for.
+        if self._budgets.counts(connection):
+            log.info("connection.dropped", address=connection.address, reason=reason)
 
-    def _run(self, connection: _Connection) -> None:
+    def _run(self, connection: Connection) -> None:
         deadline = time.monotonic() + SETUP_SECONDS
         network = self._network()
         address = connection.address
@@ -242,11 +213,17 @@ class Acceptor:
             if client is None:
                 return
             address = client
-            if not self._moved(connection, client):
+            if not self._budgets.move(connection, client):
                 self._turn_away(connection.socket.dup(), client)
                 return
         if self._options.tls is not None:
-            connection.socket = _secured(connection.socket, self._options.tls, deadline)
+            # Known before the handshake, so that others can end it.
+            connection.socket = secured = self._options.tls.context().wrap_socket(
+                connection.socket, server_side=True, do_handshake_on_connect=False
+            )
+            # The time holds for the handshake as a whole, whatever the pace.
+            secured.settimeout(max(deadline - time.monotonic(), 0.001))
+            secured.do_handshake()
         local = connection.socket.getsockname()
         peer = Peer(_new_id(), address, str(local[0]))
         timing = Timing(
@@ -260,46 +237,11 @@ class Acceptor:
             Wire(connection.socket), peer, self._provider, timing, self._placement
         )
         connection.association = association
-        place = _Place(self)
-        try:
-            association.serve(self._provider, place.take, deadline)
-        finally:
-            place.give_back()
-
-    def take_place(self) -> bool:
-        """Count one more association if there is room and we are not stopping."""
-        with self._lock:
-            if self._stopping.is_set() or self._associations >= self._network().max_associations:
-                return False
-            self._associations += 1
-            return True
-
-    def give_place_back(self) -> None:
-        """Count one association less."""
-        with self._lock:
-            self._associations -= 1
-
-
-class _Place:
-    """One association's share of the budget."""
-
-    def __init__(self, acceptor: Acceptor) -> None:
-        self._acceptor = acceptor
-        self._taken = False
-
-    def take(self) -> bool:
-        self._taken = self._acceptor.take_place()
-        return self._taken
-
-    def give_back(self) -> None:
-        if self._taken:
-            self._acceptor.give_place_back()
-
-
-def _secured(plain: socket.socket, tls: ServerTls, deadline: float) -> ssl.SSLSocket:
-    """Do the handshake; the socket's timeout holds for it as a whole, whatever the pace."""
-    plain.settimeout(max(deadline - time.monotonic(), 0.001))
-    return tls.context().wrap_socket(plain, server_side=True)
+        ending = association.serve(
+            self._provider, partial(self._budgets.take_place, connection), deadline
+        )
+        if ending.reason and not association.established:
+            self._dropped(connection, ending.reason)
 
 
 def _new_id() -> str:

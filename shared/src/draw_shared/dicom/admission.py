@@ -28,6 +28,9 @@ UNKNOWN_CALLED: Final = Reject(PERMANENT, SERVICE_USER, 7, "the called AE title 
 WRONG_VERSION: Final = Reject(PERMANENT, ACSE_PROVIDER, 2, "the protocol version is not supported")
 IDENTITY_REFUSED: Final = Reject(PERMANENT, ACSE_PROVIDER, 1, "user identity is not accepted")
 CONGESTED: Final = Reject(TRANSIENT, PRESENTATION_PROVIDER, 1, "too many connections, try again")
+GAVE_WAY: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 1, "no request came, and others needed the connection"
+)
 LIMIT_EXCEEDED: Final = Reject(
     TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations, try again"
 )

@@ -81,6 +81,7 @@ class Association:
         self._info: AssociationInfo | None = None
         self._cancelled: set[int] = set()
         self._aborted = False
+        self._in_hand = False
         self._reader = MessageReader(
             wire, dimse_seconds=timing.dimse_seconds, acse_seconds=timing.acse_seconds
         )
@@ -92,10 +93,15 @@ class Association:
         """Whether the association was accepted."""
         return self._info is not None
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether a whole request has come that is being answered or was accepted."""
+        return self._in_hand
+
     def serve(
         self, admission: Admission, admitted: Callable[[], bool], requested_by: float | None = None
-    ) -> None:
-        """Run the association to its end.
+    ) -> Ending:
+        """Run the association to its end and return how it ended.
 
         `admitted` says whether there is room for it; `requested_by` is when the request
         must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
@@ -103,6 +109,7 @@ class Association:
 
         def served() -> Ending:
             request = self._requested(requested_by)
+            self._in_hand = True
             if not self._accepted(request, admission, admitted):
                 return Ending(Outcome.LOST)
             if self._placement is None:
@@ -116,12 +123,7 @@ class Association:
             ending = ending._replace(outcome=Outcome.ABORTED)
         if self._info is not None:
             admission.closed(self._info, ending.outcome, ending.reason)
-        elif ending.reason:
-            log.info(
-                "connection.dropped",
-                association_id=self._peer.association_id,
-                reason=ending.reason,
-            )
+        return ending
 
     def carry_on(self, info: AssociationInfo) -> Ending:
         """Serve an association that was accepted elsewhere, and return how it ended."""
@@ -189,6 +191,7 @@ class Association:
             self._wire.send(
                 [reject(decision.result, decision.source, decision.reason)], LINGER_SECONDS
             )
+            self._in_hand = False
             self._wire.close_politely(LINGER_SECONDS)
             return False
         answer, self._info = accepted(self._peer, request, decision, self._timing.max_pdu)

@@ -27,6 +27,7 @@ from pynetdicom.sop_class import (
 from pynetdicom.sop_class import Verification
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
+from draw_shared.dicom import budgets
 from draw_shared.dicom.service import Outcome
 from support.engine import RecordingProvider, listening, wait_until
 from support.raw_stores import rejection
@@ -191,7 +192,8 @@ def test_rejections_say_why(security, allowed, called, answer):
 
 
 @pytest.mark.security
-def test_the_association_above_the_budget_is_rejected_for_now():
+def test_the_association_above_the_budget_is_rejected_for_now(monkeypatch):
+    monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.2)
     network = NetworkConfig(max_associations=1)
     with listening(network=network) as (acceptor, _):
         first = associate(acceptor, Verification)
@@ -202,6 +204,17 @@ def test_the_association_above_the_budget_is_rejected_for_now():
         third = associate(acceptor, Verification)
         assert third.is_established
         third.release()
+
+
+def test_a_request_waits_a_moment_for_its_place():
+    with listening(network=NetworkConfig(max_associations=1)) as (acceptor, _):
+        first = associate(acceptor, Verification)
+        ending = threading.Timer(0.3, first.release)
+        ending.start()
+        second = associate(acceptor, Verification)
+        assert second.is_established
+        second.release()
+        ending.join()
 
 
 def test_stopping_lets_a_running_association_finish():

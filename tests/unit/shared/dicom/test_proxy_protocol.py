@@ -113,6 +113,22 @@ def test_the_budget_per_address_counts_clients_behind_the_proxy():
         assert answer(acceptor, header("192.0.2.9") + REQUEST) == ACCEPTED
 
 
+@pytest.mark.parametrize(
+    ("begun", "budget"),
+    [(b"", {"max_connections": 10}), (header("192.0.2.9"), {"max_connections_per_address": 10})],
+)
+def test_who_sends_no_header_or_nothing_behind_it_makes_room(begun, budget):
+    with listening(network=TRUSTING.model_copy(update=budget)) as (acceptor, _):
+        silent = [socket.create_connection(("127.0.0.1", acceptor.port), 5) for _ in range(10)]
+        for made in silent:
+            made.sendall(begun)
+        assert wait_until(lambda: acceptor.connections == 10)
+        assert answer(acceptor, header("192.0.2.9") + REQUEST) == ACCEPTED
+        assert silent[0].recv(1)[0] == REJECTED
+        for made in silent:
+            made.close()
+
+
 def test_a_proxy_that_says_nothing_is_closed_in_time(monkeypatch):
     monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.3)
     with (

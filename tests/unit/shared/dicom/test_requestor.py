@@ -9,6 +9,7 @@ from pydicom.data import get_testdata_file
 from pynetdicom import AE, evt
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
+from draw_shared.dicom import budgets
 from draw_shared.dicom.associate import ProposedContext
 from draw_shared.dicom.requestor import (
     NotAccepted,
@@ -111,7 +112,8 @@ def test_pynetdicom_takes_what_we_send_one_at_a_time():
     assert received == [raw] * 3
 
 
-def test_rejections_decide_whether_to_try_again():
+def test_rejections_decide_whether_to_try_again(monkeypatch):
+    monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.0)
     config = EVERYTHING.model_copy(update={"security": SecurityConfig(validate_calling_ae=True)})
     with listening(RecordingProvider(config)) as (acceptor, _), pytest.raises(Rejected):
         open_association(remote(acceptor.port), ECHO)

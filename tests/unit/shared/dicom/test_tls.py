@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from draw_shared.contracts.server_config import ClientCertificates, TlsConfig
+from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, TlsConfig
 from draw_shared.dicom import acceptor as acceptor_module
 from draw_shared.dicom.associate import ProposedContext
 from draw_shared.dicom.requestor import Outgoing, Remote, Unreachable, open_association
@@ -142,6 +142,22 @@ def test_unusable_files_are_named_as_such(config):
     without = {"client_certificates": ClientCertificates.REQUIRED, "client_ca_file": ""}
     with pytest.raises(TlsUnusable, match="authorities"):
         ServerTls(config.model_copy(update=without))
+
+
+def test_who_does_not_finish_the_handshake_makes_room(authority, config):
+    network = NetworkConfig(max_connections_per_address=5)
+    context = client_context(authority.file)
+    with listening(network=network, tls=ServerTls(config)) as (acceptor, provider):
+        silent = [socket.create_connection(("127.0.0.1", acceptor.port), 5) for _ in range(5)]
+        silent[1].sendall(b"\x16\x03\x01")
+        assert wait_until(lambda: acceptor.connections == 5)
+        with open_association(remote(acceptor, context), CONTEXTS) as made:
+            silent.append(socket.create_connection(("127.0.0.1", acceptor.port), 5))
+            assert [one.recv(1) for one in silent[:2]] == [b"", b""]
+            assert made.echo() == 0
+        for one in silent:
+            one.close()
+        assert len(provider.rejections) == 2
 
 
 def test_silence_and_crumbs_instead_of_a_handshake_are_closed_in_time(config, monkeypatch):
