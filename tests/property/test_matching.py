@@ -16,9 +16,9 @@ from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.services.query import Queries
 from draw_shared.dicom.answers import Encoding
+from draw_shared.dicom.data_set import scanner_for
 from draw_shared.dicom.keys import BY_KEYWORD, Level
 from draw_shared.dicom.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, understood
-from draw_shared.dicom.scan import scanner_for
 from draw_shared.dicom.service import PresentationContext, QueryRequest
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from support import index_rows, service_finder

@@ -24,6 +24,16 @@ class RawStores:
 
     def send(self, made, *, data=None, sop_class=None, sop_instance=None, pause_seconds=0.0):
         """Send a C-STORE request, with a pause shortly before its end, and return the status."""
+        return self.answer(
+            made,
+            data=data,
+            sop_class=sop_class,
+            sop_instance=sop_instance,
+            pause_seconds=pause_seconds,
+        )[0]
+
+    def answer(self, made, *, data=None, sop_class=None, sop_instance=None, pause_seconds=0.0):
+        """Send as `send` does, and return status and Error Comment."""
         payload = encoded(made) if data is None else data
         buffers = _buffers(made, payload, sop_class, sop_instance)
         self._wire.send(buffers[:-2], 10)
@@ -32,7 +42,8 @@ class RawStores:
         kind, body = self._wire.read_pdu(20)
         assert kind == PduType.P_DATA
         [(_, _, answer)] = pdvs(body)
-        return message.decode(bytes(answer)).number(Field.STATUS)
+        said = message.decode(bytes(answer))
+        return said.number(Field.STATUS), said.text(Field.ERROR_COMMENT)
 
     def release(self):
         """End the association in order."""

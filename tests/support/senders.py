@@ -47,11 +47,11 @@ def transfer_syntax(path: Path) -> str:
 
 
 @contextmanager
-def association(port: int, contexts, *, calling="TESTER", called=AE_TITLE):
+def association(port: int, contexts, *, calling="TESTER", called=AE_TITLE, **more):
     """Yield an established association with the suite."""
     client = AE(calling)
     client.acse_timeout = client.dimse_timeout = client.network_timeout = 30
-    made = client.associate("127.0.0.1", port, contexts=contexts, ae_title=called)
+    made = client.associate("127.0.0.1", port, contexts=contexts, ae_title=called, **more)
     assert made.is_established, "the association was not accepted"
     try:
         yield made

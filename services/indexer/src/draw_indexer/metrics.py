@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from draw_shared.dicom.flaws import Flaw
+
 WEBHOOK_OUTCOMES: Final = ("delivered", "failed", "dead", "disabled")
 OUTCOMES: Final = ("indexed", "unchanged", "conflict", "deleted")
 
@@ -59,6 +61,14 @@ class IndexerMetrics:
             ["reason"],
             registry=registry,
         )
+        self.damaged_headers = Counter(
+            "draw_indexer_damaged_headers",
+            "Headers that break the rules of DICOM and were read all the same",
+            ["reason"],
+            registry=registry,
+        )
+        for flaw in Flaw:
+            self.damaged_headers.labels(flaw.name.lower())
         self.readers_replaced = Counter(
             "draw_indexer_readers_replaced",
             "Processes for reading headers that died or were killed",

@@ -7,8 +7,9 @@ from enum import StrEnum
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
+from draw_shared.dicom.flaws import Flaw
 from draw_shared.dicom.keys import Level
 from draw_shared.errors import Permanent, Transient
 
@@ -17,6 +18,10 @@ Row = dict[str, Any]
 
 Texts = Mapping[str, Any]
 """Values of one level by keyword: text as decoded, or a list of documents for a sequence."""
+
+
+ENDINGS: Final = frozenset((Flaw.UNREADABLE.name, Flaw.CUT_SHORT.name))
+"""Flaws behind which nothing was read."""
 
 
 class Reason(StrEnum):
@@ -64,8 +69,15 @@ class Header:
     study: Texts
     series: Texts
     image: Texts
-    complete: bool = True
-    """False when the data set could not be read to the last wanted element."""
+    flaws: Sequence[str] = ()
+    """Names of what the header was read past (`draw_shared.dicom.flaws.Flaw`)."""
+    damage: str = ""
+    """The same in words, with the elements concerned; nothing of their values."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the data set could be read to the last wanted element."""
+        return not ENDINGS.intersection(self.flaws)
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,8 @@ class Instance(SQLModel, table=True):
     move_originator_ae: str = Field(default="", sa_column=_exact())
     stated_patient: str = Field(default="", sa_column=_exact())
     """The patient the object names: PatientID, or `PatientID^^^issuer`."""
+    header_damage: str = Field(default="", sa_column=_plain())
+    """What its header was read past, in words without values; empty: a header as it should be."""
 
 
 class IndexTotal(SQLModel, table=True):

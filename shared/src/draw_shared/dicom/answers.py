@@ -20,8 +20,8 @@ from draw_shared.dicom.query import (
     Query,
     Row,
 )
-from draw_shared.dicom.scan import LONG_VRS
 from draw_shared.dicom.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
+from draw_shared.dicom.vrs import LONG_VRS
 
 LONGEST_SHORT: Final = 65534
 PREPARED_LENGTHS: Final = 1024

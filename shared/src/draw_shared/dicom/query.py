@@ -20,6 +20,7 @@ from draw_shared.dicom.characters import (
     character_set,
     distinct,
 )
+from draw_shared.dicom.data_set import scanner_for
 from draw_shared.dicom.keys import (
     BY_TAG,
     IDENTIFIERS,
@@ -45,7 +46,7 @@ from draw_shared.dicom.matching import (
     parse,
     pattern,
 )
-from draw_shared.dicom.scan import Undecodable, scanner_for
+from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import QueryRequest, Refused
 from draw_shared.dicom.statuses import Status
 

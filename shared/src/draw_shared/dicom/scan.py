@@ -3,54 +3,53 @@
 For the receive path and the index: a few values near the beginning of an object that may
 be gigabytes long and may come from anybody. The scanner walks element headers, skips
 what nobody asked for, and stops at the first element behind the last one wanted. Nothing
-in the data makes it read past the end, recurse without bound or allocate by a claim.
+in the data makes it read past the end, recurse or allocate by a claim.
+
+Devices write data sets that break the rules of PS3.5, and nobody can mend what is sent.
+The scanner reads past whatever leaves no doubt where the next element begins, and notes
+each such flaw: elements out of order; one that stands twice (the first counts, as in DCMTK);
+headers in another form (see `element_forms`); delimiters that are missing or stray; values
+of undefined length that are no sequence; a data set in another encoding than was agreed.
+It ends where doubt begins, and says so.
 """
 
-import zlib
 from collections.abc import Iterator
-from enum import Enum
 from struct import Struct, error, unpack_from
 from typing import Final
 
-from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
+from draw_shared.dicom.element_forms import (
+    DELIMITERS,
+    HEADER_BYTES,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    ElementForms,
+    Form,
+    delimited,
+)
+from draw_shared.dicom.flaws import Flaw, Flaws
+from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
+from draw_shared.dicom.walk import Ending, Gathered, Span, Walk
 from draw_shared.errors import Permanent
 
-UNDEFINED: Final = 0xFFFFFFFF
-ITEM: Final = 0xFFFEE000
-ITEM_END: Final = 0xFFFEE00D
-DELIMITERS: Final = 0xFFFE
-"""The group of items and delimiters, which have no VR (PS3.5 7.5)."""
-SEQUENCE_END: Final = 0xFFFEE0DD
 PIXEL_DATA: Final = 0x7FE00010
-LONG_VRS: Final = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-SHORT_VRS: Final = frozenset(
-    b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
-)
-KNOWN_VRS: Final = LONG_VRS | SHORT_VRS
+LAST_TAG: Final = 0xFFFCFFFC
+"""Data Set Trailing Padding; no element follows it (PS3.5 7.2)."""
 
-DEEPEST: Final = 32
-MOST_ELEMENTS: Final = 100_000
+DEEPEST: Final = 256
+MOST_ELEMENTS: Final = 1_000_000
+"""Of all levels together: a second of processor time, whatever is sent."""
 LONGEST_VALUE: Final = 1024 * 1024
-LONGEST_INFLATED: Final = 4 * 1024 * 1024
+SMALLEST_LETTERS: Final = int.from_bytes(b"AA", "little")
+"""Implicit lengths below this cannot begin with a VR."""
+SEQUENCE_VRS: Final = frozenset((b"", b"SQ", b"UN"))
+OTHER_ITEM: Final = (b"\xff\xfe\xe0\x00", b"\xfe\xff\x00\xe0")
+"""An item's tag in the other byte order, for little and big endian."""
 
 
 class Undecodable(Permanent):
     """The data set cannot be read as its transfer syntax says."""
-
-
-class NeedMore(Exception):
-    """The buffer ends before the last element wanted; the data set may go on."""
-
-
-class Ending(Enum):
-    """Why a data set was read no further."""
-
-    PASSED = "every element that was wanted has been passed"
-    ENDED = "there was no more"
-    CUT = "an element claims more than there was"
-    DAMAGED = "what follows is no data set in this encoding"
 
 
 class Scanner:
@@ -58,165 +57,277 @@ class Scanner:
 
     def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
         order = ">" if big_endian else "<"
-        self._explicit = explicit
-        self._tag = Struct(f"{order}HH")
-        self._implicit_header = Struct(f"{order}HHI")
+        self.explicit, self.big_endian = explicit, big_endian
+        self.item_header = Struct(f"{order}HHI")
         self._explicit_header = Struct(f"{order}HH2sH")
         self._long_length = Struct(f"{order}I")
         self._order = order
-
-    def scan(
-        self, data: bytes | memoryview, wanted: frozenset[int], *, last: int, whole: bool = True
-    ) -> dict[int, bytes]:
-        """Return the raw values of the wanted top-level elements with tags up to `last`.
-
-        A wanted sequence is returned as the bytes of its items (see `items`). With
-        `whole` false, `data` is only the beginning of the data set.
-
-        Raises:
-            Undecodable: this is not a data set in this encoding, or it exceeds a bound.
-            NeedMore: `data` was only the beginning, and too short.
-        """
-        found: dict[int, bytes] = {}
-        try:
-            self._walk(data, wanted, last, found)
-        except (error, IndexError, _Overrun) as cut:
-            if whole:
-                raise Undecodable("an element overruns the data set") from cut
-            raise NeedMore from cut
-        return found
+        self._forms = ElementForms(explicit=explicit, big_endian=big_endian)
 
     def gather(
-        self, data: bytes | memoryview, wanted: frozenset[int], *, last: int
-    ) -> tuple[dict[int, bytes], Ending]:
-        """Return what `scan` would, as far as `data` can be read, and why it ended there."""
+        self,
+        data: bytes | memoryview,
+        wanted: frozenset[int],
+        *,
+        last: int,
+        required: frozenset[int] = frozenset(),
+        whole: bool = True,
+    ) -> Gathered:
+        """Return the raw values of the wanted top-level elements with tags up to `last`.
+
+        What is required is looked for behind `last` too. A wanted sequence is returned as
+        the bytes of its items (see `items`). With `whole` false, `data` is only the
+        beginning of the data set; if it is too short, the ending is CUT or ENDED.
+        """
+        walk = Walk(whole=whole)
         found: dict[int, bytes] = {}
         try:
-            passed = self._walk(data, wanted, last, found)
-        except (error, IndexError, _Overrun):
-            return found, Ending.CUT
+            passed = self._walk(data, wanted, last, required, found, walk)
+        except (error, IndexError):
+            walk.flaws.add(Flaw.CUT_SHORT, walk.tag)
+            return Gathered(found, Ending.CUT, walk.flaws, walk.tag)
         except Undecodable:
-            return found, Ending.DAMAGED
-        return found, Ending.PASSED if passed else Ending.ENDED
+            walk.flaws.add(Flaw.UNREADABLE, walk.tag)
+            return Gathered(found, Ending.DAMAGED, walk.flaws, walk.tag)
+        return Gathered(found, Ending.PASSED if passed else Ending.ENDED, walk.flaws, walk.tag)
 
-    def _walk(
+    def _walk(  # noqa: C901, PLR0912, PLR0915 - fast: it runs for each object received
         self,
         data: bytes | memoryview,
         wanted: frozenset[int],
         last: int,
+        required: frozenset[int],
         found: dict[int, bytes],
+        walk: Walk,
     ) -> bool:
         """Fill `found`; return whether an element behind `last` was met."""
-        at, end, count, before = 0, len(data), 0, -1
-        while at < end:
-            tag, vr, length, start = self._header(data, at)
+        at, end, before = 0, len(data), -1
+        explicit, unpack = self.explicit, self._explicit_header.unpack_from
+        unpack_implicit = self.item_header.unpack_from
+        for _ in range(MOST_ELEMENTS):
+            if at >= end:
+                return False
+            if explicit:
+                # Nearly every element is this kind: no call for each.
+                group, element, vr, length = unpack(data, at)
+                if vr in SHORT_VRS:
+                    tag, start = group << 16 | element, at + 8
+                elif not group | element and self._is_padding(data, at, walk):
+                    return False
+                else:
+                    tag, vr, length, start = self.header(data, at, walk)
+            else:
+                group, element, length = unpack_implicit(data, at)
+                if length < SMALLEST_LETTERS:
+                    tag, vr, start = group << 16 | element, b"", at + 8
+                else:
+                    tag, vr, length, start = self.header(data, at, walk)
             if tag > last:
-                return True
-            count += 1
-            if tag <= before or count > MOST_ELEMENTS:
-                raise Undecodable("elements are not in ascending order, or too many")
-            before = tag
+                if tag > LAST_TAG:
+                    at = self._past_stray(data, at, walk)
+                    continue
+                if required <= found.keys():
+                    return True
+            if tag <= before:
+                if tag == 0 and self._is_padding(data, at, walk):
+                    return False
+                walk.flaws.add(Flaw.TWICE if tag == before or tag in found else Flaw.ORDER, tag)
+            else:
+                before = tag
             if length == UNDEFINED:
-                at, stop = self._past_undefined(data, start, vr)
+                at, stop = self._past_undefined(data, start, vr, walk)
             else:
                 at = stop = start + length
             if at > end:
-                raise _Overrun
-            if tag in wanted:
-                found[tag] = _bounded(data[start:stop])
-        return False
+                walk.tag = tag
+                raise IndexError(at)
+            if tag in wanted and tag not in found:
+                if stop - start <= LONGEST_VALUE:
+                    found[tag] = bytes(data[start:stop])
+                else:
+                    walk.flaws.add(Flaw.TOO_LONG, tag)
+        raise Undecodable("too many elements")
 
-    def _header(self, data: bytes | memoryview, at: int) -> tuple[int, bytes, int, int]:
+    def header(self, data: bytes | memoryview, at: int, walk: Walk) -> tuple[int, bytes, int, int]:
         """Return (tag, VR, length, where the value starts)."""
-        if not self._explicit:
-            group, element, length = self._implicit_header.unpack_from(data, at)
-            return group << 16 | element, b"", length, at + 8
-        group, element, vr, length = self._explicit_header.unpack_from(data, at)
-        tag = group << 16 | element
-        if vr in SHORT_VRS and group != DELIMITERS:
-            return tag, vr, length, at + 8
-        if group == DELIMITERS:
-            return tag, b"", self._long_length.unpack_from(data, at + 4)[0], at + 8
-        if vr in LONG_VRS:
-            return tag, vr, self._long_length.unpack_from(data, at + 8)[0], at + 12
-        raise Undecodable("an element has no known value representation")
+        walk.count += 1
+        if walk.count > MOST_ELEMENTS:
+            raise Undecodable("too many elements")
+        if self.explicit:
+            group, element, vr, length = self._explicit_header.unpack_from(data, at)
+            walk.tag = tag = group << 16 | element
+            if vr in SHORT_VRS and group != DELIMITERS:
+                return tag, vr, length, at + 8
+            if vr in LONG_VRS and not length and group != DELIMITERS:
+                return tag, vr, self._long_length.unpack_from(data, at + 8)[0], at + 12
+            if group == DELIMITERS:
+                return tag, b"", self._long_length.unpack_from(data, at + 4)[0], at + 8
+        else:
+            group, element, length = self.item_header.unpack_from(data, at)
+            walk.tag = tag = group << 16 | element
+            if (length < SMALLEST_LETTERS or bytes(data[at + 4 : at + 6]) not in KNOWN_VRS) and (
+                tag <= LAST_TAG or group == DELIMITERS
+            ):
+                return tag, b"", length, at + 8
+        return self._odd_header(data, at, tag, walk)
+
+    def _odd_header(
+        self, data: bytes | memoryview, at: int, tag: int, walk: Walk
+    ) -> tuple[int, bytes, int, int]:
+        form = self._forms.of(data, at, whole=walk.whole)
+        if form is None:
+            raise Undecodable("an element header cannot be read")
+        vr = bytes(data[at + 4 : at + 6]) if form.explicit else b""
+        if form.explicit and vr not in KNOWN_VRS:
+            walk.flaws.add(Flaw.UNKNOWN_VR, tag)
+        elif form.explicit != self.explicit or (vr in SHORT_VRS) != (
+            form.start - at == HEADER_BYTES
+        ):
+            walk.flaws.add(Flaw.FORM, tag)
+        return tag, vr, form.length, form.start
+
+    def _past_stray(self, data: bytes | memoryview, at: int, walk: Walk) -> int:
+        """Return where the data set goes on behind a delimiter, or an item of no sequence."""
+        tag, _, length, start = self.header(data, at, walk)
+        if tag not in {ITEM, ITEM_END, SEQUENCE_END}:
+            raise Undecodable("a delimiter that there is none of")
+        walk.flaws.add(Flaw.STRAY_DELIMITER, tag)
+        if tag != ITEM:
+            return start
+        if length == UNDEFINED:
+            return self.past_items(data, start, walk, in_item=True)[0]
+        if start + length > len(data):
+            raise IndexError(start)
+        return start + length
+
+    def _is_padding(self, data: bytes | memoryview, at: int, walk: Walk) -> bool:
+        """Return whether nothing but zeros follows; looked for once, as it takes time."""
+        if walk.looked_for_padding:
+            return False
+        walk.looked_for_padding = True
+        if bytes(data[at:]).lstrip(b"\0"):
+            return False
+        if not walk.whole:
+            raise IndexError(at)
+        walk.flaws.add(Flaw.PADDING, 0)
+        return True
 
     def _past_undefined(
-        self, data: bytes | memoryview, start: int, vr: bytes, depth: int = 0
+        self, data: bytes | memoryview, start: int, vr: bytes, walk: Walk
     ) -> tuple[int, int]:
         """Return (where the next element starts, where the items end)."""
-        if vr not in {b"", b"SQ", b"UN"}:
-            raise Undecodable("only a sequence may have undefined length")
+        if vr not in SEQUENCE_VRS and walk.tag != PIXEL_DATA:
+            walk.flaws.add(Flaw.NO_SEQUENCE, walk.tag)
         # Unknown sequences are implicit VR little endian inside (PS3.5 6.2.2, note 2).
-        walker = _UNKNOWN if vr == b"UN" else self
-        return walker.past_items(data, start, depth)
+        return (IMPLICIT if vr == b"UN" else self).past_items(data, start, walk, vr=vr)
 
-    def past_items(self, data: bytes | memoryview, at: int, depth: int) -> tuple[int, int]:
-        """Return (where the next element starts, where the items end) of a sequence at `at`."""
-        if depth > DEEPEST:
-            raise Undecodable("sequences are nested too deeply")
-        count = 0
+    def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there decides
+        self,
+        data: bytes | memoryview,
+        at: int,
+        walk: Walk,
+        *,
+        vr: bytes = b"SQ",
+        in_item: bool = False,
+    ) -> tuple[int, int]:
+        """Return (where what follows starts, where the items end) of a sequence at `at`.
+
+        With `in_item`, `at` is in an item, and it is the end of that item.
+        """
+        single = in_item
+        scanners = [self]
+        tag, fresh = walk.tag, not in_item
         while True:
-            tag, _, length, start = self._header(data, at)
-            if tag == SEQUENCE_END:
-                return start, at
-            if tag != ITEM:
-                raise Undecodable("a sequence holds something else than items")
-            count += 1
-            if count > MOST_ELEMENTS:
+            scanner = scanners[-1]
+            if in_item:
+                if single and at == len(data) and len(scanners) == 1:
+                    # Its delimiter is missing, and that of its sequence is not given.
+                    return at, at
+                tag, vr, length, start = scanner.header(data, at, walk)
+                if tag in {ITEM, SEQUENCE_END, ITEM_END}:
+                    in_item = False
+                    stop = at
+                    if tag == ITEM_END:
+                        at = start
+                    else:
+                        walk.flaws.add(Flaw.ITEM_END_MISSING, tag)
+                    if single and len(scanners) == 1:
+                        return at, stop
+                elif length != UNDEFINED:
+                    at = start + length
+                    if at > len(data):
+                        raise IndexError(at)
+                else:
+                    if vr not in SEQUENCE_VRS and tag != PIXEL_DATA:
+                        walk.flaws.add(Flaw.NO_SEQUENCE, tag)
+                    scanners.append(IMPLICIT if vr == b"UN" else scanner)
+                    if len(scanners) > DEEPEST:
+                        raise Undecodable("sequences are nested too deeply")
+                    at, in_item, fresh = start, False, True
+                continue
+            walk.count += 1
+            if walk.count > MOST_ELEMENTS:
                 raise Undecodable("too many items")
-            at = self._item_end(data, start, depth) if length == UNDEFINED else start + length
-            if at > len(data):
-                raise _Overrun
-
-    def _item_end(self, data: bytes | memoryview, at: int, depth: int) -> int:
-        count = 0
-        while True:
-            tag, vr, length, start = self._header(data, at)
-            if tag == ITEM_END:
-                return start
-            count += 1
-            if count > MOST_ELEMENTS:
-                raise Undecodable("too many elements")
-            if length == UNDEFINED:
-                at, _ = self._past_undefined(data, start, vr, depth + 1)
+            group, element, length = scanner.item_header.unpack_from(data, at)
+            tag = group << 16 | element
+            stop = at
+            if tag == ITEM and length != UNDEFINED:
+                at += HEADER_BYTES + length
+                if at > len(data):
+                    raise IndexError(at)
+            elif tag == ITEM:
+                at += HEADER_BYTES
+                in_item = True
+            elif tag == ITEM_END:
+                walk.flaws.add(Flaw.STRAY_DELIMITER, tag)
+                at += HEADER_BYTES
+            elif fresh and (other := _other_order(scanner, data, at)) is not None:
+                walk.flaws.add(Flaw.FORM, tag)
+                scanners[-1] = other
             else:
-                at = start + length
+                if tag == SEQUENCE_END:
+                    at += HEADER_BYTES
+                elif fresh and vr != b"SQ":
+                    stop, at = delimited(data, at, big_endian=scanner.big_endian)
+                else:
+                    walk.flaws.add(Flaw.SEQUENCE_END_MISSING, tag)
+                scanners.pop()
+                if not scanners:
+                    return at, stop
+                in_item = True
+            fresh = False
 
     def items(self, raw: bytes, wanted: frozenset[int]) -> Iterator[dict[int, bytes]]:
-        """Yield the wanted values of each item of a sequence that `scan` returned.
+        """Yield the wanted values of each item of a sequence that `gather` returned.
 
         Raises:
             Undecodable: the items are malformed.
         """
         for item in self.each_item(raw):
-            found: dict[int, bytes] = {}
-            try:
-                self._walk(item, wanted, max(wanted), found)
-            except (error, IndexError, _Overrun) as cut:
-                raise Undecodable("an item overruns its sequence") from cut
-            yield found
+            gathered = self.gather(item, wanted, last=max(wanted))
+            if gathered.ending in {Ending.CUT, Ending.DAMAGED}:
+                raise Undecodable("an item overruns its sequence")
+            yield gathered.values
 
     def each_item(self, raw: bytes) -> Iterator[bytes]:
-        """Yield the data set of each item of a sequence that `scan` or `elements` returned.
+        """Yield the data set of each item of a sequence that `gather` or `elements` returned.
 
         Raises:
             Undecodable: the items are malformed.
         """
-        at = 0
+        at, walk = 0, Walk(whole=True)
         while at < len(raw):
             try:
-                tag, _, length, start = self._header(raw, at)
+                tag, _, length, start = self.header(raw, at, walk)
                 if tag == SEQUENCE_END:
                     return
                 if tag != ITEM:
                     raise Undecodable("a sequence holds something else than items")
                 if length == UNDEFINED:
-                    at = self._item_end(raw, start, 0)
-                    stop = at - 8
+                    at, stop = self.past_items(raw, start, walk, in_item=True)
                 else:
                     at = stop = start + length
-            except (error, IndexError, _Overrun) as cut:
+            except (error, IndexError) as cut:
                 raise Undecodable("an item overruns its sequence") from cut
             yield raw[start:stop]
 
@@ -226,65 +337,64 @@ class Scanner:
         Raises:
             Undecodable: this is not a data set in this encoding, or it exceeds a bound.
         """
-        at, count = 0, 0
+        for tag, vr, start, stop, *_ in self.spans(data):
+            if stop - start > LONGEST_VALUE:
+                raise Undecodable("a value is longer than any of its kind may be")
+            yield tag, vr, bytes(data[start:stop])
+
+    def spans(self, data: bytes | memoryview) -> Iterator[Span]:
+        """Yield where each element lies, in the order in which they stand.
+
+        Raises:
+            Undecodable: nothing can be read from here on.
+        """
+        at, walk = 0, Walk(whole=True)
         while at < len(data):
+            walk.flaws = Flaws()
             try:
-                tag, vr, length, start = self._header(data, at)
+                tag, vr, length, start = self.header(data, at, walk)
+                if tag > LAST_TAG:
+                    at = self._past_stray(data, at, walk)
+                    continue
                 if length == UNDEFINED:
-                    at, stop = self._past_undefined(data, start, vr)
+                    at, stop = self._past_undefined(data, start, vr, walk)
                 else:
                     at = stop = start + length
-            except (error, IndexError, _Overrun) as cut:
+            except (error, IndexError) as cut:
                 raise Undecodable("an element overruns the data set") from cut
-            count += 1
-            if at > len(data) or count > MOST_ELEMENTS:
-                raise Undecodable("an element overruns the data set, or there are too many")
-            yield tag, vr, _bounded(data[start:stop])
+            if at > len(data):
+                raise Undecodable("an element overruns the data set")
+            yield Span(tag, vr, start, stop, at, bool(walk.flaws))
+
+    def first_tag(self, data: bytes | memoryview) -> int:
+        """Return the tag of the first element, or 0 when there is none."""
+        if len(data) < HEADER_BYTES:
+            return 0
+        group, element, _ = self.item_header.unpack_from(data)
+        tag: int = group << 16 | element
+        return tag
+
+    def first_form(self, data: bytes | memoryview) -> Form | None:
+        """Return the form of the first element, or None when it has none.
+
+        Raises:
+            IndexError: `data` is too short to tell.
+        """
+        return self._forms.of(data, 0, whole=False)
 
     def numbers(self, raw: bytes) -> tuple[int, ...]:
         """Return the US values in `raw` (Rows, Columns, BitsAllocated)."""
         return unpack_from(f"{self._order}{len(raw) // 2}H", raw)
 
 
-def _bounded(value: bytes | memoryview) -> bytes:
-    if len(value) > LONGEST_VALUE:
-        raise Undecodable("a value is longer than any of its kind may be")
-    return bytes(value)
+IMPLICIT: Final = Scanner(explicit=False)
+
+EXPLICIT: Final = Scanner(explicit=True)
+BIG: Final = Scanner(explicit=True, big_endian=True)
 
 
-class _Overrun(Exception):
-    """An element claims more than there is."""
-
-
-_IMPLICIT: Final = Scanner(explicit=False)
-_UNKNOWN: Final = _IMPLICIT
-_EXPLICIT: Final = Scanner(explicit=True)
-_BIG: Final = Scanner(explicit=True, big_endian=True)
-
-
-def scanner_for(transfer_syntax_uid: str, data: bytes | memoryview = b"") -> Scanner:
-    """Return the scanner of a transfer syntax; encapsulated ones are explicit little endian.
-
-    Some senders write implicit VR under an explicit syntax; `data`, if given, decides.
-    """
-    if transfer_syntax_uid == IMPLICIT_LITTLE:
-        return _IMPLICIT
-    if transfer_syntax_uid == EXPLICIT_BIG:
-        return _BIG
-    if len(data) >= 8 and bytes(data[4:6]) not in KNOWN_VRS:  # noqa: PLR2004 - one header
-        return _IMPLICIT
-    return _EXPLICIT
-
-
-def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | memoryview:
-    """Return `data`, or for a deflated data set as much of it inflated as any header needs.
-
-    Raises:
-        Undecodable: it does not inflate.
-    """
-    if transfer_syntax_uid != DEFLATED_LITTLE:
-        return data
-    try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, LONGEST_INFLATED)
-    except zlib.error as broken:
-        raise Undecodable("the deflated data set is damaged") from broken
+def _other_order(scanner: Scanner, data: bytes | memoryview, at: int) -> Scanner | None:
+    """Return the scanner of items in the other byte order, if they are: explicit, then."""
+    if bytes(data[at : at + 4]) == OTHER_ITEM[scanner is BIG]:
+        return EXPLICIT if scanner is BIG else BIG
+    return None

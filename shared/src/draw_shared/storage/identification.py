@@ -4,14 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from draw_shared.dicom.scan import (
-    LONGEST_INFLATED,
-    NeedMore,
-    Undecodable,
-    beginning,
-    scanner_for,
-)
-from draw_shared.dicom.uids import DEFLATED_LITTLE
+from pydicom.datadict import dictionary_description
+
+from draw_shared.dicom.data_set import gather
+from draw_shared.dicom.flaws import shown
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.walk import Ending, Gathered
 from draw_shared.storage.layout import ObjectIdentity
 
 SOP_CLASS: Final = 0x00080016
@@ -40,26 +38,39 @@ def identify(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str) 
     """Return who the object is; `head(n)` gives the first n bytes of its data set.
 
     Raises:
-        Undecodable: this is not a data set in this transfer syntax.
+        Undecodable: the data set does not say so, as far as it can be read.
     """
-    for most in HEAD_BYTES:
-        found = _scanned(head(min(most, size)), transfer_syntax_uid, whole=most >= size)
-        if found is not None:
-            return _identified(found)
-    raise Undecodable("the identifying elements are not near the beginning")
+    found = _gathered(head, size, transfer_syntax_uid)
+    missing = REQUIRED - found.values.keys()
+    if missing:
+        raise Undecodable(_reason(min(missing), found))
+    return _identified(found.values)
 
 
-def _scanned(raw: bytes, transfer_syntax_uid: str, *, whole: bool) -> Mapping[int, bytes] | None:
-    """Return the wanted values, or None when more of the data set is needed."""
-    data = beginning(raw, transfer_syntax_uid)
-    complete = whole and (transfer_syntax_uid != DEFLATED_LITTLE or len(data) < LONGEST_INFLATED)
-    scanner = scanner_for(transfer_syntax_uid, data)
-    try:
-        found = scanner.scan(data, WANTED, last=INSTANCE_NUMBER, whole=complete)
-    except NeedMore:
-        return None
-    # A cut that happens to fall between two elements is not seen by the scanner.
-    return found if complete or REQUIRED.issubset(found) else None
+def _gathered(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str) -> Gathered:
+    steps = iter(HEAD_BYTES)
+    while True:
+        most = next(steps)
+        _, found = gather(
+            head(min(most, size)),
+            transfer_syntax_uid,
+            WANTED,
+            last=INSTANCE_NUMBER,
+            required=REQUIRED,
+            whole=most >= size,
+        )
+        if most >= min(size, HEAD_BYTES[-1]) or found.ending not in {Ending.CUT, Ending.ENDED}:
+            return found
+
+
+def _reason(missing: int, found: Gathered) -> str:
+    """Return why an object cannot be identified, in as many words as an answer can hold."""
+    lacking = f"{dictionary_description(missing)} is missing"
+    if found.ending is Ending.DAMAGED:
+        return f"{lacking}, unreadable from {shown(found.stopped_at)}"
+    if found.ending is Ending.CUT:
+        return f"{lacking}, cut at {shown(found.stopped_at)}"
+    return lacking
 
 
 def _identified(found: Mapping[int, bytes]) -> Identified:

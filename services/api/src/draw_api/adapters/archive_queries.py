@@ -51,7 +51,7 @@ SERIES_COLUMNS: Final[tuple[Any, ...]] = (
 INSTANCE_COLUMNS: Final[tuple[Any, ...]] = (
     I.id, I.sop_instance_uid, R.series_instance_uid, S.study_instance_uid, I.sop_class_uid,
     I.transfer_syntax_uid, I.instance_number, I.size_bytes, I.content_sha256, I.received_at,
-    I.association_id, I.calling_ae, I.peer_address,
+    I.association_id, I.calling_ae, I.peer_address, I.header_damage,
 )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ class PostgresCatalogue:
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
         """Return where the current file of an instance lies."""
         query = (
-            select(col(S.study_instance_uid), col(I.path))
+            select(col(S.study_instance_uid), col(I.path), col(I.header_damage))
             .join_from(I, R, col(R.id) == col(I.series_pk))
             .join(S, col(S.id) == col(R.study_pk))
             .where(col(I.sop_instance_uid) == sop_instance_uid)
@@ -141,7 +141,7 @@ class PostgresCatalogue:
         row = self._row(query)
         if row is None:
             return None
-        return StoredObject(sop_instance_uid, row["study_instance_uid"], row["path"])
+        return StoredObject(sop_instance_uid, **row)
 
     def _rows(self, query: Executable) -> Sequence[RowMapping]:
         return self._connection.execute(query).mappings().all()

@@ -15,8 +15,8 @@ MOST_SLICES: Final = 5000
 SLICES: Final = text(
     """
     SELECT i.sop_instance_uid, i.instance_number, i.sop_class_uid, i.transfer_syntax_uid,
-        i.size_bytes, coalesce(substring(i.attributes->>'NumberOfFrames' FROM '^ *([0-9]{1,9})'),
-            '1')::int AS frames
+        i.size_bytes, i.header_damage, coalesce(
+            substring(i.attributes->>'NumberOfFrames' FROM '^ *([0-9]{1,9})'), '1')::int AS frames
     FROM instances i JOIN series r ON r.id = i.series_pk
     WHERE r.series_instance_uid = :uid
     ORDER BY i.instance_number NULLS LAST, i.id LIMIT :most
@@ -54,6 +54,7 @@ class PostgresPlaces:
                 row.sop_class_uid,
                 row.transfer_syntax_uid,
                 row.size_bytes,
+                row.header_damage,
             )
             for row in rows
         ]

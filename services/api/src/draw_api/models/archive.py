@@ -88,6 +88,9 @@ class Instance(Answer):
     received_at: datetime
     calling_ae: str
     peer_address: str
+    header_damage: str = Field(
+        description="in what its header breaks the rules of DICOM; empty when in nothing"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,4 @@ class StoredObject:
     sop_instance_uid: str
     study_instance_uid: str
     path: str
+    header_damage: str = ""

@@ -22,6 +22,7 @@ class StoredSlice:
     sop_class_uid: str
     transfer_syntax_uid: str
     size_bytes: int
+    header_damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +95,6 @@ class Elements(Answer):
 
     items: list[Element]
     truncated: bool
+    header_damage: str = Field(
+        default="", description="in what the header breaks the rules of DICOM; empty: in nothing"
+    )

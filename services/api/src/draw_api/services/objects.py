@@ -63,7 +63,7 @@ class Objects:
 
     def facts(self, sop_instance_uid: str) -> ObjectFacts:
         """Return what an object shows; NotFound when the index does not have it."""
-        return self._reader.facts(self._path(sop_instance_uid))
+        return self._reader.facts(self._stored(sop_instance_uid).path)
 
     def picture(self, sop_instance_uid: str, rendering: Rendering) -> Picture:
         """Return one frame as a picture.
@@ -72,11 +72,13 @@ class Objects:
             NotFound: the index does not have it, or it has no such frame.
             Conflict: it cannot be rendered.
         """
-        return self._reader.picture(self._path(sop_instance_uid), rendering)
+        return self._reader.picture(self._stored(sop_instance_uid).path, rendering)
 
     def elements(self, sop_instance_uid: str, search: str = "") -> Elements:
         """Return the object's elements; NotFound when the index does not have it."""
-        return self._reader.elements(self._path(sop_instance_uid), search)
+        stored = self._stored(sop_instance_uid)
+        found = self._reader.elements(stored.path, search)
+        return found.model_copy(update={"header_damage": stored.header_damage})
 
     def hand_out_study(self, by: Principal, study_instance_uid: str) -> Sequence[StoredFile]:
         """Return the files of a study, and keep on record who asked for them.
@@ -95,8 +97,8 @@ class Objects:
         )
         return files
 
-    def _path(self, sop_instance_uid: str) -> str:
+    def _stored(self, sop_instance_uid: str) -> StoredObject:
         found = self._places.stored_object(sop_instance_uid)
         if found is None:
             raise NotFound("The index has no such instance.")
-        return found.path
+        return found

@@ -17,17 +17,12 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from draw_shared.dicom import keys, part10
 from draw_shared.dicom.characters import TEXT_VRS, CharacterSet, character_set, distinct
 from draw_shared.dicom.code_extensions import ESCAPE
+from draw_shared.dicom.data_set import gather
+from draw_shared.dicom.flaws import Flaws
 from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
-from draw_shared.dicom.scan import (
-    LONGEST_INFLATED,
-    Ending,
-    Scanner,
-    Undecodable,
-    beginning,
-    scanner_for,
-)
-from draw_shared.dicom.uids import DEFLATED_LITTLE
+from draw_shared.dicom.scan import Scanner, Undecodable
+from draw_shared.dicom.walk import Ending
 
 Document = dict[str, Any]
 
@@ -82,8 +77,8 @@ class HeaderReader:
         self._sets.clear()
         self._levels.clear()
 
-    def read(self, path: str) -> tuple[Document, Document, Document, Document, bool]:
-        """Return the documents of the four levels, and whether the header was read whole.
+    def read(self, path: str) -> tuple[Document, Document, Document, Document, Flaws]:
+        """Return the documents of the four levels, and what the header was read past.
 
         Raises:
             OSError: the file cannot be read.
@@ -95,7 +90,7 @@ class HeaderReader:
         finally:
             os.close(descriptor)
 
-    def _read(self, descriptor: int) -> tuple[Document, Document, Document, Document, bool]:
+    def _read(self, descriptor: int) -> tuple[Document, Document, Document, Document, Flaws]:
         head = os.read(descriptor, FIRST_BYTES)
         whole = len(head) < FIRST_BYTES
         try:
@@ -107,17 +102,20 @@ class HeaderReader:
             meta, offset = part10.decode(head)
         syntax = meta.transfer_syntax_uid
         last = _last_of(meta.sop_class_uid)
-        scanner, found, ending = _gathered(memoryview(head)[offset:], syntax, last)
-        if ending is not Ending.PASSED and not whole:
-            length = min(os.fstat(descriptor).st_size, MOST_BYTES)
-            view = memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))
-            scanner, found, ending = _gathered(view[offset:], syntax, last)
+        data = memoryview(head)[offset:]
+        scanner, gathered = gather(data, syntax, WANTED, last=last, whole=whole)
+        if gathered.ending is not Ending.PASSED and not whole:
+            size = os.fstat(descriptor).st_size
+            length = min(size, MOST_BYTES)
+            data = memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))[offset:]
+            scanner, gathered = gather(data, syntax, WANTED, last=last, whole=length == size)
+        found = gathered.values
         patient, study, series = (
             self._level(level, scanner, found)
             for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
         )
         image = self._decoded(Level.IMAGE, scanner, found)
-        return patient, study, series, image, ending in {Ending.PASSED, Ending.ENDED}
+        return patient, study, series, image, gathered.flaws
 
     def _level(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
         """Return the document of a level, the same one for the same raw values."""
@@ -188,18 +186,6 @@ def _last_of(sop_class_uid: str) -> int:
     if not sop_class_uid.startswith(RADIOTHERAPY):
         return LAST
     return LAST_OF_CLASS.get(sop_class_uid, LAST_OF_PLANS)
-
-
-def _gathered(data: memoryview, syntax: str, last: int) -> tuple[Scanner, dict[int, bytes], Ending]:
-    try:
-        inflated = beginning(data, syntax)
-    except Undecodable:
-        return scanner_for(syntax), {}, Ending.DAMAGED
-    scanner = scanner_for(syntax, inflated)
-    found, ending = scanner.gather(inflated, WANTED, last=last)
-    if syntax == DEFLATED_LITTLE and len(inflated) >= LONGEST_INFLATED:
-        ending = Ending.PASSED
-    return scanner, found, ending
 
 
 def _text(

@@ -123,7 +123,7 @@ UPSERT_INSTANCES: Final = _upsert(
     "sop_instance_uid",
     "series_pk, sop_class_uid, transfer_syntax_uid, instance_number, attributes, path,"
     " size_bytes, content_sha256, received_at, association_id, calling_ae, peer_address,"
-    " move_originator_ae, stated_patient",
+    " move_originator_ae, stated_patient, header_damage",
 )
 
 COUNT_SERIES: Final = text(

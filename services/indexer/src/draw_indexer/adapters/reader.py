@@ -148,10 +148,9 @@ def _headers(answer: dict[str, Any]) -> Headers:
         if isinstance(file[0], str):
             found.append(_failure(file[0], file[1]))
             continue
-        patient, study, series, image, complete = file
-        found.append(
-            Header(documents[patient], documents[study], documents[series], image, complete)
-        )
+        patient, study, series, image, said = file
+        levels = documents[patient], documents[study], documents[series], image
+        found.append(Header(*levels, *(said or ())))
     return found
 
 

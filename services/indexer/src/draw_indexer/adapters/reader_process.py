@@ -69,8 +69,9 @@ def _answered(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, A
         if isinstance(found[0], str):
             files.append(found)
         else:
-            patient, study, series, image, complete = found
-            files.append([number(patient), number(study), number(series), image, complete])
+            patient, study, series, image, flaws = found
+            said = [[flaw.name for flaw in flaws], flaws.words] if flaws else None
+            files.append([number(patient), number(study), number(series), image, said])
     return {"documents": documents, "files": files}
 
 

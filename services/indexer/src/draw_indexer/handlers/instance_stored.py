@@ -178,11 +178,15 @@ class InstanceStored:
             raise OtherObject("the file holds another SOP instance than was announced")
         if not header.complete:
             self._metrics.read_failures.labels(INCOMPLETE).inc()
+        for flaw in header.flaws:
+            self._metrics.damaged_headers.labels(flaw.lower()).inc()
+        if header.damage:
             log.warning(
                 "instance.header_damaged",
                 sop_instance_uid=stored.sop_instance_uid,
                 event_id=stored.event_id,
                 association_id=stored.association_id,
+                reason=header.damage,
             )
         return header
 

@@ -352,4 +352,5 @@ def instance_row(arrival: Arrival) -> Row:
         "peer_address": stored.peer_address,
         "move_originator_ae": stored.move_originator_ae,
         "stated_patient": stated.stated if stated else "",
+        "header_damage": arrival.header.damage,
     }

@@ -1,0 +1,57 @@
+"""How data sets break the rules of PS3.5 and are read all the same."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+
+def shown(tag: int) -> str:
+    """Return a tag as the standard writes it."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+class Flaw(StrEnum):
+    """What a data set was read past, though PS3.5 does not allow it."""
+
+    OTHER_ENCODING = "another encoding than its transfer syntax"
+    FOREIGN_GROUP = "elements of groups 0000 or 0002"
+    ORDER = "elements out of order"
+    TWICE = "an element twice"
+    FORM = "an element header of another form"
+    UNKNOWN_VR = "an unknown value representation"
+    NO_SEQUENCE = "undefined length of a value that is no sequence"
+    ITEM_END_MISSING = "an item without delimiter"
+    SEQUENCE_END_MISSING = "a sequence without delimiter"
+    STRAY_DELIMITER = "a stray delimiter"
+    TOO_LONG = "a value longer than any of its kind may be"
+    PADDING = "zeros behind the last element"
+    UNREADABLE = "no element can be read from here on"
+    CUT_SHORT = "an element is longer than the data set"
+
+
+class Flaws:
+    """What was read past in one data set: each kind once, with the first element concerned."""
+
+    def __init__(self) -> None:
+        self._found: dict[Flaw, int] = {}
+
+    def add(self, flaw: Flaw, tag: int) -> None:
+        """Note one."""
+        self._found.setdefault(flaw, tag)
+
+    def update(self, others: "Flaws") -> None:
+        """Note what others hold too."""
+        for flaw, tag in others._found.items():  # noqa: SLF001 - of the same class
+            self.add(flaw, tag)
+
+    def __iter__(self) -> Iterator[Flaw]:
+        """Yield the kinds."""
+        return iter(self._found)
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._found)
+
+    @property
+    def words(self) -> str:
+        """All in words that hold nothing of the data set but tags; empty when there are none."""
+        return "; ".join(f"{flaw} at {shown(tag)}" for flaw, tag in self._found.items())

@@ -1,0 +1,359 @@
+"""Data sets as devices write them against PS3.5, byte by byte.
+
+Each kind is built around the same object; what it says of itself must be found whatever
+stands before or behind.
+"""
+
+import itertools
+import os
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from draw_shared.dicom.flaws import Flaw
+from draw_shared.dicom.uids import (
+    DEFLATED_LITTLE,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+)
+
+JPEG = "1.2.840.10008.1.2.4.70"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+LONG = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
+NUMBERS = {"US": "H", "UL": "I"}
+UNDEFINED = 0xFFFFFFFF
+ROWS = 0x00280010
+BEFORE, BEHIND = 0x0009, 0x0021
+"""Private groups in front of and behind what identifies an object."""
+
+_numbers = itertools.count(1)
+
+
+class Object(NamedTuple):
+    """What the object says."""
+
+    instance: str
+    study: str
+    series: str
+    patient: str
+
+
+def new_object() -> Object:
+    """Return an object that no other test has."""
+    root, number = f"1.2.826.0.1.3680043.10.43.{os.getpid()}", next(_numbers)
+    return Object(f"{root}.1.{number}", f"{root}.2.{number}", f"{root}.3.{number}", f"ODD{number}")
+
+
+def element(tag: int, vr: str, value: bytes | str | int, syntax: str = EXPLICIT_LITTLE) -> bytes:
+    """Return one element; numbers in the byte order of the syntax."""
+    order = ">" if syntax == EXPLICIT_BIG else "<"
+    if isinstance(value, int):
+        value = struct.pack(order + NUMBERS[vr], value)
+    elif isinstance(value, str):
+        value = value.encode()
+        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+    return header(tag, vr, len(value), syntax) + value
+
+
+def header(tag: int, vr: str, length: int, syntax: str = EXPLICIT_LITTLE) -> bytes:
+    """Return the header of an element."""
+    order = ">" if syntax == EXPLICIT_BIG else "<"
+    pair = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
+    if syntax == IMPLICIT_LITTLE:
+        return pair + struct.pack("<I", length)
+    if vr in LONG:
+        return pair + vr.encode() + struct.pack(f"{order}HI", 0, length)
+    return pair + vr.encode() + struct.pack(f"{order}H", length)
+
+
+def mark(element_number: int, length: int = 0, syntax: str = EXPLICIT_LITTLE) -> bytes:
+    """Return an item's tag (0xE000) or a delimiter (0xE00D, 0xE0DD)."""
+    order = ">" if syntax == EXPLICIT_BIG else "<"
+    return struct.pack(f"{order}HHI", 0xFFFE, element_number, length)
+
+
+def elements(made: Object, syntax: str = EXPLICIT_LITTLE) -> dict[int, bytes]:
+    """Return the elements of an object by tag."""
+    values = {
+        0x00080005: ("CS", "ISO_IR 192"),
+        0x00080016: ("UI", CT),
+        0x00080018: ("UI", made.instance),
+        0x00080020: ("DA", "20260102"),
+        0x00080060: ("CS", "CT"),
+        0x00081030: ("LO", "Odd study"),
+        0x00100010: ("PN", "Odd^Data"),
+        0x00100020: ("LO", made.patient),
+        0x0020000D: ("UI", made.study),
+        0x0020000E: ("UI", made.series),
+        0x00200013: ("IS", "7"),
+        ROWS: ("US", 2),
+        0x00280011: ("US", 3),
+        0x7FE00010: ("OW", bytes(12)),
+    }
+    return {tag: element(tag, vr, value, syntax) for tag, (vr, value) in values.items()}
+
+
+def data_set(made: Object, *more: tuple[int, bytes], syntax: str = EXPLICIT_LITTLE) -> bytes:
+    """Return the object with further elements, each put where its tag belongs."""
+    held = [*elements(made, syntax).items(), *more]
+    return b"".join(raw for _, raw in sorted(held, key=lambda one: one[0]))
+
+
+def private(group: int, *raw: bytes) -> list[tuple[int, bytes]]:
+    """Return a private block with these elements."""
+    creator = element(group << 16 | 0x10, "LO", "ODD DEVICE")
+    return [(group << 16 | 0x10, creator), *((group << 16 | 0x1001, one) for one in raw)]
+
+
+def sequence(
+    tag: int,
+    *items: bytes,
+    vr: str = "SQ",
+    syntax: str = EXPLICIT_LITTLE,
+    item_ends: bool = True,
+    end: bool = True,
+) -> bytes:
+    """Return a sequence of undefined length, as its items are."""
+    body = b"".join(
+        mark(0xE000, UNDEFINED, syntax) + item + (mark(0xE00D, 0, syntax) if item_ends else b"")
+        for item in items
+    )
+    return header(tag, vr, UNDEFINED, syntax) + body + (mark(0xE0DD, 0, syntax) if end else b"")
+
+
+FRAGMENTS = mark(0xE000) + mark(0xE000, 6) + b"\xff\xd8ab\xff\xd9" + mark(0xE0DD)
+REFERENCE = element(0x00081150, "UI", CT) + element(0x00081155, "UI", "1.2.3.99")
+ICON = element(ROWS, "US", 64) + header(0x7FE00010, "OB", UNDEFINED) + FRAGMENTS
+
+
+class Odd(NamedTuple):
+    """One kind: what it is, how it is made, under which syntax, and what is noted of it."""
+
+    title: str
+    make: Callable[[Object], bytes]
+    flaw: Flaw | None
+    syntax: str = EXPLICIT_LITTLE
+
+
+def _unknown_vrs() -> list[Odd]:
+    found = []
+    for group, place in ((BEFORE, "before"), (BEHIND, "behind")):
+        tag = struct.pack("<HH", group, 0x1001)
+        for vr in (b"??", b"  ", b"\0\0", b"OX", b"UK", b"--"):
+            forms = {
+                "16-bit": tag + vr + struct.pack("<H", 6) + b"abcdef",
+                "32-bit": tag + vr + struct.pack("<HI", 0, 6) + b"abcdef",
+            }
+            found += [
+                Odd(
+                    f"VR {vr!r} {form} {place}",
+                    lambda made, group=group, raw=raw: data_set(made, *private(group, raw)),
+                    Flaw.UNKNOWN_VR,
+                )
+                for form, raw in forms.items()
+            ]
+        bare = tag + struct.pack("<I", 6) + b"abcdef"
+        found.append(
+            Odd(
+                f"no VR {place}",
+                lambda made, group=group, raw=bare: data_set(made, *private(group, raw)),
+                Flaw.FORM,
+            )
+        )
+    return found
+
+
+def _nested_bytes() -> list[Odd]:
+    found = []
+    for group, place in ((BEFORE, "before"), (BEHIND, "behind")):
+        tag = group << 16 | 0x1001
+        kinds = {
+            "OB in fragments": (header(tag, "OB", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE),
+            "OW in fragments": (header(tag, "OW", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE),
+            "icon in fragments": (sequence(tag, ICON), None),
+            "UN with implicit items": (
+                sequence(tag, element(0x00081150, "UI", CT, IMPLICIT_LITTLE), vr="UN"), None
+            ),
+            "UN with explicit items": (sequence(tag, REFERENCE, vr="UN"), Flaw.FORM),
+            "implicit items": (
+                sequence(tag, element(0x00081150, "UI", CT, IMPLICIT_LITTLE)), Flaw.FORM
+            ),
+            "no item delimiters": (
+                sequence(tag, REFERENCE, REFERENCE, item_ends=False), Flaw.ITEM_END_MISSING
+            ),
+            "no sequence delimiter": (
+                sequence(tag, REFERENCE, end=False), Flaw.SEQUENCE_END_MISSING
+            ),
+            "stray sequence delimiter": (
+                element(tag, "LO", "x") + mark(0xE0DD), Flaw.STRAY_DELIMITER
+            ),
+            "stray item delimiter": (element(tag, "LO", "x") + mark(0xE00D), Flaw.STRAY_DELIMITER),
+            "stray item": (
+                element(tag, "SQ", b"") + mark(0xE000, len(REFERENCE)) + REFERENCE,
+                Flaw.STRAY_DELIMITER,
+            ),
+            "short UV": (
+                header(tag, "LO", 8).replace(b"LO", b"UV") + bytes(range(8)), Flaw.FORM
+            ),
+        }  # fmt: skip
+        found += [
+            Odd(
+                f"{title} {place}",
+                lambda made, group=group, raw=raw: data_set(made, *private(group, raw)),
+                flaw,
+            )
+            for title, (raw, flaw) in kinds.items()
+        ]
+    return found
+
+
+def _out_of_order(tag: int, before: int) -> Callable[[Object], bytes]:
+    def make(made: Object) -> bytes:
+        held = elements(made)
+        moved = held.pop(tag)
+        return b"".join(moved + raw if at == before else raw for at, raw in held.items())
+
+    return make
+
+
+def _twice(tag: int, vr: str) -> Callable[[Object], bytes]:
+    def make(made: Object) -> bytes:
+        held = elements(made)
+        held[tag] += element(tag, vr, "SECOND")
+        return b"".join(held.values())
+
+    return make
+
+
+def _nested(depth: int) -> bytes:
+    inner = REFERENCE
+    for _ in range(depth):
+        inner = sequence(0x00081140, inner)
+    return inner
+
+
+def _in_syntax(syntax: str) -> Callable[[Object], bytes]:
+    return lambda made: data_set(made, syntax=syntax)
+
+
+def _foreign(tag: int, vr: str, value: str, syntax: str) -> bytes:
+    """Return a leftover of a file meta group."""
+    return element(tag, vr, value, syntax)
+
+
+KINDS: list[Odd] = [
+    *_unknown_vrs(),
+    *_nested_bytes(),
+    Odd("name before the class", _out_of_order(0x00100010, 0x00080016), Flaw.ORDER),
+    Odd("class behind the series", _out_of_order(0x00080016, 0x00200013), Flaw.ORDER),
+    Odd("UIDs behind the matrix", _out_of_order(0x0020000D, 0x7FE00010), Flaw.ORDER),
+    Odd("study description behind the series", _out_of_order(0x00081030, ROWS), Flaw.ORDER),
+    Odd("PatientID twice", _twice(0x00100020, "LO"), Flaw.TWICE),
+    Odd("name twice", _twice(0x00100010, "PN"), Flaw.TWICE),
+    Odd(
+        "icon in (0088,0200)",
+        lambda made: data_set(made, (0x00880200, sequence(0x00880200, ICON))),
+        None,
+    ),
+    Odd(
+        "future VR",
+        lambda made: data_set(
+            made, (0x00100033, struct.pack("<HH2sHI", 0x10, 0x33, b"ZZ", 0, 4) + b"abcd")
+        ),
+        Flaw.UNKNOWN_VR,
+    ),
+    Odd(
+        "future VR of undefined length",
+        lambda made: data_set(
+            made,
+            *private(
+                BEFORE, struct.pack("<HH2sHI", BEFORE, 0x1001, b"ZZ", 0, UNDEFINED) + FRAGMENTS
+            ),
+        ),
+        Flaw.UNKNOWN_VR,
+    ),
+    Odd(
+        "last item delimiter missing",
+        lambda made: data_set(
+            made,
+            (0x00081140, sequence(0x00081140, REFERENCE, item_ends=False)),
+        ),
+        Flaw.ITEM_END_MISSING,
+    ),
+    Odd(
+        "20,000 items",
+        lambda made: data_set(made, (0x00081140, sequence(0x00081140, *[REFERENCE] * 20_000))),
+        None,
+    ),
+    Odd("40 deep", lambda made: data_set(made, (0x00081140, _nested(40))), None),
+    Odd("implicit in an explicit context", _in_syntax(IMPLICIT_LITTLE), Flaw.OTHER_ENCODING),
+    Odd(
+        "explicit in an implicit context",
+        _in_syntax(EXPLICIT_LITTLE),
+        Flaw.OTHER_ENCODING,
+        IMPLICIT_LITTLE,
+    ),
+    Odd(
+        "little endian in a big endian context",
+        _in_syntax(EXPLICIT_LITTLE),
+        Flaw.OTHER_ENCODING,
+        EXPLICIT_BIG,
+    ),
+    Odd(
+        "implicit in a big endian context",
+        _in_syntax(IMPLICIT_LITTLE),
+        Flaw.OTHER_ENCODING,
+        EXPLICIT_BIG,
+    ),
+    Odd(
+        "big endian in a little endian context", _in_syntax(EXPLICIT_BIG), Flaw.OTHER_ENCODING
+    ),
+    Odd("implicit in a JPEG context", _in_syntax(IMPLICIT_LITTLE), Flaw.OTHER_ENCODING, JPEG),
+    Odd(
+        "not deflated in a deflated context",
+        _in_syntax(EXPLICIT_LITTLE),
+        Flaw.OTHER_ENCODING,
+        DEFLATED_LITTLE,
+    ),
+    Odd(
+        "an explicit sequence in implicit data",
+        lambda made: data_set(
+            made, (0x00081140, sequence(0x00081140, REFERENCE, syntax=IMPLICIT_LITTLE)),
+            syntax=IMPLICIT_LITTLE,
+        ),
+        Flaw.FORM,
+        IMPLICIT_LITTLE,
+    ),
+    Odd(
+        "an explicit element in implicit data",
+        lambda made: data_set(
+            made, (0x00080090, element(0x00080090, "PN", "Explicit")), syntax=IMPLICIT_LITTLE
+        ),
+        Flaw.FORM,
+        IMPLICIT_LITTLE,
+    ),
+    Odd(
+        "an explicit UN with big endian items",
+        lambda made: data_set(
+            made,
+            (
+                0x00081140,
+                header(0x00081140, "UN", UNDEFINED, EXPLICIT_BIG)
+                + sequence(0, element(0x00081150, "UI", CT, EXPLICIT_BIG), syntax=EXPLICIT_BIG)[
+                    12:
+                ],
+            ),
+            syntax=EXPLICIT_BIG,
+        ),
+        Flaw.FORM,
+        EXPLICIT_BIG,
+    ),
+    Odd(
+        "file meta in front of an implicit data set",
+        lambda made: _foreign(0x00020010, "UI", IMPLICIT_LITTLE, EXPLICIT_LITTLE)
+        + data_set(made, syntax=IMPLICIT_LITTLE),
+        Flaw.FOREIGN_GROUP,
+        IMPLICIT_LITTLE,
+    ),
+]  # fmt: skip
