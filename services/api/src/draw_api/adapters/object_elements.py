@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from draw_api.adapters.object_text import declared, text_beyond_ascii
+from draw_api.adapters.pydicom_source import source
 from draw_shared.dicom.characters import DEFAULT_REPERTOIRE, CharacterSet
 
 MOST_ELEMENTS: Final = 4000
@@ -20,7 +21,7 @@ BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 def elements(path: str, search: str) -> dict[str, Any]:
     """Return the elements of a file, or those in which a text occurs and the sequences above."""
-    held = pydicom.dcmread(path, force=True, defer_size=DEFER_BYTES)
+    held = pydicom.dcmread(source(path), force=True, defer_size=DEFER_BYTES)
     rows: list[dict[str, Any]] = []
     truncated = False
     wanted = search.casefold()

@@ -14,6 +14,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 
 from draw_api.adapters.object_tables import plan_tables, structure_tables
+from draw_api.adapters.pydicom_source import source
 
 Array = NDArray[Any]
 
@@ -114,7 +115,9 @@ def picture(
 
 
 def _header(path: str) -> Dataset:
-    return pydicom.dcmread(path, force=True, defer_size=DEFER_BYTES, stop_before_pixels=True)
+    return pydicom.dcmread(
+        source(path), force=True, defer_size=DEFER_BYTES, stop_before_pixels=True
+    )
 
 
 def _image_facts(path: str, held: Dataset) -> dict[str, Any]:
@@ -165,10 +168,10 @@ def _decode(path: str, held: Dataset, number: int) -> _Frame:
 
 def _pixels(path: str, index: int) -> Array:
     try:
-        return pixel_array(path, index=index)
+        return pixel_array(source(path), index=index)
     except (AttributeError, ValueError):
         # Read as a whole it may do: deflated data sets, odd elements before the pixel data.
-        return pixel_array(pydicom.dcmread(path, force=True), index=index)
+        return pixel_array(pydicom.dcmread(source(path), force=True), index=index)
 
 
 def _grey(pixels: Array, held: Dataset, number: int, *, inverted: bool) -> _Frame:

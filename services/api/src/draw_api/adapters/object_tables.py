@@ -7,6 +7,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from draw_api.adapters.object_text import declared, inherit, text_beyond_ascii
+from draw_api.adapters.pydicom_source import source
 from draw_shared.dicom.characters import DEFAULT_REPERTOIRE
 
 MOST_ROWS: Final = 1000
@@ -16,7 +17,7 @@ COORDINATES: Final = 3
 
 def structure_tables(path: str) -> dict[str, Any]:
     """Return the regions of interest of a structure set (PS3.3 C.8.8.5)."""
-    held = pydicom.dcmread(path, force=True)
+    held = pydicom.dcmread(source(path), force=True)
     observed = {
         _text(o, "ReferencedROINumber"): o for o in _items(held, "RTROIObservationsSequence")
     }
@@ -48,7 +49,7 @@ def structure_tables(path: str) -> dict[str, Any]:
 
 def plan_tables(path: str) -> dict[str, Any]:
     """Return prescription, fractions and beams of a plan (PS3.3 C.8.8.9 and following)."""
-    held = pydicom.dcmread(path, force=True)
+    held = pydicom.dcmread(source(path), force=True)
     groups = list(_items(held, "FractionGroupSequence"))
     units = {
         _text(beam, "ReferencedBeamNumber"): _text(beam, "BeamMeterset")

@@ -1,0 +1,101 @@
+"""Stored files as pydicom can read them.
+
+It takes what a data set carries of group 0002 for the file's own group, transfer syntax
+included, and stops or fails at flaws that the index reads past. A file whose header has
+such flaws is given to it anew: in the encoding it really has, each element once, in order,
+and what is not in order inside as bytes without structure.
+"""
+
+import io
+import mmap
+from pathlib import Path
+from struct import pack
+from typing import BinaryIO, Final
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+from draw_shared.dicom import part10
+from draw_shared.dicom.data_set import Opened, gather, opened
+from draw_shared.dicom.element_forms import UNDEFINED
+from draw_shared.dicom.scan import PIXEL_DATA, Scanner, Undecodable
+from draw_shared.dicom.uids import (
+    DEFLATED_LITTLE,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+)
+from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS
+from draw_shared.dicom.walk import Span
+
+UNKNOWN: Final = b"UN"
+LARGEST_SHORT: Final = 0xFFFF
+PLAIN: Final = frozenset((DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE))
+
+
+def source(path: str) -> str | BinaryIO:
+    """Return what pydicom reads a file from: its path, or the file made readable for it."""
+    with (
+        Path(path).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held,
+    ):
+        try:
+            meta, offset = part10.decode(held[: part10.LONGEST_META])
+        except Undecodable:
+            return path
+        with memoryview(held) as view, view[offset:] as data:
+            _, found = gather(data, meta.transfer_syntax_uid, frozenset(), last=PIXEL_DATA - 1)
+            if not found.flaws:
+                return path
+            return io.BytesIO(_repaired(data, meta))
+
+
+def _repaired(data: memoryview, meta: part10.FileMeta) -> bytes:
+    """Return the file as it would be without flaws."""
+    try:
+        held = opened(data, meta.transfer_syntax_uid)
+    except Undecodable:
+        return meta.encode()
+    elements: dict[int, bytes] = {}
+    encapsulated = meta.transfer_syntax_uid not in PLAIN
+    try:
+        for span in held.scanner.spans(held.data):
+            if span.tag == PIXEL_DATA and span.stop == span.after:
+                encapsulated = False
+            # The first of two, as in the index.
+            elements.setdefault(span.tag, _encoded(span, held))
+    except Undecodable:
+        # What could be read so far is shown.
+        pass
+    true = meta.transfer_syntax_uid if encapsulated else _plain_syntax(held.scanner)
+    body = b"".join(raw for _, raw in sorted(elements.items()))
+    return meta._replace(transfer_syntax_uid=true).encode() + body
+
+
+def _encoded(span: Span, held: Opened) -> bytes:
+    scanner = held.scanner
+    order = ">" if scanner.big_endian else "<"
+    tag = pack(f"{order}HH", span.tag >> 16, span.tag & 0xFFFF)
+    delimited = span.stop != span.after and not span.flawed
+    value = bytes(held.data[span.start : span.after if delimited else span.stop])
+    length = UNDEFINED if delimited else len(value)
+    if not scanner.explicit:
+        return tag + pack("<I", length) + value
+    vr = _vr(span, length)
+    if vr in LONG_VRS:
+        return tag + vr + pack(f"{order}HI", 0, length) + value
+    return tag + vr + pack(f"{order}H", length) + value
+
+
+def _vr(span: Span, length: int) -> bytes:
+    vr = span.vr
+    if vr not in KNOWN_VRS:
+        vr = dictionary_VR(span.tag)[:2].encode() if dictionary_has_tag(span.tag) else UNKNOWN
+    if span.flawed and (vr == b"SQ" or span.stop != span.after):
+        return UNKNOWN
+    return UNKNOWN if length > LARGEST_SHORT and vr not in LONG_VRS else vr
+
+
+def _plain_syntax(scanner: Scanner) -> str:
+    if scanner.big_endian:
+        return EXPLICIT_BIG
+    return EXPLICIT_LITTLE if scanner.explicit else IMPLICIT_LITTLE
