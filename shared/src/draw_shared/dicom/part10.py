@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from struct import Struct, pack
+from struct import Struct
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -16,7 +16,8 @@ from draw_shared.dicom.identity import (
 )
 from draw_shared.dicom.scan import Undecodable
 
-PREAMBLE: Final = b"\0" * 128 + b"DICM"
+PREFIX: Final = b"DICM"
+PREAMBLE: Final = bytes(128) + PREFIX
 SHORT: Final = Struct("<HH2sH")
 LONG: Final = Struct("<HH2sHI")
 LONGEST_META: Final = 65536
@@ -27,6 +28,9 @@ REMEMBERED: Final = 512
 """Encoded elements that are kept: all but the instance's are the same for a whole association."""
 
 LONG_VRS: Final = frozenset((b"OB", b"UR", b"UN", b"UT", b"UC"))
+LENGTH: Final = Struct("<I")
+GROUP_LENGTH: Final = SHORT.pack(2, 0, b"UL", 4)
+TRANSFER_SYNTAX: Final = 0x0010
 
 
 class FileMeta(NamedTuple):
@@ -68,7 +72,7 @@ class FileMeta(NamedTuple):
                 b" " * (len(private) % 2),
             )
         )
-        return PREAMBLE + SHORT.pack(2, 0, b"UL", 4) + pack("<I", len(body)) + body
+        return PREAMBLE + GROUP_LENGTH + LENGTH.pack(len(body)) + body
 
 
 @lru_cache(REMEMBERED)
@@ -77,6 +81,10 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     if len(raw) % 2:
         raw += b"\0" if vr == b"UI" else b" "
     return SHORT.pack(2, element, vr, len(raw)) + raw
+
+
+OURS: Final = _text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
+"""What only the groups that we write hold; their length is right."""
 
 
 @lru_cache(REMEMBERED)
@@ -93,18 +101,15 @@ def _address(element: int, address: str) -> bytes:
 def decode(head: bytes | memoryview) -> tuple[FileMeta, int]:
     """Return the file meta group at the beginning of a file, and where the data set begins.
 
-    `head` needs the first 64 KiB at most. Files of other writers are read as well.
+    `head` needs the first 64 KiB at most. Files of other writers are read as well; only a
+    group that says its length, as ours do, is asked for provenance.
 
     Raises:
         Undecodable: this is not a Part 10 file, or its meta group is malformed.
     """
-    values, end = _elements(bytes(head[: LONGEST_META + META_START]))
-    private: dict[str, str | int] = {}
-    if values.get(0x0100, b"").rstrip(b"\0") == PRIVATE_INFORMATION_CREATOR.encode():
-        try:
-            private = json.loads(values.get(0x0102, b"{}"))
-        except ValueError as broken:
-            raise Undecodable("the private information of the file meta group") from broken
+    said = _said_end(head)
+    end = _end(head, said)
+    values = {element: bytes(head[start:at]) for element, start, at in _elements(head, end)}
     return (
         FileMeta(
             _read(values, 0x0002),
@@ -114,10 +119,88 @@ def decode(head: bytes | memoryview) -> tuple[FileMeta, int]:
             _read(values, 0x0018),
             _host(values, 0x0027),
             _host(values, 0x0028),
-            private,
+            _provenance(values) if said == end else {},
         ),
         end,
     )
+
+
+def data_set_offset(head: bytes | memoryview) -> int:
+    """Return where the data set of a file begins: where (0002,0000) says (PS3.10 7.1).
+
+    A data set may hold elements of group 0002 itself: devices leave them there. Of other
+    writers, a length is believed when it ends with an element and covers the transfer
+    syntax; without such a length, the data set begins with the first other group.
+
+    Raises:
+        Undecodable: this is not a Part 10 file, or its meta group is malformed.
+    """
+    return _end(head, _said_end(head))
+
+
+def _end(head: bytes | memoryview, said: int) -> int:
+    if said and (OURS in bytes(head[META_START:said]) or _is_believed(head, said)):
+        return said
+    at = max((end for _, _, end in _elements(head, len(head))), default=len(PREAMBLE))
+    if len(head) - at < SHORT.size:
+        raise Undecodable("the file meta group is cut short")
+    return at
+
+
+def _is_believed(head: bytes | memoryview, said: int) -> bool:
+    try:
+        ends = {element: end for element, _, end in _elements(head, said)}
+    except Undecodable:
+        return False
+    return TRANSFER_SYNTAX in ends and said in ends.values()
+
+
+def _said_end(head: bytes | memoryview) -> int:
+    """Return where the group ends by its length, or 0 when that is not in what is given.
+
+    Raises:
+        Undecodable: this is not a Part 10 file.
+    """
+    first = bytes(head[128:META_START])
+    if not first.startswith(PREFIX):
+        raise Undecodable("no DICM prefix")
+    if len(first) < META_START - 128 or not first.startswith(PREFIX + GROUP_LENGTH):
+        return 0
+    end: int = META_START + LENGTH.unpack_from(first, len(first) - 4)[0]
+    return end if end <= len(head) else 0
+
+
+def _elements(head: bytes | memoryview, end: int) -> list[tuple[int, int, int]]:
+    """Return (element, where its value starts, and ends) of all as long as the group is 0002."""
+    at = len(PREAMBLE)
+    found: list[tuple[int, int, int]] = []
+    unpack, size = SHORT.unpack_from, SHORT.size
+    while at + size <= end:
+        group, element, vr, length = unpack(head, at)
+        if group != 2:  # noqa: PLR2004 - the file meta group
+            break
+        start = at + size
+        if vr in LONG_VRS:
+            if start + 4 > end:
+                raise Undecodable("the file meta group is cut short")
+            length = LENGTH.unpack_from(head, start)[0]
+            start += 4
+        at = start + length
+        if at > end:
+            raise Undecodable("the file meta group is cut short")
+        found.append((element, start, at))
+    return found
+
+
+def _provenance(values: Mapping[int, bytes]) -> dict[str, str | int]:
+    """Return what our private information says; damaged, it says nothing."""
+    if values.get(0x0100, b"").rstrip(b"\0") != PRIVATE_INFORMATION_CREATOR.encode():
+        return {}
+    try:
+        told = json.loads(values.get(0x0102, b"{}"))
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _read(values: Mapping[int, bytes], element: int) -> str:
@@ -126,26 +209,3 @@ def _read(values: Mapping[int, bytes], element: int) -> str:
 
 def _host(values: Mapping[int, bytes], element: int) -> str:
     return _read(values, element).removeprefix("dicom://").strip("[]")
-
-
-def _elements(head: bytes) -> tuple[dict[int, bytes], int]:
-    if head[: len(PREAMBLE)][128:] != b"DICM":
-        raise Undecodable("no DICM prefix")
-    at = len(PREAMBLE)
-    end = len(head)
-    values: dict[int, bytes] = {}
-    while at + SHORT.size <= end:
-        group, element, vr, length = SHORT.unpack_from(head, at)
-        if group != 2:  # noqa: PLR2004 - the file meta group
-            break
-        start = at + SHORT.size
-        if vr in LONG_VRS:
-            if start + 4 > end:
-                raise Undecodable("the file meta group is cut short")
-            length = LONG.unpack_from(head, at)[4]
-            start += 4
-        at = start + length
-        if at > end:
-            raise Undecodable("the file meta group is cut short")
-        values[element] = head[start:at]
-    return values, at

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from struct import Struct
 from typing import Final
 
 from draw_scp.adapters.transcoder import transcoded
@@ -12,11 +11,8 @@ from draw_shared.dicom import part10
 from draw_shared.dicom.service import Sendable, StoredFile
 from draw_shared.errors import DrawError, Permanent
 
-GROUP_LENGTH: Final = Struct("<HH2sHI")
-"""(0002,0000), the first element behind the prefix, as all who follow PS3.10 7.1 write it."""
 LOADED_BYTES: Final = 4 * 1024 * 1024
 """Files up to this size are read in one go; larger ones are sent from where they lie."""
-PREFIX_BYTES: Final = len(part10.PREAMBLE)
 
 
 class NotReadable(Permanent):
@@ -44,7 +40,7 @@ class ObjectFiles:
                 head = os.pread(descriptor, size if small else part10.LONGEST_META, 0)
             finally:
                 os.close(descriptor)
-            offset = _data_set_offset(head)
+            offset = part10.data_set_offset(memoryview(head))
         except (OSError, DrawError) as error:
             raise NotReadable(type(error).__name__) from error
         if small:
@@ -61,12 +57,3 @@ class ObjectFiles:
             return transcoded(self._resolve(instance.path), transfer_syntax_uid)
         except OSError as error:
             raise NotReadable(type(error).__name__) from error
-
-
-def _data_set_offset(head: bytes) -> int:
-    if len(head) >= PREFIX_BYTES + GROUP_LENGTH.size and head[128:132] == b"DICM":
-        group, element, vr, size, length = GROUP_LENGTH.unpack_from(head, PREFIX_BYTES)
-        if (group, element, vr, size) == (2, 0, b"UL", 4):
-            end: int = PREFIX_BYTES + GROUP_LENGTH.size + length
-            return end
-    return part10.decode(head[: part10.LONGEST_META])[1]
