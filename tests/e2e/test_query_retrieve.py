@@ -108,6 +108,9 @@ def test_findscu_gets_the_study_with_its_counts(running_suite, archive):
         ({"PatientID": "QR-*", "StudyDate": "20260101-"}, {"QR-1"}),
         ({"PatientID": "QR-*", "ModalitiesInStudy": "MR"}, set()),
         ({"PatientID": "%"}, set()),
+        ({"PatientID": "qr-1"}, set()),
+        ({"PatientID": "QR-*", "StudyDescription": "Test st*"}, {"QR-1", "QR-2"}),
+        ({"PatientID": "QR-*", "StudyDescription": "test st*"}, set()),
     ],
 )
 def test_studies_match(running_suite, archive, keys, wanted):

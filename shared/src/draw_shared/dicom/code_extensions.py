@@ -31,6 +31,9 @@ _FIRST_OF_G1: Final = 0xA0
 _HIGH: Final = 0x80
 _SPACE: Final = 0x20
 _KATAKANA: Final = 0xFF61
+_TO_G1: Final = bytes(byte | _HIGH for byte in range(256))
+_TO_G0: Final = bytes(byte & ~_HIGH for byte in range(256))
+_PAIRS: Final = re.compile(rb"(?:[\x21-\x7e]{2})+")
 _IN_G0: Final = re.compile(rb"(?:[\x21-\x7e]{2})+|[\x80-\xff]+|.", re.DOTALL)
 _LONGEST_DESIGNATION: Final = 3
 
@@ -96,7 +99,7 @@ def _pair(name: str, character: str) -> bytes | None:
 def _jis_x_0208(raw: bytes, errors: str) -> str:
     """Return kanji; those that Japanese systems added where JIS X 0208 is empty, too."""
     try:
-        return bytes(byte | _HIGH for byte in raw).decode("euc_jp")
+        return raw.translate(_TO_G1).decode("euc_jp")
     except UnicodeDecodeError:
         pairs = (raw[at : at + 2] for at in range(0, len(raw), 2))
         return "".join(_shifted(*pair).decode("cp932", errors) for pair in pairs)
@@ -112,14 +115,13 @@ def _shifted(row: int, cell: int) -> bytes:
 
 def _to_jis_x_0208(character: str) -> bytes | None:
     raw = _pair("euc_jp", character)
-    return raw and bytes(byte & ~_HIGH for byte in raw)
+    return raw and raw.translate(_TO_G0)
 
 
 def _jis_x_0212(raw: bytes, errors: str) -> str:
-    pairs = (raw[at : at + 2] for at in range(0, len(raw), 2))
-    return b"".join(b"\x8f" + bytes(byte | _HIGH for byte in pair) for pair in pairs).decode(
-        "euc_jp", errors
-    )
+    high = raw.translate(_TO_G1)
+    pairs = (high[at : at + 2] for at in range(0, len(high), 2))
+    return b"".join(b"\x8f" + pair for pair in pairs).decode("euc_jp", errors)
 
 
 def _to_jis_x_0212(character: str) -> bytes | None:
@@ -127,7 +129,7 @@ def _to_jis_x_0212(character: str) -> bytes | None:
         raw = character.encode("euc_jp")
     except UnicodeError:
         return None
-    return bytes(byte & ~_HIGH for byte in raw[1:]) if raw[0] == 0x8F else None  # noqa: PLR2004
+    return raw[1:].translate(_TO_G0) if raw[0] == 0x8F else None  # noqa: PLR2004
 
 
 _KATAKANA_TABLE: Final = (
@@ -139,7 +141,7 @@ _KATAKANA_TABLE: Final = (
 
 
 def _katakana_in_g0(raw: bytes, errors: str) -> str:
-    return _mapped(_KATAKANA_TABLE, bytes(byte | _HIGH for byte in raw), errors)
+    return _mapped(_KATAKANA_TABLE, raw.translate(_TO_G1), errors)
 
 
 KATAKANA: Final = _single(b")I", _KATAKANA_TABLE)
@@ -226,11 +228,14 @@ class _Walk:
             self._g0 = coded
         else:
             self._g1 = coded.decode
-        return before + self._text(piece[length:])
+        text = piece[length:]
+        return before + self._text(text) if text else before
 
     def _text(self, raw: bytes) -> str:
         if self._g0 is None:
             return self._ended(raw)
+        if _PAIRS.fullmatch(raw):
+            return self._g0.decode(raw, self._errors)
         found: list[str] = []
         for part in _IN_G0.finditer(raw):
             read = part[0]
