@@ -59,3 +59,10 @@ def test_each_value_is_read_by_itself():
     assert found["OtherPatientNames"] == ["Müller", "Möller"]
     assert found["PatientComments"] == "zwei\\Wörter"
     assert found["NumberOfStudyRelatedInstances"] == 3
+
+
+def test_two_unreadable_identifiers_are_two():
+    found = [read(EXPLICIT_LITTLE, "GB18030", PatientID=raw) for raw in (b"AB\xff ", b"AB\xfe ")]
+    one, other = (match["PatientID"] for match in found)
+    assert one.startswith("AB�~")
+    assert one != other

@@ -50,7 +50,6 @@ LAST: Final = max(tag for tag in keys.BY_TAG if tag < PIXEL_LEVEL_GROUPS)
 LAST_OF_PLANS: Final = max(keys.BY_TAG)
 
 NUMBER_VRS: Final = frozenset({"US"})
-LONGEST_CHARACTER_SET: Final = 256
 
 LONGEST: Final = {"CS": 64, "UI": 64, "AS": 16, "DA": 64, "TM": 64, "IS": 64, "DS": 64, "PN": 512}
 LONGEST_SHORT: Final = 256
@@ -160,7 +159,7 @@ class HeaderReader:
     def _set_of(self, raw: bytes) -> CharacterSet:
         known = self._sets.get(raw)
         if known is None:
-            known = self._sets[raw] = character_set(raw[:LONGEST_CHARACTER_SET])
+            known = self._sets[raw] = character_set(raw)
         return known
 
 

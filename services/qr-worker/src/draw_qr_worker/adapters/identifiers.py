@@ -17,8 +17,10 @@ from draw_shared.dicom.characters import (
     TEXT_VRS,
     CharacterSet,
     character_set,
+    distinct,
 )
 from draw_shared.dicom.code_extensions import ESCAPE
+from draw_shared.dicom.keys import IDENTIFIERS
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 
 
@@ -95,6 +97,8 @@ def _text(element: RawDataElement, characters: CharacterSet) -> str | list[str] 
     if vr not in TEXT_VRS or raw is None or (raw.isascii() and ESCAPE not in raw):
         return None
     text = characters.read(raw, vr).replace("\0", "")
+    if keyword_for_tag(element.tag) in IDENTIFIERS:
+        text = distinct(text, raw)
     if vr in WHOLE_TEXT_VRS or "\\" not in text:
         return text.rstrip(" ")
     return [value.strip(" ") for value in text.split("\\")]
