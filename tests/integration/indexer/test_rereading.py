@@ -115,14 +115,17 @@ def test_studies_go_to_the_patient_whom_their_objects_name(archive, received_bef
     assert mended == arrivals.snapshot(archive.database)
 
 
-def test_what_a_flaw_hid_is_found(archive, received_before):
+@pytest.mark.parametrize(
+    "left", ["attributes = '{}'", "header_damage = 'said before', attributes = attributes - 'Rows'"]
+)
+def test_what_a_flaw_hid_is_found(archive, received_before, left):
     (stored,) = received_before(datasets.build(Rows=7))
     with archive.database.session() as session:
-        session.connection().execute(text("UPDATE instances SET attributes = '{}'"))
+        session.connection().execute(text(f"UPDATE instances SET {left}"))  # noqa: S608
         session.commit()
     assert reread(archive) == [stored.identity.sop_instance_uid]
-    (image,) = arrivals.rows(archive.database, "SELECT attributes FROM instances")
-    assert image["attributes"]["Rows"] == "7"
+    (image,) = arrivals.rows(archive.database, "SELECT attributes, header_damage FROM instances")
+    assert (image["attributes"]["Rows"], image["header_damage"]) == ("7", "")
 
 
 def test_right_rows_are_left_alone_and_read_rows_stay_as_they_are(archive, received_before):

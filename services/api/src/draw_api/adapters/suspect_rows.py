@@ -3,7 +3,8 @@
 Earlier releases read text with another decoder than queries do, and headers no further than
 to their first flaw. What they wrote shows it: escape sequences and replacement characters,
 characters of Latin 1 (which stood for every set they did not know), no Rows and no Bits
-Allocated. Such rows may be right; reading their object anew does them no harm.
+Allocated, or that the header was damaged. Such rows may be right; reading their object anew
+does them no harm.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ WHERE r.id > :after AND r.id <= :until AND CAST(to_jsonb(r) AS text) ~ :suspect
 INSTANCES: Final = """
 SELECT sop_instance_uid FROM instances
 WHERE id > :after AND id <= :until AND (
-    CAST(attributes AS text) ~ :suspect OR stated_patient ~ :suspect
+    CAST(attributes AS text) ~ :suspect OR stated_patient ~ :suspect OR header_damage <> ''
     OR NOT jsonb_exists_all(attributes, ARRAY['Rows', 'BitsAllocated']))
 """
 SUSPECTS: Final = {
