@@ -12,7 +12,7 @@ from draw_api.app import Api
 from draw_api.handlers.problems import STATUSES
 from draw_api.models.permissions import RULES
 from draw_api.settings import Settings
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.statuses import ANSWERED
 
 NOWHERE: Final = "127.0.0.1:1"
 FIRST_ERROR: Final = 400
@@ -86,7 +86,9 @@ def errors() -> str:
     unavailable = HTTPStatus.SERVICE_UNAVAILABLE
     parts.append(f"| {int(unavailable)} {unavailable.phrase} | The database does not answer. |")
     parts.append(DIMSE_BEGINNING)
-    parts.extend(f"| 0x{int(s):04X} | {s.name.lower().replace('_', ' ')} |" for s in Status)
+    parts.extend(
+        f"| 0x{int(s):04X} | {s.name.lower().replace('_', ' ')} |" for s in sorted(ANSWERED)
+    )
     return "\n".join([*parts, ""])
 
 

@@ -158,8 +158,11 @@ def test_dimse_services(operator, service, sop_class):
 
 
 def test_sop_classes(operator):
-    operator.configure({"sop_classes": {"all_storage_classes": False, "ct_image": False}})
-    soon(lambda: not operator.takes(CT))
+    private = "1.2.840.113619.4.26"
+    assert operator.takes(private)
+    few = {"all_storage_classes": False, "promiscuous": False, "ct_image": False}
+    operator.configure({"sop_classes": few})
+    soon(lambda: not operator.takes(CT) and not operator.takes(private))
     assert not operator.takes(ULTRASOUND)
     operator.configure({"sop_classes": {"ct_image": True, "further": [ULTRASOUND]}})
     soon(lambda: operator.takes(CT) and operator.takes(ULTRASOUND))

@@ -16,12 +16,13 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
-from pynetdicom import build_context, build_role
+from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.sop_class import (
     CTImageStorage,
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
 )
 
 from support import datasets, senders
@@ -32,9 +33,16 @@ from tools.processes import free_port, wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 FIND = StudyRootQueryRetrieveInformationModelFind
+GET = StudyRootQueryRetrieveInformationModelGet
 JPEG = Path(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm")))
 PENDING = (0xFF00, 0xFF01)
 MANY = 6000
+UNUSUAL_CLASSES = (
+    "1.2.840.113619.4.26",  # private
+    "1.2.840.10008.5.1.4.1.1.6",  # Ultrasound Image, retired
+    "1.2.840.10008.5.1.4.39.1",  # Color Palette, with a study all the same
+    "1.2.840.10008.5.1.4.1.1.9999",  # of a later edition
+)
 
 
 def _dcmtk(*words, check=True):
@@ -284,8 +292,6 @@ def test_get_of_what_the_peer_takes_only_uncompressed_is_transcoded(running_suit
         build_context(StudyRootQueryRetrieveInformationModelGet),
         build_context(held.SOPClassUID, ImplicitVRLittleEndian),
     ]
-    from pynetdicom import AE, evt
-
     client = AE("GETTER")
     made = client.associate(
         "127.0.0.1", running_suite.dicom_port, contexts=contexts, ae_title=AE_TITLE,
@@ -361,6 +367,41 @@ def test_movescu_delivers_the_stored_bytes_of_two_studies(running_suite, archive
     assert sorted(row["objects"] for row in audited) == [3, 17]
 
 
+def test_private_retired_and_unknown_classes_are_found_and_retrieved(running_suite):
+    made = datasets.series(4, PatientID="QR-CLASSES")
+    for one, sop_class in zip(made, UNUSUAL_CLASSES, strict=True):
+        one.SOPClassUID = sop_class
+    assert set(senders.send_objects(running_suite.dicom_port, made)) == {0}
+    study = str(made[0].StudyInstanceUID)
+    of_classes = "SELECT id FROM instances WHERE sop_class_uid = ANY(:classes)"
+    running_suite.wait_for_rows(4, of_classes, 10, classes=list(UNUSUAL_CLASSES))
+    keys = {"StudyInstanceUID": study, "SeriesInstanceUID": str(made[0].SeriesInstanceUID)}
+    found, _ = _find(running_suite.dicom_port, "IMAGE", SOPClassUID="", **keys)
+    assert {str(one.SOPClassUID) for one in found} == set(UNUSUAL_CLASSES)
+    received = {}
+
+    def keep(event):
+        uid = str(event.request.AffectedSOPInstanceUID)
+        received[uid] = event.encoded_dataset(include_meta=False)
+        return 0
+
+    explicit = [build_context(one, ExplicitVRLittleEndian) for one in UNUSUAL_CLASSES]
+    roles = [build_role(sop_class, scp_role=True) for sop_class in UNUSUAL_CLASSES]
+    asked = Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", study
+    with senders.association(
+        running_suite.dicom_port,
+        [build_context(GET), *explicit],
+        ext_neg=roles,
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+    ) as association:
+        answers = list(association.send_c_get(asked, GET))
+    assert answers[-1][0].Status == 0
+    stored = _stored(running_suite, [str(one.SOPInstanceUID) for one in made])
+    assert received == {uid: datasets.encoded_data_set(path) for uid, path in stored.items()}
+    assert len(received) == 4
+
+
 def test_moves_keep_compressed_objects_as_they_are(running_suite, archive, tmp_path):
     assert archive
     with _storescp(tmp_path / "received") as port:
@@ -405,8 +446,6 @@ def test_a_missing_file_is_a_warning_with_its_uid(running_suite, archive):
     [row] = running_suite.wait_for_rows(1, query, 10, uid=gone)
     (running_suite.storage / row["path"]).unlink()
     running_suite.wait_for_rows(1, query, 10, uid=str(series[3].SOPInstanceUID))
-    from pynetdicom import AE, evt
-
     client = AE("GETTER")
     made = client.associate(
         "127.0.0.1", running_suite.dicom_port, ae_title=AE_TITLE,
@@ -425,7 +464,20 @@ def test_a_missing_file_is_a_warning_with_its_uid(running_suite, archive):
     assert identifier.FailedSOPInstanceUIDList == gone
 
 
-def test_without_the_database_the_answer_is_out_of_resources(tmp_path, own_postgres, broker_url):
+def _retrieve_status(port, model):
+    asked = Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", "1.2.3"
+    with senders.association(port, [build_context(model)]) as made:
+        if model == GET:
+            answers = made.send_c_get(asked, model)
+        else:
+            answers = made.send_c_move(asked, "NOWHERE", model)
+        return list(answers)[-1][0].Status
+
+
+def test_without_the_database_queries_are_answered_as_the_documents_say(
+    tmp_path, own_postgres, broker_url
+):
     suite = Suite(tmp_path / "suite", own_postgres.url("draw"), broker_url)
     suite.seed()
     try:
@@ -433,5 +485,7 @@ def test_without_the_database_the_answer_is_out_of_resources(tmp_path, own_postg
         assert _find(suite.dicom_port, "STUDY", PatientID="*")[1] == 0
         own_postgres.stop()
         assert _find(suite.dicom_port, "STUDY", PatientID="*")[1] == 0xA700
+        for model in (GET, StudyRootQueryRetrieveInformationModelMove):
+            assert _retrieve_status(suite.dicom_port, model) == 0xA701
     finally:
         suite.end()

@@ -111,7 +111,7 @@ def test_explanations_name_the_transfer_syntax_or_why_there_is_none(admin):
     configure(
         admin,
         {
-            "sop_classes": {"all_storage_classes": False},
+            "sop_classes": {"all_storage_classes": False, "promiscuous": False},
             "transfer_syntaxes": {"all_transfer_syntaxes": False, "jpeg_2000_lossless": False},
         },
     )

@@ -3,6 +3,7 @@
 import pytest
 
 from draw_api.services.conformance import statement
+from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     REFERENCE,
@@ -12,6 +13,7 @@ from draw_shared.contracts.server_config import (
     TlsConfig,
 )
 from draw_shared.dicom import uids
+from draw_shared.dicom.statuses import ANSWERED, Status
 
 SECTIONS = (
     "1 Conformance statement overview",
@@ -46,6 +48,19 @@ def test_exactly_what_is_offered_is_listed(config):
         assert (f"| {uid} |\n" in receiver) == offered
     for model in (*uids.FIND_MODELS, *uids.MOVE_MODELS, *uids.GET_MODELS):
         assert (f"| {model} |" in receiver) == (config is EVERYTHING)
+
+
+def test_classes_beyond_the_listed_and_objects_without_study_are_told():
+    assert "Any other SOP class that is proposed" in text()
+    assert "Any other SOP class that is proposed" not in statement(REFERENCE, "1.0")
+    assert "| Ultrasound Image Storage (retired) | 1.2.840.10008.5.1.4.1.1.6 |" in text()
+    assert "Objects need a Study and a Series Instance UID." in text()
+
+
+def test_the_statuses_of_the_tables_are_those_that_are_answered():
+    tables = (*STORE_STATUSES, *FIND_STATUSES, *RETRIEVE_STATUSES)
+    told = {int(status, 16) for status, _, _ in tables}
+    assert told | {Status.UNRECOGNIZED_OPERATION} == ANSWERED
 
 
 def test_settings_are_told():

@@ -221,7 +221,12 @@ class SopClassConfig(Section):
         default=True, description="Secondary Capture Image Storage"
     )
     all_storage_classes: StrictBool = Field(
-        default=False, description="every storage SOP class of the standard"
+        default=False, description="every storage SOP class of the standard, retired ones too"
+    )
+    promiscuous: StrictBool = Field(
+        default=False,
+        description="any SOP class that is proposed, unknown and private ones too; not those of"
+        " other services of the standard",
     )
     further: tuple[Uid, ...] = Field(
         default=(), max_length=500, description="more SOP classes by UID, private ones too"
@@ -339,7 +344,7 @@ REFERENCE: Final = ServerConfig()
 """What a fresh database starts with."""
 
 EVERYTHING: Final = ServerConfig(
-    sop_classes=SopClassConfig(all_storage_classes=True),
+    sop_classes=SopClassConfig(all_storage_classes=True, promiscuous=True),
     transfer_syntaxes=TransferSyntaxConfig(
         explicit_vr_big_endian=True,
         jpeg_2000_lossless=True,
@@ -348,7 +353,7 @@ EVERYTHING: Final = ServerConfig(
     ),
     services=ServiceConfig(c_find=True, c_move=True, c_get=True),
 )
-"""What `make run` and Compose start with: all services, classes and transfer syntaxes."""
+"""What `make run` and Compose start with: all services, any class, all transfer syntaxes."""
 
 
 def network_told(environment: Mapping[str, str]) -> dict[str, str | int]:

@@ -1,7 +1,6 @@
 """The data set of one C-STORE on its way to who takes it, or to nowhere after a refusal."""
 
 from draw_shared.dicom.service import ObjectSink, Refused
-from draw_shared.dicom.statuses import Status
 
 
 class Intake:
@@ -28,8 +27,9 @@ class Intake:
                 return self.sink.commit(), ""
             except Refused as refused:
                 self.refusal = refused
-        refusal = self.refusal or Refused(Status.PROCESSING_FAILURE)
-        return refusal.status, refusal.comment
+        if self.refusal is None:
+            raise RuntimeError("a data set was neither taken nor refused")
+        return self.refusal.status, self.refusal.comment
 
     def give_up(self) -> None:
         """Have the sink forget what it has."""

@@ -35,26 +35,37 @@ def belongs(operation: int, abstract_syntax: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What is offered now: transfer syntaxes by abstract syntax, and which classes take roles."""
+    """What is offered now, for storage and for other services."""
 
-    syntaxes: Mapping[str, frozenset[str]]
-    reversible: frozenset[str]
-    """Storage SOP classes for which the requestor may act as SCP, for C-GET."""
-    received: frozenset[str]
-    """Storage SOP classes that are received, by C-STORE."""
-    negotiable: frozenset[str]
-    """SOP classes of C-FIND, C-MOVE and C-GET whose extended negotiation is answered."""
+    storage: frozenset[str]
+    """Storage SOP classes by their UIDs."""
+    promiscuous: bool
+    """Whether all SOP classes that the standard does not define for other services are added."""
+    storage_syntaxes: frozenset[str]
+    receives: bool
+    """Whether objects are received, by C-STORE."""
+    sends_back: bool
+    """Whether objects are sent by C-GET, for which the requestor acts as SCP of their classes."""
+    models: frozenset[str]
+    """SOP classes of C-FIND, C-MOVE and C-GET; their extended negotiation is answered."""
+    verification: bool
+
+    def stores(self, sop_class: str) -> bool:
+        """Return whether this is a SOP class of objects that are received or sent back."""
+        return (self.receives or self.sends_back) and (
+            sop_class in self.storage or (self.promiscuous and sop_class not in uids.OTHER_CLASSES)
+        )
+
+    def syntaxes(self, sop_class: str) -> frozenset[str] | None:
+        """Return the transfer syntaxes for a SOP class, or None when it is not offered."""
+        if sop_class in self.models or (self.verification and sop_class == uids.VERIFICATION):
+            return frozenset(uids.MESSAGE_SYNTAXES)
+        return self.storage_syntaxes if self.stores(sop_class) else None
 
 
 def capabilities(config: ServerConfig) -> Capabilities:
     """Return what a configuration offers."""
     services = config.services
-    plain = frozenset(uids.MESSAGE_SYNTAXES)
-    offered: dict[str, frozenset[str]] = {}
-    storage = uids.storage_classes(config.sop_classes)
-    if services.c_store or services.c_get:
-        syntaxes = uids.storage_syntaxes(config.transfer_syntaxes)
-        offered.update(dict.fromkeys(storage, syntaxes))
     models: list[str] = []
     for wanted, found in (
         (services.c_find, uids.FIND_MODELS),
@@ -63,15 +74,14 @@ def capabilities(config: ServerConfig) -> Capabilities:
     ):
         if wanted:
             models += found
-    offered.update(dict.fromkeys(models, plain))
-    if services.c_echo:
-        offered[uids.VERIFICATION] = plain
-    nothing: frozenset[str] = frozenset()
     return Capabilities(
-        offered,
-        storage if services.c_get else nothing,
-        storage if services.c_store else nothing,
-        frozenset(models),
+        storage=uids.storage_classes(config.sop_classes),
+        promiscuous=config.sop_classes.promiscuous,
+        storage_syntaxes=uids.storage_syntaxes(config.transfer_syntaxes),
+        receives=services.c_store,
+        sends_back=services.c_get,
+        models=frozenset(models),
+        verification=services.c_echo,
     )
 
 
@@ -80,32 +90,33 @@ def negotiate(request: AssociateRequest, offered: Capabilities) -> Accept:
     roles = {
         sop_class: Roles(
             scu=asked.scu and not _only_sent(sop_class, offered),
-            scp=asked.scp and sop_class in offered.reversible,
+            scp=asked.scp and offered.sends_back and offered.stores(sop_class),
         )
         for sop_class, asked in request.user.roles.items()
-        if sop_class in offered.syntaxes
+        if offered.syntaxes(sop_class) is not None
     }
     results = tuple(_result(context, offered, roles) for context in request.contexts)
     extended = {
         sop_class: _granted_extension(information)
         for sop_class, information in request.user.extended.items()
-        if sop_class in offered.negotiable
+        if sop_class in offered.models
     }
-    for sop_class in request.user.extended.keys() & offered.received:
-        extended[sop_class] = STORAGE_ANSWER
+    for sop_class in request.user.extended:
+        if offered.receives and offered.stores(sop_class):
+            extended[sop_class] = STORAGE_ANSWER
     return Accept(results, roles, extended)
 
 
 def _only_sent(sop_class: str, offered: Capabilities) -> bool:
     """Return whether objects of this class leave by C-GET but are not received."""
-    return sop_class in offered.reversible and sop_class not in offered.received
+    return not offered.receives and offered.stores(sop_class)
 
 
 def _result(
     context: ProposedContext, offered: Capabilities, roles: Mapping[str, Roles]
 ) -> ContextResult:
     sop_class = context.abstract_syntax
-    syntaxes = offered.syntaxes.get(sop_class)
+    syntaxes = offered.syntaxes(sop_class)
     first = context.transfer_syntaxes[0]
     if syntaxes is None or (
         _only_sent(sop_class, offered) and not (sop_class in roles and roles[sop_class].scp)

@@ -5,7 +5,7 @@ from typing import Final
 
 
 class Status(IntEnum):
-    """Statuses that the suite sends."""
+    """Statuses that the suite sends, or tells apart when peers send them."""
 
     SUCCESS = 0x0000
     SOP_CLASS_NOT_SUPPORTED = 0x0122
@@ -27,6 +27,14 @@ class Status(IntEnum):
 
 
 PENDING: Final = frozenset({Status.PENDING, Status.PENDING_WITHOUT_OPTIONAL_KEYS})
+
+
+ANSWERED: Final = frozenset(Status) - {
+    Status.PROCESSING_FAILURE,
+    Status.MISTYPED_ARGUMENT,
+    Status.NOT_AUTHORIZED,
+}
+"""What the receiver answers."""
 
 
 def is_warning(status: int) -> bool:

@@ -42,7 +42,40 @@ UNCOMPRESSED: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
 MESSAGE_SYNTAXES: Final = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
 """Transfer syntaxes for everything but storage: nothing in an identifier is compressed."""
 
-ALL_STORAGE: Final = frozenset(str(c.abstract_syntax) for c in AllStoragePresentationContexts)
+_STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
+_NAMED_LIKE_STORAGE: Final = (
+    "Media Storage Directory",
+    "Storage Commitment",
+)
+"""Of other services: files on media (PS3.4 I), and what answers for objects (PS3.4 J)."""
+_LATER: Final = (
+    # Thermography and ultrasound waveforms of DICONDE, which the dictionary does not know yet.
+    "1.2.840.10008.5.1.4.1.1.601.3",
+    "1.2.840.10008.5.1.4.1.1.601.4",
+    "1.2.840.10008.5.1.4.1.1.601.5",
+)
+
+
+def _names_storage(uid: str, name: str) -> bool:
+    """Return whether the dictionary lists a SOP class as one of storage; some lost their names."""
+    if not name:
+        return uid.startswith(_STORAGE_ROOT)
+    return "Storage" in name and not name.startswith(_NAMED_LIKE_STORAGE)
+
+
+_STANDARD_CLASSES: Final = {
+    uid: entry[0] for uid, entry in UID_dictionary.items() if entry[1].endswith("SOP Class")
+}
+ALL_STORAGE: Final = frozenset(
+    (
+        *(str(context.abstract_syntax) for context in AllStoragePresentationContexts),
+        *(uid for uid, name in _STANDARD_CLASSES.items() if _names_storage(uid, name)),
+        *_LATER,
+    )
+)
+"""Every storage SOP class that PS3.6 lists or has listed, retired and patient-less ones too."""
+OTHER_CLASSES: Final = frozenset(_STANDARD_CLASSES) - ALL_STORAGE
+"""SOP classes of the standard for other services than storage."""
 ALL_TRANSFER_SYNTAXES: Final = frozenset(
     str(uid)
     for uid, entry in UID_dictionary.items()
@@ -69,10 +102,10 @@ _SYNTAXES: Final = {
 
 
 def storage_classes(config: SopClassConfig) -> frozenset[str]:
-    """Return the storage SOP classes that are switched on."""
+    """Return the storage SOP classes that are switched on by name; `promiscuous` adds unnamed."""
     chosen = {uid for name, uids in _CLASSES.items() if getattr(config, name) for uid in uids}
     chosen.update(config.further)
-    if config.all_storage_classes:
+    if config.all_storage_classes or config.promiscuous:
         chosen |= ALL_STORAGE
     return frozenset(chosen)
 

@@ -34,7 +34,8 @@ def test_the_reference_defaults():
 
 
 def test_everything_is_on_for_a_machine_that_tries_it_out():
-    assert EVERYTHING.sop_classes.all_storage_classes
+    assert EVERYTHING.sop_classes.all_storage_classes and EVERYTHING.sop_classes.promiscuous
+    assert not REFERENCE.sop_classes.promiscuous
     assert EVERYTHING.transfer_syntaxes.all_transfer_syntaxes
     assert EVERYTHING.services.c_find
     assert EVERYTHING.services.c_move

@@ -77,6 +77,89 @@ def test_further_classes_and_syntaxes_are_taken_by_their_uids():
     assert results(proposed(("1.2.3.4", JPEG_2000)), further) == [(ACCEPTED, JPEG_2000)]
 
 
+RETIRED = (
+    "1.2.840.10008.5.1.1.27",
+    "1.2.840.10008.5.1.1.29",
+    "1.2.840.10008.5.1.1.30",
+    "1.2.840.10008.5.1.4.1.1.3",
+    "1.2.840.10008.5.1.4.1.1.5",
+    "1.2.840.10008.5.1.4.1.1.6",
+    "1.2.840.10008.5.1.4.1.1.8",
+    "1.2.840.10008.5.1.4.1.1.9",
+    "1.2.840.10008.5.1.4.1.1.9.1",
+    "1.2.840.10008.5.1.4.1.1.10",
+    "1.2.840.10008.5.1.4.1.1.11",
+    "1.2.840.10008.5.1.4.1.1.12.3",
+    "1.2.840.10008.5.1.4.1.1.12.77",
+    "1.2.840.10008.5.1.4.1.1.40",
+    "1.2.840.10008.5.1.4.1.1.77.1",
+    "1.2.840.10008.5.1.4.1.1.77.2",
+    "1.2.840.10008.5.1.4.1.1.88.1",
+    "1.2.840.10008.5.1.4.1.1.88.2",
+    "1.2.840.10008.5.1.4.1.1.88.3",
+    "1.2.840.10008.5.1.4.1.1.88.4",
+    "1.2.840.10008.5.1.4.1.1.129",
+    "1.2.840.10008.5.1.4.34.1",
+)
+WITHOUT_PATIENT = (
+    "1.2.840.10008.5.1.4.38.1",
+    "1.2.840.10008.5.1.4.39.1",
+    "1.2.840.10008.5.1.4.43.1",
+    "1.2.840.10008.5.1.4.44.1",
+    "1.2.840.10008.5.1.4.45.1",
+    "1.2.840.10008.5.1.4.1.1.200.1",
+    "1.2.840.10008.5.1.4.1.1.200.3",
+    "1.2.840.10008.5.1.4.1.1.200.7",
+    "1.2.840.10008.5.1.4.1.1.201.1",
+)
+INDUSTRIAL = (
+    "1.2.840.10008.5.1.4.1.1.501.1",
+    "1.2.840.10008.5.1.4.1.1.501.2.1",
+    "1.2.840.10008.5.1.4.1.1.501.6",
+    "1.2.840.10008.5.1.4.1.1.601.1",
+    "1.2.840.10008.5.1.4.1.1.601.5",
+)
+PRIVATE = ("1.2.840.113619.4.26", "1.3.12.2.1107.5.9.1", "1.3.46.670589.2.3.1.1")
+OTHER_SERVICES = (
+    "1.2.840.10008.1.3.10",
+    "1.2.840.10008.1.20.1",
+    "1.2.840.10008.3.1.2.3.3",
+    "1.2.840.10008.5.1.4.31",
+    "1.2.840.10008.5.1.1.9",
+    "1.2.840.10008.5.1.4.38.2",
+    "1.2.840.10008.5.1.4.1.1.200.4",
+    "1.2.840.10008.5.1.4.1.1.201.5",
+    "1.2.840.10008.5.1.4.34.6.1",
+)
+
+
+def switched_on(**classes):
+    chosen = REFERENCE.sop_classes.model_copy(update=classes)
+    return REFERENCE.model_copy(update={"sop_classes": chosen})
+
+
+@pytest.mark.parametrize(
+    ("classes", "all_storage", "promiscuous"),
+    [
+        ((*RETIRED, *WITHOUT_PATIENT, *INDUSTRIAL, PDF), True, True),
+        ((*PRIVATE, "1.2.840.10008.5.1.4.1.1.999"), False, True),
+        (OTHER_SERVICES, False, False),
+        ((uids.STUDY_ROOT_FIND, uids.PATIENT_ROOT_GET), False, False),
+    ],
+)
+def test_all_storage_classes_of_the_standard_or_any_that_is_proposed(
+    classes, all_storage, promiscuous
+):
+    request = proposed(*((sop_class, uids.EXPLICIT_LITTLE) for sop_class in classes))
+    for offered, taken in (
+        (REFERENCE, False),
+        (switched_on(all_storage_classes=True), all_storage),
+        (switched_on(promiscuous=True), promiscuous),
+    ):
+        result = ACCEPTED if taken else NO_CLASS
+        assert results(request, offered) == [(result, uids.EXPLICIT_LITTLE)] * len(classes)
+
+
 @pytest.mark.parametrize(
     ("service", "sop_class"),
     [
@@ -110,6 +193,8 @@ def test_roles_are_granted_for_storage_while_c_get_is_on():
     )
     assert negotiate(request, capabilities(config(c_get=True))).roles == {CT: Roles(True, True)}
     assert negotiate(request, capabilities(REFERENCE)).roles == {CT: Roles(True, False)}
+    private = proposed((PRIVATE[0], uids.EXPLICIT_LITTLE), roles={PRIVATE[0]: Roles(True, True)})
+    assert negotiate(private, capabilities(EVERYTHING)).roles == {PRIVATE[0]: Roles(True, True)}
 
 
 def test_extended_negotiation_is_answered_for_what_is_offered():

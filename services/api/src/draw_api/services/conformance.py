@@ -5,6 +5,7 @@ from typing import Final
 
 from pydicom.uid import UID
 
+from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
 from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -15,37 +16,6 @@ NAMES: Final = {
     uids.EXPLICIT_LITTLE: "Explicit VR Little Endian",
     uids.EXPLICIT_BIG: "Explicit VR Big Endian",
 }
-STORE_STATUSES: Final = (
-    ("0x0000", "Success", "the object is on stable storage"),
-    (
-        "0xA700",
-        "Refused: out of resources",
-        "storage limit reached (quota or free space), the disk is full, or the object too large",
-    ),
-    ("0xA900", "Error: data set does not match SOP class", "it is of another class or instance"),
-    ("0xC000", "Error: cannot understand", "it cannot be decoded or lacks identifiers"),
-    ("0x0117", "Invalid SOP instance", "the SOP Instance UID is malformed"),
-    ("0x0122", "SOP class not supported", "not that of the presentation context"),
-)
-FIND_STATUSES: Final = (
-    ("0xFF00", "Pending", "a match; all optional keys are supported"),
-    ("0xFF01", "Pending", "a match; some optional keys are not supported"),
-    ("0x0000", "Success", "all matches were sent"),
-    ("0xA700", "Refused: out of resources", "the index does not answer"),
-    ("0xA900", "Error: identifier does not match SOP class", "level or unique keys are wrong"),
-    ("0xC000", "Unable to process", "the identifier cannot be understood"),
-    ("0xFE00", "Cancel", "C-CANCEL was received"),
-)
-RETRIEVE_STATUSES: Final = (
-    ("0xFF00", "Pending", "sub-operations go on, with their numbers"),
-    ("0x0000", "Success", "every object was sent"),
-    ("0xB000", "Warning", "some sub-operations failed; the list of UIDs is given"),
-    ("0xA701", "Refused: unable to calculate number of matches", "the index does not answer"),
-    ("0xA702", "Refused: unable to perform sub-operations", "none could be sent"),
-    ("0xA801", "Refused: move destination unknown", "no active remote node has this AE title"),
-    ("0xA900", "Error: identifier does not match SOP class", "level or unique keys are wrong"),
-    ("0xFE00", "Cancel", "C-CANCEL was received"),
-)
 LEVELS: Final = {
     Level.PATIENT: "Patient",
     Level.STUDY: "Study",
@@ -167,6 +137,11 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
     yield "### 4.4 Statuses of C-STORE"
     yield ""
     yield from _table(("Status", "Meaning", "When"), STORE_STATUSES)
+    yield (
+        "An object above the largest size ends the association with A-ABORT. Operations that are"
+        " not offered at all are answered 0x0211."
+    )
+    yield ""
     if config.services.c_find:
         yield from _find()
     if config.services.c_move or config.services.c_get:
@@ -202,6 +177,18 @@ def _contexts(config: ServerConfig) -> Iterator[str]:
         rows += [(name, uid, "see below") for name, uid in sorted((_name(u), u) for u in classes)]
     yield from _table(("Abstract syntax", "UID", "Transfer syntaxes"), rows)
     if services.c_store or services.c_get:
+        if config.sop_classes.promiscuous:
+            yield (
+                "Any other SOP class that is proposed is accepted for storage as well, unknown and"
+                " private ones too, except those that the standard defines for other services."
+            )
+            yield ""
+        yield (
+            "Objects need a Study and a Series Instance UID. Those that have none, as is usual for"
+            " hanging protocols, color palettes, implant templates, defined procedure protocols,"
+            " protocol approvals and inventories, are answered 0xC000 and not kept."
+        )
+        yield ""
         yield "Transfer syntaxes of storage SOP classes:"
         yield ""
         syntaxes = uids.storage_syntaxes(config.transfer_syntaxes)
@@ -371,7 +358,9 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[s
 
 
 def _name(uid: str) -> str:
-    return NAMES.get(uid) or UID(uid).name
+    registered = UID(uid)
+    name = NAMES.get(uid) or registered.name or uid
+    return f"{name} (retired)" if registered.is_retired else name
 
 
 def _named(syntaxes: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
+from pydicom.uid import UID
 
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import looks
@@ -50,7 +51,10 @@ class AboutView(View):
     @property
     def sop_classes(self) -> list[str]:
         """The storage SOP classes that are accepted, by name."""
-        return sorted(uid_name(uid) for uid in uids.storage_classes(self.config.sop_classes))
+        return sorted(
+            f"{uid_name(uid)} (retired)" if UID(uid).is_retired else uid_name(uid)
+            for uid in uids.storage_classes(self.config.sop_classes)
+        )
 
     @property
     def transfer_syntaxes(self) -> list[str]:

@@ -112,7 +112,7 @@ def uid(value: str | None) -> Markup:
 def uid_name(value: str | None) -> str:
     """Return the name of a registered UID (PS3.6), or the UID itself."""
     known = UID_dictionary.get(value or "")
-    return known[0] if known else value or NIL
+    return (known and known[0]) or value or NIL
 
 
 def sop_class(value: str | None) -> str:
