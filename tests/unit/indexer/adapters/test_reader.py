@@ -6,7 +6,6 @@ Not covered here: a storage that hangs in the kernel, which cannot be made witho
 import os
 import signal
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -74,13 +73,11 @@ def test_a_file_that_takes_too_much_processor_time_is_given_up_alone(folder, mak
     slow_file(folder / "slow.dcm")
     replaced = []
     reader = make(cpu_seconds=1, replaced=lambda: replaced.append(1))
-    began = time.monotonic()
     answers = reader.read(["good.dcm", "slow.dcm", "good.dcm"])
     assert isinstance(answers[1], HostileFile)
     assert isinstance(answers[0], Header)
     assert isinstance(answers[2], Header)
     assert replaced
-    assert time.monotonic() - began < 20
 
 
 def test_a_file_that_takes_too_long_is_tried_again_later(folder, make):
