@@ -8,7 +8,8 @@ from draw_scp.models import Delivered, Destination, StoredInstance
 from draw_scp.services.retrieve import PROGRESS_OBJECTS, Retrievals
 from draw_shared.dicom import uids
 from draw_shared.dicom.query import selected
-from draw_shared.dicom.service import QueryRequest, Refused, RetrieveEnd, StoredFile
+from draw_shared.dicom.renditions import Rendition
+from draw_shared.dicom.service import CutShort, QueryRequest, Refused, RetrieveEnd, StoredFile
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.errors import Permanent
 from support.identifiers import decoded, request
@@ -38,22 +39,26 @@ class FakeObjects:
     def __init__(self, *, missing=(), undecodable=()):
         self._missing, self._undecodable = missing, undecodable
 
-    def stored(self, instance):
+    def renditions(self, instance, takes):
         if instance.sop_instance_uid in self._missing:
             raise Permanent("no file")
-        return StoredFile("path", 0, instance.sop_class_uid, instance.sop_instance_uid)
-
-    def transcoded(self, instance, syntax):
-        if instance.sop_instance_uid in self._undecodable:
-            raise Permanent("no decoder")
-        return syntax.encode()
+        stored = instance.transfer_syntax_uid
+        if takes(stored):
+            file = StoredFile("path", 0, instance.sop_class_uid, instance.sop_instance_uid)
+            yield Rendition(file, stored)
+        for syntax in uids.UNCOMPRESSED:
+            if syntax != stored and takes(syntax):
+                if instance.sop_instance_uid in self._undecodable:
+                    raise Permanent("no decoder")
+                yield Rendition(syntax.encode(), syntax)
 
 
 class FakeChannel:
     """Takes what it was told to take and answers what it was told to answer."""
 
-    def __init__(self, *syntaxes, statuses=None, breaks_at=None):
+    def __init__(self, *syntaxes, statuses=None, refused=None, breaks_at=None, cut_at=None):
         self._syntaxes, self._statuses, self._breaks_at = syntaxes, statuses or {}, breaks_at
+        self._refused, self._cut_at = refused or {}, cut_at
         self.sent = []
 
     def context_for(self, _sop_class, syntax):
@@ -65,9 +70,11 @@ class FakeChannel:
     def store(self, data, context_id, sop, meanwhile=lambda: None):
         if sop[1] == self._breaks_at:
             raise ConnectionResetError
+        if sop[1] == self._cut_at:
+            raise CutShort(sop[1], "damaged")
         self.sent.append((data, self._syntaxes[context_id], sop))
         meanwhile()
-        return self._statuses.get(sop[1], 0)
+        return self._refused.get(self._syntaxes[context_id], self._statuses.get(sop[1], 0))
 
 
 class FakeSubAssociations:
@@ -201,6 +208,28 @@ def test_a_cancelled_get_says_what_remains():
     channel = FakeChannel(EXPLICIT_LITTLE)
     *_, end = _get(_instances(5), channel, cancelled=lambda: len(channel.sent) >= 2)
     assert (end.status, end.counts.completed, end.counts.remaining) == (0xFE00, 2, 3)
+
+
+def test_what_the_peer_refuses_for_its_encoding_is_sent_in_the_next():
+    channel = FakeChannel(EXPLICIT_LITTLE, IMPLICIT_LITTLE, refused={EXPLICIT_LITTLE: 0xC000})
+    *_, end = _get(_instances(2), channel)
+    assert (end.status, end.counts.completed) == (0, 2)
+    assert [syntax for _, syntax, _ in channel.sent] == [EXPLICIT_LITTLE, IMPLICIT_LITTLE] * 2
+    # No room is no room in any transfer syntax.
+    channel = FakeChannel(EXPLICIT_LITTLE, IMPLICIT_LITTLE, refused={EXPLICIT_LITTLE: 0xA700})
+    *_, end = _get(_instances(1), channel)
+    assert (end.status, len(channel.sent)) == (0xA702, 1)
+
+
+def test_a_failed_sub_operation_has_its_reason():
+    objects = FakeObjects(undecodable=("1.2.1",))
+    *_, end = _get(_instances(3, JPEG), FakeChannel(EXPLICIT_LITTLE), objects)
+    assert (end.status, end.comment) == (0xB000, "no decoder")
+
+
+def test_an_object_that_breaks_off_ends_the_association():
+    with pytest.raises(CutShort):
+        _get(_instances(3), FakeChannel(EXPLICIT_LITTLE, cut_at="1.2.1"))
 
 
 def test_a_lost_association_is_no_failed_object():

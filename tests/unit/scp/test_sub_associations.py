@@ -9,10 +9,11 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 
 from draw_scp.adapters.object_files import ObjectFiles
-from draw_scp.adapters.sub_associations import SubAssociations, groups
+from draw_scp.adapters.sub_associations import SubAssociations
 from draw_scp.models import Destination, Order, StoredInstance
 from draw_shared.contracts.server_config import (
     EVERYTHING,
@@ -22,7 +23,10 @@ from draw_shared.contracts.server_config import (
     TransferSyntaxConfig,
 )
 from draw_shared.dicom.acceptance import MOST_OPERATIONS
+from draw_shared.dicom.renditions import proposals
+from draw_shared.dicom.service import Refused
 from draw_shared.dicom.tls import TlsUnusable
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
 from support.engine import RecordingProvider, listening, wait_until
@@ -58,7 +62,7 @@ def _stored(folder, objects):
 
 def _send(folder, destination, instances, *, parallel=1, cancel_after=None):
     """Return what became of each object, by UID."""
-    files = ObjectFiles(lambda path: folder / path)
+    files = ObjectFiles(lambda path: folder / path, Transcoder(2**27, folder))
     found = {}
     order = Order("MOVER", 9, parallel)
     with SubAssociations(files, lambda: "OWN", _tls).delivering(
@@ -70,6 +74,10 @@ def _send(folder, destination, instances, *, parallel=1, cancel_after=None):
             if cancel_after is not None and len(found) >= cancel_after:
                 delivery.cancel()
     return found
+
+
+def _kind(instance):
+    return instance.sop_class_uid, instance.transfer_syntax_uid
 
 
 def _threads():
@@ -143,6 +151,43 @@ def test_what_the_destination_does_not_take_as_stored_is_transcoded(tmp_path):
     assert data != datasets.encoded_data_set(tmp_path / instances[0].path)
 
 
+def test_what_it_refuses_as_stored_is_tried_in_the_next_transfer_syntax(tmp_path):
+    class Choosing(RecordingProvider):
+        """Cannot read what has explicit VRs."""
+
+        def store(self, info, request):
+            if request.context.transfer_syntax == EXPLICIT_LITTLE:
+                raise Refused(0xC000, "no")
+            return super().store(info, request)
+
+    instances = _stored(tmp_path, datasets.series(5, size_bytes=2000))
+    with listening(Choosing()) as (acceptor, provider):
+        found = _send(tmp_path, _destination(acceptor.port), instances)
+    assert {one.status for one in found.values()} == {0}
+    assert {r.context.transfer_syntax for r, _ in provider.stored} == {IMPLICIT_LITTLE}
+    assert len(provider.stored) == 5
+
+
+def test_what_breaks_off_in_the_middle_fails_alone_and_never_arrives(tmp_path):
+    # The second of its two frames is damaged.
+    objects = datasets.series(5, size_bytes=2000)
+    broken = objects[2]
+    broken.NumberOfFrames, broken.Rows, broken.Columns = 2, 1024, 1024
+    frame = bytes(2 * 1024 * 1024)
+    broken.PixelData = encapsulate([frame, b"short "], has_bot=False)
+    broken["PixelData"].VR, broken["PixelData"].is_undefined_length = "OB", True
+    broken.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.98"
+    instances = _stored(tmp_path, objects)
+    with _taking() as (port, provider):
+        found = _send(tmp_path, _destination(port), instances)
+        assert wait_until(lambda: len(provider.ended) == 2)
+    assert [found[i.sop_instance_uid].status for i in instances] == [0, 0, None, 0, 0]
+    reason = found[broken.SOPInstanceUID].reason
+    assert reason == "a frame has another size than the image"
+    assert len(provider.stored) == 4
+    assert provider.abandoned == 1
+
+
 def test_what_it_takes_nowise_fails_alone(tmp_path):
     objects = [datasets.build("CT"), datasets.build("MR"), datasets.build("CT")]
     instances = _stored(tmp_path, objects)
@@ -183,7 +228,7 @@ def test_more_kinds_than_one_association_proposes(tmp_path):
     instances = [
         StoredInstance(generate_uid(), sop_class, EXPLICIT_BIG, "none") for sop_class in classes
     ]
-    made = groups(instances)
+    made = proposals(instances, _kind)
     assert [len(contexts) for contexts, _ in made] == [42, 18]
     assert [sum(map(len, contexts.values())) for contexts, _ in made] == [126, 54]
     assert [one for _, left in made for one in left] == instances
@@ -198,6 +243,6 @@ def test_more_kinds_than_one_association_proposes(tmp_path):
 
 def test_objects_of_one_kind_need_one_group():
     instances = [StoredInstance(str(n), CT, EXPLICIT_LITTLE, "") for n in range(500)]
-    ((contexts, left),) = groups(instances)
+    ((contexts, left),) = proposals(instances, _kind)
     assert contexts == {CT: [EXPLICIT_LITTLE, IMPLICIT_LITTLE]}
     assert len(left) == 500

@@ -43,6 +43,7 @@ from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import Transient
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.messaging.control import ControlListener
@@ -195,6 +196,7 @@ class Worker:
         peers = RemoteNodes(self._own_ae, tls)
         items = PostgresItems(self._database, StorageFiles(settings.storage_root))
         ingest = Ingest(self._objects, self._space, self._outbox, self._rules, settings.replica)
+        transcoder = Transcoder(settings.transcoding_max_frame_bytes, self._objects.spool)
         return {
             JobKind.ECHO: EchoTask(peers, self._nodes),
             JobKind.PROBE: ProbeTask(peers, self._nodes),
@@ -213,7 +215,7 @@ class Worker:
             JobKind.SEND: SendTask(
                 items,
                 PostgresCatalogue(self._database),
-                Senders(settings.storage_root, peers.own_ae, tls),
+                Senders(settings.storage_root, peers.own_ae, tls, transcoder),
             ),
         }
 

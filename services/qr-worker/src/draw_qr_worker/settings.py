@@ -10,10 +10,13 @@ from draw_shared.runtime.settings import (
     PostgresSettings,
     ServiceSettings,
     StorageSettings,
+    TranscodingSettings,
 )
 
 
-class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+class Settings(
+    ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
+):
     """Everything the worker reads from its environment."""
 
     service: ClassVar[str] = "qr-worker"

@@ -30,6 +30,7 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
 from draw_shared.db.session import Database
 from draw_shared.dicom.tls import client_context
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.messaging.control import ControlListener
 from draw_shared.runtime import logging
 from draw_shared.runtime.config_watch import ConfigWatch, LiveConfig
@@ -156,7 +157,9 @@ class Scp:
     def _services(self, audit: Audit, results: Results) -> Services:
         """Return one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
-        files = ObjectFiles(self._objects.resolve)
+        longest_frame = self._settings.transcoding_max_frame_bytes
+        transcoder = Transcoder(longest_frame, self._objects.spool)
+        files = ObjectFiles(self._objects.resolve, transcoder)
         retrieve = RetrieveHandler(
             Retrievals(
                 catalogue,

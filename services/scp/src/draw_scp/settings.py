@@ -11,10 +11,13 @@ from draw_shared.runtime.settings import (
     PostgresSettings,
     ServiceSettings,
     StorageSettings,
+    TranscodingSettings,
 )
 
 
-class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+class Settings(
+    ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
+):
     """Everything the receiver reads from its environment."""
 
     service: ClassVar[str] = "scp"

@@ -39,6 +39,7 @@ from draw_shared.dicom.placement import Ending, Placement, Timing
 from draw_shared.dicom.service import (
     Admission,
     AssociationInfo,
+    CutShort,
     Operations,
     Outcome,
     Peer,
@@ -148,6 +149,9 @@ class Association:
         except ProtocolViolation as violation:
             self._say_abort(violation.reason)
             ending = Ending(Outcome.ABORTED, str(violation))
+        except CutShort as cut:
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+            ending = Ending(Outcome.ABORTED, f"an object could not be sent to its end: {cut}")
         except Exception:
             log.exception("association.failed", association_id=self._peer.association_id)
             self._say_abort(AbortReason.NOT_SPECIFIED)

@@ -8,9 +8,10 @@ grants none gets one at a time.
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -38,7 +39,9 @@ from draw_shared.dicom.pdu import (
     fragments,
     is_congestion,
 )
-from draw_shared.dicom.service import Sendable
+from draw_shared.dicom.renditions import Rendition
+from draw_shared.dicom.service import CutShort, Sendable
+from draw_shared.dicom.statuses import is_of_encoding
 from draw_shared.dicom.sub_store import StoreSender
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
@@ -90,23 +93,43 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One object to send, in the transfer syntax in which it is stored."""
+    """One object to send, in one transfer syntax."""
 
     data: Sendable
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    others: Iterator[Rendition] = field(default_factory=lambda: iter(()))
+    """What is sent instead when this cannot be had, or is refused for what it is."""
+    refusal: int | None = None
+    """What the peer answered when it was sent in another transfer syntax."""
+
+    def other(self, status: int | None) -> "Outgoing | None":
+        """Return the same object as the peer may take it, after this status; or None."""
+        if status is not None and not is_of_encoding(status):
+            return None
+        rendition = next(self.others, None)
+        if rendition is None:
+            return None
+        return replace(
+            self,
+            data=rendition.data,
+            transfer_syntax_uid=rendition.transfer_syntax_uid,
+            refusal=self.refusal if status is None else status,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What the peer answered for one object.
 
-    An object without a context, or whose file cannot be read, was not sent and has no status.
+    An object without a context, or that cannot be had in any, was not sent and has no status.
     """
 
     outgoing: Outgoing
     status: int | None
+    reason: str = ""
+    """Why it was not sent."""
 
 
 class Requestor:
@@ -183,35 +206,62 @@ class Requestor:
     def store(self, objects: Iterable[Outgoing]) -> Iterator[Sent]:
         """Send objects and yield each with its status, in the order in which answers come.
 
+        An object that fails for its transfer syntax is sent in the next one that it can be
+        had in, and yielded once.
+
         Raises:
+            CutShort: an object broke off in the middle; the association must be aborted.
             ConnectionError | TimeoutError | ProtocolViolation: the association is lost; what
                 was not yielded was not answered.
         """
-        outstanding: dict[int, Outgoing] = {}
-        for outgoing in objects:
-            message_id = self._sent_message(outgoing)
-            if message_id is None:
-                yield Sent(outgoing, None)
-                continue
-            outstanding[message_id] = outgoing
-            if len(outstanding) >= self.window:
-                yield self._sent(outstanding)
-        while outstanding:
-            yield self._sent(outstanding)
+        again: deque[Outgoing] = deque()
+        for ended in self._ended(objects, again):
+            other = ended.outgoing.other(ended.status)
+            if other is not None:
+                again.append(other)
+            elif ended.status is None:
+                yield replace(ended, status=ended.outgoing.refusal)
+            else:
+                yield ended
 
-    def _sent_message(self, outgoing: Outgoing) -> int | None:
-        """Send one request and return its message id, or None if it cannot be sent."""
+    def _ended(self, objects: Iterable[Outgoing], again: deque[Outgoing]) -> Iterator[Sent]:
+        """Send objects, before them what is to be sent again, and yield each as it ends."""
+        outstanding: dict[int, Outgoing] = {}
+        coming = iter(objects)
+        try:
+            while True:
+                outgoing = again.popleft() if again else next(coming, None)
+                if outgoing is not None:
+                    ended = self._begun(outgoing, outstanding)
+                elif outstanding:
+                    ended = self._sent(outstanding)
+                else:
+                    return
+                if ended is not None:
+                    yield ended
+        except CutShort:
+            # The peer has what was sent before as a whole.
+            while outstanding:
+                yield self._sent(outstanding)
+            raise
+
+    def _begun(self, outgoing: Outgoing, outstanding: dict[int, Outgoing]) -> Sent | None:
+        """Send one request, and return what has ended meanwhile: it or another."""
         context_id = self.context_for(outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if context_id is None:
-            return None
+            return Sent(outgoing, None, "no presentation context takes it")
         sop = outgoing.sop_class_uid, outgoing.sop_instance_uid
         try:
-            return self._sender.send(outgoing.data, context_id, sop)
-        except (ConnectionError, TimeoutError):
+            message_id = self._sender.send(outgoing.data, context_id, sop)
+        except (ConnectionError, TimeoutError, CutShort):
             raise
-        except OSError:
+        except Permanent as error:
+            return Sent(outgoing, None, str(error))
+        except OSError as error:
             # The file is read before anything is sent: the association goes on.
-            return None
+            return Sent(outgoing, None, f"its file cannot be read: {type(error).__name__}")
+        outstanding[message_id] = outgoing
+        return self._sent(outstanding) if len(outstanding) >= self.window else None
 
     def _sent(self, outstanding: dict[int, Outgoing]) -> Sent:
         answer = self._answer(Operation.C_STORE)

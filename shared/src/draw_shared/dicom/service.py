@@ -6,7 +6,7 @@ served by one thread, so a provider's methods are called one after the other for
 association, and at the same time for different ones.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -104,8 +104,27 @@ class StoredFile:
     sop_instance_uid: str
 
 
-Sendable = StoredFile | bytes | memoryview
-"""An object to send: a file as it lies, or an encoded data set in memory."""
+class DataSetStream(Protocol):
+    """A data set that is made while it is sent."""
+
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Yield its parts, one after the other.
+
+        Raises:
+            Permanent | OSError: it cannot be had; if in the middle, it breaks off there.
+        """
+
+
+Sendable = StoredFile | bytes | memoryview | DataSetStream
+"""An object to send: a file as it lies, an encoded data set in memory, or one being made."""
+
+
+class CutShort(Permanent):
+    """A data set broke off in the middle of its message: only an abort keeps it from the peer."""
+
+    def __init__(self, sop_instance_uid: str, reason: str) -> None:
+        super().__init__(reason)
+        self.sop_instance_uid = sop_instance_uid
 
 
 class SameAssociation(Protocol):

@@ -47,6 +47,15 @@ def is_success(status: int) -> bool:
     return status == Status.SUCCESS or is_warning(status)
 
 
+def is_of_encoding(status: int) -> bool:
+    """Return whether a C-STORE that failed so may succeed in another transfer syntax.
+
+    Errors of the data set or of processing it (PS3.4 B.2.3), not of room or permission.
+    """
+    named = {Status.PROCESSING_FAILURE, Status.SOP_CLASS_NOT_SUPPORTED}
+    return status in named or status >> 8 == 0xA9 or status >> 12 == 0xC  # noqa: PLR2004
+
+
 def describe(status: int) -> str:
     """Return a status as operators read it: its name and number."""
     try:

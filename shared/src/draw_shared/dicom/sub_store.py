@@ -1,14 +1,17 @@
-"""Sends C-STORE requests with stored bytes as they lie, on any association (PS3.7 9.1.1)."""
+"""Sends C-STORE requests with stored bytes or streams, on any association (PS3.7 9.1.1)."""
 
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
 from draw_shared.dicom import message
 from draw_shared.dicom.message import DATA_SET, Field, Operation
 from draw_shared.dicom.pdu import COMMAND, fragment_bytes, fragments
-from draw_shared.dicom.service import Sendable, StoredFile
+from draw_shared.dicom.service import CutShort, Sendable, StoredFile
 from draw_shared.dicom.wire import Wire
+from draw_shared.errors import Permanent
 
 MAPPED_FROM: Final = 8 * 1024 * 1024
 """Files from this size on, bytes, are mapped instead of read, so that memory stays flat."""
@@ -38,11 +41,15 @@ class StoreSender:
         """Send one request and return its message id.
 
         Raises:
-            OSError: the file cannot be read; nothing was sent.
+            OSError | Permanent: the data set cannot be had; nothing was sent.
+            CutShort: it broke off after a part of it was sent.
             PeerClosed, PeerTooSlow: the connection failed.
         """
-        if not isinstance(data, StoredFile):
+        if isinstance(data, bytes | memoryview):
             return self._send(data, context_id, sop)
+        if not isinstance(data, StoredFile):
+            with closing(data.chunks()) as chunks:
+                return self._send_stream(chunks, context_id, sop)
         descriptor = os.open(data.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
@@ -61,6 +68,35 @@ class StoreSender:
         return self._send(raw, context_id, sop)
 
     def _send(self, payload: bytes | memoryview, context_id: int, sop: tuple[str, str]) -> int:
+        buffers = self._command(context_id, sop)
+        stride = fragment_bytes(self._peer_max_pdu) * FRAGMENTS_AT_ONCE
+        size = len(payload)
+        with memoryview(payload) as whole:
+            for at in range(0, max(size, 1), stride):
+                with whole[at : at + stride] as part:
+                    more = at + stride < size
+                    buffers += fragments(part, context_id, 0, self._peer_max_pdu, more=more)
+                    self._write(buffers)
+                    buffers = []
+        return self._message_id
+
+    def _send_stream(self, chunks: Iterator[bytes], context_id: int, sop: tuple[str, str]) -> int:
+        # Begun before the command: what cannot be had is known by now.
+        part: bytes | None = next(chunks, b"")
+        buffers = self._command(context_id, sop)
+        while part is not None:
+            try:
+                following = next(chunks, None)
+            except (Permanent, OSError) as error:
+                raise CutShort(sop[1], str(error)) from error
+            more = following is not None
+            buffers += fragments(part, context_id, 0, self._peer_max_pdu, more=more)
+            self._write(buffers)
+            buffers = []
+            part = following
+        return self._message_id
+
+    def _command(self, context_id: int, sop: tuple[str, str]) -> list[bytes | memoryview]:
         self._message_id = self._message_id % LAST_MESSAGE_ID + 1
         fields: dict[Field, int | str | bytes] = {
             Field.AFFECTED_SOP_CLASS: sop[0],
@@ -73,17 +109,7 @@ class StoreSender:
         if self._originator is not None:
             fields[Field.MOVE_ORIGINATOR_AE] = self._originator[0]
             fields[Field.MOVE_ORIGINATOR_MESSAGE_ID] = self._originator[1]
-        buffers = fragments(message.encode(fields), context_id, COMMAND, self._peer_max_pdu)
-        stride = fragment_bytes(self._peer_max_pdu) * FRAGMENTS_AT_ONCE
-        size = len(payload)
-        with memoryview(payload) as whole:
-            for at in range(0, max(size, 1), stride):
-                with whole[at : at + stride] as part:
-                    more = at + stride < size
-                    buffers += fragments(part, context_id, 0, self._peer_max_pdu, more=more)
-                    self._write(buffers)
-                    buffers = []
-        return self._message_id
+        return fragments(message.encode(fields), context_id, COMMAND, self._peer_max_pdu)
 
     def _write(self, buffers: list[bytes | memoryview]) -> None:
         try:

@@ -150,3 +150,14 @@ class StorageSettings(SettingsGroup):
     storage_root: Path = Field(
         description="folder of the storage volume; holds objects/, spool/ and conflicts/"
     )
+
+
+class TranscodingSettings(SettingsGroup):
+    """What sending objects in other transfer syntaxes may take."""
+
+    transcoding_max_frame_bytes: int = Field(
+        default=128 * 2**20,
+        ge=2**20,
+        description="largest decoded frame of encapsulated pixel data; an object with larger ones"
+        " is sent as it is stored or not at all",
+    )

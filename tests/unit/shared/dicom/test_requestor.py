@@ -11,6 +11,7 @@ from pynetdicom import AE, evt
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom import budgets
 from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.renditions import Rendition
 from draw_shared.dicom.requestor import (
     NotAccepted,
     Outgoing,
@@ -21,7 +22,8 @@ from draw_shared.dicom.requestor import (
     contexts_for,
     open_association,
 )
-from draw_shared.dicom.service import Outcome, StoredFile
+from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.service import CutShort, Outcome, Refused, StoredFile
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.wire import PeerClosed
 from support.engine import RecordingProvider, listening, wait_until
@@ -141,3 +143,110 @@ def test_a_peer_that_hangs_up_is_an_error():
         threading.Thread(target=hang_up, daemon=True).start()
         with pytest.raises(PeerClosed):
             open_association(remote(server.getsockname()[1]), ECHO)
+
+
+class Stream:
+    """A data set in parts; an exception among them is raised there."""
+
+    def __init__(self, *parts):
+        self._parts = parts
+        self.ended = False
+
+    def chunks(self):
+        try:
+            for part in self._parts:
+                if isinstance(part, Exception):
+                    raise part
+                yield part
+        finally:
+            self.ended = True
+
+
+CONTEXTS = contexts_for([(CT_CLASS, EXPLICIT_LITTLE), (CT_CLASS, IMPLICIT_LITTLE)])
+
+
+@pytest.mark.parametrize("parts", [(), (b"",), (b"abcd",), (b"x" * 40_000, b"y", b"z" * 16_378)])
+def test_a_stream_arrives_whole(parts):
+    stream = Stream(*parts)
+    with listening() as (acceptor, provider):
+        with open_association(remote(acceptor.port), CONTEXTS) as made:
+            objects = [Outgoing(stream, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3
+            assert [sent.status for sent in made.store(objects)] == [0] * 3
+        assert [data for _, data in provider.stored] == [b"".join(parts)] * 3
+    assert stream.ended
+
+
+def test_what_cannot_be_begun_is_not_sent_and_the_association_goes_on():
+    failures = [Undecodable("no decoder"), FileNotFoundError()]
+    objects = [Outgoing(Stream(one), CT_CLASS, "1.2.3", EXPLICIT_LITTLE) for one in failures]
+    objects.append(Outgoing(b"abcd", CT_CLASS, "1.2.4", EXPLICIT_LITTLE))
+    with listening() as (acceptor, provider):
+        with open_association(remote(acceptor.port), CONTEXTS) as made:
+            sent = [(one.status, one.reason) for one in made.store(objects)]
+        assert [data for _, data in provider.stored] == [b"abcd"]
+    reasons = ["no decoder", "its file cannot be read: FileNotFoundError"]
+    assert sent == [*((None, reason) for reason in reasons), (0, "")]
+
+
+@pytest.mark.parametrize("error", [Undecodable("damaged"), OSError("disk")])
+def test_what_breaks_off_in_the_middle_never_arrives(error):
+    # Two parts are sent before it is known.
+    broken = Stream(b"x" * 100_000, b"y" * 100_000, b"z" * 100_000, error)
+    objects = [
+        Outgoing(b"abcd", CT_CLASS, "1.2.3", EXPLICIT_LITTLE),
+        Outgoing(broken, CT_CLASS, "1.2.4", EXPLICIT_LITTLE),
+    ]
+    answered = []
+    with listening() as (acceptor, provider):
+        with (
+            pytest.raises(CutShort) as cut,
+            open_association(remote(acceptor.port), CONTEXTS) as made,
+        ):
+            answered.extend(made.store(objects))
+        # What was sent before has its answer.
+        assert [(one.outgoing.sop_instance_uid, one.status) for one in answered] == [("1.2.3", 0)]
+        assert cut.value.sop_instance_uid == "1.2.4"
+        assert wait_until(lambda: provider.ended)
+        assert provider.ended[0][0] is Outcome.ABORTED_BY_PEER
+        assert [data for _, data in provider.stored] == [b"abcd"]
+        assert provider.abandoned == 1
+        assert provider.seen_bytes >= 200_000
+
+
+def test_what_the_peer_refuses_for_its_encoding_is_sent_in_the_next():
+    class Choosing(RecordingProvider):
+        """Cannot read explicit VRs."""
+
+        def store(self, info, request):
+            if request.context.transfer_syntax == EXPLICIT_LITTLE:
+                raise Refused(self.refusal)
+            return super().store(info, request)
+
+    def objects():
+        for number in range(20):
+            others = iter([Rendition(Stream(b"implicit"), IMPLICIT_LITTLE)])
+            uid = f"1.2.{number}"
+            yield Outgoing(b"explicit", CT_CLASS, uid, EXPLICIT_LITTLE, others)
+
+    provider = Choosing()
+    with listening(provider) as (acceptor, _):
+        for refusal, answers in ((0xC123, {0}), (0x0110, {0}), (0xA700, {0xA700})):
+            provider.refusal, provider.stored = refusal, []
+            with open_association(remote(acceptor.port), CONTEXTS) as made:
+                sent = {one.outgoing.sop_instance_uid: one.status for one in made.store(objects())}
+            assert set(sent.values()) == answers
+            assert len(sent) == 20
+            assert len(provider.stored) == (20 if answers == {0} else 0)
+
+
+def test_the_answer_stays_when_there_is_nothing_else_to_send():
+    provider = RecordingProvider()
+    provider.refuse_store = 0xC000
+    others = iter([Rendition(Stream(Undecodable("no decoder")), IMPLICIT_LITTLE)])
+    first = Outgoing(b"explicit", CT_CLASS, "1.2", EXPLICIT_LITTLE, others)
+    with (
+        listening(provider) as (acceptor, _),
+        open_association(remote(acceptor.port), CONTEXTS) as made,
+    ):
+        (sent,) = made.store([first])
+    assert (sent.status, sent.reason) == (0xC000, "no decoder")

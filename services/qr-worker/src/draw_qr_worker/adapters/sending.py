@@ -1,11 +1,11 @@
-"""C-STORE to a node: stored bytes go out as they lie, a few associations one after the other."""
+"""C-STORE to a node: objects as it takes them, a few associations one after the other."""
 
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -24,16 +24,16 @@ from draw_qr_worker.models import (
 from draw_shared.dicom import part10, requestor
 from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
-from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.renditions import Contexts, proposals, proposed, renditions
+from draw_shared.dicom.requestor import Outgoing, Remote, Requestor, open_association
 from draw_shared.dicom.scan import Undecodable
-from draw_shared.dicom.service import StoredFile
+from draw_shared.dicom.service import CutShort, StoredFile
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.wire import PeerTooSlow
 
 log = structlog.get_logger()
 
-MOST_CONTEXTS: Final = 128
-
-Answered = Callable[[StoredObject, int | None], None]
+Answered = Callable[[StoredObject, int | None, str], None]
 
 
 class Stoppable(Supervision, Protocol):
@@ -47,16 +47,21 @@ class Senders:
     """Sends to nodes."""
 
     def __init__(
-        self, root: Path, own_ae: Callable[[Node], str], tls: ssl.SSLContext | None
+        self,
+        root: Path,
+        own_ae: Callable[[Node], str],
+        tls: ssl.SSLContext | None,
+        transcoder: Transcoder,
     ) -> None:
         self._root = root
         self._own_ae = own_ae
         self._tls = tls
+        self._transcoder = transcoder
 
     def send(
         self, node: Node, objects: Sequence[StoredObject], control: Stoppable, answered: Answered
     ) -> None:
-        """Send objects as they are stored and tell each answer.
+        """Send objects as the node takes them and tell each answer.
 
         Raises:
             NodeTrouble | PeerRefused | PeerCongested: the association was not possible, or broke.
@@ -70,64 +75,77 @@ class Senders:
             tls=self._tls if node.tls else None,
         )
         throttle = Throttle(rate_of(node), control)
-        for group in by_contexts(objects):
-            control.check()
-            with _failures_typed(node):
-                self._send_group(remote, group, control, throttle, answered)
+        for contexts, left in proposals(objects, _kind):
+            while left:
+                control.check()
+                with _failures_typed(node):
+                    self._send_group(remote, (contexts, left), control, throttle, answered)
 
     def _send_group(
         self,
         remote: Remote,
-        group: Sequence[StoredObject],
+        group: tuple[Contexts, deque[StoredObject]],
         control: Stoppable,
         throttle: Throttle,
         answered: Answered,
     ) -> None:
-        held = {one.item.sop_instance_uid: one for one in group}
+        """Send until nothing is left, or one object breaks off in the middle."""
+        contexts, left = group
+        taken: dict[str, StoredObject] = {}
 
         def outgoing() -> Iterator[Outgoing]:
-            for one in group:
+            while left:
                 control.check()
-                made = self._outgoing(one)
-                if made is None:
-                    answered(one, None)
+                one = left.popleft()
+                made = self._outgoing(association, one)
+                if isinstance(made, str):
+                    answered(one, None, made)
                     continue
+                taken[one.item.sop_instance_uid] = one
                 throttle.used(one.size_bytes)
                 yield made
 
-        pairs = ((one.item.sop_class_uid, one.transfer_syntax_uid) for one in group)
-        with open_association(remote, contexts_for(pairs)) as association:
+        with open_association(remote, proposed(contexts)) as association:
             control.on_end(association.interrupt)
-            for sent in association.store(outgoing()):
-                answered(held[sent.outgoing.sop_instance_uid], sent.status)
+            try:
+                for sent in association.store(outgoing()):
+                    one = taken.pop(sent.outgoing.sop_instance_uid)
+                    answered(one, sent.status, sent.reason)
+            except CutShort as cut:
+                # The node must not have it whole: the others go on another association.
+                association.abort()
+                answered(taken.pop(cut.sop_instance_uid), None, str(cut))
+                left.extendleft(taken.values())
             control.on_end(lambda: None)
 
-    def _outgoing(self, one: StoredObject) -> Outgoing | None:
-        """Return an object as it is sent, or None when its file cannot be read."""
+    def _outgoing(self, association: Requestor, one: StoredObject) -> Outgoing | str:
+        """Return an object in the best transfer syntax that the node takes, or why it cannot."""
         path = self._root / one.path
         sop_class, sop_instance = one.item.sop_class_uid, one.item.sop_instance_uid
-        try:
+
+        def stored() -> StoredFile:
             with path.open("rb") as file:
                 _, offset = part10.decode(file.read(part10.LONGEST_META))
+            return StoredFile(str(path), offset, sop_class, sop_instance)
+
+        def takes(syntax: str) -> bool:
+            return association.context_for(sop_class, syntax) is not None
+
+        others = renditions(path, one.transfer_syntax_uid, stored, takes, self._transcoder)
+        try:
+            best = next(others, None)
         except (OSError, Undecodable) as error:
             log.warning(
                 "send.file_unreadable", sop_instance_uid=sop_instance, error=type(error).__name__
             )
-            return None
-        data = StoredFile(str(path), offset, sop_class, sop_instance)
-        return Outgoing(data, sop_class, sop_instance, one.transfer_syntax_uid)
+            return f"its file cannot be read: {type(error).__name__}"
+        if best is None:
+            return "it takes this SOP class in no transfer syntax that the object can be had in"
+        return Outgoing(best.data, sop_class, sop_instance, best.transfer_syntax_uid, others)
 
 
-def by_contexts(objects: Sequence[StoredObject]) -> Iterator[list[StoredObject]]:
-    """Yield groups that need at most 128 presentation contexts each."""
-
-    def pair(one: StoredObject) -> tuple[str, str]:
-        return one.item.sop_class_uid, one.transfer_syntax_uid
-
-    # Stable: within one pair the order of the series stays.
-    kinds = [list(group) for _, group in groupby(sorted(objects, key=pair), key=pair)]
-    for at in range(0, len(kinds), MOST_CONTEXTS):
-        yield [one for kind in kinds[at : at + MOST_CONTEXTS] for one in kind]
+def _kind(one: StoredObject) -> tuple[str, str]:
+    return one.item.sop_class_uid, one.transfer_syntax_uid
 
 
 @contextmanager

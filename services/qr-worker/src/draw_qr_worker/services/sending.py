@@ -27,8 +27,8 @@ from draw_shared.errors import DrawError
 
 MARKED_AT_ONCE: Final = 50
 
-Answered = Callable[[StoredObject, int | None], None]
-"""Told each object with the peer's status; None: no presentation context takes it as it is."""
+Answered = Callable[[StoredObject, int | None, str], None]
+"""Told each object with the peer's status, or None and why it was not sent."""
 
 
 class Catalogue(Protocol):
@@ -59,7 +59,7 @@ class StorePeers(Protocol):
     def send(
         self, node: Node, objects: Sequence[StoredObject], control: Control, answered: Answered
     ) -> None:
-        """Send objects as they are stored and tell each answer."""
+        """Send objects as the node takes them and tell each answer."""
 
 
 class SendTask:
@@ -121,7 +121,7 @@ class _Tally:
         progress.already = len(items) - len(self._lacking)
         progress.show("sending")
 
-    def answered(self, one: StoredObject, status: int | None) -> None:
+    def answered(self, one: StoredObject, status: int | None, reason: str = "") -> None:
         """Count one answer."""
         uid = one.item.sop_instance_uid
         if status is not None and is_success(status):
@@ -133,11 +133,7 @@ class _Tally:
         else:
             self._failed += 1
             self._refusals += status is not None
-            self._words = (
-                describe(status)
-                if status is not None
-                else "it does not take this SOP class in this transfer syntax"
-            )
+            self._words = reason if status is None else f"the node said: {describe(status)}"
         counts = SubOperationCounts(
             len(self._lacking), self._completed, self._failed, self._warning
         )
@@ -164,7 +160,7 @@ class _Tally:
             return Outcome(JobState.COMPLETE, result)
         words = f"{len(self._lacking)} of {expected} were not taken"
         if self._words:
-            words = f"{words}; the node said: {self._words}"
+            words = f"{words}; {self._words}"
         if self._refusals:
             raise StatusTransient(words)
         state = JobState.PARTIAL if len(self._lacking) < expected else JobState.FAILED

@@ -1,14 +1,15 @@
 """Stored objects as what C-STORE sub-operations send."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from draw_scp.adapters.transcoder import transcoded
 from draw_scp.models import StoredInstance
 from draw_shared.dicom import part10
+from draw_shared.dicom.renditions import Rendition, renditions
 from draw_shared.dicom.service import Sendable, StoredFile
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import DrawError, Permanent
 
 LOADED_BYTES: Final = 4 * 1024 * 1024
@@ -22,8 +23,25 @@ class NotReadable(Permanent):
 class ObjectFiles:
     """Opens objects by their path in the index."""
 
-    def __init__(self, resolve: Callable[[str], Path]) -> None:
+    def __init__(self, resolve: Callable[[str], Path], transcoder: Transcoder) -> None:
         self._resolve = resolve
+        self._transcoder = transcoder
+
+    def renditions(
+        self, instance: StoredInstance, takes: Callable[[str], bool]
+    ) -> Iterator[Rendition]:
+        """Yield the object in every transfer syntax that a peer takes, best first.
+
+        Raises:
+            NotReadable: it does not lie there, or is no Part 10 file.
+        """
+        return renditions(
+            self._resolve(instance.path),
+            instance.transfer_syntax_uid,
+            lambda: self.stored(instance),
+            takes,
+            self._transcoder,
+        )
 
     def stored(self, instance: StoredInstance) -> Sendable:
         """Return the object as it lies, in memory unless it is large.
@@ -42,18 +60,7 @@ class ObjectFiles:
                 os.close(descriptor)
             offset = part10.data_set_offset(memoryview(head))
         except (OSError, DrawError) as error:
-            raise NotReadable(type(error).__name__) from error
+            raise NotReadable(f"its file cannot be read: {type(error).__name__}") from error
         if small:
             return memoryview(head)[offset:]
         return StoredFile(path, offset, instance.sop_class_uid, instance.sop_instance_uid)
-
-    def transcoded(self, instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
-        """Return the object's data set in an uncompressed transfer syntax.
-
-        Raises:
-            NotReadable, Untranscodable: it cannot be had in this transfer syntax.
-        """
-        try:
-            return transcoded(self._resolve(instance.path), transfer_syntax_uid)
-        except OSError as error:
-            raise NotReadable(type(error).__name__) from error

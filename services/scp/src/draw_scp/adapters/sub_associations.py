@@ -3,8 +3,10 @@
 Each thread has an association of its own and takes the next object from a shared queue
 until none is left, so a slow association holds up nothing but itself. What a thread has
 sent without an answer when its association breaks is failed; what was not begun is left to
-the others, and failed only when no thread is left. Objects that need more than 128
-presentation contexts are sent in groups, on one association after the other.
+the others, and failed only when no thread is left. An object that breaks off in the middle
+costs the association, so that the destination never has it whole; the rest is sent on another.
+Objects that need more than 128 presentation contexts are sent in groups, on one association
+after the other.
 """
 
 import queue
@@ -20,9 +22,9 @@ import structlog
 
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.models import Delivered, Destination, Order, StoredInstance
-from draw_shared.dicom.associate import ProposedContext
 from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
+from draw_shared.dicom.renditions import Contexts, proposals, proposed
 from draw_shared.dicom.requestor import (
     Outgoing,
     Rejected,
@@ -32,13 +34,12 @@ from draw_shared.dicom.requestor import (
     Unreachable,
     open_association,
 )
+from draw_shared.dicom.service import CutShort
 from draw_shared.dicom.tls import TlsUnusable
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNCOMPRESSED
 from draw_shared.errors import Permanent
 
 log = structlog.get_logger()
 
-MOST_CONTEXTS: Final = 128
 TICK_SECONDS: Final = 0.25
 STOP_SECONDS: Final = 10.0
 """How long a sub-operation that is under way may go on after the operation has ended."""
@@ -60,9 +61,6 @@ _REASONS: Final[dict[type[BaseException], str]] = {
     RejectedNow: "the destination rejected the association for now",
     TimeoutError: "the destination does not answer in time",
 }
-
-Contexts = dict[str, list[str]]
-"""Transfer syntaxes that are proposed for each SOP class, each in a context of its own."""
 
 
 class SubAssociations:
@@ -97,7 +95,8 @@ class SubAssociations:
                 (order.originator_ae, order.message_id),
             )
 
-        delivery = SubAssociationDelivery(self._files, remote, groups(instances))
+        groups = proposals(instances, _kind)
+        delivery = SubAssociationDelivery(self._files, remote, groups)
         delivery.start(min(order.parallel, destination.max_associations, len(instances)))
         try:
             yield delivery
@@ -173,7 +172,7 @@ class SubAssociationDelivery:
     def _run(self) -> None:
         try:
             for contexts, left in self._waiting:
-                if left and not self._stopping.is_set():
+                while left and not self._stopping.is_set():
                     self._send(contexts, left)
         except _BROKEN as error:
             self._reason = _reason(error)
@@ -187,13 +186,16 @@ class SubAssociationDelivery:
     def _send(self, contexts: Contexts, left: deque[StoredInstance]) -> None:
         taken: dict[str, StoredInstance] = {}
         try:
-            with open_association(self._remote(), _proposed(contexts)) as association:
+            with open_association(self._remote(), proposed(contexts)) as association:
                 self._open.add(association)
                 try:
                     for sent in association.store(self._outgoing(association, left, taken)):
-                        self._answered(sent.outgoing.sop_instance_uid, sent.status, taken)
+                        uid = sent.outgoing.sop_instance_uid
+                        self._answered(uid, sent.status, taken, sent.reason)
                 finally:
                     self._open.discard(association)
+        except CutShort as cut:
+            self._answered(cut.sop_instance_uid, None, taken, str(cut))
         finally:
             for uid in tuple(taken):
                 self._answered(uid, None, taken)
@@ -211,68 +213,42 @@ class SubAssociationDelivery:
             try:
                 outgoing = self._as_taken(association, instance)
             except Permanent as error:
-                log.warning(
-                    "move.object_failed",
-                    sop_instance_uid=instance.sop_instance_uid,
-                    error=type(error).__name__,
-                )
-                outgoing = None
-            if outgoing is None:
-                self._answered(instance.sop_instance_uid, None, taken)
+                self._answered(instance.sop_instance_uid, None, taken, str(error))
             else:
                 yield outgoing
 
-    def _as_taken(self, association: Requestor, instance: StoredInstance) -> Outgoing | None:
-        """Return an object in a transfer syntax that the destination takes, or None."""
+    def _as_taken(self, association: Requestor, instance: StoredInstance) -> Outgoing:
+        """Return an object in the best transfer syntax that the destination takes."""
         sop_class, uid = instance.sop_class_uid, instance.sop_instance_uid
-        stored = instance.transfer_syntax_uid
-        if association.context_for(sop_class, stored) is not None:
-            return Outgoing(self._files.stored(instance), sop_class, uid, stored)
-        for syntax in UNCOMPRESSED:
-            if association.context_for(sop_class, syntax) is not None:
-                data = self._files.transcoded(instance, syntax)
-                return Outgoing(data, sop_class, uid, syntax)
-        return None
+
+        def takes(syntax: str) -> bool:
+            return association.context_for(sop_class, syntax) is not None
+
+        others = self._files.renditions(instance, takes)
+        best = next(others, None)
+        if best is None:
+            raise NotTaken("the destination takes it in no transfer syntax that it can be had in")
+        return Outgoing(best.data, sop_class, uid, best.transfer_syntax_uid, others)
 
     def _answered(
-        self, sop_instance_uid: str, status: int | None, taken: dict[str, StoredInstance]
+        self,
+        sop_instance_uid: str,
+        status: int | None,
+        taken: dict[str, StoredInstance],
+        reason: str = "",
     ) -> None:
         del taken[sop_instance_uid]
-        self._results.put(Delivered(sop_instance_uid, status))
+        if reason:
+            log.warning("move.object_failed", sop_instance_uid=sop_instance_uid, reason=reason)
+        self._results.put(Delivered(sop_instance_uid, status, reason))
 
 
-def groups(
-    instances: Sequence[StoredInstance],
-) -> list[tuple[Contexts, deque[StoredInstance]]]:
-    """Return the objects in groups of at most 128 contexts, with the contexts of each group."""
-    by_class: dict[str, list[StoredInstance]] = {}
-    for instance in instances:
-        by_class.setdefault(instance.sop_class_uid, []).append(instance)
-    found: list[tuple[Contexts, deque[StoredInstance]]] = []
-    room = 0
-    for sop_class, members in by_class.items():
-        syntaxes = _syntaxes(members)
-        if not found or len(syntaxes) > room:
-            found.append(({}, deque()))
-            room = MOST_CONTEXTS
-        room -= len(syntaxes)
-        found[-1][0][sop_class] = syntaxes
-        found[-1][1].extend(members)
-    return found
+class NotTaken(Permanent):
+    """No transfer syntax that the destination takes can be had of the object."""
 
 
-def _syntaxes(members: Sequence[StoredInstance]) -> list[str]:
-    """Return the transfer syntaxes to propose: as stored, and those to fall back to."""
-    stored = dict.fromkeys(instance.transfer_syntax_uid for instance in members)
-    return list(stored | dict.fromkeys((EXPLICIT_LITTLE, IMPLICIT_LITTLE)))[:MOST_CONTEXTS]
-
-
-def _proposed(contexts: Contexts) -> list[ProposedContext]:
-    pairs = [(sop_class, one) for sop_class, syntaxes in contexts.items() for one in syntaxes]
-    return [
-        ProposedContext(2 * n + 1, sop_class, (syntax,))
-        for n, (sop_class, syntax) in enumerate(pairs)
-    ]
+def _kind(instance: StoredInstance) -> tuple[str, str]:
+    return instance.sop_class_uid, instance.transfer_syntax_uid
 
 
 def _reason(error: BaseException) -> str:

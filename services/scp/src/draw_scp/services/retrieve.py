@@ -11,20 +11,24 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import structlog
+
 from draw_scp.models import Delivered, Destination, Order, StoredInstance, SubOperation
 from draw_shared.dicom.answers import failed_list
 from draw_shared.dicom.query import Selection
+from draw_shared.dicom.renditions import Rendition
 from draw_shared.dicom.service import (
+    CutShort,
     QueryRequest,
     Refused,
     RetrieveEnd,
     SameAssociation,
-    Sendable,
     SubOperations,
 )
-from draw_shared.dicom.statuses import Status, is_warning
-from draw_shared.dicom.uids import UNCOMPRESSED
+from draw_shared.dicom.statuses import Status, is_of_encoding, is_warning
 from draw_shared.errors import Permanent
+
+log = structlog.get_logger()
 
 PROGRESS_SECONDS: Final = 0.25
 PROGRESS_OBJECTS: Final = 50
@@ -46,11 +50,14 @@ class Catalogue(Protocol):
 class Objects(Protocol):
     """The stored objects."""
 
-    def stored(self, instance: StoredInstance) -> Sendable:
-        """Return the object as it lies; Permanent if it cannot be read."""
+    def renditions(
+        self, instance: StoredInstance, takes: Callable[[str], bool]
+    ) -> Iterator[Rendition]:
+        """Yield the object in every transfer syntax that a peer takes, best first.
 
-    def transcoded(self, instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
-        """Return its data set in an uncompressed transfer syntax; Permanent if it cannot be had."""
+        Raises:
+            Permanent: it cannot be read.
+        """
 
 
 class Delivery(Protocol):
@@ -165,18 +172,22 @@ class Retrievals:
         """
         instances = self._catalogue.instances(selection)
         tally = Tally(len(instances))
-        stopped = False
+        stopped, reason = False, ""
         ready = _Ready(instances, lambda instance: self._to_send(instance, channel))
         while (one := ready.take()) is not None:
             stopped = cancelled()
             if stopped:
                 break
-            status = _sent_back(one, channel, ready.look_ahead)
-            ended = tally.count(one.instance.sop_instance_uid, status)
+            sent = one.send_back(channel, ready.look_ahead)
+            ended = tally.count(sent.sop_instance_uid, sent.status)
             self._counted("c-get", ended)
+            if sent.reason:
+                reason = sent.reason
+                uid = sent.sop_instance_uid
+                log.warning("get.object_failed", sop_instance_uid=uid, reason=reason)
             if tally.due():
                 yield tally.counts()
-        yield tally.end(request.context.transfer_syntax, cancelled=stopped)
+        yield tally.end(request.context.transfer_syntax, cancelled=stopped, reason=reason)
 
     def move(
         self,
@@ -211,30 +222,67 @@ class Retrievals:
                     yield tally.counts()
         yield tally.end(request.context.transfer_syntax, cancelled=stopped, reason=reason)
 
-    def _to_send(
-        self, instance: StoredInstance, channel: SameAssociation
-    ) -> tuple[Sendable, int] | None:
-        """Return an object as the peer takes it, with its context; None if it takes it nowise."""
-        sop_class = instance.sop_class_uid
-        context_id = channel.context_for(sop_class, instance.transfer_syntax_uid)
-        try:
-            if context_id is not None:
-                return self._objects.stored(instance), context_id
-            for syntax in UNCOMPRESSED:
-                context_id = channel.context_for(sop_class, syntax)
-                if context_id is not None:
-                    return self._objects.transcoded(instance, syntax), context_id
-        except Permanent:
-            return None
-        return None
+    def _to_send(self, instance: StoredInstance, channel: SameAssociation) -> "_Prepared":
+        """Return an object with the best that the peer takes of it ready to be sent."""
+
+        def takes(syntax: str) -> bool:
+            return channel.context_for(instance.sop_class_uid, syntax) is not None
+
+        prepared = _Prepared(instance, self._objects.renditions(instance, takes))
+        prepared.advance()
+        return prepared
 
 
-@dataclass(frozen=True, slots=True)
 class _Prepared:
-    """One object, and what of it is sent in which context; None is that it cannot be."""
+    """One object on its way back: what of it is sent, and what else could be."""
 
-    instance: StoredInstance
-    sending: tuple[Sendable, int] | None
+    def __init__(self, instance: StoredInstance, renditions: Iterator[Rendition]) -> None:
+        self.instance = instance
+        self._renditions = renditions
+        self._next: Rendition | None = None
+        self._reason = "no presentation context takes it"
+
+    def advance(self) -> None:
+        """Make the next rendition ready, if there is one."""
+        try:
+            self._next = next(self._renditions, None)
+        except Permanent as error:
+            self._next, self._reason = None, str(error)
+
+    def send_back(self, channel: SameAssociation, meanwhile: Callable[[], None]) -> Delivered:
+        """Send one rendition after the other, until the peer takes one or there is no more.
+
+        Raises:
+            CutShort: it broke off in the middle; the association must be aborted.
+            ConnectionError | TimeoutError: the association is lost.
+        """
+        uid, status = self.instance.sop_instance_uid, None
+        while (rendition := self._next) is not None:
+            answer = self._sent(rendition, channel, meanwhile)
+            status = status if answer is None else answer
+            if answer is not None and not is_of_encoding(answer):
+                return Delivered(uid, status)
+            self.advance()
+        return Delivered(uid, status, self._reason if status is None else "")
+
+    def _sent(
+        self, rendition: Rendition, channel: SameAssociation, meanwhile: Callable[[], None]
+    ) -> int | None:
+        """Send one rendition and return the peer's status, or None if it cannot be had."""
+        sop = self.instance.sop_class_uid, self.instance.sop_instance_uid
+        context_id = channel.context_for(sop[0], rendition.transfer_syntax_uid)
+        if context_id is None:
+            return None
+        try:
+            return channel.store(rendition.data, context_id, sop, meanwhile)
+        except (ConnectionError, TimeoutError, CutShort):
+            raise
+        except Permanent as error:
+            self._reason = str(error)
+        except OSError as error:
+            # The file is read before anything is sent: the association goes on.
+            self._reason = f"its file cannot be read: {type(error).__name__}"
+        return None
 
 
 class _Ready:
@@ -243,7 +291,7 @@ class _Ready:
     def __init__(
         self,
         instances: Sequence[StoredInstance],
-        to_send: Callable[[StoredInstance], tuple[Sendable, int] | None],
+        to_send: Callable[[StoredInstance], _Prepared],
     ) -> None:
         self._waiting = iter(instances)
         self._to_send = to_send
@@ -254,26 +302,10 @@ class _Ready:
         if self._next is None:
             instance = next(self._waiting, None)
             if instance is not None:
-                self._next = _Prepared(instance, self._to_send(instance))
+                self._next = self._to_send(instance)
 
     def take(self) -> _Prepared | None:
         """Return the next object, or None after the last."""
         self.look_ahead()
         found, self._next = self._next, None
         return found
-
-
-def _sent_back(
-    one: _Prepared, channel: SameAssociation, meanwhile: Callable[[], None]
-) -> int | None:
-    """Send one object on the association of the C-GET and return the peer's status."""
-    if one.sending is None:
-        return None
-    sop = one.instance.sop_class_uid, one.instance.sop_instance_uid
-    try:
-        return channel.store(*one.sending, sop, meanwhile)
-    except (ConnectionError, TimeoutError):
-        raise
-    except OSError:
-        # The file is read before anything is sent: the association goes on.
-        return None

@@ -1,0 +1,75 @@
+"""How elements are encoded, and which value representations there are (PS3.5 7.1, A)."""
+
+from array import array
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Final
+
+from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Whether VRs are written, and the byte order."""
+
+    explicit: bool
+    big: bool = False
+    tag: Struct = field(init=False, compare=False, repr=False)
+    """Group and element."""
+    short: Struct = field(init=False, compare=False, repr=False)
+    """Group, element, VR, length in 16 bits."""
+    long: Struct = field(init=False, compare=False, repr=False)
+    """Group, element, VR, two reserved bytes, length in 32 bits."""
+    bare: Struct = field(init=False, compare=False, repr=False)
+    """Group, element, length in 32 bits: no VR."""
+    unsigned: Struct = field(init=False, compare=False, repr=False)
+    """One US."""
+
+    def __post_init__(self) -> None:
+        order = ">" if self.big else "<"
+        for name, form in _FORMS.items():
+            object.__setattr__(self, name, Struct(order + form))
+
+
+_FORMS: Final = {
+    "tag": "HH", "short": "HH2sH", "long": "HH2s2xI", "bare": "HHI", "unsigned": "H"
+}  # fmt: skip
+
+
+IMPLICIT: Final = Encoding(explicit=False)
+EXPLICIT: Final = Encoding(explicit=True)
+BIG: Final = Encoding(explicit=True, big=True)
+
+LONGEST_SHORT: Final = 0xFFFE
+"""Longest value whose length has 16 bits; longer ones are written as UN (PS3.5 6.2.2)."""
+
+_WIDTHS: Final = {
+    **dict.fromkeys((b"US", b"SS", b"OW", b"AT"), "H"),
+    **dict.fromkeys((b"UL", b"SL", b"FL", b"OF", b"OL"), "I"),
+    **dict.fromkeys((b"FD", b"OD", b"OV", b"SV", b"UV"), "Q"),
+}
+"""VRs of numbers that follow the byte order of the transfer syntax (PS3.5 7.3), by width."""
+
+
+def encoding_of(transfer_syntax_uid: str) -> Encoding:
+    """Return how elements are encoded in a transfer syntax, without deflation."""
+    if transfer_syntax_uid == IMPLICIT_LITTLE:
+        return IMPLICIT
+    return BIG if transfer_syntax_uid == EXPLICIT_BIG else EXPLICIT
+
+
+def is_deflated(transfer_syntax_uid: str) -> bool:
+    """Return whether the data set as a whole is deflated."""
+    return transfer_syntax_uid == DEFLATED_LITTLE
+
+
+def swapped(part: bytes, vr: bytes) -> bytes:
+    """Return numbers in the other byte order; a last one that is cut short stays."""
+    width = _WIDTHS.get(vr)
+    if width is None:
+        return part
+    numbers = array(width)
+    whole = len(part) - len(part) % numbers.itemsize
+    numbers.frombytes(part[:whole])
+    numbers.byteswap()
+    return numbers.tobytes() + part[whole:]

@@ -1,0 +1,205 @@
+"""Writes a data set in another encoding: headers anew, values as they lie (PS3.5 A.1 to A.3)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from draw_shared.dicom.scan import (
+    ITEM,
+    ITEM_END,
+    KNOWN_VRS,
+    LONG_VRS,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    SHORT_VRS,
+    UNDEFINED,
+)
+from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, Encoding, swapped
+from draw_shared.dicom.transcoding.pixels import NativePixels
+from draw_shared.dicom.transcoding.representations import UNKNOWN, decided
+from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source
+from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
+from draw_shared.dicom.transcoding.survey import (
+    PIXEL_REPRESENTATION,
+    WAVEFORM_BITS_ALLOCATED,
+    Survey,
+)
+
+OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
+"""Say where encapsulated frames lie (PS3.3 C.7.6.3.1.8); native pixel data have none."""
+
+
+class Rewriting:
+    """One data set on its way into another encoding.
+
+    Args:
+        source: the data set, at its beginning.
+        encoding: how it is encoded.
+        target: how it is to be.
+        survey: what is known of it.
+        pictures: decoded pixel data, by where their data sets begin.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        encoding: Encoding,
+        target: Encoding,
+        survey: Survey,
+        pictures: Mapping[int, NativePixels],
+    ) -> None:
+        self._source = source
+        self._encoding = encoding
+        self._target = target
+        self._survey = survey
+        self._pictures = pictures
+        # What does not change in size keeps its lengths.
+        self._keeps = encoding.explicit == target.explicit and survey.regular and not pictures
+        self._waiting: dict[int, dict[int, tuple[bytes, bytes]]] = {
+            start: picture.changes(target) for start, picture in pictures.items()
+        }
+        self._decoding = self._delimited = False
+        self._out: list[bytes] = []
+        self._size = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the data set in its new encoding, in parts of bounded size.
+
+        Raises:
+            Untranscodable: pixel data cannot be decoded.
+            OSError: the file cannot be read.
+        """
+        for met in walked(self._source, self._encoding):
+            for part in self._written(met):
+                self._out.append(part)
+                self._size += len(part)
+                if self._size >= BLOCK_BYTES:
+                    yield self._taken()
+        if self._out:
+            yield self._taken()
+
+    def _taken(self) -> bytes:
+        whole = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out, self._size = [], 0
+        return whole
+
+    def _written(self, met: Met) -> Iterator[bytes]:
+        kind, level = met.kind, met.level
+        if kind is Kind.VALUE:
+            yield from self._value(met)
+        elif kind is Kind.SEQUENCE and level.parent is not None:
+            yield from self._inserted(level.parent, met.tag)
+            length = met.length if self._keeps_length(level) else UNDEFINED
+            yield self._header(level.parent, met.tag, met.vr, length)
+        elif kind is Kind.ITEM:
+            length = met.length if self._keeps_length(level) else UNDEFINED
+            yield self._order(level).bare.pack(ITEM >> 16, ITEM & 0xFFFF, length)
+        elif kind is Kind.ITEM_END:
+            yield from self._inserted(level, UNDEFINED)
+            yield from self._delimiter(level, ITEM_END)
+        elif kind is Kind.SEQUENCE_END:
+            yield from self._delimiter(level, SEQUENCE_END)
+        elif kind is not Kind.STRAY:
+            yield from self._fragments(met)
+
+    # --- headers -----------------------------------------------------------------------
+
+    def _order(self, level: Level) -> Encoding:
+        """Return the encoding of tags and lengths at a level."""
+        return IMPLICIT if level.opaque else self._target
+
+    def _keeps_length(self, level: Level) -> bool:
+        return self._keeps or level.opaque or level.end == level.start
+
+    def _delimiter(self, level: Level, tag: int) -> Iterator[bytes]:
+        if level.end is None or not self._keeps_length(level):
+            yield self._order(level).bare.pack(tag >> 16, tag & 0xFFFF, 0)
+
+    def _header(self, level: Level, tag: int, vr: bytes, length: int) -> bytes:
+        """Return the header of an element in a data set."""
+        order = self._order(level)
+        group, element = tag >> 16, tag & 0xFFFF
+        if not order.explicit:
+            return order.bare.pack(group, element, length)
+        if vr in SHORT_VRS:
+            return order.short.pack(group, element, vr, length)
+        return order.long.pack(group, element, vr, length)
+
+    # --- values ------------------------------------------------------------------------
+
+    def _value(self, met: Met) -> Iterator[bytes]:
+        level, tag, length = met.level, met.tag, met.length
+        if level.start in self._waiting:
+            yield from self._inserted(level, tag)
+            if tag in OFFSET_TABLES or tag in self._waiting[level.start]:
+                yield from self._inserted(level, tag + 1)
+                return
+        if level.opaque:
+            yield self._header(level, tag, UNKNOWN, length)
+            yield from self._source.parts(length)
+            return
+        if tag & 0xFFFF == 0 and not self._keeps:
+            # Group lengths would be wrong, and are retired (PS3.5 7.2).
+            return
+        vr = self._one_of(met)
+        if length > LONGEST_SHORT and vr not in LONG_VRS:
+            vr = UNKNOWN
+        yield self._header(level, tag, vr, length)
+        if level.encoding.big == self._target.big:
+            yield from self._source.parts(length)
+        else:
+            for part in self._source.parts(length):
+                yield swapped(part, vr)
+
+    def _one_of(self, met: Met) -> bytes:
+        """Return the VR to write."""
+        if met.vr in KNOWN_VRS:
+            return met.vr
+        if b" or " not in met.vr:
+            return UNKNOWN
+        return decided(
+            met.tag,
+            met.vr,
+            signed=bool(self._survey.number(met.level, PIXEL_REPRESENTATION)),
+            waveform_bits=self._survey.number(met.level, WAVEFORM_BITS_ALLOCATED),
+        )
+
+    # --- encapsulated values -----------------------------------------------------------
+
+    def _inserted(self, level: Level | None, before: int) -> Iterator[bytes]:
+        """Yield the changed elements of a data set that come before a tag."""
+        changes = self._waiting.get(level.start) if level is not None else None
+        for tag in sorted(changes or ()):
+            if changes is not None and level is not None and tag < before:
+                vr, value = changes.pop(tag)
+                yield self._header(level, tag, vr, len(value)) + value
+
+    def _fragments(self, met: Met) -> Iterator[bytes]:
+        level, kind = met.level, met.kind
+        order = self._order(level)
+        if kind is Kind.FRAGMENTS:
+            picture = None if level.opaque else self._pictures.get(level.start)
+            self._decoding = met.tag == PIXEL_DATA and picture is not None
+            # Without VRs, only sequences have undefined length.
+            self._delimited = order.explicit or level.opaque
+            if self._decoding and picture is not None:
+                yield from self._decoded(level, picture)
+            elif self._delimited:
+                vr = met.vr if met.vr in LONG_VRS else b"OB"
+                yield self._header(level, met.tag, vr, UNDEFINED)
+            else:
+                size = self._survey.encapsulated[self._source.position].size
+                yield self._header(level, met.tag, UNKNOWN, size)
+        elif self._decoding:
+            return
+        elif kind is Kind.FRAGMENT:
+            yield order.bare.pack(ITEM >> 16, ITEM & 0xFFFF, met.length)
+            yield from self._source.parts(met.length)
+        elif self._delimited:
+            yield order.bare.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
+
+    def _decoded(self, level: Level, picture: NativePixels) -> Iterator[bytes]:
+        yield from self._inserted(level, PIXEL_DATA)
+        size = picture.length + picture.length % 2
+        yield self._header(level, PIXEL_DATA, picture.vr, size)
+        for part in picture.parts():
+            yield swapped(part, picture.vr) if self._target.big else part

@@ -1,0 +1,159 @@
+"""Reads a data set from its beginning to its end, with one block of it in memory."""
+
+import os
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Final
+
+from typing_extensions import override
+
+from draw_shared.errors import Permanent
+
+BLOCK_BYTES: Final = 256 * 1024
+"""What is read at a time, a multiple of the width of every number."""
+WIDEST_NUMBER: Final = 8
+DEFLATED_BYTES: Final = 64 * 1024
+
+
+class Untranscodable(Permanent):
+    """The object cannot be had in this transfer syntax; the text says why."""
+
+
+class Source(ABC):
+    """A data set as a stream."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._at = 0
+        self._begin = 0
+
+    @property
+    def position(self) -> int:
+        """How much of the data set has been passed, bytes."""
+        return self._begin + self._at
+
+    @property
+    @abstractmethod
+    def size(self) -> int | None:
+        """Length of the data set, bytes; None when only its end will tell."""
+
+    def ahead(self, size: int) -> bytes:
+        """Return the next `size` bytes without passing them; fewer only at the end."""
+        if len(self._held) - self._at < size:
+            self._fill(size)
+        return self._held[self._at : self._at + size]
+
+    def skip_to(self, position: int) -> None:
+        """Pass everything up to a position that is still to come.
+
+        Raises:
+            Untranscodable: the data set ends before.
+        """
+        self._at = position - self._begin
+        if self._at > len(self._held):
+            self._leap(position)
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """Yield the next `size` bytes; the length of all parts but the last is a multiple of 8.
+
+        Raises:
+            Untranscodable: the data set ends before.
+        """
+        while size:
+            held = len(self._held) - self._at
+            taken = size if held >= size else held - held % WIDEST_NUMBER
+            if taken:
+                part = self._held[self._at : self._at + taken]
+                self._at += taken
+                size -= taken
+                yield part
+            else:
+                self._fill(min(size, BLOCK_BYTES))
+                if len(self._held) < min(size, WIDEST_NUMBER):
+                    raise Untranscodable("the data set is cut short")
+
+    def _fill(self, size: int) -> None:
+        """Hold at least `size` of the bytes that are to come, as far as there are any."""
+        held = self._held[self._at :]
+        self._begin += self._at
+        self._at = 0
+        while len(held) < size:
+            more = self._more(self._begin + len(held), max(size, BLOCK_BYTES) - len(held))
+            if not more:
+                break
+            held = held + more if held else more
+        self._held = held
+
+    @abstractmethod
+    def _more(self, position: int, size: int) -> bytes:
+        """Return at most `size` bytes from a position that follows what was read last."""
+
+    @abstractmethod
+    def _leap(self, position: int) -> None:
+        """Go to a position behind what is held."""
+
+
+class FileSource(Source):
+    """A data set that lies in a file as it is."""
+
+    def __init__(self, descriptor: int, offset: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._offset = offset
+        self._size = max(0, os.fstat(descriptor).st_size - offset)
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._size
+
+    @override
+    def _more(self, position: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, self._offset + position)
+
+    @override
+    def _leap(self, position: int) -> None:
+        if position > self._size:
+            raise Untranscodable("the data set is cut short")
+        self._begin, self._at, self._held = position, 0, b""
+
+
+class InflatedSource(Source):
+    """A deflated data set, inflated as it is read (PS3.5 A.5)."""
+
+    def __init__(self, descriptor: int, offset: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._next = offset
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    @property
+    @override
+    def size(self) -> None:
+        return None
+
+    @override
+    def _more(self, position: int, size: int) -> bytes:
+        inflater = self._inflater
+        while not inflater.eof:
+            deflated = inflater.unconsumed_tail
+            if not deflated:
+                deflated = os.pread(self._descriptor, DEFLATED_BYTES, self._next)
+                self._next += len(deflated)
+            try:
+                inflated = inflater.decompress(deflated, size)
+            except zlib.error as broken:
+                raise Untranscodable("the deflated data set is damaged") from broken
+            if inflated:
+                return inflated
+            if not deflated:
+                raise Untranscodable("the deflated data set is cut short")
+        return b""
+
+    @override
+    def _leap(self, position: int) -> None:
+        left = position - self._begin - len(self._held)
+        self._at = len(self._held)
+        for _ in self.parts(left):
+            pass

@@ -1,0 +1,361 @@
+"""The structure of a data set: its elements, sequences and items, met one after the other.
+
+Every difference from PS3.5 that can be read past is read past: elements in another form than
+their data set, unknown VRs, missing and stray delimiters. What cannot be is Untranscodable.
+The depth is bounded, and what is kept of a data set are the creators of its private blocks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from draw_shared.dicom.scan import (
+    DELIMITERS,
+    ITEM,
+    ITEM_END,
+    KNOWN_VRS,
+    LONG_VRS,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    SHORT_VRS,
+    UNDEFINED,
+)
+from draw_shared.dicom.transcoding.encoding import BIG, EXPLICIT, IMPLICIT, Encoding
+from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
+from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source, Untranscodable
+
+DEEPEST: Final = 128
+LONGEST_CREATOR: Final = 64
+BARE_BYTES: Final = 8
+LONG_BYTES: Final = 12
+OTHER_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW"))
+
+
+class Kind(Enum):
+    """What was met."""
+
+    VALUE = "an element with its value"
+    SEQUENCE = "the beginning of a sequence"
+    ITEM = "the beginning of an item"
+    ITEM_END = "the end of an item"
+    SEQUENCE_END = "the end of a sequence"
+    FRAGMENTS = "the beginning of an encapsulated value"
+    FRAGMENT = "an item of an encapsulated value"
+    FRAGMENTS_END = "the end of an encapsulated value"
+    STRAY = "a delimiter that ends nothing"
+
+
+@dataclass(slots=True, eq=False)
+class Level:
+    """A data set (the outermost or an item) or a sequence.
+
+    `opaque` is what lies in an unknown sequence of undefined length: implicit VR little
+    endian whatever is around it (PS3.5 6.2.2, note 2).
+    """
+
+    start: int
+    """Where it begins in the outermost data set; no two data sets begin there."""
+    encoding: Encoding
+    end: int | None
+    bound: int | None
+    """Where it must have ended."""
+    parent: "Level | None" = None
+    opaque: bool = False
+    items: bool = False
+    """Whether it is a sequence."""
+    creators: dict[int, str] = field(default_factory=dict)
+
+
+class Met(NamedTuple):
+    """One thing that was met; the source stands at the beginning of its value."""
+
+    kind: Kind
+    level: Level
+    """The data set or sequence that it belongs to; that of an item's own data set."""
+    tag: int = 0
+    vr: bytes = b""
+    """As written if that is a known one, else as the dictionary says: maybe several."""
+    length: int = 0
+    """Of the value, bytes; UNDEFINED if delimited."""
+    regular: bool = True
+    """Whether it has the form of its encoding, and its delimiter if it needs one."""
+
+
+class _Header(NamedTuple):
+    tag: int
+    vr: bytes
+    length: int
+    size: int
+    regular: bool
+
+
+def walked(source: Source, encoding: Encoding) -> Iterator[Met]:
+    """Yield everything in a data set in its order.
+
+    Whoever takes a value reads it from the source before the next is asked for.
+
+    Raises:
+        Untranscodable: what follows is no data set.
+    """
+    return _Walk(source, encoding).all()
+
+
+class _Walk:
+    """One way through a data set."""
+
+    def __init__(self, source: Source, encoding: Encoding) -> None:
+        self._source = source
+        encoding = _true_byte_order(source, encoding)
+        self._stack = [Level(0, encoding, source.size, source.size)]
+
+    def all(self) -> Iterator[Met]:
+        while self._stack:
+            level = self._stack[-1]
+            if level.bound is not None and self._source.position >= level.bound:
+                yield from self._left()
+            elif level.items:
+                yield from self._item(level)
+            else:
+                yield from self._element(level)
+
+    def _left(self, *, delimited: bool = False) -> Iterator[Met]:
+        """Leave the innermost level."""
+        level = self._stack.pop()
+        if level.parent is not None:
+            kind = Kind.SEQUENCE_END if level.items else Kind.ITEM_END
+            yield Met(kind, level, regular=delimited or level.end is not None)
+
+    def _entered(self, parent: Level, encoding: Encoding, length: int, *, items: bool) -> Level:
+        start = self._source.position
+        end = None if length == UNDEFINED else start + length
+        if end is not None and parent.bound is not None and end > parent.bound:
+            raise Untranscodable("an item is longer than what it lies in")
+        if len(self._stack) > 2 * DEEPEST:
+            raise Untranscodable("sequences are nested too deeply")
+        bound = parent.bound if end is None else end
+        level = Level(start, encoding, end, bound, parent, parent.opaque, items)
+        self._stack.append(level)
+        return level
+
+    # --- items -------------------------------------------------------------------------
+
+    def _item(self, level: Level) -> Iterator[Met]:
+        head = self._source.ahead(BARE_BYTES)
+        if len(head) < BARE_BYTES:
+            yield from self._left()
+            return
+        group, element, length = level.encoding.bare.unpack(head)
+        tag = group << 16 | element
+        if tag == ITEM:
+            self._source.skip_to(self._source.position + BARE_BYTES)
+            inner = self._entered(level, level.encoding, length, items=False)
+            yield Met(Kind.ITEM, inner, tag, length=length)
+        elif tag == ITEM_END:
+            self._source.skip_to(self._source.position + BARE_BYTES)
+            yield Met(Kind.STRAY, level, regular=False)
+        elif tag == SEQUENCE_END and level.end is None:
+            self._source.skip_to(self._source.position + BARE_BYTES)
+            yield from self._left(delimited=True)
+        elif level.end is None:
+            # Its delimiter is missing: what follows belongs to the data set around it.
+            yield from self._left()
+        else:
+            raise Untranscodable("a sequence holds something else than items")
+
+    # --- elements ----------------------------------------------------------------------
+
+    def _element(self, level: Level) -> Iterator[Met]:
+        source = self._source
+        head = source.ahead(LONG_BYTES)
+        if len(head) < BARE_BYTES:
+            # Less than an element: nothing that could be passed on.
+            source.skip_to(source.position + len(head))
+            yield from self._left()
+        elif head[:2] in _DELIMITER_GROUPS and self._delimits(level, head):
+            yield from self._delimiter(level, head)
+        elif level.parent is None and not any(head):
+            self._only_padding()
+            yield from self._left()
+        else:
+            yield from self._read(level, head)
+
+    def _read(self, level: Level, head: bytes) -> Iterator[Met]:
+        source = self._source
+        header = self._header(level, head, source.position)
+        tag, vr, length, size, regular = header
+        start = source.position + size
+        source.skip_to(start)
+        if vr not in KNOWN_VRS:
+            vr = listed(tag, level.creators)
+        if length == UNDEFINED or vr == b"SQ":
+            met = self._nested(level, header, vr)
+            if met is not None:
+                yield met
+                if met.kind is Kind.FRAGMENTS:
+                    yield from self._fragments(level)
+                return
+        if level.bound is not None and start + length > level.bound:
+            raise Untranscodable("an element is longer than what it lies in")
+        if tag >> 16 & 1 and (tag & 0xFFFF) in CREATORS and length <= LONGEST_CREATOR:
+            level.creators[tag] = source.ahead(length).decode("ascii", "replace").strip(" \0")
+        # A sequence that is left here holds no items.
+        yield Met(Kind.VALUE, level, tag, UNKNOWN if vr == b"SQ" else vr, length, regular)
+        source.skip_to(start + length)
+
+    def _delimits(self, level: Level, head: bytes) -> bool:
+        return bool(level.encoding.tag.unpack_from(head)[0] == DELIMITERS)
+
+    def _delimiter(self, level: Level, head: bytes) -> Iterator[Met]:
+        group, element, _ = level.encoding.bare.unpack_from(head)
+        tag = group << 16 | element
+        inner = level.parent is not None and level.end is None
+        if inner and tag != ITEM_END:
+            # Its own delimiter is missing.
+            yield from self._left()
+            return
+        if tag not in {ITEM_END, SEQUENCE_END}:
+            raise Untranscodable("an item lies outside of a sequence")
+        self._source.skip_to(self._source.position + BARE_BYTES)
+        if inner:
+            yield from self._left(delimited=True)
+        else:
+            yield Met(Kind.STRAY, level, regular=False)
+
+    def _only_padding(self) -> None:
+        """Pass NULs behind the data set."""
+        while block := self._source.ahead(BLOCK_BYTES):
+            if any(block):
+                raise Untranscodable("what follows is no data set")
+            self._source.skip_to(self._source.position + len(block))
+
+    def _nested(self, level: Level, header: _Header, vr: bytes) -> Met | None:
+        """Enter a sequence or an encapsulated value; None if it is a plain value."""
+        tag, written, length, _, regular = header
+        encoding = level.encoding if regular or written else IMPLICIT
+        if length != UNDEFINED:
+            if level.opaque or (length and not self._at_item(encoding)):
+                return None
+        elif vr in OTHER_VRS or b" or " in vr or tag == PIXEL_DATA:
+            return Met(Kind.FRAGMENTS, level, tag, vr, length, regular)
+        elif written in KNOWN_VRS and written not in _SEQUENCE_VRS:
+            raise Untranscodable("a value that is no sequence has no length")
+        opaque = written == UNKNOWN and length == UNDEFINED and not self._explicit_items()
+        inner = self._entered(level, IMPLICIT if opaque else encoding, length, items=True)
+        inner.opaque = level.opaque or opaque
+        return Met(Kind.SEQUENCE, inner, tag, UNKNOWN if opaque else b"SQ", length, regular)
+
+    def _at_item(self, encoding: Encoding) -> bool:
+        head = self._source.ahead(encoding.tag.size)
+        if len(head) < encoding.tag.size:
+            return False
+        group, element = encoding.tag.unpack(head)
+        return bool(group << 16 | element in _SEQUENCE_TAGS)
+
+    def _explicit_items(self) -> bool:
+        """Return whether an unknown sequence holds VRs, which it must not."""
+        head = self._source.ahead(BARE_BYTES + BARE_BYTES)
+        return head[BARE_BYTES + 4 : BARE_BYTES + 6] in KNOWN_VRS
+
+    def _fragments(self, level: Level) -> Iterator[Met]:
+        source = self._source
+        while True:
+            head = source.ahead(BARE_BYTES)
+            if len(head) < BARE_BYTES:
+                break
+            group, element, length = level.encoding.bare.unpack(head)
+            tag = group << 16 | element
+            start = source.position + BARE_BYTES
+            if tag == SEQUENCE_END:
+                source.skip_to(start)
+                break
+            if tag != ITEM or length == UNDEFINED:
+                raise Untranscodable("an encapsulated value holds something else than fragments")
+            if level.bound is not None and start + length > level.bound:
+                raise Untranscodable("a fragment is longer than what it lies in")
+            source.skip_to(start)
+            yield Met(Kind.FRAGMENT, level, tag, length=length)
+            source.skip_to(start + length)
+        yield Met(Kind.FRAGMENTS_END, level)
+
+    # --- headers -----------------------------------------------------------------------
+
+    def _header(self, level: Level, head: bytes, position: int) -> _Header:
+        encoding = level.encoding
+        vr = head[4:6]
+        if encoding.explicit:
+            if vr in SHORT_VRS:
+                group, element, _, length = encoding.short.unpack_from(head)
+                return _Header(group << 16 | element, vr, length, BARE_BYTES, regular=True)
+            if vr in LONG_VRS and len(head) == LONG_BYTES:
+                group, element, _, length = encoding.long.unpack(head)
+                return _Header(group << 16 | element, vr, length, LONG_BYTES, regular=True)
+        elif vr not in KNOWN_VRS:
+            group, element, length = encoding.bare.unpack_from(head)
+            return _Header(group << 16 | element, b"", length, BARE_BYTES, regular=True)
+        for header in _readings(encoding, head):
+            if self._plausible(level, header, position):
+                return header
+        raise Untranscodable("an element has no known value representation")
+
+    def _plausible(self, level: Level, header: _Header, position: int) -> bool:
+        """Return whether an element that reads so fits, and is followed by another one."""
+        if header.length == UNDEFINED:
+            behind = self._source.ahead(header.size + 4)[header.size :]
+            return behind in _ITEM_BYTES
+        size = header.size + header.length
+        stop = position + size
+        if level.bound is not None and stop > level.bound:
+            return False
+        if stop == level.bound or size > BLOCK_BYTES - 4:
+            return True
+        behind = self._source.ahead(size + 4)[size:]
+        if len(behind) < level.encoding.tag.size:
+            return not behind
+        group, element = level.encoding.tag.unpack(behind)
+        return bool(group << 16 | element > header.tag)
+
+
+def _readings(encoding: Encoding, head: bytes) -> Iterator[_Header]:
+    """Yield what an element could be that has not the form of its encoding, best first."""
+    group, element = encoding.tag.unpack_from(head)
+    tag = group << 16 | element
+    vr = head[4:6]
+    known = vr in KNOWN_VRS
+    bare = _Header(tag, b"", encoding.bare.unpack_from(head)[2], BARE_BYTES, not encoding.explicit)
+    short = _Header(tag, vr, encoding.short.unpack_from(head)[3], BARE_BYTES, regular=False)
+    longs = []
+    if len(head) == LONG_BYTES:
+        longs = [_Header(tag, vr, encoding.long.unpack(head)[3], LONG_BYTES, regular=False)]
+    if not encoding.explicit:
+        yield bare
+        yield from longs if vr in LONG_VRS else [short]
+    elif not known and vr.isalpha() and vr.isupper():
+        # VRs of the future have a length of 32 bits (PS3.5 7.1.2).
+        yield from longs
+        yield short
+    else:
+        yield bare
+        yield short
+        yield from longs
+
+
+def _true_byte_order(source: Source, encoding: Encoding) -> Encoding:
+    """Return the encoding, with the byte order that the first element really has."""
+    head = source.ahead(BARE_BYTES)
+    if not encoding.explicit or len(head) < BARE_BYTES or head[4:6] not in KNOWN_VRS:
+        return encoding
+    other = EXPLICIT if encoding.big else BIG
+    here, there = encoding.tag.unpack_from(head)[0], other.tag.unpack_from(head)[0]
+    return other if there < here else encoding
+
+
+_SEQUENCE_VRS: Final = frozenset((b"SQ", UNKNOWN))
+_DELIMITER_GROUPS: Final = frozenset((b"\xfe\xff", b"\xff\xfe"))
+_SEQUENCE_TAGS: Final = frozenset((ITEM, SEQUENCE_END))
+_ITEM_BYTES: Final = frozenset(
+    (
+        EXPLICIT.tag.pack(0xFFFE, 0xE000), BIG.tag.pack(0xFFFE, 0xE000),
+        EXPLICIT.tag.pack(0xFFFE, 0xE0DD), BIG.tag.pack(0xFFFE, 0xE0DD),
+    )
+)  # fmt: skip

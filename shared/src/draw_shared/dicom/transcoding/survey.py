@@ -1,0 +1,144 @@
+"""What must be known of a data set before its first byte is written in another encoding."""
+
+from array import array
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Final
+
+from draw_shared.dicom.scan import ITEM, PIXEL_DATA
+from draw_shared.dicom.transcoding.encoding import EXPLICIT, Encoding
+from draw_shared.dicom.transcoding.source import Source, Untranscodable
+from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
+
+PIXEL_REPRESENTATION: Final = 0x00280103
+WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
+SAMPLES_PER_PIXEL: Final = 0x00280002
+PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
+PLANAR_CONFIGURATION: Final = 0x00280006
+NUMBER_OF_FRAMES: Final = 0x00280008
+ROWS: Final = 0x00280010
+COLUMNS: Final = 0x00280011
+BITS_ALLOCATED: Final = 0x00280100
+BITS_STORED: Final = 0x00280101
+NOTED: Final = frozenset(
+    (
+        PIXEL_REPRESENTATION, WAVEFORM_BITS_ALLOCATED, SAMPLES_PER_PIXEL,
+        PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, NUMBER_OF_FRAMES, ROWS, COLUMNS,
+        BITS_ALLOCATED, BITS_STORED,
+    )
+)  # fmt: skip
+"""Elements of the image pixel module that say how the pixel data are encoded."""
+LONGEST_NOTED: Final = 64
+MOST_NOTED: Final = 100_000
+"""Data sets and encapsulated values of which something is noted, for one object."""
+MOST_FRAGMENTS: Final = 2_000_000
+ITEM_BYTES: Final = 8
+"""Tag and length of an item."""
+
+
+@dataclass(slots=True)
+class Fragments:
+    """Where the fragments of an encapsulated value lie; the first is the basic offset table."""
+
+    positions: "array[int]" = field(default_factory=lambda: array("Q"))
+    lengths: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def add(self, position: int, length: int) -> None:
+        """Take note of one more."""
+        if len(self.lengths) >= MOST_FRAGMENTS:
+            raise Untranscodable("too many fragments")
+        self.positions.append(position)
+        self.lengths.append(length)
+
+    @property
+    def size(self) -> int:
+        """Length of all fragments with their tags and lengths, bytes."""
+        return sum(self.lengths) + ITEM_BYTES * len(self.lengths)
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is noted of one data set: the outermost or an item."""
+
+    unsigned: Struct
+    values: dict[int, bytes] = field(default_factory=dict)
+    pixels: Fragments | None = None
+    """Encapsulated pixel data."""
+
+    def number(self, tag: int) -> int | None:
+        """Return the US of an element, or None."""
+        raw = self.values.get(tag, b"")
+        return self.unsigned.unpack_from(raw)[0] if len(raw) >= self.unsigned.size else None
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is noted of one object."""
+
+    facts: dict[int, Facts] = field(default_factory=dict)
+    """By where the data set begins."""
+    encapsulated: dict[int, Fragments] = field(default_factory=dict)
+    """Encapsulated values that are no pixel data, by where they begin."""
+    fragments: Fragments = field(default_factory=Fragments)
+    """Of the encapsulated value that was met last."""
+    regular: bool = True
+    """Whether every element has the form of its transfer syntax."""
+
+    def of(self, level: Level) -> Facts:
+        """Return what is noted of a data set."""
+        if level.start not in self.facts:
+            self._count()
+            self.facts[level.start] = Facts(level.encoding.unsigned)
+        return self.facts[level.start]
+
+    def encapsulate(self, met: Met, position: int) -> None:
+        """Take note that an encapsulated value begins."""
+        self.fragments = Fragments()
+        if met.tag == PIXEL_DATA and not met.level.opaque:
+            self.of(met.level).pixels = self.fragments
+        else:
+            self._count()
+            self.encapsulated[position] = self.fragments
+
+    def _count(self) -> None:
+        if len(self.facts) + len(self.encapsulated) >= MOST_NOTED:
+            raise Untranscodable("too many items with pixel data")
+
+    def number(self, level: Level, tag: int) -> int:
+        """Return the US of an element in a data set or in the nearest around it; else 0."""
+        around: Level | None = level
+        while around is not None:
+            facts = self.facts.get(around.start)
+            found = facts.number(tag) if facts is not None else None
+            if found is not None:
+                return found
+            around = around.parent
+        return 0
+
+
+def surveyed(source: Source, encoding: Encoding, *, compressed: bool) -> Survey:
+    """Walk through a whole data set and return what is to be known of it.
+
+    `compressed` says that its transfer syntax encapsulates pixel data.
+
+    Raises:
+        Untranscodable: it cannot be read to its end, or too much of it would have to be noted.
+    """
+    survey = Survey()
+    for met in walked(source, encoding):
+        survey.regular = survey.regular and met.regular
+        if not met.regular and met.level.opaque:
+            raise Untranscodable("a sequence of unknown VR is damaged")
+        if met.kind is Kind.VALUE:
+            if compressed and met.tag == PIXEL_DATA and source.ahead(len(_ITEM)) == _ITEM:
+                raise Untranscodable("the encapsulated pixel data have a defined length")
+            if met.tag in NOTED and not met.level.opaque:
+                survey.of(met.level).values[met.tag] = source.ahead(min(met.length, LONGEST_NOTED))
+        elif met.kind is Kind.FRAGMENTS:
+            survey.encapsulate(met, source.position)
+        elif met.kind is Kind.FRAGMENT:
+            survey.fragments.add(source.position, met.length)
+    return survey
+
+
+_ITEM: Final = EXPLICIT.tag.pack(ITEM >> 16, ITEM & 0xFFFF)

@@ -1,0 +1,131 @@
+"""C-STORE to a node by the worker: in a transcoded form where the node takes no other.
+
+What becomes of the job is shown in tests/e2e/test_retrieves.py.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from draw_qr_worker.adapters.sending import Senders
+from draw_qr_worker.models import Item, Node, StoredObject
+from draw_shared.contracts.server_config import (
+    EVERYTHING,
+    SopClassConfig,
+    TransferSyntaxConfig,
+)
+from draw_shared.dicom import part10
+from draw_shared.dicom.transcoding.transcoder import Transcoder
+from draw_shared.dicom.uids import EXPLICIT_LITTLE
+from support import datasets
+from support.elements import SECONDARY_CAPTURE, element, encapsulated, write
+from support.engine import RecordingProvider, listening
+
+UNCOMPRESSED_FRAMES = "1.2.840.10008.1.2.1.98"
+ONLY_UNCOMPRESSED = EVERYTHING.model_copy(
+    update={"transfer_syntaxes": TransferSyntaxConfig(jpeg_baseline=False)}
+)
+
+
+class Unstopped:
+    """An execution that goes on to its end."""
+
+    def check(self):
+        pass
+
+    def ended(self):
+        return False
+
+    def on_end(self, interrupt):
+        pass
+
+
+def _object(path):
+    meta, _ = part10.decode(path.read_bytes())
+    item = Item("1.2", "1.2.1", meta.sop_instance_uid, meta.sop_class_uid)
+    return StoredObject(item, meta.transfer_syntax_uid, path.name, path.stat().st_size)
+
+
+def _sent(folder, port, objects):
+    """Return (status, reason) of each object."""
+    found = {}
+    node = Node(1, "node", "NODE", "127.0.0.1", port)
+
+    def answered(one, status, reason):
+        assert one.path not in found
+        found[one.path] = status, reason
+
+    senders = Senders(folder, lambda _: "OWN", None, Transcoder(2**27, folder))
+    senders.send(node, objects, Unstopped(), answered)
+    return [found[one.path] for one in objects]
+
+
+def test_what_the_node_takes_only_uncompressed_is_transcoded(tmp_path):
+    jpeg = tmp_path / "jpeg.dcm"
+    jpeg.write_bytes(Path(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm")).read_bytes())
+    plain = datasets.write(datasets.build("CT", size_bytes=5000), tmp_path / "plain.dcm")
+    provider = RecordingProvider(ONLY_UNCOMPRESSED)
+    with listening(provider) as (acceptor, _):
+        assert _sent(tmp_path, acceptor.port, list(map(_object, (jpeg, plain)))) == [(0, "")] * 2
+    by_class = {request.sop_class_uid: (request, data) for request, data in provider.stored}
+    _, data = by_class[str(pydicom.dcmread(plain).SOPClassUID)]
+    assert data == datasets.encoded_data_set(plain)
+    request, data = by_class[SECONDARY_CAPTURE]
+    assert request.context.transfer_syntax == EXPLICIT_LITTLE
+    held = pydicom.filereader.read_dataset(
+        pydicom.filebase.DicomBytesIO(data), is_implicit_VR=False, is_little_endian=True
+    )
+    before = pydicom.dcmread(jpeg)
+    assert held.SOPInstanceUID == before.SOPInstanceUID
+    assert np.frombuffer(held.PixelData, "u1").size == before.pixel_array.size
+
+
+@pytest.fixture
+def breaking(tmp_path):
+    """Objects of two frames, of which the second is damaged in the one in the middle."""
+    pixels = b"".join(
+        element(tag, vr, value)
+        for tag, vr, value in (
+            (0x00080016, "UI", f"{SECONDARY_CAPTURE}\0"), (0x00280002, "US", b"\1\0"),
+            (0x00280008, "IS", b"2 "), (0x00280010, "US", b"\0\4"), (0x00280011, "US", b"\0\4"),
+            (0x00280100, "US", b"\10\0"),
+        )
+    )  # fmt: skip
+    frame = bytes(1024 * 1024)
+    made = []
+    for number, second in enumerate((frame, b"short " * 100, frame)):
+        path = tmp_path / f"{number}.dcm"
+        write(path, pixels + encapsulated([frame, second]), UNCOMPRESSED_FRAMES)
+        path.write_bytes(path.read_bytes().replace(b"1.2.3.4\0", f"1.2.3.{number}\0".encode()))
+        made.append(_object(path))
+    return made
+
+
+def test_what_breaks_off_in_the_middle_fails_alone(tmp_path, breaking):
+    provider = RecordingProvider(ONLY_UNCOMPRESSED)
+    with listening(provider) as (acceptor, _):
+        good, broken, last = _sent(tmp_path, acceptor.port, breaking)
+    assert (good, last) == ((0, ""), (0, ""))
+    assert broken == (None, "a frame has another size than the image")
+    stored = [request.sop_instance_uid for request, _ in provider.stored]
+    assert stored == ["1.2.3.0", "1.2.3.2"]
+    assert len(provider.infos) == 2
+
+
+def test_what_the_node_takes_nowise_has_its_reason(tmp_path):
+    ct = datasets.write(datasets.build("CT"), tmp_path / "ct.dcm")
+    mr = datasets.write(datasets.build("MR"), tmp_path / "mr.dcm")
+    gone = datasets.write(datasets.build("CT"), tmp_path / "gone.dcm")
+    objects = [_object(path) for path in (ct, mr, gone)]
+    gone.unlink()
+    classes = SopClassConfig(mr_image=False, all_storage_classes=False)
+    config = EVERYTHING.model_copy(update={"sop_classes": classes})
+    with listening(RecordingProvider(config)) as (acceptor, _):
+        first, second, third = _sent(tmp_path, acceptor.port, objects)
+    assert first == (0, "")
+    assert second[0] is third[0] is None
+    assert "no transfer syntax" in second[1]
+    assert "cannot be read" in third[1]
