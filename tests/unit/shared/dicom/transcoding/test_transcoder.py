@@ -327,7 +327,7 @@ def test_ambiguous_vrs_are_decided(transcoded, tmp_path, otherwise):
 def test_ambiguous_vrs_are_decided_as_dcmtk_does(tmp_path, otherwise):
     path = _ambiguous(tmp_path, otherwise=otherwise)
     out = tmp_path / "dcmtk.dcm"
-    words = (program("dcmconv", "dcmtk"), "+te", str(path), str(out))
+    words = (program("dcmconv", "dcmtk"), "--write-xfer-little", str(path), str(out))
     subprocess.run(words, check=True, timeout=30)
     said = tree(datasets.encoded_data_set(out), EXPLICIT_LITTLE)
     assert {tag: said[(tag,)][0] for tag in AMBIGUOUS} == {
