@@ -6,6 +6,7 @@ from typing import Final
 from pydicom.uid import UID
 
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
+from draw_api.services.sent_syntaxes import SENT
 from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -150,24 +151,7 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
         yield from _table(("Status", "Meaning", "When"), RETRIEVE_STATUSES)
     yield "### 4.7 Transfer syntaxes of what is sent"
     yield ""
-    yield (
-        "Objects are sent by C-GET, C-MOVE and forwarding as they are stored if the peer has"
-        " accepted that. Otherwise, and if the peer answers such an object with 0x0110, 0x0122,"
-        " 0xA9xx or 0xCxxx, they are sent in the uncompressed transfer syntaxes that it has"
-        " accepted, one after the other: Explicit, then Implicit VR Little Endian, Explicit VR Big"
-        " Endian, Deflated Explicit VR Little Endian. Only VRs, lengths, the byte order of numbers"
-        " and the encapsulation of pixel data change (PS3.5 A): texts are bytes, whatever the"
-        " character set says. Sequences that change in size are delimited, group lengths are left"
-        " out, decoded pixel data have Photometric Interpretation, Planar Configuration and Number"
-        " of Frames as they are then. From implicit VR, the VR is that of PS3.6, for private"
-        " elements that of their creator where it is known, else UN; US or SS is decided by Pixel"
-        " Representation (US where there is none), OB or OW as DCMTK does; a value longer than"
-        " 65,534 bytes in a short VR becomes UN (PS3.5 6.2.2). What cannot be had is a failed"
-        " sub-operation, with its reason in Error Comment. A frame that turns out to be damaged"
-        " after a part of its object was sent ends the association by A-ABORT, so that the peer"
-        " never has a whole message of a broken object; the object is refused at once the next"
-        " time, and C-MOVE and forwarding go on with the others on another association."
-    )
+    yield SENT
     yield ""
 
 
