@@ -149,10 +149,7 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
         yield "### 4.6 Statuses of C-MOVE and C-GET"
         yield ""
         yield from _table(("Status", "Meaning", "When"), RETRIEVE_STATUSES)
-    yield "### 4.7 Transfer syntaxes of what is sent"
-    yield ""
-    yield SENT
-    yield ""
+    yield from SENT
 
 
 def _acceptance(config: ServerConfig) -> Iterator[str]:

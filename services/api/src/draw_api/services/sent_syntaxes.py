@@ -2,7 +2,7 @@
 
 from typing import Final
 
-SENT: Final = (
+_WORDS: Final = (
     "Objects are sent by C-GET, C-MOVE and forwarding as they are stored if the peer has"
     " accepted that. Otherwise, and if the peer answers such an object with 0x0110, 0x0122,"
     " 0xA9xx or 0xCxxx, they are sent in the uncompressed transfer syntaxes that it has"
@@ -20,3 +20,5 @@ SENT: Final = (
     " never has a whole message of a broken object; the object is refused at once the next"
     " time, and C-MOVE and forwarding go on with the others on another association."
 )
+SENT: Final = ("### 4.7 Transfer syntaxes of what is sent", "", _WORDS, "")
+"""Lines of the statement."""
