@@ -19,7 +19,8 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup lock fmt lint types arch unit integration statements e2e faults test check docs \
-	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve soak clean
+	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve \
+	bench-transcode soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,10 @@ bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 
 bench-hostile: .venv/.dev ## the receiver's memory while it stores 4 GB among hostile peers
 	DRAW_TEST_LARGE_BYTES=4000000000 $(PYTEST) -s tests/faults/test_hostile_peers.py -k memory
+
+bench-transcode: .venv/.dev ## 16 requestors of a 2 GB object in another transfer syntax, with a verdict
+	@tools/setup.sh rabbitmq
+	$(BIN)/python -m bench.transcode
 
 MINUTES ?= 25
 soak: .venv/.dev ## the mixed load of a hospital for MINUTES=25, with a verdict

@@ -37,6 +37,7 @@ from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, STUDY_ROOT_
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
 
 SECONDS: Final = 60.0
+LARGEST_OBJECT: Final = 1 << 33
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 GET_CONTEXT, CT_CONTEXT = 1, 3
 
@@ -59,8 +60,12 @@ def _answer(wire: Wire, context_id: int, command: Command, operation: Operation)
     wire.send([b"".join(fragments(raw, context_id, COMMAND, LARGEST_PDU))], SECONDS)
 
 
-def get(server: Server, study: str) -> tuple[int, float]:
+def get(
+    server: Server, study: str, transfer_syntax_uid: str = EXPLICIT_LITTLE
+) -> tuple[int, float]:
     """Return how many objects a C-GET of a CT study brought, and the seconds it took.
+
+    They are taken in one transfer syntax only.
 
     Raises:
         RuntimeError: the C-GET did not succeed.
@@ -68,7 +73,7 @@ def get(server: Server, study: str) -> tuple[int, float]:
     wire = Wire(socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS))
     proposed = (
         ProposedContext(GET_CONTEXT, STUDY_ROOT_GET, (IMPLICIT_LITTLE,)),
-        ProposedContext(CT_CONTEXT, CT_IMAGE, (EXPLICIT_LITTLE,)),
+        ProposedContext(CT_CONTEXT, CT_IMAGE, (transfer_syntax_uid,)),
     )
     user = _user(roles={CT_IMAGE: Roles(scu=False, scp=True)})
     request = AssociateRequest("BENCH", server.ae_title, proposed, user)
@@ -113,7 +118,7 @@ def _received(wire: Wire) -> tuple[int, int]:
     while True:
         context_id, command = reader.command(SECONDS)
         if command.has_data_set:
-            reader.data_set(context_id, _ignore, 1 << 30)
+            reader.data_set(context_id, _ignore, LARGEST_OBJECT)
         if command.number(Field.COMMAND) == Operation.C_STORE:
             objects += 1
             _answer(wire, context_id, command, Operation.C_STORE)
@@ -144,7 +149,7 @@ def _serve_one(wire: Wire) -> None:
             while True:
                 context_id, command = reader.command(SECONDS)
                 if command.has_data_set:
-                    reader.data_set(context_id, _ignore, 1 << 30)
+                    reader.data_set(context_id, _ignore, LARGEST_OBJECT)
                 operation = Operation(command.number(Field.COMMAND))
                 _answer(wire, context_id, command, operation)
     wire.close()
