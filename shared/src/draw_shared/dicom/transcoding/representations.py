@@ -6,6 +6,8 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
+from draw_shared.dicom.scan import KNOWN_VRS
+
 UNKNOWN: Final = b"UN"
 REMEMBERED: Final = 8192
 CREATORS: Final = range(0x10, 0x100)
@@ -50,15 +52,17 @@ def listed(tag: int, creators: Mapping[int, str]) -> bytes:
     return UNKNOWN if creator is None else private(tag, creator)
 
 
-def decided(tag: int, words: bytes, *, signed: bool, waveform_bits: int) -> bytes:
-    """Return one of several possible VRs, as DCMTK decides.
+def one_of(tag: int, words: bytes, *, signed: bool, waveform_bits: int) -> bytes:
+    """Return the VR that is written; of several possible ones that which DCMTK decides for.
 
     Args:
         tag: the element.
-        words: what the dictionary says, as `US or SS`.
+        words: its VR, or what the dictionary says, as `US or SS`.
         signed: Pixel Representation of the data set or of the nearest around it.
         waveform_bits: Waveform Bits Allocated, or 0.
     """
+    if b" or " not in words:
+        return words if words in KNOWN_VRS else UNKNOWN
     if words == b"US or SS":
         return b"SS" if signed else b"US"
     if words in {b"US or OW", b"US or SS or OW"}:

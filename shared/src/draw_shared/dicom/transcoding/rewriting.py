@@ -6,16 +6,16 @@ from typing import Final
 from draw_shared.dicom.scan import (
     ITEM,
     ITEM_END,
-    KNOWN_VRS,
     LONG_VRS,
     PIXEL_DATA,
     SEQUENCE_END,
     SHORT_VRS,
     UNDEFINED,
 )
-from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, Encoding, swapped
+from draw_shared.dicom.transcoding.encoding import LONGEST_SHORT, Encoding, swapped
+from draw_shared.dicom.transcoding.lengths import is_left_out, order
 from draw_shared.dicom.transcoding.pixels import NativePixels
-from draw_shared.dicom.transcoding.representations import UNKNOWN, decided
+from draw_shared.dicom.transcoding.representations import UNKNOWN, one_of
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source
 from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
 from draw_shared.dicom.transcoding.survey import (
@@ -52,8 +52,6 @@ class Rewriting:
         self._target = target
         self._survey = survey
         self._pictures = pictures
-        # What does not change in size keeps its lengths.
-        self._keeps = encoding.explicit == target.explicit and survey.regular and not pictures
         self._waiting: dict[int, dict[int, tuple[bytes, bytes]]] = {
             start: picture.changes(target) for start, picture in pictures.items()
         }
@@ -88,10 +86,9 @@ class Rewriting:
             yield from self._value(met)
         elif kind is Kind.SEQUENCE and level.parent is not None:
             yield from self._inserted(level.parent, met.tag)
-            length = met.length if self._keeps_length(level) else UNDEFINED
-            yield self._header(level.parent, met.tag, met.vr, length)
+            yield self._header(level.parent, met.tag, met.vr, self._length(level))
         elif kind is Kind.ITEM:
-            length = met.length if self._keeps_length(level) else UNDEFINED
+            length = self._length(level)
             yield self._order(level).bare.pack(ITEM >> 16, ITEM & 0xFFFF, length)
         elif kind is Kind.ITEM_END:
             yield from self._inserted(level, UNDEFINED)
@@ -104,25 +101,25 @@ class Rewriting:
     # --- headers -----------------------------------------------------------------------
 
     def _order(self, level: Level) -> Encoding:
-        """Return the encoding of tags and lengths at a level."""
-        return IMPLICIT if level.opaque else self._target
+        return order(level, self._target)
 
-    def _keeps_length(self, level: Level) -> bool:
-        return self._keeps or level.opaque or level.end == level.start
+    def _length(self, level: Level) -> int:
+        length = self._survey.lengths.of(level)
+        return UNDEFINED if length is None else length
 
     def _delimiter(self, level: Level, tag: int) -> Iterator[bytes]:
-        if level.end is None or not self._keeps_length(level):
+        if self._survey.lengths.of(level) is None:
             yield self._order(level).bare.pack(tag >> 16, tag & 0xFFFF, 0)
 
     def _header(self, level: Level, tag: int, vr: bytes, length: int) -> bytes:
         """Return the header of an element in a data set."""
-        order = self._order(level)
+        encoding = self._order(level)
         group, element = tag >> 16, tag & 0xFFFF
-        if not order.explicit:
-            return order.bare.pack(group, element, length)
+        if not encoding.explicit:
+            return encoding.bare.pack(group, element, length)
         if vr in SHORT_VRS:
-            return order.short.pack(group, element, vr, length)
-        return order.long.pack(group, element, vr, length)
+            return encoding.short.pack(group, element, vr, length)
+        return encoding.long.pack(group, element, vr, length)
 
     # --- values ------------------------------------------------------------------------
 
@@ -137,8 +134,7 @@ class Rewriting:
             yield self._header(level, tag, UNKNOWN, length)
             yield from self._source.parts(length)
             return
-        if tag & 0xFFFF == 0 and not self._keeps:
-            # Group lengths would be wrong, and are retired (PS3.5 7.2).
+        if is_left_out(met):
             return
         vr = self._one_of(met)
         if length > LONGEST_SHORT and vr not in LONG_VRS:
@@ -152,11 +148,7 @@ class Rewriting:
 
     def _one_of(self, met: Met) -> bytes:
         """Return the VR to write."""
-        if met.vr in KNOWN_VRS:
-            return met.vr
-        if b" or " not in met.vr:
-            return UNKNOWN
-        return decided(
+        return one_of(
             met.tag,
             met.vr,
             signed=bool(self._survey.number(met.level, PIXEL_REPRESENTATION)),
@@ -175,12 +167,12 @@ class Rewriting:
 
     def _fragments(self, met: Met) -> Iterator[bytes]:
         level, kind = met.level, met.kind
-        order = self._order(level)
+        encoding = self._order(level)
         if kind is Kind.FRAGMENTS:
             picture = None if level.opaque else self._pictures.get(level.start)
             self._decoding = met.tag == PIXEL_DATA and picture is not None
             # Without VRs, only sequences have undefined length.
-            self._delimited = order.explicit or level.opaque
+            self._delimited = encoding.explicit or level.opaque
             if self._decoding and picture is not None:
                 yield from self._decoded(level, picture)
             elif self._delimited:
@@ -192,10 +184,10 @@ class Rewriting:
         elif self._decoding:
             return
         elif kind is Kind.FRAGMENT:
-            yield order.bare.pack(ITEM >> 16, ITEM & 0xFFFF, met.length)
+            yield encoding.bare.pack(ITEM >> 16, ITEM & 0xFFFF, met.length)
             yield from self._source.parts(met.length)
         elif self._delimited:
-            yield order.bare.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
+            yield encoding.bare.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 
     def _decoded(self, level: Level, picture: NativePixels) -> Iterator[bytes]:
         yield from self._inserted(level, PIXEL_DATA)

@@ -65,6 +65,10 @@ class Level:
     items: bool = False
     """Whether it is a sequence."""
     creators: dict[int, str] = field(default_factory=dict)
+    size: int = 0
+    """Of what is written of it, bytes, for whoever measures."""
+    sized: bool = True
+    """Whether that is known."""
 
 
 class Met(NamedTuple):

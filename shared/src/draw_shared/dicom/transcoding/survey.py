@@ -7,6 +7,7 @@ from typing import Final
 
 from draw_shared.dicom.scan import ITEM, PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import EXPLICIT, Encoding
+from draw_shared.dicom.transcoding.lengths import Lengths
 from draw_shared.dicom.transcoding.source import Source, Untranscodable
 from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
 
@@ -75,14 +76,14 @@ class Facts:
 class Survey:
     """What is noted of one object."""
 
+    lengths: Lengths
+    """Of its sequences and items in the other encoding."""
     facts: dict[int, Facts] = field(default_factory=dict)
     """By where the data set begins."""
     encapsulated: dict[int, Fragments] = field(default_factory=dict)
     """Encapsulated values that are no pixel data, by where they begin."""
     fragments: Fragments = field(default_factory=Fragments)
     """Of the encapsulated value that was met last."""
-    regular: bool = True
-    """Whether every element has the form of its transfer syntax."""
 
     def of(self, level: Level) -> Facts:
         """Return what is noted of a data set."""
@@ -116,17 +117,17 @@ class Survey:
         return 0
 
 
-def surveyed(source: Source, encoding: Encoding, *, compressed: bool) -> Survey:
-    """Walk through a whole data set and return what is to be known of it.
+def surveyed(source: Source, encoding: Encoding, target: Encoding, *, compressed: bool) -> Survey:
+    """Walk through a whole data set and return what is to be known of it for another encoding.
 
     `compressed` says that its transfer syntax encapsulates pixel data.
 
     Raises:
         Untranscodable: it cannot be read to its end, or too much of it would have to be noted.
     """
-    survey = Survey()
+    survey = Survey(Lengths(target))
     for met in walked(source, encoding):
-        survey.regular = survey.regular and met.regular
+        survey.lengths.note(met)
         if not met.regular and met.level.opaque:
             raise Untranscodable("a sequence of unknown VR is damaged")
         if met.kind is Kind.VALUE:

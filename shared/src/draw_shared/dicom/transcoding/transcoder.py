@@ -96,6 +96,7 @@ class Transcoder:
             survey = surveyed(
                 _source(descriptor, offset, stored),
                 encoding_of(stored),
+                encoding_of(target),
                 compressed=stored not in NATIVE,
             )
             pictures = {

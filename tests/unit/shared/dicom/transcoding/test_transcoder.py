@@ -376,11 +376,29 @@ def test_what_is_too_long_for_its_vr_is_unknown(transcoded, tmp_path):
     assert [(vr, len(value)) for vr, value in found.values()] == [("LT", 65_534), ("UN", 65_536)]
 
 
-def test_group_lengths_go_where_lengths_change(transcoded, tmp_path):
+def test_group_lengths_are_left_out(transcoded, tmp_path):
     body = element(0x00080000, "UL", b"\x0a\0\0\0") + element(0x00080060, "CS", b"CT")
     path = write(tmp_path / "object.dcm", body)
     assert transcoded(path, IMPLICIT_LITTLE) == element(0x00080060, "CS", b"CT", IMPLICIT_LITTLE)
-    assert len(transcoded(path, EXPLICIT_BIG)) == len(body)
+    assert transcoded(path, EXPLICIT_BIG) == element(0x00080060, "CS", b"CT", EXPLICIT_BIG)
+
+
+@pytest.mark.parametrize("source", TARGETS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_has_a_length_has_one_and_what_is_delimited_is(transcoded, tmp_path, source, target):
+    def made(syntax):
+        name = element(0x00100010, "PN", b"A^B ", syntax)
+        inner = sequence(0x00081140, [name, b""], syntax)
+        long = element(0x00080119, "UC", b"abcd", syntax)
+        delimited = sequence(0x00081115, [inner + long, name], syntax, delimited=True)
+        return (
+            sequence(0x00081110, [inner, delimited, long], syntax)
+            + sequence(0x00081111, [], syntax)
+            + delimited
+        )
+
+    path = write(tmp_path / "object.dcm", made(source), source)
+    assert transcoded(path, target) == made(target)
 
 
 # --- what is read past -----------------------------------------------------------------

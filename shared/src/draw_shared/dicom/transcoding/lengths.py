@@ -1,0 +1,81 @@
+"""How long sequences and items become in another encoding, known before the first is written."""
+
+from typing import Final
+
+from draw_shared.dicom.scan import PIXEL_DATA, SHORT_VRS
+from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, Encoding
+from draw_shared.dicom.transcoding.representations import one_of
+from draw_shared.dicom.transcoding.structure import BARE_BYTES, LONG_BYTES, Kind, Level, Met
+
+MOST_LENGTHS: Final = 50_000
+"""Sequences and items of one object whose lengths are kept; further ones are delimited."""
+
+
+def is_left_out(met: Met) -> bool:
+    """Return whether an element is a group length: retired, and wrong from now on (PS3.5 7.2)."""
+    return met.tag & 0xFFFF == 0 and not met.level.opaque
+
+
+def order(level: Level, target: Encoding) -> Encoding:
+    """Return the encoding of tags and lengths at a level."""
+    return IMPLICIT if level.opaque else target
+
+
+class Lengths:
+    """The new lengths of what has a length, by where it begins; the rest is delimited."""
+
+    def __init__(self, target: Encoding) -> None:
+        self._target = target
+        self._found: dict[int, int] = {}
+        self._delimited = False
+
+    def of(self, level: Level) -> int | None:
+        """Return the new length of a sequence or an item, or None if it is delimited."""
+        return 0 if level.end == level.start else self._found.get(level.start)
+
+    def note(self, met: Met) -> None:
+        """Take note of what was met, in its order."""
+        kind, level = met.kind, met.level
+        if kind is Kind.VALUE:
+            if not is_left_out(met):
+                level.size += self._header(level, met.tag, met.vr, met.length) + met.length
+        elif kind is Kind.FRAGMENTS:
+            self._begun(met)
+        elif kind is Kind.FRAGMENT:
+            level.size += BARE_BYTES + met.length
+        elif kind is Kind.FRAGMENTS_END:
+            level.size += BARE_BYTES * self._delimited
+        elif kind is Kind.SEQUENCE_END and level.parent is not None:
+            self._ended(level, self._header(level.parent, 0, b"SQ", 0))
+        elif kind is Kind.ITEM_END:
+            self._ended(level, BARE_BYTES)
+
+    def _begun(self, met: Met) -> None:
+        level = met.level
+        encoding = order(level, self._target)
+        self._delimited = encoding.explicit or level.opaque
+        level.size += LONG_BYTES if encoding.explicit else BARE_BYTES
+        if met.tag == PIXEL_DATA and not level.opaque:
+            # How long they are when they are decoded is not known here.
+            level.sized = False
+
+    def _ended(self, level: Level, header: int) -> None:
+        parent = level.parent
+        if parent is None:
+            return
+        parent.sized = parent.sized and level.sized
+        parent.size += header + level.size
+        if level.end == level.start:
+            return
+        if level.end is None or not level.sized or len(self._found) >= MOST_LENGTHS:
+            parent.size += BARE_BYTES
+        else:
+            self._found[level.start] = level.size
+
+    def _header(self, level: Level, tag: int, vr: bytes, length: int) -> int:
+        if not order(level, self._target).explicit:
+            return BARE_BYTES
+        # Which of several it is decides nothing about the form.
+        chosen = one_of(tag, vr, signed=False, waveform_bits=0)
+        short = chosen in SHORT_VRS and length <= LONGEST_SHORT
+        return BARE_BYTES if short else LONG_BYTES
