@@ -25,7 +25,13 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets, senders
+from support.data_set_tree import tree
+from support.elements import element
+from support.raw_stores import raw_association
+from support.receptions import encoded
 from support.service_finder import program
 from support.suite import AE_TITLE, Suite, signed_in
 from tools.processes import free_port, wait_until
@@ -331,7 +337,7 @@ def _storescp(folder, *options):
     port = free_port()
     folder.mkdir()
     process = subprocess.Popen(
-        ["storescp", "--fork", "+B", "+xa", *options, "-od", str(folder), str(port)],
+        ["storescp", "--fork", "+B", *(options or ("+xa",)), "-od", str(folder), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -415,6 +421,98 @@ def test_moves_keep_compressed_objects_as_they_are(running_suite, archive, tmp_p
     (one,) = received.values()
     assert senders.transfer_syntax(one) == senders.transfer_syntax(JPEG)
     assert datasets.encoded_data_set(one) == datasets.encoded_data_set(JPEG)
+
+
+@pytest.fixture(scope="module")
+def plain(running_suite):
+    """A study of text that its character set does not allow, and of two JPEG frames."""
+    odd = datasets.build("CT", size_bytes=20_000, PatientID="QR-5")
+    shared = {"StudyInstanceUID": odd.StudyInstanceUID, "PatientID": "QR-5"}
+    raw = encoded(odd).replace(b"Test^Patient", "Müller^Jörg ".encode("latin-1"))
+    curve = element(0x50003000, "OW", b"\1\0\2\0")
+    at = raw.index(b"\xe0\x7f\x10\x00OW")
+    with raw_association(running_suite.dicom_port, odd) as sender:
+        assert sender.send(odd, data=raw[:at] + curve + raw[at:]) == 0
+    film = pydicom.dcmread(JPEG)
+    for keyword, value in (shared | {"SOPInstanceUID": generate_uid()}).items():
+        setattr(film, keyword, value)
+    film.SeriesInstanceUID, film.NumberOfFrames = generate_uid(), 2
+    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+    (frame,) = pydicom.encaps.generate_frames(film.PixelData, number_of_frames=1)
+    film.PixelData = pydicom.encaps.encapsulate([frame, frame])
+    assert set(senders.send_objects(running_suite.dicom_port, [film])) == {0}
+    query = "SELECT id FROM instances WHERE sop_instance_uid IN (:one, :other)"
+    uids = {"one": str(odd.SOPInstanceUID), "other": str(film.SOPInstanceUID)}
+    running_suite.wait_for_rows(2, query, 10, **uids)
+    return {"study": str(odd.StudyInstanceUID), "odd": odd, "film": film}
+
+
+def _require_same_values(suite, plain, received):
+    """Compare what came in Implicit VR Little Endian with what was stored."""
+    assert {senders.transfer_syntax(path) for path in received.values()} == {IMPLICIT_LITTLE}
+    uid = str(plain["odd"].SOPInstanceUID)
+    [before] = _stored(suite, [uid]).values()
+    found = tree(datasets.encoded_data_set(received[uid]), IMPLICIT_LITTLE)
+    kept = tree(datasets.encoded_data_set(before), EXPLICIT_LITTLE)
+    assert {at: value for at, (_, value) in found.items()} == {
+        at: value for at, (_, value) in kept.items()
+    }
+    assert found[(0x00100010,)][1] == "Müller^Jörg ".encode("latin-1")
+    film = pydicom.dcmread(received[str(plain["film"].SOPInstanceUID)])
+    assert film.PhotometricInterpretation == "RGB"
+    assert film.pixel_array.shape == (2, *pydicom.dcmread(JPEG).pixel_array.shape)
+
+
+def _get_implicit(suite, plain, folder):
+    """Write what a C-GET of the study brings in Implicit VR Little Endian, as it comes."""
+    from pynetdicom import AE, evt
+
+    def keep(event):
+        request = event.request
+        uid = str(request.AffectedSOPInstanceUID)
+        meta = FileMeta(str(request.AffectedSOPClassUID), uid, event.context.transfer_syntax)
+        (folder / uid).write_bytes(meta.encode() + request.DataSet.getvalue())
+        return 0
+
+    classes = [plain["odd"].SOPClassUID, plain["film"].SOPClassUID]
+    contexts = [build_context(one, ImplicitVRLittleEndian) for one in classes]
+    made = AE("GETTER").associate(
+        "127.0.0.1", suite.dicom_port, ae_title=AE_TITLE,
+        contexts=[build_context(StudyRootQueryRetrieveInformationModelGet), *contexts],
+        ext_neg=[build_role(one, scp_role=True) for one in classes],
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+    )  # fmt: skip
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = plain["study"]
+    final, _ = list(made.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet))[-1]
+    made.release()
+    assert final.Status == 0
+
+
+def test_peers_of_one_transfer_syntax_get_every_value(running_suite, plain, tmp_path):
+    study = f"StudyInstanceUID={plain['study']}"
+    port = str(running_suite.dicom_port)
+    with _storescp(tmp_path / "moved", "+xi") as destination:
+        _add_node(running_suite, "PLAIN", destination, "plain")
+        _dcmtk(
+            "movescu", "-S", "-aem", "PLAIN", "-aec", AE_TITLE, "127.0.0.1", port,
+            "-k", "QueryRetrieveLevel=STUDY", "-k", study,
+        )  # fmt: skip
+        assert wait_until(lambda: len(_received(tmp_path / "moved")) == 2, 10)
+        _require_same_values(running_suite, plain, _received(tmp_path / "moved"))
+    with _storescp(tmp_path / "sent", "+xi") as destination:
+        _add_node(running_suite, "PLAIN2", destination, "forwarded to")
+        with signed_in(running_suite.web_url) as client:
+            nodes = client.get("/api/v1/nodes").json()["items"]
+            [node] = [one["id"] for one in nodes if one["ae_title"] == "PLAIN2"]
+            body = {"kind": "send", "node_id": node, "study_instance_uid": plain["study"]}
+            assert client.post("/api/v1/jobs", json=body).status_code == httpx.codes.CREATED
+        assert wait_until(lambda: len(_received(tmp_path / "sent")) == 2, 20)
+        _require_same_values(running_suite, plain, _received(tmp_path / "sent"))
+    (tmp_path / "got").mkdir()
+    _get_implicit(running_suite, plain, tmp_path / "got")
+    _require_same_values(running_suite, plain, _received(tmp_path / "got"))
 
 
 def test_an_unknown_move_destination_is_refused(running_suite, archive):
