@@ -6,7 +6,7 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-from draw_shared.dicom.scan import KNOWN_VRS
+from draw_shared.dicom.vrs import KNOWN_VRS
 
 UNKNOWN: Final = b"UN"
 REMEMBERED: Final = 8192

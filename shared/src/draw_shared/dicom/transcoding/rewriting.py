@@ -3,15 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from draw_shared.dicom.scan import (
-    ITEM,
-    ITEM_END,
-    LONG_VRS,
-    PIXEL_DATA,
-    SEQUENCE_END,
-    SHORT_VRS,
-    UNDEFINED,
-)
+from draw_shared.dicom.element_forms import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
+from draw_shared.dicom.scan import PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import LONGEST_SHORT, Encoding, swapped
 from draw_shared.dicom.transcoding.lengths import is_left_out, order
 from draw_shared.dicom.transcoding.pixels import NativePixels
@@ -23,6 +16,7 @@ from draw_shared.dicom.transcoding.survey import (
     WAVEFORM_BITS_ALLOCATED,
     Survey,
 )
+from draw_shared.dicom.vrs import LONG_VRS, SHORT_VRS
 
 OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 """Say where encapsulated frames lie (PS3.3 C.7.6.3.1.8); native pixel data have none."""

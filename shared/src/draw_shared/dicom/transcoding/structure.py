@@ -10,20 +10,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from draw_shared.dicom.scan import (
-    DELIMITERS,
-    ITEM,
-    ITEM_END,
-    KNOWN_VRS,
-    LONG_VRS,
-    PIXEL_DATA,
-    SEQUENCE_END,
-    SHORT_VRS,
-    UNDEFINED,
-)
+from draw_shared.dicom.element_forms import DELIMITERS, ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
+from draw_shared.dicom.scan import PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import BIG, EXPLICIT, IMPLICIT, Encoding
 from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source, Untranscodable
+from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
 
 DEEPEST: Final = 128
 LONGEST_CREATOR: Final = 64
