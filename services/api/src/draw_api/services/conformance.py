@@ -5,8 +5,8 @@ from typing import Final
 
 from pydicom.uid import UID
 
-from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
 from draw_api.services.sent_syntaxes import SENT
+from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
 from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
