@@ -248,6 +248,13 @@ KINDS: list[Odd] = [
     Odd("name before the class", _out_of_order(0x00100010, 0x00080016), Flaw.ORDER),
     Odd("class behind the series", _out_of_order(0x00080016, 0x00200013), Flaw.ORDER),
     Odd("UIDs behind the matrix", _out_of_order(0x0020000D, 0x7FE00010), Flaw.ORDER),
+    Odd(
+        "study behind the pixel data",
+        lambda made: data_set(made, (0xFFFFFFFF, elements(made)[0x0020000D])).replace(
+            elements(made)[0x0020000D], b"", 1
+        ),
+        Flaw.ORDER,
+    ),
     Odd("study description behind the series", _out_of_order(0x00081030, ROWS), Flaw.ORDER),
     Odd("PatientID twice", _twice(0x00100020, "LO"), Flaw.TWICE),
     Odd("name twice", _twice(0x00100010, "PN"), Flaw.TWICE),

@@ -40,6 +40,8 @@ class Form(NamedTuple):
     start: int
     length: int
     explicit: bool
+    short: bool
+    """Whether the header has eight bytes."""
 
 
 class ElementForms:
@@ -76,11 +78,12 @@ class ElementForms:
 
     def _candidates(self, data: bytes | memoryview, at: int, vr: bytes) -> list[Form]:
         """Return the possible forms, the likeliest first."""
-        short = Form(at + 8, self._short.unpack_from(data, at + 6)[0], explicit=True)
-        bare = Form(at + 8, self._long.unpack_from(data, at + 4)[0], explicit=False)
+        short = Form(at + 8, self._short.unpack_from(data, at + 6)[0], explicit=True, short=True)
+        bare = Form(at + 8, self._long.unpack_from(data, at + 4)[0], explicit=False, short=True)
         forms = [short]
         if at + 12 <= len(data):
-            long = Form(at + 12, self._long.unpack_from(data, at + 8)[0], explicit=True)
+            length = self._long.unpack_from(data, at + 8)[0]
+            long = Form(at + 12, length, explicit=True, short=False)
             future = vr.isalpha() and vr.isupper() and vr not in KNOWN_VRS
             forms = [long, short] if future or vr in LONG_VRS else [short, long]
         printable = vr.isascii() and vr.decode("ascii").isprintable()

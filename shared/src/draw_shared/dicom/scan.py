@@ -149,7 +149,7 @@ class Scanner:
         raise Undecodable("too many elements")
 
     def header(self, data: bytes | memoryview, at: int, walk: Walk) -> tuple[int, bytes, int, int]:
-        """Return (tag, VR, length, where the value starts)."""
+        """Return (tag, known VR or none, length, where the value starts)."""
         walk.count += 1
         if walk.count > MOST_ELEMENTS:
             raise Undecodable("too many elements")
@@ -180,9 +180,8 @@ class Scanner:
         vr = bytes(data[at + 4 : at + 6]) if form.explicit else b""
         if form.explicit and vr not in KNOWN_VRS:
             walk.flaws.add(Flaw.UNKNOWN_VR, tag)
-        elif form.explicit != self.explicit or (vr in SHORT_VRS) != (
-            form.start - at == HEADER_BYTES
-        ):
+            vr = b""
+        elif form.explicit != self.explicit or (vr and (vr in SHORT_VRS) != form.short):
             walk.flaws.add(Flaw.FORM, tag)
         return tag, vr, form.length, form.start
 

@@ -19,7 +19,9 @@ from draw_shared.dicom import part10, scan
 from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import Flaw
 from draw_shared.dicom.scan import Scanner
+from draw_shared.dicom.uids import IMPLICIT_LITTLE
 from draw_shared.dicom.walk import Ending
+from support import odd_data_sets as odd
 
 WANTED = frozenset(
     (524293, 524310, 524312, 1048592, 1048608, 2097165, 2097166, 2097171, 524320, 524384, 2621456)
@@ -160,3 +162,17 @@ def test_our_files_are_part_10_files_for_pydicom(tmp_path):
     assert found.file_meta.SourceApplicationEntityTitle == "CT1"
     assert found.file_meta.ReceivingApplicationEntityTitle == "DRAW_SCP"
     assert found.file_meta.FileMetaInformationGroupLength == len(meta.encode()) - 144
+
+
+def test_an_implicit_length_that_looks_like_a_vr_is_a_length():
+    length = int.from_bytes(b"UL", "little")
+    blob = odd.header(0x00091001, "OB", length, IMPLICIT_LITTLE) + bytes(length)
+    data = odd.data_set(odd.new_object(), (0x00091001, blob), syntax=IMPLICIT_LITTLE)
+    _, gathered = gather(data, IMPLICIT_LITTLE, WANTED, last=LAST)
+    assert not gathered.flaws
+    assert gathered.values[0x00280010] == b"\2\0"
+
+
+def test_a_vr_that_nobody_knows_is_none():
+    data = b"\x09\0\x01\x10\xff\xd5\2\0ab" + odd.data_set(odd.new_object())
+    assert next(Scanner(explicit=True).elements(data)) == (0x00091001, b"", b"ab")

@@ -23,6 +23,7 @@ from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 from draw_shared.dicom.scan import Scanner, Undecodable
 from draw_shared.dicom.walk import Ending
+from draw_shared.storage.identification import REQUIRED
 
 Document = dict[str, Any]
 
@@ -102,12 +103,14 @@ class HeaderReader:
         syntax = meta.transfer_syntax_uid
         last = _last_of(meta.sop_class_uid)
         data = memoryview(head)[offset:]
-        scanner, gathered = gather(data, syntax, WANTED, last=last, whole=whole)
+        scanner, gathered = gather(data, syntax, WANTED, last=last, required=REQUIRED, whole=whole)
         if gathered.ending is not Ending.PASSED and not whole:
             size = os.fstat(descriptor).st_size
             length = min(size, MOST_BYTES)
             data = memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))[offset:]
-            scanner, gathered = gather(data, syntax, WANTED, last=last, whole=length == size)
+            scanner, gathered = gather(
+                data, syntax, WANTED, last=last, required=REQUIRED, whole=length == size
+            )
         found = gathered.values
         patient, study, series = (
             self._level(level, scanner, found)
