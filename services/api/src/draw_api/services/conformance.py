@@ -140,7 +140,10 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
     yield from _table(("Status", "Meaning", "When"), STORE_STATUSES)
     yield (
         "An object above the largest size ends the association with A-ABORT. Operations that are"
-        " not offered at all are answered 0x0211."
+        " not offered at all are answered 0x0211. Data sets that break rules of PS3.5 are stored as"
+        " they are when SOP class and instance, study and series can be read; of two elements with"
+        " the same tag the first counts. The index holds what can be read, and what is wrong."
+        " Groups 0000 and 0002 in a data set are stored and ignored."
     )
     yield ""
     if config.services.c_find:
