@@ -4,7 +4,7 @@ A patient has two or three studies, a study three series, a series three or four
 instances a study, enough rows to make an index large. What a query finds does not depend on
 the size, so that what is compared is the cost of finding it: there are always 20 patients
 called SMITH or HAMMERSMITH, and an archive becomes larger by going further back in time,
-with 100 studies a day.
+with 100 studies a day. One patient in fifty is two people.
 """
 
 from typing import Final
@@ -44,12 +44,14 @@ PATIENTS: Final = """
 """
 STUDIES: Final = """
     INSERT INTO studies (patient_pk, study_instance_uid, study_date, study_time,
-        accession_number, study_id, description, description_search, modalities, sop_classes,
+        accession_number, study_id, description, description_search, persons, modalities,
+        sop_classes,
         series_count, instance_count, size_bytes, last_received_at, stable_at)
     SELECT p.id, '1.2.826.0.1.3680043.10.1.' || n,
         date '2025-12-31' - (n / {daily})::int, time '07:00' + (n * 37 %% 40000) * interval '1 s',
-        'A' || lpad(n::text, 9, '0'), n::text, d.words, lower(d.words), ARRAY[d.modality],
-        ARRAY['1.2.840.10008.5.1.4.1.1.2'], {series}, 10, 5300000, now(), now()
+        'A' || lpad(n::text, 9, '0'), n::text, d.words, lower(d.words),
+        ARRAY[concat(p.birth_date, chr(9), p.sex, chr(9), p.name, chr(9), p.patient_id)],
+        ARRAY[d.modality], ARRAY['1.2.840.10008.5.1.4.1.1.2'], {series}, 10, 5300000, now(), now()
     FROM generate_series(1::bigint, %(studies)s) n
     JOIN patients p ON p.patient_id = 'P' || lpad((1 + n %% %(patients)s)::text, 8, '0')
     CROSS JOIN LATERAL (SELECT (ARRAY['CT', 'MR', 'CR', 'US', 'MG', 'DX', 'PT', 'XA', 'RTPLAN',
@@ -72,6 +74,19 @@ INSTANCES: Final = """
     FROM series r, generate_series(1, 4) i WHERE i <= r.instance_count
 """
 
+PERSONS: Final = """
+    INSERT INTO stated_persons (patient_pk, study_pk, name, name_search, birth_date, sex)
+    SELECT p.id, s.id, w.name, '=' || lower(w.name) || '=', p.birth_date + 400 * w.second, p.sex
+    FROM patients p JOIN studies s ON s.patient_pk = p.id
+    CROSS JOIN LATERAL (SELECT s.id %% 2 = 0 AS other) o
+    CROSS JOIN LATERAL (SELECT o.other::int AS second,
+        CASE WHEN o.other THEN 'OTHERWISE^' || p.id ELSE p.name END AS name) w
+    WHERE p.id %% 50 = 49
+"""
+AMBIGUOUS: Final = """
+    UPDATE patients SET ambiguous = true WHERE id IN (SELECT patient_pk FROM stated_persons)
+"""
+
 
 def fill(database_url: str, studies: int) -> None:
     """Add `studies` studies to a migrated, empty index, and have its statistics taken."""
@@ -84,11 +99,11 @@ def fill(database_url: str, studies: int) -> None:
     }
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        for statement in (PATIENTS, STUDIES, SERIES, INSTANCES):
+        for statement in (PATIENTS, STUDIES, SERIES, INSTANCES, PERSONS, AMBIGUOUS):
             connection.execute(
                 statement.format(
                     named=NAMED, series=SERIES_PER_STUDY, daily=STUDIES_PER_DAY
                 ).encode(),
                 values,
             )
-        connection.execute("VACUUM ANALYZE patients, studies, series, instances")
+        connection.execute("VACUUM ANALYZE patients, studies, series, instances, stated_persons")

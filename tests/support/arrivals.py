@@ -24,22 +24,26 @@ SNAPSHOTS = {
     "patients": """
         SELECT patient_id, issuer_of_patient_id, unidentified_study_uid, name, name_search,
             birth_date, sex, attributes, sources, study_count, series_count, instance_count,
-            size_bytes FROM patients ORDER BY 1, 2, 3""",
+            size_bytes, ambiguous FROM patients ORDER BY 1, 2, 3""",
+    "stated_persons": """
+        SELECT p.patient_id, s.study_instance_uid, n.name, n.name_search, n.birth_date, n.sex
+        FROM stated_persons n JOIN patients p ON p.id = n.patient_pk
+        JOIN studies s ON s.id = n.study_pk ORDER BY 1, 2, 3, 5, 6""",
     "studies": """
         SELECT study_instance_uid, p.patient_id, p.issuer_of_patient_id,
             p.unidentified_study_uid, study_date, study_time, accession_number, description,
             description_search, referring_physician, s.attributes, s.sources, modalities,
-            sop_classes, s.series_count, s.instance_count, s.size_bytes, last_received_at
+            sop_classes, persons, s.series_count, s.instance_count, s.size_bytes, last_received_at
         FROM studies s JOIN patients p ON p.id = patient_pk ORDER BY 1""",
     "series": """
         SELECT series_instance_uid, s.study_instance_uid, modality, series_number,
             r.description, body_part_examined, request_attributes, r.attributes, r.sources,
-            r.sop_classes, r.instance_count, r.size_bytes, r.last_received_at
+            r.sop_classes, r.persons, r.instance_count, r.size_bytes, r.last_received_at
         FROM series r JOIN studies s ON s.id = study_pk ORDER BY 1""",
     "instances": """
         SELECT sop_instance_uid, r.series_instance_uid, sop_class_uid, transfer_syntax_uid,
             instance_number, i.attributes, path, i.size_bytes, content_sha256, received_at,
-            calling_ae, stated_patient
+            calling_ae, stated_patient, stated_person
         FROM instances i JOIN series r ON r.id = series_pk ORDER BY 1""",
     "instance_conflicts": """
         SELECT sop_instance_uid, content_sha256, study_instance_uid, path, size_bytes, reason,

@@ -33,12 +33,14 @@ VALUES: dict[str, Any] = {
     "after": 0,
     "after_job": None,
     "again_in": 1.0,
+    "ambiguous": True,
     "all_but": [SOP],
     "arrives_here": True,
     "attempts": 1,
     "attributes": ["{}"],
     "before": None,
     "before_id": None,
+    "birth_date": "1960-01-02",
     "by": "test",
     "calling_ae": "NEW",
     "circuit": "{}",
@@ -143,10 +145,12 @@ VALUES: dict[str, Any] = {
     "role": "viewer",
     "room": [4],
     "running": "running",
+    "search": "=a=",
     "seconds": 60.0,
     "secret": "s",
     "sequence": 1,
     "series": [SERIES],
+    "sex": "F",
     "service": "test",
     "since": 0,
     "size": 1,
@@ -154,9 +158,11 @@ VALUES: dict[str, Any] = {
     "sop": SOP,
     "sop_instance_uid": SOP,
     "sops": [SOP],
+    "source": "s",
     "started_at": 0.0,
     "state": "complete",
     "status": 200,
+    "stated": "P1",
     "stores_from": [],
     "studies": [STUDY],
     "study": STUDY,
@@ -214,6 +220,7 @@ LINE = _rows(
     replica="scp-1",
 )  # fmt: skip
 _EMPTY = {"attributes": {}, "sources": {}}
+_PERSON = {"patient_pk": 777, "study_pk": 777, "name": "A", "name_search": "=a=", "sex": "F"}
 _FILTERS = ({}, {"state": "complete"}, {"state": "failed"}, {"node_id": 99})
 _UNFILTERED = {"state": None, "node_id": None, "parent_id": None}
 _OLDER = {"before": NOW - timedelta(days=200), "before_id": JOB}
@@ -349,6 +356,7 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
             peer_address="",
             move_originator_ae="",
             stated_patient="",
+            stated_person="",
         ),
     ),
     "draw_indexer.adapters.index_statements.UPSERT_CONFLICTS": (
@@ -382,6 +390,10 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
     "draw_shared.db.deletion.DELETE_CONFLICTS": ({"study": 777},),
     "draw_shared.db.deletion.DELETE_STUDY": ({"study": 777},),
     "draw_qr_worker.adapters.node_queries.RELIEVE": ({"known": ""},),
+    "draw_shared.db.persons.FORGET": (_rows(**_PERSON), {"rows": "[]"}),
+    "draw_shared.db.persons.KEEP": (_rows(**_PERSON),),
+    "draw_shared.db.persons.EARLIEST": ({"patient": 777},),
+    "draw_shared.db.persons.RENAME": ({"patient": 777},),
     "draw_shared.db.tombstones.PLACE": ({"before": 1},),
     "draw_shared.db.transaction_chain._FRESH": (LINE,),
     "draw_shared.db.transaction_chain._APPEND": (LINE | {"ids": [LARGEST], "places": [1]},),

@@ -40,6 +40,11 @@ class IndexerMetrics:
         )
         for outcome in OUTCOMES:
             self.objects.labels(outcome)
+        self.ambiguous = Counter(
+            "draw_indexer_ambiguous_patients",
+            "Studies that have made their patient several people under one identifier",
+            registry=registry,
+        )
         self.rows = Counter(
             "draw_indexer_rows", "Rows written, by table", ["table"], registry=registry
         )
@@ -120,6 +125,7 @@ class IndexerMetrics:
         unchanged: int,
         conflicts: int,
         deleted: int,
+        ambiguous: int,
         rows: Mapping[str, int],
     ) -> None:
         """Count one committed batch."""
@@ -131,6 +137,7 @@ class IndexerMetrics:
         self.objects.labels("unchanged").inc(unchanged)
         self.objects.labels("conflict").inc(conflicts)
         self.objects.labels("deleted").inc(deleted)
+        self.ambiguous.inc(ambiguous)
         for table, number in rows.items():
             self.rows.labels(table).inc(number)
 

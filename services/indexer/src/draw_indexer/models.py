@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from draw_shared.db.sources import source_name
 from draw_shared.dicom.flaws import Flaw
 from draw_shared.dicom.keys import Level
 from draw_shared.errors import Permanent, Transient
@@ -104,8 +105,7 @@ class Stored:
     @cached_property
     def source(self) -> str:
         """Name this object in `sources`; the order of names is that of reception."""
-        moment = self.received_at.strftime("%Y%m%dT%H%M%S.%f")
-        return f"{moment} {self.sop_instance_uid} {self.content_sha256[:12]}"
+        return source_name(self.received_at, self.sop_instance_uid, self.content_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,8 @@ class Known:
     series_instance_uid: str
     study_instance_uid: str
     """The study it names; its series may lie in another."""
+    person_known: bool = True
+    """Whether the release that indexed it kept whom it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,10 @@ class Changes:
     settled: list[tuple[str, str]] = field(default_factory=list)
     """Versions, by UID and hash, that are current by now."""
     conflicts: list[Conflict] = field(default_factory=list)
+    new_conflicts: list[Conflict] = field(default_factory=list)
+    """Conflicts that were not known before, once they are written."""
+    ambiguous: list[str] = field(default_factory=list)
+    """Studies whose patient has turned out to be several people, once they are written."""
     received: list[Arrival] = field(default_factory=list)
     """Current versions that are new, for the change feed and the count of the day."""
     doubtful: list[Stored] = field(default_factory=list)
@@ -270,6 +276,8 @@ class Written:
     rows: Mapping[str, int] = field(default_factory=dict)
     recorded: Sequence[Conflict] = ()
     """What was put into `instance_conflicts`, as another version or for what it says."""
+    ambiguous: Sequence[str] = ()
+    """Studies whose patient has turned out to be several people."""
     deleted: Sequence[Stored] = ()
     """What was not indexed because it was deleted since its reception."""
     missing: Sequence[Stored] = ()

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, text
 
-from draw_shared.db import tombstones
+from draw_shared.db import persons, tombstones
 from draw_shared.db.feed import INSTANCE_LOST, STUDY_DELETED, take_turn
 
 
@@ -191,9 +191,13 @@ DELETE_INSTANCES: Final = text(
 COUNT_SERIES: Final = text(
     """
     UPDATE series r SET instance_count = c.number, size_bytes = c.size, sop_classes = c.classes,
+        persons = coalesce(c.persons, '{}'),
         last_received_at = coalesce(c.latest, r.last_received_at), updated_at = now()
     FROM (SELECT w.id, count(i.id) AS number, coalesce(sum(i.size_bytes), 0) AS size,
             max(i.received_at) AS latest,
+            (array_agg(DISTINCT i.stated_person || chr(9) || i.stated_patient
+                ORDER BY i.stated_person || chr(9) || i.stated_patient)
+                FILTER (WHERE i.stated_person IS NOT NULL))[1:500] AS persons,
             coalesce(array_agg(DISTINCT i.sop_class_uid ORDER BY i.sop_class_uid)
                 FILTER (WHERE i.id IS NOT NULL), '{}') AS classes
         FROM series w LEFT JOIN instances i ON i.series_pk = w.id
@@ -206,6 +210,8 @@ COUNT_STUDIES: Final = text(
     """
     UPDATE studies s SET series_count = c.series, instance_count = c.number,
         size_bytes = c.size, modalities = c.modalities, sop_classes = c.classes,
+        persons = coalesce((SELECT (array_agg(DISTINCT k.said ORDER BY k.said))[1:500]
+            FROM series r, unnest(r.persons) AS k (said) WHERE r.study_pk = s.id), s.persons),
         last_received_at = coalesce(c.latest, s.last_received_at), updated_at = now()
     FROM (SELECT w.id, count(r.id) AS series, coalesce(sum(r.instance_count), 0) AS number,
             coalesce(sum(r.size_bytes), 0) AS size, max(r.last_received_at) AS latest,
@@ -394,3 +400,6 @@ def named_paths(connection: Connection, uids: Collection[str]) -> set[str]:
 def _count_patients(connection: Connection, patients: Sequence[int]) -> None:
     connection.execute(COUNT_PATIENTS, {"patients": list(patients)})
     connection.execute(DROP_EMPTY_PATIENTS, {"patients": list(patients)})
+    persons.adopt(connection, patients)
+    persons.rename(connection, patients)
+    persons.review(connection, patients)

@@ -23,7 +23,19 @@ STUDY_STABLE: Final = "study.stable"
 STUDY_DELETED: Final = "study.deleted"
 INSTANCE_LOST: Final = "instance.lost"
 """Its row had no file and was removed (`draw-admin reconcile --repair`)."""
-KINDS: Final = (INSTANCE_STORED, SERIES_STABLE, STUDY_STABLE, STUDY_DELETED, INSTANCE_LOST)
+INSTANCE_CONFLICT: Final = "instance.conflict"
+"""Another object with its UID is there, or it contradicts its study; once for each study named."""
+PATIENT_AMBIGUOUS: Final = "patient.ambiguous"
+"""Objects under one Patient ID name several people; this study has made it so."""
+KINDS: Final = (
+    INSTANCE_STORED,
+    SERIES_STABLE,
+    STUDY_STABLE,
+    STUDY_DELETED,
+    INSTANCE_LOST,
+    INSTANCE_CONFLICT,
+    PATIENT_AMBIGUOUS,
+)
 
 
 def take_turn(connection: Connection) -> None:

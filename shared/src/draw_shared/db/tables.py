@@ -135,6 +135,7 @@ class Patient(SQLModel, table=True):
         _trigrams("ix_patients_name_search_trigrams", "name_search"),
         _trigrams("ix_patients_patient_id_trigrams", "patient_id"),
         Index("ix_patients_size_bytes", "size_bytes", "id"),
+        Index("ix_patients_ambiguous", "id", postgresql_where=text("ambiguous")),
     )
 
     id: int | None = Field(default=None, sa_column=_identity())
@@ -151,8 +152,28 @@ class Patient(SQLModel, table=True):
     series_count: int = Field(default=0, sa_column=_whole())
     instance_count: int = Field(default=0, sa_column=_whole(BigInteger))
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    ambiguous: bool = _flag()
+    """Whether current objects name several people: other names with other birth dates."""
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class StatedPerson(SQLModel, table=True):
+    """One person whom current objects of a study name, of a patient who has several names.
+
+    Without other names of the patient there is no row: `patients` says it all.
+    """
+
+    __tablename__ = "stated_persons"
+    __table_args__ = (_trigrams("ix_stated_persons_name_search_trigrams", "name_search"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    patient_pk: int = Field(sa_column=_parent("patients.id"))
+    study_pk: int = Field(sa_column=_parent("studies.id"))
+    name: str = Field(default="", sa_column=_plain())
+    name_search: str = Field(default="", sa_column=_exact())
+    birth_date: date | None = Field(default=None, sa_column=Column(Date))
+    sex: str = Field(default="", sa_column=_exact())
 
 
 class Study(SQLModel, table=True):
@@ -185,6 +206,8 @@ class Study(SQLModel, table=True):
     referring_physician_search: str = Field(default="", sa_column=_exact())
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     sources: dict[str, str] = Field(default_factory=dict, sa_column=_document())
+    persons: list[str] = Field(default_factory=list, sa_column=_texts())
+    """Persons whom current objects name, see `Instance.stated_person`, each with its patient."""
     modalities: list[str] = Field(default_factory=list, sa_column=_texts())
     sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
     series_count: int = Field(default=0, sa_column=_whole())
@@ -219,6 +242,7 @@ class Series(SQLModel, table=True):
     request_attributes: list[Any] = Field(default_factory=list, sa_column=_document("[]"))
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     sources: dict[str, str] = Field(default_factory=dict, sa_column=_document())
+    persons: list[str] = Field(default_factory=list, sa_column=_texts())
     sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
     instance_count: int = Field(default=0, sa_column=_whole())
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
@@ -250,6 +274,8 @@ class Instance(SQLModel, table=True):
     move_originator_ae: str = Field(default="", sa_column=_exact())
     stated_patient: str = Field(default="", sa_column=_exact())
     """The patient the object names: PatientID, or `PatientID^^^issuer`."""
+    stated_person: str | None = Field(default=None, sa_column=_exact(nullable=True))
+    """Birth date, sex and name that it gives him, see `dicom.persons`; null: not read yet."""
     header_damage: str = Field(default="", sa_column=_plain())
     """What its header was read past, in words without values; empty: a header as it should be."""
 

@@ -1,6 +1,10 @@
 """How text is made comparable before it is searched for (PS3.4 C.2.2.2.1, PS3.5 6.2.1.2)."""
 
 import unicodedata
+from typing import Final
+
+LONGEST_SEARCH_BYTES: Final = 2000
+"""What a B-tree of PostgreSQL takes, with room to spare."""
 
 
 def search_text(text: str) -> str:
@@ -24,6 +28,13 @@ def person_name_search_text(name: str) -> str:
     while groups and not groups[-1]:
         groups.pop()
     return f"={'='.join(groups)}=" if groups else ""
+
+
+def bounded_search_text(made: str) -> str:
+    """Return as much of comparable text as a column with an index can hold."""
+    if made.isascii():
+        return made[:LONGEST_SEARCH_BYTES]
+    return made.encode()[:LONGEST_SEARCH_BYTES].decode(errors="ignore")
 
 
 def like_literal(text: str) -> str:

@@ -7,8 +7,9 @@ import itertools
 
 import pytest
 
-from draw_indexer.services.description import LONGEST_SEARCH_BYTES, Description, value_of
+from draw_indexer.services.description import Description, value_of
 from draw_shared.dicom.keys import BY_KEYWORD, Level
+from draw_shared.dicom.search_text import LONGEST_SEARCH_BYTES
 
 
 def earliest(one, other):

@@ -13,7 +13,13 @@ from draw_shared.contracts.texts import LINE, Written
 from draw_shared.contracts.webhook_address import is_refused, numeric_address
 
 ChangeKind = Literal[
-    "instance.stored", "series.stable", "study.stable", "study.deleted", "instance.lost"
+    "instance.stored",
+    "series.stable",
+    "study.stable",
+    "study.deleted",
+    "instance.lost",
+    "instance.conflict",
+    "patient.ambiguous",
 ]
 DeliveryState = Literal["pending", "delivered", "dead"]
 MOST_COUNTED: Final = 1000
@@ -74,7 +80,7 @@ Secret = Annotated[
     ),
     AfterValidator(_checked_secret),
 ]
-Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=5, examples=[["series.stable"]])]
+Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=7, examples=[["series.stable"]])]
 USUAL_KINDS: Final[list[ChangeKind]] = ["series.stable", "study.stable", "study.deleted"]
 Words = Annotated[str, Field(max_length=200), LINE]
 

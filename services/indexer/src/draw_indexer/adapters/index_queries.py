@@ -28,6 +28,7 @@ from draw_indexer.adapters.deleted_objects import (
 from draw_indexer.models import (
     Arrival,
     Changes,
+    Conflict,
     Departed,
     Known,
     PatientKey,
@@ -37,9 +38,14 @@ from draw_indexer.models import (
     Stored,
     Whereabouts,
 )
-from draw_shared.db import deletion, tombstones
+from draw_shared.db import deletion, persons, tombstones
 from draw_shared.db.deletion import LeftFile
-from draw_shared.db.feed import INSTANCE_STORED, take_turn
+from draw_shared.db.feed import (
+    INSTANCE_CONFLICT,
+    INSTANCE_STORED,
+    PATIENT_AMBIGUOUS,
+    take_turn,
+)
 from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.keys import Level
@@ -163,12 +169,15 @@ class PostgresRows:
         """Write all that a batch changes, and return how many rows of which table."""
         written: Counter[str] = Counter()
         left = self._left(changes)
+        known_patients = {n for (level, _), n in changes.ids.items() if level is Level.PATIENT}
+        persons.adopt(self._connection, sorted(known_patients | changes.left_patients))
         self._write_parents(changes, written)
         # Before the batch's own objects are there, of which it knows what they name.
         self._review_series(changes)
         settled = self._write_instances(changes, written)
         known = {(uid, digest) for uid, digest, *_ in settled}
         self._recount(changes, left)
+        self._review_persons(changes, left)
         known |= self._write_conflicts(changes, written)
         self._count_days(changes, known)
         self._execute(sql.NOTE_ARRIVALS, uids=list(changes.arrived))
@@ -274,6 +283,17 @@ class PostgresRows:
         if left or changes.left_patients:
             self._execute(sql.DROP_EMPTY_PATIENTS, ids=sorted(patients))
 
+    def _review_persons(self, changes: Changes, left: list[Mapping[str, Any]]) -> None:
+        """Write whom patients' objects name, and note studies that have made one ambiguous."""
+        patients = {key: changes.ids[Level.PATIENT, key] for key in changes.patient_of.values()}
+        reviewed = {*patients.values(), *changes.left_patients, *_column(left, "patient")}
+        if not reviewed:
+            return
+        ambiguous = persons.review(self._connection, sorted(reviewed))
+        changes.ambiguous = sorted(
+            uid for uid, key in changes.patient_of.items() if patients[key] in ambiguous
+        )
+
     def _write_conflicts(self, changes: Changes, written: Counter[str]) -> set[tuple[str, str]]:
         """Record versions that are not current; return those that were known before."""
         known: set[tuple[str, str]] = set()
@@ -292,6 +312,7 @@ class PostgresRows:
         )
         made = {(uid, digest) for fresh, uid, digest in _tuples(result) if fresh}
         written["instance_conflicts"] += len(made)
+        changes.new_conflicts = [of_version[key] for key in sorted(made)]
         # A current version is here when it contradicts its study, which says nothing of before.
         return (of_version.keys() - made - set(changes.settled)) | changes.displaced
 
@@ -317,16 +338,36 @@ class PostgresRows:
             self._write(sql.COUNT_DAYS, rows)
 
     def _append_changes(self, changes: Changes) -> None:
-        if not changes.received:
-            return
-        stored = [arrival.stored for arrival in changes.received]
-        self._execute(
-            sql.APPEND_CHANGES,
-            kind=INSTANCE_STORED,
-            studies=[changes.study_of[s.series_instance_uid] for s in stored],
-            series=[s.series_instance_uid for s in stored],
-            uids=[s.sop_instance_uid for s in stored],
+        stored = (arrival.stored for arrival in changes.received)
+        self._append(
+            INSTANCE_STORED,
+            [
+                (changes.study_of[s.series_instance_uid], s.series_instance_uid, s.sop_instance_uid)
+                for s in stored
+            ],
         )
+        self._append(INSTANCE_CONFLICT, self._concerned(changes.new_conflicts))
+        self._append(PATIENT_AMBIGUOUS, [(uid, "", "") for uid in changes.ambiguous])
+
+    def _concerned(self, conflicts: Sequence[Conflict]) -> list[tuple[str, str, str]]:
+        """Return the studies that conflicts concern: that the object names, and that it is in."""
+        if not conflicts:
+            return []
+        uids = sorted({conflict.sop_instance_uid for conflict in conflicts})
+        found = {(study, "", uid) for uid, study in _tuples(self._execute(sql.HOMES, uids=uids))}
+        return list(found | {(c.study_instance_uid, "", c.sop_instance_uid) for c in conflicts})
+
+    def _append(self, kind: str, entries: Sequence[tuple[str, str, str]]) -> None:
+        """Append changes, each with study, series and object, in a settled order."""
+        if entries:
+            studies, series, uids = zip(*sorted(entries), strict=True)
+            self._execute(
+                sql.APPEND_CHANGES,
+                kind=kind,
+                studies=list(studies),
+                series=list(series),
+                uids=list(uids),
+            )
 
 
 def _tuples(result: CursorResult[Any]) -> list[Any]:

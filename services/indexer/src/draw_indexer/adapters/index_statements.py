@@ -11,7 +11,8 @@ VERSIONS: Final = text(
     """
     SELECT i.sop_instance_uid, encode(i.content_sha256, 'hex') AS content_sha256,
         i.received_at, i.path, i.size_bytes, i.calling_ae, r.series_instance_uid,
-        coalesce(c.study_instance_uid, s.study_instance_uid) AS study_instance_uid
+        coalesce(c.study_instance_uid, s.study_instance_uid) AS study_instance_uid,
+        i.stated_person IS NOT NULL AS person_known
     FROM instances i JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk
     LEFT JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
         AND c.content_sha256 = i.content_sha256
@@ -123,16 +124,20 @@ UPSERT_INSTANCES: Final = _upsert(
     "sop_instance_uid",
     "series_pk, sop_class_uid, transfer_syntax_uid, instance_number, attributes, path,"
     " size_bytes, content_sha256, received_at, association_id, calling_ae, peer_address,"
-    " move_originator_ae, stated_patient, header_damage",
+    " move_originator_ae, stated_patient, stated_person, header_damage",
 )
 
 COUNT_SERIES: Final = text(
     """
     UPDATE series r SET instance_count = c.instances, size_bytes = c.bytes,
-        sop_classes = c.classes, last_received_at = c.latest, updated_at = now(),
+        sop_classes = c.classes, persons = coalesce(c.persons, '{}'),
+        last_received_at = c.latest, updated_at = now(),
         stable_at = CASE WHEN r.id = ANY(:reopened) THEN NULL ELSE r.stable_at END
     FROM (SELECT series_pk, count(*) AS instances, sum(size_bytes) AS bytes,
             array_agg(DISTINCT sop_class_uid ORDER BY sop_class_uid) AS classes,
+            (array_agg(DISTINCT stated_person || chr(9) || stated_patient
+                ORDER BY stated_person || chr(9) || stated_patient)
+                FILTER (WHERE stated_person IS NOT NULL))[1:500] AS persons,
             max(received_at) AS latest
         FROM instances WHERE series_pk = ANY(:ids) GROUP BY series_pk) c
     WHERE r.id = c.series_pk
@@ -145,6 +150,8 @@ COUNT_STUDIES: Final = text(
         size_bytes = c.bytes, modalities = c.modalities, last_received_at = c.latest,
         sop_classes = coalesce((SELECT array_agg(DISTINCT k.uid ORDER BY k.uid)
             FROM series r, unnest(r.sop_classes) AS k (uid) WHERE r.study_pk = s.id), '{}'),
+        persons = coalesce((SELECT (array_agg(DISTINCT k.said ORDER BY k.said))[1:500]
+            FROM series r, unnest(r.persons) AS k (said) WHERE r.study_pk = s.id), s.persons),
         updated_at = now(),
         stable_at = CASE WHEN s.id = ANY(:reopened) THEN NULL ELSE s.stable_at END
     FROM (SELECT study_pk, count(*) AS series, sum(instance_count) AS instances,
@@ -275,6 +282,15 @@ REVIEW_PATIENTS: Final = text(
 )
 """A study has another patient: of its current objects, others contradict it now."""
 
+HOMES: Final = text(
+    """
+    SELECT i.sop_instance_uid, s.study_instance_uid
+    FROM instances i JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk
+    WHERE i.sop_instance_uid = ANY(:uids)
+    """
+)
+"""In which studies these objects are."""
+
 COUNT_DAYS: Final = text(
     """
     INSERT INTO reception_days AS d (day, objects, size_bytes)
@@ -299,6 +315,6 @@ APPEND_CHANGES: Final = text(
     INSERT INTO changes (kind, study_instance_uid, series_instance_uid, sop_instance_uid)
     SELECT CAST(:kind AS text), study, series, sop FROM unnest(CAST(:studies AS text[]),
         CAST(:series AS text[]), CAST(:uids AS text[])) AS k (study, series, sop)
-    ORDER BY sop
+    ORDER BY sop, study
     """
 )

@@ -198,6 +198,7 @@ class InstanceStored:
             unchanged=written.unchanged,
             conflicts=written.conflicts,
             deleted=len(written.deleted),
+            ambiguous=len(written.ambiguous),
             rows=written.rows,
         )
         now = self._now()
@@ -212,6 +213,8 @@ class InstanceStored:
                 event_id=str(instance_event_id(conflict.sop_instance_uid, conflict.content_sha256)),
                 reason=conflict.reason,
             )
+        for uid in written.ambiguous:
+            log.warning("patient.ambiguous", study_instance_uid=uid)
         for stored in written.deleted:
             log.info(
                 "instance.deleted_before",

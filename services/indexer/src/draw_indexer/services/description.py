@@ -16,13 +16,15 @@ from draw_indexer.models import Row
 from draw_shared.dicom import keys
 from draw_shared.dicom.dates import beyond_microseconds, parse_date, parse_time
 from draw_shared.dicom.keys import IndexedAttribute, Level
-from draw_shared.dicom.search_text import person_name_search_text, search_text
+from draw_shared.dicom.search_text import (
+    bounded_search_text,
+    person_name_search_text,
+    search_text,
+)
 
 Before = Callable[[str, str], bool]
 
 LONGEST_COLUMN: Final = 512
-LONGEST_SEARCH_BYTES: Final = 2000
-"""What a B-tree of PostgreSQL takes, with room to spare."""
 LARGEST_INTEGER: Final = 2**31 - 1
 INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 REQUESTS: Final = keys.REQUEST_ATTRIBUTES
@@ -146,9 +148,7 @@ def _search(attribute: IndexedAttribute, text: str) -> str:
     if not attribute.search:
         return ""
     made = person_name_search_text(text) if attribute.vr == "PN" else search_text(text)
-    if made.isascii():
-        return made[:LONGEST_SEARCH_BYTES]
-    return made.encode()[:LONGEST_SEARCH_BYTES].decode(errors="ignore")
+    return bounded_search_text(made)
 
 
 def _nothing(attribute: IndexedAttribute) -> Value:

@@ -28,6 +28,7 @@ from draw_indexer.services.description import Description, whole_number
 from draw_indexer.services.versions import Versions, conflict_of
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.dicom.keys import Level
+from draw_shared.dicom.persons import Person
 
 PATIENT: Final = "PatientID"
 STUDY: Final = "StudyInstanceUID"
@@ -136,7 +137,16 @@ class _Batch:
         recorded = self._changes.conflicts
         deleted = [arrival.stored for arrival in self._departed.deleted]
         missing = [arrival.stored for arrival in self._departed.missing]
-        return Written(fresh, self._size - fresh, conflicts, written, recorded, deleted, missing)
+        return Written(
+            fresh,
+            self._size - fresh,
+            conflicts,
+            written,
+            recorded,
+            self._changes.ambiguous,
+            deleted,
+            missing,
+        )
 
     def _judged(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         by_uid: defaultdict[str, list[Arrival]] = defaultdict(list)
@@ -352,5 +362,6 @@ def instance_row(arrival: Arrival) -> Row:
         "peer_address": stored.peer_address,
         "move_originator_ae": stored.move_originator_ae,
         "stated_patient": stated.stated if stated else "",
+        "stated_person": Person.stated(arrival.header.patient).text,
         "header_damage": arrival.header.damage,
     }

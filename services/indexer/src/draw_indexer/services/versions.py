@@ -57,10 +57,12 @@ class Versions:
             return Verdict(current=_lying(winner, known))
         same = best.get(known.content_sha256)
         if same is not None and (
-            same.stored.reread or same.stored.study_instance_uid != known.study_instance_uid
+            same.stored.reread
+            or not known.person_known
+            or same.stored.study_instance_uid != known.study_instance_uid
         ):
-            # It is to be read anew; or the first release did not record it when its series
-            # went to another study.
+            # It is to be read anew; or earlier releases did not keep whom it names, or, when
+            # its series went to another study, which study.
             lying = _lying(same, known)
             stored = replace(lying.stored, received_at=known.received_at)
             return Verdict(current=replace(lying, stored=stored))

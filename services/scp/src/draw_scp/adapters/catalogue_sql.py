@@ -3,10 +3,15 @@
 Every value goes as a parameter; what is put into the text are names of our own tables and
 attributes. Values are selected as the text that answers hold, so that nothing is parsed
 between the database and the network.
+
+Where a patient is several people (`patients.ambiguous`), what is asked and answered of a study
+is the person `n` whom its own objects name; of a patient it is the one that fits.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from typing_extensions import override
 
 from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.matching import (
@@ -38,6 +43,9 @@ _JOINS: Final = {
     Level.STUDY: "JOIN studies s ON s.id = e.study_pk",
     Level.SERIES: "JOIN series e ON e.id = i.series_pk",
 }
+_PERSONAL: Final = frozenset({"name", "birth_date", "sex"})
+"""Columns that `stated_persons` has of each person."""
+_AMONG_PERSONS: Final = ALIASES | {Level.PATIENT: "n"}
 _ARRAYS: Final = frozenset({"modalities", "sop_classes"})
 _COUNTS: Final = frozenset({"study_count", "series_count", "instance_count"})
 _TEXT_DATE: Final = r"^\d{4}[.]?\d{2}[.]?\d{2}$"
@@ -49,7 +57,8 @@ _TIME_DIGITS: Final = 12
 class Statement:
     """A SELECT that grows; a parameter is added when its place in the text is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, aliases: Mapping[Level, str] = ALIASES) -> None:
+        self._aliases = aliases
         self.conditions: list[str] = []
         self.parameters: list[Any] = []
         self.levels: set[Level] = set()
@@ -59,11 +68,12 @@ class Statement:
         self.levels.add(attribute.level)
         self.conditions.append(self._condition(attribute, condition))
 
-    def text(self, level: Level, columns: Iterable[str], order: str = "") -> bytes:
+    def text(self, level: Level, columns: Iterable[str], order: str = "", join: str = "") -> bytes:
         """Return the statement at a level."""
         words = ["SELECT", ", ".join(columns) or "NULL", "FROM", _TABLES[level]]
         top = min(self.levels | {level})
         words += [_JOINS[above] for above in reversed(Level) if top <= above < level]
+        words.append(join)
         if self.conditions:
             words += ["WHERE", " AND ".join(self.conditions)]
         return " ".join([*words, order]).encode()
@@ -78,7 +88,8 @@ class Statement:
         if several_valued(attribute):
             value = self._value(attribute, condition, "v")
             return f"EXISTS (SELECT FROM {_parts(stored(attribute))} WHERE {value})"
-        return self._value(attribute, condition, stored(attribute))
+        expression = stored(attribute, self._aliases[attribute.level])
+        return self._value(attribute, condition, expression)
 
     def _value(self, attribute: IndexedAttribute, condition: Condition, expression: str) -> str:
         """Return the condition on one value."""
@@ -190,7 +201,7 @@ class Statement:
         )
 
     def _names(self, attribute: IndexedAttribute, condition: Names) -> str:
-        column = f"{ALIASES[attribute.level]}.{attribute.search}"
+        column = f"{self._aliases[attribute.level]}.{attribute.search}"
         return _any(self._name(name, column) for name in condition.names)
 
     def _name(self, name: Name, column: str) -> str:
@@ -224,15 +235,81 @@ class Statement:
         return "%s"
 
 
+class _Finding(Statement):
+    """A SELECT that tells the people under one identity apart."""
+
+    def __init__(self, query: Query) -> None:
+        super().__init__()
+        self._query = query
+        self._persons = Statement(_AMONG_PERSONS)
+        for attribute, condition in query.conditions.items():
+            if attribute not in query.left_over:
+                self.require(attribute, condition)
+        self.levels |= {attribute.level for attribute in query.columns}
+        if self._persons.conditions:
+            self.conditions.append("(NOT p.ambiguous OR n.id IS NOT NULL)")
+        # Without a condition, a patient is answered as his row has him.
+        self._telling = bool(self._persons.conditions) or (
+            query.level > Level.PATIENT and any(map(_is_personal, query.columns))
+        )
+
+    @override
+    def require(self, attribute: IndexedAttribute, condition: Condition) -> None:
+        """Add a condition."""
+        if not _is_personal(attribute):
+            super().require(attribute, condition)
+            return
+        self.levels.add(attribute.level)
+        words = self._condition(attribute, condition)
+        if isinstance(condition, Moments):
+            # With a name, only the date is kept.
+            low, high = condition.low, condition.high
+            condition = Dates(low and low.date(), high and high.date())
+        self._persons.require(attribute, condition)
+        self.conditions.append(f"({words} OR {self._otherwise(attribute, condition)})")
+
+    def _otherwise(self, attribute: IndexedAttribute, condition: Condition) -> str:
+        """Return how an index finds patients of whom another name may fit."""
+        if not attribute.search:
+            return "p.ambiguous"
+        found = Statement(_AMONG_PERSONS)
+        found.require(attribute, condition)
+        self.parameters += found.parameters
+        words = " AND ".join(found.conditions)
+        return f"p.id = ANY(ARRAY(SELECT n.patient_pk FROM stated_persons n WHERE {words}))"  # noqa: S608 - parameters
+
+    def finished(self) -> tuple[bytes, list[Any]]:
+        """Return the statement with its parameters."""
+        level = self._query.level
+        columns = [self._shown(attribute) for attribute in self._query.columns]
+        if not self._telling:
+            return self.text(level, columns), self.parameters
+        of_whom = "n.patient_pk = p.id" if level is Level.PATIENT else "n.study_pk = s.id"
+        fitting = " AND ".join(["p.ambiguous", of_whom, *self._persons.conditions])
+        # The name of the patient's row goes before others of one study.
+        join = (
+            f"LEFT JOIN LATERAL (SELECT n.* FROM stated_persons n WHERE {fitting}"  # noqa: S608
+            " ORDER BY n.name_search <> p.name_search, n.name_search, n.birth_date, n.name, n.sex"
+            " LIMIT 1) n ON true"
+        )
+        text = self.text(level, columns, join=join)
+        return text, self._persons.parameters + self.parameters
+
+    def _shown(self, attribute: IndexedAttribute) -> str:
+        expression = shown(attribute)
+        if not self._telling or not _is_personal(attribute):
+            return expression
+        person = _FORMATS.get(attribute.vr, "{}").format(f"n.{attribute.column}")
+        return f"CASE WHEN p.ambiguous THEN {person} ELSE {expression} END"
+
+
+def _is_personal(attribute: IndexedAttribute) -> bool:
+    return attribute.level is Level.PATIENT and attribute.column in _PERSONAL
+
+
 def find_statement(query: Query) -> tuple[bytes, list[Any]]:
     """Return the statement that finds the matches of a query, but for `left_over` conditions."""
-    statement = Statement()
-    for attribute, condition in query.conditions.items():
-        if attribute not in query.left_over:
-            statement.require(attribute, condition)
-    statement.levels |= {attribute.level for attribute in query.columns}
-    columns = [shown(attribute) for attribute in query.columns]
-    return statement.text(query.level, columns), statement.parameters
+    return _Finding(query).finished()
 
 
 def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
@@ -245,9 +322,9 @@ def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
     return statement.text(Level.IMAGE, columns, order), statement.parameters
 
 
-def stored(attribute: IndexedAttribute) -> str:
+def stored(attribute: IndexedAttribute, alias: str = "") -> str:
     """Return the expression of an attribute's value as the index compares it."""
-    alias = ALIASES[attribute.level]
+    alias = alias or ALIASES[attribute.level]
     if attribute.column:
         return f"{alias}.{attribute.column}"
     return f"({alias}.attributes->>'{attribute.keyword}')"

@@ -1,0 +1,167 @@
+"""Keeps what the index says of patients under whose identity objects name several people.
+
+Which persons current objects name is counted beside them, in `series.persons` and
+`studies.persons`. A patient of whom they have several names gets a row of `stated_persons` for
+each person of each study, by which queries find it; several people make him ambiguous, and then
+each study is answered with the person whom its own objects name.
+
+Writers take turns (`draw_shared.db.feed`), and the caller holds it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pydantic_core import to_json
+from sqlalchemy import Connection, text
+
+from draw_shared.db.sources import source_name
+from draw_shared.dicom.persons import LONGEST_NAME, Person, are_several
+from draw_shared.dicom.search_text import bounded_search_text
+
+MOST_PERSONS: Final = 500
+"""Of one patient; of a series and a study the statements that count them keep as many."""
+
+# What an earlier release has indexed says of its patient what the patient's row says.
+ADOPT: Final = text(
+    """
+    UPDATE studies s SET persons = ARRAY[concat(p.birth_date, chr(9), left(p.sex, 16), chr(9),
+        translate(p.name, chr(9) || chr(10) || chr(13), '   '), chr(9))]
+    FROM patients p WHERE p.id = s.patient_pk AND p.id = ANY(:patients) AND s.persons = '{}'
+    """
+)
+SAID: Final = text(
+    """
+    SELECT p.id, p.ambiguous, p.name_search, p.patient_id || CASE WHEN p.issuer_of_patient_id = ''
+            THEN '' ELSE '^^^' || p.issuer_of_patient_id END AS patient,
+        EXISTS (SELECT FROM stated_persons n WHERE n.patient_pk = p.id) AS kept,
+        ARRAY(SELECT DISTINCT k.said FROM studies s, unnest(s.persons) AS k (said)
+            WHERE s.patient_pk = p.id ORDER BY k.said LIMIT :most) AS said
+    FROM patients p WHERE p.id = ANY(:patients)
+    """
+)
+STUDIES: Final = text(
+    "SELECT id, patient_pk, persons FROM studies WHERE patient_pk = ANY(:patients)"
+)
+FORGET: Final = text(
+    """
+    DELETE FROM stated_persons n WHERE n.patient_pk = ANY(:patients) AND NOT EXISTS (
+        SELECT FROM jsonb_populate_recordset(NULL::stated_persons, CAST(:rows AS jsonb)) k
+        WHERE k.patient_pk = n.patient_pk AND k.study_pk = n.study_pk AND k.name = n.name
+            AND k.birth_date IS NOT DISTINCT FROM n.birth_date AND k.sex = n.sex)
+    """
+)
+KEEP: Final = text(
+    """
+    INSERT INTO stated_persons (patient_pk, study_pk, name, name_search, birth_date, sex)
+    SELECT k.patient_pk, k.study_pk, k.name, k.name_search, k.birth_date, k.sex
+    FROM jsonb_populate_recordset(NULL::stated_persons, CAST(:rows AS jsonb)) k
+    WHERE NOT EXISTS (SELECT FROM stated_persons n WHERE n.study_pk = k.study_pk
+        AND n.name = k.name AND n.birth_date IS NOT DISTINCT FROM k.birth_date
+        AND n.sex = k.sex)
+    """
+)
+MARK: Final = text(
+    "UPDATE patients SET ambiguous = :ambiguous, updated_at = now() WHERE id = ANY(:patients)"
+)
+EARLIEST: Final = text(
+    """
+    SELECT i.stated_person, i.received_at, i.sop_instance_uid,
+        encode(i.content_sha256, 'hex') AS content_sha256
+    FROM studies s JOIN series r ON r.study_pk = s.id JOIN instances i ON i.series_pk = r.id
+    WHERE s.patient_pk = :patient AND i.stated_patient IN ('', :stated)
+        AND split_part(i.stated_person, chr(9), 3) <> ''
+    ORDER BY i.received_at, i.sop_instance_uid LIMIT 1
+    """
+)
+RENAME: Final = text(
+    """
+    UPDATE patients SET name = :name, name_search = :search,
+        birth_date = CAST(NULLIF(:birth_date, '') AS date), sex = :sex,
+        attributes = attributes - 'PatientBirthDate', updated_at = now(),
+        sources = sources || jsonb_build_object('PatientName', CAST(:source AS text),
+            'PatientBirthDate', CAST(:source AS text), 'PatientSex', CAST(:source AS text))
+    WHERE id = :patient
+    """
+)
+
+
+def adopt(connection: Connection, patients: Sequence[int]) -> None:
+    """Note whom studies of earlier releases name, before their patients' rows change."""
+    connection.execute(ADOPT, {"patients": list(patients)})
+
+
+def review(connection: Connection, patients: Iterable[int]) -> set[int]:
+    """Write which persons are named under these patients; return who is ambiguous since now."""
+    said = connection.execute(SAID, {"patients": list(patients), "most": MOST_PERSONS}).all()
+    named = {row.id: _persons(row.said, row.patient) for row in said}
+    several = {row.id: row for row in said if len(_names(named[row.id])) > 1}
+    changing = [row.id for row in said if row.id in several or row.kept]
+    if changing:
+        rows = to_json(_rows(connection, several)).decode()
+        connection.execute(FORGET, {"patients": changing, "rows": rows})
+        connection.execute(KEEP, {"rows": rows})
+    ambiguous = {key for key in several if are_several(named[key])}
+    before = {row.id for row in said if row.ambiguous}
+    for state, found in ((True, ambiguous - before), (False, before - ambiguous)):
+        if found:
+            connection.execute(MARK, {"patients": sorted(found), "ambiguous": state})
+    return ambiguous - before
+
+
+def rename(connection: Connection, patients: Sequence[int]) -> None:
+    """Give patients another name whose name went with what was deleted."""
+    for row in connection.execute(SAID, {"patients": list(patients), "most": MOST_PERSONS}).all():
+        names = {bounded_search_text(name) for name in _names(_persons(row.said, row.patient))}
+        if not names or row.name_search in names:
+            continue
+        values = {"patient": row.id, "stated": row.patient}
+        first = connection.execute(EARLIEST, values).first()
+        if first is None:
+            continue
+        person, _ = Person.parsed(f"{first.stated_person}\t")
+        source = source_name(first.received_at, first.sop_instance_uid, first.content_sha256)
+        connection.execute(
+            RENAME,
+            {
+                "patient": row.id,
+                "name": person.name[:LONGEST_NAME],
+                "search": bounded_search_text(person.name_search),
+                "birth_date": person.birth_date,
+                "sex": person.sex,
+                "source": source,
+            },
+        )
+
+
+def _persons(said: Iterable[str], patient: str) -> list[Person]:
+    """Return the persons whom objects name that do not name another patient."""
+    found = (Person.parsed(entry) for entry in said)
+    return [person for person, stated in found if stated in {"", patient}]
+
+
+def _names(persons: Iterable[Person]) -> set[str]:
+    return {person.name_search for person in persons} - {""}
+
+
+def _rows(connection: Connection, patients: dict[int, Any]) -> list[dict[str, Any]]:
+    """Return the rows that these patients have to have: of a study, those who have a name."""
+    rows: defaultdict[tuple[int, int], set[Person]] = defaultdict(set)
+    if not patients:
+        return []
+    for study in connection.execute(STUDIES, {"patients": sorted(patients)}):
+        persons = _persons(study.persons, patients[study.patient_pk].patient)
+        named = {person for person in persons if person.name_search}
+        rows[study.patient_pk, study.id] = named or set(sorted(persons)[-1:])
+    return [
+        {
+            "patient_pk": patient,
+            "study_pk": study,
+            "name": person.name,
+            "name_search": person.name_search,
+            "birth_date": person.birth_date or None,
+            "sex": person.sex,
+        }
+        for (patient, study), persons in rows.items()
+        for person in sorted(persons)
+    ]
