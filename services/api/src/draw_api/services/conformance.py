@@ -212,6 +212,16 @@ def _find() -> Iterator[str]:
         " letter by letter and in its case; `*` and `?` are wildcards. Unique keys are marked."
     )
     yield ""
+    yield (
+        "A patient is who has one PatientID and one IssuerOfPatientID. Objects that give him"
+        " another name and another birth date make him several people. Then PatientName,"
+        " PatientBirthDate and PatientSex of a study, and of what is below it, are matched and"
+        " returned as its own objects say, and empty where they do not; level PATIENT has one"
+        " answer, with the person who matches. A name that differs with the same birth date is a"
+        " correction: by it and by the name before it, all studies of the patient are found, and"
+        " returned with the name in force."
+    )
+    yield ""
     yield from _table(
         ("Level", "Attribute", "Tag", "VR", "Key"),
         (
