@@ -4,7 +4,7 @@ A patient has two or three studies, a study three series, a series three or four
 instances a study, enough rows to make an index large. What a query finds does not depend on
 the size, so that what is compared is the cost of finding it: there are always 20 patients
 called SMITH or HAMMERSMITH, and an archive becomes larger by going further back in time,
-with 100 studies a day. One patient in fifty is two people.
+with 100 studies a day. Of the others, one in two is two people.
 """
 
 from typing import Final
@@ -80,8 +80,8 @@ PERSONS: Final = """
     FROM patients p JOIN studies s ON s.patient_pk = p.id
     CROSS JOIN LATERAL (SELECT s.id %% 2 = 0 AS other) o
     CROSS JOIN LATERAL (SELECT o.other::int AS second,
-        CASE WHEN o.other THEN 'OTHERWISE^' || p.id ELSE p.name END AS name) w
-    WHERE p.id %% 50 = 49
+        CASE WHEN o.other THEN upper(left(md5(p.id::text), 8)) || '^JO' ELSE p.name END AS name) w
+    WHERE p.id > {named} AND p.id %% 2 = 1
 """
 AMBIGUOUS: Final = """
     UPDATE patients SET ambiguous = true WHERE id IN (SELECT patient_pk FROM stated_persons)

@@ -51,6 +51,7 @@ FORGET: Final = text(
             AND k.birth_date IS NOT DISTINCT FROM n.birth_date AND k.sex = n.sex)
     """
 )
+# OFFSET 0 keeps the planner from reading the whole table for few rows.
 KEEP: Final = text(
     """
     INSERT INTO stated_persons (patient_pk, study_pk, name, name_search, birth_date, sex)
@@ -58,7 +59,7 @@ KEEP: Final = text(
     FROM jsonb_populate_recordset(NULL::stated_persons, CAST(:rows AS jsonb)) k
     WHERE NOT EXISTS (SELECT FROM stated_persons n WHERE n.study_pk = k.study_pk
         AND n.name = k.name AND n.birth_date IS NOT DISTINCT FROM k.birth_date
-        AND n.sex = k.sex)
+        AND n.sex = k.sex OFFSET 0)
     """
 )
 MARK: Final = text(

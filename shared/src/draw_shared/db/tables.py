@@ -172,7 +172,7 @@ class StatedPerson(SQLModel, table=True):
     study_pk: int = Field(sa_column=_parent("studies.id"))
     name: str = Field(default="", sa_column=_plain())
     name_search: str = Field(default="", sa_column=_exact())
-    birth_date: date | None = Field(default=None, sa_column=Column(Date))
+    birth_date: date | None = Field(default=None, sa_column=Column(Date, index=True))
     sex: str = Field(default="", sa_column=_exact())
 
 

@@ -213,13 +213,9 @@ def _find() -> Iterator[str]:
     )
     yield ""
     yield (
-        "A patient is who has one PatientID and one IssuerOfPatientID. Objects that give him"
-        " another name and another birth date make him several people. Then PatientName,"
-        " PatientBirthDate and PatientSex of a study, and of what is below it, are matched and"
-        " returned as its own objects say, and empty where they do not; level PATIENT has one"
-        " answer, with the person who matches. A name that differs with the same birth date is a"
-        " correction: by it and by the name before it, all studies of the patient are found, and"
-        " returned with the name in force."
+        "When objects name two people under one PatientID and issuer, name, birth date and sex of"
+        " a study are matched and returned as its own objects say; level PATIENT has one answer,"
+        " with the person who matches. Another name with the same birth date is a correction."
     )
     yield ""
     yield from _table(

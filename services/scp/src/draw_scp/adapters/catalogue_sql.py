@@ -45,6 +45,7 @@ _JOINS: Final = {
 }
 _PERSONAL: Final = frozenset({"name", "birth_date", "sex"})
 """Columns that `stated_persons` has of each person."""
+_INDEXED_OF_PERSONS: Final = frozenset({"name", "birth_date"})
 _AMONG_PERSONS: Final = ALIASES | {Level.PATIENT: "n"}
 _ARRAYS: Final = frozenset({"modalities", "sop_classes"})
 _COUNTS: Final = frozenset({"study_count", "series_count", "instance_count"})
@@ -269,8 +270,8 @@ class _Finding(Statement):
         self.conditions.append(f"({words} OR {self._otherwise(attribute, condition)})")
 
     def _otherwise(self, attribute: IndexedAttribute, condition: Condition) -> str:
-        """Return how an index finds patients of whom another name may fit."""
-        if not attribute.search:
+        """Return how an index finds patients of whom another person may fit."""
+        if attribute.column not in _INDEXED_OF_PERSONS:
             return "p.ambiguous"
         found = Statement(_AMONG_PERSONS)
         found.require(attribute, condition)

@@ -54,7 +54,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stated_persons")),
     )
-    for column in ("patient_pk", "study_pk"):
+    for column in ("patient_pk", "study_pk", "birth_date"):
         op.create_index(op.f(f"ix_stated_persons_{column}"), "stated_persons", [column])
     op.create_index(
         "ix_stated_persons_name_search_trigrams",
