@@ -227,20 +227,6 @@ COUNT_STUDIES: Final = text(
 DROP_EMPTY_STUDIES: Final = text(
     "DELETE FROM studies WHERE id = ANY(:studies) AND series_count = 0"
 )
-COUNT_PATIENTS: Final = text(
-    """
-    UPDATE patients p SET study_count = c.studies, series_count = c.series,
-        instance_count = c.number, size_bytes = c.size, updated_at = now()
-    FROM (SELECT w.id, count(s.id) AS studies, coalesce(sum(s.series_count), 0) AS series,
-            coalesce(sum(s.instance_count), 0) AS number, coalesce(sum(s.size_bytes), 0) AS size
-        FROM patients w LEFT JOIN studies s ON s.patient_pk = w.id
-        WHERE w.id = ANY(:patients) GROUP BY w.id) c
-    WHERE c.id = p.id
-    """
-)
-DROP_EMPTY_PATIENTS: Final = text(
-    "DELETE FROM patients WHERE id = ANY(:patients) AND study_count = 0"
-)
 
 
 def delete_study(
@@ -265,7 +251,7 @@ def delete_study(
     going |= {row.path: row.sop_instance_uid for row in aside}
     if study is not None:
         connection.execute(DELETE_STUDY, values)
-        _count_patients(connection, [study.patient_pk])
+        persons.recount(connection, [study.patient_pk])
     elif not aside:
         return None
     left = _left(connection, going, study_instance_uid)
@@ -315,7 +301,7 @@ def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) ->
     connection.execute(DROP_EMPTY_SERIES, series)
     connection.execute(COUNT_STUDIES, studies)
     connection.execute(DROP_EMPTY_STUDIES, studies)
-    _count_patients(connection, sorted({row.patient for row in parents}))
+    persons.recount(connection, sorted({row.patient for row in parents}))
     for row in deleted:
         connection.execute(
             APPEND_CHANGE,
@@ -395,11 +381,3 @@ def _columns(found: Sequence[tuple[LeftFile, Mark]]) -> dict[str, Any]:
 def named_paths(connection: Connection, uids: Collection[str]) -> set[str]:
     """Return where the rows of these objects say that they lie."""
     return set(connection.execute(STILL_NAMED, {"uids": list(uids)}).scalars()) if uids else set()
-
-
-def _count_patients(connection: Connection, patients: Sequence[int]) -> None:
-    connection.execute(COUNT_PATIENTS, {"patients": list(patients)})
-    connection.execute(DROP_EMPTY_PATIENTS, {"patients": list(patients)})
-    persons.adopt(connection, patients)
-    persons.rename(connection, patients)
-    persons.review(connection, patients)

@@ -22,6 +22,20 @@ from draw_shared.dicom.search_text import bounded_search_text
 MOST_PERSONS: Final = 500
 """Of one patient; of a series and a study the statements that count them keep as many."""
 
+COUNT_PATIENTS: Final = text(
+    """
+    UPDATE patients p SET study_count = c.studies, series_count = c.series,
+        instance_count = c.number, size_bytes = c.size, updated_at = now()
+    FROM (SELECT w.id, count(s.id) AS studies, coalesce(sum(s.series_count), 0) AS series,
+            coalesce(sum(s.instance_count), 0) AS number, coalesce(sum(s.size_bytes), 0) AS size
+        FROM patients w LEFT JOIN studies s ON s.patient_pk = w.id
+        WHERE w.id = ANY(:patients) GROUP BY w.id) c
+    WHERE c.id = p.id
+    """
+)
+DROP_EMPTY_PATIENTS: Final = text(
+    "DELETE FROM patients WHERE id = ANY(:patients) AND study_count = 0"
+)
 # What an earlier release has indexed says of its patient what the patient's row says.
 ADOPT: Final = text(
     """
@@ -87,6 +101,15 @@ RENAME: Final = text(
 )
 
 
+def recount(connection: Connection, patients: Sequence[int]) -> None:
+    """Count what patients have after something of them was deleted, and whom that names."""
+    connection.execute(COUNT_PATIENTS, {"patients": list(patients)})
+    connection.execute(DROP_EMPTY_PATIENTS, {"patients": list(patients)})
+    adopt(connection, patients)
+    _rename(connection, patients)
+    review(connection, patients)
+
+
 def adopt(connection: Connection, patients: Sequence[int]) -> None:
     """Note whom studies of earlier releases name, before their patients' rows change."""
     connection.execute(ADOPT, {"patients": list(patients)})
@@ -110,7 +133,7 @@ def review(connection: Connection, patients: Iterable[int]) -> set[int]:
     return ambiguous - before
 
 
-def rename(connection: Connection, patients: Sequence[int]) -> None:
+def _rename(connection: Connection, patients: Sequence[int]) -> None:
     """Give patients another name whose name went with what was deleted."""
     for row in connection.execute(SAID, {"patients": list(patients), "most": MOST_PERSONS}).all():
         names = {bounded_search_text(name) for name in _names(_persons(row.said, row.patient))}
