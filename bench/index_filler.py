@@ -29,9 +29,11 @@ GIVEN_NAMES: Final = (
 )
 
 PATIENTS: Final = """
-    INSERT INTO patients (patient_id, name, name_search, birth_date, sex, study_count)
+    INSERT INTO patients (patient_id, name, name_search, birth_date, sex, study_count,
+        ambiguous)
     SELECT 'P' || lpad(n::text, 8, '0'), name, '=' || lower(name) || '=',
-        date '1930-01-01' + (n * 7919 %% 30000)::int, (ARRAY['F', 'M', 'O'])[1 + n %% 3], 2
+        date '1930-01-01' + (n * 7919 %% 30000)::int, (ARRAY['F', 'M', 'O'])[1 + n %% 3], 2,
+        n > {named} AND n %% 2 = 1
     FROM (SELECT n, CASE WHEN n <= {named} THEN
             (ARRAY['SMITH', 'HAMMERSMITH'])[1 + n %% 2] || '^' || given
         ELSE first || last || (ARRAY['', 'A', 'E', 'I'])[1 + n * 31 %% 4] || '^' || given
@@ -81,10 +83,7 @@ PERSONS: Final = """
     CROSS JOIN LATERAL (SELECT s.id %% 2 = 0 AS other) o
     CROSS JOIN LATERAL (SELECT o.other::int AS second,
         CASE WHEN o.other THEN upper(left(md5(p.id::text), 8)) || '^JO' ELSE p.name END AS name) w
-    WHERE p.id > {named} AND p.id %% 2 = 1
-"""
-AMBIGUOUS: Final = """
-    UPDATE patients SET ambiguous = true WHERE id IN (SELECT patient_pk FROM stated_persons)
+    WHERE p.ambiguous
 """
 
 
@@ -99,7 +98,7 @@ def fill(database_url: str, studies: int) -> None:
     }
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        for statement in (PATIENTS, STUDIES, SERIES, INSTANCES, PERSONS, AMBIGUOUS):
+        for statement in (PATIENTS, STUDIES, SERIES, INSTANCES, PERSONS):
             connection.execute(
                 statement.format(
                     named=NAMED, series=SERIES_PER_STUDY, daily=STUDIES_PER_DAY

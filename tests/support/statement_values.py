@@ -357,6 +357,7 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
             move_originator_ae="",
             stated_patient="",
             stated_person="",
+            header_damage="",
         ),
     ),
     "draw_indexer.adapters.index_statements.UPSERT_CONFLICTS": (
