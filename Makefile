@@ -17,6 +17,8 @@ PYTEST := $(BIN)/pytest -o addopts= --import-mode=importlib --strict-markers --s
 # waits for processes to start or for deadlines.
 WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# The tests start some 300 Python processes: each would compile the suite's modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup lock fmt lint types arch unit integration statements e2e faults test check docs \
 	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve \
@@ -134,6 +136,9 @@ integration: .venv/.dev ## tests against a real PostgreSQL and RabbitMQ
 e2e: .venv/.dev ## the services as processes with real clients
 	@tools/setup.sh web --dev
 	$(PYTEST) $(PARALLEL) -m e2e
+
+api-boundaries: .venv/.dev ## every REST operation with every boundary of every parameter
+	DRAW_TEST_THOROUGH=1 $(PYTEST) tests/integration/api/test_every_operation.py
 
 statements: .venv/.dev ## every statement against 1,000,000 instances and 5,000,000 log lines
 	DRAW_TEST_LARGE_INSTANCES=1000000 $(PYTEST) -s tests/integration/shared/test_statements.py

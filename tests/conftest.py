@@ -1,5 +1,7 @@
 """Fixtures that more than one folder of tests needs."""
 
+import gc
+
 import pytest
 
 from draw_shared.db.session import Database
@@ -7,6 +9,16 @@ from support import checkpoint, faults, service_finder
 from support.suite import Suite
 
 checkpoint.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Let the garbage collector leave alone what is imported: nothing of it is garbage."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)

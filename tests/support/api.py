@@ -1,6 +1,7 @@
 """The API on a port of its own in the test's process, and clients of each role."""
 
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -114,13 +115,15 @@ class ApiHarness:
         return [(row["actor"], row["action"], row["detail"]) for row in found]
 
 
+@cache
 def offline_application():
-    """Return the application of an API that has nothing to connect to."""
+    """Return the application of an API that has nothing to connect to; not to be changed."""
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
     settings = Settings(database_url=nowhere, broker_url=NO_BROKER, storage_root=Path("/none"))
     return Api(settings).application()
 
 
+@cache
 def offline_document():
-    """Return the OpenAPI document of an API that has nothing to connect to."""
+    """Return the OpenAPI document of an API that has nothing to connect to; not to be changed."""
     return offline_application().openapi()

@@ -4,6 +4,7 @@ Who may do what is tested in test_permissions.py. The streams of events never en
 of the generated requests.
 """
 
+import os
 import re
 
 import pytest
@@ -78,13 +79,16 @@ def credentials(shared_api):
     return {"HTTPBearer": bearer, "APIKeyCookie": shared_api.session_headers()}
 
 
+THOROUGH = "DRAW_TEST_THOROUGH" in os.environ
+"""Adds every boundary of every parameter: 6,000 requests, `make api-boundaries`."""
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 SCHEMA.config.seed = 20261124
+SCHEMA.config.phases.coverage.enabled = THOROUGH
 
 
 @SCHEMA.exclude(path_regex=STREAMS).parametrize()
 @settings(
-    max_examples=4,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.data import get_testdata_files
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -22,6 +21,7 @@ from draw_shared.dicom.scan import Scanner
 from draw_shared.dicom.uids import IMPLICIT_LITTLE
 from draw_shared.dicom.walk import Ending
 from support import odd_data_sets as odd
+from support.datasets import DATA
 
 WANTED = frozenset(
     (524293, 524310, 524312, 1048592, 1048608, 2097165, 2097166, 2097171, 524320, 524384, 2621456)
@@ -30,7 +30,7 @@ LAST = 0x00400275
 
 
 def readable_files():
-    for name in sorted(set(get_testdata_files("*.dcm"))):
+    for name in sorted(DATA.rglob("*.dcm")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
