@@ -14,7 +14,7 @@ from support.datasets import encoded_data_set, series, write_all
 from support.receiver_process import ReceiverProcess
 from tools.processes import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SIZES = (2_000, 140_000, 700_000)
 
@@ -67,7 +67,7 @@ def test_dcmtk(receiver, sent):
         encoded_data_set(next((receiver.root / "objects").rglob(f"{uid}.dcm")))
         for uid in (pydicom.dcmread(file).SOPInstanceUID for file in sent)
     ]
-    assert wait_until(lambda: released(receiver, "STORESCU"), 5)
+    assert wait_until(lambda: released(receiver, "STORESCU"), 60)
 
 
 def test_pynetdicom(receiver, sent):
@@ -80,13 +80,13 @@ def test_gdcm(receiver, sent):
     clients.gdcm_echo(receiver.port)
     clients.gdcm_store(receiver.port, sent)
     check_stored(receiver, sent)
-    assert wait_until(lambda: released(receiver, "GDCMSCU"), 5)
+    assert wait_until(lambda: released(receiver, "GDCMSCU"), 60)
 
 
 def test_dcmjs(receiver, dcmjs, sent):
     assert clients.dcmjs_send(dcmjs, receiver.port, sent) == [0, 0, 0, 0]
     check_stored(receiver, sent)
-    assert wait_until(lambda: released(receiver, "DCMJS"), 5)
+    assert wait_until(lambda: released(receiver, "DCMJS"), 60)
 
 
 @pytest.mark.security

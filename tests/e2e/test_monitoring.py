@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.fault,
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(300),
     pytest.mark.needs("prometheus"),
 ]
 
@@ -61,7 +61,7 @@ def test_every_service_is_scraped(watched):
     def up():
         return {s["metric"]["job"] for s in watched.prometheus.query("up == 1")}
 
-    wait_until(lambda: len(up()) == 4, 15)
+    wait_until(lambda: len(up()) == 4, 60)
     assert up() == {"draw-scp", "draw-indexer", "draw-qr-worker", "draw-api"}
 
 
@@ -93,7 +93,7 @@ def test_what_is_stored_is_counted(watched):
     def counted():
         return [[float(s["value"][1]) for s in watched.prometheus.query(one)] for one in sums]
 
-    wait_until(lambda: counted() == [[100.0]] * 4, 20)
+    wait_until(lambda: counted() == [[100.0]] * 4, 60)
     assert counted() == [[100.0]] * 4
 
 

@@ -19,7 +19,7 @@ from support import senders
 from support.raw_stores import raw_association
 from support.suite import signed_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 GET = StudyRootQueryRetrieveInformationModelGet
 AT_ONCE = 40

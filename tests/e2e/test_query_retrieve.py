@@ -36,7 +36,7 @@ from support.service_finder import program
 from support.suite import AE_TITLE, Suite, signed_in
 from tools.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 FIND = StudyRootQueryRetrieveInformationModelFind
 GET = StudyRootQueryRetrieveInformationModelGet
@@ -364,7 +364,7 @@ def test_movescu_delivers_the_stored_bytes_of_two_studies(running_suite, archive
                 str(running_suite.dicom_port), "-k", "QueryRetrieveLevel=STUDY",
                 "-k", f"StudyInstanceUID={study}",
             )  # fmt: skip
-        assert wait_until(lambda: len(_received(tmp_path / "received")) == 20, 10)
+        assert wait_until(lambda: len(_received(tmp_path / "received")) == 20, 60)
     received = _received(tmp_path / "received")
     _require_same_bytes(running_suite, received)
     audited = running_suite.wait_for_rows(
@@ -499,7 +499,7 @@ def test_peers_of_one_transfer_syntax_get_every_value(running_suite, plain, tmp_
             "movescu", "-S", "-aem", "PLAIN", "-aec", AE_TITLE, "127.0.0.1", port,
             "-k", "QueryRetrieveLevel=STUDY", "-k", study,
         )  # fmt: skip
-        assert wait_until(lambda: len(_received(tmp_path / "moved")) == 2, 10)
+        assert wait_until(lambda: len(_received(tmp_path / "moved")) == 2, 60)
         _require_same_values(running_suite, plain, _received(tmp_path / "moved"))
     with _storescp(tmp_path / "sent", "+xi") as destination:
         _add_node(running_suite, "PLAIN2", destination, "forwarded to")
@@ -508,7 +508,7 @@ def test_peers_of_one_transfer_syntax_get_every_value(running_suite, plain, tmp_
             [node] = [one["id"] for one in nodes if one["ae_title"] == "PLAIN2"]
             body = {"kind": "send", "node_id": node, "study_instance_uid": plain["study"]}
             assert client.post("/api/v1/jobs", json=body).status_code == httpx.codes.CREATED
-        assert wait_until(lambda: len(_received(tmp_path / "sent")) == 2, 20)
+        assert wait_until(lambda: len(_received(tmp_path / "sent")) == 2, 60)
         _require_same_values(running_suite, plain, _received(tmp_path / "sent"))
     (tmp_path / "got").mkdir()
     _get_implicit(running_suite, plain, tmp_path / "got")

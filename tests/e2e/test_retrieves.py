@@ -28,7 +28,7 @@ from tools.processes import wait_until
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/retrieve_client.py"
 CUT_BYTES = 400
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def test_what_has_lost_its_file_is_fetched_again(ground, faulty, method):
         done = ground.over(ground.post(f"/api/v1/retrieves/{job['id']}/retry", 201))
         assert (done["state"], done["result"]["arrived"]) == ("complete", 6)
         # The row moves from the damaged file to the whole one a moment later.
-        assert wait_until(lambda: ground.file_of(cut).stat().st_size > CUT_BYTES, 20)
+        assert wait_until(lambda: ground.file_of(cut).stat().st_size > CUT_BYTES, 60)
         ground.require_identical(study)
 
 
@@ -341,7 +341,7 @@ def test_a_retry_brings_again_what_was_deleted_since(ground, faulty):
         path = f"/api/v1/studies/{uid_of(study)}"
         answer = ground.client.delete(path, params={"reason": "wrong patient"})
         assert answer.status_code < 300, answer.text
-        assert wait_until(lambda: not ground.stored(study), 20)
+        assert wait_until(lambda: not ground.stored(study), 60)
         peer.withheld.clear()
         done = ground.over(ground.post(f"/api/v1/retrieves/{job['id']}/retry", 201))
         assert (done["state"], done["result"]["arrived"]) == ("complete", 6)
@@ -371,7 +371,7 @@ def test_a_batch_is_cancelled_with_all_its_jobs(ground, faulty):
     with faulty([one for study in some for one in study]) as peer:
         peer.pause_seconds = 0.2
         batch = ground.ask(peer.node_id, *map(uid_of, some))
-        assert wait_until(lambda: ground.read(batch)["children"].get("running"), 10)
+        assert wait_until(lambda: ground.read(batch)["children"].get("running"), 60)
         ground.post(f"/api/v1/retrieves/{batch['id']}/cancel", 200)
         done = ground.over(batch, seconds=6)
         assert (done["state"], done["children"]) == ("cancelled", {"cancelled": 6})
@@ -488,7 +488,7 @@ def test_results_appear_while_a_query_runs_and_stay_when_it_is_cancelled(ground,
         peer.find_pause_seconds = 0.05
         query = ground.post("/api/v1/queries", 201, node_ids=[peer.node_id])
         path = f"/api/v1/queries/{query['id']}"
-        assert wait_until(lambda: all_pages(ground.client, f"{path}/results"), 8)
+        assert wait_until(lambda: all_pages(ground.client, f"{path}/results"), 60)
         assert ground.client.get(path).json()["state"] == "running"
         ground.post(f"{path}/cancel", 200)
         done = ground.query_over(query)
@@ -549,7 +549,7 @@ def test_progress_is_streamed_by_every_replica_until_the_end(ground, faulty):
         replica.start()
         try:
             peer.pause_seconds = 0.1
-            assert wait_until(replica.ready, 40)
+            assert wait_until(replica.ready, 60)
             job = ground.ask(peer.node_id, uid_of(study), method="get")
             url = f"http://127.0.0.1:{replica.http_port}/api/v1/retrieves/{job['id']}/events"
             events = _streamed(url, ground.client.cookies)

@@ -16,7 +16,7 @@ from support.steady_stores import SteadyStores
 from support.suite import Suite, signed_in
 from tools.processes import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 STORES = 3000
 PEERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
@@ -52,7 +52,7 @@ def scaled(tmp_path_factory, postgres_url, template, broker):
                 patch = {"security": {"allowed_ips": ALLOWED}}
                 answer = client.patch("/api/v1/config", json=patch, headers={"If-Match": "*"})
                 answer.raise_for_status()
-                wait_until(lambda: _configured(suite) == {2}, 10)
+                wait_until(lambda: _configured(suite) == {2}, 60)
                 yield suite, client, port
         finally:
             suite.end()

@@ -13,7 +13,7 @@ from support import browser as browsers
 from support import peers, phantom, senders
 from support.browser import DESKTOP, PHONE, Visitor
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 HOSTILE = {
     "script": '<script>alert(1)</script>^"O\'Hara"',

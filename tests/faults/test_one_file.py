@@ -46,7 +46,7 @@ def file_as(suite, structure, naming):
     """Have the receiver file what comes from now on like this."""
     set_config(suite, storage={"structure": structure, "naming": naming})
     version = float(suite.admin.get("/api/v1/config").json()["version"])
-    assert wait_until(lambda: version_in_force(suite) == version, 20)
+    assert wait_until(lambda: version_in_force(suite) == version, 60)
 
 
 def version_in_force(suite):
@@ -151,11 +151,11 @@ def test_in_every_layout_files_and_rows_are_the_same_whatever_happens(suite):
     # Without its time it is newer than the deletion.
     told = bring_back(suite, kept, place, shutil.copy)
     assert f"study {one} was deleted and is indexed again" in told
-    until(lambda: studies(suite) == left | {one}, 20)
+    until(lambda: studies(suite) == left | {one}, 60)
 
     # Received again, it is there again.
     send_twice(suite, [made for made in everything if made.StudyInstanceUID == one])
-    until(lambda: studies(suite) == left | {one}, 20)
+    until(lambda: studies(suite) == left | {one}, 60)
     agree(suite)
     told = draw_admin(suite, "reconcile", "--new-seconds", "0")
     assert told.returncode == 0, told.stdout

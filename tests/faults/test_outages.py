@@ -17,7 +17,7 @@ from support.receptions import encoded
 from support.suite import AE_TITLE, Suite
 from tools.processes import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
 
 OBJECTS = 200
 SIZE = 20_000
@@ -147,7 +147,7 @@ def test_receiver_killed_during_stores(suite, objects):
     assert set(senders.send_objects(suite.dicom_port, rest)) == {0}
     _require_stored_and_indexed_once(suite, {str(one.SOPInstanceUID) for one in objects})
     spool = suite.storage / "spool"
-    assert wait_until(lambda: not list(spool.rglob("*.dcm")) + list(spool.rglob("*.part")), 10)
+    assert wait_until(lambda: not list(spool.rglob("*.dcm")) + list(spool.rglob("*.part")), 60)
 
 
 def test_indexer_killed_during_stores(suite, objects):

@@ -26,7 +26,7 @@ from support.receptions import encoded
 from support.small_disk import fill, mounted
 from tools.processes import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ def test_killed_during_stores_nothing_acknowledged_is_lost(tmp_path, broker_url)
     ]
     for thread in threads:
         thread.start()
-    assert wait_until(lambda: len(acknowledged) > 150, 30)
+    assert wait_until(lambda: len(acknowledged) > 150, 60)
     receiver.kill()
     for thread in threads:
         thread.join(30)
     receiver.start()
     try:
         spool = receiver.root / "spool" / "one"
-        assert wait_until(lambda: not list(spool.glob("*.dcm")), 30)
+        assert wait_until(lambda: not list(spool.glob("*.dcm")), 60)
         assert not list(spool.glob("*.part"))
     finally:
         receiver.stop()
@@ -97,7 +97,7 @@ def test_an_announcer_ends_with_its_receiver(tmp_path, broker_url):
     receiver.start()
     announcer = receiver.announcer_pid
     receiver.kill()
-    assert wait_until(lambda: not Path(f"/proc/{announcer}/cmdline").exists(), 10)
+    assert wait_until(lambda: not Path(f"/proc/{announcer}/cmdline").exists(), 60)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_an_association_that_breaks_in_an_object_leaves_nothing_of_it(receiver):
     made = build(size_bytes=3_000_000)
     with raw_association(receiver.port, made) as raw, contextlib.suppress(PeerClosed):
         raw.send_part(made)
-    assert wait_until(lambda: receiver.lines("association.closed"), 15)
+    assert wait_until(lambda: receiver.lines("association.closed"), 60)
     assert receiver.files() == []
 
 

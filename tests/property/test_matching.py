@@ -24,7 +24,7 @@ from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from support import index_rows, service_finder
 from support import matching_reference as reference
 
-pytestmark = [pytest.mark.property, pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.property, pytest.mark.integration, pytest.mark.timeout(300)]
 
 SERIES = 240
 LETTERS = "aAbBéÄ山%_[.{|+$"

@@ -26,7 +26,7 @@ from draw_shared.dicom.service import Peer
 from draw_shared.dicom.wire import Wire
 from support.recorded import sessions
 
-pytestmark = [pytest.mark.property, pytest.mark.security, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.property, pytest.mark.security, pytest.mark.timeout(300)]
 
 CASES = 10_000
 PARTS = 5

@@ -63,7 +63,7 @@ class ApiHarness:
     def client(self):
         """Return a client that nobody knows."""
         # Reading the system's certificates takes longer than most tests.
-        client = httpx.Client(base_url=self.url, timeout=20, verify=False)  # noqa: S501
+        client = httpx.Client(base_url=self.url, timeout=60, verify=False)  # noqa: S501
         return self._clients.enter_context(client)
 
     def signed_in(self, name, password=PASSWORD):

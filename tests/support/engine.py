@@ -120,7 +120,7 @@ def listening(provider=None, network=None, tls=None, max_object_bytes=1 << 30):
         acceptor.stop(2)
 
 
-def wait_until(condition, seconds=10.0):
+def wait_until(condition, seconds=60.0):
     """Return whether `condition` came true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -100,4 +100,4 @@ class Launched:
             except ProcessLookupError:
                 continue
         self.process.wait()
-        wait_until(lambda: not self.processes(), 10)
+        wait_until(lambda: not self.processes(), 60)

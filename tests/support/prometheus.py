@@ -141,7 +141,7 @@ def prometheus(folder: Path, targets: dict[str, int]):
             stderr=log,
         )
     try:
-        wait_until(lambda: process.poll() is not None or _ready(server), 20)
+        wait_until(lambda: process.poll() is not None or _ready(server), 60)
         assert process.poll() is None, (folder / "prometheus.log").read_text()
         yield server
     finally:

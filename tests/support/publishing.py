@@ -20,7 +20,7 @@ class FakePublisher:
             on_confirm(self.answer)
 
 
-def until(condition, seconds=10):
+def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -70,8 +70,8 @@ class ReceiverProcess:
         """Have the second receiving process started, as two senders at once do; return its id."""
         made = build()
         with raw_association(self.port, made), raw_association(self.port, made):
-            assert wait_until(lambda: self.metric("draw_scp_receiving_processes") == 2, 20)
-        assert wait_until(lambda: self.metric("draw_scp_active_associations") == 0, 10)
+            assert wait_until(lambda: self.metric("draw_scp_receiving_processes") == 2, 60)
+        assert wait_until(lambda: self.metric("draw_scp_active_associations") == 0, 60)
         [pid] = self.receiving_pids
         return pid
 

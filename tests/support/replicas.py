@@ -51,7 +51,7 @@ def haproxy(folder: Path, receivers: list[ServiceProcess]):
     with (folder / "haproxy.log").open("w") as log:
         process = subprocess.Popen([program("haproxy"), "-f", path], stdout=log, stderr=log)
     try:
-        wait_until(lambda: listens(port) or process.poll() is not None, 10)
+        wait_until(lambda: listens(port) or process.poll() is not None, 60)
         assert process.poll() is None, (folder / "haproxy.log").read_text()
         yield port
     finally:

@@ -96,7 +96,7 @@ def work(suite, remote):
         asked = {"level": "STUDY", "keys": {"PatientName": "AN*"}, "node_ids": nodes[:1]}
         query = client.post("/api/v1/queries", json=asked).raise_for_status().json()
         path = f"/api/v1/queries/{query['id']}"
-        assert wait_until(lambda: client.get(path).json()["state"] == "complete", 30)
+        assert wait_until(lambda: client.get(path).json()["state"] == "complete", 60)
         found = client.get(f"{path}/results").json()["items"]
         for match in found[:3]:
             retrieve(client, nodes[0], match["attributes"]["StudyInstanceUID"])

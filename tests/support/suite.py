@@ -149,7 +149,7 @@ def rows(database_url: str, statement: str, **values) -> list[dict]:
 @contextmanager
 def signed_in(web_url: str, name: str = "admin", password: str = ADMIN_PASSWORD):
     """Yield an HTTP client with a session of this user."""
-    with httpx.Client(base_url=web_url, timeout=20) as client:
+    with httpx.Client(base_url=web_url, timeout=60) as client:
         answer = client.post("/api/v1/session", json={"name": name, "password": password})
         answer.raise_for_status()
         client.headers["X-CSRF-Token"] = answer.json()["csrf_token"]

@@ -138,7 +138,7 @@ def test_receiver_rest_and_page_say_the_same_of_a_full_disk(small):
     assert "disk" in refuses(receiver)
     assert told(client) == "disk"
     filler.unlink()
-    until(lambda: not refuses(receiver), 1)
+    until(lambda: not refuses(receiver), 60)
     assert told(client) is None
     with contextlib.suppress(OSError):
         for number in range(100):

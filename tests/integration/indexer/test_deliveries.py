@@ -211,7 +211,7 @@ def test_a_real_celery_worker_gets_the_series(archive, database, tmp_path, broke
                 return False
             return bool(worker.received())
 
-        until(taken, 40)
+        until(taken, 60)
     (call,) = worker.received()
     assert call["series_instance_uid"] == uid
     assert call["folder"] == str(tmp_path / "handler" / uid)

@@ -90,7 +90,7 @@ def received(store, announcer, objects):
 def test_objects_and_transactions_reach_the_broker(store, queues, announcer):
     begun = time.time()
     uids = received(store, announcer, series(5))
-    until(lambda: not spool.entries(store.spool), 30)
+    until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids
     assert announcer.connected
     announcer.stop(10)
@@ -105,13 +105,13 @@ def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
     store, queues, announcer, monkeypatch, number
 ):
     monkeypatch.setattr(module, "SILENT_SECONDS", 8)
-    until(lambda: announcer.connected, 30)
+    until(lambda: announcer.connected, 60)
     first = announcer._process.pid
     os.kill(first, number)
     uids = received(store, announcer, series(20))
-    until(lambda: announcer._process.pid != first, 30)
+    until(lambda: announcer._process.pid != first, 60)
     uids |= received(store, announcer, series(20))
-    until(lambda: not spool.entries(store.spool), 30)
+    until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids
     announcer.stop(10)
     lines = recorded(queues)
@@ -120,15 +120,15 @@ def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
 
 
 def test_what_it_never_heard_of_is_found_in_the_folder(store, queues, announcer, monkeypatch):
-    until(lambda: announcer.connected, 30)
+    until(lambda: announcer.connected, 60)
     monkeypatch.setattr(module, "MOST_HELD", 3)
     uids = received(store, announcer, series(20))
-    until(lambda: not spool.entries(store.spool), 30)
+    until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids
 
 
 def test_its_end_announces_what_it_has(store, queues, announcer):
-    until(lambda: announcer.connected, 30)
+    until(lambda: announcer.connected, 60)
     uids = received(store, announcer, series(50))
     announcer.stop(10)
     assert not spool.entries(store.spool)

@@ -13,7 +13,7 @@ from support import datasets
 from support.publishing import until
 from support.receptions import opened, receive
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tools.local_postgres import LocalPostgres
 from tools.local_rabbitmq import LocalRabbitmq
 from tools.processes import command_line, environment, find, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def _working_in(folder):
@@ -51,7 +51,7 @@ def test_postgres_keeps_data_over_a_kill_and_a_stale_pid_file(postgres):
     with psycopg.connect(postgres.url("draw")) as connection:
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
     postgres.stop()
-    assert wait_until(lambda: _working_in(postgres.folder) == [], 5)
+    assert wait_until(lambda: _working_in(postgres.folder) == [], 60)
 
 
 def test_postgres_asks_for_its_password(postgres):
@@ -100,9 +100,9 @@ def test_rabbitmq_comes_back_after_a_kill_and_leaves_no_port_mapper(tmp_path):
         server.start()
         port = server.port
         os.killpg(server.pid, signal.SIGKILL)
-        assert wait_until(lambda: not server.running(), 5)
+        assert wait_until(lambda: not server.running(), 60)
         server.start()
         assert server.port == port
     finally:
         server.stop()
-    assert wait_until(lambda: _working_in(server.folder) == [], 5)
+    assert wait_until(lambda: _working_in(server.folder) == [], 60)

@@ -42,7 +42,7 @@ def test_probes_and_metrics_do_not_wait_for_requests_that_wait():
     try:
         for visitor in visitors:
             visitor.start()
-        assert wait_until(lambda: waiting._value == THREADS, 20)
+        assert wait_until(lambda: waiting._value == THREADS, 60)
         found = []
         asking = threading.Thread(
             target=lambda: found.extend(answer(path) for path in ("/livez", "/readyz", "/metrics"))

@@ -85,7 +85,7 @@ def log_file_writer(log, numbers, *, max_bytes, kept, limit=None):
         f"output = LogOutput(Path({str(log)!r}), max_bytes={max_bytes}, kept={kept});"
         "logging.configure('INFO', service='scp', replica='r1', output=output);"
         f"[structlog.get_logger().info('store.accepted', n=n) for n in {numbers!r}];"
-        f"{limit} or print('last words', file=sys.stderr);"
+        f"{limit} or sys.stderr.write('last words\\n');"
         "sys.exit(min(100, logging.lines_lost()))"
     )
 
