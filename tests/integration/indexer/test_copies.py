@@ -5,6 +5,7 @@ processes (tests/faults/test_one_file.py).
 """
 
 import itertools
+import os
 import random
 import shutil
 import time
@@ -398,6 +399,54 @@ def test_what_lies_in_another_study_than_it_names_is_known_for_that_after_its_de
     assert archive.files() == set()
 
 
+def test_a_version_that_waits_to_be_indexed_stays_when_another_lay_in_a_deleted_study(archive):
+    here, foreign = datasets.series(2)
+    foreign.StudyInstanceUID = datasets.generate_uid()
+    archive.receive(here, foreign)
+    other, _ = receive(archive.store, same_instance(foreign, StudyDescription="other"), FLAT)
+    archive.store.release([other])
+    archive.delete(here.StudyInstanceUID)
+    archive.index(other)
+    assert agree(archive)
+    assert archive.files() == {other.path}
+    assert archive.studies() == {foreign.StudyInstanceUID}
+
+
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_a_backup_that_is_put_over_what_was_received_anew_takes_nothing_away(archive, when):
+    made = datasets.build()
+    [first] = archive.receive(made, layout=FLAT)
+    place, backup = archive.root / first.path, archive.root / "backup"
+    shutil.copy2(place, backup)
+    archive.delete(made.StudyInstanceUID)
+    archive.settle()
+    if when == "before":
+        # A copy has its time set when it is written to its end.
+        shutil.copyfile(backup, place)
+        again, _ = receive(archive.store, made, FLAT)
+        shutil.copystat(backup, place)
+    else:
+        again, _ = receive(archive.store, made, FLAT)
+        shutil.copy2(backup, archive.root / "copying")
+        (archive.root / "copying").rename(place)
+    assert (again.path, again.duplicate) == (first.path, when == "before")
+    archive.store.release([again])
+    archive.index(again)
+    assert agree(archive)
+    assert archive.studies() == {made.StudyInstanceUID}
+    # By now its file says so itself.
+    archive.execute("DELETE FROM studies")
+    archive.index(first)
+    assert archive.studies() == {made.StudyInstanceUID}
+    # It is received no later than it was.
+    archive.delete(made.StudyInstanceUID)
+    archive.settle()
+    shutil.copy2(backup, place)
+    archive.index(again)
+    archive.settle()
+    assert archive.files() == set()
+
+
 def test_a_tombstone_of_an_earlier_release_does_not_meet_what_lies_in_another_study(archive):
     objects = datasets.series(2)
     objects[1].StudyInstanceUID = datasets.generate_uid()
@@ -525,21 +574,40 @@ def test_an_entry_that_is_announced_after_a_restart_is_as_old_as_it_is(archive):
 
 
 def test_a_restored_volume_learns_the_latest_deletion_from_the_index(archive, database_url):
-    made = datasets.build()
-    archive.receive(made)
-    archive.set_clock_back(3600)
-    archive.delete(made.StudyInstanceUID)
-    archive.settle()
-    (archive.root / LATEST_DELETION).unlink()
     broker = "amqp://guest:guest@127.0.0.1:1/"
     settings = Settings(
         database_url=database_url, broker_url=broker, storage_root=archive.root, replica="one"
     )
-    # What an indexer does at its start, and after each outage of the database.
-    Indexer(settings)._probe()
+    indexer = Indexer(settings)
+    for _ in range(2):
+        made = datasets.build()
+        archive.receive(made)
+        archive.set_clock_back(3600)
+        archive.delete(made.StudyInstanceUID)
+        archive.settle()
+        latest = archive.root / LATEST_DELETION
+        # At its start, and while it runs: the volume had it when it was looked at last.
+        if indexer._database_ready:
+            indexer._probe()
+        latest.unlink()
+        indexer._probe()
+        assert latest.stat().st_mtime > time.time() + 1800
+        archive.restart()
+        archive.receive(made)
+        assert agree(archive)
+        assert made.StudyInstanceUID in archive.studies()
+
+
+def test_a_receiver_remembers_the_latest_deletion_that_it_has_seen(archive):
+    made = datasets.build()
+    archive.receive(made)
+    archive.set_clock_back(3600)
+    archive.delete(made.StudyInstanceUID)
+    archive.receive(datasets.build())
+    os.utime(archive.root / LATEST_DELETION, (0, 0))
     archive.receive(made)
     assert agree(archive)
-    assert archive.studies() == {made.StudyInstanceUID}
+    assert made.StudyInstanceUID in archive.studies()
 
 
 def test_a_copy_that_goes_keeps_the_study_for_another_retention(archive):

@@ -9,7 +9,7 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -40,6 +40,7 @@ from draw_api.services.reindex import Reindex
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
 from draw_api.settings import Settings
+from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     REFERENCE,
@@ -291,9 +292,9 @@ def _publishing(settings: Settings) -> Iterator[FileAnnouncements]:
     publisher = Publisher(settings.broker_url.get_secret_value(), client="draw-admin")
     database = Database(settings.database_url.get_secret_value())
 
-    def tombstones_of(uids: Collection[str]) -> Tombstones:
+    def tombstones_of(objects: Sequence[InstanceStoredV1]) -> Tombstones:
         with database.session() as session:
-            return tombstones.of(session.connection(), uids)
+            return tombstones.of(session.connection(), objects)
 
     publisher.start()
     try:

@@ -49,6 +49,7 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Component, Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.removal import StorageFiles
 
 PROBE_SECONDS = 1.0
@@ -68,6 +69,9 @@ class Indexer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database_ready = False
+        self._latest_deletion = LatestDeletion(settings.storage_root)
+        self._deleted_ns = 0
+        """The latest deletion when the volume was looked at last."""
         self._registry = service_registry(
             service=settings.service, replica=settings.replica, version=version("draw-indexer")
         )
@@ -305,9 +309,11 @@ class Indexer:
         try:
             with self._database.session() as session:
                 require_current_schema(session)
-                if not self._database_ready:
+                # Lost or restored while we run, the volume does not know it either.
+                if not self._database_ready or self._latest_deletion.moment_ns() < self._deleted_ns:
                     files = StorageFiles(self._settings.storage_root)
                     deletion.recall_latest(session.connection(), files)
+                self._deleted_ns = self._latest_deletion.moment_ns()
         except Transient:
             self._database_ready = False
             raise

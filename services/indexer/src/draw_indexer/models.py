@@ -101,6 +101,8 @@ class Stored:
     move_originator_ae: str = ""
     reread: bool = False
     """Whether the index has it, and is to hold what its header says now."""
+    dated_ns: int = 0
+    """Time of modification with which it was received; 0: as its file says."""
 
     @cached_property
     def source(self) -> str:

@@ -41,6 +41,12 @@ class InstanceStoredV1(Event):
     peer_address: str
     move_originator_ae: AeTitle | None = None
     move_originator_message_id: int | None = Field(default=None, ge=0, le=65535)
+    dated_ns: int = Field(
+        default=0,
+        ge=0,
+        description="time of modification with which it was received, by the volume's clock in"
+        " nanoseconds since 1970; 0: as its file says",
+    )
     reread: bool = Field(
         default=False, description="the index has the object; what it says is to be read anew"
     )

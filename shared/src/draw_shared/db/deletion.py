@@ -113,7 +113,8 @@ DELETE_CONFLICTS: Final = text(
             JOIN instance_conflicts c ON c.sop_instance_uid = i.sop_instance_uid
                 AND c.content_sha256 = i.content_sha256
         WHERE r.study_pk = CAST(:study AS bigint)))
-    RETURNING sop_instance_uid, path, study_instance_uid
+    RETURNING sop_instance_uid, path, study_instance_uid,
+        encode(content_sha256, 'hex') AS content_sha256
     """
 )
 NAMING: Final = text("SELECT path FROM instance_conflicts WHERE study_instance_uid = :uid")
@@ -128,7 +129,6 @@ NEXT_VERSIONS: Final = text(
     UPDATE instance_conflicts c SET to_announce = true
     WHERE c.sop_instance_uid = ANY(:uids) AND NOT EXISTS
         (SELECT FROM instances i WHERE i.sop_instance_uid = c.sop_instance_uid)
-    RETURNING c.sop_instance_uid, c.path
     """
 )
 """What was current is gone: what was set aside for it is announced, and one becomes current."""
@@ -257,16 +257,17 @@ def delete_study(
     left = _left(connection, going, study_instance_uid)
     number = record_files(connection, left, files, before_ns=before_ns)
     # They lay in the study and name another one.
-    foreign = {r.sop_instance_uid for r in aside if r.study_instance_uid != study_instance_uid}
+    foreign = [row for row in aside if row.study_instance_uid != study_instance_uid]
     # Their records stay: without a row, they go as deleted.
-    number += connection.execute(COPIES, values | {"uids": list(foreign)}).scalar_one()
+    named = {"uids": [row.sop_instance_uid for row in foreign]}
+    number += connection.execute(COPIES, values | named).scalar_one()
     moment = files.moment(before_ns)
-    tombstones.place(connection, {study_instance_uid, *foreign}, moment, by)
-    following = connection.execute(NEXT_VERSIONS, {"uids": list(going.values())}).all()
-    staying = [row.path for row in following if row.sop_instance_uid in foreign]
+    # Other versions of them, also what is not indexed yet, are of the study that they name.
+    versions = {tombstones.of_version(row.sop_instance_uid, row.content_sha256) for row in foreign}
+    tombstones.place(connection, {study_instance_uid, *versions}, moment, by)
+    connection.execute(NEXT_VERSIONS, {"uids": list(going.values())})
     # It names this study and lies in another: what the tombstone says is not of it.
-    staying += connection.execute(NAMING, values).scalars()
-    for path in staying:
+    for path in connection.execute(NAMING, values).scalars():
         files.renew(path, moment)
     connection.execute(
         APPEND_CHANGE, {"kind": STUDY_DELETED, "study": study_instance_uid, "sop": ""}

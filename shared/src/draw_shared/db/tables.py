@@ -391,7 +391,10 @@ class Tombstone(SQLModel, table=True):
     __tablename__ = "tombstones"
 
     uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
-    """Study Instance UID, or the SOP Instance UID of a single object."""
+    """Study Instance UID; of a single object SOP Instance UID and SHA-256, with a colon between.
+
+    Releases before that have only the SOP Instance UID, of every version of the object.
+    """
     before_ns: int = Field(default=0, sa_column=_whole(BigInteger))
     """Files with an earlier time of modification are deleted; nanoseconds since 1970."""
     deleted_by: str = Field(default="", sa_column=_plain())

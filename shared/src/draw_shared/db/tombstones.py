@@ -7,8 +7,8 @@ renews it when it finds its bytes there. A clock that is set back changes nothin
 (`draw_shared.storage.latest_deletion`).
 """
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Protocol
 
 from sqlalchemy import Connection, text
 
@@ -32,9 +32,36 @@ FORGET_OLD: Final = text(
 )
 
 
+class Object(Protocol):
+    """What decides which tombstones concern an object."""
+
+    @property
+    def study_instance_uid(self) -> str:
+        """The study that it names."""
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Its own UID."""
+
+    @property
+    def content_sha256(self) -> str:
+        """Which version it is."""
+
+
 def place(connection: Connection, uids: Collection[str], before_ns: int, deleted_by: str) -> None:
-    """Remember that files of these studies or objects that are older than this are deleted."""
+    """Remember that files of these studies or versions that are older than this are deleted."""
     connection.execute(PLACE, {"uids": sorted(uids), "before": before_ns, "deleted_by": deleted_by})
+
+
+def of_version(sop_instance_uid: str, content_sha256: str) -> str:
+    """Return what the tombstone of one version of an object has in place of a UID."""
+    return f"{sop_instance_uid}:{content_sha256}"
+
+
+def _concerning(one: Object) -> tuple[str, ...]:
+    version = of_version(one.sop_instance_uid, one.content_sha256)
+    # Earlier releases have deleted every version of an object.
+    return one.study_instance_uid, version, one.sop_instance_uid
 
 
 class Tombstones:
@@ -46,14 +73,14 @@ class Tombstones:
     def __bool__(self) -> bool:
         return bool(self._before_ns)
 
-    def before(self, study_instance_uid: str, sop_instance_uid: str) -> int:
+    def before(self, one: Object) -> int:
         """Return before when a file of this object is deleted, in nanoseconds; 0: it is not."""
-        found = self._before_ns.get
-        return max(found(study_instance_uid, 0), found(sop_instance_uid, 0))
+        return max(self._before_ns.get(uid, 0) for uid in _concerning(one))
 
 
-def of(connection: Connection, uids: Collection[str]) -> Tombstones:
-    """Return the tombstones of these studies and objects."""
+def of(connection: Connection, objects: Iterable[Object]) -> Tombstones:
+    """Return the tombstones that concern these objects."""
+    uids = {uid for one in objects for uid in _concerning(one)}
     found = connection.execute(FOUND, {"uids": list(uids)})
     return Tombstones({row.uid: row.before_ns for row in found})
 

@@ -21,6 +21,7 @@ class LatestDeletion:
 
     def __init__(self, root: Path) -> None:
         self._path = str(root / layout.LATEST_DELETION)
+        self._seen_ns = 0
 
     def make(self) -> None:
         """Make the file that keeps it, if there is none; a full disk has no room for it later."""
@@ -38,21 +39,26 @@ class LatestDeletion:
         finally:
             os.close(descriptor)
 
-    def date(self, path: str) -> None:
+    def date(self, path: str) -> int:
         """Have a file that was just received be no older than the latest deletion, durably.
+
+        Return its time of modification, in nanoseconds.
 
         Raises:
             OSError: it is not.
         """
-        latest = self.moment_ns()
-        if os.stat(path).st_mtime_ns >= latest:  # noqa: PTH116 - thousands a second
-            return
+        # The file may have been lost since it was looked at, or restored from an older backup.
+        latest = self._seen_ns = max(self._seen_ns, self.moment_ns())
+        dated: int = os.stat(path).st_mtime_ns  # noqa: PTH116 - thousands a second
+        if dated >= latest:
+            return dated
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.utime(descriptor, ns=(latest, latest))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        return latest
 
     def follow(self, clock_ns: int) -> int:
         """Raise it to what the clock says, or by a little if that is no later, and return it.

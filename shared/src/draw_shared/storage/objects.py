@@ -12,8 +12,6 @@ folder: one that begins after several renames serves all of them.
 
 import hashlib
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -36,13 +34,13 @@ from draw_shared.storage.incoming import (
     received_time,
     spool_time,
 )
+from draw_shared.storage.lately import Lately, Sequence
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.spool import SpoolLock, remove_parts
 
 HASH_CHUNK: Final = 1024 * 1024
 LOCK_SECONDS: Final = 10.0
-MOST_REMEMBERED: Final = 20_000
 LINK_TRIES: Final = 20
 CLAIM_NS: Final = 1000  # a microsecond, which every volume keeps
 LAYOUT_KEY: Final = "layout"
@@ -67,6 +65,8 @@ class Stored(NamedTuple):
     identity: ObjectIdentity
     duplicate: bool
     """Whether the same bytes lay there already."""
+    dated_ns: int = 0
+    """Time of modification with which it was received, by the volume's clock; 0: its file's."""
 
 
 class ObjectStore:
@@ -82,8 +82,8 @@ class ObjectStore:
         self._lock = SpoolLock(self.spool)
         self._descriptor = -1
         self._sync = FolderSync(-1)
-        self._sequence = _Sequence()
-        self._lately = _Lately()
+        self._sequence = Sequence()
+        self._lately = Lately()
         self._latest_deletion = LatestDeletion(root)
 
     def start(self) -> None:
@@ -140,7 +140,7 @@ class ObjectStore:
         entry, path, duplicate = incoming.entry, "", True
         try:
             # All is written, and nothing can be found or answered yet.
-            self._latest_deletion.date(entry)
+            dated_ns = self._latest_deletion.date(entry)
             path, duplicate = self._filed(entry, identity, chosen, incoming.received_at, digest)
             self._sync.sync()
         except OSError as error:
@@ -158,6 +158,7 @@ class ObjectStore:
             incoming.meta,
             identity,
             duplicate,
+            dated_ns,
         )
 
     def recover(self, entry: str, fallback: Layout) -> Stored:
@@ -184,7 +185,17 @@ class ObjectStore:
             path = self._name_of(status.st_ino, identity, chosen, received)
         if not path:
             path, duplicate = self._filed(entry, identity, chosen, received, digest)
-        return Stored(entry, path, status.st_size, digest, received, meta, identity, duplicate)
+        return Stored(
+            entry,
+            path,
+            status.st_size,
+            digest,
+            received,
+            meta,
+            identity,
+            duplicate,
+            status.st_mtime_ns,
+        )
 
     def relink(self, stored: Stored) -> bool:
         """Give an object its final name again if that has vanished before it was announced.
@@ -312,45 +323,6 @@ class ObjectStore:
         return found
 
 
-class _Sequence:
-    """Where sequential numbers continue in the folders used lately."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next: OrderedDict[str, int] = OrderedDict()
-
-    def next_in(self, folder: str) -> int:
-        with self._lock:
-            if folder not in self._next:
-                self._next[folder] = _highest_number(folder) + 1
-                if len(self._next) > MOST_REMEMBERED:
-                    self._next.popitem(last=False)
-            number = self._next[folder]
-            self._next[folder] = number + 1
-            return number
-
-
-class _Lately:
-    """Where objects received lately lie.
-
-    With names that depend on the time of arrival, only this finds that a sender repeats
-    what it got no answer for.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._paths: OrderedDict[tuple[str, str], str] = OrderedDict()
-
-    def path_of(self, sop_instance_uid: str, digest: str) -> str:
-        return self._paths.get((sop_instance_uid, digest), "")
-
-    def remember(self, sop_instance_uid: str, digest: str, path: str) -> None:
-        with self._lock:
-            self._paths[sop_instance_uid, digest] = path
-            if len(self._paths) > MOST_REMEMBERED:
-                self._paths.popitem(last=False)
-
-
 def _claimed(descriptor: int, path: Path, entry: str) -> bool:
     """Say that a file was wanted when `entry` came, and return whether it is still there.
 
@@ -363,15 +335,6 @@ def _claimed(descriptor: int, path: Path, entry: str) -> bool:
     os.utime(descriptor, ns=(wanted, wanted))
     held, named = os.fstat(descriptor), path.stat()
     return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
-
-
-def _highest_number(folder: str) -> int:
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - a folder may have very many
-    except FileNotFoundError:
-        return 0
-    stems = (name.removesuffix(".dcm") for name in names)
-    return max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=0)
 
 
 def received_at(meta: FileMeta, name: str) -> datetime:

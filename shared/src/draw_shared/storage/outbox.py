@@ -240,6 +240,7 @@ def event_of(stored: Stored) -> InstanceStoredV1:
         path=stored.path,
         size_bytes=stored.size_bytes,
         content_sha256=stored.content_sha256,
+        dated_ns=stored.dated_ns,
         calling_ae=ae_title(meta.sending_ae),
         called_ae=ae_title(meta.receiving_ae),
         peer_address=meta.sending_address,

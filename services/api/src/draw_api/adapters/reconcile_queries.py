@@ -39,7 +39,8 @@ FILES_WITHOUT_ROW: Final = text(
                     WHERE c.sop_instance_uid = d.sop_instance_uid
                     AND c.content_sha256 = d.content_sha256)
                 OR EXISTS (SELECT FROM tombstones t WHERE t.before_ns > d.modified_ns
-                    AND t.uid IN (d.study_instance_uid, d.sop_instance_uid))))
+                    AND t.uid IN (d.study_instance_uid, d.sop_instance_uid,
+                        d.sop_instance_uid || ':' || encode(d.content_sha256, 'hex')))))
     ORDER BY f.path
     """
 )
@@ -47,7 +48,9 @@ OTHER_SIZE: Final = text(
     "SELECT i.path FROM instances i JOIN found_files f ON f.path = i.path"
     " WHERE f.size_bytes <> i.size_bytes ORDER BY i.path"
 )
-FORGET_CONFLICTS: Final = text("DELETE FROM instance_conflicts WHERE id = ANY(:ids)")
+FORGET_CONFLICTS: Final = text(
+    "DELETE FROM instance_conflicts WHERE id = ANY(:ids) AND path = ANY(:paths)"
+)
 
 
 class PostgresIndexAudit:
@@ -75,12 +78,20 @@ class PostgresIndexAudit:
             other_size=list(execute(OTHER_SIZE).scalars()),
         )
 
+    def hold(self) -> None:
+        """Wait until nobody writes the index; nobody does then, to the end of this transaction."""
+        take_turn(self._connection)
+
     def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
         """Delete current objects, by UID and path, and count anew."""
         return deletion.delete_instances(self._connection, rows)
 
-    def forget_conflicts(self, numbers: Sequence[int]) -> None:
-        """Delete records of conflicts."""
-        if numbers:
+    def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:
+        """Delete records of conflicts, by number and path; waits until nobody writes the index."""
+        if conflicts:
             take_turn(self._connection)
-            self._connection.execute(FORGET_CONFLICTS, {"ids": list(numbers)})
+            values = {
+                "ids": [key for key, _ in conflicts],
+                "paths": [path for _, path in conflicts],
+            }
+            self._connection.execute(FORGET_CONFLICTS, values)

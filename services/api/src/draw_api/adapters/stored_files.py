@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Condition
@@ -65,7 +65,7 @@ class FileAnnouncements:
         self,
         root: Path,
         publisher: Publisher,
-        tombstones: Callable[[Collection[str]], Tombstones],
+        tombstones: Callable[[Sequence[InstanceStoredV1]], Tombstones],
     ) -> None:
         self._root = root
         self._files = StorageFiles(root)
@@ -89,10 +89,9 @@ class FileAnnouncements:
                 came.unreadable.append(path)
             else:
                 found.append(file)
-        uids = {event.study_instance_uid for event, _ in found}
-        tombstones = self._tombstones(uids.union(event.sop_instance_uid for event, _ in found))
+        tombstones = self._tombstones([event for event, _ in found])
         for event, modified_ns in found:
-            before_ns = tombstones.before(event.study_instance_uid, event.sop_instance_uid)
+            before_ns = tombstones.before(event)
             if modified_ns < before_ns:
                 came.deleted.append(event.path)
             elif event.occurred_at.timestamp() * SECOND_NS < before_ns:

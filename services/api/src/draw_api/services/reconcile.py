@@ -6,13 +6,15 @@ cannot be known here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from draw_api.models.access import Principal
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
 from draw_api.services.audit import AuditTrail
 
 AT_ONCE: Final = 500
+
+Key = TypeVar("Key")
 
 
 class Files(Protocol):
@@ -31,11 +33,14 @@ class Index(Protocol):
     def compare(self, files: Iterable[FoundFile]) -> Differences:
         """Return how index and files differ; what came meanwhile may be among it."""
 
+    def hold(self) -> None:
+        """Wait until nobody writes it; nobody does then, to the end of this transaction."""
+
     def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
         """Delete current objects, by UID and path, and count anew."""
 
-    def forget_conflicts(self, numbers: Sequence[int]) -> None:
-        """Delete records of conflicts."""
+    def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:
+        """Delete records of conflicts, by number and path."""
 
 
 class Reconcile:
@@ -65,14 +70,8 @@ class Reconcile:
 
         found = self._index.compare(remembered())
         # Rows that came during the walk are compared with an older list: look again.
-        found.rows_without_file = [
-            (uid, path) for uid, path in found.rows_without_file if not self._files.exists(path)
-        ]
-        found.conflicts_without_file = [
-            (key, path)
-            for key, path in found.conflicts_without_file
-            if not self._files.exists(path)
-        ]
+        found.rows_without_file = self._without_file(found.rows_without_file)
+        found.conflicts_without_file = self._without_file(found.conflicts_without_file)
         settled = [path for path in found.files_without_row if path not in modified]
         found.too_new = len(found.files_without_row) - len(settled)
         found.files_without_row = [path for path in settled if self._files.exists(path)]
@@ -84,16 +83,22 @@ class Reconcile:
         Raises:
             Transient: database or broker went away; what is left is found again.
         """
-        rows = found.rows_without_file
+        # Since they were shown, what they name may have been received again and indexed.
+        self._index.hold()
+        rows = self._without_file(found.rows_without_file)
+        conflicts = self._without_file(found.conflicts_without_file)
         deleted = sum(
             self._index.forget_rows(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE)
         )
-        self._index.forget_conflicts([key for key, _ in found.conflicts_without_file])
+        self._index.forget_conflicts(conflicts)
         announced = self._announce([FoundFile(path, 0, 0) for path in found.files_without_row])
         self._audit.record(
             by,
             "storage.reconcile",
-            f"{deleted} rows and {len(found.conflicts_without_file)} conflicts without file"
+            f"{deleted} rows and {len(conflicts)} conflicts without file"
             f" deleted, {announced.announced} files without row announced",
         )
         return announced
+
+    def _without_file(self, rows: Iterable[tuple[Key, str]]) -> list[tuple[Key, str]]:
+        return [(key, path) for key, path in rows if not self._files.exists(path)]

@@ -254,9 +254,7 @@ class FileCopies:
 
     def _without_row(self, connection: Connection, copy: Copy) -> bool:
         """Remove what was deleted meanwhile; else a row or a deletion is still to decide."""
-        found = tombstones.of(connection, [copy.study_instance_uid, copy.sop_instance_uid])
-        before = found.before(copy.study_instance_uid, copy.sop_instance_uid)
-        deleted = copy.modified_ns < before
+        deleted = copy.modified_ns < tombstones.of(connection, [copy]).before(copy)
         end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, lambda: deleted)
         return end is Removed.GONE or not self._followed(connection, copy)
 

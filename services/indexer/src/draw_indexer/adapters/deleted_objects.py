@@ -17,31 +17,41 @@ def judged(
     connection: Connection, files: StorageFiles, arrivals: Sequence[Arrival]
 ) -> tuple[Departed, list[tuple[LeftFile, FileMark]]]:
     """Return what departed of these, and the files that have to go with what was deleted."""
-    found = tombstones.of(connection, named_uids([a.stored for a in arrivals]))
+    found = tombstones.of(connection, [arrival.stored for arrival in arrivals])
     if not found:
         return Departed(), []
     deleted: list[tuple[Arrival, FileMark]] = []
     missing: list[Arrival] = []
     for arrival in arrivals:
-        stored = arrival.stored
-        before = before_ns(found, stored)
+        before = found.before(arrival.stored)
         if not before:
             continue
-        mark = files.mark(stored.path)
-        if not _lies_there(files, stored, mark, before):
+        mark = files.mark(arrival.stored.path)
+        if not _lies_there(files, arrival.stored, mark, before):
             missing.append(arrival)
-        elif mark is not None and mark.modified_ns < before:
+        elif mark is not None and _is_deleted(files, arrival.stored, mark, before):
             deleted.append((arrival, mark))
     named = deletion.named_paths(connection, [a.stored.sop_instance_uid for a, _ in deleted])
     for arrival, _ in deleted:
         if arrival.stored.path in named:
             # It names a deleted study and lies in another, which earlier releases did not say.
-            files.renew(arrival.stored.path, before_ns(found, arrival.stored))
+            files.renew(arrival.stored.path, found.before(arrival.stored))
     gone = [(a, mark) for a, mark in deleted if a.stored.path not in named]
     return (
         Departed([arrival for arrival, _ in gone], missing),
         [(left_file(arrival.stored), mark) for arrival, mark in gone],
     )
+
+
+def _is_deleted(files: StorageFiles, stored: Stored, mark: FileMark, before: int) -> bool:
+    """Return whether a file is older than the deletion of its object."""
+    if mark.modified_ns >= before:
+        return False
+    if stored.dated_ns >= before:
+        # It was received after that, and a backup was put over it before its turn came.
+        files.renew(stored.path, stored.dated_ns)
+        return False
+    return True
 
 
 def _lies_there(files: StorageFiles, stored: Stored, mark: FileMark | None, before: int) -> bool:
@@ -50,27 +60,19 @@ def _lies_there(files: StorageFiles, stored: Stored, mark: FileMark | None, befo
     Its header was read before the turn. Since then it may have been removed, or put aside
     by a removal that brings it back, and another object may have been given its name.
     """
-    if received_ns(stored) >= before:
-        return files.instance(stored.path) == stored.sop_instance_uid
-    if mark is None or mark.modified_ns < before:
-        return mark is not None
-    # Announced before the deletion, written or claimed after it: also another version.
+    older = mark is None or mark.modified_ns < before
+    if not (older and stored.dated_ns >= before):
+        if received_ns(stored) >= before:
+            return files.instance(stored.path) == stored.sop_instance_uid
+        if older:
+            return mark is not None
+    # Announced before the deletion, written or claimed after it: also another version. Or
+    # received after it, and another file has come in its place.
     content = files.content(stored.path)
     return content is not None and (
         (content.sop_instance_uid, content.content_sha256)
         == (stored.sop_instance_uid, stored.content_sha256)
     )
-
-
-def named_uids(objects: Sequence[Stored]) -> set[str]:
-    """Return the UIDs by which tombstones may concern these objects."""
-    studies = {stored.study_instance_uid for stored in objects}
-    return studies.union(stored.sop_instance_uid for stored in objects)
-
-
-def before_ns(found: tombstones.Tombstones, stored: Stored) -> int:
-    """Return before which moment an object counts as deleted, in nanoseconds; 0 for never."""
-    return found.before(stored.study_instance_uid, stored.sop_instance_uid)
 
 
 def received_ns(stored: Stored) -> int:

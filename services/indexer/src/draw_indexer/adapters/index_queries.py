@@ -18,13 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from draw_indexer.adapters import index_statements as sql
-from draw_indexer.adapters.deleted_objects import (
-    before_ns,
-    judged,
-    left_file,
-    named_uids,
-    received_ns,
-)
+from draw_indexer.adapters.deleted_objects import judged, left_file, received_ns
 from draw_indexer.models import (
     Arrival,
     Changes,
@@ -107,7 +101,7 @@ class PostgresIndex:
             studies = {"studies": [stored.study_instance_uid for stored in objects]}
             recorded = dict(_tuples(connection.execute(sql.RECORDED, values | studies)))
             elsewhere = set(connection.execute(sql.SETTLED, values).scalars())
-            found = tombstones.of(connection, named_uids(objects))
+            found = tombstones.of(connection, objects)
         return [
             Whereabouts(needed=False)
             if number in elsewhere
@@ -115,7 +109,9 @@ class PostgresIndex:
             if number in recorded
             else Whereabouts(returning=True)
             if number in removing
-            else Whereabouts(needed=received_ns(stored) >= before_ns(found, stored))
+            else Whereabouts(
+                needed=max(received_ns(stored), stored.dated_ns) >= found.before(stored)
+            )
             for number, stored in enumerate(objects)
         ]
 

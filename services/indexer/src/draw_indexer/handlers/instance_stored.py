@@ -276,4 +276,5 @@ def stored_of(body: bytes) -> Stored:
         peer_address=event.peer_address,
         move_originator_ae=event.move_originator_ae or "",
         reread=event.reread,
+        dated_ns=event.dated_ns,
     )

@@ -1,0 +1,59 @@
+"""What a receiver remembers of the names that it has given lately."""
+
+import os
+import threading
+from collections import OrderedDict
+from typing import Final
+
+MOST_REMEMBERED: Final = 20_000
+
+
+class Sequence:
+    """Where sequential numbers continue in the folders used lately."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: OrderedDict[str, int] = OrderedDict()
+
+    def next_in(self, folder: str) -> int:
+        """Return the next number of a folder; nobody else gets it from here."""
+        with self._lock:
+            if folder not in self._next:
+                self._next[folder] = _highest_number(folder) + 1
+                if len(self._next) > MOST_REMEMBERED:
+                    self._next.popitem(last=False)
+            number = self._next[folder]
+            self._next[folder] = number + 1
+            return number
+
+
+class Lately:
+    """Where objects received lately lie.
+
+    With names that depend on the time of arrival, only this finds that a sender repeats
+    what it got no answer for.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def path_of(self, sop_instance_uid: str, digest: str) -> str:
+        """Return where these bytes of an object were put; empty when it is not remembered."""
+        return self._paths.get((sop_instance_uid, digest), "")
+
+    def remember(self, sop_instance_uid: str, digest: str, path: str) -> None:
+        """Keep where these bytes of an object were put."""
+        with self._lock:
+            self._paths[sop_instance_uid, digest] = path
+            if len(self._paths) > MOST_REMEMBERED:
+                self._paths.popitem(last=False)
+
+
+def _highest_number(folder: str) -> int:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a folder may have very many
+    except FileNotFoundError:
+        return 0
+    stems = (name.removesuffix(".dcm") for name in names)
+    return max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=0)
