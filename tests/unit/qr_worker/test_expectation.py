@@ -58,6 +58,15 @@ def test_instances_are_listed_series_by_series():
     assert (found.count, found.listed, found.doubt) == (3, True, "")
 
 
+def test_a_class_that_is_no_uid_is_not_known():
+    class Misnaming(GeneratedNode):
+        def _row(self, level, of):
+            return super()._row(level, of) | {"SOPClassUID": "CT Image"}
+
+    found = one(Misnaming(objects(), Index()))
+    assert {item.sop_class_uid for item in found.items} == {""}
+
+
 def test_a_series_brings_its_own_instances_only():
     assert one(having(objects()), Subject("1", "1.2")).count == 1
 
@@ -164,6 +173,15 @@ def test_studies_are_looked_up_and_only_those_that_fit_are_expected():
     assert found.unfit == ("2", "3")
     asked = node.asked[0][2]
     assert (asked["PatientID"], asked["AccessionNumber"]) == ("P", "A")
+
+
+@pytest.mark.parametrize("name", ["*", "1.2.?", "1.2\\t3", "study 7", "1." + 70 * "2"])
+def test_a_study_that_is_named_by_no_uid_is_not_asked_for_and_is_known_to_lack(name):
+    found = expected(having(objects(), objects(name)), Subject(patient_id="P"))
+    assert [study.study_instance_uid for study in found.studies] == ["1"]
+    assert found.lacking == "the node names a study by what is no Study Instance UID"
+    with pytest.raises(NothingThere):
+        expected(having(objects(name)), Subject(patient_id="P"))
 
 
 def test_a_match_that_does_not_return_a_key_fits_none():

@@ -33,6 +33,12 @@ def test_a_study_of_which_nothing_is_here_is_one_request():
     assert request.sop_classes == {"1.2.840.1"}
 
 
+def test_an_instance_of_unknown_class_may_be_of_any():
+    for sop_class, others in (("", True), ("1.2.840.2", False)):
+        [request] = missing(items("1", "1.1", 2) + items("1", "1.2", 1, 0, sop_class), Subject("1"))
+        assert request.further_classes is others
+
+
 def test_what_is_here_is_not_fetched_again():
     expected = items("1", "1.1", 3, arrived=3) + items("1", "1.2", 4) + items("1", "1.3", 5, 2)
     requests = missing(expected, Subject("1"))

@@ -27,6 +27,7 @@ from draw_qr_worker.models import (
 from draw_qr_worker.services.asking import Answer, Asker, Finders, NodeMemory, Question
 from draw_qr_worker.services.lookup import Found, larger, look_up, number_of, text_of
 from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
+from draw_qr_worker.services.retrieve_plan import UID
 
 REFUSED: Final = (NotSupported, StatusPermanent, StatusTransient)
 """The node answers, but not this query."""
@@ -269,7 +270,9 @@ class _StudyListing:
             uid = text_of(match, "SOPInstanceUID")
             if uid and self._is_of(match) and _agrees(match, "SeriesInstanceUID", series_uid):
                 sop_class = text_of(match, "SOPClassUID")
-                listed[uid] = Item(self.study, series_uid, uid, sop_class)
+                # C-GET proposes it, and nodes break off what proposes something else.
+                known = sop_class if UID.fullmatch(sop_class) else ""
+                listed[uid] = Item(self.study, series_uid, uid, known)
 
         asked = {"SeriesInstanceUID": series_uid, "SOPInstanceUID": "", "SOPClassUID": ""}
         question = Question(

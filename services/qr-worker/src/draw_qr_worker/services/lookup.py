@@ -12,6 +12,7 @@ from typing import Final
 from draw_qr_worker.models import InvalidJob, Match, Node, NothingThere, Subject
 from draw_qr_worker.services.asking import Answer, Asker, Question
 from draw_qr_worker.services.query_models import is_single, needs_patient
+from draw_qr_worker.services.retrieve_plan import UID
 from draw_shared.dicom.matching import Patterns, Texts, parse, text_fits
 
 KEYS: Final[Mapping[str, str]] = {
@@ -47,6 +48,8 @@ class Found:
     """Why there may be more studies; empty: nothing says so."""
     lacking: str = ""
     """What is known to be there and was not named."""
+    nameless: bool = False
+    """Whether a study that fits was named by what is no UID; a wildcard would fetch others."""
     instances: int | None = None
     """Instances of the patient as the node says, where every study of it was asked for."""
 
@@ -54,6 +57,9 @@ class Found:
         """Take a match; a study that once did not fit never does, one without a UID is none."""
         uid = text_of(match, "StudyInstanceUID")
         if not uid:
+            return
+        if not UID.fullmatch(uid):
+            self.nameless = self.nameless or fits
             return
         if not fits or uid in self.unfit:
             self.unfit.add(uid)
@@ -161,6 +167,8 @@ def _judge(found: Found, answer: Answer, number: int | None) -> None:
             f"the node says that there are {number - len(found.unfit)} studies"
             f" and names {len(found.studies)}"
         )
+    elif found.nameless:
+        found.lacking = "the node names a study by what is no Study Instance UID"
     else:
         found.doubt = answer.cut or answer.unchecked
 

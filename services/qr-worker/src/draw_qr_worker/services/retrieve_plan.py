@@ -152,7 +152,8 @@ def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def _request(level: str, keys: Keys, items: Sequence[Item]) -> Request:
-    return Request(level, keys, _classes(items), expected=len(items))
+    unknown = not all(item.sop_class_uid for item in items)
+    return Request(level, keys, _classes(items), further_classes=unknown, expected=len(items))
 
 
 def _classes(items: Sequence[Item]) -> frozenset[str]:
