@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from support import browser as browsers
-from support import peers, phantom, senders
+from support import datasets, peers, phantom, receptions, senders
 from support.browser import DESKTOP, PHONE, Visitor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -23,10 +23,15 @@ HOSTILE = {
     "long": "Wolfeschlegelsteinhausenbergerdorff^" + "A" * 28,
 }
 LIVE = 20_000
+CONFLICT = """
+SELECT s.study_instance_uid AS uid FROM instance_conflicts c
+JOIN instances i ON i.sop_instance_uid = c.sop_instance_uid
+JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk LIMIT 1
+"""
 PARTS_OF_ALL_KINDS = (
-    "/", "/studies", "/storage", "/queries/new", "/jobs/all", "/nodes/new", "/transactions",
-    "/ae-titles", "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/config/history",
-    "/users", "/services/scp/stop",
+    "/", "/studies", "/conflicts", "/storage", "/queries/new", "/jobs/all", "/nodes/new",
+    "/transactions", "/ae-titles", "/ae-titles/simulator?calling_ae=A&address=192.0.2.1",
+    "/config/history", "/users", "/services/scp/stop",
 )  # fmt: skip
 
 
@@ -186,6 +191,36 @@ def test_elements_are_a_searchable_tree(visitor, studies):
     page.fill("#search", "Gantry Angle")
     expect(page.locator("tbody tr", has_text="181").first).to_be_visible()
     expect(page.locator("tbody tr", has_text="Beam Sequence").first).to_be_visible()
+
+
+def test_conflicts_and_several_people_are_shown_where_one_looks(visitor, running_suite):
+    one = datasets.build(PatientID="SHARED", PatientName="Doe^John", PatientBirthDate="19600102")
+    eve = {"PatientName": HOSTILE["script"], "PatientBirthDate": "19710304"}
+    other = datasets.build(PatientID="SHARED", **eve)
+    again = receptions.same_instance(one, StudyInstanceUID=other.StudyInstanceUID)
+    objects = [one, other, again]
+    with senders.association(running_suite.dicom_port, senders.contexts_of(objects)) as made:
+        assert {made.send_c_store(each).Status for each in objects} == {0}
+    running_suite.wait_for_rows(1, CONFLICT, seconds=60)
+    page = visitor.page
+    page.goto("/storage")
+    page.get_by_role("link", name="Conflicts", exact=True).click()
+    row = page.locator("#found tbody tr", has_text="Another study")
+    expect(row).to_have_count(1)
+    expect(page.locator("section", has_text="Several people under")).to_contain_text("Doe, John")
+    page.select_option("#kind", label="Another patient")
+    expect(row).to_have_count(0)
+    page.select_option("#kind", label="Another study")
+    row.locator(f"a[href='/studies/{one.StudyInstanceUID}']").click()
+    expect(page.locator("section", has_text="Conflicts")).to_contain_text("this one")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Doe, John")
+    page.locator("section", has_text="Conflicts").get_by_role("link", name="Open").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("<script>")
+    expect(page.locator("main")).to_contain_text("Several people")
+    page.goto("/patients")
+    page.check("#ambiguous")
+    expect(page.locator("#found tbody tr")).to_have_count(1)
+    expect(page.locator("#found")).to_contain_text("Several people")
 
 
 def test_a_study_is_downloaded_held_and_released(visitor, studies, tmp_path):
@@ -451,9 +486,10 @@ def _paths(running_suite, study):
     query = running_suite.rows("SELECT id FROM queries LIMIT 1")
     listed = running_suite.rows("SELECT id FROM batch_queries LIMIT 1")
     node = running_suite.rows("SELECT id FROM remote_nodes LIMIT 1")
+    conflict = running_suite.rows(CONFLICT)
     line = running_suite.rows("SELECT id FROM transactions ORDER BY id DESC LIMIT 1")
     return [
-        "/", "/studies", "/studies?patient_id=nobody", "/patients", "/storage",
+        "/", "/studies", "/studies?patient_id=nobody", "/patients", "/conflicts", "/storage",
         "/storage/clean-up", "/queries", "/queries/new", "/batch-queries", "/batch-queries/new",
         "/jobs", "/jobs/all", "/batches/new",
         "/nodes", "/nodes/new", "/transactions", "/ae-titles", "/ae-titles/new",
@@ -462,6 +498,7 @@ def _paths(running_suite, study):
         "/changes", "/webhooks/new", "/about",
         "/services/scp/stop", f"/studies/{study}", f"/studies/{study}/delete",
         *(f"/studies/{study}/series/{one['uid']}" for one in series),
+        *(f"/studies/{one['uid']}" for one in conflict),
         f"/instances/{instance['uid']}/elements",
         *(f"/jobs/{one['id']}" for one in job), *(f"/queries/{one['id']}" for one in query),
         *(f"/batch-queries/{one['id']}" for one in listed),

@@ -235,6 +235,14 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
     "draw_api.adapters.activity_queries.CHANGES_OF_KIND": tuple(
         {"before": before, "kind": kind} for before in (LARGEST, 500) for kind in KINDS
     ),
+    **{
+        f"draw_api.adapters.conflict_queries.{name}": tuple(
+            {"before": before, "looked_at": 51, "kind": kind}
+            for before in (LARGEST, 500)
+            for kind in ("", "another_study")
+        )
+        for name in ("CONFLICTS", "OF_STUDY")
+    },
     "draw_api.adapters.config_queries.PAGE": ({"before": 10},),
     "draw_api.adapters.job_queries.JOBS": tuple(
         _UNFILTERED | each | age for each in _FILTERS for age in ({}, _OLDER)

@@ -18,6 +18,7 @@ from draw_api.models.permissions import RULES, Permission, may
 from support import datasets
 from support.api import offline_application
 from support.indexed import IndexedStorage
+from support.receptions import same_instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
@@ -139,6 +140,7 @@ def furnished(shared_api, browsers):
     archive = IndexedStorage(shared_api.settings.storage_root, shared_api.database)
     held, free = datasets.series(2), datasets.series(1)
     archive.receive(*held, *free)
+    archive.receive(same_instance(free[0], StudyInstanceUID=held[0].StudyInstanceUID))
     archive.close()
     admin = browsers[Role.ADMIN]
 

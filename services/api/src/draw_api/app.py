@@ -21,6 +21,7 @@ from draw_api.adapters.archive_queries import PostgresCatalogue
 from draw_api.adapters.audit_queries import PostgresAudit
 from draw_api.adapters.batch_queries import PostgresBatchQueryTable
 from draw_api.adapters.config_queries import PostgresConfigVersions
+from draw_api.adapters.conflict_queries import PostgresConflicts
 from draw_api.adapters.control_queries import PostgresControls
 from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.external_user_queries import PostgresExternalUsers
@@ -53,6 +54,7 @@ from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.batch_queries import BatchQueries
 from draw_api.services.config import Configuration
+from draw_api.services.conflicts import Conflicts
 from draw_api.services.control import ServiceControl
 from draw_api.services.dead_letters import DeadLetterOffice
 from draw_api.services.jobs import Jobs
@@ -240,6 +242,7 @@ class Api:
                 PostgresBatchQueryTable(session, kept), retrieves, wakeups, audit
             ),
             configuration=configuration,
+            conflicts=Conflicts(PostgresConflicts(session)),
             control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
             dead_letters=DeadLetterOffice(self._letters, self._outside, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),

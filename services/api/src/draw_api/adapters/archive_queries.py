@@ -7,7 +7,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Executable, RowMapping, Select, Text, cast, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Label,
+    RowMapping,
+    Select,
+    Text,
+    and_,
+    any_,
+    cast,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
 
@@ -30,18 +45,21 @@ P: Final = tables.Patient
 S: Final = tables.Study
 R: Final = tables.Series
 I: Final = tables.Instance  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
+N: Final = tables.StatedPerson
 
 FEW_DAYS: Final = timedelta(days=31)
+MOST_PERSONS: Final = 10
+NOBODY: Final = {"name": "", "birth_date": None, "sex": ""}
 
 PATIENT_COLUMNS: Final[tuple[Any, ...]] = (
-    P.id, P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex,
+    P.id, P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex, P.ambiguous,
     P.study_count, P.series_count, P.instance_count, P.size_bytes, P.updated_at,
 )  # fmt: skip
 STUDY_COLUMNS: Final[tuple[Any, ...]] = (
     S.id, S.study_instance_uid, S.study_date, S.study_time, S.accession_number, S.study_id,
     S.description, S.referring_physician, S.modalities, S.series_count, S.instance_count,
     S.size_bytes, S.held, S.last_received_at, S.stable_at,
-    P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex,
+    P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex, P.ambiguous,
 )  # fmt: skip
 SERIES_COLUMNS: Final[tuple[Any, ...]] = (
     R.id, R.series_instance_uid, S.study_instance_uid, R.modality, R.series_number,
@@ -63,9 +81,14 @@ class PostgresCatalogue:
 
     def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
         """Return a page of patients, last added first."""
+        of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id))
         query: Select[Any] = _matching_patients(
-            select(*PATIENT_COLUMNS), criteria.patient_id, criteria.name
+            select(*PATIENT_COLUMNS, _persons(of_the_patient, criteria.name)),
+            criteria.patient_id,
+            criteria.name,
         )
+        if criteria.ambiguous is not None:
+            query = query.where(col(P.ambiguous) if criteria.ambiguous else not_(col(P.ambiguous)))
         query = query.order_by(col(P.id).desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(col(P.id) < _key(cursor))
@@ -83,9 +106,9 @@ class PostgresCatalogue:
             page = select(few.c.id).order_by(few.c.id.desc()).limit(limit + 1)
             if cursor is not None:
                 page = page.where(few.c.id < _key(cursor))
-            query = _studies().where(col(S.id).in_(page)).order_by(last_first)
+            query = _studies(criteria.patient_name).where(col(S.id).in_(page)).order_by(last_first)
         else:
-            query = _matching_studies(_studies(), criteria)
+            query = _matching_studies(_studies(criteria.patient_name), criteria)
             query = query.order_by(last_first).limit(limit + 1)
             if cursor is not None:
                 query = query.where(col(S.id) < _key(cursor))
@@ -154,13 +177,34 @@ def _matching_patients(query: Select[Any], patient_id: str, name: str) -> Select
     if patient_id:
         query = query.where(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
     if name:
-        query = query.where(col(P.name_search).like(f"={like_literal(search_text(name))}%"))
+        others = select(col(N.patient_pk)).where(_called(N, name)).scalar_subquery()
+        query = query.where(or_(_called(P, name), col(P.id) == any_(func.array(others))))
     return query
+
+
+def _called(whom: type[tables.Patient | tables.StatedPerson], name: str) -> ColumnElement[bool]:
+    return col(whom.name_search).like(f"={like_literal(search_text(name))}%")
+
+
+def _persons(of_whom: ColumnElement[bool], name: str) -> Label[Any]:
+    """Return whom objects name, who has the name asked for and who the patient's row has first."""
+    order: list[Any] = [not_(_called(N, name))] if name else []
+    order += [col(N.name_search) != col(P.name_search), col(N.name_search), col(N.birth_date)]
+    person = func.jsonb_build_object(
+        "name", func.min(N.name), "birth_date", N.birth_date, "sex", func.max(N.sex)
+    )
+    found = select(person).where(of_whom).group_by(col(N.name_search), col(N.birth_date))
+    found = found.order_by(*order).limit(MOST_PERSONS).correlate(P, S)
+    return func.array(found.scalar_subquery()).label("persons")
 
 
 def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any]:
     if criteria.patient_id or criteria.patient_name:
         query = _matching_patients(query, criteria.patient_id, criteria.patient_name)
+    if criteria.patient_name:
+        # Of several people, it is the one whom the study's own objects name.
+        own = exists().where(col(N.study_pk) == col(S.id), _called(N, criteria.patient_name))
+        query = query.where(or_(not_(col(P.ambiguous)), own))
     if criteria.study_instance_uid:
         query = query.where(col(S.study_instance_uid) == criteria.study_instance_uid)
     if criteria.accession_number:
@@ -186,8 +230,9 @@ def _study_ids() -> Select[Any]:
     return select(col(S.id)).join_from(S, P, col(P.id) == col(S.patient_pk))
 
 
-def _studies() -> Select[Any]:
-    return select(*STUDY_COLUMNS).join_from(S, P, col(P.id) == col(S.patient_pk))
+def _studies(patient_name: str = "") -> Select[Any]:
+    persons = _persons(col(N.study_pk) == col(S.id), patient_name)
+    return select(*STUDY_COLUMNS, persons).join_from(S, P, col(P.id) == col(S.patient_pk))
 
 
 def _series() -> Select[Any]:
@@ -203,7 +248,8 @@ def _instances() -> Select[Any]:
 
 
 def _study(row: RowMapping) -> Study:
-    return Study.model_validate({**row, "patient": StudyPatient.model_validate(row)})
+    named = (row["persons"] or [NOBODY])[0] if row["ambiguous"] else {}
+    return Study.model_validate({**row, "patient": StudyPatient.model_validate({**row, **named})})
 
 
 def _instance(row: RowMapping) -> Instance:

@@ -63,7 +63,7 @@ GROWTH: Final = text(
 FIRST_DAY: Final = text("SELECT min(day) FROM reception_days")
 PATIENTS: Final = text(
     """
-    SELECT id, patient_id, issuer_of_patient_id, name, study_count AS studies,
+    SELECT id, patient_id, issuer_of_patient_id, name, ambiguous, study_count AS studies,
         instance_count AS instances, size_bytes FROM patients
     WHERE (size_bytes, id) < (:size, :id) ORDER BY size_bytes DESC, id DESC LIMIT :limit
     """

@@ -17,6 +17,7 @@ from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.batch_queries import BatchQueries
 from draw_api.services.config import Configuration
+from draw_api.services.conflicts import Conflicts
 from draw_api.services.control import ServiceControl
 from draw_api.services.dead_letters import DeadLetterOffice
 from draw_api.services.jobs import Jobs
@@ -43,6 +44,7 @@ class Work:
     archive: Archive
     batch_queries: BatchQueries
     configuration: Configuration
+    conflicts: Conflicts
     control: ServiceControl
     dead_letters: DeadLetterOffice
     jobs: Jobs

@@ -9,15 +9,26 @@ from pydantic import Field
 from draw_api.models.paging import Answer
 
 
-class Patient(Answer):
+class NamedPerson(Answer):
+    """Whom objects name as their patient."""
+
+    name: str = Field(examples=["CompressedSamples^MR1"])
+    birth_date: date | None
+    sex: str
+
+
+class Patient(NamedPerson):
     """One patient; the counts are those of the current objects."""
 
     id: int
     patient_id: str = Field(examples=["4MR1"])
     issuer_of_patient_id: str
-    name: str = Field(examples=["CompressedSamples^MR1"])
-    birth_date: date | None
-    sex: str
+    ambiguous: bool = Field(
+        description="whether its objects name several people: other names with other birth dates"
+    )
+    persons: list[NamedPerson] = Field(
+        description="whom its objects name, when ambiguous; ten at most, who was asked for first"
+    )
     study_count: int
     series_count: int
     instance_count: int
@@ -25,14 +36,16 @@ class Patient(Answer):
     updated_at: datetime
 
 
-class StudyPatient(Answer):
-    """Whose study it is."""
+class StudyPatient(NamedPerson):
+    """Whose study it is: of an ambiguous patient, the person whom the study's own objects name."""
 
     patient_id: str = Field(examples=["4MR1"])
     issuer_of_patient_id: str
-    name: str = Field(examples=["CompressedSamples^MR1"])
-    birth_date: date | None
-    sex: str
+    ambiguous: bool = Field(description="whether objects name several people under this identity")
+    persons: list[NamedPerson] = Field(
+        description="whom the study's own objects name, when its patient has several names;"
+        " ten at most, who was asked for first"
+    )
 
 
 class Study(Answer):
@@ -99,6 +112,7 @@ class PatientCriteria:
 
     patient_id: str = ""
     name: str = ""
+    ambiguous: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

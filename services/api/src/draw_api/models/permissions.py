@@ -99,7 +99,9 @@ RULES: Final[Mapping[Permission, Rule]] = {
         "make tokens for oneself, with at most one's own role", persons_only=True
     ),
     Permission.READ_STATUS: _viewer("see services, throughput and the conformance statement"),
-    Permission.READ_ARCHIVE: _viewer("see patients, studies, series, objects and their images"),
+    Permission.READ_ARCHIVE: _viewer(
+        "see patients, studies, series, objects, their images and conflicts"
+    ),
     Permission.DOWNLOAD_OBJECTS: _viewer("download objects; it is kept on record"),
     Permission.READ_STORAGE: _viewer("see what takes up the storage"),
     Permission.READ_NODES: _viewer("see remote nodes"),

@@ -110,6 +110,7 @@ class PatientUsage(Answer):
     patient_id: str
     issuer_of_patient_id: str
     name: str
+    ambiguous: bool = Field(description="whether its objects name several people")
     studies: int
     instances: int
     size_bytes: int

@@ -41,11 +41,17 @@ def patients(
     work: InWork,
     patient_id: SearchText = "",
     name: SearchText = "",
+    ambiguous: Annotated[
+        bool | None, Query(description="whether several people are named under one identity")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Patient]:
-    """Return patients, last added first; identifier and name match by their beginning."""
-    return work.archive.patients(PatientCriteria(patient_id, name), cursor, limit)
+    """Return patients, last added first; identifier and name match by their beginning.
+
+    A name is also that of another person whom objects name under the same identity.
+    """
+    return work.archive.patients(PatientCriteria(patient_id, name, ambiguous), cursor, limit)
 
 
 @router.get("/studies")
@@ -62,7 +68,10 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Study]:
-    """Return studies, last added first; patient identifier and name match by their beginning."""
+    """Return studies, last added first; patient identifier and name match by their beginning.
+
+    Of a patient who is several people, a study has the name that its own objects say.
+    """
     criteria = StudyCriteria(
         patient_id=patient_id,
         patient_name=patient_name,

@@ -12,6 +12,7 @@ from draw_api.handlers.web.visitor import Act, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Patient, PatientCriteria, Series, Study, StudyCriteria
+from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
@@ -25,6 +26,7 @@ RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
 
 MOST_SERIES: Final = 500
 MOST_NODES: Final = 200
+MOST_CONFLICTS: Final = 20
 MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "CR", "DX", "US")
 
 
@@ -55,11 +57,12 @@ class PatientListView(View):
     found: Page[Patient]
     patient_id: str
     name: str
+    ambiguous: bool
 
     @property
     def filtered(self) -> bool:
         """Whether anything was searched for."""
-        return bool(self.patient_id or self.name)
+        return bool(self.patient_id or self.name or self.ambiguous)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class StudyView(View):
     study: Study
     series: list[Series]
     more_series: bool
+    conflicts: Page[ObjectConflict]
     nodes: list[Node]
 
 
@@ -118,12 +122,14 @@ def patients(
     work: InWork,
     patient_id: SearchText = "",
     name: SearchText = "",
+    ambiguous: SearchText = "",
     cursor: Cursor = None,
 ) -> Response:
     """List patients, last added first."""
-    criteria = PatientCriteria(patient_id.strip(), name.strip())
+    several = ambiguous == "true"
+    criteria = PatientCriteria(patient_id.strip(), name.strip(), several or None)
     found = work.archive.patients(criteria, cursor, ON_A_PAGE)
-    return page(request, by, PatientListView(found, patient_id, name))
+    return page(request, by, PatientListView(found, patient_id, name, several))
 
 
 @router.get("/studies/{study_instance_uid}")
@@ -136,6 +142,9 @@ def study(
         study=work.archive.study(study_instance_uid),
         series=series.items,
         more_series=series.next_cursor is not None,
+        conflicts=work.conflicts.conflicts(
+            ConflictCriteria(study_instance_uid), None, MOST_CONFLICTS
+        ),
         nodes=[node for node in work.nodes.nodes(None, MOST_NODES).items if node.active],
     )
     return page(request, by, view)

@@ -26,6 +26,7 @@ NAVIGATION: Final = (
         (
             Place("/studies", "Studies", "layers", Permission.READ_ARCHIVE),
             Place("/patients", "Patients", "person", Permission.READ_ARCHIVE),
+            Place("/conflicts", "Conflicts", "alert", Permission.READ_ARCHIVE),
             Place("/storage", "Storage", "disk", Permission.READ_STORAGE),
         ),
     ),

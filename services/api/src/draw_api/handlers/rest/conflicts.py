@@ -1,0 +1,38 @@
+"""Objects that contradict what the index has."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from draw_api.handlers.identity import requires
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
+from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
+from draw_api.models.conflicts import ConflictCriteria, ConflictKind, ObjectConflict
+from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
+from draw_shared.contracts.identifiers import Uid
+
+router = APIRouter(prefix="/api/v1", tags=["archive"])
+
+MayReadArchive = Annotated[Principal, requires(Permission.READ_ARCHIVE)]
+
+
+@router.get("/conflicts")
+def conflicts(
+    _: MayReadArchive,
+    work: InWork,
+    study_instance_uid: Annotated[
+        Uid | None, Query(description="named by the object, or of what is current in its place")
+    ] = None,
+    kind: Annotated[ConflictKind | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[ObjectConflict]:
+    """Return objects that contradict the index, last found first; nothing of them is lost.
+
+    People are listed by `GET /api/v1/patients?ambiguous=true`. A page of one kind may have fewer
+    items than its limit, or none, and go on.
+    """
+    criteria = ConflictCriteria(study_instance_uid or "", kind)
+    return work.conflicts.conflicts(criteria, cursor, limit)
