@@ -249,6 +249,9 @@ def test_a_study_that_names_nobody_is_not_given_the_name_of_another(admin, archi
     archive.receive(nobody)
     found = named(admin, patient_id=patient)[nobody.StudyInstanceUID]
     assert found == {"name": "", "birth_date": None, "sex": ""}
+    assert get(admin, f"studies/{nobody.StudyInstanceUID}")["patient"]["persons"] == []
+    [held] = get(admin, "patients", patient_id=patient)["items"]
+    assert held["persons"] == [SHOWN_JOHN, SHOWN_JANE]
     shown = page(admin, f"/studies/{nobody.StudyInstanceUID}")
     assert "No name" in shown
     assert "Doe" not in shown

@@ -81,7 +81,8 @@ class PostgresCatalogue:
 
     def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
         """Return a page of patients, last added first."""
-        of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id))
+        named = col(N.name_search) != ""
+        of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id), named)
         query: Select[Any] = _matching_patients(
             select(*PATIENT_COLUMNS, _persons(of_the_patient, criteria.name)),
             criteria.patient_id,
@@ -248,8 +249,10 @@ def _instances() -> Select[Any]:
 
 
 def _study(row: RowMapping) -> Study:
-    named = (row["persons"] or [NOBODY])[0] if row["ambiguous"] else {}
-    return Study.model_validate({**row, "patient": StudyPatient.model_validate({**row, **named})})
+    shown = (row["persons"] or [NOBODY])[0] if row["ambiguous"] else {}
+    named = [person for person in row["persons"] if person["name"]]
+    patient = StudyPatient.model_validate({**row, **shown, "persons": named})
+    return Study.model_validate({**row, "patient": patient})
 
 
 def _instance(row: RowMapping) -> Instance:
