@@ -5,8 +5,9 @@ import gc
 import pytest
 
 from draw_shared.db.session import Database
-from support import checkpoint, faults, service_finder
+from support import faults, service_finder
 from support.suite import Suite
+from tools import checkpoint
 
 checkpoint.install()
 

@@ -8,6 +8,7 @@ order within ten seconds, a second one kills. A launcher that is itself killed l
 children running; the next one on the same folder ends them before it starts.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -23,12 +24,14 @@ from typing import Final, NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from draw_api.models.wording import problems_of
 from draw_shared.contracts.server_config import NETWORK_VARIABLES
 from draw_shared.errors import DrawError
 from tools.first_configuration import DicomAddress, first_configuration, prepare
-from tools.home import MARK, Home, HomeInUse
+from tools.first_user import PasswordRefused, handed_over, sign_in_words
+from tools.home import MARK, Home, HomeInUse, HomeUnusable
 from tools.local_postgres import StartFailed
-from tools.processes import claim_port, free_port, port_is_free
+from tools.processes import claim_port, free_port, port_is_free, why_not_bound
 from tools.server_log import set_aside
 from tools.service_process import SERVICES, ServiceProcess
 
@@ -42,6 +45,7 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 CALM_SECONDS: Final = 60.0
 LOG_SECONDS: Final = 5.0
 CRASHES_BEFORE_READY: Final = 3
+PORTS: Final = range(1, 65536)
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
 
@@ -98,6 +102,8 @@ class Launcher:
     def run(self) -> NoReturn:
         """Start everything, say so, and watch until a signal comes."""
         self._home.stop_leftovers(DRAIN_SECONDS)
+        storage = self._given.get("DRAW_STORAGE_ROOT") or str(self._home.storage)
+        Path(storage).mkdir(parents=True, exist_ok=True)
         wanted = first_configuration(self._given).network
         if self._given.get("DRAW_SCP_PORT"):
             self._claim_dicom_port(wanted.host, wanted.port)
@@ -108,9 +114,7 @@ class Launcher:
         dicom = prepare(database_url, self._given)
         if not self._given.get("DRAW_SCP_PORT"):
             self._claim_dicom_port(dicom.host, dicom.port)
-        password, found = self._home.admin_password(self._given)
-        storage = self._given.get("DRAW_STORAGE_ROOT") or str(self._home.storage)
-        Path(storage).mkdir(parents=True, exist_ok=True)
+        password = handed_over(self._home, self._given, database_url)
         environment = {
             **{k: v for k, v in os.environ.items() if k not in NETWORK_VARIABLES.values()},
             "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
@@ -131,7 +135,15 @@ class Launcher:
             self._watch(process.name, process.running, process.start)
         self._wait_for_rabbitmq()
         self._wait_until_ready()
-        say(self._ready_line(dicom, ports, found))
+        self._home.show_running(
+            {
+                **ports,
+                "DRAW_STORAGE_ROOT": storage,
+                "DRAW_DATABASE_URL": database_url,
+                "DRAW_BROKER_URL": broker_url,
+            }
+        )
+        say(self._ready_line(dicom, ports, sign_in_words(self._home, self._given, database_url)))
         while True:
             self._look_after()
 
@@ -189,6 +201,11 @@ class Launcher:
         if rabbitmq.port:
             rabbitmq.wait_ready()
             self._watch("RabbitMQ", rabbitmq.running, rabbitmq.start)
+            if rabbitmq.set_aside:
+                say(
+                    f"{rabbitmq.set_aside}; what it held and the index has not yet is found by "
+                    "make shell RUN='draw-admin reconcile --repair'"
+                )
             say(f"RabbitMQ: private, port {rabbitmq.port}, in {rabbitmq.folder}")
 
     def _free_ports(self) -> dict[str, str]:
@@ -197,23 +214,31 @@ class Launcher:
         for service in SERVICES:
             variable = service.http_variable
             asked = self._given.get(variable)
-            port = int(asked) if asked else service.http_port
-            if not self._claimed("127.0.0.1", port):
-                if asked or variable == "DRAW_API_PORT":
-                    raise CannotRun(_in_use(port, variable))
+            port = _port(variable, asked) if asked else service.http_port
+            if asked or variable == "DRAW_API_PORT":
+                self._claim("127.0.0.1", port, variable)
+            elif not self._claimed(port):
                 port = free_port()
             ports[variable] = str(port)
         return ports
 
-    def _claimed(self, host: str, port: int) -> bool:
-        claim = claim_port(port) if port_is_free(host, port) else None
+    def _claimed(self, port: int) -> bool:
+        claim = claim_port(port) if port_is_free("127.0.0.1", port) else None
         if claim is not None:
             self._claims.append(claim)
         return claim is not None
 
     def _claim_dicom_port(self, host: str, port: int) -> None:
-        if not self._claimed(host, port):
-            raise CannotRun(_in_use(port, "DRAW_SCP_PORT"))
+        self._claim(host, port, "DRAW_SCP_PORT")
+
+    def _claim(self, host: str, port: int, variable: str) -> None:
+        error = why_not_bound(host, port)
+        if error is not None:
+            raise CannotRun(_cannot_listen(error, host, port, variable))
+        claim = claim_port(port)
+        if claim is None:
+            raise CannotRun(_in_use(port, variable))
+        self._claims.append(claim)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -230,14 +255,14 @@ class Launcher:
                         f"the end of {process.log}:\n{process.last_words()}"
                     )
 
-    def _ready_line(self, dicom: DicomAddress, ports: Mapping[str, str], password: str) -> str:
+    def _ready_line(self, dicom: DicomAddress, ports: Mapping[str, str], sign_in: str) -> str:
         host = "127.0.0.1" if dicom.host in ANY_ADDRESS else dicom.host
         web = self._given.get("DRAW_API_HOST", "")
         web_host = "127.0.0.1" if web in ANY_ADDRESS else web
-        return (
-            f"ready: DICOM {dicom.ae_title} at {host}:{dicom.port}, "
-            f"web http://{web_host}:{ports['DRAW_API_PORT']}, user admin, password {password}"
-        )
+        told = f"DICOM {dicom.ae_title} at {host}:{dicom.port}"
+        if port_is_free(dicom.host, dicom.port):
+            told = f"no DICOM, the receiver {dicom.ae_title} is stopped (page, Dashboard: Start)"
+        return f"ready: {told}, web http://{web_host}:{ports['DRAW_API_PORT']}, {sign_in}"
 
 
 def say(line: str) -> None:
@@ -248,6 +273,30 @@ def say(line: str) -> None:
 def _given_secret(given: Mapping[str, str], name: str) -> str:
     path = given.get(f"{name}_FILE")
     return Path(path).read_text(encoding="utf-8").strip() if path else given.get(name, "")
+
+
+def _port(variable: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) in PORTS):
+        raise CannotRun(f"{variable} is {text}: a port is a number from 1 to 65535")
+    return int(text)
+
+
+def _cannot_listen(error: OSError, host: str, port: int, variable: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return _in_use(port, variable)
+    if error.errno == errno.EACCES:
+        return (
+            f"port {port} is for root or the capability CAP_NET_BIND_SERVICE: choose one above "
+            f"1023, as in {variable}={free_port()} make run"
+        )
+    return f"nobody can listen at {host}:{port}: {error.strerror}"
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    return "; ".join(
+        f"{NETWORK_VARIABLES.get(problem.field, problem.field)} {problem.message}"
+        for problem in problems_of(error.errors())
+    )
 
 
 def _in_use(port: int, variable: str) -> str:
@@ -281,6 +330,9 @@ def main(given: Mapping[str, str]) -> int:
     except HomeInUse as reason:
         say(f"cannot run: {reason}; stop it, or set another DRAW_HOME")
         return 1
+    except HomeUnusable as reason:
+        say(f"cannot run: {reason}; set another DRAW_HOME, or let this user write there")
+        return 1
     launcher = Launcher(home, given)
     _handle_signals(_on_first_signal)
     code = 0
@@ -288,7 +340,13 @@ def main(given: Mapping[str, str]) -> int:
         launcher.run()
     except StopRequested:
         say("stopping")
-    except (CannotRun, StartFailed, ValidationError, DrawError, SQLAlchemyError) as reason:
+    except ValidationError as reason:
+        say(f"cannot run: {_wrong_settings(reason)}")
+        code = 1
+    except OSError as reason:
+        say(f"cannot run: {reason.filename or 'this machine'}: {reason.strerror or reason}")
+        code = 1
+    except (CannotRun, PasswordRefused, StartFailed, DrawError, SQLAlchemyError) as reason:
         say(f"cannot run: {reason}")
         code = 1
     finally:

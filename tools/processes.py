@@ -51,14 +51,19 @@ def _block_of_ports() -> range:
 
 def port_is_free(host: str, port: int) -> bool:
     """Return whether a server could listen there now."""
+    return why_not_bound(host, port) is None
+
+
+def why_not_bound(host: str, port: int) -> OSError | None:
+    """Return why we could not listen there now, or None when we could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def claim_port(port: int) -> socket.socket | None:

@@ -5,7 +5,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Union, get_args, get_origin
+from typing import Annotated, Final, Union, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -162,5 +162,7 @@ def _kinds(annotation: object) -> Iterator[object]:
     if get_origin(annotation) in {Union, types.UnionType}:
         for part in get_args(annotation):
             yield from _kinds(part)
+    elif get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
     else:
         yield annotation

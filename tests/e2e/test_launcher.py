@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -16,6 +18,7 @@ import pytest
 
 from support import datasets, senders
 from support.launched import Launched
+from support.service_finder import ROOT
 from support.suite import signed_in
 from tools.processes import alive, command_line, free_port, wait_until
 
@@ -84,7 +87,9 @@ def first(launch_again, study):
 
 @pytest.fixture(scope="module")
 def interrupted(first):
-    """The first start after a Ctrl-C, and the seconds that it then lasted."""
+    """The first start after a Ctrl-C, its receiver stopped, and the seconds that it then lasted."""
+    with signed_in(first.web_url, password=first.password) as client:
+        client.post("/api/v1/services/scp/stop").raise_for_status()
     began = time.monotonic()
     first.signal(signal.SIGINT)
     assert first.wait(STOP_SECONDS) == 0
@@ -95,13 +100,24 @@ def interrupted(first):
 def second(interrupted, launch_again):
     """The start after the Ctrl-C, and the seconds until it was ready."""
     began = time.monotonic()
-    launched = launch_again(DRAW_LOG_FILE_BYTES="4096")
+    launched = launch_again(DRAW_LOG_FILE_BYTES="4096", DRAW_ADMIN_PASSWORD="another, too late")
     launched.wait_ready()
     return launched, time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
-def orphans(second):
+def stopped_demo(second):
+    """What the demo says while the receiver is stopped, which then is started."""
+    launched, _ = second
+    done = _demo(launched)
+    with signed_in(launched.web_url, password=launched.password) as client:
+        client.post("/api/v1/services/scp/start").raise_for_status()
+    assert wait_until(lambda: _listens(launched.dicom_port), 60)
+    return done
+
+
+@pytest.fixture(scope="module")
+def orphans(second, stopped_demo):
     """What a kill of the launcher alone leaves, after associations that fill two log files."""
     killed, _ = second
     killed.process.kill()
@@ -145,6 +161,33 @@ def _echo(port):
         return made.send_c_echo().Status
 
 
+def _demo(launched, **given):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+    return subprocess.run(
+        [sys.executable, "-m", "tools.demo"],
+        cwd=ROOT,
+        env=inherited | {"DRAW_HOME": str(launched.home)} | given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _shell(launched, *words, stdin=None):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+    return subprocess.run(
+        [sys.executable, "-m", "tools.shell", *words],
+        cwd=ROOT,
+        env=inherited | {"DRAW_HOME": str(launched.home)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 def _answer(launched, study):
     with signed_in(launched.web_url, password=launched.password) as client:
         return client.get(f"/api/v1/studies/{study.StudyInstanceUID}").status_code
@@ -174,7 +217,22 @@ def test_the_second_start_is_quick_and_has_what_was_stored(second, study):
     assert wait_until(lambda: _answer(launched, study) == httpx.codes.OK, 60)
 
 
-def test_a_second_launcher_in_the_same_home_is_refused(second, launch_again):
+def test_the_ready_line_says_that_the_receiver_is_stopped_and_which_password_works(second):
+    launched, _ = second
+    [line] = launched.ready_lines
+    assert "the receiver DRAW_SCP is stopped" in line
+    assert str(launched.dicom_port) not in line
+    assert f"password in {launched.home / 'admin-password'} " in line
+    assert "DRAW_ADMIN_PASSWORD has another" in line
+
+
+def test_the_demo_says_that_the_receiver_is_stopped(stopped_demo):
+    assert stopped_demo.returncode == 1
+    assert "the receiver is stopped" in stopped_demo.stderr
+    assert stopped_demo.stderr.count("\n") == 1
+
+
+def test_a_second_launcher_in_the_same_home_is_refused(second, stopped_demo, launch_again):
     running, _ = second
     other = launch_again()
     assert other.wait(20) == 1
@@ -222,6 +280,49 @@ def test_after_kill_9_of_everything_it_runs_again(fourth, study, last_study):
     assert _answer(fourth, study) == httpx.codes.OK
 
 
+def test_the_demo_says_where_a_suite_runs_when_none_does_here(fourth, tmp_path):
+    done = _demo(fourth, DRAW_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert f"no suite runs in {tmp_path}" in done.stderr
+    assert f"DRAW_HOME={fourth.home}" in done.stderr
+
+
+def test_the_demo_says_that_nobody_answers_at_another_port(fourth):
+    port = str(free_port())
+    done = _demo(fourth, DRAW_SCP_PORT=port)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert f"127.0.0.1:{fourth.dicom_port}" in done.stderr
+
+
+def test_the_demo_says_that_it_is_rejected_and_else_finds_the_suite(fourth):
+    with signed_in(fourth.web_url, password=fourth.password) as client:
+
+        def only_known(wanted):
+            tag = client.get("/api/v1/config").headers["ETag"]
+            security = {"security": {"validate_calling_ae": wanted}}
+            client.patch(
+                "/api/v1/config", json=security, headers={"If-Match": tag}
+            ).raise_for_status()
+
+        only_known(True)
+        try:
+            assert wait_until(lambda: "rejects" in _demo(fourth).stderr, 60)
+        finally:
+            only_known(False)
+    assert wait_until(lambda: "C-FIND: 1 study" in _demo(fourth).stdout, 60)
+
+
+def test_a_command_finds_the_running_suite(fourth):
+    done = _shell(fourth, "draw-admin", "set-password", "admin", "--password-file", "-",
+                  stdin="as good as the other")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    with signed_in(fourth.web_url, password="as good as the other") as client:
+        assert client.get("/api/v1/me").json()["name"] == "admin"
+    assert _shell(fourth, "psql", "-Atc", "SELECT 1").stdout == "1\n"
+    (fourth.home / "admin-password").write_text("as good as the other")
+
+
 def test_two_suites_run_side_by_side(fourth, neighbour):
     made = datasets.build()
     assert senders.send_objects(fourth.dicom_port, [made]) == [0]
@@ -262,7 +363,7 @@ def test_a_port_in_use_is_named(launch, variable):
 def test_a_wrong_setting_is_named(launch):
     launched = launch(DRAW_SCP_AE_TITLE="much too long for an AE title")
     assert launched.wait(60) == 1
-    assert "ae_title" in launched.said
+    assert "DRAW_SCP_AE_TITLE must" in launched.said
     assert "Traceback" not in launched.said
 
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from draw_api import admin
+from draw_api.adapters.passwords import Argon2Passwords
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.storage.layout import Layout
 from support import datasets, service_finder
@@ -77,6 +78,24 @@ def test_a_user_is_added_once_and_only_with_a_good_password(draw_admin, database
     ]
     (line,) = rows(database_url, "SELECT actor, action FROM transactions")
     assert line["actor"].startswith("draw-admin (uid ") and line["action"] == "user.create"
+
+
+def test_who_forgot_a_password_is_given_another(draw_admin, database_url, capsys):
+    draw_admin("create-user", "eve", "--password-file", "-", stdin=PASSWORD)
+    (before,) = rows(database_url, "SELECT password_hash FROM users")
+    words = ("set-password", "eve", "--password-file", "-")
+    assert draw_admin(*words, stdin="tiny") == 1
+    assert rows(database_url, "SELECT password_hash FROM users") == [before]
+    assert draw_admin(*words, stdin="another long password") == 0
+    (after,) = rows(database_url, "SELECT password_hash FROM users")
+    passwords = Argon2Passwords()
+    assert passwords.matches(after["password_hash"], "another long password")
+    assert not passwords.matches(after["password_hash"], PASSWORD)
+    capsys.readouterr()
+    assert draw_admin("set-password", "bob", "--password-file", "-", stdin=PASSWORD) == 1
+    assert "no such user" in capsys.readouterr().err
+    lines = rows(database_url, "SELECT action FROM transactions ORDER BY id")
+    assert [line["action"] for line in lines] == ["user.create", "user.password_reset"]
 
 
 def test_a_password_may_be_in_a_file(draw_admin, tmp_path, database_url):

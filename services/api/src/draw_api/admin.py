@@ -32,7 +32,7 @@ from draw_api.models.access import Principal, Role
 from draw_api.models.failures import NotFound, Refusal
 from draw_api.models.transactions import KnownHead
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
-from draw_api.models.users import NewUser
+from draw_api.models.users import NewUser, PasswordReset
 from draw_api.models.wording import problems_of
 from draw_api.services.conformance import statement
 from draw_api.services.reconcile import Reconcile
@@ -112,11 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     user = command("create-user", _create_user)
     user.add_argument("name")
     user.add_argument("--role", choices=[str(role) for role in Role], default=str(Role.VIEWER))
-    user.add_argument(
-        "--password-file",
-        type=Path,
-        help="read the password from here; `-` is standard input; else it is asked for",
-    )
+    forgotten = command("set-password", _set_password)
+    forgotten.add_argument("name")
+    for asking in (user, forgotten):
+        asking.add_argument(
+            "--password-file",
+            type=Path,
+            help="read the password from here; `-` is standard input; else it is asked for",
+        )
     reindex = command("reindex", _reindex)
     reindex.add_argument(
         "--only",
@@ -176,16 +179,30 @@ def _create_user(given: argparse.Namespace) -> int:
     new = NewUser.model_validate(
         {"name": given.name, "role": given.role, "password": _password(given.password_file)}
     )
+    with _users() as users:
+        user = users.add(_operator(), new)
+    print(f"user {user.name}, {user.role}")  # noqa: T201
+    return 0
+
+
+def _set_password(given: argparse.Namespace) -> int:
+    """Give a user a new password and sign him out everywhere, as when it was forgotten."""
+    new = PasswordReset.model_validate({"password": _password(given.password_file)})
+    with _users() as users:
+        user = users.named(given.name)
+        users.reset_password(_operator(), user.user_id, new.password.get_secret_value())
+    print(f"user {user.name}, new password")  # noqa: T201
+    return 0
+
+
+@contextmanager
+def _users() -> Iterator[Users]:
+    """Yield the use case; what it does is committed when nothing fails."""
     settings = Settings.read()
     with _session(settings) as session:
         audit = PostgresAudit(session, replica=settings.replica)
-        users = Users(
-            PostgresUsers(session), Argon2Passwords(), FailedAttempts(), audit, clock=_now
-        )
-        user = users.add(_operator(), new)
+        yield Users(PostgresUsers(session), Argon2Passwords(), FailedAttempts(), audit, clock=_now)
         session.commit()
-    print(f"user {user.name}, {user.role}")  # noqa: T201
-    return 0
 
 
 def _reindex(given: argparse.Namespace) -> int:

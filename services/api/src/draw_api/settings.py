@@ -4,6 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from draw_shared.contracts.texts import NewPassword
 from draw_shared.runtime.settings import (
     BrokerSettings,
     PostgresSettings,
@@ -76,9 +77,9 @@ class Settings(
     api_query_hours: float = Field(
         default=24.0, gt=0, le=24 * 90, description="how long results of queries are kept, hours"
     )
-    admin_password: SecretStr | None = Field(
+    admin_password: NewPassword | None = Field(
         default=None,
-        min_length=1,
         repr=False,
-        description="password of the user `admin` that is created when there is no user yet",
+        description="password of the user `admin` that is created when there is no user yet;"
+        " 10 to 200 characters",
     )

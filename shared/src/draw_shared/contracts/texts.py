@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -49,3 +49,5 @@ UID: Final = Written(
 )
 OPTIONAL_UID: Final = Written(r"^([0-9]+(\.[0-9]+)*)?$", UID.words)
 SHA256: Final = Written(r"^[0-9a-f]{64}$", "must be a SHA-256: 64 hexadecimal digits")
+NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
+"""What somebody may take as a password, on the page, over REST and in the environment."""

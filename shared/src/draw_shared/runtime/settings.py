@@ -58,7 +58,12 @@ class SettingsGroup(BaseSettings):
     """Settings that belong together; services inherit the groups they need."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", populate_by_name=True, frozen=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        # A secret that is refused does not belong into the log.
+        hide_input_in_errors=True,
     )
 
 

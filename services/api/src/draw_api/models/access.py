@@ -18,7 +18,6 @@ UserName = Annotated[
     ),
     Field(description="letters, digits, ._@-"),
 ]
-NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
 
 
 class Role(StrEnum):

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StrictBool
 
-from draw_api.models.access import NewPassword, Role, UserName
+from draw_api.models.access import Role, UserName
 from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.texts import LINE
+from draw_shared.contracts.texts import LINE, NewPassword
 
 
 class NewUser(Request):

@@ -120,6 +120,13 @@ class Users:
             raise NotFound(NO_USER)
         return found
 
+    def named(self, name: str) -> Account:
+        """Return the user of this name; NotFound when there is none."""
+        found = self._table.account(name)
+        if found is None:
+            raise NotFound(NO_USER)
+        return found
+
     def add(self, by: Principal, new: NewUser) -> User:
         """Add a user.
 

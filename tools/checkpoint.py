@@ -7,22 +7,23 @@ whoever pauses it waits until it really stands still.
 
 import threading
 import time
+from typing import Any, Final
 
 from pynetdicom.association import Association
 
-LONGEST_PASS_SECONDS = 5.0
+LONGEST_PASS_SECONDS: Final = 5.0
 
 
 class Checkpoint:
     """Where the thread of an association waits, with the methods of `threading.Event`."""
 
-    def __init__(self, association):
+    def __init__(self, association: Association) -> None:
         self._association = association
         self._changed = threading.Condition()
         self._open = True
         self._stands = False
 
-    def wait(self):
+    def wait(self) -> None:
         """Stand still until it is open."""
         with self._changed:
             while not self._open:
@@ -30,13 +31,13 @@ class Checkpoint:
                 self._changed.notify_all()
                 self._changed.wait()
 
-    def set(self):
+    def set(self) -> None:
         """Open it."""
         with self._changed:
             self._open, self._stands = True, False
             self._changed.notify_all()
 
-    def clear(self):
+    def clear(self) -> None:
         """Close it; return once the thread of the association stands still or has ended."""
         with self._changed:
             self._open = False
@@ -46,16 +47,16 @@ class Checkpoint:
                 while not self._still() and time.monotonic() < deadline:
                     self._changed.wait(0.05)
 
-    def _still(self):
+    def _still(self) -> bool:
         return self._stands or not self._association.is_alive()
 
 
-def install():
+def install() -> None:
     """Have every association of this process use it."""
     made = Association.__init__
 
-    def begin(self, *given, **named):
+    def begin(self: Association, *given: Any, **named: Any) -> None:  # noqa: ANN401 - handed on
         made(self, *given, **named)
-        self._reactor_checkpoint = Checkpoint(self)
+        self._reactor_checkpoint = Checkpoint(self)  # type: ignore[assignment]  # its methods
 
-    Association.__init__ = begin
+    Association.__init__ = begin  # type: ignore[method-assign]

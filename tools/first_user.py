@@ -1,0 +1,112 @@
+"""The password of the first user: given or made, weighed as over REST, and said truly.
+
+The services create the user `admin` when there is no user yet. From then on the password is
+what somebody has made of it, whatever the environment says.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.passwords import Argon2Passwords
+from draw_api.models.wording import words_of
+from draw_api.services.access import ADMINISTRATOR
+from draw_shared.contracts.texts import NewPassword
+from draw_shared.db.session import Database
+from tools.home import Home
+
+VARIABLE: Final = "DRAW_ADMIN_PASSWORD"
+FILE_VARIABLE: Final = f"{VARIABLE}_FILE"
+FORGOTTEN: Final = "make shell RUN='draw-admin set-password admin'"
+
+
+class PasswordRefused(Exception):
+    """The given password cannot be anybody's; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A password that may be the first user's, and where it is found."""
+
+    password: str
+    place: str
+    variable: str = ""
+    """The variable of the environment that gave it."""
+
+
+def handed_over(home: Home, given: Mapping[str, str], database_url: str) -> dict[str, str]:
+    """Return the setting by which the services create the first user, if there is none yet.
+
+    Raises:
+        PasswordRefused: the given one is too short or too long.
+        OSError: its file cannot be read.
+    """
+    for known in _given(given):
+        try:
+            TypeAdapter(NewPassword).validate_python(known.password)
+        except ValidationError as error:
+            words = words_of(error.errors()[0])
+            raise PasswordRefused(f"{known.variable}: the password {words}") from None
+        return {}
+    if not _is_first_start(database_url):
+        return {}
+    home.make_password()
+    return {FILE_VARIABLE: str(home.password_file)}
+
+
+def sign_in_words(home: Home, given: Mapping[str, str], database_url: str) -> str:
+    """Return who can sign in, and where the password that works is found."""
+    with _accounts(database_url) as accounts:
+        account = accounts.account(ADMINISTRATOR)
+    if account is None or not account.active:
+        return f"users as they were set up, without {ADMINISTRATOR}"
+    passwords = Argon2Passwords()
+    differ: list[str] = []
+    for known in (*_given(given), *_made(home)):
+        if passwords.matches(account.password_hash, known.password):
+            return f"user {ADMINISTRATOR}, password {known.place}{_told_apart(differ)}"
+        if known.variable:
+            differ.append(known.variable)
+    return (
+        f"user {ADMINISTRATOR}, with the password that was set before{_told_apart(differ)}; "
+        f"forgotten: {FORGOTTEN}"
+    )
+
+
+def _told_apart(variables: list[str]) -> str:
+    return "".join(f" ({name} has another: it counts at the first start)" for name in variables)
+
+
+def _given(given: Mapping[str, str]) -> Iterator[Known]:
+    path = given.get(FILE_VARIABLE)
+    if path:
+        text = Path(path).read_text(encoding="utf-8").strip()
+        yield Known(text, f"in {path}", FILE_VARIABLE)
+    elif given.get(VARIABLE):
+        yield Known(given[VARIABLE], f"in {VARIABLE}", VARIABLE)
+
+
+def _made(home: Home) -> Iterator[Known]:
+    if home.password_file.is_file():
+        text = home.password_file.read_text(encoding="utf-8").strip()
+        yield Known(text, f"in {home.password_file}")
+
+
+def _is_first_start(database_url: str) -> bool:
+    with _accounts(database_url) as accounts:
+        return not accounts.any_user()
+
+
+@contextmanager
+def _accounts(database_url: str) -> Iterator[PostgresAccounts]:
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.session() as session:
+            yield PostgresAccounts(session)
+    finally:
+        database.dispose()

@@ -1,0 +1,175 @@
+"""The suite that runs on this machine: where it is, and its REST interface."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any, Final
+
+from tools.home import MARK, running
+from tools.processes import environment, find
+
+ANSWER_SECONDS: Final = 20
+INDEX_SECONDS: Final = 20.0
+USUAL_API_PORT: Final = 8000
+ADDRESSES: Final = ("DRAW_API_PORT", "DRAW_ADMIN_PASSWORD", "DRAW_ADMIN_PASSWORD_FILE")
+"""Whoever gives one of these means a suite that no launcher of this machine started."""
+
+
+class SuiteFailed(Exception):
+    """The suite does not run, or did not do what it should; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the page is, and the passwords that may be those of the first user."""
+
+    web: str
+    passwords: tuple[str, ...]
+    receiver: Mapping[str, str]
+    """What the environment says of the receiver, by variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where associations are accepted."""
+
+    ae_title: str
+    host: str
+    port: int
+    elsewhere: str = ""
+    """Where the suite itself says that it listens, when the environment says otherwise."""
+
+
+def target(given: Mapping[str, str]) -> Target:
+    """Return the suite that runs in `DRAW_HOME`, or that the environment names.
+
+    Raises:
+        SuiteFailed: none runs there; the text says where one does.
+    """
+    home = Path(given.get("DRAW_HOME") or "var")
+    found = running(home)
+    if found is None and not any(given.get(name) for name in ADDRESSES):
+        raise SuiteFailed(_none_runs(home.expanduser().resolve()))
+    port = given.get("DRAW_API_PORT") or (found or {}).get("DRAW_API_PORT") or USUAL_API_PORT
+    password = given.get("DRAW_ADMIN_PASSWORD", "")
+    files = (given.get("DRAW_ADMIN_PASSWORD_FILE"), home / "admin-password")
+    texts = [
+        Path(file).read_text(encoding="utf-8").strip()
+        for file in files
+        if file and Path(file).is_file()
+    ]
+    return Target(
+        web=f"http://127.0.0.1:{port}",
+        passwords=tuple(text for text in (password, *texts) if text),
+        receiver=given,
+    )
+
+
+def _none_runs(home: Path) -> str:
+    others = sorted(
+        {
+            pair.removeprefix(f"{MARK}=")
+            for pid in find(lambda _: True)
+            for pair in environment(pid)
+            if pair.startswith(f"{MARK}=")
+        }
+    )
+    if str(home) in others:
+        return f"the suite in {home} is not ready yet, or its launcher was killed"
+    if others:
+        there = "; ".join(f"DRAW_HOME={other} make demo" for other in others)
+        return f"no suite runs in {home}, but elsewhere: {there}"
+    return f"no suite runs in {home}: start it with make run"
+
+
+class Rest:
+    """The REST interface, signed in as the first user.
+
+    Raises:
+        SuiteFailed: it does not answer, or no password is right.
+    """
+
+    def __init__(self, to: Target) -> None:
+        self.web = to.web
+        self._receiver = to.receiver
+        self._cookie = ""
+        for password in to.passwords:
+            body = json.dumps({"name": "admin", "password": password}).encode()
+            try:
+                with self._open("/api/v1/session", body) as answer:
+                    self._cookie = str(answer.headers["Set-Cookie"]).partition(";")[0]
+                    return
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code != HTTPStatus.UNAUTHORIZED:
+                        raise SuiteFailed(f"{to.web}: {error}") from error
+        raise SuiteFailed(
+            f"the password of the user admin at {to.web} is not known here: "
+            "DRAW_ADMIN_PASSWORD=... make demo"
+        )
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return a parsed answer."""
+        try:
+            with self._open(path) as answer:
+                parsed: dict[str, Any] = json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise SuiteFailed(f"{self.web}{path}: {error}") from error
+        return parsed
+
+    def receiver(self) -> Receiver:
+        """Return where associations are accepted, as environment or configuration say.
+
+        Raises:
+            SuiteFailed: nowhere, because it is stopped, or only by TLS.
+        """
+        network = self.get("/api/v1/config")["document"]["network"]
+        replicas = self.get("/api/v1/services/scp")["replicas"]
+        if replicas and all(replica["state"] == "stopped" for replica in replicas):
+            raise SuiteFailed(
+                f"the receiver is stopped: start it on the page, {self.web}/ (Dashboard)"
+            )
+        if network["tls"]["enabled"]:
+            raise SuiteFailed("the receiver speaks TLS, which the demo does not")
+        host = str(network["host"])
+        host = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared
+        port = int(self._receiver.get("DRAW_SCP_PORT") or network["port"])
+        differs = port != network["port"]
+        return Receiver(
+            ae_title=self._receiver.get("DRAW_SCP_AE_TITLE") or str(network["ae_title"]),
+            host=host,
+            port=port,
+            elsewhere=f"; the suite listens at {host}:{network['port']}" if differs else "",
+        )
+
+    def study(self, study: str, wanted: int) -> tuple[dict[str, Any], float]:
+        """Return the study once the index has all its objects, and how long that took."""
+        began = time.monotonic()
+        while True:
+            found = self.get(f"/api/v1/studies?study_instance_uid={study}")["items"]
+            took = time.monotonic() - began
+            if found and found[0]["instance_count"] >= wanted:
+                return found[0], took
+            if took > INDEX_SECONDS:
+                raise SuiteFailed(
+                    f"the index does not have all {wanted} objects after {took:.0f} s"
+                )
+            time.sleep(0.05)
+
+    def _open(self, path: str, body: bytes | None = None) -> HTTPResponse:
+        headers = {"Content-Type": "application/json", "Cookie": self._cookie}
+        request = urllib.request.Request(self.web + path, body, headers)  # noqa: S310 - ours
+        try:
+            answer: HTTPResponse = urllib.request.urlopen(request, timeout=ANSWER_SECONDS)  # noqa: S310 - ours
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, HTTPException) as error:
+            raise SuiteFailed(f"nobody answers at {self.web}: {error}") from error
+        return answer
