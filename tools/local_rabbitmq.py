@@ -3,9 +3,13 @@
 Everything that a node shares with others on a machine is the node's own here: the port
 mapper (epmd) too, which Erlang would otherwise start in the background and leave behind.
 All of it listens on 127.0.0.1 only; the user's password lies in the folder (mode 0600).
+
+A release of RabbitMQ reads what the one before has written, but not what any other has. What
+the installed release cannot read is set aside, never deleted, and the node begins empty.
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,6 +28,7 @@ DEBIAN_PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 MARK: Final = "DRAW_PRIVATE_RABBITMQ"
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME: Final = 1
+STARTING: Final = re.compile(r"Starting RabbitMQ (\d+\.\d+\.\d+)")
 
 
 def program() -> Path | None:
@@ -32,6 +37,14 @@ def program() -> Path | None:
         return DEBIAN_PROGRAM
     found = shutil.which("rabbitmq-server")
     return Path(found) if found else None
+
+
+def installed_release() -> str:
+    """Return the release of the installed server, as 3.10.8, or "" where it does not tell."""
+    script = program()
+    plugins = script.resolve().parents[1] / "plugins" if script else Path()
+    found = [path.name for path in plugins.glob("rabbit-[0-9]*")]
+    return found[0].removeprefix("rabbit-").removesuffix(".ez") if found else ""
 
 
 class LocalRabbitmq:
@@ -47,7 +60,11 @@ class LocalRabbitmq:
         self.log = self.folder / "rabbitmq.log"
         self.port = 0
         self.management_port = 0
+        self.set_aside = ""
+        """What the last start has set aside and why, in words; empty when nothing."""
         self._management = management
+        self._data = self.folder / "data"
+        self._release_file = self.folder / "release"
         self._password_file = self.folder / "password"
         self._ports = {"dist": 0, "epmd": 0}
         self._node: subprocess.Popen[bytes] | None = None
@@ -106,15 +123,55 @@ class LocalRabbitmq:
         self._node = self._run([str(script)])
 
     def wait_ready(self) -> None:
-        """Return once it answers.
+        """Return once it answers, be it without the data of another release.
 
         Raises:
             StartFailed: the log's last lines say why it does not.
         """
-        wait_until(lambda: self._answers() or not self.running(), START_SECONDS)
-        if not self.running() or not self._answers():
+        if not self._came_up():
             self.kill()
-            raise StartFailed(f"RabbitMQ did not start:\n{self._last_words()}")
+            if not self._set_aside_of_another_release():
+                raise StartFailed(f"RabbitMQ did not start:\n{self._last_words()}")
+            self.begin()
+            self.wait_ready()
+            return
+        self._release_file.write_text(installed_release(), encoding="utf-8")
+
+    def _came_up(self) -> bool:
+        wait_until(lambda: self._answers() or not self.running(), START_SECONDS)
+        return self.running() and self._answers()
+
+    def _set_aside_of_another_release(self) -> bool:
+        """Put away what another release has written; False when there is no such thing."""
+        written, installed = self._written_by(), installed_release()
+        if not self._data.is_dir() or not written or written == installed:
+            return False
+        aside = self.folder / f"data-of-{written}"
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = self.folder / f"data-of-{written}-{number}"
+        self._data.rename(aside)
+        self._release_file.unlink(missing_ok=True)
+        self.set_aside = (
+            f"RabbitMQ {installed} cannot read what {written} has written: that lies in {aside} "
+            "now, and the broker begins empty"
+        )
+        return True
+
+    def _written_by(self) -> str:
+        """Return the release that the data was last started with; "" when nothing tells."""
+        if self._release_file.is_file():
+            return self._release_file.read_text(encoding="utf-8").strip()
+        # Homes of a release that kept no record.
+        earlier = self.log.with_name(f"{self.log.name}.1")
+        texts = [
+            path.read_text(encoding="utf-8", errors="replace")
+            for path in (earlier, self.log)
+            if path.is_file()
+        ]
+        known = [told for told in STARTING.findall("".join(texts)) if told != installed_release()]
+        return known[-1] if known else ""
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End orderly."""
@@ -188,7 +245,7 @@ class LocalRabbitmq:
             "RABBITMQ_NODENAME": "draw@localhost",
             "RABBITMQ_DIST_PORT": str(self._ports["dist"]),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
-            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",

@@ -9,9 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from support import service_finder
 from tools import local_postgres
 from tools.local_postgres import LocalPostgres
-from tools.local_rabbitmq import LocalRabbitmq
+from tools.local_rabbitmq import LocalRabbitmq, installed_release
 from tools.processes import command_line, environment, find, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -93,16 +94,39 @@ def test_root_starts_a_postgres_whose_programs_lie_where_only_root_may_enter(tmp
     assert "CapEff:\t0000000000000002\n" in capabilities
 
 
-@pytest.mark.needs("rabbitmq-server")
-def test_rabbitmq_comes_back_after_a_kill_and_leaves_no_port_mapper(tmp_path):
-    server = LocalRabbitmq(tmp_path / "rabbitmq")
-    try:
-        server.start()
-        port = server.port
-        os.killpg(server.pid, signal.SIGKILL)
-        assert wait_until(lambda: not server.running(), 60)
-        server.start()
-        assert server.port == port
-    finally:
-        server.stop()
-    assert wait_until(lambda: _working_in(server.folder) == [], 60)
+@pytest.fixture(scope="module")
+def rabbitmq(tmp_path_factory):
+    """A node over several starts, each of which the next one follows."""
+    service_finder.program("rabbitmq-server")
+    server = LocalRabbitmq(tmp_path_factory.mktemp("node") / "rabbitmq")
+    yield server
+    server.kill()
+
+
+def test_rabbitmq_comes_back_after_a_kill_and_leaves_no_port_mapper(rabbitmq):
+    rabbitmq.start()
+    port = rabbitmq.port
+    os.killpg(rabbitmq.pid, signal.SIGKILL)
+    assert wait_until(lambda: not rabbitmq.running(), 60)
+    rabbitmq.start()
+    assert rabbitmq.port == port
+    rabbitmq.stop()
+    assert wait_until(lambda: _working_in(rabbitmq.folder) == [], 60)
+
+
+def test_what_another_release_of_rabbitmq_has_written_is_set_aside_and_kept(rabbitmq):
+    release = rabbitmq.folder / "release"
+    assert release.read_text() == installed_release()
+    # Its own schema in a form that this release cannot read.
+    (schema,) = (rabbitmq.folder / "data").glob("*/schema.DAT")
+    schema.write_bytes(b"of a later release")
+    # What the same release has written stays where it is, whatever keeps it from starting.
+    assert not rabbitmq._set_aside_of_another_release()
+    release.write_text("99.0.1")
+    rabbitmq.start()
+    assert rabbitmq.running()
+    rabbitmq.stop()
+    kept = rabbitmq.folder / "data-of-99.0.1"
+    assert str(kept) in rabbitmq.set_aside
+    assert [path.read_bytes() for path in kept.glob("*/schema.DAT")] == [b"of a later release"]
+    assert release.read_text() == installed_release()
