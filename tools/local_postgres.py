@@ -184,6 +184,8 @@ class LocalPostgres:
         if not self._durable:
             # Not synchronous_commit: a commit has to outlive a kill of the server.
             given |= {"fsync": "off", "full_page_writes": "off"}
+            # In its own folder, so that a kill leaves nothing in /dev/shm.
+            given["dynamic_shared_memory_type"] = "mmap"
         options = ["-D", str(self._data)]
         for name, value in given.items():
             options += ["-c", f"{name}={value}"]

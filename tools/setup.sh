@@ -32,6 +32,8 @@ PROGRAMS=(
     openssl openssl
     rsync rsync
 )
+# What the package rabbitmq-server starts at boot, with Erlang's port mapper.
+BROKER_UNITS=(rabbitmq-server.service epmd.service epmd.socket)
 # Lies in .venv while something is installed there, and stays when that is interrupted.
 UNFINISHED=.venv/.unfinished
 
@@ -75,8 +77,10 @@ install_missing() {
     RUNLEVEL=1 apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
     if brings_broker; then
         # Nor is it at boot. Who had installed it before keeps it as it was.
-        deb-systemd-helper disable rabbitmq-server.service epmd.socket >/dev/null 2>&1 || true
-        [ ! -d /run/systemd/system ] || systemctl stop rabbitmq-server epmd.socket || true
+        ! command -v systemctl >/dev/null || for unit in "${BROKER_UNITS[@]}"; do
+            systemctl disable -q "$unit" >/dev/null 2>&1 || true
+            [ ! -d /run/systemd/system ] || systemctl stop "$unit" 2>/dev/null || true
+        done
     fi
 }
 
@@ -85,7 +89,7 @@ brings_broker() { [[ " ${missing[*]} " == *" rabbitmq-server "* ]]; }
 command_for_user() {
     printf 'sudo apt-get install -y --no-install-recommends %s' "${missing[*]}"
     if brings_broker && command -v systemctl >/dev/null; then
-        printf ' && sudo systemctl disable --now rabbitmq-server'
+        printf ' && sudo systemctl disable --now %s' "${BROKER_UNITS[*]}"
     fi
 }
 
