@@ -22,6 +22,12 @@ def pytest_collection():
     return result
 
 
+def pytest_sessionfinish(session):
+    """Leave nothing behind; workers end before the process that started them."""
+    if not hasattr(session.config, "workerinput"):
+        service_finder.forget_run_folder()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Skip a test that needs a program which is not installed, or in CI fail it."""

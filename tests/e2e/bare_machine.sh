@@ -66,6 +66,7 @@ bare() { # bare SUITE: a bare system, with what README asks for and no more
 
 runs() { # runs ACCOUNT: README's two commands, from the clone to the Ctrl-C
     local began=$SECONDS
+    : >"$root/tmp/said"
     setsid bash -c "$(declare -f inside); root=$root; inside '$1' env DRAW_SCP_PORT=$DICOM_PORT \
         DRAW_API_PORT=$WEB_PORT python3 -c 'import os, signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)

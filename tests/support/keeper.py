@@ -52,7 +52,8 @@ def main(kind: str, folder: Path, watched: int) -> None:
         while started_at(watched) == born:
             time.sleep(0.3)
     finally:
-        server.kill()
+        # Not killed: the kernel would keep PostgreSQL's shared memory.
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
         if not any(entry.is_dir() for entry in folder.parent.iterdir()):
             shutil.rmtree(folder.parent, ignore_errors=True)

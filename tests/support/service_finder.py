@@ -51,12 +51,23 @@ def _test_run() -> int:
 
 def run_folder() -> Path:
     """Return the folder that all workers of this test run share."""
+    folder = _place_of_run_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def forget_run_folder() -> None:
+    """Remove that folder when no private server lives in it; else its keeper does, after us."""
+    folder = _place_of_run_folder()
+    if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):
+        shutil.rmtree(folder)
+
+
+def _place_of_run_folder() -> Path:
     run = _test_run()
     # A process id alone is given again, and would lead into an older run's folder.
     name = f"draw-tests-{os.getuid()}-{run}-{started_at(run)}"
-    folder = Path(tempfile.gettempdir()) / name
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return Path(tempfile.gettempdir()) / name
 
 
 @contextmanager

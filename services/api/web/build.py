@@ -55,7 +55,13 @@ def current(*, dev: bool) -> bool:
 
 def install(command: list[str], *, dev: bool) -> None:
     """Install what the lock file pins and copy what is served."""
-    quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--no-update-notifier")
+    quiet = (
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--no-update-notifier",
+    )
     omitted = () if dev else ("--omit=dev",)
     subprocess.run(  # noqa: S603 - fixed arguments
         [*command, "ci", *quiet, *omitted],
