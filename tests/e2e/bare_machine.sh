@@ -102,7 +102,7 @@ for suite in "$@"; do
     not_enabled_at_boot
     echo "$suite: the package's broker is not enabled at boot"
 
-    chroot "$root" apt-get purge -q -y rabbitmq-server python3-venv >/dev/null 2>&1
+    chroot "$root" apt-get purge -q -y rabbitmq-server 'python3*-venv' >/dev/null 2>&1
     inside operator git clone -q /srv/draw-dicom.git draw-dicom
     if inside operator make run >"$root/tmp/said" 2>&1; then fail "ran without its packages"; fi
     command=$(grep -o 'sudo apt-get install .*' "$root/tmp/said") || fail "no command was said"
