@@ -30,7 +30,7 @@ endif
 endif
 
 .NOTPARALLEL:
-.PHONY: help system setup lock fmt lint types arch unit integration statements e2e faults test check docs \
+.PHONY: help system install setup lock fmt lint types arch unit integration statements e2e faults test check docs \
 	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
 	bench-transcode soak clean
 
@@ -39,8 +39,7 @@ help: ## list the targets
 
 # --- running ---------------------------------------------------------------------------
 
-run: system .venv/.run ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
-	@tools/setup.sh web
+run: install ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
 	@exec $(BIN)/python -m tools.launch
 
 demo: .venv/.run ## send real DICOM to the running suite and query it back
@@ -73,6 +72,9 @@ soak: system .venv/.dev ## the mixed load of a hospital for MINUTES=25, with a v
 	PYTHONPATH=tests:. $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 # --- preparing -------------------------------------------------------------------------
+
+install: system .venv/.run ## make .venv with what running needs, and start nothing
+	@tools/setup.sh web
 
 setup: system .venv/.dev ## make .venv with everything for developing and testing
 	@tools/setup.sh web --dev

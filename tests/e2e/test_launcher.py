@@ -5,8 +5,10 @@ Installing packages is not covered here: `.ci/run` does it on a bare machine.
 
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -16,7 +18,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from support import datasets, senders
+from support import datasets, senders, service_finder
+from support.install_page import InstallPage
 from support.launched import Launched
 from support.service_finder import ROOT
 from support.suite import signed_in
@@ -149,9 +152,26 @@ def fourth(third, launch_again, last_study):
 
 
 @pytest.fixture(scope="module")
-def neighbour(fourth, launch_again):
-    """A suite in another home, beside the fourth start."""
-    launched = launch_again("other")
+def page(tmp_path_factory):
+    """docs/install.md."""
+    return InstallPage(tmp_path_factory.mktemp("machine"))
+
+
+@pytest.fixture(scope="module")
+def restored(fourth, page):
+    """Another home with what was backed up of the fourth start, never started."""
+    home = fourth.home.with_name("other")
+    for name, where in (("back-up", fourth.home), ("restore", home)):
+        done = page.run(name, fourth, home=where)
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copy(fourth.home / "admin-password", home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def neighbour(restored, launch_again):
+    """A suite in another home, restored from a backup, beside the fourth start."""
+    launched = launch_again(restored.name)
     launched.wait_ready()
     return launched
 
@@ -162,25 +182,10 @@ def _echo(port):
 
 
 def _demo(launched, **given):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
     return subprocess.run(
         [sys.executable, "-m", "tools.demo"],
         cwd=ROOT,
-        env=inherited | {"DRAW_HOME": str(launched.home)} | given,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def _shell(launched, *words, stdin=None):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
-    return subprocess.run(
-        [sys.executable, "-m", "tools.shell", *words],
-        cwd=ROOT,
-        env=inherited | {"DRAW_HOME": str(launched.home)},
-        input=stdin,
+        env=launched.inherited | {"DRAW_HOME": str(launched.home)} | given,
         capture_output=True,
         text=True,
         timeout=120,
@@ -313,14 +318,29 @@ def test_the_demo_says_that_it_is_rejected_and_else_finds_the_suite(fourth):
     assert wait_until(lambda: "C-FIND: 1 study" in _demo(fourth).stdout, 60)
 
 
-def test_a_command_finds_the_running_suite(fourth):
-    done = _shell(fourth, "draw-admin", "set-password", "admin", "--password-file", "-",
-                  stdin="as good as the other")  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    with signed_in(fourth.web_url, password="as good as the other") as client:
+def test_what_the_page_says_of_sending_works(fourth, page):
+    for number, one in enumerate(datasets.series(3, PatientID="INSTALL")):
+        one.save_as(page.srv / "objects" / f"{number}.dcm", enforce_file_format=True)
+    for name in ("send", "python"):
+        done = page.run(name, fourth)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("0x0000") == 3
+
+
+def test_a_restored_suite_has_everything_and_agrees_with_its_disk(neighbour, study, page):
+    assert _answer(neighbour, study) == httpx.codes.OK
+    done = page.run("compare", neighbour)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 rows without file" in done.stdout
+
+
+def test_who_forgot_the_password_sets_another(neighbour, page):
+    (page.root / "new-password").write_text("as good as the other")
+    done = page.run("password", neighbour)
+    assert done.returncode == 0, done.stderr
+    with signed_in(neighbour.web_url, password="as good as the other") as client:
         assert client.get("/api/v1/me").json()["name"] == "admin"
-    assert _shell(fourth, "psql", "-Atc", "SELECT 1").stdout == "1\n"
-    (fourth.home / "admin-password").write_text("as good as the other")
+    (neighbour.home / "admin-password").write_text("as good as the other")
 
 
 def test_two_suites_run_side_by_side(fourth, neighbour):
@@ -333,6 +353,31 @@ def test_two_suites_run_side_by_side(fourth, neighbour):
     assert neighbour.wait(STOP_SECONDS) == 0
     assert neighbour.processes() == []
     assert _echo(fourth.dicom_port) == 0
+
+
+def test_what_the_page_says_of_tls_works(fourth, page):
+    assert page.run("ca", fourth).returncode == 0
+    with signed_in(fourth.web_url, password=fourth.password) as client:
+        token = client.post("/api/v1/tokens", json={"name": "install", "role": "admin"}).json()
+    done = page.run("tls", fourth, TOKEN=token["token"])
+    assert done.returncode == 0, done.stderr
+    assert wait_until(lambda: page.run("tls-echo", fourth).returncode == 0, 60)
+    assert page.run("page", fourth).returncode == 0
+    proxy = page.etc / "haproxy.cfg"
+    port = free_port()
+    proxy.write_text(
+        page.text("haproxy", fourth.home, fourth).replace(":443", f"127.0.0.1:{port}") + "\n"
+    )
+    running = subprocess.Popen([service_finder.program("haproxy"), "-db", "-f", str(proxy)])
+    try:
+        trusted = ssl.create_default_context(cafile=str(page.etc / "ca.pem"))
+        assert wait_until(lambda: _listens(port), 60)
+        answer = httpx.get(f"https://localhost:{port}/livez", verify=trusted)
+    finally:
+        running.kill()
+        running.wait()
+    assert answer.status_code == httpx.codes.OK
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
 
 
 def test_a_second_signal_forces(fourth):

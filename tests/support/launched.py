@@ -22,11 +22,11 @@ class Launched:
         self.home = home
         self.dicom_port = int(given.get("DRAW_SCP_PORT") or free_port())
         self.api_port = int(given.get("DRAW_API_PORT") or free_port())
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+        self.inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tools.launch"],
             cwd=ROOT,
-            env=inherited
+            env=self.inherited
             | given
             | {
                 "DRAW_HOME": str(home),
