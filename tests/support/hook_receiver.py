@@ -112,6 +112,13 @@ def flood_of_chunks(connection, ended):
         connection.sendall(b"1;extension=0123456789\r\nx\r\n" * 4000)
 
 
+def chunk_after_chunk(connection, ended):
+    """Answer 200 and a body in parts of one byte, hundreds a second."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not ended.wait(0.005):
+        connection.sendall(b"1\r\nx\r\n")
+
+
 def speak_no_http(connection, _ended):
     """Answer in another protocol."""
     connection.sendall(b"220 smtp.example ESMTP\r\n")

@@ -379,7 +379,9 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(database, tmp_path):
     assert receiver.requests == []
 
 
-@pytest.mark.parametrize("fault", [receivers.endless_body, receivers.flood_of_chunks])
+@pytest.mark.parametrize(
+    "fault", [receivers.endless_body, receivers.flood_of_chunks, receivers.chunk_after_chunk]
+)
 def test_an_answer_without_end_counts_by_its_status(database, fault):
     indexer = Indexer(database, timeout_seconds=30)
     with faulty_receiver(fault) as url:

@@ -31,6 +31,8 @@ CONNECT_TIMEOUT_SECONDS: Final = 3.0
 """For one address, when a name has several: the next one shall still have its turn."""
 MAX_ANSWER_BYTES: Final = 65_536
 """Read of an answer's body; the status counts, however much there would be."""
+LEAST_PART_BYTES: Final = 1024
+"""What a part of the body counts at least: each costs the one thread its time, however small."""
 MAX_EXCHANGE_BYTES: Final = 2 * MAX_ANSWER_BYTES
 """Read of a connection: headers, interim answers and how the body is divided count as well."""
 
@@ -263,7 +265,7 @@ class WebhookSender:
             read = 0
             with suppress(TooMuchSent):
                 async for part in answer.aiter_stream():
-                    read += len(part)
+                    read += max(len(part), LEAST_PART_BYTES)
                     if read >= MAX_ANSWER_BYTES:
                         break
         return WebhookAnswer(answer.status, _words(answer.status))
