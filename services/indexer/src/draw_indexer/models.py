@@ -231,9 +231,11 @@ class Changes:
     """What a batch writes; rows of one table have the same columns."""
 
     arrived: Sequence[str]
-    """Every SOP Instance UID of the batch, for jobs that wait for it."""
+    """Every SOP Instance UID of the batch."""
     latest: bool
     """Whether what was received last goes first."""
+    came: list[str] = field(default_factory=list)
+    """Those of `arrived` of a reception that is new to the index, for jobs that wait for them."""
     patients: dict[PatientKey, Row] = field(default_factory=dict)
     studies: dict[str, Row] = field(default_factory=dict)
     series: dict[str, Row] = field(default_factory=dict)

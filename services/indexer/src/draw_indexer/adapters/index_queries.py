@@ -176,7 +176,7 @@ class PostgresRows:
         self._review_persons(changes, left)
         known |= self._write_conflicts(changes, written)
         self._count_days(changes, known)
-        self._execute(sql.NOTE_ARRIVALS, uids=list(changes.arrived))
+        self._execute(sql.NOTE_ARRIVALS, uids=changes.came)
         self._append_changes(changes)
         # Of a version that was set aside before it became current, there may be two files.
         copies = [LeftFile(path, uid, study, digest) for uid, digest, study, path in settled]

@@ -155,6 +155,8 @@ class _Batch:
         known = self._rows.versions(self._changes.arrived)
         found = []
         for uid in self._changes.arrived:
+            if any(_came(arrival.stored, known.get(uid)) for arrival in by_uid[uid]):
+                self._changes.came.append(uid)
             verdict = self._versions.judged(known.get(uid), by_uid[uid])
             if verdict.current is None:
                 # It describes nothing new: the same bytes, or bytes that were set aside.
@@ -293,6 +295,14 @@ class _Batch:
                 if self._versions.before(arrival.stored.source, first.stored.source):
                     first = arrival
             yield first
+
+
+def _came(stored: Stored, known: Known | None) -> bool:
+    """Return whether an announcement is of a reception that the index has not, and no repetition.
+
+    What a reindex announces was received before; it proves nothing of what a node has sent.
+    """
+    return not stored.reread and (known is None or known.received_at != stored.received_at)
 
 
 def _doubtful(
