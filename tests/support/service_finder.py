@@ -31,7 +31,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from draw_shared.db.migrate import head_revision, upgrade
+from draw_shared.db.migrate import upgrade
+from draw_shared.db.revisions import head_revision
 from draw_shared.db.session import sqlalchemy_url
 from tools import local_postgres, local_rabbitmq
 from tools.processes import started_at, wait_until

@@ -142,6 +142,7 @@ VALUES: dict[str, Any] = {
     "restarts": 0,
     "result": "{}",
     "retried": [JOB],
+    "revision": "0016",
     "role": "viewer",
     "room": [4],
     "running": "running",

@@ -12,9 +12,12 @@ from sqlalchemy import text
 from draw_api import admin
 from draw_api.adapters.passwords import Argon2Passwords
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
+from draw_shared.db.migrate import upgrade
+from draw_shared.db.revisions import head_revision
 from draw_shared.storage.layout import Layout
 from support import datasets, service_finder
 from support.indexed import IndexedStorage
+from support.next_release import EXPAND, LaterRelease
 from support.suite import rows
 
 pytestmark = pytest.mark.integration
@@ -54,6 +57,22 @@ def test_a_new_database_gets_schema_and_first_configuration(draw_admin, postgres
     assert found["version"] == 1
     assert found["document"]["network"]["ae_title"] == "OTHER"
     assert found["document"]["services"]["c_find"] is False
+
+
+def test_migrating_with_an_older_release_is_one_sentence(
+    draw_admin, database_url, tmp_path, capsys
+):
+    later = LaterRelease(tmp_path)
+    later.add(EXPAND, compatible_from=head_revision())
+    upgrade(database_url, scripts=later.scripts)
+    assert draw_admin("migrate") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"schema {later.head} is a later release's") and said.count("\n") == 1
+    later.add("pass", kind="contract", compatible_from=later.head)
+    upgrade(database_url, scripts=later.scripts)
+    assert draw_admin("migrate") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"draw-admin: the schema is {later.head}") and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("way", ["flag", "environment"])

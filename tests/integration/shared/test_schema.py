@@ -10,7 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from draw_shared.db.migrate import head_revision, upgrade
+from draw_shared.db.migrate import upgrade
+from draw_shared.db.revisions import head_revision
 from draw_shared.db.session import Database
 from draw_shared.db.tables import metadata
 from support import service_finder

@@ -91,9 +91,7 @@ COMPOSED = {
     "draw_qr_worker.adapters.job_queries.claim": "a lock",
     "draw_qr_worker.adapters.node_queries.relieve": "`remote_nodes` is small",
     "draw_shared.db.feed.take_turn": "called below",
-    "draw_shared.db.guard.require_current_schema": "called below",
     "draw_shared.db.migrate.seed_config": "`server_config` is small",
-    "draw_shared.db.migrate.upgrade": "a migration says what it costs",
     "draw_shared.db.partitions._make": "a month's beginning",
     "draw_shared.db.partitions._missing": "called below",
     "draw_shared.db.partitions.drop_before": "a month's end counts what goes with it",
@@ -202,7 +200,7 @@ def test_what_keeps_the_log_and_the_feed_does_not_grow(large):
             assert log.write([TransactionRecord(**record)]) == 1
         log.make_partitions()
         with large.session() as session:
-            guard.require_current_schema(session)
+            guard.require_served_schema(session)
             feed.take_turn(session.connection())
             partitions.ensure_months(session.connection(), datetime.now(UTC).date(), ahead=3)
             transaction_chain.extend(session.connection())

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from support.service_finder import ROOT, named
 from tools.processes import command_line, find, wait_until
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 def test_a_test_gets_a_migrated_database_of_its_own(database_url, worker_database_url, database):
     assert database_url != worker_database_url
     with database.session() as session:
-        require_current_schema(session)
+        require_served_schema(session)
         count = session.connection().execute(text("SELECT count(*) FROM studies")).scalar()
     assert count == 0
 

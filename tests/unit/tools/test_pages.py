@@ -44,7 +44,7 @@ def test_metrics_have_a_prefix_base_units_and_words(metrics):
 def test_no_metric_has_a_label_without_bound_or_from_a_patient(metrics):
     bounded = {
         *("kind", "outcome", "operation", "status", "source", "reason", "state", "step", "table"),
-        *("queue", "level", "method", "route", "service", "replica", "version", "node"),
+        *("queue", "level", "method", "route", "service", "replica", "version", "node", "of"),
     }
     assert {label for metric in metrics.values() for label in metric.labels} <= bounded
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from pydantic import ValidationError
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from draw_api.adapters.audit_queries import PostgresAudit
@@ -49,7 +49,8 @@ from draw_shared.contracts.server_config import (
     network_told,
 )
 from draw_shared.db import tombstones
-from draw_shared.db.migrate import head_revision, seed_config, upgrade
+from draw_shared.db.migrate import seed_config, upgrade
+from draw_shared.db.revisions import head_revision, is_later
 from draw_shared.db.session import Database, DatabaseUnavailable
 from draw_shared.db.tombstones import Tombstones
 from draw_shared.errors import DrawError
@@ -82,8 +83,6 @@ def main(words: Sequence[str] | None = None) -> int:
         _say(f"draw-admin: {_outage(error)}")
     except (DrawError, ValidationError, ValueError, OSError) as error:
         _say(f"draw-admin: {_reason(error)}")
-    except ProgrammingError:
-        _say("draw-admin: the database has not this release's schema; run `draw-admin migrate`")
     except SQLAlchemyError as error:
         _say(f"draw-admin: the database refused ({type(error).__name__})")
     except KeyboardInterrupt:
@@ -148,18 +147,20 @@ def _parser() -> argparse.ArgumentParser:
 def _migrate(given: argparse.Namespace) -> int:
     """Bring the database to this release's schema; give a new one its first configuration."""
     url = MigrationSettings.read().database_url.get_secret_value()
-    everything = given.everything or (
-        os.environ.get("DRAW_SCP_EVERYTHING", "").lower() in TRUE_WORDS
-    )
-    upgrade(url)
+    said = os.environ.get("DRAW_SCP_EVERYTHING", "").lower() in TRUE_WORDS
+    found = upgrade(url)
+    if is_later(found):
+        print(f"schema {found} is a later release's; {head_revision()} serves it too")  # noqa: T201
+        return 0
     database = Database(url)
     try:
         with database.session() as session:
-            fresh = seed_config(session, first_configuration(everything=everything))
+            begun = first_configuration(everything=given.everything or said)
+            fresh = seed_config(session, begun)
             session.commit()
     finally:
         database.dispose()
-    print(f"schema {head_revision()}{', first configuration written' if fresh else ''}")  # noqa: T201
+    print(f"schema {found}{', first configuration written' if fresh else ''}")  # noqa: T201
     return 0
 
 

@@ -79,6 +79,7 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.runtime.schema_watch import SchemaWatch
 
 log = structlog.get_logger()
 
@@ -113,6 +114,7 @@ class Api:
             service=settings.service, replica=settings.replica, version=self._version
         )
         self._metrics = ApiMetrics(self._registry)
+        self._schema = SchemaWatch(self._registry)
         broker_url = settings.broker_url.get_secret_value()
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=POOL_SIZE, plan_for_values=True
@@ -136,7 +138,7 @@ class Api:
         self._attempts = FailedAttempts()
         self._live_retrieves = LiveRetrieves(self._database)
         self._role_rules = _role_rules(settings)
-        self._probe = DatabaseProbe(self._database, self._ensure_administrator)
+        self._probe = DatabaseProbe(self._database, self._schema, self._ensure_administrator)
 
     def application(self) -> FastAPI:
         """Return the ASGI application alone, as for its OpenAPI document."""
@@ -146,8 +148,9 @@ class Api:
         """Return the process's life: connections first, the web server last."""
         settings = self._settings
         checks = {"database": self._probe.there}
+        reasons = {"database": lambda: self._schema.reason}
         web = WebServer(
-            self._application(Health(lambda: lifecycle.state, checks)),
+            self._application(Health(lambda: lifecycle.state, checks, reasons)),
             settings.api_host,
             settings.api_port,
             trusted_proxies=settings.api_trusted_proxies,
@@ -170,7 +173,10 @@ class Api:
                     pulse=lambda: Pulse(
                         state=str(lifecycle.state),
                         address=f"{settings.api_host}:{web.port}",
-                        details={"broker_connected": self._publisher.connected},
+                        details={
+                            "broker_connected": self._publisher.connected,
+                            "schema": self._schema.seen,
+                        },
                     ),
                 ),
                 web,

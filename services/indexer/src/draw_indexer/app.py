@@ -32,7 +32,6 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db import deletion
-from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.messaging import topology
@@ -49,6 +48,7 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Component, Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.runtime.schema_watch import SchemaWatch
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.removal import StorageFiles
 
@@ -77,6 +77,7 @@ class Indexer:
         )
         self._metrics = IndexerMetrics(self._registry)
         self._metrics.show_reasons(REASONS)
+        self._schema = SchemaWatch(self._registry)
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 5
         )
@@ -115,7 +116,7 @@ class Indexer:
         health = HealthServer(
             settings.indexer_http_host,
             settings.indexer_http_port,
-            Health(lambda: lifecycle.state, checks),
+            Health(lambda: lifecycle.state, checks, {"database": lambda: self._schema.reason}),
             self._registry,
         )
         upkeep = Upkeep(
@@ -308,7 +309,7 @@ class Indexer:
     def _probe(self) -> None:
         try:
             with self._database.session() as session:
-                require_current_schema(session)
+                self._schema.look(session)
                 # Lost or restored while we run, the volume does not know it either.
                 if not self._database_ready or self._latest_deletion.moment_ns() < self._deleted_ns:
                     files = StorageFiles(self._settings.storage_root)
@@ -331,6 +332,7 @@ class Indexer:
                 "dead": metrics.dead,
                 "lag_seconds": round(metrics.last_lag, 3),
                 "broker_connected": self._consumption.connected,
+                "schema": self._schema.seen,
             },
         )
 

@@ -41,7 +41,6 @@ from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.contracts.server_config import REFERENCE
-from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import Transient
@@ -56,6 +55,7 @@ from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.runtime.schema_watch import SchemaWatch
 from draw_shared.storage import spool
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.objects import ObjectStore
@@ -79,6 +79,7 @@ class Worker:
         )
         self._metrics = WorkerMetrics(self._registry)
         self._metrics.show_outcomes(JobKind, FINAL)
+        self._schema = SchemaWatch(self._registry)
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.qr_worker_jobs + 4
         )
@@ -149,7 +150,11 @@ class Worker:
         health = HealthServer(
             settings.qr_worker_http_host,
             settings.qr_worker_http_port,
-            Health(lambda: lifecycle.state, {"database": self._database_answers}),
+            Health(
+                lambda: lifecycle.state,
+                {"database": self._database_answers},
+                {"database": lambda: self._schema.reason},
+            ),
             self._registry,
         )
         heartbeat = Heartbeat(
@@ -160,7 +165,7 @@ class Worker:
                 state=self._desired.shown(lifecycle.state, busy=self._dispatch.running > 0),
                 address=f"{settings.qr_worker_http_host}:{health.port}",
                 config_version=self._config.current.version,
-                details={"running_jobs": self._dispatch.running},
+                details={"running_jobs": self._dispatch.running, "schema": self._schema.seen},
             ),
         )
         self._desired.on_change(Told(self._dispatch, clock.wake, heartbeat.wake).on_change)
@@ -241,7 +246,7 @@ class Worker:
     def _sweep(self) -> int:
         try:
             with self._database.session() as session:
-                require_current_schema(session)
+                self._schema.look(session)
             taken_back = self._jobs.sweep()
             self._nodes.relieve()
         except Transient:

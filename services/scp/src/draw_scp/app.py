@@ -1,6 +1,5 @@
 """The composition root: the only place that joins the receiver's edges to its adapters."""
 
-import math
 import os
 import ssl
 from importlib.metadata import version
@@ -310,8 +309,8 @@ class Scp:
         )
         gauge(
             "draw_scp_storage_quota_bytes",
-            "Bytes that the storage may hold; +Inf without a quota",
-            lambda: self._rules().limits.most_bytes or math.inf,
+            "Bytes that the storage may hold",
+            lambda: self._rules().limits.most_bytes,
         )
         gauge(
             "draw_scp_storage_refusing",

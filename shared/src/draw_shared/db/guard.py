@@ -1,27 +1,52 @@
-"""Refuses to run against a schema of another version."""
+"""Refuses to run against a schema that this release cannot serve."""
 
-from sqlalchemy import text
+from typing import Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 from sqlmodel import Session
 
-from draw_shared.db.migrate import head_revision
+from draw_shared.db.revisions import is_later, why_not_served
 from draw_shared.errors import Transient
+
+UNDEFINED_TABLE: Final = "42P01"
+UNDEFINED: Final = frozenset({UNDEFINED_TABLE, "42703", "42883"})
+"""A table, column or function that is not there."""
+FOUND: Final = text("SELECT version_num FROM alembic_version")
+COMPATIBLE: Final = text("SELECT compatible_from FROM schema_revisions WHERE revision = :revision")
 
 
 class SchemaMismatch(Transient):
-    """The database is not (yet) migrated to the version this process was built for."""
+    """The database has a schema that this release cannot serve; a migration may change that."""
+
+    def __init__(self, reason: str, found: str | None) -> None:
+        super().__init__(reason)
+        self.found = found
 
 
-def require_current_schema(session: Session) -> None:
-    """Return when the schema is the one this code was written for.
+def require_served_schema(session: Session) -> str:
+    """Return the schema's revision, which this release serves.
 
     Raises:
-        SchemaMismatch: it is older, newer or absent; a migration may be under way.
+        SchemaMismatch: it is too old or absent, or later migrations have left this release behind.
     """
-    known = session.connection().execute(text("SELECT to_regclass('alembic_version')")).scalar()
-    found = (
-        session.connection().execute(text("SELECT version_num FROM alembic_version")).scalar()
-        if known
-        else None
+    connection = session.connection()
+    found = revision_of(connection)
+    later = is_later(found)
+    compatible_from = (
+        connection.execute(COMPATIBLE, {"revision": found}).scalar() if later else None
     )
-    if found != head_revision():
-        raise SchemaMismatch(f"schema is {found or 'absent'}, this release needs {head_revision()}")
+    reason = why_not_served(found, compatible_from)
+    if reason or found is None:
+        raise SchemaMismatch(reason, found)
+    return found
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the schema's revision, or None when there is none; that ends the transaction."""
+    try:
+        return connection.execute(FOUND).scalar()
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
+            raise
+        return None

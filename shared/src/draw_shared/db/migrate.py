@@ -1,48 +1,143 @@
-"""Brings a database to this release's schema and gives it its first configuration."""
+"""Brings a database to this release's schema and gives it its first configuration.
 
-from functools import cache
+The suite goes on meanwhile. Each migration is a transaction of its own; one that does not get a
+table within `LOCK_SECONDS` lets those pass who wait behind it, and is tried again after a pause.
+"""
+
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
 from draw_shared.contracts.server_config import ServerConfig
+from draw_shared.db.guard import require_served_schema, revision_of
+from draw_shared.db.revisions import REVISION
 from draw_shared.db.session import sqlalchemy_url
+from draw_shared.errors import Transient
+
+log = structlog.get_logger()
 
 SCRIPTS: Final = Path(__file__).parent / "migrations"
 MIGRATION_LOCK: Final = 0x44524157
 """Key of the advisory lock that lets only one process migrate a database at a time."""
+LOCK_SECONDS: Final = 2
+"""Above `deadlock_timeout`, after which autovacuum gives a table up to who waits for it."""
+PATIENCE_SECONDS: Final = 600.0
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 15.0
+IN_USE: Final = frozenset({"55P03", "40P01"})
+"""lock_not_available and deadlock_detected."""
+
+# Who waits for a lock in a statement holds a snapshot, for which CREATE INDEX CONCURRENTLY waits.
+TAKE_TURN: Final = text("SELECT pg_try_advisory_lock(:key)")
+BOUND_WAITING: Final = text(f"SET lock_timeout = '{LOCK_SECONDS}s'")
 
 
-def _alembic(connection: Connection | None = None) -> Config:
+class MigrationBlocked(Transient):
+    """Others had the tables in use all the time; what was migrated until then is whole."""
+
+
+def upgrade(
+    url: str,
+    revision: str = "head",
+    *,
+    scripts: Path = SCRIPTS,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> str:
+    """Migrate a database and return its revision; concurrent callers wait for the first.
+
+    A later release's schema stays as it is, if this release serves it.
+
+    Args:
+        url: of the database.
+        revision: the last one to go to.
+        scripts: the folder of migrations.
+        patience_seconds: how long to try when tables are in use.
+
+    Raises:
+        SchemaMismatch: the schema is a later release's and this one cannot serve it.
+        MigrationBlocked: try again when less goes on.
+    """
+    engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            pauses = list(_pauses(patience_seconds))
+            _take_turn(connection, pauses)
+            config = _alembic(connection, scripts)
+            if not _is_later(connection, config):
+                _migrate(connection, pauses, lambda: command.upgrade(config, revision))
+                return revision_of(connection) or ""
+            with Session(connection) as session:
+                return require_served_schema(session)
+    finally:
+        engine.dispose()
+
+
+def _alembic(connection: Connection, scripts: Path) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("script_location", str(scripts))
     config.attributes["connection"] = connection
     return config
 
 
-@cache
-def head_revision() -> str:
-    """Return the newest revision this release knows."""
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    if head is None:
-        raise RuntimeError("no migrations are packaged")
-    return head
+def _pauses(seconds: float) -> Iterator[float]:
+    """Yield growing pauses that are so long together."""
+    pause = FIRST_PAUSE_SECONDS
+    while seconds > 0:
+        yield min(pause, seconds)
+        seconds -= pause
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate the database at `url`; concurrent callers wait for the first."""
-    engine = create_engine(sqlalchemy_url(url))
-    try:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            command.upgrade(_alembic(connection), revision)
-    finally:
-        engine.dispose()
+def _take_turn(connection: Connection, pauses: list[float]) -> None:
+    """Wait until no other process migrates; the turn ends with the connection."""
+    for pause in [*pauses, 0.0]:
+        taken = connection.execute(TAKE_TURN, {"key": MIGRATION_LOCK}).scalar()
+        connection.commit()
+        if taken:
+            return
+        log.warning("migration.waiting", reason="another process migrates", pause_seconds=pause)
+        time.sleep(pause)
+    raise MigrationBlocked("another process has been migrating the database all the time")
+
+
+def _is_later(connection: Connection, config: Config) -> bool:
+    found = revision_of(connection)
+    connection.rollback()
+    head = ScriptDirectory.from_config(config).get_current_head() or ""
+    return found is not None and (REVISION.fullmatch(found) is None or found > head)
+
+
+def _migrate(connection: Connection, pauses: list[float], go: Callable[[], None]) -> None:
+    """Go from migration to migration, waiting for no table longer than `LOCK_SECONDS`."""
+    connection.execute(BOUND_WAITING)
+    connection.commit()
+    for pause in [*pauses, 0.0]:
+        try:
+            go()
+            connection.commit()
+        except OperationalError as error:
+            connection.rollback()
+            if getattr(error.orig, "sqlstate", None) not in IN_USE:
+                raise
+            log.warning("migration.waiting", reason="a table is in use", pause_seconds=pause)
+            time.sleep(pause)
+        else:
+            return
+    found = revision_of(connection)
+    raise MigrationBlocked(
+        f"tables were in use all the time, the schema is {found}: run `draw-admin migrate` again"
+        " when less goes on"
+    )
 
 
 def seed_config(session: Session, config: ServerConfig) -> bool:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
+from draw_shared.db.guard import UNDEFINED, require_served_schema
 from draw_shared.errors import Transient
 
 
@@ -43,8 +43,9 @@ class Database:
     a commit rolls back.
 
     Args:
-        plan_for_values: statements are planned anew each time. Lists that people filter need
-            it: the plan for a usual value reads everything to find a rare one.
+        plan_for_values: statements are never prepared, so planned anew each time. Lists that
+            people filter need it: the plan for a usual value reads everything to find a rare
+            one. So does `SELECT *`: a prepared one fails once a table gets another column.
     """
 
     def __init__(
@@ -68,10 +69,9 @@ class Database:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
+                **({"prepare_threshold": None} if plan_for_values else {}),
             },
         )
-        if plan_for_values:
-            event.listen(self.engine, "connect", _plan_for_values)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -80,20 +80,29 @@ class Database:
         Raises:
             DatabaseUnavailable: the connection failed, none became free, or the transaction
                 may be tried again.
+            SchemaMismatch: a statement failed because this release cannot serve the schema.
         """
-        with answering_outages(), Session(self.engine, expire_on_commit=False) as session:
+        with (
+            answering_outages(),
+            self._blaming_the_schema(),
+            Session(self.engine, expire_on_commit=False) as session,
+        ):
             yield session
 
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
 
-
-def _plan_for_values(connection: DBAPIConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("SET plan_cache_mode = force_custom_plan")
-    cursor.close()
-    connection.commit()
+    @contextmanager
+    def _blaming_the_schema(self) -> Iterator[None]:
+        """Turn a statement's failure into SchemaMismatch if the schema is not one to serve."""
+        try:
+            yield
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) in UNDEFINED:
+                with Session(self.engine) as session:
+                    require_served_schema(session)
+            raise
 
 
 @contextmanager

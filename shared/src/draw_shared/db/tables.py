@@ -898,3 +898,13 @@ class ApiToken(SQLModel, table=True):
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     expires_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
     last_used_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class SchemaRevision(SQLModel, table=True):
+    """A migration that was applied, and the oldest release that works on what it has left."""
+
+    __tablename__ = "schema_revisions"
+
+    revision: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    compatible_from: str = Field(sa_column=_exact())
+    applied_at: datetime = Field(default_factory=_now, sa_column=_moment())

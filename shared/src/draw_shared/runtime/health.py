@@ -20,21 +20,36 @@ Check = Callable[[], bool]
 
 
 class Health:
-    """Answers whether this process lives and whether it can do its work."""
+    """Answers whether this process lives and whether it can do its work.
 
-    def __init__(self, state: Callable[[], State], checks: Mapping[str, Check]) -> None:
+    Args:
+        checks: what must be there, by name.
+        reasons: what may be known of one that fails, as a sentence or empty, by the same name.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[], State],
+        checks: Mapping[str, Check],
+        reasons: Mapping[str, Callable[[], str]] | None = None,
+    ) -> None:
         self._state = state
         self._checks = dict(checks)
+        self._reasons = dict(reasons or {})
 
     def live(self) -> bool:
         """Return False only when a restart is the remedy."""
         return self._state() is not State.STOPPED
 
     def failing(self) -> list[str]:
-        """Return the names of what keeps the service from being ready; empty means ready."""
+        """Return what keeps the service from being ready, by name and reason; empty means ready."""
         if self._state() is not State.READY:
             return [str(self._state())]
-        return [name for name, check in self._checks.items() if not check()]
+        return [self._said(name) for name, check in self._checks.items() if not check()]
+
+    def _said(self, name: str) -> str:
+        reason = self._reasons[name]() if name in self._reasons else ""
+        return f"{name}: {reason}" if reason else name
 
 
 class HealthServer:

@@ -21,12 +21,16 @@ def get(url):
 
 @pytest.fixture
 def world():
-    return {"state": State.READY, "broker": True}
+    return {"state": State.READY, "broker": True, "reason": ""}
 
 
 @pytest.fixture
 def url(world):
-    health = Health(lambda: world["state"], {"broker": lambda: world["broker"]})
+    health = Health(
+        lambda: world["state"],
+        {"broker": lambda: world["broker"]},
+        {"broker": lambda: world["reason"]},
+    )
     registry = service_registry(service="scp", replica="r1", version="1")
     server = HealthServer("127.0.0.1", 0, health, registry)
     server.start()
@@ -38,6 +42,8 @@ def test_ready_names_what_is_missing(world, url):
     assert get(f"{url}/readyz") == (200, "ready\n")
     world["broker"] = False
     assert get(f"{url}/readyz") == (503, "broker\n")
+    world["reason"] = "it has moved"
+    assert get(f"{url}/readyz") == (503, "broker: it has moved\n")
     assert get(f"{url}/livez")[0] == 200
 
 

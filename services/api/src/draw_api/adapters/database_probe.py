@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from draw_shared.db.guard import require_current_schema
 from draw_shared.db.session import Database
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.runtime.schema_watch import SchemaWatch
 
 INTERVAL_SECONDS: Final = 2.0
 TRUSTED_SECONDS: Final = 8.0
 
 
 class DatabaseProbe:
-    """Knows whether the database answered lately and has this release's schema.
+    """Knows whether the database answered lately, with a schema that this release serves.
 
     `when_first_seen` runs once, on the probe's thread, as soon as it does; until that has
     worked the database does not count as there.
@@ -21,8 +21,11 @@ class DatabaseProbe:
 
     name = "database-probe"
 
-    def __init__(self, database: Database, when_first_seen: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, schema: SchemaWatch, when_first_seen: Callable[[], None]
+    ) -> None:
         self._database = database
+        self._schema = schema
         self._when_first_seen = when_first_seen
         self._prepared = False
         self._seen_at: float | None = None
@@ -42,7 +45,7 @@ class DatabaseProbe:
 
     def _look(self) -> None:
         with self._database.session() as session:
-            require_current_schema(session)
+            self._schema.look(session)
         if not self._prepared:
             self._when_first_seen()
             self._prepared = True

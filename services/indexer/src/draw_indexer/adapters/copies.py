@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.db.feed import take_turn
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from draw_shared.storage.removal import FileContent, FileMark, Removed, StorageFiles
 
@@ -118,7 +118,7 @@ class FileCopies:
         What could not be judged stays for the next time, and is not counted.
         """
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             connection = session.connection()
             rows = connection.execute(PENDING, {"most": most, "after": self._after})
             copies = _not_too_much([Copy(**row) for row in rows.mappings()])

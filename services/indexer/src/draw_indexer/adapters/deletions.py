@@ -14,7 +14,7 @@ from draw_shared.contracts.transaction import TransactionKind, TransactionOutcom
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import DeletedStudy, LeftFile, PendingRemoval
 from draw_shared.db.feed import take_turn
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from draw_shared.runtime.retention import Retention
 from draw_shared.storage.removal import FileMark, OutsideStorage, Removed, StorageFiles
@@ -57,7 +57,7 @@ class StudyDeletions:
     def expired(self, days: int) -> Sequence[str] | None:
         """Return the next studies that go, oldest first; None: the index is behind."""
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             found = self._retention.expired(session.connection(), days, datetime.now(UTC))
             if found is None:
                 return None
@@ -86,7 +86,7 @@ class StudyDeletions:
     def remove_files(self, most: int) -> int:
         """Remove files of deleted studies, and return how many were to go."""
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             connection = session.connection()
             if not connection.execute(ANY_RECORD).scalar():
                 return 0
@@ -102,7 +102,7 @@ class StudyDeletions:
     def forget_old(self) -> None:
         """Forget deletions of which no file can come back any more."""
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             tombstones.forget_old(session.connection())
             session.commit()
 

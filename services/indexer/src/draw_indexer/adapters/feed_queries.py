@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from draw_indexer.models import SeriesObject, StableSeries
 from draw_shared.db.feed import SERIES_STABLE
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database, answering_outages
 
 AT_ONCE: Final = 100
@@ -90,7 +90,7 @@ class PostgresFeed:
 
     def _trim(self, days: int) -> int:
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             values = {"days": days, "most": TRIMMED_AT_ONCE}
             trimmed = session.connection().execute(TRIM, values).rowcount
             session.commit()

@@ -40,7 +40,7 @@ from draw_shared.db.feed import (
     PATIENT_AMBIGUOUS,
     take_turn,
 )
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.keys import Level
 from draw_shared.storage.removal import FileMark, StorageFiles
@@ -62,7 +62,6 @@ class PostgresIndex:
     def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
         self._files = files
-        self._schema_known = False
 
     @contextmanager
     def writing(self) -> Iterator["PostgresRows"]:
@@ -70,13 +69,11 @@ class PostgresIndex:
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
-            SchemaMismatch: the database is not migrated yet.
+            SchemaMismatch: this release cannot serve the schema.
             Refused: PostgreSQL does not take these rows.
         """
         with refusals(), self._database.session() as session:
-            if not self._schema_known:
-                require_current_schema(session)
-                self._schema_known = True
+            require_served_schema(session)
             take_turn(session.connection())
             yield PostgresRows(session, self._files)
 

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import text
 
 from draw_shared.contracts.instance import InstanceStoredV1
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.errors import Transient
@@ -66,7 +66,7 @@ class NextVersions:
     def _announced(self, most: int) -> int:
         """Announce some, and return how many waited."""
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             waiting = session.connection().execute(WAITING, {"most": most}).all()
         if not waiting:
             return 0

@@ -6,7 +6,7 @@ from sqlalchemy import TextClause, text
 
 from draw_indexer.models import Closed
 from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 
 MOST_AT_ONCE: Final = 500
@@ -68,7 +68,7 @@ class PostgresStability:
             Transient: the database does not answer; nothing is closed.
         """
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             connection = session.connection()
             if not connection.execute(ANY_QUIET, {"seconds": seconds}).scalar():
                 return [], []

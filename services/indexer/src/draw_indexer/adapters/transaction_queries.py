@@ -9,7 +9,7 @@ from typing import Final
 from draw_indexer.adapters.index_queries import refusals
 from draw_shared.contracts.transaction import TransactionRecord
 from draw_shared.db import partitions, transaction_chain
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 
 MONTHS_AHEAD: Final = 3
@@ -20,7 +20,6 @@ class PostgresTransactions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._schema_known = False
         self._appended: transaction_chain.Head | None = None
 
     def write(self, records: Sequence[TransactionRecord]) -> int:
@@ -34,9 +33,7 @@ class PostgresTransactions:
         # A NUL cannot be in a text of PostgreSQL's.
         document = json.dumps(rows, separators=(",", ":")).replace("\\u0000", "")
         with refusals(), self._database.session() as session:
-            if not self._schema_known:
-                require_current_schema(session)
-                self._schema_known = True
+            require_served_schema(session)
             head = transaction_chain.append(session.connection(), document)
             session.commit()
         if head is None:
@@ -51,7 +48,7 @@ class PostgresTransactions:
             DatabaseUnavailable: none is made.
         """
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             made = partitions.ensure_months(
                 session.connection(), datetime.now(UTC).date(), ahead=MONTHS_AHEAD
             )
@@ -66,7 +63,7 @@ class PostgresTransactions:
         """
         first = partitions.first_kept(datetime.now(UTC).date(), months_kept=months_kept)
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             dropped = partitions.drop_before(session.connection(), first, replica=replica)
             session.commit()
         return dropped

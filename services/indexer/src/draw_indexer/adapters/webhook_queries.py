@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookDelivery
-from draw_shared.db.guard import require_current_schema
+from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 
 CONSUMER: Final = "webhooks"
@@ -126,7 +126,7 @@ class PostgresDeliveries:
     def fan_out(self) -> int:
         """Make deliveries of changes that are new, and return how many changes were read."""
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             connection = session.connection()
             consumer = {"consumer": CONSUMER}
             if connection.execute(ANY_NEW, consumer).scalar() is False:
@@ -179,7 +179,7 @@ class PostgresDeliveries:
 
     def _forget(self, values: Mapping[str, Any]) -> int:
         with self._database.session() as session:
-            require_current_schema(session)
+            require_served_schema(session)
             forgotten = session.connection().execute(FORGET, values).rowcount
             session.commit()
         return forgotten

@@ -1,0 +1,51 @@
+"""The range of schemas that this release serves.
+
+A schema is named by its newest migration, a release by the newest one that it brings. A release
+serves schemas from `OLDEST_SERVED` to its own, and later ones for as long as their migrations
+say that releases as old as this one still work on them (`compatible_from`).
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+OLDEST_SERVED: Final = "0016"
+"""The first schema with all the tables and columns that this release names."""
+
+VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
+REVISION: Final = re.compile("[0-9]{4}")
+MIGRATE: Final = "run `draw-admin migrate` of this release"
+
+
+@cache
+def head_revision() -> str:
+    """Return the newest revision that this release brings, which is the release's own name."""
+    return max(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+
+
+def is_later(found: str | None) -> bool:
+    """Return whether a schema has migrations that this release does not bring."""
+    return found is not None and REVISION.fullmatch(found) is not None and found > head_revision()
+
+
+def why_not_served(found: str | None, compatible_from: str | None) -> str:
+    """Return in one sentence why this release cannot work on a schema; empty means that it can.
+
+    Args:
+        found: the schema's revision, None when there is none.
+        compatible_from: the oldest release that works on it, by its own account.
+    """
+    own = head_revision()
+    if found is None:
+        return f"the database has no schema yet, this release needs {own}: {MIGRATE}"
+    if REVISION.fullmatch(found) is None:
+        return f"the database belongs to something else: its revision is {found!r}"
+    if found < OLDEST_SERVED:
+        return f"the schema is {found}, this release needs {OLDEST_SERVED} or later: {MIGRATE}"
+    if is_later(found) and (compatible_from is None or compatible_from > own):
+        since = f"releases from {compatible_from} on" if compatible_from else "later releases only"
+        return (
+            f"the schema is {found}, which serves {since}; this release is {own}: run a later one"
+        )
+    return ""
