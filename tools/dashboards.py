@@ -36,7 +36,9 @@ OVERVIEW: Final = Dashboard(
         now(
             "Storage used",
             SHARE,
-            "max(draw_scp_storage_used_bytes) / min(draw_scp_storage_quota_bytes)",
+            # Without a quota the disk is the limit.
+            "max(draw_scp_storage_used_bytes) / (min(draw_scp_storage_quota_bytes) < +Inf)"
+            " or 1 - min(draw_suite_disk_free_bytes) / max(draw_suite_disk_size_bytes)",
             0.85,
         ),
         now("Storage full in", SECONDS, "draw:storage_full_seconds"),

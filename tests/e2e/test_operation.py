@@ -195,11 +195,12 @@ def test_the_layout_of_new_objects(operator, running, structure, naming, place):
     soon(lies_there)
 
 
-def test_the_quota(operator):
+def test_the_quota_and_none(operator, running):
     operator.configure({"storage": {"max_storage_gb": 1}})
     soon(lambda: store(operator, datasets.build()) == OUT_OF_RESOURCES)
-    operator.configure({"storage": {"max_storage_gb": 10}})
+    operator.configure({"storage": {"max_storage_gb": 0}})
     soon(lambda: store(operator, datasets.build()) == 0)
+    assert "draw_scp_storage_quota_bytes +Inf\n" in running.services["scp"].answer("/metrics")[1]
 
 
 def test_changes_hold_on_associations_that_are_open_in_both_receiving_processes(operator, running):

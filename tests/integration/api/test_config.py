@@ -86,7 +86,7 @@ def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
         ({"network": {"tls": {"enabled": True}}}, "network.tls.certificate_file"),
         ({"network": {"tls": {"client_certificates": "required"}}}, "network.tls.client_ca_file"),
         ({"storage": {"structure": "pile"}}, "storage.structure"),
-        ({"storage": {"max_storage_gb": 10001}}, "storage.max_storage_gb"),
+        ({"storage": {"max_storage_gb": -1}}, "storage.max_storage_gb"),
         ({"storage": {"retention_days": 0}}, "storage.retention_days"),
         ({"security": {"allowed_ips": ["10.0.0.0/33"]}}, "security.allowed_ips.0"),
         ({"sop_classes": {"further": ["1.2.x"]}}, "sop_classes.further.0"),

@@ -96,6 +96,19 @@ def test_a_full_quota_is_told(admin, archive):
     assert admin.get("/api/v1/storage").json()["refusing"] == "quota"
 
 
+def test_without_a_quota_only_the_disk_is_a_limit(admin, archive):
+    study(archive)
+    archive.execute("UPDATE studies SET size_bytes = 2000000000")
+    set_storage(archive, max_storage_gb=0)
+    usage = admin.get("/api/v1/storage").raise_for_status().json()
+    assert (usage["limit_bytes"], usage["refusing"]) == (None, None)
+    assert usage["room_bytes"] == usage["disk_free_bytes"] - usage["min_free_bytes"]
+    status = admin.get("/api/v1/status").raise_for_status().json()
+    assert (status["storage"]["limit_bytes"], status["storage"]["refusing"]) == (None, None)
+    for page in ("/storage", "/"):
+        assert "(no quota: the disk is the limit)" in admin.get(page).raise_for_status().text
+
+
 @pytest.fixture
 def small(database_url, tmp_path):
     """An administrator's client of an API whose storage is a small disk, and the receiver there."""

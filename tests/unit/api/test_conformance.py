@@ -57,6 +57,11 @@ def test_classes_beyond_the_listed_and_objects_without_study_are_told():
     assert "Objects need a Study and a Series Instance UID." in text()
 
 
+@pytest.mark.parametrize(("quota", "said"), [(100, "100 GB"), (53_000, "53000 GB"), (0, "none")])
+def test_the_quota_is_told(quota, said):
+    assert f"| Quota | {said} |" in text(storage=StorageConfig(max_storage_gb=quota))
+
+
 def test_the_statuses_of_the_tables_are_those_that_are_answered():
     tables = (*STORE_STATUSES, *FIND_STATUSES, *RETRIEVE_STATUSES)
     told = {int(status, 16) for status, _, _ in tables}

@@ -1,5 +1,6 @@
 """The composition root: the only place that joins the receiver's edges to its adapters."""
 
+import math
 import os
 import ssl
 from importlib.metadata import version
@@ -309,8 +310,8 @@ class Scp:
         )
         gauge(
             "draw_scp_storage_quota_bytes",
-            "Bytes that the storage may hold",
-            lambda: self._rules().limits.most_bytes,
+            "Bytes that the storage may hold; +Inf without a quota",
+            lambda: self._rules().limits.most_bytes or math.inf,
         )
         gauge(
             "draw_scp_storage_refusing",

@@ -22,6 +22,9 @@ NETWORK_VARIABLES: Final = {
 BYTES_PER_GB: Final = 1000**3
 """What a GB of the configuration is (ISO 80000-13), for the quota as for what is shown."""
 
+MAX_STORAGE_GB: Final = 9_000_000_000
+"""Nine exabytes: more bytes than a file system can count in 64 bits with a sign."""
+
 TimeoutSeconds = Annotated[StrictInt, Field(ge=5, le=300)]
 
 
@@ -173,7 +176,10 @@ class StorageConfig(Section):
         default=FileNaming.SOP_UID, description="how the files of new objects are called"
     )
     max_storage_gb: StrictInt = Field(
-        default=100, ge=1, le=10000, description="quota; above it objects are refused"
+        default=100,
+        ge=0,
+        le=MAX_STORAGE_GB,
+        description="quota; above it objects are refused; 0: no quota, the disk is the limit",
     )
     min_free_percent: StrictInt = Field(
         default=2, ge=0, le=50, description="refuse objects when the disk has less free"

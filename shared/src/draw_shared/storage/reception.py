@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from draw_shared.contracts.server_config import BYTES_PER_GB, StorageConfig
+from draw_shared.contracts.server_config import StorageConfig
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.space import SpaceLimits
 
@@ -26,5 +26,5 @@ def filing_rules(storage: StorageConfig) -> FilingRules:
     """Return what this configuration means for a reception."""
     return FilingRules(
         Layout(storage.structure, storage.naming),
-        SpaceLimits(storage.max_storage_gb * BYTES_PER_GB, storage.min_free_percent),
+        SpaceLimits.configured(storage.max_storage_gb, storage.min_free_percent),
     )

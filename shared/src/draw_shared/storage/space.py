@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from draw_shared.contracts.server_config import BYTES_PER_GB
 from draw_shared.storage import layout
 from draw_shared.storage.incoming import NoSpace
 
@@ -49,10 +50,15 @@ REASONS: Final = {
 class SpaceLimits:
     """What the operator allows."""
 
-    most_bytes: int
-    """Quota for all objects."""
+    most_bytes: int | None
+    """Quota for all objects; None: there is none."""
     min_free_percent: int
     """Part of the disk that must stay free."""
+
+    @classmethod
+    def configured(cls, max_storage_gb: int, min_free_percent: int) -> "SpaceLimits":
+        """Return what settings mean; a quota of 0 GB is none."""
+        return cls(max_storage_gb * BYTES_PER_GB or None, min_free_percent)
 
     def kept_bytes(self, disk: "DiskRoom") -> int:
         """Return how much of a disk must stay free."""
@@ -90,7 +96,8 @@ def disk_room(root: Path) -> DiskRoom:
 class Room:
     """What is left for objects, by each limit."""
 
-    quota_bytes: int
+    quota_bytes: int | None
+    """None: there is no quota."""
     disk_bytes: int | None
     """Above what has to stay free; None: the disk cannot be seen."""
     min_quota_bytes: int
@@ -100,7 +107,7 @@ class Room:
     @property
     def shortage(self) -> Shortage | None:
         """Why no object is begun now, or None."""
-        if self.quota_bytes < self.min_quota_bytes:
+        if self.quota_bytes is not None and self.quota_bytes < self.min_quota_bytes:
             return Shortage.QUOTA
         if self.disk_bytes is not None and self.disk_bytes < self.min_disk_bytes:
             return Shortage.DISK
@@ -108,12 +115,12 @@ class Room:
 
     def by_limit(self) -> dict[Shortage, int]:
         """Return the bytes that are left, by what ends them."""
-        left = {Shortage.QUOTA: self.quota_bytes}
-        return left if self.disk_bytes is None else left | {Shortage.DISK: self.disk_bytes}
+        left = {Shortage.QUOTA: self.quota_bytes, Shortage.DISK: self.disk_bytes}
+        return {limit: bytes_left for limit, bytes_left in left.items() if bytes_left is not None}
 
     def shortage_for(self, size: int, written: int) -> Shortage | None:
         """Why an object of `size` bytes, of which the disk has `written`, does not fit, or None."""
-        if self.quota_bytes < size:
+        if self.quota_bytes is not None and self.quota_bytes < size:
             return Shortage.QUOTA
         if self.disk_bytes is not None and self.disk_bytes < size - written:
             return Shortage.DISK
@@ -123,10 +130,11 @@ class Room:
 def room(limits: SpaceLimits, used_bytes: int, disk: DiskRoom | None) -> Room:
     """Return what is left when `used_bytes` are in objects and the disk is as given."""
     total = disk.total_bytes if disk else 0
+    quota = limits.most_bytes
     return Room(
-        quota_bytes=limits.most_bytes - used_bytes,
+        quota_bytes=quota - used_bytes if quota is not None else None,
         disk_bytes=disk.free_bytes - limits.kept_bytes(disk) if disk else None,
-        min_quota_bytes=min(MIN_ROOM_BYTES, limits.most_bytes // MIN_ROOM_SHARE),
+        min_quota_bytes=min(MIN_ROOM_BYTES, (quota or 0) // MIN_ROOM_SHARE),
         min_disk_bytes=min(MIN_ROOM_BYTES, total // MIN_ROOM_SHARE),
         out_of_inodes=bool(disk and disk.total_inodes and disk.free_inodes < MIN_FREE_INODES),
     )

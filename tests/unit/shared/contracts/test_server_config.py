@@ -1,5 +1,8 @@
 """Defaults and ranges of the configuration reference."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -53,7 +56,8 @@ def test_everything_is_on_for_a_machine_that_tries_it_out():
         ("network", "dimse_timeout_seconds", 301),
         ("network", "ae_title", "lower"),
         ("network", "port", 70000),
-        ("storage", "max_storage_gb", 0),
+        ("storage", "max_storage_gb", -1),
+        ("storage", "max_storage_gb", 9_000_000_001),
         ("storage", "retention_days", 3651),
         ("storage", "structure", "tree"),
         ("security", "allowed_ips", ["10.0.0.0/33"]),
@@ -65,6 +69,16 @@ def test_a_bad_value_is_refused_by_name(section, field, bad):
     with pytest.raises(ValidationError) as caught:
         ServerConfig.model_validate({section: {field: bad}})
     assert caught.value.errors()[0]["loc"][:2] == (section, field)
+
+
+def test_the_quota_of_each_size_of_the_scaling_page_can_be_set():
+    page = (Path(__file__).parents[4] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    [row] = re.findall(r"^\| `storage.max_storage_gb` \|(.+)\|$", page, re.MULTILINE)
+    sizes = [int(cell.split()[0]) for cell in row.split("|")]
+    for size in (*sizes, 0, 1, 10_000, 10_001, 9_000_000_000):
+        document = {"storage": {"max_storage_gb": size}}
+        assert ServerConfig.model_validate(document).storage.max_storage_gb == size
+    assert len(sizes) == 3
 
 
 def test_the_document_survives_json():

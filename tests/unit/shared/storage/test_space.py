@@ -34,6 +34,30 @@ def test_nothing_is_begun_that_hardly_fits(used, disk, shortage):
     assert room(QUOTA, used, disk).shortage is shortage
 
 
+NO_QUOTA = SpaceLimits.configured(0, 2)
+
+
+@pytest.mark.parametrize(
+    ("disk", "shortage", "left"),
+    [
+        (DISK, None, {Shortage.DISK: 480 * GB}),
+        (None, None, {}),
+        (DiskRoom(1000 * GB, 19 * GB), Shortage.DISK, {Shortage.DISK: -GB}),
+        (DiskRoom(1000 * GB, 500 * GB, 1000, 0), Shortage.INODES, {Shortage.DISK: 480 * GB}),
+    ],
+)
+def test_without_a_quota_the_disk_alone_decides(disk, shortage, left):
+    found = room(NO_QUOTA, 10**18, disk)
+    assert found.shortage is shortage
+    assert found.by_limit() == left
+    assert found.shortage_for(GB, 0) is (None if shortage is not Shortage.DISK else shortage)
+
+
+def test_a_quota_is_in_gb():
+    assert SpaceLimits.configured(20_000, 2).most_bytes == 20_000 * GB
+    assert NO_QUOTA.most_bytes is None
+
+
 def test_what_is_begun_needs_only_its_own_room():
     left = room(QUOTA, 100 * GB - 5000, DISK)
     assert left.shortage_for(5000, 0) is None

@@ -37,10 +37,7 @@ NODES: Final = text(
     FROM remote_nodes WHERE active
     """
 )
-CONFIG: Final = text(
-    "SELECT version, (document #>> '{storage,max_storage_gb}')::bigint AS quota_gb"
-    " FROM server_config ORDER BY version DESC LIMIT 1"
-)
+CONFIG: Final = text("SELECT version FROM server_config ORDER BY version DESC LIMIT 1")
 RECEIVED_PER_DAY: Final = text(
     "SELECT coalesce(sum(size_bytes), 0)::float / :days FROM reception_days"
     " WHERE day >= (now() AT TIME ZONE 'UTC')::date - :days"

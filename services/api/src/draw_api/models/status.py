@@ -74,7 +74,7 @@ class Storage(Answer):
     studies: int
     instances: int
     used_bytes: int = Field(description="as the receivers count it; without one, as indexed")
-    limit_bytes: int = Field(description="the configured quota")
+    limit_bytes: int | None = Field(description="the configured quota; null: there is none")
     disk_total_bytes: int | None
     disk_free_bytes: int | None
     refusing: Shortage | None = Field(description="why C-STORE is answered 0xA700 now")

@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.server_config import BYTES_PER_GB
 from draw_shared.contracts.texts import LINE
 from draw_shared.storage.space import Shortage, SpaceLimits
 
@@ -35,7 +34,7 @@ class StorageRules:
     @property
     def limits(self) -> SpaceLimits:
         """What the receivers go by."""
-        return SpaceLimits(self.max_storage_gb * BYTES_PER_GB, self.min_free_percent)
+        return SpaceLimits.configured(self.max_storage_gb, self.min_free_percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +79,16 @@ class StorageUsage(Answer):
         description="current objects, conflicts, files waiting for removal, and what is not"
         " indexed yet: as the receivers count it, or without one as indexed"
     )
-    limit_bytes: int = Field(description="the quota")
+    limit_bytes: int | None = Field(description="the quota; null: there is none")
     disk_total_bytes: int | None
     disk_free_bytes: int | None
     min_free_bytes: int | None = Field(description="what must stay free on the disk")
     disk_total_inodes: int | None = Field(description="null: the file system has no fixed number")
     disk_free_inodes: int | None
-    room_bytes: int = Field(description="size of the largest object that is taken now")
+    room_bytes: int | None = Field(
+        description="size of the largest object that is taken now; null: there is no quota, and"
+        " the disk cannot be seen"
+    )
     refusing: Shortage | None = Field(description="why C-STORE is answered 0xA700 now")
     studies: int
     instances: int

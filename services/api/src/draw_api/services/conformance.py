@@ -292,7 +292,7 @@ def _configuration(config: ServerConfig) -> Iterator[str]:
     yield from _table(
         ("Parameter", "Value"),
         (
-            ("Quota", f"{storage.max_storage_gb} GB"),
+            ("Quota", f"{storage.max_storage_gb} GB" if storage.max_storage_gb else "none"),
             ("Free space that is kept", f"{storage.min_free_percent} % of the disk"),
             ("Largest object", f"{storage.max_object_bytes} bytes"),
             (

@@ -103,7 +103,7 @@ class StorageCare:
             min_free_bytes=rules.limits.kept_bytes(disk) if disk else None,
             disk_total_inodes=inodes.total_inodes if inodes else None,
             disk_free_inodes=inodes.free_inodes if inodes else None,
-            room_bytes=0 if left.shortage else min(left.by_limit().values()),
+            room_bytes=0 if left.shortage else min(left.by_limit().values(), default=None),
             refusing=left.shortage,
             studies=sums.studies,
             instances=sums.instances,
@@ -203,10 +203,12 @@ class StorageCare:
         observed = [day for day in days if first is not None and day.day >= first]
         mean = sum(day.size_bytes for day in observed) // len(observed) if observed else 0
         rooms = left.by_limit()
-        limited = min(rooms, key=lambda name: rooms[name])
+        limited = min(rooms, key=lambda name: rooms[name], default=None)
         plateau = mean * rules.retention_days
-        fills = mean > 0 and not (rules.clean_up and plateau <= rooms[limited] + used)
-        days_left = round(max(0, rooms[limited]) / mean, 1) if fills else None
+        fills = mean > 0 and not (
+            limited is None or (rules.clean_up and plateau <= rooms[limited] + used)
+        )
+        days_left = round(max(0, min(rooms.values())) / mean, 1) if fills else None
         return Forecast(
             days_observed=len(observed),
             bytes_per_day=mean,
