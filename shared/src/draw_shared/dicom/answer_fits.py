@@ -11,8 +11,7 @@ nothing at all. Whoever shows an answer as that of a question, or fetches it, as
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydicom.datadict import dictionary_VR
-
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.matching import InvalidKey, parse, value_fits
 
 HAVE_TO_BE_TOLD: Final = frozenset(
@@ -58,7 +57,7 @@ def meant_by_name(keys: Mapping[str, str], answer: Mapping[str, Any]) -> bool:
 
 
 def _fits(keyword: str, key: str, told: list[str]) -> bool:
-    vr = dictionary_VR(keyword)
+    vr = dictionary.entry_named(keyword).vr
     fold = vr in NO_LETTER_CASE and keyword not in HAVE_TO_BE_TOLD
     try:
         condition = parse(vr, key.casefold() if fold else key)

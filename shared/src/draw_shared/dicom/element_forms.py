@@ -9,8 +9,7 @@ have, the right one ends where the next element begins. Future VRs have the long
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_has_tag
-
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS
 
 UNDEFINED: Final = 0xFFFFFFFF
@@ -125,7 +124,7 @@ class ElementForms:
         length = self._long.unpack_from(data, at + 4)[0]
         if length != UNDEFINED and at + HEADER_BYTES + length > len(data):
             return 0
-        if not (tag >> 16) % 2 and not dictionary_has_tag(tag):
+        if not (tag >> 16) % 2 and not dictionary.lists(tag):
             return 0
         return POSSIBLE if self._explicit else LIKELY
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from draw_shared.dicom import dictionary
 
 
 class Level(IntEnum):
@@ -43,10 +43,10 @@ class IndexedAttribute:
 
 
 def _attribute(level: Level, keyword: str, column: str = "", search: str = "") -> IndexedAttribute:
-    tag = tag_for_keyword(keyword)
+    tag = dictionary.tag_of(keyword)
     if tag is None:
         raise LookupError(keyword)
-    return IndexedAttribute(keyword, int(tag), dictionary_VR(tag), level, column, search)
+    return IndexedAttribute(keyword, tag, dictionary.vr_of(tag), level, column, search)
 
 
 def _plain(level: Level, *keywords: str) -> tuple[IndexedAttribute, ...]:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
-
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.characters import (
     DEFAULT_REPERTOIRE,
     TEXT_VRS,
@@ -63,15 +62,15 @@ MOST_KEYS: Final = 512
 
 
 def _tag(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
+    tag = dictionary.tag_of(keyword)
     if tag is None:
         raise LookupError(keyword)
-    return int(tag)
+    return tag
 
 
 def _computed(level: Level, keyword: str, column: str) -> IndexedAttribute:
     tag = _tag(keyword)
-    return IndexedAttribute(keyword, tag, dictionary_VR(tag), level, column)
+    return IndexedAttribute(keyword, tag, dictionary.vr_of(tag), level, column)
 
 
 COMPUTED: Final = (
@@ -317,7 +316,8 @@ def _asked_items(
             found.append((keyword, condition))
     if not items:
         items = [
-            Asked(tag, dictionary_VR(tag), _item_attribute(tag)) for tag in REQUEST_ATTRIBUTE_TAGS
+            Asked(tag, dictionary.vr_of(tag), _item_attribute(tag))
+            for tag in REQUEST_ATTRIBUTE_TAGS
         ]
     if found:
         conditions[attribute] = Items(tuple(found))
@@ -325,7 +325,7 @@ def _asked_items(
 
 
 def _item_attribute(tag: int) -> IndexedAttribute:
-    return IndexedAttribute(REQUEST_ATTRIBUTE_TAGS[tag], tag, dictionary_VR(tag), Level.SERIES)
+    return IndexedAttribute(REQUEST_ATTRIBUTE_TAGS[tag], tag, dictionary.vr_of(tag), Level.SERIES)
 
 
 def _combine(conditions: dict[IndexedAttribute, Condition]) -> None:
@@ -349,14 +349,14 @@ def time_of(attribute: IndexedAttribute) -> IndexedAttribute:
 
 def several_valued(attribute: IndexedAttribute) -> bool:
     """Return whether an entity may have several values of which one has to match."""
-    return not attribute.column and dictionary_VM(attribute.tag) != "1"
+    return not attribute.column and dictionary.entry_of(attribute.tag).multiplicity != "1"
 
 
 def _vr(tag: int, given: bytes) -> str:
     if given:
         return given.decode("ascii")
     try:
-        return dictionary_VR(tag)[:2]
+        return dictionary.vr_of(tag)[:2]
     except KeyError:
         return "UN"
 

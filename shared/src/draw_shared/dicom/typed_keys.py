@@ -22,8 +22,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any, Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 from draw_shared.errors import Permanent
 
@@ -49,10 +48,10 @@ def key_as_sent(keyword: str, typed: str) -> str:
         UnclearKey: it means nothing, or could mean two things.
         LookupError: the keyword is not of the dictionary.
     """
-    tag = tag_for_keyword(keyword)
+    tag = dictionary.tag_of(keyword)
     if tag is None:
         raise LookupError(keyword)
-    vr = dictionary_VR(tag)[:2]
+    vr = dictionary.vr_of(tag)[:2]
     text = typed.strip()
     if not text or (vr in _WITHOUT_WILDCARDS and not text.strip("*")):
         return ""
@@ -96,8 +95,8 @@ def one_value_each(keys: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_divided(keyword: str) -> bool:
-    tag = tag_for_keyword(keyword)
-    vr = dictionary_VR(tag)[:2] if tag is not None else ""
+    tag = dictionary.tag_of(keyword)
+    vr = dictionary.vr_of(tag)[:2] if tag is not None else ""
     return vr not in _UNDIVIDED
 
 

@@ -2,20 +2,8 @@
 
 from typing import Final
 
-from pydicom._uid_dict import UID_dictionary
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGLosslessSV1,
-    RLELossless,
-)
-from pynetdicom import AllStoragePresentationContexts
-
 from draw_shared.contracts.server_config import SopClassConfig, TransferSyntaxConfig
+from draw_shared.dicom.dictionary import registered_uids
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 
@@ -33,10 +21,10 @@ FIND_MODELS: Final = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND, PATIENT_STUDY_ONLY_FIN
 MOVE_MODELS: Final = (PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE, PATIENT_STUDY_ONLY_MOVE)
 GET_MODELS: Final = (PATIENT_ROOT_GET, STUDY_ROOT_GET, PATIENT_STUDY_ONLY_GET)
 
-IMPLICIT_LITTLE: Final = str(ImplicitVRLittleEndian)
-EXPLICIT_LITTLE: Final = str(ExplicitVRLittleEndian)
-EXPLICIT_BIG: Final = str(ExplicitVRBigEndian)
-DEFLATED_LITTLE: Final = str(DeflatedExplicitVRLittleEndian)
+IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
+DEFLATED_LITTLE: Final = "1.2.840.10008.1.2.1.99"
 
 UNCOMPRESSED: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
 MESSAGE_SYNTAXES: Final = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
@@ -48,11 +36,16 @@ _NAMED_LIKE_STORAGE: Final = (
     "Storage Commitment",
 )
 """Of other services: files on media (PS3.4 I), and what answers for objects (PS3.4 J)."""
-_LATER: Final = (
-    # Thermography and ultrasound waveforms of DICONDE, which the dictionary does not know yet.
+_LATER: Final = (  # The dictionary does not know them yet.
+    # Thermography and ultrasound waveforms of DICONDE.
     "1.2.840.10008.5.1.4.1.1.601.3",
     "1.2.840.10008.5.1.4.1.1.601.4",
     "1.2.840.10008.5.1.4.1.1.601.5",
+    # Segmentations as label and height maps, presentation states of waveforms.
+    "1.2.840.10008.5.1.4.1.1.66.7",
+    "1.2.840.10008.5.1.4.1.1.66.8",
+    "1.2.840.10008.5.1.4.1.1.9.100.1",
+    "1.2.840.10008.5.1.4.1.1.9.100.2",
 )
 
 
@@ -64,11 +57,10 @@ def _names_storage(uid: str, name: str) -> bool:
 
 
 _STANDARD_CLASSES: Final = {
-    uid: entry[0] for uid, entry in UID_dictionary.items() if entry[1].endswith("SOP Class")
+    uid: found.name for uid, found in registered_uids().items() if found.kind.endswith("SOP Class")
 }
 ALL_STORAGE: Final = frozenset(
     (
-        *(str(context.abstract_syntax) for context in AllStoragePresentationContexts),
         *(uid for uid, name in _STANDARD_CLASSES.items() if _names_storage(uid, name)),
         *_LATER,
     )
@@ -77,9 +69,9 @@ ALL_STORAGE: Final = frozenset(
 OTHER_CLASSES: Final = frozenset(_STANDARD_CLASSES) - ALL_STORAGE
 """SOP classes of the standard for other services than storage."""
 ALL_TRANSFER_SYNTAXES: Final = frozenset(
-    str(uid)
-    for uid, entry in UID_dictionary.items()
-    if entry[1] == "Transfer Syntax" and "Papyrus" not in entry[0] and "RFC" not in entry[0]
+    uid
+    for uid, found in registered_uids().items()
+    if found.kind == "Transfer Syntax" and "Papyrus" not in found.name and "RFC" not in found.name
 )
 
 _CLASSES: Final = {
@@ -94,10 +86,10 @@ _SYNTAXES: Final = {
     "implicit_vr_little_endian": IMPLICIT_LITTLE,
     "explicit_vr_little_endian": EXPLICIT_LITTLE,
     "explicit_vr_big_endian": EXPLICIT_BIG,
-    "jpeg_baseline": str(JPEGBaseline8Bit),
-    "jpeg_lossless": str(JPEGLosslessSV1),
-    "jpeg_2000_lossless": str(JPEG2000Lossless),
-    "rle_lossless": str(RLELossless),
+    "jpeg_baseline": "1.2.840.10008.1.2.4.50",
+    "jpeg_lossless": "1.2.840.10008.1.2.4.70",
+    "jpeg_2000_lossless": "1.2.840.10008.1.2.4.90",
+    "rle_lossless": "1.2.840.10008.1.2.5",
 }
 
 

@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_description
-
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import shown
 from draw_shared.dicom.scan import Undecodable
@@ -65,7 +64,7 @@ def _gathered(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str)
 
 def _reason(missing: int, found: Gathered) -> str:
     """Return why an object cannot be identified, in as many words as an answer can hold."""
-    lacking = f"{dictionary_description(missing)} is missing"
+    lacking = f"{dictionary.entry_of(missing).name} is missing"
     if found.ending is Ending.DAMAGED:
         return f"{lacking}, unreadable from {shown(found.stopped_at)}"
     if found.ending is Ending.CUT:

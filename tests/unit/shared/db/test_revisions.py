@@ -1,8 +1,16 @@
 """Which schemas this release serves; the database is not asked here."""
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from draw_shared.db.revisions import OLDEST_SERVED, head_revision, is_later, why_not_served
+from draw_shared.db.revisions import (
+    OLDEST_SERVED,
+    VERSIONS,
+    head_revision,
+    is_later,
+    why_not_served,
+)
 
 LATER = f"{int(head_revision()) + 2:04d}"
 BETWEEN = f"{int(head_revision()) + 1:04d}"
@@ -36,3 +44,9 @@ def test_what_is_not_served_is_one_sentence(found, compatible_from, words):
     said = why_not_served(found, compatible_from)
     assert words in said
     assert "\n" not in said
+
+
+def test_the_newest_revision_is_the_one_head_that_alembic_finds():
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [head_revision()]

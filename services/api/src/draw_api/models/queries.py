@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from draw_api.models.jobs import JobState
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.typed_keys import UnclearKey, key_as_sent
 
 Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
@@ -74,10 +74,10 @@ class NewQuery(Request):
     @classmethod
     def _known(cls, keys: dict[str, Any]) -> dict[str, Any]:
         for keyword in keys:
-            tag = tag_for_keyword(keyword)
+            tag = dictionary.tag_of(keyword)
             if tag is None or tag >> 16 in {0x0000, 0x0002} or keyword == "QueryRetrieveLevel":
                 raise ValueError(f"{keyword[:64]!r} is no keyword of an attribute to ask for")
-            if NOT_ASKED_FOR.intersection(dictionary_VR(tag).split(" or ")):
+            if NOT_ASKED_FOR.intersection(dictionary.vr_of(tag).split(" or ")):
                 raise ValueError(f"{keyword} cannot be asked for")
         return _as_sent(keys)
 

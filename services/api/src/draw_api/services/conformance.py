@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pydicom.uid import UID
-
 from draw_api.services.sent_syntaxes import SENT
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
 from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
 from draw_shared.dicom import uids
+from draw_shared.dicom.dictionary import registered_uids
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.keys import ATTRIBUTES, REQUEST_ATTRIBUTES, UNIQUE_KEYS, Level
 
@@ -371,9 +370,9 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[s
 
 
 def _name(uid: str) -> str:
-    registered = UID(uid)
-    name = NAMES.get(uid) or registered.name or uid
-    return f"{name} (retired)" if registered.is_retired else name
+    registered = registered_uids().get(uid)
+    name = NAMES.get(uid) or (registered and registered.name) or uid
+    return f"{name} (retired)" if registered and registered.retired else name
 
 
 def _named(syntaxes: Iterable[str]) -> str:

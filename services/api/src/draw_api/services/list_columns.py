@@ -8,9 +8,8 @@ import re
 from functools import cache
 from typing import Final
 
-from pydicom.datadict import dictionary_description, dictionary_keyword, tag_for_keyword
-
 from draw_api.services.csv_lists import plain_title
+from draw_shared.dicom import dictionary
 
 SYNONYMS: Final = {
     "StudyInstanceUID": "studyuid studyiuid",
@@ -43,12 +42,12 @@ def keyword_of(title: str) -> str:
     if TAG.fullmatch(plain):
         tag = int(plain, 16)
         try:
-            return dictionary_keyword(tag) if tag >= DATA_SET_FROM else ""
+            return dictionary.entry_of(tag).keyword if tag >= DATA_SET_FROM else ""
         except KeyError:
             return ""
     if plain in _usual():
         return _usual()[plain]
-    known = tag_for_keyword(title) if SEVERAL_WORDS.fullmatch(title) else None
+    known = dictionary.tag_of(title) if SEVERAL_WORDS.fullmatch(title) else None
     return title if known is not None and known >= DATA_SET_FROM else ""
 
 
@@ -56,6 +55,6 @@ def keyword_of(title: str) -> str:
 def _usual() -> dict[str, str]:
     found: dict[str, str] = {}
     for keyword, words in SYNONYMS.items():
-        name = plain_title(dictionary_description(keyword))
+        name = plain_title(dictionary.entry_named(keyword).name)
         found |= dict.fromkeys((plain_title(keyword), name, *words.split()), keyword)
     return found

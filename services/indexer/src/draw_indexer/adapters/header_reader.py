@@ -12,9 +12,7 @@ import os
 from itertools import islice
 from typing import Any, Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
-from draw_shared.dicom import keys, part10
+from draw_shared.dicom import dictionary, keys, part10
 from draw_shared.dicom.characters import TEXT_VRS, CharacterSet, character_set, distinct
 from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.data_set import gather
@@ -36,7 +34,7 @@ CHARACTER_SET: Final = 0x00080005
 REQUESTS: Final = 0x00400275
 PIXEL_LEVEL_GROUPS: Final = 0x30000000
 REQUEST_TAGS: Final = {
-    int(tag_for_keyword(keyword) or 0): keyword for keyword in keys.REQUEST_ATTRIBUTE_KEYWORDS
+    dictionary.tag_of(keyword) or 0: keyword for keyword in keys.REQUEST_ATTRIBUTE_KEYWORDS
 }
 WANTED: Final = frozenset((*keys.BY_TAG, CHARACTER_SET, REQUESTS))
 WANTED_OF_REQUESTS: Final = frozenset((*REQUEST_TAGS, CHARACTER_SET))
@@ -178,7 +176,7 @@ TAGS: Final = {
     for level, attributes in OF_LEVEL.items()
 }
 REQUEST_TEXT: Final = {
-    tag: IndexedAttribute(keyword, tag, dictionary_VR(tag), Level.SERIES)
+    tag: IndexedAttribute(keyword, tag, dictionary.vr_of(tag), Level.SERIES)
     for tag, keyword in REQUEST_TAGS.items()
 }
 

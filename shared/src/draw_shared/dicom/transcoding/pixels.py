@@ -14,10 +14,6 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self
 
-from pydicom.encaps import encapsulate
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
-
 from draw_shared.dicom.transcoding.encoding import Encoding
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Untranscodable
 from draw_shared.dicom.transcoding.survey import (
@@ -224,6 +220,11 @@ class NativePixels:
                 return inflater.decompress(frame, self._frame_bytes)
             except zlib.error as error:
                 raise Untranscodable("a frame cannot be inflated") from error
+        # With its codecs, which take half a second to load: only who needs them waits for them.
+        from pydicom.encaps import encapsulate  # noqa: PLC0415
+        from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
+        from pydicom.uid import UID  # noqa: PLC0415
+
         try:
             decoder = get_decoder(UID(self._syntax))
         except NotImplementedError as error:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
-
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.vrs import KNOWN_VRS
 
 UNKNOWN: Final = b"UN"
@@ -22,7 +21,7 @@ def public(tag: int) -> bytes:
     if tag & 0xFFFF == 0:
         return b"UL"
     try:
-        return dictionary_VR(tag).encode()
+        return dictionary.vr_of(tag).encode()
     except KeyError:
         return UNKNOWN
 
@@ -31,7 +30,7 @@ def public(tag: int) -> bytes:
 def private(tag: int, creator: str) -> bytes:
     """Return the VR of a private element as its creator is known to use it."""
     try:
-        return private_dictionary_VR(tag, creator).encode()
+        return dictionary.private_vr_of(tag, creator).encode()
     except KeyError:
         return UNKNOWN
 

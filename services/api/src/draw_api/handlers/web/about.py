@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
-from pydicom.uid import UID
 
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import looks
-from draw_api.handlers.web.words import uid_name
+from draw_api.handlers.web.words import is_retired, uid_name
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.permissions import Permission
@@ -52,7 +51,7 @@ class AboutView(View):
     def sop_classes(self) -> list[str]:
         """The storage SOP classes that are accepted, by name."""
         return sorted(
-            f"{uid_name(uid)} (retired)" if UID(uid).is_retired else uid_name(uid)
+            f"{uid_name(uid)} (retired)" if is_retired(uid) else uid_name(uid)
             for uid in uids.storage_classes(self.config.sop_classes)
         )
 

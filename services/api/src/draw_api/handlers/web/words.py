@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from markupsafe import Markup, escape
-from pydicom._uid_dict import UID_dictionary
 
 from draw_api.models.webhooks import MOST_COUNTED
+from draw_shared.dicom.dictionary import registered_uids
 
 NIL: Final = "\N{EN DASH}"
 NOTHING: Final = Markup('<span class="nil">\N{EN DASH}</span>')
@@ -111,8 +111,14 @@ def uid(value: str | None) -> Markup:
 
 def uid_name(value: str | None) -> str:
     """Return the name of a registered UID (PS3.6), or the UID itself."""
-    known = UID_dictionary.get(value or "")
-    return (known and known[0]) or value or NIL
+    known = registered_uids().get(value or "")
+    return (known and known.name) or value or NIL
+
+
+def is_retired(uid: str) -> bool:
+    """Return whether PS3.6 lists a UID as retired."""
+    known = registered_uids().get(uid)
+    return known is not None and bool(known.retired)
 
 
 def sop_class(value: str | None) -> str:

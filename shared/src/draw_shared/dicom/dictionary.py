@@ -1,0 +1,164 @@
+"""The dictionary of PS3.6 as pydicom has it: attributes, private ones, registered UIDs.
+
+`import pydicom` brings NumPy, every codec and what downloads test files, and takes a process
+longer than the rest of its start. The modules with the tables import nothing: they are loaded
+here by themselves, so that who only looks something up does not wait for the library.
+"""
+
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+GROUP_BITS: Final = 16
+BLOCK_MASK: Final = 0xFF
+
+
+class Entry(NamedTuple):
+    """What the dictionary says of one attribute."""
+
+    vr: str
+    """Where several are possible all of them, as `US or SS`."""
+    multiplicity: str
+    name: str
+    retired: str
+    keyword: str
+
+
+class RegisteredUid(NamedTuple):
+    """What PS3.6 A says of one UID."""
+
+    name: str
+    kind: str
+    remark: str
+    retired: str
+    keyword: str
+
+
+LATER_SYNTAXES: Final = {
+    uid: RegisteredUid(name, "Transfer Syntax", "", "", keyword)
+    for uid, name, keyword in (
+        ("1.2.840.10008.1.2.4.110", "JPEG XL Lossless", "JPEGXLLossless"),
+        ("1.2.840.10008.1.2.4.111", "JPEG XL JPEG Recompression", "JPEGXLJPEGRecompression"),
+        ("1.2.840.10008.1.2.4.112", "JPEG XL", "JPEGXL"),
+        (
+            "1.2.840.10008.1.2.8.1",
+            "Deflated Image Frame Compression",
+            "DeflatedImageFrameCompression",
+        ),
+    )
+}
+"""Transfer syntaxes of PS3.6 that pydicom does not list yet."""
+
+
+@cache
+def _module(name: str) -> Any:  # noqa: ANN401 - a module that types know only by its own name
+    package = find_spec("pydicom")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("pydicom is not installed")
+    path = Path(package.submodule_search_locations[0]) / f"{name}.py"
+    spec = spec_from_file_location(f"pydicom.{name}", path)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"pydicom has no {name}")
+    loaded = module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@cache
+def _attributes() -> dict[int, tuple[str, str, str, str, str]]:
+    found: dict[int, tuple[str, str, str, str, str]] = _module("_dicom_dict").DicomDictionary
+    return found
+
+
+@cache
+def _repeating() -> list[tuple[int, int, Entry]]:
+    """Return bits to compare, their values and the entry of each repeating group (PS3.5 7.6)."""
+    found = _module("_dicom_dict").RepeatersDictionary
+    return [
+        (
+            int("".join("0" if digit == "x" else "F" for digit in pattern), 16),
+            int(pattern.replace("x", "0"), 16),
+            Entry(*entry),
+        )
+        for pattern, entry in found.items()
+    ]
+
+
+@cache
+def _private() -> dict[str, dict[str, tuple[str, str, str, str]]]:
+    found: dict[str, dict[str, tuple[str, str, str, str]]] = _module(
+        "_private_dict"
+    ).private_dictionaries
+    return found
+
+
+@cache
+def _tags() -> dict[str, int]:
+    return {entry[4]: tag for tag, entry in _attributes().items()}
+
+
+def lists(tag: int) -> bool:
+    """Return whether the dictionary lists a tag by itself, not as one of a repeating group."""
+    return tag in _attributes()
+
+
+def entry_of(tag: int) -> Entry:
+    """Return what the dictionary says of a public attribute.
+
+    Raises:
+        KeyError: it is not listed, or private.
+    """
+    known = _attributes().get(tag)
+    if known is not None:
+        return Entry(*known)
+    if not tag >> GROUP_BITS & 1:
+        for mask, value, entry in _repeating():
+            if tag & mask == value:
+                return entry
+    raise KeyError(f"{tag:08X} is not in the dictionary")
+
+
+def vr_of(tag: int) -> str:
+    """Return the VR of a public attribute.
+
+    Raises:
+        KeyError: it is not listed, or private.
+    """
+    return entry_of(tag).vr
+
+
+def private_vr_of(tag: int, creator: str) -> str:
+    """Return the VR of a private attribute in the way its creator is known to use it.
+
+    Raises:
+        KeyError: creator or attribute is not known.
+    """
+    known = _private()[creator]
+    group, element = f"{tag >> GROUP_BITS:04X}", f"{tag & 0xFFFF:04X}"
+    block = f"{tag & BLOCK_MASK:02X}"
+    for pattern in (f"{group}{element}", f"{group}xx{block}", f"{group[:2]}xxxx{block}"):
+        if pattern in known:
+            return known[pattern][0]
+    raise KeyError(f"{tag:08X} of {creator!r} is not in the dictionary")
+
+
+def tag_of(keyword: str) -> int | None:
+    """Return the tag of a keyword, or None when there is no such keyword."""
+    return _tags().get(keyword)
+
+
+def entry_named(keyword: str) -> Entry:
+    """Return what the dictionary says of the attribute with a keyword.
+
+    Raises:
+        KeyError: there is no such keyword.
+    """
+    return entry_of(_tags()[keyword])
+
+
+@cache
+def registered_uids() -> dict[str, RegisteredUid]:
+    """Return every UID that PS3.6 A lists or has listed."""
+    found = _module("_uid_dict").UID_dictionary
+    return {uid: RegisteredUid(*entry) for uid, entry in found.items()} | LATER_SYNTAXES
