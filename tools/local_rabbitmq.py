@@ -55,6 +55,9 @@ class LocalRabbitmq:
         management: also serve the management interface, on `management_port`.
     """
 
+    node = "draw@localhost"
+    """Its name among Erlang's nodes."""
+
     def __init__(self, folder: Path, *, management: bool = False) -> None:
         self.folder = folder.resolve()
         self.log = self.folder / "rabbitmq.log"
@@ -117,10 +120,11 @@ class LocalRabbitmq:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stop_leftovers()
         self._configure()
-        self._port_mapper = self._run(
-            ["epmd", "-address", "127.0.0.1", "-port", str(self._ports["epmd"])]
-        )
+        self._port_mapper = self._started_port_mapper()
         self._node = self._run([str(script)])
+
+    def _started_port_mapper(self) -> subprocess.Popen[bytes] | None:
+        return self._run(["epmd", "-address", "127.0.0.1", "-port", str(self._ports["epmd"])])
 
     def wait_ready(self) -> None:
         """Return once it answers, be it without the data of another release.
@@ -201,6 +205,17 @@ class LocalRabbitmq:
         if self._management:
             self.management_port = self.management_port or free_port()
         self._ports = {name: port or free_port() for name, port in self._ports.items()}
+        configuration = self.folder / "rabbitmq.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("\n".join(self._settings()) + "\n", encoding="utf-8")
+        plugins = ", ".join(self._plugins())
+        (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n", encoding="utf-8")
+
+    def _plugins(self) -> list[str]:
+        return ["rabbitmq_management"] if self._management else []
+
+    def _settings(self) -> list[str]:
+        """Return the lines of rabbitmq.conf."""
         lines = [
             f"listeners.tcp.1 = 127.0.0.1:{self.port}",
             "default_user = draw",
@@ -212,11 +227,7 @@ class LocalRabbitmq:
                 "management.tcp.ip = 127.0.0.1",
                 f"management.tcp.port = {self.management_port}",
             ]
-        configuration = self.folder / "rabbitmq.conf"
-        configuration.touch(mode=0o600)
-        configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        plugins = "[rabbitmq_management]." if self._management else "[]."
-        (self.folder / "enabled_plugins").write_text(plugins + "\n", encoding="utf-8")
+        return lines
 
     def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -242,7 +253,7 @@ class LocalRabbitmq:
             "HOME": str(self.folder),
             "ERL_EPMD_PORT": str(self._ports["epmd"]),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": "draw@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._ports["dist"]),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
             "RABBITMQ_MNESIA_BASE": str(self._data),

@@ -57,6 +57,17 @@ REQUESTS = 'draw_api_requests_total{method="GET",route="/",status='
 JOBS = 'draw_qr_worker_executions_total{kind="retrieve",outcome='
 HOUR = "x60"
 
+MEMBER = 'rabbitmq_detailed_raft_%s{job="rabbitmq-members",queue="%s",vhost="/",instance="%s"}'
+
+
+def members(name, queue, first):
+    """Return the series of a queue that is on node a, and on b and c from a time on."""
+    return {
+        MEMBER % (name, queue, "a"): turning(7, 7),
+        **{MEMBER % (name, queue, node): first for node in ("b", "c")},
+    }
+
+
 CASES = {
     "ServiceDown": Case(
         {
@@ -94,6 +105,15 @@ CASES = {
         }
     ),
     "BrokerDown": single("draw_suite_broker_up", 0, 1),
+    "QuorumQueueMembersMissing": Case(
+        {
+            **{f'up{{job="rabbitmq-members",instance="{n}"}}': turning(1, 1) for n in "abc"},
+            **members("log_commit_index", "indexer.transactions", f"_{HOUR} 7{HOUR}"),
+            **members("commit_index", "indexer.instance-stored", f"_{HOUR} 7{HOUR}"),
+            **members("commit_index", "indexer.dead", turning(7, 7)),
+        },
+        number=2,
+    ),
     "DeadLetters": Case(
         {
             'draw_suite_queue_messages{queue="indexer.dead"}': turning(3, 0),
@@ -207,6 +227,25 @@ def test_every_alert_fires_in_time_and_clears(tmp_path):
         yaml.safe_dump({"rule_files": [str(FILE)], "evaluation_interval": "1m", "tests": tests}),
         encoding="utf-8",
     )
+    done = subprocess.run(
+        ["promtool", "test", "rules", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("nodes", "members"), [("a", "a"), ("abcde", "abc")])
+def test_queues_need_no_more_members_than_there_are_nodes_and_never_more_than_three(
+    tmp_path, nodes, members
+):
+    series = {f'up{{job="rabbitmq-members",instance="{node}"}}': "1x60" for node in nodes}
+    series |= {MEMBER % ("commit_index", "indexer.dead", node): "7x60" for node in members}
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": s, "values": v} for s, v in series.items()],
+        "promql_expr_test": [_firing("QuorumQueueMembersMissing", "45m", 0)],
+    }
+    file = tmp_path / "members_test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FILE)], "tests": [test]}))
     done = subprocess.run(
         ["promtool", "test", "rules", file], capture_output=True, text=True, check=False
     )

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from draw_shared.messaging import topology
+from support.broker_cluster import production_settings
 from tools.service_process import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,7 @@ OVERLAYS = ("single-node", "production")
 VERSIONS = ("1.32", "1.37")
 OPERATORS = {
     "Cluster",
+    "PodMonitor",
     "PrometheusRule",
     "RabbitmqCluster",
     "ScaledObject",
@@ -248,7 +250,12 @@ def test_production_survives_the_loss_of_any_one_node():
         assert selector.items() <= labels.items()
     broker = of_kind("production", "RabbitmqCluster")["draw-broker"]["spec"]
     assert broker["replicas"] == 3
-    assert "default_queue_type = quorum" in broker["rabbitmq"]["additionalConfig"]
+    settings = production_settings()
+    assert settings["default_queue_type"] == "quorum"
+    assert settings["quorum_queue.initial_cluster_size"] == "3"
+    reconciliation = "quorum_queue.continuous_membership_reconciliation"
+    assert settings[f"{reconciliation}.enabled"] == "true"
+    assert settings[f"{reconciliation}.target_group_size"] == "3"
     database = of_kind("production", "Cluster")["draw-database"]["spec"]
     assert database["instances"] == 3
     assert database["postgresql"]["synchronous"]["number"] == 1
@@ -293,6 +300,19 @@ def test_prometheus_finds_every_service():
         if selector.items() <= o["metadata"]["labels"].items()
     }
     assert found == set(OURS)
+
+
+def test_prometheus_counts_the_members_of_the_broker_s_queues_as_compose_does():
+    [monitor] = of_kind("production", "PodMonitor").values()
+    broker = of_kind("production", "RabbitmqCluster")["draw-broker"]["spec"]
+    pods_labels = broker["override"]["statefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pods_labels.items()
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    compose = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text("utf-8"))
+    [job] = [j for j in compose["scrape_configs"] if j["job_name"] == "rabbitmq-members"]
+    assert (endpoint["path"], endpoint["params"]) == (job["metrics_path"], job["params"])
+    named = {rule["targetLabel"]: rule for rule in endpoint["relabelings"]}
+    assert named["job"]["replacement"] == job["job_name"]
 
 
 def test_rules_and_dashboards_are_those_of_deploy_monitoring():

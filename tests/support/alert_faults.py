@@ -103,7 +103,7 @@ def watching(folder: Path) -> Iterator[Watched]:
         with filler.open("wb") as sparse:
             sparse.truncate(GB - LEFT_BYTES)
         suite.start()
-        targets = {f"draw-{name}": process.http_port for name, process in suite.services.items()}
+        targets = {f"draw-{name}": [process.http_port] for name, process in suite.services.items()}
         server = stack.enter_context(prometheus(folder / "prometheus", targets))
         client = stack.enter_context(signed_in(suite.web_url))
         yield Watched(suite, database, broker, server, client)
@@ -321,6 +321,9 @@ def a_table_that_somebody_locks(watched):
         yield
         stop.set()
 
+
+OF_A_BROKER_CLUSTER = ("QuorumQueueMembersMissing",)
+"""Alerts whose faults need several nodes: tests/faults/test_broker_cluster.py has them."""
 
 TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (

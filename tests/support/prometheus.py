@@ -108,20 +108,18 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: dict[str, int]):
+def prometheus(folder: Path, targets: dict[str, list[int]]):
     """Yield a Prometheus that scrapes these ports instead of the names in Compose, by job."""
     folder.mkdir(exist_ok=True)
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     jobs = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     assert {job["job_name"] for job in jobs} == set(targets)
-    config["scrape_configs"] = [
-        {
-            "job_name": job["job_name"],
-            "static_configs": [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}],
-        }
-        for job in jobs
-    ]
+    for job in jobs:
+        job.pop("dns_sd_configs", None)
+        addresses = [f"127.0.0.1:{port}" for port in targets[job["job_name"]]]
+        job["static_configs"] = [{"targets": addresses}]
+    config["scrape_configs"] = jobs
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     shipped = yaml.safe_load((MONITORING / "alerts.yml").read_text(encoding="utf-8"))
     for group in shipped["groups"]:

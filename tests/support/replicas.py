@@ -46,14 +46,21 @@ def haproxy(folder: Path, receivers: list[ServiceProcess]):
     text = text.replace("check port 9101 inter 2s", "inter 200ms")
     text = text.replace("bind :11112", f"bind 127.0.0.1:{port}")
     text = text.replace("bind :8404", f"bind 127.0.0.1:{free_port()}")
+    with running_haproxy(folder, text, port):
+        yield port
+
+
+@contextmanager
+def running_haproxy(folder: Path, configuration: str, port: int):
+    """Run HAProxy with this configuration, which has it listen on `port`."""
     path = folder / "haproxy.cfg"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(configuration, encoding="utf-8")
     with (folder / "haproxy.log").open("w") as log:
         process = subprocess.Popen([program("haproxy"), "-f", path], stdout=log, stderr=log)
     try:
         wait_until(lambda: listens(port) or process.poll() is not None, 60)
         assert process.poll() is None, (folder / "haproxy.log").read_text()
-        yield port
+        yield
     finally:
         process.terminate()
         process.wait(10)
