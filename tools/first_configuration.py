@@ -7,19 +7,23 @@ document decides, so that an operator can change it while the suite runs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
 
+from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     NetworkConfig,
     ServerConfig,
     network_told,
 )
+from draw_shared.db import config_versions
 from draw_shared.db.migrate import seed_config, upgrade
 from draw_shared.db.session import Database
+from draw_shared.storage.config_file import ConfigFile
 
 NEWEST: Final = text("SELECT version, document FROM server_config ORDER BY version DESC LIMIT 1")
 ADD: Final = text(
@@ -48,13 +52,17 @@ def first_configuration(given: Mapping[str, str]) -> ServerConfig:
     )
 
 
-def prepare(url: str, given: Mapping[str, str]) -> DicomAddress:
-    """Bring the database up to date and return where the receiver will listen."""
+def prepare(url: str, given: Mapping[str, str], storage: Path) -> DicomAddress:
+    """Bring the database up to date and return where the receiver will listen.
+
+    A database that is older than what the storage volume keeps of the configuration gets that.
+    """
     upgrade(url)
     database = Database(url)
     try:
         with database.session() as session:
             seed_config(session, first_configuration(given))
+            _catch_up(session, ConfigFile(storage, "launcher"))
             network = _where_told(session, network_told(given))
             session.commit()
     finally:
@@ -62,10 +70,19 @@ def prepare(url: str, given: Mapping[str, str]) -> DicomAddress:
     return DicomAddress(network.ae_title, network.host, network.port)
 
 
+def _catch_up(session: Session, file: ConfigFile) -> None:
+    held = config_versions.newest(session)
+    found = held.version if held is not None else 0
+    for kept in file.versions():
+        if kept.version > found:
+            config_versions.catch_up(session, kept, found)
+        return
+
+
 def _where_told(session: Session, told: Mapping[str, str | int]) -> NetworkConfig:
     """Return where the newest document says to listen, after it says what the environment does."""
     version, document = session.connection().execute(NEWEST).one()
-    server = ServerConfig.model_validate(document)
+    server = read_config(document).config
     network = NetworkConfig.model_validate({**server.network.model_dump(), **told})
     if network != server.network:
         changed = server.model_copy(update={"network": network})

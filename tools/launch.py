@@ -111,7 +111,7 @@ class Launcher:
         # The slowest comes first: it gets ready beside the rest, and the services wait for it.
         broker_url = self._begin_rabbitmq()
         database_url = self._postgres()
-        dicom = prepare(database_url, self._given)
+        dicom = prepare(database_url, self._given, Path(storage))
         if not self._given.get("DRAW_SCP_PORT"):
             self._claim_dicom_port(dicom.host, dicom.port)
         password = handed_over(self._home, self._given, database_url)

@@ -1,20 +1,24 @@
 """RabbitMQ, PostgreSQL or the receiver fails while 200 objects are sent to the whole suite.
 
 Every object that was acknowledged is on disk with its bytes and indexed exactly once in the
-end; without RabbitMQ or PostgreSQL no object is refused. A power cut is not covered here.
+end; without RabbitMQ or PostgreSQL no object is refused, and no peer is let in that the suite's
+configuration turns away. A power cut is not covered here.
 """
 
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from draw_shared.dicom.associate import ProposedContext
 from draw_shared.dicom.requestor import Outgoing, Remote, open_association
+from draw_shared.runtime.config_watch import NONE_KNOWN
 from support import datasets, faults, senders
+from support.operating import operating, soon
 from support.receptions import encoded
-from support.suite import AE_TITLE, Suite
+from support.replicas import add_replica
+from support.suite import AE_TITLE, Suite, listens
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
@@ -22,6 +26,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
 OBJECTS = 200
 SIZE = 20_000
 RECOVERY_SECONDS = 60
+KNOWN = "CT_ROOM_2"
+STRANGER = "STRANGER"
 INSTANCES = (
     "SELECT sop_instance_uid, path, size_bytes FROM instances WHERE sop_instance_uid = ANY(:uids)"
 )
@@ -134,6 +140,58 @@ def test_postgresql_stopped_during_stores(suite, postgres, objects):
     _require_stored_and_indexed_once(suite, sender.acknowledged)
     for name in suite.services:
         suite.wait_ready(name)
+
+
+@pytest.fixture
+def guarded(suite):
+    """The suite with a list of who may associate: `KNOWN` alone, for the time of a test."""
+    with operating(suite) as operator:
+        before = operator.client.get("/api/v1/config").json()["version"]
+        titles = operator.client.post("/api/v1/ae-titles", json={"ae_title": KNOWN})
+        titles.raise_for_status()
+        operator.configure({"security": {"validate_calling_ae": True}})
+        soon(lambda: operator.refuses(calling=STRANGER))
+        assert operator.accepts(calling=KNOWN)
+        yield operator
+        restored = operator.client.post(
+            f"/api/v1/config/versions/{before}/restore", headers={"If-Match": "*"}
+        )
+        restored.raise_for_status()
+        soon(lambda: operator.accepts(calling=STRANGER))
+
+
+@contextmanager
+def another_receiver(suite, number, **environment):
+    """Yield one more receiver, which was started just now."""
+    made = add_replica(suite, "scp", number, DRAW_SCP_TRUSTED_PROXIES="[]", **environment)
+    try:
+        made.start()
+        yield made, int(made.environment["DRAW_SCP_PORT"])
+    finally:
+        suite.stop(made.name)
+        del suite.services[made.name]
+
+
+def test_a_receiver_started_without_the_database_is_no_more_open_than_the_suite(
+    suite, postgres, guarded, tmp_path
+):
+    postgres.stop()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with (
+        another_receiver(suite, 2) as (fresh, port),
+        another_receiver(suite, 3, DRAW_STORAGE_ROOT=str(empty)) as (lost, closed),
+    ):
+        suite.wait_ready(fresh.name)
+        assert guarded.refuses(calling=STRANGER, port=port)
+        assert guarded.accepts(calling=KNOWN, port=port)
+        soon(lambda: lost.answer("/readyz") == (503, f"configuration: {NONE_KNOWN}\n"))
+        assert not listens(closed)
+        assert "config.unknown" in suite.log(lost.name)
+        postgres.start()
+        suite.wait_ready(lost.name)
+        assert guarded.refuses(calling=STRANGER, port=closed)
+        assert guarded.accepts(calling=KNOWN, port=closed)
 
 
 def test_receiver_killed_during_stores(suite, objects):

@@ -16,6 +16,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import EncapsulatedPDFStorage, Verification
 
 from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.dicom.wire import PeerClosed
 from draw_shared.messaging import topology
 from support import senders
@@ -158,7 +159,8 @@ def test_bad_input_gets_its_status_a_log_line_and_leaves_nothing(receiver):
 
 
 def test_a_sop_class_that_is_switched_off_is_not_negotiated(tmp_path):
-    receiver = ReceiverProcess(tmp_path, DRAW_SCP_EVERYTHING="false")
+    receiver = ReceiverProcess(tmp_path)
+    receiver.configure(REFERENCE)
     receiver.start()
     try:
         client = AE("TESTER")

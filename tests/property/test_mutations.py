@@ -24,6 +24,7 @@ from draw_shared.dicom.pdu import HEADER, PduType, ProtocolViolation, pdvs
 from draw_shared.dicom.placement import Timing
 from draw_shared.dicom.service import Peer
 from draw_shared.dicom.wire import Wire
+from support.kept_config import keep_config
 from support.recorded import sessions
 
 pytestmark = [pytest.mark.property, pytest.mark.security, pytest.mark.timeout(300)]
@@ -39,13 +40,14 @@ TIMING = Timing(acse_seconds=5, dimse_seconds=5, network_seconds=5, max_object_b
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory):
     """The receiver's own provider on a real volume, with neither database nor broker."""
+    volume = tmp_path_factory.mktemp("volume")
+    keep_config(volume)
     app = Scp(
         Settings(
             replica="one",
-            storage_root=tmp_path_factory.mktemp("volume"),
+            storage_root=volume,
             database_url="postgresql://nobody@127.0.0.1:1/none",
             broker_url="amqp://127.0.0.1:1/x",
-            scp_everything=True,
         )
     )
     app._objects.start()

@@ -9,9 +9,10 @@ import urllib.request
 from contextlib import suppress
 
 from bench.process_cost import descendants
-from draw_shared.contracts.server_config import EVERYTHING
+from draw_shared.contracts.server_config import EVERYTHING, ServerConfig
 from draw_shared.storage.layout import LATEST_DELETION
 from support.datasets import build
+from support.kept_config import keep_config
 from support.raw_stores import raw_association
 from tools.processes import command_line, free_port, wait_until
 
@@ -19,7 +20,7 @@ NOWHERE = "127.0.0.1:1"
 
 
 class ReceiverProcess:
-    """`python -m draw_scp` with everything switched on."""
+    """`python -m draw_scp`, with everything switched on unless it is configured otherwise."""
 
     def __init__(self, folder, root=None, broker_url=f"amqp://guest:guest@{NOWHERE}/x", **more):
         self.root = root or folder / "storage"
@@ -35,21 +36,19 @@ class ReceiverProcess:
             "DRAW_SCP_HOST": "127.0.0.1",
             "DRAW_SCP_PORT": str(self.port),
             "DRAW_SCP_HTTP_PORT": str(self.http_port),
-            "DRAW_SCP_EVERYTHING": "true",
             "DRAW_REPLICA": "one",
             **more,
         }
         self._process = None
+        self._configured = False
 
-    def configure(self, **sections):
-        """Have it start with everything on and these fields of the document."""
-        document = EVERYTHING.model_dump(mode="json")
+    def configure(self, config=EVERYTHING, **sections):
+        """Have it start with a configuration and these fields of the document."""
+        document = config.model_dump(mode="json")
         for name, fields in sections.items():
             document[name].update(fields)
-        held = {"version": 1, "document": document, "allowed": []}
-        cache = self.root / "spool" / "one.config.json"
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(held), encoding="utf-8")
+        keep_config(self.root, ServerConfig.model_validate(document))
+        self._configured = True
 
     @property
     def pid(self):
@@ -89,6 +88,8 @@ class ReceiverProcess:
         return self._process.wait(seconds)
 
     def start(self, seconds=45):
+        if not self._configured:
+            self.configure()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "draw_scp"], env=self._environment, stdout=log, stderr=log

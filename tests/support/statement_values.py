@@ -30,6 +30,7 @@ VALUES: dict[str, Any] = {
     "address": "127.0.0.1",
     "ae": "",
     "ae_title": "NEW",
+    "ae_titles": ["NEW"],
     "after": 0,
     "after_job": None,
     "again_in": 1.0,

@@ -63,7 +63,7 @@ class Suite:
 
     def seed(self) -> None:
         """Migrate the database and give it the configuration with everything on."""
-        prepare(self.database_url, self.environment)
+        prepare(self.database_url, self.environment, self.storage)
 
     def start(self, *names: str) -> None:
         """Start these services, or all, and wait until they are ready."""

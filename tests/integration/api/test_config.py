@@ -5,7 +5,9 @@ That receivers follow is seen in tests/e2e/test_operation.py.
 
 import pytest
 
+from draw_shared.contracts.config_snapshot import ConfigSnapshot
 from draw_shared.contracts.server_config import EVERYTHING, ServerConfig
+from draw_shared.db.config_versions import catch_up
 
 pytestmark = pytest.mark.integration
 
@@ -59,6 +61,42 @@ def test_null_gives_a_setting_its_default_back(admin):
 
 def test_a_patch_that_changes_nothing_makes_no_version(admin):
     assert patch(admin, {"network": {"port": 11112}}).json()["version"] == 1
+
+
+@pytest.fixture
+def written(api):
+    """Return a function that writes a version as another release does."""
+
+    def write(**security):
+        document = EVERYTHING.model_dump(mode="json")
+        document["security"].update(security)
+        with api.database.session() as session:
+            catch_up(session, ConfigSnapshot(2, document), 1)
+            session.commit()
+
+    return write
+
+
+def test_a_document_of_a_later_release_is_shown_and_changed_as_far_as_it_is_known(admin, written):
+    written(validate_calling_ae=True, quarantine=True)
+    shown = ServerConfig.model_validate(admin.get(CONFIG).json()["document"])
+    assert shown.security.validate_calling_ae
+    assert admin.get("/config").status_code == 200
+    answer = patch(admin, {"network": {"port": 104}})
+    assert answer.headers["ETag"] == '"3"'
+    assert answer.json()["document"]["security"]["validate_calling_ae"] is True
+
+
+def test_a_document_that_cannot_be_read_gives_way_to_an_earlier_version(admin, written):
+    written(allowed_ips=["everywhere"])
+    answer = admin.get(CONFIG)
+    assert answer.status_code == 409
+    assert "security.allowed_ips" in answer.json()["detail"]
+    assert "version 1 again" not in admin.get("/config/history").raise_for_status().text
+    restored = admin.post(f"{CONFIG}/versions/1/restore", headers={"If-Match": "*"})
+    assert restored.json()["version"] == 3
+    assert "version 1 again" in admin.get("/config/history").text
+    assert admin.get(CONFIG).status_code == 200
 
 
 def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):

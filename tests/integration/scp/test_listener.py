@@ -13,19 +13,20 @@ from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
 from support.datasets import build
+from support.kept_config import keep_config
 from support.raw_stores import raw_association
 from tools.processes import free_port, wait_until
 
 
 class Bench:
     def __init__(self, folder):
+        keep_config(folder)
         self.app = Scp(
             Settings(
                 replica="one",
                 storage_root=folder,
                 database_url="postgresql://nobody@127.0.0.1:1/none",
                 broker_url="amqp://127.0.0.1:1/x",
-                scp_everything=True,
             )
         )
         self.app._objects.start()

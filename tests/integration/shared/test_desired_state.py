@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import text
 
-from draw_shared.db.session import Database
+from draw_shared.db.session import Database, DatabaseUnavailable
 from draw_shared.runtime.desired_state import DesiredState, Wanted
 from draw_shared.runtime.lifecycle import State
 
@@ -86,6 +86,22 @@ def test_without_auto_start_a_replica_waits_for_the_next_word(begun, tell):
     tell("running")
     desired.refresh()
     assert desired.wanted.running
+
+
+def test_until_it_is_known_whether_it_starts_by_itself_a_replica_waits(begun):
+    answers = [None]
+    desired = begun(
+        database=Database(NOWHERE, connect_timeout_seconds=1), auto_start=lambda: answers[-1]
+    )
+    assert not desired.wanted.running
+    answers.append(True)
+    with pytest.raises(DatabaseUnavailable):
+        desired.refresh()
+    assert desired.wanted.running, "the volume knows the configuration, the database is away"
+    answers.append(False)
+    with pytest.raises(DatabaseUnavailable):
+        desired.refresh()
+    assert desired.wanted.running, "asked no more"
 
 
 def test_with_the_database_down_the_last_word_holds(begun, tell, tmp_path):

@@ -40,6 +40,7 @@ from draw_api.services.reindex import Reindex
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
 from draw_api.settings import Settings
+from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.contracts.server_config import (
     EVERYTHING,
@@ -281,8 +282,7 @@ def _conformance(given: argparse.Namespace) -> int:
     if given.everything:
         config = EVERYTHING
     else:
-        settings = MigrationSettings.read()
-        database = Database(settings.database_url.get_secret_value())
+        database = Database(MigrationSettings.read().database_url.get_secret_value())
         try:
             with database.session() as session:
                 newest = PostgresConfigVersions(session).newest()
@@ -290,7 +290,7 @@ def _conformance(given: argparse.Namespace) -> int:
             database.dispose()
         if newest is None:
             raise NotFound("There is no configuration yet: run `draw-admin migrate`.")
-        config = ServerConfig.model_validate(newest.document)
+        config = read_config(newest.document).config
     print(statement(config, version("draw-api")), end="")  # noqa: T201
     return 0
 

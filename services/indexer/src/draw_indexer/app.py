@@ -30,7 +30,6 @@ from draw_indexer.services.webhooks import WebhookDispatcher
 from draw_indexer.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.envelope import Message
-from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db import deletion
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
@@ -46,9 +45,10 @@ from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Component, Lifecycle, State
-from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
+from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.runtime.schema_watch import SchemaWatch
+from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.removal import StorageFiles
 
@@ -82,15 +82,17 @@ class Indexer:
             settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 5
         )
         self._broker_url = settings.broker_url.get_secret_value()
-        self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
+        self._config = ConfigWatch(
+            self._database, ConfigFile(settings.storage_root, settings.replica)
+        )
         self._config.on_change(_changed)
         self._registry.register(DatabasePool(self._database))
-        show_config_version(self._registry, lambda: self._config.current.version)
+        show_config(self._registry, self._config)
         self._publisher = Publisher(self._broker_url, client=settings.replica)
         self._readers = [self._reader() for _ in range(settings.indexer_readers)]
         indexing = Indexing(
             PostgresIndex(self._database, StorageFiles(settings.storage_root)),
-            lambda: self._config.current.server.storage.duplicates,
+            lambda: self._config.server.storage.duplicates,
         )
         self._transactions = PostgresTransactions(self._database)
         self._desired = DesiredState(
@@ -112,17 +114,25 @@ class Indexer:
     def lifecycle(self) -> Lifecycle:
         """Return the process's life: connections first, then upkeep, then the consumers."""
         settings = self._settings
-        checks = {"database": lambda: self._database_ready, "broker": self._broker_answers}
+        checks = {
+            "database": lambda: self._database_ready,
+            "configuration": lambda: self._config.known,
+            "broker": self._broker_answers,
+        }
+        reasons = {
+            "database": lambda: self._schema.reason,
+            "configuration": lambda: self._config.trouble,
+        }
         health = HealthServer(
             settings.indexer_http_host,
             settings.indexer_http_port,
-            Health(lambda: lifecycle.state, checks, {"database": lambda: self._schema.reason}),
+            Health(lambda: lifecycle.state, checks, reasons),
             self._registry,
         )
         upkeep = Upkeep(
             self._transactions.make_partitions,
             lambda: self._transactions.drop_months(
-                self._config.current.server.logging.transaction_retention_months,
+                self._config.server.logging.transaction_retention_months,
                 settings.replica,
             ),
             self._transactions.extend_chain,
@@ -178,7 +188,7 @@ class Indexer:
             reader,
             indexing,
             self._metrics,
-            lambda: self._config.current.server.logging.received_files,
+            lambda: self._config.server.logging.received_files,
         )
         work = topology.INSTANCE_STORED_WORK
         return Consumer(
@@ -214,7 +224,7 @@ class Indexer:
 
         return Stability(
             PostgresStability(self._database),
-            lambda: self._config.current.server.query_retrieve.stable_after_seconds,
+            lambda: self._config.server.query_retrieve.stable_after_seconds,
             announce,
             lambda level, number: self._metrics.stable.labels(level).inc(number),
         )
@@ -223,7 +233,7 @@ class Indexer:
         settings = self._settings
 
         def rule() -> Rule:
-            storage = self._config.current.server.storage
+            storage = self._config.server.storage
             return Rule(storage.clean_up, storage.retention_days)
 
         def freed(size_bytes: int) -> None:
@@ -263,7 +273,7 @@ class Indexer:
             feed,
             HandlerFolder(settings.storage_root),
             ProcessingChain(CeleryTasks(self._broker_url, client=settings.replica)),
-            lambda: self._config.current.server.handler,
+            lambda: self._config.server.handler,
             self._metrics.handed_over.inc,
             stopping,
         )

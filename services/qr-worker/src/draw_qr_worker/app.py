@@ -40,7 +40,6 @@ from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
-from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.db.session import Database
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import Transient
@@ -53,10 +52,11 @@ from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle
-from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
+from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.runtime.schema_watch import SchemaWatch
 from draw_shared.storage import spool
+from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.outbox import SpoolOutbox
@@ -83,16 +83,18 @@ class Worker:
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.qr_worker_jobs + 4
         )
-        self._config = ConfigWatch(self._database, cache=None, fallback=REFERENCE)
+        self._config = ConfigWatch(
+            self._database, ConfigFile(settings.storage_root, settings.replica)
+        )
         self._registry.register(DatabasePool(self._database))
-        show_config_version(self._registry, lambda: self._config.current.version)
+        show_config(self._registry, self._config)
         self._objects = ObjectStore(settings.storage_root, settings.replica)
         self._space = Space(settings.storage_root)
         self._publisher = Publisher(settings.broker_url.get_secret_value(), client=settings.replica)
         self._outbox = SpoolOutbox(
             self._objects,
             self._publisher,
-            lambda: self._rules().layout,
+            lambda: filing_rules(self._config.current.server.storage).layout,
             self._metrics.announced.inc,
         )
         self._desired = DesiredState(
@@ -152,8 +154,14 @@ class Worker:
             settings.qr_worker_http_port,
             Health(
                 lambda: lifecycle.state,
-                {"database": self._database_answers},
-                {"database": lambda: self._schema.reason},
+                {
+                    "database": self._database_answers,
+                    "configuration": lambda: self._config.known,
+                },
+                {
+                    "database": lambda: self._schema.reason,
+                    "configuration": lambda: self._config.trouble,
+                },
             ),
             self._registry,
         )
@@ -225,10 +233,10 @@ class Worker:
         }
 
     def _rules(self) -> FilingRules:
-        return filing_rules(self._config.current.server.storage)
+        return filing_rules(self._config.server.storage)
 
     def _max_object_bytes(self) -> int:
-        return self._config.current.server.storage.max_object_bytes
+        return self._config.server.storage.max_object_bytes
 
     def _held_until(self, job: ClaimedJob) -> datetime | None:
         """Return when the job's own weekly window opens; None: it is open."""
@@ -237,7 +245,7 @@ class Worker:
         return opens if opens > now else None
 
     def _own_ae(self) -> str:
-        return self._config.current.server.network.ae_title
+        return self._config.server.network.ae_title
 
     def _expire(self) -> None:
         self._results.expire()

@@ -28,7 +28,7 @@ from draw_scp.services.results import RecordedResults
 from draw_scp.services.retrieve import Retrievals
 from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
-from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, ServerConfig
+from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.db.session import Database
 from draw_shared.dicom.tls import client_context
 from draw_shared.dicom.transcoding.transcoder import Transcoder
@@ -40,9 +40,10 @@ from draw_shared.runtime.desired_state import DesiredState
 from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
-from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config_version
+from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
+from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.layout import SPOOL
 from draw_shared.storage.objects import ObjectStore
@@ -71,12 +72,7 @@ class Scp:
             statement_seconds=settings.scp_query_seconds,
         )
         self._objects = ObjectStore(settings.storage_root, replica)
-        self._config = ConfigWatch(
-            self._database,
-            cache=settings.scp_config_cache
-            or settings.storage_root / SPOOL / f"{replica}.config.json",
-            fallback=EVERYTHING if settings.scp_everything else REFERENCE,
-        )
+        self._config = ConfigWatch(self._database, ConfigFile(settings.storage_root, replica))
         self._live = _Effective(self._config, settings)
         storage = self._server().storage
         self._ruled = storage, filing_rules(storage)
@@ -85,7 +81,7 @@ class Scp:
             service=settings.service,
             replica=replica,
             cache=settings.storage_root / SPOOL / f"{replica}.desired.json",
-            auto_start=lambda: self._server().services.auto_start,
+            auto_start=self._auto_start,
         )
         self._control = ControlListener(settings.broker_url.get_secret_value(), client=replica)
         self._space = Space(settings.storage_root)
@@ -124,7 +120,14 @@ class Scp:
         health = HealthServer(
             settings.scp_http_host,
             settings.scp_http_port,
-            Health(lambda: lifecycle.state, {"listener": lambda: self._listener.listening}),
+            Health(
+                lambda: lifecycle.state,
+                {
+                    "configuration": lambda: self._config.known,
+                    "listener": lambda: self._listener.listening,
+                },
+                {"configuration": lambda: self._config.trouble},
+            ),
             self._registry,
         )
         heartbeat = Heartbeat(
@@ -208,6 +211,9 @@ class Scp:
     def _server(self) -> ServerConfig:
         return self._live.current().server
 
+    def _auto_start(self) -> bool | None:
+        return self._server().services.auto_start if self._config.known else None
+
     def _circumstances(self) -> Circumstances:
         config = self._server()
         return Circumstances(
@@ -241,19 +247,22 @@ class Scp:
 
     def _changed(self, _live: LiveConfig) -> None:
         logging.set_level(self._server().logging.level)
+        self._desired.wake()
         self._listener.apply()
         self._receiving.tell()
 
     def _pulse(self, state: State, http_port: int) -> Pulse:
         busy = self._listener.active_associations > 0
         number, age = spool.backlog(self._objects.spool)
+        if not self._config.known:
+            state = State.STARTING
         return Pulse(
             state=self._desired.shown(state, busy=busy),
             started_at=self._listener.opened_at,
             address=f"{self._settings.scp_http_host}:{http_port}",
             active_associations=self._listener.active_associations,
             config_version=self._config.current.version,
-            last_error=self._listener.last_error,
+            last_error=self._config.trouble or self._listener.last_error,
             details={
                 "port": self._listener.port,
                 "backlog": number,
@@ -266,7 +275,7 @@ class Scp:
 
     def _show_gauges(self) -> None:
         self._registry.register(DatabasePool(self._database))
-        show_config_version(self._registry, lambda: self._config.current.version)
+        show_config(self._registry, self._config)
         gauge = self._metrics.gauge
         gauge(
             "draw_scp_active_associations",

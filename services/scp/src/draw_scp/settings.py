@@ -55,13 +55,10 @@ class Settings(
         description="processes that receive side by side when several peers send at once; default"
         " one for each core, at most four",
     )
-    scp_config_cache: Path | None = Field(
-        default=None,
-        description="file that keeps the last configuration seen; default in the spool folder",
-    )
     scp_everything: bool = Field(
         default=False,
-        description="until a configuration was seen: all services, classes and transfer syntaxes",
+        description="a new suite's first configuration has all services, classes and transfer"
+        " syntaxes on: read by `draw-admin migrate`; a receiver works by the configuration alone",
     )
     scp_query_connections: int = Field(
         default=16, ge=1, le=200, description="queries that are answered at the same time"

@@ -349,6 +349,12 @@ class ServerConfig(Section):
 REFERENCE: Final = ServerConfig()
 """What a fresh database starts with."""
 
+CLOSED: Final = ServerConfig(
+    security=SecurityConfig(check_called_ae=True, validate_calling_ae=True),
+    services=ServiceConfig(enabled=False, auto_start=False, c_echo=False, c_store=False),
+)
+"""What is in force until the suite's configuration is known: nobody is served."""
+
 EVERYTHING: Final = ServerConfig(
     sop_classes=SopClassConfig(all_storage_classes=True, promiscuous=True),
     transfer_syntaxes=TransferSyntaxConfig(
@@ -359,7 +365,7 @@ EVERYTHING: Final = ServerConfig(
     ),
     services=ServiceConfig(c_find=True, c_move=True, c_get=True),
 )
-"""What `make run` and Compose start with: all services, any class, all transfer syntaxes."""
+"""The first version of `make run` and Compose: all services, any class, all transfer syntaxes."""
 
 
 def network_told(environment: Mapping[str, str]) -> dict[str, str | int]:

@@ -1,52 +1,45 @@
-"""Keeps the live configuration: read from the database each second, kept on disk between.
+"""Keeps the configuration in force: what the database says, else what the volume keeps.
 
-A service reads the configuration through `current`. With the database down, the last
-version seen stays in force, also over a restart, because it is cached in a file; without
-a cache, what the constructor was given is in force.
+The database is read each second; what it says is kept on the storage volume for all replicas
+of all services. With the database away, what was read last stays in force, and a replica that
+knows less, because it has just started or was cut off earlier, takes what the volume keeps.
+When neither has a configuration that this release can read, nobody is served (`CLOSED`): a
+default may be more open than what the suite was told. A database that comes back older than
+what the volume keeps, from a backup or empty, is given that first.
 """
 
-import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from pydantic import ValidationError
-from sqlalchemy import text
 
-from draw_shared.contracts.server_config import ServerConfig
+from draw_shared.contracts.config_reading import ConfigUnreadable, read_config
+from draw_shared.contracts.config_snapshot import AllowedPeer, ConfigSnapshot
+from draw_shared.contracts.server_config import CLOSED, ServerConfig
+from draw_shared.db import config_versions
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.config_file import ConfigFile
 
 log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 1.0
-
-READ: Final = text(
-    """
-    SELECT version, document,
-        (SELECT coalesce(jsonb_agg(jsonb_build_object('ae_title', ae_title,
-            'expected_ip', expected_ip) ORDER BY ae_title), '[]')
-         FROM allowed_ae_titles WHERE active) AS allowed
-    FROM server_config ORDER BY version DESC LIMIT 1
-    """
+NONE_KNOWN: Final = (
+    "neither the database nor the storage volume has a configuration that this release can read"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AllowedPeer:
-    """A calling AE title that may associate; an empty address allows any."""
-
-    ae_title: str
-    expected_ip: str = ""
+class ConfigUnknown(Transient):
+    """There is no configuration to work by yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
-    """The configuration in force; version 0 was never in a database."""
+    """The configuration in force; version 0 is none."""
 
     version: int
     server: ServerConfig
@@ -58,18 +51,52 @@ class ConfigWatch:
 
     name = "config-watch"
 
-    def __init__(self, database: Database, *, cache: Path | None, fallback: ServerConfig) -> None:
+    def __init__(self, database: Database, file: ConfigFile) -> None:
         self._database = database
-        self._cache = cache
+        self._file = file
         self._lock = threading.Lock()
         self._listeners: list[Callable[[LiveConfig], None]] = []
-        self._current = self._cached() or LiveConfig(0, fallback)
+        self._current = LiveConfig(0, CLOSED)
+        self._taken: ConfigSnapshot | None = None
+        self._refused: ConfigSnapshot | None = None
+        self._partly = ""
+        self._unwritten = False
+        self._away_since: float | None = time.monotonic()
+        self._away_told = False
         self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
+        self._take_kept()
 
     @property
     def current(self) -> LiveConfig:
-        """The configuration in force now."""
+        """The configuration in force now, `CLOSED` while there is none."""
         return self._current
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a configuration."""
+        return self._current.version > 0
+
+    @property
+    def server(self) -> ServerConfig:
+        """The document in force.
+
+        Raises:
+            ConfigUnknown: there is none.
+        """
+        if not self.known:
+            raise ConfigUnknown(NONE_KNOWN)
+        return self._current.server
+
+    @property
+    def trouble(self) -> str:
+        """What an operator should know of the configuration here; empty when all is well."""
+        return self._partly if self.known else NONE_KNOWN
+
+    @property
+    def away_seconds(self) -> float:
+        """How long the database has not said what the configuration is; 0 while it does."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def on_change(self, listener: Callable[[LiveConfig], None]) -> None:
         """Have `listener` called, on the watching thread, after each change."""
@@ -79,10 +106,9 @@ class ConfigWatch:
         """Read once, if the database is there, then go on watching."""
         try:
             self.refresh()
-        except Transient as error:
-            log.warning(
-                "config.database_unavailable", error=str(error), version=self._current.version
-            )
+        except Transient:
+            if not self.known:
+                log.error("config.unknown", reason=NONE_KNOWN)  # noqa: TRY400 - one line
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
@@ -97,63 +123,104 @@ class ConfigWatch:
         """Read the configuration and tell the listeners when it is another one.
 
         Raises:
-            DatabaseUnavailable: the one in force stays.
+            DatabaseUnavailable: the one in force stays, or a newer one that the volume keeps.
         """
-        with self._database.session() as session:
-            row = session.connection().execute(READ).mappings().first()
-        if row is None:
-            return
         try:
-            found = _parsed(row["version"], row["document"], row["allowed"])
-        except ValidationError as error:
-            # A newer release wrote a document this one cannot read: keep what is known.
-            log.warning("config.unreadable", version=row["version"], problems=error.error_count())
-            return
-        with self._lock:
-            if found == self._current:
+            said = self._said()
+        except Transient as error:
+            self._went_away(error)
+            self._take_kept()
+            raise
+        self._came_back()
+        if said is not None and self._take(said):
+            self._keep(said)
+        else:
+            self._take_kept()
+
+    def _said(self) -> ConfigSnapshot | None:
+        """Return what the database says, after it says what the volume knows to be newer."""
+        with self._database.session() as session:
+            said = config_versions.newest(session)
+            found = said.version if said is not None else 0
+            kept = next((one for one in self._file.versions() if self._readable(one)), None)
+            if kept is None or kept.version <= found:
+                return said
+            if config_versions.catch_up(session, kept, found):
+                session.commit()
+                log.warning("config.database_caught_up", version=kept.version, database=found)
+            return kept
+
+    def _take_kept(self) -> None:
+        """Take the newest that the volume keeps and this release can read, if it is news."""
+        for kept in self._file.versions():
+            held = self._current.version
+            # At the same version the allowed AE titles may differ. What another replica has
+            # read since is news; not so while the volume did not take what was read here.
+            news = kept.version > held or (kept.version == held and not self._unwritten)
+            if not news or self._take(kept):
                 return
-            self._current = found
-        self._write_cache(found)
-        log.info("config.changed", version=found.version)
+
+    def _take(self, snapshot: ConfigSnapshot) -> bool:
+        """Put a version in force, unless this release cannot read it."""
+        if snapshot == self._taken:
+            return True
+        try:
+            reading = read_config(snapshot.document)
+        except ConfigUnreadable as error:
+            if snapshot != self._refused:
+                log.error("config.unreadable", version=snapshot.version, fields=str(error))  # noqa: TRY400 - one line
+            self._refused = snapshot
+            return False
+        live = LiveConfig(snapshot.version, reading.config, snapshot.allowed)
+        with self._lock:
+            self._taken, self._current = snapshot, live
+        log.info("config.changed", version=live.version)
+        fields = (*reading.unknown, *reading.tightened)
+        self._partly = ""
+        if fields:
+            self._partly = f"this release does not know of the configuration: {', '.join(fields)}"
+            log.warning(
+                "config.partly_read",
+                version=live.version,
+                unknown=reading.unknown,
+                tightened=reading.tightened,
+            )
         for listener in self._listeners:
             try:
-                listener(found)
+                listener(live)
             except Exception:
-                log.exception("config.listener_failed", version=found.version)
+                log.exception("config.listener_failed", version=live.version)
+        return True
 
-    def _cached(self) -> LiveConfig | None:
-        if self._cache is None or not self._cache.is_file():
-            return None
+    def _readable(self, snapshot: ConfigSnapshot) -> bool:
+        if snapshot == self._taken:
+            return True
         try:
-            held = json.loads(self._cache.read_text(encoding="utf-8"))
-            return _parsed(held["version"], held["document"], held["allowed"])
-        except (ValueError, KeyError, OSError):
-            log.warning("config.cache_unreadable")
-            return None
+            read_config(snapshot.document)
+        except ConfigUnreadable:
+            return False
+        return True
 
-    def _write_cache(self, config: LiveConfig) -> None:
-        if self._cache is None:
-            return
-        held = {
-            "version": config.version,
-            "document": config.server.model_dump(mode="json"),
-            "allowed": [
-                {"ae_title": peer.ae_title, "expected_ip": peer.expected_ip}
-                for peer in config.allowed_peers
-            ],
-        }
-        fresh = self._cache.with_suffix(".new")
+    def _keep(self, snapshot: ConfigSnapshot) -> None:
         try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(held), encoding="utf-8")
-            fresh.replace(self._cache)
+            self._file.keep(snapshot)
         except OSError as error:
-            log.warning("config.cache_not_written", error=type(error).__name__)
+            if not self._unwritten:
+                log.warning("config.snapshot_not_written", error=type(error).__name__)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
+    def _went_away(self, error: Transient) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+        if not self._away_told:
+            log.warning(
+                "config.database_unavailable", error=str(error), version=self._current.version
+            )
+        self._away_told = True
 
-def _parsed(version: int, document: dict[str, Any], allowed: list[dict[str, str]]) -> LiveConfig:
-    return LiveConfig(
-        version=version,
-        server=ServerConfig.model_validate(document),
-        allowed_peers=tuple(AllowedPeer(**peer) for peer in allowed),
-    )
+    def _came_back(self) -> None:
+        if self._away_told:
+            log.info("config.database_back", away_seconds=round(self.away_seconds, 1))
+        self._away_since, self._away_told = None, False

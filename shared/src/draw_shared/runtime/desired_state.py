@@ -50,8 +50,8 @@ class DesiredState:
     """Holds what is wanted and tells listeners when it changes.
 
     Args:
-        auto_start: asked once at the start; False holds this replica back until it is told
-            something.
+        auto_start: asked until it says so; False holds this replica back until it is told
+            something, None does while it is not known.
     """
 
     name = "desired-state"
@@ -63,7 +63,7 @@ class DesiredState:
         service: str,
         replica: str,
         cache: Path | None = None,
-        auto_start: Callable[[], bool] = lambda: True,
+        auto_start: Callable[[], bool | None] = lambda: True,
     ) -> None:
         self._database = database
         self._identity = {"service": service, "replica": replica, "running": RUNNING}
@@ -71,10 +71,12 @@ class DesiredState:
         self._auto_start = auto_start
         self._listeners: list[Callable[[Wanted], None]] = []
         self._lock = threading.Lock()
+        self._word = Wanted(running=True)
         self._wanted = Wanted(running=True)
         self._restarts_before: int | None = None
         self._told_before: datetime | None = None
-        self._held_back = False
+        self._told = False
+        self._starts_by_itself: bool | None = None
         self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
 
     @property
@@ -94,8 +96,7 @@ class DesiredState:
 
     def start(self) -> None:
         """Read once, if the database is there, then go on watching."""
-        self._held_back = not self._auto_start()
-        self._wanted = Wanted(running=self._cached() and not self._held_back)
+        self._word = self._wanted = Wanted(running=self._cached())
         try:
             self.refresh()
         except Transient as error:
@@ -116,27 +117,40 @@ class DesiredState:
         Raises:
             DatabaseUnavailable: what was wanted stays wanted.
         """
+        try:
+            self._read()
+        finally:
+            # Whether it starts by itself may have become known meanwhile.
+            self._settle()
+
+    def _read(self) -> None:
         with self._database.session() as session:
             row = session.connection().execute(READ, self._identity).one()
         with self._lock:
-            wanted = self._understood(row.desired_state == RUNNING, row.restarts, row.told_at)
+            if self._restarts_before is None:
+                self._restarts_before, self._told_before = row.restarts, row.told_at
+            self._told = self._told or row.told_at != self._told_before
+            word = Wanted(row.desired_state == RUNNING, row.restarts - self._restarts_before)
+            news = word != self._word
+            self._word = word
+        if news:
+            self._write_cache(word)
+
+    def _settle(self) -> None:
+        with self._lock:
+            if self._starts_by_itself is None:
+                self._starts_by_itself = self._auto_start()
+            held_back = not self._told and not self._starts_by_itself
+            wanted = Wanted(self._word.running and not held_back, self._word.restarts)
             if wanted == self._wanted:
                 return
             self._wanted = wanted
-        self._write_cache(wanted)
         log.info("desired_state.changed", running=wanted.running, restarts=wanted.restarts)
         for listener in self._listeners:
             try:
                 listener(wanted)
             except Exception:
                 log.exception("desired_state.listener_failed")
-
-    def _understood(self, running: bool, restarts: int, told_at: datetime | None) -> Wanted:  # noqa: FBT001
-        if self._restarts_before is None:
-            self._restarts_before, self._told_before = restarts, told_at
-        if told_at != self._told_before:
-            self._held_back = False
-        return Wanted(running and not self._held_back, restarts - self._restarts_before)
 
     def _cached(self) -> bool:
         if self._cache is None or not self._cache.is_file():
@@ -147,7 +161,7 @@ class DesiredState:
             return True
 
     def _write_cache(self, wanted: Wanted) -> None:
-        if self._cache is None or self._held_back:
+        if self._cache is None:
             return
         fresh = self._cache.with_suffix(".new")
         try:

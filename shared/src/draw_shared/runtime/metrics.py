@@ -1,7 +1,7 @@
 """Metrics that every service has."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import (
@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from draw_shared.db.session import Database
 from draw_shared.runtime import logging
+from draw_shared.runtime.config_watch import ConfigWatch
 
 CONNECTIONS: Final = "draw_service_database_connections"
 CONNECTION_LIMIT: Final = "draw_service_database_connection_limit"
@@ -38,13 +39,18 @@ def service_registry(*, service: str, replica: str, version: str) -> CollectorRe
     return registry
 
 
-def show_config_version(registry: CollectorRegistry, version: Callable[[], float]) -> None:
-    """Show which version of the configuration document is in force in this process."""
+def show_config(registry: CollectorRegistry, config: ConfigWatch) -> None:
+    """Show which version of the configuration this process works by, and how up to date it is."""
     Gauge(
         "draw_service_config_version",
-        "Version of the configuration in force; 0 before the database was seen",
+        "Version of the configuration in force; 0 while there is none",
         registry=registry,
-    ).set_function(version)
+    ).set_function(lambda: config.current.version)
+    Gauge(
+        "draw_service_config_database_away_seconds",
+        "How long the database has not said what the configuration is; 0 while it does",
+        registry=registry,
+    ).set_function(lambda: config.away_seconds)
 
 
 class _LogLines(Collector):

@@ -19,6 +19,8 @@ from draw_shared.contracts.server_config import FileNaming, StorageStructure
 OBJECTS: Final = "objects"
 CONFLICTS: Final = "conflicts"
 SPOOL: Final = "spool"
+CONFIG: Final = "config"
+"""The configuration that the suite had last (`ConfigFile`)."""
 TRASH: Final = "trash"
 """Where a file lies between its name and nothing."""
 LATEST_DELETION: Final = "latest-deletion"

@@ -1,7 +1,8 @@
 """Reading, changing and rolling back the configuration document.
 
-A change is a new version: who, when, and the whole document. Receivers find it by polling
-each second and sooner through a wake-up, so a broker that is down delays nothing for long.
+A change is a new version: who, when, and the whole document as this release knows it; what a
+later release has in it besides is lost by the change. Receivers find it by polling each second
+and sooner through a wake-up, so a broker that is down delays nothing for long.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from draw_api.models.wording import problems_of
 from draw_api.services.audit import AuditTrail
 from draw_api.services.config_rules import disagreements
 from draw_api.services.wakeups import WakeUps
+from draw_shared.contracts.config_reading import ConfigUnreadable, read_config
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 
@@ -83,6 +85,10 @@ class Configuration:
         """Return the version in force."""
         return _shown(self._newest())
 
+    def number_in_force(self) -> int:
+        """Return the number of the version in force, be it readable here or not."""
+        return self._newest().version
+
     def version(self, number: int) -> ConfigVersion:
         """Return one version; NotFound when there is none."""
         found = self._versions.version(number)
@@ -116,7 +122,7 @@ class Configuration:
             Invalid: the result would not be a configuration; the fields say why.
         """
         newest = self._matching(if_match)
-        wanted = self._checked(merged(newest.document, patch))
+        wanted = self._checked(merged(document_of(_read(newest)), patch))
         return self._put(by, newest, wanted, comment)
 
     def restore(self, by: Principal, number: int, if_match: str | None) -> ConfigVersion:
@@ -135,12 +141,12 @@ class Configuration:
     def allow_address(self, by: Principal, network: str) -> bool:
         """Add a network to the allowed ones; False when addresses are not restricted."""
         newest = self._newest()
-        config = ServerConfig.model_validate(newest.document)
+        config = _read(newest)
         allowed = config.security.allowed_ips
         if not allowed or network in allowed:
             return False
         patch = {"security": {"allowed_ips": [*allowed, network]}}
-        wanted = self._checked(merged(newest.document, patch))
+        wanted = self._checked(merged(document_of(config), patch))
         self._put(by, newest, wanted, f"{network} allowed")
         return True
 
@@ -227,5 +233,16 @@ def _shown(stored: StoredVersion) -> ConfigVersion:
         created_at=stored.created_at,
         created_by=stored.created_by,
         comment=stored.comment,
-        document=ServerConfig.model_validate(stored.document),
+        document=_read(stored),
     )
+
+
+def _read(stored: StoredVersion) -> ServerConfig:
+    """Return what a version means to this release; Conflict when it cannot tell."""
+    try:
+        return read_config(stored.document).config
+    except ConfigUnreadable as error:
+        raise Conflict(
+            f"Version {stored.version} of the configuration is of another release; this one cannot"
+            f" read {error}. Put an earlier version in force again."
+        ) from error

@@ -114,7 +114,7 @@ def history(
 ) -> Response:
     """Show who changed what, newest first."""
     found = work.configuration.history(cursor, ON_A_PAGE)
-    return page(request, by, ConfigHistoryView(found, work.configuration.current().version))
+    return page(request, by, ConfigHistoryView(found, work.configuration.number_in_force()))
 
 
 @router.get("/config/history/{version}/restore")

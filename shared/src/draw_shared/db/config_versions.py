@@ -1,0 +1,70 @@
+"""The newest version of the configuration in the database, and how the database catches up.
+
+A database that is restored from a backup, or begun anew, may be older than what the suite has
+worked with since. The storage volume keeps that; it is added as the version that it was.
+"""
+
+import json
+from typing import Final
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from draw_shared.contracts.config_snapshot import AllowedPeer, ConfigSnapshot
+
+NEWEST: Final = text(
+    """
+    SELECT version, document,
+        (SELECT coalesce(jsonb_agg(jsonb_build_object('ae_title', ae_title,
+            'expected_ip', expected_ip) ORDER BY ae_title), '[]')
+         FROM allowed_ae_titles WHERE active) AS allowed
+    FROM server_config ORDER BY version DESC LIMIT 1
+    """
+)
+ADD: Final = text(
+    "INSERT INTO server_config (version, document, created_by, comment)"
+    " VALUES (:version, CAST(:document AS jsonb), 'system', :comment)"
+    " ON CONFLICT DO NOTHING RETURNING version"
+)
+DISALLOW: Final = text(
+    "UPDATE allowed_ae_titles SET active = false, updated_at = now()"
+    " WHERE active AND ae_title <> ALL(:ae_titles)"
+)
+ALLOW: Final = text(
+    "INSERT INTO allowed_ae_titles (ae_title, expected_ip) VALUES (:ae_title, :expected_ip)"
+    " ON CONFLICT (ae_title) DO UPDATE"
+    " SET expected_ip = excluded.expected_ip, active = true, updated_at = now()"
+)
+
+
+def newest(session: Session) -> ConfigSnapshot | None:
+    """Return the version in force; None in a database that has no configuration yet."""
+    row = session.connection().execute(NEWEST).first()
+    if row is None:
+        return None
+    return ConfigSnapshot(
+        row.version, row.document, tuple(AllowedPeer(**peer) for peer in row.allowed)
+    )
+
+
+def catch_up(session: Session, kept: ConfigSnapshot, found: int) -> bool:
+    """Add what the volume keeps to a database that only has version `found`; caller commits.
+
+    Return False when somebody else was first.
+    """
+    connection = session.connection()
+    added = connection.execute(
+        ADD,
+        {
+            "version": kept.version,
+            "document": json.dumps(kept.document),
+            "comment": f"kept by the storage volume; the database had version {found}",
+        },
+    )
+    if added.first() is None:
+        return False
+    connection.execute(DISALLOW, {"ae_titles": [peer.ae_title for peer in kept.allowed]})
+    for peer in kept.allowed:
+        values = {"ae_title": peer.ae_title, "expected_ip": peer.expected_ip}
+        connection.execute(ALLOW, values)
+    return True

@@ -1,0 +1,114 @@
+"""The suite's configuration on the storage volume, for who starts while the database is away.
+
+One file for all replicas of all services, and one of the version before. Who reads another
+configuration from the database writes it: to a file of his own, synced and then renamed, so
+that a reader finds the old one or the new one. What is found is checked by its hash; where the
+newest file is damaged, the version before counts. A version never gives way to an older one.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from draw_shared.contracts.config_snapshot import ConfigSnapshot, SnapshotDamaged, decoded
+from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.layout import CONFIG
+
+log = structlog.get_logger()
+
+
+class ConfigFile:
+    """The configuration that a storage root keeps, read and written in the name of one process."""
+
+    def __init__(self, root: Path, writer: str) -> None:
+        self._folder = root / CONFIG
+        self._newest = self._folder / "snapshot.json"
+        self._before = self._folder / "snapshot.before.json"
+        self._own = self._folder / f"snapshot.{writer}.new"
+        self._told: dict[str, str] = {}
+
+    def versions(self) -> list[ConfigSnapshot]:
+        """Return what can be read, newest first; what cannot be is said once in the log."""
+        found = [self._read(self._newest), self._read(self._before)]
+        return sorted(
+            (one for one in found if one is not None), key=lambda one: one.version, reverse=True
+        )
+
+    def keep(self, snapshot: ConfigSnapshot) -> None:
+        """Have the volume keep this version durably, unless it keeps it or a newer one already.
+
+        While another process writes, nothing is done: whoever calls, calls again.
+
+        Raises:
+            OSError: it does not; what it kept before, it still keeps.
+        """
+        if not self._outdated(self._read(self._newest), snapshot):
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._turn() as mine:
+            held = self._read(self._newest)
+            if mine and self._outdated(held, snapshot):
+                self._put(snapshot, over=held)
+
+    @staticmethod
+    def _outdated(held: ConfigSnapshot | None, snapshot: ConfigSnapshot) -> bool:
+        return held is None or (held != snapshot and held.version <= snapshot.version)
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Hold the right to write, if nobody else has it: True."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mine = True
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mine = False
+            except OSError:
+                # The volume locks no folders. Files are whole without it, and who has the
+                # database puts right each second what two writers may have mixed up.
+                pass
+            yield mine
+        finally:
+            os.close(descriptor)
+
+    def _put(self, snapshot: ConfigSnapshot, over: ConfigSnapshot | None) -> None:
+        try:
+            self._write(replace(snapshot, release=version("draw-shared")).encoded())
+            if over is not None and over.version < snapshot.version:
+                self._newest.replace(self._before)
+            self._own.replace(self._newest)
+        except OSError:
+            with suppress(OSError):
+                self._own.unlink(missing_ok=True)
+            raise
+        sync_folders((str(self._folder), str(self._folder.parent)))
+
+    def _write(self, content: bytes) -> None:
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
+        with os.fdopen(os.open(self._own, flags, 0o640), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, path: Path) -> ConfigSnapshot | None:
+        try:
+            found = decoded(path.read_bytes())
+        except FileNotFoundError:
+            reason, found = "", None
+        except OSError as error:
+            reason, found = type(error).__name__, None
+        except SnapshotDamaged as error:
+            reason, found = str(error), None
+        else:
+            reason = ""
+        if reason and reason != self._told.get(path.name):
+            log.warning("config.snapshot_unreadable", file=path.name, reason=reason)
+        self._told[path.name] = reason
+        return found
