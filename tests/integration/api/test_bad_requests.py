@@ -5,10 +5,13 @@ What each value may be is in tests/unit/api/test_requests.py.
 
 import json
 import re
+from collections import Counter
+from itertools import product
 from urllib.parse import quote
 
 import pytest
 
+from draw_api.models.paging import encode_cursor
 from support.api import offline_document
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
@@ -169,6 +172,41 @@ def test_what_a_parameter_cannot_be_is_said_in_words(admin):
                 problems(answer)
                 spoken += 1
     assert spoken > 100
+
+
+LISTS = [
+    path
+    for method, path, operation in OPERATIONS
+    if method == "GET" and any(one["name"] == "cursor" for one in operation.get("parameters", ()))
+]
+KEYS_OF_NO_ROW = (1, 2**40, "x", "\ud800", "a\0", "9999-12-31T23:59:59-14:00")
+
+
+@pytest.fixture(scope="module")
+def asked(admin):
+    """A query and a list of questions, for the lists of what was found."""
+    node = {"name": "paused", "ae_title": "NOBODY", "host": "192.0.2.1", "port": 104}
+    node_id = admin.post("/api/v1/nodes", json=node | {"paused": True}).json()["id"]
+    keys = {"PatientID": "0042"}
+    query = admin.post("/api/v1/queries", json={"node_ids": [node_id], "keys": keys})
+    batch = admin.post("/api/v1/batch-queries", json={"node_ids": [node_id], "lines": [keys]})
+    return {"queries": query.json()["id"], "batch-queries": batch.json()["id"]}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_cursor_of_no_list_is_said_to_be_foreign(admin, asked, path):
+    for resource, row in asked.items():
+        path = path.replace(f"/{resource}/{{query_id}}", f"/{resource}/{row}")
+    seen = Counter()
+    for length in (1, 2, 4):
+        for keys in product(KEYS_OF_NO_ROW, repeat=min(length, 2)):
+            made = (*keys, *("x" * max(0, length - 2)))
+            answer = admin.get(filled(path), params={"cursor": encode_cursor(*made)})
+            seen[answer.status_code] += 1
+            if answer.status_code == 422:
+                assert problems(answer) == {"cursor": "this cursor does not belong to this list"}
+    assert set(seen) <= {200, 404, 422}
+    assert seen[404] or seen[422] > len(KEYS_OF_NO_ROW)
 
 
 @pytest.mark.parametrize(

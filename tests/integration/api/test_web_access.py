@@ -4,6 +4,7 @@ What the pages show is covered by the e2e tests.
 """
 
 import re
+from collections import Counter
 
 import pytest
 from fastapi.routing import APIRoute
@@ -21,13 +22,20 @@ EXAMPLES = {
     "service": "scp", "action": "stop", "queue": "indexer.dead", "key": "0" * 24,
     "session_id": "6f1c0a9d52b34e8f7a61b2c3",
 }  # fmt: skip
-ROUTES = sorted(
-    (method, re.sub(r"\{(\w+)\}", lambda found: EXAMPLES.get(found[1], "1"), route.path))
+PAGES = [
+    route
     for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute) and route.path not in OPEN
-    for method in route.methods
-)
+]
+NONSENSE = ("%00", "9999-12-31", "0001-01-01", "9" * 40, "%C2%B2")
+
+
+def filled(path):
+    return re.sub(r"\{(\w+)\}", lambda found: EXAMPLES.get(found[1], "1"), path)
+
+
+ROUTES = sorted((method, filled(route.path)) for route in PAGES for method in route.methods)
 CHANGING = [path for method, path in ROUTES if method == "POST"]
 
 
@@ -57,6 +65,32 @@ def test_no_form_works_without_its_token(admin, path, token):
     answer = admin.post(path, data={"reason": "because", **sent})
     assert answer.status_code == 403
     assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def parameters_of(dependant):
+    """Yield the names that an address of a page may have."""
+    yield from (one.alias for one in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from parameters_of(inner)
+
+
+def test_no_address_makes_a_page_fail(shared_api):
+    admin = shared_api.signed_in("admin")
+    form = {"csrf_token": admin.headers["X-CSRF-Token"], "reason": "because"}
+    answers = Counter()
+    for route in PAGES:
+        method = next(iter(route.methods))
+        there = filled(route.path)
+        names = parameters_of(route.dependant) if not route.path.startswith("/live") else ()
+        wrong = [f"{there}?{name}={value}" for name in names for value in NONSENSE]
+        for name in re.findall(r"\{(\w+)", route.path):
+            other = re.sub(rf"\{{{name}[^}}]*\}}", "{}", route.path)
+            wrong += [filled(other.replace("{}", value)) for value in NONSENSE]
+        for address in wrong:
+            answer = admin.request(method, address, data=form if method == "POST" else None)
+            assert answer.status_code < 500, (method, address)
+            answers[answer.status_code] += 1
+    assert sum(answers.values()) > 400
 
 
 def test_bearer_tokens_do_not_open_the_page(shared_api):

@@ -19,7 +19,13 @@ from draw_api.models.batch_queries import (
     BatchQueryWithSums,
     Source,
 )
-from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.paging import (
+    Page,
+    decode_cursor,
+    encode_cursor,
+    foreign_cursor,
+    page_of,
+)
 
 ADD_BATCH: Final = text(
     """
@@ -104,8 +110,8 @@ LINES: Final = text(
         AND (CAST(:state AS text) IS NULL OR state = :state)
         AND (CAST(:here AS text) IS NULL OR :here = 'missing' AND missing > 0
             OR :here = 'complete' AND missing = 0 AND total > 0)
-        AND (CAST(:after AS int) IS NULL
-            OR (number, job_id) > (CAST(:after AS int), CAST(:after_job AS uuid)))
+        AND (CAST(:after AS bigint) IS NULL
+            OR (number, job_id) > (CAST(:after AS bigint), CAST(:after_job AS uuid)))
     ORDER BY number, job_id LIMIT :limit
     """  # noqa: S608 - parts of our own
 )
@@ -240,9 +246,7 @@ class PostgresBatchQueryTable:
         limit: int,
     ) -> Page[BatchLine]:
         """Return a page of what nodes said, in the order of the list."""
-        after, after_job = (None, None)
-        if cursor is not None:
-            after, after_job = decode_cursor(cursor, (int, str))
+        after, after_job = _key_of(cursor) if cursor is not None else (None, None)
         values = {
             "id": batch_query_id,
             "node_id": node_id,
@@ -287,6 +291,15 @@ class PostgresBatchQueryTable:
     def remove(self, batch_query_id: UUID) -> None:
         """Forget a list with its answers."""
         self._connection.execute(REMOVE, {"id": batch_query_id})
+
+
+def _key_of(cursor: str) -> tuple[int, UUID]:
+    """Return the line and the job before a cursor."""
+    number, job_id = decode_cursor(cursor, (int, str))
+    try:
+        return int(number), UUID(str(job_id))
+    except ValueError:
+        raise foreign_cursor() from None
 
 
 def _shown(row: RowMapping) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _rejected_before(cursor: str | None) -> dict[str, object]:
         before = datetime.fromisoformat(str(seen))
     except ValueError:
         raise foreign_cursor() from None
-    ae, address, reason = (str(name).replace("\0", "") for name in names)
+    ae, address, reason = names
     return {"before": before, "ae": ae, "address": address, "reason": reason}
 
 

@@ -120,7 +120,7 @@ class PostgresUsers:
             {
                 "user_id": user_id,
                 "csrf_token": csrf_token,
-                "after": str(after).replace("\0", ""),
+                "after": after,
                 "limit": limit + 1,
             },
         ).mappings()

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Final, Generic, TypeVar
 
@@ -15,6 +16,7 @@ Item = TypeVar("Item")
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
 SWITCHES: Final = {"true": True, "false": False}
 
 
@@ -80,10 +82,17 @@ def decode_cursor(cursor: str, kinds: tuple[type, ...]) -> tuple[int | str, ...]
         not isinstance(keys, list)
         or len(keys) != len(kinds)
         or any(type(key) is not kind for key, kind in zip(keys, kinds, strict=True))
-        or any(isinstance(key, int) and abs(key) >= 2**63 for key in keys)
+        or not all(map(_can_be_compared, keys))
     ):
         raise foreign_cursor()
     return tuple(keys)
+
+
+def _can_be_compared(key: int | str) -> bool:
+    """Return whether a column can hold the key: PostgreSQL's text has no NUL and no surrogates."""
+    if isinstance(key, int):
+        return abs(key) < 2**63
+    return "\0" not in key and not SURROGATE.search(key)
 
 
 def foreign_cursor() -> Invalid:

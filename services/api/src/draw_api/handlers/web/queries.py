@@ -184,7 +184,7 @@ def queries(
         node_id=whole_number(node_id),
         created_by=created_by.strip(),
         since=_midnight(first) if first else None,
-        until=_midnight(last) + DAY if last else None,
+        until=_end_of(last) if last else None,
     )
     view = QueryListView(
         found=work.queries.queries(criteria, cursor, ON_A_PAGE),
@@ -201,6 +201,11 @@ def queries(
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
+
+
+def _end_of(day: date) -> datetime | None:
+    """Return when a day is over; None for the last one that a calendar has."""
+    return None if day == date.max else _midnight(day) + DAY
 
 
 @router.get("/queries/new")

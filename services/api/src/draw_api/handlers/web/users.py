@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
@@ -16,6 +16,7 @@ from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission, may
+from draw_api.models.texts import SHORT_HASH
 from draw_api.models.users import (
     NewToken,
     NewUser,
@@ -38,6 +39,8 @@ ChangeOwnPasswordAct = Annotated[Act, acts(Permission.CHANGE_OWN_PASSWORD)]
 MayMakeTokens = Annotated[Principal, looks(Permission.MAKE_TOKENS)]
 MakeTokensAct = Annotated[Act, acts(Permission.MAKE_TOKENS)]
 EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
+
+SessionId = Annotated[str, Path(), SHORT_HASH]
 
 MOST: Final = 200
 
@@ -214,9 +217,9 @@ def revoke(act: EndOwnCredentialsAct, work: InWork, token_id: RowId) -> Response
 
 
 @router.post("/users/sessions/{session_id}/end")
-def end_session(act: EndOwnCredentialsAct, work: InWork, session_id: str) -> Response:
+def end_session(act: EndOwnCredentialsAct, work: InWork, session_id: SessionId) -> Response:
     """Sign a browser out."""
-    work.users.end_session(act.by, session_id[:64])
+    work.users.end_session(act.by, session_id)
     return redirect("/users", "session-ended")
 
 
