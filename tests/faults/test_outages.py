@@ -1,10 +1,14 @@
 """RabbitMQ, PostgreSQL or the receiver fails while 200 objects are sent to the whole suite.
 
 Every object that was acknowledged is on disk with its bytes and indexed exactly once in the
-end; without RabbitMQ or PostgreSQL no object is refused, and no peer is let in that the suite's
-configuration turns away. A power cut is not covered here.
+end, also when RabbitMQ comes back without its disk; without RabbitMQ or PostgreSQL no object is
+refused, and no peer is let in that the suite's configuration turns away. A power cut is not
+covered here.
 """
 
+import os
+import shutil
+import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -129,6 +133,26 @@ def test_rabbitmq_stopped_during_stores(suite, rabbitmq, objects):
     assert len(suite.rows(INSTANCES, uids=list(sender.acknowledged))) < OBJECTS
     rabbitmq.start()
     _require_stored_and_indexed_once(suite, sender.acknowledged)
+
+
+def test_rabbitmq_loses_its_disk_during_stores(suite, rabbitmq, objects):
+    spool, announced = suite.storage / "spool", suite.storage / "announced"
+    indexer = suite.services["indexer"].pid
+    os.kill(indexer, signal.SIGSTOP)
+    before = set(announced.iterdir())
+    sender = _sending(suite, objects, 50)
+    # What it has confirmed by now is in its queue and nowhere else.
+    assert wait_until(lambda: set(announced.iterdir()) > before, 60)
+    rabbitmq.kill()
+    shutil.rmtree(rabbitmq.folder / "data")
+    os.kill(indexer, signal.SIGCONT)
+    sender.join(120)
+    assert len(sender.acknowledged) == OBJECTS
+    unannounced = len(list(spool.rglob("*.dcm")))
+    rabbitmq.start()
+    assert unannounced < OBJECTS
+    _require_stored_and_indexed_once(suite, sender.acknowledged)
+    assert wait_until(lambda: not list(announced.iterdir()), 60)
 
 
 def test_postgresql_stopped_during_stores(suite, postgres, objects):

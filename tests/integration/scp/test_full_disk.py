@@ -1,4 +1,4 @@
-"""The audit trail on a real file system that is full."""
+"""The audit trail, and what was announced, on a real file system that is full."""
 
 import time
 from uuid import uuid4
@@ -9,8 +9,12 @@ from draw_scp.adapters import journal
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.models import Transaction
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
-from draw_shared.storage import spool
+from draw_shared.storage import outbox, spool
+from draw_shared.storage.announced import AnnouncedRecords
+from draw_shared.storage.outbox import SpoolOutbox
+from support.datasets import series
 from support.publishing import FakePublisher, until
+from support.receptions import DEFAULT, opened, receive
 from support.small_disk import fill, mounted
 
 BATCH = 500
@@ -77,3 +81,39 @@ def test_what_no_room_is_left_for_is_counted_also_over_a_restart(folder, monkeyp
     filler.unlink()
     until(lambda: successor._journal.reserved)
     successor.stop(5)
+
+
+@pytest.fixture
+def full(folder, monkeypatch):
+    """An outbox whose announcements were confirmed, and whose disk takes no record of them."""
+    monkeypatch.setattr(outbox, "REFUSED_SECONDS", 0.1)
+    store, publisher = opened(folder), FakePublisher()
+    for made in series(3):
+        receive(store, made)
+    filler = fill(folder)
+    announcing = SpoolOutbox(store, publisher, lambda: DEFAULT)
+    announcing.start()
+    until(lambda: len(publisher.messages) == 3)
+    yield store, publisher, filler
+    announcing.stop(5)
+    store.stop(5)
+
+
+def test_without_room_for_a_record_what_was_announced_stays_in_the_spool(full):
+    store, publisher, filler = full
+    time.sleep(0.5)
+    assert len(spool.entries(store.spool)) == 3
+    filler.unlink()
+    until(lambda: not spool.entries(store.spool))
+    records = AnnouncedRecords(store.root)
+    recorded = [one for name in records.names(10) for one in records.read(name).objects]
+    assert {one.path for one in recorded} == {one.path for one in publisher.messages}
+    assert len(publisher.messages) == 3, "waiting for room is no reason to announce again"
+
+
+def test_a_full_disk_does_not_keep_the_rest_from_being_announced(full, monkeypatch):
+    store, _, _ = full
+    assert len(spool.entries(store.spool)) == 3
+    monkeypatch.setattr(outbox, "MOST_IN_FLIGHT", 3)
+    until(lambda: not spool.entries(store.spool))
+    assert AnnouncedRecords(store.root).names(10) == []

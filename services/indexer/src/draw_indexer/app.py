@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+from draw_indexer.adapters.announced_objects import AnnouncedObjects, AnnouncementQueues
 from draw_indexer.adapters.consumption import Consumption
 from draw_indexer.adapters.copies import FileCopies
 from draw_indexer.adapters.deletions import StudyDeletions
@@ -25,6 +26,7 @@ from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.handing_over import HandingOver
 from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.lost_announcements import LostAnnouncements
 from draw_indexer.services.stability import Stability
 from draw_indexer.services.webhooks import WebhookDispatcher
 from draw_indexer.settings import Settings
@@ -48,6 +50,7 @@ from draw_shared.runtime.lifecycle import Component, Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.runtime.schema_watch import SchemaWatch
+from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.removal import StorageFiles
@@ -59,6 +62,8 @@ TRIM_SECONDS = 300.0
 PARTITION_SECONDS = 3600.0
 SECONDS_PER_DAY = 86_400.0
 CHAIN_SECONDS = 2.0
+LATEST_TRY_SECONDS = sum(topology.INSTANCE_STORED_WORK.ladder_seconds) + 60.0
+"""What has failed is tried for the last time, or dead, after so long."""
 TRANSACTION_BATCH = 20
 """Messages, each with up to some hundred lines."""
 
@@ -105,6 +110,10 @@ class Indexer:
             ],
             lambda: self._desired.wanted,
         )
+        self._queues = AnnouncementQueues(
+            self._broker_url, client=settings.replica, announce=announce_by(self._publisher)
+        )
+        self._lost = self._lost_announcements()
         self._metrics.gauge(
             "draw_indexer_broker_connected",
             "Whether announcements can come now",
@@ -162,6 +171,12 @@ class Indexer:
                 "stability",
                 stability.close_quiet,
                 interval_seconds=settings.indexer_stability_seconds,
+            ),
+            self._queues,
+            Periodic(
+                "lost announcements",
+                self._lost.look,
+                interval_seconds=settings.indexer_lost_announcements_seconds,
             ),
             *self._storage_care(lambda: lifecycle.state is State.DRAINING),
             *self._deliveries(lambda: lifecycle.state is State.DRAINING),
@@ -228,6 +243,22 @@ class Indexer:
             announce,
             lambda level, number: self._metrics.stable.labels(level).inc(number),
         )
+
+    def _lost_announcements(self) -> LostAnnouncements:
+        lost = LostAnnouncements(
+            AnnouncedRecords(self._settings.storage_root),
+            AnnouncedObjects(self._database),
+            self._queues,
+            lambda: self._consumption.connected,
+            self._metrics.announced_again.inc,
+            int(LATEST_TRY_SECONDS / self._settings.indexer_lost_announcements_seconds) + 1,
+        )
+        self._metrics.gauge(
+            "draw_indexer_files_without_row",
+            "Objects that were announced, are not in the index and on no way there",
+            lambda: lost.objects,
+        )
+        return lost
 
     def _storage_care(self, stopping: Callable[[], bool]) -> list[Component]:
         settings = self._settings

@@ -106,6 +106,11 @@ class IndexerMetrics:
             "Objects of studies that the clean-up has deleted",
             registry=registry,
         )
+        self.announced_again = Counter(
+            "draw_indexer_announced_again",
+            "Objects announced again, because the broker had lost their announcement",
+            registry=registry,
+        )
         self.stable = Counter(
             "draw_indexer_stable", "Series and studies closed", ["level"], registry=registry
         )

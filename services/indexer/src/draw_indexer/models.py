@@ -141,6 +141,16 @@ class Whereabouts:
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Messages with announcements that the broker has."""
+
+    waiting: int
+    """For a consumer to take them."""
+    later: int
+    """For being tried again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The version of a SOP instance that is current in the index."""
 

@@ -50,6 +50,12 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
     indexer_clean_up_seconds: float = Field(
         default=60.0, gt=0, description="how often studies beyond retention are looked for"
     )
+    indexer_lost_announcements_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="how often the index is compared with what was announced; what is missing four"
+        " times is announced again",
+    )
     indexer_changes_days: int = Field(
         default=90, ge=1, description="how long the change feed is kept, days"
     )

@@ -6,10 +6,11 @@ from typing import Final
 from draw_shared.messaging.queue_depths import QueueDepths
 from draw_shared.messaging.topology import INSTANCE_STORED_WORK
 
-ANNOUNCEMENTS: Final = (
-    INSTANCE_STORED_WORK.name,
-    *map(INSTANCE_STORED_WORK.rung, range(1, len(INSTANCE_STORED_WORK.ladder_seconds) + 1)),
+LATER: Final = tuple(
+    map(INSTANCE_STORED_WORK.rung, range(1, len(INSTANCE_STORED_WORK.ladder_seconds) + 1))
 )
+"""Queues in which announcements wait for being tried again."""
+ANNOUNCEMENTS: Final = (INSTANCE_STORED_WORK.name, *LATER)
 """Queues whose messages announce objects that the index does not have yet."""
 
 

@@ -23,6 +23,8 @@ CONFIG: Final = "config"
 """The configuration that the suite had last (`ConfigFile`)."""
 TRASH: Final = "trash"
 """Where a file lies between its name and nothing."""
+ANNOUNCED: Final = "announced"
+"""What the broker has confirmed and the index may not have yet (`AnnouncedRecords`)."""
 LATEST_DELETION: Final = "latest-deletion"
 """An empty file: nothing received later is older than it (`LatestDeletion`)."""
 

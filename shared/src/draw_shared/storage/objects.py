@@ -94,7 +94,7 @@ class ObjectStore:
         """
         self.spool.mkdir(parents=True, exist_ok=True)
         # Also what deletions need: when the disk is full, it is too late to make it.
-        for name in (layout.OBJECTS, layout.CONFLICTS, layout.TRASH):
+        for name in (layout.OBJECTS, layout.CONFLICTS, layout.TRASH, layout.ANNOUNCED):
             (self.root / name).mkdir(exist_ok=True)
         self._latest_deletion.make()
         self._lock.acquire(wait_seconds=LOCK_SECONDS)

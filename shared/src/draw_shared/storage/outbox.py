@@ -1,11 +1,11 @@
 """Announces durable objects; the spool folder is the outbox.
 
 Concurrency: receiving threads hand over what they stored and go on; one thread publishes,
-waits for the broker's confirms, makes the final names durable and removes the spool
-entries, in batches. Memory is bounded: while the broker is away only so many objects are
-held, the others are found in the folder again. What lies there at the start, or in the
-folder of a dead replica, is announced from the file alone. An object may be announced
-twice after a crash, and is announced at least once.
+waits for the broker's confirms, records what was confirmed (`AnnouncedRecords`), makes the
+final names durable and removes the spool entries, in batches. Memory is bounded: while the
+broker is away only so many objects are held, the others are found in the folder again. What
+lies there at the start, or in the folder of a dead replica, is announced from the file alone.
+An object may be announced twice after a crash, and is announced at least once.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -23,6 +23,7 @@ from draw_shared.contracts.identifiers import MAX_AE_TITLE_LENGTH
 from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.storage import spool
+from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore, Stored
 from draw_shared.storage.reception import (
@@ -57,6 +58,13 @@ class Publisher(Protocol):
         """Hand a message over; `on_confirm` is called once, later, on another thread."""
 
 
+class _Sent(NamedTuple):
+    """One object on its way to the broker."""
+
+    stored: Stored
+    event: InstanceStoredV1
+
+
 class SpoolOutbox:
     """Announces what lies in one replica's spool folder."""
 
@@ -74,7 +82,11 @@ class SpoolOutbox:
         self._layout = layout
         self._announced = announced
         self._arrived: deque[Stored] = deque()
-        self._confirmed: deque[tuple[Stored, bool]] = deque()
+        self._records = AnnouncedRecords(objects.root)
+        self._confirmed: deque[tuple[_Sent, bool]] = deque()
+        self._unrecorded: list[_Sent] = []
+        """Confirmed, and not on record yet; their entries stay."""
+        self._record_at = 0.0
         self._known: set[str] = set()
         """Entries that are held, in flight or refused: not to be found again."""
         self._refused: deque[tuple[float, Stored]] = deque()
@@ -153,39 +165,69 @@ class SpoolOutbox:
             self._more_on_disk = True
 
     def _release(self) -> int:
-        done: list[Stored] = []
-        for _ in range(len(self._confirmed)):
-            stored, good = self._confirmed.popleft()
-            self._in_flight -= 1
-            if good:
-                done.append(stored)
-            else:
-                self._refused.append((time.monotonic() + REFUSED_SECONDS, stored))
+        self._sort_answers()
+        done = self._recorded()
         if done:
             try:
                 self._objects.release(done)
             finally:
                 # After a failure the entries are still there, and are found again.
+                self._in_flight -= len(done)
                 self._known.difference_update(stored.entry for stored in done)
                 self._more_on_disk = self._more_on_disk or Path(done[-1].entry).exists()
             self._announced(len(done))
         return len(done)
 
+    def _sort_answers(self) -> None:
+        for _ in range(len(self._confirmed)):
+            sent, good = self._confirmed.popleft()
+            if good:
+                self._unrecorded.append(sent)
+            else:
+                self._in_flight -= 1
+                self._refused.append((time.monotonic() + REFUSED_SECONDS, sent.stored))
+
+    def _recorded(self) -> list[Stored]:
+        """Return what may be let go, because a record says that it was announced.
+
+        A full disk must not keep everything else from being announced: the clean-up, which
+        would make room, waits for that. So there is an end to waiting for a record.
+        """
+        if not self._unrecorded or time.monotonic() < self._record_at:
+            return []
+        try:
+            self._records.keep([sent.event for sent in self._unrecorded], self._objects.spool)
+        except OSError as error:
+            self._record_at = time.monotonic() + REFUSED_SECONDS
+            given_up = self._in_flight >= MOST_IN_FLIGHT
+            log.error(  # noqa: TRY400 - a full disk needs no traceback
+                "outbox.not_recorded",
+                objects=len(self._unrecorded),
+                error=str(error.strerror),
+                given_up=given_up,
+            )
+            if not given_up:
+                return []
+        done = [sent.stored for sent in self._unrecorded]
+        self._unrecorded = []
+        return done
+
     def _send(self) -> int:
-        sent = 0
+        number = 0
         while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
             if not self._objects.relink(stored):
                 # Found in the folder and announced before it was handed over.
                 self._known.discard(stored.entry)
                 continue
             self._in_flight += 1
-            self._publisher.publish(event_of(stored), self._on_confirm(stored))
-            sent += 1
-        return sent
+            sent = _Sent(stored, event_of(stored))
+            self._publisher.publish(sent.event, self._on_confirm(sent))
+            number += 1
+        return number
 
-    def _on_confirm(self, stored: Stored) -> Callable[[bool], None]:
+    def _on_confirm(self, sent: _Sent) -> Callable[[bool], None]:
         def confirmed(good: bool) -> None:  # noqa: FBT001 - the publisher's callback
-            self._confirmed.append((stored, good))
+            self._confirmed.append((sent, good))
 
         return confirmed
 

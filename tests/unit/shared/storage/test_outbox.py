@@ -7,6 +7,7 @@ import pytest
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.storage import outbox as module
 from draw_shared.storage import spool
+from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.outbox import SpoolOutbox, ae_title
 from support.datasets import build, series
 from support.publishing import FakePublisher, until
@@ -98,6 +99,29 @@ def test_unconfirmed_entries_stay(store, publisher, outbox):
     until(lambda: publisher.messages)
     time.sleep(0.3)
     assert spool.entries(store.spool) == [stored.entry]
+
+
+def test_what_was_confirmed_is_on_record_before_its_entry_goes(
+    store, publisher, outbox, monkeypatch
+):
+    publisher.answer = None
+    made = [receive(store, one)[0] for one in series(3)]
+    released = []
+
+    def release(objects):
+        recorded = {one.path for name in records.names(10) for one in records.read(name).objects}
+        assert recorded >= {one.path for one in objects}
+        released.extend(objects)
+
+    records = AnnouncedRecords(store.root)
+    monkeypatch.setattr(store, "release", release)
+    outbox.start()
+    until(lambda: len(publisher.messages) == 3)
+    assert records.names(10) == [], "nothing is confirmed yet"
+    for sent in list(publisher.unanswered):
+        sent(True)
+    until(lambda: len(released) == 3)
+    assert {one.path for one in released} == {one.path for one in made}
 
 
 def test_a_damaged_entry_is_set_aside_and_the_others_go_on(store, publisher, outbox):

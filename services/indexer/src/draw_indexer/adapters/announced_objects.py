@@ -1,0 +1,130 @@
+"""What the index and the broker know of objects that were announced."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from draw_indexer.models import UnderWay
+from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.db import tombstones
+from draw_shared.db.guard import require_served_schema
+from draw_shared.db.session import Database
+from draw_shared.messaging import topology
+from draw_shared.messaging.announcement_backlog import LATER, unindexed
+from draw_shared.messaging.consumer import identifiers
+from draw_shared.messaging.dead_letters import DeadLetters
+from draw_shared.messaging.queue_depths import QueueDepths
+
+LOOKING_LOCK: Final = 0x4C4F5354
+"""Key of the advisory lock under which lost announcements are looked for, by one process."""
+MOST_DEAD: Final = 10_000
+"""Dead letters that are looked at; they are read one by one."""
+
+TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+MISSING: Final = text(
+    """
+    SELECT k.number
+    FROM unnest(CAST(:numbers AS int[]), CAST(:uids AS text[]), CAST(:hashes AS text[]))
+        AS k (number, uid, hash)
+    WHERE NOT EXISTS (SELECT FROM instances i WHERE i.sop_instance_uid = k.uid
+            AND i.content_sha256 = decode(k.hash, 'hex'))
+        AND NOT EXISTS (SELECT FROM instance_conflicts c WHERE c.sop_instance_uid = k.uid
+            AND c.content_sha256 = decode(k.hash, 'hex'))
+    """
+)
+"""Which of these versions the index has not, neither as current nor set aside."""
+
+
+class AnnouncedObjects:
+    """The index, for one process at a time that looks for what was announced."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def looking(self) -> Iterator["AnnouncedRows | None"]:
+        """Give the index to one process at a time; None: another is looking.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+        with self._database.session() as session:
+            require_served_schema(session)
+            connection = session.connection()
+            free = connection.execute(TRY_LOCK, {"key": LOOKING_LOCK}).scalar()
+            yield AnnouncedRows(connection) if free else None
+
+
+class AnnouncedRows:
+    """The index within the transaction that has the lock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def missing(self, objects: Sequence[InstanceStoredV1]) -> Sequence[InstanceStoredV1]:
+        """Return those that the index has not, in no version, and that were not deleted."""
+        values = {
+            "numbers": list(range(len(objects))),
+            "uids": [one.sop_instance_uid for one in objects],
+            "hashes": [one.content_sha256 for one in objects],
+        }
+        found = [objects[n] for n in self._connection.execute(MISSING, values).scalars()]
+        if not found:
+            return []
+        deleted = tombstones.of(self._connection, found)
+        return [one for one in found if deleted.before(one) <= _received_ns(one)]
+
+
+def _received_ns(one: InstanceStoredV1) -> int:
+    return one.dated_ns or int(one.occurred_at.timestamp() * 1_000_000) * 1000
+
+
+class AnnouncementQueues:
+    """The queues of announcements; belongs to the thread that asks.
+
+    Args:
+        announce: returns once the broker has these announcements, or raises a Transient.
+    """
+
+    name = "announcement queues"
+
+    def __init__(
+        self, url: str, *, client: str, announce: Callable[[Sequence[InstanceStoredV1]], None]
+    ) -> None:
+        self._depths = QueueDepths(url, client=client)
+        self._letters = DeadLetters(url, client=client)
+        self.announce = announce
+
+    def start(self) -> None:
+        """Connect when asked for the first time."""
+
+    def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
+        """Let go of the connection."""
+        self._depths.close()
+
+    def under_way(self) -> UnderWay:
+        """Return how many messages with announcements there are.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        self._depths.look()
+        seen = self._depths.seen
+        later = sum(seen.get(name, 0) for name in LATER)
+        return UnderWay(unindexed(seen) - later, later)
+
+    def dead(self) -> Collection[UUID]:
+        """Return the announcements among the dead letters.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        found: set[UUID] = set()
+        for letter in self._letters.look(topology.INSTANCE_STORED_WORK.dead, MOST_DEAD):
+            told = identifiers(letter.body.encode()).get("event_id", "")
+            with suppress(ValueError):
+                found.add(UUID(told))
+        return found
