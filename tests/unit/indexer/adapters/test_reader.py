@@ -88,10 +88,13 @@ def test_a_file_that_takes_too_long_is_tried_again_later(folder, make):
     assert isinstance(answers[1], ReaderTooSlow)
 
 
-def test_a_killed_process_is_replaced(folder, make):
+@pytest.mark.parametrize("long_dead", [False, True])
+def test_a_killed_process_is_replaced(folder, make, long_dead):
     reader = make()
     reader.start()
     os.kill(reader._process.pid, signal.SIGKILL)
+    if long_dead:
+        reader._process.wait(10)
     assert isinstance(reader.read(["good.dcm"])[0], Header)
 
 

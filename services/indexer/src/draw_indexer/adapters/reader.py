@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,7 +77,9 @@ class Reader:
             return
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                # Dead, it does not take what it was asked last, and is closed all the same.
+                with suppress(BrokenPipeError):
+                    pipe.close()
         try:
             process.wait(min(deadline_seconds, END_SECONDS))
         except subprocess.TimeoutExpired:
