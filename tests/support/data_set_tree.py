@@ -4,7 +4,7 @@ Reads well-formed data sets in memory. Values that look like items are read as i
 a sequence is one whether its VR is written, known or neither.
 """
 
-from struct import unpack_from
+from struct import error, pack, unpack_from
 
 from pydicom.datadict import dictionary_VR
 
@@ -26,7 +26,8 @@ def tree(raw: bytes, transfer_syntax_uid: str) -> dict[Path, tuple[str, bytes]]:
     """Return (VR, value in little endian) by path: tags and numbers of items.
 
     The VR is empty where none is written. Group lengths are left out. A sequence has the VR
-    `SQ` and no value, an encapsulated value its fragments.
+    `SQ` and no value, an encapsulated value its fragments. The path of an element that stood
+    before in its data set ends with -1, for each time.
     """
     explicit = transfer_syntax_uid != IMPLICIT_LITTLE
     order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
@@ -60,7 +61,8 @@ def _data_set(raw, at, end, path, form, found):
             (length,) = unpack_from(order + "I", raw, at + 4)
             at += 8
         here = (*path, tag)
-        assert here not in found, f"{tag:08X} twice"
+        while here in found:
+            here = (*here, -1)
         if length == UNDEFINED:
             inner = (False, "<") if vr == "UN" else form
             if vr in {"", "SQ", "UN"}:
@@ -84,10 +86,17 @@ def _value(raw, at, stop, here, vr, form, found):
     item = b"\xff\xfe\xe0\x00" if inner[1] == ">" else b"\xfe\xff\x00\xe0"
     sequence = vr == "SQ" or (opaque and (value[:4] == item or (not value and _named(here))))
     if sequence:
-        found[here] = "SQ", b""
-        assert _items(raw, at, stop, here, inner, found) == stop
-    else:
-        found[here] = vr, in_order(value, vr) if form[1] == ">" else value
+        held = {here: ("SQ", b"")}
+        try:
+            whole = _items(raw, at, stop, here, inner, held) == stop
+        except (AssertionError, error):
+            whole = False
+        # Fragments look like items; where no VR says what they are, they are one value.
+        if whole or vr == "SQ":
+            assert whole, here
+            found.update(held)
+            return
+    found[here] = vr, in_order(value, vr) if form[1] == ">" else value
 
 
 def _named(here):
@@ -113,11 +122,12 @@ def _items(raw, at, end, here, form, found):
 
 
 def _fragments(raw, at, here, vr, order, found):
-    begin = at
+    held = b""
     while True:
         group, element, length = unpack_from(order + "HHI", raw, at)
         at += 8
         if (group, element) == (0xFFFE, 0xE0DD):
-            found[here] = vr, raw[begin : at - 8]
+            found[here] = vr, held
             return at
+        held += pack("<HHI", group, element, length) + raw[at : at + length]
         at += length

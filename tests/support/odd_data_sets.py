@@ -134,12 +134,25 @@ class Odd(NamedTuple):
     make: Callable[[Object], bytes]
     flaw: Flaw | None
     syntax: str = EXPLICIT_LITTLE
+    even: Callable[[Object], bytes] = data_set
+    """The same values as PS3.5 wants them, in explicit little endian."""
+    untranscodable: str = ""
+    """Why it cannot be had in another transfer syntax; empty when it can."""
+
+
+def _with(*more: tuple[int, bytes]) -> Callable[[Object], bytes]:
+    return lambda made: data_set(made, *more)
+
+
+ENCAPSULATED = "encapsulated pixel data in a transfer syntax without"
+"""Which codec they have cannot be known then."""
 
 
 def _unknown_vrs() -> list[Odd]:
     found = []
     for group, place in ((BEFORE, "before"), (BEHIND, "behind")):
         tag = struct.pack("<HH", group, 0x1001)
+        even = _with(*private(group, element(group << 16 | 0x1001, "UN", b"abcdef")))
         for vr in (b"??", b"  ", b"\0\0", b"OX", b"UK", b"--"):
             forms = {
                 "16-bit": tag + vr + struct.pack("<H", 6) + b"abcdef",
@@ -148,19 +161,14 @@ def _unknown_vrs() -> list[Odd]:
             found += [
                 Odd(
                     f"VR {vr!r} {form} {place}",
-                    lambda made, group=group, raw=raw: data_set(made, *private(group, raw)),
+                    _with(*private(group, raw)),
                     Flaw.UNKNOWN_VR,
+                    even=even,
                 )
                 for form, raw in forms.items()
             ]
         bare = tag + struct.pack("<I", 6) + b"abcdef"
-        found.append(
-            Odd(
-                f"no VR {place}",
-                lambda made, group=group, raw=bare: data_set(made, *private(group, raw)),
-                Flaw.FORM,
-            )
-        )
+        found.append(Odd(f"no VR {place}", _with(*private(group, bare)), Flaw.FORM, even=even))
     return found
 
 
@@ -168,43 +176,59 @@ def _nested_bytes() -> list[Odd]:
     found = []
     for group, place in ((BEFORE, "before"), (BEHIND, "behind")):
         tag = group << 16 | 0x1001
+        implicit = element(0x00081150, "UI", CT, IMPLICIT_LITTLE)
+        named = element(0x00081150, "UI", CT)
+        text = element(tag, "LO", "x")
+        number = header(tag, "UV", 8) + bytes(range(8))
         kinds = {
-            "OB in fragments": (header(tag, "OB", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE),
-            "OW in fragments": (header(tag, "OW", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE),
-            "icon in fragments": (sequence(tag, ICON), None),
+            "OB in fragments": (header(tag, "OB", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE, None),
+            "OW in fragments": (header(tag, "OW", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE, None),
+            "UN in fragments": (
+                header(tag, "UN", UNDEFINED) + FRAGMENTS, Flaw.NO_SEQUENCE,
+                header(tag, "OB", UNDEFINED) + FRAGMENTS,
+            ),
             "UN with implicit items": (
-                sequence(tag, element(0x00081150, "UI", CT, IMPLICIT_LITTLE), vr="UN"), None
+                sequence(tag, implicit, vr="UN"), None, sequence(tag, named)
             ),
-            "UN with explicit items": (sequence(tag, REFERENCE, vr="UN"), Flaw.FORM),
-            "implicit items": (
-                sequence(tag, element(0x00081150, "UI", CT, IMPLICIT_LITTLE)), Flaw.FORM
+            "UN with explicit items": (
+                sequence(tag, REFERENCE, vr="UN"), Flaw.FORM, sequence(tag, REFERENCE)
             ),
+            "implicit items": (sequence(tag, implicit), Flaw.FORM, sequence(tag, named)),
             "no item delimiters": (
-                sequence(tag, REFERENCE, REFERENCE, item_ends=False), Flaw.ITEM_END_MISSING
+                sequence(tag, REFERENCE, REFERENCE, item_ends=False), Flaw.ITEM_END_MISSING,
+                sequence(tag, REFERENCE, REFERENCE),
             ),
             "no sequence delimiter": (
-                sequence(tag, REFERENCE, end=False), Flaw.SEQUENCE_END_MISSING
+                sequence(tag, REFERENCE, end=False), Flaw.SEQUENCE_END_MISSING,
+                sequence(tag, REFERENCE),
             ),
-            "stray sequence delimiter": (
-                element(tag, "LO", "x") + mark(0xE0DD), Flaw.STRAY_DELIMITER
-            ),
-            "stray item delimiter": (element(tag, "LO", "x") + mark(0xE00D), Flaw.STRAY_DELIMITER),
+            "stray sequence delimiter": (text + mark(0xE0DD), Flaw.STRAY_DELIMITER, text),
+            "stray item delimiter": (text + mark(0xE00D), Flaw.STRAY_DELIMITER, text),
             "stray item": (
                 element(tag, "SQ", b"") + mark(0xE000, len(REFERENCE)) + REFERENCE,
-                Flaw.STRAY_DELIMITER,
+                Flaw.STRAY_DELIMITER, sequence(tag, REFERENCE),
             ),
             "short UV": (
-                header(tag, "LO", 8).replace(b"LO", b"UV") + bytes(range(8)), Flaw.FORM
+                header(tag, "LO", 8).replace(b"LO", b"UV") + bytes(range(8)), Flaw.FORM, number
             ),
         }  # fmt: skip
         found += [
             Odd(
                 f"{title} {place}",
-                lambda made, group=group, raw=raw: data_set(made, *private(group, raw)),
+                _with(*private(group, raw)),
                 flaw,
+                even=_with(*private(group, even or raw)),
             )
-            for title, (raw, flaw) in kinds.items()
+            for title, (raw, flaw, even) in kinds.items()
         ]
+        found.append(
+            Odd(
+                f"icon in fragments {place}",
+                _with(*private(group, sequence(tag, ICON))),
+                None,
+                untranscodable=ENCAPSULATED,
+            )
+        )
     return found
 
 
@@ -213,6 +237,15 @@ def _out_of_order(tag: int, before: int) -> Callable[[Object], bytes]:
         held = elements(made)
         moved = held.pop(tag)
         return b"".join(moved + raw if at == before else raw for at, raw in held.items())
+
+    return make
+
+
+def _at_the_end(*tags: int, first: int = 0x00080005) -> Callable[[Object], bytes]:
+    def make(made: Object) -> bytes:
+        held = elements(made)
+        moved = b"".join(held.pop(tag) for tag in tags)
+        return held.pop(first) + b"".join(held.values()) + moved
 
     return make
 
@@ -248,52 +281,60 @@ KINDS: list[Odd] = [
     Odd("name before the class", _out_of_order(0x00100010, 0x00080016), Flaw.ORDER),
     Odd("class behind the series", _out_of_order(0x00080016, 0x00200013), Flaw.ORDER),
     Odd("UIDs behind the matrix", _out_of_order(0x0020000D, 0x7FE00010), Flaw.ORDER),
+    *(
+        Odd(f"{title} behind the pixel data", _at_the_end(*tags), Flaw.ORDER)
+        for title, tags in (
+            ("study", [0x0020000D]),
+            ("patient", [0x00100010, 0x00100020]),
+            ("matrix", [ROWS, 0x00080020, 0x00080016]),
+        )
+    ),
     Odd(
-        "study behind the pixel data",
-        lambda made: data_set(made, (0xFFFFFFFF, elements(made)[0x0020000D])).replace(
-            elements(made)[0x0020000D], b"", 1
-        ),
-        Flaw.ORDER,
+        "name first and date last", _at_the_end(0x00080020, ROWS, first=0x00100010), Flaw.ORDER
     ),
     Odd("study description behind the series", _out_of_order(0x00081030, ROWS), Flaw.ORDER),
-    Odd("PatientID twice", _twice(0x00100020, "LO"), Flaw.TWICE),
-    Odd("name twice", _twice(0x00100010, "PN"), Flaw.TWICE),
+    *(
+        Odd(title, make, Flaw.TWICE, even=make)
+        for title, make in {
+            "PatientID twice": _twice(0x00100020, "LO"),
+            "name twice": _twice(0x00100010, "PN"),
+        }.items()
+    ),
     Odd(
         "icon in (0088,0200)",
-        lambda made: data_set(made, (0x00880200, sequence(0x00880200, ICON))),
+        _with((0x00880200, sequence(0x00880200, ICON))),
         None,
+        untranscodable=ENCAPSULATED,
     ),
     Odd(
         "future VR",
-        lambda made: data_set(
-            made, (0x00100033, struct.pack("<HH2sHI", 0x10, 0x33, b"ZZ", 0, 4) + b"abcd")
-        ),
+        _with((0x00100033, struct.pack("<HH2sHI", 0x10, 0x33, b"ZZ", 0, 4) + b"abcd")),
         Flaw.UNKNOWN_VR,
+        even=_with((0x00100033, element(0x00100033, "UN", b"abcd"))),
     ),
     Odd(
         "future VR of undefined length",
-        lambda made: data_set(
-            made,
+        _with(
             *private(
                 BEFORE, struct.pack("<HH2sHI", BEFORE, 0x1001, b"ZZ", 0, UNDEFINED) + FRAGMENTS
-            ),
+            )
         ),
         Flaw.UNKNOWN_VR,
+        even=_with(*private(BEFORE, header(BEFORE << 16 | 0x1001, "OB", UNDEFINED) + FRAGMENTS)),
     ),
     Odd(
         "last item delimiter missing",
-        lambda made: data_set(
-            made,
-            (0x00081140, sequence(0x00081140, REFERENCE, item_ends=False)),
-        ),
+        _with((0x00081140, sequence(0x00081140, REFERENCE, item_ends=False))),
         Flaw.ITEM_END_MISSING,
+        even=_with((0x00081140, sequence(0x00081140, REFERENCE))),
     ),
-    Odd(
-        "20,000 items",
-        lambda made: data_set(made, (0x00081140, sequence(0x00081140, *[REFERENCE] * 20_000))),
-        None,
+    *(
+        Odd(title, _with((0x00081140, raw)), None, even=_with((0x00081140, raw)))
+        for title, raw in {
+            "20,000 items": sequence(0x00081140, *[REFERENCE] * 20_000),
+            "40 deep": _nested(40),
+        }.items()
     ),
-    Odd("40 deep", lambda made: data_set(made, (0x00081140, _nested(40))), None),
     Odd("implicit in an explicit context", _in_syntax(IMPLICIT_LITTLE), Flaw.OTHER_ENCODING),
     Odd(
         "explicit in an implicit context",
@@ -331,6 +372,7 @@ KINDS: list[Odd] = [
         ),
         Flaw.FORM,
         IMPLICIT_LITTLE,
+        _with((0x00081140, sequence(0x00081140, REFERENCE))),
     ),
     Odd(
         "an explicit element in implicit data",
@@ -339,6 +381,7 @@ KINDS: list[Odd] = [
         ),
         Flaw.FORM,
         IMPLICIT_LITTLE,
+        _with((0x00080090, element(0x00080090, "PN", "Explicit"))),
     ),
     Odd(
         "an explicit UN with big endian items",
@@ -355,6 +398,7 @@ KINDS: list[Odd] = [
         ),
         Flaw.FORM,
         EXPLICIT_BIG,
+        _with((0x00081140, sequence(0x00081140, element(0x00081150, "UI", CT)))),
     ),
     Odd(
         "file meta in front of an implicit data set",
@@ -362,5 +406,6 @@ KINDS: list[Odd] = [
         + data_set(made, syntax=IMPLICIT_LITTLE),
         Flaw.FOREIGN_GROUP,
         IMPLICIT_LITTLE,
+        lambda made: _foreign(0x00020010, "UI", IMPLICIT_LITTLE, EXPLICIT_LITTLE) + data_set(made),
     ),
 ]  # fmt: skip

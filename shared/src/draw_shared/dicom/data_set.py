@@ -6,7 +6,7 @@ What a receiver, the index and the operators' page read of an object, they read 
 import zlib
 from typing import Final, Literal, NamedTuple
 
-from draw_shared.dicom.element_forms import HEADER_BYTES
+from draw_shared.dicom.element_forms import HEADER_BYTES, LONG_HEADER_BYTES
 from draw_shared.dicom.flaws import Flaw, Flaws
 from draw_shared.dicom.scan import BIG, EXPLICIT, IMPLICIT, Scanner, Undecodable
 from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
@@ -20,7 +20,6 @@ BIG_FILE_META: Final = b"\0\2"
 LEADING_GROUPS: Final = frozenset((b"\0\0", b"\2\0"))
 """Groups of command sets and of file meta, which devices leave in front of data sets."""
 MOST_LEADING: Final = 64
-LONG_HEADER_BYTES: Final = 12
 
 
 def _declared(transfer_syntax_uid: str) -> Scanner:
@@ -76,6 +75,13 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
     if bytes(data[4:6]) in KNOWN_VRS:
         return data
     raise Undecodable("the deflated data set is damaged")
+
+
+def is_deflated(data: bytes | memoryview, transfer_syntax_uid: str) -> bool:
+    """Return whether a data set that begins so is deflated; not all are that should be."""
+    if transfer_syntax_uid != DEFLATED_LITTLE:
+        return False
+    return bytes(data[4:6]) not in KNOWN_VRS or bool(_inflated_before_damage(data))
 
 
 def _inflated_before_damage(data: bytes | memoryview) -> bytes:

@@ -7,10 +7,10 @@ have, the right one ends where the next element begins. Future VRs have the long
 """
 
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from draw_shared.dicom import dictionary
-from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS
+from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
 
 UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
@@ -19,9 +19,16 @@ SEQUENCE_END: Final = 0xFFFEE0DD
 DELIMITERS: Final = 0xFFFE
 """The group of items and delimiters, which have no VR (PS3.5 7.5)."""
 HEADER_BYTES: Final = 8
+LONG_HEADER_BYTES: Final = 12
 FIRST_GROUP: Final = 0x0008
 LAST_GROUP: Final = 0xFFFC
+ITEM_BYTES: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""An item's tag in little and in big endian."""
+SEQUENCE_BYTES: Final = frozenset(ITEM_BYTES) | {b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd"}
+"""What a value of undefined length begins with, in both byte orders."""
 
+SEQUENCE_VRS: Final = frozenset((b"", b"SQ", b"UN"))
+LOOKED_AT_BYTES: Final = 1024
 SOUGHT_AT_ONCE: Final = 4096
 SEQUENCE_END_BYTES: Final = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
 
@@ -30,7 +37,7 @@ CERTAIN: Final = 3
 LIKELY: Final = 2
 POSSIBLE: Final = 1
 BEYOND: Final = -1
-"""It ends behind what there is."""
+"""It ends behind what is known."""
 
 
 class Form(NamedTuple):
@@ -53,27 +60,32 @@ class ElementForms:
         self._short = Struct(f"{order}H")
         self._long = Struct(f"{order}I")
 
-    def of(self, data: bytes | memoryview, at: int, *, whole: bool) -> Form | None:
+    def of(
+        self, data: bytes | memoryview, at: int, *, end: int | None, far: bool = False
+    ) -> Form | None:
         """Return the form of the element at `at`, or None when it fits in none.
 
-        With `whole` false, `data` is only the beginning of the data set.
+        It ends at `end` at the latest; None where that is not known. `data` may end before:
+        then more of it may be needed, unless `far` says that there is no more to be had. What
+        reaches beyond it is then taken if nothing fits better.
 
         Raises:
-            IndexError: `data` is only the beginning, and too short to tell.
+            IndexError: `data` is too short to tell.
         """
         tag = self._tag_at(data, at)
         vr = bytes(data[at + 4 : at + 6])
-        best, most, beyond = None, 0, False
+        best, most, beyond = None, 0, None
         for form in self._candidates(data, at, vr):
-            fit = self._fit(data, form, tag, vr, whole=whole)
+            fit = self._fit(data, form, tag, vr, end)
             if fit == CERTAIN:
                 return form
-            beyond = beyond or fit == BEYOND
-            if fit > most:
+            if fit == BEYOND:
+                beyond = beyond or form
+            elif fit > most:
                 best, most = form, fit
-        if beyond and not whole:
+        if beyond is not None and not far:
             raise IndexError(at)
-        return best
+        return best or beyond
 
     def _candidates(self, data: bytes | memoryview, at: int, vr: bytes) -> list[Form]:
         """Return the possible forms, the likeliest first."""
@@ -89,18 +101,19 @@ class ElementForms:
         return [*forms, bare] if self._explicit and printable else [bare, *forms]
 
     def _fit(
-        self, data: bytes | memoryview, form: Form, tag: int, vr: bytes, *, whole: bool
+        self, data: bytes | memoryview, form: Form, tag: int, vr: bytes, end: int | None
     ) -> int:
         """Return how well what lies behind a value fits there."""
-        if form.length == UNDEFINED:
-            if form.start + HEADER_BYTES > len(data):
-                return BEYOND
-            return CERTAIN if self._tag_at(data, form.start) in {ITEM, SEQUENCE_END} else 0
-        at = form.start + form.length
-        if at == len(data):
-            return CERTAIN if whole else BEYOND
+        undefined = form.length == UNDEFINED
+        at = form.start if undefined else form.start + form.length
+        if at == end and not undefined:
+            return CERTAIN
+        if end is not None and at + HEADER_BYTES > end:
+            return 0
         if at + HEADER_BYTES > len(data):
             return BEYOND
+        if undefined:
+            return CERTAIN if bytes(data[at : at + 4]) in SEQUENCE_BYTES else 0
         return self._next_fit(data, at, tag, vr)
 
     def _next_fit(self, data: bytes | memoryview, at: int, tag: int, vr: bytes) -> int:
@@ -109,7 +122,8 @@ class ElementForms:
         if group == DELIMITERS:
             return CERTAIN if following in {ITEM, ITEM_END, SEQUENCE_END} else 0
         if not FIRST_GROUP <= group <= LAST_GROUP:
-            return 0
+            # NULs behind a data set.
+            return 0 if any(data[at : at + HEADER_BYTES]) else POSSIBLE
         next_vr = bytes(data[at + 4 : at + 6])
         if next_vr in KNOWN_VRS:
             return CERTAIN if following > tag else LIKELY
@@ -132,6 +146,47 @@ class ElementForms:
         group, element = self._tag.unpack_from(data, at)
         found: int = group << 16 | element
         return found
+
+
+def is_regular(head: bytes | memoryview, at: int, *, explicit: bool) -> bool:
+    """Return whether an element header has the form of its encoding; delimiters are none."""
+    vr = bytes(head[at + 4 : at + 6])
+    if not explicit:
+        return vr not in KNOWN_VRS
+    return vr in SHORT_VRS or (vr in LONG_VRS and not any(head[at + 6 : at + 8]))
+
+
+def is_sequence(data: bytes | memoryview, at: int, vr: bytes) -> bool:
+    """Return whether a value of undefined length at `at` is a sequence; no VR is none known."""
+    if vr == b"UN":
+        return not holds_fragments(data[at : at + LOOKED_AT_BYTES])
+    return vr in SEQUENCE_VRS
+
+
+def holds_fragments(data: bytes | memoryview) -> bool:
+    """Return whether the items at the beginning of `data` are fragments and no data sets.
+
+    Both have the same form (PS3.5 7.5, A.4); what the first one holds that is not empty tells.
+    """
+    at = 0
+    while (tag := bytes(data[at : at + 4])) in ITEM_BYTES and at + HEADER_BYTES <= len(data):
+        order: Literal["big", "little"] = "big" if tag == ITEM_BYTES[1] else "little"
+        length = int.from_bytes(data[at + 4 : at + 8], order)
+        at += HEADER_BYTES
+        if length:
+            head = bytes(data[at : at + min(length, LONG_HEADER_BYTES)])
+            return length != UNDEFINED and not _is_element(head, length, order)
+    return False
+
+
+def _is_element(head: bytes, most: int, order: Literal["big", "little"]) -> bool:
+    """Return whether an element of at most `most` bytes could begin so, in any form."""
+    if len(head) < HEADER_BYTES or not FIRST_GROUP <= int.from_bytes(head[:2], order) <= LAST_GROUP:
+        return False
+    lengths = [int.from_bytes(head[4:8], order)]
+    if head[4:6].isalpha() and head[4:6].isupper():
+        lengths += [int.from_bytes(head[6:8], order), int.from_bytes(head[8:], order)]
+    return any(length in {0, UNDEFINED} or HEADER_BYTES + length <= most for length in lengths)
 
 
 def delimited(data: bytes | memoryview, at: int, *, big_endian: bool) -> tuple[int, int]:

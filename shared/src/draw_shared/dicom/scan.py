@@ -27,6 +27,7 @@ from draw_shared.dicom.element_forms import (
     ElementForms,
     Form,
     delimited,
+    is_sequence,
 )
 from draw_shared.dicom.flaws import Flaw, Flaws
 from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
@@ -43,7 +44,6 @@ MOST_ELEMENTS: Final = 1_000_000
 LONGEST_VALUE: Final = 1024 * 1024
 SMALLEST_LETTERS: Final = int.from_bytes(b"AA", "little")
 """Implicit lengths below this cannot begin with a VR."""
-SEQUENCE_VRS: Final = frozenset((b"", b"SQ", b"UN"))
 OTHER_ITEM: Final = (b"\xff\xfe\xe0\x00", b"\xfe\xff\x00\xe0")
 """An item's tag in the other byte order, for little and big endian."""
 
@@ -174,7 +174,7 @@ class Scanner:
     def _odd_header(
         self, data: bytes | memoryview, at: int, tag: int, walk: Walk
     ) -> tuple[int, bytes, int, int]:
-        form = self._forms.of(data, at, whole=walk.whole)
+        form = self._forms.of(data, at, end=len(data) if walk.whole else None)
         if form is None:
             raise Undecodable("an element header cannot be read")
         vr = bytes(data[at + 4 : at + 6]) if form.explicit else b""
@@ -215,7 +215,7 @@ class Scanner:
         self, data: bytes | memoryview, start: int, vr: bytes, walk: Walk
     ) -> tuple[int, int]:
         """Return (where the next element starts, where the items end)."""
-        if vr not in SEQUENCE_VRS and walk.tag != PIXEL_DATA:
+        if walk.tag != PIXEL_DATA and not is_sequence(data, start, vr):
             walk.flaws.add(Flaw.NO_SEQUENCE, walk.tag)
         # Unknown sequences are implicit VR little endian inside (PS3.5 6.2.2, note 2).
         return (IMPLICIT if vr == b"UN" else self).past_items(data, start, walk, vr=vr)
@@ -257,7 +257,7 @@ class Scanner:
                     if at > len(data):
                         raise IndexError(at)
                 else:
-                    if vr not in SEQUENCE_VRS and tag != PIXEL_DATA:
+                    if tag != PIXEL_DATA and not is_sequence(data, start, vr):
                         walk.flaws.add(Flaw.NO_SEQUENCE, tag)
                     scanners.append(IMPLICIT if vr == b"UN" else scanner)
                     if len(scanners) > DEEPEST:
@@ -379,7 +379,7 @@ class Scanner:
         Raises:
             IndexError: `data` is too short to tell.
         """
-        return self._forms.of(data, 0, whole=False)
+        return self._forms.of(data, 0, end=None)
 
     def numbers(self, raw: bytes) -> tuple[int, ...]:
         """Return the US values in `raw` (Rows, Columns, BitsAllocated)."""

@@ -10,17 +10,17 @@ import hashlib
 import mmap
 import os
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from draw_shared.dicom import dictionary, keys, part10
 from draw_shared.dicom.characters import TEXT_VRS, CharacterSet, character_set, distinct
 from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.data_set import gather
-from draw_shared.dicom.flaws import Flaws
+from draw_shared.dicom.flaws import Flaw, Flaws
 from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 from draw_shared.dicom.scan import Scanner, Undecodable
-from draw_shared.dicom.walk import Ending
+from draw_shared.dicom.walk import Ending, Gathered
 from draw_shared.storage.identification import REQUIRED
 
 Document = dict[str, Any]
@@ -38,6 +38,11 @@ REQUEST_TAGS: Final = {
 }
 WANTED: Final = frozenset((*keys.BY_TAG, CHARACTER_SET, REQUESTS))
 WANTED_OF_REQUESTS: Final = frozenset((*REQUEST_TAGS, CHARACTER_SET))
+REQUIRED_FOR_INDEX: Final = REQUIRED | {
+    keys.BY_KEYWORD["PatientID"].tag,
+    keys.BY_KEYWORD["PatientName"].tag,
+}
+"""What is looked for to the end of the data set: nearly every object has it."""
 MOST_REQUESTS: Final = 32
 
 RADIOTHERAPY: Final = "1.2.840.10008.5.1.4.1.1.481."
@@ -58,6 +63,44 @@ MOST_ENCODED: Final = 8 * LONGEST_TEXT
 HASH_CHARACTERS: Final = 16
 MOST_VALUES: Final = 64
 """Of one element; more are cut off like text that is too long."""
+
+
+class _Read(NamedTuple):
+    """One reading of a header."""
+
+    descriptor: int
+    offset: int
+    """Where the data set begins."""
+    transfer_syntax_uid: str
+    last: int
+    """Where the last element stands that is wanted, in a data set that is in order."""
+
+    def gathered(self, head: bytes, *, whole: bool) -> tuple[Scanner, Gathered]:
+        """Return what was found, in the head of the file if that is enough."""
+        data = memoryview(head)[self.offset :]
+        scanner, found = self._gathered(data, REQUIRED_FOR_INDEX, whole=whole)
+        if found.ending is not Ending.PASSED and not whole:
+            data, whole = self._mapped()
+            scanner, found = self._gathered(data, REQUIRED_FOR_INDEX, whole=whole)
+        if Flaw.ORDER in found.flaws and found.ending is Ending.PASSED:
+            # What is not there yet may stand at the end.
+            data, whole = self._mapped()
+            scanner, found = self._gathered(data, WANTED, whole=whole)
+        return scanner, found
+
+    def _gathered(
+        self, data: memoryview, required: frozenset[int], *, whole: bool
+    ) -> tuple[Scanner, Gathered]:
+        return gather(
+            data, self.transfer_syntax_uid, WANTED, last=self.last, required=required, whole=whole
+        )
+
+    def _mapped(self) -> tuple[memoryview, bool]:
+        """Return the data set as far as it is looked at, and whether that is all of it."""
+        size = os.fstat(self.descriptor).st_size
+        length = min(size, MOST_BYTES)
+        held = mmap.mmap(self.descriptor, length, access=mmap.ACCESS_READ)
+        return memoryview(held)[self.offset :], length == size
 
 
 class HeaderReader:
@@ -98,17 +141,8 @@ class HeaderReader:
                 raise
             head = os.pread(descriptor, part10.LONGEST_META + part10.META_START, 0)
             meta, offset = part10.decode(head)
-        syntax = meta.transfer_syntax_uid
-        last = _last_of(meta.sop_class_uid)
-        data = memoryview(head)[offset:]
-        scanner, gathered = gather(data, syntax, WANTED, last=last, required=REQUIRED, whole=whole)
-        if gathered.ending is not Ending.PASSED and not whole:
-            size = os.fstat(descriptor).st_size
-            length = min(size, MOST_BYTES)
-            data = memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))[offset:]
-            scanner, gathered = gather(
-                data, syntax, WANTED, last=last, required=REQUIRED, whole=length == size
-            )
+        read = _Read(descriptor, offset, meta.transfer_syntax_uid, _last_of(meta.sop_class_uid))
+        scanner, gathered = read.gathered(head, whole=whole)
         found = gathered.values
         patient, study, series = (
             self._level(level, scanner, found)

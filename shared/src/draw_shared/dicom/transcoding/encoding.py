@@ -3,9 +3,10 @@
 from array import array
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
-from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
+from draw_shared.dicom.data_set import BIG_FILE_META, leading_bytes, scanner_for
+from draw_shared.dicom.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,24 @@ def encoding_of(transfer_syntax_uid: str) -> Encoding:
     return BIG if transfer_syntax_uid == EXPLICIT_BIG else EXPLICIT
 
 
-def is_deflated(transfer_syntax_uid: str) -> bool:
-    """Return whether the data set as a whole is deflated."""
-    return transfer_syntax_uid == DEFLATED_LITTLE
+class AsWritten(NamedTuple):
+    """How a data set is encoded in truth; devices write others than they agreed on."""
+
+    encoding: Encoding
+    leading: int = 0
+    """Length of what is left of groups 0000 and 0002 in front of it, bytes."""
+    leading_encoding: Encoding = EXPLICIT
+
+
+def as_written(head: bytes, transfer_syntax_uid: str) -> AsWritten:
+    """Return how a data set is encoded that begins with `head`, as every reader of it decides."""
+    leading = leading_bytes(head)
+    scanner = scanner_for(transfer_syntax_uid, head[leading:])
+    return AsWritten(
+        Encoding(scanner.explicit, scanner.big_endian),
+        leading,
+        BIG if head[:2] == BIG_FILE_META else EXPLICIT,
+    )
 
 
 def swapped(part: bytes, vr: bytes) -> bytes:

@@ -5,7 +5,12 @@ from typing import Final
 
 from draw_shared.dicom.element_forms import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
 from draw_shared.dicom.scan import PIXEL_DATA
-from draw_shared.dicom.transcoding.encoding import LONGEST_SHORT, Encoding, swapped
+from draw_shared.dicom.transcoding.encoding import (
+    LONGEST_SHORT,
+    AsWritten,
+    Encoding,
+    swapped,
+)
 from draw_shared.dicom.transcoding.lengths import is_left_out, order
 from draw_shared.dicom.transcoding.pixels import NativePixels
 from draw_shared.dicom.transcoding.representations import UNKNOWN, one_of
@@ -27,7 +32,7 @@ class Rewriting:
 
     Args:
         source: the data set, at its beginning.
-        encoding: how it is encoded.
+        written: how it is encoded.
         target: how it is to be.
         survey: what is known of it.
         pictures: decoded pixel data, by where their data sets begin.
@@ -36,13 +41,13 @@ class Rewriting:
     def __init__(
         self,
         source: Source,
-        encoding: Encoding,
+        written: AsWritten,
         target: Encoding,
         survey: Survey,
         pictures: Mapping[int, NativePixels],
     ) -> None:
         self._source = source
-        self._encoding = encoding
+        self._as_written = written
         self._target = target
         self._survey = survey
         self._pictures = pictures
@@ -60,7 +65,7 @@ class Rewriting:
             Untranscodable: pixel data cannot be decoded.
             OSError: the file cannot be read.
         """
-        for met in walked(self._source, self._encoding):
+        for met in walked(self._source, self._as_written):
             for part in self._written(met):
                 self._out.append(part)
                 self._size += len(part)

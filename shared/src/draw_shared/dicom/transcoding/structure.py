@@ -10,18 +10,37 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from draw_shared.dicom.element_forms import DELIMITERS, ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
+from draw_shared.dicom.element_forms import (
+    DELIMITERS,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    ElementForms,
+    holds_fragments,
+    is_regular,
+)
 from draw_shared.dicom.scan import PIXEL_DATA
-from draw_shared.dicom.transcoding.encoding import BIG, EXPLICIT, IMPLICIT, Encoding
+from draw_shared.dicom.transcoding.encoding import (
+    BIG,
+    EXPLICIT,
+    IMPLICIT,
+    AsWritten,
+    Encoding,
+)
 from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source, Untranscodable
-from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
+from draw_shared.dicom.vrs import KNOWN_VRS, SHORT_VRS
 
 DEEPEST: Final = 128
 LONGEST_CREATOR: Final = 64
 BARE_BYTES: Final = 8
 LONG_BYTES: Final = 12
 OTHER_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW"))
+FORMS: Final = {
+    encoding: ElementForms(explicit=encoding.explicit, big_endian=encoding.big)
+    for encoding in (IMPLICIT, EXPLICIT, BIG)
+}
 
 
 class Kind(Enum):
@@ -82,11 +101,12 @@ class _Header(NamedTuple):
     tag: int
     vr: bytes
     length: int
-    size: int
+    start: int
+    """Where the value begins in the outermost data set."""
     regular: bool
 
 
-def walked(source: Source, encoding: Encoding) -> Iterator[Met]:
+def walked(source: Source, written: AsWritten) -> Iterator[Met]:
     """Yield everything in a data set in its order.
 
     Whoever takes a value reads it from the source before the next is asked for.
@@ -94,16 +114,17 @@ def walked(source: Source, encoding: Encoding) -> Iterator[Met]:
     Raises:
         Untranscodable: what follows is no data set.
     """
-    return _Walk(source, encoding).all()
+    return _Walk(source, written).all()
 
 
 class _Walk:
     """One way through a data set."""
 
-    def __init__(self, source: Source, encoding: Encoding) -> None:
+    def __init__(self, source: Source, written: AsWritten) -> None:
         self._source = source
-        encoding = _true_byte_order(source, encoding)
-        self._stack = [Level(0, encoding, source.size, source.size)]
+        self._written = written
+        first = written.leading_encoding if written.leading else written.encoding
+        self._stack = [Level(0, first, source.size, source.size)]
 
     def all(self) -> Iterator[Met]:
         while self._stack:
@@ -163,6 +184,8 @@ class _Walk:
 
     def _element(self, level: Level) -> Iterator[Met]:
         source = self._source
+        if level.parent is None and source.position >= self._written.leading:
+            level.encoding = self._written.encoding
         head = source.ahead(LONG_BYTES)
         if len(head) < BARE_BYTES:
             # Less than an element: nothing that could be passed on.
@@ -178,9 +201,8 @@ class _Walk:
 
     def _read(self, level: Level, head: bytes) -> Iterator[Met]:
         source = self._source
-        header = self._header(level, head, source.position)
-        tag, vr, length, size, regular = header
-        start = source.position + size
+        header = self._header(level, head)
+        tag, vr, length, start, regular = header
         source.skip_to(start)
         if vr not in KNOWN_VRS:
             vr = listed(tag, level.creators)
@@ -228,18 +250,32 @@ class _Walk:
     def _nested(self, level: Level, header: _Header, vr: bytes) -> Met | None:
         """Enter a sequence or an encapsulated value; None if it is a plain value."""
         tag, written, length, _, regular = header
-        encoding = level.encoding if regular or written else IMPLICIT
+        encoding = self._inside(level.encoding if regular or written else IMPLICIT)
         if length != UNDEFINED:
             if level.opaque or (length and not self._at_item(encoding)):
                 return None
+            if not length and self._goes_on(level):
+                length, regular = UNDEFINED, False
         elif vr in OTHER_VRS or b" or " in vr or tag == PIXEL_DATA:
             return Met(Kind.FRAGMENTS, level, tag, vr, length, regular)
+        elif written != b"SQ" and holds_fragments(self._ahead(level, _AHEAD[0])[0]):
+            return Met(Kind.FRAGMENTS, level, tag, b"OB", length, regular=False)
         elif written in KNOWN_VRS and written not in _SEQUENCE_VRS:
             raise Untranscodable("a value that is no sequence has no length")
         opaque = written == UNKNOWN and length == UNDEFINED and not self._explicit_items()
         inner = self._entered(level, IMPLICIT if opaque else encoding, length, items=True)
         inner.opaque = level.opaque or opaque
         return Met(Kind.SEQUENCE, inner, tag, UNKNOWN if opaque else b"SQ", length, regular)
+
+    def _inside(self, encoding: Encoding) -> Encoding:
+        """Return the encoding of the items that follow; they may have the other byte order."""
+        other = EXPLICIT if encoding.big else BIG
+        return other if self._source.ahead(4) == _ITEMS[other] else encoding
+
+    def _goes_on(self, level: Level) -> bool:
+        """Return whether an item follows that would lie outside of every sequence."""
+        alone = level.parent is None or level.end is not None
+        return alone and self._source.ahead(4) == _ITEMS[level.encoding]
 
     def _at_item(self, encoding: Encoding) -> bool:
         head = self._source.ahead(encoding.tag.size)
@@ -276,82 +312,54 @@ class _Walk:
 
     # --- headers -----------------------------------------------------------------------
 
-    def _header(self, level: Level, head: bytes, position: int) -> _Header:
-        encoding = level.encoding
+    def _header(self, level: Level, head: bytes) -> _Header:
+        encoding, start = level.encoding, self._source.position
         vr = head[4:6]
-        if encoding.explicit:
-            if vr in SHORT_VRS:
-                group, element, _, length = encoding.short.unpack_from(head)
-                return _Header(group << 16 | element, vr, length, BARE_BYTES, regular=True)
-            if vr in LONG_VRS and len(head) == LONG_BYTES:
-                group, element, _, length = encoding.long.unpack(head)
-                return _Header(group << 16 | element, vr, length, LONG_BYTES, regular=True)
-        elif vr not in KNOWN_VRS:
+        if not is_regular(head, 0, explicit=encoding.explicit):
+            return self._odd_header(level)
+        if not encoding.explicit:
             group, element, length = encoding.bare.unpack_from(head)
-            return _Header(group << 16 | element, b"", length, BARE_BYTES, regular=True)
-        for header in _readings(encoding, head):
-            if self._plausible(level, header, position):
-                return header
-        raise Untranscodable("an element has no known value representation")
+            return _Header(group << 16 | element, b"", length, start + BARE_BYTES, regular=True)
+        if vr in SHORT_VRS:
+            group, element, _, length = encoding.short.unpack_from(head)
+            return _Header(group << 16 | element, vr, length, start + BARE_BYTES, regular=True)
+        if len(head) < LONG_BYTES:
+            raise Untranscodable("an element header is cut short")
+        group, element, _, length = encoding.long.unpack(head)
+        return _Header(group << 16 | element, vr, length, start + LONG_BYTES, regular=True)
 
-    def _plausible(self, level: Level, header: _Header, position: int) -> bool:
-        """Return whether an element that reads so fits, and is followed by another one."""
-        if header.length == UNDEFINED:
-            behind = self._source.ahead(header.size + 4)[header.size :]
-            return behind in _ITEM_BYTES
-        size = header.size + header.length
-        stop = position + size
-        if level.bound is not None and stop > level.bound:
-            return False
-        if stop == level.bound or size > BLOCK_BYTES - 4:
-            return True
-        behind = self._source.ahead(size + 4)[size:]
-        if len(behind) < level.encoding.tag.size:
-            return not behind
-        group, element = level.encoding.tag.unpack(behind)
-        return bool(group << 16 | element > header.tag)
+    def _odd_header(self, level: Level) -> _Header:
+        """Return the header of an element that has not the form of its encoding."""
+        start, encoding = self._source.position, level.encoding
+        for size in _AHEAD:
+            ahead, end = self._ahead(level, size)
+            try:
+                form = FORMS[encoding].of(ahead, 0, end=end, far=size == _AHEAD[-1])
+            except IndexError:
+                continue
+            if form is None:
+                break
+            group, element = encoding.tag.unpack_from(ahead)
+            vr = ahead[4:6] if form.explicit else b""
+            return _Header(
+                group << 16 | element, vr, form.length, start + form.start, regular=False
+            )
+        raise Untranscodable("an element header cannot be read")
 
-
-def _readings(encoding: Encoding, head: bytes) -> Iterator[_Header]:
-    """Yield what an element could be that has not the form of its encoding, best first."""
-    group, element = encoding.tag.unpack_from(head)
-    tag = group << 16 | element
-    vr = head[4:6]
-    known = vr in KNOWN_VRS
-    bare = _Header(tag, b"", encoding.bare.unpack_from(head)[2], BARE_BYTES, not encoding.explicit)
-    short = _Header(tag, vr, encoding.short.unpack_from(head)[3], BARE_BYTES, regular=False)
-    longs = []
-    if len(head) == LONG_BYTES:
-        longs = [_Header(tag, vr, encoding.long.unpack(head)[3], LONG_BYTES, regular=False)]
-    if not encoding.explicit:
-        yield bare
-        yield from longs if vr in LONG_VRS else [short]
-    elif not known and vr.isalpha() and vr.isupper():
-        # VRs of the future have a length of 32 bits (PS3.5 7.1.2).
-        yield from longs
-        yield short
-    else:
-        yield bare
-        yield short
-        yield from longs
-
-
-def _true_byte_order(source: Source, encoding: Encoding) -> Encoding:
-    """Return the encoding, with the byte order that the first element really has."""
-    head = source.ahead(BARE_BYTES)
-    if not encoding.explicit or len(head) < BARE_BYTES or head[4:6] not in KNOWN_VRS:
-        return encoding
-    other = EXPLICIT if encoding.big else BIG
-    here, there = encoding.tag.unpack_from(head)[0], other.tag.unpack_from(head)[0]
-    return other if there < here else encoding
+    def _ahead(self, level: Level, size: int) -> tuple[bytes, int | None]:
+        """Return at most `size` bytes, and where behind the first what lies in a level ends."""
+        ahead = self._source.ahead(size)
+        end = None if level.bound is None else level.bound - self._source.position
+        if len(ahead) < size:
+            end = len(ahead) if end is None else min(end, len(ahead))
+        return ahead if end is None else ahead[:end], end
 
 
 _SEQUENCE_VRS: Final = frozenset((b"SQ", UNKNOWN))
 _DELIMITER_GROUPS: Final = frozenset((b"\xfe\xff", b"\xff\xfe"))
 _SEQUENCE_TAGS: Final = frozenset((ITEM, SEQUENCE_END))
-_ITEM_BYTES: Final = frozenset(
-    (
-        EXPLICIT.tag.pack(0xFFFE, 0xE000), BIG.tag.pack(0xFFFE, 0xE000),
-        EXPLICIT.tag.pack(0xFFFE, 0xE0DD), BIG.tag.pack(0xFFFE, 0xE0DD),
-    )
-)  # fmt: skip
+_ITEMS: Final = {
+    encoding: encoding.tag.pack(ITEM >> 16, ITEM & 0xFFFF) for encoding in (IMPLICIT, EXPLICIT, BIG)
+}
+_AHEAD: Final = (1024, BLOCK_BYTES)
+"""How much is looked at to tell the form of an element, bytes: first little, then a block."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from draw_shared.dicom.element_forms import ITEM
 from draw_shared.dicom.scan import PIXEL_DATA
-from draw_shared.dicom.transcoding.encoding import EXPLICIT, Encoding
+from draw_shared.dicom.transcoding.encoding import EXPLICIT, AsWritten, Encoding
 from draw_shared.dicom.transcoding.lengths import Lengths
 from draw_shared.dicom.transcoding.source import Source, Untranscodable
 from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
@@ -118,7 +118,7 @@ class Survey:
         return 0
 
 
-def surveyed(source: Source, encoding: Encoding, target: Encoding, *, compressed: bool) -> Survey:
+def surveyed(source: Source, written: AsWritten, target: Encoding, *, compressed: bool) -> Survey:
     """Walk through a whole data set and return what is to be known of it for another encoding.
 
     `compressed` says that its transfer syntax encapsulates pixel data.
@@ -127,7 +127,7 @@ def surveyed(source: Source, encoding: Encoding, target: Encoding, *, compressed
         Untranscodable: it cannot be read to its end, or too much of it would have to be noted.
     """
     survey = Survey(Lengths(target))
-    for met in walked(source, encoding):
+    for met in walked(source, written):
         survey.lengths.note(met)
         if not met.regular and met.level.opaque:
             raise Untranscodable("a sequence of unknown VR is damaged")

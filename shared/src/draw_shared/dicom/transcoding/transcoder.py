@@ -14,11 +14,12 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from draw_shared.dicom import part10
+from draw_shared.dicom.data_set import is_deflated
 from draw_shared.dicom.scan import Undecodable
-from draw_shared.dicom.transcoding.encoding import encoding_of, is_deflated
+from draw_shared.dicom.transcoding.encoding import AsWritten, as_written, encoding_of
 from draw_shared.dicom.transcoding.pixels import NativePixels, StoredPixels
 from draw_shared.dicom.transcoding.rewriting import Rewriting
 from draw_shared.dicom.transcoding.source import (
@@ -33,6 +34,8 @@ from draw_shared.dicom.uids import DEFLATED_LITTLE, UNCOMPRESSED
 MOST_PICTURES: Final = 64
 """Encapsulated images in one object: its own and its icons'."""
 MOST_BROKEN: Final = 1024
+LOOKED_AT_BYTES: Final = 64 * 1024
+"""Of a data set, to tell how it is encoded."""
 NATIVE: Final = frozenset((*UNCOMPRESSED, DEFLATED_LITTLE))
 """Transfer syntaxes that do not encapsulate pixel data."""
 JPIP_SYNTAXES: Final = frozenset(
@@ -92,32 +95,29 @@ class Transcoder:
         with ExitStack() as held:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             held.callback(os.close, descriptor)
-            offset, stored = _file_meta(descriptor)
+            stored = _stored(descriptor)
+            syntax = stored.transfer_syntax_uid
             survey = surveyed(
-                _source(descriptor, offset, stored),
-                encoding_of(stored),
+                stored.source(),
+                stored.written,
                 encoding_of(target),
-                compressed=stored not in NATIVE,
+                compressed=syntax not in NATIVE,
             )
             pictures = {
                 start: held.enter_context(
                     NativePixels(
-                        StoredPixels(descriptor, offset, facts, stored),
+                        StoredPixels(descriptor, stored.offset, facts, syntax),
                         self._longest_frame,
                         self._room,
                     )
                 )
-                for start, facts in _encapsulated(survey, stored)
+                for start, facts in _encapsulated(survey, syntax)
             }
             rewriting = Rewriting(
-                _source(descriptor, offset, stored),
-                encoding_of(stored),
-                encoding_of(target),
-                survey,
-                pictures,
+                stored.source(), stored.written, encoding_of(target), survey, pictures
             )
             chunks = rewriting.chunks()
-            yield from _deflated(chunks) if is_deflated(target) else chunks
+            yield from _deflated(chunks) if target == DEFLATED_LITTLE else chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +133,39 @@ class Transcoded:
         return self.transcoder.chunks(self.path, self.transfer_syntax_uid)
 
 
-def _file_meta(descriptor: int) -> tuple[int, str]:
-    """Return where the data set begins, and its transfer syntax."""
+class _Stored(NamedTuple):
+    """An object in its file."""
+
+    descriptor: int
+    offset: int
+    """Where its data set begins."""
+    transfer_syntax_uid: str
+    deflated: bool
+    written: AsWritten
+
+    def source(self) -> Source:
+        """Return its data set, at the beginning."""
+        return _source(self.descriptor, self.offset, deflated=self.deflated)
+
+
+def _stored(descriptor: int) -> _Stored:
+    head = os.pread(descriptor, part10.LONGEST_META, 0)
     try:
-        meta, offset = part10.decode(os.pread(descriptor, part10.LONGEST_META, 0))
+        meta, offset = part10.decode(head)
     except Undecodable as error:
         raise Untranscodable(str(error)) from error
-    if not meta.transfer_syntax_uid:
+    syntax = meta.transfer_syntax_uid
+    if not syntax:
         raise Untranscodable("the file does not say its transfer syntax")
-    if meta.transfer_syntax_uid in JPIP_SYNTAXES:
+    if syntax in JPIP_SYNTAXES:
         raise Untranscodable("the pixel data lie elsewhere")
-    return offset, meta.transfer_syntax_uid
+    deflated = is_deflated(os.pread(descriptor, LOOKED_AT_BYTES, offset), syntax)
+    beginning = _source(descriptor, offset, deflated=deflated).ahead(LOOKED_AT_BYTES)
+    return _Stored(descriptor, offset, syntax, deflated, as_written(beginning, syntax))
 
 
-def _source(descriptor: int, offset: int, transfer_syntax_uid: str) -> Source:
-    if is_deflated(transfer_syntax_uid):
-        return InflatedSource(descriptor, offset)
-    return FileSource(descriptor, offset)
+def _source(descriptor: int, offset: int, *, deflated: bool) -> Source:
+    return (InflatedSource if deflated else FileSource)(descriptor, offset)
 
 
 def _encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:

@@ -213,7 +213,7 @@ def test_damaged_pixels_are_no_answer(transcoded, tmp_path):
     held.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51 not a codestream"])
     held["PixelData"].is_undefined_length = True
     held.save_as(tmp_path / "damaged.dcm")
-    with pytest.raises(Untranscodable, match="cannot be decoded"):
+    with pytest.raises(Untranscodable, match="cut short"):
         transcoded(tmp_path / "damaged.dcm", EXPLICIT_LITTLE)
 
 
@@ -255,7 +255,7 @@ def test_a_later_frame_that_is_damaged_breaks_off_once(tmp_path):
         (
             EXPLICIT_LITTLE,
             element(0x00100010, "PN", b"A") + b"\1\2\3\4\5\6\7\x08\x09",
-            "known value",
+            "header cannot be read",
         ),
         (DEFLATED_LITTLE, None, "deflated data set"),
     ],
