@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self
 
+from draw_shared.dicom.transcoding.codestreams import Picture, require_agreement
 from draw_shared.dicom.transcoding.encoding import Encoding
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Untranscodable
 from draw_shared.dicom.transcoding.survey import (
@@ -90,6 +91,12 @@ class NativePixels:
         self._folder = room
         self._options = _options(facts)
         self._frame_bytes = _frame_bytes(self._options, longest_frame)
+        self._picture = Picture(
+            self._options["rows"],
+            self._options["columns"],
+            self._options["samples_per_pixel"],
+            self._options["bits_allocated"],
+        )
         self._spans = self._frames()
         self._kept = ExitStack()
         self._room: IO[bytes] | None = None
@@ -229,6 +236,7 @@ class NativePixels:
             decoder = get_decoder(UID(self._syntax))
         except NotImplementedError as error:
             raise Untranscodable("there is no decoder for its transfer syntax") from error
+        require_agreement(frame, self._syntax, self._picture)
         options = self._options | {"number_of_frames": 1}
         try:
             found, self._properties = decoder.as_array(
