@@ -173,10 +173,44 @@ def test_a_key_that_is_no_text_in_its_set_is_answered_and_said_in_the_log(runnin
         PatientName=b"M\xff",
         PatientID=b"QR-1",
     )
-    with senders.association(running_suite.dicom_port, [build_context(FIND)]) as made:
-        answers = [status.Status for status, _ in made.send_c_find(asked, FIND)]
-    assert answers == [0]
+    assert _statuses(running_suite.dicom_port, asked) == [0]
     assert "query.key_misread" in running_suite.log("scp")
+
+
+def _statuses(port, asked):
+    with senders.association(port, [build_context(FIND)]) as made:
+        return [status.Status for status, _ in made.send_c_find(asked, FIND)]
+
+
+@pytest.mark.parametrize(
+    ("level", "keyword", "key"),
+    [
+        ("STUDY", "StudyDate", b"01.11.2026"),
+        ("STUDY", "PatientBirthDate", b"1960"),
+        ("STUDY", "NumberOfStudyRelatedSeries", b"two"),
+        ("SERIES", "SeriesTime", b"25"),
+        ("SERIES", "SeriesNumber", b"one"),
+        ("IMAGE", "ContentDate", b"20261301"),
+        ("IMAGE", "InstanceNumber", b"seven"),
+    ],
+)
+def test_a_key_that_is_no_value_of_its_attribute_finds_nothing_and_is_said_in_the_log(
+    running_suite, archive, level, keyword, key
+):
+    series = archive["first"][0].SeriesInstanceUID.encode()
+    above = {"StudyInstanceUID": archive["study"].encode(), "SeriesInstanceUID": series}
+    asked = datasets.with_bytes(
+        Dataset(),
+        implicit_vr=True,
+        QueryRetrieveLevel=level.encode(),
+        **above,
+        **{keyword: key},
+    )
+    assert _statuses(running_suite.dicom_port, asked) == [0]
+    log = running_suite.log("scp")
+    said = [line for line in log.splitlines() if "query.key_impossible" in line]
+    assert any(keyword in line for line in said)
+    assert key.decode() not in "".join(said)
 
 
 def test_every_level_answers_below_its_parents(running_suite, archive):

@@ -282,6 +282,44 @@ def test_numbers(index, key, keyword):
     _agree(index, keyword, key)
 
 
+IMPOSSIBLE = {
+    "DA": ["-", "2024", "20241301", "20240100", "00000101", "2024010*", "20240101-2024", "noon",
+           "20240101\\20240102", "2024010120240102", "?", "20240101-20240102-20240103"],
+    "TM": ["-", "1", "24", "1060", "101561", "noon", "101530.1234567", "10-noon", "10*", "10\\11"],
+    "IS": ["one", "1_0", "NaN", "1e9999", "-", "1*", "0x10", "1 0", "\u0661"],
+    "DS": ["heavy", "Infinity", "1E+99999999", "7O", "--1", "."],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "SeriesNumber", "PatientWeight"],
+)
+def test_what_is_no_value_of_its_attribute_matches_nothing(index, keyword):
+    for key in IMPOSSIBLE[VRS[keyword][1]]:
+        assert index.find({keyword: key}) == []
+        assert index.find({keyword: key}, COMBINED) == []
+        _agree(index, keyword, key)
+
+
+@CHOSEN
+@given(
+    key=st.text(alphabet="0123459-.: ", max_size=12),
+    keyword=st.sampled_from(["StudyDate", "SeriesDate", "StudyTime", "SeriesTime"]),
+)
+def test_dates_and_times_of_any_form(index, key, keyword):
+    _agree(index, keyword, key)
+
+
+@CHOSEN
+@given(
+    key=st.text(alphabet="0123457eE+-. n", max_size=6),
+    keyword=st.sampled_from(["SeriesNumber", "PatientWeight"]),
+)
+def test_numbers_of_any_form(index, key, keyword):
+    _agree(index, keyword, key)
+
+
 @CHOSEN
 @given(key=st.sampled_from(["CT", "MR", "C%", "C*", "?T", "*", "CT\\MR", "NM", "C?\\PT", "c*"]))
 def test_modalities_in_study(index, key):

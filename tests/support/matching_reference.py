@@ -16,10 +16,8 @@ def matches(vr, key, value):
     key = key.strip(" ")
     if universal(key):
         return True
-    if vr == "DA":
-        return within(*ends(key, day_first, day_last), digits_of_date(value))
-    if vr == "TM":
-        return within(*ends(key, time_first, time_last), digits_of_time(value))
+    if vr in {"DA", "TM"}:
+        return is_range(vr, key) and in_range(vr, key, value)
     if vr in {"LT", "ST", "UT"}:
         return bool(value) and text_fits(key, value)
     wanted = [part.strip(" ") for part in key.split("\\")]
@@ -108,10 +106,37 @@ def group_fits(key, group):
 
 
 def number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    form = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?"
+    return float(text) if re.fullmatch(form, text.strip()) else None
+
+
+def in_range(vr, key, value):
+    if vr == "DA":
+        return within(*ends(key, day_first, day_last), digits_of_date(value))
+    return within(*ends(key, time_first, time_last), digits_of_time(value))
+
+
+def is_range(vr, key):
+    """Return whether a key is one date or time, or two of which one may be left out."""
+    parts = [part.strip() for part in key.split("-")]
+    if len(parts) > 2 or not any(parts):
+        return False
+    whole = is_date if vr == "DA" else is_time
+    return all(whole(part) for part in parts if part)
+
+
+def is_date(text):
+    found = re.fullmatch(r"([0-9]{4})([.]?)([0-9]{2})\2([0-9]{2})", text)
+    return (
+        bool(found) and found[1] != "0000" and "01" <= found[3] <= "12" and "01" <= found[4] <= "31"
+    )
+
+
+def is_time(text):
+    if not re.fullmatch(r"[0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.][0-9]{1,6})?)?)?", text):
+        return False
+    digits = text.replace(":", "").ljust(6, "0")
+    return digits[:2] < "24" and digits[2:4] < "60" and digits[4:6] <= "60"
 
 
 def within(low, high, value):
@@ -138,12 +163,18 @@ def digits_of_date(value):
     return digits if re.fullmatch(r"[0-9]{8}", digits) else None
 
 
+def time_digits(text):
+    """Return the digits of a time; a leap second is held as the one before."""
+    digits = text.replace(":", "").replace(".", "")
+    return digits[:4] + "59" + digits[6:] if digits[4:6] == "60" else digits
+
+
 def time_first(text):
-    return text.replace(":", "").replace(".", "").ljust(12, "0")
+    return time_digits(text).ljust(12, "0")
 
 
 def time_last(text):
-    digits = text.replace(":", "").replace(".", "")
+    digits = time_digits(text)
     return digits + "235959999999"[len(digits) :]
 
 

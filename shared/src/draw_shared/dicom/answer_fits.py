@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from draw_shared.dicom import dictionary
-from draw_shared.dicom.matching import InvalidKey, parse, value_fits
+from draw_shared.dicom.matching import InvalidKey, Nothing, parse, value_fits
 
 HAVE_TO_BE_TOLD: Final = frozenset(
     {
@@ -63,7 +63,10 @@ def _fits(keyword: str, key: str, told: list[str]) -> bool:
         condition = parse(vr, key.casefold() if fold else key)
     except InvalidKey:
         return True
-    if condition is None or not (told or keyword in HAVE_TO_BE_TOLD):
+    # What we cannot read, the node may.
+    if condition is None or isinstance(condition, Nothing):
+        return True
+    if not told and keyword not in HAVE_TO_BE_TOLD:
         return True
     return any(value_fits(condition, value.casefold() if fold else value) for value in told)
 

@@ -12,18 +12,17 @@ conditions mean is decided here alone:
 - Dates and times are intervals. What a time leaves out is open within its precision:
   `1015` is from 10:15:00 to 10:15:59.999999, and so is the end of `-1015`.
 - An absent or unreadable value matches universal keys only.
+- A key that is no date, time or number where its VR wants one matches nothing.
 """
 
-import calendar
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
 from typing import Final
 
+from draw_shared.dicom.intervals import Dates, Moments, Times, Unreadable, dates, times
 from draw_shared.dicom.search_text import person_name_search_text, search_text
 from draw_shared.errors import Permanent
 
@@ -39,7 +38,7 @@ LONGEST_NUMBER: Final = 32
 
 
 class InvalidKey(Permanent):
-    """A key's value is none that its attribute can have; the text names no value."""
+    """A key is longer than any that is looked for; the text names no value."""
 
 
 class Wild(Enum):
@@ -92,30 +91,6 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Dates:
-    """The date lies between these, both included; None is open."""
-
-    low: date | None
-    high: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """The time of day lies between these, both included; None is open."""
-
-    low: time | None
-    high: time | None
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """A date and a time attribute, taken as one moment, lie between these (C.2.2.2.5)."""
-
-    low: datetime | None
-    high: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Name:
     """What is asked of one person name, in comparable text (see `search_text`).
 
@@ -141,14 +116,19 @@ class Items:
     conditions: tuple[tuple[str, "Condition"], ...]
 
 
-Condition = Texts | Patterns | Numbers | Dates | Times | Moments | Names | Items
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No value fits: the key is none that its attribute could have."""
+
+
+Condition = Texts | Patterns | Numbers | Dates | Times | Moments | Names | Items | Nothing
 
 
 def parse(vr: str, text: str) -> Condition | None:
     """Return what a key of this VR asks for, or None if it matches everything.
 
     Raises:
-        InvalidKey: the value is none that the VR allows.
+        InvalidKey: the value is too long.
     """
     text = text.strip(" \0")
     if not text.strip("*"):
@@ -156,9 +136,9 @@ def parse(vr: str, text: str) -> Condition | None:
     if len(text) > LONGEST_KEY[vr in LIST_VRS]:
         raise InvalidKey("a key is too long")
     if "\0" in text:
-        raise InvalidKey("a key holds a NUL character")
+        return Nothing()
     if vr in _INTERVALS:
-        return _INTERVALS[vr](text)
+        return _interval(vr, text)
     values = [text] if vr in WHOLE_TEXT_VRS else [v.strip(" \0") for v in text.split("\\")]
     values = [value for value in values if value]
     if not values or any(not value.strip("*") for value in values):
@@ -166,6 +146,16 @@ def parse(vr: str, text: str) -> Condition | None:
     if vr == "PN":
         return _names(values)
     return _numbers(values) if vr in NUMBER_VRS else _texts(values, wild=vr in WILDCARD_VRS)
+
+
+_INTERVALS: Final[Mapping[str, Callable[[str], Dates | Times]]] = {"DA": dates, "TM": times}
+
+
+def _interval(vr: str, text: str) -> Dates | Times | Nothing:
+    try:
+        return _INTERVALS[vr](text)
+    except Unreadable:
+        return Nothing()
 
 
 def _texts(values: list[str], *, wild: bool) -> Texts | Patterns:
@@ -266,18 +256,18 @@ def value_fits(condition: Condition, value: str) -> bool:
         case Dates() | Times():
             return _lies_in(condition, value)
         case Numbers():
-            with suppress(InvalidKey):
-                return _number(value) in condition.values
+            return _number(value) in condition.values
+        case Nothing():
             return False
         case _:
             return True
 
 
 def _lies_in(asked: Dates | Times, value: str) -> bool:
-    read = _dates if isinstance(asked, Dates) else _times
+    read = dates if isinstance(asked, Dates) else times
     try:
         told = read(value.strip())
-    except InvalidKey:
+    except Unreadable:
         return False
     low, high = told.low or told.high, told.high or told.low
     begins = asked.low is None or (high is not None and high >= asked.low)  # type: ignore[operator]
@@ -310,86 +300,20 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isalnum() or not c.isascii() else f"\\{c}" for c in text)
 
 
-# --- numbers, dates, times -------------------------------------------------------------
+# --- numbers ---------------------------------------------------------------------------
 
 
-def _numbers(values: list[str]) -> Numbers:
-    return Numbers(tuple(_number(value) for value in values))
+def _numbers(values: list[str]) -> Numbers | Nothing:
+    found = tuple(number for number in map(_number, values) if number is not None)
+    return Numbers(found) if found else Nothing()
 
 
-def _number(value: str) -> Decimal:
-    try:
-        found = Decimal(value)
-    except InvalidOperation as error:
-        raise InvalidKey("a numeric key is no number") from error
-    if not found.is_finite() or len(value) > LONGEST_NUMBER:
-        raise InvalidKey("a numeric key is no number")
-    return found
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?0*\d{1,3})?", re.ASCII)
 
 
-_DATE: Final = r"\d{8}|\d{4}\.\d{2}\.\d{2}"
-_DATES: Final = re.compile(rf"({_DATE})?\s*(-)?\s*({_DATE})?", re.ASCII)
-_TIME: Final = r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?"
-_TIMES: Final = re.compile(rf"({_TIME})?\s*(-)?\s*({_TIME})?", re.ASCII)
-_TIME_PARTS: Final = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?\.?(\d{1,6})?", re.ASCII)
-
-
-def _ends(expression: re.Pattern[str], text: str) -> tuple[str | None, str | None]:
-    """Return the two ends of a range; a single value is both."""
-    found = expression.fullmatch(text)
-    if found is None or not (found[1] or found[3]) or (found[1] and found[3] and not found[2]):
-        raise InvalidKey("a date or time key is malformed")
-    if found[2]:
-        return found[1], found[3]
-    return found[1], found[1]
-
-
-def _dates(text: str) -> Dates:
-    low, high = _ends(_DATES, text)
-    return Dates(_day(low, last=False) if low else None, _day(high, last=True) if high else None)
-
-
-def _day(text: str, *, last: bool) -> date:
-    """Return a date; a day that its month does not have is the month's end, as a range's end."""
-    digits = text.replace(".", "")
-    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:])
-    if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= 31):  # noqa: PLR2004 - a calendar
-        raise InvalidKey("a date key is no date")
-    longest = calendar.monthrange(year, month)[1]
-    if day <= longest:
-        return date(year, month, day)
-    if last:
-        return date(year, month, longest)
-    return date(year, month + 1, 1)
-
-
-def _times(text: str) -> Times:
-    low, high = _ends(_TIMES, text)
-    return Times(
-        _moment(low, ("00", "00", "00", "000000")) if low else None,
-        _moment(high, ("23", "59", "59", "999999")) if high else None,
-    )
-
-
-def _moment(text: str, absent: tuple[str, str, str, str]) -> time:
-    found = _TIME_PARTS.fullmatch(text)
-    if found is None:
-        raise InvalidKey("a time key is malformed")
-    hour, minute, second = (found[n] or absent[n - 1] for n in (1, 2, 3))
-    fraction = (found[4] or "") + absent[3][len(found[4] or "") :]
-    try:
-        # A leap second is the last that a time column can hold (PS3.5 6.2).
-        return time(int(hour), int(minute), min(int(second), 59), int(fraction))
-    except ValueError as error:
-        raise InvalidKey("a time key is no time") from error
-
-
-def combined(days: Dates, times: Times) -> Moments:
-    """Return the range from the first day's time to the last day's time (C.2.2.2.5)."""
-    return Moments(
-        datetime.combine(days.low, times.low or time.min) if days.low else None,
-        datetime.combine(days.high, times.high or time.max) if days.high else None,
-    )
-
-
-_INTERVALS: Final[Mapping[str, Callable[[str], Dates | Times]]] = {"DA": _dates, "TM": _times}
+def _number(value: str) -> Decimal | None:
+    """Return a number that a value can be, or None."""
+    text = value.strip()
+    if len(text) > LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        return None
+    return Decimal(text)

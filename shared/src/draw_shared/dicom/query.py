@@ -20,6 +20,7 @@ from draw_shared.dicom.characters import (
     distinct,
 )
 from draw_shared.dicom.data_set import scanner_for
+from draw_shared.dicom.intervals import Dates, Times, combined
 from draw_shared.dicom.keys import (
     BY_TAG,
     IDENTIFIERS,
@@ -34,17 +35,7 @@ from draw_shared.dicom.levels import (
     require_unique_key,
     unique_key,
 )
-from draw_shared.dicom.matching import (
-    Condition,
-    Dates,
-    InvalidKey,
-    Items,
-    Names,
-    Times,
-    combined,
-    parse,
-    pattern,
-)
+from draw_shared.dicom.matching import Condition, InvalidKey, Items, Names, Nothing, parse, pattern
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import QueryRequest, Refused
 from draw_shared.dicom.statuses import Status
@@ -126,6 +117,15 @@ class Query:
     characters: CharacterSet = DEFAULT_REPERTOIRE
     misread: tuple[str, ...] = ()
     """Keywords of keys that are no text in their character set; what they could mean is asked."""
+
+    @property
+    def impossible(self) -> tuple[str, ...]:
+        """Keywords of keys that are no value of their attributes, so that nothing matches."""
+        return tuple(
+            attribute.keyword
+            for attribute, condition in self.conditions.items()
+            if isinstance(condition, Nothing)
+        )
 
     @property
     def complete(self) -> bool:
@@ -319,7 +319,9 @@ def _asked_items(
             Asked(tag, dictionary.vr_of(tag), _item_attribute(tag))
             for tag in REQUEST_ATTRIBUTE_TAGS
         ]
-    if found:
+    if any(isinstance(condition, Nothing) for _, condition in found):
+        conditions[attribute] = Nothing()
+    elif found:
         conditions[attribute] = Items(tuple(found))
     return Asked(attribute.tag, "SQ", attribute, tuple(sorted(items, key=lambda one: one.tag)))
 

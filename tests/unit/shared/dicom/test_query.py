@@ -7,8 +7,9 @@ from pydicom.dataset import Dataset
 
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_shared.dicom import uids
+from draw_shared.dicom.intervals import Dates, Moments, Times
 from draw_shared.dicom.keys import BY_KEYWORD, Level
-from draw_shared.dicom.matching import Dates, Items, Moments, Names, Texts, Times
+from draw_shared.dicom.matching import Items, Names, Nothing, Texts
 from draw_shared.dicom.query import KNOWN, selected, understood
 from draw_shared.dicom.service import PresentationContext, QueryRequest, Refused
 from support import datasets
@@ -169,11 +170,20 @@ def test_a_cut_identifier_is_not_understood(cut):
     assert refused.value.status in {0xC000, 0xA900}
 
 
-def test_malformed_values_are_not_understood_and_not_repeated():
-    with pytest.raises(Refused) as refused:
-        understood(request("STUDY", StudyTime="99-secret"), b"")
-    assert refused.value.status == 0xC000
-    assert "secret" not in refused.value.comment
+def test_keys_that_are_no_values_match_nothing_and_are_named():
+    asked = request("STUDY", StudyTime="99-secret", StudyDate="20240101")
+    for extended in (b"", b"\1\1"):
+        query = understood(asked, extended)
+        assert _conditions(query)["StudyTime"] == Nothing()
+        assert query.impossible == ("StudyTime",)
+    assert understood(request("STUDY", StudyTime="10"), b"").impossible == ()
+
+
+def test_an_item_with_a_key_that_is_no_value_matches_nothing():
+    item = Dataset()
+    item.StudyInstanceUID = "1.2\0.3"
+    asked = request("SERIES", StudyInstanceUID="1.2", RequestAttributesSequence=[item])
+    assert understood(asked, b"").impossible == ("RequestAttributesSequence",)
 
 
 def test_a_retrieve_takes_unique_keys_and_lists():

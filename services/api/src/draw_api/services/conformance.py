@@ -209,6 +209,8 @@ def _find() -> Iterator[str]:
         f" in {REQUEST_ATTRIBUTES}. Person names (PN) match without regard to case and accents,"
         " a key of one component group in any group of the name. All other text matches exactly,"
         " letter by letter and in its case; `*` and `?` are wildcards. Unique keys are marked."
+        " A key that is no value of its attribute, as a date or a number, matches nothing: the"
+        " query ends with success, and with a warning in the log (PS3.4 C.2.2.2)."
     )
     yield ""
     yield (

@@ -13,19 +13,18 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from draw_shared.dicom.intervals import Dates, Moments, Times
 from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.matching import (
     Condition,
-    Dates,
     Items,
-    Moments,
     Name,
     Names,
+    Nothing,
     Numbers,
     Pattern,
     Patterns,
     Texts,
-    Times,
     Wild,
 )
 from draw_shared.dicom.query import Query, Selection, several_valued, time_of
@@ -80,6 +79,8 @@ class Statement:
         return " ".join([*words, order]).encode()
 
     def _condition(self, attribute: IndexedAttribute, condition: Condition) -> str:
+        if isinstance(condition, Nothing):
+            return "false"
         if isinstance(condition, Items):
             return self._items(attribute, condition)
         if isinstance(condition, Names):
@@ -107,8 +108,8 @@ class Statement:
                 return self._times(attribute, condition, expression)
             case Moments():
                 return self._moments(attribute, condition)
-            case Names() | Items():
-                raise TypeError("a condition on parts of a value")
+            case Names() | Items() | Nothing():
+                raise TypeError("no condition on one value")
 
     def _texts(self, condition: Texts, expression: str) -> str:
         if len(condition.values) == 1:

@@ -57,6 +57,7 @@ class FindHandler:
             query = understood(request, info.extended.get(request.sop_class_uid, b""))
             progress.study = _study(query)
             warn_of_misread(query.misread, info)
+            _warn_of_impossible(query.impossible, info)
             for matches in self._queries.answers(query, request.context.transfer_syntax):
                 progress.matches += len(matches.identifiers)
                 yield matches
@@ -106,6 +107,17 @@ def warn_of_misread(keywords: Sequence[str], info: AssociationInfo) -> None:
     if keywords:
         log.warning(
             "query.key_misread",
+            association_id=info.association_id,
+            calling_ae=info.calling_ae,
+            keywords=list(keywords),
+        )
+
+
+def _warn_of_impossible(keywords: Sequence[str], info: AssociationInfo) -> None:
+    """Say in the log which keys of a query nothing can match (PS3.4 C.2.2.2)."""
+    if keywords:
+        log.warning(
+            "query.key_impossible",
             association_id=info.association_id,
             calling_ae=info.calling_ae,
             keywords=list(keywords),

@@ -1,0 +1,114 @@
+"""Dates and times of day as keys and values write them, as intervals (PS3.4 C.2.2.2.5, PS3.5 6.2).
+
+What a time leaves out is open within its precision, and so is the end of a range.
+"""
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Final
+
+LEAP_SECOND: Final = 60
+
+
+class Unreadable(Exception):
+    """A text is no date and no time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """The date lies between these, both included; None is open."""
+
+    low: date | None
+    high: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The time of day lies between these, both included; None is open."""
+
+    low: time | None
+    high: time | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """A date and a time attribute, taken as one moment, lie between these (C.2.2.2.5)."""
+
+    low: datetime | None
+    high: datetime | None
+
+
+_DATE: Final = r"\d{8}|\d{4}\.\d{2}\.\d{2}"
+_DATES: Final = re.compile(rf"({_DATE})?\s*(-)?\s*({_DATE})?", re.ASCII)
+_TIME: Final = r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?"
+_TIMES: Final = re.compile(rf"({_TIME})?\s*(-)?\s*({_TIME})?", re.ASCII)
+_TIME_PARTS: Final = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?\.?(\d{1,6})?", re.ASCII)
+
+
+def _ends(expression: re.Pattern[str], text: str) -> tuple[str | None, str | None]:
+    """Return the two ends of a range; a single value is both."""
+    found = expression.fullmatch(text)
+    if found is None or not (found[1] or found[3]) or (found[1] and found[3] and not found[2]):
+        raise Unreadable
+    if found[2]:
+        return found[1], found[3]
+    return found[1], found[1]
+
+
+def dates(text: str) -> Dates:
+    """Return the days that a date or a range of dates covers.
+
+    Raises:
+        Unreadable: it is neither.
+    """
+    low, high = _ends(_DATES, text)
+    return Dates(_day(low, last=False) if low else None, _day(high, last=True) if high else None)
+
+
+def _day(text: str, *, last: bool) -> date:
+    """Return a date; a day that its month does not have is the month's end, as a range's end."""
+    digits = text.replace(".", "")
+    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:])
+    if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= 31):  # noqa: PLR2004 - a calendar
+        raise Unreadable
+    longest = calendar.monthrange(year, month)[1]
+    if day <= longest:
+        return date(year, month, day)
+    if last:
+        return date(year, month, longest)
+    return date(year, month + 1, 1)
+
+
+def times(text: str) -> Times:
+    """Return the time that a time of day or a range of times covers.
+
+    Raises:
+        Unreadable: it is neither.
+    """
+    low, high = _ends(_TIMES, text)
+    return Times(
+        _moment(low, ("00", "00", "00", "000000")) if low else None,
+        _moment(high, ("23", "59", "59", "999999")) if high else None,
+    )
+
+
+def _moment(text: str, absent: tuple[str, str, str, str]) -> time:
+    found = _TIME_PARTS.fullmatch(text)
+    if found is None:
+        raise Unreadable
+    hour, minute, second = (int(found[n] or absent[n - 1]) for n in (1, 2, 3))
+    fraction = (found[4] or "") + absent[3][len(found[4] or "") :]
+    if hour > 23 or minute > 59 or second > LEAP_SECOND:  # noqa: PLR2004 - a clock
+        raise Unreadable
+    # A leap second is the last that a time column can hold (PS3.5 6.2).
+    return time(hour, minute, min(second, 59), int(fraction))
+
+
+def combined(days: Dates, times: Times) -> Moments:
+    """Return the range from the first day's time to the last day's time (C.2.2.2.5)."""
+    return Moments(
+        datetime.combine(days.low, times.low or time.min) if days.low else None,
+        datetime.combine(days.high, times.high or time.max) if days.high else None,
+    )
