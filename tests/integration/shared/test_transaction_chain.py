@@ -9,6 +9,7 @@ from sqlalchemy import text
 from draw_shared.db import transaction_chain
 from draw_shared.db.session import Database
 from support import arrivals
+from support.engine import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
@@ -151,8 +152,8 @@ def test_several_processes_make_one_chain(database):
 
     def grow():
         own = Database(database.engine.url.render_as_string(hide_password=False))
-        for _ in range(30):
-            extend(own, 20)
+        # Who finds another at it does nothing: a number of tries would bring no end about.
+        wait_until(lambda: (extend(own, 20), check(own).lines == 200)[1])
         own.dispose()
 
     threads = [threading.Thread(target=grow) for _ in range(3)]
