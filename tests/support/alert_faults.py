@@ -289,17 +289,30 @@ def a_stopped_database(watched):
     watched.database.start()
 
 
-@breaks("ConfigurationNotEverywhere", "QueriesFailing")
+@breaks("QueriesFailing")
 def a_receiver_whose_database_account_is_locked(watched):
     watched.suite.execute(
         "ALTER ROLE receiver NOLOGIN;"
         " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'receiver'"
     )
-    watched.configure(storage={"max_storage_gb": 101})
     assert watched.store() == 0
     with repeatedly(watched.find):
         yield
     watched.suite.execute("ALTER ROLE receiver LOGIN")
+
+
+@breaks("ConfigurationNotEverywhere")
+def a_configuration_that_only_a_later_release_can_read(watched):
+    before = watched.client.get("/api/v1/config").json()["version"]
+    watched.suite.execute(
+        "INSERT INTO server_config (version, document, created_by) SELECT version + 1,"
+        " jsonb_set(document, '{network,max_pdu_bytes}', '\"automatic\"'), 'a later release'"
+        " FROM server_config ORDER BY version DESC LIMIT 1"
+    )
+    yield
+    watched.client.post(
+        f"/api/v1/config/versions/{before}/restore", headers={"If-Match": "*"}
+    ).raise_for_status()
 
 
 @breaks("DatabaseConnectionsUsedUp", "QueriesSlow", "IndexBehind")
@@ -336,7 +349,10 @@ TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (a_killed_worker, a_killed_indexer, an_address_list_without_the_senders),
     (a_table_that_somebody_locks,),
     (a_stopped_broker, a_stopped_database),
-    (a_receiver_whose_database_account_is_locked,),
+    (
+        a_receiver_whose_database_account_is_locked,
+        a_configuration_that_only_a_later_release_can_read,
+    ),
     (a_stopped_receiver,),
     (a_disk_whose_syncs_are_slow,),
 )

@@ -40,7 +40,8 @@ def begun(database):
     started = []
 
     def begin(**how):
-        made = DesiredState(how.pop("database", database), service="scp", replica="one", **how)
+        how = {"service": "scp", "replica": "one", **how}
+        made = DesiredState(how.pop("database", database), **how)
         made.start()
         started.append(made)
         return made
@@ -94,9 +95,11 @@ def test_until_it_is_known_whether_it_starts_by_itself_a_replica_waits(begun):
         database=Database(NOWHERE, connect_timeout_seconds=1), auto_start=lambda: answers[-1]
     )
     assert not desired.wanted.running
+    assert not desired.decided
     answers.append(True)
     with pytest.raises(DatabaseUnavailable):
         desired.refresh()
+    assert desired.decided
     assert desired.wanted.running, "the volume knows the configuration, the database is away"
     answers.append(False)
     with pytest.raises(DatabaseUnavailable):
@@ -105,15 +108,20 @@ def test_until_it_is_known_whether_it_starts_by_itself_a_replica_waits(begun):
 
 
 def test_with_the_database_down_the_last_word_holds(begun, tell, tmp_path):
-    cache = tmp_path / "spool" / "one.desired.json"
+    file = tmp_path / "config" / "desired.scp.json"
     tell("stopped")
-    assert not begun(cache=cache).wanted.running
-    assert json.loads(cache.read_text()) == {"running": False}
+    tell("running", "two")
+    assert not begun(file=file).wanted.running
+    assert json.loads(file.read_text()) == {"": "stopped", "two": "running"}
     nowhere = Database(NOWHERE, connect_timeout_seconds=1)
-    assert not begun(database=nowhere, cache=cache).wanted.running
+    assert not begun(database=nowhere, file=file).wanted.running
     assert begun(database=nowhere).wanted.running
-    cache.write_text("{")
-    assert begun(database=nowhere, cache=cache).wanted.running
+    for replica, runs in (("two", True), ("new", False)):
+        assert begun(database=nowhere, file=file, replica=replica).wanted.running == runs
+    file.write_text("{")
+    assert begun(database=nowhere, file=file).wanted.running
+    begun(file=file)
+    assert json.loads(file.read_text()) == {"": "stopped", "two": "running"}
 
 
 def test_what_is_shown_of_a_process(begun, tell):

@@ -45,7 +45,7 @@ from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
 from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.ingest import Ingest
-from draw_shared.storage.layout import SPOOL
+from draw_shared.storage.layout import CONFIG
 from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.reception import FilingRules, filing_rules
 from draw_shared.storage.space import Space
@@ -80,7 +80,7 @@ class Scp:
             self._database,
             service=settings.service,
             replica=replica,
-            cache=settings.storage_root / SPOOL / f"{replica}.desired.json",
+            file=settings.storage_root / CONFIG / "desired.scp.json",
             auto_start=self._auto_start,
         )
         self._control = ControlListener(settings.broker_url.get_secret_value(), client=replica)
@@ -123,7 +123,7 @@ class Scp:
             Health(
                 lambda: lifecycle.state,
                 {
-                    "configuration": lambda: self._config.known,
+                    "configuration": lambda: self._config.known and self._desired.decided,
                     "listener": lambda: self._listener.listening,
                 },
                 {"configuration": lambda: self._config.trouble},

@@ -2,13 +2,14 @@
 
 What is wanted is a row of `service_controls` for all replicas of a service or for one; the
 one wins. It is read each second, and at once when somebody says that it has changed. With
-the database down, what was read last stays wanted, also over a restart where it is cached
-in a file.
+the database down, what was read last stays wanted. Where a file on the storage volume keeps
+the words to all replicas of the service, that holds over a restart, and for a replica that
+has never seen the database.
 """
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,13 +27,13 @@ log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 1.0
 RUNNING: Final = "running"
+ALL: Final = ""
+"""Stands for every replica, where a replica is named."""
 
 READ: Final = text(
     """
-    SELECT coalesce(max(desired_state) FILTER (WHERE replica = :replica),
-            max(desired_state), :running) AS desired_state,
-        coalesce(sum(restart_generation), 0)::bigint AS restarts, max(updated_at) AS told_at
-    FROM service_controls WHERE service = :service AND replica IN ('', :replica)
+    SELECT replica, desired_state, restart_generation, updated_at
+    FROM service_controls WHERE service = :service
     """
 )
 
@@ -50,6 +51,7 @@ class DesiredState:
     """Holds what is wanted and tells listeners when it changes.
 
     Args:
+        file: on the storage volume, for all replicas of the service.
         auto_start: asked until it says so; False holds this replica back until it is told
             something, None does while it is not known.
     """
@@ -62,12 +64,13 @@ class DesiredState:
         *,
         service: str,
         replica: str,
-        cache: Path | None = None,
+        file: Path | None = None,
         auto_start: Callable[[], bool | None] = lambda: True,
     ) -> None:
         self._database = database
-        self._identity = {"service": service, "replica": replica, "running": RUNNING}
-        self._cache = cache
+        self._service = service
+        self._replica = replica
+        self._file = file
         self._auto_start = auto_start
         self._listeners: list[Callable[[Wanted], None]] = []
         self._lock = threading.Lock()
@@ -77,12 +80,18 @@ class DesiredState:
         self._told_before: datetime | None = None
         self._told = False
         self._starts_by_itself: bool | None = None
+        self._unwritten = False
         self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
 
     @property
     def wanted(self) -> Wanted:
         """What is wanted now."""
         return self._wanted
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is known by now if this replica starts by itself."""
+        return self._starts_by_itself is not None
 
     def shown(self, state: State, *, busy: bool = False) -> str:
         """Return the state to show of a process: one that shall not work is `stopped`."""
@@ -96,7 +105,7 @@ class DesiredState:
 
     def start(self) -> None:
         """Read once, if the database is there, then go on watching."""
-        self._word = self._wanted = Wanted(running=self._cached())
+        self._word = self._wanted = Wanted(running=self._running(self._kept()))
         try:
             self.refresh()
         except Transient as error:
@@ -125,26 +134,34 @@ class DesiredState:
 
     def _read(self) -> None:
         with self._database.session() as session:
-            row = session.connection().execute(READ, self._identity).one()
+            rows = session.connection().execute(READ, {"service": self._service}).all()
+        words = {row.replica: row.desired_state for row in rows}
+        ours = [row for row in rows if row.replica in {ALL, self._replica}]
+        restarts = sum(row.restart_generation for row in ours)
+        told_at = max((row.updated_at for row in ours), default=None)
         with self._lock:
             if self._restarts_before is None:
-                self._restarts_before, self._told_before = row.restarts, row.told_at
-            self._told = self._told or row.told_at != self._told_before
-            word = Wanted(row.desired_state == RUNNING, row.restarts - self._restarts_before)
-            news = word != self._word
-            self._word = word
-        if news:
-            self._write_cache(word)
+                self._restarts_before, self._told_before = restarts, told_at
+            self._told = self._told or told_at != self._told_before
+            self._word = Wanted(self._running(words), restarts - self._restarts_before)
+        self._keep(words)
+
+    def _running(self, words: Mapping[str, str]) -> bool:
+        return words.get(self._replica, words.get(ALL, RUNNING)) == RUNNING
 
     def _settle(self) -> None:
         with self._lock:
-            if self._starts_by_itself is None:
-                self._starts_by_itself = self._auto_start()
-            held_back = not self._told and not self._starts_by_itself
+            starts = self._starts_by_itself
+            if starts is None:
+                starts = self._auto_start()
+            held_back = not self._told and not starts
             wanted = Wanted(self._word.running and not held_back, self._word.restarts)
-            if wanted == self._wanted:
-                return
+            news = wanted != self._wanted
             self._wanted = wanted
+            # Last: who sees that it is decided sees what is wanted.
+            self._starts_by_itself = starts
+        if not news:
+            return
         log.info("desired_state.changed", running=wanted.running, restarts=wanted.restarts)
         for listener in self._listeners:
             try:
@@ -152,21 +169,24 @@ class DesiredState:
             except Exception:
                 log.exception("desired_state.listener_failed")
 
-    def _cached(self) -> bool:
-        if self._cache is None or not self._cache.is_file():
-            return True
+    def _kept(self) -> dict[str, str]:
         try:
-            return json.loads(self._cache.read_text(encoding="utf-8"))["running"] is not False
-        except (ValueError, KeyError, TypeError, OSError):
-            return True
+            held = json.loads(self._file.read_bytes()) if self._file is not None else {}
+        except (ValueError, OSError):
+            return {}
+        return held if isinstance(held, dict) else {}
 
-    def _write_cache(self, wanted: Wanted) -> None:
-        if self._cache is None:
+    def _keep(self, words: dict[str, str]) -> None:
+        if self._file is None or words == self._kept():
             return
-        fresh = self._cache.with_suffix(".new")
+        fresh = self._file.with_suffix(f".{self._replica}.new")
         try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps({"running": wanted.running}), encoding="utf-8")
-            fresh.replace(self._cache)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(words), encoding="utf-8")
+            fresh.replace(self._file)
         except OSError as error:
-            log.warning("desired_state.cache_not_written", error=type(error).__name__)
+            if not self._unwritten:
+                log.warning("desired_state.not_kept", error=type(error).__name__)
+            self._unwritten = True
+        else:
+            self._unwritten = False
