@@ -1,10 +1,13 @@
 """JSON log lines with stable event names.
 
 A line is an event name (`store.accepted`) and fields. Fields hold identifiers, sizes,
-durations and states: never patient data, never a path that may contain some.
+durations and states: never patient data, never a path that may contain some. What libraries
+warn of is such a line too, and of pydicom nothing: it quotes what a peer has sent.
 """
 
 import logging
+import warnings
+from pathlib import Path
 from typing import Final, TextIO, cast
 
 import structlog
@@ -39,6 +42,20 @@ class _LibraryLines(logging.Handler):
         )
 
 
+def _on_warning(
+    message: Warning | str,  # noqa: ARG001 - part of the signature
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - part of the signature
+    line: str | None = None,  # noqa: ARG001 - part of the signature
+) -> None:
+    """Log that Python warned, and where; the text may quote a value that a peer has sent."""
+    place = f"{Path(filename).name}:{lineno}"
+    log.warning("library.warned", category=category.__name__, place=place)
+
+
+log = structlog.get_logger()
 _threshold = logging.INFO
 _output = LogOutput()
 
@@ -97,6 +114,9 @@ def configure(level: str, *, service: str, replica: str, output: LogOutput | Non
     root = logging.getLogger()
     root.handlers[:] = [_LibraryLines(logging.WARNING)]
     root.setLevel(logging.WARNING)
+    warnings.showwarning = _on_warning
+    # It warns of each odd value, in words that quote it, and Python keeps those words for ever.
+    warnings.filterwarnings("ignore", module="pydicom")
     # These log peers' data sets and reconnects of their own; the suite says what matters.
     for chatty in ("pynetdicom", "pydicom", "pika", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)

@@ -55,6 +55,26 @@ def test_libraries_speak_through_the_same_output(lines):
     assert line["message"] == "odd thing"
 
 
+def test_no_warning_quotes_what_a_peer_has_sent():
+    """A remote node answers with odd values; pydicom warns of each and quotes it."""
+    program = (
+        "import warnings; from pydicom.dataset import Dataset;"
+        "from draw_shared.runtime import logging;"
+        "logging.configure('INFO', service='qr-worker', replica='r1');"
+        "found = Dataset(); found.PatientBirthDate = 'DOE 1956'; found.PatientSex = 'doe';"
+        "warnings.warn('the patient is DOE')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert line["event"] == "library.warned"
+    assert line["category"] == "UserWarning"
+    assert line["place"] == "<string>:1"
+    assert "DOE" not in done.stdout
+
+
 def test_processes_that_share_an_output_never_mix_their_lines(tmp_path):
     """As a receiver and its announcer do, with the unbuffered output of containers."""
     program = (
