@@ -8,7 +8,7 @@ import pytest
 import draw_shared.db.migrations
 from draw_shared.db.revisions import OLDEST_SERVED, head_revision
 from support import migration_rules
-from support.next_release import BUILD, EXPAND, LaterRelease
+from support.next_release import ADD, BUILD, EXPAND, LaterRelease
 
 VERSIONS = sorted(Path(draw_shared.db.migrations.__path__[0], "versions").glob("[0-9]*.py"))
 LATER = [path for path in VERSIONS if path.name[:4] > migration_rules.FIRST]
@@ -79,6 +79,7 @@ def test_what_adds_is_an_expand(tmp_path, body):
         ('op.create_check_constraint("ck_next", "jobs", "true")', "begins NOT VALID"),
         (f"{BUILD}\n    {EXPAND.strip()}", "a migration of its own"),
         ('op.execute("ALTER TABLE studies DROP COLUMN held")', "drops nothing"),
+        (f"{EXPAND}    {ADD.format(table='studies').strip()}", "held while another is waited"),
     ],
 )
 def test_what_the_release_before_would_fail_on_is_no_expand(tmp_path, body, why):

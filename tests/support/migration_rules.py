@@ -103,6 +103,9 @@ def _deeds(migration: Migration) -> Iterator[str]:
             *(_narrowing(one, widened) if migration.kind == "expand" else ()),
         ):
             yield f"{fault}: {one}"
+    altered = {found[1] for one in migration.statements if (found := ALTER.match(one))}
+    if len(altered - made) > 1:
+        yield f"one table is held while another is waited for: {sorted(altered - made)}"
     alone = all(OF_INDEXES.match(one) for one in migration.statements)
     if not alone and any("CONCURRENTLY" in one for one in migration.statements):
         yield "what is done CONCURRENTLY may be done twice, so it has a migration of its own"

@@ -9,9 +9,12 @@ from draw_shared.db.revisions import head_revision
 
 EXPAND = """
     op.create_table("next_things", sa.Column("id", sa.BigInteger(), primary_key=True))
-    for table in ("instances", "studies", "remote_nodes", "webhooks", "jobs", "changes"):
-        op.add_column(table, sa.Column("next_words", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("next_words", sa.Text(), nullable=True))
 """
+ADD = """
+    op.add_column("{table}", sa.Column("next_words", sa.Text(), nullable=True))
+"""
+TABLES = ("instances", "studies", "remote_nodes", "webhooks", "changes", "transactions")
 BUILD = """
     with op.get_context().autocommit_block():
         # Waiting for old transactions keeps nobody out.
@@ -52,3 +55,11 @@ class LaterRelease:
             encoding="utf-8",
         )
         return path
+
+    def expand(self) -> None:
+        """Add what each kind of migration that adds may do, one table at a time."""
+        since = self.head
+        self.add(EXPAND, compatible_from=since)
+        for table in TABLES:
+            self.add(ADD.format(table=table), compatible_from=since)
+        self.add(BUILD, compatible_from=since)
