@@ -145,6 +145,12 @@ CASES = {
     "IndexBehind": single(
         "draw_suite_queue_messages", 50000, 10, 'queue="indexer.instance-stored"'
     ),
+    "FilesWithoutRow": Case(
+        {
+            'draw_indexer_files_without_row{instance="a"}': turning(40, 0),
+            'draw_indexer_files_without_row{instance="b"}': turning(0, 0),
+        }
+    ),
     "ObjectsNotIndexable": Case(
         {'draw_indexer_read_failures_total{reason="NotThere"}': counting(1)}
     ),

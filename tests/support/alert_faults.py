@@ -92,7 +92,11 @@ def watching(folder: Path) -> Iterator[Watched]:
         database = stack.enter_context(faults.own_postgres(folder / "postgres"))
         broker = stack.enter_context(faults.own_rabbitmq(folder / "rabbitmq"))
         suite = Suite(
-            folder, database.url("draw"), broker.url(), DRAW_QR_WORKER_BACK_OFF_SECONDS="[0.1]"
+            folder,
+            database.url("draw"),
+            broker.url(),
+            DRAW_QR_WORKER_BACK_OFF_SECONDS="[0.1]",
+            DRAW_INDEXER_LOST_ANNOUNCEMENTS_SECONDS="1",
         )
         suite.seed()
         stack.callback(suite.end)
@@ -335,6 +339,16 @@ def a_table_that_somebody_locks(watched):
         stop.set()
 
 
+@breaks("FilesWithoutRow")
+def an_index_that_somebody_keeps_from_growing(watched):
+    """As a copy of the table does that takes hours; who only reads notices nothing."""
+    with psycopg.connect(watched.suite.database_url) as connection:
+        connection.execute("LOCK TABLE instances IN SHARE MODE")
+        assert watched.store() == 0
+        yield
+        connection.rollback()
+
+
 OF_A_BROKER_CLUSTER = ("QuorumQueueMembersMissing",)
 """Alerts whose faults need several nodes: tests/faults/test_broker_cluster.py has them."""
 
@@ -348,6 +362,7 @@ TOGETHER: tuple[tuple[Fault, ...], ...] = (
     ),
     (a_killed_worker, a_killed_indexer, an_address_list_without_the_senders),
     (a_table_that_somebody_locks,),
+    (an_index_that_somebody_keeps_from_growing,),
     (a_stopped_broker, a_stopped_database),
     (
         a_receiver_whose_database_account_is_locked,
