@@ -297,7 +297,9 @@ def test_disk_and_index_are_reconciled_both_ways(suite):
     assert "2 rows without file" in shown.stdout
     assert "2 files without row" in shown.stdout
     assert len(paths(suite, lost[0].StudyInstanceUID)) == 2, "a dry run changes nothing"
-    assert draw_admin(suite, "reconcile", "--repair", "--new-seconds", "0").returncode == 0
+    repaired = draw_admin(suite, "reconcile", "--repair", "--new-seconds", "0")
+    assert repaired.returncode == 0
+    assert "2 files without row announced" in repaired.stdout
     until(lambda: len(paths(suite, unknown[0].StudyInstanceUID)) == 2, 60)
     # What was set aside for an object that is lost takes its place.
     until(lambda: paths(suite, lost[0].StudyInstanceUID) == {conflict["path"]}, 60)

@@ -246,6 +246,7 @@ def _reconcile(given: argparse.Namespace) -> int:
         if given.repair and found.any:
             announced = reconcile.repair(_operator(), found)
             session.commit()
+            print(f"{announced.announced} files without row announced, to be indexed")  # noqa: T201
             _show_left(announced)
             if announced.deleted:
                 print(f"{announced.deleted} files of what was deleted go")  # noqa: T201
@@ -344,12 +345,7 @@ def _show(found: Differences) -> None:
         print(f"file without row: {path}")  # noqa: T201
     for path in found.other_size:
         print(f"size differs: {path}")  # noqa: T201
-    print(  # noqa: T201
-        f"{found.files} files; {len(found.rows_without_file)} rows without file,"
-        f" {len(found.conflicts_without_file)} conflicts without file,"
-        f" {len(found.files_without_row)} files without row ({found.too_new} more are new),"
-        f" {len(found.other_size)} sizes differ"
-    )
+    print(found.summary)  # noqa: T201
 
 
 def _password(file: Path | None) -> str:

@@ -63,3 +63,13 @@ class Differences:
             or self.files_without_row
             or self.other_size
         )
+
+    @property
+    def summary(self) -> str:
+        """How many there are of each."""
+        return (
+            f"{self.files} files; {len(self.rows_without_file)} rows without file,"
+            f" {len(self.conflicts_without_file)} conflicts without file,"
+            f" {len(self.files_without_row)} files without row ({self.too_new} more are new),"
+            f" {len(self.other_size)} sizes differ"
+        )
