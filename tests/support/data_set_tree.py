@@ -17,6 +17,7 @@ WIDTHS = {
 }
 """VRs of numbers that follow the byte order (PS3.5 7.3)."""
 UNDEFINED = 0xFFFFFFFF
+PIXEL_DATA = 0x7FE00010
 FORMS_OF_32_BITS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 
 Path = tuple[int, ...]
@@ -65,7 +66,7 @@ def _data_set(raw, at, end, path, form, found):
             here = (*here, -1)
         if length == UNDEFINED:
             inner = (False, "<") if vr == "UN" else form
-            if vr in {"", "SQ", "UN"}:
+            if vr in {"", "SQ", "UN"} and tag != PIXEL_DATA:
                 found[here] = "SQ", b""
                 at = _items(raw, at, end, here, inner, found)
             else:
