@@ -87,8 +87,11 @@ class Member(LocalRabbitmq):
             "prometheus.tcp.ip = 127.0.0.1",
             f"prometheus.tcp.port = {self.metrics_port}",
             "cluster_formation.peer_discovery_backend = classic_config",
-            f"cluster_formation.classic_config.nodes.1 = {NAMES[0]}@localhost",
-            f"cluster_formation.classic_config.nodes.2 = {self.node}",
+            # Each once: RabbitMQ 4 does not start with a node that is named twice.
+            *(
+                f"cluster_formation.classic_config.nodes.{number} = {node}"
+                for number, node in enumerate(sorted({f"{NAMES[0]}@localhost", self.node}), 1)
+            ),
         ]
         taken = {line.split(" = ")[0] for line in ours}
         return ours + [f"{k} = {v}" for k, v in known_settings().items() if k not in taken]
