@@ -45,6 +45,8 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 CALM_SECONDS: Final = 60.0
 LOG_SECONDS: Final = 5.0
 CRASHES_BEFORE_READY: Final = 3
+NO_PORT: Final = "listener: "
+"""How `/readyz` of the receiver begins to say why it has no port."""
 PORTS: Final = range(1, 65536)
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
@@ -245,7 +247,7 @@ class Launcher:
         waiting = list(self._services)
         while waiting:
             self._look_after()
-            waiting = [process for process in waiting if not process.ready()]
+            waiting = [one for one in waiting if not one.ready() and not _no_port(one)]
             crashed = [w.name for w in self._watched if w.crashes >= CRASHES_BEFORE_READY]
             for process in waiting:
                 if process.name in crashed or time.monotonic() > deadline:
@@ -260,9 +262,17 @@ class Launcher:
         web = self._given.get("DRAW_API_HOST", "")
         web_host = "127.0.0.1" if web in ANY_ADDRESS else web
         told = f"DICOM {dicom.ae_title} at {host}:{dicom.port}"
-        if port_is_free(dicom.host, dicom.port):
+        without_port = [why for why in map(_no_port, self._services) if why]
+        if without_port:
+            told = f"no DICOM, the receiver {dicom.ae_title} is {without_port[0]}"
+        elif port_is_free(dicom.host, dicom.port):
             told = f"no DICOM, the receiver {dicom.ae_title} is stopped (page, Dashboard: Start)"
         return f"ready: {told}, web http://{web_host}:{ports['DRAW_API_PORT']}, {sign_in}"
+
+
+def _no_port(process: ServiceProcess) -> str:
+    """Return why a receiver that else is ready cannot listen; the page is there to mend it."""
+    return process.answer("/readyz")[1].strip().partition(NO_PORT)[2]
 
 
 def say(line: str) -> None:

@@ -83,6 +83,7 @@ CASES = {
             'draw_suite_replicas{service="api",state="ready"}': turning(1, 1),
         }
     ),
+    "ListenerNotAsConfigured": single("draw_scp_listener_as_configured", 0, 1, 'instance="a"'),
     "ReplicaGone": single(
         "draw_suite_replicas", 1, 0, 'service="indexer",state="gone"', not_yet="0m"
     ),

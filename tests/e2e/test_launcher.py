@@ -141,14 +141,32 @@ def third(orphans, launch_again):
 
 
 @pytest.fixture(scope="module")
-def fourth(third, launch_again, last_study):
-    """The start after a kill of everything."""
+def without_certificate(third, launch_again, last_study):
+    """The start after a kill of everything, with TLS on and no certificate there."""
     killed, _ = third
     assert senders.send_objects(killed.dicom_port, [last_study]) == [0]
+    files = {"certificate_file": "/nowhere/c.pem", "key_file": "/nowhere/k.pem"}
+    _set_tls(killed, enabled=True, **files)
     killed.kill_everything()
     launched = launch_again()
     launched.wait_ready()
+    return launched, _listens(launched.dicom_port)
+
+
+@pytest.fixture(scope="module")
+def fourth(without_certificate):
+    """The start after a kill of everything, mended on the page."""
+    launched, _ = without_certificate
+    _set_tls(launched, enabled=False)
+    assert wait_until(lambda: _listens(launched.dicom_port), 60)
     return launched
+
+
+def _set_tls(launched, **settings):
+    with signed_in(launched.web_url, password=launched.password) as client:
+        patch = {"network": {"tls": settings}}
+        answer = client.patch("/api/v1/config", json=patch, headers={"If-Match": "*"})
+        answer.raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +296,16 @@ def _service(launched, module):
 def _listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_with_tls_that_it_cannot_speak_it_accepts_nothing_and_says_why(without_certificate):
+    launched, listened = without_certificate
+    assert not listened
+    [line] = launched.ready_lines
+    assert (
+        "no DICOM, the receiver DRAW_SCP is not listening,"
+        " because the certificate /nowhere/c.pem is not there, web" in line
+    )
 
 
 def test_after_kill_9_of_everything_it_runs_again(fourth, study, last_study):

@@ -13,6 +13,7 @@ from pynetdicom import build_context
 from draw_shared.contracts.instance import instance_event_id
 from support import datasets, service_finder
 from support.operating import operating, self_signed, soon, trusting
+from support.steady_stores import SteadyStores
 from support.suite import Suite
 from tools.processes import free_port
 
@@ -24,6 +25,7 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 OUT_OF_RESOURCES = 0xA700
+STORES = 300
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 
 
@@ -258,10 +260,66 @@ def test_another_port_is_open_before_the_old_one_has_drained(operator):
     assert operator.service("scp")["replicas"][0]["last_error"] == ""
 
 
-def test_a_port_that_cannot_be_bound_leaves_the_old_one_open(operator):
-    operator.configure({"network": {"host": "192.0.2.1", "port": free_port()}})
-    soon(lambda: operator.service("scp")["replicas"][0]["last_error"], 60)
+def shown(operator):
+    """Return what is said of the receiver: where it listens, its problem, tile and notices."""
+    [replica] = operator.service("scp")["replicas"]
+    page = operator.client.get("/").raise_for_status().text
+    return replica["dicom"], replica["last_error"], page
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"host": "192.0.2.1"}, "192.0.2.1 is no address of this machine"),
+        ({"host": "198.51.100.7", "port": 11113}, "198.51.100.7 is no address of this machine"),
+        (
+            {"tls": {"enabled": True, "certificate_file": "/no/c.pem", "key_file": "/no/k.pem"}},
+            "the certificate /no/c.pem is not there",
+        ),
+    ],
+)
+def test_what_cannot_be_had_leaves_the_old_listener_and_the_page_says_why(
+    operator, running, network, words
+):
+    stores = SteadyStores(operator.port, STORES, ("127.0.0.1", "127.0.0.2"))
+    stores.start()
+    operator.configure({"network": network})
+    soon(lambda: words in shown(operator)[1], 60)
+    bound, problem, page = shown(operator)
+    assert bound == {"host": "0.0.0.0", "port": operator.port, "tls": False}
+    assert problem == f"still on 0.0.0.0:{operator.port} without TLS, because {words}"
+    assert f"listening on 0.0.0.0:{operator.port}<" in page
+    assert f"is not as configured: {problem}." in page
+    receiver = running.services["scp"]
+    assert "draw_scp_listener_as_configured 0.0" in receiver.answer("/metrics")[1]
+    assert receiver.ready(), "Kubernetes and HAProxy go on sending"
     assert operator.accepts()
+    stores.wait(60)
+    assert (stores.failures, stores.reopened) == ([], 0)
+
+
+def test_a_receiver_that_starts_without_its_certificate_accepts_nothing_until_it_is_there(
+    operator, running, tmp_path
+):
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    files = {"certificate_file": str(certificate), "key_file": str(key)}
+    operator.configure({"network": {"tls": {"enabled": True, **files}}})
+    soon(lambda: shown(operator)[1], 60)
+    receiver = running.services["scp"]
+    running.stop("scp")
+    receiver.start()
+    why = f"not listening, because the certificate {certificate} is not there"
+    soon(lambda: receiver.answer("/readyz") == (503, f"listener: {why}\n"), 60)
+    soon(lambda: shown(operator)[:2] == (None, why), 60)
+    assert operator.states("scp") == ["starting"]
+    assert "not receiving" in shown(operator)[2]
+    assert not operator.accepts()
+    self_signed(tmp_path)
+    soon(lambda: operator.accepts(tls=trusting(certificate)), 60)
+    soon(
+        lambda: shown(operator)[:2] == ({"host": "0.0.0.0", "port": operator.port, "tls": True}, "")
+    )
+    assert not operator.accepts()
 
 
 def test_tls(operator, tmp_path):

@@ -253,6 +253,18 @@ def a_stopped_receiver(watched):
     watched.suite.start("scp")
 
 
+@breaks("ListenerNotAsConfigured")
+def a_certificate_that_is_not_there(watched):
+    watched.configure(
+        network={
+            "tls": {"enabled": True, "certificate_file": "/nowhere", "key_file": "/nowhere"},
+        }
+    )
+    with repeatedly(watched.store):
+        yield
+    watched.configure(network={"tls": {"enabled": False}})
+
+
 @breaks("AssociationsRejected")
 def an_address_list_without_the_senders(watched):
     watched.configure(security={"allowed_ips": ["192.0.2.1/32"]})
@@ -355,6 +367,7 @@ OF_A_BROKER_CLUSTER = ("QuorumQueueMembersMissing",)
 TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (
         a_remote_node_that_is_away,
+        a_certificate_that_is_not_there,
         a_quota_that_is_nearly_used_up,
         a_sender_of_faulty_objects,
         a_sender_that_corrects_without_a_new_uid,

@@ -1,5 +1,7 @@
 """Service control over REST; that the services obey is seen in tests/e2e/test_operation.py."""
 
+import json
+
 import pytest
 from sqlalchemy import text
 
@@ -38,6 +40,45 @@ def test_a_replica_without_heartbeat_is_gone_and_has_no_associations(operator):
     assert seen["a-scp"]["uptime_seconds"] > 3599
     assert seen["b-scp"]["uptime_seconds"] == 0
     assert operator.get(f"{SERVICES}/scp").json()["active_associations"] == 3
+
+
+def test_the_dashboard_shows_where_each_receiver_really_listens(api, operator):
+    def told(replica, problem="", **bound):
+        with api.database.session() as session:
+            session.connection().execute(
+                text(
+                    "UPDATE service_replicas SET heartbeat_at = now(), state = 'ready',"
+                    " last_error = :problem, details = CAST(:details AS jsonb)"
+                    " WHERE replica = :replica"
+                ),
+                {
+                    "replica": replica,
+                    "problem": problem,
+                    "details": json.dumps({"bound": bound or None}),
+                },
+            )
+            session.commit()
+
+    def page():
+        return " ".join(operator.get("/").raise_for_status().text.split())
+
+    assert "not receiving" in page(), "a receiver of an earlier release does not say"
+    told("a-scp", host="0.0.0.0", port=104, tls=False)
+    assert "listening on 0.0.0.0:104<" in page()
+    told("b-scp", host="0.0.0.0", port=104, tls=False)
+    assert "listening on 0.0.0.0:104 (2 of 2)<" in page()
+    why = "still on [::1]:105 with TLS, because <the key> is not there"
+    told("b-scp", why, host="::1", port=105, tls=True)
+    shown = page()
+    assert "listening on 0.0.0.0:104 (1 of 2); [::1]:105, TLS (1 of 2)<" in shown
+    assert "receiver b-scp is not as configured: still on [::1]:105 with TLS, because &lt;" in shown
+    assert replicas(operator)["b-scp"]["dicom"] == {"host": "::1", "port": 105, "tls": True}
+    told("a-scp")
+    told("b-scp", "not listening, because port 104 is for root")
+    assert "not receiving" in page()
+    assert replicas(operator)["b-scp"]["dicom"] is None
+    status = operator.get("/api/v1/status").raise_for_status().json()
+    assert {r["dicom"] for r in status["replicas"]} == {None}
 
 
 def test_one_replica_or_all_are_told(api, operator):

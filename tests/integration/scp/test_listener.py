@@ -1,10 +1,13 @@
 """The DICOM port follows the configuration; running associations do not notice.
 
-Not covered here: TLS itself, and how the configuration gets here.
+Not covered here: what makes a certificate unusable (unit/shared/dicom/test_tls), and how the
+configuration gets here.
 """
 
 import socket
+import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,14 +15,20 @@ from draw_scp.adapters.listener import Listener
 from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
+from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.requestor import Remote, open_association
+from draw_shared.dicom.tls import client_context
+from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.runtime.desired_state import Wanted
 from support.datasets import build
 from support.kept_config import keep_config
+from support.operating import self_signed
 from support.raw_stores import raw_association
 from tools.processes import free_port, wait_until
 
 
 class Bench:
-    def __init__(self, folder):
+    def __init__(self, folder, **network):
         keep_config(folder)
         self.app = Scp(
             Settings(
@@ -31,8 +40,14 @@ class Bench:
         )
         self.app._objects.start()
         self.config = EVERYTHING
-        self.change(port=free_port(), host="127.0.0.1")
-        self.listener = Listener(self.app._listener._provider, lambda: self.config, drain_seconds=5)
+        self.change(port=free_port(), host="127.0.0.1", **network)
+        self.desired = Wanted(running=True)
+        self.listener = Listener(
+            self.app._listener._provider,
+            lambda: self.config,
+            drain_seconds=5,
+            desired=lambda: self.desired,
+        )
         self.listener.start()
 
     def change(self, **network):
@@ -41,7 +56,12 @@ class Bench:
 
     def applied(self):
         self.listener.apply()
-        return wait_until(lambda: self.listener.listening, 60)
+        return wait_until(lambda: self.listener.as_wanted, 60)
+
+    def refused(self, words):
+        """Return whether a change was tried and given up for this reason."""
+        self.listener.apply()
+        return wait_until(lambda: words in self.listener.problem, 60)
 
     def end(self):
         self.listener.stop(3)
@@ -57,7 +77,7 @@ def bench(tmp_path):
 
 def refuses(port):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -76,13 +96,154 @@ def test_a_new_port_opens_and_running_associations_go_on(bench):
         assert bench.listener.active_associations == 1
 
 
-def test_another_address_on_the_same_port(bench):
+NO_PDU = b"neither DICOM nor TLS"
+ABORT = b"\7"
+
+
+@contextmanager
+def callers(port):
+    """Connect and be answered again and again, on two threads; yield failures and answers."""
+    stop, failures, connected = threading.Event(), [], []
+
+    def call():
+        while not stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
+                    # No PDU, so that a plain acceptor answers by A-ABORT and one with TLS by an
+                    # alert; both by a byte that a reset would take away.
+                    caller.sendall(NO_PDU)
+                    connected.append(caller.recv(1))
+            except OSError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield failures, connected
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def test_other_addresses_on_the_same_port_turn_nobody_away(bench):
     port = bench.listener.port
-    bench.change(host="0.0.0.0")
-    assert bench.applied()
     made = build()
+    with callers(port) as (failures, connected), raw_association(port, made) as before:
+        for number, host in enumerate(("0.0.0.0", "::", "127.0.0.1")):
+            bench.change(host=host)
+            assert bench.applied()
+            assert bench.listener.bound == {"host": host, "port": port, "tls": False}
+            already = len(connected)
+            assert wait_until(lambda already=already: len(connected) > already + 50, 60)
+            assert before.send(build()) == 0, number
+    assert failures == []
+    assert set(connected) == {ABORT}
     with raw_association(port, made) as association:
         assert association.send(made) == 0
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"host": "192.0.2.1"}, "192.0.2.1 is no address of this machine"),
+        ({"host": "nobody.invalid"}, "the name nobody.invalid has no address here"),
+        (
+            {"tls": {"enabled": True, "certificate_file": "/no/c.pem", "key_file": "/no/k.pem"}},
+            "the certificate /no/c.pem is not there",
+        ),
+    ],
+)
+def test_what_cannot_be_had_leaves_the_old_one_and_turns_nobody_away(bench, network, words):
+    port, before = bench.listener.port, bench.config
+    with callers(port) as (failures, connected):
+        bench.change(**network)
+        assert bench.refused(words)
+        tried = len(connected)
+        assert wait_until(lambda: len(connected) > tried + 500, 60)
+    assert failures == []
+    assert set(connected) == {ABORT}
+    assert bench.listener.problem == f"still on 127.0.0.1:{port} without TLS, because {words}"
+    assert bench.listener.listening
+    assert bench.listener.bound == {"host": "127.0.0.1", "port": port, "tls": False}
+    bench.config = before
+    bench.listener.apply()
+    assert wait_until(lambda: not bench.listener.problem, 60)
+
+
+def test_an_address_that_another_program_holds_on_the_port_leaves_the_old_one(bench):
+    port = bench.listener.port
+    with socket.create_server(("127.0.0.2", port)):
+        bench.change(host="0.0.0.0")
+        assert bench.refused(f"0.0.0.0:{port} is in use by another program")
+        assert not refuses(port)
+    assert wait_until(lambda: bench.listener.as_wanted, 60)
+
+
+def test_tls_turns_on_when_its_files_have_come_and_nobody_is_turned_away(bench, tmp_path):
+    port = bench.listener.port
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    files = {"certificate_file": str(certificate), "key_file": str(key)}
+    with callers(port) as (failures, _), raw_association(port, build()) as before:
+        bench.change(tls={"enabled": True, **files})
+        assert bench.refused("is not there")
+        self_signed(tmp_path)
+        assert wait_until(lambda: bench.listener.as_wanted, 60)
+        assert bench.listener.bound == {"host": "127.0.0.1", "port": port, "tls": True}
+        assert before.send(build()) == 0
+    # Who speaks no TLS is cut off then, but not turned away.
+    assert not any(isinstance(failure, ConnectionRefusedError) for failure in failures)
+    with open_association(
+        Remote("127.0.0.1", port, "DRAW_SCP", "TESTER", 10.0, tls=client_context(str(certificate))),
+        (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),),
+    ) as made:
+        assert made.echo() == 0
+
+
+def test_who_has_connected_before_a_change_is_served_after_it(bench):
+    port = bench.listener.port
+    with socket.create_connection(("127.0.0.1", port)) as early:
+        assert wait_until(lambda: bench.listener.connections == 1, 60)
+        bench.change(host="0.0.0.0")
+        assert bench.applied()
+        early.sendall(NO_PDU)
+        assert early.recv(1) == ABORT
+
+
+def test_without_its_files_it_starts_closed_says_why_and_opens_when_they_come(tmp_path):
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    bench = Bench(
+        tmp_path,
+        tls={"enabled": True, "certificate_file": str(certificate), "key_file": str(key)},
+    )
+    try:
+        port = bench.config.network.port
+        assert bench.listener.problem == (
+            f"not listening, because the certificate {certificate} is not there"
+        )
+        assert not bench.listener.listening
+        assert bench.listener.bound is None
+        assert refuses(port)
+        self_signed(tmp_path)
+        assert wait_until(lambda: bench.listener.listening and not bench.listener.problem, 60)
+        assert bench.listener.bound == {"host": "127.0.0.1", "port": port, "tls": True}
+    finally:
+        bench.end()
+
+
+def test_a_restart_is_a_new_listener_that_turns_nobody_away(bench):
+    acceptor = bench.listener._open.acceptor
+    with callers(bench.listener.port) as (failures, connected):
+        bench.desired = Wanted(running=True, restarts=1)
+        assert bench.applied()
+        already = len(connected)
+        assert wait_until(lambda: len(connected) > already + 50, 60)
+    assert bench.listener._open.acceptor is not acceptor
+    assert failures == []
+    assert set(connected) == {ABORT}
 
 
 def test_a_taken_port_leaves_the_old_one_open_and_is_tried_again(bench):
@@ -90,12 +251,12 @@ def test_a_taken_port_leaves_the_old_one_open_and_is_tried_again(bench):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bench.change(port=taken.getsockname()[1])
         bench.listener.apply()
-        assert wait_until(lambda: bench.listener.last_error, 60)
-        assert not bench.listener.listening
+        assert bench.refused("is in use by another program")
+        assert not bench.listener.as_wanted
         with raw_association(old, made) as association:
             assert association.send(made) == 0
-    assert wait_until(lambda: bench.listener.listening, 60)
-    assert not bench.listener.last_error
+    assert wait_until(lambda: bench.listener.as_wanted, 60)
+    assert not bench.listener.problem
 
 
 def test_switched_off_it_does_not_listen_and_on_again_it_does(bench):
@@ -111,11 +272,11 @@ def test_switched_off_it_does_not_listen_and_on_again_it_does(bench):
 
 
 def test_a_change_of_limits_needs_no_new_listener(bench):
-    acceptor = bench.listener._acceptor
+    acceptor = bench.listener._open.acceptor
     bench.change(max_associations=1)
     bench.listener.apply()
     time.sleep(0.2)
-    assert bench.listener._acceptor is acceptor
+    assert bench.listener._open.acceptor is acceptor
     made = build()
     with raw_association(bench.listener.port, made), pytest.raises(AssertionError):
         raw_association(bench.listener.port, made).__enter__()

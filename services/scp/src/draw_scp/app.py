@@ -126,7 +126,10 @@ class Scp:
                     "configuration": lambda: self._config.known and self._desired.decided,
                     "listener": lambda: self._listener.listening,
                 },
-                {"configuration": lambda: self._config.trouble},
+                {
+                    "configuration": lambda: self._config.trouble,
+                    "listener": lambda: self._listener.problem,
+                },
             ),
             self._registry,
         )
@@ -256,15 +259,18 @@ class Scp:
         number, age = spool.backlog(self._objects.spool)
         if not self._config.known:
             state = State.STARTING
+        shown = self._desired.shown(state, busy=busy)
         return Pulse(
-            state=self._desired.shown(state, busy=busy),
+            # Without its port it has not begun; it tries again each second.
+            state=shown if self._listener.listening or shown != State.READY else State.STARTING,
             started_at=self._listener.opened_at,
             address=f"{self._settings.scp_http_host}:{http_port}",
             active_associations=self._listener.active_associations,
             config_version=self._config.current.version,
-            last_error=self._config.trouble or self._listener.last_error,
+            last_error=self._config.trouble or self._listener.problem,
             details={
                 "port": self._listener.port,
+                "bound": self._listener.bound,
                 "backlog": number,
                 "backlog_age_seconds": round(age, 1),
                 "storage_used_bytes": self._space.used_bytes if self._space.counted else None,
@@ -286,6 +292,11 @@ class Scp:
             "draw_scp_open_connections",
             "Connections open now, associated or not",
             lambda: self._listener.connections,
+        )
+        gauge(
+            "draw_scp_listener_as_configured",
+            "Whether the DICOM port is open, or closed, as the configuration wants it",
+            lambda: float(not self._listener.problem),
         )
         gauge(
             "draw_scp_receiving_processes",

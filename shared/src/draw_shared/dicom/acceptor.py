@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -25,6 +24,7 @@ from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
 from draw_shared.dicom.budgets import Budgets, Connection
 from draw_shared.dicom.farewell import Farewell
+from draw_shared.dicom.listening import CannotListen, turn_deaf
 from draw_shared.dicom.pdu import ProtocolViolation, reject
 from draw_shared.dicom.placement import Placement, Timing
 from draw_shared.dicom.proxy_protocol import read_client_address
@@ -34,45 +34,38 @@ from draw_shared.dicom.wire import Wire
 
 log = structlog.get_logger()
 
-BACKLOG: Final = 1024
 SETUP_SECONDS: Final = 12.0
 """From the connection to a whole A-ASSOCIATE-RQ, PROXY header and TLS handshake included."""
 POLL_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerOptions:
-    """What cannot change without binding anew."""
-
-    host: str
-    port: int
-    reuse_port: bool = False
-    tls: ServerTls | None = None
+HANDSHAKE_SECONDS: Final = 0.5
+"""How long the rest of TCP's handshake may take when a port is given up."""
 
 
 class Acceptor:
-    """One listening socket and the associations that came through it."""
+    """One listening socket, which becomes its own, and the associations that came through it."""
 
     name = "dicom"
 
     def __init__(
         self,
-        options: ListenerOptions,
+        listener: socket.socket,
+        tls: ServerTls | None,
         provider: ServiceProvider,
         network: Callable[[], NetworkConfig],
         max_object_bytes: Callable[[], int],
         placement: Placement | None = None,
     ) -> None:
-        self._options = options
-        self._port = options.port
+        self.listener = listener
+        self._port = int(listener.getsockname()[1])
+        self._tls = tls
         self._provider = provider
         self._network = network
         self._max_object_bytes = max_object_bytes
         self._placement = placement
         self._budgets = Budgets(network, self._turn_out)
         self._stopping = threading.Event()
-        self._listener: socket.socket | None = None
-        self._accepting: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._accepting = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)
         self._farewell = Farewell()
 
     @property
@@ -91,39 +84,48 @@ class Acceptor:
         return len(self._budgets.connections)
 
     def start(self) -> None:
-        """Listen and accept.
+        """Accept what comes.
 
         Raises:
-            OSError: the address cannot be bound.
+            CannotListen: the system has no thread left for it; the socket is closed.
         """
-        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        self.listener.settimeout(POLL_SECONDS)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self._options.reuse_port:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            listener.bind((self._options.host, self._options.port))
-            listener.listen(BACKLOG)
-            listener.settimeout(POLL_SECONDS)
-        except OSError:
-            listener.close()
-            raise
-        self._listener = listener
-        self._port = int(listener.getsockname()[1])
-        self._farewell.start()
-        self._accepting = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)
-        self._accepting.start()
+            self._farewell.start()
+            self._accepting.start()
+        except RuntimeError as error:
+            self._farewell.stop()
+            self.listener.close()
+            raise CannotListen("the system has no thread left for it") from error
+
+    def retire(self, *, handed_on: bool) -> None:
+        """Leave the port to a successor, and return when everybody who has connected is served.
+
+        `handed_on`: the successor accepts from the same socket, and has what waits there.
+        """
+        if not handed_on:
+            # Where it fails, a peer that connects at that very moment may have to do so again.
+            with suppress(OSError):
+                turn_deaf(self.listener)
+            self._ended.wait(HANDSHAKE_SECONDS)
+        self._stopping.set()
+        self._accepting.join()
+        # A stop meanwhile has closed it.
+        with suppress(OSError):
+            self.listener.settimeout(0)
+            while not handed_on and self._accepted_one():
+                pass
+        self.listener.close()
+        while self._budgets.connections and not self._ended.wait(POLL_SECONDS):
+            pass
+        self._farewell.stop()
 
     def stop(self, deadline_seconds: float) -> None:
         """Take no new connections, let associations finish, abort what is left at the deadline."""
         deadline = time.monotonic() + deadline_seconds
         self._stopping.set()
-        if self._accepting is not None:
-            self._accepting.join(deadline_seconds)
-        if self._listener is not None:
-            self._listener.close()
+        self._accepting.join(deadline_seconds)
+        self.listener.close()
         self._budgets.close()
         self._close_unassociated()
         while self._budgets.associations and time.monotonic() < deadline - 1:
@@ -133,6 +135,7 @@ class Acceptor:
                 connection.association.abort()
         while self._budgets.connections and time.monotonic() < deadline:
             time.sleep(0.02)
+        self._ended.set()
         self._farewell.stop()
 
     def _close_unassociated(self) -> None:
@@ -143,18 +146,22 @@ class Acceptor:
                     socket.socket.shutdown(connection.socket, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
-        listener = self._listener
-        while listener is not None and not self._stopping.is_set():
-            try:
-                connected, origin = listener.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:
-                # Out of descriptors or memory: what is connected goes on, new ones wait.
-                log.warning("connection.not_accepted", error=type(error).__name__)
-                time.sleep(POLL_SECONDS)
-                continue
-            self._admit(connected, canonical(str(origin[0])))
+        while not self._stopping.is_set():
+            self._accepted_one()
+
+    def _accepted_one(self) -> bool:
+        """Return whether somebody has connected, and take him."""
+        try:
+            connected, origin = self.listener.accept()
+        except (TimeoutError, BlockingIOError):
+            return False
+        except OSError as error:
+            # Out of descriptors or memory: what is connected goes on, new ones wait.
+            log.warning("connection.not_accepted", error=type(error).__name__)
+            time.sleep(POLL_SECONDS)
+            return False
+        self._admit(connected, canonical(str(origin[0])))
+        return True
 
     def _admit(self, connected: socket.socket, address: str) -> None:
         connection = Connection(connected, address)
@@ -174,7 +181,7 @@ class Acceptor:
         """Tell a peer that it has to come again; its own thread closes the connection."""
         decision = admission.GAVE_WAY
         self._provider.rejected(Peer(_new_id(), giving.address, ""), None, decision)
-        if self._options.tls is None:
+        if self._tls is None:
             answer = reject(decision.result, decision.source, decision.reason)
             with suppress(OSError):
                 socket.socket.send(giving.socket, answer, socket.MSG_DONTWAIT)
@@ -184,7 +191,7 @@ class Acceptor:
     def _turn_away(self, connected: socket.socket, address: str) -> None:
         decision = admission.CONGESTED
         self._provider.rejected(Peer(_new_id(), address, ""), None, decision)
-        if self._options.tls is not None:
+        if self._tls is not None:
             connected.close()
             return
         self._farewell.say(connected, reject(decision.result, decision.source, decision.reason))
@@ -216,9 +223,9 @@ class Acceptor:
             if not self._budgets.move(connection, client):
                 self._turn_away(connection.socket.dup(), client)
                 return
-        if self._options.tls is not None:
+        if self._tls is not None:
             # Known before the handshake, so that others can end it.
-            connection.socket = secured = self._options.tls.context().wrap_socket(
+            connection.socket = secured = self._tls.context().wrap_socket(
                 connection.socket, server_side=True, do_handshake_on_connect=False
             )
             # The time holds for the handshake as a whole, whatever the pace.

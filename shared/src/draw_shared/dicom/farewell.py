@@ -31,7 +31,8 @@ class Farewell:
     def stop(self) -> None:
         """Close what is still open."""
         self._stopped.set()
-        self._thread.join(2)
+        if self._thread.is_alive():
+            self._thread.join(2)
 
     def say(self, connected: socket.socket, answer: bytes) -> None:
         """Send `answer` and close the connection once the peer has had time to read it."""

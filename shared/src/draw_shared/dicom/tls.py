@@ -1,9 +1,11 @@
 """DICOM TLS: the BCP 195 profile (PS3.15 B.9), with certificates that may change while running."""
 
+import errno
 import ssl
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -22,18 +24,40 @@ _MODES: Final = {
 }
 
 
+_OUT_OF_ITS_TIME: Final = {9: "is not valid yet", 10: "has expired"}
+"""By OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+MOST_BYTES: Final = 2**22
+"""More than any file of authorities has."""
+
+_NOT_READ: Final = {
+    errno.ENOENT: "is not there",
+    errno.ENOTDIR: "is not there",
+    errno.EACCES: "may not be read by this user",
+    errno.EISDIR: "is a folder",
+}
+
+
 class TlsUnusable(Permanent):
-    """The certificate, key or authorities cannot be used."""
+    """The certificate, key or authorities cannot be used; the text says why."""
 
 
 class ServerTls:
-    """Gives the context for each handshake; a renewed certificate is taken up by itself."""
+    """Gives the context for each handshake; a renewed certificate is taken up by itself.
+
+    Raises:
+        TlsUnusable: a file cannot be used.
+    """
 
     def __init__(self, config: TlsConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
         self._seen = self._stamps()
         self._context = _server_context(config)
+        self.outdated = _outdated(self._context, config.certificate_file)
+        """That peers will refuse the certificate, and why; empty when it is in its time."""
+        self.problem = self.outdated
+        """What is wrong with the files, in words; empty when nothing is."""
 
     def context(self) -> ssl.SSLContext:
         """Return the context of the files as they are now; unusable new files keep the old."""
@@ -41,12 +65,25 @@ class ServerTls:
             stamps = self._stamps()
             if stamps != self._seen:
                 self._seen = stamps
-                try:
-                    self._context = _server_context(self._config)
-                    log.info("tls.reloaded")
-                except TlsUnusable as error:
-                    log.warning("tls.not_reloaded", error=str(error))
+                self._take_up()
             return self._context
+
+    def _take_up(self) -> None:
+        try:
+            renewed = _server_context(self._config)
+        except TlsUnusable as error:
+            self._keep(str(error))
+            return
+        outdated = _outdated(renewed, self._config.certificate_file)
+        if outdated:
+            self._keep(outdated)
+            return
+        self._context, self.outdated, self.problem = renewed, "", ""
+        log.info("tls.reloaded")
+
+    def _keep(self, why: str) -> None:
+        self.problem = f"still with the certificate of before, because {why}"
+        log.warning("tls.not_reloaded", error=why)
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
         config = self._config
@@ -69,16 +106,72 @@ def _server_context(config: TlsConfig) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     # A peer that renegotiates for ever would cost a core.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    try:
-        context.load_cert_chain(config.certificate_file, config.key_file or None)
-        context.verify_mode = _MODES[config.client_certificates]
-        if config.client_ca_file:
+    context.verify_mode = _MODES[config.client_certificates]
+    _load_pair(context, config.certificate_file, config.key_file or config.certificate_file)
+    if config.client_ca_file:
+        _require_pem("file of authorities", config.client_ca_file, "CERTIFICATE-----")
+        try:
             context.load_verify_locations(config.client_ca_file)
-        elif context.verify_mode is not ssl.CERT_NONE:
-            raise TlsUnusable("client certificates need a file of authorities")
-    except (OSError, ssl.SSLError) as error:
-        raise TlsUnusable(f"certificate or key: {type(error).__name__}") from error
+        except ssl.SSLError as error:
+            raise TlsUnusable(f"the file of authorities {config.client_ca_file} is damaged") from (
+                error
+            )
+    elif context.verify_mode is not ssl.CERT_NONE:
+        raise TlsUnusable("client certificates need a file of authorities")
     return context
+
+
+def _load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> None:
+    _require_pem("certificate", certificate_file, "CERTIFICATE-----")
+    _require_pem("key", key_file, "PRIVATE KEY-----")
+
+    def no_password() -> NoReturn:
+        # Without this OpenSSL would ask at the terminal, and wait.
+        raise TlsUnusable(f"the key {key_file} is encrypted")
+
+    try:
+        context.load_cert_chain(certificate_file, key_file, password=no_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            words = f"the key {key_file} does not fit the certificate {certificate_file}"
+        else:
+            words = f"the certificate {certificate_file} or the key {key_file} is damaged"
+        raise TlsUnusable(words) from error
+
+
+def _require_pem(what: str, name: str, mark: str) -> None:
+    try:
+        with Path(name).open("rb") as file:
+            held = file.read(MOST_BYTES)
+    except OSError as error:
+        words = _NOT_READ.get(error.errno or 0, f"cannot be read: {error.strerror}")
+        raise TlsUnusable(f"the {what} {name} {words}") from error
+    if mark.encode() not in held:
+        raise TlsUnusable(f"the {what} {name} holds none in PEM")
+
+
+def _outdated(context: ssl.SSLContext, certificate_file: str) -> str:
+    """Return that the certificate is out of its time, if it is, as a peer would find it."""
+    peer = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    peer.check_hostname = False
+    # Whoever signed it: only its time matters here.
+    peer.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    peer.load_verify_locations(certificate_file)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = peer.wrap_bio(back, there)
+    asked = context.wrap_bio(there, back, server_side=True)
+    try:
+        # Hello, hello with certificate, verification: both speak TLS 1.3.
+        for side in (asking, asked, asking):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        time = _OUT_OF_ITS_TIME.get(error.verify_code)
+        return f"the certificate {certificate_file} {time}" if time else ""
+    except ssl.SSLError:
+        # What else peers may dislike is for them to say.
+        return ""
+    return ""
 
 
 def client_context(

@@ -6,6 +6,7 @@ Not covered here: DCMTK over TLS (e2e/test_interoperability).
 import shutil
 import socket
 import ssl
+import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -136,9 +137,67 @@ def test_a_renewed_certificate_is_served_without_a_restart(authority, config):
         assert made.echo() == 0, "running associations go on"
 
 
-def test_unusable_files_are_named_as_such(config):
-    with pytest.raises(TlsUnusable):
-        ServerTls(config.model_copy(update={"key_file": "/nowhere"}))
+@pytest.mark.parametrize(
+    ("field", "content", "words"),
+    [
+        ("certificate_file", None, "the certificate {} is not there"),
+        ("key_file", None, "the key {} is not there"),
+        ("client_ca_file", None, "the file of authorities {} is not there"),
+        ("certificate_file", "empty", "the certificate {} holds none in PEM"),
+        ("key_file", "empty", "the key {} holds none in PEM"),
+        ("certificate_file", "-----BEGIN CERTIFICATE-----\ncut", "the certificate {} or the key"),
+        ("key_file", "-----BEGIN PRIVATE KEY-----\ncut", " or the key {} is damaged"),
+        ("client_ca_file", "-----BEGIN CERTIFICATE-----\ncut", "of authorities {} is damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_and_why(config, tmp_path, field, content, words):
+    file = tmp_path / "other.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(TlsUnusable) as caught:
+        ServerTls(config.model_copy(update={field: str(file)}))
+    assert words.format(file) in str(caught.value)
+
+
+def test_a_folder_another_s_key_and_an_encrypted_one_are_told_apart(authority, config, tmp_path):
+    def why(**files):
+        with pytest.raises(TlsUnusable) as caught:
+            ServerTls(config.model_copy(update=files))
+        return str(caught.value)
+
+    assert why(key_file=str(tmp_path)) == f"the key {tmp_path} is a folder"
+    other = authority.sign("other").key
+    assert why(key_file=other) == (
+        f"the key {other} does not fit the certificate {config.certificate_file}"
+    )
+    encrypted = tmp_path / "encrypted.key"
+    subprocess.run(
+        ["openssl", "rsa", "-aes128", "-passout", "pass:x", "-in", other, "-out", encrypted],
+        check=True,
+        capture_output=True,
+    )
+    assert why(key_file=str(encrypted)) == f"the key {encrypted} is encrypted"
+
+
+def test_an_expired_certificate_is_told_and_renewed_files_must_not_be_expired(authority, config):
+    assert ServerTls(config).problem == ""
+    expired = authority.expired("expired")
+    words = f"the certificate {config.certificate_file} has expired"
+    with listening(tls=(tls := ServerTls(config))) as (acceptor, _):
+        before = served_certificate(acceptor)
+        shutil.copy(expired.certificate, config.certificate_file)
+        shutil.copy(expired.key, config.key_file)
+        assert served_certificate(acceptor) == before
+        assert tls.problem == f"still with the certificate of before, because {words}"
+        assert ServerTls(config).outdated == words
+        renewed = authority.sign("renewed-again")
+        shutil.copy(renewed.certificate, config.certificate_file)
+        shutil.copy(renewed.key, config.key_file)
+        assert served_certificate(acceptor) != before
+        assert tls.problem == ""
+
+
+def test_client_certificates_need_authorities(config):
     without = {"client_certificates": ClientCertificates.REQUIRED, "client_ca_file": ""}
     with pytest.raises(TlsUnusable, match="authorities"):
         ServerTls(config.model_copy(update=without))

@@ -40,16 +40,27 @@ class Totals:
     stored_bytes: int
 
 
+class DicomPort(Answer):
+    """Where a receiver really accepts associations now, whatever the configuration wants."""
+
+    host: str = Field(examples=["192.0.2.10"])
+    port: int = Field(examples=[11112])
+    tls: bool
+
+
 class Replica(Answer):
     """One process of a service as its heartbeat last described it."""
 
     replica: str = Field(examples=["pacs1-scp"])
     service: str = Field(examples=["scp"])
     host: str
-    address: str = Field(description="where it listens")
+    address: str = Field(description="where it listens for HTTP")
+    dicom: DicomPort | None = Field(
+        description="of a receiver: what is really bound; null: nobody can send to it"
+    )
     state: str = Field(
-        description="starting, ready, draining, stopped (lives and waits to be started), ended,"
-        " or gone when its heartbeat is missing",
+        description="starting (also while it has no port to receive on), ready, draining, stopped"
+        " (lives and waits to be started), ended, or gone when its heartbeat is missing",
         examples=["ready"],
     )
     started_at: datetime
@@ -57,7 +68,10 @@ class Replica(Answer):
     heartbeat_at: datetime
     active_associations: int
     config_version: int
-    last_error: str
+    last_error: str = Field(
+        description="of a receiver: why what is bound is not what is configured",
+        examples=["still on 0.0.0.0:11112 without TLS, because the key /tls/key.pem is not there"],
+    )
     details: dict[str, Any]
 
 

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from draw_api.models.status import (
     Backlog,
+    DicomPort,
     Received,
     Replica,
     ReplicaRow,
@@ -24,6 +25,8 @@ ENDED: Final = "ended"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
 """Key of `service_replicas.details` under which a receiver says what it has yet to announce."""
+BOUND_DETAIL: Final = "bound"
+"""Key under which it says where it really accepts associations."""
 USED_DETAIL: Final = "storage_used_bytes"
 """Key under which it says what it counts against the quota."""
 
@@ -104,6 +107,7 @@ def described(row: ReplicaRow) -> Replica:
         service=row.service,
         host=row.host,
         address=row.address,
+        dicom=_bound(row) if there else None,
         state=state,
         started_at=row.started_at,
         uptime_seconds=row.uptime_seconds if there and state != STOPPED else 0.0,
@@ -113,6 +117,12 @@ def described(row: ReplicaRow) -> Replica:
         last_error=row.last_error,
         details=row.details,
     )
+
+
+def _bound(row: ReplicaRow) -> DicomPort | None:
+    # A receiver of an earlier release does not say.
+    found = row.details.get(BOUND_DETAIL)
+    return DicomPort.model_validate(found) if found else None
 
 
 def reported_used_bytes(rows: Sequence[ReplicaRow]) -> int | None:

@@ -1,5 +1,6 @@
 """The dashboard: how the suite is doing, live, and telling its services what to do."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
@@ -16,9 +17,10 @@ from draw_api.models.activity import Throughput
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
 from draw_api.models.jobs import Job
 from draw_api.models.permissions import Permission
-from draw_api.models.status import Status
+from draw_api.models.status import DicomPort, Replica, Status
 from draw_api.models.storage import Forecast
 from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.services.status import ENDED, GONE
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.contracts.transaction import TransactionOutcome
 
@@ -71,9 +73,21 @@ class DashboardView(View):
         return sum(depth for name, depth in queues.items() if name.endswith(DEAD))
 
     @property
-    def receiving(self) -> bool:
-        """Whether any receiver is ready."""
-        return any(r.service == "scp" and r.state == "ready" for r in self.status.replicas)
+    def receivers(self) -> list[Replica]:
+        """The receivers that are there."""
+        return [
+            r for r in self.status.replicas if r.service == "scp" and r.state not in {GONE, ENDED}
+        ]
+
+    @property
+    def ports(self) -> list[tuple[DicomPort, int]]:
+        """Where receivers really accept associations, and how many of them there."""
+        return list(Counter(r.dicom for r in self.receivers if r.dicom is not None).items())
+
+    @property
+    def unlike_configured(self) -> list[Replica]:
+        """The receivers that cannot do as they are configured; their last error says why."""
+        return [receiver for receiver in self.receivers if receiver.last_error]
 
 
 def _look(work: Work) -> DashboardView:

@@ -1,0 +1,101 @@
+"""Sockets that listen: opened anew, or on the port of one that goes on listening.
+
+Nobody else can come in between, and nobody is refused: the earlier socket is closed only when
+the new one listens (they share the port for that moment, SO_REUSEPORT), has let nobody in
+since, and has been emptied.
+"""
+
+import ctypes
+import errno
+import socket
+import struct
+from typing import Final
+
+from draw_shared.errors import Transient
+
+BACKLOG: Final = 1024
+PRIVILEGED_BELOW: Final = 1024
+SO_ATTACH_FILTER: Final = 26
+"""asm-generic/socket.h."""
+NO_SYN: Final = struct.pack(
+    "=HBBI HBBI HBBI HBBI HBBI",
+    *(0x30, 0, 0, 13),  # A = the flags in the TCP header
+    *(0x54, 0, 0, 0x12),  # A &= SYN | ACK
+    *(0x15, 0, 1, 0x02),  # SYN alone?
+    *(0x06, 0, 0, 0),  # then it never came, and is sent again,
+    *(0x06, 0, 0, 0xFFFFFFFF),  # else it is taken.
+)
+"""A filter in the instructions of linux/filter.h that lets no connection begin."""
+
+
+class CannotListen(Transient):
+    """Nobody can listen there as things are; the text says why."""
+
+
+def spoken(host: str, port: int) -> str:
+    """Return an address and a port as people write them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listening(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """Return a socket that listens; port 0 takes any free one.
+
+    Raises:
+        CannotListen: the address or the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            made.bind((host, port))
+            made.listen(BACKLOG)
+        except BaseException:
+            made.close()
+            raise
+    except OSError as error:
+        raise CannotListen(_why(error, host, port)) from error
+    return made
+
+
+def listening_beside(earlier: socket.socket, host: str) -> socket.socket:
+    """Return a socket that listens at another address on the port of `earlier`.
+
+    Raises:
+        CannotListen: the address cannot be had, or the port is another program's there.
+    """
+    port = int(earlier.getsockname()[1])
+    shared = earlier.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    earlier.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        made = listening(host, port, reuse_port=True)
+    finally:
+        earlier.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    return made
+
+
+def turn_deaf(listener: socket.socket) -> None:
+    """Let no connection begin on a socket, while those that have begun come in.
+
+    A peer that is not heard asks again after a second: then another socket may listen there.
+    """
+    program = ctypes.create_string_buffer(NO_SYN, len(NO_SYN))
+    filters = struct.pack("HP", len(NO_SYN) // 8, ctypes.addressof(program))
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filters)
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} has no address here"
+    if error.errno == errno.EADDRINUSE:
+        return f"{spoken(host, port)} is in use by another program"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine"
+    if error.errno == errno.EACCES and port < PRIVILEGED_BELOW:
+        return f"port {port} is for root or the capability CAP_NET_BIND_SERVICE"
+    return f"{spoken(host, port)} cannot be opened: {error.strerror or error}"
