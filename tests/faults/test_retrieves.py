@@ -120,11 +120,10 @@ def test_a_stopped_and_continued_worker_cannot_write_over_its_successor(ground):
         before = [(a["worker"], a["outcome"]) for a in done["history"]]
         assert [outcome for _, outcome in before] == ["lost", "complete"]
         assert before[1][0] == "successor"
-        time.sleep(3)
+        assert wait_until(lambda: "lost" in _endings_in_log(first), 60)
         after = ground.read(job)
         assert after == done
         assert len(endings(ground, job)) == 1
-        assert "lost" in _endings_in_log(first)
         # It has not only kept silent: it works on.
         tested = ground.job_over(ground.post(f"/api/v1/nodes/{node_id}/test", 201))
         assert tested["state"] == "complete", tested["error"]
