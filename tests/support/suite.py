@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from draw_shared.db.session import sqlalchemy_url
 from tools.first_configuration import prepare
@@ -54,6 +54,8 @@ class Suite:
             **{service.http_variable: str(free_port()) for service in SERVICES},
             **environment,
         }
+        # Kept open: who waits for a row looks fifty times a second. After an outage it is another.
+        self._engine = create_engine(sqlalchemy_url(database_url), pool_pre_ping=True)
         self.services = {
             service.name: ServiceProcess(
                 service, self.environment, folder / "logs" / f"{service.name}.log"
@@ -101,6 +103,7 @@ class Suite:
         for process in self.services.values():
             if not process.wait(deadline - time.monotonic()):
                 process.kill()
+        self._engine.dispose()
 
     def log(self, name: str) -> str:
         """Return what this service has written."""
@@ -113,16 +116,12 @@ class Suite:
 
     def rows(self, statement: str, **values) -> list[dict]:
         """Return what a query finds in the suite's database."""
-        return rows(self.database_url, statement, **values)
+        return rows_in(self._engine, statement, values)
 
     def execute(self, statements: str) -> None:
         """Run SQL in the suite's database, as a test that watches it from inside needs."""
-        engine = create_engine(sqlalchemy_url(self.database_url))
-        try:
-            with engine.begin() as connection:
-                connection.execute(text(statements))
-        finally:
-            engine.dispose()
+        with self._engine.begin() as connection:
+            connection.execute(text(statements))
 
     def wait_for_rows(self, count: int, statement: str, seconds: float, **values) -> list[dict]:
         """Return the rows once there are `count`, or as many as there are after `seconds`."""
@@ -140,10 +139,15 @@ def rows(database_url: str, statement: str, **values) -> list[dict]:
     """Return what a query finds in a database."""
     engine = create_engine(sqlalchemy_url(database_url))
     try:
-        with engine.connect() as connection:
-            return [dict(row) for row in connection.execute(text(statement), values).mappings()]
+        return rows_in(engine, statement, values)
     finally:
         engine.dispose()
+
+
+def rows_in(engine: Engine, statement: str, values: dict) -> list[dict]:
+    """Return what a query finds over a connection that may be kept."""
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(statement), values).mappings()]
 
 
 @contextmanager
