@@ -16,12 +16,12 @@ CONFIG = "/api/v1/config"
 
 @pytest.fixture
 def admin(api):
-    return api.signed_in("admin")
+    return api.with_session("admin")
 
 
 @pytest.fixture(scope="module")
 def shared_admin(shared_api):
-    return shared_api.signed_in("admin")
+    return shared_api.with_session("admin")
 
 
 def patch(client, body, tag=None, **parameters):
@@ -199,7 +199,7 @@ def test_a_handlers_folder_does_not_overlap_the_storage(api, place):
     root = api.settings.storage_root
     (root.parent / f"{root.name}-linked").symlink_to(root)
     folder = {"linked": f"{root}-linked/x"}.get(place, str(root / place))
-    answer = api.signed_in("admin").patch(
+    answer = api.with_session("admin").patch(
         "/api/v1/config", json={"handler": {"folder": folder}}, headers={"If-Match": "*"}
     )
     assert answer.status_code == 422
@@ -213,7 +213,7 @@ def test_a_handlers_folder_does_not_overlap_the_storage(api, place):
 
 def test_a_handlers_folder_beside_the_storage_is_taken(api):
     root = api.settings.storage_root
-    answer = api.signed_in("admin").patch(
+    answer = api.with_session("admin").patch(
         "/api/v1/config",
         json={"handler": {"folder": f"{root}-handler"}},
         headers={"If-Match": "*"},

@@ -19,7 +19,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 @pytest.fixture
 def admin(api):
-    return api.signed_in("admin")
+    return api.with_session("admin")
 
 
 def configure(admin, patch):
@@ -86,7 +86,7 @@ def test_an_ae_title_is_in_the_list_once(admin):
     ],
 )
 def test_what_is_wrong_with_an_ae_title_is_said_by_field(shared_api, body, field):
-    answer = shared_api.signed_in("admin").post(TITLES, json=body)
+    answer = shared_api.with_session("admin").post(TITLES, json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
 

@@ -98,7 +98,7 @@ def test_every_route_lets_in_whom_the_table_lets_in(shared_api, browsers, role, 
         if permission_of(route.dependant) is Permission.SIGN_IN:
             continue
         if route.path in ENDING and role and not token:
-            asker.client = shared_api.signed_in(role)
+            asker.client = shared_api.with_session(role)
         wrong += [
             f"{method} {route.path}"
             for method in sorted(route.methods)
@@ -164,7 +164,7 @@ def furnished(shared_api, browsers):
 
 @pytest.mark.parametrize("role", list(Role))
 def test_a_page_offers_nothing_that_is_refused(furnished, browsers, role):
-    asker = Asker(furnished.signed_in(role), role)
+    asker = Asker(furnished.with_session(role), role)
     ways, looked, refused, posts = ["/"], set(), set(), set()
     seen = Counter()
     while ways:

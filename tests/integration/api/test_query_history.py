@@ -13,7 +13,7 @@ QUERIES = "/api/v1/queries"
 
 @pytest.fixture
 def admin(api):
-    return api.signed_in("admin")
+    return api.with_session("admin")
 
 
 def test_the_history_is_narrowed(api, admin):

@@ -118,11 +118,11 @@ def test_lines_that_were_lost_are_a_line_and_counted(shared_api, viewer, tmp_pat
     [line] = viewer.get(LOG, params={"action": "transactions.lost"}).json()["items"]
     assert (line["objects"], line["outcome"]) == (130, "failure")
     assert line["detail"].startswith("lines lost: 130 between 20")
-    assert shared_api.signed_in("admin").post(f"{LOG}/verify").json()["lines_lost"] == 130
+    assert shared_api.with_session("admin").post(f"{LOG}/verify").json()["lines_lost"] == 130
 
 
 def test_a_changed_line_breaks_the_chain(shared_api, viewer):
-    admin = shared_api.signed_in("admin")
+    admin = shared_api.with_session("admin")
     with shared_api.database.session() as session:
         transaction_chain.extend(session.connection())
         session.commit()

@@ -19,7 +19,7 @@ OTHER = "another correct horse"
 
 @pytest.fixture
 def admin(api):
-    return api.signed_in("admin")
+    return api.with_session("admin")
 
 
 def add(admin, name, role="viewer", password=PASSWORD):

@@ -53,7 +53,7 @@ def test_who_is_not_signed_in_is_sent_to_sign_in(shared_api, method, path):
 
 @pytest.fixture(scope="module")
 def admin(shared_api):
-    client = shared_api.signed_in("admin")
+    client = shared_api.with_session("admin")
     del client.headers["X-CSRF-Token"]
     return client
 
