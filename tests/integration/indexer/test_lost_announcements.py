@@ -105,7 +105,7 @@ class Archive:
         )
         consumer.start()
         try:
-            yield
+            yield consumer
         finally:
             consumer.stop(5)
 
@@ -225,3 +225,13 @@ def test_records_are_no_objects_of_the_storage(archive):
     space = Space(archive.indexed.root)
     space.measure()
     assert space.used_bytes == sum(one.size_bytes for one in stored)
+
+
+def test_a_queue_that_somebody_deletes_is_made_again_and_consumed(archive, channel):
+    one = datasets.build("CT")
+    with archive.consuming() as consumer:
+        until(lambda: consumer.connected)
+        channel.queue_delete(WORK.name)
+        until(lambda: consumer.connected and consumer._session == 2)
+        archive.announce(one)
+        until(lambda: archive.uids() == {str(one.SOPInstanceUID)})

@@ -148,6 +148,9 @@ class Consumer:
             topology.declare(channel)
             channel.confirm_delivery()
             channel.basic_qos(prefetch_count=2 * self._together)
+            # Of a queue that somebody deletes nothing comes any more, and nothing else is said.
+            cancelled = threading.Event()
+            channel.add_on_cancel_callback(lambda _: cancelled.set())
             self._session += 1
             session = self._session
             channel.basic_consume(
@@ -157,8 +160,10 @@ class Consumer:
             self._connection, self._channel = made, channel
             pause.reset()
             log.info("consumer.started", queue=self._work.name)
-            while not self._closing.is_set():
+            while not self._closing.is_set() and not cancelled.is_set():
                 made.process_data_events(time_limit=POLL_SECONDS)
+            if cancelled.is_set():
+                log.warning("consumer.queue_deleted", queue=self._work.name)
         finally:
             self._connection = self._channel = None
             if made.is_open:
