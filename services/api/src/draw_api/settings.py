@@ -1,9 +1,10 @@
 """Settings of the API."""
 
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from draw_shared.contracts.addresses import network_of
 from draw_shared.contracts.texts import NewPassword
 from draw_shared.runtime.settings import (
     BrokerSettings,
@@ -12,6 +13,11 @@ from draw_shared.runtime.settings import (
     SettingsGroup,
     StorageSettings,
 )
+
+
+def _networks(value: str) -> str:
+    """Return addresses and networks as they compare; what is none would trust nobody silently."""
+    return ",".join(str(network_of(one)) for one in value.split(",") if one.strip())
 
 
 class SingleSignOnSettings(SettingsGroup):
@@ -67,9 +73,10 @@ class Settings(
 
     api_host: str = Field(default="127.0.0.1", description="address to listen on")
     api_port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
-    api_trusted_proxies: str = Field(
+    api_trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         default="",
-        description="addresses, separated by commas, whose X-Forwarded-For and -Proto are believed",
+        description="addresses and networks, separated by commas, whose X-Forwarded-For and -Proto"
+        " are believed",
     )
     api_session_hours: float = Field(
         default=12.0, gt=0, le=24 * 30, description="how long a browser stays signed in, hours"

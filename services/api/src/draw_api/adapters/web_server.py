@@ -3,9 +3,12 @@
 import socket
 import threading
 import time
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 import uvicorn
+
+from draw_shared.contracts.addresses import MAPPED, network_of
 
 START_SECONDS: Final = 15.0
 LAST_SECONDS: Final = 2.0
@@ -14,7 +17,12 @@ BACKLOG: Final = 256
 
 
 class WebServer:
-    """Serves an ASGI application on one TCP port."""
+    """Serves an ASGI application on one TCP port; at `::` for IPv4 as well, as the receiver does.
+
+    Args:
+        trusted_proxies: addresses and networks, separated by commas, whose word is taken for
+            who the client is.
+    """
 
     name = "web-server"
 
@@ -29,7 +37,7 @@ class WebServer:
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(trusted_proxies),
-                forwarded_allow_ips=trusted_proxies or None,
+                forwarded_allow_ips=_as_seen(trusted_proxies),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
@@ -48,7 +56,10 @@ class WebServer:
             TimeoutError: the server does not come up.
         """
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        self._socket = socket.create_server(self._address, family=family, backlog=BACKLOG)
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        self._socket = socket.create_server(
+            self._address, family=family, backlog=BACKLOG, dualstack_ipv6=both
+        )
         # asyncio sets it only on sockets that name their protocol; accepted ones inherit this.
         # Else every answer waits 40 ms for the client's acknowledgement of its headers.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,3 +81,14 @@ class WebServer:
     def _run(self) -> None:
         if self._socket is not None:
             self._server.run(sockets=[self._socket])
+
+
+def _as_seen(networks: str) -> list[str]:
+    """Return networks as a socket for IPv4 names its peers and, mapped, as one for both does."""
+    found = [network_of(one) for one in networks.split(",") if one]
+    mapped = [
+        f"::ffff:{one.network_address}/{MAPPED.prefixlen + one.prefixlen}"
+        for one in found
+        if isinstance(one, IPv4Network)
+    ]
+    return [*map(str, found), *mapped]
