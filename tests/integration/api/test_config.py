@@ -131,6 +131,7 @@ def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
         ({"handler": {"copy_to_folder": True}}, "handler.folder"),
         ({"handler": {"folder": "relative/path"}}, "handler.folder"),
         ({"handler": {"trigger_processing": True}}, "handler.celery_task"),
+        ({"handler": {"trigger_processing": True, "celery_task": " "}}, "handler.celery_task"),
         ({"logging": {"level": "LOUD"}}, "logging.level"),
         ({"network": 5}, "network"),
         ({"sections": {}}, "sections"),

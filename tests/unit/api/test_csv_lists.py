@@ -108,6 +108,7 @@ def test_several_uids_in_one_line_without_a_heading_are_not_dropped():
         (b"PatientID;Patient ID\n1;2\n", "line 1", "mean the same"),
         (b"PatientID\n1\n2\0\n", "line 3", "NUL"),
         (b"PatientID\r1\r2\x07\r", "line 3", "control"),
+        ("PatientID\n1\nA\x85B\n", "line 3", "control"),
         (b'PatientID\n1\n"2\n3\n', "line 3", "quotation"),
         (b'PatientID\n1\n"2"x\n', "line 3", "quotation"),
         (b"PK\x03\x04rest", "body", ".xlsx"),

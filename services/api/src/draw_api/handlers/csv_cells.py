@@ -9,7 +9,9 @@ from typing import Final
 
 FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes spreadsheets compute the rest of a cell."""
-HIDDEN_FORMULA: Final = re.compile(r"""([,;\t|\r\n]["\s]*)(?=[=+\-@])""")
+NEUTRALISED: Final = re.compile(r"'+[=+\-@\t\r]")
+"""What would be read back as such a cell gets one more mark, of which one goes when it is read."""
+HIDDEN_FORMULA: Final = re.compile(r"""([,;\t|\r\n]["\s]*)(?='*[=+\-@])""")
 """Where a spreadsheet that divides a line at another separator than ours sees a new cell."""
 
 
@@ -26,5 +28,6 @@ def cell(value: object) -> object:
         return value.isoformat()
     if isinstance(value, str):
         harmless = HIDDEN_FORMULA.sub(r"\1'", value)
-        return f"'{harmless}" if harmless.startswith(FORMULA_BEGINNINGS) else harmless
+        marked = harmless.startswith(FORMULA_BEGINNINGS) or NEUTRALISED.match(harmless)
+        return f"'{harmless}" if marked else harmless
     return "" if value is None else value

@@ -40,9 +40,9 @@ def _host(host: str) -> Iterator[FieldProblem]:
 def _tls(tls: TlsConfig) -> Iterator[FieldProblem]:
     if tls.enabled:
         for name in ("certificate_file", "key_file"):
-            if not getattr(tls, name):
+            if not getattr(tls, name).strip():
                 yield FieldProblem(f"network.tls.{name}", "TLS needs this file")
-    if tls.client_certificates is not ClientCertificates.NONE and not tls.client_ca_file:
+    if tls.client_certificates is not ClientCertificates.NONE and not tls.client_ca_file.strip():
         yield FieldProblem(
             "network.tls.client_ca_file", "checking client certificates needs this file"
         )
@@ -53,7 +53,7 @@ def _handler(handler: HandlerConfig) -> Iterator[FieldProblem]:
         yield FieldProblem("handler.folder", "handing over series needs the handler's folder")
     if handler.folder and not PurePosixPath(handler.folder).is_absolute():
         yield FieldProblem("handler.folder", "must be an absolute path")
-    if handler.trigger_processing and not handler.celery_task:
+    if handler.trigger_processing and not handler.celery_task.strip():
         yield FieldProblem("handler.celery_task", "the processing chain needs the task's name")
-    if not handler.celery_queue:
+    if not handler.celery_queue.strip():
         yield FieldProblem("handler.celery_queue", "must not be empty")

@@ -27,8 +27,8 @@ SEPARATOR_LINE: Final = re.compile(
 """The first line by which Excel is told which separator follows."""
 FORMULA_TEXT: Final = re.compile(r'="(.*)"')
 """How an export keeps a spreadsheet from taking an identifier for a number."""
-NEUTRALISED: Final = re.compile(r"'[=+\-@]")
-"""How our own lists keep a spreadsheet from taking a value for a formula."""
+NEUTRALISED: Final = re.compile(r"""(\A|[,;\t|\r\n]["\s]*)'(?='*[=+\-@])""")
+"""How our own lists keep a spreadsheet from taking a value, or a part of it, for a formula."""
 BINARY: Final = {
     b"PK\x03\x04": "this is a workbook (.xlsx) or another archive; save it as CSV",
     b"\xd0\xcf\x11\xe0": "this is a workbook (.xls); save it as CSV",
@@ -51,7 +51,7 @@ OTHER_CODE_PAGE: Final = re.compile(
 """Marks and capitals within words: most letters with accents of MS-DOS and old Macintosh, read
 as Windows-1252."""
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
-NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 INVISIBLE: Final = "\u200b\u200e\u200f\ufeff"
 END_OF_DOS_FILE: Final = "\x1a"
 
@@ -278,7 +278,7 @@ def _cell(cell: str) -> str:
     formula = FORMULA_TEXT.fullmatch(value)
     if formula:
         return formula[1].replace('""', '"').strip()
-    return value[1:] if NEUTRALISED.match(value) else value
+    return NEUTRALISED.sub(r"\1", value)
 
 
 def _separator(text: str) -> str:
