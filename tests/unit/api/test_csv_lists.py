@@ -3,7 +3,7 @@
 import pytest
 
 from draw_api.models.failures import Invalid
-from draw_api.services.csv_lists import MAX_LIST_BYTES, MAX_PROBLEMS
+from draw_api.services.csv_lists import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PROBLEMS
 from draw_api.services.retrieve_lists import list_of_csv
 
 
@@ -19,6 +19,11 @@ def problems(raw):
     with pytest.raises(Invalid) as caught:
         items(raw)
     return {p.field: p.message for p in caught.value.problems}
+
+
+def test_a_list_without_end_is_refused_before_its_lines_are_looked_at():
+    told = problems(b"PatientID\n" + b"*\n" * (MAX_LIST_LINES + 1))
+    assert told == {"body": f"the list has more than {MAX_LIST_LINES} lines"}
 
 
 LINES = ["Name;Patient ID;Größe", "Müller;0042;1,5", "Grün;0043;2,5"]

@@ -6,6 +6,7 @@ Encodings, separators and damaged values are covered by test_csv_lists.
 import pytest
 
 from draw_api.models.failures import Invalid
+from draw_api.models.jobs import MOST_INSTANCES
 from draw_api.services.retrieve_lists import list_of_csv
 
 
@@ -34,6 +35,13 @@ def test_instances_of_one_series_become_one_item():
     items = list_of_csv(text).items
     assert [item.series_instance_uid for item in items] == ["1.2.1", "1.2.2"]
     assert items[0].sop_instance_uids == ["1.2.1.0", "1.2.1.1", "1.2.1.2"]
+
+
+def test_an_item_of_a_list_has_no_more_instances_than_one_of_a_document():
+    lines = "".join(f"1.2,1.3,1.4.{n}\n" for n in range(MOST_INSTANCES + 1))
+    with pytest.raises(Invalid) as caught:
+        list_of_csv(f"StudyInstanceUID,SeriesInstanceUID,SOPInstanceUID\n{lines}".encode())
+    assert caught.value.problems[0].field == "line 2"
 
 
 def test_patients_and_accession_numbers_are_understood():

@@ -13,11 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from typing import Final
 
 from draw_api.models.failures import FieldProblem, Invalid
 
 MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+MAX_LIST_LINES: Final = 100_000
+"""More than any list of ours may ask for, and what is read in a second or two."""
 MAX_PROBLEMS: Final = 20
 SEPARATORS: Final = ",;\t|"
 TAB_IN_WORDS: Final = "\\t"
@@ -153,9 +156,11 @@ def list_of(text: str, known: Known, *, headless: Callable[[str], str]) -> CsvLi
     The first line names the columns, unless `headless` says what its only cell is.
 
     Raises:
-        Invalid: the list is empty, no CSV, or its heading names nothing or something twice.
+        Invalid: the list is empty, too long, no CSV, or its heading names something twice.
     """
-    lines = list(_lines(text))
+    lines = list(islice(_lines(text), MAX_LIST_LINES + 1))
+    if len(lines) > MAX_LIST_LINES:
+        raise wrong("body", f"the list has more than {MAX_LIST_LINES} lines")
     if not lines:
         raise wrong("body", "the list is empty")
     first = lines[0]

@@ -12,6 +12,7 @@ from draw_api.models.queries import NewQuery
 from draw_api.models.wording import words_of
 from draw_api.services.csv_lists import (
     MAX_PROBLEMS,
+    CsvList,
     damage,
     doubts_of,
     list_of,
@@ -60,25 +61,40 @@ def query_list_of_text(text: str) -> QueryList:
     for column in found.columns:
         if column.name in BELOW_STUDIES:
             raise wrong("line 1", f"a list asks for studies; {column.title} is below them")
-    problems: list[FieldProblem] = []
-    asked: list[AskedLine] = []
-    for line in found.lines:
-        fields = found.fields(line)
-        sent, wrongs = _sent(fields)
-        damaged = {name: damage(fields[name]) for name in IDENTIFIERS if name in fields}
-        wrongs |= {name: message for name, message in damaged.items() if message}
-        for name, message in wrongs.items():
-            place = found.place(line, name) if name else f"line {line.number}"
-            problems.append(FieldProblem(place, message))
-        asked.append(AskedLine(line.number, sent))
-    if problems:
-        raise Invalid(problems[:MAX_PROBLEMS])
+    asked = _asked(found)
     return QueryList(
         [column.name for column in found.columns],
         *distinct(asked),
         found.ignored,
         doubts_of(found, IDENTIFIERS)[:MAX_PROBLEMS],
     )
+
+
+def _asked(found: CsvList) -> list[AskedLine]:
+    """Return what each line asks; a line that is there again is not looked at again."""
+    problems: list[FieldProblem] = []
+    asked: list[AskedLine] = []
+    known: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    for line in found.lines:
+        fields = found.fields(line)
+        said = tuple(fields.items())
+        if said in known:
+            asked.append(AskedLine(line.number, known[said]))
+            continue
+        sent, wrongs = _sent(fields)
+        damaged = {name: damage(fields[name]) for name in IDENTIFIERS if name in fields}
+        wrongs |= {name: message for name, message in damaged.items() if message}
+        for name, message in wrongs.items():
+            place = found.place(line, name) if name else f"line {line.number}"
+            problems.append(FieldProblem(place, message))
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        if not wrongs:
+            known[said] = sent
+            asked.append(AskedLine(line.number, sent))
+    if problems:
+        raise Invalid(problems[:MAX_PROBLEMS])
+    return asked
 
 
 def query_list_of_keys(lines: Sequence[Mapping[str, str]]) -> QueryList:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import ValidationError
@@ -13,7 +13,6 @@ from draw_api.models.wording import words_of
 from draw_api.services.csv_lists import (
     MAX_PROBLEMS,
     CsvList,
-    Line,
     damage,
     doubts_of,
     list_of,
@@ -45,6 +44,16 @@ class RetrieveList:
     doubts: list[FieldProblem]
 
 
+@dataclass(slots=True)
+class _Group:
+    """Lines that are one item: the same line again, or instances of one series."""
+
+    number: int
+    """The first of them."""
+    fields: Mapping[str, str]
+    instances: dict[str, None] = field(default_factory=dict)
+
+
 def list_of_csv(raw: bytes) -> RetrieveList:
     """Return what a file of bytes lists; raises as `list_of_text`, or when it is no text."""
     return list_of_text(text_of(raw))
@@ -74,7 +83,7 @@ def _headless(cell: str) -> str:
 
 
 def _items(found: CsvList) -> list[WantedItem]:
-    items: dict[tuple[tuple[str, str], ...], WantedItem] = {}
+    groups: dict[tuple[tuple[str, str], ...], _Group] = {}
     problems: list[FieldProblem] = []
     for line in found.lines:
         fields = found.fields(line)
@@ -83,20 +92,23 @@ def _items(found: CsvList) -> list[WantedItem]:
             for name, value in fields.items()
             if (message := _fault(name, value))
         ]
-        item = None if bad else _item(line, fields, bad)
         problems += bad
-        if item is None:
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        if bad:
             continue
         # Without the instance, so that those of one series meet.
-        key = tuple((name, fields[name]) for name in fields if name != "sop_instance_uid")
-        key += (("instances", ""),) if item.sop_instance_uids else ()
-        known = items.get(key)
-        items[key] = item if known is None else _joined(known, item)
+        instance = fields.pop("sop_instance_uid", "")
+        key = (*fields.items(), ("instances", "some" if instance else ""))
+        group = groups.setdefault(key, _Group(line.number, fields))
+        if instance:
+            group.instances[instance] = None
+        if len(groups) > MOST_ITEMS:
+            raise wrong("body", f"the list has more than {MOST_ITEMS} items")
+    items = [_item(group, problems) for group in groups.values()]
     if problems:
         raise Invalid(problems[:MAX_PROBLEMS])
-    if len(items) > MOST_ITEMS:
-        raise wrong("body", f"the list has more than {MOST_ITEMS} items")
-    return list(items.values())
+    return [item for item in items if item is not None]
 
 
 def _fault(name: str, value: str) -> str:
@@ -115,19 +127,13 @@ def _fault(name: str, value: str) -> str:
     return ""
 
 
-def _item(line: Line, fields: Mapping[str, str], bad: list[FieldProblem]) -> WantedItem | None:
-    given: dict[str, str | list[str]] = dict(fields)
-    instance = given.pop("sop_instance_uid", "")
-    if instance:
-        given["sop_instance_uids"] = [str(instance)]
+def _item(group: _Group, problems: list[FieldProblem]) -> WantedItem | None:
+    given: dict[str, str | list[str]] = dict(group.fields)
+    if group.instances:
+        given["sop_instance_uids"] = list(group.instances)
     try:
         return WantedItem.model_validate(given)
     except ValidationError as error:
         message = words_of(error.errors()[0])
-        bad.append(FieldProblem(f"line {line.number}", message))
+        problems.append(FieldProblem(f"line {group.number}", message))
         return None
-
-
-def _joined(known: WantedItem, item: WantedItem) -> WantedItem:
-    both = dict.fromkeys([*known.sop_instance_uids, *item.sop_instance_uids])
-    return known.model_copy(update={"sop_instance_uids": list(both)})
