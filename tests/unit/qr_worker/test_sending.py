@@ -3,6 +3,7 @@
 What becomes of the job is shown in tests/e2e/test_retrieves.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from draw_qr_worker.adapters.sending import Senders
-from draw_qr_worker.models import Item, Node, StoredObject
+from draw_qr_worker.models import Item, Node, PeerAborted, StoredObject
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     SopClassConfig,
@@ -21,6 +22,11 @@ from draw_shared.dicom import part10
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import EXPLICIT_LITTLE
 from support import datasets
+from support.aborting_peers import (
+    RETIRED_ULTRASOUND,
+    pynetdicom_destination,
+    retired_ultrasound,
+)
 from support.elements import SECONDARY_CAPTURE, element, encapsulated, write
 from support.engine import RecordingProvider, listening
 
@@ -129,3 +135,24 @@ def test_what_the_node_takes_nowise_has_its_reason(tmp_path):
     assert second[0] is third[0] is None
     assert "no transfer syntax" in second[1]
     assert "cannot be read" in third[1]
+
+
+def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
+    objects = [retired_ultrasound() if n in {0, 3, 4} else datasets.build("CT") for n in range(6)]
+    stored = list(map(_object, datasets.write_all(objects, tmp_path / "objects")))
+    found = {}
+    node = Node(1, "node", "DEST", "127.0.0.1", 0)
+    senders = Senders(tmp_path / "objects", lambda _: "OWN", None, Transcoder(2**27, tmp_path))
+    # It is tried again: what aborts once may not abort for ever.
+    with (
+        pynetdicom_destination(datasets.MODALITIES["CT"], RETIRED_ULTRASOUND) as (port, accepted),
+        pytest.raises(PeerAborted),
+    ):
+        senders.send(
+            replace(node, port=port),
+            stored,
+            Unstopped(),
+            lambda one, status, _reason: found.update({one.path: status}),
+        )
+    assert found == {f"{n:05}.dcm": 0 for n in (1, 2, 5)}
+    assert len(accepted) == 2

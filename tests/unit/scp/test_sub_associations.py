@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 
 from draw_scp.adapters.object_files import ObjectFiles
-from draw_scp.adapters.sub_associations import SubAssociations
+from draw_scp.adapters.sub_associations import MOST_FRUITLESS, SubAssociations
 from draw_scp.models import Destination, Order, StoredInstance
 from draw_shared.contracts.server_config import (
     EVERYTHING,
@@ -29,6 +29,11 @@ from draw_shared.dicom.tls import TlsUnusable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
+from support.aborting_peers import (
+    RETIRED_ULTRASOUND,
+    pynetdicom_destination,
+    retired_ultrasound,
+)
 from support.engine import RecordingProvider, listening, wait_until
 from tools.processes import free_port
 
@@ -186,6 +191,28 @@ def test_what_breaks_off_in_the_middle_fails_alone_and_never_arrives(tmp_path):
     assert reason == "a frame has another size than the image"
     assert len(provider.stored) == 4
     assert provider.abandoned == 1
+
+
+def test_an_object_at_which_the_destination_aborts_fails_alone(tmp_path):
+    objects = [retired_ultrasound() if n in {0, 2, 3} else datasets.build("CT") for n in range(7)]
+    instances = _stored(tmp_path, objects)
+    with pynetdicom_destination(CT, RETIRED_ULTRASOUND) as (port, _):
+        found = _send(tmp_path, _destination(port), instances)
+    assert [found[one.sop_instance_uid].status for one in instances] == [
+        None, 0, None, None, 0, 0, 0
+    ]  # fmt: skip
+    assert {one.reason for one in found.values() if one.status is None} == {
+        "the destination broke off the association"
+    }
+
+
+def test_a_destination_that_aborts_at_everything_is_left_alone(tmp_path):
+    instances = _stored(tmp_path, [retired_ultrasound() for _ in range(8)])
+    with pynetdicom_destination(RETIRED_ULTRASOUND) as (port, accepted):
+        found = _send(tmp_path, _destination(port), instances)
+    assert {one.status for one in found.values()} == {None}
+    assert len(found) == 8
+    assert len(accepted) == MOST_FRUITLESS
 
 
 def test_what_it_takes_nowise_fails_alone(tmp_path):

@@ -5,7 +5,8 @@ syntaxes that it takes, one after the other.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -82,6 +83,18 @@ def proposals(
         found[-1][0][sop_class] = syntaxes
         found[-1][1].extend(members)
     return found
+
+
+def put_last(
+    left: deque[Object], kind: Callable[[Object], tuple[str, str]], classes: Container[str]
+) -> None:
+    """Let objects of other SOP classes go first, each in the order that they had."""
+    taken: list[Object] = []
+    with suppress(IndexError):
+        # Other threads may take from it meanwhile.
+        while True:
+            taken.append(left.popleft())
+    left.extend(sorted(taken, key=lambda one: kind(one)[0] in classes))
 
 
 def proposed(contexts: Contexts) -> list[ProposedContext]:

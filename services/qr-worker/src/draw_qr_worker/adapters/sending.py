@@ -24,7 +24,7 @@ from draw_qr_worker.models import (
 from draw_shared.dicom import part10, requestor
 from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
-from draw_shared.dicom.renditions import Contexts, proposals, proposed, renditions
+from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last, renditions
 from draw_shared.dicom.requestor import Outgoing, Remote, Requestor, open_association
 from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import CutShort, StoredFile
@@ -75,11 +75,20 @@ class Senders:
             tls=self._tls if node.tls else None,
         )
         throttle = Throttle(rate_of(node), control)
+        broken_off: PeerAborted | None = None
         for contexts, left in proposals(objects, _kind):
             while left:
                 control.check()
-                with _failures_typed(node):
-                    self._send_group(remote, (contexts, left), control, throttle, answered)
+                try:
+                    with _failures_typed(node):
+                        self._send_group(remote, (contexts, left), control, throttle, answered)
+                except PeerAborted as error:
+                    # So nodes answer what they cannot take: the rest is not held up by it.
+                    if broken_off is not None:
+                        raise
+                    broken_off = error
+        if broken_off is not None:
+            raise broken_off
 
     def _send_group(
         self,
@@ -89,7 +98,11 @@ class Senders:
         throttle: Throttle,
         answered: Answered,
     ) -> None:
-        """Send until nothing is left, or one object breaks off in the middle."""
+        """Send until nothing is left, or one object breaks off in the middle.
+
+        When the node breaks off, objects of other SOP classes than it owes answers for go first
+        from now on.
+        """
         contexts, left = group
         taken: dict[str, StoredObject] = {}
 
@@ -116,6 +129,9 @@ class Senders:
                 association.abort()
                 answered(taken.pop(cut.sop_instance_uid), None, str(cut))
                 left.extendleft(taken.values())
+            except (ConnectionError, ReleasedByPeer):
+                put_last(left, _kind, {one.item.sop_class_uid for one in taken.values()})
+                raise
             control.on_end(lambda: None)
 
     def _outgoing(self, association: Requestor, one: StoredObject) -> Outgoing | str:

@@ -2,9 +2,10 @@
 
 Each thread has an association of its own and takes the next object from a shared queue
 until none is left, so a slow association holds up nothing but itself. What a thread has
-sent without an answer when its association breaks is failed; what was not begun is left to
-the others, and failed only when no thread is left. An object that breaks off in the middle
-costs the association, so that the destination never has it whole; the rest is sent on another.
+sent without an answer when its association breaks is failed; what was not begun is sent on
+another when the destination broke off (some do so at an object that they cannot take), else
+left to the other threads, and failed only when none is left. An object that breaks off in the
+middle costs the association too, so that the destination never has it whole.
 Objects that need more than 128 presentation contexts are sent in groups, on one association
 after the other.
 """
@@ -24,7 +25,7 @@ from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.models import Delivered, Destination, Order, StoredInstance
 from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
-from draw_shared.dicom.renditions import Contexts, proposals, proposed
+from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last
 from draw_shared.dicom.requestor import (
     Outgoing,
     Rejected,
@@ -54,6 +55,10 @@ _BROKEN: Final = (
     ConnectionError,
     TimeoutError,
 )
+_BREAKS_OFF: Final = (ReleasedByPeer, ConnectionError)
+"""So peers answer what they cannot take; with the next object they may do."""
+MOST_FRUITLESS: Final = 3
+"""Associations in a row that are broken off before any answer, after which the rest fails."""
 _REASONS: Final[dict[type[BaseException], str]] = {
     TlsUnusable: "certificates for TLS destinations cannot be used",
     Unreachable: "the destination cannot be reached",
@@ -172,8 +177,7 @@ class SubAssociationDelivery:
     def _run(self) -> None:
         try:
             for contexts, left in self._waiting:
-                while left and not self._stopping.is_set():
-                    self._send(contexts, left)
+                self._send_all(contexts, left)
         except _BROKEN as error:
             self._reason = _reason(error)
             log.warning("move.association_failed", reason=self._reason, error=type(error).__name__)
@@ -183,22 +187,44 @@ class SubAssociationDelivery:
         finally:
             self._results.put(None)
 
+    def _send_all(self, contexts: Contexts, left: deque[StoredInstance]) -> None:
+        """Send what is left, on a further association when the destination breaks one off."""
+        fruitless = 0
+        while left and not self._stopping.is_set() and fruitless < MOST_FRUITLESS:
+            try:
+                self._send(contexts, left)
+            except _BrokenOff as broken:
+                fruitless = 0 if broken.answered else fruitless + 1
+                put_last(left, _kind, broken.owed)
+
     def _send(self, contexts: Contexts, left: deque[StoredInstance]) -> None:
+        """Send what is left on one association.
+
+        Raises:
+            _BrokenOff: the destination broke it off; what it owed an answer for is failed.
+        """
         taken: dict[str, StoredInstance] = {}
+        answered = 0
         try:
             with open_association(self._remote(), proposed(contexts)) as association:
                 self._open.add(association)
                 try:
                     for sent in association.store(self._outgoing(association, left, taken)):
                         uid = sent.outgoing.sop_instance_uid
+                        answered += 1
                         self._answered(uid, sent.status, taken, sent.reason)
                 finally:
                     self._open.discard(association)
         except CutShort as cut:
             self._answered(cut.sop_instance_uid, None, taken, str(cut))
+        except _BREAKS_OFF as error:
+            self._reason = _reason(error)
+            log.warning("move.association_failed", reason=self._reason, error=type(error).__name__)
+            owed = frozenset(instance.sop_class_uid for instance in taken.values())
+            raise _BrokenOff(answered, owed) from error
         finally:
             for uid in tuple(taken):
-                self._answered(uid, None, taken)
+                self._answered(uid, None, taken, self._reason)
 
     def _outgoing(
         self, association: Requestor, left: deque[StoredInstance], taken: dict[str, StoredInstance]
@@ -241,6 +267,16 @@ class SubAssociationDelivery:
         if reason:
             log.warning("move.object_failed", sop_instance_uid=sop_instance_uid, reason=reason)
         self._results.put(Delivered(sop_instance_uid, status, reason))
+
+
+class _BrokenOff(Exception):
+    """The destination broke off an association on which it had answered for some objects."""
+
+    def __init__(self, answered: int, owed: frozenset[str]) -> None:
+        super().__init__(answered)
+        self.answered = answered
+        self.owed = owed
+        """SOP classes of the objects that it did not answer for."""
 
 
 class NotTaken(Permanent):
