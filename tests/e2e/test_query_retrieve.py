@@ -186,9 +186,9 @@ def _statuses(port, asked):
     ("level", "keyword", "key"),
     [
         ("STUDY", "StudyDate", b"01.11.2026"),
-        ("STUDY", "PatientBirthDate", b"1960"),
+        ("STUDY", "PatientBirthDate", b"some day"),
         ("STUDY", "NumberOfStudyRelatedSeries", b"two"),
-        ("SERIES", "SeriesTime", b"25"),
+        ("SERIES", "SeriesTime", b"25:61"),
         ("SERIES", "SeriesNumber", b"one"),
         ("IMAGE", "ContentDate", b"20261301"),
         ("IMAGE", "InstanceNumber", b"seven"),
