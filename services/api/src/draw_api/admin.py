@@ -26,7 +26,6 @@ from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAudit
 from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
 from draw_api.adapters.suspect_rows import SuspectRows
-from draw_api.adapters.transaction_queries import PostgresTransactions
 from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.models.access import Principal, Role
 from draw_api.models.failures import NotFound, Refusal
@@ -50,7 +49,6 @@ from draw_shared.contracts.server_config import (
     network_told,
 )
 from draw_shared.db import tombstones
-from draw_shared.db.migrate import seed_config, upgrade
 from draw_shared.db.revisions import head_revision, is_later
 from draw_shared.db.session import Database, DatabaseUnavailable
 from draw_shared.db.tombstones import Tombstones
@@ -147,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _migrate(given: argparse.Namespace) -> int:
     """Bring the database to this release's schema; give a new one its first configuration."""
+    # Alembic is for this command alone: the others begin without it.
+    from draw_shared.db.migrate import seed_config, upgrade  # noqa: PLC0415
+
     url = MigrationSettings.read().database_url.get_secret_value()
     said = os.environ.get("DRAW_SCP_EVERYTHING", "").lower() in TRUE_WORDS
     found = upgrade(url)
@@ -266,6 +267,9 @@ def _show_left(done: Rebuilt) -> None:
 
 def _verify(given: argparse.Namespace) -> int:
     """Compute the hash chain of the transaction log anew."""
+    # With the classes of all tables, which no other command needs.
+    from draw_api.adapters.transaction_queries import PostgresTransactions  # noqa: PLC0415
+
     known = None
     if given.position is not None or given.hash is not None:
         known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})

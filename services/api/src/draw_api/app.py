@@ -25,7 +25,6 @@ from draw_api.adapters.conflict_queries import PostgresConflicts
 from draw_api.adapters.control_queries import PostgresControls
 from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.external_user_queries import PostgresExternalUsers
-from draw_api.adapters.identity_provider import Client, OidcProvider
 from draw_api.adapters.job_queries import PostgresJobTable
 from draw_api.adapters.letter_box import RabbitLetterBox
 from draw_api.adapters.live_retrieves import LiveRetrieves
@@ -278,6 +277,9 @@ class Api:
         settings = self._settings
         provider = None
         if settings.api_oidc_issuer and settings.api_oidc_client_secret is not None:
+            # With its HTTP client and cryptography, which only few need and each start would load.
+            from draw_api.adapters.identity_provider import Client, OidcProvider  # noqa: PLC0415
+
             client = Client(
                 issuer=settings.api_oidc_issuer,
                 client_id=settings.api_oidc_client_id,

@@ -72,9 +72,9 @@ def test_every_storage_class_that_pynetdicom_knows_is_one():
 
 
 @pytest.mark.parametrize(
-    "module", ["draw_scp.app", "draw_scp.receiving", "draw_indexer.adapters.reader_process"]
+    "module", ["draw_scp.app", "draw_qr_worker.app", "draw_indexer.adapters.reader_process"]
 )
-def test_receiving_and_reading_headers_begin_without_pydicom_and_numpy(module):
+def test_services_begin_without_pydicom_numpy_and_alembic(module):
     code = f"import sys, {module}; print({{'pydicom', 'numpy', 'alembic'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,17 +1,15 @@
-"""Identifiers of C-FIND, C-MOVE and C-GET: from keywords to bytes and back (PS3.4 C.1.1.2)."""
+"""Identifiers of C-FIND, C-MOVE and C-GET: from keywords to bytes and back (PS3.4 C.1.1.2).
 
-from collections.abc import Sequence
+pydicom is loaded when the first identifier is made or read: with NumPy and its codecs it would
+be a third of a worker's start.
+"""
+
+from collections.abc import MutableSequence, Sequence
 from io import BytesIO
-from typing import Any
-
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.uid import UID
-from pynetdicom.dsutils import decode, encode
+from typing import TYPE_CHECKING, Any
 
 from draw_qr_worker.models import InvalidJob, Keys, Match, PeerAborted
+from draw_shared.dicom import dictionary
 from draw_shared.dicom.characters import (
     DEFAULT_REPERTOIRE,
     TEXT_VRS,
@@ -23,6 +21,10 @@ from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.keys import IDENTIFIERS
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
 
+if TYPE_CHECKING:
+    from pydicom.dataelem import RawDataElement
+    from pydicom.dataset import Dataset
+
 
 def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
     """Return an identifier.
@@ -30,6 +32,10 @@ def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
     Raises:
         InvalidJob: a keyword is not of the dictionary, or a value does not fit its VR.
     """
+    from pydicom.dataset import Dataset  # noqa: PLC0415
+    from pydicom.uid import UID  # noqa: PLC0415
+    from pynetdicom.dsutils import encode  # noqa: PLC0415
+
     identifier = Dataset()
     identifier.QueryRetrieveLevel = level
     if not all(_is_ascii(value) for value in keys.values()):
@@ -54,6 +60,10 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
     Raises:
         PeerAborted: the bytes are no data set.
     """
+    from pydicom.dataelem import RawDataElement  # noqa: PLC0415
+    from pydicom.uid import UID  # noqa: PLC0415
+    from pynetdicom.dsutils import decode  # noqa: PLC0415
+
     syntax = UID(transfer_syntax)
     try:
         found = decode(BytesIO(raw), syntax.is_implicit_VR, syntax.is_little_endian)
@@ -66,7 +76,7 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
     for tag in tags:
         unread: object = found.get_item(tag)
         if isinstance(unread, RawDataElement) and (text := _text(unread, characters)):
-            attributes[keyword_for_tag(tag)] = text
+            attributes[_keyword(tag)] = text
             continue
         try:
             element = found[tag]
@@ -83,29 +93,36 @@ def failed_uids(raw: bytes, transfer_syntax: str) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else tuple(found)
 
 
-def _characters(found: Dataset) -> CharacterSet:
+def _characters(found: "Dataset") -> CharacterSet:
     value: object = getattr(found.get_item("SpecificCharacterSet"), "value", None)
     return character_set(value) if isinstance(value, bytes) else DEFAULT_REPERTOIRE
 
 
-def _text(element: RawDataElement, characters: CharacterSet) -> str | list[str] | None:
+def _text(element: "RawDataElement", characters: CharacterSet) -> str | list[str] | None:
     """Return the text of an element that holds more than ASCII; None for every other."""
     vr = element.VR
     if vr is None or vr == "UN":
-        vr = dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN"
+        vr = dictionary.vr_of(element.tag) if dictionary.lists(element.tag) else "UN"
     raw = element.value
     if vr not in TEXT_VRS or raw is None or (raw.isascii() and ESCAPE not in raw):
         return None
     text = characters.read(raw, vr).replace("\0", "")
-    if keyword_for_tag(element.tag) in IDENTIFIERS:
+    if _keyword(element.tag) in IDENTIFIERS:
         text = distinct(text, raw)
     if vr in WHOLE_TEXT_VRS or "\\" not in text:
         return text.rstrip(" ")
     return [value.strip(" ") for value in text.split("\\")]
 
 
+def _keyword(tag: int) -> str:
+    try:
+        return dictionary.entry_of(tag).keyword
+    except KeyError:
+        return ""
+
+
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(value, MultiValue | list):
+    if isinstance(value, MutableSequence):
         return [_plain(item) for item in value]
     if value is None:
         return ""
