@@ -4,9 +4,10 @@ import json
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from draw_shared.db.session import Database, DatabaseUnavailable
-from draw_shared.runtime.desired_state import DesiredState, Wanted
+from draw_shared.runtime.desired_state import LOST, DesiredState, Wanted
 from draw_shared.runtime.lifecycle import State
 
 pytestmark = pytest.mark.integration
@@ -118,10 +119,27 @@ def test_with_the_database_down_the_last_word_holds(begun, tell, tmp_path):
     assert begun(database=nowhere).wanted.running
     for replica, runs in (("two", True), ("new", False)):
         assert begun(database=nowhere, file=file, replica=replica).wanted.running == runs
-    file.write_text("{")
-    assert begun(database=nowhere, file=file).wanted.running
-    begun(file=file)
-    assert json.loads(file.read_text()) == {"": "stopped", "two": "running"}
+
+
+@pytest.mark.parametrize("damaged", ["", '{"": "sto', "[]"])
+@pytest.mark.parametrize("word", ["stopped", None])
+def test_a_word_that_cannot_be_read_is_no_word_to_start(begun, tell, tmp_path, damaged, word):
+    file = tmp_path / "config" / "desired.scp.json"
+    file.parent.mkdir()
+    file.write_text(damaged)
+    with capture_logs() as logs:
+        lost = begun(database=Database(NOWHERE, connect_timeout_seconds=1), file=file)
+    assert not lost.wanted.running
+    assert not lost.decided
+    assert lost.trouble == LOST
+    assert "desired_state.unknown" in {line["event"] for line in logs}
+    if word:
+        tell(word)
+    told = begun(file=file)
+    assert told.decided
+    assert not told.trouble
+    assert told.wanted.running == (word is None), "the database tells"
+    assert json.loads(file.read_text()) == ({"": word} if word else {})
 
 
 def test_what_is_shown_of_a_process(begun, tell):

@@ -127,7 +127,7 @@ class Scp:
                     "listener": lambda: self._listener.listening,
                 },
                 {
-                    "configuration": lambda: self._config.trouble,
+                    "configuration": lambda: self._config.trouble or self._desired.trouble,
                     "listener": lambda: self._listener.problem,
                 },
             ),

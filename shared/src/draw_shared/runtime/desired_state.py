@@ -4,10 +4,12 @@ What is wanted is a row of `service_controls` for all replicas of a service or f
 one wins. It is read each second, and at once when somebody says that it has changed. With
 the database down, what was read last stays wanted. Where a file on the storage volume keeps
 the words to all replicas of the service, that holds over a restart, and for a replica that
-has never seen the database.
+has never seen the database. When that file is there and cannot be read, it may have said stop:
+a replica waits then until the database tells.
 """
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,11 +24,13 @@ from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.runtime.lifecycle import State
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage.folder_sync import sync_folders
 
 log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 1.0
 RUNNING: Final = "running"
+LOST: Final = "what operators want cannot be read from the storage volume, nor from the database"
 ALL: Final = ""
 """Stands for every replica, where a replica is named."""
 
@@ -81,6 +85,7 @@ class DesiredState:
         self._told = False
         self._starts_by_itself: bool | None = None
         self._unwritten = False
+        self._lost = False
         self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
 
     @property
@@ -90,8 +95,13 @@ class DesiredState:
 
     @property
     def decided(self) -> bool:
-        """Whether it is known by now if this replica starts by itself."""
-        return self._starts_by_itself is not None
+        """Whether it is known by now if this replica shall work."""
+        return self._starts_by_itself is not None and not self._lost
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not known what is wanted; empty when the words are known."""
+        return LOST if self._lost else ""
 
     def shown(self, state: State, *, busy: bool = False) -> str:
         """Return the state to show of a process: one that shall not work is `stopped`."""
@@ -105,11 +115,15 @@ class DesiredState:
 
     def start(self) -> None:
         """Read once, if the database is there, then go on watching."""
-        self._word = self._wanted = Wanted(running=self._running(self._kept()))
+        kept = self._kept()
+        self._lost = kept is None
+        self._word = self._wanted = Wanted(running=kept is not None and self._running(kept))
         try:
             self.refresh()
         except Transient as error:
             log.warning("desired_state.database_unavailable", error=str(error))
+            if self._lost:
+                log.error("desired_state.unknown", reason=LOST)  # noqa: TRY400 - one line
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
@@ -144,6 +158,7 @@ class DesiredState:
                 self._restarts_before, self._told_before = restarts, told_at
             self._told = self._told or told_at != self._told_before
             self._word = Wanted(self._running(words), restarts - self._restarts_before)
+            self._lost = False
         self._keep(words)
 
     def _running(self, words: Mapping[str, str]) -> bool:
@@ -169,24 +184,37 @@ class DesiredState:
             except Exception:
                 log.exception("desired_state.listener_failed")
 
-    def _kept(self) -> dict[str, str]:
-        try:
-            held = json.loads(self._file.read_bytes()) if self._file is not None else {}
-        except (ValueError, OSError):
+    def _kept(self) -> dict[str, str] | None:
+        """Return the words that the volume keeps; None when it keeps some that nobody can read."""
+        if self._file is None:
             return {}
-        return held if isinstance(held, dict) else {}
+        try:
+            held = json.loads(self._file.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (ValueError, OSError):
+            return None
+        return held if isinstance(held, dict) else None
 
     def _keep(self, words: dict[str, str]) -> None:
         if self._file is None or words == self._kept():
             return
-        fresh = self._file.with_suffix(f".{self._replica}.new")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(words), encoding="utf-8")
-            fresh.replace(self._file)
+            self._write(self._file, json.dumps(words))
         except OSError as error:
             if not self._unwritten:
                 log.warning("desired_state.not_kept", error=type(error).__name__)
             self._unwritten = True
         else:
             self._unwritten = False
+
+    def _write(self, kept: Path, words: str) -> None:
+        fresh = kept.with_suffix(f".{self._replica}.new")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(words)
+            file.flush()
+            # Or the new name may be there after a power cut, and the words not.
+            os.fsync(file.fileno())
+        fresh.replace(kept)
+        sync_folders((str(kept.parent),))
