@@ -4,9 +4,11 @@ Each kind is built around the same object; what it says of itself must be found 
 stands before or behind.
 """
 
+import gzip
 import itertools
 import os
 import struct
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -275,6 +277,23 @@ def _foreign(tag: int, vr: str, value: str, syntax: str) -> bytes:
     return element(tag, vr, value, syntax)
 
 
+def _implicit_meta(length: int | None, syntax: str = IMPLICIT_LITTLE) -> bytes:
+    """Return a leftover file meta group; group lengths are not handed on."""
+    counted = b"" if length is None else element(0x00020000, "UL", length, syntax)
+    return (
+        counted
+        + element(0x00020002, "UI", CT, syntax)
+        + element(0x00020010, "UI", EXPLICIT_LITTLE, syntax)
+    )
+
+
+def _long_form(tag: int, vr: str, value: str | int, syntax: str = EXPLICIT_LITTLE) -> bytes:
+    """Return an element whose length has 32 bits, though that of its VR has 16."""
+    raw = element(tag, vr, value, syntax)
+    length = struct.pack(">I" if syntax == EXPLICIT_BIG else "<I", len(raw) - 8)
+    return raw[:6] + b"\0\0" + length + raw[8:]
+
+
 KINDS: list[Odd] = [
     *_unknown_vrs(),
     *_nested_bytes(),
@@ -407,5 +426,69 @@ KINDS: list[Odd] = [
         Flaw.FOREIGN_GROUP,
         IMPLICIT_LITTLE,
         lambda made: _foreign(0x00020010, "UI", IMPLICIT_LITTLE, EXPLICIT_LITTLE) + data_set(made),
+    ),
+    *(
+        Odd(
+            f"{'no' if length is None else length} group length in an implicit file meta group",
+            lambda made, length=length: _implicit_meta(length)
+            + data_set(made, syntax=IMPLICIT_LITTLE),
+            Flaw.FOREIGN_GROUP,
+            IMPLICIT_LITTLE,
+            lambda made: _implicit_meta(None, EXPLICIT_LITTLE) + data_set(made),
+        )
+        for length in (None, 0, 26, 9999, UNDEFINED)
+    ),
+    *(
+        Odd(
+            f"long form of {vr} in {tag:08X}",
+            _with((tag, _long_form(tag, vr, value))),
+            Flaw.FORM,
+            even=_with((tag, element(tag, vr, value))),
+        )
+        for tag, vr, value in (
+            (0x00080050, "SH", "ACC1"),
+            (0x00080090, "PN", "Long^Form^Of^A^Name^"),
+            (0x00080301, "US", 7),
+            (BEFORE << 16 | 0x0010, "LO", "ODD DEVICE"),
+            (0x00100040, "CS", ""),
+            (0x00200010, "SH", "STUDY1"),
+            (0x00280008, "IS", "1 "),
+            (0x00400010, "SH", "BEHIND"),
+        )
+    ),
+    Odd(
+        "long form in big endian",
+        lambda made: data_set(
+            made,
+            (0x00080050, _long_form(0x00080050, "SH", "ACC1", EXPLICIT_BIG)),
+            syntax=EXPLICIT_BIG,
+        ),
+        Flaw.FORM,
+        EXPLICIT_BIG,
+        _with((0x00080050, element(0x00080050, "SH", "ACC1"))),
+    ),
+    Odd(
+        "long form in an item",
+        _with((0x00081140, sequence(0x00081140, _long_form(0x00081150, "UI", CT)))),
+        Flaw.FORM,
+        even=_with((0x00081140, sequence(0x00081140, element(0x00081150, "UI", CT)))),
+    ),
+    Odd(
+        "nothing in front of a group length",
+        _with(
+            (0x00080090, element(0x00080090, "PN", "")),
+            (0x00100000, element(0x00100000, "UL", 4)),
+        ),
+        None,
+        even=_with((0x00080090, element(0x00080090, "PN", ""))),
+    ),
+    *(
+        Odd(
+            f"deflated as {name} has it",
+            lambda made, wrap=wrap: wrap(data_set(made)),
+            Flaw.OTHER_ENCODING,
+            DEFLATED_LITTLE,
+        )
+        for name, wrap in {"zlib": zlib.compress, "gzip": gzip.compress}.items()
     ),
 ]  # fmt: skip

@@ -6,7 +6,7 @@ What a receiver, the index and the operators' page read of an object, they read 
 import zlib
 from typing import Final, Literal, NamedTuple
 
-from draw_shared.dicom.element_forms import HEADER_BYTES, LONG_HEADER_BYTES
+from draw_shared.dicom.element_forms import HEADER_BYTES, LONG_HEADER_BYTES, Form
 from draw_shared.dicom.flaws import Flaw, Flaws
 from draw_shared.dicom.scan import BIG, EXPLICIT, IMPLICIT, Scanner, Undecodable
 from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
@@ -20,6 +20,13 @@ BIG_FILE_META: Final = b"\0\2"
 LEADING_GROUPS: Final = frozenset((b"\0\0", b"\2\0"))
 """Groups of command sets and of file meta, which devices leave in front of data sets."""
 MOST_LEADING: Final = 64
+
+# What tells which format a deflated data set has.
+_ANY_WRAPPER: Final = 32
+_GZIP: Final = b"\x1f\x8b"
+_ZLIB_CHECK: Final = 31
+_STORED_HEAD: Final = 5
+_COMPLEMENT: Final = 0xFFFF
 
 
 def _declared(transfer_syntax_uid: str) -> Scanner:
@@ -67,7 +74,7 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
     if transfer_syntax_uid != DEFLATED_LITTLE:
         return data
     try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, LONGEST_INFLATED)
+        return inflater(data).decompress(data, LONGEST_INFLATED)
     except zlib.error:
         inflated = _inflated_before_damage(data)
     if inflated:
@@ -75,6 +82,27 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
     if bytes(data[4:6]) in KNOWN_VRS:
         return data
     raise Undecodable("the deflated data set is damaged")
+
+
+def inflater(head: bytes | memoryview) -> "zlib._Decompress":
+    """Return what inflates a data set that begins with `head`.
+
+    Some devices write zlib's or gzip's format around it, which PS3.5 A.5 does not have.
+    """
+    bits = zlib.MAX_WBITS
+    return zlib.decompressobj(bits | _ANY_WRAPPER if _is_wrapped(head) else -bits)
+
+
+def _is_wrapped(head: bytes | memoryview) -> bool:
+    """Return whether the format of zlib (RFC 1950) or gzip (RFC 1952) begins so."""
+    begin = bytes(head[:_STORED_HEAD])
+    if begin.startswith(_GZIP):
+        return True
+    if len(begin) < _STORED_HEAD or begin[0] & 0x8F != zlib.DEFLATED:
+        return False
+    # The same bits begin a stored block, which gives its length twice.
+    stored = int.from_bytes(begin[1:3], "little") ^ int.from_bytes(begin[3:5], "little")
+    return int.from_bytes(begin[:2], "big") % _ZLIB_CHECK == 0 and stored != _COMPLEMENT
 
 
 def is_deflated(data: bytes | memoryview, transfer_syntax_uid: str) -> bool:
@@ -85,7 +113,7 @@ def is_deflated(data: bytes | memoryview, transfer_syntax_uid: str) -> bool:
 
 
 def _inflated_before_damage(data: bytes | memoryview) -> bytes:
-    inflating, inflated = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    inflating, inflated = inflater(data), bytearray()
     try:
         for at in range(0, len(data), INFLATED_AT_ONCE):
             inflated += inflating.decompress(data[at : at + INFLATED_AT_ONCE])
@@ -122,8 +150,8 @@ def opened(data: bytes | memoryview, transfer_syntax_uid: str) -> Opened:
         flaws.add(
             Flaw.FOREIGN_GROUP, scanner_for(transfer_syntax_uid, inflated).first_tag(inflated)
         )
-    plain = inflated is data and transfer_syntax_uid == DEFLATED_LITTLE
-    if plain or scanner is not _declared(transfer_syntax_uid):
+    other = transfer_syntax_uid == DEFLATED_LITTLE and (inflated is data or _is_wrapped(data))
+    if other or scanner is not _declared(transfer_syntax_uid):
         flaws.add(Flaw.OTHER_ENCODING, scanner.first_tag(data_set))
     bounded = inflated is not data and len(inflated) >= LONGEST_INFLATED
     return Opened(data_set, scanner, flaws, bounded)
@@ -165,17 +193,23 @@ def leading_bytes(data: bytes | memoryview) -> int:
         big = head[:2] == BIG_FILE_META
         if len(head) < HEADER_BYTES or not (big or head[:2] in LEADING_GROUPS):
             break
-        size = _leading_size(head, "big" if big else "little")
-        if not any(head[:HEADER_BYTES]) or at + size > len(data):
+        form = leading_form(head, "big" if big else "little")
+        end = at + form.start + form.length
+        if not any(head[:HEADER_BYTES]) or end > len(data):
             break
-        at += size
+        at = end
     return at
 
 
-def _leading_size(head: bytes, order: Literal["big", "little"]) -> int:
+def leading_form(head: bytes, order: Literal["big", "little"]) -> Form:
+    """Return the form of an element of groups 0000 or 0002 in front of a data set.
+
+    Its own header decides: what follows may be of these groups too, in another form.
+    """
     vr = head[4:6]
     if vr in SHORT_VRS:
-        return HEADER_BYTES + int.from_bytes(head[6:8], order)
+        return Form(HEADER_BYTES, int.from_bytes(head[6:8], order), explicit=True, short=True)
     if vr in LONG_VRS:
-        return LONG_HEADER_BYTES + int.from_bytes(head[8:], order)
-    return HEADER_BYTES + int.from_bytes(head[4:8], order)
+        length = int.from_bytes(head[8:LONG_HEADER_BYTES], order)
+        return Form(LONG_HEADER_BYTES, length, explicit=True, short=False)
+    return Form(HEADER_BYTES, int.from_bytes(head[4:8], order), explicit=False, short=True)

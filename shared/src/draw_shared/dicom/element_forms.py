@@ -85,7 +85,8 @@ class ElementForms:
                 best, most = form, fit
         if beyond is not None and not far:
             raise IndexError(at)
-        return best or beyond
+        regular = self._explicit and vr in SHORT_VRS
+        return best or beyond or (self._candidates(data, at, vr)[0] if regular else None)
 
     def _candidates(self, data: bytes | memoryview, at: int, vr: bytes) -> list[Form]:
         """Return the possible forms, the likeliest first."""
@@ -126,7 +127,9 @@ class ElementForms:
             return 0 if any(data[at : at + HEADER_BYTES]) else POSSIBLE
         next_vr = bytes(data[at + 4 : at + 6])
         if next_vr in KNOWN_VRS:
-            return CERTAIN if following > tag else LIKELY
+            # Text behind a length can look like the VR of a group length, which is UL.
+            likely = following > tag and (following & 0xFFFF or next_vr == b"UL")
+            return CERTAIN if likely else LIKELY
         if following <= tag:
             return 0
         return self._bare_fit(data, at, following, like=next_vr == vr)
@@ -153,7 +156,19 @@ def is_regular(head: bytes | memoryview, at: int, *, explicit: bool) -> bool:
     vr = bytes(head[at + 4 : at + 6])
     if not explicit:
         return vr not in KNOWN_VRS
-    return vr in SHORT_VRS or (vr in LONG_VRS and not any(head[at + 6 : at + 8]))
+    if vr in SHORT_VRS:
+        return any(head[at + 6 : at + 8]) or not seems_long(head, at)
+    return vr in LONG_VRS and not any(head[at + 6 : at + 8])
+
+
+def seems_long(data: bytes | memoryview, at: int) -> bool:
+    """Return whether a header that says "no value" in the short form may have the long one.
+
+    A length of 32 bits that is below 64 KiB looks like the tag of a group length, or in big
+    endian like one of group 0000.
+    """
+    low, high = bytes(data[at + 8 : at + 10]), bytes(data[at + 10 : at + LONG_HEADER_BYTES])
+    return len(high) == 2 and not (any(low) and any(high))  # noqa: PLR2004 - it is all there
 
 
 def is_sequence(data: bytes | memoryview, at: int, vr: bytes) -> bool:

@@ -28,6 +28,7 @@ from draw_shared.dicom.element_forms import (
     Form,
     delimited,
     is_sequence,
+    seems_long,
 )
 from draw_shared.dicom.flaws import Flaw, Flaws
 from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
@@ -110,7 +111,7 @@ class Scanner:
             if explicit:
                 # Nearly every element is this kind: no call for each.
                 group, element, vr, length = unpack(data, at)
-                if vr in SHORT_VRS:
+                if vr in SHORT_VRS and (length or not seems_long(data, at)):
                     tag, start = group << 16 | element, at + 8
                 elif not group | element and self._is_padding(data, at, walk):
                     return False
@@ -156,7 +157,7 @@ class Scanner:
         if self.explicit:
             group, element, vr, length = self._explicit_header.unpack_from(data, at)
             walk.tag = tag = group << 16 | element
-            if vr in SHORT_VRS and group != DELIMITERS:
+            if vr in SHORT_VRS and group != DELIMITERS and (length or not seems_long(data, at)):
                 return tag, vr, length, at + 8
             if vr in LONG_VRS and not length and group != DELIMITERS:
                 return tag, vr, self._long_length.unpack_from(data, at + 8)[0], at + 12

@@ -8,6 +8,8 @@ from typing import Final
 
 from typing_extensions import override
 
+from draw_shared.dicom.data_set import inflater
+from draw_shared.dicom.element_forms import HEADER_BYTES
 from draw_shared.errors import Permanent
 
 BLOCK_BYTES: Final = 256 * 1024
@@ -126,7 +128,7 @@ class InflatedSource(Source):
         super().__init__()
         self._descriptor = descriptor
         self._next = offset
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflater = inflater(os.pread(descriptor, HEADER_BYTES, offset))
 
     @property
     @override

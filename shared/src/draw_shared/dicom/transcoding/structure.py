@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
+from draw_shared.dicom.data_set import leading_form
 from draw_shared.dicom.element_forms import (
     DELIMITERS,
     ITEM,
@@ -316,6 +317,8 @@ class _Walk:
         encoding, start = level.encoding, self._source.position
         vr = head[4:6]
         if not is_regular(head, 0, explicit=encoding.explicit):
+            if level.parent is None and start < self._written.leading:
+                return self._leading_header(level, head)
             return self._odd_header(level)
         if not encoding.explicit:
             group, element, length = encoding.bare.unpack_from(head)
@@ -327,6 +330,13 @@ class _Walk:
             raise Untranscodable("an element header is cut short")
         group, element, _, length = encoding.long.unpack(head)
         return _Header(group << 16 | element, vr, length, start + LONG_BYTES, regular=True)
+
+    def _leading_header(self, level: Level, head: bytes) -> _Header:
+        """Return the header of what is left of a group in front of the data set."""
+        form = leading_form(head, "big" if level.encoding.big else "little")
+        group, element = level.encoding.tag.unpack_from(head)
+        vr, start = head[4:6] if form.explicit else b"", self._source.position + form.start
+        return _Header(group << 16 | element, vr, form.length, start, regular=False)
 
     def _odd_header(self, level: Level) -> _Header:
         """Return the header of an element that has not the form of its encoding."""
