@@ -1,5 +1,6 @@
 """The tree keeps its own rules: import contracts, generated pages, size of modules."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,10 @@ def test_no_module_has_a_name_that_says_nothing():
 def test_every_exception_still_exists_and_is_needed():
     for name in LONGER:
         assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > LONGEST_MODULE
+
+
+def test_the_install_page_asks_git_as_root_whose_the_programs_are():
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    asked = re.findall(r"^(sudo )?git (describe|pull|checkout|clone)\b", page, re.MULTILINE)
+    assert {word for _, word in asked} == {"describe", "pull", "checkout", "clone"}
+    assert all(root for root, _ in asked), "git refuses to read a repository of another user"
