@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from draw_shared.dicom import part10
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import (
@@ -22,6 +21,7 @@ from draw_shared.dicom.uids import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
+from draw_shared.dicom.walk import Undecodable
 from support import datasets
 from support.data_set_tree import tree
 from support.elements import element, sequence, write

@@ -8,10 +8,10 @@ from typing import Final, Literal, NamedTuple
 
 from draw_shared.dicom.element_forms import HEADER_BYTES, LONG_HEADER_BYTES, Form
 from draw_shared.dicom.flaws import Flaw, Flaws
-from draw_shared.dicom.scan import BIG, EXPLICIT, IMPLICIT, Scanner, Undecodable
+from draw_shared.dicom.scan import BIG, EXPLICIT, IMPLICIT, Scanner
 from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
 from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
-from draw_shared.dicom.walk import Ending, Gathered
+from draw_shared.dicom.walk import Ending, Gathered, Undecodable
 
 LONGEST_INFLATED: Final = 4 * 1024 * 1024
 INFLATED_AT_ONCE: Final = 1024

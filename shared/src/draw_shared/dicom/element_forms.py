@@ -16,6 +16,7 @@ UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
+PIXEL_DATA: Final = 0x7FE00010
 DELIMITERS: Final = 0xFFFE
 """The group of items and delimiters, which have no VR (PS3.5 7.5)."""
 HEADER_BYTES: Final = 8

@@ -14,7 +14,7 @@ from draw_shared.dicom.identity import (
     IMPLEMENTATION_VERSION,
     PRIVATE_INFORMATION_CREATOR,
 )
-from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.walk import Undecodable
 
 PREFIX: Final = b"DICM"
 PREAMBLE: Final = bytes(128) + PREFIX

@@ -36,9 +36,9 @@ from draw_shared.dicom.levels import (
     unique_key,
 )
 from draw_shared.dicom.matching import Condition, InvalidKey, Items, Names, Nothing, parse, pattern
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import QueryRequest, Refused
 from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.walk import Undecodable
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 QUERY_RETRIEVE_LEVEL: Final = 0x00080052

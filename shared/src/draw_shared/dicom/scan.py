@@ -14,56 +14,36 @@ It ends where doubt begins, and says so.
 """
 
 from collections.abc import Iterator
-from struct import Struct, error, unpack_from
+from struct import error, unpack_from
 from typing import Final
 
 from draw_shared.dicom.element_forms import (
-    DELIMITERS,
     HEADER_BYTES,
     ITEM,
     ITEM_END,
+    PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
-    ElementForms,
     Form,
-    delimited,
     is_sequence,
     seems_long,
 )
+from draw_shared.dicom.element_headers import (
+    LAST_TAG,
+    MOST_ELEMENTS,
+    SMALLEST_LETTERS,
+    ElementHeaders,
+)
 from draw_shared.dicom.flaws import Flaw, Flaws
-from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
-from draw_shared.dicom.walk import Ending, Gathered, Span, Walk
-from draw_shared.errors import Permanent
+from draw_shared.dicom.nesting import past_items
+from draw_shared.dicom.vrs import SHORT_VRS
+from draw_shared.dicom.walk import Ending, Gathered, Span, Undecodable, Walk
 
-PIXEL_DATA: Final = 0x7FE00010
-LAST_TAG: Final = 0xFFFCFFFC
-"""Data Set Trailing Padding; no element follows it (PS3.5 7.2)."""
-
-DEEPEST: Final = 256
-MOST_ELEMENTS: Final = 1_000_000
-"""Of all levels together: a second of processor time, whatever is sent."""
 LONGEST_VALUE: Final = 1024 * 1024
-SMALLEST_LETTERS: Final = int.from_bytes(b"AA", "little")
-"""Implicit lengths below this cannot begin with a VR."""
-OTHER_ITEM: Final = (b"\xff\xfe\xe0\x00", b"\xfe\xff\x00\xe0")
-"""An item's tag in the other byte order, for little and big endian."""
 
 
-class Undecodable(Permanent):
-    """The data set cannot be read as its transfer syntax says."""
-
-
-class Scanner:
+class Scanner(ElementHeaders):
     """Walks one encoding; build one per transfer syntax and use it for many data sets."""
-
-    def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
-        order = ">" if big_endian else "<"
-        self.explicit, self.big_endian = explicit, big_endian
-        self.item_header = Struct(f"{order}HHI")
-        self._explicit_header = Struct(f"{order}HH2sH")
-        self._long_length = Struct(f"{order}I")
-        self._order = order
-        self._forms = ElementForms(explicit=explicit, big_endian=big_endian)
 
     def gather(
         self,
@@ -149,43 +129,6 @@ class Scanner:
                     walk.flaws.add(Flaw.TOO_LONG, tag)
         raise Undecodable("too many elements")
 
-    def header(self, data: bytes | memoryview, at: int, walk: Walk) -> tuple[int, bytes, int, int]:
-        """Return (tag, known VR or none, length, where the value starts)."""
-        walk.count += 1
-        if walk.count > MOST_ELEMENTS:
-            raise Undecodable("too many elements")
-        if self.explicit:
-            group, element, vr, length = self._explicit_header.unpack_from(data, at)
-            walk.tag = tag = group << 16 | element
-            if vr in SHORT_VRS and group != DELIMITERS and (length or not seems_long(data, at)):
-                return tag, vr, length, at + 8
-            if vr in LONG_VRS and not length and group != DELIMITERS:
-                return tag, vr, self._long_length.unpack_from(data, at + 8)[0], at + 12
-            if group == DELIMITERS:
-                return tag, b"", self._long_length.unpack_from(data, at + 4)[0], at + 8
-        else:
-            group, element, length = self.item_header.unpack_from(data, at)
-            walk.tag = tag = group << 16 | element
-            if (length < SMALLEST_LETTERS or bytes(data[at + 4 : at + 6]) not in KNOWN_VRS) and (
-                tag <= LAST_TAG or group == DELIMITERS
-            ):
-                return tag, b"", length, at + 8
-        return self._odd_header(data, at, tag, walk)
-
-    def _odd_header(
-        self, data: bytes | memoryview, at: int, tag: int, walk: Walk
-    ) -> tuple[int, bytes, int, int]:
-        form = self._forms.of(data, at, end=len(data) if walk.whole else None)
-        if form is None:
-            raise Undecodable("an element header cannot be read")
-        vr = bytes(data[at + 4 : at + 6]) if form.explicit else b""
-        if form.explicit and vr not in KNOWN_VRS:
-            walk.flaws.add(Flaw.UNKNOWN_VR, tag)
-            vr = b""
-        elif form.explicit != self.explicit or (vr and (vr in SHORT_VRS) != form.short):
-            walk.flaws.add(Flaw.FORM, tag)
-        return tag, vr, form.length, form.start
-
     def _past_stray(self, data: bytes | memoryview, at: int, walk: Walk) -> int:
         """Return where the data set goes on behind a delimiter, or an item of no sequence."""
         tag, _, length, start = self.header(data, at, walk)
@@ -195,7 +138,7 @@ class Scanner:
         if tag != ITEM:
             return start
         if length == UNDEFINED:
-            return self.past_items(data, start, walk, in_item=True)[0]
+            return past_items(self, data, start, walk, in_item=True)[0]
         if start + length > len(data):
             raise IndexError(start)
         return start + length
@@ -218,84 +161,7 @@ class Scanner:
         """Return (where the next element starts, where the items end)."""
         if walk.tag != PIXEL_DATA and not is_sequence(data, start, vr):
             walk.flaws.add(Flaw.NO_SEQUENCE, walk.tag)
-        # Unknown sequences are implicit VR little endian inside (PS3.5 6.2.2, note 2).
-        return (IMPLICIT if vr == b"UN" else self).past_items(data, start, walk, vr=vr)
-
-    def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there decides
-        self,
-        data: bytes | memoryview,
-        at: int,
-        walk: Walk,
-        *,
-        vr: bytes = b"SQ",
-        in_item: bool = False,
-    ) -> tuple[int, int]:
-        """Return (where what follows starts, where the items end) of a sequence at `at`.
-
-        With `in_item`, `at` is in an item, and it is the end of that item.
-        """
-        single = in_item
-        scanners = [self]
-        tag, fresh = walk.tag, not in_item
-        while True:
-            scanner = scanners[-1]
-            if in_item:
-                if single and at == len(data) and len(scanners) == 1:
-                    # Its delimiter is missing, and that of its sequence is not given.
-                    return at, at
-                tag, vr, length, start = scanner.header(data, at, walk)
-                if tag in {ITEM, SEQUENCE_END, ITEM_END}:
-                    in_item = False
-                    stop = at
-                    if tag == ITEM_END:
-                        at = start
-                    else:
-                        walk.flaws.add(Flaw.ITEM_END_MISSING, tag)
-                    if single and len(scanners) == 1:
-                        return at, stop
-                elif length != UNDEFINED:
-                    at = start + length
-                    if at > len(data):
-                        raise IndexError(at)
-                else:
-                    if tag != PIXEL_DATA and not is_sequence(data, start, vr):
-                        walk.flaws.add(Flaw.NO_SEQUENCE, tag)
-                    scanners.append(IMPLICIT if vr == b"UN" else scanner)
-                    if len(scanners) > DEEPEST:
-                        raise Undecodable("sequences are nested too deeply")
-                    at, in_item, fresh = start, False, True
-                continue
-            walk.count += 1
-            if walk.count > MOST_ELEMENTS:
-                raise Undecodable("too many items")
-            group, element, length = scanner.item_header.unpack_from(data, at)
-            tag = group << 16 | element
-            stop = at
-            if tag == ITEM and length != UNDEFINED:
-                at += HEADER_BYTES + length
-                if at > len(data):
-                    raise IndexError(at)
-            elif tag == ITEM:
-                at += HEADER_BYTES
-                in_item = True
-            elif tag == ITEM_END:
-                walk.flaws.add(Flaw.STRAY_DELIMITER, tag)
-                at += HEADER_BYTES
-            elif fresh and (other := _other_order(scanner, data, at)) is not None:
-                walk.flaws.add(Flaw.FORM, tag)
-                scanners[-1] = other
-            else:
-                if tag == SEQUENCE_END:
-                    at += HEADER_BYTES
-                elif fresh and vr != b"SQ":
-                    stop, at = delimited(data, at, big_endian=scanner.big_endian)
-                else:
-                    walk.flaws.add(Flaw.SEQUENCE_END_MISSING, tag)
-                scanners.pop()
-                if not scanners:
-                    return at, stop
-                in_item = True
-            fresh = False
+        return past_items(self, data, start, walk, vr=vr)
 
     def items(self, raw: bytes, wanted: frozenset[int]) -> Iterator[dict[int, bytes]]:
         """Yield the wanted values of each item of a sequence that `gather` returned.
@@ -324,7 +190,7 @@ class Scanner:
                 if tag != ITEM:
                     raise Undecodable("a sequence holds something else than items")
                 if length == UNDEFINED:
-                    at, stop = self.past_items(raw, start, walk, in_item=True)
+                    at, stop = past_items(self, raw, start, walk, in_item=True)
                 else:
                     at = stop = start + length
             except (error, IndexError) as cut:
@@ -388,13 +254,5 @@ class Scanner:
 
 
 IMPLICIT: Final = Scanner(explicit=False)
-
 EXPLICIT: Final = Scanner(explicit=True)
 BIG: Final = Scanner(explicit=True, big_endian=True)
-
-
-def _other_order(scanner: Scanner, data: bytes | memoryview, at: int) -> Scanner | None:
-    """Return the scanner of items in the other byte order, if they are: explicit, then."""
-    if bytes(data[at : at + 4]) == OTHER_ITEM[scanner is BIG]:
-        return EXPLICIT if scanner is BIG else BIG
-    return None

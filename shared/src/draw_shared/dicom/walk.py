@@ -4,6 +4,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from draw_shared.dicom.flaws import Flaws
+from draw_shared.errors import Permanent
+
+
+class Undecodable(Permanent):
+    """The data set cannot be read as its transfer syntax says."""
 
 
 class Ending(Enum):

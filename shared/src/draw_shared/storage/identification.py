@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 from draw_shared.dicom import dictionary
 from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import shown
-from draw_shared.dicom.scan import Undecodable
-from draw_shared.dicom.walk import Ending, Gathered
+from draw_shared.dicom.walk import Ending, Gathered, Undecodable
 from draw_shared.storage.layout import ObjectIdentity
 
 SOP_CLASS: Final = 0x00080016

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
 from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
 from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.walk import Undecodable
 from draw_shared.errors import Permanent
 from draw_shared.storage.identification import identify
 from draw_shared.storage.incoming import Incoming, NoSpace

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from draw_shared.dicom import part10
-from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.walk import Undecodable
 from draw_shared.storage import layout, spool
 from draw_shared.storage.identification import identify
 

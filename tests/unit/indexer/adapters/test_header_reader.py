@@ -16,7 +16,7 @@ from draw_indexer.adapters.header_reader import HeaderReader
 from draw_shared.dicom import keys
 from draw_shared.dicom.keys import Level
 from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.walk import Undecodable
 from support import datasets, senders
 from support import odd_data_sets as odd
 

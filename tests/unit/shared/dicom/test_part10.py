@@ -9,8 +9,8 @@ import pytest
 
 from draw_shared.dicom import part10
 from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.uids import EXPLICIT_LITTLE
+from draw_shared.dicom.walk import Undecodable
 from support import odd_data_sets as odd
 
 OURS = FileMeta("1.2.3", "1.2.3.4", EXPLICIT_LITTLE, "CT1", "DRAW", provenance={"a": "b"})

@@ -22,9 +22,9 @@ from draw_shared.dicom.requestor import (
     contexts_for,
     open_association,
 )
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import CutShort, Outcome, Refused, StoredFile
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.walk import Undecodable
 from draw_shared.dicom.wire import PeerClosed
 from support.engine import RecordingProvider, listening, wait_until
 

@@ -14,9 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from draw_shared.dicom import part10, scan
+from draw_shared.dicom import part10
 from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import Flaw
+from draw_shared.dicom.nesting import DEEPEST
 from draw_shared.dicom.scan import Scanner
 from draw_shared.dicom.uids import IMPLICIT_LITTLE
 from draw_shared.dicom.walk import Ending
@@ -99,7 +100,7 @@ def test_nested_values_are_not_taken_for_the_objects_own(undefined, implicit):
 def test_nesting_is_bounded():
     raw = encoded(nested(1, undefined=True))
     at = raw.index(b"\xfe\xff\x00\xe0") + 8
-    gathered = Scanner(explicit=False).gather(raw[:at] * scan.DEEPEST * 2, WANTED, last=LAST)
+    gathered = Scanner(explicit=False).gather(raw[:at] * DEEPEST * 2, WANTED, last=LAST)
     assert gathered.ending is Ending.DAMAGED
     assert list(gathered.flaws) == [Flaw.UNREADABLE]
 

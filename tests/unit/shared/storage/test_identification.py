@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.walk import Undecodable
 from draw_shared.storage.identification import HEAD_BYTES, identify
 from support import odd_data_sets as odd
 

@@ -16,8 +16,8 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from draw_shared.dicom import part10
 from draw_shared.dicom.data_set import Opened, gather, opened
-from draw_shared.dicom.element_forms import UNDEFINED
-from draw_shared.dicom.scan import PIXEL_DATA, Scanner, Undecodable
+from draw_shared.dicom.element_forms import PIXEL_DATA, UNDEFINED
+from draw_shared.dicom.scan import Scanner
 from draw_shared.dicom.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
@@ -25,7 +25,7 @@ from draw_shared.dicom.uids import (
     IMPLICIT_LITTLE,
 )
 from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS
-from draw_shared.dicom.walk import Span
+from draw_shared.dicom.walk import Span, Undecodable
 
 UNKNOWN: Final = b"UN"
 LARGEST_SHORT: Final = 0xFFFF

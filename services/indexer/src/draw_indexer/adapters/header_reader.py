@@ -19,8 +19,8 @@ from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import Flaw, Flaws
 from draw_shared.dicom.keys import IndexedAttribute, Level
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
-from draw_shared.dicom.scan import Scanner, Undecodable
-from draw_shared.dicom.walk import Ending, Gathered
+from draw_shared.dicom.scan import Scanner
+from draw_shared.dicom.walk import Ending, Gathered, Undecodable
 from draw_shared.storage.identification import REQUIRED
 
 Document = dict[str, Any]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from draw_indexer.adapters.header_reader import HeaderReader
-from draw_shared.dicom.scan import Undecodable
+from draw_shared.dicom.walk import Undecodable
 
 MISSING: Final = "missing"
 STORAGE: Final = "storage"

@@ -26,9 +26,9 @@ from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
 from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last, renditions
 from draw_shared.dicom.requestor import Outgoing, Remote, Requestor, open_association
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.service import CutShort, StoredFile
 from draw_shared.dicom.transcoding.transcoder import Transcoder
+from draw_shared.dicom.walk import Undecodable
 from draw_shared.dicom.wire import PeerTooSlow
 
 log = structlog.get_logger()

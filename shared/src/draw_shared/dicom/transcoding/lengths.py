@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from draw_shared.dicom.scan import PIXEL_DATA
+from draw_shared.dicom.element_forms import PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, Encoding
 from draw_shared.dicom.transcoding.representations import one_of
 from draw_shared.dicom.transcoding.structure import BARE_BYTES, LONG_BYTES, Kind, Level, Met

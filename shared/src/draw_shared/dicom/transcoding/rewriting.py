@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from draw_shared.dicom.element_forms import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
-from draw_shared.dicom.scan import PIXEL_DATA
+from draw_shared.dicom.element_forms import ITEM, ITEM_END, PIXEL_DATA, SEQUENCE_END, UNDEFINED
 from draw_shared.dicom.transcoding.encoding import (
     LONGEST_SHORT,
     AsWritten,

@@ -15,13 +15,13 @@ from draw_shared.dicom.element_forms import (
     DELIMITERS,
     ITEM,
     ITEM_END,
+    PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
     ElementForms,
     holds_fragments,
     is_regular,
 )
-from draw_shared.dicom.scan import PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import (
     BIG,
     EXPLICIT,

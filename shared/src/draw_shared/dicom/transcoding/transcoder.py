@@ -18,7 +18,6 @@ from typing import Final, NamedTuple
 
 from draw_shared.dicom import part10
 from draw_shared.dicom.data_set import is_deflated
-from draw_shared.dicom.scan import Undecodable
 from draw_shared.dicom.transcoding.encoding import AsWritten, as_written, encoding_of
 from draw_shared.dicom.transcoding.pixels import NativePixels, StoredPixels
 from draw_shared.dicom.transcoding.rewriting import Rewriting
@@ -30,6 +29,7 @@ from draw_shared.dicom.transcoding.source import (
 )
 from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
 from draw_shared.dicom.uids import DEFLATED_LITTLE, UNCOMPRESSED
+from draw_shared.dicom.walk import Undecodable
 
 MOST_PICTURES: Final = 64
 """Encapsulated images in one object: its own and its icons'."""
