@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from draw_shared.dicom import dictionary
 from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import shown
+from draw_shared.dicom.part10 import PREAMBLE, PREFIX
 from draw_shared.dicom.walk import Ending, Gathered, Undecodable
 from draw_shared.storage.layout import ObjectIdentity
 
@@ -40,6 +41,8 @@ def identify(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str) 
     """
     found = _gathered(head, size, transfer_syntax_uid)
     missing = REQUIRED - found.values.keys()
+    if missing and head(len(PREAMBLE)).endswith(PREFIX):
+        raise Undecodable("the data set begins with a DICOM file's preamble")
     if missing:
         raise Undecodable(_reason(min(missing), found))
     return _identified(found.values)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from draw_shared.dicom.part10 import FileMeta
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.dicom.walk import Undecodable
 from draw_shared.storage.identification import HEAD_BYTES, identify
@@ -60,6 +61,10 @@ def without_study(data, _):
             "SOP Class UID is missing, unreadable from (FFFF,FFFF)",
         ),
         (lambda *_: b"", "SOP Class UID is missing"),
+        (
+            lambda data, made: FileMeta(odd.CT, made.instance, EXPLICIT_LITTLE).encode() + data,
+            "begins with a DICOM file's preamble",
+        ),
     ],
 )
 def test_what_does_not_say_who_it_is_is_refused_with_the_reason(break_, words):
