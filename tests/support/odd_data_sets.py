@@ -234,6 +234,122 @@ def _nested_bytes() -> list[Odd]:
     return found
 
 
+OPEN_FRAGMENTS = FRAGMENTS[: -len(mark(0xE0DD))]
+REFERENCED_SERIES = element(0x0020000E, "UI", "1.2.3.98")
+
+
+def _inner(
+    *items: bytes, doubled: bool = False, end: bool = True, syntax: str = EXPLICIT_LITTLE
+) -> bytes:
+    """Return a sequence as it lies in items of others; each of its items may end twice."""
+    more = mark(0xE00D, 0, syntax) * doubled
+    held = [item + more for item in items]
+    return sequence(0x00081199, *held, syntax=syntax, end=end)
+
+
+def _thrice(*, innermost: bool = True, middle: bool = True) -> bytes:
+    """Return an item that holds two sequences, one in the other, with or without delimiters."""
+    return _inner(sequence(0x0040A170, REFERENCE, end=innermost), end=middle)
+
+
+def _bounded(item: bytes) -> bytes:
+    """Return a sequence of two items that say how long they are."""
+    held = mark(0xE000, len(item)) + item
+    return header(0x00081115, "SQ", UNDEFINED) + held + held + mark(0xE0DD)
+
+
+def _item_ends() -> list[Odd]:
+    """Return kinds whose item ends stand where none is expected."""
+    missing, doubled = Flaw.SEQUENCE_END_MISSING, Flaw.STRAY_DELIMITER
+    block = element(0x00090010, "LO", "ODD DEVICE") + header(0x00091001, "OB", UNDEFINED)
+    even, twice = _inner(REFERENCE), _inner(REFERENCE, doubled=True)
+    unended = _inner(REFERENCE, end=False)
+    comments = element(0x00204000, "LT", "x" * 3000)
+    kinds: dict[str, tuple[list[bytes], Flaw, list[bytes]]] = {
+        "inner sequence without delimiter": ([unended], missing, [even]),
+        "inner sequences without delimiter": ([unended, unended], missing, [even, even]),
+        "empty inner sequence without delimiter": ([_inner(end=False)], missing, [_inner()]),
+        "innermost sequence without delimiter": ([_thrice(innermost=False)], missing, [_thrice()]),
+        "middle sequence without delimiter": ([_thrice(middle=False)], missing, [_thrice()]),
+        "no inner sequence with delimiter": (
+            [_thrice(innermost=False, middle=False)], missing, [_thrice()]
+        ),
+        "fragments without delimiter": ([block + OPEN_FRAGMENTS], missing, [block + FRAGMENTS]),
+        "inner items that end twice": ([twice], doubled, [even]),
+        "inner items that end twice and more behind": (
+            [twice + REFERENCED_SERIES], doubled, [even + REFERENCED_SERIES]
+        ),
+        "inner items that end twice and much behind": (
+            [twice + REFERENCED_SERIES + comments], doubled, [even + REFERENCED_SERIES + comments]
+        ),
+        "several inner items that end twice": (
+            [_inner(REFERENCE, REFERENCE, doubled=True)], doubled, [_inner(REFERENCE, REFERENCE)]
+        ),
+        "inner and outer items that end twice": ([twice + mark(0xE00D)], doubled, [even]),
+    }  # fmt: skip
+    found = []
+    for tag in (0x00081115, 0x00400275):
+        for title, (items, flaw, evened) in kinds.items():
+            found.append(
+                Odd(
+                    f"{title} in {tag:08X}",
+                    _with((tag, sequence(tag, *items))),
+                    flaw,
+                    even=_with((tag, sequence(tag, *evened))),
+                )
+            )
+        found.append(
+            Odd(
+                f"neither inner nor outer sequence with delimiter in {tag:08X}",
+                _with((tag, sequence(tag, unended, end=False))),
+                missing,
+                even=_with((tag, sequence(tag, even))),
+            )
+        )
+    for syntax in (IMPLICIT_LITTLE, EXPLICIT_BIG):
+        reference = element(0x00081150, "UI", CT, syntax)
+        inner = _inner(reference, end=False, syntax=syntax)
+        found.append(
+            Odd(
+                f"inner sequence without delimiter in {syntax}",
+                lambda made, inner=inner, syntax=syntax: data_set(
+                    made,
+                    (0x00081115, sequence(0x00081115, inner, syntax=syntax)),
+                    syntax=syntax,
+                ),
+                missing,
+                syntax,
+                _with((0x00081115, sequence(0x00081115, _inner(element(0x00081150, "UI", CT))))),
+            )
+        )
+    lower = element(0x00080050, "SH", "ACC1")
+    return [
+        *found,
+        Odd(
+            "sequence without delimiter before a lower tag",
+            _with((0x00081115, sequence(0x00081115, REFERENCE, end=False) + lower)),
+            missing,
+            even=_with((0x00081115, sequence(0x00081115, REFERENCE) + lower)),
+        ),
+        Odd(
+            "fragments without delimiter before an element",
+            _with(
+                *private(BEFORE, header(BEFORE << 16 | 0x1001, "OB", UNDEFINED) + OPEN_FRAGMENTS)
+            ),
+            missing,
+            even=_with(
+                *private(BEFORE, header(BEFORE << 16 | 0x1001, "OB", UNDEFINED) + FRAGMENTS)
+            ),
+        ),
+        Odd(
+            "icon in fragments without delimiter",
+            _with((0x00081115, sequence(0x00081115, ICON[: -len(mark(0xE0DD))]))),
+            missing,
+            untranscodable=ENCAPSULATED,
+        ),
+    ]
+
+
 def _out_of_order(tag: int, before: int) -> Callable[[Object], bytes]:
     def make(made: Object) -> bytes:
         held = elements(made)
@@ -297,6 +413,7 @@ def _long_form(tag: int, vr: str, value: str | int, syntax: str = EXPLICIT_LITTL
 KINDS: list[Odd] = [
     *_unknown_vrs(),
     *_nested_bytes(),
+    *_item_ends(),
     Odd("name before the class", _out_of_order(0x00100010, 0x00080016), Flaw.ORDER),
     Odd("class behind the series", _out_of_order(0x00080016, 0x00200013), Flaw.ORDER),
     Odd("UIDs behind the matrix", _out_of_order(0x0020000D, 0x7FE00010), Flaw.ORDER),
@@ -492,3 +609,18 @@ KINDS: list[Odd] = [
         for name, wrap in {"zlib": zlib.compress, "gzip": gzip.compress}.items()
     ),
 ]  # fmt: skip
+
+_BLOCK = element(0x00090010, "LO", "ODD DEVICE") + header(0x00091001, "OB", UNDEFINED)
+BOUNDED: list[Odd] = [
+    Odd(
+        f"{title} without delimiter in items of defined length",
+        _with((0x00081115, _bounded(raw))),
+        None,
+        even=_with((0x00081115, _bounded(even))),
+    )
+    for title, raw, even in (
+        ("sequences", _inner(REFERENCE, end=False), _inner(REFERENCE)),
+        ("fragments", _BLOCK + OPEN_FRAGMENTS, _BLOCK + FRAGMENTS),
+    )
+]
+"""Kinds that only a reader of the items meets: their lengths lead past what is wrong."""

@@ -1,6 +1,6 @@
 """Finds the end of what is nested: sequences, items and encapsulated values (PS3.5 7.5, A.4).
 
-Delimiters may be missing or stray. Nothing in the data makes it recurse.
+Delimiters may be missing or doubled. Nothing in the data makes it recurse.
 """
 
 from typing import Final
@@ -17,9 +17,11 @@ from draw_shared.dicom.element_forms import (
 )
 from draw_shared.dicom.element_headers import MOST_ELEMENTS, ElementHeaders
 from draw_shared.dicom.flaws import Flaw
+from draw_shared.dicom.item_ends import LOOKED_AT_BYTES, ends_item_around
 from draw_shared.dicom.walk import Undecodable, Walk
 
 DEEPEST: Final = 256
+LOOK_COUNTS: Final = 64
 OTHER_ITEM: Final = (b"\xff\xfe\xe0\x00", b"\xfe\xff\x00\xe0")
 """An item's tag in the other byte order, for little and big endian."""
 
@@ -85,7 +87,7 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
         elif tag == ITEM:
             at += HEADER_BYTES
             in_item = True
-        elif tag == ITEM_END:
+        elif tag == ITEM_END and not _ends_around(headers, data, at, len(nested) - 1, walk):
             walk.flaws.add(Flaw.STRAY_DELIMITER, tag)
             at += HEADER_BYTES
         elif fresh and (other := _other_order(headers, data, at)) is not None:
@@ -94,7 +96,7 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
         else:
             if tag == SEQUENCE_END:
                 at += HEADER_BYTES
-            elif fresh and vr != b"SQ":
+            elif fresh and vr != b"SQ" and tag != ITEM_END:
                 stop, at = delimited(data, at, big_endian=headers.big_endian)
             else:
                 walk.flaws.add(Flaw.SEQUENCE_END_MISSING, tag)
@@ -109,6 +111,25 @@ def _inside(headers: ElementHeaders, vr: bytes) -> ElementHeaders:
     """Return the encoding of the items of a sequence."""
     # Unknown sequences are implicit VR little endian inside (PS3.5 6.2.2, note 2).
     return _IMPLICIT if vr == b"UN" else headers
+
+
+def _ends_around(
+    headers: ElementHeaders, data: bytes | memoryview, at: int, open_items: int, walk: Walk
+) -> bool:
+    """Return whether the item end at `at`, outside of an item, ends the item around.
+
+    Raises:
+        IndexError: `data` is too short to tell.
+    """
+    if not open_items:
+        return False
+    at += HEADER_BYTES
+    if at + LOOKED_AT_BYTES > len(data) and not walk.whole:
+        raise IndexError(at)
+    # A look takes the time of so many elements at most: nobody gains any by item ends.
+    walk.count += LOOK_COUNTS
+    ahead = bytes(data[at : at + LOOKED_AT_BYTES])
+    return ends_item_around(ahead, open_items, big_endian=headers.big_endian)
 
 
 def _other_order(

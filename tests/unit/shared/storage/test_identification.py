@@ -21,7 +21,7 @@ def identified(data, syntax=EXPLICIT_LITTLE):
     return identify(lambda most: data[:most], len(data), syntax)
 
 
-@pytest.mark.parametrize("kind", odd.KINDS, ids=lambda kind: kind.title)
+@pytest.mark.parametrize("kind", [*odd.KINDS, *odd.BOUNDED], ids=lambda kind: kind.title)
 def test_an_odd_data_set_says_who_it_is(kind):
     made = odd.new_object()
     found = identified(kind.make(made), kind.syntax)
@@ -82,6 +82,22 @@ def hostile():
     undefined = odd.sequence(0x00081140, end=False)
     yield "nested without end", (undefined + odd.mark(0xE000, odd.UNDEFINED)) * (most // 20)
     yield "items without end", undefined + odd.mark(0xE000) * (most // 8)
+    yield (
+        "item ends in items",
+        (
+            (undefined + odd.mark(0xE000, odd.UNDEFINED)) * 200
+            + undefined
+            + odd.mark(0xE00D) * (most // 8)
+        ),
+    )
+    yield (
+        "item ends far from each other",
+        (
+            (undefined + odd.mark(0xE000, odd.UNDEFINED)) * 50
+            + (undefined + odd.mark(0xE000, odd.UNDEFINED) + undefined + odd.mark(0xE00D))
+            * (most // 48)
+        ),
+    )
     yield "strays", odd.mark(0xE00D) * (most // 8)
     yield "unknown VRs", b"\x09\x00\x01\x10??\x00\x00" * (most // 8)
     yield "bare elements", b"\x09\x00\x01\x10\x00\x00\x00\x00" * (most // 8)

@@ -22,6 +22,7 @@ from draw_shared.dicom.element_forms import (
     holds_fragments,
     is_regular,
 )
+from draw_shared.dicom.item_ends import LOOKED_AT_BYTES, ends_item_around
 from draw_shared.dicom.transcoding.encoding import (
     BIG,
     EXPLICIT,
@@ -169,7 +170,7 @@ class _Walk:
             self._source.skip_to(self._source.position + BARE_BYTES)
             inner = self._entered(level, level.encoding, length, items=False)
             yield Met(Kind.ITEM, inner, tag, length=length)
-        elif tag == ITEM_END:
+        elif tag == ITEM_END and not self._ends_around(level):
             self._source.skip_to(self._source.position + BARE_BYTES)
             yield Met(Kind.STRAY, level, regular=False)
         elif tag == SEQUENCE_END and level.end is None:
@@ -180,6 +181,15 @@ class _Walk:
             yield from self._left()
         else:
             raise Untranscodable("a sequence holds something else than items")
+
+    def _ends_around(self, level: Level) -> bool:
+        """Return whether the item end here, outside of an item, ends the item around."""
+        open_items, inner = 0, level
+        while inner.end is None and inner.parent is not None:
+            open_items += not inner.items
+            inner = inner.parent
+        ahead, _ = self._ahead(level, BARE_BYTES + LOOKED_AT_BYTES)
+        return ends_item_around(ahead[BARE_BYTES:], open_items, big_endian=level.encoding.big)
 
     # --- elements ----------------------------------------------------------------------
 
@@ -291,16 +301,25 @@ class _Walk:
         return head[BARE_BYTES + 4 : BARE_BYTES + 6] in KNOWN_VRS
 
     def _fragments(self, level: Level) -> Iterator[Met]:
-        source = self._source
+        source, delimited = self._source, True
         while True:
             head = source.ahead(BARE_BYTES)
-            if len(head) < BARE_BYTES:
+            if len(head) < BARE_BYTES or source.position == level.bound:
+                delimited = False
                 break
             group, element, length = level.encoding.bare.unpack(head)
             tag = group << 16 | element
             start = source.position + BARE_BYTES
             if tag == SEQUENCE_END:
                 source.skip_to(start)
+                break
+            if tag == ITEM_END and not self._ends_around(level):
+                source.skip_to(start)
+                yield Met(Kind.STRAY, level, regular=False)
+                continue
+            if tag == ITEM_END or tag >> 16 != DELIMITERS:
+                # Their delimiter is missing.
+                delimited = False
                 break
             if tag != ITEM or length == UNDEFINED:
                 raise Untranscodable("an encapsulated value holds something else than fragments")
@@ -309,7 +328,7 @@ class _Walk:
             source.skip_to(start)
             yield Met(Kind.FRAGMENT, level, tag, length=length)
             source.skip_to(start + length)
-        yield Met(Kind.FRAGMENTS_END, level)
+        yield Met(Kind.FRAGMENTS_END, level, regular=delimited)
 
     # --- headers -----------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Data sets that break the rules of PS3.5 in other transfer syntaxes: the same values, well-formed.
 
 The transcoder's output is read by `support.data_set_tree`, which knows no flaws. What the
-scanner makes of the same kinds is covered by tests/unit/shared/dicom/test_odd_scans.py.
+scanner makes of the same kinds is covered by tests/unit/shared/storage/test_identification.py.
 """
 
 import zlib
@@ -38,7 +38,7 @@ def transcoder(tmp_path):
     return Transcoder(2**27, tmp_path)
 
 
-@pytest.mark.parametrize("kind", odd.KINDS, ids=lambda kind: kind.title)
+@pytest.mark.parametrize("kind", [*odd.KINDS, *odd.BOUNDED], ids=lambda kind: kind.title)
 def test_every_value_comes_back(tmp_path, transcoder, kind):
     made = odd.new_object()
     path = _written(tmp_path / "object.dcm", kind.make(made), kind.syntax)
