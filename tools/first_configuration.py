@@ -73,10 +73,9 @@ def prepare(url: str, given: Mapping[str, str], storage: Path) -> DicomAddress:
 def _catch_up(session: Session, file: ConfigFile) -> None:
     held = config_versions.newest(session)
     found = held.version if held is not None else 0
-    for kept in file.versions():
-        if kept.version > found:
-            config_versions.catch_up(session, kept, found)
-        return
+    kept = file.newest()
+    if kept is not None and kept.version > found:
+        config_versions.catch_up(session, kept, found)
 
 
 def _where_told(session: Session, told: Mapping[str, str | int]) -> NetworkConfig:

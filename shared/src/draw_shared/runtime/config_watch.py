@@ -31,6 +31,10 @@ INTERVAL_SECONDS: Final = 1.0
 NONE_KNOWN: Final = (
     "neither the database nor the storage volume has a configuration that this release can read"
 )
+NOT_KEPT: Final = (
+    "the storage volume does not take this version of the configuration;"
+    " a replica that starts while the database is away works by an older one"
+)
 
 
 class ConfigUnknown(Transient):
@@ -90,7 +94,9 @@ class ConfigWatch:
     @property
     def trouble(self) -> str:
         """What an operator should know of the configuration here; empty when all is well."""
-        return self._partly if self.known else NONE_KNOWN
+        if not self.known:
+            return NONE_KNOWN
+        return "; ".join(filter(None, (self._partly, NOT_KEPT if self._unwritten else "")))
 
     @property
     def away_seconds(self) -> float:
@@ -142,8 +148,8 @@ class ConfigWatch:
         with self._database.session() as session:
             said = config_versions.newest(session)
             found = said.version if said is not None else 0
-            kept = next((one for one in self._file.versions() if self._readable(one)), None)
-            if kept is None or kept.version <= found:
+            kept = self._file.newest()
+            if kept is None or kept.version <= found or not self._readable(kept):
                 return said
             if config_versions.catch_up(session, kept, found):
                 session.commit()
@@ -151,14 +157,15 @@ class ConfigWatch:
             return kept
 
     def _take_kept(self) -> None:
-        """Take the newest that the volume keeps and this release can read, if it is news."""
-        for kept in self._file.versions():
-            held = self._current.version
-            # At the same version the allowed AE titles may differ. What another replica has
-            # read since is news; not so while the volume did not take what was read here.
-            news = kept.version > held or (kept.version == held and not self._unwritten)
-            if not news or self._take(kept):
-                return
+        """Take what the volume keeps, if it is news and this release can read it."""
+        kept = self._file.newest()
+        held = self._current.version
+        # At the same version the allowed AE titles may differ. What another replica has read
+        # since is news; not so while the volume did not take what was read here.
+        if kept is not None and (
+            kept.version > held or (kept.version == held and not self._unwritten)
+        ):
+            self._take(kept)
 
     def _take(self, snapshot: ConfigSnapshot) -> bool:
         """Put a version in force, unless this release cannot read it."""

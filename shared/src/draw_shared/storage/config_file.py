@@ -1,9 +1,10 @@
 """The suite's configuration on the storage volume, for who starts while the database is away.
 
-One file for all replicas of all services, and one of the version before. Who reads another
-configuration from the database writes it: to a file of his own, synced and then renamed, so
-that a reader finds the old one or the new one. What is found is checked by its hash; where the
-newest file is damaged, the version before counts. A version never gives way to an older one.
+Two copies of it for all replicas of all services. Who reads another configuration from the
+database writes them, one after the other: to a file of his own, synced and then renamed, so
+that a reader finds the old one or the new one. What is found is checked by its hash; where one
+copy is damaged, the other has the same. No version before is kept, and none gives way to an
+older one: it may be more open.
 """
 
 import fcntl
@@ -24,21 +25,21 @@ log = structlog.get_logger()
 
 
 class ConfigFile:
-    """The configuration that a storage root keeps, read and written in the name of one process."""
+    """The configuration that a storage root keeps, read and written in the name of a process."""
 
     def __init__(self, root: Path, writer: str) -> None:
         self._folder = root / CONFIG
-        self._newest = self._folder / "snapshot.json"
-        self._before = self._folder / "snapshot.before.json"
+        self._copies = (self._folder / "snapshot.json", self._folder / "snapshot.copy.json")
         self._own = self._folder / f"snapshot.{writer}.new"
         self._told: dict[str, str] = {}
 
-    def versions(self) -> list[ConfigSnapshot]:
-        """Return what can be read, newest first; what cannot be is said once in the log."""
-        found = [self._read(self._newest), self._read(self._before)]
-        return sorted(
-            (one for one in found if one is not None), key=lambda one: one.version, reverse=True
-        )
+    def newest(self) -> ConfigSnapshot | None:
+        """Return what is kept; a copy that cannot be read is said once in the log.
+
+        Copies differ only while they are written, or when their writer died: the newer counts.
+        """
+        found = [one for one in map(self._read, self._copies) if one is not None]
+        return max(found, key=lambda one: one.version, default=None)
 
     def keep(self, snapshot: ConfigSnapshot) -> None:
         """Have the volume keep this version durably, unless it keeps it or a newer one already.
@@ -46,19 +47,21 @@ class ConfigFile:
         While another process writes, nothing is done: whoever calls, calls again.
 
         Raises:
-            OSError: it does not; what it kept before, it still keeps.
+            OSError: a copy could not be written; it keeps what it had.
         """
-        if not self._outdated(self._read(self._newest), snapshot):
+        if not self._outdated(snapshot):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._turn() as mine:
-            held = self._read(self._newest)
-            if mine and self._outdated(held, snapshot):
-                self._put(snapshot, over=held)
+            for path in self._outdated(snapshot) if mine else ():
+                self._put(snapshot, path)
 
-    @staticmethod
-    def _outdated(held: ConfigSnapshot | None, snapshot: ConfigSnapshot) -> bool:
-        return held is None or (held != snapshot and held.version <= snapshot.version)
+    def _outdated(self, snapshot: ConfigSnapshot) -> list[Path]:
+        """Return the copies that are to become this version."""
+        held = [(path, self._read(path)) for path in self._copies]
+        if any(one is not None and one.version > snapshot.version for _, one in held):
+            return []
+        return [path for path, one in held if one != snapshot]
 
     @contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -78,12 +81,10 @@ class ConfigFile:
         finally:
             os.close(descriptor)
 
-    def _put(self, snapshot: ConfigSnapshot, over: ConfigSnapshot | None) -> None:
+    def _put(self, snapshot: ConfigSnapshot, path: Path) -> None:
         try:
             self._write(replace(snapshot, release=version("draw-shared")).encoded())
-            if over is not None and over.version < snapshot.version:
-                self._newest.replace(self._before)
-            self._own.replace(self._newest)
+            self._own.replace(path)
         except OSError:
             with suppress(OSError):
                 self._own.unlink(missing_ok=True)
