@@ -172,6 +172,23 @@ def test_differences_are_shown_and_nothing_is_changed(draw_admin, tmp_path, data
         archive.close()
 
 
+def test_an_empty_volume_is_taken_for_one_that_is_not_mounted_until_somebody_knows_better(
+    draw_admin, tmp_path, database, capsys
+):
+    archive = IndexedStorage(tmp_path, database)
+    try:
+        archive.receive(*datasets.series(3))
+        for path in archive.files():
+            (tmp_path / path).unlink()
+        assert draw_admin("reconcile", "--repair") == 1
+        assert "has no object, and the index has 3: is it mounted" in capsys.readouterr().err
+        assert archive.scalars("SELECT count(*) FROM instances") == [3]
+        assert draw_admin("reconcile", "--repair", "--empty-volume") == 0
+        assert archive.scalars("SELECT count(*) FROM instances") == [0]
+    finally:
+        archive.close()
+
+
 def test_reconcile_shows_a_copy_whose_row_is_lost(tmp_path, draw_admin, database, capsys):
     archive = IndexedStorage(tmp_path, database)
     layout = Layout(StorageStructure.FLAT, FileNaming.SEQUENTIAL)

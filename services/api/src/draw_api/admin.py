@@ -30,7 +30,7 @@ from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.models.access import Principal, Role
 from draw_api.models.failures import NotFound, Refusal
 from draw_api.models.transactions import KnownHead
-from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
+from draw_api.models.upkeep import FoundFile, Rebuilt
 from draw_api.models.users import NewUser, PasswordReset
 from draw_api.models.wording import problems_of
 from draw_api.services.conformance import statement
@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconcile = command("reconcile", _reconcile)
     reconcile.add_argument("--repair", action="store_true", help="mend it instead of showing it")
+    reconcile.add_argument(
+        "--empty-volume", action="store_true", help="also where the volume has no object at all"
+    )
     reconcile.add_argument(
         "--new-seconds",
         type=float,
@@ -243,9 +246,9 @@ def _reconcile(given: argparse.Namespace) -> int:
         audit = PostgresAudit(session, replica=settings.replica)
         reconcile = Reconcile(PostgresIndexAudit(session), files, announce, audit)
         found = reconcile.differences(begun - given.new_seconds)
-        _show(found)
+        print(*found.lines, sep="\n")  # noqa: T201
         if given.repair and found.any:
-            announced = reconcile.repair(_operator(), found)
+            announced = reconcile.repair(_operator(), found, empty=given.empty_volume)
             session.commit()
             print(f"{announced.announced} files without row announced, to be indexed")  # noqa: T201
             _show_left(announced)
@@ -338,18 +341,6 @@ class _Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + SHOWN_SECONDS
             _say(f"{done.announced} {self._word} ...")
-
-
-def _show(found: Differences) -> None:
-    for uid, path in found.rows_without_file:
-        print(f"row without file: {uid} {path}")  # noqa: T201
-    for _, path in found.conflicts_without_file:
-        print(f"conflict without file: {path}")  # noqa: T201
-    for path in found.files_without_row:
-        print(f"file without row: {path}")  # noqa: T201
-    for path in found.other_size:
-        print(f"size differs: {path}")  # noqa: T201
-    print(found.summary)  # noqa: T201
 
 
 def _password(file: Path | None) -> str:

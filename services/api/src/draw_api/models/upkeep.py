@@ -1,5 +1,6 @@
 """What rebuilding and comparing find out about disk and index."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -63,6 +64,15 @@ class Differences:
             or self.files_without_row
             or self.other_size
         )
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """Each difference in a line, and how many there are of each."""
+        yield from (f"row without file: {uid} {path}" for uid, path in self.rows_without_file)
+        yield from (f"conflict without file: {path}" for _, path in self.conflicts_without_file)
+        yield from (f"file without row: {path}" for path in self.files_without_row)
+        yield from (f"size differs: {path}" for path in self.other_size)
+        yield self.summary
 
     @property
     def summary(self) -> str:

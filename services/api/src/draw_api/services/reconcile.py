@@ -11,8 +11,14 @@ from typing import Final, Protocol, TypeVar
 from draw_api.models.access import Principal
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
 from draw_api.services.audit import AuditTrail
+from draw_shared.errors import Permanent
 
 AT_ONCE: Final = 500
+
+
+class VolumeEmpty(Permanent):
+    """No object is on the storage volume, and the index has some: is it mounted?"""
+
 
 Key = TypeVar("Key")
 
@@ -77,16 +83,26 @@ class Reconcile:
         found.files_without_row = [path for path in settled if self._files.exists(path)]
         return found
 
-    def repair(self, by: Principal, found: Differences) -> Rebuilt:
+    def repair(self, by: Principal, found: Differences, *, empty: bool = False) -> Rebuilt:
         """Delete rows without file and announce files without row, and keep on record that.
 
+        With `empty`, also where the volume has no object at all.
+
         Raises:
+            VolumeEmpty: it has none, and may not; nothing was changed.
             Transient: database or broker went away; what is left is found again.
         """
         # Since they were shown, what they name may have been received again and indexed.
         self._index.hold()
         rows = self._without_file(found.rows_without_file)
         conflicts = self._without_file(found.conflicts_without_file)
+        lost = len(rows) + len(conflicts)
+        if lost and not empty and next(self._files.found(), None) is None:
+            raise VolumeEmpty(
+                f"the storage volume has no object, and the index has {lost}: is it mounted, and"
+                " is DRAW_STORAGE_ROOT its path? Nothing was changed. If all objects are lost,"
+                " repeat with --empty-volume"
+            )
         deleted = sum(
             self._index.forget_rows(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE)
         )
