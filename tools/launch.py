@@ -204,8 +204,10 @@ class Launcher:
             rabbitmq.wait_ready()
             self._watch("RabbitMQ", rabbitmq.running, rabbitmq.start)
             if rabbitmq.set_aside:
+                # Releases before `announced/` kept no record of what the broker had.
                 say(
-                    f"{rabbitmq.set_aside}; what it held and the index has not yet is found by "
+                    f"{rabbitmq.set_aside}; what it held is announced again within a minute, "
+                    "what a release before this one announced by "
                     "make shell RUN='draw-admin reconcile --repair'"
                 )
             say(f"RabbitMQ: private, port {rabbitmq.port}, in {rabbitmq.folder}")
