@@ -12,6 +12,7 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pydicom
@@ -20,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.sop_class import register_uid, uid_to_service_class
+from pynetdicom.sop_class import _STORAGE_CLASSES, register_uid, uid_to_service_class
 
 from draw_shared.dicom.part10 import FileMeta
 from draw_shared.dicom.uids import (
@@ -230,6 +231,8 @@ def _got(port, objects, contexts):
     return came, failed
 
 
+# What is registered here would make storage of it for every later test of the process.
+@patch.dict(_STORAGE_CLASSES)
 def _moved(suite, objects, contexts):
     """Return what C-MOVE brings of these objects, and how many sub-operations failed."""
     came, failed = Came(), 0
@@ -238,7 +241,8 @@ def _moved(suite, objects, contexts):
     for context in contexts:
         if uid_to_service_class(context.abstract_syntax) is not StorageServiceClass:
             # pynetdicom aborts for retired classes that it does not know.
-            register_uid(context.abstract_syntax, "RetiredStorage", StorageServiceClass)
+            keyword = f"Retired{context.abstract_syntax.replace('.', '_')}"
+            register_uid(context.abstract_syntax, keyword, StorageServiceClass)
         destination.add_supported_context(context.abstract_syntax, context.transfer_syntax)
     port = free_port()
     node = {"name": "real files", "host": "127.0.0.1", "port": port, "ae_title": "REAL"}
