@@ -121,7 +121,7 @@ def test_the_last_but_one_node_is_killed_during_stores(cluster, suite, watching)
     running = [node for node in cluster.nodes if node.running()]
     assert len(running) == 2
     stored = _store(suite, running[0].kill)
-    cluster.start(*(node for node in cluster.nodes if not node.running()))
+    cluster.revive()
     _require_indexed_once(suite, stored)
     watching.wait_until_silent(*OF_A_BROKER_CLUSTER)
     assert _sizes(cluster) == dict.fromkeys(QUEUES, 3)

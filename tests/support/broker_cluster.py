@@ -7,6 +7,7 @@ installed release knows them.
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import yaml
 from typing_extensions import override
 
 from draw_shared.messaging.queue_depths import QUEUES
+from support.engine import wait_until
 from support.replicas import running_haproxy
 from support.service_finder import ROOT
 from tools.local_rabbitmq import LocalRabbitmq, program
@@ -24,6 +26,7 @@ from tools.processes import free_port
 NAMES = ("one", "two", "three")
 SECRET = "of these three nodes"
 BROKER = ROOT / "deploy" / "k8s" / "overlays" / "production" / "broker.yaml"
+STUCK_SECONDS = 30
 RECONCILIATION = "quorum_queue.continuous_membership_reconciliation.enabled"
 FRONT = """
 defaults
@@ -100,6 +103,10 @@ class Member(LocalRabbitmq):
     def _started_port_mapper(self) -> None:
         """The cluster has one, by which the nodes find each other."""
 
+    def answers(self) -> bool:
+        """Return whether it takes connections."""
+        return self._answers()
+
     def command(self, *words: str) -> str:
         """Return what a command of RabbitMQ says that an operator gives on this node."""
         name, *arguments = words
@@ -149,6 +156,26 @@ class BrokerCluster:
             node.begin()
         for node in nodes:
             node.wait_ready()
+
+    def revive(self) -> None:
+        """Start what does not run and restart what is stuck, as a person would, until all answer.
+
+        RabbitMQ 3.10 gives up when the node that waited for a majority and those that bring it
+        begin in the same moment (`incompatible_feature_flags`, `badmap`), and stays there.
+        """
+        begun = dict.fromkeys(NAMES, time.monotonic())
+
+        def all_answer() -> bool:
+            waiting = [node for node in self.nodes if not node.answers()]
+            for node in waiting:
+                if time.monotonic() - begun[node.folder.name] > STUCK_SECONDS:
+                    node.kill()
+                if not node.running():
+                    node.begin()
+                    begun[node.folder.name] = time.monotonic()
+            return not waiting
+
+        assert wait_until(all_answer, 150)
 
 
 @contextmanager
