@@ -16,7 +16,7 @@ import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from support import datasets
-from support.indexed import stored_files
+from support.indexed import files_below, stored_files
 from support.publishing import until
 from support.senders import send_objects
 from support.suite import Suite, draw_admin, set_config, signed_in
@@ -66,7 +66,7 @@ def agree(suite):
     """Return once everything is announced, indexed and tidied: files and rows are the same."""
 
     def same():
-        waiting = list((suite.storage / "spool").rglob("*.dcm"))
+        waiting = [p for p in files_below(suite.storage / "spool") if p.suffix == ".dcm"]
         copies = suite.rows("SELECT path FROM file_copies UNION SELECT path FROM file_deletions")
         rows = {row["path"] for row in suite.rows(NAMED)}
         return not waiting and not copies and rows == stored_files(suite.storage)

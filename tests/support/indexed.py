@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
@@ -191,9 +192,14 @@ def stored_files(root):
     return {
         str(path.relative_to(root))
         for folder in ("objects", "conflicts")
-        for path in (root / folder).rglob("*")
-        if path.is_file()
+        for path in files_below(root / folder)
     }
+
+
+def files_below(folder):
+    """Yield the paths of all files below a folder, in which other folders may go meanwhile."""
+    for inner, _, names in os.walk(folder):
+        yield from (Path(inner, name) for name in names)
 
 
 def content_hash(path):
