@@ -23,16 +23,21 @@ PACKAGES = (
 )
 
 
+def _git(*words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+
+
 def search_path(folder: Path) -> str:
     """Write its sources below a folder and return the PYTHONPATH on which they come first.
 
-    Without the commit, as in a shallow clone or in an archive of the sources, the test is skipped.
+    Where the sources came without their history the test is skipped; a whole history without the
+    commit is a wrong `COMMIT`.
     """
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", COMMIT, *PACKAGES], capture_output=True, check=False
-    )
+    done = _git("archive", COMMIT, *PACKAGES)
     if done.returncode:
-        pytest.skip(f"the clone has not the commit {COMMIT}: {done.stderr.decode().strip()}")
+        said = f"there is no commit {COMMIT}: {done.stderr.decode().strip()}"
+        whole = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"false"
+        (pytest.fail if whole else pytest.skip)(said)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return ":".join(str(folder / package) for package in PACKAGES)
