@@ -1,6 +1,6 @@
 """C-STORE beside peers: objects/s, latency, CPU, memory, and when all can be queried.
 
-    python -m bench.store [--only DRAW,Orthanc] [--rounds 3] [--times 1]
+    python -m bench.store [--only DRAW,Orthanc] [--rounds 3] [--times 1] [--before CHECKOUT]
 
 All servers run side by side, and take turns with each load: 512x512 and 64x64 CT objects
 over 1, 4 and 16 associations through the load client, then DCMTK's storescu as shipped (with
@@ -244,6 +244,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(SERVERS), help="servers, by comma")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=1, help="so many times the objects")
+    parser.add_argument("--before", type=Path, help="an older checkout of the suite, as one more")
     options = parser.parse_args()
     rows: list[Row] = []
     with (
@@ -259,6 +260,9 @@ def main() -> None:
             running.enter_context(SERVERS[chosen](work / chosen))
             for chosen in options.only.split(",")
         ]
+        if options.before:
+            older = draw_suite(work / "before", options.before.resolve(), "before")
+            servers.append(running.enter_context(older))
         for server in servers:
             for folder in series.values():
                 warm_up(options.load_client, server, folder)

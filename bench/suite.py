@@ -36,9 +36,24 @@ def _service_pids(launcher: int) -> dict[str, int]:
     return found
 
 
+def _sources(checkout: Path) -> str:
+    return os.pathsep.join(
+        str(checkout / part)
+        for part in ("", "shared/src", *(f"services/{name}/src" for name in SERVICES.values()))
+    )
+
+
 @contextmanager
-def draw_suite(folder: Path, **environment: str) -> Iterator[Server]:
+def draw_suite(
+    folder: Path, checkout: Path | None = None, name: str = "DRAW", **environment: str
+) -> Iterator[Server]:
     """Run the suite with a home folder and ports of its own until the block ends.
+
+    Args:
+        folder: where its home is made.
+        checkout: where another version of the sources lies, which runs on what is installed here.
+        name: what the tables call it.
+        environment: settings beyond those that keep it apart from others.
 
     Raises:
         RuntimeError: it ends or does not get ready in time.
@@ -56,10 +71,13 @@ def draw_suite(folder: Path, **environment: str) -> Iterator[Server]:
         **environment,
     }
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
+    if checkout is not None:
+        inherited["PYTHONPATH"] = _sources(checkout)
     with (folder / "launch.log").open("wb") as errors:
         launcher = subprocess.Popen(
             [sys.executable, "-m", "tools.launch"],
             env={**inherited, **own},
+            cwd=checkout,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -67,7 +85,7 @@ def draw_suite(folder: Path, **environment: str) -> Iterator[Server]:
     try:
         _wait_until_ready(launcher)
         _make_room(f"http://127.0.0.1:{own['DRAW_API_PORT']}")
-        yield Server("DRAW", "DRAW_SCP", port, _service_pids(launcher.pid), answers_queries=True)
+        yield Server(name, "DRAW_SCP", port, _service_pids(launcher.pid), answers_queries=True)
     finally:
         launcher.terminate()
         launcher.wait(60)
