@@ -17,6 +17,7 @@ from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.models import FileMissing, Header
 from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.deletion import delete_instances, delete_study
 from draw_shared.messaging.consumer import Delivery
@@ -69,7 +70,13 @@ class IndexedStorage:
         self.cleaned_up = []
         self.headers = HeadersHere(root)
         indexing = Indexing(PostgresIndex(database, StorageFiles(root)), lambda: self.duplicates)
-        self._handler = InstanceStored(self.headers, indexing, IndexerMetrics(CollectorRegistry()))
+        self.recently = RecentlyIndexed()
+        self._handler = InstanceStored(
+            self.headers,
+            indexing,
+            IndexerMetrics(CollectorRegistry()),
+            indexed=self.recently.add,
+        )
 
     def close(self):
         self.store.stop(5)

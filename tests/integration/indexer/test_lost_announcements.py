@@ -12,6 +12,7 @@ from draw_api.adapters.stored_files import ObjectFiles
 from draw_indexer.adapters.announced_objects import AnnouncedObjects, AnnouncementQueues
 from draw_indexer.adapters.next_versions import announce_by
 from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncements
+from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.consumer import Consumer
@@ -68,8 +69,8 @@ class Archive:
         self._outbox = SpoolOutbox(self.indexed.store, publisher, lambda: DEFAULT)
         self._outbox.start()
 
-    def another(self):
-        """Return what another indexer looks with, which remembers nothing."""
+    def another(self, recently=None):
+        """Return what an indexer looks with that remembers nothing else."""
         return LostAnnouncements(
             self.records,
             AnnouncedObjects(self._database),
@@ -77,6 +78,7 @@ class Archive:
             lambda: True,
             self.announced_again.append,
             1000,
+            recently or RecentlyIndexed(),
         )
 
     def close(self):
@@ -188,6 +190,31 @@ def test_what_was_received_again_after_its_deletion_is_missed(archive, channel):
     assert sum(archive.announced_again) == 1
     with archive.consuming():
         until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
+
+
+def test_the_index_is_not_asked_for_what_one_has_indexed_oneself(archive, database):
+    archive.announce(*datasets.series(3))
+    with archive.consuming():
+        until(lambda: len(archive.uids()) == 3)
+    arrivals.empty(database)
+    own = archive.another(archive.indexed.recently)
+    for _ in range(LOOKS):
+        own.look()
+    assert (archive.waiting, archive.announced_again) == (0, [])
+
+
+def test_what_is_received_again_is_missed_by_whoever_indexed_it_before(archive, channel):
+    one = datasets.build("CT")
+    archive.announce(one)
+    with archive.consuming():
+        until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
+    archive.indexed.delete(str(one.StudyInstanceUID))
+    archive.announce(one)
+    channel.queue_purge(WORK.name)
+    own = archive.another(archive.indexed.recently)
+    for _ in range(LOOKS):
+        own.look()
+    assert archive.announced_again == [1]
 
 
 def test_a_dead_letter_is_not_announced_again(archive, channel):

@@ -27,6 +27,7 @@ from draw_indexer.services.clean_up import CleanUp, Rule
 from draw_indexer.services.handing_over import HandingOver
 from draw_indexer.services.indexing import Indexing
 from draw_indexer.services.lost_announcements import LostAnnouncements
+from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_indexer.services.stability import Stability
 from draw_indexer.services.webhooks import WebhookDispatcher
 from draw_indexer.settings import Settings
@@ -113,6 +114,7 @@ class Indexer:
         self._queues = AnnouncementQueues(
             self._broker_url, client=settings.replica, announce=announce_by(self._publisher)
         )
+        self._recently_indexed = RecentlyIndexed()
         self._lost = self._lost_announcements()
         self._metrics.gauge(
             "draw_indexer_broker_connected",
@@ -204,6 +206,7 @@ class Indexer:
             indexing,
             self._metrics,
             lambda: self._config.server.logging.received_files,
+            indexed=self._recently_indexed.add,
         )
         work = topology.INSTANCE_STORED_WORK
         return Consumer(
@@ -252,6 +255,7 @@ class Indexer:
             lambda: self._consumption.connected,
             self._metrics.announced_again.inc,
             int(LATEST_TRY_SECONDS / self._settings.indexer_lost_announcements_seconds) + 1,
+            self._recently_indexed,
         )
         self._metrics.gauge(
             "draw_indexer_files_without_row",
@@ -358,6 +362,7 @@ class Indexer:
                 self._deleted_ns = self._latest_deletion.moment_ns()
         except Transient:
             self._database_ready = False
+            self._recently_indexed.forget()
             raise
         self._database_ready = True
 

@@ -74,6 +74,13 @@ class AnnouncedRecords:
         """Return the names of records, what was announced first of all first."""
         return nsmallest(most, self._found())
 
+    def lines(self, name: str) -> Sequence[bytes]:
+        """Return the announcements of a record as they were published; none if it is unreadable."""
+        try:
+            return _lines(self._folder / name)
+        except (OSError, ValueError):
+            return ()
+
     def read(self, name: str) -> Announced | None:
         """Return a record; None when it is gone. What cannot be read of it is left out."""
         path = self._folder / name
@@ -101,13 +108,18 @@ class AnnouncedRecords:
 
     def settle(self, record: Announced) -> None:
         """Remove a record that nothing is missing of; one that is damaged is set aside."""
+        if not record.damaged:
+            self.remove(record.name)
+            return
         path = self._folder / record.name
         with suppress(FileNotFoundError):
-            if record.damaged:
-                log.error("announced.damaged", record=record.name, objects=len(record.objects))
-                path.rename(f"{path}{DAMAGED}")
-            else:
-                path.unlink()
+            log.error("announced.damaged", record=record.name, objects=len(record.objects))
+            path.rename(f"{path}{DAMAGED}")
+
+    def remove(self, name: str) -> None:
+        """Remove a record of which nothing is missing."""
+        with suppress(FileNotFoundError):
+            (self._folder / name).unlink()
 
     def _found(self) -> Iterator[str]:
         with suppress(FileNotFoundError), os.scandir(self._folder) as entries:

@@ -10,6 +10,7 @@ import pytest
 from draw_indexer.models import UnderWay
 from draw_indexer.services import lost_announcements as module
 from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncements
+from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.errors import Transient
 from draw_shared.storage.announced import Announced
 from support.publishing import announcement
@@ -35,6 +36,12 @@ class FakeRecords:
 
     def read(self, name):
         return self.held.get(name)
+
+    def lines(self, name):
+        return [one.to_bytes() for one in self.held[name].objects]
+
+    def remove(self, name):
+        del self.held[name]
 
     def postpone(self, record):
         del self.held[record.name]
@@ -91,8 +98,15 @@ class Looking:
         self.records, self.index, self.broker = FakeRecords(), FakeIndex(), FakeBroker()
         self.consuming = True
         self.counted = 0
+        self.recently = RecentlyIndexed()
         self.use_case = LostAnnouncements(
-            self.records, self.index, self.broker, lambda: self.consuming, self._count, LATER
+            self.records,
+            self.index,
+            self.broker,
+            lambda: self.consuming,
+            self._count,
+            LATER,
+            self.recently,
         )
 
     def _count(self, objects):
@@ -120,6 +134,36 @@ def test_what_is_indexed_is_asked_for_once_and_forgotten(looking):
     looking.index.rows.add(one.event_id)
     looking.look(5)
     assert (looking.index.asked, looking.records.held, looking.lost) == ([one], {}, 0)
+
+
+def test_what_this_process_has_indexed_is_forgotten_without_asking(looking):
+    first, second = announcement(), announcement()
+    looking.records.keep(first, second)
+    looking.records.keep(second)
+    looking.recently.add([first.to_bytes()])
+    looking.look(2)
+    assert looking.index.asked == [first, second, second], "one of them may be missing"
+    looking.recently.add([second.to_bytes()])
+    looking.look()
+    assert (len(looking.index.asked), looking.records.held) == (3, {})
+
+
+def test_what_a_database_that_was_away_may_have_lost_is_asked_for(looking):
+    one = announcement()
+    looking.records.keep(one)
+    looking.recently.add([one.to_bytes()])
+    looking.recently.forget()
+    looking.look(LOOKS)
+    assert looking.broker.announced == [[one]]
+
+
+def test_only_the_latest_are_remembered(monkeypatch):
+    monkeypatch.setattr("draw_indexer.services.recently_indexed.MAX_REMEMBERED", 2)
+    recently = RecentlyIndexed()
+    recently.add([b"1", b"2"])
+    recently.add([b"3"])
+    assert recently.has_all([b"2", b"3"])
+    assert not recently.has_all([b"1", b"3"])
 
 
 def test_what_is_missing_in_several_looks_is_announced_again_and_counted(looking):

@@ -7,7 +7,7 @@ batch, which then waits.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -88,12 +88,14 @@ class InstanceStored:
         metrics: IndexerMetrics,
         log_received: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        indexed: Callable[[Iterable[bytes]], None] = lambda _: None,
     ) -> None:
         self._reader = reader
         self._indexing = indexing
         self._metrics = metrics
         self._log_received = log_received
         self._now = now
+        self._indexed = indexed
 
     def on_instances_stored(self, batch: Sequence[Delivery]) -> Sequence[Failure]:
         """Index the batch; return what could not be.
@@ -137,6 +139,8 @@ class InstanceStored:
             missing = {id(stored) for stored in self._index(arrivals)}
             went = FileMissing("the file went before its turn came")
             lost += [(each, went) for each in announced if id(each.stored) in missing]
+            left = {id(each) for each, _ in lost}
+            self._indexed(each.delivery.body for each in announced if id(each) not in left)
         self._metrics.seconds.labels("read").observe(read - began)
         self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
         return lost

@@ -21,6 +21,7 @@ from uuid import UUID
 import structlog
 
 from draw_indexer.models import UnderWay
+from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.errors import Transient
 from draw_shared.storage.announced import Announced
@@ -50,6 +51,12 @@ class Records(Protocol):
 
     def names(self, most: int) -> Sequence[str]:
         """Return the names of records, what was announced first of all first."""
+
+    def lines(self, name: str) -> Sequence[bytes]:
+        """Return the announcements of a record as they were published; none if it is unreadable."""
+
+    def remove(self, name: str) -> None:
+        """Remove a record of which nothing is missing."""
 
     def read(self, name: str) -> Announced | None:
         """Return a record; None when it is gone. What cannot be read of it is left out."""
@@ -111,6 +118,7 @@ class LostAnnouncements:
         consuming: whether announcements can come to this process now. While nobody takes
             them, nothing can be said of what does not come.
         looks_later: looks after which what is tried again has come, or is dead.
+        recently: what this process has indexed; the index is not asked for it.
     """
 
     def __init__(
@@ -121,6 +129,7 @@ class LostAnnouncements:
         consuming: Callable[[], bool],
         announced_again: Callable[[int], None],
         looks_later: int,
+        recently: RecentlyIndexed,
     ) -> None:
         self._records = records
         self._index = index
@@ -128,6 +137,7 @@ class LostAnnouncements:
         self._consuming = consuming
         self._announced_again = announced_again
         self._looks_later = looks_later
+        self._recently = recently
         self._looks: dict[str, int] = {}
         """In how many looks in a row each record was there while the queue was short."""
         self.objects = 0
@@ -156,7 +166,8 @@ class LostAnnouncements:
         under_way = self._broker.under_way()
         short = under_way.waiting <= SHORT_QUEUE
         found = 0
-        for portion in self._portions(self._due(short=short)):
+        due = [name for name in self._due(short=short) if not self._settled(name)]
+        for portion in self._portions(due):
             missing = {
                 one.event_id for one in rows.missing([o for r in portion for o in r.objects])
             }
@@ -183,6 +194,14 @@ class LostAnnouncements:
         names = self._records.names(RECORDS_AT_ONCE)
         self._looks = {name: before.get(name, 0) + 1 if short else 0 for name in names}
         return [name for name in names if name in before]
+
+    def _settled(self, name: str) -> bool:
+        """Remove a record if this process has indexed all of it; return whether it did."""
+        lines = self._records.lines(name)
+        indexed = bool(lines) and self._recently.has_all(lines)
+        if indexed:
+            self._records.remove(name)
+        return indexed
 
     def _portions(self, names: Sequence[str]) -> Iterator[list[Announced]]:
         portion: list[Announced] = []
