@@ -33,6 +33,7 @@ from draw_api.adapters.object_places import PostgresPlaces
 from draw_api.adapters.object_reader import ObjectReader
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryTable
+from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
 from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
 from draw_api.adapters.storage_queries import PostgresStorage
@@ -133,6 +134,7 @@ class Api:
         self._minutes = RecentMinutes()
         self._outlook = RecentOutlook()
         self._objects = ObjectReader(settings.storage_root)
+        self._recent_views = RecentViews()
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
         self._live_retrieves = LiveRetrieves(self._database)
@@ -208,12 +210,16 @@ class Api:
             DatabaseUnavailable: nothing was changed.
         """
         wakeups = CollectedWakeUps(self._publisher)
+        views = CollectedViews(self._recent_views)
         with self._database.session() as session:
-            yield self._use_cases(session, wakeups)
+            yield self._use_cases(session, wakeups, views)
             session.commit()
         wakeups.send()
+        views.remember()
 
-    def _use_cases(self, session: Session, wakeups: CollectedWakeUps) -> Work:
+    def _use_cases(
+        self, session: Session, wakeups: CollectedWakeUps, views: CollectedViews
+    ) -> Work:
         audit = PostgresAudit(session, replica=self._settings.replica)
         access = self._access(session, audit)
         configuration = Configuration(
@@ -252,7 +258,7 @@ class Api:
             dead_letters=DeadLetterOffice(self._letters, self._outside, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),
             nodes=Nodes(PostgresNodeTable(session), audit),
-            objects=Objects(PostgresPlaces(session), self._objects, audit),
+            objects=Objects(PostgresPlaces(session), self._objects, views, audit),
             peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
             queries=Queries(PostgresQueryTable(session, kept), wakeups, audit),
             retrieves=retrieves,

@@ -10,6 +10,7 @@ from draw_scp.adapters.afterwards import Afterwards
 from draw_scp.adapters.announcer import Announcer
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
+from draw_scp.adapters.lines_ahead import LinesAhead
 from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.adapters.receiving_processes import ReceivingProcesses
@@ -92,7 +93,8 @@ class Scp:
             self._objects.spool,
         )
         self._afterwards = Afterwards(self._announcer.flush)
-        audit = Audit(self._announcer)
+        self._ahead = LinesAhead(self._objects.spool, replica)
+        audit = Audit(self._announcer, self._ahead)
         results = RecordedResults(audit, self._metrics, self._afterwards)
         self._receiving = ReceivingProcesses(
             settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
@@ -147,6 +149,7 @@ class Scp:
                 self._objects,
                 self._config,
                 self._announcer,
+                self._ahead,
                 self._afterwards,
                 self._receiving,
                 Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),

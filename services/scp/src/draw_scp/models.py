@@ -9,6 +9,7 @@ from uuid import UUID
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.placement import Ending, Timing
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
+from draw_shared.errors import Transient
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
 from draw_shared.storage.reception import FilingRules
@@ -31,6 +32,7 @@ class StoredInstance:
     sop_class_uid: str
     transfer_syntax_uid: str
     path: str
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,11 @@ class Transaction(NamedTuple):
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
     detail: str | None = None
+    action: str | None = None
+
+
+class NotOnRecord(Transient):
+    """The disk takes no line of the audit trail: what it would tell of must not happen."""
 
 
 class Lost(NamedTuple):

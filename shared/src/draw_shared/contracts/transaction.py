@@ -11,6 +11,10 @@ from draw_shared.contracts.envelope import Event
 LINES_LOST: Final = "transactions.lost"
 """Action of a line that stands for lines that could not be written; `objects` is their number."""
 
+RETRIEVE_BEGUN: Final = "retrieve.begin"
+"""Action of a line that says, before the first object leaves, which study a C-GET or C-MOVE sends
+objects of; how the operation ended is a line of its own."""
+
 
 class TransactionKind(StrEnum):
     """What kind of thing happened."""
@@ -57,7 +61,9 @@ class TransactionRecord(BaseModel):
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
     actor: str | None = Field(default=None, description="user or token of a management action")
-    action: str | None = Field(default=None, description="name of a management action")
+    action: str | None = Field(
+        default=None, description="name of a management action; `retrieve.begin` before a retrieve"
+    )
     detail: str | None = None
 
 

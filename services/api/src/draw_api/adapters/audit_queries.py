@@ -48,11 +48,15 @@ class PostgresAudit:
             sop_instance_uid=sop_instance_uid,
         )
 
+    def record_failure(self, by: Principal, action: str, detail: str) -> None:
+        """Keep that `by` tried `action` and may not; raise nothing after it, or it is not kept."""
+        self._insert(by.actor, by.address, action, TransactionOutcome.FAILURE, detail=detail)
+
     def record_anonymous(
-        self, name: str, address: str, action: str, outcome: TransactionOutcome
+        self, name: str, address: str, action: str, outcome: TransactionOutcome, detail: str = ""
     ) -> None:
         """Keep that somebody who called himself `name` tried `action`."""
-        self._insert(name, address, action, outcome)
+        self._insert(name, address, action, outcome, detail=detail)
 
     def _insert(
         self,

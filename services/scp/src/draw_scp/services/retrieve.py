@@ -6,7 +6,8 @@ end of the operation (PS3.4 C.4.2.1, C.4.3.1).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -34,7 +35,16 @@ PROGRESS_SECONDS: Final = 0.25
 PROGRESS_OBJECTS: Final = 50
 """A pending response is due after this time or number of sub-operations, what comes first."""
 
-Step = SubOperations | RetrieveEnd
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Objects are about to leave: nothing was sent, and whoever takes this may prevent it."""
+
+    leaving: Mapping[str, int]
+    """How many objects of each study, by Study Instance UID."""
+
+
+Step = Begin | SubOperations | RetrieveEnd
 
 
 class Catalogue(Protocol):
@@ -165,12 +175,14 @@ class Retrievals:
         channel: SameAssociation,
         cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
-        """Yield progress and at last the end.
+        """Yield what is to leave, then progress and at last the end.
 
         Raises:
             Transient: the index does not answer; nothing was sent.
         """
         instances = self._catalogue.instances(selection)
+        if instances:
+            yield _begin(instances)
         tally = Tally(len(instances))
         stopped, reason = False, ""
         ready = _Ready(instances, lambda instance: self._to_send(instance, channel))
@@ -196,7 +208,7 @@ class Retrievals:
         originator_ae: str,
         cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
-        """Yield progress and at last the end.
+        """Yield what is to leave, then progress and at last the end.
 
         Raises:
             Refused: the move destination is none of the configured nodes.
@@ -206,6 +218,8 @@ class Retrievals:
         if destination is None:
             raise Refused(Status.MOVE_DESTINATION_UNKNOWN, "unknown move destination")
         instances = self._catalogue.instances(selection)
+        if instances:
+            yield _begin(instances)
         tally = Tally(len(instances))
         order = Order(originator_ae, request.message_id, self._parallel())
         stopped, reason = False, ""
@@ -231,6 +245,10 @@ class Retrievals:
         prepared = _Prepared(instance, self._objects.renditions(instance, takes))
         prepared.advance()
         return prepared
+
+
+def _begin(instances: Sequence[StoredInstance]) -> Begin:
+    return Begin(Counter(instance.study_instance_uid for instance in instances))
 
 
 class _Prepared:

@@ -31,9 +31,9 @@ Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
 @router.get("/instances/{sop_instance_uid}/facts", responses=FAILURES)
-def facts(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
+def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
     """Return what an object shows: frames and range of an image, tables of a plan."""
-    return work.objects.facts(sop_instance_uid)
+    return work.objects.facts(by, sop_instance_uid)
 
 
 @router.get(
@@ -42,7 +42,7 @@ def facts(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> Objec
     responses=FAILURES | PICTURE,
 )
 def rendered(
-    _: MayReadArchive,
+    by: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
     frame: Annotated[int, Query(ge=1, le=MOST_FRAMES)] = 1,
@@ -52,16 +52,18 @@ def rendered(
     inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
     """Return one frame as PNG or JPEG, windowed as asked or as the object suggests."""
-    found = work.objects.picture(sop_instance_uid, Rendering(frame, center, width, edge, inverted))
+    found = work.objects.picture(
+        by, sop_instance_uid, Rendering(frame, center, width, edge, inverted)
+    )
     return Response(found.content, media_type=found.media_type)
 
 
 @router.get("/instances/{sop_instance_uid}/elements", responses=FAILURES)
 def elements(
-    _: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
+    by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
 ) -> Elements:
     """Return the data elements, or those in which a text occurs."""
-    return work.objects.elements(sop_instance_uid, search.strip())
+    return work.objects.elements(by, sop_instance_uid, search.strip())
 
 
 @router.get(

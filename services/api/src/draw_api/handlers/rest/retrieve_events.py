@@ -34,8 +34,8 @@ MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 LOOK_SECONDS: Final = 0.25
 SILENCE_SECONDS: Final = 15.0
 """After so long a comment is sent, so that proxies and clients see the stream alive."""
-CHECK_SECONDS: Final = 10.0
-"""So often a stream looks whether its session or token has ended."""
+CHECK_SECONDS: Final = 2.0
+"""So often a stream looks at least whether its session or token has ended."""
 LONGEST_SECONDS: Final = 3600.0
 MEDIA_TYPE: Final = "text/event-stream"
 STREAM: Final = {HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}}
@@ -98,7 +98,13 @@ async def _events(request: Request, live: Live, one: Retrieve | None) -> AsyncIt
         checked = spoken
         current: Mapping[UUID, Retrieve] = {} if one is None else {one.id: one}
         while not live.stopping and time.monotonic() < deadline:
-            for retrieve in _news(current, shown):
+            news = list(_news(current, shown))
+            if news or time.monotonic() - checked > CHECK_SECONDS:
+                # Nothing leaves after the end of the session or token.
+                if not await run_in_threadpool(_may_still, request):
+                    return
+                checked = time.monotonic()
+            for retrieve in news:
                 spoken = time.monotonic()
                 yield _event("retrieve", retrieve)
             if one is not None and shown[one.id].state in FINISHED:
@@ -108,10 +114,6 @@ async def _events(request: Request, live: Live, one: Retrieve | None) -> AsyncIt
                 spoken = time.monotonic()
                 yield ": still here\n\n"
             await asyncio.sleep(LOOK_SECONDS)
-            if time.monotonic() - checked > CHECK_SECONDS:
-                if not await run_in_threadpool(_may_still, request):
-                    return
-                checked = time.monotonic()
             seen = live.seen
             current = seen if one is None else {one.id: seen.get(one.id, shown[one.id])}
 

@@ -123,7 +123,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
         slices=slices,
         position=position,
         frame=min(frame, shown.frames),
-        facts=work.objects.facts(shown.sop_instance_uid),
+        facts=work.objects.facts(by, shown.sop_instance_uid),
         center=center,
         width=width,
         inverted=inverted,
@@ -133,7 +133,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
 
 @router.get("/instances/{sop_instance_uid}/picture")
 def picture(
-    _: MayReadArchive,
+    by: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
     frame: Frame = 1,
@@ -144,11 +144,11 @@ def picture(
 ) -> Response:
     """Return one frame as a picture."""
     rendering = Rendering(frame, center, width, edge, inverted)
-    return _sent(work.objects.picture(sop_instance_uid, rendering))
+    return _sent(work.objects.picture(by, sop_instance_uid, rendering))
 
 
 @router.get("/series/{series_instance_uid}/thumbnail")
-def thumbnail(_: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
+def thumbnail(by: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
     """Return a small picture from the middle of a series."""
     slices = work.objects.slices(series_instance_uid)
     if not slices:
@@ -156,7 +156,7 @@ def thumbnail(_: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -
     middle = slices[len(slices) // 2]
     frame = middle.frames // 2 + 1
     rendering = Rendering(frame=frame, edge=THUMBNAIL_EDGE)
-    return _sent(work.objects.picture(middle.sop_instance_uid, rendering))
+    return _sent(work.objects.picture(by, middle.sop_instance_uid, rendering))
 
 
 @router.get("/instances/{sop_instance_uid}/elements")
@@ -168,7 +168,7 @@ def elements(
     search: SearchText = "",
 ) -> Response:
     """Show the elements of an object as a tree."""
-    found = work.objects.elements(sop_instance_uid, search.strip())
+    found = work.objects.elements(by, sop_instance_uid, search.strip())
     return page(request, by, ElementsView(sop_instance_uid, found, search))
 
 
