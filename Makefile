@@ -32,7 +32,7 @@ endif
 .NOTPARALLEL:
 .PHONY: help system install setup lock fmt lint types arch unit integration statements e2e faults test check docs \
 	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
-	bench-transcode soak clean
+	bench-transcode soak clean release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ system:
 .venv/.dev: requirements-dev.lock $(MANIFESTS) tools/setup.sh
 	@tools/setup.sh dev
 	@touch $@
+
+release: .venv/.dev ## VERSION=X.Y.Z: build, date the changelog, commit and tag
+	@tools/setup.sh web
+	@$(BIN)/python -m tools.release '$(VERSION)'
 
 lock: ## pin third-party versions anew, with hashes and without index addresses
 	$(LOCK) $(UPGRADE) -o requirements.lock $(MANIFESTS) requirements-run.in

@@ -5,12 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tools import generate_docs
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_MODULE = 400
+LONGEST_MODULE = 600
 LONGER = {
     "shared/src/draw_shared/db/tables.py": "every table, shape only: one place to look",
     "shared/src/draw_shared/db/migrations/versions/0001_first_schema.py": "the whole first schema",
@@ -36,9 +34,9 @@ def _modules():
                 yield path
 
 
-@pytest.mark.parametrize("path", sorted(_modules()), ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_module_is_longer_than_400_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+def test_no_module_is_longer_than_600_lines():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in _modules()}
+    assert {path: number for path, number in lines.items() if number > LONGEST_MODULE} == {}
 
 
 def test_no_module_has_a_name_that_says_nothing():
@@ -56,3 +54,10 @@ def test_the_install_page_asks_git_as_root_whose_the_programs_are():
     asked = re.findall(r"^(sudo )?git (describe|pull|checkout|clone)\b", page, re.MULTILINE)
     assert {word for _, word in asked} == {"describe", "pull", "checkout", "clone"}
     assert all(root for root, _ in asked), "git refuses to read a repository of another user"
+
+
+def test_the_walk_through_a_feature_names_files_that_exist():
+    page = (ROOT / "docs" / "adding-a-feature.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./-]+/[\w./-]*)`", page))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
