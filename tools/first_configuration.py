@@ -14,11 +14,12 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from draw_shared.contracts.config_reading import read_config
+from draw_shared.contracts.network_variables import network_told
 from draw_shared.contracts.server_config import (
     EVERYTHING,
+    DicomPort,
     NetworkConfig,
     ServerConfig,
-    network_told,
 )
 from draw_shared.db import config_versions
 from draw_shared.db.migrate import seed_config, upgrade
@@ -39,6 +40,8 @@ class DicomAddress:
     ae_title: str
     host: str
     port: int
+    ports: tuple[DicomPort, ...]
+    """All of them, be `port` one or not: TLS may have one of its own."""
 
 
 def first_configuration(given: Mapping[str, str]) -> ServerConfig:
@@ -67,7 +70,7 @@ def prepare(url: str, given: Mapping[str, str], storage: Path) -> DicomAddress:
             session.commit()
     finally:
         database.dispose()
-    return DicomAddress(network.ae_title, network.host, network.port)
+    return DicomAddress(network.ae_title, network.host, network.port, network.ports)
 
 
 def _catch_up(session: Session, file: ConfigFile) -> None:

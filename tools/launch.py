@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from draw_api.models.wording import problems_of
-from draw_shared.contracts.server_config import NETWORK_VARIABLES
+from draw_shared.contracts.network_variables import NETWORK_VARIABLES
+from draw_shared.contracts.server_config import DicomPort
 from draw_shared.errors import DrawError
 from tools.first_configuration import DicomAddress, first_configuration, prepare
 from tools.first_user import PasswordRefused, handed_over, sign_in_words
@@ -114,7 +115,8 @@ class Launcher:
         broker_url = self._begin_rabbitmq()
         database_url = self._postgres()
         dicom = prepare(database_url, self._given, Path(storage))
-        if not self._given.get("DRAW_SCP_PORT"):
+        wanted_ports = {one.port for one in dicom.ports}
+        if not self._given.get("DRAW_SCP_PORT") and dicom.port in wanted_ports:
             self._claim_dicom_port(dicom.host, dicom.port)
         password = handed_over(self._home, self._given, database_url)
         environment = {
@@ -263,13 +265,24 @@ class Launcher:
         host = "127.0.0.1" if dicom.host in ANY_ADDRESS else dicom.host
         web = self._given.get("DRAW_API_HOST", "")
         web_host = "127.0.0.1" if web in ANY_ADDRESS else web
-        told = f"DICOM {dicom.ae_title} at {host}:{dicom.port}"
+        bound = [one for one in dicom.ports if not port_is_free(dicom.host, one.port)]
+        told = f"DICOM {dicom.ae_title} {_places(dicom.ports, bound, host)}"
         without_port = [why for why in map(_no_port, self._services) if why]
         if without_port:
             told = f"no DICOM, the receiver {dicom.ae_title} is {without_port[0]}"
-        elif port_is_free(dicom.host, dicom.port):
+        elif not bound:
             told = f"no DICOM, the receiver {dicom.ae_title} is stopped (page, Dashboard: Start)"
         return f"ready: {told}, web http://{web_host}:{ports['DRAW_API_PORT']}, {sign_in}"
+
+
+def _places(wanted: Sequence[DicomPort], bound: Sequence[DicomPort], host: str) -> str:
+    """Return where associations are accepted now, and where not yet."""
+
+    def words(ports: Iterable[DicomPort]) -> str:
+        return " and ".join(f"{'with TLS ' if p.tls else ''}at {host}:{p.port}" for p in ports)
+
+    missing = [one for one in wanted if one not in bound]
+    return f"{words(bound)}, not {words(missing)} (page, Dashboard)" if missing else words(bound)
 
 
 def _no_port(process: ServiceProcess) -> str:

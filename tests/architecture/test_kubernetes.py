@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.messaging import topology
 from support.broker_cluster import production_settings
 from tools.service_process import SERVICES
@@ -145,7 +146,13 @@ def test_the_receiver_s_address_keeps_the_peer_s(overlay):
     service = of_kind(overlay, "Service")["draw-scp"]["spec"]
     assert service["type"] == "LoadBalancer"
     assert service["externalTrafficPolicy"] == "Local"
-    assert [p["port"] for p in service["ports"]] == [11112]
+    assert {p["port"]: p["targetPort"] for p in service["ports"]} == {
+        REFERENCE.network.port: "dicom",
+        REFERENCE.network.tls.port: "dicom-tls",
+    }
+    pod = of_kind(overlay, "Deployment")["draw-scp"]["spec"]["template"]["spec"]
+    listens = {p["name"]: p["containerPort"] for p in pod["containers"][0]["ports"]}
+    assert (listens["dicom"], listens["dicom-tls"]) == (11112, 2762)
 
 
 @overlays

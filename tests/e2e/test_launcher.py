@@ -146,7 +146,7 @@ def without_certificate(third, launch_again, last_study):
     killed, _ = third
     assert senders.send_objects(killed.dicom_port, [last_study]) == [0]
     files = {"certificate_file": "/nowhere/c.pem", "key_file": "/nowhere/k.pem"}
-    _set_tls(killed, enabled=True, **files)
+    _set_tls(killed, enabled=True, port=0, **files)
     killed.kill_everything()
     launched = launch_again()
     launched.wait_ready()
@@ -387,9 +387,16 @@ def test_what_the_page_says_of_tls_works(fourth, page):
     assert page.run("ca", fourth).returncode == 0
     with signed_in(fourth.web_url, password=fourth.password) as client:
         token = client.post("/api/v1/tokens", json={"name": "install", "role": "admin"}).json()
+    _set_tls(fourth, port=fourth.tls_port)
     done = page.run("tls", fourth, TOKEN=token["token"])
     assert done.returncode == 0, done.stderr
     assert wait_until(lambda: page.run("tls-echo", fourth).returncode == 0, 60)
+    assert _echo(fourth.dicom_port) == 0, "devices move one by one"
+    _set_tls(fourth, keep_plain_port=False)
+    assert wait_until(lambda: not _listens(fourth.dicom_port), 60)
+    told = _demo(fourth)
+    assert told.returncode == 0, told.stderr
+    assert f"C-STORE to DRAW_SCP at 127.0.0.1:{fourth.tls_port}" in told.stdout
     assert page.run("page", fourth).returncode == 0
     proxy = page.etc / "haproxy.cfg"
     port = free_port()

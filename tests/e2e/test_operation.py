@@ -303,7 +303,7 @@ def test_a_receiver_that_starts_without_its_certificate_accepts_nothing_until_it
 ):
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     files = {"certificate_file": str(certificate), "key_file": str(key)}
-    operator.configure({"network": {"tls": {"enabled": True, **files}}})
+    operator.configure({"network": {"tls": {"enabled": True, "port": 0, **files}}})
     soon(lambda: shown(operator)[1], 60)
     receiver = running.services["scp"]
     running.stop("scp")
@@ -325,9 +325,20 @@ def test_a_receiver_that_starts_without_its_certificate_accepts_nothing_until_it
 def test_tls(operator, tmp_path):
     certificate, key = self_signed(tmp_path)
     files = {"certificate_file": str(certificate), "key_file": str(key)}
-    operator.configure({"network": {"tls": {"enabled": True, **files}}})
-    soon(lambda: operator.accepts(tls=trusting(certificate)))
-    assert not operator.accepts()
+    port = free_port()
+    operator.configure({"network": {"tls": {"enabled": True, "port": port, **files}}})
+    soon(lambda: operator.accepts(port=port, tls=trusting(certificate)))
+    assert operator.accepts(), "devices move one by one"
+    ports = [
+        {"host": "0.0.0.0", "port": operator.port, "tls": False},
+        {"host": "0.0.0.0", "port": port, "tls": True},
+    ]
+    soon(lambda: operator.service("scp")["replicas"][0]["dicom_ports"] == ports)
+    assert shown(operator)[0] == ports[0]
+    assert f"listening on 0.0.0.0:{operator.port}; 0.0.0.0:{port}, TLS<" in shown(operator)[2]
+    operator.configure({"network": {"tls": {"keep_plain_port": False}}})
+    soon(lambda: not operator.accepts())
+    assert operator.accepts(port=port, tls=trusting(certificate))
 
 
 def test_the_receiver_stops_drains_and_starts(operator, running):

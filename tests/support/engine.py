@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
 from draw_shared.dicom import listening as listening_socket
-from draw_shared.dicom.acceptor import Acceptor
+from draw_shared.dicom.acceptor import Acceptor, Door
 from draw_shared.dicom.admission import access_rules, refuse
 from draw_shared.dicom.negotiation import capabilities, negotiate
 from draw_shared.dicom.service import (
@@ -112,8 +112,7 @@ def listening(provider=None, network=None, tls=None, max_object_bytes=1 << 30):
     provider = provider or RecordingProvider()
     live = network or NetworkConfig()
     acceptor = Acceptor(
-        listening_socket.listening("127.0.0.1", 0),
-        tls,
+        [Door(listening_socket.listening("127.0.0.1", 0), tls)],
         provider,
         lambda: live,
         lambda: max_object_bytes,

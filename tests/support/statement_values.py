@@ -180,6 +180,7 @@ VALUES: dict[str, Any] = {
     "timeout_seconds": 30,
     "times": [NOW],
     "tls": False,
+    "tls_fingerprint": "",
     "token_hash": TOKEN,
     "uid": STUDY,
     "uids": [SOP],

@@ -16,7 +16,9 @@ from support.identifiers import decoded, request
 
 STUDY = "1.2"
 CT, JPEG = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.4.50"
-NODE = Destination("DEST", "127.0.0.1", 104, "", 5.0, tls=False, max_associations=1)
+NODE = Destination(
+    "DEST", "127.0.0.1", 104, "", 5.0, tls=False, tls_fingerprint="", max_associations=1
+)
 GET = request("STUDY", uids.STUDY_ROOT_GET, StudyInstanceUID="1.2")
 MOVE = request("STUDY", uids.STUDY_ROOT_MOVE, StudyInstanceUID="1.2")
 

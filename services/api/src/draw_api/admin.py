@@ -41,12 +41,12 @@ from draw_api.services.users import Users
 from draw_api.settings import Settings
 from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.network_variables import network_told
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     REFERENCE,
     NetworkConfig,
     ServerConfig,
-    network_told,
 )
 from draw_shared.db import tombstones
 from draw_shared.db.revisions import head_revision, is_later

@@ -2,7 +2,6 @@
 
 import math
 import os
-import ssl
 from importlib.metadata import version
 from typing import Final
 
@@ -31,7 +30,7 @@ from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.db.session import Database
-from draw_shared.dicom.tls import client_context
+from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.messaging.control import ControlListener
 from draw_shared.runtime import logging
@@ -174,7 +173,7 @@ class Scp:
             Retrievals(
                 catalogue,
                 files,
-                SubAssociations(files, self._own_ae, self._destination_tls),
+                SubAssociations(files, self._own_ae, self._trusts()),
                 lambda: self._server().query_retrieve.parallel_sub_associations,
                 lambda operation, ended: self._metrics.sub_operations.labels(
                     operation, str(ended)
@@ -208,11 +207,9 @@ class Scp:
     def _own_ae(self) -> str:
         return self._server().network.ae_title
 
-    def _destination_tls(self) -> ssl.SSLContext:
-        """Return how TLS destinations are verified; renewed files are taken up by themselves."""
-        authorities = self._settings.scp_tls_ca_file
-        certificate = self._settings.scp_tls_certificate_file
-        return client_context(str(authorities or ""), str(certificate or ""))
+    def _trusts(self) -> PeerTrusts:
+        settings = self._settings
+        return PeerTrusts(settings.scp_tls_ca_file, settings.scp_tls_certificate_file)
 
     def _server(self) -> ServerConfig:
         return self._live.current().server
@@ -260,6 +257,7 @@ class Scp:
     def _pulse(self, state: State, http_port: int) -> Pulse:
         busy = self._listener.active_associations > 0
         number, age = spool.backlog(self._objects.spool)
+        bound = self._listener.bound
         if not self._config.known:
             state = State.STARTING
         shown = self._desired.shown(state, busy=busy)
@@ -273,7 +271,9 @@ class Scp:
             last_error=self._config.trouble or self._listener.problem,
             details={
                 "port": self._listener.port,
-                "bound": self._listener.bound,
+                # What an API of the release before shows.
+                "bound": bound[0] if bound else None,
+                "dicom": bound,
                 "backlog": number,
                 "backlog_age_seconds": round(age, 1),
                 "storage_used_bytes": self._space.used_bytes if self._space.counted else None,

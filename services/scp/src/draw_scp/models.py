@@ -46,6 +46,8 @@ class Destination:
     """How we call ourselves there; empty is our own AE title."""
     timeout_seconds: float
     tls: bool
+    tls_fingerprint: str
+    """Of the certificate that is pinned; empty: one that an authority has signed for the host."""
     max_associations: int
 
 

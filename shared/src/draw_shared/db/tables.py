@@ -557,6 +557,7 @@ class RemoteNode(SQLModel, table=True):
     move_destination: str = Field(default="", sa_column=_exact())
     stores_from: list[str] = Field(default_factory=list, sa_column=_texts())
     tls: bool = _flag()
+    tls_fingerprint: str = Field(default="", sa_column=_exact())
     max_associations: int = Field(
         default=2, sa_column=Column(SmallInteger, nullable=False, server_default="2")
     )

@@ -47,6 +47,8 @@ def accepted(
         peer_implementation=request.user.implementation_version,
         roles=decision.roles,
         extended=decision.extended,
+        tls=peer.tls,
+        certificate=peer.certificate,
     )
 
 

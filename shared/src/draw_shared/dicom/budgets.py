@@ -18,6 +18,7 @@ from typing import Final
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
+from draw_shared.dicom.tls import ServerTls
 
 PLACE_SECONDS: Final = 3.0
 """How long a request waits for its place; some peers wait five seconds for their answer."""
@@ -31,6 +32,8 @@ class Connection:
 
     socket: socket.socket
     address: str
+    tls: ServerTls | None = None
+    """How TLS is spoken on it; None: it is not."""
     association: Association | None = None
     associated: bool = False
     """Whether it has a place among the associations."""

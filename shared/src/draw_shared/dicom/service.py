@@ -26,6 +26,23 @@ class PresentationContext:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """What a certificate says; texts are empty where it cannot be read."""
+
+    fingerprint: str
+    """SHA-256 of the whole certificate, as `draw_shared.contracts.fingerprints` writes it."""
+    subject: str = ""
+    """Distinguished name (RFC 4514)."""
+    issuer: str = ""
+    serial: str = ""
+    """The number that the issuer gave it, hexadecimal."""
+    names: tuple[str, ...] = ()
+    """Hosts that it is for: DNS names and addresses (subjectAltName)."""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AssociationInfo:
     """Who is at the other end of an accepted association, and what was negotiated."""
 
@@ -41,6 +58,10 @@ class AssociationInfo:
     peer_implementation: str
     roles: Mapping[str, Roles] = field(default_factory=dict)
     extended: Mapping[str, bytes] = field(default_factory=dict)
+    tls: str = ""
+    """Version of TLS that is spoken; empty: none is."""
+    certificate: PeerCertificate | None = None
+    """What the peer has proved to be its own, signed by one of our authorities."""
 
 
 class StoreRequest(NamedTuple):
@@ -197,6 +218,10 @@ class Peer:
     association_id: str
     address: str
     local_address: str
+    tls: str = ""
+    """Version of TLS that is spoken; empty: none is."""
+    certificate: PeerCertificate | None = None
+    """What the peer has proved to be its own, signed by one of our authorities."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,8 +281,10 @@ def _network(config: ServerConfig) -> Iterator[str]:
     network = config.network
     yield "## 6 Network interfaces"
     yield ""
-    tls = "with TLS" if network.tls.enabled else "without TLS"
-    yield f"TCP/IP, IPv4 and IPv6, port {network.port}, {tls}. Nagle's algorithm is off."
+    ports = " and ".join(
+        f"port {one.port} {'with' if one.tls else 'without'} TLS" for one in network.ports
+    )
+    yield f"TCP/IP, IPv4 and IPv6, {ports}. Nagle's algorithm is off."
     yield ""
 
 

@@ -13,8 +13,8 @@ FIRST_ROWS: Final = 50
 FURTHER_ROWS: Final = 500
 
 DESTINATION: Final = (
-    b"SELECT host, port::text, calling_ae, timeout_seconds::text, tls::text, max_associations::text"
-    b" FROM remote_nodes WHERE active AND ae_title = %s ORDER BY id LIMIT 1"
+    b"SELECT host, port::text, calling_ae, timeout_seconds::text, tls::text, tls_fingerprint,"
+    b" max_associations::text FROM remote_nodes WHERE active AND ae_title = %s ORDER BY id LIMIT 1"
 )
 
 
@@ -54,11 +54,18 @@ class PostgresCatalogue:
             rows = fetch(1)
         if not rows:
             return None
-        host, port, calling, seconds, tls, most = (
+        host, port, calling, seconds, tls, fingerprint, most = (
             str(value, "utf-8") if value else "" for value in rows[0]
         )
         return Destination(
-            ae_title, host, int(port), calling, float(seconds), tls == "true", int(most)
+            ae_title,
+            host,
+            int(port),
+            calling,
+            float(seconds),
+            tls == "true",
+            fingerprint,
+            int(most),
         )
 
     def _portions(self, statement: bytes, parameters: list[object]) -> Iterator[list[Row]]:

@@ -82,7 +82,7 @@ class DashboardView(View):
     @property
     def ports(self) -> list[tuple[DicomPort, int]]:
         """Where receivers really accept associations, and how many of them there."""
-        return list(Counter(r.dicom for r in self.receivers if r.dicom is not None).items())
+        return list(Counter(port for r in self.receivers for port in r.dicom_ports).items())
 
     @property
     def unlike_configured(self) -> list[Replica]:

@@ -18,7 +18,7 @@ from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import Job, NewEcho, NewProbe
-from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 
@@ -168,6 +168,14 @@ def pause(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     return redirect(f"/nodes/{node_id}", "node-paused" if paused else "node-resumed")
 
 
+@router.post("/nodes/{node_id}/pin")
+def pin(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
+    """Trust the node from now on by the certificate that it showed."""
+    wanted = checked(NewPin, {"fingerprint": act.form.text("fingerprint")})
+    work.nodes.pin(act.by, node_id, wanted.fingerprint)
+    return redirect(f"/nodes/{node_id}", "node-pinned")
+
+
 @router.post("/nodes/{node_id}/forget-limit")
 def forget_limit(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     """Let the next query find out anew after how many matches the node stops."""
@@ -243,6 +251,15 @@ def _form(
         help="Such as mon-fri 22:00-06:00, one on a line; empty: always",
         error="not a line such as mon-fri 22:00-06:00" if error_of("windows", problems) else "",
     )
+    pin = Field(
+        name="tls_fingerprint",
+        label="Pinned certificate",
+        kind="lines",
+        value=str(values.get("tls_fingerprint", "")),
+        help="SHA-256 fingerprint, or the certificate in PEM; it is then trusted whoever signed it"
+        " and whatever it names; empty: signed by an authority, for the host",
+        error=error_of("tls_fingerprint", problems),
+    )
     return NodeFormView(
         title=title,
         action=action,
@@ -250,6 +267,7 @@ def _form(
         first=fields_of(NodeSettings, values, problems, only=FIRST, labels=LABELS),
         further=[
             *fields_of(NodeSettings, values, problems, only=FURTHER, labels=LABELS),
+            pin,
             windows,
         ],
         problem=str(error) if isinstance(error, Conflict) else "",
