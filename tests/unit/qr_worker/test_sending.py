@@ -20,6 +20,7 @@ from draw_shared.contracts.server_config import (
 )
 from draw_shared.dicom import part10
 from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import EXPLICIT_LITTLE
 from support import datasets
@@ -65,7 +66,9 @@ def _sent(folder, port, objects):
         assert one.path not in found
         found[one.path] = status, reason
 
-    senders = Senders(folder, lambda _: "OWN", PeerTrusts(), Transcoder(2**27, folder))
+    senders = Senders(
+        folder, lambda _: "OWN", PeerTrusts(), Transcoder(Decoder(DecodingLimits(), folder))
+    )
     senders.send(node, objects, Unstopped(), answered)
     return [found[one.path] for one in objects]
 
@@ -144,7 +147,10 @@ def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
     found = {}
     node = Node(1, "node", "DEST", "127.0.0.1", 0)
     senders = Senders(
-        tmp_path / "objects", lambda _: "OWN", PeerTrusts(), Transcoder(2**27, tmp_path)
+        tmp_path / "objects",
+        lambda _: "OWN",
+        PeerTrusts(),
+        Transcoder(Decoder(DecodingLimits(), tmp_path)),
     )
     # It is tried again: what aborts once may not abort for ever.
     with (

@@ -28,6 +28,7 @@ from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.renditions import proposals
 from draw_shared.dicom.service import Refused
 from draw_shared.dicom.tls import ServerTls
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
@@ -70,7 +71,7 @@ def _stored(folder, objects):
 
 def _send(folder, destination, instances, *, parallel=1, cancel_after=None, trusts=NO_AUTHORITIES):
     """Return what became of each object, by UID."""
-    files = ObjectFiles(lambda path: folder / path, Transcoder(2**27, folder))
+    files = ObjectFiles(lambda path: folder / path, Transcoder(Decoder(DecodingLimits(), folder)))
     found = {}
     order = Order("MOVER", 9, parallel)
     with SubAssociations(files, lambda: "OWN", trusts).delivering(

@@ -31,6 +31,8 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.db.session import Database
 from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.transcoding.decoding import DecodingLimits
+from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.messaging.control import ControlListener
 from draw_shared.runtime import logging
@@ -103,6 +105,12 @@ class Scp:
             self._objects,
             self._space,
         )
+        self._decoding = DecodingProcesses(
+            DecodingLimits(
+                settings.transcoding_max_frame_bytes, settings.transcoding_max_inflated_bytes
+            ),
+            self._objects.spool,
+        )
         self._listener = Listener(
             Provider(self._services(audit, results)),
             self._server,
@@ -151,6 +159,7 @@ class Scp:
                 self._ahead,
                 self._afterwards,
                 self._receiving,
+                self._decoding,
                 Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),
                 self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
@@ -166,9 +175,7 @@ class Scp:
     def _services(self, audit: Audit, results: Results) -> Services:
         """Return one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
-        longest_frame = self._settings.transcoding_max_frame_bytes
-        transcoder = Transcoder(longest_frame, self._objects.spool)
-        files = ObjectFiles(self._objects.resolve, transcoder)
+        files = ObjectFiles(self._objects.resolve, Transcoder(self._decoding))
         retrieve = RetrieveHandler(
             Retrievals(
                 catalogue,

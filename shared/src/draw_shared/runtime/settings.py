@@ -166,3 +166,9 @@ class TranscodingSettings(SettingsGroup):
         description="largest decoded frame of encapsulated pixel data; an object with larger ones"
         " is sent as it is stored or not at all",
     )
+    transcoding_max_inflated_bytes: int = Field(
+        default=2**30,
+        ge=2**20,
+        description="longest deflated data set when it is inflated; an object with a longer one is"
+        " sent as it is stored or not at all",
+    )
