@@ -21,6 +21,8 @@ keep postgres_password "$(random)"
 keep broker_password "$(random)"
 keep admin_password "$(random)"
 keep grafana_password "$(random)"
+# Seals the transaction log; a further key goes above it, it stays below (docs/operations.md).
+keep transaction_keys "$(random)$(random)"
 
 keep database_url "postgresql://draw:$(cat "$folder/postgres_password")@postgres:5432/draw"
 keep broker_url "amqp://draw:$(cat "$folder/broker_password")@rabbitmq:5672/"

@@ -56,12 +56,18 @@ class Home:
         """Where the first user's password is kept when we made it."""
         return self.folder / "admin-password"
 
+    @property
+    def transaction_keys_file(self) -> Path:
+        """Where the key of the transaction log is kept when we made it."""
+        return self.folder / "transaction-keys"
+
     def make_password(self) -> None:
         """Make the first user's password, for its owner's eyes only, unless there is one."""
-        if not self.password_file.is_file():
-            descriptor = os.open(self.password_file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(secrets.token_urlsafe(15) + "\n")
+        _keep_secret(self.password_file, secrets.token_urlsafe(15))
+
+    def make_transaction_keys(self) -> None:
+        """Make a key for the transaction log, for its owner's eyes only, unless there is one."""
+        _keep_secret(self.transaction_keys_file, secrets.token_hex(32))
 
     def show_running(self, addresses: dict[str, str]) -> None:
         """Let `make shell` and `make demo` find the suite that runs here; has passwords in it."""
@@ -111,6 +117,13 @@ class Home:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         return lock
+
+
+def _keep_secret(path: Path, secret: str) -> None:
+    if not path.is_file():
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secret + "\n")
 
 
 def running_file(folder: Path) -> Path:

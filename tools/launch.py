@@ -48,6 +48,7 @@ LOG_SECONDS: Final = 5.0
 CRASHES_BEFORE_READY: Final = 3
 NO_PORT: Final = "listener: "
 """How `/readyz` of the receiver begins to say why it has no port."""
+KEYS_VARIABLE: Final = "DRAW_TRANSACTION_KEYS"
 PORTS: Final = range(1, 65536)
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
@@ -119,12 +120,14 @@ class Launcher:
         if not self._given.get("DRAW_SCP_PORT") and dicom.port in wanted_ports:
             self._claim_dicom_port(dicom.host, dicom.port)
         password = handed_over(self._home, self._given, database_url)
+        keys = _transaction_keys(self._home, self._given)
         environment = {
             **{k: v for k, v in os.environ.items() if k not in NETWORK_VARIABLES.values()},
             "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
             **{k: v for k, v in self._given.items() if k not in NETWORK_VARIABLES.values()},
             **ports,
             **password,
+            **keys,
             MARK: str(self._home.folder),
             "DRAW_HOME": str(self._home.folder),
             "DRAW_STORAGE_ROOT": storage,
@@ -142,6 +145,7 @@ class Launcher:
         self._home.show_running(
             {
                 **ports,
+                **keys,
                 "DRAW_STORAGE_ROOT": storage,
                 "DRAW_DATABASE_URL": database_url,
                 "DRAW_BROKER_URL": broker_url,
@@ -298,6 +302,14 @@ def say(line: str) -> None:
 def _given_secret(given: Mapping[str, str], name: str) -> str:
     path = given.get(f"{name}_FILE")
     return Path(path).read_text(encoding="utf-8").strip() if path else given.get(name, "")
+
+
+def _transaction_keys(home: Home, given: Mapping[str, str]) -> dict[str, str]:
+    """Return where the key of the transaction log is, made if nobody gave one."""
+    if given.get(KEYS_VARIABLE) or given.get(f"{KEYS_VARIABLE}_FILE"):
+        return {}
+    home.make_transaction_keys()
+    return {f"{KEYS_VARIABLE}_FILE": str(home.transaction_keys_file)}
 
 
 def _port(variable: str, text: str) -> int:

@@ -52,6 +52,8 @@ def _addresses(folder: Path, given: Mapping[str, str]) -> Iterator[dict[str, str
         "DRAW_STORAGE_ROOT": given.get("DRAW_STORAGE_ROOT") or str(home.storage),
         "DRAW_BROKER_URL": given.get("DRAW_BROKER_URL") or NO_BROKER,
     }
+    if home.transaction_keys_file.is_file():
+        addresses["DRAW_TRANSACTION_KEYS_FILE"] = str(home.transaction_keys_file)
     try:
         if given.get("DRAW_DATABASE_URL"):
             yield {**addresses, "DRAW_DATABASE_URL": given["DRAW_DATABASE_URL"]}

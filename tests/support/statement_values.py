@@ -24,6 +24,7 @@ HASH = "ab" * 32
 
 VALUES: dict[str, Any] = {
     "action": "test",
+    "actions": ["transactions.drop"],
     "active": True,
     "active_associations": 0,
     "actor": "test",
@@ -37,6 +38,7 @@ VALUES: dict[str, Any] = {
     "ambiguous": True,
     "all_but": [SOP],
     "arrives_here": True,
+    "attestation": None,
     "attempts": 1,
     "attributes": ["{}"],
     "before": None,
@@ -118,6 +120,7 @@ VALUES: dict[str, Any] = {
     "number": 2,
     "numbers": [0],
     "objects": 1,
+    "occurred_at": NOW,
     "other_patient": "other patient",
     "other_study": "other study",
     "outcome": "success",
@@ -131,6 +134,7 @@ VALUES: dict[str, Any] = {
     "peer_address": "127.0.0.1",
     "places": [1],
     "port": 104,
+    "position": LARGEST,
     "positions": [1],
     "priority": 5,
     "progress": "{}",
@@ -147,6 +151,8 @@ VALUES: dict[str, Any] = {
     "role": "viewer",
     "room": [4],
     "running": "running",
+    "seal": "",
+    "sealed": 0,
     "search": "=a=",
     "seconds": 60.0,
     "secret": "s",
@@ -156,6 +162,7 @@ VALUES: dict[str, Any] = {
     "service": "test",
     "since": 0,
     "size": 1,
+    "size_bytes": 1,
     "sizes": [1],
     "sop": SOP,
     "sop_instance_uid": SOP,
@@ -409,5 +416,9 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
     "draw_shared.db.tombstones.PLACE": ({"before": 1},),
     "draw_shared.db.transaction_chain._FRESH": (LINE,),
     "draw_shared.db.transaction_chain._APPEND": (LINE | {"ids": [LARGEST], "places": [1]},),
+    "draw_shared.db.transaction_chain._LAST_SEALED": ({"after": LARGEST},),
+    "draw_shared.db.transaction_verification._CHAINED": (
+        {"after": 0, "after_id": 0, "after_time": NOW, "most": 2000},
+    ),
     "draw_shared.db.partitions.FORGET_EARLY": ({"first": NOW - timedelta(days=9000)},),
 }

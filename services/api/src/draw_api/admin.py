@@ -139,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = command("verify-transactions", _verify)
     verify.add_argument("--position", type=int, help="with --hash: a head that was kept elsewhere")
     verify.add_argument("--hash")
+    verify.add_argument("--accept", metavar="REASON", help="say that you looked at the findings")
     conformance = command("conformance", _conformance)
     conformance.add_argument(
         "--everything", action="store_true", help="of everything switched on, without a database"
@@ -201,13 +202,17 @@ def _set_password(given: argparse.Namespace) -> int:
     return 0
 
 
+def _audit(session: Session, settings: Settings) -> PostgresAudit:
+    return PostgresAudit(session, replica=settings.replica, keyring=settings.keyring())
+
+
 @contextmanager
 def _users() -> Iterator[Users]:
     """Yield the use case; what it does is committed when nothing fails."""
     settings = Settings.read()
     with _session(settings) as session:
-        audit = PostgresAudit(session, replica=settings.replica)
-        yield Users(PostgresUsers(session), Argon2Passwords(), FailedAttempts(), audit, clock=_now)
+        users = PostgresUsers(session), Argon2Passwords(), FailedAttempts()
+        yield Users(*users, _audit(session, settings), clock=_now)
         session.commit()
 
 
@@ -243,7 +248,7 @@ def _reconcile(given: argparse.Namespace) -> int:
         def announce(found: list[FoundFile]) -> Rebuilt:
             return Reindex(files, announcements, _Progress("announced")).announce(found)
 
-        audit = PostgresAudit(session, replica=settings.replica)
+        audit = _audit(session, settings)
         reconcile = Reconcile(PostgresIndexAudit(session), files, announce, audit)
         found = reconcile.differences(begun - given.new_seconds)
         print(*found.lines, sep="\n")  # noqa: T201
@@ -278,8 +283,11 @@ def _verify(given: argparse.Namespace) -> int:
         known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})
     settings = Settings.read()
     with _session(settings) as session:
-        audit = PostgresAudit(session, replica=settings.replica)
-        report = Transactions(PostgresTransactions(session), audit).verify(_operator(), known)
+        log = PostgresTransactions(session, settings.keyring(), settings.sealed_head())
+        transactions = Transactions(log, _audit(session, settings))
+        report = transactions.verify(_operator(), known)
+        if given.accept is not None:
+            transactions.accept(_operator(), report, given.accept)
         session.commit()
     print(report.model_dump_json(indent=2))  # noqa: T201
     return 0 if report.intact else 1

@@ -130,6 +130,7 @@ class Api:
                 lambda: self._observation.seen, lambda: self._depths.seen, self._outside.disk
             )
         )
+        self._keyring = settings.keyring()
         self._totals = RecentTotals()
         self._minutes = RecentMinutes()
         self._outlook = RecentOutlook()
@@ -220,13 +221,14 @@ class Api:
     def _use_cases(
         self, session: Session, wakeups: CollectedWakeUps, views: CollectedViews
     ) -> Work:
-        audit = PostgresAudit(session, replica=self._settings.replica)
+        audit = PostgresAudit(session, replica=self._settings.replica, keyring=self._keyring)
         access = self._access(session, audit)
         configuration = Configuration(
             PostgresConfigVersions(session), self._outside, wakeups, audit
         )
         observations = PostgresObservations(session, self._totals)
-        log_lines = PostgresTransactions(session)
+        sealed_head = self._settings.sealed_head()
+        log_lines = PostgresTransactions(session, self._keyring, sealed_head)
         webhooks = PostgresWebhooks(session)
         storage_tables = PostgresStorage(session, self._settings.storage_root)
         storage = StorageCare(

@@ -11,7 +11,7 @@ from draw_shared.runtime.settings import (
     PostgresSettings,
     ServiceSettings,
     SettingsGroup,
-    StorageSettings,
+    TransactionLogSettings,
 )
 
 
@@ -65,7 +65,11 @@ class SingleSignOnSettings(SettingsGroup):
 
 
 class Settings(
-    ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, SingleSignOnSettings
+    ServiceSettings,
+    PostgresSettings,
+    BrokerSettings,
+    TransactionLogSettings,
+    SingleSignOnSettings,
 ):
     """What this process is told by its environment."""
 

@@ -16,7 +16,7 @@ from draw_indexer.adapters.processing_chain import ProcessingChain
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.adapters.stability_queries import PostgresStability
 from draw_indexer.adapters.together import Together
-from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.adapters.transaction_queries import PostgresTransactions, Seals
 from draw_indexer.adapters.webhook_queries import PostgresDeliveries
 from draw_indexer.adapters.webhook_sender import WebhookSender
 from draw_indexer.handlers.clock import Upkeep
@@ -100,7 +100,7 @@ class Indexer:
             PostgresIndex(self._database, StorageFiles(settings.storage_root)),
             lambda: self._config.server.storage.duplicates,
         )
-        self._transactions = PostgresTransactions(self._database)
+        self._transactions = PostgresTransactions(self._database, Seals.of(settings, self._metrics))
         self._desired = DesiredState(
             self._database, service=settings.service, replica=settings.replica
         )
@@ -276,7 +276,11 @@ class Indexer:
             self._publisher.publish(told, exchange=topology.CONTROL)
 
         deletions = StudyDeletions(
-            self._database, settings.storage_root, replica=settings.replica, freed=freed
+            self._database,
+            settings.storage_root,
+            replica=settings.replica,
+            keyring=settings.keyring(),
+            freed=freed,
         )
         clean_up = CleanUp(
             deletions,

@@ -8,11 +8,11 @@ from draw_shared.runtime.settings import (
     BrokerSettings,
     PostgresSettings,
     ServiceSettings,
-    StorageSettings,
+    TransactionLogSettings,
 )
 
 
-class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+class Settings(ServiceSettings, PostgresSettings, BrokerSettings, TransactionLogSettings):
     """Everything the indexer reads from its environment."""
 
     service: ClassVar[str] = "indexer"

@@ -16,6 +16,21 @@ RETRIEVE_BEGUN: Final = "retrieve.begin"
 objects of; how the operation ended is a line of its own."""
 
 
+DROPPED: Final = "transactions.drop"
+"""Action of a line that says which lines are missing, because their month went."""
+SEALING_BEGUN: Final = "transactions.sealing_begun"
+CUT: Final = "transactions.cut"
+"""What had been sealed was not there: a backup was restored, or the log was rewritten."""
+NOT_SEALED: Final = "transactions.not_sealed"
+"""Lines of the chain had no seal when the next were chained."""
+NOT_ATTESTED: Final = "transactions.not_attested"
+"""Lines that nobody with a key had written were chained."""
+ACCEPTED: Final = "transactions.accepted"
+"""Somebody has looked at what was found until then."""
+FINDINGS: Final = (CUT, NOT_SEALED, NOT_ATTESTED)
+"""What somebody has to look at."""
+
+
 class TransactionKind(StrEnum):
     """What kind of thing happened."""
 

@@ -468,6 +468,8 @@ class Transaction(SQLModel, table=True):
     detail: str | None = Field(default=None, sa_column=_plain(nullable=True))
     chain_position: int | None = Field(default=None, sa_column=Column(BigInteger))
     chain_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    attestation: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    seal: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
 class ServerConfigVersion(SQLModel, table=True):
