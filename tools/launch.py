@@ -124,6 +124,7 @@ class Launcher:
         environment = {
             **{k: v for k, v in os.environ.items() if k not in NETWORK_VARIABLES.values()},
             "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
+            "DRAW_SCP_LOOPBACK_READS": "true",
             **{k: v for k, v in self._given.items() if k not in NETWORK_VARIABLES.values()},
             **ports,
             **password,

@@ -8,11 +8,12 @@ down, when the configuration is found by polling each second.
 import json
 
 import pytest
+from pydicom.dataset import Dataset
 from pynetdicom import build_context
 
 from draw_shared.contracts.instance import instance_event_id
 from support import datasets, service_finder
-from support.operating import operating, self_signed, soon, trusting
+from support.operating import VERIFICATION, operating, self_signed, soon, trusting
 from support.steady_stores import SteadyStores
 from support.suite import Suite
 from tools.processes import free_port
@@ -118,6 +119,42 @@ def test_a_rejected_peer_is_listed_and_let_in_by_one_request(operator):
     answer = operator.client.post("/api/v1/access/rejected-peers/allow", json=body)
     assert answer.json()["accepted"]
     soon(lambda: operator.accepts(calling="NEW_CT"))
+
+
+def test_a_right_that_a_peer_lacked_is_listed_and_given_by_one_request(operator):
+    client = operator.client
+    made = client.post("/api/v1/ae-titles", json={"ae_title": "READER", "rights": ["echo"]})
+    found = []
+
+    def queries():
+        """Return whether READER gets an answer to a query."""
+        contexts = (build_context(VERIFICATION), build_context(STUDY_ROOT_FIND))
+        with operator.association(*contexts, calling="READER") as association:
+            if len(association.accepted_contexts) < len(contexts):
+                return False
+            answers = association.send_c_find(_any_study(), STUDY_ROOT_FIND)
+            return [status.Status for status, _ in answers][-1] == 0
+
+    def listed():
+        peers = client.get("/api/v1/access/rejected-peers").json()["items"]
+        found[:] = [peer for peer in peers if peer["calling_ae"] == "READER"]
+        return bool(found)
+
+    soon(lambda: not queries())
+    soon(listed)
+    assert found[0]["denied_rights"] == ["query"]
+    assert found[0]["can_be_allowed"]
+    peer = {"calling_ae": "READER", "address": found[0]["peer_address"], "rights": ["query"]}
+    client.post("/api/v1/access/rejected-peers/allow", json=peer).raise_for_status()
+    soon(queries)
+    client.delete(f"/api/v1/ae-titles/{made.json()['id']}").raise_for_status()
+
+
+def _any_study():
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = ""
+    return asked
 
 
 def test_allowed_addresses(operator):

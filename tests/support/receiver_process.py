@@ -36,18 +36,19 @@ class ReceiverProcess:
             "DRAW_SCP_HOST": "127.0.0.1",
             "DRAW_SCP_PORT": str(self.port),
             "DRAW_SCP_HTTP_PORT": str(self.http_port),
+            "DRAW_SCP_LOOPBACK_READS": "true",
             "DRAW_REPLICA": "one",
             **more,
         }
         self._process = None
         self._configured = False
 
-    def configure(self, config=EVERYTHING, **sections):
-        """Have it start with a configuration and these fields of the document."""
+    def configure(self, config=EVERYTHING, *, version=1, listed=(), **sections):
+        """Have it work by a configuration, these fields of the document and this list."""
         document = config.model_dump(mode="json")
         for name, fields in sections.items():
             document[name].update(fields)
-        keep_config(self.root, ServerConfig.model_validate(document))
+        keep_config(self.root, ServerConfig.model_validate(document), version, listed)
         self._configured = True
 
     @property

@@ -49,6 +49,7 @@ class Suite:
             "DRAW_DATABASE_URL": database_url,
             "DRAW_BROKER_URL": broker_url,
             "DRAW_SCP_PORT": str(self.dicom_port),
+            "DRAW_SCP_LOOPBACK_READS": "true",
             "DRAW_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "PYTHONUNBUFFERED": "1",
             **{service.http_variable: str(free_port()) for service in SERVICES},

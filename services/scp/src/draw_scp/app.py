@@ -176,6 +176,13 @@ class Scp:
         """Return one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
         files = ObjectFiles(self._objects.resolve, Transcoder(self._decoding))
+        associations = Associations(
+            self._live.current,
+            audit,
+            self._metrics,
+            self._afterwards,
+            loopback_reads=self._settings.scp_loopback_reads,
+        )
         retrieve = RetrieveHandler(
             Retrievals(
                 catalogue,
@@ -186,6 +193,7 @@ class Scp:
                     operation, str(ended)
                 ).inc(),
             ),
+            associations.demand,
             audit,
             self._metrics,
             lambda: self._server().logging.performance_metrics,
@@ -194,7 +202,7 @@ class Scp:
             self._objects, self._space, self._announcer, self._rules, self._settings.replica
         )
         return Services(
-            associations=Associations(self._live.current, audit, self._metrics, self._afterwards),
+            associations=associations,
             echo=EchoHandler(results),
             store=StoreHandler(ingest, results, lambda: self._server().services.c_store),
             find=FindHandler(
@@ -203,6 +211,7 @@ class Scp:
                     self._own_ae,
                     lambda: self._server().query_retrieve.max_results,
                 ),
+                associations.demand,
                 audit,
                 self._metrics,
                 lambda: self._server().logging.performance_metrics,
@@ -286,6 +295,7 @@ class Scp:
                 "storage_used_bytes": self._space.used_bytes if self._space.counted else None,
                 "storage_free_bytes": self._space.free_bytes,
                 "broker_connected": self._announcer.connected,
+                "loopback_reads": self._settings.scp_loopback_reads,
             },
         )
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, TypeVarTuple
 from uuid import UUID
 
+from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.placement import Ending, Timing
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
@@ -22,6 +23,17 @@ class Later(Protocol):
 
     def __call__(self, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
         """Have `action` done soon with these arguments."""
+
+
+class Demand(Protocol):
+    """Asks whether a peer still has the right to what it asks for."""
+
+    def __call__(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
+        """Return when it has.
+
+        Raises:
+            Refused: it has not, or nothing may be sent to this move destination for it.
+        """
 
 
 @dataclass(frozen=True, slots=True)

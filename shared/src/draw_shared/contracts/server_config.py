@@ -221,12 +221,23 @@ class StorageConfig(Section):
 
 
 class SecurityConfig(Section):
-    """Who may associate; allowed AE titles themselves are rows of `allowed_ae_titles`."""
+    """Who may associate; the list of AE titles, with their rights, is in `allowed_ae_titles`."""
 
     check_called_ae: StrictBool = Field(
         default=False, description="refuse calls to another AE title"
     )
-    validate_calling_ae: StrictBool = Field(default=False, description="only allowed AE titles")
+    validate_calling_ae: StrictBool = Field(
+        default=False, description="only AE titles on the list may associate"
+    )
+    unknown_may_echo: StrictBool = Field(
+        default=True,
+        description="AE titles that are not on the list may verify the connection (C-ECHO)",
+    )
+    unknown_may_store: StrictBool = Field(
+        default=True,
+        description="AE titles that are not on the list may send objects (C-STORE); they may"
+        " never query and retrieve",
+    )
     allowed_ips: tuple[IpNetwork, ...] = Field(default=(), description="empty allows all")
     accept_user_identity: StrictBool = Field(
         default=True, description="ignore user identity rather than refuse the association"
@@ -368,7 +379,12 @@ REFERENCE: Final = ServerConfig()
 """What a fresh database starts with."""
 
 CLOSED: Final = ServerConfig(
-    security=SecurityConfig(check_called_ae=True, validate_calling_ae=True),
+    security=SecurityConfig(
+        check_called_ae=True,
+        validate_calling_ae=True,
+        unknown_may_echo=False,
+        unknown_may_store=False,
+    ),
     services=ServiceConfig(enabled=False, auto_start=False, c_echo=False, c_store=False),
 )
 """What is in force until the suite's configuration is known: nobody is served."""

@@ -49,6 +49,7 @@ def accepted(
         extended=decision.extended,
         tls=peer.tls,
         certificate=peer.certificate,
+        rights=decision.rights,
     )
 
 

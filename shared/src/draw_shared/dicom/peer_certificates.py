@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from draw_shared.contracts.fingerprints import fingerprint_of
 from draw_shared.dicom.service import PeerCertificate
@@ -31,6 +32,7 @@ def certificate_of(whole: bytes) -> PeerCertificate:
         return PeerCertificate(
             fingerprint,
             subject=_shown(found.subject.rfc4514_string()),
+            common_name=_shown(_common_name(found)),
             issuer=_shown(found.issuer.rfc4514_string()),
             serial=f"{found.serial_number:X}",
             names=tuple(_shown(name) for name in _names(found)[:MOST_NAMES]),
@@ -39,6 +41,12 @@ def certificate_of(whole: bytes) -> PeerCertificate:
         )
     except ValueError:
         return PeerCertificate(fingerprint)
+
+
+def _common_name(found: x509.Certificate) -> str:
+    """Return the subject's first common name, empty when it has none."""
+    names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
 
 
 def _names(found: x509.Certificate) -> Sequence[str]:

@@ -6,12 +6,13 @@ served by one thread, so a provider's methods are called one after the other for
 association, and at the same time for different ones.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from draw_shared.contracts.rights import Right
 from draw_shared.dicom.associate import AssociateRequest, ContextResult, Roles
 from draw_shared.errors import Permanent
 
@@ -33,6 +34,8 @@ class PeerCertificate:
     """SHA-256 of the whole certificate, as `draw_shared.contracts.fingerprints` writes it."""
     subject: str = ""
     """Distinguished name (RFC 4514)."""
+    common_name: str = ""
+    """The subject's first."""
     issuer: str = ""
     serial: str = ""
     """The number that the issuer gave it, hexadecimal."""
@@ -40,6 +43,16 @@ class PeerCertificate:
     """Hosts that it is for: DNS names and addresses (subjectAltName)."""
     not_before: datetime | None = None
     not_after: datetime | None = None
+
+    def is_one_of(self, bound: Collection[str]) -> bool:
+        """Return whether it has one of these fingerprints, common names or hosts."""
+        names = {name.casefold() for name in (self.common_name, *self.names) if name}
+        return any(one == self.fingerprint or one.casefold() in names for one in bound)
+
+    @property
+    def words(self) -> str:
+        """Who it is for, and how it is told from others, for logs."""
+        return f"{self.subject} (SHA-256 {self.fingerprint})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,8 @@ class AssociationInfo:
     """Version of TLS that is spoken; empty: none is."""
     certificate: PeerCertificate | None = None
     """What the peer has proved to be its own, signed by one of our authorities."""
+    rights: frozenset[Right] = frozenset(Right)
+    """What it might ask for when it associated."""
 
 
 class StoreRequest(NamedTuple):
@@ -241,6 +256,9 @@ class Accept:
     results: tuple[ContextResult, ...]
     roles: Mapping[str, Roles]
     extended: Mapping[str, bytes]
+    rights: frozenset[Right] = frozenset(Right)
+    denied: tuple[Right, ...] = ()
+    """Rights for want of which presentation contexts were refused."""
 
 
 class Admission(Protocol):

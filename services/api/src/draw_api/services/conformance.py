@@ -157,10 +157,43 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
 def _acceptance(config: ServerConfig) -> Iterator[str]:
     security = config.security
     called = "must be ours" if security.check_called_ae else "is not checked"
-    calling = "must be allowed" if security.validate_calling_ae else "is not checked"
+    calling = "must be on the list" if security.validate_calling_ae else "is not checked"
     networks = ", ".join(security.allowed_ips) or "all"
     yield f"The called AE title {called}; the calling AE title {calling}; addresses: {networks}."
     yield ""
+    may = " and ".join(
+        service
+        for service, granted in (
+            ("C-ECHO", security.unknown_may_echo),
+            ("C-STORE", security.unknown_may_store),
+        )
+        if granted and not security.validate_calling_ae
+    )
+    yield (
+        "Calling AE titles on the list have rights: echo, store, query (C-FIND), retrieve (C-GET)"
+        " and move (C-MOVE, perhaps to some destinations only). Others may use"
+        f" {may or 'no service'}; they never query and retrieve, unless the receiver is told so"
+        " for peers of its own machine. An AE title may be bound to certificates, by name or"
+        " SHA-256 fingerprint, and is rejected without one of them (1/1/3)."
+    )
+    yield ""
+    yield from _table(
+        ("A peer without the right", "is answered"),
+        (
+            (
+                "is not on the list, and proposes nothing else",
+                "A-ASSOCIATE-RJ, calling AE title not recognized (1/1/3)",
+            ),
+            (
+                "proposes presentation contexts that it may use as well, or is on the list",
+                "user-rejection (result 1) for the others",
+            ),
+            (
+                "has lost the right since, or names a move destination that it may not use",
+                "0x0124, not authorized, with an error comment",
+            ),
+        ),
+    )
 
 
 def _contexts(config: ServerConfig) -> Iterator[str]:

@@ -8,9 +8,10 @@ import structlog
 
 from draw_scp.handlers.find import warn_of_misread
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import NotOnRecord
+from draw_scp.models import Demand, NotOnRecord
 from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.retrieve import Begin, Retrievals, Step
+from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.keys import BY_KEYWORD
 from draw_shared.dicom.matching import Texts
@@ -50,11 +51,13 @@ class RetrieveHandler:
     def __init__(
         self,
         retrievals: Retrievals,
+        demand: Demand,
         audit: Audit,
         metrics: ScpMetrics,
         log_answered: Callable[[], bool],
     ) -> None:
         self._retrievals = retrievals
+        self._demand = demand
         self._audit = audit
         self._metrics = metrics
         self._log_answered = log_answered
@@ -69,6 +72,7 @@ class RetrieveHandler:
         """Yield progress and at last the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
+            self._demand(info, Right.RETRIEVE)
             return self._retrievals.get(request, selection, channel, cancelled)
 
         return self._performed(info, request, TransactionKind.C_GET, steps)
@@ -79,6 +83,7 @@ class RetrieveHandler:
         """Yield progress and at last the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
+            self._demand(info, Right.MOVE, request.move_destination)
             return self._retrievals.move(request, selection, info.calling_ae, cancelled)
 
         return self._performed(info, request, TransactionKind.C_MOVE, steps)

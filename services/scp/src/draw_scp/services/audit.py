@@ -159,10 +159,30 @@ class Audit:
                 duration_seconds=round(time.monotonic() - tally.begun, 6),
                 size_bytes=tally.size_bytes,
                 objects=tally.objects,
-                detail=f"{outcome}: {reason}" if reason else str(outcome),
+                detail=_how_it_ended(info, outcome, reason),
             )
         )
         return tally
+
+    def denied(self, peer: Peer, titles: tuple[str, str], status: int, words: str) -> None:
+        """Record that a peer has asked for what it has no right to.
+
+        `titles` are the calling and the called AE title, `status` the result of the presentation
+        context or the DIMSE status of the operation.
+        """
+        self._records.record(
+            Transaction(
+                occurred_at=self._clock(),
+                kind=TransactionKind.REJECTION,
+                outcome=TransactionOutcome.REJECTED,
+                association_id=peer.association_id,
+                calling_ae=titles[0],
+                called_ae=titles[1],
+                peer_address=peer.address,
+                status=status,
+                detail=words,
+            )
+        )
 
     def rejected(self, peer: Peer, titles: tuple[str, str] | None, reject: Reject) -> None:
         """Record a rejection; `titles` are the calling and called AE titles, if known."""
@@ -180,6 +200,12 @@ class Audit:
                 detail=f"{reject.words} ({reject.result}/{reject.source}/{reject.reason})",
             )
         )
+
+
+def _how_it_ended(info: AssociationInfo, outcome: Outcome, reason: str) -> str:
+    ended = f"{outcome}: {reason}" if reason else str(outcome)
+    shown = info.certificate
+    return f"{ended}; certificate {shown.words}" if shown is not None else ended
 
 
 def outcome_of(status: int) -> TransactionOutcome:
