@@ -35,7 +35,11 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().resolve()
         try:
+            made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
+            # A folder that was there before the first launcher is somebody's own.
+            if made or self._lock_file.exists():
+                self.folder.chmod(0o700)
             self._lock = self._locked()
         except OSError as error:
             raise HomeUnusable(f"{error.filename or self.folder}: {error.strerror}") from error
@@ -81,6 +85,10 @@ class Home:
     def _running_file(self) -> Path:
         return running_file(self.folder)
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.folder / "launcher.lock"
+
     def stop_leftovers(self, seconds: float) -> None:
         """Stop whatever an earlier launcher that was killed has left running."""
         end(self._services(), seconds)
@@ -105,7 +113,7 @@ class Home:
 
     def _locked(self) -> TextIO:
         # The lock goes with its process, also when that is killed; the text in it may be stale.
-        lock = (self.folder / "launcher.lock").open("a+", encoding="utf-8")
+        lock = self._lock_file.open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

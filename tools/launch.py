@@ -363,6 +363,8 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 def main(given: Mapping[str, str]) -> int:
     """Run the suite and return the exit code."""
+    # Objects, logs, databases and passwords lie in the home: they are this user's alone.
+    os.umask(0o077)
     try:
         home = Home(Path(given.get("DRAW_HOME") or "var"))
     except HomeInUse as reason:

@@ -14,6 +14,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 6.0
 UNPRIVILEGED: Final = "nobody"
 DAC_OVERRIDE: Final = "+dac_override"
+PASSABLE: Final = 0o011
+"""What a folder lets others do who have to get to what lies deeper, and no more."""
 
 
 class StartFailed(Exception):
@@ -84,6 +87,9 @@ class LocalPostgres:
             StartFailed: the log's last lines say why.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if _not_as_root() and not any(DAC_OVERRIDE in word for word in _not_as_root()):
+            for folder in (self.folder, self.folder.parent):
+                folder.chmod(stat.S_IMODE(folder.stat().st_mode) | PASSABLE)
         self.stop_leftovers()
         if not (self._data / "PG_VERSION").is_file():
             self._initialise()
@@ -215,7 +221,7 @@ def _not_as_root() -> tuple[str, ...]:
     words = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
     capability = (f"--inh-caps={DAC_OVERRIDE}", f"--ambient-caps={DAC_OVERRIDE}")
     reaching = (*words, *capability, "--securebits=+no_setuid_fixup")
-    # A sandbox may refuse the capability; then the folders have to be open to `nobody`.
+    # A sandbox may refuse the capability; then `nobody` has to pass through the folders.
     tried = subprocess.run([*reaching, "true"], capture_output=True, check=False)
     return words if tried.returncode else reaching
 

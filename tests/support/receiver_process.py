@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from bench.process_cost import descendants
 from draw_shared.contracts.server_config import EVERYTHING, ServerConfig
-from draw_shared.storage.layout import LATEST_DELETION
+from draw_shared.storage.layout import LATEST_DELETION, PLACE_KEY
 from support.datasets import build
 from support.kept_config import keep_config
 from support.raw_stores import raw_association
@@ -133,5 +133,8 @@ class ReceiverProcess:
 
     def files(self):
         """Return everything on the volume but what a receiver keeps for itself."""
-        own = (".lock", ".jsonl", ".open", ".reserve", ".json", ".new", LATEST_DELETION)
+        own = (
+            *(".lock", ".jsonl", ".open", ".reserve", ".ahead", ".room", ".json", ".new"),
+            *(LATEST_DELETION, PLACE_KEY),
+        )
         return [p for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(own)]

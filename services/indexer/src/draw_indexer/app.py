@@ -54,6 +54,7 @@ from draw_shared.runtime.schema_watch import SchemaWatch
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.latest_deletion import LatestDeletion
+from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles
 
 PROBE_SECONDS = 1.0
@@ -95,6 +96,7 @@ class Indexer:
         self._registry.register(DatabasePool(self._database))
         show_config(self._registry, self._config)
         self._publisher = Publisher(self._broker_url, client=settings.replica)
+        self._places = Places(settings.storage_root)
         self._readers = [self._reader() for _ in range(settings.indexer_readers)]
         indexing = Indexing(
             PostgresIndex(self._database, StorageFiles(settings.storage_root)),
@@ -112,7 +114,9 @@ class Indexer:
             lambda: self._desired.wanted,
         )
         self._queues = AnnouncementQueues(
-            self._broker_url, client=settings.replica, announce=announce_by(self._publisher)
+            self._broker_url,
+            client=settings.replica,
+            announce=announce_by(self._publisher, self._places),
         )
         self._recently_indexed = RecentlyIndexed()
         self._lost = self._lost_announcements()
@@ -203,6 +207,7 @@ class Indexer:
     def _instances(self, reader: Reader, indexing: Indexing) -> Consumer:
         handler = InstanceStored(
             reader,
+            self._places.opened,
             indexing,
             self._metrics,
             lambda: self._config.server.logging.received_files,
@@ -291,7 +296,7 @@ class Indexer:
             stopping,
         )
         following = NextVersions(
-            self._database, settings.storage_root, announce_by(self._publisher)
+            self._database, settings.storage_root, announce_by(self._publisher, self._places)
         )
         return [
             Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),
