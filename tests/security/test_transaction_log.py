@@ -14,6 +14,8 @@ from sqlalchemy import text
 from draw_shared.db import partitions
 from draw_shared.db.seals import Keyring
 from draw_shared.db.transaction_chain import Sealing
+from draw_shared.db.transaction_gaps import NotAsSealed
+from draw_shared.db.transaction_lines import link
 from support import arrivals
 from support.sealed_log import KEYS, NOW, PLACE, SealedLog, filled, managed, rehashed
 
@@ -188,6 +190,34 @@ def test_months_that_go_one_after_the_other_leave_one_gap_that_is_explained(log)
     assert found.intact, (found.breaks, found.findings)
     dropped = [row["detail"] for row in log.lines() if row["action"] == "transactions.drop"]
     assert dropped[-1].startswith("lines 2 to 7, after ")
+
+
+def test_nothing_is_dropped_that_would_take_the_proof_of_a_forgery_with_it(connection):
+    partitions.ensure_months(connection, date(2020, 1, 1), ahead=2)
+    january, february = datetime(2020, 1, 31, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC)
+    log = SealedLog(connection).begin().report(february, february)
+    # A line of January that came late, and lies between the lines of February.
+    log.report(january).report()
+    tamper(log, "UPDATE transactions SET detail = 'anew', seal = NULL WHERE chain_position = 3")
+    _, two, three, *_ = log.lines()
+    anew = link(bytes(two["chain_hash"]), 3, three)
+    tamper(log, "UPDATE transactions SET chain_hash = :h WHERE chain_position = 3", h=anew)
+    with pytest.raises(NotAsSealed, match="line 4 or its predecessor was changed"):
+        log.drop(date(2020, 2, 1))
+
+
+def test_retention_does_not_take_what_somebody_dated_back(log):
+    position = log.sealing.known.position - 1
+    tamper(
+        log,
+        "UPDATE transactions SET occurred_at = '2001-01-01' WHERE chain_position = :p",
+        p=position,
+    )
+    with pytest.raises(NotAsSealed, match=f"line {position} or its predecessor was changed"):
+        log.drop(date(2020, 2, 1))
+    managed(log.connection, "transactions.accepted", detail=f"up to line {position}: seen")
+    log.extend()
+    assert log.drop(date(2020, 2, 1)).lines == 1
 
 
 def test_a_month_that_has_the_end_of_the_chain_goes_and_the_chain_goes_on(connection):

@@ -423,5 +423,7 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
     "draw_shared.db.transaction_verification._CHAINED": (
         {"after": 0, "after_id": 0, "after_time": NOW, "most": 2000},
     ),
+    "draw_shared.db.partitions.COUNT_OLD": ({"first": NOW - timedelta(days=9000)},),
+    "draw_shared.db.partitions.OLD_RUNS": ({"first": NOW - timedelta(days=9000)},),
     "draw_shared.db.partitions.FORGET_EARLY": ({"first": NOW - timedelta(days=9000)},),
 }

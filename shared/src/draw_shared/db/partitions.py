@@ -86,6 +86,9 @@ def drop_before(
     """Say in the log what goes, and drop every month before that of `first`; None: there is none.
 
     The caller commits. Writers wait from then on while the months' positions are read.
+
+    Raises:
+        NotAsSealed: what goes is not as it was sealed; nothing is dropped.
     """
     connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})
     names = [
@@ -94,14 +97,14 @@ def drop_before(
         if name < partition_name(first.replace(day=1))
     ]
     before = {"first": _midnight(first.replace(day=1))}
-    old = " UNION ALL ".join((*(f"SELECT chain_position FROM {name}" for name in names), EARLY))  # noqa: S608 - names of months
-    counted = text(f"SELECT count(*) FROM ({old}) old")  # noqa: S608
-    if not names and not connection.execute(counted, before).scalar():
+    if not names and not connection.execute(COUNT_OLD, before).scalar():
         return None
+    if sealing is not None:
+        transaction_gaps.require_genuine(connection, _old_runs(connection, before), sealing)
     # A line that goes without ever having been in the chain would leave no gap.
     transaction_chain.extend_whole(connection, sealing)
-    lines = connection.execute(counted, before).scalar() or 0
-    runs = [(row.first, row.last) for row in connection.execute(text(RUNS.format(old=old)), before)]
+    lines = connection.execute(COUNT_OLD, before).scalar() or 0
+    runs = _old_runs(connection, before)
     if runs:
         why = f"dropped with the months before {first:%Y-%m}"
         transaction_gaps.say_missing(connection, runs, why, replica, sealing)
@@ -109,6 +112,10 @@ def drop_before(
         connection.execute(text(f"DROP TABLE {name}"))
     connection.execute(FORGET_EARLY, before)
     return Dropped(tuple(names), lines, max((last for _, last in runs), default=0))
+
+
+def _old_runs(connection: Connection, before: dict[str, datetime]) -> list[tuple[int, int]]:
+    return [(row.first, row.last) for row in connection.execute(OLD_RUNS, before)]
 
 
 def begin_sealing(connection: Connection, sealing: Sealing) -> Head | None:
@@ -119,19 +126,21 @@ def begin_sealing(connection: Connection, sealing: Sealing) -> Head | None:
     return transaction_gaps.begin(connection, sealing)
 
 
-RUNS: Final = """
+COUNT_OLD: Final = text("SELECT count(*) FROM transactions WHERE occurred_at < :first")
+OLD_RUNS: Final = text(
+    """
     SELECT min(chain_position) AS first, max(chain_position) AS last FROM (
         SELECT chain_position, chain_position - row_number() OVER (ORDER BY chain_position) AS run
-        FROM ({old}) old WHERE chain_position IS NOT NULL) numbered
+        FROM transactions WHERE occurred_at < :first AND chain_position IS NOT NULL) numbered
     GROUP BY run ORDER BY 1
-"""
+    """
+)
 TAKE_TURN: Final = text("SELECT pg_advisory_xact_lock(:key)")
 OLD_NAMES: Final = text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     " WHERE i.inhparent = 'transactions'::regclass"
     " AND c.relname ~ '^transactions_[0-9]{4}_[0-9]{2}$' ORDER BY c.relname"
 )
-EARLY: Final = "SELECT chain_position FROM transactions_default WHERE occurred_at < :first"
 FORGET_EARLY: Final = text("DELETE FROM transactions_default WHERE occurred_at < :first")
 
 

@@ -17,8 +17,9 @@ from draw_shared.db import transaction_chain as chain
 from draw_shared.db import transaction_statements as statements
 from draw_shared.db.seals import NotSealed
 from draw_shared.db.transaction_chain import Head, Sealing, hash_at
-from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest
+from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
 from draw_shared.db.transaction_statements import Account, Gap
+from draw_shared.errors import Permanent
 
 MOST_OBJECTS: Final = 2**31 - 1
 """Its column takes no more."""
@@ -33,6 +34,10 @@ _HOLES: Final = text(
     WHERE position > before + 1 ORDER BY position
     """
 )
+_FROM: Final = text(
+    f"SELECT chain_position, chain_hash, seal, {_LISTED} FROM transactions"  # noqa: S608
+    " WHERE chain_position > :after ORDER BY chain_position LIMIT :most"
+)
 _LINE_AT: Final = text(
     f"SELECT {_LISTED} FROM transactions WHERE chain_position = :position LIMIT 1"  # noqa: S608
 )
@@ -44,6 +49,14 @@ _NEIGHBOURS: Final = text(
             ORDER BY chain_position LIMIT 1) AS behind
     """
 )
+
+
+class NotAsSealed(Permanent):
+    """What shall go, or what is around it, is not as it was sealed; find out why."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"{reason}: no month of the transaction log is dropped")
+        self.position = position
 
 
 def is_to_begin(connection: Connection, sealing: Sealing) -> bool:
@@ -97,6 +110,60 @@ def say_missing(
     largest = [one for one in gaps.values() if not any(_within(one, g) for g in gaps.values())]
     lines = [_line(gap, why, replica, sealing) for gap in largest]
     chain.say(connection, lines, sealing)
+
+
+def require_genuine(
+    connection: Connection, runs: Sequence[tuple[int, int]], sealing: Sealing
+) -> None:
+    """Refuse to drop lines, or those around them, that are not as they were chained and sealed.
+
+    Else retention would take a forgery's proof with it, or what somebody dated back for that.
+    What somebody has accepted goes. Reads all that is to go.
+
+    Raises:
+        NotAsSealed: the text says where.
+    """
+    account = Account(connection, sealing.keyring)
+    for first, last in runs:
+        try:
+            _follow(connection, account, sealing, first, last)
+        except NotAsSealed as error:
+            if error.position > account.accepted:
+                raise
+
+
+def _follow(
+    connection: Connection, account: Account, sealing: Sealing, first: int, last: int
+) -> None:
+    """Go along a run of lines, and on to the next seal."""
+    before = _before(connection, account, first)
+    at = first - 1
+    while rows := connection.execute(_FROM, {"after": at, "most": chain.MOST_AT_ONCE}).all():
+        for row in rows:
+            line, stored = row._asdict(), bytes(row.chain_hash)
+            if row.chain_position != at + 1:
+                return
+            at = row.chain_position
+            if before is not None and link(before, at, line) != stored:
+                raise NotAsSealed(at, f"line {at} or its predecessor was changed")
+            before = stored
+            if line["seal"] is not None:
+                try:
+                    sealing.keyring.lines_sealed(line["seal"], at, stored)
+                except NotSealed as error:
+                    raise NotAsSealed(at, f"line {at}: {error}") from error
+            if at >= last and (line["seal"] is not None or at <= account.begun):
+                return
+    raise NotAsSealed(at, f"lines up to {at} have no seal")
+
+
+def _before(connection: Connection, account: Account, first: int) -> bytes | None:
+    """Return the hash that a line follows, as far as it is known."""
+    if first == 1:
+        return GENESIS
+    gaps = account.gaps().values()
+    dropped = max((gap for gap in gaps if gap.last == first - 1), key=_size, default=None)
+    return hash_at(connection, first - 1) or (dropped.last_hash if dropped else None)
 
 
 def _reaching(connection: Connection, account: Account, first: int, last: int) -> Gap:

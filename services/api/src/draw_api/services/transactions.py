@@ -67,16 +67,16 @@ class Transactions:
         return report
 
     def accept(self, by: Principal, report: ChainReport, reason: str) -> None:
-        """Keep on record that somebody has looked at the findings of a report, and says why.
+        """Keep on record that somebody has looked at what a report found, and says why it was.
 
         Raises:
-            NotFound: there is nothing that nobody has accepted.
+            NotFound: there is nothing to accept.
             Conflict: no reason is given.
         """
         if not reason.strip():
             raise Conflict("Say why what was found is accepted.")
-        if report.head is None or all(finding.accepted for finding in report.findings):
-            raise NotFound("There are no findings that nobody has accepted.")
+        if report.head is None or report.intact:
+            raise NotFound("There is nothing to accept: the log is intact.")
         words = f"up to line {report.head.position}: {reason.strip()}"
         self._audit.record(by, ACCEPTED, words)
 
