@@ -34,8 +34,8 @@ LAST_WEEK_BYTES = 10_000_000
 """At this pace a week, what is then left lasts four days."""
 JOBS = 6
 BACKLOG = 250
-READERS = 45
-"""Requests at a time; the interface has 40 connections to the database."""
+READERS = 12
+"""Queries at a time; a receiving process has 10 connections to the database."""
 LOCK_SECONDS = 4.0
 SYNC_SECONDS = 1.5
 PAUSE_SECONDS = 0.2
@@ -317,6 +317,14 @@ def a_receiver_whose_database_account_is_locked(watched):
     watched.suite.execute("ALTER ROLE receiver LOGIN")
 
 
+@breaks("UnexpectedFailures")
+def a_column_that_somebody_renames(watched):
+    watched.suite.execute("ALTER TABLE instance_conflicts RENAME COLUMN size_bytes TO b")
+    with repeatedly(lambda: watched.client.get("/api/v1/storage")):
+        yield
+    watched.suite.execute("ALTER TABLE instance_conflicts RENAME COLUMN b TO size_bytes")
+
+
 @breaks("ConfigurationNotEverywhere")
 def a_configuration_that_only_a_later_release_can_read(watched):
     before = watched.client.get("/api/v1/config").json()["version"]
@@ -342,8 +350,7 @@ def a_table_that_somebody_locks(watched):
 
     stop = threading.Event()
     with (
-        repeatedly(watched.read_studies, READERS),
-        repeatedly(watched.find),
+        repeatedly(watched.find, READERS),
         repeatedly(watched.store),
         repeatedly(lock),
     ):
@@ -379,6 +386,7 @@ TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (a_stopped_broker, a_stopped_database),
     (
         a_receiver_whose_database_account_is_locked,
+        a_column_that_somebody_renames,
         a_configuration_that_only_a_later_release_can_read,
     ),
     (a_stopped_receiver,),

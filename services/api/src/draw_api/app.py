@@ -156,6 +156,8 @@ class Api:
             settings.api_host,
             settings.api_port,
             trusted_proxies=settings.api_trusted_proxies,
+            most_each=settings.api_connections_per_address,
+            refused=self._metrics.refused,
         )
         lifecycle = Lifecycle(
             [

@@ -82,6 +82,13 @@ class Settings(
         description="addresses and networks, separated by commas, whose X-Forwarded-For and -Proto"
         " are believed",
     )
+    api_connections_per_address: int = Field(
+        default=100,
+        ge=4,
+        le=800,
+        description="most connections of one address, or of one IPv6 /64, to page and REST;"
+        " trusted proxies have no limit",
+    )
     api_session_hours: float = Field(
         default=12.0, gt=0, le=24 * 30, description="how long a browser stays signed in, hours"
     )

@@ -4,13 +4,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, Self
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from draw_api.models.failures import TooManyAttempts
+from draw_shared.contracts.addresses import budgeted
 
 MOST_AT_ONCE: Final = 2
 """Each hash takes 64 MiB: many sign-ins at once must wait, not exhaust the memory."""
@@ -28,7 +28,6 @@ MOST_FAILURES_PER_ADDRESS: Final = 20
 MOST_REMEMBERED: Final = 10_000
 SOON_SECONDS: Final = 1.0
 """When to come again if those that are under way may all fail."""
-IPV6_NETWORK_BITS: Final = 64
 
 
 class Argon2Passwords:
@@ -79,7 +78,7 @@ class FailedAttempts:
         Raises:
             TooManyAttempts: with those that failed or are under way there are too many.
         """
-        source = _source(address)
+        source = budgeted(address)
         keys = ((name, source), ("", source))
         with self._lock:
             now = self._monotonic()
@@ -145,14 +144,3 @@ class Attempt:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._attempts.end(self._keys, succeeded=None if error else self._succeeded)
-
-
-def _source(address: str) -> str:
-    """Return the part of an address that one machine cannot change at will."""
-    try:
-        known = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(known, IPv6Address):
-        return address
-    return str(IPv6Network((int(known), IPV6_NETWORK_BITS), strict=False))

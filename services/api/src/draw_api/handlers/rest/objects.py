@@ -10,6 +10,7 @@ from draw_api.adapters.zip_stream import zipped
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectFacts, Rendering
@@ -30,7 +31,9 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {
 Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
-@router.get("/instances/{sop_instance_uid}/facts", responses=FAILURES)
+@router.get(
+    "/instances/{sop_instance_uid}/facts", responses=FAILURES, dependencies=[costs(Kind.OBJECTS)]
+)
 def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
     """Return what an object shows: frames and range of an image, tables of a plan."""
     return work.objects.facts(by, sop_instance_uid)
@@ -40,6 +43,7 @@ def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> Obje
     "/instances/{sop_instance_uid}/rendered",
     response_class=Response,
     responses=FAILURES | PICTURE,
+    dependencies=[costs(Kind.OBJECTS)],
 )
 def rendered(
     by: MayReadArchive,
@@ -58,7 +62,9 @@ def rendered(
     return Response(found.content, media_type=found.media_type)
 
 
-@router.get("/instances/{sop_instance_uid}/elements", responses=FAILURES)
+@router.get(
+    "/instances/{sop_instance_uid}/elements", responses=FAILURES, dependencies=[costs(Kind.OBJECTS)]
+)
 def elements(
     by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
 ) -> Elements:
@@ -70,6 +76,7 @@ def elements(
     "/studies/{study_instance_uid}/archive",
     response_class=StreamingResponse,
     responses=documented(HTTPStatus.NOT_FOUND) | ARCHIVE,
+    dependencies=[costs(Kind.DOWNLOADS)],
 )
 def archive(
     request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath

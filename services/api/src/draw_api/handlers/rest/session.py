@@ -8,6 +8,7 @@ from fastapi import Cookie as CookieParameter
 
 from draw_api.handlers.identity import COOKIE, client_address, opens, requires
 from draw_api.handlers.problems import documented, failure
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Me, Principal, SessionStarted, SignIn
 from draw_api.models.failures import Unauthenticated
@@ -23,7 +24,7 @@ MayReadOwnAccount = Annotated[Principal, requires(Permission.READ_OWN_ACCOUNT)]
     "/session",
     status_code=HTTPStatus.CREATED,
     response_model=SessionStarted,
-    dependencies=[opens(Permission.SIGN_IN)],
+    dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN)],
     responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS),
 )
 def sign_in(request: Request, response: Response, body: SignIn, work: InWork) -> object:

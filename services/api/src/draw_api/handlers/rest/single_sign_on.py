@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Forbidden, Unauthenticated
 from draw_api.models.permissions import Permission
@@ -17,7 +18,9 @@ from draw_api.models.single_sign_on import SingleSignOnState
 from draw_api.services.single_sign_on import SignOn
 
 router = APIRouter(
-    prefix="/api/v1/oidc", tags=["session"], dependencies=[opens(Permission.SIGN_IN)]
+    prefix="/api/v1/oidc",
+    tags=["session"],
+    dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN)],
 )
 
 PENDING_COOKIE: Final = "draw_oidc"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
 from draw_api.handlers.web.live import stream
@@ -117,7 +118,7 @@ def node(request: Request, by: MayReadNodes, work: InWork, node_id: RowId) -> Re
     return page(request, by, _look(work, node_id))
 
 
-@router.get("/live/nodes/{node_id}")
+@router.get("/live/nodes/{node_id}", dependencies=[costs(Kind.STREAMS)])
 def live(request: Request, _: MayReadNodes, node_id: RowId) -> StreamingResponse:
     """Stream what is known of a node."""
     return stream(
