@@ -26,7 +26,7 @@ def device(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority")).self_signed("device")
 
 
-def tested(api, node_id, certificate):
+def keep_test(api, node_id, certificate):
     """Keep what a worker finds that does not trust a certificate."""
     found = {
         "reachable": False,
@@ -52,7 +52,7 @@ def test_what_a_node_showed_is_shown_and_pinned_with_one_click(shared_api, opera
     assert node["tls_fingerprint"] == ""
     here = f"/nodes/{node['id']}"
     assert "signed by an authority, for 127.0.0.1" in operator.get(here).text
-    tested(shared_api, node["id"], device)
+    keep_test(shared_api, node["id"], device)
     shown = operator.get(here).text
     for words in ("Pin this certificate", "ct1.example.org", "CN=&lt;device&gt;"):
         assert words in shown
@@ -61,9 +61,12 @@ def test_what_a_node_showed_is_shown_and_pinned_with_one_click(shared_api, opera
     assert device.fingerprint in looking
     assert "Pin this certificate" not in looking
     form = {"csrf_token": operator.headers["X-CSRF-Token"], "fingerprint": device.fingerprint}
-    page = operator.post(f"{here}/pin", data=form)
-    assert "trusted by this certificate alone" in page.text
-    assert "Pin this certificate" not in page.text
+    sent = operator.post(f"{here}/pin", data=form)
+    assert sent.status_code == 303
+    page = operator.get(sent.headers["Location"]).text
+    assert "trusted by this certificate alone" in page
+    assert f"pinned: <code>{device.fingerprint}</code>" in page
+    assert "Pin this certificate" not in page
     found = operator.get(f"/api/v1{here}").json()
     assert (found["tls_fingerprint"], found["last_test"]) == (device.fingerprint, {})
     assert shared_api.actions()[-1][1] == "node.pin"
