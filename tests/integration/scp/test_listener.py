@@ -24,7 +24,7 @@ from support.certificates import trust
 from support.datasets import build
 from support.kept_config import keep_config
 from support.operating import self_signed
-from support.raw_stores import raw_association
+from support.raw_stores import raw_association, rejection
 from tools.processes import free_port, wait_until
 
 
@@ -313,7 +313,7 @@ def test_ports_may_change_places_and_turn_nobody_away(bench, secured):
 
 def test_both_ports_share_one_budget(bench, secured):
     tls, how = secured
-    bench.change(tls=tls, max_associations=1)
+    bench.change(tls=tls, max_associations=1, reserved_associations=0)
     assert bench.applied()
     with raw_association(bench.listener.port, build()):
         remote = Remote("127.0.0.1", tls["port"], "DRAW_SCP", "TESTER", 10.0, tls=how)
@@ -377,6 +377,18 @@ def test_a_restart_is_a_new_listener_that_turns_nobody_away(bench):
     assert bench.listener._open.acceptor is not acceptor
     assert failures == []
     assert set(connected) == {ABORT}
+
+
+def test_what_the_old_listener_serves_counts_for_the_new_one(bench):
+    bench.change(max_associations=1, reserved_associations=0)
+    made = build()
+    with raw_association(bench.listener.port, made):
+        bench.desired = Wanted(running=True, restarts=1)
+        assert bench.applied()
+        assert rejection(bench.listener.port) == (2, 3, 2)
+    assert wait_until(lambda: bench.listener.active_associations == 0, 60)
+    with raw_association(bench.listener.port, made) as association:
+        assert association.send(made) == 0
 
 
 def test_a_taken_port_leaves_the_old_one_open_and_is_tried_again(bench):

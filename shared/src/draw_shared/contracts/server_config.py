@@ -141,7 +141,27 @@ class NetworkConfig(Section):
         default=10,
         ge=1,
         le=100,
-        description="associations at the same time, per replica; a request waits 3 s for its place",
+        description="associations at the same time, per replica, of which one peer may have all;"
+        " a request waits 3 s for its place",
+    )
+    max_associations_per_address: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="of them for one address, at most; 0: no limit of its own",
+    )
+    max_associations_per_ae_title: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="of them for one calling AE title, at most; 0: no limit of its own",
+    )
+    reserved_associations: StrictInt = Field(
+        default=6,
+        ge=0,
+        le=50,
+        description="further ones, and connections, for peers with fewer than are left of them:"
+        " a third for any AE title, a third for other addresses, a third for allowed AE titles",
     )
     max_pdu_bytes: StrictInt = Field(
         default=16384, ge=4096, le=131072, description="largest PDU that peers may send"
@@ -160,7 +180,7 @@ class NetworkConfig(Section):
         ge=10,
         le=4096,
         description="open sockets, associated or not; at the limit, the oldest without a request"
-        " for an association gives way",
+        " for an association gives way, of the address that has most",
     )
     max_connections_per_address: StrictInt = Field(
         default=250, ge=1, le=4096, description="open sockets of one address, likewise"

@@ -50,6 +50,7 @@ def accepted(
         tls=peer.tls,
         certificate=peer.certificate,
         rights=decision.rights,
+        listed=decision.listed,
     )
 
 

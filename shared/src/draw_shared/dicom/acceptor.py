@@ -69,6 +69,7 @@ class Acceptor:
         network: Callable[[], NetworkConfig],
         max_object_bytes: Callable[[], int],
         placement: Placement | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.doors = tuple(doors)
         self._ports = tuple(int(door.listener.getsockname()[1]) for door in doors)
@@ -76,7 +77,9 @@ class Acceptor:
         self._network = network
         self._max_object_bytes = max_object_bytes
         self._placement = placement
-        self._budgets = Budgets(network, self._turn_out)
+        # Shared with the other listeners of a receiver.
+        self._budgets = budgets or Budgets(network)
+        self._mine: dict[Connection, None] = {}
         self._waiting = selectors.PollSelector()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -96,12 +99,12 @@ class Acceptor:
     @property
     def active_associations(self) -> int:
         """How many associations are established now."""
-        return self._budgets.associations
+        return sum(connection.associated for connection in self._open())
 
     @property
     def connections(self) -> int:
         """How many connections are open now, associated or not."""
-        return len(self._budgets.connections)
+        return len(self._open())
 
     def start(self) -> None:
         """Accept what comes.
@@ -145,7 +148,7 @@ class Acceptor:
                 while self._accepted_one(door):
                     pass
         self._close()
-        while self._budgets.connections and not self._ended.wait(POLL_SECONDS):
+        while self._open() and not self._ended.wait(POLL_SECONDS):
             pass
         self._farewell.stop()
 
@@ -155,20 +158,24 @@ class Acceptor:
         self._stopping.set()
         self._accepting.join(deadline_seconds)
         self._close()
-        self._budgets.close()
+        for connection in self._open():
+            self._budgets.give_up(connection)
         self._close_unassociated()
-        while self._budgets.associations and time.monotonic() < deadline - 1:
+        while self.active_associations and time.monotonic() < deadline - 1:
             time.sleep(0.02)
-        for connection in self._budgets.connections:
+        for connection in self._open():
             if connection.association is not None:
                 connection.association.abort()
-        while self._budgets.connections and time.monotonic() < deadline:
+        while self._open() and time.monotonic() < deadline:
             time.sleep(0.02)
         self._ended.set()
         self._farewell.stop()
 
+    def _open(self) -> list[Connection]:
+        return [connection for connection in tuple(self._mine) if self._budgets.counts(connection)]
+
     def _close_unassociated(self) -> None:
-        for connection in self._budgets.connections:
+        for connection in self._open():
             association = connection.association
             if association is None or not association.established:
                 with suppress(OSError):
@@ -195,21 +202,27 @@ class Acceptor:
             log.warning("connection.not_accepted", error=type(error).__name__)
             time.sleep(POLL_SECONDS)
             return False
-        self._admit(Connection(connected, canonical(str(origin[0])), door.tls))
+        address = canonical(str(origin[0]))
+        self._admit(Connection(connected, address, self._turn_out, door.tls))
         return True
 
     def _admit(self, connection: Connection) -> None:
         if not self._budgets.admit(connection):
             self._turn_away(connection, connection.socket, connection.address)
             return
+        self._mine[connection] = None
         thread = threading.Thread(
             target=self._serve, args=(connection,), name="dicom-association", daemon=True
         )
         try:
             thread.start()
         except RuntimeError:
-            self._budgets.forget(connection)
+            self._forget(connection)
             self._turn_away(connection, connection.socket, connection.address)
+
+    def _forget(self, connection: Connection) -> None:
+        self._mine.pop(connection, None)
+        self._budgets.forget(connection)
 
     def _turn_out(self, giving: Connection) -> None:
         """Tell a peer that it has to come again; its own thread closes the connection."""
@@ -238,7 +251,7 @@ class Acceptor:
         finally:
             with suppress(OSError):
                 connection.socket.close()
-            self._budgets.forget(connection)
+            self._forget(connection)
 
     def _dropped(self, connection: Connection, reason: str) -> None:
         # One that has given way was told, and is accounted for.

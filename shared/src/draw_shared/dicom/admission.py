@@ -42,6 +42,18 @@ GAVE_WAY: Final = Reject(
 LIMIT_EXCEEDED: Final = Reject(
     TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations, try again"
 )
+SHARE_EXCEEDED: Final = Reject(
+    TRANSIENT,
+    PRESENTATION_PROVIDER,
+    2,
+    "too many associations, what is left is for others, try again",
+)
+ADDRESS_LIMIT_EXCEEDED: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations of this address, try again"
+)
+AE_TITLE_LIMIT_EXCEEDED: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations of this AE title, try again"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ retrieve, so that a right that is taken away ends with the operation under way. 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from draw_shared.contracts.rights import READING, Right, known_rights
@@ -85,7 +85,7 @@ def authorize(
     if accept.denied and nothing_left and not found.listed:
         words = denial(accept.denied, found)
         return Reject(PERMANENT, SERVICE_USER, CALLING_AE_NOT_RECOGNIZED, words)
-    return accept
+    return replace(accept, listed=found.listed)
 
 
 def denial(rights: Iterable[Right], found: Standing) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from draw_shared.contracts.rights import Right
 from draw_shared.dicom.associate import AssociateRequest, ContextResult, Roles
+from draw_shared.dicom.shares import Claimant
 from draw_shared.errors import Permanent
 
 
@@ -77,6 +78,13 @@ class AssociationInfo:
     """What the peer has proved to be its own, signed by one of our authorities."""
     rights: frozenset[Right] = frozenset(Right)
     """What it might ask for when it associated."""
+    listed: bool = False
+    """Whether it calls with an allowed AE title from where that is expected."""
+
+    @property
+    def claimant(self) -> Claimant:
+        """As whom the peer asks for its share of what is scarce."""
+        return Claimant(self.peer_address, self.calling_ae, self.listed)
 
 
 class StoreRequest(NamedTuple):
@@ -259,6 +267,8 @@ class Accept:
     rights: frozenset[Right] = frozenset(Right)
     denied: tuple[Right, ...] = ()
     """Rights for want of which presentation contexts were refused."""
+    listed: bool = False
+    """Whether the peer calls with an allowed AE title from where that is expected."""
 
 
 class Admission(Protocol):

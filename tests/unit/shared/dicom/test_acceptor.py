@@ -198,7 +198,7 @@ def test_rejections_say_why(security, listed, called, answer):
 @pytest.mark.security
 def test_the_association_above_the_budget_is_rejected_for_now(monkeypatch):
     monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.2)
-    network = NetworkConfig(max_associations=1)
+    network = NetworkConfig(max_associations=1, reserved_associations=0)
     with listening(network=network) as (acceptor, _):
         first = associate(acceptor, Verification)
         assert rejection(acceptor.port) == (2, 3, 2)

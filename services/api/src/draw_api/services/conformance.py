@@ -5,7 +5,7 @@ from typing import Final
 
 from draw_api.services.sent_syntaxes import SENT
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
-from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
+from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, ServerConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.dictionary import registered_uids
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -104,6 +104,13 @@ def _implementation_model(config: ServerConfig) -> Iterator[str]:
     yield ""
 
 
+def _associations(network: NetworkConfig) -> str:
+    return (
+        f"{network.max_associations} for each receiver, all of which one peer may have, and"
+        f" {network.reserved_associations} more for peers that have few or none"
+    )
+
+
 def _receiver(config: ServerConfig) -> Iterator[str]:
     network = config.network
     yield "## 4 AE specification: receiver"
@@ -114,7 +121,7 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
         ("Property", "Value"),
         (
             ("Application context name", "1.2.840.10008.3.1.1.1"),
-            ("Associations at the same time", f"{network.max_associations} for each process"),
+            ("Associations at the same time", _associations(network)),
             ("Maximum PDU received", f"{network.max_pdu_bytes} bytes"),
             ("Asynchronous operations window", "granted as proposed, answered in order"),
             ("Implementation class UID", IMPLEMENTATION_CLASS_UID),

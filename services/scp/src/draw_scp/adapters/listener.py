@@ -29,6 +29,7 @@ from draw_shared.contracts.server_config import (
     TlsConfig,
 )
 from draw_shared.dicom.acceptor import Acceptor, Door
+from draw_shared.dicom.budgets import Budgets
 from draw_shared.dicom.listening import CannotListen, listening, listening_beside, spoken
 from draw_shared.dicom.placement import Placement
 from draw_shared.dicom.service import ServiceProvider
@@ -100,6 +101,7 @@ class Listener:
         self._config = config
         self._drain_seconds = drain_seconds
         self._reuse_port = reuse_port
+        self._budgets = Budgets(self._network)
         self._lock = threading.Lock()
         self._open: _Open | None = None
         self._draining: list[Acceptor] = []
@@ -251,6 +253,7 @@ class Listener:
             self._network,
             lambda: self._config().storage.max_object_bytes,
             self._placement,
+            self._budgets,
         )
         acceptor.start()
         return _Open(wanted, tls, acceptor)

@@ -63,7 +63,8 @@ class FindHandler:
             progress.study = _study(query)
             warn_of_misread(query.misread, info)
             _warn_of_impossible(query.impossible, info)
-            for matches in self._queries.answers(query, request.context.transfer_syntax):
+            syntax = request.context.transfer_syntax
+            for matches in self._queries.answers(query, syntax, info.claimant):
                 progress.matches += len(matches.identifiers)
                 yield matches
             progress.status, progress.detail = Status.SUCCESS, query.level.name

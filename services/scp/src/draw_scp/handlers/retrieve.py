@@ -73,7 +73,7 @@ class RetrieveHandler:
 
         def steps(selection: Selection) -> Iterator[Step]:
             self._demand(info, Right.RETRIEVE)
-            return self._retrievals.get(request, selection, channel, cancelled)
+            return self._retrievals.get(request, selection, channel, cancelled, info.claimant)
 
         return self._performed(info, request, TransactionKind.C_GET, steps)
 
@@ -84,7 +84,7 @@ class RetrieveHandler:
 
         def steps(selection: Selection) -> Iterator[Step]:
             self._demand(info, Right.MOVE, request.move_destination)
-            return self._retrievals.move(request, selection, info.calling_ae, cancelled)
+            return self._retrievals.move(request, selection, info.claimant, cancelled)
 
         return self._performed(info, request, TransactionKind.C_MOVE, steps)
 

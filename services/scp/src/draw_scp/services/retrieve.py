@@ -26,6 +26,7 @@ from draw_shared.dicom.service import (
     SameAssociation,
     SubOperations,
 )
+from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.statuses import Status, is_of_encoding, is_warning
 from draw_shared.errors import Permanent
 
@@ -50,10 +51,10 @@ Step = Begin | SubOperations | RetrieveEnd
 class Catalogue(Protocol):
     """The index."""
 
-    def instances(self, selection: Selection) -> list[StoredInstance]:
-        """Return what is to be sent."""
+    def instances(self, selection: Selection, by: Claimant) -> list[StoredInstance]:
+        """Return what is to be sent for a peer."""
 
-    def destination(self, ae_title: str) -> Destination | None:
+    def destination(self, ae_title: str, by: Claimant) -> Destination | None:
         """Return the active remote node with this AE title, or None."""
 
 
@@ -174,13 +175,14 @@ class Retrievals:
         selection: Selection,
         channel: SameAssociation,
         cancelled: Callable[[], bool],
+        by: Claimant,
     ) -> Iterator[Step]:
         """Yield what is to leave, then progress and at last the end.
 
         Raises:
             Transient: the index does not answer; nothing was sent.
         """
-        instances = self._catalogue.instances(selection)
+        instances = self._catalogue.instances(selection, by)
         if instances:
             yield _begin(instances)
         tally = Tally(len(instances))
@@ -205,7 +207,7 @@ class Retrievals:
         self,
         request: QueryRequest,
         selection: Selection,
-        originator_ae: str,
+        by: Claimant,
         cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
         """Yield what is to leave, then progress and at last the end.
@@ -214,14 +216,14 @@ class Retrievals:
             Refused: the move destination is none of the configured nodes.
             Transient: the index does not answer; nothing was sent.
         """
-        destination = self._catalogue.destination(request.move_destination)
+        destination = self._catalogue.destination(request.move_destination, by)
         if destination is None:
             raise Refused(Status.MOVE_DESTINATION_UNKNOWN, "unknown move destination")
-        instances = self._catalogue.instances(selection)
+        instances = self._catalogue.instances(selection, by)
         if instances:
             yield _begin(instances)
         tally = Tally(len(instances))
-        order = Order(originator_ae, request.message_id, self._parallel())
+        order = Order(by.ae_title, request.message_id, self._parallel())
         stopped, reason = False, ""
         with self._sub_associations.delivering(destination, order, instances) as delivery:
             for one in delivery.results():
