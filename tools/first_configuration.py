@@ -22,7 +22,7 @@ from draw_shared.contracts.server_config import (
     ServerConfig,
 )
 from draw_shared.db import config_versions
-from draw_shared.db.migrate import seed_config, upgrade
+from draw_shared.db.migrate import bring_up_to_date, seed_config
 from draw_shared.db.session import Database
 from draw_shared.storage.config_file import ConfigFile
 
@@ -55,12 +55,26 @@ def first_configuration(given: Mapping[str, str]) -> ServerConfig:
     )
 
 
-def prepare(url: str, given: Mapping[str, str], storage: Path) -> DicomAddress:
+def prepare(
+    url: str,
+    given: Mapping[str, str],
+    storage: Path,
+    *,
+    admin_url: str = "",
+    service_urls: Mapping[str, str] | None = None,
+) -> DicomAddress:
     """Bring the database up to date and return where the receiver will listen.
 
     A database that is older than what the storage volume keeps of the configuration gets that.
+
+    Args:
+        url: of the role that owns the tables.
+        given: what the environment says.
+        storage: folder of the storage volume.
+        admin_url: of somebody who may make the services' roles, if they are to be made.
+        service_urls: by service, as it connects; none: they all connect as the owner.
     """
-    upgrade(url)
+    bring_up_to_date(url, admin_url=admin_url, service_urls=service_urls)
     database = Database(url)
     try:
         with database.session() as session:

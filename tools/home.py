@@ -6,12 +6,20 @@ import os
 import secrets
 import signal
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
+from draw_shared.db import roles
 from tools.local_postgres import LocalPostgres
 from tools.local_rabbitmq import LocalRabbitmq
 from tools.processes import end, environment, find
 
+DATABASE: Final = "draw"
+OWNER: Final = "draw_owner"
+"""Owns the tables, migrates them, and is who works at `make shell`."""
+ROLES: Final = {
+    service: f"draw_{service.replace('-', '_')}"
+    for service in ("scp", "indexer", "qr-worker", "api")
+}
 MARK = "DRAW_SUITE"
 """Environment variable of our children that names the home they belong to."""
 
@@ -45,6 +53,26 @@ class Home:
             raise HomeUnusable(f"{error.filename or self.folder}: {error.strerror}") from error
         self.postgres = LocalPostgres(self.folder / "postgres")
         self.rabbitmq = LocalRabbitmq(self.folder / "rabbitmq")
+
+    @property
+    def owner_url(self) -> str:
+        """The private database as the role reaches it that owns the tables."""
+        return self.postgres.url_as(OWNER, DATABASE)
+
+    def service_urls(self) -> dict[str, str]:
+        """By service, the private database as it reaches it."""
+        return {service: self.postgres.url_as(role, DATABASE) for service, role in ROLES.items()}
+
+    def start_postgres(self) -> None:
+        """Start the private PostgreSQL, with the database and the roles that the suite needs.
+
+        Raises:
+            StartFailed: the log's last lines say why.
+        """
+        self.postgres.start()
+        self.postgres.create_database(DATABASE)
+        urls = self.service_urls()
+        roles.establish(self.postgres.url(DATABASE), self.owner_url, tuple(urls.values()))
 
     def log(self, service: str) -> Path:
         """Return the file of a service's output."""

@@ -29,12 +29,13 @@ from draw_shared.contracts.network_variables import NETWORK_VARIABLES
 from draw_shared.contracts.server_config import DicomPort
 from draw_shared.errors import DrawError
 from tools.first_configuration import DicomAddress, first_configuration, prepare
-from tools.first_user import PasswordRefused, handed_over, sign_in_words
+from tools.first_user import FILE_VARIABLE, VARIABLE, PasswordRefused, create_first, sign_in_words
+from tools.given import OWN_ROLES, given_secret, given_to_services, transaction_keys
 from tools.home import MARK, Home, HomeInUse, HomeUnusable
 from tools.local_postgres import StartFailed
 from tools.processes import claim_port, free_port, port_is_free, why_not_bound
 from tools.server_log import set_aside
-from tools.service_process import SERVICES, ServiceProcess
+from tools.service_process import SERVICES, ServiceProcess, own_variable
 
 READY_SECONDS: Final = 120.0
 DRAIN_SECONDS: Final = 5.0
@@ -48,8 +49,9 @@ LOG_SECONDS: Final = 5.0
 CRASHES_BEFORE_READY: Final = 3
 NO_PORT: Final = "listener: "
 """How `/readyz` of the receiver begins to say why it has no port."""
-KEYS_VARIABLE: Final = "DRAW_TRANSACTION_KEYS"
 PORTS: Final = range(1, 65536)
+KEPT_HERE: Final = frozenset((*NETWORK_VARIABLES.values(), VARIABLE, FILE_VARIABLE))
+"""Settings that are worked into the database: from then on that decides, and no service is told."""
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
 
@@ -113,27 +115,28 @@ class Launcher:
             self._claim_dicom_port(wanted.host, wanted.port)
         ports = self._free_ports()
         # The slowest comes first: it gets ready beside the rest, and the services wait for it.
-        broker_url = self._begin_rabbitmq()
-        database_url = self._postgres()
-        dicom = prepare(database_url, self._given, Path(storage))
+        broker_url, broker_urls = self._begin_rabbitmq()
+        database_url, service_urls = self._postgres()
+        dicom = prepare(database_url, self._given, Path(storage), service_urls=service_urls)
         wanted_ports = {one.port for one in dicom.ports}
         if not self._given.get("DRAW_SCP_PORT") and dicom.port in wanted_ports:
             self._claim_dicom_port(dicom.host, dicom.port)
-        password = handed_over(self._home, self._given, database_url)
-        keys = _transaction_keys(self._home, self._given)
+        create_first(self._home, self._given, database_url)
+        keys = transaction_keys(self._home, self._given)
         environment = {
-            **{k: v for k, v in os.environ.items() if k not in NETWORK_VARIABLES.values()},
+            **{k: v for k, v in os.environ.items() if k not in KEPT_HERE},
             "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
             "DRAW_SCP_LOOPBACK_READS": "true",
-            **{k: v for k, v in self._given.items() if k not in NETWORK_VARIABLES.values()},
+            **{k: v for k, v in self._given.items() if k not in KEPT_HERE},
             **ports,
-            **password,
             **keys,
             MARK: str(self._home.folder),
             "DRAW_HOME": str(self._home.folder),
             "DRAW_STORAGE_ROOT": storage,
             "DRAW_DATABASE_URL": database_url,
+            **{own_variable(service, "DATABASE_URL"): url for service, url in service_urls.items()},
             "DRAW_BROKER_URL": broker_url,
+            **{own_variable(service, "BROKER_URL"): url for service, url in broker_urls.items()},
             "PYTHONUNBUFFERED": "1",
         }
         for service in SERVICES:
@@ -185,25 +188,30 @@ class Launcher:
     def _watch(self, name: str, running: Callable[[], bool], start: Callable[[], None]) -> None:
         self._watched.append(Watched(name, running, start))
 
-    def _postgres(self) -> str:
-        given = _given_secret(self._given, "DRAW_DATABASE_URL")
+    def _postgres(self) -> tuple[str, dict[str, str]]:
+        """Return the database as its owner reaches it, and by service as that one does."""
+        given = given_secret(self._given, "DRAW_DATABASE_URL")
         if given:
-            say("PostgreSQL: as given in DRAW_DATABASE_URL")
-            return given
+            own = given_to_services(self._given, "DATABASE_URL")
+            alike = "" if own else f"; all services share its role ({OWN_ROLES})"
+            say(f"PostgreSQL: as given in DRAW_DATABASE_URL{alike}")
+            return given, own
+        self._home.start_postgres()
         postgres = self._home.postgres
-        postgres.start()
-        postgres.create_database("draw")
         self._watch("PostgreSQL", postgres.running, postgres.start)
         say(f"PostgreSQL: private, port {postgres.port}, in {postgres.folder}")
-        return postgres.url("draw")
+        return self._home.owner_url, self._home.service_urls()
 
-    def _begin_rabbitmq(self) -> str:
-        given = _given_secret(self._given, "DRAW_BROKER_URL")
+    def _begin_rabbitmq(self) -> tuple[str, dict[str, str]]:
+        """Return the broker as its administrator reaches it, and by service as that one does."""
+        given = given_secret(self._given, "DRAW_BROKER_URL")
         if given:
-            say("RabbitMQ: as given in DRAW_BROKER_URL")
-            return given
+            own = given_to_services(self._given, "BROKER_URL")
+            alike = "" if own else f"; all services share its user ({OWN_ROLES})"
+            say(f"RabbitMQ: as given in DRAW_BROKER_URL{alike}")
+            return given, own
         self._home.rabbitmq.begin()
-        return self._home.rabbitmq.url()
+        return self._home.rabbitmq.url(), self._home.rabbitmq.service_urls()
 
     def _wait_for_rabbitmq(self) -> None:
         rabbitmq = self._home.rabbitmq
@@ -298,19 +306,6 @@ def _no_port(process: ServiceProcess) -> str:
 def say(line: str) -> None:
     """Tell whoever started us, at once."""
     print(line, flush=True)
-
-
-def _given_secret(given: Mapping[str, str], name: str) -> str:
-    path = given.get(f"{name}_FILE")
-    return Path(path).read_text(encoding="utf-8").strip() if path else given.get(name, "")
-
-
-def _transaction_keys(home: Home, given: Mapping[str, str]) -> dict[str, str]:
-    """Return where the key of the transaction log is, made if nobody gave one."""
-    if given.get(KEYS_VARIABLE) or given.get(f"{KEYS_VARIABLE}_FILE"):
-        return {}
-    home.make_transaction_keys()
-    return {f"{KEYS_VARIABLE}_FILE": str(home.transaction_keys_file)}
 
 
 def _port(variable: str, text: str) -> int:

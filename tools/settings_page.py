@@ -10,6 +10,7 @@ from typing import Annotated, Final, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from draw_api.settings import MigrationSettings
 from draw_api.settings import Settings as ApiSettings
 from draw_indexer.settings import Settings as IndexerSettings
 from draw_qr_worker.settings import Settings as WorkerSettings
@@ -21,6 +22,7 @@ SERVICES: Final[tuple[type[ServiceSettings], ...]] = (
     IndexerSettings,
     WorkerSettings,
     ApiSettings,
+    MigrationSettings,
 )
 
 BEGINNING: Final = (

@@ -58,9 +58,8 @@ def _addresses(folder: Path, given: Mapping[str, str]) -> Iterator[dict[str, str
         if given.get("DRAW_DATABASE_URL"):
             yield {**addresses, "DRAW_DATABASE_URL": given["DRAW_DATABASE_URL"]}
         else:
-            home.postgres.start()
-            home.postgres.create_database("draw")
-            yield {**addresses, "DRAW_DATABASE_URL": home.postgres.url("draw")}
+            home.start_postgres()
+            yield {**addresses, "DRAW_DATABASE_URL": home.owner_url}
     finally:
         home.postgres.stop()
         home.release()

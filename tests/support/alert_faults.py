@@ -18,7 +18,6 @@ import psycopg
 from pydicom.dataset import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
-from sqlalchemy import make_url
 
 from support import datasets, faults, senders
 from support.prometheus import prometheus
@@ -110,7 +109,6 @@ def watching(folder: Path) -> Iterator[Watched]:
         )
         suite.seed()
         stack.callback(suite.end)
-        _give_the_receiver_its_own_account(suite)
         # Counted when the receiver starts; it counts as if it took room on the disk.
         filler = suite.storage / "objects" / "filler"
         filler.parent.mkdir(parents=True)
@@ -121,16 +119,6 @@ def watching(folder: Path) -> Iterator[Watched]:
         server = stack.enter_context(prometheus(folder / "prometheus", targets))
         client = stack.enter_context(signed_in(suite.web_url))
         yield Watched(suite, database, broker, server, client)
-
-
-def _give_the_receiver_its_own_account(suite: Suite) -> None:
-    suite.execute(
-        "CREATE ROLE receiver LOGIN PASSWORD 'receiver' IN ROLE pg_read_all_data, pg_write_all_data"
-    )
-    url = make_url(suite.database_url).set(username="receiver", password="receiver")
-    suite.services["scp"].environment["DRAW_DATABASE_URL"] = url.render_as_string(
-        hide_password=False
-    )
 
 
 @contextmanager
@@ -318,13 +306,13 @@ def a_stopped_database(watched):
 @breaks("QueriesFailing")
 def a_receiver_whose_database_account_is_locked(watched):
     watched.suite.execute(
-        "ALTER ROLE receiver NOLOGIN;"
-        " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'receiver'"
+        "ALTER ROLE draw_test_scp NOLOGIN;"
+        " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'draw_test_scp'"
     )
     assert watched.store() == 0
     with repeatedly(watched.find):
         yield
-    watched.suite.execute("ALTER ROLE receiver LOGIN")
+    watched.suite.execute("ALTER ROLE draw_test_scp LOGIN")
 
 
 @breaks("UnexpectedFailures")

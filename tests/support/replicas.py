@@ -24,7 +24,9 @@ def add_replica(suite: Suite, service: str, number: int, **environment: str) -> 
     if service == "scp":
         own |= {"DRAW_SCP_PORT": str(free_port()), "DRAW_SCP_TRUSTED_PROXIES": TRUSTED}
     process = ServiceProcess(
-        kind, suite.environment | own | environment, suite.folder / "logs" / f"{name}.log"
+        kind,
+        suite.environment | suite.addresses | own | environment,
+        suite.folder / "logs" / f"{name}.log",
     )
     process.name = name
     suite.services[name] = process

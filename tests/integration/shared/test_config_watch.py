@@ -52,7 +52,7 @@ def write(database):
 
 
 def watch(database, root, replica="one"):
-    return ConfigWatch(database, ConfigFile(root, replica))
+    return ConfigWatch(database, ConfigFile(root, replica), catches_up=True)
 
 
 def kept(root):
@@ -192,6 +192,19 @@ def test_a_database_that_comes_back_older_is_given_what_the_volume_keeps(databas
         found = config_versions.newest(session)
     assert (found.version, found.document) == (7, dump(GUARDED))
     assert found.allowed == (AllowedPeer("CT1"), NEW)
+
+
+def test_a_service_that_only_reads_the_configuration_takes_it_and_writes_nothing(
+    database, write, tmp_path
+):
+    write(1, dump(EVERYTHING), "CT1", "OLD")
+    keep_config(tmp_path, GUARDED, 7, listed=(AllowedPeer("CT1"), NEW))
+    reads = ConfigWatch(database, ConfigFile(tmp_path, "one"))
+    with capture_logs():
+        reads.refresh()
+    assert (reads.current.version, reads.server) == (7, GUARDED)
+    with database.session() as session:
+        assert config_versions.newest(session).version == 1
 
 
 def test_an_empty_database_does_not_open_a_suite_that_was_configured(database, tmp_path):

@@ -49,7 +49,7 @@ from draw_api.handlers.application import Surroundings, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
 from draw_api.models.single_sign_on import RoleRules
-from draw_api.services.access import Access
+from draw_api.services.access import Access, ensure_administrator
 from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.batch_queries import BatchQueries
@@ -304,6 +304,8 @@ class Api:
         password = self._settings.admin_password
         if password is None:
             return
-        with self.work() as work:
-            if work.access.ensure_administrator(password.get_secret_value()):
+        with self._database.session() as session:
+            accounts = PostgresAccounts(session)
+            if ensure_administrator(accounts, self._passwords, password.get_secret_value()):
+                session.commit()
                 log.info("access.administrator_created")

@@ -90,7 +90,9 @@ class Indexer:
         )
         self._broker_url = settings.broker_url.get_secret_value()
         self._config = ConfigWatch(
-            self._database, ConfigFile(settings.storage_root, settings.replica)
+            self._database,
+            ConfigFile(settings.storage_root, settings.replica),
+            catches_up=True,
         )
         self._config.on_change(_changed)
         self._registry.register(DatabasePool(self._database))

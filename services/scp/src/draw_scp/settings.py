@@ -15,6 +15,18 @@ from draw_shared.runtime.settings import (
 )
 
 
+class ReceivingSettings(ServiceSettings, StorageSettings):
+    """What a further receiving process reads: peers talk to it, so it knows no secret."""
+
+    service: ClassVar[str] = "scp"
+
+
+class AnnouncingSettings(ServiceSettings, BrokerSettings, StorageSettings):
+    """What the announcing process reads."""
+
+    service: ClassVar[str] = "scp"
+
+
 class Settings(
     ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
 ):

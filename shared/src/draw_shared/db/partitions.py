@@ -3,7 +3,8 @@
 A line whose month has no partition lies in the default one, so that nothing is ever refused.
 A month gets its partition before it begins; lines that came too early are moved into it.
 A month whose time is over goes as a whole; before it goes, the log says exactly which lines of
-the hash chain are missing since, and between which others.
+the hash chain are missing since, and between which others. Both are done by functions
+that the owner of the tables has made: who calls them may otherwise only add lines.
 """
 
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def ensure_months(connection: Connection, first: date, *, ahead: int) -> list[st
     connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})
     missing = _missing(connection, wanted)
     for name in missing:
-        _make(connection, name, wanted[name])
+        connection.execute(MAKE_MONTH, {"month": wanted[name]})
     return missing
 
 
@@ -108,9 +109,7 @@ def drop_before(
     if runs:
         why = f"dropped with the months before {first:%Y-%m}"
         transaction_gaps.say_missing(connection, runs, why, replica, sealing)
-    for name in names:
-        connection.execute(text(f"DROP TABLE {name}"))
-    connection.execute(FORGET_EARLY, before)
+    connection.execute(DROP_MONTHS, {"first": first})
     return Dropped(tuple(names), lines, max((last for _, last in runs), default=0))
 
 
@@ -141,7 +140,8 @@ OLD_NAMES: Final = text(
     " WHERE i.inhparent = 'transactions'::regclass"
     " AND c.relname ~ '^transactions_[0-9]{4}_[0-9]{2}$' ORDER BY c.relname"
 )
-FORGET_EARLY: Final = text("DELETE FROM transactions_default WHERE occurred_at < :first")
+MAKE_MONTH: Final = text("SELECT make_transaction_month(:month)")
+DROP_MONTHS: Final = text("SELECT drop_transaction_months(:first)")
 
 
 def _missing(connection: Connection, wanted: dict[str, date]) -> list[str]:
@@ -150,24 +150,6 @@ def _missing(connection: Connection, wanted: dict[str, date]) -> list[str]:
         {"names": list(wanted)},
     ).scalars()
     return sorted(set(wanted) - set(found))
-
-
-def _make(connection: Connection, name: str, month: date) -> None:
-    end = months(month, ahead=1)[1]
-    connection.execute(text("LOCK TABLE transactions IN ACCESS EXCLUSIVE MODE"))
-    connection.execute(text(f"CREATE TABLE {name} (LIKE transactions INCLUDING DEFAULTS)"))
-    moved = {"first": _midnight(month), "end": _midnight(end)}
-    connection.execute(
-        text(
-            "WITH early AS (DELETE FROM transactions_default"  # noqa: S608 - a month's name
-            " WHERE occurred_at >= :first AND occurred_at < :end RETURNING *)"
-            f" INSERT INTO {name} SELECT * FROM early"
-        ),
-        moved,
-    )
-    connection.execute(
-        text(f"ALTER TABLE transactions ATTACH PARTITION {name} FOR VALUES {_limits(month)}")
-    )
 
 
 def _midnight(day: date) -> datetime:

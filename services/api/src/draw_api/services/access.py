@@ -111,6 +111,14 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def ensure_administrator(store: AccountStore, passwords: Passwords, password: str) -> bool:
+    """Create the user `admin` with this password and return True, unless there is a user."""
+    if store.any_user():
+        return False
+    store.add_user(ADMINISTRATOR, Role.ADMIN, passwords.hash(password))
+    return True
+
+
 class Access:
     """Lets people and programs in."""
 
@@ -186,13 +194,6 @@ class Access:
         return Principal(
             found.user_id, found.user_name, weaker, address, token_name=found.token_name
         )
-
-    def ensure_administrator(self, password: str) -> bool:
-        """Create the user `admin` with this password and return True, unless there is a user."""
-        if self._store.any_user():
-            return False
-        self._store.add_user(ADMINISTRATOR, Role.ADMIN, self._passwords.hash(password))
-        return True
 
     def _outdated(self, account: Account) -> bool:
         return self._passwords.outdated(account.password_hash)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Depends, Request, Response
 
 from draw_api.handlers.identity import COOKIE, client_address, opens
+from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
@@ -15,7 +16,7 @@ from draw_api.handlers.web.visitor import Act, Form, SessionCookie, acts, read_f
 from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
-from draw_api.models.failures import Forbidden, Invalid
+from draw_api.models.failures import Invalid
 from draw_api.models.permissions import Permission
 from draw_api.services.single_sign_on import SignOn
 
@@ -24,7 +25,6 @@ router = APIRouter(include_in_schema=False)
 EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
 
 LONGEST_PATH: Final = 2000
-FROM_ELSEWHERE: Final = ("cross-site", "same-site")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,7 @@ class SignInView(View):
 
 async def _sign_in_form(request: Request) -> AsyncIterator[Form]:
     """Return the form; another site's page may not sign anybody in."""
-    if request.headers.get("sec-fetch-site") in FROM_ELSEWHERE:
-        raise Forbidden("Sign in on the page itself, not from another site.")
+    require_own_site(request)
     async with read_form(request, max_files=0, max_fields=10) as form:
         yield form
 
