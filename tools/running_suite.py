@@ -42,8 +42,6 @@ class Receiver:
     ae_title: str
     host: str
     port: int
-    tls: bool = False
-    """Whether TLS is spoken there; a port without it is preferred."""
     elsewhere: str = ""
     """Where the suite itself says that it listens, when the environment says otherwise."""
 
@@ -130,7 +128,7 @@ class Rest:
         """Return where associations are accepted, as environment or configuration say.
 
         Raises:
-            SuiteFailed: nowhere, because it is stopped.
+            SuiteFailed: nowhere, because it is stopped, or only by TLS.
         """
         network = self.get("/api/v1/config")["document"]["network"]
         replicas = self.get("/api/v1/services/scp")["replicas"]
@@ -138,19 +136,17 @@ class Rest:
             raise SuiteFailed(
                 f"the receiver is stopped: start it on the page, {self.web}/ (Dashboard)"
             )
-        tls, given = network["tls"], self._receiver.get("DRAW_SCP_PORT")
-        by_tls = tls["enabled"] and not (tls["port"] and tls["keep_plain_port"])
-        told = tls["port"] if by_tls and tls["port"] else network["port"]
+        if network["tls"]["enabled"]:
+            raise SuiteFailed("the receiver speaks TLS, which the demo does not")
         host = str(network["host"])
         host = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared
-        port = told if told != network["port"] else int(given or told)
-        differs = port != told
+        port = int(self._receiver.get("DRAW_SCP_PORT") or network["port"])
+        differs = port != network["port"]
         return Receiver(
             ae_title=self._receiver.get("DRAW_SCP_AE_TITLE") or str(network["ae_title"]),
             host=host,
             port=port,
-            tls=by_tls,
-            elsewhere=f"; the suite listens at {host}:{told}" if differs else "",
+            elsewhere=f"; the suite listens at {host}:{network['port']}" if differs else "",
         )
 
     def study(self, study: str, wanted: int) -> tuple[dict[str, Any], float]:

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
 from draw_shared.dicom import listening as listening_socket
-from draw_shared.dicom.acceptor import Acceptor, Door
-from draw_shared.dicom.admission import access_rules
-from draw_shared.dicom.authorization import authorize
-from draw_shared.dicom.negotiation import capabilities
+from draw_shared.dicom.acceptor import Acceptor
+from draw_shared.dicom.admission import access_rules, refuse
+from draw_shared.dicom.negotiation import capabilities, negotiate
 from draw_shared.dicom.service import (
     Matches,
     Refused,
@@ -47,8 +46,8 @@ class MemorySink:
 class RecordingProvider:
     """Answers everything; what it answers can be set."""
 
-    def __init__(self, config=EVERYTHING, listed=(), *, loopback_reads=True):
-        self.rules = access_rules(config, listed, loopback_reads=loopback_reads)
+    def __init__(self, config=EVERYTHING, allowed=None):
+        self.rules = access_rules(config, allowed or {})
         self.offered = capabilities(config)
         self.keep = True
         self.seen_bytes = 0
@@ -65,7 +64,7 @@ class RecordingProvider:
         self.gate = None
 
     def admit(self, peer, request):
-        return authorize(peer, request, self.rules, self.offered)
+        return refuse(peer, request, self.rules) or negotiate(request, self.offered)
 
     def opened(self, info):
         self.infos.append(info)
@@ -113,7 +112,8 @@ def listening(provider=None, network=None, tls=None, max_object_bytes=1 << 30):
     provider = provider or RecordingProvider()
     live = network or NetworkConfig()
     acceptor = Acceptor(
-        [Door(listening_socket.listening("127.0.0.1", 0), tls)],
+        listening_socket.listening("127.0.0.1", 0),
+        tls,
         provider,
         lambda: live,
         lambda: max_object_bytes,

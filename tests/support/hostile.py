@@ -23,10 +23,8 @@ MAX_PDU = 16384
 SECONDS = 30
 
 
-def connected(port, source=""):
-    """Return a connection, from a loopback address of its own if wished."""
-    here = (source, 0) if source else None
-    return socket.create_connection(("127.0.0.1", port), SECONDS, here)
+def connected(port):
+    return socket.create_connection(("127.0.0.1", port), SECONDS)
 
 
 def exactly(connection, size):
@@ -44,23 +42,12 @@ def read_pdu(connection):
     return kind, exactly(connection, length)
 
 
-def request(calling="EVIL"):
-    """Return an A-ASSOCIATE-RQ for verification (1) and CT (3)."""
+def associated(port, calling="EVIL"):
+    """Return a connection with an association for verification (1) and CT (3)."""
     contexts = (*ECHO, ProposedContext(3, CT, (EXPLICIT_LITTLE,)))
-    user = UserInformation(MAX_PDU, "1.2.3")
-    return AssociateRequest(calling, "DRAW_SCP", contexts, user).encode()
-
-
-def requested(port, calling="EVIL", source=""):
-    """Return a connection that has asked for an association."""
-    connection = connected(port, source)
-    connection.sendall(request(calling))
-    return connection
-
-
-def associated(port, calling="EVIL", source=""):
-    """Return a connection with an association."""
-    connection = requested(port, calling, source)
+    request = AssociateRequest(calling, "DRAW_SCP", contexts, UserInformation(MAX_PDU, "1.2.3"))
+    connection = connected(port)
+    connection.sendall(request.encode())
     kind, _ = read_pdu(connection)
     assert kind == PduType.ASSOCIATE_AC, kind
     return connection

@@ -22,7 +22,6 @@ from draw_shared.messaging.consumer import REASON_HEADER, Consumer
 from draw_shared.messaging.topology import Work
 from draw_shared.runtime import logging
 from draw_shared.storage.outbox import event_of
-from draw_shared.storage.places import Places
 from support import arrivals, datasets
 from support.publishing import until
 from support.receptions import opened, receive, same_instance
@@ -101,10 +100,9 @@ def consume(broker_url):
 
 
 @pytest.fixture
-def handler(database, reader, tmp_path):
+def handler(database, reader):
     indexing = Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
-    opened = Places(tmp_path).opened
-    return InstanceStored(reader, opened, indexing, IndexerMetrics(CollectorRegistry()))
+    return InstanceStored(reader, indexing, IndexerMetrics(CollectorRegistry()))
 
 
 def instances(database):

@@ -8,7 +8,6 @@ from sqlalchemy import text
 
 from draw_shared.db import transaction_chain
 from draw_shared.db.session import Database
-from draw_shared.db.transaction_verification import verify
 from support import arrivals
 from support.engine import wait_until
 
@@ -43,14 +42,14 @@ def write(database, *details):
 
 def extend(database, most=1000):
     with database.session() as session:
-        head = transaction_chain.extend(session.connection(), most=most)
+        head = transaction_chain.extend(session.connection(), most)
         session.commit()
     return head
 
 
-def check(database, *known):
+def check(database, known=None):
     with database.session() as session:
-        return verify(session.connection(), known)
+        return transaction_chain.verify(session.connection(), known)
 
 
 def tamper(database, statement):

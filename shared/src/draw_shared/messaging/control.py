@@ -85,7 +85,8 @@ class ControlListener:
                 made.close()
 
     def _subscribe(self, made: pika.BlockingConnection) -> None:
-        channel = topology.complete(made)
+        channel = made.channel()
+        topology.declare(channel)
         queue = channel.queue_declare("", exclusive=True, auto_delete=True).method.queue
         channel.queue_bind(queue, topology.CONTROL)
         channel.basic_consume(

@@ -104,7 +104,8 @@ class DeadLetters:
     def _channel(self) -> Iterator[BlockingChannel]:
         made = connection.connect(self._url, f"{self._client} dead letters")
         try:
-            channel = topology.complete(made)
+            channel = made.channel()
+            topology.declare(channel)
             channel.confirm_delivery()
             yield channel
         except connection.CONNECTION_FAILURES as error:

@@ -9,6 +9,7 @@ is given up.
 import json
 import select
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ from draw_indexer.models import (
     ReaderTooSlow,
     Unreadable,
 )
-from draw_shared.dicom.confinement import command, environment
 
 log = structlog.get_logger()
 
@@ -65,10 +65,9 @@ class Reader:
 
     def _begin(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            command(reader_process.__name__, *self._words),
+            [sys.executable, "-m", reader_process.__name__, *self._words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(),
         )
 
     def stop(self, deadline_seconds: float = END_SECONDS) -> None:

@@ -48,10 +48,4 @@ class Upkeep:
             grown = more
             self._chained(more.added)
         if grown is not None:
-            seal = (grown.seal or b"").hex()
-            log.info(
-                "transactions.chained",
-                position=grown.position,
-                head=grown.chain_hash.hex(),
-                seal=seal,
-            )
+            log.info("transactions.chained", position=grown.position, head=grown.chain_hash.hex())

@@ -22,14 +22,6 @@ class Untranscodable(Permanent):
     """The object cannot be had in this transfer syntax; the text says why."""
 
 
-class TooCostly(Untranscodable):
-    """It takes more memory or processor time than any object may."""
-
-
-class NotNow(Untranscodable):
-    """It may be had another time."""
-
-
 class Source(ABC):
     """A data set as a stream."""
 
@@ -47,11 +39,6 @@ class Source(ABC):
     @abstractmethod
     def size(self) -> int | None:
         """Length of the data set, bytes; None when only its end will tell."""
-
-    @property
-    def place(self) -> int | None:
-        """Where in its file the next byte lies; None when it does not lie there as it is."""
-        return None
 
     def ahead(self, size: int) -> bytes:
         """Return the next `size` bytes without passing them; fewer only at the end."""
@@ -123,11 +110,6 @@ class FileSource(Source):
     def size(self) -> int:
         return self._size
 
-    @property
-    @override
-    def place(self) -> int:
-        return self._offset + self.position
-
     @override
     def _more(self, position: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, self._offset + position)
@@ -140,15 +122,10 @@ class FileSource(Source):
 
 
 class InflatedSource(Source):
-    """A deflated data set, inflated as it is read (PS3.5 A.5).
+    """A deflated data set, inflated as it is read (PS3.5 A.5)."""
 
-    Args:
-        longest: most bytes that it may become.
-    """
-
-    def __init__(self, descriptor: int, offset: int, longest: int) -> None:
+    def __init__(self, descriptor: int, offset: int) -> None:
         super().__init__()
-        self._longest = longest
         self._descriptor = descriptor
         self._next = offset
         self._inflater = inflater(os.pread(descriptor, HEADER_BYTES, offset))
@@ -160,8 +137,6 @@ class InflatedSource(Source):
 
     @override
     def _more(self, position: int, size: int) -> bytes:
-        if position > self._longest:
-            raise Untranscodable(f"the data set becomes longer than {self._longest} bytes")
         inflater = self._inflater
         while not inflater.eof:
             deflated = inflater.unconsumed_tail

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.types import Scope
 from typing_extensions import override
 
-from draw_api.handlers.turns import TAKES_TURN
 from draw_api.handlers.web import (
     about,
     archive,
@@ -74,4 +73,4 @@ def install(application: FastAPI) -> None:
     failures.install(application)
     application.mount("/static", OwnFiles(directory=STATIC), name="static")
     for router in ROUTERS:
-        application.include_router(router, dependencies=[TAKES_TURN])
+        application.include_router(router)
