@@ -8,6 +8,7 @@ import argparse
 import datetime as dt
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,8 @@ def release(root: Path, version: str, day: dt.date, uv: str) -> list[Path]:
         raise ReleaseRefused(f"the tag v{version} is there already")
     path = root / CHANGELOG
     changelog = dated(path.read_text(encoding="utf-8"), version, day)
+    # Of an attempt that went no further.
+    shutil.rmtree(root / "dist" / version, ignore_errors=True)
     wheels = [_wheel(root, package, version, uv) for package in _packages(root)]
     path.write_text(changelog, encoding="utf-8")
     _git(root, "commit", "-q", "-m", f"chore(release): {version}", CHANGELOG)

@@ -7,6 +7,7 @@ images and environments are made of them.
 import datetime as dt
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,15 @@ def test_what_cannot_be_built_gets_no_tag(repository):
     with pytest.raises(ReleaseRefused, match="shared cannot be built"):
         release(repository, "0.1.0", DAY, UV)
     assert state(repository) == before
+
+
+def test_what_an_attempt_has_left_is_built_anew(repository):
+    left = repository / "dist" / "0.1.0" / "small-0.1.0-py3-none-any.whl"
+    left.parent.mkdir(parents=True)
+    left.write_text("half of it")
+    [wheel] = release(repository, "0.1.0", DAY, UV)
+    assert wheel == left
+    assert zipfile.is_zipfile(wheel)
 
 
 def test_the_same_version_is_not_released_twice(repository):
