@@ -30,7 +30,7 @@ endif
 endif
 
 .NOTPARALLEL:
-.PHONY: help system install setup lock fmt lint types arch unit integration statements e2e faults test check docs \
+.PHONY: help system install setup lock fmt lint types arch audit sbom unit integration statements e2e faults test check docs \
 	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
 	bench-transcode soak clean release
 
@@ -119,6 +119,12 @@ check: .venv/.dev ## format check, lint, types, import contracts, docs drift, sp
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs $(SOURCES)
 	$(BIN)/python -m tools.generate_docs --check
+
+audit: .venv/.dev ## known vulnerabilities in what the locks pin; says so when nobody can be asked
+	$(BIN)/python -m tools.audit
+
+sbom: .venv/.dev ## dist/draw-dicom.cdx.json: what the suite consists of (CycloneDX)
+	$(BIN)/python -m tools.sbom
 
 fmt: .venv/.dev ## format and repair what can be
 	$(BIN)/ruff format .

@@ -26,6 +26,11 @@ API_BEGINNING: Final = (
     " in `X-CSRF-Token` when it changes something. Failures are problem documents (RFC 9457), see"
     " [errors.md](errors.md)."
     " Lists come in pages: give `next_cursor` back as `cursor`.\n\n"
+    "Requests of one user take turns with those of others. Of what costs much (images and"
+    " elements, archives and exports, sums of the storage) few run at a time and the rest waits."
+    " A program that asks for more than may wait gets 429, one that has waited too long 503, and"
+    " does well to ask again after `Retry-After` seconds. A request without credentials has at most"
+    " 64 kB, others 8 MB (413).\n\n"
     "This page is written by `make docs`.\n\n"
     "## Who may do what\n\n"
     "One table decides it for REST and for the page, which offers nothing that is refused. Each"
@@ -112,7 +117,9 @@ def _row(method: str, path: str, operation: Mapping[str, Any]) -> str:
 
 def _own_failures(operation: Mapping[str, Any]) -> Iterator[str]:
     """Yield the statuses beside those that every operation has."""
-    always = {"401", "403", "422", "503"} if "x-required-role" in operation else {"422", "503"}
+    always = {"422", "429", "503"}
+    if "x-required-role" in operation:
+        always |= {"401", "403"}
     for code in sorted(operation["responses"]):
         if code.isdigit() and int(code) >= FIRST_ERROR and code not in always:
             yield code

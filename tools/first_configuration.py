@@ -14,14 +14,15 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from draw_shared.contracts.config_reading import read_config
+from draw_shared.contracts.network_variables import network_told
 from draw_shared.contracts.server_config import (
     EVERYTHING,
+    DicomPort,
     NetworkConfig,
     ServerConfig,
-    network_told,
 )
 from draw_shared.db import config_versions
-from draw_shared.db.migrate import seed_config, upgrade
+from draw_shared.db.migrate import bring_up_to_date, seed_config
 from draw_shared.db.session import Database
 from draw_shared.storage.config_file import ConfigFile
 
@@ -39,6 +40,8 @@ class DicomAddress:
     ae_title: str
     host: str
     port: int
+    ports: tuple[DicomPort, ...]
+    """All of them, be `port` one or not: TLS may have one of its own."""
 
 
 def first_configuration(given: Mapping[str, str]) -> ServerConfig:
@@ -52,12 +55,26 @@ def first_configuration(given: Mapping[str, str]) -> ServerConfig:
     )
 
 
-def prepare(url: str, given: Mapping[str, str], storage: Path) -> DicomAddress:
+def prepare(
+    url: str,
+    given: Mapping[str, str],
+    storage: Path,
+    *,
+    admin_url: str = "",
+    service_urls: Mapping[str, str] | None = None,
+) -> DicomAddress:
     """Bring the database up to date and return where the receiver will listen.
 
     A database that is older than what the storage volume keeps of the configuration gets that.
+
+    Args:
+        url: of the role that owns the tables.
+        given: what the environment says.
+        storage: folder of the storage volume.
+        admin_url: of somebody who may make the services' roles, if they are to be made.
+        service_urls: by service, as it connects; none: they all connect as the owner.
     """
-    upgrade(url)
+    bring_up_to_date(url, admin_url=admin_url, service_urls=service_urls)
     database = Database(url)
     try:
         with database.session() as session:
@@ -67,7 +84,7 @@ def prepare(url: str, given: Mapping[str, str], storage: Path) -> DicomAddress:
             session.commit()
     finally:
         database.dispose()
-    return DicomAddress(network.ae_title, network.host, network.port)
+    return DicomAddress(network.ae_title, network.host, network.port, network.ports)
 
 
 def _catch_up(session: Session, file: ConfigFile) -> None:

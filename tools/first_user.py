@@ -1,7 +1,7 @@
 """The password of the first user: given or made, weighed as over REST, and said truly.
 
-The services create the user `admin` when there is no user yet. From then on the password is
-what somebody has made of it, whatever the environment says.
+The user `admin` is created here when there is no user yet, so that no service ever sees the
+password. From then on it is what somebody has made of it, whatever the environment says.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
+from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccounts
 from draw_api.adapters.passwords import Argon2Passwords
 from draw_api.models.wording import words_of
-from draw_api.services.access import ADMINISTRATOR
+from draw_api.services.access import ADMINISTRATOR, ensure_administrator
 from draw_shared.contracts.texts import NewPassword
 from draw_shared.db.session import Database
 from tools.home import Home
@@ -39,8 +40,8 @@ class Known:
     """The variable of the environment that gave it."""
 
 
-def handed_over(home: Home, given: Mapping[str, str], database_url: str) -> dict[str, str]:
-    """Return the setting by which the services create the first user, if there is none yet.
+def create_first(home: Home, given: Mapping[str, str], database_url: str) -> None:
+    """Create the first user, with the given password or one that is made, if there is none yet.
 
     Raises:
         PasswordRefused: the given one is too short or too long.
@@ -52,17 +53,21 @@ def handed_over(home: Home, given: Mapping[str, str], database_url: str) -> dict
         except ValidationError as error:
             words = words_of(error.errors()[0])
             raise PasswordRefused(f"{known.variable}: the password {words}") from None
-        return {}
-    if not _is_first_start(database_url):
-        return {}
-    home.make_password()
-    return {FILE_VARIABLE: str(home.password_file)}
+    with _session(database_url) as session:
+        accounts = PostgresAccounts(session)
+        if accounts.any_user():
+            return
+        if not any(_given(given)):
+            home.make_password()
+        [known, *_] = (*_given(given), *_made(home))
+        ensure_administrator(accounts, Argon2Passwords(), known.password)
+        session.commit()
 
 
 def sign_in_words(home: Home, given: Mapping[str, str], database_url: str) -> str:
     """Return who can sign in, and where the password that works is found."""
-    with _accounts(database_url) as accounts:
-        account = accounts.account(ADMINISTRATOR)
+    with _session(database_url) as session:
+        account = PostgresAccounts(session).account(ADMINISTRATOR)
     if account is None or not account.active:
         return f"users as they were set up, without {ADMINISTRATOR}"
     passwords = Argon2Passwords()
@@ -97,16 +102,11 @@ def _made(home: Home) -> Iterator[Known]:
         yield Known(text, f"in {home.password_file}")
 
 
-def _is_first_start(database_url: str) -> bool:
-    with _accounts(database_url) as accounts:
-        return not accounts.any_user()
-
-
 @contextmanager
-def _accounts(database_url: str) -> Iterator[PostgresAccounts]:
+def _session(database_url: str) -> Iterator[Session]:
     database = Database(database_url, pool_size=1)
     try:
         with database.session() as session:
-            yield PostgresAccounts(session)
+            yield session
     finally:
         database.dispose()

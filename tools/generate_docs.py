@@ -7,6 +7,7 @@ from typing import Final
 from tools import (
     alert_rules,
     api_page,
+    broker_permissions,
     conformance_page,
     dashboards,
     log_events_page,
@@ -27,6 +28,7 @@ def generated() -> dict[Path, str]:
         metrics_page,
         log_events_page,
         alert_rules,
+        broker_permissions,
         dashboards,
         conformance_page,
         api_page,

@@ -6,12 +6,20 @@ import os
 import secrets
 import signal
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
+from draw_shared.db import roles
 from tools.local_postgres import LocalPostgres
 from tools.local_rabbitmq import LocalRabbitmq
 from tools.processes import end, environment, find
 
+DATABASE: Final = "draw"
+OWNER: Final = "draw_owner"
+"""Owns the tables, migrates them, and is who works at `make shell`."""
+ROLES: Final = {
+    service: f"draw_{service.replace('-', '_')}"
+    for service in ("scp", "indexer", "qr-worker", "api")
+}
 MARK = "DRAW_SUITE"
 """Environment variable of our children that names the home they belong to."""
 
@@ -35,12 +43,36 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().resolve()
         try:
+            made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
+            # A folder that was there before the first launcher is somebody's own.
+            if made or self._lock_file.exists():
+                self.folder.chmod(0o700)
             self._lock = self._locked()
         except OSError as error:
             raise HomeUnusable(f"{error.filename or self.folder}: {error.strerror}") from error
         self.postgres = LocalPostgres(self.folder / "postgres")
         self.rabbitmq = LocalRabbitmq(self.folder / "rabbitmq")
+
+    @property
+    def owner_url(self) -> str:
+        """The private database as the role reaches it that owns the tables."""
+        return self.postgres.url_as(OWNER, DATABASE)
+
+    def service_urls(self) -> dict[str, str]:
+        """By service, the private database as it reaches it."""
+        return {service: self.postgres.url_as(role, DATABASE) for service, role in ROLES.items()}
+
+    def start_postgres(self) -> None:
+        """Start the private PostgreSQL, with the database and the roles that the suite needs.
+
+        Raises:
+            StartFailed: the log's last lines say why.
+        """
+        self.postgres.start()
+        self.postgres.create_database(DATABASE)
+        urls = self.service_urls()
+        roles.establish(self.postgres.url(DATABASE), self.owner_url, tuple(urls.values()))
 
     def log(self, service: str) -> Path:
         """Return the file of a service's output."""
@@ -56,12 +88,18 @@ class Home:
         """Where the first user's password is kept when we made it."""
         return self.folder / "admin-password"
 
+    @property
+    def transaction_keys_file(self) -> Path:
+        """Where the key of the transaction log is kept when we made it."""
+        return self.folder / "transaction-keys"
+
     def make_password(self) -> None:
         """Make the first user's password, for its owner's eyes only, unless there is one."""
-        if not self.password_file.is_file():
-            descriptor = os.open(self.password_file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(secrets.token_urlsafe(15) + "\n")
+        _keep_secret(self.password_file, secrets.token_urlsafe(15))
+
+    def make_transaction_keys(self) -> None:
+        """Make a key for the transaction log, for its owner's eyes only, unless there is one."""
+        _keep_secret(self.transaction_keys_file, secrets.token_hex(32))
 
     def show_running(self, addresses: dict[str, str]) -> None:
         """Let `make shell` and `make demo` find the suite that runs here; has passwords in it."""
@@ -74,6 +112,10 @@ class Home:
     @property
     def _running_file(self) -> Path:
         return running_file(self.folder)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.folder / "launcher.lock"
 
     def stop_leftovers(self, seconds: float) -> None:
         """Stop whatever an earlier launcher that was killed has left running."""
@@ -99,7 +141,7 @@ class Home:
 
     def _locked(self) -> TextIO:
         # The lock goes with its process, also when that is killed; the text in it may be stale.
-        lock = (self.folder / "launcher.lock").open("a+", encoding="utf-8")
+        lock = self._lock_file.open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,6 +153,13 @@ class Home:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         return lock
+
+
+def _keep_secret(path: Path, secret: str) -> None:
+    if not path.is_file():
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secret + "\n")
 
 
 def running_file(folder: Path) -> Path:

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,15 +25,17 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from draw_api.models.wording import problems_of
-from draw_shared.contracts.server_config import NETWORK_VARIABLES
+from draw_shared.contracts.network_variables import NETWORK_VARIABLES
+from draw_shared.contracts.server_config import DicomPort
 from draw_shared.errors import DrawError
 from tools.first_configuration import DicomAddress, first_configuration, prepare
-from tools.first_user import PasswordRefused, handed_over, sign_in_words
+from tools.first_user import FILE_VARIABLE, VARIABLE, PasswordRefused, create_first, sign_in_words
+from tools.given import OWN_ROLES, given_secret, given_to_services, transaction_keys
 from tools.home import MARK, Home, HomeInUse, HomeUnusable
 from tools.local_postgres import StartFailed
 from tools.processes import claim_port, free_port, port_is_free, why_not_bound
 from tools.server_log import set_aside
-from tools.service_process import SERVICES, ServiceProcess
+from tools.service_process import SERVICES, ServiceProcess, own_variable
 
 READY_SECONDS: Final = 120.0
 DRAIN_SECONDS: Final = 5.0
@@ -48,6 +50,8 @@ CRASHES_BEFORE_READY: Final = 3
 NO_PORT: Final = "listener: "
 """How `/readyz` of the receiver begins to say why it has no port."""
 PORTS: Final = range(1, 65536)
+KEPT_HERE: Final = frozenset((*NETWORK_VARIABLES.values(), VARIABLE, FILE_VARIABLE))
+"""Settings that are worked into the database: from then on that decides, and no service is told."""
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
 
@@ -111,23 +115,28 @@ class Launcher:
             self._claim_dicom_port(wanted.host, wanted.port)
         ports = self._free_ports()
         # The slowest comes first: it gets ready beside the rest, and the services wait for it.
-        broker_url = self._begin_rabbitmq()
-        database_url = self._postgres()
-        dicom = prepare(database_url, self._given, Path(storage))
-        if not self._given.get("DRAW_SCP_PORT"):
+        broker_url, broker_urls = self._begin_rabbitmq()
+        database_url, service_urls = self._postgres()
+        dicom = prepare(database_url, self._given, Path(storage), service_urls=service_urls)
+        wanted_ports = {one.port for one in dicom.ports}
+        if not self._given.get("DRAW_SCP_PORT") and dicom.port in wanted_ports:
             self._claim_dicom_port(dicom.host, dicom.port)
-        password = handed_over(self._home, self._given, database_url)
+        create_first(self._home, self._given, database_url)
+        keys = transaction_keys(self._home, self._given)
         environment = {
-            **{k: v for k, v in os.environ.items() if k not in NETWORK_VARIABLES.values()},
+            **{k: v for k, v in os.environ.items() if k not in KEPT_HERE},
             "DRAW_STOP_SECONDS": str(DRAIN_SECONDS),
-            **{k: v for k, v in self._given.items() if k not in NETWORK_VARIABLES.values()},
+            "DRAW_SCP_LOOPBACK_READS": "true",
+            **{k: v for k, v in self._given.items() if k not in KEPT_HERE},
             **ports,
-            **password,
+            **keys,
             MARK: str(self._home.folder),
             "DRAW_HOME": str(self._home.folder),
             "DRAW_STORAGE_ROOT": storage,
             "DRAW_DATABASE_URL": database_url,
+            **{own_variable(service, "DATABASE_URL"): url for service, url in service_urls.items()},
             "DRAW_BROKER_URL": broker_url,
+            **{own_variable(service, "BROKER_URL"): url for service, url in broker_urls.items()},
             "PYTHONUNBUFFERED": "1",
         }
         for service in SERVICES:
@@ -140,6 +149,7 @@ class Launcher:
         self._home.show_running(
             {
                 **ports,
+                **keys,
                 "DRAW_STORAGE_ROOT": storage,
                 "DRAW_DATABASE_URL": database_url,
                 "DRAW_BROKER_URL": broker_url,
@@ -178,25 +188,30 @@ class Launcher:
     def _watch(self, name: str, running: Callable[[], bool], start: Callable[[], None]) -> None:
         self._watched.append(Watched(name, running, start))
 
-    def _postgres(self) -> str:
-        given = _given_secret(self._given, "DRAW_DATABASE_URL")
+    def _postgres(self) -> tuple[str, dict[str, str]]:
+        """Return the database as its owner reaches it, and by service as that one does."""
+        given = given_secret(self._given, "DRAW_DATABASE_URL")
         if given:
-            say("PostgreSQL: as given in DRAW_DATABASE_URL")
-            return given
+            own = given_to_services(self._given, "DATABASE_URL")
+            alike = "" if own else f"; all services share its role ({OWN_ROLES})"
+            say(f"PostgreSQL: as given in DRAW_DATABASE_URL{alike}")
+            return given, own
+        self._home.start_postgres()
         postgres = self._home.postgres
-        postgres.start()
-        postgres.create_database("draw")
         self._watch("PostgreSQL", postgres.running, postgres.start)
         say(f"PostgreSQL: private, port {postgres.port}, in {postgres.folder}")
-        return postgres.url("draw")
+        return self._home.owner_url, self._home.service_urls()
 
-    def _begin_rabbitmq(self) -> str:
-        given = _given_secret(self._given, "DRAW_BROKER_URL")
+    def _begin_rabbitmq(self) -> tuple[str, dict[str, str]]:
+        """Return the broker as its administrator reaches it, and by service as that one does."""
+        given = given_secret(self._given, "DRAW_BROKER_URL")
         if given:
-            say("RabbitMQ: as given in DRAW_BROKER_URL")
-            return given
+            own = given_to_services(self._given, "BROKER_URL")
+            alike = "" if own else f"; all services share its user ({OWN_ROLES})"
+            say(f"RabbitMQ: as given in DRAW_BROKER_URL{alike}")
+            return given, own
         self._home.rabbitmq.begin()
-        return self._home.rabbitmq.url()
+        return self._home.rabbitmq.url(), self._home.rabbitmq.service_urls()
 
     def _wait_for_rabbitmq(self) -> None:
         rabbitmq = self._home.rabbitmq
@@ -263,13 +278,24 @@ class Launcher:
         host = "127.0.0.1" if dicom.host in ANY_ADDRESS else dicom.host
         web = self._given.get("DRAW_API_HOST", "")
         web_host = "127.0.0.1" if web in ANY_ADDRESS else web
-        told = f"DICOM {dicom.ae_title} at {host}:{dicom.port}"
+        bound = [one for one in dicom.ports if not port_is_free(dicom.host, one.port)]
+        told = f"DICOM {dicom.ae_title} {_places(dicom.ports, bound, host)}"
         without_port = [why for why in map(_no_port, self._services) if why]
         if without_port:
             told = f"no DICOM, the receiver {dicom.ae_title} is {without_port[0]}"
-        elif port_is_free(dicom.host, dicom.port):
+        elif not bound:
             told = f"no DICOM, the receiver {dicom.ae_title} is stopped (page, Dashboard: Start)"
         return f"ready: {told}, web http://{web_host}:{ports['DRAW_API_PORT']}, {sign_in}"
+
+
+def _places(wanted: Sequence[DicomPort], bound: Sequence[DicomPort], host: str) -> str:
+    """Return where associations are accepted now, and where not yet."""
+
+    def words(ports: Iterable[DicomPort]) -> str:
+        return " and ".join(f"{'with TLS ' if p.tls else ''}at {host}:{p.port}" for p in ports)
+
+    missing = [one for one in wanted if one not in bound]
+    return f"{words(bound)}, not {words(missing)} (page, Dashboard)" if missing else words(bound)
 
 
 def _no_port(process: ServiceProcess) -> str:
@@ -280,11 +306,6 @@ def _no_port(process: ServiceProcess) -> str:
 def say(line: str) -> None:
     """Tell whoever started us, at once."""
     print(line, flush=True)
-
-
-def _given_secret(given: Mapping[str, str], name: str) -> str:
-    path = given.get(f"{name}_FILE")
-    return Path(path).read_text(encoding="utf-8").strip() if path else given.get(name, "")
 
 
 def _port(variable: str, text: str) -> int:
@@ -337,6 +358,8 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 def main(given: Mapping[str, str]) -> int:
     """Run the suite and return the exit code."""
+    # Objects, logs, databases and passwords lie in the home: they are this user's alone.
+    os.umask(0o077)
     try:
         home = Home(Path(given.get("DRAW_HOME") or "var"))
     except HomeInUse as reason:

@@ -14,6 +14,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 6.0
 UNPRIVILEGED: Final = "nobody"
 DAC_OVERRIDE: Final = "+dac_override"
+PASSABLE: Final = 0o011
+"""What a folder lets others do who have to get to what lies deeper, and no more."""
 
 
 class StartFailed(Exception):
@@ -64,9 +67,17 @@ class LocalPostgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:
-        """Return the URL of one of its databases, as the services want it."""
+        """Return the URL of one of its databases for the superuser, who makes the others."""
         password = self._password_file.read_text(encoding="utf-8")
         return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/{database}"
+
+    def url_as(self, role: str, database: str) -> str:
+        """Return the URL of a database for a role, whose password is made when it has none yet."""
+        kept = self.folder / f"password-of-{role}"
+        if not kept.is_file():
+            _keep_secret(kept)
+        password = kept.read_text(encoding="utf-8")
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{database}"
 
     @property
     def pid(self) -> int | None:
@@ -84,6 +95,9 @@ class LocalPostgres:
             StartFailed: the log's last lines say why.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if _not_as_root() and not any(DAC_OVERRIDE in word for word in _not_as_root()):
+            for folder in (self.folder, self.folder.parent):
+                folder.chmod(stat.S_IMODE(folder.stat().st_mode) | PASSABLE)
         self.stop_leftovers()
         if not (self._data / "PG_VERSION").is_file():
             self._initialise()
@@ -142,9 +156,7 @@ class LocalPostgres:
         if os.geteuid() == 0:
             account = pwd.getpwnam(UNPRIVILEGED)
             os.chown(self._data, account.pw_uid, account.pw_gid)
-        self._password_file.unlink(missing_ok=True)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        _keep_secret(self._password_file)
         made = subprocess.run(
             self._command(
                 "initdb",
@@ -215,9 +227,18 @@ def _not_as_root() -> tuple[str, ...]:
     words = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
     capability = (f"--inh-caps={DAC_OVERRIDE}", f"--ambient-caps={DAC_OVERRIDE}")
     reaching = (*words, *capability, "--securebits=+no_setuid_fixup")
-    # A sandbox may refuse the capability; then the folders have to be open to `nobody`.
+    # A sandbox may refuse the capability; then `nobody` has to pass through the folders.
     tried = subprocess.run([*reaching, "true"], capture_output=True, check=False)
     return words if tried.returncode else reaching
+
+
+def _keep_secret(file: Path) -> None:
+    """Make a password and keep it for its owner's eyes only; a former one is forgotten."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    fresh.rename(file)
 
 
 def _named(name: str) -> psycopg.sql.Identifier:

@@ -2,7 +2,8 @@
 
 Everything that a node shares with others on a machine is the node's own here: the port
 mapper (epmd) too, which Erlang would otherwise start in the background and leave behind.
-All of it listens on 127.0.0.1 only; the user's password lies in the folder (mode 0600).
+All of it listens on 127.0.0.1 only; the users' passwords lie in the folder (mode 0600). Besides
+the user `draw`, who may do everything, each service has one who may do what it needs.
 
 A release of RabbitMQ reads what the one before has written, but not what any other has. What
 the installed release cannot read is set aside, never deleted, and the node begins empty.
@@ -18,6 +19,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from draw_shared.messaging.rights import RIGHTS, definitions
 from tools.local_postgres import StartFailed
 from tools.processes import end, environment, find, free_port, group_members, wait_until
 
@@ -76,6 +78,13 @@ class LocalRabbitmq:
     def url(self, vhost: str = "%2F") -> str:
         """Return the URL of one of its virtual hosts."""
         return f"amqp://draw:{self.password}@127.0.0.1:{self.port}/{vhost}"
+
+    def service_urls(self, vhost: str = "%2F") -> dict[str, str]:
+        """Return, by service, the URL of a virtual host as the service's own user reaches it."""
+        return {
+            service: f"amqp://{name}:{password}@127.0.0.1:{self.port}/{vhost}"
+            for service, (name, password) in self._users().items()
+        }
 
     @property
     def management_url(self) -> str:
@@ -198,18 +207,36 @@ class LocalRabbitmq:
         end(find(lambda pid: mark in environment(pid)), seconds)
 
     def _configure(self) -> None:
-        if not self._password_file.is_file():
-            self._password_file.touch(mode=0o600)
-            self._password_file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        for file in (self._password_file, *map(self._password_of, RIGHTS)):
+            if not file.is_file():
+                self._keep(file.name, secrets.token_urlsafe(24))
         self.port = self.port or free_port()
         if self._management:
             self.management_port = self.management_port or free_port()
         self._ports = {name: port or free_port() for name, port in self._ports.items()}
-        configuration = self.folder / "rabbitmq.conf"
-        configuration.touch(mode=0o600)
-        configuration.write_text("\n".join(self._settings()) + "\n", encoding="utf-8")
+        self._keep("rabbitmq.conf", "\n".join(self._settings()) + "\n")
+        self._keep("definitions.json", definitions(("draw", self.password), self._users()))
         plugins = ", ".join(self._plugins())
         (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n", encoding="utf-8")
+
+    def _keep(self, name: str, text: str) -> None:
+        """Write a file for its owner's eyes only."""
+        file = self.folder / name
+        file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
+
+    def _password_of(self, service: str) -> Path:
+        return self.folder / f"password-of-{service}"
+
+    def _users(self) -> dict[str, tuple[str, str]]:
+        """Return the name and the password of each service's user."""
+        return {
+            service: (
+                f"draw_{service.replace('-', '_')}",
+                self._password_of(service).read_text(encoding="utf-8"),
+            )
+            for service in RIGHTS
+        }
 
     def _plugins(self) -> list[str]:
         return ["rabbitmq_management"] if self._management else []
@@ -218,8 +245,8 @@ class LocalRabbitmq:
         """Return the lines of rabbitmq.conf."""
         lines = [
             f"listeners.tcp.1 = 127.0.0.1:{self.port}",
-            "default_user = draw",
-            f"default_pass = {self.password}",
+            # At each start, so that the users are there also when the data is lost.
+            f"load_definitions = {self.folder / 'definitions.json'}",
             "disk_free_limit.absolute = 200MB",
         ]
         if self._management:

@@ -5,7 +5,12 @@ from typing import Any, Final
 
 from draw_shared.contracts.control import ControlV1
 from draw_shared.contracts.envelope import Message
-from draw_shared.contracts.instance import InstanceStoredV1, SeriesStableV1, StudyStableV1
+from draw_shared.contracts.instance import (
+    InstanceStoredV1,
+    InstanceStoredV2,
+    SeriesStableV1,
+    StudyStableV1,
+)
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.contracts.transaction import TransactionRecord, TransactionsRecordedV1
 from draw_shared.messaging import topology
@@ -15,6 +20,7 @@ PAGE: Final = Path("docs/messages.md")
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     InstanceStoredV1,
+    InstanceStoredV2,
     SeriesStableV1,
     StudyStableV1,
     TransactionsRecordedV1,
@@ -32,8 +38,9 @@ A body is one JSON object in UTF-8, on one line. Those of `instance.stored` may 
 each (`application/x-ndjson`): what is stored in a burst travels together, up to 50 at a time, and a
 consumer acknowledges all of them. The routing key names message and version. A field is never
 removed or re-typed inside a version; unknown fields are to be ignored. Messages carry identifiers,
-no patient data. They are persistent, published with confirms, and may arrive more than once and in
-any order: `event_id` of `instance.stored` is the same for the same object.
+no patient data; where an object lies is sealed, because folders may be named by Patient ID. They
+are persistent, published with confirms, and may arrive more than once and in any order: `event_id`
+of `instance.stored` is the same for the same object.
 """
 
 

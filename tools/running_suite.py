@@ -42,6 +42,8 @@ class Receiver:
     ae_title: str
     host: str
     port: int
+    tls: bool = False
+    """Whether TLS is spoken there; a port without it is preferred."""
     elsewhere: str = ""
     """Where the suite itself says that it listens, when the environment says otherwise."""
 
@@ -128,7 +130,7 @@ class Rest:
         """Return where associations are accepted, as environment or configuration say.
 
         Raises:
-            SuiteFailed: nowhere, because it is stopped, or only by TLS.
+            SuiteFailed: nowhere, because it is stopped.
         """
         network = self.get("/api/v1/config")["document"]["network"]
         replicas = self.get("/api/v1/services/scp")["replicas"]
@@ -136,17 +138,19 @@ class Rest:
             raise SuiteFailed(
                 f"the receiver is stopped: start it on the page, {self.web}/ (Dashboard)"
             )
-        if network["tls"]["enabled"]:
-            raise SuiteFailed("the receiver speaks TLS, which the demo does not")
+        tls, given = network["tls"], self._receiver.get("DRAW_SCP_PORT")
+        by_tls = tls["enabled"] and not (tls["port"] and tls["keep_plain_port"])
+        told = tls["port"] if by_tls and tls["port"] else network["port"]
         host = str(network["host"])
         host = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared
-        port = int(self._receiver.get("DRAW_SCP_PORT") or network["port"])
-        differs = port != network["port"]
+        port = told if told != network["port"] else int(given or told)
+        differs = port != told
         return Receiver(
             ae_title=self._receiver.get("DRAW_SCP_AE_TITLE") or str(network["ae_title"]),
             host=host,
             port=port,
-            elsewhere=f"; the suite listens at {host}:{network['port']}" if differs else "",
+            tls=by_tls,
+            elsewhere=f"; the suite listens at {host}:{told}" if differs else "",
         )
 
     def study(self, study: str, wanted: int) -> tuple[dict[str, Any], float]:

@@ -12,6 +12,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from draw_api.settings import Settings as ApiSettings
+from draw_indexer.settings import Settings as IndexerSettings
+from draw_qr_worker.settings import Settings as WorkerSettings
+from draw_scp.settings import Settings as ScpSettings
+from draw_shared.runtime.child_environment import variables
+from draw_shared.runtime.settings import PREFIX, ServiceSettings
 from tools.processes import end, group_members
 
 PROBE_SECONDS: Final = 2.0
@@ -23,6 +29,7 @@ class Service:
 
     name: str
     module: str
+    settings: type[ServiceSettings]
     http_variable: str
     """Setting that names the port of /livez, /readyz and /metrics."""
     http_port: int
@@ -30,14 +37,20 @@ class Service:
     """How much it gives way when the cores are all busy."""
 
 
+ADDRESSES: Final = ("DATABASE_URL", "BROKER_URL")
+"""Settings that each service may have a value of its own for."""
+KEPT: Final = frozenset({"DRAW_HOME", "DRAW_SUITE"})
+"""By these the launcher finds what belongs to a home."""
 AFTER_RECEIVING: Final = 10
 """Receiving comes first: what was acknowledged waits safely in the spool folder."""
 
 SERVICES: Final = (
-    Service("indexer", "draw_indexer", "DRAW_INDEXER_HTTP_PORT", 9102, AFTER_RECEIVING),
-    Service("qr-worker", "draw_qr_worker", "DRAW_QR_WORKER_HTTP_PORT", 9103),
-    Service("api", "draw_api", "DRAW_API_PORT", 8000),
-    Service("scp", "draw_scp", "DRAW_SCP_HTTP_PORT", 9101),
+    Service(
+        "indexer", "draw_indexer", IndexerSettings, "DRAW_INDEXER_HTTP_PORT", 9102, AFTER_RECEIVING
+    ),
+    Service("qr-worker", "draw_qr_worker", WorkerSettings, "DRAW_QR_WORKER_HTTP_PORT", 9103),
+    Service("api", "draw_api", ApiSettings, "DRAW_API_PORT", 8000),
+    Service("scp", "draw_scp", ScpSettings, "DRAW_SCP_HTTP_PORT", 9101),
 )
 """In the order in which they start; the DICOM port opens last and closes first."""
 
@@ -47,11 +60,40 @@ def giving_way(niceness: int) -> list[str]:
     return ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
 
 
+def own_variable(service: str, setting: str) -> str:
+    """Return the variable that gives a setting to one service."""
+    return f"{PREFIX}{service.upper().replace('-', '_')}_{setting}"
+
+
+def own_environment(service: Service, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what one service is told of the suite's environment.
+
+    Of our settings it gets those that it reads, and all with its own prefix, so that it can
+    refuse a misspelt one. `DRAW_<SERVICE>_DATABASE_URL` is the database as this service reaches
+    it, and `DRAW_<SERVICE>_BROKER_URL` the broker.
+    """
+    own = own_variable(service.name, "")
+    read = variables(service.settings)
+    told = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(PREFIX) or name in KEPT or name in read or name.startswith(own)
+    }
+    for address in ADDRESSES:
+        for variable in (address, f"{address}_FILE"):
+            as_this_one = told.pop(f"{own}{variable}", "")
+            if as_this_one:
+                told.pop(f"{PREFIX}{address}_FILE", None)
+                told[f"{PREFIX}{variable}"] = as_this_one
+    return told
+
+
 class ServiceProcess:
     """A service that runs as our child, with its output in a file.
 
     Args:
-        environment: its whole environment; holds the service's HTTP port.
+        environment: of the suite; holds the service's HTTP port. What other services are told
+            stays with them.
         log: appended to, and rotated by the service while it runs (`DRAW_LOG_FILE`).
     """
 
@@ -59,7 +101,7 @@ class ServiceProcess:
         self.service = service
         self.name = service.name
         self.log = log
-        self.environment = {**environment, "DRAW_LOG_FILE": str(log)}
+        self.environment = {**own_environment(service, environment), "DRAW_LOG_FILE": str(log)}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

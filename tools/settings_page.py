@@ -10,6 +10,7 @@ from typing import Annotated, Final, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from draw_api.settings import MigrationSettings
 from draw_api.settings import Settings as ApiSettings
 from draw_indexer.settings import Settings as IndexerSettings
 from draw_qr_worker.settings import Settings as WorkerSettings
@@ -21,6 +22,7 @@ SERVICES: Final[tuple[type[ServiceSettings], ...]] = (
     IndexerSettings,
     WorkerSettings,
     ApiSettings,
+    MigrationSettings,
 )
 
 BEGINNING: Final = (
@@ -44,6 +46,7 @@ EXAMPLE_BEGINNING: Final = (
 COMPOSE: Final = (
     ("SUITE_VERSION", "0.0.0", "version that the images are built as and run from"),
     ("SUITE_DICOM_PORT", "11112", "DICOM port of this machine"),
+    ("SUITE_DICOM_TLS_PORT", "2762", "DICOM port of this machine for TLS"),
     ("SUITE_WEB_ADDRESS", "127.0.0.1:8000", "address and port of the web page"),
     ("SUITE_GRAFANA_ADDRESS", "127.0.0.1:3000", "address and port of Grafana"),
     ("SUITE_PROMETHEUS_ADDRESS", "127.0.0.1:9090", "address and port of Prometheus"),

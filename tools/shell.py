@@ -52,13 +52,14 @@ def _addresses(folder: Path, given: Mapping[str, str]) -> Iterator[dict[str, str
         "DRAW_STORAGE_ROOT": given.get("DRAW_STORAGE_ROOT") or str(home.storage),
         "DRAW_BROKER_URL": given.get("DRAW_BROKER_URL") or NO_BROKER,
     }
+    if home.transaction_keys_file.is_file():
+        addresses["DRAW_TRANSACTION_KEYS_FILE"] = str(home.transaction_keys_file)
     try:
         if given.get("DRAW_DATABASE_URL"):
             yield {**addresses, "DRAW_DATABASE_URL": given["DRAW_DATABASE_URL"]}
         else:
-            home.postgres.start()
-            home.postgres.create_database("draw")
-            yield {**addresses, "DRAW_DATABASE_URL": home.postgres.url("draw")}
+            home.start_postgres()
+            yield {**addresses, "DRAW_DATABASE_URL": home.owner_url}
     finally:
         home.postgres.stop()
         home.release()

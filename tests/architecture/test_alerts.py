@@ -97,6 +97,7 @@ CASES = {
     "HttpErrors": Case(
         {f'{REQUESTS}"500"}}': counting(10), f'{REQUESTS}"200"}}': counting(90, 90)}
     ),
+    "UnexpectedFailures": Case({"draw_api_unexpected_failures_total": f"0+1{HOUR} 60+0{HOUR}"}),
     "DatabaseDown": single("draw_suite_database_up", 0, 1),
     "DatabaseConnectionsUsedUp": Case(
         {

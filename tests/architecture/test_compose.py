@@ -10,13 +10,14 @@ import shutil
 import subprocess
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 import yaml
 
 from tools.service_process import SERVICES
-from tools.settings_page import COMPOSE
+from tools.settings_page import COMPOSE, settings
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 TEXT = (DEPLOY / "compose.yml").read_text(encoding="utf-8")
@@ -70,14 +71,14 @@ def test_the_start_is_ordered_by_health():
 
 def test_every_secret_comes_from_a_file_and_is_made_by_the_script(tmp_path):
     shutil.copy(DEPLOY / "make-secrets.sh", tmp_path)
+    shutil.copytree(DEPLOY / "rabbitmq", tmp_path / "rabbitmq")
     script = tmp_path / "make-secrets.sh"
     subprocess.run([script], check=True, capture_output=True)
     first = {p.name: p.read_text() for p in (tmp_path / "secrets").iterdir()}
     subprocess.run([script], check=True, capture_output=True)
     assert {p.name: p.read_text() for p in (tmp_path / "secrets").iterdir()} == first
     assert {Path(secret["file"]).name for secret in SUITE["secrets"].values()} <= set(first)
-    assert first["broker_password"].strip() in first["broker_url"]
-    assert first["broker_password"].strip() in first["rabbitmq.conf"]
+    _require_users_of_their_own(first)
     assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
     for service in SUITE["services"].values():
         for name, value in (service.get("environment") or {}).items():
@@ -85,6 +86,45 @@ def test_every_secret_comes_from_a_file_and_is_made_by_the_script(tmp_path):
                 assert name.endswith("_FILE"), name
                 assert value.startswith("/run/secrets/")
                 assert value.rpartition("/")[2] in service["secrets"]
+
+
+def _require_users_of_their_own(files):
+    held = json.loads(files["rabbitmq_definitions.json"])
+    passwords = {user["name"]: user["password"] for user in held["users"]}
+    assert passwords.pop("draw") == files["broker_password"].strip()
+    assert held["permissions"] == json.loads((DEPLOY / "rabbitmq/permissions.json").read_text())
+    roles = {"draw_owner": urlsplit(files["database_owner_url"]).password}
+    for name in OURS:
+        file, own = name.replace("-", "_"), f"draw_{name.replace('-', '_')}"
+        database, broker = (
+            urlsplit(files[f"{file}_{kind}_url"]) for kind in ("database", "broker")
+        )
+        assert (broker.username, broker.password.strip()) == (own, passwords.pop(own))
+        assert database.username == own
+        roles[own] = database.password
+    assert passwords == {}
+    assert len({*roles.values(), files["postgres_password"].strip()}) == 1 + len(roles)
+
+
+@ours
+def test_a_service_gets_its_own_secrets_and_no_other(name):
+    own = name.replace("-", "_")
+    service = SUITE["services"][name]
+    keys = ["transaction_keys"] if name in {"indexer", "api"} else []
+    assert service["secrets"] == [f"{own}_database_url", f"{own}_broker_url", *keys]
+    assert service["environment"]["DRAW_DATABASE_URL_FILE"].endswith(f"/{own}_database_url")
+    assert service["environment"]["DRAW_BROKER_URL_FILE"].endswith(f"/{own}_broker_url")
+    assert "DRAW_ADMIN_PASSWORD_FILE" not in service["environment"]
+
+
+def test_only_the_migration_is_the_owner_and_knows_the_first_password():
+    for name, service in SUITE["services"].items():
+        held = set(service.get("secrets", ()) if name != "rabbitmq" else ())
+        special = {"database_admin_url", "database_owner_url", "admin_password"}
+        assert held & special == (special if name == "migrate" else set()), name
+    environment = SUITE["services"]["migrate"]["environment"]
+    known = {setting.variable for setting in settings() if "draw-admin" in setting.services}
+    assert {name.removesuffix("_FILE") for name in environment} <= known | {"DRAW_STORAGE_ROOT"}
 
 
 def test_only_dicom_is_published_beyond_this_machine():

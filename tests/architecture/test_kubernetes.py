@@ -5,8 +5,12 @@ Not covered: a cluster that runs them; schemas of the operators' own kinds are n
 with any package, so those are held to the points that matter here.
 """
 
+import os
+import re
+import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +18,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.messaging import topology
+from draw_shared.messaging.rights import RIGHTS
 from support.broker_cluster import production_settings
 from tools.service_process import SERVICES
 
@@ -24,12 +30,14 @@ OVERLAYS = ("single-node", "production")
 VERSIONS = ("1.32", "1.37")
 OPERATORS = {
     "Cluster",
+    "Permission",
     "PodMonitor",
     "PrometheusRule",
     "RabbitmqCluster",
     "ScaledObject",
     "ServiceMonitor",
     "TriggerAuthentication",
+    "User",
 }
 OURS = [f"draw-{service.name}" for service in SERVICES]
 PREFERRED_STOP_SECONDS = 10
@@ -145,7 +153,13 @@ def test_the_receiver_s_address_keeps_the_peer_s(overlay):
     service = of_kind(overlay, "Service")["draw-scp"]["spec"]
     assert service["type"] == "LoadBalancer"
     assert service["externalTrafficPolicy"] == "Local"
-    assert [p["port"] for p in service["ports"]] == [11112]
+    assert {p["port"]: p["targetPort"] for p in service["ports"]} == {
+        REFERENCE.network.port: "dicom",
+        REFERENCE.network.tls.port: "dicom-tls",
+    }
+    pod = of_kind(overlay, "Deployment")["draw-scp"]["spec"]["template"]["spec"]
+    listens = {p["name"]: p["containerPort"] for p in pod["containers"][0]["ports"]}
+    assert (listens["dicom"], listens["dicom-tls"]) == (11112, 2762)
 
 
 @overlays
@@ -171,22 +185,92 @@ def test_secrets_are_named_and_not_contained(overlay):
             for variable in container.get("env", ()):
                 name = variable["name"]
                 assert not name.endswith(("PASSWORD", "_URL", "TOKEN")), name
-    for deployment in of_kind(overlay, "Deployment").values():
+    for name, deployment in of_kind(overlay, "Deployment").items():
         pod = deployment["spec"]["template"]["spec"]
-        [volume] = [v for v in pod["volumes"] if "projected" in v]
-        files = {
-            item["path"]: (source["secret"]["name"], item["key"])
-            for source in volume["projected"]["sources"]
-            for item in source["secret"]["items"]
-        }
+        files = _secret_files(pod)
         mounts = {m["name"]: m["mountPath"] for m in pod["containers"][0]["volumeMounts"]}
         for kind in ("DATABASE", "BROKER"):
             path = Path(settings[f"DRAW_{kind}_URL_FILE"])
             assert str(path.parent) == mounts["secrets"]
             assert path.name in files
-        # The names and keys that CloudNativePG and the cluster operator give their Secrets.
+        keys = {"transaction_keys": ("draw-transaction-keys", "keys")}
+        assert files == (keys if name in {"draw-indexer", "draw-api"} else {}) | {
+            "database_url": (f"{name}-database", "uri"),
+            "broker_url": (f"{name}-broker", "connection_string"),
+        }
+
+
+def _secret_files(pod):
+    """Return which key of which Secret each file is."""
+    [volume] = [v for v in pod["volumes"] if "projected" in v]
+    return {
+        item["path"]: (source["secret"]["name"], item["key"])
+        for source in volume["projected"]["sources"]
+        for item in source["secret"]["items"]
+    }
+
+
+@overlays
+def test_only_the_migration_is_the_owner_and_knows_the_first_password(overlay):
+    [job] = of_kind(overlay, "Job").values()
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    files = _secret_files(pod)
+    told = {entry["name"]: Path(entry["value"]).name for entry in container["env"]}
+    assert told["DRAW_ADMIN_PASSWORD_FILE"] in files
+    for name in OURS:
+        own = name.removeprefix("draw-").replace("-", "_")
+        assert files[told[f"DRAW_{own.upper()}_DATABASE_URL_FILE"]] == (f"{name}-database", "uri")
+    if overlay == "production":
+        # The Secret of the owner whom CloudNativePG makes, who is no superuser.
         assert files["database_url"] == ("draw-database-app", "uri")
-        assert files["broker_url"] == ("draw-broker-default-user", "connection_string")
+        assert "DRAW_DATABASE_ADMIN_URL_FILE" not in told
+    else:
+        assert files["database_url"] == ("draw-database-owner", "uri")
+        assert files[told["DRAW_DATABASE_ADMIN_URL_FILE"]] == ("draw-database-app", "uri")
+
+
+def test_the_operators_make_a_role_and_a_user_for_each_service():
+    roles = of_kind("production", "Cluster")["draw-database"]["spec"]["managed"]["roles"]
+    for name in OURS:
+        service = name.removeprefix("draw-")
+        [role] = [r for r in roles if r["passwordSecret"]["name"] == f"{name}-database"]
+        assert (role["name"], role["login"]) == (f"draw_{service.replace('-', '_')}", True)
+        assert not role.get("superuser")
+        user = of_kind("production", "User")[name]["spec"]
+        assert user["importCredentialsSecret"] == {"name": f"{name}-broker"}
+        permission = of_kind("production", "Permission")[name]["spec"]
+        assert permission["userReference"] == {"name": name}
+        assert permission["permissions"] == asdict(RIGHTS[service])
+
+
+def test_the_script_makes_every_secret_that_a_manifest_names(tmp_path):
+    """There is no cluster: `kubectl` writes down what it is told."""
+    folder = tmp_path / "deploy"
+    shutil.copytree(K8S, folder / "k8s", ignore=shutil.ignore_patterns("secrets"))
+    shutil.copytree(K8S.parent / "rabbitmq", folder / "rabbitmq")
+    shutil.copy(K8S.parent / "make-secrets.sh", folder)
+    told = tmp_path / "told"
+    kubectl = tmp_path / "bin" / "kubectl"
+    kubectl.parent.mkdir()
+    kubectl.write_text(f'#!/bin/sh\n[ "$3" = get ] && exit 1\necho "$*" | tr "\\n" " " >>{told}\n')
+    kubectl.chmod(0o755)
+    path = {"PATH": f"{kubectl.parent}:{os.environ['PATH']}"}
+    subprocess.run([folder / "k8s" / "make-secrets.sh", "single-node"], env=path, check=True)
+    made = dict(
+        re.findall(r"create secret generic (\S+) (.*?)(?=-n draw-dicom|$)", told.read_text())
+    )
+    named = {
+        (source["secret"].get("name") or source["secret"]["secretName"], item["key"])
+        for template in pods("single-node").values()
+        for volume in template["spec"]["volumes"]
+        for source in volume.get("projected", {"sources": [volume]})["sources"]
+        if "secret" in source
+        for item in source["secret"].get("items", ())
+    }
+    assert {name for name, _ in named} | {"draw-broker-definitions"} == set(made)
+    for name, key in named:
+        assert f"--from-literal={key}=" in made[name], (name, key)
 
 
 @overlays

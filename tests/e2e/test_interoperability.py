@@ -95,6 +95,7 @@ def test_dcmtk_over_tls_with_client_certificates(tmp_path, sent):
     ours, theirs = authority.sign("receiver"), authority.sign("modality")
     tls = {
         "enabled": True,
+        "port": 0,
         "certificate_file": ours.certificate,
         "key_file": ours.key,
         "client_ca_file": authority.file,

@@ -3,6 +3,7 @@
 Installing packages is not covered here: `.ci/run` does it on a bare machine.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from support.install_page import InstallPage
 from support.launched import Launched
 from support.service_finder import ROOT
 from support.suite import signed_in
+from tools.local_postgres import PASSABLE
 from tools.processes import alive, command_line, free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -146,7 +148,7 @@ def without_certificate(third, launch_again, last_study):
     killed, _ = third
     assert senders.send_objects(killed.dicom_port, [last_study]) == [0]
     files = {"certificate_file": "/nowhere/c.pem", "key_file": "/nowhere/k.pem"}
-    _set_tls(killed, enabled=True, **files)
+    _set_tls(killed, enabled=True, port=0, **files)
     killed.kill_everything()
     launched = launch_again()
     launched.wait_ready()
@@ -224,6 +226,21 @@ def test_the_ready_line_says_where_everything_is(first):
     assert str(password_file) in line
     assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
     assert _echo(first.dicom_port) == 0
+
+
+def test_what_lies_in_the_home_is_its_users_alone(first):
+    entries = [first.home, *first.home.rglob("*")]
+    # Where root may not give PostgreSQL the right to reach its folder, others pass through two.
+    passable = {first.home, first.home / "postgres"}
+    seen = {}
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+            allowed = PASSABLE if entry in passable and os.geteuid() == 0 else 0
+            if mode & 0o077 & ~allowed and not entry.is_symlink():
+                seen[str(entry.relative_to(first.home))] = oct(mode)
+    assert len(entries) > 20
+    assert seen == {}
 
 
 def test_ctrl_c_leaves_no_process(interrupted):
@@ -387,9 +404,16 @@ def test_what_the_page_says_of_tls_works(fourth, page):
     assert page.run("ca", fourth).returncode == 0
     with signed_in(fourth.web_url, password=fourth.password) as client:
         token = client.post("/api/v1/tokens", json={"name": "install", "role": "admin"}).json()
+    _set_tls(fourth, port=fourth.tls_port)
     done = page.run("tls", fourth, TOKEN=token["token"])
     assert done.returncode == 0, done.stderr
     assert wait_until(lambda: page.run("tls-echo", fourth).returncode == 0, 60)
+    assert _echo(fourth.dicom_port) == 0, "devices move one by one"
+    _set_tls(fourth, keep_plain_port=False)
+    assert wait_until(lambda: not _listens(fourth.dicom_port), 60)
+    told = _demo(fourth)
+    assert told.returncode == 0, told.stderr
+    assert f"C-STORE to DRAW_SCP at 127.0.0.1:{fourth.tls_port}" in told.stdout
     assert page.run("page", fourth).returncode == 0
     proxy = page.etc / "haproxy.cfg"
     port = free_port()

@@ -8,11 +8,12 @@ down, when the configuration is found by polling each second.
 import json
 
 import pytest
+from pydicom.dataset import Dataset
 from pynetdicom import build_context
 
 from draw_shared.contracts.instance import instance_event_id
 from support import datasets, service_finder
-from support.operating import operating, self_signed, soon, trusting
+from support.operating import VERIFICATION, operating, self_signed, soon, trusting
 from support.steady_stores import SteadyStores
 from support.suite import Suite
 from tools.processes import free_port
@@ -118,6 +119,42 @@ def test_a_rejected_peer_is_listed_and_let_in_by_one_request(operator):
     answer = operator.client.post("/api/v1/access/rejected-peers/allow", json=body)
     assert answer.json()["accepted"]
     soon(lambda: operator.accepts(calling="NEW_CT"))
+
+
+def test_a_right_that_a_peer_lacked_is_listed_and_given_by_one_request(operator):
+    client = operator.client
+    made = client.post("/api/v1/ae-titles", json={"ae_title": "READER", "rights": ["echo"]})
+    found = []
+
+    def queries():
+        """Return whether READER gets an answer to a query."""
+        contexts = (build_context(VERIFICATION), build_context(STUDY_ROOT_FIND))
+        with operator.association(*contexts, calling="READER") as association:
+            if len(association.accepted_contexts) < len(contexts):
+                return False
+            answers = association.send_c_find(_any_study(), STUDY_ROOT_FIND)
+            return [status.Status for status, _ in answers][-1] == 0
+
+    def listed():
+        peers = client.get("/api/v1/access/rejected-peers").json()["items"]
+        found[:] = [peer for peer in peers if peer["calling_ae"] == "READER"]
+        return bool(found)
+
+    soon(lambda: not queries())
+    soon(listed)
+    assert found[0]["denied_rights"] == ["query"]
+    assert found[0]["can_be_allowed"]
+    peer = {"calling_ae": "READER", "address": found[0]["peer_address"], "rights": ["query"]}
+    client.post("/api/v1/access/rejected-peers/allow", json=peer).raise_for_status()
+    soon(queries)
+    client.delete(f"/api/v1/ae-titles/{made.json()['id']}").raise_for_status()
+
+
+def _any_study():
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = ""
+    return asked
 
 
 def test_allowed_addresses(operator):
@@ -303,7 +340,7 @@ def test_a_receiver_that_starts_without_its_certificate_accepts_nothing_until_it
 ):
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     files = {"certificate_file": str(certificate), "key_file": str(key)}
-    operator.configure({"network": {"tls": {"enabled": True, **files}}})
+    operator.configure({"network": {"tls": {"enabled": True, "port": 0, **files}}})
     soon(lambda: shown(operator)[1], 60)
     receiver = running.services["scp"]
     running.stop("scp")
@@ -325,9 +362,20 @@ def test_a_receiver_that_starts_without_its_certificate_accepts_nothing_until_it
 def test_tls(operator, tmp_path):
     certificate, key = self_signed(tmp_path)
     files = {"certificate_file": str(certificate), "key_file": str(key)}
-    operator.configure({"network": {"tls": {"enabled": True, **files}}})
-    soon(lambda: operator.accepts(tls=trusting(certificate)))
-    assert not operator.accepts()
+    port = free_port()
+    operator.configure({"network": {"tls": {"enabled": True, "port": port, **files}}})
+    soon(lambda: operator.accepts(port=port, tls=trusting(certificate)))
+    assert operator.accepts(), "devices move one by one"
+    ports = [
+        {"host": "0.0.0.0", "port": operator.port, "tls": False},
+        {"host": "0.0.0.0", "port": port, "tls": True},
+    ]
+    soon(lambda: operator.service("scp")["replicas"][0]["dicom_ports"] == ports)
+    assert shown(operator)[0] == ports[0]
+    assert f"listening on 0.0.0.0:{operator.port}; 0.0.0.0:{port}, TLS<" in shown(operator)[2]
+    operator.configure({"network": {"tls": {"keep_plain_port": False}}})
+    soon(lambda: not operator.accepts())
+    assert operator.accepts(port=port, tls=trusting(certificate))
 
 
 def test_the_receiver_stops_drains_and_starts(operator, running):

@@ -6,6 +6,8 @@ clients send and get. TLS destinations are not covered.
 
 import subprocess
 import sys
+import threading
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,10 +25,12 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
+    Verification,
 )
 
 from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets, senders
 from support.data_set_tree import tree
 from support.elements import element
@@ -349,6 +353,62 @@ def test_get_of_what_the_peer_takes_only_uncompressed_is_transcoded(running_suit
     assert got[0].pixel_array.shape == held.pixel_array.shape
 
 
+@pytest.fixture
+def bomb(running_suite):
+    """A stored object of 1 MB that is 1.2 GB when it is inflated."""
+    made = datasets.build("CT", size_bytes=0, StudyInstanceUID=generate_uid())
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    head = encoded(made) + element(0x7FE00010, "OW", b"", length=1200 * 2**20)
+    first = deflater.compress(head) + deflater.flush(zlib.Z_FULL_FLUSH)
+    # Nothing in a block refers to what is before it: once deflated, it can be repeated.
+    block = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    raw = first + block * 1200 + deflater.flush()
+    sop = str(made.SOPClassUID), str(made.SOPInstanceUID)
+    remote = Remote("127.0.0.1", running_suite.dicom_port, AE_TITLE, "TESTER", 60.0)
+    with open_association(remote, contexts_for([(sop[0], DEFLATED_LITTLE)])) as association:
+        sent = association.store([Outgoing(raw, *sop, DEFLATED_LITTLE)])
+        assert [one.status for one in sent] == [0]
+    running_suite.wait_for_rows(
+        1, "SELECT id FROM instances WHERE sop_instance_uid = :uid", 30, uid=sop[1]
+    )
+    return made
+
+
+def test_a_hostile_object_is_a_failed_sub_operation_and_disturbs_nobody(running_suite, bomb):
+    own = running_suite.services["scp"].pid
+    before = _highest_memory_kib(own)
+    answers = []
+
+    def get():
+        contexts = [build_context(GET), build_context(bomb.SOPClassUID, ImplicitVRLittleEndian)]
+        role = build_role(bomb.SOPClassUID, scp_role=True)
+        with senders.association(running_suite.dicom_port, contexts, ext_neg=[role]) as made:
+            made.dimse_timeout = made.network_timeout = 200
+            asked = Dataset()
+            asked.QueryRetrieveLevel = "STUDY"
+            asked.StudyInstanceUID = bomb.StudyInstanceUID
+            answers.extend(status for status, _ in made.send_c_get(asked, GET))
+
+    thread = threading.Thread(target=get)
+    thread.start()
+    echoes = 0
+    while thread.is_alive() or not echoes:
+        with senders.association(running_suite.dicom_port, [build_context(Verification)]) as made:
+            assert made.send_c_echo().Status == 0
+        echoes += 1
+    thread.join()
+    assert answers[-1].Status == 0xA702
+    assert answers[-1].NumberOfFailedSuboperations == 1
+    assert "becomes longer than 1073741824 bytes" in running_suite.log("scp")
+    assert _highest_memory_kib(own) - before < 64 * 1024
+
+
+def _highest_memory_kib(pid):
+    said = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in said if line.startswith("VmHWM:")]
+    return int(line.split()[1])
+
+
 def test_get_of_a_class_the_peer_does_not_take_is_counted_as_failed(running_suite, archive):
     contexts = [
         build_context(StudyRootQueryRetrieveInformationModelGet),
@@ -402,7 +462,7 @@ def test_movescu_delivers_the_stored_bytes_of_two_studies(running_suite, archive
     received = _received(tmp_path / "received")
     _require_same_bytes(running_suite, received)
     audited = running_suite.wait_for_rows(
-        2, "SELECT objects FROM transactions WHERE kind = 'c-move' AND outcome = 'success'", 10
+        2, "SELECT objects FROM transactions WHERE kind = 'c-move' AND action IS NULL", 10
     )
     assert sorted(row["objects"] for row in audited) == [3, 17]
 

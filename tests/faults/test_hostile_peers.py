@@ -16,11 +16,10 @@ from draw_shared.dicom import part10
 from draw_shared.dicom.admission import GAVE_WAY
 from draw_shared.dicom.associate import AssociateRequest, UserInformation
 from draw_shared.dicom.pdu import PduType
-from draw_shared.dicom.tls import client_context
 from draw_shared.runtime.descriptors import allow_descriptors
 from draw_shared.storage.objects import hash_rest
 from support import hostile
-from support.certificates import Authority
+from support.certificates import Authority, trust
 from support.datasets import encoded_data_set, series
 from support.raw_stores import raw_association
 from support.receiver_process import ReceiverProcess
@@ -103,9 +102,9 @@ def test_memory_does_not_grow_with_what_peers_claim_or_send(started):
 def test_silent_and_crawling_peers_neither_delay_an_echo_nor_stay(started, tmp_path):
     authority = Authority(tmp_path)
     ours = authority.sign("receiver")
-    tls = {"enabled": True, "certificate_file": ours.certificate, "key_file": ours.key}
+    tls = {"enabled": True, "port": 0, "certificate_file": ours.certificate, "key_file": ours.key}
     plain, secure = started(network={}), started("secure", network={"tls": tls})
-    trusting = client_context(authority.file)
+    trusting = trust(authority.file)
     request = AssociateRequest("SLOW", "DRAW_SCP", hostile.ECHO, UserInformation(0, "1.2")).encode()
 
     began = time.monotonic()

@@ -112,6 +112,7 @@ def rabbitmq(tmp_path_factory):
 def suite(tmp_path_factory, postgres, rabbitmq):
     """All four services on servers of their own; each test leaves them running."""
     suite = Suite(tmp_path_factory.mktemp("suite"), postgres.url("draw"), rabbitmq.url())
+    suite.broker_urls = rabbitmq.service_urls()
     suite.seed()
     try:
         suite.start()

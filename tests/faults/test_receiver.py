@@ -15,10 +15,11 @@ from pydicom import dcmread
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import EncapsulatedPDFStorage, Verification
 
-from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.instance import InstanceStoredV2
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.dicom.wire import PeerClosed
 from draw_shared.messaging import topology
+from draw_shared.storage.places import Places
 from support import senders
 from support.datasets import build, encoded_data_set, series, write_all
 from support.raw_stores import raw_association
@@ -49,7 +50,7 @@ def drain(url):
         if method is None:
             connection.close()
             return found
-        found += [InstanceStoredV1.from_bytes(line) for line in body.splitlines()]
+        found += [InstanceStoredV2.from_bytes(line) for line in body.splitlines()]
 
 
 def test_killed_during_stores_nothing_acknowledged_is_lost(tmp_path, broker_url):
@@ -86,7 +87,7 @@ def test_killed_during_stores_nothing_acknowledged_is_lost(tmp_path, broker_url)
     events = {event.sop_instance_uid: event for event in drain(broker_url)}
     assert events.keys() >= acknowledged.keys()
     for uid, data in acknowledged.items():
-        stored = receiver.root / events[uid].path
+        stored = receiver.root / Places(receiver.root).opened(events[uid])
         assert encoded_data_set(stored) == data
         assert events[uid].content_sha256 == hashlib.sha256(data).hexdigest()
     held = {path.stem for path in (receiver.root / "objects").rglob("*.dcm")}

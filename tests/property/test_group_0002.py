@@ -17,6 +17,7 @@ from draw_scp.models import StoredInstance
 from draw_shared.dicom import part10
 from draw_shared.dicom.identity import PRIVATE_INFORMATION_CREATOR
 from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import (
     DEFLATED_LITTLE,
@@ -110,7 +111,7 @@ def test_a_leftover_file_meta_group_is_data(store, leading, syntax, leading_synt
     assert recovered.meta == first.meta
     assert (recovered.content_sha256, recovered.path) == (first.content_sha256, first.path)
     instance = StoredInstance(made.instance, odd.CT, syntax, first.path)
-    files = ObjectFiles(store.resolve, Transcoder(2**27, store.root))
+    files = ObjectFiles(store.resolve, Transcoder(Decoder(DecodingLimits(), store.root)))
     assert bytes(files.stored(instance)) == data
 
     patient, study, _, image, flaws = HeaderReader().read(str(path))

@@ -20,6 +20,7 @@ from draw_shared.dicom.data_set import scanner_for
 from draw_shared.dicom.keys import BY_KEYWORD, Level
 from draw_shared.dicom.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, understood
 from draw_shared.dicom.service import PresentationContext, QueryRequest
+from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from support import index_rows, service_finder
 from support import matching_reference as reference
@@ -38,6 +39,7 @@ VRS = {a.keyword: (a.tag, a.vr, a.level) for a in (*BY_KEYWORD.values(), *COMPUT
 ITEM_KEYWORD = "RequestedProcedureDescription"
 RELATIONAL = b"\1"
 COMBINED = b"\1\1"
+ASKING = Claimant("192.0.2.1", "ASKING", listed=False)
 
 
 def _text(pick, most=4, letters=LETTERS):
@@ -129,7 +131,7 @@ class Index:
         identifier = b"".join(encoding.element(t, *asked[t]) for t in sorted(asked))
         context = PresentationContext(1, STUDY_ROOT_FIND, IMPLICIT_LITTLE)
         query = understood(QueryRequest(1, STUDY_ROOT_FIND, context, identifier), extended)
-        portions = self.queries.answers(query, IMPLICIT_LITTLE)
+        portions = self.queries.answers(query, IMPLICIT_LITTLE, ASKING)
         found = itertools.chain.from_iterable(portion.identifiers for portion in portions)
         return sorted(_series_of(identifier) for identifier in found)
 

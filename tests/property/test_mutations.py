@@ -48,6 +48,7 @@ def provider(tmp_path_factory):
             storage_root=volume,
             database_url="postgresql://nobody@127.0.0.1:1/none",
             broker_url="amqp://127.0.0.1:1/x",
+            scp_loopback_reads=True,
         )
     )
     app._objects.start()
@@ -150,7 +151,7 @@ def served(stream, provider):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         client.sendall(stream)
         client.shutdown(socket.SHUT_WR)
-        peer = Peer("fuzz", "192.0.2.7", "192.0.2.1")
+        peer = Peer("fuzz", "127.0.0.1", "127.0.0.1")
         Association(Wire(server), peer, provider, TIMING).serve(provider, lambda: True)
         server.close()
         answer = b""

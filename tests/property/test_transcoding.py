@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from draw_shared.dicom import part10
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import (
@@ -93,7 +94,7 @@ def values(raw, syntax):
 
 @pytest.fixture(scope="module")
 def transcoder(tmp_path_factory):
-    return Transcoder(2**27, tmp_path_factory.mktemp("room"))
+    return Transcoder(Decoder(DecodingLimits(), tmp_path_factory.mktemp("room")))
 
 
 @pytest.fixture(scope="module")

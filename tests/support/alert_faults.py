@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,14 +18,13 @@ import psycopg
 from pydicom.dataset import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
-from sqlalchemy import make_url
 
 from support import datasets, faults, senders
 from support.prometheus import prometheus
 from support.raw_stores import raw_association
 from support.service_finder import program
 from support.steady_stores import SteadyStores
-from support.suite import Suite, signed_in
+from support.suite import ADMIN_PASSWORD, Suite, signed_in
 from tools.processes import free_port
 
 GB = 1000**3
@@ -34,8 +34,17 @@ LAST_WEEK_BYTES = 10_000_000
 """At this pace a week, what is then left lasts four days."""
 JOBS = 6
 BACKLOG = 250
-READERS = 45
-"""Requests at a time; the interface has 40 connections to the database."""
+PEOPLE = ("ann", "ben", "cem")
+PASSWORD = "a password for an hour"
+ASKED = (
+    *("/api/v1/studies",) * 6,
+    *("/api/v1/storage",) * 2,
+    *("/api/v1/instances/1.2.3/facts",) * 2,
+    *("/api/v1/studies/1.2.3/archive",) * 4,
+)
+"""What one user asks for at a time: as much of each kind as he has places for."""
+STREAMS = 5
+SIGN_INS = 3
 LOCK_SECONDS = 4.0
 SYNC_SECONDS = 1.5
 PAUSE_SECONDS = 0.2
@@ -100,7 +109,6 @@ def watching(folder: Path) -> Iterator[Watched]:
         )
         suite.seed()
         stack.callback(suite.end)
-        _give_the_receiver_its_own_account(suite)
         # Counted when the receiver starts; it counts as if it took room on the disk.
         filler = suite.storage / "objects" / "filler"
         filler.parent.mkdir(parents=True)
@@ -111,16 +119,6 @@ def watching(folder: Path) -> Iterator[Watched]:
         server = stack.enter_context(prometheus(folder / "prometheus", targets))
         client = stack.enter_context(signed_in(suite.web_url))
         yield Watched(suite, database, broker, server, client)
-
-
-def _give_the_receiver_its_own_account(suite: Suite) -> None:
-    suite.execute(
-        "CREATE ROLE receiver LOGIN PASSWORD 'receiver' IN ROLE pg_read_all_data, pg_write_all_data"
-    )
-    url = make_url(suite.database_url).set(username="receiver", password="receiver")
-    suite.services["scp"].environment["DRAW_DATABASE_URL"] = url.render_as_string(
-        hide_password=False
-    )
 
 
 @contextmanager
@@ -308,13 +306,21 @@ def a_stopped_database(watched):
 @breaks("QueriesFailing")
 def a_receiver_whose_database_account_is_locked(watched):
     watched.suite.execute(
-        "ALTER ROLE receiver NOLOGIN;"
-        " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'receiver'"
+        "ALTER ROLE draw_test_scp NOLOGIN;"
+        " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'draw_test_scp'"
     )
     assert watched.store() == 0
     with repeatedly(watched.find):
         yield
-    watched.suite.execute("ALTER ROLE receiver LOGIN")
+    watched.suite.execute("ALTER ROLE draw_test_scp LOGIN")
+
+
+@breaks("UnexpectedFailures")
+def a_column_that_somebody_renames(watched):
+    watched.suite.execute("ALTER TABLE instance_conflicts RENAME COLUMN size_bytes TO b")
+    with repeatedly(lambda: watched.client.get("/api/v1/storage")):
+        yield
+    watched.suite.execute("ALTER TABLE instance_conflicts RENAME COLUMN b TO size_bytes")
 
 
 @breaks("ConfigurationNotEverywhere")
@@ -331,18 +337,40 @@ def a_configuration_that_only_a_later_release_can_read(watched):
     ).raise_for_status()
 
 
+@contextmanager
+def everybody_asking(watched):
+    """Have several users ask for so much that every place for a request is taken.
+
+    One user could not: see draw_api.handlers.turns, whose places are as many as connections.
+    """
+    web, admin = watched.suite.web_url, {"name": "admin", "password": ADMIN_PASSWORD}
+    with ExitStack() as stack:
+        for name in PEOPLE:
+            watched.post("/api/v1/users", {"name": name, "role": "viewer", "password": PASSWORD})
+            client = stack.enter_context(signed_in(web, name, PASSWORD))
+            client.get("/api/v1/me").raise_for_status()
+            for path in ASKED:
+                stack.enter_context(repeatedly(partial(client.get, path)))
+        for _ in range(STREAMS):
+            stack.enter_context(watched.client.stream("GET", "/live/dashboard"))
+        sign_in = partial(httpx.post, f"{web}/api/v1/session", json=admin, timeout=60)
+        stack.enter_context(repeatedly(sign_in, SIGN_INS))
+        yield
+
+
 @breaks("DatabaseConnectionsUsedUp", "QueriesSlow", "IndexBehind")
 def a_table_that_somebody_locks(watched):
     """As a migration does that does not come to its end; again and again, so that all go on."""
 
     def lock():
         with psycopg.connect(watched.suite.database_url) as connection:
-            connection.execute("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE")
+            # In this order: who has the first and wants the second is waited for.
+            connection.execute("LOCK TABLE users, studies IN ACCESS EXCLUSIVE MODE")
             stop.wait(LOCK_SECONDS)
 
     stop = threading.Event()
     with (
-        repeatedly(watched.read_studies, READERS),
+        everybody_asking(watched),
         repeatedly(watched.find),
         repeatedly(watched.store),
         repeatedly(lock),
@@ -379,6 +407,7 @@ TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (a_stopped_broker, a_stopped_database),
     (
         a_receiver_whose_database_account_is_locked,
+        a_column_that_somebody_renames,
         a_configuration_that_only_a_later_release_can_read,
     ),
     (a_stopped_receiver,),

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
 from draw_shared.dicom import listening as listening_socket
-from draw_shared.dicom.acceptor import Acceptor
-from draw_shared.dicom.admission import access_rules, refuse
-from draw_shared.dicom.negotiation import capabilities, negotiate
+from draw_shared.dicom.acceptor import Acceptor, Door
+from draw_shared.dicom.admission import access_rules
+from draw_shared.dicom.authorization import authorize
+from draw_shared.dicom.negotiation import capabilities
 from draw_shared.dicom.service import (
     Matches,
     Refused,
@@ -46,8 +47,8 @@ class MemorySink:
 class RecordingProvider:
     """Answers everything; what it answers can be set."""
 
-    def __init__(self, config=EVERYTHING, allowed=None):
-        self.rules = access_rules(config, allowed or {})
+    def __init__(self, config=EVERYTHING, listed=(), *, loopback_reads=True):
+        self.rules = access_rules(config, listed, loopback_reads=loopback_reads)
         self.offered = capabilities(config)
         self.keep = True
         self.seen_bytes = 0
@@ -64,7 +65,7 @@ class RecordingProvider:
         self.gate = None
 
     def admit(self, peer, request):
-        return refuse(peer, request, self.rules) or negotiate(request, self.offered)
+        return authorize(peer, request, self.rules, self.offered)
 
     def opened(self, info):
         self.infos.append(info)
@@ -112,8 +113,7 @@ def listening(provider=None, network=None, tls=None, max_object_bytes=1 << 30):
     provider = provider or RecordingProvider()
     live = network or NetworkConfig()
     acceptor = Acceptor(
-        listening_socket.listening("127.0.0.1", 0),
-        tls,
+        [Door(listening_socket.listening("127.0.0.1", 0), tls)],
         provider,
         lambda: live,
         lambda: max_object_bytes,

@@ -23,8 +23,10 @@ MAX_PDU = 16384
 SECONDS = 30
 
 
-def connected(port):
-    return socket.create_connection(("127.0.0.1", port), SECONDS)
+def connected(port, source=""):
+    """Return a connection, from a loopback address of its own if wished."""
+    here = (source, 0) if source else None
+    return socket.create_connection(("127.0.0.1", port), SECONDS, here)
 
 
 def exactly(connection, size):
@@ -42,12 +44,23 @@ def read_pdu(connection):
     return kind, exactly(connection, length)
 
 
-def associated(port, calling="EVIL"):
-    """Return a connection with an association for verification (1) and CT (3)."""
+def request(calling="EVIL"):
+    """Return an A-ASSOCIATE-RQ for verification (1) and CT (3)."""
     contexts = (*ECHO, ProposedContext(3, CT, (EXPLICIT_LITTLE,)))
-    request = AssociateRequest(calling, "DRAW_SCP", contexts, UserInformation(MAX_PDU, "1.2.3"))
-    connection = connected(port)
-    connection.sendall(request.encode())
+    user = UserInformation(MAX_PDU, "1.2.3")
+    return AssociateRequest(calling, "DRAW_SCP", contexts, user).encode()
+
+
+def requested(port, calling="EVIL", source=""):
+    """Return a connection that has asked for an association."""
+    connection = connected(port, source)
+    connection.sendall(request(calling))
+    return connection
+
+
+def associated(port, calling="EVIL", source=""):
+    """Return a connection with an association."""
+    connection = requested(port, calling, source)
     kind, _ = read_pdu(connection)
     assert kind == PduType.ASSOCIATE_AC, kind
     return connection

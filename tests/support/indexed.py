@@ -24,6 +24,7 @@ from draw_shared.messaging.consumer import Delivery
 from draw_shared.storage.layout import LATEST_DELETION
 from draw_shared.storage.objects import hash_rest
 from draw_shared.storage.outbox import event_of
+from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles
 from support.receptions import DEFAULT, opened, receive
 
@@ -73,6 +74,7 @@ class IndexedStorage:
         self.recently = RecentlyIndexed()
         self._handler = InstanceStored(
             self.headers,
+            Places(root).opened,
             indexing,
             IndexerMetrics(CollectorRegistry()),
             indexed=self.recently.add,

@@ -36,6 +36,7 @@ class InstallPage:
             "/root/": f"{self.root}/",
             "/srv/": f"{self.srv}/",
             "11112": str(launched.dicom_port),
+            "2762": str(launched.tls_port),
             "8000": str(launched.api_port),
         }
         # In one go: what is put in is not looked at again.

@@ -21,6 +21,7 @@ class Launched:
     def __init__(self, home: Path, **given: str):
         self.home = home
         self.dicom_port = int(given.get("DRAW_SCP_PORT") or free_port())
+        self.tls_port = free_port()
         self.api_port = int(given.get("DRAW_API_PORT") or free_port())
         self.inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
         self.process = subprocess.Popen(

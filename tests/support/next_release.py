@@ -1,5 +1,6 @@
 """Migrations that a later release might bring, beside those of this one."""
 
+import re
 import shutil
 from pathlib import Path
 from textwrap import dedent, indent
@@ -32,6 +33,13 @@ def revision_after(revision: str) -> str:
     return f"{int(revision) + 1:04d}"
 
 
+def compatible_from(scripts: Path, revision: str) -> str:
+    """Return from which release on the schema of a migration is served, as it says itself."""
+    (file,) = scripts.glob(f"versions/{revision}_*.py")
+    (since,) = re.findall(r'^compatible_from = "(\d+)"$', file.read_text("utf-8"), re.MULTILINE)
+    return since
+
+
 class LaterRelease:
     """The folder of a later release's migrations, to which they are added one by one."""
 
@@ -58,7 +66,7 @@ class LaterRelease:
 
     def expand(self) -> None:
         """Add what each kind of migration that adds may do, one table at a time."""
-        since = self.head
+        since = compatible_from(self.scripts, self.head)
         self.add(EXPAND, compatible_from=since)
         for table in TABLES:
             self.add(ADD.format(table=table), compatible_from=since)

@@ -95,7 +95,8 @@ def self_signed(folder):
     """Return the paths of a certificate for this machine and of its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    words += ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    words += ["-keyout", key, "-out", certificate]
     subprocess.run(words, check=True, capture_output=True)
     return certificate, key
 

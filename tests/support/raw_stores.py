@@ -72,13 +72,17 @@ def _buffers(made, payload, sop_class=None, sop_instance=None):
 
 
 @contextmanager
-def _asked(port, sop_class, syntax, *, called=AE_TITLE, source=""):
+def _asked(port, sop_class, syntax, *, called=AE_TITLE, source="", roles=None):
     """Yield the wire, the type and the body of the answer to a request for an association."""
     request = AssociateRequest(
         "RAW",
         called,
         (ProposedContext(1, sop_class, (syntax,)),),
-        UserInformation(max_pdu=MAX_PDU, implementation_class_uid="1.2.3"),
+        UserInformation(
+            max_pdu=MAX_PDU,
+            implementation_class_uid="1.2.3",
+            roles={sop_class: roles} if roles else {},
+        ),
     )
     here = (source, 0) if source else None
     with socket.create_connection(("127.0.0.1", port), 10, here) as connection:
@@ -89,13 +93,14 @@ def _asked(port, sop_class, syntax, *, called=AE_TITLE, source=""):
 
 
 @contextmanager
-def raw_association(port, made, *, source=""):
+def raw_association(port, made, *, source="", roles=None):
     """Yield an association with one presentation context, for the class of `made`.
 
-    `source` is the local address that the connection comes from.
+    `source` is the local address that the connection comes from, `roles` those that it asks for.
     """
     syntax = str(made.file_meta.TransferSyntaxUID)
-    with _asked(port, str(made.SOPClassUID), syntax, source=source) as (wire, kind, _):
+    asked = _asked(port, str(made.SOPClassUID), syntax, source=source, roles=roles)
+    with asked as (wire, kind, _):
         assert kind == PduType.ASSOCIATE_AC
         yield RawStores(wire)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from bench.process_cost import descendants
 from draw_shared.contracts.server_config import EVERYTHING, ServerConfig
-from draw_shared.storage.layout import LATEST_DELETION
+from draw_shared.storage.layout import LATEST_DELETION, PLACE_KEY
 from support.datasets import build
 from support.kept_config import keep_config
 from support.raw_stores import raw_association
@@ -36,18 +36,19 @@ class ReceiverProcess:
             "DRAW_SCP_HOST": "127.0.0.1",
             "DRAW_SCP_PORT": str(self.port),
             "DRAW_SCP_HTTP_PORT": str(self.http_port),
+            "DRAW_SCP_LOOPBACK_READS": "true",
             "DRAW_REPLICA": "one",
             **more,
         }
         self._process = None
         self._configured = False
 
-    def configure(self, config=EVERYTHING, **sections):
-        """Have it start with a configuration and these fields of the document."""
+    def configure(self, config=EVERYTHING, *, version=1, listed=(), **sections):
+        """Have it work by a configuration, these fields of the document and this list."""
         document = config.model_dump(mode="json")
         for name, fields in sections.items():
             document[name].update(fields)
-        keep_config(self.root, ServerConfig.model_validate(document))
+        keep_config(self.root, ServerConfig.model_validate(document), version, listed)
         self._configured = True
 
     @property
@@ -132,5 +133,8 @@ class ReceiverProcess:
 
     def files(self):
         """Return everything on the volume but what a receiver keeps for itself."""
-        own = (".lock", ".jsonl", ".open", ".reserve", ".json", ".new", LATEST_DELETION)
+        own = (
+            *(".lock", ".jsonl", ".open", ".reserve", ".ahead", ".room", ".json", ".new"),
+            *(LATEST_DELETION, PLACE_KEY),
+        )
         return [p for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(own)]

@@ -24,7 +24,9 @@ def add_replica(suite: Suite, service: str, number: int, **environment: str) -> 
     if service == "scp":
         own |= {"DRAW_SCP_PORT": str(free_port()), "DRAW_SCP_TRUSTED_PROXIES": TRUSTED}
     process = ServiceProcess(
-        kind, suite.environment | own | environment, suite.folder / "logs" / f"{name}.log"
+        kind,
+        suite.environment | suite.addresses | own | environment,
+        suite.folder / "logs" / f"{name}.log",
     )
     process.name = name
     suite.services[name] = process
@@ -35,19 +37,26 @@ def add_replica(suite: Suite, service: str, number: int, **environment: str) -> 
 def haproxy(folder: Path, receivers: list[ServiceProcess]):
     """Yield the port of HAProxy as Compose has it, with these receivers behind it."""
     port = free_port()
-    servers = "\n".join(
-        f"    server {process.name} 127.0.0.1:{process.environment['DRAW_SCP_PORT']}"
-        f" check port {process.http_port}"
-        for process in receivers
-    )
+    behind = [(int(one.environment["DRAW_SCP_PORT"]), one.http_port) for one in receivers]
+    with running_haproxy(folder, configuration(port, behind), port):
+        yield port
+
+
+def configuration(port: int, plain=(), tls_port: int | None = None, tls=()) -> str:
+    """Return HAProxy's configuration of Compose with receivers here, as (port, HTTP port)."""
     text = CONFIG.read_text(encoding="utf-8")
-    text, found = re.subn(r"^    server-template .*$", servers, text, flags=re.MULTILINE)
-    assert found == 1
+    for name, receivers in (("scp", plain), ("scp-tls", tls)):
+        servers = "\n".join(
+            f"    server {name}-{number} 127.0.0.1:{behind} check port {http_port}"
+            for number, (behind, http_port) in enumerate(receivers)
+        )
+        template = re.compile(rf"^    server-template {name}- .*$", re.MULTILINE)
+        text, found = template.subn(servers, text)
+        assert found == 1
     text = text.replace("check port 9101 inter 2s", "inter 200ms")
     text = text.replace("bind :11112", f"bind 127.0.0.1:{port}")
-    text = text.replace("bind :8404", f"bind 127.0.0.1:{free_port()}")
-    with running_haproxy(folder, text, port):
-        yield port
+    text = text.replace("bind :2762", f"bind 127.0.0.1:{tls_port or free_port()}")
+    return text.replace("bind :8404", f"bind 127.0.0.1:{free_port()}")
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Ground:
         [known] = [s for s in SERVICES if s.name == service]
         settings = {"DRAW_REPLICA": name, known.http_variable: str(free_port()), **environment}
         log = self.suite.folder / "logs" / f"{name}.log"
-        return ServiceProcess(known, self.suite.environment | settings, log)
+        return ServiceProcess(known, self.suite.environment | self.suite.addresses | settings, log)
 
     def _until(self, path, states, seconds):
         deadline = time.monotonic() + seconds

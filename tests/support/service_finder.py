@@ -23,7 +23,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
@@ -34,11 +34,13 @@ from sqlalchemy import create_engine, make_url, text
 from draw_shared.db.migrate import upgrade
 from draw_shared.db.revisions import head_revision
 from draw_shared.db.session import sqlalchemy_url
+from draw_shared.messaging.rights import RIGHTS
 from tools import local_postgres, local_rabbitmq
 from tools.processes import started_at, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90
+USER_PASSWORD = "a-user-of-the-tests"
 
 
 class NoService(Exception):
@@ -276,6 +278,27 @@ class Broker:
             raw = answer.read()
         return json.loads(raw) if raw else None
 
+    def service_urls(self, vhost_url: str) -> dict[str, str]:
+        """Return, by service, a virtual host as a user of its own reaches it."""
+        server, _, vhost = vhost_url.rpartition("/")
+        host = server.rpartition("@")[2]
+        urls = {}
+        for service, rights in RIGHTS.items():
+            name = f"draw-test-{service}"
+            self._permit(name, vhost, asdict(rights))
+            urls[service] = f"amqp://{name}:{USER_PASSWORD}@{host}/{vhost}"
+        return urls
+
+    def _permit(self, name: str, vhost: str, rights: dict[str, str]) -> None:
+        if self.management_url:
+            self.manage("PUT", f"users/{name}", {"password": USER_PASSWORD, "tags": ""})
+            self.manage("PUT", f"permissions/{vhost}/{name}", rights)
+            return
+        if name not in _rabbitmqctl("list_users"):
+            _rabbitmqctl("add_user", name, USER_PASSWORD)
+        patterns = (rights["configure"], rights["write"], rights["read"])
+        _rabbitmqctl("set_permissions", "-p", vhost, name, *patterns)
+
     def _make(self, name: str) -> None:
         user = urllib.parse.urlsplit(self.url).username
         if self.management_url:
@@ -293,8 +316,22 @@ class Broker:
             _rabbitmqctl("delete_vhost", name)
 
 
-def _rabbitmqctl(*words: str) -> None:
-    subprocess.run(["rabbitmqctl", "--quiet", *words], check=True, capture_output=True)
+def _rabbitmqctl(*words: str) -> str:
+    command = ["rabbitmqctl", "--quiet", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def own_users(vhost_url: str) -> dict[str, str]:
+    """Return, by service, a virtual host as the service's own user reaches it.
+
+    Of another server than this run's nothing is known: nothing is returned.
+    """
+    addresses = run_folder() / "rabbitmq" / "addresses.json"
+    if os.environ.get("DRAW_TEST_BROKER_URL") or addresses.is_file():
+        found = broker()
+        if found.url.rpartition("/")[0] == vhost_url.rpartition("/")[0]:
+            return found.service_urls(vhost_url)
+    return {}
 
 
 def broker() -> Broker:

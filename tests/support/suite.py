@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from draw_shared.db.session import sqlalchemy_url
+from support import service_finder
 from tools.first_configuration import prepare
 from tools.processes import free_port, wait_until
-from tools.service_process import SERVICES, ServiceProcess
+from tools.service_process import SERVICES, ServiceProcess, own_variable
 
 ADMIN_PASSWORD = "correct horse battery staple"
+ROLE_PASSWORD = "a-role-of-the-tests"
 READY_SECONDS = 90.0
 STOP_SECONDS = 15.0
 AE_TITLE = "DRAW_SCP"
@@ -41,6 +43,10 @@ class Suite:
         self.database_url = database_url
         self.broker_url = broker_url
         self.dicom_port = free_port()
+        self.broker_urls: dict[str, str] = {}
+        """By service, the broker as its own user reaches it; default: as this test run knows."""
+        self.addresses: dict[str, str] = {}
+        """By variable, where each service connects as a user of its own; once it is seeded."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
         self.environment = {
             **inherited,
@@ -49,6 +55,7 @@ class Suite:
             "DRAW_DATABASE_URL": database_url,
             "DRAW_BROKER_URL": broker_url,
             "DRAW_SCP_PORT": str(self.dicom_port),
+            "DRAW_SCP_LOOPBACK_READS": "true",
             "DRAW_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "PYTHONUNBUFFERED": "1",
             **{service.http_variable: str(free_port()) for service in SERVICES},
@@ -64,8 +71,24 @@ class Suite:
         }
 
     def seed(self) -> None:
-        """Migrate the database and give it the configuration with everything on."""
-        prepare(self.database_url, self.environment, self.storage)
+        """Migrate the database and give it the configuration with everything on.
+
+        Services that start from now on have roles of their own.
+        """
+        urls = service_urls(self.database_url)
+        prepare(
+            self.database_url,
+            self.environment,
+            self.storage,
+            admin_url=self.database_url,
+            service_urls=urls,
+        )
+        brokers = self.broker_urls or service_finder.own_users(self.broker_url)
+        for address, known in (("DATABASE_URL", urls), ("BROKER_URL", brokers)):
+            self.addresses |= {own_variable(name, address): url for name, url in known.items()}
+            for process in self.services.values():
+                if process.service.name in known:
+                    process.environment[f"DRAW_{address}"] = known[process.service.name]
 
     def start(self, *names: str) -> None:
         """Start these services, or all, and wait until they are ready."""
@@ -133,6 +156,20 @@ class Suite:
 
         wait_until(enough, seconds)
         return found
+
+
+def service_urls(database_url: str) -> dict[str, str]:
+    """Return, by service, a database as the service's own role reaches it."""
+    return {
+        service.name: as_role(database_url, f"draw_test_{service.name.replace('-', '_')}")
+        for service in SERVICES
+    }
+
+
+def as_role(database_url: str, role: str, password: str = ROLE_PASSWORD) -> str:
+    """Return the URL of a database for another role."""
+    url = make_url(database_url).set(username=role, password=password)
+    return url.render_as_string(hide_password=False)
 
 
 def rows(database_url: str, statement: str, **values) -> list[dict]:

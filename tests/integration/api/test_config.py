@@ -99,6 +99,9 @@ def test_a_document_that_cannot_be_read_gives_way_to_an_earlier_version(admin, w
     assert admin.get(CONFIG).status_code == 200
 
 
+NO_FILES = {"enabled": True, "certificate_file": "/no/c.pem", "key_file": "/no/k.pem"}
+
+
 def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
     assert admin.patch(CONFIG, json={"network": {"port": 104}}).status_code == 428
     patch(admin, {"network": {"port": 104}})
@@ -122,6 +125,8 @@ def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
         ({"network": {"prot": 1}}, "network.prot"),
         ({"network": {"max_connections": 10, "max_associations": 20}}, "network.max_connections"),
         ({"network": {"tls": {"enabled": True}}}, "network.tls.certificate_file"),
+        ({"network": {"tls": NO_FILES | {"port": 11112}}}, "network.tls.port"),
+        ({"network": {"tls": NO_FILES | {"port": 65536}}}, "network.tls.port"),
         ({"network": {"tls": {"client_certificates": "required"}}}, "network.tls.client_ca_file"),
         ({"storage": {"structure": "pile"}}, "storage.structure"),
         ({"storage": {"max_storage_gb": -1}}, "storage.max_storage_gb"),

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import zipfile
+import zlib
 
 import numpy as np
 import pydicom
@@ -19,7 +20,10 @@ from draw_api.adapters.object_reader import ObjectReader
 from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import Rendering, StoredFile
+from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.uids import DEFLATED_LITTLE
 from support import datasets, phantom
+from support.elements import element
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.integration]
@@ -126,6 +130,29 @@ def test_sizes_that_lie_cost_nothing(reader, root):
     held.Rows = held.Columns = 65535
     held.save_as(root / "lies.dcm")
     assert "too large" in reader.facts("lies.dcm").trouble
+
+
+@pytest.mark.security
+def test_grey_frames_are_shown_up_to_what_a_child_has_memory_for(reader, root):
+    held = pydicom.dcmread(root / "CT_small.dcm")
+    held.Rows, held.Columns = 6400, 6400
+    held.save_as(root / "large.dcm")
+    with pytest.raises(Conflict, match="too large to be shown"):
+        reader.picture("large.dcm", Rendering())
+
+
+@pytest.mark.security
+def test_what_inflates_beyond_measure_is_refused_and_the_next_is_served(reader, root):
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    head = deflater.compress(element(0x7FE00010, "OW", b"", length=2000 * 2**20))
+    head += deflater.flush(zlib.Z_FULL_FLUSH)
+    # Nothing in a block refers to what is before it: once deflated, it can be repeated.
+    block = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    meta = FileMeta("1.2.840.10008.5.1.4.1.1.7", "1.2.3.4", DEFLATED_LITTLE).encode()
+    (root / "bomb.dcm").write_bytes(meta + head + block * 2000 + deflater.flush())
+    with pytest.raises(Conflict):
+        reader.elements("bomb.dcm", "")
+    assert reader.facts("CT_small.dcm").rows == 128
 
 
 @pytest.mark.security

@@ -34,16 +34,28 @@ def explain(admin, **proposal):
     return answer.json()
 
 
-def reject(api, calling_ae, address, count=1):
+def rights(admin, **proposal):
+    """Return what a peer may do, and why not what it may not."""
+    told = explain(admin, **proposal)["rights"]
+    return {one["right"]: True if one["granted"] else one["words"] for one in told}
+
+
+def reject(api, calling_ae, address, count=1, words="not allowed (1/1/3)"):
     with api.database.session() as session:
         for _ in range(count):
             session.connection().execute(
                 text(
                     "INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica,"
                     " calling_ae, peer_address, status, detail) VALUES (:id, :at, 'rejection',"
-                    " 'rejected', 'scp', :calling, :address, 3, 'not allowed (1/1/3)')"
+                    " 'rejected', 'scp', :calling, :address, 3, :words)"
                 ),
-                {"id": uuid4(), "at": datetime.now(UTC), "calling": calling_ae, "address": address},
+                {
+                    "id": uuid4(),
+                    "at": datetime.now(UTC),
+                    "calling": calling_ae,
+                    "address": address,
+                    "words": words,
+                },
             )
         session.commit()
 
@@ -53,6 +65,7 @@ def test_ae_titles_are_kept_and_every_change_is_on_record(api, admin):
     assert made.status_code == 201
     row = made.json()
     assert (row["ae_title"], row["active"]) == ("CT_1", True)
+    assert row["rights"] == ["echo", "store", "query", "retrieve", "move"]
     path = made.headers["Location"]
     assert admin.get(path).json() == row
     changed = admin.put(path, json={"ae_title": "CT_2", "expected_ip": "192.0.2.7"})
@@ -83,6 +96,9 @@ def test_an_ae_title_is_in_the_list_once(admin):
         ({"ae_title": "CT_1", "expected_ip": "room 2"}, "expected_ip"),
         ({"ae_title": "CT_1", "description": "two\nlines"}, "description"),
         ({"ae_title": "CT_1", "colour": "red"}, "colour"),
+        ({"ae_title": "CT_1", "rights": ["worklist"]}, "rights.0"),
+        ({"ae_title": "CT_1", "move_destinations": ["BACK\\SLASH"]}, "move_destinations.0"),
+        ({"ae_title": "CT_1", "certificates": [" "]}, "certificates.0"),
     ],
 )
 def test_what_is_wrong_with_an_ae_title_is_said_by_field(shared_api, body, field):
@@ -170,3 +186,128 @@ def test_a_mapped_address_is_its_ipv4_address(admin, written):
     assert kept.startswith("192.0.2.")
     made = admin.post(TITLES, json={"ae_title": "CT_9", "expected_ip": "::ffff:192.0.2.9"})
     assert made.json()["expected_ip"] == "192.0.2.9"
+
+
+NOT_LISTED = "the AE title is not on the list"
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
+
+def test_who_is_not_on_the_list_reads_nothing_and_what_else_he_may_is_configured(admin):
+    reading = f"{NOT_LISTED}, which reading needs"
+    assert rights(admin) == {
+        "echo": True, "store": True, "query": reading, "retrieve": reading, "move": reading,
+    }  # fmt: skip
+    configure(admin, {"security": {"unknown_may_store": False}})
+    assert rights(admin)["store"] == f"{NOT_LISTED}, and others may not store"
+    found = explain(admin, sop_class_uid=FIND)
+    assert (found["accepted"], found["rejection"]) == (False, "1/1/3")
+    assert found["verdict"] == f"no right to query: {NOT_LISTED}"
+
+
+def test_rights_are_kept_explained_and_on_record(api, admin):
+    settings = {
+        "ae_title": "WORKSTATION",
+        "rights": ["move", "query", "query"],
+        "move_destinations": ["STORE_1", "STORE_2"],
+    }
+    made = admin.post(TITLES, json=settings).raise_for_status()
+    assert made.json()["rights"] == ["query", "move"]
+    found = explain(admin, calling_ae="WORKSTATION", sop_class_uid=CT)
+    assert found["verdict"] == "no right to store: the AE title is on the list"
+    told = {one["right"]: (one["granted"], one["words"]) for one in found["rights"]}
+    without = (False, "the AE title is on the list without this right")
+    assert told == {
+        "echo": without,
+        "store": without,
+        "query": (True, "the AE title is on the list"),
+        "retrieve": without,
+        "move": (True, "the AE title is on the list: to STORE_1, STORE_2"),
+    }
+    configure(admin, {"services": {"c_find": False}})
+    assert rights(admin, calling_ae="WORKSTATION")["query"] == "the service is switched off"
+    [detail] = [detail for _, action, detail in api.actions() if action == "ae_title.create"]
+    assert detail == "WORKSTATION: query, move; moves to STORE_1, STORE_2"
+
+
+def test_a_title_that_is_bound_needs_its_certificate(admin):
+    fingerprint = ":".join(["AB"] * 32)
+    bound = {"ae_title": "CT_1", "certificates": [fingerprint, "ct.example.org"]}
+    made = admin.post(TITLES, json=bound).json()
+    assert made["certificates"] == [fingerprint, "ct.example.org"]
+    refused = explain(admin)
+    assert (refused["accepted"], refused["rejection"]) == (False, "1/1/3")
+    [check] = [c for c in refused["checks"] if c["rule"] == "certificate"]
+    assert (check["passed"], check["words"].endswith("are not asked for (network.tls)")) == (
+        False,
+        True,
+    )
+    assert not explain(admin, certificate="other.example.org")["accepted"]
+    for shown in ("CT.example.org", fingerprint):
+        assert explain(admin, certificate=shown)["accepted"]
+
+
+def test_a_reader_who_was_turned_away_is_allowed_exactly_what_he_lacked(api, admin):
+    reject(api, "READER", "192.0.2.7", words=f"no right to query, move: {NOT_LISTED} (1/1/3)")
+    [peer] = admin.get("/api/v1/access/rejected-peers").json()["items"]
+    assert (peer["can_be_allowed"], peer["denied_rights"]) == (True, ["query", "move"])
+    body = {"calling_ae": "READER", "address": "192.0.2.7", "rights": peer["denied_rights"]}
+    allowed = admin.post("/api/v1/access/rejected-peers/allow", json=body)
+    assert allowed.status_code == 201, allowed.text
+    [title] = admin.get(TITLES).json()["items"]
+    assert title["rights"] == ["echo", "store", "query", "move"]
+    assert not admin.get("/api/v1/access/rejected-peers").json()["items"][0]["can_be_allowed"]
+    assert explain(admin, calling_ae="READER", sop_class_uid=FIND)["accepted"]
+
+
+def test_a_title_on_the_list_is_allowed_one_thing_more_and_keeps_the_rest(api, admin):
+    kept = {"ae_title": "READER", "rights": ["move"], "move_destinations": ["STORE_1"]}
+    kept["certificates"] = ["reader.example.org"]
+    admin.post(TITLES, json=kept).raise_for_status()
+    body = {"calling_ae": "READER", "address": "192.0.2.7", "rights": ["query"]}
+    body["move_destination"] = "STORE_2"
+    admin.post("/api/v1/access/rejected-peers/allow", json=body).raise_for_status()
+    [title] = admin.get(TITLES).json()["items"]
+    assert title["rights"] == ["query", "move"]
+    assert title["move_destinations"] == ["STORE_1", "STORE_2"]
+    assert title["certificates"] == ["reader.example.org"]
+
+
+def test_a_destination_that_was_refused_can_be_allowed(api, admin):
+    listed = {"ae_title": "READER", "move_destinations": ["STORE_1"]}
+    admin.post(TITLES, json=listed).raise_for_status()
+    reject(api, "READER", "192.0.2.7", words="no right to move to STORE_2 (0x0124)")
+    [peer] = admin.get("/api/v1/access/rejected-peers").json()["items"]
+    assert (peer["can_be_allowed"], peer["denied_destination"]) == (True, "STORE_2")
+
+
+def test_this_machine_s_exception_is_what_receivers_say_it_is(api, admin):
+    assert rights(admin, address="127.0.0.1")["query"] == f"{NOT_LISTED}, which reading needs"
+    with api.database.session() as session:
+        session.connection().execute(
+            text(
+                "INSERT INTO service_replicas (replica, service, state, details)"
+                " VALUES ('scp', 'scp', 'ready', '{\"loopback_reads\": true}')"
+            )
+        )
+        session.commit()
+    assert rights(admin, address="127.0.0.1")["query"] is True
+    assert rights(admin)["query"] == f"{NOT_LISTED}, which reading needs"
+    assert "without being on the list" in admin.get("/ae-titles").text
+
+
+def test_the_page_shows_rights_as_a_matrix_and_its_button_allows_what_was_lacking(api, admin):
+    reject(api, "READER", "192.0.2.7", words=f"no right to query: {NOT_LISTED} (1/1/3)")
+    page = admin.get("/ae-titles").text
+    assert "Any other" in page
+    assert '<input type="hidden" name="rights" value="query">' in page
+    signed = {"csrf_token": admin.headers["X-CSRF-Token"]}
+    form = signed | {"calling_ae": "READER", "address": "192.0.2.7", "rights": ["query"]}
+    assert admin.post("/ae-titles/allow", data=form).status_code == 303
+    [title] = admin.get(TITLES).json()["items"]
+    shown = admin.get(f"/ae-titles/{title['id']}").text
+    assert 'value="query" checked' in shown
+    assert 'value="move"><label' in shown
+    changed = signed | {"ae_title": "READER", "rights": ["echo"], "certificates": "a.b\nc.d"}
+    assert admin.post(f"/ae-titles/{title['id']}", data=changed).status_code == 303
+    [title] = admin.get(TITLES).json()["items"]
+    assert (title["rights"], title["certificates"]) == (["echo"], ["a.b", "c.d"])

@@ -83,6 +83,11 @@ def test_without_a_role_or_shut_out_one_does_not_get_in(api, provider):
     with api.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE users SET active = false WHERE name = 'm.curie'")
     assert sign_in(api, provider)[1].status_code == 403
+    failures = "SELECT actor, action, detail FROM transactions WHERE outcome = 'failure'"
+    assert [tuple(line.values()) for line in api.rows(f"{failures} ORDER BY id")] == [
+        ("m.curie", "session.create", "The identity provider gives you no role here."),
+        ("m.curie", "session.create", "An administrator has shut you out."),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,26 @@ def test_changing_ones_password_ends_ones_other_sessions(api, admin):
     assert (sign_in(api, "curie", PASSWORD), sign_in(api, "curie", OTHER)) == (401, 201)
 
 
+def test_a_wrong_current_password_is_on_record_and_slowed_down(api, admin):
+    add(admin, "curie")
+    rest, page = api.with_session("curie"), api.with_session("curie")
+    change = {"current_password": "wrong wrong wrong", "new_password": OTHER}
+    csrf = page.headers["X-CSRF-Token"]
+    answers = [rest.put("/api/v1/me/password", json=change).status_code for _ in range(2)]
+    answers += [
+        page.post("/users/password", data={**change, "csrf_token": csrf}).status_code
+        for _ in range(4)
+    ]
+    assert answers == [422] * 5 + [429]
+    lines = api.rows(
+        "SELECT actor, action, detail FROM transactions WHERE outcome = 'failure' ORDER BY id"
+    )
+    assert lines == 5 * [
+        {"actor": "curie", "action": "user.password_change", "detail": "wrong current password"}
+    ]
+    assert sign_in(api, "curie", PASSWORD) == 429
+
+
 def test_an_administrator_gives_a_new_password_and_signs_out(api, admin):
     user_id = add(admin, "curie")
     client = api.signed_in("curie")
@@ -125,9 +145,36 @@ def test_an_administrator_gives_a_new_password_and_signs_out(api, admin):
     assert sign_in(api, "curie", OTHER) == 201
 
 
+def test_a_new_password_from_an_administrator_ends_tokens_too(api, admin):
+    user_id = add(admin, "curie")
+    curie = api.with_session("curie")
+    made = curie.post(TOKENS, json={"name": "stolen", "role": "viewer"}).json()
+    kept = admin.post(TOKENS, json={"name": "report", "role": "viewer"}).json()
+    program, other = bearer(api, made["token"]), bearer(api, kept["token"])
+    assert program.get("/api/v1/me").status_code == 200
+    reset = admin.put(f"{USERS}/{user_id}/password", json={"password": OTHER})
+    assert reset.status_code == 204
+    assert program.get("/api/v1/me").status_code == 401
+    assert other.get("/api/v1/me").status_code == 200
+    assert ("admin", "user.password_reset", "curie tokens revoked 1") in api.actions()
+
+
 def test_a_user_without_password_cannot_sign_in_with_one(api, admin):
     admin.post(USERS, json={"name": "external", "role": "viewer"}).raise_for_status()
     assert sign_in(api, "external", PASSWORD) == 401
+
+
+def test_wrong_passwords_at_the_same_time_are_no_more_than_one_after_the_other(api):
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(sign_in(api, "admin", "wrong")))
+        for _ in range(40)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [401] * 5 + [429] * 35
 
 
 def test_wrong_passwords_are_slowed_down_and_on_record(api):

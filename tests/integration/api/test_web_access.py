@@ -98,14 +98,61 @@ def test_bearer_tokens_do_not_open_the_page(shared_api):
     assert shared_api.client().get("/studies", headers=headers).status_code == 303
 
 
-def test_other_sites_cannot_sign_anybody_in(shared_api):
-    answer = shared_api.client().post(
-        "/sign-in",
-        data={"name": "admin", "password": PASSWORD},
-        headers={"Sec-Fetch-Site": "cross-site"},
-    )
+def signing_in(client, path, headers):
+    """Return the answer to a right name and password that a browser sends with these headers."""
+    known = {"name": "admin", "password": PASSWORD}
+    if path == "/sign-in":
+        return client.post(path, data=known, headers=headers)
+    return client.post(path, json=known, headers=headers)
+
+
+SIGN_INS = ("/sign-in", "/api/v1/session")
+
+
+@pytest.mark.parametrize("path", SIGN_INS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://{host}.evil.example"},
+        {"Origin": "http://{host}:1"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "ftp://{host}"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://{host}"},
+    ],
+    ids=str,
+)
+def test_other_sites_cannot_sign_anybody_in(shared_api, path, headers):
+    client = shared_api.client()
+    host = client.base_url.netloc.decode()
+    said = {name: value.format(host=host) for name, value in headers.items()}
+    answer = signing_in(client, path, said)
     assert answer.status_code == 403
     assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("path", SIGN_INS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://{host}"},
+        {"Origin": "https://{host}"},
+        {"Origin": "https://draw.example", "Host": "draw.example"},
+        {"Origin": "https://draw.example", "Host": "draw.example:443"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://where.a.proxy.rewrites"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+    ids=str,
+)
+def test_our_own_page_and_programs_sign_in(shared_api, path, headers):
+    client = shared_api.client()
+    host = client.base_url.netloc.decode()
+    said = {name: value.format(host=host) for name, value in headers.items()}
+    assert signing_in(client, path, said).status_code in {201, 303}
 
 
 def test_the_cookie_cannot_be_read_or_sent_by_other_sites(shared_api):

@@ -20,6 +20,7 @@ from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage import spool
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.outbox import SpoolOutbox
+from draw_shared.storage.places import Places
 from draw_shared.storage.space import Space
 from support import arrivals, datasets
 from support.indexed import IndexedStorage
@@ -64,7 +65,9 @@ class Archive:
         self.records = AnnouncedRecords(root)
         self.announced_again = []
         self._database, self._url, self._publisher = database, url, publisher
-        self._queues = AnnouncementQueues(url, client="test", announce=announce_by(publisher))
+        self._queues = AnnouncementQueues(
+            url, client="test", announce=announce_by(publisher, Places(root))
+        )
         self.lost = self.another()
         self._outbox = SpoolOutbox(self.indexed.store, publisher, lambda: DEFAULT)
         self._outbox.start()

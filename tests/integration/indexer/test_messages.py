@@ -22,6 +22,7 @@ from draw_shared.messaging.consumer import REASON_HEADER, Consumer
 from draw_shared.messaging.topology import Work
 from draw_shared.runtime import logging
 from draw_shared.storage.outbox import event_of
+from draw_shared.storage.places import Places
 from support import arrivals, datasets
 from support.publishing import until
 from support.receptions import opened, receive, same_instance
@@ -100,9 +101,10 @@ def consume(broker_url):
 
 
 @pytest.fixture
-def handler(database, reader):
+def handler(database, reader, tmp_path):
     indexing = Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
-    return InstanceStored(reader, indexing, IndexerMetrics(CollectorRegistry()))
+    opened = Places(tmp_path).opened
+    return InstanceStored(reader, opened, indexing, IndexerMetrics(CollectorRegistry()))
 
 
 def instances(database):

@@ -21,6 +21,7 @@ from draw_qr_worker.models import (
 )
 from draw_qr_worker.services.batch_querying import BatchFindTask
 from draw_qr_worker.services.jobs import Control
+from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.statuses import Status
 from support.datasets import build
 from support.faulty_peer import AE, BREAK, peer
@@ -75,9 +76,9 @@ class Asked:
         answers = PostgresListAnswers(self._database)
         watch(self)
         try:
-            return BatchFindTask(RemoteNodes(lambda: "DRAW", None), answers, self._nodes).run(
-                job, self.control
-            )
+            return BatchFindTask(
+                RemoteNodes(lambda: "DRAW", PeerTrusts()), answers, self._nodes
+            ).run(job, self.control)
         except NodeTrouble:
             self._store.release(lease)
             raise

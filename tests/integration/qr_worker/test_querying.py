@@ -14,6 +14,7 @@ from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node, StatusTransient
 from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.querying import FindTask
+from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.statuses import Status
 from support.datasets import build
 from support.faulty_peer import AE, peer
@@ -49,7 +50,7 @@ def run(database, rows, store_of, nodes):
         lease = store_of().claim(job_id).lease
         node = Node(node_id, "n", AE, "127.0.0.1", port, capabilities=capabilities or {})
         job = ClaimedJob(lease, "find", 1, 0, node, parameters=parameters)
-        task = FindTask(RemoteNodes(lambda: "DRAW", None), PostgresResults(database), nodes)
+        task = FindTask(RemoteNodes(lambda: "DRAW", PeerTrusts()), PostgresResults(database), nodes)
         outcome = task.run(job, Control(lease))
         found = rows.execute("SELECT * FROM query_results WHERE query_id = :id", id=batch)
         [node_row] = rows.execute("SELECT * FROM remote_nodes WHERE id = :id", id=node_id)

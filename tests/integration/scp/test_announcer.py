@@ -14,7 +14,7 @@ import pytest
 from draw_scp.adapters import announcer as module
 from draw_scp.adapters.announcer import Announcer
 from draw_scp.models import Circumstances, Transaction
-from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.instance import InstanceStoredV2
 from draw_shared.contracts.transaction import (
     TransactionKind,
     TransactionOutcome,
@@ -65,7 +65,7 @@ def taken(channel, queue, message):
 
 
 def stored_uids(channel):
-    events = taken(channel, topology.INSTANCE_STORED, InstanceStoredV1)
+    events = taken(channel, topology.INSTANCE_STORED, InstanceStoredV2)
     return {event.sop_instance_uid for event in events}
 
 

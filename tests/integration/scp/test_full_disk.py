@@ -12,6 +12,7 @@ from draw_shared.contracts.transaction import TransactionKind, TransactionOutcom
 from draw_shared.storage import outbox, spool
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.outbox import SpoolOutbox
+from draw_shared.storage.places import Places
 from support.datasets import series
 from support.publishing import FakePublisher, until
 from support.receptions import DEFAULT, opened, receive
@@ -107,7 +108,9 @@ def test_without_room_for_a_record_what_was_announced_stays_in_the_spool(full):
     until(lambda: not spool.entries(store.spool))
     records = AnnouncedRecords(store.root)
     recorded = [one for name in records.names(10) for one in records.read(name).objects]
-    assert {one.path for one in recorded} == {one.path for one in publisher.messages}
+    assert {one.path for one in recorded} == {
+        Places(store.root).opened(one) for one in publisher.messages
+    }
     assert len(publisher.messages) == 3, "waiting for room is no reason to announce again"
 
 

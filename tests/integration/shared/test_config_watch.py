@@ -26,6 +26,8 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 GUARDED = REFERENCE.model_copy(
     update={"security": REFERENCE.security.model_copy(update={"validate_calling_ae": True})}
 )
+NEW = AllowedPeer("NEW", "192.0.2.9", ("echo", "move", "worklist"), ("STORE_1",), ("ct.example",))
+"""With a right that only a later release knows."""
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def write(database):
 
 
 def watch(database, root, replica="one"):
-    return ConfigWatch(database, ConfigFile(root, replica))
+    return ConfigWatch(database, ConfigFile(root, replica), catches_up=True)
 
 
 def kept(root):
@@ -178,7 +180,7 @@ def test_a_damaged_snapshot_is_replaced_while_the_database_is_there(database, wr
 
 def test_a_database_that_comes_back_older_is_given_what_the_volume_keeps(database, write, tmp_path):
     write(1, dump(EVERYTHING), "CT1", "OLD")
-    keep_config(tmp_path, GUARDED, 7, allowed=["CT1", "NEW"])
+    keep_config(tmp_path, GUARDED, 7, listed=(AllowedPeer("CT1"), NEW))
     watches = [watch(database, tmp_path, name) for name in ("one", "two")]
     with capture_logs() as logs:
         for each in watches:
@@ -189,11 +191,24 @@ def test_a_database_that_comes_back_older_is_given_what_the_volume_keeps(databas
     with database.session() as session:
         found = config_versions.newest(session)
     assert (found.version, found.document) == (7, dump(GUARDED))
-    assert found.allowed == (AllowedPeer("CT1"), AllowedPeer("NEW"))
+    assert found.allowed == (AllowedPeer("CT1"), NEW)
+
+
+def test_a_service_that_only_reads_the_configuration_takes_it_and_writes_nothing(
+    database, write, tmp_path
+):
+    write(1, dump(EVERYTHING), "CT1", "OLD")
+    keep_config(tmp_path, GUARDED, 7, listed=(AllowedPeer("CT1"), NEW))
+    reads = ConfigWatch(database, ConfigFile(tmp_path, "one"))
+    with capture_logs():
+        reads.refresh()
+    assert (reads.current.version, reads.server) == (7, GUARDED)
+    with database.session() as session:
+        assert config_versions.newest(session).version == 1
 
 
 def test_an_empty_database_does_not_open_a_suite_that_was_configured(database, tmp_path):
-    keep_config(tmp_path, GUARDED, 7, allowed=["CT1"])
+    keep_config(tmp_path, GUARDED, 7, listed=(AllowedPeer("CT1"),))
     with database.session() as session:
         seed_config(session, EVERYTHING)
         session.commit()

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from draw_shared.db import partitions, transaction_chain
+from draw_shared.db.transaction_verification import verify
 
 pytestmark = pytest.mark.integration
 
@@ -51,25 +52,33 @@ def test_old_months_go_and_the_chain_still_holds(connection):
     # The last line of January came late; that of 2019 lies in the default partition.
     write(connection, at(2019, 12, 31), at(2020, 1, 5), at(2020, 2, 1), at(2020, 1, 31))
     write(connection, at(2020, 2, 2), at(2020, 3, 1))
-    assert not transaction_chain.verify(connection).breaks
+    assert not verify(connection).breaks
     dropped = partitions.drop_before(connection, date(2020, 2, 1), replica="one")
     assert (dropped.months, dropped.lines) == (("transactions_2020_01",), 3)
     assert dropped.last_position == 4
-    transaction_chain.extend(connection)
-    found = transaction_chain.verify(connection)
-    assert (found.breaks, found.first_position, found.lines) == ((), 3, 4)
+    found = verify(connection)
+    assert (found.breaks, found.first_position, found.lines) == ((), 3, 5)
     assert partitions.drop_before(connection, date(2020, 2, 1), replica="one") is None
     said = connection.execute(
-        text("SELECT detail FROM transactions WHERE action = 'transactions.drop'")
+        text("SELECT detail FROM transactions WHERE action = 'transactions.drop' ORDER BY id")
     ).scalars()
-    assert list(said) == ["3 lines before 2020-02, up to position 4"]
+    assert [words.partition(",")[0] for words in said] == ["lines 1 to 2", "lines 4 to 4"]
+
+
+def test_the_release_before_finds_no_breach_in_what_was_dropped(connection):
+    partitions.ensure_months(connection, date(2020, 1, 1), ahead=1)
+    write(connection, at(2020, 1, 5), at(2020, 1, 6), at(2020, 2, 1))
+    partitions.drop_before(connection, date(2020, 2, 1), replica="one")
+    # By these words it knows up to where lines may be missing.
+    words = "substring(detail FROM 'up to position ([0-9]{1,18})$')"
+    statement = f"SELECT {words} FROM transactions WHERE action = 'transactions.drop'"  # noqa: S608
+    assert connection.execute(text(statement)).scalar() == "2"
 
 
 def test_a_line_that_is_missing_later_is_still_noticed(connection):
     partitions.ensure_months(connection, date(2020, 1, 1), ahead=2)
     write(connection, at(2020, 1, 5), at(2020, 2, 1), at(2020, 2, 2), at(2020, 2, 3))
     partitions.drop_before(connection, date(2020, 2, 1), replica="one")
-    transaction_chain.extend(connection)
     connection.execute(text("DELETE FROM transactions WHERE chain_position = 3"))
-    (broken,) = transaction_chain.verify(connection).breaks
+    (broken,) = verify(connection).breaks
     assert (broken.position, broken.reason) == (4, "1 lines are missing")

@@ -44,11 +44,12 @@ MOST_ROWS = 3000
 REPEATS = 7
 """After five times PostgreSQL chooses between plans for the values and one for all values."""
 
-CHAIN = "draw_shared.db.transaction_chain"
+VERIFICATION = "draw_shared.db.transaction_verification"
 RECONCILE = "draw_api.adapters.reconcile_queries"
 WHOLE_COMPARISON = "an administrator compares the whole index with the whole volume"
 EXCEPTIONS = {
-    f"{CHAIN}._STRAY": "the check of the whole log reads the whole log",
+    f"{VERIFICATION}._STRAY": "the check of the whole log reads the whole log",
+    "draw_shared.db.transaction_gaps._HOLES": "once for a log, when sealing begins",
     "draw_api.adapters.transaction_queries.REJECTED": "the 20,000 newest, and no more",
     "draw_api.adapters.storage_queries.SUMS": "conflicts wait for a person, who settles them",
     "draw_api.adapters.node_queries.REMOVE": "what a node has answered goes with the node",
@@ -92,14 +93,10 @@ COMPOSED = {
     "draw_qr_worker.adapters.node_queries.relieve": "`remote_nodes` is small",
     "draw_shared.db.feed.take_turn": "called below",
     "draw_shared.db.migrate.seed_config": "`server_config` is small",
-    "draw_shared.db.partitions._make": "a month's beginning",
     "draw_shared.db.partitions._missing": "called below",
     "draw_shared.db.partitions.drop_before": "a month's end counts what goes with it",
-    "draw_shared.db.partitions.ensure_months": "called below",
     "draw_shared.db.tables._flag": "makes columns",
     "draw_shared.db.tables._moment": "makes columns",
-    "draw_shared.db.transaction_chain.append": "called below",
-    "draw_shared.db.transaction_chain.extend": "called below",
 }
 """Functions that put statements together, and how it is known that those do not grow."""
 

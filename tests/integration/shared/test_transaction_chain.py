@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from draw_shared.db import transaction_chain
 from draw_shared.db.session import Database
+from draw_shared.db.transaction_verification import verify
 from support import arrivals
 from support.engine import wait_until
 
@@ -42,14 +43,14 @@ def write(database, *details):
 
 def extend(database, most=1000):
     with database.session() as session:
-        head = transaction_chain.extend(session.connection(), most)
+        head = transaction_chain.extend(session.connection(), most=most)
         session.commit()
     return head
 
 
-def check(database, known=None):
+def check(database, *known):
     with database.session() as session:
-        return transaction_chain.verify(session.connection(), known)
+        return verify(session.connection(), known)
 
 
 def tamper(database, statement):

@@ -19,6 +19,8 @@ from draw_shared.contracts.server_config import (
     TransferSyntaxConfig,
 )
 from draw_shared.dicom import part10
+from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import EXPLICIT_LITTLE
 from support import datasets
@@ -64,7 +66,9 @@ def _sent(folder, port, objects):
         assert one.path not in found
         found[one.path] = status, reason
 
-    senders = Senders(folder, lambda _: "OWN", None, Transcoder(2**27, folder))
+    senders = Senders(
+        folder, lambda _: "OWN", PeerTrusts(), Transcoder(Decoder(DecodingLimits(), folder))
+    )
     senders.send(node, objects, Unstopped(), answered)
     return [found[one.path] for one in objects]
 
@@ -142,7 +146,12 @@ def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
     stored = list(map(_object, datasets.write_all(objects, tmp_path / "objects")))
     found = {}
     node = Node(1, "node", "DEST", "127.0.0.1", 0)
-    senders = Senders(tmp_path / "objects", lambda _: "OWN", None, Transcoder(2**27, tmp_path))
+    senders = Senders(
+        tmp_path / "objects",
+        lambda _: "OWN",
+        PeerTrusts(),
+        Transcoder(Decoder(DecodingLimits(), tmp_path)),
+    )
     # It is tried again: what aborts once may not abort for ever.
     with (
         pynetdicom_destination(datasets.MODALITIES["CT"], RETIRED_ULTRASOUND) as (port, accepted),

@@ -10,12 +10,17 @@ from draw_shared.dicom import uids
 from draw_shared.dicom.query import selected
 from draw_shared.dicom.renditions import Rendition
 from draw_shared.dicom.service import CutShort, QueryRequest, Refused, RetrieveEnd, StoredFile
+from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.errors import Permanent
 from support.identifiers import decoded, request
 
+STUDY = "1.2"
 CT, JPEG = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.4.50"
-NODE = Destination("DEST", "127.0.0.1", 104, "", 5.0, tls=False, max_associations=1)
+NODE = Destination(
+    "DEST", "127.0.0.1", 104, "", 5.0, tls=False, tls_fingerprint="", max_associations=1
+)
+MOVER = Claimant("192.0.2.1", "MOVER", listed=False)
 GET = request("STUDY", uids.STUDY_ROOT_GET, StudyInstanceUID="1.2")
 MOVE = request("STUDY", uids.STUDY_ROOT_MOVE, StudyInstanceUID="1.2")
 
@@ -26,10 +31,10 @@ class FakeCatalogue:
     def __init__(self, instances):
         self._instances = instances
 
-    def instances(self, _selection):
+    def instances(self, _selection, _by):
         return self._instances
 
-    def destination(self, ae_title):
+    def destination(self, ae_title, _by):
         return NODE if ae_title == NODE.ae_title else None
 
 
@@ -113,7 +118,7 @@ class FakeDelivery:
 
 
 def _instances(count, syntax=EXPLICIT_LITTLE):
-    return [StoredInstance(f"1.2.{n}", CT, syntax, f"objects/{n}") for n in range(count)]
+    return [StoredInstance(f"1.2.{n}", CT, syntax, f"objects/{n}", STUDY) for n in range(count)]
 
 
 def _retrievals(instances, objects=None, sub_associations=None, ended=None):
@@ -132,14 +137,14 @@ def _never():
 
 def _get(instances, channel, objects=None, cancelled=_never, ended=None):
     retrievals = _retrievals(instances, objects, ended=ended)
-    return list(retrievals.get(GET, selected(GET, b""), channel, cancelled))
+    return list(retrievals.get(GET, selected(GET, b""), channel, cancelled, MOVER))
 
 
 def _move(instances, statuses, cancelled=_never, to="DEST"):
     sub_associations = FakeSubAssociations(statuses)
     retrievals = _retrievals(instances, sub_associations=sub_associations)
     asked = QueryRequest(MOVE.message_id, MOVE.sop_class_uid, MOVE.context, MOVE.identifier, to)
-    steps = list(retrievals.move(asked, selected(asked, b""), "MOVER", cancelled))
+    steps = list(retrievals.move(asked, selected(asked, b""), MOVER, cancelled))
     return steps, sub_associations
 
 
@@ -194,9 +199,27 @@ def test_when_all_fail_the_operation_has_failed():
     assert (end.status, end.counts.failed) == (0xA702, 2)
 
 
+def test_what_is_to_leave_is_said_before_anything_does():
+    channel = FakeChannel(EXPLICIT_LITTLE)
+    asked = selected(GET, b"")
+    steps = _retrievals(_instances(3)).get(GET, asked, channel, _never, MOVER)
+    assert next(steps).leaving == {STUDY: 3}
+    assert not channel.sent
+    steps.close()
+    assert not channel.sent
+    sub_associations = FakeSubAssociations({})
+    moved = QueryRequest(MOVE.message_id, MOVE.sop_class_uid, MOVE.context, MOVE.identifier, "DEST")
+    retrievals = _retrievals(_instances(3), sub_associations=sub_associations)
+    steps = retrievals.move(moved, selected(moved, b""), MOVER, _never)
+    assert next(steps).leaving == {STUDY: 3}
+    steps.close()
+    assert not sub_associations.orders
+    assert len(_get([], channel)) == 1, "where nothing leaves, nothing is to be said"
+
+
 def test_progress_is_told_with_counts_that_add_up():
     steps = _get(_instances(3 * PROGRESS_OBJECTS), FakeChannel(EXPLICIT_LITTLE))
-    *pending, end = steps
+    _, *pending, end = steps
     assert len(pending) >= 2
     for step in pending:
         assert step.completed + step.remaining == 3 * PROGRESS_OBJECTS

@@ -1,12 +1,12 @@
 """C-MOVE's sub-associations against our own acceptor.
 
-Other vendors' storage SCPs receive in tests/e2e/test_query_retrieve.py. Not covered: a
-destination that speaks TLS.
+Other vendors' storage SCPs receive in tests/e2e/test_query_retrieve.py; which certificates are
+trusted is in tests/security/test_peer_trust.py.
 """
 
-import ssl
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from pydicom.encaps import encapsulate
@@ -20,12 +20,15 @@ from draw_shared.contracts.server_config import (
     ServerConfig,
     ServiceConfig,
     SopClassConfig,
+    TlsConfig,
     TransferSyntaxConfig,
 )
 from draw_shared.dicom.acceptance import MOST_OPERATIONS
+from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.renditions import proposals
 from draw_shared.dicom.service import Refused
-from draw_shared.dicom.tls import TlsUnusable
+from draw_shared.dicom.tls import ServerTls
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
@@ -34,20 +37,21 @@ from support.aborting_peers import (
     pynetdicom_destination,
     retired_ultrasound,
 )
+from support.certificates import Authority
 from support.engine import RecordingProvider, listening, wait_until
 from tools.processes import free_port
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
-def _tls() -> ssl.SSLContext:
-    raise TlsUnusable("no certificate")
+NO_AUTHORITIES = PeerTrusts(Path("/nowhere/ca.pem"))
 
 
 def _destination(port, **changes):
     values = {
         "ae_title": "DEST", "host": "127.0.0.1", "port": port, "calling_ae": "",
-        "timeout_seconds": 5.0, "tls": False, "max_associations": 4,
+        "timeout_seconds": 5.0, "tls": False, "tls_fingerprint": "",
+        "max_associations": 4,
     }  # fmt: skip
     return Destination(**values | changes)
 
@@ -65,12 +69,12 @@ def _stored(folder, objects):
     ]
 
 
-def _send(folder, destination, instances, *, parallel=1, cancel_after=None):
+def _send(folder, destination, instances, *, parallel=1, cancel_after=None, trusts=NO_AUTHORITIES):
     """Return what became of each object, by UID."""
-    files = ObjectFiles(lambda path: folder / path, Transcoder(2**27, folder))
+    files = ObjectFiles(lambda path: folder / path, Transcoder(Decoder(DecodingLimits(), folder)))
     found = {}
     order = Order("MOVER", 9, parallel)
-    with SubAssociations(files, lambda: "OWN", _tls).delivering(
+    with SubAssociations(files, lambda: "OWN", trusts).delivering(
         destination, order, instances
     ) as delivery:
         for one in delivery.results():
@@ -236,8 +240,30 @@ def test_unusable_certificates_fail_all_with_a_reason(tmp_path):
     instances = _stored(tmp_path, datasets.series(2))
     found = _send(tmp_path, _destination(free_port(), tls=True), instances)
     assert {one.reason for one in found.values()} == {
-        "certificates for TLS destinations cannot be used"
+        "TLS destinations cannot be called: the file of authorities /nowhere/ca.pem is not there"
     }
+
+
+def test_only_a_destination_whose_certificate_is_trusted_gets_objects(tmp_path):
+    authority = Authority(tmp_path)
+    elsewhere = authority.sign("elsewhere", hosts=("DNS:pacs.example.org",))
+    instances = _stored(tmp_path, datasets.series(2))
+    trusts = PeerTrusts(Path(authority.file))
+    with listening(tls=ServerTls(TlsConfig(enabled=True, **elsewhere.tls))) as (acceptor, provider):
+
+        def sent(**pinned):
+            destination = _destination(acceptor.port, tls=True, **pinned)
+            found = _send(tmp_path, destination, instances, trusts=trusts)
+            return {(one.status, one.reason) for one in found.values()}
+
+        words = (
+            "the destination is not trusted: the certificate is for pacs.example.org, not for host"
+            " 127.0.0.1: pin it, or correct the host"
+        )
+        assert sent() == {(None, words)}
+        assert provider.stored == []
+        assert sent(tls_fingerprint=elsewhere.fingerprint) == {(0, "")}
+        assert len(provider.stored) == 2
 
 
 def test_a_cancel_leaves_the_rest_unsent(tmp_path):

@@ -71,7 +71,7 @@ def files_of_at_most(size):
 def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path):
     publisher = FakePublisher()
     log = opened(tmp_path, publisher)
-    audit = Audit(Recorder(log))
+    audit = Audit(Recorder(log), None)
     audit.rejected(Peer("a1", "192.0.2.7", ""), ("CALLER", "DRAW"), Reject(1, 1, 7, "not ours"))
     log.flush()
     assert len(list(tmp_path.glob("*.open"))) == 1, "on disk before anything else"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from draw_shared.db.seals import Keyring
 from tools.home import Home, HomeInUse, HomeUnusable, running, running_file
 
 
@@ -29,6 +30,16 @@ def test_a_password_is_made_once_and_only_its_owner_reads_it(home):
     made = path.read_text()
     assert len(made.strip()) >= 16
     home.make_password()
+    assert path.read_text() == made
+
+
+def test_a_key_of_the_transaction_log_is_made_once_and_only_its_owner_reads_it(home):
+    home.make_transaction_keys()
+    path = home.transaction_keys_file
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    made = path.read_text()
+    assert Keyring.read(made)
+    home.make_transaction_keys()
     assert path.read_text() == made
 
 

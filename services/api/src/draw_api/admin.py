@@ -5,7 +5,6 @@ when all is well, 1 when something differs, is broken or could not be done, 2 fo
 """
 
 import argparse
-import getpass
 import os
 import sys
 import time
@@ -14,14 +13,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
+from draw_api.adapters.access_queries import PostgresAccounts
 from draw_api.adapters.audit_queries import PostgresAudit
 from draw_api.adapters.config_queries import PostgresConfigVersions
+from draw_api.adapters.password_input import password_from
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAudit
 from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
@@ -33,20 +34,21 @@ from draw_api.models.transactions import KnownHead
 from draw_api.models.upkeep import FoundFile, Rebuilt
 from draw_api.models.users import NewUser, PasswordReset
 from draw_api.models.wording import problems_of
+from draw_api.services.access import ensure_administrator
 from draw_api.services.conformance import statement
 from draw_api.services.reconcile import Reconcile
 from draw_api.services.reindex import Reindex
 from draw_api.services.transactions import Transactions
 from draw_api.services.users import Users
-from draw_api.settings import Settings
+from draw_api.settings import MigrationSettings, Settings
 from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.contracts.network_variables import network_told
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     REFERENCE,
     NetworkConfig,
     ServerConfig,
-    network_told,
 )
 from draw_shared.db import tombstones
 from draw_shared.db.revisions import head_revision, is_later
@@ -55,20 +57,9 @@ from draw_shared.db.tombstones import Tombstones
 from draw_shared.errors import DrawError
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
-from draw_shared.runtime.settings import PostgresSettings, ServiceSettings
 
 SHOWN_SECONDS: Final = 5.0
-NO_TERMINAL: Final = (
-    "there is no terminal to ask for the password: give --password-file PATH, or"
-    " `--password-file -` to read it from standard input"
-)
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
-
-
-class MigrationSettings(ServiceSettings, PostgresSettings):
-    """What `draw-admin migrate` reads: a database is enough."""
-
-    service: ClassVar[str] = "draw-admin"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -139,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = command("verify-transactions", _verify)
     verify.add_argument("--position", type=int, help="with --hash: a head that was kept elsewhere")
     verify.add_argument("--hash")
+    verify.add_argument("--accept", metavar="REASON", help="say that you looked at the findings")
     conformance = command("conformance", _conformance)
     conformance.add_argument(
         "--everything", action="store_true", help="of everything switched on, without a database"
@@ -147,13 +139,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _migrate(given: argparse.Namespace) -> int:
-    """Bring the database to this release's schema; give a new one its first configuration."""
-    # Alembic is for this command alone: the others begin without it.
-    from draw_shared.db.migrate import seed_config, upgrade  # noqa: PLC0415
+    """Bring the database to this release's schema; give a new one configuration and first user.
 
-    url = MigrationSettings.read().database_url.get_secret_value()
+    The services' roles are made where that is allowed, and have the rights that they need.
+    """
+    # Alembic is for this command alone: the others begin without it.
+    from draw_shared.db.migrate import bring_up_to_date, seed_config  # noqa: PLC0415
+
+    settings = MigrationSettings.read()
+    url = settings.database_url.get_secret_value()
+    admin = settings.database_admin_url
     said = os.environ.get("DRAW_SCP_EVERYTHING", "").lower() in TRUE_WORDS
-    found = upgrade(url)
+    found = bring_up_to_date(
+        url,
+        admin_url=admin.get_secret_value() if admin else "",
+        service_urls=settings.service_urls,
+    )
     if is_later(found):
         print(f"schema {found} is a later release's; {head_revision()} serves it too")  # noqa: T201
         return 0
@@ -162,6 +163,9 @@ def _migrate(given: argparse.Namespace) -> int:
         with database.session() as session:
             begun = first_configuration(everything=given.everything or said)
             fresh = seed_config(session, begun)
+            if settings.admin_password is not None:
+                password = settings.admin_password.get_secret_value()
+                ensure_administrator(PostgresAccounts(session), Argon2Passwords(), password)
             session.commit()
     finally:
         database.dispose()
@@ -183,7 +187,7 @@ def first_configuration(*, everything: bool) -> ServerConfig:
 def _create_user(given: argparse.Namespace) -> int:
     """Add somebody who may sign in."""
     new = NewUser.model_validate(
-        {"name": given.name, "role": given.role, "password": _password(given.password_file)}
+        {"name": given.name, "role": given.role, "password": password_from(given.password_file)}
     )
     with _users() as users:
         user = users.add(_operator(), new)
@@ -193,7 +197,7 @@ def _create_user(given: argparse.Namespace) -> int:
 
 def _set_password(given: argparse.Namespace) -> int:
     """Give a user a new password and sign him out everywhere, as when it was forgotten."""
-    new = PasswordReset.model_validate({"password": _password(given.password_file)})
+    new = PasswordReset.model_validate({"password": password_from(given.password_file)})
     with _users() as users:
         user = users.named(given.name)
         users.reset_password(_operator(), user.user_id, new.password.get_secret_value())
@@ -201,13 +205,17 @@ def _set_password(given: argparse.Namespace) -> int:
     return 0
 
 
+def _audit(session: Session, settings: Settings) -> PostgresAudit:
+    return PostgresAudit(session, replica=settings.replica, keyring=settings.keyring())
+
+
 @contextmanager
 def _users() -> Iterator[Users]:
     """Yield the use case; what it does is committed when nothing fails."""
     settings = Settings.read()
     with _session(settings) as session:
-        audit = PostgresAudit(session, replica=settings.replica)
-        yield Users(PostgresUsers(session), Argon2Passwords(), FailedAttempts(), audit, clock=_now)
+        users = PostgresUsers(session), Argon2Passwords(), FailedAttempts()
+        yield Users(*users, _audit(session, settings), clock=_now)
         session.commit()
 
 
@@ -243,7 +251,7 @@ def _reconcile(given: argparse.Namespace) -> int:
         def announce(found: list[FoundFile]) -> Rebuilt:
             return Reindex(files, announcements, _Progress("announced")).announce(found)
 
-        audit = PostgresAudit(session, replica=settings.replica)
+        audit = _audit(session, settings)
         reconcile = Reconcile(PostgresIndexAudit(session), files, announce, audit)
         found = reconcile.differences(begun - given.new_seconds)
         print(*found.lines, sep="\n")  # noqa: T201
@@ -278,8 +286,11 @@ def _verify(given: argparse.Namespace) -> int:
         known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})
     settings = Settings.read()
     with _session(settings) as session:
-        audit = PostgresAudit(session, replica=settings.replica)
-        report = Transactions(PostgresTransactions(session), audit).verify(_operator(), known)
+        log = PostgresTransactions(session, settings.keyring(), settings.sealed_head())
+        transactions = Transactions(log, _audit(session, settings))
+        report = transactions.verify(_operator(), known)
+        if given.accept is not None:
+            transactions.accept(_operator(), report, given.accept)
         session.commit()
     print(report.model_dump_json(indent=2))  # noqa: T201
     return 0 if report.intact else 1
@@ -341,25 +352,6 @@ class _Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + SHOWN_SECONDS
             _say(f"{done.announced} {self._word} ...")
-
-
-def _password(file: Path | None) -> str:
-    if file is None:
-        return _typed_password()
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    return text.rstrip("\r\n")
-
-
-def _typed_password() -> str:
-    if not sys.stdin.isatty():
-        raise ValueError(NO_TERMINAL)
-    try:
-        first = getpass.getpass("Password: ")
-        if getpass.getpass("Again: ") != first:
-            raise ValueError("the two passwords differ")
-    except EOFError:
-        raise ValueError(NO_TERMINAL) from None
-    return first
 
 
 def _now() -> datetime:

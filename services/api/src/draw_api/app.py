@@ -33,6 +33,7 @@ from draw_api.adapters.object_places import PostgresPlaces
 from draw_api.adapters.object_reader import ObjectReader
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryTable
+from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
 from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
 from draw_api.adapters.storage_queries import PostgresStorage
@@ -48,7 +49,7 @@ from draw_api.handlers.application import Surroundings, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
 from draw_api.models.single_sign_on import RoleRules
-from draw_api.services.access import Access
+from draw_api.services.access import Access, ensure_administrator
 from draw_api.services.activity import Activity
 from draw_api.services.archive import Archive
 from draw_api.services.batch_queries import BatchQueries
@@ -129,10 +130,12 @@ class Api:
                 lambda: self._observation.seen, lambda: self._depths.seen, self._outside.disk
             )
         )
+        self._keyring = settings.keyring()
         self._totals = RecentTotals()
         self._minutes = RecentMinutes()
         self._outlook = RecentOutlook()
         self._objects = ObjectReader(settings.storage_root)
+        self._recent_views = RecentViews()
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
         self._live_retrieves = LiveRetrieves(self._database)
@@ -153,6 +156,8 @@ class Api:
             settings.api_host,
             settings.api_port,
             trusted_proxies=settings.api_trusted_proxies,
+            most_each=settings.api_connections_per_address,
+            refused=self._metrics.refused,
         )
         lifecycle = Lifecycle(
             [
@@ -208,19 +213,24 @@ class Api:
             DatabaseUnavailable: nothing was changed.
         """
         wakeups = CollectedWakeUps(self._publisher)
+        views = CollectedViews(self._recent_views)
         with self._database.session() as session:
-            yield self._use_cases(session, wakeups)
+            yield self._use_cases(session, wakeups, views)
             session.commit()
         wakeups.send()
+        views.remember()
 
-    def _use_cases(self, session: Session, wakeups: CollectedWakeUps) -> Work:
-        audit = PostgresAudit(session, replica=self._settings.replica)
+    def _use_cases(
+        self, session: Session, wakeups: CollectedWakeUps, views: CollectedViews
+    ) -> Work:
+        audit = PostgresAudit(session, replica=self._settings.replica, keyring=self._keyring)
         access = self._access(session, audit)
         configuration = Configuration(
             PostgresConfigVersions(session), self._outside, wakeups, audit
         )
         observations = PostgresObservations(session, self._totals)
-        log_lines = PostgresTransactions(session)
+        sealed_head = self._settings.sealed_head()
+        log_lines = PostgresTransactions(session, self._keyring, sealed_head)
         webhooks = PostgresWebhooks(session)
         storage_tables = PostgresStorage(session, self._settings.storage_root)
         storage = StorageCare(
@@ -252,7 +262,7 @@ class Api:
             dead_letters=DeadLetterOffice(self._letters, self._outside, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),
             nodes=Nodes(PostgresNodeTable(session), audit),
-            objects=Objects(PostgresPlaces(session), self._objects, audit),
+            objects=Objects(PostgresPlaces(session), self._objects, views, audit),
             peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
             queries=Queries(PostgresQueryTable(session, kept), wakeups, audit),
             retrieves=retrieves,
@@ -294,6 +304,8 @@ class Api:
         password = self._settings.admin_password
         if password is None:
             return
-        with self.work() as work:
-            if work.access.ensure_administrator(password.get_secret_value()):
+        with self._database.session() as session:
+            accounts = PostgresAccounts(session)
+            if ensure_administrator(accounts, self._passwords, password.get_secret_value()):
+                session.commit()
                 log.info("access.administrator_created")

@@ -1,6 +1,6 @@
 """Metrics of the API."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class ApiMetrics:
@@ -20,3 +20,24 @@ class ApiMetrics:
             registry=registry,
             buckets=(0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10),
         )
+        self.unexpected_failures = Counter(
+            "draw_api_unexpected_failures",
+            "Requests that failed for a reason that nobody foresaw",
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "draw_api_requests_waiting",
+            "Requests that wait for their turn, by what they cost",
+            ("kind",),
+            registry=registry,
+        )
+        self.turned_away = Counter(
+            "draw_api_requests_turned_away",
+            "Requests that got no turn: too many of one user, or others were served for too long",
+            ("kind", "reason"),
+            registry=registry,
+        )
+
+    def refused(self, status: int) -> None:
+        """Count an answer that was given before there was a request that could be read."""
+        self.requests.labels("other", "unread", str(status)).inc()

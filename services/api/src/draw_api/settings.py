@@ -1,6 +1,6 @@
 """Settings of the API."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -11,13 +11,24 @@ from draw_shared.runtime.settings import (
     PostgresSettings,
     ServiceSettings,
     SettingsGroup,
-    StorageSettings,
+    TransactionLogSettings,
 )
 
 
 def _networks(value: str) -> str:
     """Return addresses and networks as they compare; what is none would trust nobody silently."""
     return ",".join(str(network_of(one)) for one in value.split(",") if one.strip())
+
+
+OWN_URL: Final = "the database as it is reached, with a role of its own, by"
+FirstPassword = Annotated[
+    NewPassword | None,
+    Field(
+        repr=False,
+        description="password of the user `admin` that is created when there is no user yet;"
+        " 10 to 200 characters",
+    ),
+]
 
 
 class SingleSignOnSettings(SettingsGroup):
@@ -64,8 +75,49 @@ class SingleSignOnSettings(SettingsGroup):
         return self
 
 
+class MigrationSettings(ServiceSettings, PostgresSettings):
+    """What `draw-admin migrate` reads; the database as its owner reaches it is enough."""
+
+    service: ClassVar[str] = "draw-admin"
+
+    database_admin_url: SecretStr | None = Field(
+        default=None,
+        repr=False,
+        description="the database as somebody reaches it who may make roles: then the owner's and"
+        " the services' are made; default: they are there",
+    )
+    scp_database_url: SecretStr | None = Field(
+        default=None, repr=False, description=f"{OWN_URL} the receiver"
+    )
+    indexer_database_url: SecretStr | None = Field(
+        default=None, repr=False, description=f"{OWN_URL} the indexer"
+    )
+    qr_worker_database_url: SecretStr | None = Field(
+        default=None, repr=False, description=f"{OWN_URL} the worker"
+    )
+    api_database_url: SecretStr | None = Field(
+        default=None, repr=False, description=f"{OWN_URL} the API"
+    )
+    admin_password: FirstPassword = None
+
+    @property
+    def service_urls(self) -> dict[str, str]:
+        """By service, the database as it reaches it, where that is told."""
+        told = {
+            "scp": self.scp_database_url,
+            "indexer": self.indexer_database_url,
+            "qr-worker": self.qr_worker_database_url,
+            "api": self.api_database_url,
+        }
+        return {name: url.get_secret_value() for name, url in told.items() if url is not None}
+
+
 class Settings(
-    ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, SingleSignOnSettings
+    ServiceSettings,
+    PostgresSettings,
+    BrokerSettings,
+    TransactionLogSettings,
+    SingleSignOnSettings,
 ):
     """What this process is told by its environment."""
 
@@ -78,15 +130,17 @@ class Settings(
         description="addresses and networks, separated by commas, whose X-Forwarded-For and -Proto"
         " are believed",
     )
+    api_connections_per_address: int = Field(
+        default=100,
+        ge=4,
+        le=800,
+        description="most connections of one address, or of one IPv6 /64, to page and REST;"
+        " trusted proxies have no limit",
+    )
     api_session_hours: float = Field(
         default=12.0, gt=0, le=24 * 30, description="how long a browser stays signed in, hours"
     )
     api_query_hours: float = Field(
         default=24.0, gt=0, le=24 * 90, description="how long results of queries are kept, hours"
     )
-    admin_password: NewPassword | None = Field(
-        default=None,
-        repr=False,
-        description="password of the user `admin` that is created when there is no user yet;"
-        " 10 to 200 characters",
-    )
+    admin_password: FirstPassword = None

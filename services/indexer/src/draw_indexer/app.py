@@ -16,7 +16,7 @@ from draw_indexer.adapters.processing_chain import ProcessingChain
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.adapters.stability_queries import PostgresStability
 from draw_indexer.adapters.together import Together
-from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.adapters.transaction_queries import PostgresTransactions, Seals
 from draw_indexer.adapters.webhook_queries import PostgresDeliveries
 from draw_indexer.adapters.webhook_sender import WebhookSender
 from draw_indexer.handlers.clock import Upkeep
@@ -54,6 +54,7 @@ from draw_shared.runtime.schema_watch import SchemaWatch
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.config_file import ConfigFile
 from draw_shared.storage.latest_deletion import LatestDeletion
+from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles
 
 PROBE_SECONDS = 1.0
@@ -89,18 +90,21 @@ class Indexer:
         )
         self._broker_url = settings.broker_url.get_secret_value()
         self._config = ConfigWatch(
-            self._database, ConfigFile(settings.storage_root, settings.replica)
+            self._database,
+            ConfigFile(settings.storage_root, settings.replica),
+            catches_up=True,
         )
         self._config.on_change(_changed)
         self._registry.register(DatabasePool(self._database))
         show_config(self._registry, self._config)
         self._publisher = Publisher(self._broker_url, client=settings.replica)
+        self._places = Places(settings.storage_root)
         self._readers = [self._reader() for _ in range(settings.indexer_readers)]
         indexing = Indexing(
             PostgresIndex(self._database, StorageFiles(settings.storage_root)),
             lambda: self._config.server.storage.duplicates,
         )
-        self._transactions = PostgresTransactions(self._database)
+        self._transactions = PostgresTransactions(self._database, Seals.of(settings, self._metrics))
         self._desired = DesiredState(
             self._database, service=settings.service, replica=settings.replica
         )
@@ -112,7 +116,9 @@ class Indexer:
             lambda: self._desired.wanted,
         )
         self._queues = AnnouncementQueues(
-            self._broker_url, client=settings.replica, announce=announce_by(self._publisher)
+            self._broker_url,
+            client=settings.replica,
+            announce=announce_by(self._publisher, self._places),
         )
         self._recently_indexed = RecentlyIndexed()
         self._lost = self._lost_announcements()
@@ -203,6 +209,7 @@ class Indexer:
     def _instances(self, reader: Reader, indexing: Indexing) -> Consumer:
         handler = InstanceStored(
             reader,
+            self._places.opened,
             indexing,
             self._metrics,
             lambda: self._config.server.logging.received_files,
@@ -276,7 +283,11 @@ class Indexer:
             self._publisher.publish(told, exchange=topology.CONTROL)
 
         deletions = StudyDeletions(
-            self._database, settings.storage_root, replica=settings.replica, freed=freed
+            self._database,
+            settings.storage_root,
+            replica=settings.replica,
+            keyring=settings.keyring(),
+            freed=freed,
         )
         clean_up = CleanUp(
             deletions,
@@ -287,7 +298,7 @@ class Indexer:
             stopping,
         )
         following = NextVersions(
-            self._database, settings.storage_root, announce_by(self._publisher)
+            self._database, settings.storage_root, announce_by(self._publisher, self._places)
         )
         return [
             Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),

@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from draw_shared.contracts.transaction import FINDINGS
 from draw_shared.dicom.flaws import Flaw
 
 WEBHOOK_OUTCOMES: Final = ("delivered", "failed", "dead", "disabled")
@@ -87,6 +88,14 @@ class IndexerMetrics:
             "Lines of the transaction log added to its hash chain",
             registry=registry,
         )
+        self.findings = Counter(
+            "draw_indexer_transaction_findings",
+            "What was found in the transaction log that was not as it was sealed",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in FINDINGS:
+            self.findings.labels(kind)
         self.indexed = self.conflicts = self.dead = 0
         """Also counted here, for the heartbeat."""
         self.last_lag = 0.0
@@ -145,6 +154,18 @@ class IndexerMetrics:
         self.ambiguous.inc(ambiguous)
         for table, number in rows.items():
             self.rows.labels(table).inc(number)
+
+    def found(self, kind: str) -> None:
+        """Count what the transaction log had to say about itself."""
+        self.findings.labels(kind).inc()
+
+    def show_sealed(self, position: Callable[[], float]) -> None:
+        """Show up to where the transaction log is known to be sealed."""
+        self.gauge(
+            "draw_indexer_transactions_sealed_position",
+            "Place in the hash chain of the newest line of the transaction log known to be sealed",
+            position,
+        )
 
     def lagged(self, seconds: float) -> None:
         """Note how long one object took from its reception to the commit."""

@@ -8,11 +8,11 @@ from draw_shared.runtime.settings import (
     BrokerSettings,
     PostgresSettings,
     ServiceSettings,
-    StorageSettings,
+    TransactionLogSettings,
 )
 
 
-class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings):
+class Settings(ServiceSettings, PostgresSettings, BrokerSettings, TransactionLogSettings):
     """Everything the indexer reads from its environment."""
 
     service: ClassVar[str] = "indexer"
@@ -42,7 +42,7 @@ class Settings(ServiceSettings, PostgresSettings, BrokerSettings, StorageSetting
         default=5, ge=1, description="processor time after which a header is given up as hostile"
     )
     indexer_read_memory_mb: int = Field(
-        default=768, ge=256, description="address space of a process that reads headers"
+        default=384, ge=256, description="memory of a process that reads headers"
     )
     indexer_stability_seconds: float = Field(
         default=1.0, gt=0, description="how often quiet series and studies are looked for"

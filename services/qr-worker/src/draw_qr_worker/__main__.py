@@ -8,11 +8,12 @@ gc.disable()
 
 from draw_qr_worker.app import Worker  # noqa: E402
 from draw_qr_worker.settings import Settings  # noqa: E402
-from draw_shared.runtime import logging  # noqa: E402
+from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
     """Run and return the exit code."""
+    own_files.keep_from_others()
     settings = Settings.read()
     logging.configure_for(settings)
     return Worker(settings).lifecycle().run()

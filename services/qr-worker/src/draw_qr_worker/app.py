@@ -1,7 +1,6 @@
 """The composition root: the only place that joins the worker's edges to its adapters."""
 
 import random
-import ssl
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
 from typing import Final
@@ -41,6 +40,9 @@ from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.db.session import Database
+from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.transcoding.decoding import DecodingLimits
+from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import Transient
 from draw_shared.messaging.consumer import Consumer
@@ -113,6 +115,12 @@ class Worker:
         self._nodes = PostgresNodes(self._database, circuit_after_failure, congestion_relieved)
         self._results = PostgresResults(self._database)
         self._list_answers = PostgresListAnswers(self._database)
+        self._decoding = DecodingProcesses(
+            DecodingLimits(
+                settings.transcoding_max_frame_bytes, settings.transcoding_max_inflated_bytes
+            ),
+            self._objects.spool,
+        )
         execution = Execution(
             self._jobs,
             self._nodes,
@@ -189,6 +197,7 @@ class Worker:
                 heartbeat,
                 self._desired,
                 leases,
+                self._decoding,
                 self._dispatch,
                 clock,
                 control,
@@ -205,11 +214,10 @@ class Worker:
 
     def _tasks(self) -> dict[str, Task]:
         settings = self._settings
-        tls = _tls(settings)
-        peers = RemoteNodes(self._own_ae, tls)
+        trusts = PeerTrusts(settings.qr_worker_tls_ca_file, settings.qr_worker_tls_certificate_file)
+        peers = RemoteNodes(self._own_ae, trusts)
         items = PostgresItems(self._database, StorageFiles(settings.storage_root))
         ingest = Ingest(self._objects, self._space, self._outbox, self._rules, settings.replica)
-        transcoder = Transcoder(settings.transcoding_max_frame_bytes, self._objects.spool)
         return {
             JobKind.ECHO: EchoTask(peers, self._nodes),
             JobKind.PROBE: ProbeTask(peers, self._nodes),
@@ -228,7 +236,7 @@ class Worker:
             JobKind.SEND: SendTask(
                 items,
                 PostgresCatalogue(self._database),
-                Senders(settings.storage_root, peers.own_ae, tls, transcoder),
+                Senders(settings.storage_root, peers.own_ae, trusts, Transcoder(self._decoding)),
             ),
         }
 
@@ -270,12 +278,3 @@ class Worker:
 def _zone(name: str) -> tzinfo:
     local = datetime.now(UTC).astimezone().tzinfo
     return ZoneInfo(name) if name else local or UTC
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    """Return how TLS nodes are verified: by authority, not by host name (PS3.15 B.9)."""
-    context = ssl.create_default_context(cafile=settings.qr_worker_tls_ca_file)
-    context.check_hostname = False
-    if settings.qr_worker_tls_certificate_file is not None:
-        context.load_cert_chain(settings.qr_worker_tls_certificate_file)
-    return context

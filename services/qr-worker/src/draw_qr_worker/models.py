@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from draw_shared.dicom.service import PeerCertificate
 from draw_shared.errors import DrawError, Permanent, Transient
 
 
@@ -89,6 +90,7 @@ class Node:
     max_pdu_bytes: int = 16384
     move_destination: str = ""
     tls: bool = False
+    tls_fingerprint: str = ""
     max_associations: int = 2
     max_bytes_per_second: int = 0
     windows: tuple[Window, ...] = ()
@@ -310,6 +312,14 @@ class NodeTrouble(Transient):
 
 class Unreachable(NodeTrouble):
     """No TCP or TLS connection."""
+
+
+class Untrusted(Unreachable):
+    """The node shows a certificate that is not trusted; an operator may pin it."""
+
+    def __init__(self, words: str, certificate: PeerCertificate | None) -> None:
+        super().__init__(words)
+        self.certificate = certificate
 
 
 class PeerTimeout(NodeTrouble):

@@ -23,7 +23,7 @@ import structlog
 from draw_scp.adapters import child_process
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.models import WITH_OBJECTS, Announced, Arrivals
-from draw_scp.settings import Settings
+from draw_scp.settings import AnnouncingSettings
 from draw_shared.contracts.instance import instance_event_id
 from draw_shared.contracts.server_config import REFERENCE
 from draw_shared.messaging.publisher import Publisher
@@ -50,7 +50,7 @@ QUIET_SECONDS: Final = 0.1
 class Announcing:
     """One announcing process, built but not started."""
 
-    def __init__(self, settings: Settings, receiver: Connection) -> None:
+    def __init__(self, settings: AnnouncingSettings, receiver: Connection) -> None:
         self._receiver = receiver
         storage = REFERENCE.storage
         self._layout = Layout(storage.structure, storage.naming)
@@ -172,7 +172,7 @@ def _log_received(stored: Stored) -> None:
 
 def main() -> int:
     """Run and return the exit code."""
-    settings, receiver = child_process.begun()
+    settings, receiver = child_process.begun(AnnouncingSettings)
     os.nice(NICENESS)
     with receiver:
         Announcing(settings, receiver).run()

@@ -2,7 +2,6 @@
 
 import math
 import os
-import ssl
 from importlib.metadata import version
 from typing import Final
 
@@ -10,6 +9,7 @@ from draw_scp.adapters.afterwards import Afterwards
 from draw_scp.adapters.announcer import Announcer
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
+from draw_scp.adapters.lines_ahead import LinesAhead
 from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.adapters.receiving_processes import ReceivingProcesses
@@ -30,7 +30,9 @@ from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.db.session import Database
-from draw_shared.dicom.tls import client_context
+from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.transcoding.decoding import DecodingLimits
+from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.messaging.control import ControlListener
 from draw_shared.runtime import logging
@@ -92,7 +94,8 @@ class Scp:
             self._objects.spool,
         )
         self._afterwards = Afterwards(self._announcer.flush)
-        audit = Audit(self._announcer)
+        self._ahead = LinesAhead(self._objects.spool, replica)
+        audit = Audit(self._announcer, self._ahead)
         results = RecordedResults(audit, self._metrics, self._afterwards)
         self._receiving = ReceivingProcesses(
             settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
@@ -101,6 +104,12 @@ class Scp:
             self._announcer,
             self._objects,
             self._space,
+        )
+        self._decoding = DecodingProcesses(
+            DecodingLimits(
+                settings.transcoding_max_frame_bytes, settings.transcoding_max_inflated_bytes
+            ),
+            self._objects.spool,
         )
         self._listener = Listener(
             Provider(self._services(audit, results)),
@@ -147,8 +156,10 @@ class Scp:
                 self._objects,
                 self._config,
                 self._announcer,
+                self._ahead,
                 self._afterwards,
                 self._receiving,
+                self._decoding,
                 Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),
                 self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
@@ -164,19 +175,25 @@ class Scp:
     def _services(self, audit: Audit, results: Results) -> Services:
         """Return one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
-        longest_frame = self._settings.transcoding_max_frame_bytes
-        transcoder = Transcoder(longest_frame, self._objects.spool)
-        files = ObjectFiles(self._objects.resolve, transcoder)
+        files = ObjectFiles(self._objects.resolve, Transcoder(self._decoding))
+        associations = Associations(
+            self._live.current,
+            audit,
+            self._metrics,
+            self._afterwards,
+            loopback_reads=self._settings.scp_loopback_reads,
+        )
         retrieve = RetrieveHandler(
             Retrievals(
                 catalogue,
                 files,
-                SubAssociations(files, self._own_ae, self._destination_tls),
+                SubAssociations(files, self._own_ae, self._trusts()),
                 lambda: self._server().query_retrieve.parallel_sub_associations,
                 lambda operation, ended: self._metrics.sub_operations.labels(
                     operation, str(ended)
                 ).inc(),
             ),
+            associations.demand,
             audit,
             self._metrics,
             lambda: self._server().logging.performance_metrics,
@@ -185,7 +202,7 @@ class Scp:
             self._objects, self._space, self._announcer, self._rules, self._settings.replica
         )
         return Services(
-            associations=Associations(self._live.current, audit, self._metrics, self._afterwards),
+            associations=associations,
             echo=EchoHandler(results),
             store=StoreHandler(ingest, results, lambda: self._server().services.c_store),
             find=FindHandler(
@@ -194,6 +211,7 @@ class Scp:
                     self._own_ae,
                     lambda: self._server().query_retrieve.max_results,
                 ),
+                associations.demand,
                 audit,
                 self._metrics,
                 lambda: self._server().logging.performance_metrics,
@@ -205,11 +223,9 @@ class Scp:
     def _own_ae(self) -> str:
         return self._server().network.ae_title
 
-    def _destination_tls(self) -> ssl.SSLContext:
-        """Return how TLS destinations are verified; renewed files are taken up by themselves."""
-        authorities = self._settings.scp_tls_ca_file
-        certificate = self._settings.scp_tls_certificate_file
-        return client_context(str(authorities or ""), str(certificate or ""))
+    def _trusts(self) -> PeerTrusts:
+        settings = self._settings
+        return PeerTrusts(settings.scp_tls_ca_file, settings.scp_tls_certificate_file)
 
     def _server(self) -> ServerConfig:
         return self._live.current().server
@@ -257,6 +273,7 @@ class Scp:
     def _pulse(self, state: State, http_port: int) -> Pulse:
         busy = self._listener.active_associations > 0
         number, age = spool.backlog(self._objects.spool)
+        bound = self._listener.bound
         if not self._config.known:
             state = State.STARTING
         shown = self._desired.shown(state, busy=busy)
@@ -270,12 +287,15 @@ class Scp:
             last_error=self._config.trouble or self._listener.problem,
             details={
                 "port": self._listener.port,
-                "bound": self._listener.bound,
+                # What an API of the release before shows.
+                "bound": bound[0] if bound else None,
+                "dicom": bound,
                 "backlog": number,
                 "backlog_age_seconds": round(age, 1),
                 "storage_used_bytes": self._space.used_bytes if self._space.counted else None,
                 "storage_free_bytes": self._space.free_bytes,
                 "broker_connected": self._announcer.connected,
+                "loopback_reads": self._settings.scp_loopback_reads,
             },
         )
 

@@ -26,6 +26,11 @@ class ScpMetrics:
             ["source", "reason"],
             registry=registry,
         )
+        self.denials = Counter(
+            "draw_scp_denials",
+            "Associations and operations that were denied something for want of a right",
+            registry=registry,
+        )
         self.operations = Counter(
             "draw_scp_operations",
             "DIMSE operations answered, by final status",

@@ -6,9 +6,11 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, TypeVarTuple
 from uuid import UUID
 
+from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.placement import Ending, Timing
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
+from draw_shared.errors import Transient
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
 from draw_shared.storage.reception import FilingRules
@@ -23,6 +25,17 @@ class Later(Protocol):
         """Have `action` done soon with these arguments."""
 
 
+class Demand(Protocol):
+    """Asks whether a peer still has the right to what it asks for."""
+
+    def __call__(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
+        """Return when it has.
+
+        Raises:
+            Refused: it has not, or nothing may be sent to this move destination for it.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
     """One object as the index knows it; `path` is relative to the storage root."""
@@ -31,6 +44,7 @@ class StoredInstance:
     sop_class_uid: str
     transfer_syntax_uid: str
     path: str
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,8 @@ class Destination:
     """How we call ourselves there; empty is our own AE title."""
     timeout_seconds: float
     tls: bool
+    tls_fingerprint: str
+    """Of the certificate that is pinned; empty: one that an authority has signed for the host."""
     max_associations: int
 
 
@@ -94,6 +110,11 @@ class Transaction(NamedTuple):
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
     detail: str | None = None
+    action: str | None = None
+
+
+class NotOnRecord(Transient):
+    """The disk takes no line of the audit trail: what it would tell of must not happen."""
 
 
 class Lost(NamedTuple):

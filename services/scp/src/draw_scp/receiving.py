@@ -34,7 +34,7 @@ from draw_scp.models import (
     Report,
     Result,
 )
-from draw_scp.settings import Settings
+from draw_scp.settings import ReceivingSettings
 from draw_shared.dicom.association import Association
 from draw_shared.dicom.placement import Ending
 from draw_shared.dicom.service import AssociationInfo, Outcome, Peer
@@ -103,7 +103,7 @@ class Reports:
 class Receiving:
     """One receiving process, built but not started."""
 
-    def __init__(self, settings: Settings, receiver: Connection) -> None:
+    def __init__(self, settings: ReceivingSettings, receiver: Connection) -> None:
         self._receiver = receiver
         self._reports = Reports(receiver)
         self._space = Space(settings.storage_root)
@@ -169,7 +169,7 @@ class Receiving:
 
 def main() -> int:
     """Run and return the exit code."""
-    settings, receiver = child_process.begun()
+    settings, receiver = child_process.begun(ReceivingSettings)
     allow_descriptors()
     with receiver:
         try:

@@ -15,6 +15,18 @@ from draw_shared.runtime.settings import (
 )
 
 
+class ReceivingSettings(ServiceSettings, StorageSettings):
+    """What a further receiving process reads: peers talk to it, so it knows no secret."""
+
+    service: ClassVar[str] = "scp"
+
+
+class AnnouncingSettings(ServiceSettings, BrokerSettings, StorageSettings):
+    """What the announcing process reads."""
+
+    service: ClassVar[str] = "scp"
+
+
 class Settings(
     ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
 ):
@@ -59,6 +71,11 @@ class Settings(
         default=False,
         description="a new suite's first configuration has all services, classes and transfer"
         " syntaxes on: read by `draw-admin migrate`; a receiver works by the configuration alone",
+    )
+    scp_loopback_reads: bool = Field(
+        default=False,
+        description="peers that call from this machine (loopback) may query and retrieve without"
+        " being on the list of AE titles; `make run` sets it, so that trying is easy",
     )
     scp_query_connections: int = Field(
         default=16, ge=1, le=200, description="queries that are answered at the same time"

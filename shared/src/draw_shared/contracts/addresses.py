@@ -15,6 +15,7 @@ from ipaddress import (
 from typing import Final
 
 MAPPED: Final = IPv6Network("::ffff:0:0/96")
+HOST_BITS: Final = 64
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address:
@@ -66,3 +67,17 @@ def canonical(text: str) -> str:
         return str(address_of(text))
     except ValueError:
         return text
+
+
+def budgeted(text: str) -> str:
+    """Return whose budget an address counts against: its own, or that of its IPv6 network.
+
+    Whoever has one IPv6 address usually has all 2^64 of its /64 (RFC 6177).
+    """
+    try:
+        found = address_of(text)
+    except ValueError:
+        return text
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(IPv6Network((int(found), HOST_BITS), strict=False))

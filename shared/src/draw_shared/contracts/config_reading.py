@@ -6,6 +6,8 @@ and in a rolling upgrade each release reads what the other wrote.
 
 - A field that is not known is left out, and named.
 - A value that is not known, of a choice that is, becomes the strictest choice, and is named.
+- With TLS on and no port for it, an earlier release wrote the document: TLS was on the DICOM
+  port alone then, and stays there.
 - Anything else that is not allowed makes the document unreadable as a whole: what a wrong
   number or address was to mean cannot be told.
 """
@@ -38,6 +40,10 @@ STRICTEST: Final[Mapping[type[StrEnum], StrEnum]] = {
 """What a choice means that this release does not know: never the more open one."""
 
 
+ON_THE_DICOM_PORT: Final = 0
+"""`network.tls.port` of TLS that takes the place of the plain port."""
+
+
 class ConfigUnreadable(Permanent):
     """This release cannot tell what the document means; the text names the fields."""
 
@@ -64,6 +70,7 @@ def read_config(document: object) -> Reading:
     unknown: list[str] = []
     tightened: list[str] = []
     known = _known(ServerConfig, document, "", unknown, tightened)
+    _keep_tls_on_its_port(known)
     try:
         config = ServerConfig.model_validate(known)
     except ValidationError as error:
@@ -95,6 +102,13 @@ def _known(
         else:
             known[name] = value
     return known
+
+
+def _keep_tls_on_its_port(document: Mapping[str, Any]) -> None:
+    network = document.get("network")
+    tls = network.get("tls") if isinstance(network, dict) else None
+    if isinstance(tls, dict) and tls.get("enabled") is True:
+        tls.setdefault("port", ON_THE_DICOM_PORT)
 
 
 def _fields(error: ValidationError) -> str:

@@ -10,11 +10,12 @@ side leave each other's alone.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
+from draw_shared.contracts.rights import EVERY_RIGHT
 from draw_shared.errors import Permanent
 
 FORMAT: Final = 1
@@ -27,10 +28,27 @@ class SnapshotDamaged(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class AllowedPeer:
-    """A calling AE title that may associate; an empty address allows any."""
+    """A calling AE title on the list; an empty address allows any."""
 
     ae_title: str
     expected_ip: str = ""
+    rights: tuple[str, ...] = EVERY_RIGHT
+    """By their names; those of a later release are kept, and grant nothing here."""
+    move_destinations: tuple[str, ...] = ()
+    """AE titles to which it may have objects sent by C-MOVE; none named: every remote node."""
+    certificates: tuple[str, ...] = ()
+    """Names and fingerprints, one of which its certificate has; none named: not bound."""
+
+
+def allowed_peer(row: Mapping[str, Any]) -> AllowedPeer:
+    """Return the peer of a row, whose columns may be fewer or more than this release knows."""
+    return AllowedPeer(
+        row["ae_title"],
+        row["expected_ip"],
+        tuple(row.get("rights", EVERY_RIGHT)),
+        tuple(row.get("move_destinations", ())),
+        tuple(row.get("certificates", ())),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +67,7 @@ class ConfigSnapshot:
             "format": FORMAT,
             "version": self.version,
             "release": self.release,
-            "allowed": [
-                {"ae_title": peer.ae_title, "expected_ip": peer.expected_ip}
-                for peer in self.allowed
-            ],
+            "allowed": [asdict(peer) for peer in self.allowed],
             "document": self.document,
         }
         return json.dumps({**content, HASH: _hash(content)}, indent=1).encode() + b"\n"

@@ -4,13 +4,15 @@ from functools import lru_cache
 from typing import ClassVar, Final
 from uuid import UUID, uuid5
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from draw_shared.contracts.envelope import Event
 from draw_shared.contracts.identifiers import AeTitle, Sha256, Uid
 
 REMEMBERED: Final = 4096
 """Identifiers that are kept: an object is announced and named in the log soon after."""
+WITHHELD: Final = "objects/.sealed"
+"""A path that no object ever has: names of folders do not begin with a full stop."""
 INSTANCE_NAMESPACE: Final = UUID("5d0bbd6e-5a3c-5c63-9e52-7f6d6c3ad9d5")
 
 
@@ -50,6 +52,34 @@ class InstanceStoredV1(Event):
     reread: bool = Field(
         default=False, description="the index has the object; what it says is to be read anew"
     )
+
+
+class InstanceStoredV2(InstanceStoredV1):
+    """One object is durable on disk; where it lies is told only to who has the storage volume."""
+
+    routing_key: ClassVar[str] = "instance.stored.v2"
+
+    schema_version: int = 2
+    path: str = Field(
+        default=WITHHELD,
+        description="nothing lies there: for readers of version 1, which try again later",
+    )
+    place: str = Field(
+        description="the path, sealed with the key that lies on the volume: Base64url of AES-SIV"
+        " (RFC 5297), with `sop_instance_uid` and `content_sha256` as associated data"
+    )
+
+
+def instance_stored(body: bytes) -> InstanceStoredV1:
+    """Return the announcement in a body, of either version.
+
+    Raises:
+        pydantic.ValidationError: it is none; retrying cannot help.
+    """
+    try:
+        return InstanceStoredV2.from_bytes(body)
+    except ValidationError:
+        return InstanceStoredV1.from_bytes(body)
 
 
 class SeriesStableV1(Event):

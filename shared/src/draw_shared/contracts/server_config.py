@@ -1,23 +1,13 @@
 """The receiver's configuration: one versioned document with every setting, default and range."""
 
-import re
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from draw_shared.contracts.addresses import network_of
 from draw_shared.contracts.identifiers import OwnAeTitle, Uid
 from draw_shared.contracts.texts import LINE
-
-DIGITS: Final = re.compile(r"[0-9]{1,9}")
-NETWORK_VARIABLES: Final = {
-    "host": "DRAW_SCP_HOST",
-    "port": "DRAW_SCP_PORT",
-    "ae_title": "DRAW_SCP_AE_TITLE",
-}
-"""Variables of the environment by the setting of the network that they give."""
 
 BYTES_PER_GB: Final = 1000**3
 """What a GB of the configuration is (ISO 80000-13), for the quota as for what is shown."""
@@ -95,8 +85,18 @@ class Section(BaseModel):
 class TlsConfig(Section):
     """DICOM TLS (PS3.15 B.9, BCP 195); files are read again when they change."""
 
-    enabled: StrictBool = Field(
-        default=False, description="speak TLS on the DICOM port", json_schema_extra=REBINDS
+    enabled: StrictBool = Field(default=False, description="speak TLS", json_schema_extra=REBINDS)
+    port: StrictInt = Field(
+        default=2762,
+        ge=0,
+        le=65535,
+        description="TCP port for TLS; 0: the DICOM port itself, which then speaks nothing else",
+        json_schema_extra=REBINDS,
+    )
+    keep_plain_port: StrictBool = Field(
+        default=True,
+        description="the DICOM port stays open without TLS beside it; off: TLS alone",
+        json_schema_extra=REBINDS,
     )
     certificate_file: FilePath = Field(
         default="",
@@ -112,6 +112,13 @@ class TlsConfig(Section):
         description="whether peers have to show a certificate of their own",
         json_schema_extra=REBINDS,
     )
+
+
+class DicomPort(NamedTuple):
+    """A port on which associations are accepted."""
+
+    port: int
+    tls: bool
 
 
 class NetworkConfig(Section):
@@ -134,7 +141,27 @@ class NetworkConfig(Section):
         default=10,
         ge=1,
         le=100,
-        description="associations at the same time, per replica; a request waits 3 s for its place",
+        description="associations at the same time, per replica, of which one peer may have all;"
+        " a request waits 3 s for its place",
+    )
+    max_associations_per_address: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="of them for one address, at most; 0: no limit of its own",
+    )
+    max_associations_per_ae_title: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="of them for one calling AE title, at most; 0: no limit of its own",
+    )
+    reserved_associations: StrictInt = Field(
+        default=6,
+        ge=0,
+        le=50,
+        description="further ones, and connections, for peers with fewer than are left of them:"
+        " a third for any AE title, a third for other addresses, a third for allowed AE titles",
     )
     max_pdu_bytes: StrictInt = Field(
         default=16384, ge=4096, le=131072, description="largest PDU that peers may send"
@@ -153,7 +180,7 @@ class NetworkConfig(Section):
         ge=10,
         le=4096,
         description="open sockets, associated or not; at the limit, the oldest without a request"
-        " for an association gives way",
+        " for an association gives way, of the address that has most",
     )
     max_connections_per_address: StrictInt = Field(
         default=250, ge=1, le=4096, description="open sockets of one address, likewise"
@@ -162,6 +189,17 @@ class NetworkConfig(Section):
         default=(), description="peers that must send a PROXY protocol v2 header"
     )
     tls: TlsConfig = TlsConfig()
+
+    @property
+    def ports(self) -> tuple[DicomPort, ...]:
+        """Where associations are accepted, the port without TLS first."""
+        plain, tls = DicomPort(self.port, tls=False), self.tls
+        if not tls.enabled:
+            return (plain,)
+        if not tls.port:
+            return (DicomPort(self.port, tls=True),)
+        secured = DicomPort(tls.port, tls=True)
+        return (plain, secured) if tls.keep_plain_port else (secured,)
 
 
 class StorageConfig(Section):
@@ -203,12 +241,23 @@ class StorageConfig(Section):
 
 
 class SecurityConfig(Section):
-    """Who may associate; allowed AE titles themselves are rows of `allowed_ae_titles`."""
+    """Who may associate; the list of AE titles, with their rights, is in `allowed_ae_titles`."""
 
     check_called_ae: StrictBool = Field(
         default=False, description="refuse calls to another AE title"
     )
-    validate_calling_ae: StrictBool = Field(default=False, description="only allowed AE titles")
+    validate_calling_ae: StrictBool = Field(
+        default=False, description="only AE titles on the list may associate"
+    )
+    unknown_may_echo: StrictBool = Field(
+        default=True,
+        description="AE titles that are not on the list may verify the connection (C-ECHO)",
+    )
+    unknown_may_store: StrictBool = Field(
+        default=True,
+        description="AE titles that are not on the list may send objects (C-STORE); they may"
+        " never query and retrieve",
+    )
     allowed_ips: tuple[IpNetwork, ...] = Field(default=(), description="empty allows all")
     accept_user_identity: StrictBool = Field(
         default=True, description="ignore user identity rather than refuse the association"
@@ -350,7 +399,12 @@ REFERENCE: Final = ServerConfig()
 """What a fresh database starts with."""
 
 CLOSED: Final = ServerConfig(
-    security=SecurityConfig(check_called_ae=True, validate_calling_ae=True),
+    security=SecurityConfig(
+        check_called_ae=True,
+        validate_calling_ae=True,
+        unknown_may_echo=False,
+        unknown_may_store=False,
+    ),
     services=ServiceConfig(enabled=False, auto_start=False, c_echo=False, c_store=False),
 )
 """What is in force until the suite's configuration is known: nobody is served."""
@@ -366,16 +420,3 @@ EVERYTHING: Final = ServerConfig(
     services=ServiceConfig(c_find=True, c_move=True, c_get=True),
 )
 """The first version of `make run` and Compose: all services, any class, all transfer syntaxes."""
-
-
-def network_told(environment: Mapping[str, str]) -> dict[str, str | int]:
-    """Return the settings of the network that the environment gives; digits are a number."""
-    told = {
-        field: environment[variable]
-        for field, variable in NETWORK_VARIABLES.items()
-        if environment.get(variable)
-    }
-    return {
-        field: int(text) if field == "port" and DIGITS.fullmatch(text) else text
-        for field, text in told.items()
-    }

@@ -11,6 +11,25 @@ from draw_shared.contracts.envelope import Event
 LINES_LOST: Final = "transactions.lost"
 """Action of a line that stands for lines that could not be written; `objects` is their number."""
 
+RETRIEVE_BEGUN: Final = "retrieve.begin"
+"""Action of a line that says, before the first object leaves, which study a C-GET or C-MOVE sends
+objects of; how the operation ended is a line of its own."""
+
+
+DROPPED: Final = "transactions.drop"
+"""Action of a line that says which lines are missing, because their month went."""
+SEALING_BEGUN: Final = "transactions.sealing_begun"
+CUT: Final = "transactions.cut"
+"""What had been sealed was not there: a backup was restored, or the log was rewritten."""
+NOT_SEALED: Final = "transactions.not_sealed"
+"""Lines of the chain had no seal when the next were chained."""
+NOT_ATTESTED: Final = "transactions.not_attested"
+"""Lines that nobody with a key had written were chained."""
+ACCEPTED: Final = "transactions.accepted"
+"""Somebody has looked at what was found until then."""
+FINDINGS: Final = (CUT, NOT_SEALED, NOT_ATTESTED)
+"""What somebody has to look at."""
+
 
 class TransactionKind(StrEnum):
     """What kind of thing happened."""
@@ -57,7 +76,9 @@ class TransactionRecord(BaseModel):
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
     actor: str | None = Field(default=None, description="user or token of a management action")
-    action: str | None = Field(default=None, description="name of a management action")
+    action: str | None = Field(
+        default=None, description="name of a management action; `retrieve.begin` before a retrieve"
+    )
     detail: str | None = None
 
 

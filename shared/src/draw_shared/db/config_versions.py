@@ -10,14 +10,13 @@ from typing import Final
 from sqlalchemy import text
 from sqlmodel import Session
 
-from draw_shared.contracts.config_snapshot import AllowedPeer, ConfigSnapshot
+from draw_shared.contracts.config_snapshot import ConfigSnapshot, allowed_peer
 
 NEWEST: Final = text(
     """
     SELECT version, document,
-        (SELECT coalesce(jsonb_agg(jsonb_build_object('ae_title', ae_title,
-            'expected_ip', expected_ip) ORDER BY ae_title), '[]')
-         FROM allowed_ae_titles WHERE active) AS allowed
+        (SELECT coalesce(jsonb_agg(to_jsonb(listed) ORDER BY ae_title), '[]')
+         FROM allowed_ae_titles listed WHERE active) AS allowed
     FROM server_config ORDER BY version DESC LIMIT 1
     """
 )
@@ -31,9 +30,11 @@ DISALLOW: Final = text(
     " WHERE active AND ae_title <> ALL(:ae_titles)"
 )
 ALLOW: Final = text(
-    "INSERT INTO allowed_ae_titles (ae_title, expected_ip) VALUES (:ae_title, :expected_ip)"
-    " ON CONFLICT (ae_title) DO UPDATE"
-    " SET expected_ip = excluded.expected_ip, active = true, updated_at = now()"
+    "INSERT INTO allowed_ae_titles (ae_title, expected_ip, rights, move_destinations, certificates)"
+    " VALUES (:ae_title, :expected_ip, :rights, :move_destinations, :certificates)"
+    " ON CONFLICT (ae_title) DO UPDATE SET expected_ip = excluded.expected_ip,"
+    " rights = excluded.rights, move_destinations = excluded.move_destinations,"
+    " certificates = excluded.certificates, active = true, updated_at = now()"
 )
 
 
@@ -42,9 +43,7 @@ def newest(session: Session) -> ConfigSnapshot | None:
     row = session.connection().execute(NEWEST).first()
     if row is None:
         return None
-    return ConfigSnapshot(
-        row.version, row.document, tuple(AllowedPeer(**peer) for peer in row.allowed)
-    )
+    return ConfigSnapshot(row.version, row.document, tuple(map(allowed_peer, row.allowed)))
 
 
 def catch_up(session: Session, kept: ConfigSnapshot, found: int) -> bool:
@@ -65,6 +64,14 @@ def catch_up(session: Session, kept: ConfigSnapshot, found: int) -> bool:
         return False
     connection.execute(DISALLOW, {"ae_titles": [peer.ae_title for peer in kept.allowed]})
     for peer in kept.allowed:
-        values = {"ae_title": peer.ae_title, "expected_ip": peer.expected_ip}
-        connection.execute(ALLOW, values)
+        connection.execute(
+            ALLOW,
+            {
+                "ae_title": peer.ae_title,
+                "expected_ip": peer.expected_ip,
+                "rights": list(peer.rights),
+                "move_destinations": list(peer.move_destinations),
+                "certificates": list(peer.certificates),
+            },
+        )
     return True

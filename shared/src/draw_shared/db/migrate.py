@@ -5,7 +5,7 @@ table within `LOCK_SECONDS` lets those pass who wait behind it, and is tried aga
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,9 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
 from draw_shared.contracts.server_config import ServerConfig
+from draw_shared.db import roles
 from draw_shared.db.guard import require_served_schema, revision_of
-from draw_shared.db.revisions import REVISION
+from draw_shared.db.revisions import REVISION, is_later
 from draw_shared.db.session import sqlalchemy_url
 from draw_shared.errors import Transient
 
@@ -44,6 +45,30 @@ BOUND_WAITING: Final = text(f"SET lock_timeout = '{LOCK_SECONDS}s'")
 
 class MigrationBlocked(Transient):
     """Others had the tables in use all the time; what was migrated until then is whole."""
+
+
+def bring_up_to_date(
+    owner_url: str, *, admin_url: str = "", service_urls: Mapping[str, str] | None = None
+) -> str:
+    """Migrate a database, with a role of its own for each service, and return its revision.
+
+    A later release's schema stays as it is, and so do the rights that it has granted.
+
+    Args:
+        owner_url: of the role that owns the tables.
+        admin_url: of somebody who may make roles; without one they have to be there.
+        service_urls: by service, as it connects; none: they all connect as the owner.
+
+    Raises:
+        SchemaMismatch, MigrationBlocked, RoleMissing: see `upgrade` and `roles.grant`.
+    """
+    given = service_urls or {}
+    if admin_url:
+        roles.establish(admin_url, owner_url, tuple(given.values()))
+    found = upgrade(owner_url)
+    if given and not is_later(found):
+        roles.grant(owner_url, {name: roles.role_of(url) for name, url in given.items()})
+    return found
 
 
 def upgrade(

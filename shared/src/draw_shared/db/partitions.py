@@ -2,17 +2,20 @@
 
 A line whose month has no partition lies in the default one, so that nothing is ever refused.
 A month gets its partition before it begins; lines that came too early are moved into it.
-A month whose time is over goes as a whole, and a line of the log says up to which position of
-the hash chain lines may be missing since.
+A month whose time is over goes as a whole; before it goes, the log says exactly which lines of
+the hash chain are missing since, and between which others. Both are done by functions
+that the owner of the tables has made: who calls them may otherwise only add lines.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
-from uuid import uuid4
 
 from sqlalchemy import Connection, text
+
+from draw_shared.db import transaction_chain, transaction_gaps
+from draw_shared.db.transaction_chain import Head, Sealing
 
 PARTITION_LOCK: Final = 0x44524150
 """Key of the advisory lock under which partitions are made, one process at a time."""
@@ -55,10 +58,10 @@ def ensure_months(connection: Connection, first: date, *, ahead: int) -> list[st
     missing = _missing(connection, wanted)
     if not missing:
         return []
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK})
+    connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})
     missing = _missing(connection, wanted)
     for name in missing:
-        _make(connection, name, wanted[name])
+        connection.execute(MAKE_MONTH, {"month": wanted[name]})
     return missing
 
 
@@ -78,52 +81,67 @@ def first_kept(today: date, *, months_kept: int) -> date:
     return date(max(1, number // 12), number % 12 + 1, 1)
 
 
-def drop_before(connection: Connection, first: date, *, replica: str) -> Dropped | None:
-    """Drop every month before that of `first` and say so in the log; None when there was none.
+def drop_before(
+    connection: Connection, first: date, *, replica: str, sealing: Sealing | None = None
+) -> Dropped | None:
+    """Say in the log what goes, and drop every month before that of `first`; None: there is none.
 
-    The caller commits. Writers wait while a month is dropped, which takes no time.
+    The caller commits. Writers wait from then on while the months' positions are read.
+
+    Raises:
+        NotAsSealed: what goes is not as it was sealed; nothing is dropped.
     """
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK})
+    connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})
     names = [
         name
         for name in connection.execute(OLD_NAMES).scalars()
         if name < partition_name(first.replace(day=1))
     ]
     before = {"first": _midnight(first.replace(day=1))}
-    lines = position = 0
-    for statement in (*(f"SELECT * FROM {name}" for name in names), EARLY):  # noqa: S608 - a month's name
-        counted = text(f"SELECT count(*), coalesce(max(chain_position), 0) FROM ({statement}) old")  # noqa: S608
-        found = connection.execute(counted, before if statement is EARLY else {}).one()
-        lines, position = lines + found[0], max(position, found[1])
-    if not names and not lines:
+    if not names and not connection.execute(COUNT_OLD, before).scalar():
         return None
-    for name in names:
-        connection.execute(text(f"DROP TABLE {name}"))
-    connection.execute(FORGET_EARLY, before)
-    dropped = Dropped(tuple(names), lines, position)
-    connection.execute(
-        SAY_DROPPED,
-        {
-            "record_id": uuid4(),
-            "replica": replica,
-            "detail": f"{lines} lines before {first:%Y-%m}, up to position {position}",
-        },
-    )
-    return dropped
+    if sealing is not None:
+        transaction_gaps.require_genuine(connection, _old_runs(connection, before), sealing)
+    # A line that goes without ever having been in the chain would leave no gap.
+    transaction_chain.extend_whole(connection, sealing)
+    lines = connection.execute(COUNT_OLD, before).scalar() or 0
+    runs = _old_runs(connection, before)
+    if runs:
+        why = f"dropped with the months before {first:%Y-%m}"
+        transaction_gaps.say_missing(connection, runs, why, replica, sealing)
+    connection.execute(DROP_MONTHS, {"first": first})
+    return Dropped(tuple(names), lines, max((last for _, last in runs), default=0))
 
 
+def _old_runs(connection: Connection, before: dict[str, datetime]) -> list[tuple[int, int]]:
+    return [(row.first, row.last) for row in connection.execute(OLD_RUNS, before)]
+
+
+def begin_sealing(connection: Connection, sealing: Sealing) -> Head | None:
+    """Have the log say that sealing begins, unless it says so; no month goes until the commit."""
+    if not transaction_gaps.is_to_begin(connection, sealing):
+        return None
+    connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})
+    return transaction_gaps.begin(connection, sealing)
+
+
+COUNT_OLD: Final = text("SELECT count(*) FROM transactions WHERE occurred_at < :first")
+OLD_RUNS: Final = text(
+    """
+    SELECT min(chain_position) AS first, max(chain_position) AS last FROM (
+        SELECT chain_position, chain_position - row_number() OVER (ORDER BY chain_position) AS run
+        FROM transactions WHERE occurred_at < :first AND chain_position IS NOT NULL) numbered
+    GROUP BY run ORDER BY 1
+    """
+)
+TAKE_TURN: Final = text("SELECT pg_advisory_xact_lock(:key)")
 OLD_NAMES: Final = text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     " WHERE i.inhparent = 'transactions'::regclass"
     " AND c.relname ~ '^transactions_[0-9]{4}_[0-9]{2}$' ORDER BY c.relname"
 )
-EARLY: Final = "SELECT * FROM transactions_default WHERE occurred_at < :first"
-FORGET_EARLY: Final = text("DELETE FROM transactions_default WHERE occurred_at < :first")
-SAY_DROPPED: Final = text(
-    "INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, actor, action,"
-    " detail) VALUES (:record_id, now(), 'management', 'success', :replica, 'system',"
-    " 'transactions.drop', :detail)"
-)
+MAKE_MONTH: Final = text("SELECT make_transaction_month(:month)")
+DROP_MONTHS: Final = text("SELECT drop_transaction_months(:first)")
 
 
 def _missing(connection: Connection, wanted: dict[str, date]) -> list[str]:
@@ -132,24 +150,6 @@ def _missing(connection: Connection, wanted: dict[str, date]) -> list[str]:
         {"names": list(wanted)},
     ).scalars()
     return sorted(set(wanted) - set(found))
-
-
-def _make(connection: Connection, name: str, month: date) -> None:
-    end = months(month, ahead=1)[1]
-    connection.execute(text("LOCK TABLE transactions IN ACCESS EXCLUSIVE MODE"))
-    connection.execute(text(f"CREATE TABLE {name} (LIKE transactions INCLUDING DEFAULTS)"))
-    moved = {"first": _midnight(month), "end": _midnight(end)}
-    connection.execute(
-        text(
-            "WITH early AS (DELETE FROM transactions_default"  # noqa: S608 - a month's name
-            " WHERE occurred_at >= :first AND occurred_at < :end RETURNING *)"
-            f" INSERT INTO {name} SELECT * FROM early"
-        ),
-        moved,
-    )
-    connection.execute(
-        text(f"ALTER TABLE transactions ATTACH PARTITION {name} FOR VALUES {_limits(month)}")
-    )
 
 
 def _midnight(day: date) -> datetime:

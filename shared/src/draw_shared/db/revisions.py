@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-OLDEST_SERVED: Final = "0016"
-"""The first schema with all the tables and columns that this release names."""
+OLDEST_SERVED: Final = "0021"
+"""The first schema with all the tables, columns and functions that this release names."""
 
 VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
 REVISION: Final = re.compile("[0-9]{4}")

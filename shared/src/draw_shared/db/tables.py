@@ -31,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from draw_shared.contracts.rights import EVERY_RIGHT
+
 metadata: Final[MetaData] = SQLModel.metadata
 metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -91,8 +93,8 @@ def _whole(kind: type[Integer] = Integer) -> Column[int]:
     return Column(kind, nullable=False, server_default="0")
 
 
-def _texts() -> Column[list[str]]:
-    return Column(ARRAY(Text(collation="C")), nullable=False, server_default="{}")
+def _texts(default: str = "") -> Column[list[str]]:
+    return Column(ARRAY(Text(collation="C")), nullable=False, server_default=f"{{{default}}}")
 
 
 def _document(default: str | None = "{}") -> Column[Any]:
@@ -468,6 +470,8 @@ class Transaction(SQLModel, table=True):
     detail: str | None = Field(default=None, sa_column=_plain(nullable=True))
     chain_position: int | None = Field(default=None, sa_column=Column(BigInteger))
     chain_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    attestation: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    seal: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
 class ServerConfigVersion(SQLModel, table=True):
@@ -483,7 +487,7 @@ class ServerConfigVersion(SQLModel, table=True):
 
 
 class AllowedAeTitle(SQLModel, table=True):
-    """A calling AE title that may associate when validation is on."""
+    """A calling AE title on the list: what it may do, and what it has to prove."""
 
     __tablename__ = "allowed_ae_titles"
 
@@ -491,6 +495,9 @@ class AllowedAeTitle(SQLModel, table=True):
     ae_title: str = Field(sa_column=_exact(unique=True))
     description: str = Field(default="", sa_column=_plain())
     expected_ip: str = Field(default="", sa_column=_plain())
+    rights: list[str] = Field(default_factory=list, sa_column=_texts(",".join(EVERY_RIGHT)))
+    move_destinations: list[str] = Field(default_factory=list, sa_column=_texts())
+    certificates: list[str] = Field(default_factory=list, sa_column=_texts())
     active: bool = _flag(default=True)
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
@@ -557,6 +564,7 @@ class RemoteNode(SQLModel, table=True):
     move_destination: str = Field(default="", sa_column=_exact())
     stores_from: list[str] = Field(default_factory=list, sa_column=_texts())
     tls: bool = _flag()
+    tls_fingerprint: str = Field(default="", sa_column=_exact())
     max_associations: int = Field(
         default=2, sa_column=Column(SmallInteger, nullable=False, server_default="2")
     )

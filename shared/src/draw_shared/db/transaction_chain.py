@@ -5,53 +5,61 @@ Each line in the chain has a position, counted from 1 without gaps, and the hash
 bytes. What services report is chained in the same breath in which it is written (`append`),
 so that each row is written once; who appends waits for the one before. Lines that are part
 of somebody else's transaction, such as an operator's actions, do not wait: they are chained
-by a step of its own (`extend`), some seconds later, and are not protected until then.
+by a step of its own (`extend`), some seconds later; until then their attestation protects them.
 
-The canonical form is a JSON array, UTF-8, no spaces, of the position and then the columns in
-the order of `COLUMNS`: text and whole numbers as they are, the UUID as text, the time as UTC
-text with microseconds, `duration_seconds` as Python's shortest text, absent values as null.
-
-Whoever may write every row can also compute a new chain. Against him the heads that the
-indexer writes to its log are kept elsewhere; `verify` takes one.
+Whoever may write every row can also compute a new chain. He cannot seal it: the last line of
+each batch has a seal by a key that is not in the database (`draw_shared.db.seals`). Before a
+batch goes on from the head, the head's seal is checked, and that the chain has the newest
+sealed head that this process knows of. What is not as it was sealed is not sealed over in
+silence: a line says so first (`draw_shared.db.transaction_statements`).
 """
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from draw_shared.contracts.transaction import LINES_LOST
+from draw_shared.contracts.transaction import CUT, NOT_ATTESTED, NOT_SEALED
+from draw_shared.db import transaction_statements as statements
+from draw_shared.db.seals import Keyring, NotSealed
+from draw_shared.db.transaction_lines import COLUMNS, GENESIS, link
+from draw_shared.db.transaction_statements import Account
 
 CHAIN_LOCK: Final = 0x44524148
 """Key of the advisory lock under which the chain grows, by one process at a time."""
 
-GENESIS: Final = bytes(32)
 MOST_AT_ONCE: Final = 2000
-
-COLUMNS: Final = (
-    "id", "occurred_at", "record_id", "kind", "outcome", "replica", "association_id",
-    "calling_ae", "called_ae", "peer_address", "status", "duration_seconds", "size_bytes",
-    "objects", "sop_class_uid", "sop_instance_uid", "study_instance_uid", "actor", "action",
-    "detail",
-)  # fmt: skip
+MOST_NAMED: Final = 20
+NOBODY_ATTESTS: Final = (
+    "written by a service without the key of the log, by a release before, or by somebody else"
+)
+FAR_BACK: Final = 10_000
+"""Lines in which the newest seal is looked for when the head has none."""
 
 _LISTED: Final = ", ".join(COLUMNS)
 _GIVEN: Final = ", ".join(COLUMNS[1:])
 _GIVEN_QUALIFIED: Final = ", ".join(f"given.{name}" for name in COLUMNS[1:])
+_TAKE_TURN: Final = text("SELECT pg_advisory_xact_lock(:key)")
+_TRY_TURN: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _HEAD: Final = text(
-    "SELECT chain_position, chain_hash FROM transactions WHERE chain_position IS NOT NULL"
+    "SELECT chain_position, chain_hash, seal FROM transactions WHERE chain_position IS NOT NULL"
     " ORDER BY chain_position DESC LIMIT 1"
 )
+_HASH_AT: Final = text("SELECT chain_hash FROM transactions WHERE chain_position = :position")
+_LAST_SEALED: Final = text(
+    "SELECT chain_position FROM transactions WHERE chain_position > :after"
+    " AND seal IS NOT NULL ORDER BY chain_position DESC LIMIT 1"
+)
 _UNCHAINED: Final = text(
-    f"SELECT {_LISTED} FROM transactions WHERE chain_hash IS NULL ORDER BY id LIMIT :most"  # noqa: S608
+    f"SELECT {_LISTED}, attestation FROM transactions"  # noqa: S608
+    " WHERE chain_hash IS NULL ORDER BY id LIMIT :most"
 )
 _LINK: Final = text(
     """
-    UPDATE transactions t SET chain_position = k.position, chain_hash = decode(k.hash, 'hex')
+    UPDATE transactions t SET chain_position = k.position, chain_hash = decode(k.hash, 'hex'),
+        seal = CASE WHEN k.position = :sealed THEN decode(:seal, 'hex') END
     FROM unnest(CAST(:ids AS bigint[]), CAST(:times AS timestamptz[]),
         CAST(:positions AS bigint[]), CAST(:hashes AS text[])) AS k (id, at, position, hash)
     WHERE t.id = k.id AND t.occurred_at = k.at
@@ -70,21 +78,15 @@ _FRESH: Final = text(
 )
 _APPEND: Final = text(
     f"""
-    INSERT INTO transactions (id, {_GIVEN}, chain_position, chain_hash)
-    SELECT link.id, {_GIVEN_QUALIFIED}, link.position, decode(link.hash, 'hex')
+    INSERT INTO transactions (id, {_GIVEN}, attestation, chain_position, chain_hash, seal)
+    SELECT link.id, {_GIVEN_QUALIFIED}, given.attestation, link.position,
+        decode(link.hash, 'hex'), CASE WHEN link.position = :sealed THEN decode(:seal, 'hex') END
     FROM unnest(CAST(:places AS bigint[]), CAST(:ids AS bigint[]), CAST(:positions AS bigint[]),
             CAST(:hashes AS text[])) AS link (place, id, position, hash)
         JOIN jsonb_populate_recordset(NULL::transactions, CAST(:rows AS jsonb))
             WITH ORDINALITY AS given ON given.ordinality = link.place
     ORDER BY link.position
     """  # noqa: S608 - names of columns
-)
-_CHAINED: Final = text(
-    f"SELECT chain_position, chain_hash, {_LISTED} FROM transactions"  # noqa: S608
-    " WHERE chain_position > :after ORDER BY chain_position LIMIT :most"
-)
-_STRAY: Final = text(
-    "SELECT count(*) FROM transactions WHERE (chain_hash IS NULL) <> (chain_position IS NULL)"
 )
 
 
@@ -95,161 +97,196 @@ class Head:
     position: int
     chain_hash: bytes
     added: int = 0
+    """Lines that are in the chain now and were not before."""
+    seal: bytes | None = None
+    said: tuple[str, ...] = ()
+    """Actions of lines by which the log had to say of itself what was found."""
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
-    """A place where the log is not what was chained."""
+class Sealing:
+    """What a process seals with, and the newest sealed head that it knows of."""
 
-    position: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a check of the whole chain has found; no breaks means that it holds."""
-
-    first_position: int
-    """1, unless older lines were removed with their partition."""
-    head: Head | None
-    lines: int
-    breaks: tuple[Break, ...]
-    """The first of them, at most `MOST_BREAKS`."""
-    lines_lost: int
-    """Lines that could not be written when there was no room, as the log itself says."""
+    keyring: Keyring
+    replica: str
+    known: Head | None = None
 
 
-MOST_BREAKS: Final = 100
-
-
-_DROPPED: Final = text(
-    "SELECT max(CAST(substring(detail FROM 'up to position ([0-9]{1,18})$') AS bigint))"
-    " FROM transactions WHERE kind = 'management' AND action = 'transactions.drop'"
-)
-
-
-_canonically: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def canonical(position: int, row: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a line that its hash covers."""
-    values: list[Any] = [position]
-    for name in COLUMNS:
-        value = row[name]
-        if name == "occurred_at":
-            value = value.astimezone(UTC).isoformat(timespec="microseconds")
-        elif name == "record_id":
-            value = str(value)
-        elif name == "duration_seconds" and value is not None:
-            value = repr(float(value))
-        values.append(value)
-    return _canonically(values).encode()
-
-
-def link(previous: bytes, position: int, row: Mapping[str, Any]) -> bytes:
-    """Return the hash of the line at `position`."""
-    return hashlib.sha256(previous + canonical(position, row)).digest()
-
-
-def append(connection: Connection, rows: str) -> Head | None:
+def append(connection: Connection, rows: str, sealing: Sealing | None = None) -> Head | None:
     """Write lines that are not there yet, as the next of the chain; return the new head.
 
     `rows` is a JSON list of lines by columns, without `id`. None: all were there. The caller
     commits; others who append wait until then.
     """
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
-    fresh = [row._asdict() for row in connection.execute(_FRESH, {"rows": rows})]
+    connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
+    fresh = _fresh(connection, rows)
     if not fresh:
         return None
-    head, links = _linked(connection, fresh)
-    places = {"rows": rows, "places": [row["place"] for row in fresh]}
-    connection.execute(_APPEND, links | places)
-    return head
+    return _written(connection, _checked(connection, sealing), rows, fresh, sealing)
 
 
-def extend(connection: Connection, most: int = MOST_AT_ONCE) -> Head | None:
-    """Chain at most `most` lines that were written unchained; return the new head if there were.
+def say(
+    connection: Connection, lines: Sequence[Mapping[str, Any]], sealing: Sealing | None
+) -> Head:
+    """Append lines by which the log speaks about itself, and return the new head."""
+    connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
+    return _said(connection, _checked(connection, sealing), lines, sealing)
+
+
+def extend(
+    connection: Connection, sealing: Sealing | None = None, most: int = MOST_AT_ONCE
+) -> Head | None:
+    """Chain at most `most` lines that were written unchained; return the new head if it grew.
 
     The caller commits. Another process that is at it already leaves nothing to do.
     """
-    free = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
-    if not free.scalar():
+    if not connection.execute(_TRY_TURN, {"key": CHAIN_LOCK}).scalar():
         return None
-    rows = [row._asdict() for row in connection.execute(_UNCHAINED, {"most": most})]
-    if not rows:
-        return None
-    head, links = _linked(connection, rows)
-    connection.execute(_LINK, links | {"times": [row["occurred_at"] for row in rows]})
+    head = _checked(connection, sealing)
+    longer = _extended(connection, head, sealing, most)
+    return longer if longer.added or longer.said else None
+
+
+def extend_whole(connection: Connection, sealing: Sealing | None) -> Head:
+    """Chain every line that there is, and return the head; nobody appends until the commit."""
+    connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
+    head = _checked(connection, sealing)
+    while (longer := _extended(connection, head, sealing, MOST_AT_ONCE)) is not head:
+        head = longer
     return head
 
 
-def _linked(
-    connection: Connection, rows: Sequence[Mapping[str, Any]]
-) -> tuple[Head, dict[str, Any]]:
-    """Return the head that the chain has with these rows, and their ids, positions and hashes."""
+def hash_at(connection: Connection, position: int) -> bytes | None:
+    """Return the hash of a line; None when it is not there."""
+    found = connection.execute(_HASH_AT, {"position": position}).scalar()
+    return None if found is None else bytes(found)
+
+
+def _extended(connection: Connection, head: Head, sealing: Sealing | None, most: int) -> Head:
+    rows = [row._asdict() for row in connection.execute(_UNCHAINED, {"most": most})]
+    if not rows:
+        return head
+    longer, links = _linked(head, rows, sealing)
+    connection.execute(_LINK, links | {"times": [row["occurred_at"] for row in rows]})
+    if sealing is None:
+        return longer
+    doubtful = [
+        position
+        for position, row in enumerate(rows, head.position + 1)
+        if not sealing.keyring.attests(row)
+    ]
+    if not doubtful:
+        return longer
+    named = ", ".join(map(str, doubtful[:MOST_NAMED]))
+    more = len(doubtful) - MOST_NAMED
+    words = f"lines {named}{f' and {more} more' if more > 0 else ''}: {NOBODY_ATTESTS}"
+    made = statements.line(
+        NOT_ATTESTED,
+        words,
+        sealing.replica,
+        sealing.keyring,
+        objects=len(doubtful),
+    )
+    return _said(connection, longer, [made], sealing)
+
+
+def _checked(connection: Connection, sealing: Sealing | None) -> Head:
+    """Return the head, after the log has said of it what is not as it was sealed."""
     found = connection.execute(_HEAD).first()
-    position, digest = (found[0], bytes(found[1])) if found else (0, GENESIS)
+    head = Head(found[0], bytes(found[1]), seal=found[2]) if found else Head(0, GENESIS)
+    if sealing is None:
+        return head
+    finding = _finding(connection, head, sealing)
+    if finding is None:
+        return head
+    made = statements.line(*finding, sealing.replica, sealing.keyring)
+    return _said(connection, head, [made], sealing)
+
+
+def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str, str] | None:
+    """Return as what, and in which words, the log says that its head is not as it was sealed."""
+    known, keyring = sealing.known, sealing.keyring
+    if known is not None and not _contains(connection, head, known, keyring):
+        ends = f"it ends at line {head.position}" if head.position < known.position else "changed"
+        return CUT, (
+            f"line {known.position} with the hash {known.chain_hash.hex()} was sealed and is not"
+            f" here ({ends}): a backup was restored, or the log was rewritten; up to line"
+            f" {head.position} it is as it was found"
+        )
+    try:
+        if head.position:
+            keyring.lines_sealed(head.seal, head.position, head.chain_hash)
+    except NotSealed as error:
+        if known is None and not Account(connection, keyring).sealing:
+            return None  # What is there before sealing begins is said when it does.
+        after = max(0, head.position - FAR_BACK)
+        last = connection.execute(_LAST_SEALED, {"after": after}).scalar()
+        first = "" if last in {None, head.position} else f" from {last + 1}"
+        return NOT_SEALED, (
+            f"lines{first} to {head.position} were not sealed ({error}): {NOBODY_ATTESTS}; they"
+            " are as they were found"
+        )
+    return None
+
+
+def _contains(connection: Connection, head: Head, known: Head, keyring: Keyring) -> bool:
+    """Return whether the chain has a head that was sealed, or says that it was dropped."""
+    if head.position < known.position:
+        return False
+    if head.position == known.position:
+        return head.chain_hash == known.chain_hash
+    found = hash_at(connection, known.position)
+    if found is not None:
+        return found == known.chain_hash
+    gaps = Account(connection, keyring).gaps()
+    return any(first <= known.position <= last for first, last in gaps)
+
+
+def _said(
+    connection: Connection,
+    head: Head,
+    lines: Sequence[Mapping[str, Any]],
+    sealing: Sealing | None,
+) -> Head:
+    rows = json.dumps(list(lines), separators=(",", ":"))
+    longer = _written(connection, head, rows, _fresh(connection, rows), sealing)
+    actions = tuple(str(line["action"]) for line in lines)
+    return replace(longer, said=head.said + actions, added=head.added)
+
+
+def _fresh(connection: Connection, rows: str) -> list[dict[str, Any]]:
+    return [row._asdict() for row in connection.execute(_FRESH, {"rows": rows})]
+
+
+def _written(
+    connection: Connection,
+    head: Head,
+    rows: str,
+    fresh: Sequence[Mapping[str, Any]],
+    sealing: Sealing | None,
+) -> Head:
+    longer, links = _linked(head, fresh, sealing)
+    places = {"rows": rows, "places": [row["place"] for row in fresh]}
+    connection.execute(_APPEND, links | places)
+    return longer
+
+
+def _linked(
+    head: Head, rows: Sequence[Mapping[str, Any]], sealing: Sealing | None
+) -> tuple[Head, dict[str, Any]]:
+    """Return the head that the chain has with these rows, and what they get of the chain."""
+    chain_hash = head.chain_hash
     hashes = []
-    for number, row in enumerate(rows, position + 1):
-        digest = link(digest, number, row)
-        hashes.append(digest.hex())
-    last = position + len(rows)
-    positions = list(range(position + 1, last + 1))
-    links = {"ids": [row["id"] for row in rows], "positions": positions, "hashes": hashes}
-    return Head(last, digest, len(rows)), links
-
-
-def verify(connection: Connection, known: Head | None = None) -> Verification:
-    """Check every chained line, in memory for a few of them.
-
-    `known` is a head that was kept elsewhere: the chain must contain it.
-    """
-    breaks: list[Break] = []
-    before: tuple[int, bytes] | None = None
-    first = lines = lost = 0
-    dropped = connection.execute(_DROPPED).scalar() or 0
-    for row in _chained(connection):
-        position, stored = row["chain_position"], bytes(row["chain_hash"])
-        if before is None:
-            first = position
-            # What the first line followed is gone when its predecessors were removed.
-            previous = GENESIS if position == 1 else None
-        else:
-            previous = before[1]
-            if position != before[0] + 1:
-                breaks += _gap(before[0], position, dropped)
-                previous = None
-        if previous is not None and link(previous, position, row) != stored:
-            breaks.append(Break(position, "the line or its predecessor was changed"))
-        if known is not None and position == known.position and stored != known.chain_hash:
-            breaks.append(Break(position, "the chain was computed anew"))
-        before = (position, stored)
-        lines += 1
-        lost += (row["objects"] or 0) if row["action"] == LINES_LOST else 0
-    stray = connection.execute(_STRAY).scalar()
-    if stray:
-        breaks.append(Break(0, f"{stray} lines pretend to be in the chain"))
-    if known is not None and (before is None or before[0] < known.position):
-        breaks.append(Break(known.position, "the end of the log was cut off"))
-    head = Head(*before) if before else None
-    return Verification(first, head, lines, tuple(breaks[:MOST_BREAKS]), lost)
-
-
-def _gap(before: int, position: int, dropped: int) -> list[Break]:
-    """Return the break between two lines, unless lines of dropped months lay between them."""
-    missing = position - before - 1
-    if not missing:
-        return [Break(position, "two lines have this position")]
-    # Late lines of a month that was dropped were chained between younger ones.
-    return [] if position <= dropped + 1 else [Break(position, f"{missing} lines are missing")]
-
-
-def _chained(connection: Connection) -> Iterator[Mapping[str, Any]]:
-    after = 0
-    while True:
-        rows = connection.execute(_CHAINED, {"after": after, "most": MOST_AT_ONCE})
-        found = [row._asdict() for row in rows]
-        yield from found
-        if len(found) < MOST_AT_ONCE:
-            return
-        after = found[-1]["chain_position"]
+    for position, row in enumerate(rows, head.position + 1):
+        chain_hash = link(chain_hash, position, row)
+        hashes.append(chain_hash.hex())
+    last = head.position + len(rows)
+    seal = sealing.keyring.seal(last, len(rows), chain_hash) if sealing else None
+    links = {
+        "ids": [row["id"] for row in rows],
+        "positions": list(range(head.position + 1, last + 1)),
+        "hashes": hashes,
+        "sealed": last if seal else 0,
+        "seal": seal.hex() if seal else "",
+    }
+    return Head(last, chain_hash, head.added + len(rows), seal, head.said), links

@@ -47,6 +47,10 @@ def accepted(
         peer_implementation=request.user.implementation_version,
         roles=decision.roles,
         extended=decision.extended,
+        tls=peer.tls,
+        certificate=peer.certificate,
+        rights=decision.rights,
+        listed=decision.listed,
     )
 
 

@@ -1,5 +1,8 @@
 """Listens for connections and gives each a thread, within budgets.
 
+A door is a socket that listens and what is spoken there: with TLS or without. An acceptor may
+have one of each, with budgets in common.
+
 Concurrency: one thread accepts and does nothing that could wait for a peer; one thread
 per connection does the PROXY header, the TLS handshake and the association. A connection
 for which there is no room in the budgets gets A-ASSOCIATE-RJ (transient) from the accepting
@@ -7,11 +10,14 @@ thread without a read, and one more thread keeps such connections open for a mom
 the answer arrives.
 """
 
+import selectors
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -26,10 +32,11 @@ from draw_shared.dicom.budgets import Budgets, Connection
 from draw_shared.dicom.farewell import Farewell
 from draw_shared.dicom.listening import CannotListen, turn_deaf
 from draw_shared.dicom.pdu import ProtocolViolation, reject
+from draw_shared.dicom.peer_certificates import verified_certificate
 from draw_shared.dicom.placement import Placement, Timing
 from draw_shared.dicom.proxy_protocol import read_client_address
 from draw_shared.dicom.service import Peer, ServiceProvider
-from draw_shared.dicom.tls import ServerTls
+from draw_shared.dicom.tls import ServerTls, handshake_failure
 from draw_shared.dicom.wire import Wire
 
 log = structlog.get_logger()
@@ -41,82 +48,107 @@ HANDSHAKE_SECONDS: Final = 0.5
 """How long the rest of TCP's handshake may take when a port is given up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A socket that listens, and what is spoken there."""
+
+    listener: socket.socket
+    tls: ServerTls | None = None
+    """None: TLS is not spoken."""
+
+
 class Acceptor:
-    """One listening socket, which becomes its own, and the associations that came through it."""
+    """Doors, whose sockets become its own, and the associations that came through them."""
 
     name = "dicom"
 
     def __init__(
         self,
-        listener: socket.socket,
-        tls: ServerTls | None,
+        doors: Sequence[Door],
         provider: ServiceProvider,
         network: Callable[[], NetworkConfig],
         max_object_bytes: Callable[[], int],
         placement: Placement | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
-        self.listener = listener
-        self._port = int(listener.getsockname()[1])
-        self._tls = tls
+        self.doors = tuple(doors)
+        self._ports = tuple(int(door.listener.getsockname()[1]) for door in doors)
         self._provider = provider
         self._network = network
         self._max_object_bytes = max_object_bytes
         self._placement = placement
-        self._budgets = Budgets(network, self._turn_out)
+        # Shared with the other listeners of a receiver.
+        self._budgets = budgets or Budgets(network)
+        self._mine: dict[Connection, None] = {}
+        self._waiting = selectors.PollSelector()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._accepting = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)
         self._farewell = Farewell()
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """The port of each door, also when any free one was asked for."""
+        return self._ports
+
+    @property
     def port(self) -> int:
-        """The port in use, also when any free one was asked for."""
-        return self._port
+        """The port of the first door."""
+        return self._ports[0]
 
     @property
     def active_associations(self) -> int:
         """How many associations are established now."""
-        return self._budgets.associations
+        return sum(connection.associated for connection in self._open())
 
     @property
     def connections(self) -> int:
         """How many connections are open now, associated or not."""
-        return len(self._budgets.connections)
+        return len(self._open())
 
     def start(self) -> None:
         """Accept what comes.
 
         Raises:
-            CannotListen: the system has no thread left for it; the socket is closed.
+            CannotListen: the system has no thread left for it; the sockets are closed.
         """
-        self.listener.settimeout(POLL_SECONDS)
+        for door in self.doors:
+            door.listener.settimeout(0)
+            self._waiting.register(door.listener, selectors.EVENT_READ, door)
         try:
             self._farewell.start()
             self._accepting.start()
         except RuntimeError as error:
             self._farewell.stop()
-            self.listener.close()
+            self._close()
             raise CannotListen("the system has no thread left for it") from error
 
-    def retire(self, *, handed_on: bool) -> None:
-        """Leave the port to a successor, and return when everybody who has connected is served.
+    def retire(self, *, handed_on: Container[int]) -> None:
+        """Leave the ports to a successor, and return when everybody who has connected is served.
 
-        `handed_on`: the successor accepts from the same socket, and has what waits there.
+        `handed_on`: ports where the successor accepts from the same socket, and has what waits
+        there.
         """
-        if not handed_on:
+        given_up = [
+            door
+            for door, port in zip(self.doors, self._ports, strict=True)
+            if port not in handed_on
+        ]
+        for door in given_up:
             # Where it fails, a peer that connects at that very moment may have to do so again.
             with suppress(OSError):
-                turn_deaf(self.listener)
+                turn_deaf(door.listener)
+        if given_up:
             self._ended.wait(HANDSHAKE_SECONDS)
         self._stopping.set()
         self._accepting.join()
-        # A stop meanwhile has closed it.
-        with suppress(OSError):
-            self.listener.settimeout(0)
-            while not handed_on and self._accepted_one():
-                pass
-        self.listener.close()
-        while self._budgets.connections and not self._ended.wait(POLL_SECONDS):
+        for door in given_up:
+            # A stop meanwhile has closed it.
+            with suppress(OSError):
+                while self._accepted_one(door):
+                    pass
+        self._close()
+        while self._open() and not self._ended.wait(POLL_SECONDS):
             pass
         self._farewell.stop()
 
@@ -125,34 +157,44 @@ class Acceptor:
         deadline = time.monotonic() + deadline_seconds
         self._stopping.set()
         self._accepting.join(deadline_seconds)
-        self.listener.close()
-        self._budgets.close()
+        self._close()
+        for connection in self._open():
+            self._budgets.give_up(connection)
         self._close_unassociated()
-        while self._budgets.associations and time.monotonic() < deadline - 1:
+        while self.active_associations and time.monotonic() < deadline - 1:
             time.sleep(0.02)
-        for connection in self._budgets.connections:
+        for connection in self._open():
             if connection.association is not None:
                 connection.association.abort()
-        while self._budgets.connections and time.monotonic() < deadline:
+        while self._open() and time.monotonic() < deadline:
             time.sleep(0.02)
         self._ended.set()
         self._farewell.stop()
 
+    def _open(self) -> list[Connection]:
+        return [connection for connection in tuple(self._mine) if self._budgets.counts(connection)]
+
     def _close_unassociated(self) -> None:
-        for connection in self._budgets.connections:
+        for connection in self._open():
             association = connection.association
             if association is None or not association.established:
                 with suppress(OSError):
                     socket.socket.shutdown(connection.socket, socket.SHUT_RDWR)
 
+    def _close(self) -> None:
+        for door in self.doors:
+            door.listener.close()
+        self._waiting.close()
+
     def _accept(self) -> None:
         while not self._stopping.is_set():
-            self._accepted_one()
+            for key, _ in self._waiting.select(POLL_SECONDS):
+                self._accepted_one(key.data)
 
-    def _accepted_one(self) -> bool:
+    def _accepted_one(self, door: Door) -> bool:
         """Return whether somebody has connected, and take him."""
         try:
-            connected, origin = self.listener.accept()
+            connected, origin = door.listener.accept()
         except (TimeoutError, BlockingIOError):
             return False
         except OSError as error:
@@ -160,38 +202,43 @@ class Acceptor:
             log.warning("connection.not_accepted", error=type(error).__name__)
             time.sleep(POLL_SECONDS)
             return False
-        self._admit(connected, canonical(str(origin[0])))
+        address = canonical(str(origin[0]))
+        self._admit(Connection(connected, address, self._turn_out, door.tls))
         return True
 
-    def _admit(self, connected: socket.socket, address: str) -> None:
-        connection = Connection(connected, address)
+    def _admit(self, connection: Connection) -> None:
         if not self._budgets.admit(connection):
-            self._turn_away(connected, address)
+            self._turn_away(connection, connection.socket, connection.address)
             return
+        self._mine[connection] = None
         thread = threading.Thread(
             target=self._serve, args=(connection,), name="dicom-association", daemon=True
         )
         try:
             thread.start()
         except RuntimeError:
-            self._budgets.forget(connection)
-            self._turn_away(connected, address)
+            self._forget(connection)
+            self._turn_away(connection, connection.socket, connection.address)
+
+    def _forget(self, connection: Connection) -> None:
+        self._mine.pop(connection, None)
+        self._budgets.forget(connection)
 
     def _turn_out(self, giving: Connection) -> None:
         """Tell a peer that it has to come again; its own thread closes the connection."""
         decision = admission.GAVE_WAY
         self._provider.rejected(Peer(_new_id(), giving.address, ""), None, decision)
-        if self._tls is None:
+        if giving.tls is None:
             answer = reject(decision.result, decision.source, decision.reason)
             with suppress(OSError):
                 socket.socket.send(giving.socket, answer, socket.MSG_DONTWAIT)
         with suppress(OSError):
             socket.socket.shutdown(giving.socket, socket.SHUT_RDWR)
 
-    def _turn_away(self, connected: socket.socket, address: str) -> None:
+    def _turn_away(self, connection: Connection, connected: socket.socket, address: str) -> None:
         decision = admission.CONGESTED
         self._provider.rejected(Peer(_new_id(), address, ""), None, decision)
-        if self._tls is not None:
+        if connection.tls is not None:
             connected.close()
             return
         self._farewell.say(connected, reject(decision.result, decision.source, decision.reason))
@@ -204,7 +251,7 @@ class Acceptor:
         finally:
             with suppress(OSError):
                 connection.socket.close()
-            self._budgets.forget(connection)
+            self._forget(connection)
 
     def _dropped(self, connection: Connection, reason: str) -> None:
         # One that has given way was told, and is accounted for.
@@ -221,18 +268,21 @@ class Acceptor:
                 return
             address = client
             if not self._budgets.move(connection, client):
-                self._turn_away(connection.socket.dup(), client)
+                self._turn_away(connection, connection.socket.dup(), client)
                 return
-        if self._tls is not None:
+        if connection.tls is not None:
             # Known before the handshake, so that others can end it.
-            connection.socket = secured = self._tls.context().wrap_socket(
+            connection.socket = secured = connection.tls.context().wrap_socket(
                 connection.socket, server_side=True, do_handshake_on_connect=False
             )
             # The time holds for the handshake as a whole, whatever the pace.
             secured.settimeout(max(deadline - time.monotonic(), 0.001))
-            secured.do_handshake()
+            try:
+                secured.do_handshake()
+            except ssl.SSLError as error:
+                raise ConnectionError(handshake_failure(error)) from error
         local = connection.socket.getsockname()
-        peer = Peer(_new_id(), address, str(local[0]))
+        peer = _peer(address, str(local[0]), connection.socket)
         timing = Timing(
             acse_seconds=network.acse_timeout_seconds,
             dimse_seconds=network.dimse_timeout_seconds,
@@ -249,6 +299,14 @@ class Acceptor:
         )
         if ending.reason and not association.established:
             self._dropped(connection, ending.reason)
+
+
+def _peer(address: str, local_address: str, connected: socket.socket) -> Peer:
+    """Return who has connected, and over TLS what the peer has shown of itself."""
+    if not isinstance(connected, ssl.SSLSocket):
+        return Peer(_new_id(), address, local_address)
+    shown = verified_certificate(connected)
+    return Peer(_new_id(), address, local_address, connected.version() or "", shown)
 
 
 def _new_id() -> str:

@@ -15,7 +15,6 @@ import structlog
 
 from draw_shared.dicom import message
 from draw_shared.dicom.acceptance import accepted
-from draw_shared.dicom.admission import LIMIT_EXCEEDED
 from draw_shared.dicom.associate import (
     AssociateRequest,
     decode_request,
@@ -51,6 +50,7 @@ from draw_shared.dicom.service import (
     StoreRequest,
     SubOperations,
 )
+from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.statuses import Status
 from draw_shared.dicom.sub_operations import SubOperationChannel, progress
 from draw_shared.dicom.sub_store import StoreSender
@@ -61,6 +61,9 @@ log = structlog.get_logger()
 FIRST_PDU_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 2.0
 WRITE_AT: Final = 65536
+
+Room = Callable[[Claimant], Reject | None]
+"""Makes room for an association, or says why there is none."""
 
 
 class Association:
@@ -99,19 +102,17 @@ class Association:
         """Whether a whole request has come that is being answered or was accepted."""
         return self._in_hand
 
-    def serve(
-        self, admission: Admission, admitted: Callable[[], bool], requested_by: float | None = None
-    ) -> Ending:
+    def serve(self, admission: Admission, room: Room, requested_by: float | None = None) -> Ending:
         """Run the association to its end and return how it ended.
 
-        `admitted` says whether there is room for it; `requested_by` is when the request
+        `room` says why there is no room for it; `requested_by` is when the request
         must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
         """
 
         def served() -> Ending:
             request = self._requested(requested_by)
             self._in_hand = True
-            if not self._accepted(request, admission, admitted):
+            if not self._accepted(request, admission, room):
                 return Ending(Outcome.LOST)
             if self._placement is None:
                 self._operate()
@@ -184,12 +185,11 @@ class Association:
             raise ProtocolViolation("the peer takes no PDU of useful length")
         return request
 
-    def _accepted(
-        self, request: AssociateRequest, admission: Admission, admitted: Callable[[], bool]
-    ) -> bool:
+    def _accepted(self, request: AssociateRequest, admission: Admission, room: Room) -> bool:
         decision = admission.admit(self._peer, request)
-        if not isinstance(decision, Reject) and not admitted():
-            decision = LIMIT_EXCEEDED
+        if not isinstance(decision, Reject):
+            claimant = Claimant(self._peer.address, request.calling_ae, decision.listed)
+            decision = room(claimant) or decision
         if isinstance(decision, Reject):
             admission.rejected(self._peer, request, decision)
             self._wire.send(

@@ -1,9 +1,11 @@
 """How many connections and associations there may be, and who gives way to whom.
 
-When a budget of connections is used up, the oldest one whose peer has not asked for an
-association yet gives way to the new one, so that peers that are silent or crawl keep nobody
-out. The association budget is counted apart: idle sockets cannot use it up. A request that
-finds it used up waits for a moment, so that a burst of short associations is served.
+When a budget of connections is used up, one whose peer has not asked for an association yet
+gives way to the new one, the oldest of the address that has most, so that peers that are silent
+or crawl keep nobody out. The association budget is counted apart: idle sockets cannot use it up.
+A request that finds it used up waits for a moment, so that a burst of short associations is
+served. Of both, some are reserved for peers that have few or none (`shares`): who asks for all
+there are leaves them to the others. One `Budgets` counts for all listeners of a receiver.
 """
 
 import select
@@ -11,18 +13,27 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
+from draw_shared.dicom.service import Reject
+from draw_shared.dicom.shares import Claimant, Limits, Place, Shares, Shortage
+from draw_shared.dicom.tls import ServerTls
 
 PLACE_SECONDS: Final = 3.0
 """How long a request waits for its place; some peers wait five seconds for their answer."""
 UNHEARD_SECONDS: Final = 1.0
 """A connection so young that has something to read has had no chance to be heard."""
+REFUSALS: Final[Mapping[Shortage, Reject]] = {
+    Shortage.OF_ADDRESS: admission.ADDRESS_LIMIT_EXCEEDED,
+    Shortage.OF_AE_TITLE: admission.AE_TITLE_LIMIT_EXCEEDED,
+    Shortage.OF_SHARE: admission.SHARE_EXCEEDED,
+    Shortage.OF_PLACES: admission.LIMIT_EXCEEDED,
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -31,10 +42,21 @@ class Connection:
 
     socket: socket.socket
     address: str
+    turn_out: Callable[["Connection"], None]
+    """Is called, without any lock, when it has given way and is counted no more."""
+    tls: ServerTls | None = None
+    """How TLS is spoken on it; None: it is not."""
     association: Association | None = None
-    associated: bool = False
-    """Whether it has a place among the associations."""
+    place: Place | None = None
+    """Among the associations, if it has asked for one."""
+    barred: bool = False
+    """Whether it gets none any more."""
     accepted_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def associated(self) -> bool:
+        """Whether it has a place among the associations."""
+        return self.place is not None and self.place.taken
 
     @property
     def can_give_way(self) -> bool:
@@ -45,30 +67,24 @@ class Connection:
 
 
 class Budgets:
-    """Counts what is open for all threads of an acceptor.
+    """Counts what is open for all threads.
 
     Args:
         network: the limits in force now.
-        gave_way: is called, without any lock, for each connection that is counted no more.
     """
 
-    def __init__(
-        self, network: Callable[[], NetworkConfig], gave_way: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, network: Callable[[], NetworkConfig]) -> None:
         self._network = network
-        self._gave_way = gave_way
         self._lock = threading.Lock()
-        self._vacated = threading.Condition(self._lock)
         self._connections: dict[Connection, None] = {}
         """In the order in which they came."""
         self._per_address: Counter[str] = Counter()
-        self._associations = 0
-        self._closed = False
+        self._shares = Shares(self._association_limits)
 
     @property
     def associations(self) -> int:
         """How many associations have a place."""
-        return self._associations
+        return self._shares.held
 
     @property
     def connections(self) -> list[Connection]:
@@ -83,20 +99,21 @@ class Budgets:
     def admit(self, connection: Connection) -> bool:
         """Count a new connection if there is room, or others give way."""
         network = self._network()
-        limited = not admission.within(connection.address, network.trusted_proxies)
+        address = connection.address
+        limited = not admission.within(address, network.trusted_proxies)
         while True:
             with self._lock:
-                if limited and self._crowded(connection.address, network):
-                    giving = self._giving_way(connection.address)
-                elif len(self._connections) >= network.max_connections:
-                    giving = self._giving_way()
+                if limited and self._crowded(address, network):
+                    giving = self._giving_way(address)
+                elif len(self._connections) < network.max_connections:
+                    return self._count(connection)
                 else:
-                    self._connections[connection] = None
-                    self._per_address[connection.address] += 1
-                    return True
+                    giving = self._giving_way()
+                    if giving is None and self._reserved(address, len(self._connections)):
+                        return self._count(connection)
             if giving is None:
                 return False
-            self._gave_way(giving)
+            giving.turn_out(giving)
 
     def move(self, connection: Connection, client: str) -> bool:
         """Count a connection for the client behind the proxy, if that has room.
@@ -108,6 +125,8 @@ class Budgets:
             with self._lock:
                 if connection not in self._connections:
                     raise ConnectionError("made room for another connection")
+                if not self._reserved(client, len(self._connections) - 1):
+                    return False
                 if not self._crowded(client, self._network()):
                     self._discount(connection.address)
                     connection.address = client
@@ -116,57 +135,69 @@ class Budgets:
                 giving = self._giving_way(client)
             if giving is None:
                 return False
-            self._gave_way(giving)
+            giving.turn_out(giving)
 
-    def take_place(self, connection: Connection) -> bool:
-        """Count one more association once there is room.
+    def take_place(self, connection: Connection, claimant: Claimant) -> Reject | None:
+        """Count one more association once there is room, and return why there is none.
 
-        There is none when it does not come in time, after `close`, and for a connection that
+        There is none when it does not come in time, after `give_up`, and for a connection that
         has given way.
         """
-
-        def settled() -> bool:
-            return not self._may_associate(connection) or (
-                self._associations < self._network().max_associations
-            )
-
         with self._lock:
-            if not self._vacated.wait_for(settled, PLACE_SECONDS):
-                return False
-            if not self._may_associate(connection):
-                return False
-            self._associations += 1
-            connection.associated = True
-            return True
+            if connection.barred or connection not in self._connections:
+                return admission.LIMIT_EXCEEDED
+            connection.place = place = self._shares.ask(claimant)
+        shortage = self._shares.wait(place, PLACE_SECONDS)
+        return None if shortage is None else REFUSALS[shortage]
+
+    def give_up(self, connection: Connection) -> None:
+        """Give a connection that has no place among the associations none from now on."""
+        with self._lock:
+            connection.barred = True
+            if connection.place is not None and not connection.place.taken:
+                self._shares.give_back(connection.place)
 
     def forget(self, connection: Connection) -> None:
         """Count a connection that has ended no more."""
         with self._lock:
             if connection in self._connections:
                 self._remove(connection)
-            if connection.associated:
-                self._associations -= 1
-                self._vacated.notify()
+            if connection.place is not None:
+                self._shares.give_back(connection.place)
 
-    def close(self) -> None:
-        """Give no more places."""
-        with self._lock:
-            self._closed = True
-            self._vacated.notify_all()
+    def _association_limits(self) -> Limits:
+        network = self._network()
+        return Limits(
+            network.max_associations,
+            network.reserved_associations,
+            network.max_associations_per_address,
+            network.max_associations_per_ae_title,
+        )
 
-    def _may_associate(self, connection: Connection) -> bool:
-        return not self._closed and connection in self._connections
+    def _count(self, connection: Connection) -> bool:
+        self._connections[connection] = None
+        self._per_address[connection.address] += 1
+        return True
 
     def _crowded(self, address: str, network: NetworkConfig) -> bool:
         return self._per_address[address] >= network.max_connections_per_address
 
+    def _reserved(self, address: str, others: int) -> bool:
+        """Return whether there is a connection for an address beside the others that there are."""
+        network = self._network()
+        free = network.max_connections + network.reserved_associations - others
+        return others < network.max_connections or self._per_address[address] < free
+
     def _giving_way(self, address: str | None = None) -> Connection | None:
-        """Count the oldest that can give way, of one address or any, no more."""
+        """Count the oldest that can give way, of one address or the one with most, no more."""
+        found, most = None, 0
         for connection in self._connections:
-            if address in {None, connection.address} and connection.can_give_way:
-                self._remove(connection)
-                return connection
-        return None
+            has = self._per_address[connection.address]
+            if address in {None, connection.address} and has > most and connection.can_give_way:
+                found, most = connection, has
+        if found is not None:
+            self._remove(found)
+        return found
 
     def _remove(self, connection: Connection) -> None:
         del self._connections[connection]

@@ -1,9 +1,10 @@
 """Which proposed presentation contexts and roles are accepted (PS3.8 9.3.3.2, PS3.7 D.3.3.4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from draw_shared.contracts.rights import Right
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.associate import AssociateRequest, ContextResult, ProposedContext, Roles
@@ -11,6 +12,7 @@ from draw_shared.dicom.message import Operation
 from draw_shared.dicom.service import Accept
 
 ACCEPTED: Final = 0
+USER_REJECTION: Final = 1
 ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
 
@@ -26,6 +28,17 @@ _CLASSES_OF: Final[Mapping[int, frozenset[str]]] = {
     Operation.C_MOVE: frozenset(uids.MOVE_MODELS),
     Operation.C_GET: frozenset(uids.GET_MODELS),
 }
+
+
+_RIGHTS: Final[Mapping[str, Right]] = {
+    uids.VERIFICATION: Right.ECHO,
+    **dict.fromkeys(uids.FIND_MODELS, Right.QUERY),
+    **dict.fromkeys(uids.GET_MODELS, Right.RETRIEVE),
+    **dict.fromkeys(uids.MOVE_MODELS, Right.MOVE),
+}
+"""Rights by the SOP classes that need them; all others are classes of storage."""
+
+ALL_RIGHTS: Final = frozenset(Right)
 
 
 def belongs(operation: int, abstract_syntax: str) -> bool:
@@ -62,6 +75,23 @@ class Capabilities:
             return frozenset(uids.MESSAGE_SYNTAXES)
         return self.storage_syntaxes if self.stores(sop_class) else None
 
+    def granted(self, rights: frozenset[Right]) -> "Capabilities":
+        """Return what of it is offered to a peer with these rights."""
+        if rights >= ALL_RIGHTS:
+            return self
+        return replace(
+            self,
+            receives=self.receives and Right.STORE in rights,
+            sends_back=self.sends_back and Right.RETRIEVE in rights,
+            models=frozenset(one for one in self.models if _RIGHTS[one] in rights),
+            verification=self.verification and Right.ECHO in rights,
+        )
+
+
+def right_for(sop_class: str) -> Right:
+    """Return the right that a presentation context of this class needs."""
+    return _RIGHTS.get(sop_class, Right.STORE)
+
 
 def capabilities(config: ServerConfig) -> Capabilities:
     """Return what a configuration offers."""
@@ -85,17 +115,19 @@ def capabilities(config: ServerConfig) -> Capabilities:
     )
 
 
-def negotiate(request: AssociateRequest, offered: Capabilities) -> Accept:
-    """Return the answer to every proposed context; the requestor's order of syntaxes decides."""
-    roles = {
-        sop_class: Roles(
-            scu=asked.scu and not _only_sent(sop_class, offered),
-            scp=asked.scp and offered.sends_back and offered.stores(sop_class),
-        )
-        for sop_class, asked in request.user.roles.items()
-        if offered.syntaxes(sop_class) is not None
-    }
+def negotiate(
+    request: AssociateRequest, offers: Capabilities, rights: frozenset[Right] = ALL_RIGHTS
+) -> Accept:
+    """Return the answer to every proposed context; the requestor's order of syntaxes decides.
+
+    A context that is offered, but not to a peer with these rights, is a user-rejection.
+    """
+    offered = offers.granted(rights)
+    roles = _roles(request, offered)
     results = tuple(_result(context, offered, roles) for context in request.contexts)
+    denied: tuple[Right, ...] = ()
+    if offered is not offers:
+        results, denied = _with_rejections(request, results, offers)
     extended = {
         sop_class: _granted_extension(information)
         for sop_class, information in request.user.extended.items()
@@ -104,7 +136,36 @@ def negotiate(request: AssociateRequest, offered: Capabilities) -> Accept:
     for sop_class in request.user.extended:
         if offered.receives and offered.stores(sop_class):
             extended[sop_class] = STORAGE_ANSWER
-    return Accept(results, roles, extended)
+    return Accept(results, roles, extended, rights, denied)
+
+
+def _roles(request: AssociateRequest, offered: Capabilities) -> dict[str, Roles]:
+    return {
+        sop_class: Roles(
+            scu=asked.scu and not _only_sent(sop_class, offered),
+            scp=asked.scp and offered.sends_back and offered.stores(sop_class),
+        )
+        for sop_class, asked in request.user.roles.items()
+        if offered.syntaxes(sop_class) is not None
+    }
+
+
+def _with_rejections(
+    request: AssociateRequest, results: tuple[ContextResult, ...], offers: Capabilities
+) -> tuple[tuple[ContextResult, ...], tuple[Right, ...]]:
+    """Return results that say where only a right is lacking, and which rights are.
+
+    `results` go by what is offered to the peer, `offers` to one that has all rights.
+    """
+    roles = _roles(request, offers)
+    found: list[ContextResult] = []
+    denied: set[Right] = set()
+    for context, result in zip(request.contexts, results, strict=True):
+        if result.result != ACCEPTED and _result(context, offers, roles).result == ACCEPTED:
+            denied.add(right_for(context.abstract_syntax))
+            result = replace(result, result=USER_REJECTION)  # noqa: PLW2901 - said otherwise
+        found.append(result)
+    return tuple(found), tuple(right for right in Right if right in denied)
 
 
 def _only_sent(sop_class: str, offered: Capabilities) -> bool:

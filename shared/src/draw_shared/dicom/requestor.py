@@ -6,7 +6,6 @@ grants none gets one at a time.
 """
 
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +38,7 @@ from draw_shared.dicom.pdu import (
     fragments,
     is_congestion,
 )
+from draw_shared.dicom.peer_trust import PeerTrust
 from draw_shared.dicom.renditions import Rendition
 from draw_shared.dicom.service import CutShort, Sendable
 from draw_shared.dicom.statuses import is_of_encoding
@@ -86,7 +86,7 @@ class Remote:
     called_ae: str
     calling_ae: str
     timeout_seconds: float = 30.0
-    tls: ssl.SSLContext | None = None
+    tls: PeerTrust | None = None
     originator: tuple[str, int] | None = None
     """AE title and message id of the C-MOVE that this serves (PS3.7 9.1.1.1)."""
 
@@ -340,10 +340,10 @@ def _connected(remote: Remote) -> socket.socket:
     if remote.tls is None:
         return connection
     try:
-        return remote.tls.wrap_socket(connection, server_hostname=remote.host)
+        return remote.tls.secured(connection, remote.host)
     except OSError as error:
         connection.close()
-        raise Unreachable(f"no TLS: {type(error).__name__}") from error
+        raise Unreachable(f"no TLS: {error}") from error
 
 
 def _negotiated(

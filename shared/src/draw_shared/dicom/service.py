@@ -6,13 +6,15 @@ served by one thread, so a provider's methods are called one after the other for
 association, and at the same time for different ones.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from draw_shared.contracts.rights import Right
 from draw_shared.dicom.associate import AssociateRequest, ContextResult, Roles
+from draw_shared.dicom.shares import Claimant
 from draw_shared.errors import Permanent
 
 
@@ -23,6 +25,35 @@ class PresentationContext:
     context_id: int
     abstract_syntax: str
     transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """What a certificate says; texts are empty where it cannot be read."""
+
+    fingerprint: str
+    """SHA-256 of the whole certificate, as `draw_shared.contracts.fingerprints` writes it."""
+    subject: str = ""
+    """Distinguished name (RFC 4514)."""
+    common_name: str = ""
+    """The subject's first."""
+    issuer: str = ""
+    serial: str = ""
+    """The number that the issuer gave it, hexadecimal."""
+    names: tuple[str, ...] = ()
+    """Hosts that it is for: DNS names and addresses (subjectAltName)."""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+    def is_one_of(self, bound: Collection[str]) -> bool:
+        """Return whether it has one of these fingerprints, common names or hosts."""
+        names = {name.casefold() for name in (self.common_name, *self.names) if name}
+        return any(one == self.fingerprint or one.casefold() in names for one in bound)
+
+    @property
+    def words(self) -> str:
+        """Who it is for, and how it is told from others, for logs."""
+        return f"{self.subject} (SHA-256 {self.fingerprint})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +72,19 @@ class AssociationInfo:
     peer_implementation: str
     roles: Mapping[str, Roles] = field(default_factory=dict)
     extended: Mapping[str, bytes] = field(default_factory=dict)
+    tls: str = ""
+    """Version of TLS that is spoken; empty: none is."""
+    certificate: PeerCertificate | None = None
+    """What the peer has proved to be its own, signed by one of our authorities."""
+    rights: frozenset[Right] = frozenset(Right)
+    """What it might ask for when it associated."""
+    listed: bool = False
+    """Whether it calls with an allowed AE title from where that is expected."""
+
+    @property
+    def claimant(self) -> Claimant:
+        """As whom the peer asks for its share of what is scarce."""
+        return Claimant(self.peer_address, self.calling_ae, self.listed)
 
 
 class StoreRequest(NamedTuple):
@@ -197,6 +241,10 @@ class Peer:
     association_id: str
     address: str
     local_address: str
+    tls: str = ""
+    """Version of TLS that is spoken; empty: none is."""
+    certificate: PeerCertificate | None = None
+    """What the peer has proved to be its own, signed by one of our authorities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +264,11 @@ class Accept:
     results: tuple[ContextResult, ...]
     roles: Mapping[str, Roles]
     extended: Mapping[str, bytes]
+    rights: frozenset[Right] = frozenset(Right)
+    denied: tuple[Right, ...] = ()
+    """Rights for want of which presentation contexts were refused."""
+    listed: bool = False
+    """Whether the peer calls with an allowed AE title from where that is expected."""
 
 
 class Admission(Protocol):

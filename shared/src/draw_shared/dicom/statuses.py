@@ -32,7 +32,6 @@ PENDING: Final = frozenset({Status.PENDING, Status.PENDING_WITHOUT_OPTIONAL_KEYS
 ANSWERED: Final = frozenset(Status) - {
     Status.PROCESSING_FAILURE,
     Status.MISTYPED_ARGUMENT,
-    Status.NOT_AUTHORIZED,
 }
 """What the receiver answers."""
 

@@ -38,6 +38,23 @@ _NOT_READ: Final = {
 }
 
 
+_NO_TLS: Final = "the peer speaks no TLS on a port for TLS"
+_HANDSHAKE_FAILURES: Final = {
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "HTTP_REQUEST": _NO_TLS,
+    "HTTPS_PROXY_REQUEST": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer shows no certificate of its own",
+    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not know the authority of our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer does not trust our certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the peer does not trust our certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired for the peer",
+    "UNSUPPORTED_PROTOCOL": "the peer speaks an old version of TLS only",
+    "NO_SHARED_CIPHER": "the peer has weak cipher suites only",
+}
+"""By OpenSSL's reasons."""
+
+
 class TlsUnusable(Permanent):
     """The certificate, key or authorities cannot be used; the text says why."""
 
@@ -88,10 +105,18 @@ class ServerTls:
     def _stamps(self) -> tuple[tuple[int, int], ...]:
         config = self._config
         names = (config.certificate_file, config.key_file, config.client_ca_file)
-        return tuple(_stamp(name) for name in names if name)
+        return tuple(stamp(name) for name in names if name)
 
 
-def _stamp(name: str) -> tuple[int, int]:
+def handshake_failure(error: ssl.SSLError) -> str:
+    """Return in words why no TLS came about with a peer that has called."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the peer's certificate is not trusted: {error.verify_message}"
+    return _HANDSHAKE_FAILURES.get(error.reason or "", f"no TLS: {error.reason}")
+
+
+def stamp(name: str) -> tuple[int, int]:
+    """Return what changes when a file does: time of its last change, and inode."""
     try:
         found = Path(name).stat()
     except OSError:
@@ -107,21 +132,33 @@ def _server_context(config: TlsConfig) -> ssl.SSLContext:
     # A peer that renegotiates for ever would cost a core.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.verify_mode = _MODES[config.client_certificates]
-    _load_pair(context, config.certificate_file, config.key_file or config.certificate_file)
+    load_pair(context, config.certificate_file, config.key_file or config.certificate_file)
     if config.client_ca_file:
-        _require_pem("file of authorities", config.client_ca_file, "CERTIFICATE-----")
-        try:
-            context.load_verify_locations(config.client_ca_file)
-        except ssl.SSLError as error:
-            raise TlsUnusable(f"the file of authorities {config.client_ca_file} is damaged") from (
-                error
-            )
+        load_authorities(context, config.client_ca_file)
     elif context.verify_mode is not ssl.CERT_NONE:
         raise TlsUnusable("client certificates need a file of authorities")
     return context
 
 
-def _load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> None:
+def load_authorities(context: ssl.SSLContext, file: str) -> None:
+    """Have peers trusted whose certificates are signed by the authorities in a file.
+
+    Raises:
+        TlsUnusable: the file cannot be used.
+    """
+    _require_pem("file of authorities", file, "CERTIFICATE-----")
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise TlsUnusable(f"the file of authorities {file} is damaged") from error
+
+
+def load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> None:
+    """Have a certificate of our own shown to peers.
+
+    Raises:
+        TlsUnusable: certificate or key cannot be used.
+    """
     _require_pem("certificate", certificate_file, "CERTIFICATE-----")
     _require_pem("key", key_file, "PRIVATE KEY-----")
 
@@ -172,29 +209,3 @@ def _outdated(context: ssl.SSLContext, certificate_file: str) -> str:
         # What else peers may dislike is for them to say.
         return ""
     return ""
-
-
-def client_context(
-    ca_file: str = "", certificate_file: str = "", key_file: str = ""
-) -> ssl.SSLContext:
-    """Return a context for calling a peer: its certificate must be signed by `ca_file`.
-
-    Host names are not compared: DICOM certificates name devices, not DNS hosts.
-
-    Raises:
-        TlsUnusable: a file cannot be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(TLS_1_2_CIPHERS)
-    context.check_hostname = False
-    try:
-        if ca_file:
-            context.load_verify_locations(ca_file)
-        else:
-            context.load_default_certs()
-        if certificate_file:
-            context.load_cert_chain(certificate_file, key_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise TlsUnusable(f"certificate or key: {type(error).__name__}") from error
-    return context

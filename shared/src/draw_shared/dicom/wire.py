@@ -39,6 +39,8 @@ LONGEST_CONTROL_PDU: Final = 4
 SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
 """Before the fragment of a P-DATA PDU that holds one."""
 ITEM_LENGTH_BYTES: Final = 4
+TLS_HANDSHAKE: Final = 0x16
+"""First byte of a ClientHello (RFC 8446 5.1); no type of PDU."""
 TOLERANCE: Final = 1024
 """What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
 MOST_BUFFERS: Final = 512
@@ -303,6 +305,10 @@ def _left_until(deadline: float) -> float:
 
 
 def _oversize(kind: int) -> ProtocolViolation:
+    if kind == TLS_HANDSHAKE:
+        return ProtocolViolation(
+            "the peer speaks TLS on a port without it", AbortReason.UNRECOGNIZED_PDU
+        )
     if kind not in _LIMITS:
         return ProtocolViolation(f"PDU type 0x{kind:02X} is unknown", AbortReason.UNRECOGNIZED_PDU)
     return ProtocolViolation("a PDU claims to be longer than allowed")

@@ -144,8 +144,9 @@ class Consumer:
     def _consume(self, pause: connection.Pause) -> None:
         made = connection.connect(self._url, f"{self._client} {self.name}")
         try:
-            channel = made.channel()
-            topology.declare(channel)
+            channel = topology.complete(made)
+            # Its bindings cannot be looked at.
+            self._work.declare(channel)
             channel.confirm_delivery()
             channel.basic_qos(prefetch_count=2 * self._together)
             # Of a queue that somebody deletes nothing comes any more, and nothing else is said.

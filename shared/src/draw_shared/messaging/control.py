@@ -85,8 +85,7 @@ class ControlListener:
                 made.close()
 
     def _subscribe(self, made: pika.BlockingConnection) -> None:
-        channel = made.channel()
-        topology.declare(channel)
+        channel = topology.complete(made)
         queue = channel.queue_declare("", exclusive=True, auto_delete=True).method.queue
         channel.queue_bind(queue, topology.CONTROL)
         channel.basic_consume(

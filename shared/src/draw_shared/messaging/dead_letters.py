@@ -104,8 +104,7 @@ class DeadLetters:
     def _channel(self) -> Iterator[BlockingChannel]:
         made = connection.connect(self._url, f"{self._client} dead letters")
         try:
-            channel = made.channel()
-            topology.declare(channel)
+            channel = topology.complete(made)
             channel.confirm_delivery()
             yield channel
         except connection.CONNECTION_FAILURES as error:

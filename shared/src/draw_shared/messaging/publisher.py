@@ -151,7 +151,7 @@ class Publisher:
     def _declare(self) -> None:
         made = connection.connect(self._url, f"{self._client} topology")
         try:
-            topology.declare(made.channel())
+            topology.complete(made)
         except connection.CONNECTION_FAILURES as error:
             raise connection.BrokerUnavailable(str(error)[:200]) from error
         finally:

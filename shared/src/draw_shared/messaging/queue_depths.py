@@ -62,7 +62,7 @@ class QueueDepths:
     def _asked(self) -> Mapping[str, int]:
         if self._connection is None or not self._connection.is_open:
             self._connection = connection.connect(self._url, f"{self._client} depths")
-            topology.declare(self._connection.channel())
+            topology.complete(self._connection).close()
         channel = self._connection.channel()
         found = {
             name: channel.queue_declare(name, passive=True).method.message_count for name in QUEUES

@@ -5,12 +5,19 @@ its attempts in a header, to the next rung of its queue's ladder: a queue withou
 consumers whose messages return to the work queue when their time is over. What cannot be
 handled goes to the consumer's dead-letter queue. Redelivery counts decide nothing; the
 delivery limit is explicit because its default differs between broker versions.
+
+To look whether something is there needs no right, to make it does. So whoever connects looks, and
+makes what is missing if its user may: by `messaging.rights` the indexer what belongs to all and
+its own queues, the worker its own. The others wait for the exchanges.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import ChannelClosedByBroker
+
+from draw_shared.messaging.connection import BrokerUnavailable
 
 EVENTS: Final = "draw.events"
 CONTROL: Final = "draw.control"
@@ -25,9 +32,15 @@ INSTANCE_STORED: Final = "indexer.instance-stored"
 TRANSACTIONS: Final = "indexer.transactions"
 JOB_READY: Final = "qr-worker.job-ready"
 
+NOT_FOUND: Final = 404
+ACCESS_REFUSED: Final = 403
 DELIVERY_LIMIT: Final = 1000
 LOOKS: Final = 1_000_000
 LADDER_SECONDS: Final = (5, 30, 120, 600)
+
+
+class NotThereYet(BrokerUnavailable):
+    """Whose part it is to make something has not been here since the broker is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,10 @@ class Exchange:
     name: str
     kind: str
     alternate: str = ""
+
+    def look(self, channel: BlockingChannel) -> None:
+        """Return when it is there; the channel closes when not."""
+        channel.exchange_declare(self.name, passive=True)
 
     def declare(self, channel: BlockingChannel) -> None:
         """Make the exchange, or check that it is as described."""
@@ -50,6 +67,10 @@ class Collecting:
 
     name: str
     source: str = ""
+
+    def look(self, channel: BlockingChannel) -> None:
+        """Return when it is there; the channel closes when not."""
+        channel.queue_declare(self.name, passive=True)
 
     def declare(self, channel: BlockingChannel) -> None:
         """Make the queue and its binding."""
@@ -72,6 +93,11 @@ class Work:
     def rung(self, number: int) -> str:
         """Return the name of a rung of the ladder, counted from 1."""
         return f"{self.name}.retry.{number}"
+
+    def look(self, channel: BlockingChannel) -> None:
+        """Return when all of it is there; the channel closes when not."""
+        for name in (self.dead, self.name, *map(self.rung, range(1, len(self.ladder_seconds) + 1))):
+            channel.queue_declare(name, passive=True)
 
     def declare(self, channel: BlockingChannel) -> None:
         """Make the queue, its bindings, its ladder and its dead-letter queue."""
@@ -103,7 +129,9 @@ INSTANCE_STORED_WORK: Final = Work(INSTANCE_STORED, ("instance.stored.*",), "ind
 TRANSACTIONS_WORK: Final = Work(TRANSACTIONS, ("transactions.recorded.*",), "indexer.dead")
 JOB_READY_WORK: Final = Work(JOB_READY, ("job.ready.*",), "qr-worker.dead")
 
-TOPOLOGY: Final = (
+Part = Exchange | Collecting | Work
+
+TOPOLOGY: Final[tuple[Part, ...]] = (
     Exchange(UNROUTABLE, "fanout"),
     Collecting(UNROUTABLE, UNROUTABLE),
     Exchange(EVENTS, "topic", alternate=UNROUTABLE),
@@ -119,3 +147,36 @@ def declare(channel: BlockingChannel) -> None:
     """Make everything that is not there yet; repeating it changes nothing."""
     for part in TOPOLOGY:
         part.declare(channel)
+
+
+def complete(made: BlockingConnection) -> BlockingChannel:
+    """Return a channel of a broker on which all is there that this user may make.
+
+    A queue that others read may be missing until they come; who publishes learns by it that the
+    message is not taken.
+
+    Raises:
+        NotThereYet: an exchange is missing, and this user may not make it.
+    """
+    channel = made.channel()
+    for part in TOPOLOGY:
+        try:
+            part.look(channel)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            channel = _making(made, part)
+    return channel
+
+
+def _making(made: BlockingConnection, part: Part) -> BlockingChannel:
+    channel = made.channel()
+    try:
+        part.declare(channel)
+    except ChannelClosedByBroker as error:
+        if error.reply_code not in {NOT_FOUND, ACCESS_REFUSED}:
+            raise
+        if isinstance(part, Exchange):
+            raise NotThereYet(f"{part.name} is not there yet, and others make it") from error
+        return made.channel()
+    return channel

@@ -5,7 +5,7 @@ of all services. With the database away, what was read last stays in force, and 
 knows less, because it has just started or was cut off earlier, takes what the volume keeps.
 When neither has a configuration that this release can read, nobody is served (`CLOSED`): a
 default may be more open than what the suite was told. A database that comes back older than
-what the volume keeps, from a backup or empty, is given that first.
+what the volume keeps, from a backup or empty, is given that first, by the indexer.
 """
 
 import threading
@@ -51,11 +51,17 @@ class LiveConfig:
 
 
 class ConfigWatch:
-    """Holds the configuration in force and tells listeners when it changes."""
+    """Holds the configuration in force and tells listeners when it changes.
+
+    Args:
+        catches_up: whether this service may write what the volume keeps into a database that is
+            older; the others only take it.
+    """
 
     name = "config-watch"
 
-    def __init__(self, database: Database, file: ConfigFile) -> None:
+    def __init__(self, database: Database, file: ConfigFile, *, catches_up: bool = False) -> None:
+        self._catches_up = catches_up
         self._database = database
         self._file = file
         self._lock = threading.Lock()
@@ -144,14 +150,14 @@ class ConfigWatch:
             self._take_kept()
 
     def _said(self) -> ConfigSnapshot | None:
-        """Return what the database says, after it says what the volume knows to be newer."""
+        """Return what the database says, or what the volume knows to be newer."""
         with self._database.session() as session:
             said = config_versions.newest(session)
             found = said.version if said is not None else 0
             kept = self._file.newest()
             if kept is None or kept.version <= found or not self._readable(kept):
                 return said
-            if config_versions.catch_up(session, kept, found):
+            if self._catches_up and config_versions.catch_up(session, kept, found):
                 session.commit()
                 log.warning("config.database_caught_up", version=kept.version, database=found)
             return kept

@@ -20,6 +20,9 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from draw_shared.db.seals import Keyring
+from draw_shared.storage.layout import SEALED_HEAD
+
 PREFIX = "DRAW_"
 
 
@@ -157,6 +160,39 @@ class StorageSettings(SettingsGroup):
     )
 
 
+class TransactionLogSettings(StorageSettings):
+    """What keeps the transaction log from whoever can write the database."""
+
+    transaction_keys: SecretStr | None = Field(
+        default=None,
+        repr=False,
+        description="keys of the transaction log, one in each line, at least 32 characters: the"
+        " first seals it, the others check what it sealed before; default: it is not sealed",
+    )
+    sealed_head_file: Path | None = Field(
+        default=None,
+        description="file outside the database that keeps the newest sealed line of the"
+        " transaction log; default: sealed-head.json on the storage volume",
+    )
+
+    @model_validator(mode="after")
+    def _readable_keys(self) -> Self:
+        try:
+            self.keyring()
+        except ValueError as error:
+            raise ValueError(f"DRAW_TRANSACTION_KEYS: {error}") from None
+        return self
+
+    def keyring(self) -> Keyring | None:
+        """Return the keys of the transaction log; None seals nothing."""
+        given = self.transaction_keys
+        return None if given is None else Keyring.read(given.get_secret_value())
+
+    def sealed_head(self) -> Path:
+        """Return where the newest sealed line is kept."""
+        return self.sealed_head_file or self.storage_root / SEALED_HEAD
+
+
 class TranscodingSettings(SettingsGroup):
     """What sending objects in other transfer syntaxes may take."""
 
@@ -165,4 +201,10 @@ class TranscodingSettings(SettingsGroup):
         ge=2**20,
         description="largest decoded frame of encapsulated pixel data; an object with larger ones"
         " is sent as it is stored or not at all",
+    )
+    transcoding_max_inflated_bytes: int = Field(
+        default=2**30,
+        ge=2**20,
+        description="longest deflated data set when it is inflated; an object with a longer one is"
+        " sent as it is stored or not at all",
     )

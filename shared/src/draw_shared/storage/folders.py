@@ -1,7 +1,20 @@
-"""Whether two folders have files in common."""
+"""Whether two folders have files in common, and who may look into one."""
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
+
+
+def keep_from_others(folder: Path) -> None:
+    """Close a folder, and so all that is in it, to other users, if it is ours and was open.
+
+    Releases before this one left folders open whose names name patients.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        with suppress(OSError):
+            folder.chmod(mode & ~stat.S_IRWXO)
 
 
 def overlap(one: Path, other: Path) -> bool:

@@ -1,13 +1,16 @@
 """Reads from a data set what its place in the storage depends on, and no more."""
 
 import re
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Final, NamedTuple
 
 from draw_shared.dicom import dictionary
 from draw_shared.dicom.data_set import gather
 from draw_shared.dicom.flaws import shown
 from draw_shared.dicom.part10 import PREAMBLE, PREFIX
+from draw_shared.dicom.uids import DEFLATED_LITTLE
 from draw_shared.dicom.walk import Ending, Gathered, Undecodable
 from draw_shared.storage.layout import ObjectIdentity
 
@@ -22,6 +25,9 @@ REQUIRED: Final = frozenset((SOP_CLASS, SOP_INSTANCE, STUDY, SERIES))
 
 HEAD_BYTES: Final = (65536, 1024**2, 16 * 1024**2, 64 * 1024**2)
 """How much of a data set is looked at: first little, and more only when it was not enough."""
+
+_INFLATED_AT_ONCE: Final = threading.BoundedSemaphore(4)
+"""Beginnings of deflated data sets that are in memory at the same time, each some MiB."""
 
 INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 
@@ -39,7 +45,8 @@ def identify(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str) 
     Raises:
         Undecodable: the data set does not say so, as far as it can be read.
     """
-    found = _gathered(head, size, transfer_syntax_uid)
+    with _INFLATED_AT_ONCE if transfer_syntax_uid == DEFLATED_LITTLE else nullcontext():
+        found = _gathered(head, size, transfer_syntax_uid)
     missing = REQUIRED - found.values.keys()
     if missing and head(len(PREAMBLE)).endswith(PREFIX):
         raise Undecodable("the data set begins with a DICOM file's preamble")

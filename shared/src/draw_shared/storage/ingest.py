@@ -38,6 +38,10 @@ class SopClassNotNegotiated(Permanent):
     """The request names another SOP class than its presentation context (PS3.7 9.3.1.1)."""
 
 
+class StoreNotAuthorized(Permanent):
+    """The peer has no right to store (PS3.7 annex C)."""
+
+
 class InvalidSopInstance(Permanent):
     """The SOP Instance UID of the request is no UID (PS3.5 9)."""
 
@@ -57,6 +61,7 @@ ANSWERS: Final[Mapping[type[Exception], Status]] = {
     Undecodable: Status.CANNOT_UNDERSTAND,
     InvalidSopInstance: Status.INVALID_SOP_INSTANCE,
     SopClassNotNegotiated: Status.SOP_CLASS_NOT_SUPPORTED,
+    StoreNotAuthorized: Status.NOT_AUTHORIZED,
 }
 
 

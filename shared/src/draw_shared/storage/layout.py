@@ -27,6 +27,10 @@ ANNOUNCED: Final = "announced"
 """What the broker has confirmed and the index may not have yet (`AnnouncedRecords`)."""
 LATEST_DELETION: Final = "latest-deletion"
 """An empty file: nothing received later is older than it (`LatestDeletion`)."""
+SEALED_HEAD: Final = "sealed-head.json"
+"""The newest sealed line of the transaction log (`SealedHeadFile`)."""
+PLACE_KEY: Final = "place-key"
+"""What seals where objects lie, for messages (`Places`)."""
 
 LONGEST_PART: Final = 64
 HASH_CHARACTERS: Final = 10

@@ -25,6 +25,7 @@ from draw_shared.dicom.walk import Undecodable
 from draw_shared.errors import Permanent
 from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import FolderSync, sync_folders
+from draw_shared.storage.folders import keep_from_others
 from draw_shared.storage.identification import identify
 from draw_shared.storage.incoming import (
     OUT_OF_SPACE,
@@ -37,6 +38,7 @@ from draw_shared.storage.incoming import (
 from draw_shared.storage.lately import Lately, Sequence
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.layout import Layout, ObjectIdentity
+from draw_shared.storage.place_key import PlaceKey
 from draw_shared.storage.spool import SpoolLock, remove_parts
 
 HASH_CHUNK: Final = 1024 * 1024
@@ -85,6 +87,7 @@ class ObjectStore:
         self._sequence = Sequence()
         self._lately = Lately()
         self._latest_deletion = LatestDeletion(root)
+        self._place_key = PlaceKey(root)
 
     def start(self) -> None:
         """Take the spool folder; what was never complete in it is removed.
@@ -96,7 +99,12 @@ class ObjectStore:
         # Also what deletions need: when the disk is full, it is too late to make it.
         for name in (layout.OBJECTS, layout.CONFLICTS, layout.TRASH, layout.ANNOUNCED):
             (self.root / name).mkdir(exist_ok=True)
+            keep_from_others(self.root / name)
+        keep_from_others(self.spool.parent)
         self._latest_deletion.make()
+        # Without room for it receiving goes on; announcements wait for it.
+        with suppress(OSError):
+            self._place_key.make()
         self._lock.acquire(wait_seconds=LOCK_SECONDS)
         remove_parts(self.spool)
         self.join()

@@ -2,9 +2,10 @@
 
 Concurrency: receiving threads hand over what they stored and go on; one thread publishes,
 waits for the broker's confirms, records what was confirmed (`AnnouncedRecords`), makes the
-final names durable and removes the spool entries, in batches. Memory is bounded: while the
-broker is away only so many objects are held, the others are found in the folder again. What
-lies there at the start, or in the folder of a dead replica, is announced from the file alone.
+final names durable and removes the spool entries, in batches. Messages do not say where objects
+lie, which may name a patient; records, which are on the volume itself, do. Memory is bounded:
+while the broker is away only so many objects are held, the others are found in the folder again.
+What lies there at the start, or in the folder of a dead replica, is announced from the file alone.
 An object may be announced twice after a crash, and is announced at least once.
 """
 
@@ -26,6 +27,7 @@ from draw_shared.storage import spool
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore, Stored
+from draw_shared.storage.places import Places
 from draw_shared.storage.reception import (
     ASSOCIATION_KEY,
     ORIGINATOR_AE_KEY,
@@ -83,6 +85,7 @@ class SpoolOutbox:
         self._announced = announced
         self._arrived: deque[Stored] = deque()
         self._records = AnnouncedRecords(objects.root)
+        self._places = Places(objects.root)
         self._confirmed: deque[tuple[_Sent, bool]] = deque()
         self._unrecorded: list[_Sent] = []
         """Confirmed, and not on record yet; their entries stay."""
@@ -213,6 +216,8 @@ class SpoolOutbox:
         return done
 
     def _send(self) -> int:
+        # Without a key nothing leaves; until there is one, everything stays where it is.
+        self._places.make()
         number = 0
         while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
             if not self._objects.relink(stored):
@@ -221,7 +226,7 @@ class SpoolOutbox:
                 continue
             self._in_flight += 1
             sent = _Sent(stored, event_of(stored))
-            self._publisher.publish(sent.event, self._on_confirm(sent))
+            self._publisher.publish(self._places.sealed(sent.event), self._on_confirm(sent))
             number += 1
         return number
 

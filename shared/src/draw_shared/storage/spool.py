@@ -27,6 +27,9 @@ OPEN_SEGMENT: Final = ".jsonl.open"
 """A piece of the transaction log, complete and being written."""
 RESERVE: Final = ".reserve"
 """Room for pieces to come, all zeros; it stays when its owner ends, for the next start."""
+OPEN_AHEAD: Final = ".jsonl.ahead"
+RESERVE_AHEAD: Final = ".room"
+"""The same for lines that are on disk before what they tell of happens."""
 DEAD_AFTER_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.1
 
@@ -146,16 +149,16 @@ def remove_parts(folder: Path, writer: str = "") -> int:
     return len(parts)
 
 
-def reserves(folder: Path) -> list[str]:
+def reserves(folder: Path, reserve: str = RESERVE) -> list[str]:
     """Return the paths of what is kept for the transaction log."""
-    return sorted(e for e in _files(folder) if e.endswith(RESERVE))
+    return sorted(e for e in _files(folder) if e.endswith(reserve))
 
 
-def close_segments(folder: Path) -> None:
+def close_segments(folder: Path, open_segment: str = OPEN_SEGMENT) -> None:
     """Make the pieces of the transaction log that a crash left open complete; needs the lock."""
     for path in list(_files(folder)):
-        if path.endswith(OPEN_SEGMENT):
-            Path(path).rename(path.removesuffix(OPEN_SEGMENT) + SEGMENT)
+        if path.endswith(open_segment):
+            Path(path).rename(path.removesuffix(open_segment) + SEGMENT)
 
 
 def take_over(own: Path) -> int:
@@ -173,8 +176,9 @@ def _taken(folder: Path, own: Path) -> int:
         return 0
     try:
         remove_parts(folder)
-        close_segments(folder)
-        for path in reserves(folder):
+        for open_segment in (OPEN_SEGMENT, OPEN_AHEAD):
+            close_segments(folder, open_segment)
+        for path in reserves(folder) + reserves(folder, RESERVE_AHEAD):
             Path(path).unlink(missing_ok=True)
         left = entries(folder) + segments(folder)
         for path in left:

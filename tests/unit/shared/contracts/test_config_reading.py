@@ -9,6 +9,7 @@ from draw_shared.contracts.config_reading import STRICTEST, ConfigUnreadable, re
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     ClientCertificates,
+    DicomPort,
     DuplicatePolicy,
     Section,
     ServerConfig,
@@ -44,6 +45,42 @@ def test_an_unknown_choice_becomes_the_strictest_and_is_named():
     assert reading.config.network.tls.client_certificates is ClientCertificates.REQUIRED
     assert reading.config.storage.duplicates is DuplicatePolicy.KEEP_EXISTING
     assert reading.tightened == ("network.tls.client_certificates", "storage.duplicates")
+
+
+def earlier(**tls):
+    """Return a document as a release wrote it that knew no port for TLS."""
+    written = document(network={"port": 104})
+    del written["network"]["tls"]["port"], written["network"]["tls"]["keep_plain_port"]
+    written["network"]["tls"].update(tls)
+    return written
+
+
+def test_tls_of_a_document_without_a_port_for_it_stays_on_the_dicom_port_alone():
+    network = read_config(earlier(enabled=True)).config.network
+    assert network.ports == (DicomPort(104, tls=True),)
+    again = read_config(ServerConfig(network=network).model_dump(mode="json")).config.network
+    assert again == network
+
+
+def test_tls_that_an_earlier_release_left_off_gets_a_port_of_its_own():
+    network = read_config(earlier(enabled=False)).config.network
+    assert network.ports == (DicomPort(104, tls=False),)
+    on = network.model_copy(update={"tls": network.tls.model_copy(update={"enabled": True})})
+    assert on.ports == (DicomPort(104, tls=False), DicomPort(2762, tls=True))
+
+
+@pytest.mark.parametrize(
+    ("tls", "ports"),
+    [
+        ({"port": 2762}, [(104, False), (2762, True)]),
+        ({"port": 2762, "keep_plain_port": False}, [(2762, True)]),
+        ({"port": 0}, [(104, True)]),
+        ({"port": 0, "keep_plain_port": False}, [(104, True)]),
+        ({"enabled": False, "keep_plain_port": False}, [(104, False)]),
+    ],
+)
+def test_the_ports_of_a_document(tls, ports):
+    assert list(read_config(earlier(**{"enabled": True} | tls)).config.network.ports) == ports
 
 
 def choices(section=ServerConfig):

@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (
 )
 from pynetdicom.sop_class import Verification
 
+from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom import budgets
 from draw_shared.dicom.service import Outcome
@@ -174,19 +175,22 @@ def test_get_sends_objects_back_on_the_same_association():
     assert provider.sub_statuses == [0] * 3
 
 
+ELSEWHERE = AllowedPeer("RAW", "10.9.9.9")
+
+
 @pytest.mark.security
 @pytest.mark.parametrize(
-    ("security", "allowed", "called", "answer"),
+    ("security", "listed", "called", "answer"),
     [
-        (SecurityConfig(check_called_ae=True), {}, "OTHER", (1, 1, 7)),
-        (SecurityConfig(validate_calling_ae=True), {}, "DRAW_SCP", (1, 1, 3)),
-        (SecurityConfig(validate_calling_ae=True), {"RAW": "10.9.9.9"}, "DRAW_SCP", (1, 1, 3)),
-        (SecurityConfig(allowed_ips=("10.0.0.0/8",)), {}, "DRAW_SCP", (1, 1, 1)),
+        (SecurityConfig(check_called_ae=True), (), "OTHER", (1, 1, 7)),
+        (SecurityConfig(validate_calling_ae=True), (), "DRAW_SCP", (1, 1, 3)),
+        (SecurityConfig(validate_calling_ae=True), (ELSEWHERE,), "DRAW_SCP", (1, 1, 3)),
+        (SecurityConfig(allowed_ips=("10.0.0.0/8",)), (), "DRAW_SCP", (1, 1, 1)),
     ],
 )
-def test_rejections_say_why(security, allowed, called, answer):
+def test_rejections_say_why(security, listed, called, answer):
     config = EVERYTHING.model_copy(update={"security": security})
-    with listening(RecordingProvider(config, allowed)) as (acceptor, provider):
+    with listening(RecordingProvider(config, listed)) as (acceptor, provider):
         assert rejection(acceptor.port, called=called) == answer
         assert len(provider.rejections) == 1
 
@@ -194,7 +198,7 @@ def test_rejections_say_why(security, allowed, called, answer):
 @pytest.mark.security
 def test_the_association_above_the_budget_is_rejected_for_now(monkeypatch):
     monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.2)
-    network = NetworkConfig(max_associations=1)
+    network = NetworkConfig(max_associations=1, reserved_associations=0)
     with listening(network=network) as (acceptor, _):
         first = associate(acceptor, Verification)
         assert rejection(acceptor.port) == (2, 3, 2)

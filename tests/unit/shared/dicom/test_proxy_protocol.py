@@ -8,6 +8,7 @@ import pytest
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom import acceptor as acceptor_module
+from draw_shared.dicom import budgets
 from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
 from draw_shared.dicom.proxy_protocol import SIGNATURE
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
@@ -137,3 +138,20 @@ def test_a_proxy_that_says_nothing_is_closed_in_time(monkeypatch):
     ):
         made.sendall(SIGNATURE[:5])
         assert made.recv(10) == b""
+
+
+def test_a_client_behind_the_proxy_that_has_every_association_keeps_no_other_client_out(
+    monkeypatch,
+):
+    monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.0)
+    with listening(network=TRUSTING.model_copy(update={"max_associations": 2})) as (acceptor, _):
+        held = []
+        for _ in range(2):
+            made = socket.create_connection(("127.0.0.1", acceptor.port), 5)
+            made.sendall(header("192.0.2.9") + REQUEST)
+            assert made.recv(1)[0] == ACCEPTED
+            held.append(made)
+        assert answer(acceptor, header("192.0.2.9") + REQUEST) == REJECTED
+        assert answer(acceptor, header("192.0.2.10") + REQUEST) == ACCEPTED
+        for made in held:
+            made.close()

@@ -9,17 +9,21 @@ import ssl
 import subprocess
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from draw_shared.contracts.fingerprints import fingerprint_of
 from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, TlsConfig
 from draw_shared.dicom import acceptor as acceptor_module
 from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.peer_trust import NotTrusted
 from draw_shared.dicom.requestor import Outgoing, Remote, Unreachable, open_association
-from draw_shared.dicom.tls import ServerTls, TlsUnusable, client_context
+from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
-from support.certificates import Authority
+from support.certificates import Authority, trust
 from support.engine import listening, wait_until
 
 pytestmark = pytest.mark.security
@@ -57,7 +61,7 @@ def remote(acceptor, context):
 def test_echo_and_a_large_store_over_tls(authority, config):
     data = bytes(range(256)) * 4000
     with listening(tls=ServerTls(config)) as (acceptor, provider):
-        with open_association(remote(acceptor, client_context(authority.file)), CONTEXTS) as made:
+        with open_association(remote(acceptor, trust(authority.file)), CONTEXTS) as made:
             assert made.echo() == 0
             sent = list(made.store([Outgoing(data, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3))
         assert [one.status for one in sent] == [0, 0, 0]
@@ -96,17 +100,80 @@ def test_client_certificates(authority, config, tmp_path, mode):
     tls = ServerTls(config.model_copy(update={"client_certificates": mode}))
     with listening(tls=tls) as (acceptor, _):
 
-        def works(*files):
-            context = client_context(authority.file, *files)
+        def works(certificate=None):
+            context = trust(authority.file, certificate)
             try:
                 with open_association(remote(acceptor, context), CONTEXTS) as made:
                     return made.echo() == 0
             except (Unreachable, ConnectionError):
                 return False
 
-        assert works(known.certificate, known.key)
+        assert works(known)
         assert works() == (mode is ClientCertificates.OPTIONAL)
-        assert not works(stranger.certificate, stranger.key)
+        assert not works(stranger)
+
+
+def test_an_association_knows_the_certificate_that_its_peer_has_proved_to_be_its_own(
+    authority, config
+):
+    modality = authority.sign("ct1", hosts=("DNS:ct1.example.org", "IP:192.0.2.7"))
+    tls = ServerTls(config.model_copy(update={"client_certificates": ClientCertificates.OPTIONAL}))
+    with listening(tls=tls) as (acceptor, provider):
+        for certificate in (modality, None):
+            context = trust(authority.file, certificate)
+            with open_association(remote(acceptor, context), CONTEXTS) as made:
+                assert made.echo() == 0
+    shown, nothing = provider.infos
+    whole = ssl.PEM_cert_to_DER_cert(Path(modality.certificate).read_text("ascii"))
+    assert shown.certificate.fingerprint == fingerprint_of(whole)
+    assert shown.certificate.subject == "CN=ct1"
+    assert shown.certificate.names == ("ct1.example.org", "192.0.2.7")
+    assert shown.certificate.issuer == "CN=authority"
+    assert shown.certificate.serial
+    assert shown.certificate.not_after > shown.opened_at
+    assert (shown.tls, nothing.tls) == ("TLSv1.3", "TLSv1.3")
+    assert nothing.certificate is None
+
+
+def test_without_tls_and_without_asking_there_is_no_certificate(authority, config):
+    modality = authority.sign("ct2")
+    context = trust(authority.file, modality)
+    for tls, spoken, how in ((ServerTls(config), "TLSv1.3", context), (None, "", None)):
+        with listening(tls=tls) as (acceptor, provider):
+            with open_association(remote(acceptor, how), CONTEXTS) as made:
+                assert made.echo() == 0
+            assert [(info.tls, info.certificate) for info in provider.infos] == [(spoken, None)]
+
+
+def test_what_went_wrong_is_logged_in_words(authority, config, tmp_path):
+    required = config.model_copy(update={"client_certificates": ClientCertificates.REQUIRED})
+    stranger = Authority(tmp_path, "stranger")
+    with capture_logs() as logs:
+        with listening(tls=ServerTls(required)) as (acceptor, _):
+            for how in (
+                None,
+                trust(authority.file),
+                trust(authority.file, stranger.sign("impostor")),
+                trust(stranger.file),
+            ):
+                with (
+                    suppress(NotTrusted, ConnectionError, Unreachable),
+                    open_association(remote(acceptor, how), CONTEXTS),
+                ):
+                    pass
+            assert wait_until(lambda: acceptor.connections == 0)
+        with listening() as (acceptor, _):
+            with suppress(ConnectionError, Unreachable):
+                open_association(remote(acceptor, trust(authority.file)), CONTEXTS)
+            assert wait_until(lambda: acceptor.connections == 0)
+    said = {line.get("reason", "") for line in logs if line["event"] == "connection.dropped"}
+    assert said == {
+        "the peer speaks no TLS on a port for TLS",
+        "the peer shows no certificate of its own",
+        "the peer's certificate is not trusted: unable to get local issuer certificate",
+        "the peer does not know the authority of our certificate",
+        "the peer speaks TLS on a port without it",
+    }
 
 
 def served_certificate(acceptor):
@@ -122,7 +189,7 @@ def served_certificate(acceptor):
 
 def test_a_renewed_certificate_is_served_without_a_restart(authority, config):
     renewed = authority.sign("renewed")
-    context = client_context(authority.file)
+    context = trust(authority.file)
     with (
         listening(tls=ServerTls(config)) as (acceptor, _),
         open_association(remote(acceptor, context), CONTEXTS) as made,
@@ -205,7 +272,7 @@ def test_client_certificates_need_authorities(config):
 
 def test_who_does_not_finish_the_handshake_makes_room(authority, config):
     network = NetworkConfig(max_connections_per_address=5)
-    context = client_context(authority.file)
+    context = trust(authority.file)
     with listening(network=network, tls=ServerTls(config)) as (acceptor, provider):
         silent = [socket.create_connection(("127.0.0.1", acceptor.port), 5) for _ in range(5)]
         silent[1].sendall(b"\x16\x03\x01")

@@ -69,7 +69,7 @@ class Bench:
 
     def left(self):
         root = self.store.root
-        own = {".lock", layout.LATEST_DELETION}
+        own = {".lock", layout.LATEST_DELETION, layout.PLACE_KEY}
         return [p for p in root.rglob("*") if p.is_file() and p.name not in own]
 
 

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.storage import outbox as module
 from draw_shared.storage import spool
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.outbox import SpoolOutbox, ae_title
+from draw_shared.storage.places import Places
 from support.datasets import build, series
 from support.publishing import FakePublisher, until
 from support.receptions import DEFAULT, opened, receive
@@ -35,14 +35,21 @@ def outbox(store, publisher):
         made._thread.join(5)
 
 
+def opened_paths(store, messages):
+    return [Places(store.root).opened(message) for message in messages]
+
+
 def test_an_object_is_announced_and_its_entry_removed(store, publisher, outbox):
     outbox.start()
     stored, _ = receive(store, build())
     outbox.announce(stored)
     until(lambda: not spool.entries(store.spool))
     event = publisher.messages[0]
-    assert isinstance(event, InstanceStoredV1)
-    assert (event.path, event.content_sha256) == (stored.path, stored.content_sha256)
+    assert (opened_paths(store, [event]), event.content_sha256) == (
+        [stored.path],
+        stored.content_sha256,
+    )
+    assert stored.path.encode() not in event.to_bytes()
     assert (event.association_id, event.calling_ae) == ("a1", "SENDER")
     assert (event.move_originator_ae, event.move_originator_message_id) == ("MOVER", 7)
 
@@ -51,7 +58,7 @@ def test_what_a_crash_left_is_announced_from_the_files(store, publisher, outbox)
     paths = {receive(store, made)[0].path for made in series(5)}
     outbox.start()
     until(lambda: not spool.entries(store.spool))
-    assert {event.path for event in publisher.messages} == paths
+    assert set(opened_paths(store, publisher.messages)) == paths
 
 
 def test_what_was_found_in_the_folder_is_not_announced_again(store, publisher, outbox):
@@ -78,7 +85,7 @@ def test_without_a_broker_all_stays_and_memory_is_bounded(store, publisher, outb
     assert spool.backlog(store.spool)[1] >= 0.2
     publisher.connected = True
     until(lambda: not spool.entries(store.spool))
-    assert {event.path for event in publisher.messages} == paths
+    assert set(opened_paths(store, publisher.messages)) == paths
 
 
 def test_what_was_refused_is_published_again(store, publisher, outbox, monkeypatch):
@@ -129,7 +136,7 @@ def test_a_damaged_entry_is_set_aside_and_the_others_go_on(store, publisher, out
     (store.spool / "000000000000001aaaa.dcm").write_bytes(b"damaged")
     outbox.start()
     until(lambda: not spool.entries(store.spool))
-    assert [event.path for event in publisher.messages] == [stored.path]
+    assert opened_paths(store, publisher.messages) == [stored.path]
     assert len(list(store.spool.glob("*.damaged"))) == 1
 
 

@@ -1,32 +1,40 @@
 """Allowed AE titles in PostgreSQL."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlmodel import Session
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.peers import AllowedAeTitle, AllowedAeTitleSettings
+from draw_shared.contracts.config_snapshot import AllowedPeer, allowed_peer
 
 PAGE: Final = text("SELECT * FROM allowed_ae_titles WHERE id > :after ORDER BY id LIMIT :limit")
 ONE: Final = text("SELECT * FROM allowed_ae_titles WHERE id = :id")
 BY_TITLE: Final = text("SELECT * FROM allowed_ae_titles WHERE ae_title = :ae_title")
-ACTIVE: Final = text("SELECT ae_title, expected_ip FROM allowed_ae_titles WHERE active")
+ACTIVE: Final = text("SELECT * FROM allowed_ae_titles WHERE active")
+LOOPBACK_READS: Final = text(
+    "SELECT coalesce(bool_or((details->>'loopback_reads')::boolean), false) FROM service_replicas"
+    " WHERE service = 'scp' AND heartbeat_at > now() - interval '1 minute'"
+)
 ADD: Final = text(
-    "INSERT INTO allowed_ae_titles (ae_title, description, expected_ip, active)"
-    " VALUES (:ae_title, :description, :expected_ip, :active)"
+    "INSERT INTO allowed_ae_titles (ae_title, description, expected_ip, rights,"
+    " move_destinations, certificates, active) VALUES (:ae_title, :description, :expected_ip,"
+    " :rights, :move_destinations, :certificates, :active)"
     " ON CONFLICT (ae_title) DO NOTHING RETURNING id"
 )
 REPLACE: Final = text(
     "UPDATE allowed_ae_titles SET ae_title = :ae_title, description = :description,"
-    " expected_ip = :expected_ip, active = :active, updated_at = now() WHERE id = :id"
+    " expected_ip = :expected_ip, rights = :rights, move_destinations = :move_destinations,"
+    " certificates = :certificates, active = :active, updated_at = now() WHERE id = :id"
 )
 HOLD: Final = text("SELECT id FROM allowed_ae_titles WHERE id = :id FOR UPDATE")
 TAKEN: Final = text(
     "SELECT EXISTS (SELECT FROM allowed_ae_titles WHERE ae_title = :ae_title AND id <> :id)"
 )
 REMOVE: Final = text("DELETE FROM allowed_ae_titles WHERE id = :id RETURNING ae_title")
+ARRAYS: Final = ("rights", "move_destinations", "certificates")
 TITLES_LOCK: Final = 0x44524145
 """Key of the advisory lock under which AE titles are added and renamed, so that a clash is seen."""
 
@@ -59,7 +67,7 @@ class PostgresAeTitles:
     def add(self, settings: AllowedAeTitleSettings) -> int | None:
         """Add an AE title and return its id, or None when it is there already."""
         self._lock()
-        added: int | None = self._connection.execute(ADD, settings.model_dump()).scalar()
+        added: int | None = self._connection.execute(ADD, _values(settings)).scalar()
         return added
 
     def replace(self, row_id: int, settings: AllowedAeTitleSettings) -> bool | None:
@@ -67,7 +75,7 @@ class PostgresAeTitles:
         self._lock()
         if self._connection.execute(HOLD, {"id": row_id}).first() is None:
             return None
-        values = settings.model_dump() | {"id": row_id}
+        values = _values(settings) | {"id": row_id}
         if self._connection.execute(TAKEN, {"ae_title": settings.ae_title, "id": row_id}).scalar():
             return False
         self._connection.execute(REPLACE, values)
@@ -78,9 +86,19 @@ class PostgresAeTitles:
         title: str | None = self._connection.execute(REMOVE, {"id": row_id}).scalar()
         return title
 
-    def active(self) -> Mapping[str, str]:
-        """Return the expected address of each active AE title."""
-        return {row.ae_title: row.expected_ip for row in self._connection.execute(ACTIVE)}
+    def active(self) -> Sequence[AllowedPeer]:
+        """Return the AE titles that are on the list for the receiver."""
+        return [allowed_peer({**row}) for row in self._connection.execute(ACTIVE).mappings()]
+
+    def loopback_reads(self) -> bool:
+        """Return whether a receiver lets peers of its own machine read that are not on the list."""
+        return bool(self._connection.execute(LOOPBACK_READS).scalar())
 
     def _lock(self) -> None:
         self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": TITLES_LOCK})
+
+
+def _values(settings: AllowedAeTitleSettings) -> dict[str, Any]:
+    """Return the columns; of several values each is an array."""
+    given = settings.model_dump(mode="json")
+    return given | {name: list(given[name]) for name in ARRAYS}

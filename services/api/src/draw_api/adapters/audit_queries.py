@@ -1,5 +1,6 @@
 """Lines of the transaction log that the API itself writes."""
 
+from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
@@ -8,25 +9,33 @@ from sqlmodel import Session
 
 from draw_api.models.access import Principal
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.db.seals import Keyring, attested
 
 LONGEST_DETAIL: Final = 2000
 
 INSERT: Final = text(
     """
     INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, peer_address,
-        actor, action, detail, study_instance_uid, sop_instance_uid)
-    VALUES (:record_id, now(), :kind, :outcome, :replica, :peer_address,
-        :actor, :action, :detail, :study_instance_uid, :sop_instance_uid)
+        actor, action, detail, study_instance_uid, sop_instance_uid, attestation)
+    VALUES (:record_id, :occurred_at, :kind, :outcome, :replica, :peer_address,
+        :actor, :action, :detail, :study_instance_uid, :sop_instance_uid, :attestation)
     """
 )
 
 
 class PostgresAudit:
-    """Writes management actions into the transaction they belong to."""
+    """Writes management actions into the transaction they belong to.
 
-    def __init__(self, session: Session, *, replica: str) -> None:
+    Args:
+        session: of that transaction.
+        replica: this process.
+        keyring: attests lines until they are chained and sealed; None leaves them without.
+    """
+
+    def __init__(self, session: Session, *, replica: str, keyring: Keyring | None = None) -> None:
         self._connection = session.connection()
         self._replica = replica
+        self._keyring = keyring
 
     def record(
         self,
@@ -48,11 +57,15 @@ class PostgresAudit:
             sop_instance_uid=sop_instance_uid,
         )
 
+    def record_failure(self, by: Principal, action: str, detail: str) -> None:
+        """Keep that `by` tried `action` and may not; raise nothing after it, or it is not kept."""
+        self._insert(by.actor, by.address, action, TransactionOutcome.FAILURE, detail=detail)
+
     def record_anonymous(
-        self, name: str, address: str, action: str, outcome: TransactionOutcome
+        self, name: str, address: str, action: str, outcome: TransactionOutcome, detail: str = ""
     ) -> None:
         """Keep that somebody who called himself `name` tried `action`."""
-        self._insert(name, address, action, outcome)
+        self._insert(name, address, action, outcome, detail=detail)
 
     def _insert(
         self,
@@ -65,18 +78,17 @@ class PostgresAudit:
         study_instance_uid: str | None = None,
         sop_instance_uid: str | None = None,
     ) -> None:
-        self._connection.execute(
-            INSERT,
-            {
-                "record_id": uuid4(),
-                "kind": str(TransactionKind.MANAGEMENT),
-                "outcome": str(outcome),
-                "replica": self._replica,
-                "peer_address": address,
-                "actor": actor,
-                "action": action,
-                "detail": detail or None,
-                "study_instance_uid": study_instance_uid,
-                "sop_instance_uid": sop_instance_uid,
-            },
-        )
+        line = {
+            "record_id": uuid4(),
+            "occurred_at": datetime.now(UTC),
+            "kind": str(TransactionKind.MANAGEMENT),
+            "outcome": str(outcome),
+            "replica": self._replica,
+            "peer_address": address,
+            "actor": actor,
+            "action": action,
+            "detail": detail or None,
+            "study_instance_uid": study_instance_uid,
+            "sop_instance_uid": sop_instance_uid,
+        }
+        self._connection.execute(INSERT, attested(line, self._keyring))

@@ -11,15 +11,12 @@ from typing import Final
 from uuid import UUID
 
 from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
-from draw_api.models.failures import TooManyAttempts
 from draw_api.models.retrieves import Retrieve
 from draw_shared.db.session import Database
 from draw_shared.runtime.periodic import Periodic
 
 INTERVAL_SECONDS: Final = 1.0
 MOST_SHOWN: Final = 1000
-MOST_WATCHING: Final = 100
-RETRY_SECONDS: Final = 30
 
 
 class LiveRetrieves:
@@ -53,15 +50,6 @@ class LiveRetrieves:
     def seen(self) -> Mapping[UUID, Retrieve]:
         """What was seen last; never changed, only replaced."""
         return self._seen
-
-    def require_room(self) -> None:
-        """Return when one more may watch.
-
-        Raises:
-            TooManyAttempts: too many are watching.
-        """
-        if self._watching >= MOST_WATCHING:
-            raise TooManyAttempts(RETRY_SECONDS)
 
     @contextmanager
     def watching(self) -> Iterator[None]:

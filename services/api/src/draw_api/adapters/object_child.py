@@ -5,7 +5,6 @@ what goes wrong is said in words, without anything from the file.
 """
 
 import json
-import resource
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,8 +12,11 @@ from typing import Any, Final
 
 from draw_api.adapters.object_elements import elements
 from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, picture
+from draw_shared.dicom.confinement import allow_seconds, confine
 
-MEMORY_BYTES: Final = 3 * 1024**3
+MEMORY_BYTES: Final = 1280 * 1024**2
+CPU_SECONDS: Final = 20
+"""Of processor time, for one request."""
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -62,10 +64,10 @@ def answer(request: Mapping[str, Any]) -> Answer:
 
 def main() -> None:
     """Answer until there are no more requests."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    confine(MEMORY_BYTES)
     warnings.simplefilter("ignore")
     for line in sys.stdin.buffer:
+        allow_seconds(CPU_SECONDS)
         said, content = answer(json.loads(line))
         head = json.dumps(said | {"bytes": len(content)}).encode()
         sys.stdout.buffer.write(head + b"\n" + content)

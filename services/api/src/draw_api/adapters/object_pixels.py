@@ -18,8 +18,13 @@ from draw_api.adapters.pydicom_source import source
 
 Array = NDArray[Any]
 
-MOST_PIXELS: Final = 120_000_000
+MOST_COLOURS: Final = 120_000_000
+"""Samples of a frame in colour."""
+MOST_GREYS: Final = 40_000_000
+"""Pixels of a grey frame: each becomes a number of 64 bits, twice."""
 KEPT_FRAMES: Final = 6
+KEPT_BYTES: Final = 128 * 1024 * 1024
+"""Of frames that were decoded, while another is."""
 DEFER_BYTES: Final = 4096
 JPEG_QUALITY: Final = 90
 LOSSLESS_UP_TO: Final = 300_000
@@ -142,6 +147,8 @@ def _decoded(path: str, held: Dataset, number: int) -> _Frame:
     key = (path, number)
     known = _frames.get(key)
     if known is None:
+        while sum(kept.values.nbytes for kept in _frames.values()) > KEPT_BYTES:
+            _frames.popitem(last=False)
         known = _frames[key] = _decode(path, held, number)
         while len(_frames) > KEPT_FRAMES:
             _frames.popitem(last=False)
@@ -153,7 +160,8 @@ def _decode(path: str, held: Dataset, number: int) -> _Frame:
     if "Rows" not in held or "Columns" not in held:
         raise NotAnImage("there is no image in it")
     samples = int(held.get("SamplesPerPixel") or 1)
-    if int(held.Rows) * int(held.Columns) * samples > MOST_PIXELS:
+    most = MOST_GREYS if samples == 1 else MOST_COLOURS
+    if int(held.Rows) * int(held.Columns) * samples > most:
         raise NotAnImage("the image is too large to be shown here")
     if not 1 <= number <= max(1, int(held.get("NumberOfFrames") or 1)):
         raise NoSuchFrame

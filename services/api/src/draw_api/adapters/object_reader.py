@@ -12,7 +12,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -23,6 +22,7 @@ import structlog
 
 from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering
+from draw_shared.dicom.confinement import command, environment
 
 log = structlog.get_logger()
 
@@ -33,7 +33,6 @@ RETRY_SECONDS: Final = 5
 LONGEST_LINE: Final = 16 * 1024**2
 LARGEST_PICTURE: Final = 64 * 1024**2
 READ_BYTES: Final = 1024**2
-KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "HOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 class _Gone(Exception):
@@ -109,13 +108,12 @@ class _Child:
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
             self._end()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "draw_api.adapters.object_child"],
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                command("draw_api.adapters.object_child"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={k: v for k, v in os.environ.items() if k in KEPT_VARIABLES}
-                | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=environment(),
             )
         return self._process
 

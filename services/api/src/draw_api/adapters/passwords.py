@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Final, Self
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from draw_api.models.failures import TooManyAttempts
+from draw_shared.contracts.addresses import budgeted
 
 MOST_AT_ONCE: Final = 2
 """Each hash takes 64 MiB: many sign-ins at once must wait, not exhaust the memory."""
@@ -25,6 +26,8 @@ WINDOW_SECONDS: Final = 60.0
 MOST_FAILURES_PER_NAME: Final = 5
 MOST_FAILURES_PER_ADDRESS: Final = 20
 MOST_REMEMBERED: Final = 10_000
+SOON_SECONDS: Final = 1.0
+"""When to come again if those that are under way may all fail."""
 
 
 class Argon2Passwords:
@@ -56,54 +59,88 @@ class Argon2Passwords:
 class FailedAttempts:
     """Counts failures of the last minute, per name and address and per address.
 
-    A name alone is not counted, so that nobody can lock another out from elsewhere. Each
-    replica counts for itself: with several, the limits are that many times higher.
+    An attempt counts as failed from its beginning on, and until it has succeeded: however many
+    come at once, no more are looked at than may fail. A name alone is not counted, so that nobody
+    can lock another out from elsewhere. Of IPv6 a network counts as one address, because one
+    machine has all of it. Each replica counts for itself: with several, the limits are that many
+    times higher.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._failures: dict[tuple[str, str], deque[float]] = {}
+        self._under_way: Counter[tuple[str, str]] = Counter()
 
-    def require_allowed(self, name: str, address: str) -> None:
-        """Return, or raise TooManyAttempts."""
+    def begin(self, name: str, address: str) -> "Attempt":
+        """Return an attempt that counts as failed until it has succeeded.
+
+        Raises:
+            TooManyAttempts: with those that failed or are under way there are too many.
+        """
+        source = budgeted(address)
+        keys = ((name, source), ("", source))
         with self._lock:
             now = self._monotonic()
             wait = max(
-                self._wait((name, address), MOST_FAILURES_PER_NAME, now),
-                self._wait(("", address), MOST_FAILURES_PER_ADDRESS, now),
+                self._wait(keys[0], MOST_FAILURES_PER_NAME, now),
+                self._wait(keys[1], MOST_FAILURES_PER_ADDRESS, now),
             )
+            if wait <= 0:
+                self._under_way.update(keys)
         if wait > 0:
             raise TooManyAttempts(int(wait) + 1)
+        return Attempt(self, keys)
 
-    def failed(self, name: str, address: str) -> None:
-        """Count a failure."""
+    def end(self, keys: Sequence[tuple[str, str]], *, succeeded: bool | None) -> None:
+        """Take note of how an attempt has ended; None: it could not be made."""
         with self._lock:
+            self._under_way.subtract(keys)
+            for key in keys:
+                if not self._under_way[key]:
+                    del self._under_way[key]
+            if succeeded:
+                self._failures.pop(keys[0], None)
+            if succeeded is not False:
+                return
             now = self._monotonic()
             if len(self._failures) >= MOST_REMEMBERED:
                 self._forget_old(now)
-            for key in ((name, address), ("", address)):
+            for key in keys:
                 self._failures.setdefault(key, deque(maxlen=MOST_FAILURES_PER_ADDRESS)).append(now)
 
-    def succeeded(self, name: str, address: str) -> None:
-        """Forget this name's failures from this address."""
-        with self._lock:
-            self._failures.pop((name, address), None)
-
     def _wait(self, key: tuple[str, str], most: int, now: float) -> float:
-        times = self._failures.get(key)
-        if times is None:
-            return 0.0
-        while times and times[0] <= now - WINDOW_SECONDS:
-            times.popleft()
-        if not times:
-            del self._failures[key]
-            return 0.0
-        return times[-most] + WINDOW_SECONDS - now if len(times) >= most else 0.0
+        """Return in how many seconds one more may be tried; 0: now."""
+        times = self._failures.get(key, ())
+        failed = [at for at in times if at > now - WINDOW_SECONDS]
+        left = most - len(failed)
+        if left <= 0:
+            return failed[-most] + WINDOW_SECONDS - now
+        return SOON_SECONDS if self._under_way[key] >= left else 0.0
 
     def _forget_old(self, now: float) -> None:
-        for key, times in list(self._failures.items()):
-            if times[-1] <= now - WINDOW_SECONDS:
-                del self._failures[key]
-        if len(self._failures) >= MOST_REMEMBERED:
-            self._failures.clear()
+        """Make room: first what is over, then those who failed longest ago."""
+        newest = sorted((times[-1], key) for key, times in self._failures.items())
+        for number, (at, key) in enumerate(newest):
+            if at > now - WINDOW_SECONDS and number >= MOST_REMEMBERED // 10:
+                return
+            del self._failures[key]
+
+
+class Attempt:
+    """One attempt under way."""
+
+    def __init__(self, attempts: FailedAttempts, keys: Sequence[tuple[str, str]]) -> None:
+        self._attempts = attempts
+        self._keys = keys
+        self._succeeded = False
+
+    def succeeded(self) -> None:
+        """Forget this name's failures from this address."""
+        self._succeeded = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._attempts.end(self._keys, succeeded=None if error else self._succeeded)

@@ -16,6 +16,7 @@ from draw_shared.errors import Transient
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage import layout
 from draw_shared.storage.outbox import event_of
+from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles, received_ns
 from draw_shared.storage.stored_file import described
 
@@ -69,6 +70,7 @@ class FileAnnouncements:
     ) -> None:
         self._root = root
         self._files = StorageFiles(root)
+        self._places = Places(root)
         self._publisher = publisher
         self._tombstones = tombstones
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reindex")
@@ -128,7 +130,7 @@ class FileAnnouncements:
                     self._refused.append(event)
                 self._changed.notify_all()
 
-        self._publisher.publish(event, confirmed)
+        self._publisher.publish(self._places.sealed(event), confirmed)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:

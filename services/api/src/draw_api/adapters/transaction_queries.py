@@ -6,7 +6,9 @@ one of the next pages.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,12 +31,16 @@ from draw_api.models.transactions import (
     ChainBreak,
     ChainReport,
     KnownHead,
+    LogFinding,
     Transaction,
     TransactionCriteria,
 )
 from draw_shared.contracts.transaction import TransactionOutcome
 from draw_shared.db import tables
-from draw_shared.db.transaction_chain import Head, verify
+from draw_shared.db.seals import Keyring
+from draw_shared.db.transaction_chain import Head
+from draw_shared.db.transaction_verification import verify
+from draw_shared.storage.sealed_head import SealedHeadFile
 
 T: Final = tables.Transaction
 
@@ -67,10 +73,23 @@ REJECTED: Final = text(
 
 
 class PostgresTransactions:
-    """The table `transactions`, within one transaction of the database."""
+    """The table `transactions`, within one transaction of the database.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        session: of that transaction.
+        keyring: checks seals; None checks only the chain.
+        sealed_head: keeps the newest sealed line outside the database.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        keyring: Keyring | None = None,
+        sealed_head: Path | None = None,
+    ) -> None:
         self._connection = session.connection()
+        self._keyring = keyring
+        self._sealed_head = SealedHeadFile(sealed_head, "") if sealed_head and keyring else None
 
     def page(
         self, criteria: TransactionCriteria, cursor: str | None, limit: int
@@ -120,17 +139,23 @@ class PostgresTransactions:
 
     def verify(self, known: KnownHead | None) -> ChainReport:
         """Compute the chain of hashes again and compare."""
-        kept = Head(known.position, bytes.fromhex(known.chain_hash)) if known else None
-        found = verify(self._connection, kept)
+        # Read first: what is sealed meanwhile is newer than what was kept.
+        kept = self._sealed_head.kept() if self._sealed_head else None
+        heads = [Head(one.position, bytes.fromhex(one.chain_hash)) for one in (known, kept) if one]
+        found = verify(self._connection, heads, self._keyring)
         head = found.head
         return ChainReport(
-            intact=not found.breaks,
+            intact=found.intact,
+            sealed=found.sealed,
+            as_found=found.as_found,
             lines=found.lines,
             first_position=found.first_position,
             head=KnownHead(position=head.position, chain_hash=head.chain_hash.hex())
             if head
             else None,
             breaks=[ChainBreak(position=b.position, reason=b.reason) for b in found.breaks],
+            findings=[LogFinding(**asdict(finding)) for finding in found.findings],
+            waiting=found.waiting,
             lines_lost=found.lines_lost,
         )
 

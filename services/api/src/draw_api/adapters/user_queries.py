@@ -58,6 +58,7 @@ ADD_TOKEN: Final = text(
     " VALUES (:name, :role, :token_hash, :user_id, :expires_at) RETURNING id"
 )
 REVOKE: Final = text("UPDATE api_tokens SET active = false WHERE id = :id")
+REVOKE_ALL: Final = text("UPDATE api_tokens SET active = false WHERE user_id = :id AND active")
 
 
 class PostgresUsers:
@@ -172,6 +173,10 @@ class PostgresUsers:
     def revoke_token(self, token_id: int) -> None:
         """Make a token worthless."""
         self._connection.execute(REVOKE, {"id": token_id})
+
+    def revoke_tokens(self, user_id: int) -> int:
+        """Make all tokens of a user worthless, and return how many were not before."""
+        return self._connection.execute(REVOKE_ALL, {"id": user_id}).rowcount
 
 
 def _after(cursor: str | None) -> int:

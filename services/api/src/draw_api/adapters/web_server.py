@@ -1,19 +1,27 @@
 """uvicorn as a component: its own thread, no signal handlers, a drain with a deadline."""
 
+import resource
 import socket
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Network
 from typing import Any, Final
 
 import uvicorn
 
-from draw_shared.contracts.addresses import MAPPED, network_of
+from draw_api.adapters.http_connection import BoundedConnection, Room, Times
+from draw_shared.contracts.addresses import MAPPED, address_of, network_of
 
 START_SECONDS: Final = 15.0
 LAST_SECONDS: Final = 2.0
 KEEP_ALIVE_SECONDS: Final = 20
 BACKLOG: Final = 256
+MOST_CONNECTIONS: Final = 800
+MOST_CONNECTIONS_EACH: Final = 100
+OTHER_FILES: Final = 200
+"""File descriptors for everything but clients: database, broker, stored files."""
 
 
 class WebServer:
@@ -21,17 +29,36 @@ class WebServer:
 
     Args:
         trusted_proxies: addresses and networks, separated by commas, whose word is taken for
-            who the client is.
+            who the client is, and who may have any number of connections.
+        most_each: connections of one address; the server has at most 800 in all, or fewer when
+            the process may open no more files.
+        times: how long a client may take for each part of a request.
+        refused: told the status of each answer that the application knows nothing of.
     """
 
     name = "web-server"
 
-    def __init__(self, application: Any, host: str, port: int, *, trusted_proxies: str) -> None:  # noqa: ANN401 - ASGI applications have no common type
+    def __init__(
+        self,
+        application: Any,  # noqa: ANN401 - ASGI applications have no common type
+        host: str,
+        port: int,
+        *,
+        trusted_proxies: str,
+        most_each: int = MOST_CONNECTIONS_EACH,
+        times: Times | None = None,
+        refused: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._address = (host, port)
         self._socket: socket.socket | None = None
+        room = Room(
+            _most_connections(), most_each, times or Times(), _among(trusted_proxies), refused
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
+                http=partial(BoundedConnection, room=room),  # type: ignore[arg-type]  # it makes one
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -81,6 +108,25 @@ class WebServer:
     def _run(self) -> None:
         if self._socket is not None:
             self._server.run(sockets=[self._socket])
+
+
+def _most_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MOST_CONNECTIONS, max(MOST_CONNECTIONS_EACH, files - OTHER_FILES))
+
+
+def _among(networks: str) -> Callable[[str], bool]:
+    """Return what says whether an address is in one of the networks."""
+    found = [network_of(one) for one in networks.split(",") if one]
+
+    def among(address: str) -> bool:
+        try:
+            seen = address_of(address)
+        except ValueError:
+            return False
+        return any(seen in network for network in found)
+
+    return among
 
 
 def _as_seen(networks: str) -> list[str]:

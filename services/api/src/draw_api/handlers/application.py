@@ -5,8 +5,13 @@ from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
+from typing_extensions import override
 
 from draw_api.handlers import openapi, problems
+from draw_api.handlers.bodies import BoundedBodies
+from draw_api.handlers.callers import Callers
 from draw_api.handlers.observed import Observed
 from draw_api.handlers.probes import probes
 from draw_api.handlers.rest import (
@@ -34,6 +39,7 @@ from draw_api.handlers.rest import (
     webhooks,
 )
 from draw_api.handlers.rest.known_parameters import require_known_parameters
+from draw_api.handlers.turns import TAKES_TURN, WaitingRoom
 from draw_api.handlers.web import site
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
@@ -85,9 +91,17 @@ class Surroundings:
     version: str
 
 
+class Application(FastAPI):
+    """FastAPI inside `Observed`, which middleware that is added could not surround with."""
+
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        return Observed(super().build_middleware_stack(), self.state.metrics)
+
+
 def application(given: Surroundings) -> FastAPI:
     """Return the whole ASGI application; nothing in it connects before a request comes."""
-    made = FastAPI(
+    made = Application(
         title="DRAW DICOM",
         version=given.version,
         # openapi.install serves it, as a route that names its permission like all others.
@@ -95,6 +109,9 @@ def application(given: Surroundings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    made.state.metrics = given.metrics
+    made.state.callers = Callers()
+    made.state.waiting_room = WaitingRoom(made.state.callers, given.metrics)
     made.state.work = given.work
     made.state.sign_on = given.sign_on
     made.state.live_retrieves = given.live_retrieves
@@ -102,8 +119,11 @@ def application(given: Surroundings) -> FastAPI:
     problems.install(made)
     made.include_router(probes(given.health, given.registry))
     for router in ROUTERS:
-        made.include_router(router, dependencies=[Depends(require_known_parameters)])
+        made.include_router(router, dependencies=[TAKES_TURN, Depends(require_known_parameters)])
     openapi.install(made, ROUTERS)
     site.install(made)
-    made.add_middleware(Observed, metrics=given.metrics)
+    made.add_middleware(BoundedBodies)
+    # What is refused before there is a route is said in the same way.
+    foreseen = {e: h for e, h in made.exception_handlers.items() if e is not Exception}
+    made.add_middleware(ExceptionMiddleware, handlers=foreseen)
     return made

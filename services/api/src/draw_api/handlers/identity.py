@@ -8,6 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
+from draw_api.handlers.callers import Callers
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Unauthenticated
@@ -49,10 +50,36 @@ def _principal(
 def _known(work: Work, token: str | None, session: str | None, request: Request) -> Principal:
     address = client_address(request)
     if token is not None:
-        return work.access.by_token(token, address)
+        return remembered(request, token, work.access.by_token(token, address))
     if not session:
         raise Unauthenticated("Sign in, or send a bearer token.")
-    return work.access.by_session(session, address)
+    return remembered(request, session, work.access.by_session(session, address))
+
+
+def remembered(request: Request, credential: str, by: Principal) -> Principal:
+    """Return who asks, and let his next requests count as his before the database is asked."""
+    callers: Callers = request.app.state.callers
+    callers.remember(credential, by.user_id)
+    return by
+
+
+def credential_of(request: Request) -> str | None:
+    """Return the bearer token of a request, or else the token of its session, right or wrong."""
+    return _bearer_of(request) or request.cookies.get(COOKIE)
+
+
+def _bearer_of(request: Request) -> str | None:
+    scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+    return token if scheme.lower() == "bearer" else None
+
+
+def known(request: Request, work: Work) -> Principal:
+    """Return who asks, whatever he may do.
+
+    Raises:
+        Unauthenticated: nobody, or nobody known.
+    """
+    return _known(work, _bearer_of(request), request.cookies.get(COOKIE), request)
 
 
 def require_still(request: Request, work: Work, permission: Permission) -> None:
@@ -62,9 +89,7 @@ def require_still(request: Request, work: Work, permission: Permission) -> None:
         Unauthenticated: the session or the token has ended.
         Forbidden: its role is too low now.
     """
-    scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
-    bearer = token if scheme.lower() == "bearer" else None
-    require(_known(work, bearer, request.cookies.get(COOKIE), request), permission)
+    require(known(request, work), permission)
 
 
 class Guard:

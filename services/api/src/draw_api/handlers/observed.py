@@ -1,27 +1,20 @@
-"""Around every request: headers that protect browsers, metrics, no caching of answers."""
+"""Around every request: headers that protect browsers, metrics, no caching of answers.
+
+It is the outermost layer of the application, so that an answer to a failure of any other layer
+has the same headers and is counted like the rest.
+"""
 
 import time
+from http import HTTPStatus
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from draw_api.handlers.problems import SOMETHING_UNEXPECTED, problem
 from draw_api.metrics import ApiMetrics
-
-HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-        " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
-STRICT_TRANSPORT: Final = "max-age=31536000"
+from draw_api.models.protection import CACHING, HEADERS, NO_STORE, STRICT_TRANSPORT
+from draw_shared.errors import Transient
 
 
 class Observed:
@@ -37,19 +30,28 @@ class Observed:
             await self._application(scope, receive, send)
             return
         began = time.perf_counter()
+        started = False
 
         async def observed(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
-                if scope["scheme"] == "https":
-                    headers["Strict-Transport-Security"] = STRICT_TRANSPORT
+                started = True
+                _protect(message, scope["scheme"])
                 self._count(scope, message["status"], time.perf_counter() - began)
             await send(message)
 
-        await self._application(scope, receive, observed)
+        try:
+            await self._application(scope, receive, observed)
+        except Exception as error:
+            # A stream that the database leaves half-way is cut off, but nothing of ours is wrong.
+            if not isinstance(error.__cause__, Transient):
+                self._metrics.unexpected_failures.inc()
+            if started:
+                # It was logged by who answered; the server closes what is not complete.
+                return
+            answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, SOMETHING_UNEXPECTED)
+            await answer(scope, receive, observed)
+            raise
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, never the path: paths hold identifiers.
@@ -60,3 +62,12 @@ class Observed:
 
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _protect(start: Message, scheme: str) -> None:
+    headers = MutableHeaders(scope=start)
+    for name, value in HEADERS.items():
+        headers[name] = value
+    headers.setdefault(CACHING, NO_STORE)
+    if scheme == "https":
+        headers["Strict-Transport-Security"] = STRICT_TRANSPORT

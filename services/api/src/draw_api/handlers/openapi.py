@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from draw_api.handlers.identity import SAFE_METHODS, opens, permission_of
 from draw_api.handlers.problems import MEDIA_TYPE, Problem
 from draw_api.handlers.rest.known_parameters import require_known_parameters
+from draw_api.handlers.turns import TAKES_TURN
 from draw_api.models.permissions import RULES, Permission
 
 ROLE_KEY: Final = "x-required-role"
@@ -52,7 +53,11 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
     @application.get(
         PATH,
         include_in_schema=False,
-        dependencies=[opens(Permission.READ_API_DESCRIPTION), Depends(require_known_parameters)],
+        dependencies=[
+            TAKES_TURN,
+            opens(Permission.READ_API_DESCRIPTION),
+            Depends(require_known_parameters),
+        ],
     )
     def description() -> JSONResponse:
         return JSONResponse(described())
@@ -88,7 +93,7 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     operation["description"] = rest or first
     responses = operation["responses"]
     statuses = {int(code) for code in responses if code.isdigit() and code >= "400"}
-    statuses |= {HTTPStatus.SERVICE_UNAVAILABLE}
+    statuses |= {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
     permission = permission_of(route.dependant)
     if permission is None:
         raise ValueError(f"{method} {route.path} names no permission")

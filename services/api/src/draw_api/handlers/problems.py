@@ -10,8 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from draw_api.models.failures import (
+    Busy,
     Conflict,
     FieldProblem,
     Forbidden,
@@ -22,6 +24,8 @@ from draw_api.models.failures import (
     ProviderUnavailable,
     Refusal,
     TooManyAttempts,
+    TooMuchAtOnce,
+    TryLater,
     Unauthenticated,
 )
 from draw_api.models.wording import problems_of
@@ -33,6 +37,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
+SOMETHING_UNEXPECTED: Final = "Something unexpected happened; it is in the log."
 
 STATUSES: Final[dict[type[Exception], HTTPStatus]] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -43,6 +48,8 @@ STATUSES: Final[dict[type[Exception], HTTPStatus]] = {
     PreconditionRequired: HTTPStatus.PRECONDITION_REQUIRED,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
+    TooMuchAtOnce: HTTPStatus.TOO_MANY_REQUESTS,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
@@ -83,12 +90,12 @@ def problem(
     )
 
 
-def failure(error: Refusal | TooManyAttempts) -> Response:
+def failure(error: Refusal | TryLater) -> Response:
     """Return the answer that this failure becomes."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="draw"'
-    if isinstance(error, TooManyAttempts):
+    if isinstance(error, TryLater):
         headers["Retry-After"] = str(error.retry_after_seconds)
     problems = error.problems if isinstance(error, Invalid) else ()
     return problem(STATUSES[type(error)], str(error), errors=problems, headers=headers)
@@ -111,13 +118,14 @@ def install(application: FastAPI) -> None:
     application.add_exception_handler(RequestValidationError, _on_validation)
     application.add_exception_handler(HTTPException, _on_http)
     application.add_exception_handler(Refusal, _on_failure)
-    application.add_exception_handler(TooManyAttempts, _on_failure)
+    application.add_exception_handler(TryLater, _on_failure)
     application.add_exception_handler(Transient, _on_transient)
+    application.add_exception_handler(ClientDisconnect, _on_disconnect)
     application.add_exception_handler(Exception, _on_anything)
 
 
 def _on_failure(_: Request, error: Exception) -> Response:
-    if not isinstance(error, Refusal | TooManyAttempts):
+    if not isinstance(error, Refusal | TryLater):
         raise error
     return failure(error)
 
@@ -148,11 +156,13 @@ def _on_transient(request: Request, error: Exception) -> Response:
     )
 
 
+def _on_disconnect(_: Request, error: Exception) -> Response:  # noqa: ARG001 - nothing is in it
+    return problem(HTTPStatus.BAD_REQUEST, "The client went away before its request was complete.")
+
+
 def _on_anything(_: Request, error: Exception) -> Response:
     log.error("request.failed", error=type(error).__name__, exc_info=error)
-    return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Something unexpected happened; it is in the log."
-    )
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, SOMETHING_UNEXPECTED)
 
 
 AWAY: Final[dict[type[Exception], str]] = {

@@ -54,9 +54,30 @@ class ProviderUnavailable(Transient):
     """The identity provider does not answer, or not as it should; the text is shown."""
 
 
-class TooManyAttempts(Transient):
+class TryLater(Transient):
+    """Not now; the text is shown to the client, with the time after which to try again."""
+
+    def __init__(self, words: str, retry_after_seconds: int) -> None:
+        super().__init__(f"{words}; try again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyAttempts(TryLater):
     """Too many attempts in a short time."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"Too many attempts; try again in {retry_after_seconds} s.")
-        self.retry_after_seconds = retry_after_seconds
+        super().__init__("Too many attempts", retry_after_seconds)
+
+
+class TooMuchAtOnce(TryLater):
+    """One user asks for more at a time than is taken from one."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__("Too many of your requests are under way", retry_after_seconds)
+
+
+class Busy(TryLater):
+    """Others were served, for too long."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__("Others are being served and nothing was done", retry_after_seconds)

@@ -7,6 +7,7 @@ from pydantic import Field, StrictBool, StrictInt, computed_field
 
 from draw_api.models.hosts import Host
 from draw_api.models.paging import Answer, Request
+from draw_shared.contracts.fingerprints import Fingerprint, OptionalFingerprint
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle
 from draw_shared.contracts.texts import LINE, Written
 
@@ -52,7 +53,15 @@ class NodeSettings(Request):
     stores_from: list[AeTitle] = Field(
         default=[], max_length=32, description="calling AE titles its C-STOREs come from"
     )
-    tls: StrictBool = False
+    tls: StrictBool = Field(
+        default=False,
+        description="speak TLS; its certificate must be signed by an authority and be for the host",
+    )
+    tls_fingerprint: OptionalFingerprint = Field(
+        default="",
+        description="certificate that it must show instead, whoever signed it: its SHA-256"
+        " fingerprint, or the certificate in PEM; empty: none is pinned",
+    )
     max_associations: StrictInt = Field(default=2, ge=1, le=32)
     max_bytes_per_second: StrictInt = Field(
         default=0, ge=0, le=2**40, description="0 means no limit"
@@ -60,6 +69,16 @@ class NodeSettings(Request):
     windows: list[Window] = Field(default=[], max_length=28, description="empty: always")
     paused: StrictBool = Field(default=False, description="jobs wait until it is resumed")
     active: StrictBool = True
+
+
+class NewPin(Request):
+    """The certificate that a node must show from now on."""
+
+    fingerprint: Fingerprint = Field(
+        description="SHA-256 fingerprint, or the certificate in PEM;"
+        " `last_test.certificate` of the node has what it showed",
+        examples=[":".join(["A7"] * 32)],
+    )
 
 
 class Node(Answer):
@@ -80,6 +99,7 @@ class Node(Answer):
     move_destination: str
     stores_from: list[str]
     tls: bool
+    tls_fingerprint: str = Field(description="of the certificate that is pinned")
     max_associations: int
     max_bytes_per_second: int
     windows: list[Window]
@@ -101,6 +121,12 @@ class Node(Answer):
     def find_limit(self) -> int | None:
         """The limit that queries have learned and that can be forgotten."""
         return self.capabilities.get("find_limit")
+
+    @property
+    def shown_certificate(self) -> dict[str, Any] | None:
+        """What it showed at its last test, when that is not trusted and could be pinned."""
+        shown: dict[str, Any] | None = self.last_test.get("certificate") if self.tls else None
+        return shown
 
     created_at: datetime
     updated_at: datetime

@@ -1,13 +1,14 @@
-"""Calling AE titles that may associate, and why somebody may or may not."""
+"""Calling AE titles and their rights, and why somebody may or may not."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.addresses import address_of
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
+from draw_shared.contracts.rights import EVERY_RIGHT, CertificateName, Right, Rights
 from draw_shared.contracts.texts import LINE
 
 
@@ -26,6 +27,19 @@ Address = Annotated[
 ]
 
 
+def _checked_certificate(value: str) -> str:
+    return CERTIFICATE_NAME.validate_python(value) if value.strip() else ""
+
+
+CERTIFICATE_NAME: Final = TypeAdapter[str](CertificateName)
+
+OptionalCertificateName = Annotated[
+    str,
+    Field(max_length=200, description="name or fingerprint of the certificate that is shown"),
+    AfterValidator(_checked_certificate),
+]
+
+
 class AllowedAeTitleSettings(Request):
     """Everything that is set about a calling AE title."""
 
@@ -36,16 +50,38 @@ class AllowedAeTitleSettings(Request):
     expected_ip: Address = Field(
         default="", description="the only address it may call from; empty: any"
     )
-    active: StrictBool = Field(default=True, description="off: known, but may not associate")
+    rights: Rights = Field(
+        default=EVERY_RIGHT,
+        description="services that it may use: echo, store, query (C-FIND), retrieve (C-GET) and"
+        " move (C-MOVE)",
+        examples=[["echo", "store"]],
+    )
+    move_destinations: tuple[AeTitle, ...] = Field(
+        default=(),
+        max_length=50,
+        description="AE titles to which it may have objects moved; empty: every remote node",
+    )
+    certificates: tuple[CertificateName, ...] = Field(
+        default=(),
+        max_length=20,
+        description="names (common or alternative) or SHA-256 fingerprints of certificates; it is"
+        " refused unless it shows one of them over TLS; empty: none is needed",
+    )
+    active: StrictBool = Field(
+        default=True, description="off: as if it were not on the list, but not forgotten"
+    )
 
 
 class AllowedAeTitle(Answer):
-    """A calling AE title that may associate when validation is on."""
+    """A calling AE title on the list."""
 
     id: int = Field(examples=[4])
     ae_title: str = Field(examples=["CT_ROOM_2"])
     description: str
     expected_ip: str = Field(examples=["192.0.2.17"])
+    rights: list[str] = Field(examples=[["echo", "store"]])
+    move_destinations: list[str]
+    certificates: list[str]
     active: bool
     created_at: datetime
     updated_at: datetime
@@ -57,6 +93,14 @@ class Check(Answer):
     rule: str = Field(examples=["calling AE title"])
     passed: bool
     words: str = Field(examples=["CT_ROOM_2 is allowed from any address"])
+
+
+class RightAnswer(Answer):
+    """Whether a peer has a right, and why."""
+
+    right: Right
+    granted: bool
+    words: str = Field(examples=["the AE title is not on the list"])
 
 
 class Explanation(Answer):
@@ -73,6 +117,7 @@ class Explanation(Answer):
         default=None, description="the transfer syntax that would be chosen"
     )
     checks: list[Check]
+    rights: list[RightAnswer] = Field(description="what the peer may do once it is associated")
 
 
 class Proposal(Request):
@@ -82,6 +127,7 @@ class Proposal(Request):
     address: Address
     called_ae: OptionalAeTitle = ""
     sop_class_uid: Uid | None = None
+    certificate: OptionalCertificateName = ""
     transfer_syntax_uids: tuple[Uid, ...] = ()
 
 
@@ -97,6 +143,12 @@ class RejectedPeer(Answer):
     first_seen: datetime
     last_seen: datetime
     can_be_allowed: bool = Field(description="allowing it would change the outcome")
+    denied_rights: tuple[Right, ...] = Field(
+        default=(), description="rights that it lacked; allow it these to change the outcome"
+    )
+    denied_destination: str = Field(
+        default="", description="AE title to which it might have nothing moved"
+    )
 
 
 class PeerToAllow(Request):
@@ -106,4 +158,13 @@ class PeerToAllow(Request):
     address: Address = Field(min_length=2, examples=["192.0.2.17"])
     only_from_address: StrictBool = Field(
         default=False, description="let the AE title in from this address only"
+    )
+    rights: Rights = Field(
+        default=(),
+        description="rights that it gets beside those that it has, if it is on the list, or those"
+        " of AE titles that are not; empty: if it is not on the list, all",
+        examples=[["query", "move"]],
+    )
+    move_destination: OptionalAeTitle = Field(
+        default="", description="AE title to which it may have objects moved as well"
     )

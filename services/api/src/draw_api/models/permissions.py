@@ -100,7 +100,8 @@ RULES: Final[Mapping[Permission, Rule]] = {
     ),
     Permission.READ_STATUS: _viewer("see services, throughput and the conformance statement"),
     Permission.READ_ARCHIVE: _viewer(
-        "see patients, studies, series, objects, their images and conflicts"
+        "see patients, studies, series, objects, conflicts; looking at images and elements is kept"
+        " on record"
     ),
     Permission.DOWNLOAD_OBJECTS: _viewer("download objects; it is kept on record"),
     Permission.READ_STORAGE: _viewer("see what takes up the storage"),

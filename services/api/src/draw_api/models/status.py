@@ -56,7 +56,11 @@ class Replica(Answer):
     host: str
     address: str = Field(description="where it listens for HTTP")
     dicom: DicomPort | None = Field(
-        description="of a receiver: what is really bound; null: nobody can send to it"
+        description="of a receiver: what is really bound, of two ports the one without TLS; null:"
+        " nobody can send to it"
+    )
+    dicom_ports: list[DicomPort] = Field(
+        default=[], description="of a receiver: every port that is really bound, without TLS first"
     )
     state: str = Field(
         description="starting (also while it has no port to receive on), ready, draining, stopped"

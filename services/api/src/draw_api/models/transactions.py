@@ -76,14 +76,33 @@ class ChainBreak(Answer):
     reason: str = Field(examples=["the line or its predecessor was changed"])
 
 
+class LogFinding(Answer):
+    """Something in the log that was not as it was sealed when it was found, as the log says."""
+
+    position: int
+    occurred_at: datetime
+    action: str = Field(examples=["transactions.cut"])
+    detail: str
+    accepted: bool = Field(description="somebody has looked at it since, and said so in the log")
+
+
 class ChainReport(Answer):
     """Whether the transaction log is as it was written."""
 
-    intact: bool
+    intact: bool = Field(description="no breaks, and no findings that nobody has accepted")
+    sealed: bool = Field(
+        description="seals were checked too; without a key, whoever writes the database can make"
+        " a log that is intact"
+    )
+    as_found: int = Field(
+        description="the position up to which lines were there before sealing began; 0: none"
+    )
     lines: int = Field(description="lines whose hash was computed again", examples=[120000])
     first_position: int = Field(description="1, unless older months were removed")
     head: KnownHead | None = Field(description="the last line; keep it to compare later")
     breaks: list[ChainBreak] = Field(description="the first hundred")
+    findings: list[LogFinding] = Field(description="what was not as it was sealed")
+    waiting: int = Field(description="lines that are not in the chain yet")
     lines_lost: int = Field(
         description="lines that a full disk did not take; the lines with the action"
         " `transactions.lost` say of which time"

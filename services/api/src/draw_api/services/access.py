@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from draw_api.models.access import Account, KnownSession, KnownToken, Principal, Role
 from draw_api.models.failures import Forbidden, Unauthenticated
@@ -84,21 +84,39 @@ class Passwords(Protocol):
 
 
 class Attempts(Protocol):
-    """Counts failed attempts to sign in."""
+    """Counts attempts to prove a password."""
 
-    def require_allowed(self, name: str, address: str) -> None:
-        """Return, or raise TooManyAttempts."""
+    def begin(self, name: str, address: str) -> "Attempt":
+        """Return an attempt that counts as failed until it has succeeded.
 
-    def failed(self, name: str, address: str) -> None:
-        """Count a failure."""
+        Raises:
+            TooManyAttempts: with those that failed or are under way there are too many.
+        """
 
-    def succeeded(self, name: str, address: str) -> None:
+
+class Attempt(Protocol):
+    """One attempt under way, for `with`; without `succeeded` or an exception it was a failure."""
+
+    def succeeded(self) -> None:
         """Forget this name's failures from this address."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Take note that it is over."""
 
 
 def token_hash(token: str) -> bytes:
     """Return what is kept of a token; a fast hash suffices for 256 random bits."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def ensure_administrator(store: AccountStore, passwords: Passwords, password: str) -> bool:
+    """Create the user `admin` with this password and return True, unless there is a user."""
+    if store.any_user():
+        return False
+    store.add_user(ADMINISTRATOR, Role.ADMIN, passwords.hash(password))
+    return True
 
 
 class Access:
@@ -127,22 +145,21 @@ class Access:
         Raises:
             TooManyAttempts: this name or address has failed too often lately.
         """
-        self._attempts.require_allowed(name, address)
-        account = self._store.account(name)
-        known = account is not None and account.active
-        right = self._passwords.matches(
-            account.password_hash if account is not None and known else "", password
-        )
-        if account is None or not known or not right:
-            self._attempts.failed(name, address)
-            self._audit.record_anonymous(
-                account.name if account else "unknown",
-                address,
-                "session.create",
-                TransactionOutcome.FAILURE,
+        with self._attempts.begin(name, address) as attempt:
+            account = self._store.account(name)
+            known = account is not None and account.active
+            right = self._passwords.matches(
+                account.password_hash if account is not None and known else "", password
             )
-            return None
-        self._attempts.succeeded(name, address)
+            if account is None or not known or not right:
+                self._audit.record_anonymous(
+                    account.name if account else "unknown",
+                    address,
+                    "session.create",
+                    TransactionOutcome.FAILURE,
+                )
+                return None
+            attempt.succeeded()
         renewed = self._passwords.hash(password) if self._outdated(account) else None
         return self.start_session(account, address, renewed)
 
@@ -177,13 +194,6 @@ class Access:
         return Principal(
             found.user_id, found.user_name, weaker, address, token_name=found.token_name
         )
-
-    def ensure_administrator(self, password: str) -> bool:
-        """Create the user `admin` with this password and return True, unless there is a user."""
-        if self._store.any_user():
-            return False
-        self._store.add_user(ADMINISTRATOR, Role.ADMIN, self._passwords.hash(password))
-        return True
 
     def _outdated(self, account: Account) -> bool:
         return self._passwords.outdated(account.password_hash)

@@ -20,7 +20,10 @@ class AuditTrail(Protocol):
     ) -> None:
         """Keep that `by` did `action`; `detail` names identifiers and settings, never patients."""
 
+    def record_failure(self, by: Principal, action: str, detail: str) -> None:
+        """Keep that `by` tried `action` and may not; raise nothing after it, or it is not kept."""
+
     def record_anonymous(
-        self, name: str, address: str, action: str, outcome: TransactionOutcome
+        self, name: str, address: str, action: str, outcome: TransactionOutcome, detail: str = ""
     ) -> None:
         """Keep that somebody who called himself `name` tried `action`."""

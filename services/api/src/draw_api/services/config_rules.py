@@ -10,13 +10,12 @@ from draw_shared.contracts.server_config import (
     HandlerConfig,
     NetworkConfig,
     ServerConfig,
-    TlsConfig,
 )
 
 
 def disagreements(config: ServerConfig) -> list[FieldProblem]:
     """Return what does not fit together, by the field to mend."""
-    return [*_network(config.network), *_tls(config.network.tls), *_handler(config.handler)]
+    return [*_network(config.network), *_tls(config.network), *_handler(config.handler)]
 
 
 def _network(network: NetworkConfig) -> Iterator[FieldProblem]:
@@ -37,7 +36,14 @@ def _host(host: str) -> Iterator[FieldProblem]:
         yield FieldProblem("network.host", f"must be written as {looked_up}")
 
 
-def _tls(tls: TlsConfig) -> Iterator[FieldProblem]:
+def _tls(network: NetworkConfig) -> Iterator[FieldProblem]:
+    tls = network.tls
+    if tls.enabled and tls.keep_plain_port and tls.port == network.port:
+        yield FieldProblem(
+            "network.tls.port",
+            "must be another port than the DICOM port, which stays open without TLS; 0 turns TLS"
+            " on there instead",
+        )
     if tls.enabled:
         for name in ("certificate_file", "key_file"):
             if not getattr(tls, name).strip():

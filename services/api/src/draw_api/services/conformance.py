@@ -5,7 +5,7 @@ from typing import Final
 
 from draw_api.services.sent_syntaxes import SENT
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
-from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
+from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, ServerConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.dictionary import registered_uids
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -104,6 +104,13 @@ def _implementation_model(config: ServerConfig) -> Iterator[str]:
     yield ""
 
 
+def _associations(network: NetworkConfig) -> str:
+    return (
+        f"{network.max_associations} for each receiver, all of which one peer may have, and"
+        f" {network.reserved_associations} more for peers that have few or none"
+    )
+
+
 def _receiver(config: ServerConfig) -> Iterator[str]:
     network = config.network
     yield "## 4 AE specification: receiver"
@@ -114,7 +121,7 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
         ("Property", "Value"),
         (
             ("Application context name", "1.2.840.10008.3.1.1.1"),
-            ("Associations at the same time", f"{network.max_associations} for each process"),
+            ("Associations at the same time", _associations(network)),
             ("Maximum PDU received", f"{network.max_pdu_bytes} bytes"),
             ("Asynchronous operations window", "granted as proposed, answered in order"),
             ("Implementation class UID", IMPLEMENTATION_CLASS_UID),
@@ -157,10 +164,43 @@ def _receiver(config: ServerConfig) -> Iterator[str]:
 def _acceptance(config: ServerConfig) -> Iterator[str]:
     security = config.security
     called = "must be ours" if security.check_called_ae else "is not checked"
-    calling = "must be allowed" if security.validate_calling_ae else "is not checked"
+    calling = "must be on the list" if security.validate_calling_ae else "is not checked"
     networks = ", ".join(security.allowed_ips) or "all"
     yield f"The called AE title {called}; the calling AE title {calling}; addresses: {networks}."
     yield ""
+    may = " and ".join(
+        service
+        for service, granted in (
+            ("C-ECHO", security.unknown_may_echo),
+            ("C-STORE", security.unknown_may_store),
+        )
+        if granted and not security.validate_calling_ae
+    )
+    yield (
+        "Calling AE titles on the list have rights: echo, store, query (C-FIND), retrieve (C-GET)"
+        " and move (C-MOVE, perhaps to some destinations only). Others may use"
+        f" {may or 'no service'}; they never query and retrieve, unless the receiver is told so"
+        " for peers of its own machine. An AE title may be bound to certificates, by name or"
+        " SHA-256 fingerprint, and is rejected without one of them (1/1/3)."
+    )
+    yield ""
+    yield from _table(
+        ("A peer without the right", "is answered"),
+        (
+            (
+                "is not on the list, and proposes nothing else",
+                "A-ASSOCIATE-RJ, calling AE title not recognized (1/1/3)",
+            ),
+            (
+                "proposes presentation contexts that it may use as well, or is on the list",
+                "user-rejection (result 1) for the others",
+            ),
+            (
+                "has lost the right since, or names a move destination that it may not use",
+                "0x0124, not authorized, with an error comment",
+            ),
+        ),
+    )
 
 
 def _contexts(config: ServerConfig) -> Iterator[str]:
@@ -281,8 +321,10 @@ def _network(config: ServerConfig) -> Iterator[str]:
     network = config.network
     yield "## 6 Network interfaces"
     yield ""
-    tls = "with TLS" if network.tls.enabled else "without TLS"
-    yield f"TCP/IP, IPv4 and IPv6, port {network.port}, {tls}. Nagle's algorithm is off."
+    ports = " and ".join(
+        f"port {one.port} {'with' if one.tls else 'without'} TLS" for one in network.ports
+    )
+    yield f"TCP/IP, IPv4 and IPv6, {ports}. Nagle's algorithm is off."
     yield ""
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
-from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob
+from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob, NewSend
 from draw_api.models.paging import Page
 from draw_api.services.audit import AuditTrail
 from draw_api.services.wakeups import WakeUps
@@ -54,7 +54,9 @@ class Jobs:
         if not active:
             raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
         job_id = self._table.add(job, by.actor)
-        self._audit.record(by, "job.create", f"{job.kind} {job_id} node {job.node_id}")
+        sent = job.study_instance_uid if isinstance(job, NewSend) else None
+        detail = f"{job.kind} {job_id} node {job.node_id}"
+        self._audit.record(by, "job.create", detail, study_instance_uid=sent)
         if job.not_before is None:
             self._wakeups.after_commit(JobReadyV1(job_id=job_id))
         return self.job(job_id)

@@ -27,6 +27,9 @@ class NodeTable(Protocol):
     def pause(self, node_id: int, *, paused: bool) -> str | None:
         """Set whether jobs wait, and return the node's name; None when there is no such node."""
 
+    def pin(self, node_id: int, fingerprint: str) -> str | None:
+        """Set the certificate that the node must show; return its name, None: no such node."""
+
     def forget_find_limit(self, node_id: int) -> str | None:
         """Forget after how many matches the node stops; return its name, None: no such node."""
 
@@ -92,6 +95,21 @@ class Nodes:
         if name is None:
             raise NotFound("There is no such remote node.")
         self._audit.record(by, "node.pause" if paused else "node.resume", f"{node_id} {name}")
+        return self.node(node_id)
+
+    def pin(self, by: Principal, node_id: int, fingerprint: str) -> Node:
+        """Trust the node from now on by this certificate alone, and forget its last test.
+
+        Raises:
+            NotFound: there is no such node.
+            Conflict: TLS is not spoken with it.
+        """
+        if not self.node(node_id).tls:
+            raise Conflict("TLS is not spoken with this node: it shows no certificate.")
+        name = self._table.pin(node_id, fingerprint)
+        if name is None:
+            raise NotFound("There is no such remote node.")
+        self._audit.record(by, "node.pin", f"{node_id} {name} {fingerprint}")
         return self.node(node_id)
 
     def forget_find_limit(self, by: Principal, node_id: int) -> Node:

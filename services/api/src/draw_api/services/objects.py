@@ -1,7 +1,7 @@
 """Looks into stored objects: renders images, reads elements, hands out whole studies."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from draw_api.models.access import Principal
 from draw_api.models.archive import StoredObject
@@ -15,6 +15,10 @@ from draw_api.models.objects import (
     StoredSlice,
 )
 from draw_api.services.audit import AuditTrail
+
+IMAGES: Final = "images and tables"
+ELEMENTS: Final = "elements"
+"""What somebody looks at, as the transaction log has it."""
 
 
 class Places(Protocol):
@@ -43,12 +47,23 @@ class Reader(Protocol):
         """Return the elements, or those around what is searched for."""
 
 
-class Objects:
-    """Shows what is inside the objects of the archive."""
+class Views(Protocol):
+    """What somebody has looked at lately."""
 
-    def __init__(self, places: Places, reader: Reader, audit: AuditTrail) -> None:
+    def first(self, by: Principal, what: str, uid: str) -> bool:
+        """Return whether this is no view that is on record already.
+
+        It counts as one when the transaction is committed.
+        """
+
+
+class Objects:
+    """Shows what is inside the objects of the archive, and keeps on record who has looked."""
+
+    def __init__(self, places: Places, reader: Reader, views: Views, audit: AuditTrail) -> None:
         self._places = places
         self._reader = reader
+        self._views = views
         self._audit = audit
 
     def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
@@ -61,22 +76,23 @@ class Objects:
             by, "series.view", series_instance_uid, study_instance_uid=study_instance_uid
         )
 
-    def facts(self, sop_instance_uid: str) -> ObjectFacts:
+    def facts(self, by: Principal, sop_instance_uid: str) -> ObjectFacts:
         """Return what an object shows; NotFound when the index does not have it."""
-        return self._reader.facts(self._stored(sop_instance_uid).path)
+        return self._reader.facts(self._looked_at(by, sop_instance_uid, IMAGES).path)
 
-    def picture(self, sop_instance_uid: str, rendering: Rendering) -> Picture:
+    def picture(self, by: Principal, sop_instance_uid: str, rendering: Rendering) -> Picture:
         """Return one frame as a picture.
 
         Raises:
             NotFound: the index does not have it, or it has no such frame.
             Conflict: it cannot be rendered.
         """
-        return self._reader.picture(self._stored(sop_instance_uid).path, rendering)
+        stored = self._looked_at(by, sop_instance_uid, IMAGES)
+        return self._reader.picture(stored.path, rendering)
 
-    def elements(self, sop_instance_uid: str, search: str = "") -> Elements:
+    def elements(self, by: Principal, sop_instance_uid: str, search: str = "") -> Elements:
         """Return the object's elements; NotFound when the index does not have it."""
-        stored = self._stored(sop_instance_uid)
+        stored = self._looked_at(by, sop_instance_uid, ELEMENTS)
         found = self._reader.elements(stored.path, search)
         return found.model_copy(update={"header_damage": stored.header_damage})
 
@@ -97,8 +113,17 @@ class Objects:
         )
         return files
 
-    def _stored(self, sop_instance_uid: str) -> StoredObject:
+    def _looked_at(self, by: Principal, sop_instance_uid: str, what: str) -> StoredObject:
+        """Return where an object lies that is about to be shown, once that is on record."""
         found = self._places.stored_object(sop_instance_uid)
         if found is None:
             raise NotFound("The index has no such instance.")
+        if self._views.first(by, what, sop_instance_uid):
+            self._audit.record(
+                by,
+                "instance.view",
+                what,
+                study_instance_uid=found.study_instance_uid,
+                sop_instance_uid=found.sop_instance_uid,
+            )
         return found

@@ -17,6 +17,7 @@ from draw_api.models.failures import Forbidden, NotFound, Unauthenticated
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn, RoleRules
 from draw_api.services.access import TOKEN_BYTES, Access, Started
 from draw_api.services.audit import AuditTrail
+from draw_shared.contracts.transaction import TransactionOutcome
 
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
 LONGEST_NAME: Final = 64
@@ -126,16 +127,26 @@ class ExternalAccess:
         self._rules = rules
         self._audit = audit
 
-    def sign_in(self, identity: ExternalIdentity, address: str) -> Started:
+    def sign_in(self, identity: ExternalIdentity, address: str) -> Started | Forbidden:
         """Return a new session of this person, who is added when he comes for the first time.
 
-        Raises:
-            Forbidden: his groups give him no role here, or he was shut out.
+        Return why not when his groups give him no role here, or he was shut out; both are on
+        record.
         """
+        subject = f"{identity.issuer}|{identity.subject}"
+        try:
+            return self._let_in(identity, subject, address)
+        except Forbidden as refused:
+            name = names(identity, subject)[0]
+            failed = TransactionOutcome.FAILURE
+            self._audit.record_anonymous(name, address, "session.create", failed, str(refused))
+            return refused
+
+    def _let_in(self, identity: ExternalIdentity, subject: str, address: str) -> Started:
+        """Return a new session; what raises Forbidden has changed nothing."""
         role = self._rules.role(identity.groups)
         if role is None:
             raise Forbidden("The identity provider gives you no role here.")
-        subject = f"{identity.issuer}|{identity.subject}"
         account = self._users.external(subject) or self._added(identity, subject, role, address)
         if not account.active:
             raise Forbidden("An administrator has shut you out.")

@@ -25,8 +25,10 @@ ENDED: Final = "ended"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
 """Key of `service_replicas.details` under which a receiver says what it has yet to announce."""
-BOUND_DETAIL: Final = "bound"
+BOUND_DETAIL: Final = "dicom"
 """Key under which it says where it really accepts associations."""
+EARLIER_BOUND_DETAIL: Final = "bound"
+"""Key under which the release before says so, when it had one port."""
 USED_DETAIL: Final = "storage_used_bytes"
 """Key under which it says what it counts against the quota."""
 
@@ -102,12 +104,14 @@ def described(row: ReplicaRow) -> Replica:
     missing = row.state != ENDED and row.heartbeat_age_seconds > GONE_AFTER_SECONDS
     state = GONE if missing else row.state
     there = state not in {GONE, ENDED}
+    ports = _bound(row) if there else []
     return Replica(
         replica=row.replica,
         service=row.service,
         host=row.host,
         address=row.address,
-        dicom=_bound(row) if there else None,
+        dicom=next(iter(ports), None),
+        dicom_ports=ports,
         state=state,
         started_at=row.started_at,
         uptime_seconds=row.uptime_seconds if there and state != STOPPED else 0.0,
@@ -119,10 +123,11 @@ def described(row: ReplicaRow) -> Replica:
     )
 
 
-def _bound(row: ReplicaRow) -> DicomPort | None:
-    # A receiver of an earlier release does not say.
-    found = row.details.get(BOUND_DETAIL)
-    return DicomPort.model_validate(found) if found else None
+def _bound(row: ReplicaRow) -> list[DicomPort]:
+    # A receiver of the release before has one port, one of an earlier release does not say.
+    earlier = row.details.get(EARLIER_BOUND_DETAIL)
+    found = row.details.get(BOUND_DETAIL, [earlier] if earlier else [])
+    return [DicomPort.model_validate(one) for one in found]
 
 
 def reported_used_bytes(rows: Sequence[ReplicaRow]) -> int | None:

@@ -21,11 +21,17 @@ STORE_STATUSES: Final = (
         "SOP class not supported",
         "not that of the presentation context, or C-STORE is off",
     ),
+    ("0x0124", "Refused: not authorized", "the AE title has no right to store"),
 )
 OTHER_CLASS: Final = (
     "0x0122",
     "SOP class not supported",
     "not that of the presentation context, or not offered",
+)
+WITHOUT_RIGHT: Final = (
+    "0x0124",
+    "Refused: not authorized",
+    "the AE title has no right to this, or not any more; the error comment says why",
 )
 FIND_STATUSES: Final = (
     ("0xFF00", "Pending", "a match; all optional keys are supported"),
@@ -39,6 +45,7 @@ FIND_STATUSES: Final = (
     ("0xA900", "Error: identifier does not match SOP class", "level or unique keys are wrong"),
     ("0xC000", "Unable to process", "the identifier cannot be understood"),
     OTHER_CLASS,
+    WITHOUT_RIGHT,
     ("0xFE00", "Cancel", "C-CANCEL was received"),
 )
 RETRIEVE_STATUSES: Final = (
@@ -52,6 +59,7 @@ RETRIEVE_STATUSES: Final = (
     ("0xA701", "Refused: unable to calculate number of matches", "the index does not answer"),
     ("0xA702", "Refused: unable to perform sub-operations", "none could be sent"),
     ("0xA801", "Refused: move destination unknown", "no active remote node has this AE title"),
+    WITHOUT_RIGHT,
     ("0xA900", "Error: identifier does not match SOP class", "level or unique keys are wrong"),
     ("0xC000", "Unable to process", "the identifier cannot be understood"),
     OTHER_CLASS,

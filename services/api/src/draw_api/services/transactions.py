@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Invalid, NotFound
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
 from draw_api.services.audit import AuditTrail
+from draw_shared.contracts.transaction import ACCEPTED
 
 
 class TransactionLog(Protocol):
@@ -59,10 +60,25 @@ class Transactions:
     def verify(self, by: Principal, known: KnownHead | None) -> ChainReport:
         """Compute the chain of hashes again; that it was done, and the outcome, is on record."""
         report = self._log.verify(known)
-        words = "intact" if report.intact else f"{len(report.breaks)} breaks"
+        found = f"{len(report.breaks)} breaks, {len(report.findings)} findings"
+        words = "intact" if report.intact else found
         lost = f", {report.lines_lost} lost" if report.lines_lost else ""
         self._audit.record(by, "transactions.verify", f"{report.lines} lines, {words}{lost}")
         return report
+
+    def accept(self, by: Principal, report: ChainReport, reason: str) -> None:
+        """Keep on record that somebody has looked at what a report found, and says why it was.
+
+        Raises:
+            NotFound: there is nothing to accept.
+            Conflict: no reason is given.
+        """
+        if not reason.strip():
+            raise Conflict("Say why what was found is accepted.")
+        if report.head is None or report.intact:
+            raise NotFound("There is nothing to accept: the log is intact.")
+        words = f"up to line {report.head.position}: {reason.strip()}"
+        self._audit.record(by, ACCEPTED, words)
 
 
 def pages(read: "PageReader", limit: int) -> Iterator[Page[Transaction]]:

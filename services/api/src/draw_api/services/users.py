@@ -90,6 +90,9 @@ class UserTable(Protocol):
     def revoke_token(self, token_id: int) -> None:
         """Make a token worthless."""
 
+    def revoke_tokens(self, user_id: int) -> int:
+        """Make all tokens of a user worthless, and return how many were not before."""
+
 
 class Users:
     """What administrators do with users, and users with what is theirs."""
@@ -170,30 +173,40 @@ class Users:
         self._audit.record(by, "user.delete", user.name)
 
     def reset_password(self, by: Principal, user_id: int, password: str) -> None:
-        """Give a user a new password and sign him out everywhere; NotFound when there is none."""
+        """Give a user a new password, sign him out everywhere and revoke his tokens.
+
+        Whoever knew the old one may have made himself tokens by it. NotFound: there is no such
+        user.
+        """
         user = self.user(user_id)
         self._table.set_password(user_id, self._passwords.hash(password))
         self._table.end_sessions(user_id, by.csrf_token if user_id == by.user_id else None)
-        self._audit.record(by, "user.password_reset", user.name)
+        revoked = self._table.revoke_tokens(user_id)
+        self._audit.record(by, "user.password_reset", f"{user.name} tokens revoked {revoked}")
 
-    def change_password(self, by: Principal, change: PasswordChange) -> None:
+    def change_password(self, by: Principal, change: PasswordChange) -> Invalid | None:
         """Change the asker's own password and end his other sessions.
+
+        Return why nothing was changed when the current password is wrong, which is on record.
 
         Raises:
             TooManyAttempts: the current password was wrong too often lately.
-            Invalid: the current password is wrong.
         """
-        self._attempts.require_allowed(by.name, by.address)
-        account = self._table.account(by.name)
-        kept = account.password_hash if account else ""
-        if not self._passwords.matches(kept, change.current_password.get_secret_value()):
-            self._attempts.failed(by.name, by.address)
-            raise Invalid([FieldProblem("current_password", "this is not the current password")])
+        with self._attempts.begin(by.name, by.address) as attempt:
+            account = self._table.account(by.name)
+            kept = account.password_hash if account else ""
+            if not self._passwords.matches(kept, change.current_password.get_secret_value()):
+                self._audit.record_failure(by, "user.password_change", "wrong current password")
+                return Invalid(
+                    [FieldProblem("current_password", "this is not the current password")]
+                )
+            attempt.succeeded()
         self._table.set_password(
             by.user_id, self._passwords.hash(change.new_password.get_secret_value())
         )
         self._table.end_sessions(by.user_id, by.csrf_token)
         self._audit.record(by, "user.password_change", by.name)
+        return None
 
     def sessions(
         self, by: Principal, cursor: str | None, limit: int, *, all_users: bool

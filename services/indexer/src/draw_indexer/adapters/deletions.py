@@ -15,6 +15,7 @@ from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import DeletedStudy, LeftFile, PendingRemoval
 from draw_shared.db.feed import take_turn
 from draw_shared.db.guard import require_served_schema
+from draw_shared.db.seals import Keyring, attested
 from draw_shared.db.session import Database
 from draw_shared.runtime.retention import Retention
 from draw_shared.storage.removal import FileMark, OutsideStorage, Removed, StorageFiles
@@ -30,9 +31,9 @@ ANY_RECORD: Final = text("SELECT EXISTS (SELECT FROM file_deletions)")
 RECORD: Final = text(
     """
     INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica, actor, action,
-        objects, size_bytes, study_instance_uid, detail)
-    VALUES (:record_id, now(), :kind, :outcome, :replica, :actor, 'study.delete',
-        :objects, :size, :study, :detail)
+        objects, size_bytes, study_instance_uid, detail, attestation)
+    VALUES (:record_id, :occurred_at, :kind, :outcome, :replica, :actor, :action,
+        :objects, :size_bytes, :study_instance_uid, :detail, :attestation)
     """
 )
 
@@ -47,8 +48,10 @@ class StudyDeletions:
         *,
         replica: str,
         freed: Callable[[int], None] = lambda _: None,
+        keyring: Keyring | None = None,
     ) -> None:
         self._database = database
+        self._keyring = keyring
         self._freed = freed
         self._retention = Retention(root)
         self._files = StorageFiles(root)
@@ -141,17 +144,17 @@ class StudyDeletions:
             deletion.record_left(connection, [], [copy], self._files)
 
     def _record(self, connection: Connection, gone: DeletedStudy, days: int) -> None:
-        connection.execute(
-            RECORD,
-            {
-                "record_id": uuid4(),
-                "kind": str(TransactionKind.MANAGEMENT),
-                "outcome": str(TransactionOutcome.SUCCESS),
-                "replica": self._replica,
-                "actor": ACTOR,
-                "objects": gone.instances,
-                "size": gone.size_bytes,
-                "study": gone.study_instance_uid,
-                "detail": f"beyond the retention of {days} days",
-            },
-        )
+        line = {
+            "record_id": uuid4(),
+            "occurred_at": datetime.now(UTC),
+            "kind": str(TransactionKind.MANAGEMENT),
+            "outcome": str(TransactionOutcome.SUCCESS),
+            "replica": self._replica,
+            "actor": ACTOR,
+            "action": "study.delete",
+            "objects": gone.instances,
+            "size_bytes": gone.size_bytes,
+            "study_instance_uid": gone.study_instance_uid,
+            "detail": f"beyond the retention of {days} days",
+        }
+        connection.execute(RECORD, attested(line, self._keyring))

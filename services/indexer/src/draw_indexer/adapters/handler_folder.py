@@ -8,6 +8,7 @@ all. Nothing that lies there is ever changed.
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 NO_LINK: Final = frozenset((errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK))
 """Where the file system does not link, files are copied."""
 PART: Final = ".part"
+READABLE: Final = 0o644
 
 
 class HandlerFolderUnavailable(Transient):
@@ -61,6 +63,8 @@ class HandlerFolder:
             # Left by a crash, maybe by another delivery of other objects.
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
+            # Whoever is let into the handler's folder is to read what comes into it.
+            beside.chmod(_mode(folder))
             for one in objects:
                 self._put(one, beside, link=link)
             sync_folders((str(beside),))
@@ -78,6 +82,7 @@ class HandlerFolder:
         try:
             if not (link and _linked(source, part)):
                 _copied(source, part)
+                part.chmod(_mode(place.parent) & READABLE)
         except FileNotFoundError:
             if source.exists():
                 raise
@@ -85,6 +90,10 @@ class HandlerFolder:
             log.warning("handler.file_missing", sop_instance_uid=one.sop_instance_uid)
             return
         part.rename(target)
+
+
+def _mode(folder: Path) -> int:
+    return stat.S_IMODE(folder.stat().st_mode)
 
 
 def _linked(source: Path, target: Path) -> bool:

@@ -19,6 +19,7 @@ from draw_shared.dicom.walk import Undecodable
 from draw_shared.errors import Transient
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage.outbox import event_of
+from draw_shared.storage.places import Places
 from draw_shared.storage.stored_file import described
 
 log = structlog.get_logger()
@@ -92,13 +93,15 @@ class NextVersions:
         return event
 
 
-def announce_by(publisher: Publisher) -> Callable[[Sequence[InstanceStoredV1]], None]:
+def announce_by(
+    publisher: Publisher, places: Places
+) -> Callable[[Sequence[InstanceStoredV1]], None]:
     """Return what announces through a publisher and waits for the broker's confirms."""
 
     def announce(events: Sequence[InstanceStoredV1]) -> None:
         confirms: SimpleQueue[bool] = SimpleQueue()
         for event in events:
-            publisher.publish(event, confirms.put)
+            publisher.publish(places.sealed(event), confirms.put)
         try:
             confirmed = [confirms.get(timeout=PATIENCE_SECONDS) for _ in events]
         except Empty:

@@ -9,7 +9,6 @@ is given up.
 import json
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from draw_indexer.models import (
     ReaderTooSlow,
     Unreadable,
 )
+from draw_shared.dicom.confinement import command, environment
 
 log = structlog.get_logger()
 
@@ -65,9 +65,10 @@ class Reader:
 
     def _begin(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", reader_process.__name__, *self._words],
+            command(reader_process.__name__, *self._words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=environment(),
         )
 
     def stop(self, deadline_seconds: float = END_SECONDS) -> None:

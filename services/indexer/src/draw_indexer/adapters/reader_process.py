@@ -7,17 +7,14 @@ interpreter: the indexer starts another one and loses nothing.
 """
 
 import json
-import math
-import resource
-import signal
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from draw_indexer.adapters.header_reader import HeaderReader
+from draw_shared.dicom.confinement import allow_seconds, confine
 from draw_shared.dicom.walk import Undecodable
 
 MISSING: Final = "missing"
@@ -29,26 +26,16 @@ HOSTILE: Final = "hostile"
 def main(words: list[str]) -> None:
     """Answer until the input ends; the words are root, memory in MB, CPU seconds per batch."""
     root, memory_mb, cpu_seconds = words
-    memory = int(memory_mb) * 1024**2
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A terminal's Ctrl-C is for the indexer, which ends the input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    confine(int(memory_mb) * 1024**2)
     # Odd character sets and values are what peers send; the result says what was legible.
     warnings.simplefilter("ignore")
     reader = HeaderReader()
     for line in sys.stdin.buffer:
-        _allow_seconds(int(cpu_seconds))
+        allow_seconds(int(cpu_seconds))
         answer = _answered(reader, Path(root), json.loads(line))
         sys.stdout.buffer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
         sys.stdout.buffer.flush()
         reader.forget()
-
-
-def _allow_seconds(seconds: int) -> None:
-    """Let the kernel end this process when it uses more processor time from now."""
-    limit = math.ceil(time.process_time()) + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 def _answered(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, Any]:

@@ -1,26 +1,41 @@
 """Writes the transaction log, and keeps its partitions and its hash chain."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
+
+import structlog
 
 from draw_indexer.adapters.index_queries import refusals
-from draw_shared.contracts.transaction import TransactionRecord
+from draw_indexer.metrics import IndexerMetrics
+from draw_indexer.settings import Settings
+from draw_shared.contracts.transaction import CUT, FINDINGS, TransactionRecord
 from draw_shared.db import partitions, transaction_chain
 from draw_shared.db.guard import require_served_schema
+from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.session import Database
+from draw_shared.db.transaction_chain import Head, Sealing
+from draw_shared.storage.sealed_head import SealedHead, SealedHeadFile
+
+log = structlog.get_logger()
 
 MONTHS_AHEAD: Final = 3
 
 
 class PostgresTransactions:
-    """The table `transactions`."""
+    """The table `transactions`.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: that has it.
+        seals: seals what is written; None writes it unsealed.
+    """
+
+    def __init__(self, database: Database, seals: "Seals | None" = None) -> None:
         self._database = database
-        self._appended: transaction_chain.Head | None = None
+        self._seals = seals
+        self._appended: Head | None = None
 
     def write(self, records: Sequence[TransactionRecord]) -> int:
         """Write and chain lines that are not there yet, and return how many those were.
@@ -32,13 +47,15 @@ class PostgresTransactions:
         rows = [record.model_dump(mode="json", exclude_none=True) for record in records]
         # A NUL cannot be in a text of PostgreSQL's.
         document = json.dumps(rows, separators=(",", ":")).replace("\\u0000", "")
+        sealing = self._sealing()
         with refusals(), self._database.session() as session:
             require_served_schema(session)
-            head = transaction_chain.append(session.connection(), document)
+            head = transaction_chain.append(session.connection(), document, sealing)
             session.commit()
         if head is None:
             return 0
         self._appended = head
+        self._grown(head)
         return head.added
 
     def make_partitions(self) -> list[str]:
@@ -62,23 +79,140 @@ class PostgresTransactions:
             DatabaseUnavailable: none is dropped.
         """
         first = partitions.first_kept(datetime.now(UTC).date(), months_kept=months_kept)
+        sealing = self._sealing()
         with self._database.session() as session:
             require_served_schema(session)
-            dropped = partitions.drop_before(session.connection(), first, replica=replica)
+            dropped = partitions.drop_before(
+                session.connection(), first, replica=replica, sealing=sealing
+            )
             session.commit()
         return dropped
 
-    def extend_chain(self) -> transaction_chain.Head | None:
+    def extend_chain(self) -> Head | None:
         """Add lines that are not in the hash chain yet; return its head if it grew.
 
         Raises:
             DatabaseUnavailable: the chain is as before.
         """
+        if self._seals is not None:
+            self._seals.look()
+        sealing = self._sealing()
         with self._database.session() as session:
-            head = transaction_chain.extend(session.connection())
+            head = transaction_chain.extend(session.connection(), sealing)
             session.commit()
         appended, self._appended = self._appended, None
+        if head is not None:
+            self._grown(head)
+        if self._seals is not None:
+            self._seals.keep()
         if head is not None:
             return head
         # What was appended since is counted already.
         return replace(appended, added=0) if appended else None
+
+    def _sealing(self) -> Sealing | None:
+        """Return what to seal with, once the log says that sealing has begun."""
+        if self._seals is None:
+            return None
+        if not self._seals.begun:
+            self._seals.look()
+            with self._database.session() as session:
+                require_served_schema(session)
+                head = partitions.begin_sealing(session.connection(), self._seals.sealing)
+                session.commit()
+            self._seals.begun = True
+            if head is not None:
+                self._grown(head)
+        return self._seals.sealing
+
+    def _grown(self, head: Head) -> None:
+        if self._seals is not None:
+            self._seals.grown(head)
+
+
+class Seals:
+    """What this process seals with, and the newest sealed head that it knows of.
+
+    Args:
+        keyring: the keys.
+        file: keeps the newest head outside the database, for all processes.
+        replica: this process.
+        found: called with the action of each line by which the log says what was wrong with it.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        file: SealedHeadFile,
+        replica: str,
+        found: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._file = file
+        self._found = found
+        self.sealing = Sealing(keyring, replica)
+        self.begun = False
+        """Whether it is known that the log says so."""
+        self._cut = False
+        self._kept: Head | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, metrics: IndexerMetrics) -> Self | None:
+        """Return the seals of a process with these settings; None when it has no key."""
+        keyring = settings.keyring()
+        if keyring is None:
+            return None
+        file = SealedHeadFile(settings.sealed_head(), settings.replica)
+        made = cls(keyring, file, settings.replica, metrics.found)
+        metrics.show_sealed(lambda: made.position)
+        return made
+
+    @property
+    def position(self) -> int:
+        """The position of the newest sealed line that is known; 0: none yet."""
+        known = self.sealing.known
+        return known.position if known else 0
+
+    def grown(self, head: Head) -> None:
+        """Note a head that is committed, and tell what the log had to say on the way to it."""
+        self.sealing = replace(self.sealing, known=head)
+        for action in head.said:
+            if action in FINDINGS:
+                log.error("transactions.found", action=action, position=head.position)
+                self._found(action)
+        self._cut = self._cut or CUT in head.said
+
+    def look(self) -> None:
+        """Take what is kept as known, if another process has sealed since."""
+        kept = None if self._cut else self._file.kept()
+        known = self.sealing.known
+        if kept is None or (known is not None and kept.position <= known.position):
+            return
+        head = _head_of(kept, self.sealing.keyring)
+        if head is not None:
+            self.sealing = replace(self.sealing, known=head)
+
+    def keep(self) -> None:
+        """Keep the newest head outside the database, unless a newer one is kept there."""
+        known = self.sealing.known
+        if known is None or known == self._kept:
+            return
+        try:
+            kept = self._file.kept()
+            if self._cut or kept is None or kept.position < known.position:
+                seal = (known.seal or b"").hex()
+                self._file.keep(SealedHead(known.position, known.chain_hash.hex(), seal))
+        except OSError as error:
+            log.error("transactions.head_not_kept", reason=error.strerror)  # noqa: TRY400 - said
+            return
+        self._kept, self._cut = known, False
+
+
+def _head_of(kept: SealedHead, keyring: Keyring) -> Head | None:
+    """Return a head that was kept, if these keys have sealed it."""
+    try:
+        chain_hash, seal = bytes.fromhex(kept.chain_hash), bytes.fromhex(kept.seal)
+        keyring.lines_sealed(seal, kept.position, chain_hash)
+    except (NotSealed, ValueError, OverflowError) as error:
+        log.error("transactions.kept_head_unreadable", reason=str(error))  # noqa: TRY400 - said
+        return None
+    return Head(kept.position, chain_hash, seal=seal)

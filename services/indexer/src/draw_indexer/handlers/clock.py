@@ -48,4 +48,10 @@ class Upkeep:
             grown = more
             self._chained(more.added)
         if grown is not None:
-            log.info("transactions.chained", position=grown.position, head=grown.chain_hash.hex())
+            seal = (grown.seal or b"").hex()
+            log.info(
+                "transactions.chained",
+                position=grown.position,
+                head=grown.chain_hash.hex(),
+                seal=seal,
+            )

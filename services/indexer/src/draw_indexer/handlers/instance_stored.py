@@ -31,9 +31,14 @@ from draw_indexer.models import (
     inside,
 )
 from draw_indexer.services.indexing import Indexing
-from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
+from draw_shared.contracts.instance import (
+    InstanceStoredV2,
+    instance_event_id,
+    instance_stored,
+)
 from draw_shared.messaging.consumer import Delivery, Failure
 from draw_shared.runtime import logging
+from draw_shared.storage.places import Unopened
 
 log = structlog.get_logger()
 
@@ -84,6 +89,7 @@ class InstanceStored:
     def __init__(
         self,
         reader: Reader,
+        opened: Callable[[InstanceStoredV2], str],
         indexing: Indexing,
         metrics: IndexerMetrics,
         log_received: Callable[[], bool] = lambda: True,
@@ -91,6 +97,7 @@ class InstanceStored:
         indexed: Callable[[Iterable[bytes]], None] = lambda _: None,
     ) -> None:
         self._reader = reader
+        self._opened = opened
         self._indexing = indexing
         self._metrics = metrics
         self._log_received = log_received
@@ -107,8 +114,8 @@ class InstanceStored:
         failures: list[Failure] = []
         for delivery in batch:
             try:
-                announced.append(Announced(delivery, stored_of(delivery.body)))
-            except MalformedMessage as error:
+                announced.append(Announced(delivery, stored_of(delivery.body, self._opened)))
+            except (MalformedMessage, FileMissing) as error:
                 failures.append(Failure(delivery, error))
         lost, moved = self._sought(self._taken(announced))
         if moved:
@@ -253,24 +260,29 @@ def _log_indexed(arrivals: Sequence[Arrival]) -> None:
             )
 
 
-def stored_of(body: bytes) -> Stored:
+def stored_of(body: bytes, opened: Callable[[InstanceStoredV2], str]) -> Stored:
     """Return the object that a message announces.
 
     Raises:
         MalformedMessage: the message is not what it should be.
+        FileMissing: where the object lies cannot be opened, or not yet.
     """
     try:
-        event = InstanceStoredV1.from_bytes(body)
+        event = instance_stored(body)
     except ValidationError as error:
         # The error's text would quote the message.
         raise MalformedMessage(f"{error.error_count()} fields are wrong or missing") from None
+    try:
+        path = opened(event) if isinstance(event, InstanceStoredV2) else event.path
+    except Unopened as error:
+        raise FileMissing(str(error)) from error
     return Stored(
         sop_instance_uid=event.sop_instance_uid,
         sop_class_uid=event.sop_class_uid,
         series_instance_uid=event.series_instance_uid,
         study_instance_uid=event.study_instance_uid,
         transfer_syntax_uid=event.transfer_syntax_uid,
-        path=inside(event.path),
+        path=inside(path),
         size_bytes=event.size_bytes,
         content_sha256=event.content_sha256,
         received_at=event.occurred_at.astimezone(UTC),

@@ -1,13 +1,14 @@
 """Reaching a node: TCP, TLS, and what a rejected association means (PS3.8 9.3.4)."""
 
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from draw_qr_worker.models import Node, PeerBusy, PeerCongested, PeerRefused, Unreachable
+from draw_qr_worker.models import Node, PeerBusy, PeerCongested, PeerRefused, Unreachable, Untrusted
 from draw_shared.dicom.pdu import REJECTED_TRANSIENT, is_congestion
+from draw_shared.dicom.peer_trust import NotTrusted, PeerTrust, PeerTrusts
+from draw_shared.dicom.tls import TlsUnusable
 from draw_shared.dicom.wire import Wire
 
 CONNECT_SECONDS: Final = 10.0
@@ -32,15 +33,16 @@ class Addresses:
     local: str = ""
 
 
-def connected(node: Node, tls: ssl.SSLContext | None) -> tuple[Wire, Addresses]:
+def connected(node: Node, trusts: PeerTrusts) -> tuple[Wire, Addresses]:
     """Return a connection to the node, and whose it is.
 
     Raises:
+        Untrusted: the node's certificate is not trusted.
         Unreachable: no TCP or TLS connection.
     """
     seconds = min(CONNECT_SECONDS, node.timeout_seconds)
     try:
-        connection = socket.create_connection((node.host, node.port), timeout=seconds)
+        connection = plain = socket.create_connection((node.host, node.port), timeout=seconds)
     except OSError as error:
         words = (
             error.strerror or "no answer" if not isinstance(error, TimeoutError) else "no answer"
@@ -48,13 +50,32 @@ def connected(node: Node, tls: ssl.SSLContext | None) -> tuple[Wire, Addresses]:
         raise Unreachable(f"no connection to {node.host}:{node.port}: {words}") from error
     if node.tls:
         try:
-            connection = (tls or ssl.create_default_context()).wrap_socket(
-                connection, server_hostname=node.host
-            )
+            connection = trust_in(node, trusts).secured(connection, node.host)
+        except NotTrusted as error:
+            raise untrusted(node, error) from error
         except OSError as error:
-            connection.close()
-            raise Unreachable(f"no TLS with {node.host}:{node.port}: {error.strerror}") from error
+            raise Unreachable(f"no TLS with {node.host}:{node.port}: {error}") from error
+        finally:
+            # Without TLS nothing is left of it; else it is the secured one's by now.
+            plain.close()
     return Wire(connection), Addresses(_host(connection.getpeername), _host(connection.getsockname))
+
+
+def trust_in(node: Node, trusts: PeerTrusts) -> PeerTrust:
+    """Return how the node is trusted.
+
+    Raises:
+        Unreachable: our own files for TLS cannot be used.
+    """
+    try:
+        return trusts.of(node.tls_fingerprint)
+    except TlsUnusable as error:
+        raise Unreachable(f"no TLS with {node.host}:{node.port}: {error}") from error
+
+
+def untrusted(node: Node, error: NotTrusted) -> Untrusted:
+    """Return the failure that a certificate stands for which is not trusted."""
+    return Untrusted(f"no TLS with {node.host}:{node.port}: {error}", error.certificate)
 
 
 def _host(name: Callable[[], tuple[str, int]]) -> str:

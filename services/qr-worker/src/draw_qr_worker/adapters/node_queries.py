@@ -191,6 +191,7 @@ def node_of(row: RowMapping) -> Node:
         max_pdu_bytes=row["max_pdu_bytes"],
         move_destination=row["move_destination"],
         tls=row["tls"],
+        tls_fingerprint=row["tls_fingerprint"],
         max_associations=row["max_associations"],
         max_bytes_per_second=row["max_bytes_per_second"],
         windows=windows_of(row["windows"]),

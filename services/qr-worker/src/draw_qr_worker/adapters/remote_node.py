@@ -4,7 +4,6 @@ Each failure comes out typed: refused, busy, unreachable, timeout, aborted, or t
 final status in words, Transient or Permanent by what another try could change.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from draw_qr_worker.models import (
 from draw_shared.dicom import uids
 from draw_shared.dicom.associate import Roles
 from draw_shared.dicom.message import RESPONSE, US_LENGTH, Command, Field, Operation
+from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
 
@@ -166,9 +166,9 @@ class Finder:
 class RemoteNodes:
     """Asks nodes; every call opens one association and closes it."""
 
-    def __init__(self, own_ae: Callable[[], str], tls: ssl.SSLContext | None) -> None:
+    def __init__(self, own_ae: Callable[[], str], trusts: PeerTrusts) -> None:
         self._own_ae = own_ae
-        self._tls = tls
+        self._trusts = trusts
 
     def echo(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
         """Send C-ECHO and return how long association and answer took.
@@ -291,8 +291,8 @@ class RemoteNodes:
                 node,
                 self.own_ae(node),
                 proposals,
+                self._trusts,
                 roles=roles,
-                tls=self._tls,
                 between=supervision.check,
             )
 

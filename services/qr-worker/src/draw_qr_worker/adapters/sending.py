@@ -1,6 +1,5 @@
 """C-STORE to a node: objects as it takes them, a few associations one after the other."""
 
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from draw_qr_worker.adapters.connecting import trust_in, untrusted
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
 from draw_qr_worker.models import (
     Node,
@@ -24,6 +24,7 @@ from draw_qr_worker.models import (
 from draw_shared.dicom import part10, requestor
 from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
+from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
 from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last, renditions
 from draw_shared.dicom.requestor import Outgoing, Remote, Requestor, open_association
 from draw_shared.dicom.service import CutShort, StoredFile
@@ -50,12 +51,12 @@ class Senders:
         self,
         root: Path,
         own_ae: Callable[[Node], str],
-        tls: ssl.SSLContext | None,
+        trusts: PeerTrusts,
         transcoder: Transcoder,
     ) -> None:
         self._root = root
         self._own_ae = own_ae
-        self._tls = tls
+        self._trusts = trusts
         self._transcoder = transcoder
 
     def send(
@@ -72,7 +73,7 @@ class Senders:
             node.ae_title,
             self._own_ae(node),
             timeout_seconds=node.timeout_seconds,
-            tls=self._tls if node.tls else None,
+            tls=trust_in(node, self._trusts) if node.tls else None,
         )
         throttle = Throttle(rate_of(node), control)
         broken_off: PeerAborted | None = None
@@ -169,14 +170,12 @@ def _failures_typed(node: Node) -> Iterator[None]:
     """Turn what the requestor raises into the failures that jobs know."""
     try:
         yield
+    except NotTrusted as error:
+        raise untrusted(node, error) from error
     except requestor.Unreachable as error:
         raise Unreachable(f"no connection to {node.host}:{node.port}: {error}") from error
     except requestor.RejectedNow as error:
-        if error.congestion:
-            raise PeerCongested(
-                f"the node takes no further association for now: {error}"
-            ) from error
-        raise PeerBusy(f"the node rejected the association for now: {error}") from error
+        raise _rejected_now(error) from error
     except requestor.Rejected as error:
         raise PeerRefused(f"the node rejected the association: {error}") from error
     except PeerTooSlow as error:
@@ -185,3 +184,9 @@ def _failures_typed(node: Node) -> Iterator[None]:
         raise PeerAborted("the node ended the association in the middle") from error
     except ProtocolViolation as error:
         raise PeerAborted(f"the node broke the protocol: {error}") from error
+
+
+def _rejected_now(error: requestor.RejectedNow) -> PeerCongested | PeerBusy:
+    if error.congestion:
+        return PeerCongested(f"the node takes no further association for now: {error}")
+    return PeerBusy(f"the node rejected the association for now: {error}")

@@ -6,7 +6,6 @@ says nothing, and no other thread ever touches the connection. A peer that is si
 node's timeout, or that sends what is not DICOM, is aborted.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -45,6 +44,7 @@ from draw_shared.dicom.pdu import (
     fragments,
     pdvs,
 )
+from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
 
@@ -331,18 +331,18 @@ def associate(
     node: Node,
     calling_ae: str,
     proposals: Sequence[Proposal],
+    trusts: PeerTrusts,
     *,
     roles: Mapping[str, Roles] | None = None,
-    tls: ssl.SSLContext | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> UserAssociation:
     """Connect and associate.
 
     Raises:
-        Unreachable | PeerTimeout | PeerAborted: it did not work.
+        Unreachable | PeerTimeout | PeerAborted: it did not work, or the node is not trusted.
         PeerRefused | PeerBusy | PeerCongested: the node rejected it.
     """
-    wire, addresses = connected(node, tls)
+    wire, addresses = connected(node, trusts)
     association = UserAssociation(wire, node, node.timeout_seconds, addresses)
     association.between = between
     try:

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Node, Outcome, Supervision
+from draw_qr_worker.models import (
+    ClaimedJob,
+    InvalidJob,
+    JobState,
+    Node,
+    Outcome,
+    Supervision,
+    Untrusted,
+)
 from draw_qr_worker.services.jobs import Control
 from draw_shared.errors import DrawError
 
@@ -53,14 +61,32 @@ class EchoTask:
             found = {"reachable": True, **self._peers.echo(node, control)}
         except DrawError as error:
             control.check()
-            self._findings.tested(node.id, {"reachable": False, "error": str(error)})
+            self._findings.tested(node.id, {**_failed(error), "error": str(error)})
             raise
         self._findings.tested(node.id, found)
         return Outcome(JobState.COMPLETE, found)
 
     def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
         """Return failed with the reason."""
-        return Outcome(JobState.FAILED, {"reachable": False}, str(error))
+        return Outcome(JobState.FAILED, _failed(error), str(error))
+
+
+def _failed(error: DrawError) -> dict[str, Any]:
+    """Return what a failed test found: over TLS also the certificate that is not trusted."""
+    certificate = error.certificate if isinstance(error, Untrusted) else None
+    if certificate is None:
+        return {"reachable": False}
+    ends = certificate.not_after
+    return {
+        "reachable": False,
+        "certificate": {
+            "fingerprint": certificate.fingerprint,
+            "subject": certificate.subject,
+            "issuer": certificate.issuer,
+            "names": list(certificate.names),
+            "valid_until": ends.isoformat() if ends is not None else None,
+        },
+    }
 
 
 class ProbeTask:

@@ -33,6 +33,7 @@ from draw_scp.models import (
     Lost,
     Transaction,
 )
+from draw_scp.settings import AnnouncingSettings
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
@@ -135,7 +136,7 @@ class Announcer:
         self._thread.join(1.0)
 
     def _begin(self) -> None:
-        self._process, ours = child_process.begin(MODULE)
+        self._process, ours = child_process.begin(MODULE, AnnouncingSettings)
         with self._handing_over:
             self._connection = ours
 

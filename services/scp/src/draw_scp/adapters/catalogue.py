@@ -7,14 +7,15 @@ from draw_scp.adapters.catalogue_sql import find_statement, retrieve_statement
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.models import Destination, StoredInstance
 from draw_shared.dicom.query import Query, Row, Selection
+from draw_shared.dicom.shares import Claimant
 
 FIRST_ROWS: Final = 50
 """Few, so that the first answers leave at once."""
 FURTHER_ROWS: Final = 500
 
 DESTINATION: Final = (
-    b"SELECT host, port::text, calling_ae, timeout_seconds::text, tls::text, max_associations::text"
-    b" FROM remote_nodes WHERE active AND ae_title = %s ORDER BY id LIMIT 1"
+    b"SELECT host, port::text, calling_ae, timeout_seconds::text, tls::text, tls_fingerprint,"
+    b" max_associations::text FROM remote_nodes WHERE active AND ae_title = %s ORDER BY id LIMIT 1"
 )
 
 
@@ -24,15 +25,15 @@ class PostgresCatalogue:
     def __init__(self, connections: IndexConnections) -> None:
         self._connections = connections
 
-    def matches(self, query: Query) -> Iterator[list[Row]]:
+    def matches(self, query: Query, by: Claimant) -> Iterator[list[Row]]:
         """Yield matches in portions; memory does not grow with their number.
 
         Raises:
             IndexUnavailable: what was yielded is not all.
         """
-        yield from self._portions(*find_statement(query))
+        yield from self._portions(*find_statement(query), by)
 
-    def instances(self, selection: Selection) -> list[StoredInstance]:
+    def instances(self, selection: Selection, by: Claimant) -> list[StoredInstance]:
         """Return what is to be sent, series by series in the order of instance numbers.
 
         Raises:
@@ -40,29 +41,38 @@ class PostgresCatalogue:
         """
         return [
             StoredInstance(*(str(value, "utf-8") if value else "" for value in row))
-            for portion in self._portions(*retrieve_statement(selection))
+            for portion in self._portions(*retrieve_statement(selection), by)
             for row in portion
         ]
 
-    def destination(self, ae_title: str) -> Destination | None:
+    def destination(self, ae_title: str, by: Claimant) -> Destination | None:
         """Return the active remote node with this AE title, or None.
 
         Raises:
             IndexUnavailable: it is not known whether there is one.
         """
-        with self._connections.reading(DESTINATION, (ae_title,)) as fetch:
+        with self._connections.reading(DESTINATION, (ae_title,), by) as fetch:
             rows = fetch(1)
         if not rows:
             return None
-        host, port, calling, seconds, tls, most = (
+        host, port, calling, seconds, tls, fingerprint, most = (
             str(value, "utf-8") if value else "" for value in rows[0]
         )
         return Destination(
-            ae_title, host, int(port), calling, float(seconds), tls == "true", int(most)
+            ae_title,
+            host,
+            int(port),
+            calling,
+            float(seconds),
+            tls == "true",
+            fingerprint,
+            int(most),
         )
 
-    def _portions(self, statement: bytes, parameters: list[object]) -> Iterator[list[Row]]:
-        with self._connections.reading(statement, parameters) as fetch:
+    def _portions(
+        self, statement: bytes, parameters: list[object], by: Claimant
+    ) -> Iterator[list[Row]]:
+        with self._connections.reading(statement, parameters, by) as fetch:
             wanted = FIRST_ROWS
             while rows := fetch(wanted):
                 yield rows

@@ -319,7 +319,15 @@ def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
     statement = Statement()
     for attribute, condition in selection.conditions.items():
         statement.require(attribute, condition)
-    columns = ("i.sop_instance_uid", "i.sop_class_uid", "i.transfer_syntax_uid", "i.path")
+    # Which studies objects leave of is on record, whatever the retrieve names.
+    statement.levels.add(Level.STUDY)
+    columns = (
+        "i.sop_instance_uid",
+        "i.sop_class_uid",
+        "i.transfer_syntax_uid",
+        "i.path",
+        "s.study_instance_uid",
+    )
     order = "ORDER BY i.series_pk, i.instance_number, i.id"
     return statement.text(Level.IMAGE, columns, order), statement.parameters
 

@@ -1,8 +1,10 @@
 """Connections to the index for queries: few, read-only, each query a cursor on the server.
 
 They are apart from the pool of the other database work: a peer that reads its answers
-slowly holds one of these, and nothing else waits for it. Statements are planned anew each
-time with their values, because the best plan for one pattern is the worst for another.
+slowly holds one of these, and nothing else waits for it. One peer never holds all of them
+(`draw_shared.dicom.shares`): a quarter is left for peers that hold few or none. Statements are
+planned anew each time with their values, because the best plan for one pattern is the worst
+for another.
 """
 
 import threading
@@ -14,11 +16,19 @@ import psycopg
 from psycopg.types.string import ByteaBinaryLoader
 
 from draw_shared.dicom.query import Row
+from draw_shared.dicom.shares import Claimant, Limits, Shares, Shortage
 from draw_shared.errors import Transient
 
 CONNECT_SECONDS: Final = 5
 WAIT_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 120
+RESERVED_PART: Final = 4
+"""One in so many connections is for peers that have few or none."""
+
+SHORTAGES: Final = {
+    Shortage.OF_SHARE: "too many queries of this peer at the same time",
+    Shortage.OF_PLACES: "too many queries at the same time",
+}
 
 Fetch = Callable[[int], list[Row]]
 
@@ -39,7 +49,8 @@ class IndexConnections:
 
     def __init__(self, url: str, *, most: int, statement_seconds: int) -> None:
         self._url = url.replace("postgresql+psycopg://", "postgresql://", 1)
-        self._free = threading.BoundedSemaphore(most)
+        reserved = most // RESERVED_PART
+        self._shares = Shares(lambda: Limits(most - reserved, reserved))
         self._lock = threading.Lock()
         self._idle: list[psycopg.Connection[Any]] = []
         self._closed = False
@@ -51,14 +62,16 @@ class IndexConnections:
         )
 
     @contextmanager
-    def reading(self, statement: bytes, parameters: Sequence[Any]) -> Iterator[Fetch]:
+    def reading(self, statement: bytes, parameters: Sequence[Any], by: Claimant) -> Iterator[Fetch]:
         """Yield a function that returns up to so many further rows, as UTF-8 text.
 
         Raises:
             IndexUnavailable: also out of that function.
         """
-        if not self._free.acquire(timeout=WAIT_SECONDS):
-            raise IndexUnavailable("too many queries at the same time")
+        place = self._shares.ask(by)
+        shortage = self._shares.wait(place, WAIT_SECONDS)
+        if shortage is not None:
+            raise IndexUnavailable(SHORTAGES[shortage])
         try:
             with _answering():
                 connection, cursor = self._begin(statement, parameters)
@@ -67,7 +80,7 @@ class IndexConnections:
             finally:
                 self._give_back(connection)
         finally:
-            self._free.release()
+            self._shares.give_back(place)
 
     def start(self) -> None:
         """Connections are made when they are needed."""

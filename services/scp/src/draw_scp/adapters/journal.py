@@ -38,10 +38,26 @@ class _Segment:
 
 
 class Journal:
-    """The segments of one folder."""
+    """The segments of one folder, or of those that are named alike there.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        open_segment: suffix of a segment while it is written.
+        reserve: suffix of what lies in reserve.
+        most_reserve_bytes: how large the reserve is on a disk that is large enough.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        open_segment: str = spool.OPEN_SEGMENT,
+        reserve: str = spool.RESERVE,
+        most_reserve_bytes: int = RESERVE_BYTES,
+    ) -> None:
         self._folder = folder
+        self._open_suffix = open_segment
+        self._reserve_suffix = reserve
+        self._most_reserve_bytes = most_reserve_bytes
         self._segment: _Segment | None = None
         self._closed: list[str] = []
         """Segments whose name does not say yet that they are complete."""
@@ -61,7 +77,7 @@ class Journal:
 
     def take_reserve(self) -> bool:
         """Take the room that lies in reserve and what is missing of it; return whether all is."""
-        for path in spool.reserves(self._folder):
+        for path in spool.reserves(self._folder, self._reserve_suffix):
             size = Path(path).stat().st_size
             if size == SEGMENT_BYTES:
                 self._reserve.append(path)
@@ -74,15 +90,15 @@ class Journal:
     def start(self) -> None:
         """Take the reserve, and complete what a crash left."""
         self.take_reserve()
-        spool.close_segments(self._folder)
+        spool.close_segments(self._folder, self._open_suffix)
 
     def fill_reserve(self) -> bool:
         """Take what is missing of the reserve, as far as the disk has it; return whether all is."""
         with suppress(OSError):
             if not self._spare_note and self._note is None:
-                self._spare_note = self._allocated(spool.RESERVE, NOTE_BYTES)
+                self._spare_note = self._allocated(self._reserve_suffix, NOTE_BYTES)
             while self.reserve_bytes < self._wanted():
-                self._reserve.append(self._allocated(spool.RESERVE, SEGMENT_BYTES))
+                self._reserve.append(self._allocated(self._reserve_suffix, SEGMENT_BYTES))
         return self.reserved
 
     def write(self, lines: Sequence[bytes]) -> int:
@@ -113,7 +129,7 @@ class Journal:
             self._closed.append(segment.path)
         with suppress(OSError):
             while self._closed:
-                Path(self._closed[0]).rename(_complete(self._closed[0]))
+                Path(self._closed[0]).rename(self._complete(self._closed[0]))
                 del self._closed[0]
 
     def recycle(self, path: str) -> None:
@@ -123,7 +139,7 @@ class Journal:
                 with suppress(OSError):
                     # Empty before it is in reserve: what it held must not be read again.
                     _write_over(path, bytes(SEGMENT_BYTES))
-                    spare = self._name(spool.RESERVE)
+                    spare = self._name(self._reserve_suffix)
                     Path(path).rename(spare)
                     self._reserve.append(spare)
                     return
@@ -163,7 +179,7 @@ class Journal:
     def _begin_note(self) -> _Segment:
         spare, self._spare_note = self._spare_note, ""
         if not spare:
-            spare = self._allocated(spool.RESERVE, NOTE_BYTES)
+            spare = self._allocated(self._reserve_suffix, NOTE_BYTES)
         self._note = self._opened(spare, NOTE_BYTES)
         return self._note
 
@@ -180,7 +196,7 @@ class Journal:
             self.close()
         if self._segment is None:
             try:
-                spare = self._allocated(spool.RESERVE, SEGMENT_BYTES)
+                spare = self._allocated(self._reserve_suffix, SEGMENT_BYTES)
             except OSError:
                 if not self._reserve:
                     raise
@@ -203,7 +219,7 @@ class Journal:
         return number
 
     def _opened(self, spare: str, room: int) -> _Segment:
-        path = self._name(spool.OPEN_SEGMENT)
+        path = self._name(self._open_suffix)
         descriptor = os.open(spare, os.O_WRONLY | os.O_CLOEXEC)
         try:
             Path(spare).rename(path)
@@ -228,10 +244,13 @@ class Journal:
     def _name(self, suffix: str) -> str:
         return f"{self._folder}/{spool_name()}{suffix}"
 
+    def _complete(self, path: str) -> str:
+        return path.removesuffix(self._open_suffix) + spool.SEGMENT
+
     def _wanted(self) -> int:
         """Return how large the reserve is when it is complete, at least one segment."""
         disk = os.statvfs(self._folder)
-        most = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
+        most = min(self._most_reserve_bytes, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
         return max(1, most // SEGMENT_BYTES) * SEGMENT_BYTES
 
 
@@ -249,10 +268,6 @@ def _fitting(segment: _Segment, lines: Sequence[bytes], first: int) -> int:
             break
         number += 1
     return number
-
-
-def _complete(path: str) -> str:
-    return path.removesuffix(spool.OPEN_SEGMENT) + spool.SEGMENT
 
 
 def _allocated_bytes(path: str) -> int:

@@ -1,27 +1,35 @@
-"""Keeps the DICOM port as the configuration wants it.
+"""Keeps the DICOM ports as the configuration wants them: without TLS, with TLS, or both.
 
-Address, port and TLS cannot change on an open socket: a new listener is proved first, its
-files read and its port taken, and only when it listens does the old one stop. On the same
-address both have the same socket, on the same port of another address they share the port
+Address, ports and TLS cannot change on an open socket: a new listener is proved first, its
+files read and its ports taken, and only when it listens does the old one stop. On the same
+address both have the same sockets, on the same port of another address they share the port
 for that moment, so that nobody is refused in between. Who has connected to the old one is
-served to the end. A restart is a new listener on the same socket. A listener that cannot be
-opened leaves the old one as it was, or the port closed if there is none; it is tried again
-each second, and `problem` says why. Everything else changes for new associations without
-any of this. Only the receiver itself listens: its receiving processes are handed what it has
-accepted, so what is proved here holds for all of them.
+served to the end. A restart is a new listener on the same sockets. A listener that cannot be
+opened leaves the old one as it was. Where there is none, one of its two ports is opened if
+that can be had alone, else they stay closed. It is tried again each second, and `problem` says
+why. Everything else changes for new associations without any of this. Only the receiver itself
+listens: its receiving processes are handed what it has accepted, so what is proved here holds
+for all of them.
 """
 
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
-from draw_shared.contracts.server_config import NetworkConfig, ServerConfig, TlsConfig
-from draw_shared.dicom.acceptor import Acceptor
+from draw_shared.contracts.server_config import (
+    DicomPort,
+    NetworkConfig,
+    ServerConfig,
+    TlsConfig,
+)
+from draw_shared.dicom.acceptor import Acceptor, Door
+from draw_shared.dicom.budgets import Budgets
 from draw_shared.dicom.listening import CannotListen, listening, listening_beside, spoken
 from draw_shared.dicom.placement import Placement
 from draw_shared.dicom.service import ServiceProvider
@@ -39,9 +47,14 @@ class Binding:
     """What a listener is bound to, and for which time it is opened."""
 
     host: str
-    port: int
+    ports: tuple[DicomPort, ...]
     tls: TlsConfig
     restarts: int = 0
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether one of the ports is for TLS."""
+        return any(port.tls for port in self.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +68,20 @@ class _Open:
     @property
     def words(self) -> str:
         """Where it listens, and whether with TLS."""
-        tls = "without TLS" if self.tls is None else "with TLS"
-        return f"{spoken(self.binding.host, self.acceptor.port)} {tls}"
+        return " and ".join(
+            f"{spoken(self.binding.host, port.port)} {'with' if port.tls else 'without'} TLS"
+            for port in self.ports
+        )
+
+    @property
+    def ports(self) -> tuple[DicomPort, ...]:
+        """Its ports as they really are."""
+        given = zip(self.acceptor.ports, self.binding.ports, strict=True)
+        return tuple(DicomPort(port, wanted.tls) for port, wanted in given)
 
 
 class Listener:
-    """The DICOM port of this process."""
+    """The DICOM ports of this process."""
 
     name = "listener"
 
@@ -80,6 +101,7 @@ class Listener:
         self._config = config
         self._drain_seconds = drain_seconds
         self._reuse_port = reuse_port
+        self._budgets = Budgets(self._network)
         self._lock = threading.Lock()
         self._open: _Open | None = None
         self._draining: list[Acceptor] = []
@@ -90,18 +112,18 @@ class Listener:
 
     @property
     def listening(self) -> bool:
-        """Whether the port is open, be it another than wanted, or closed because it shall be."""
+        """Whether a port is open, be it another than wanted, or all closed as they shall be."""
         return self._open is not None or self._wanted() is None
 
     @property
     def as_wanted(self) -> bool:
-        """Whether the port is as the configuration wants it, be it closed."""
+        """Whether the ports are as the configuration wants them, be they closed."""
         found = self._open
         return (found.binding if found is not None else None) == self._wanted()
 
     @property
     def problem(self) -> str:
-        """Why the port is not as the configuration wants it, in words; empty when it is."""
+        """Why the ports are not as the configuration wants them; empty when they are."""
         found, refusal = self._open, self._refusal
         if refusal:
             return f"{f'still on {found.words}' if found else 'not listening'}, because {refusal}"
@@ -109,18 +131,18 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port in use, 0 when none is."""
+        """The port in use, of two the one without TLS; 0 when none is."""
         found = self._open
         return found.acceptor.port if found is not None else 0
 
     @property
-    def bound(self) -> dict[str, str | int | bool] | None:
-        """Where associations are really accepted: host, port and whether with TLS."""
+    def bound(self) -> list[dict[str, str | int | bool]]:
+        """Where associations are really accepted: host, port and whether with TLS, plain first."""
         found = self._open
         if found is None:
-            return None
-        port, tls = found.acceptor.port, found.tls is not None
-        return {"host": found.binding.host, "port": port, "tls": tls}
+            return []
+        host = found.binding.host
+        return [{"host": host, "port": one.port, "tls": one.tls} for one in found.ports]
 
     @property
     def active_associations(self) -> int:
@@ -170,8 +192,21 @@ class Listener:
             new = self._opened(wanted, old) if wanted is not None else None
         except (CannotListen, TlsUnusable) as error:
             self._refused(str(error))
+            if old is None and wanted is not None:
+                self._open_in_part(wanted)
             return
+        self._refusal = ""
         self._replace(old, new)
+
+    def _open_in_part(self, wanted: Binding) -> None:
+        """Open the one of two ports that can be had; the other is tried again."""
+        for port in wanted.ports if len(wanted.ports) > 1 else ():
+            try:
+                new = self._opened(replace(wanted, ports=(port,)), None)
+            except (CannotListen, TlsUnusable):
+                continue
+            self._replace(None, new)
+            return
 
     def _refused(self, why: str) -> None:
         before, self._refusal = self._refusal, why
@@ -182,7 +217,7 @@ class Listener:
         with self._lock:
             stopped = self._stopped
             if not stopped:
-                self._open, self._refusal = new, ""
+                self._open = new
                 self.opened_at = time.time() if new is not None else None
                 if old is not None:
                     self._draining.append(old.acceptor)
@@ -202,27 +237,44 @@ class Listener:
             CannotListen: the address or the port cannot be had.
             TlsUnusable: the certificate, key or authorities cannot be used.
         """
-        tls = ServerTls(wanted.tls) if wanted.tls.enabled else None
-        if tls is not None and tls.outdated and old is not None and old.binding.tls != wanted.tls:
+        numbers = {port.port for port in wanted.ports}
+        if len(numbers) < len(wanted.ports):
+            raise CannotListen(f"port {numbers.pop()} is wanted both with and without TLS")
+        tls = ServerTls(wanted.tls) if wanted.speaks_tls else None
+        if tls is not None and tls.outdated and old is not None and not _same_tls(old, wanted):
             raise TlsUnusable(tls.outdated)
+        sockets = self._sockets(wanted, old)
         acceptor = Acceptor(
-            self._socket(wanted, old),
-            tls,
+            [
+                Door(one, tls if port.tls else None)
+                for one, port in zip(sockets, wanted.ports, strict=True)
+            ],
             self._provider,
             self._network,
             lambda: self._config().storage.max_object_bytes,
             self._placement,
+            self._budgets,
         )
         acceptor.start()
         return _Open(wanted, tls, acceptor)
 
-    def _socket(self, wanted: Binding, old: _Open | None) -> socket.socket:
-        if old is None or old.binding.port != wanted.port:
-            return listening(wanted.host, wanted.port, reuse_port=self._reuse_port)
-        if old.binding.host != wanted.host:
-            return listening_beside(old.acceptor.listener, wanted.host)
+    def _sockets(self, wanted: Binding, old: _Open | None) -> list[socket.socket]:
+        with ExitStack() as made:
+            sockets = [
+                made.enter_context(self._socket(wanted.host, port.port, old))
+                for port in wanted.ports
+            ]
+            made.pop_all()
+        return sockets
+
+    def _socket(self, host: str, port: int, old: _Open | None) -> socket.socket:
+        earlier = _earlier(old, port)
+        if old is None or earlier is None:
+            return listening(host, port, reuse_port=self._reuse_port)
+        if old.binding.host != host:
+            return listening_beside(earlier, host)
         try:
-            return old.acceptor.listener.dup()
+            return earlier.dup()
         except OSError as error:
             raise CannotListen(f"the socket cannot be handed on: {error.strerror}") from error
 
@@ -233,7 +285,7 @@ class Listener:
         if new is None:
             old.acceptor.stop(self._drain_seconds)
         else:
-            old.acceptor.retire(handed_on=_same_socket(old.binding, new.binding))
+            old.acceptor.retire(handed_on=_handed_on(old.binding, new.binding))
         with self._lock:
             if old.acceptor in self._draining:
                 self._draining.remove(old.acceptor)
@@ -244,8 +296,26 @@ class Listener:
         if not config.services.enabled or not desired.running:
             return None
         network = config.network
-        return Binding(network.host, network.port, network.tls, desired.restarts)
+        return Binding(network.host, network.ports, network.tls, desired.restarts)
 
 
-def _same_socket(one: Binding, other: Binding) -> bool:
-    return (one.host, one.port) == (other.host, other.port)
+def _earlier(old: _Open | None, port: int) -> socket.socket | None:
+    """Return the socket that listens on a port by now."""
+    if old is None:
+        return None
+    doors = zip(old.binding.ports, old.acceptor.doors, strict=True)
+    return next((door.listener for held, door in doors if held.port == port), None)
+
+
+def _handed_on(old: Binding, new: Binding) -> frozenset[int]:
+    """Return the ports whose sockets both have."""
+    if old.host != new.host:
+        return frozenset()
+    return frozenset(p.port for p in old.ports) & frozenset(p.port for p in new.ports)
+
+
+def _same_tls(old: _Open, wanted: Binding) -> bool:
+    """Return whether TLS is spoken by now, with the same files."""
+    ignored = {"port", "keep_plain_port"}
+    held, new = (tls.model_dump(exclude=ignored) for tls in (old.binding.tls, wanted.tls))
+    return old.tls is not None and held == new

@@ -32,6 +32,7 @@ from draw_scp.models import (
     Report,
     Results,
 )
+from draw_scp.settings import ReceivingSettings
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom import uids
 from draw_shared.dicom.message import Operation
@@ -102,7 +103,9 @@ class _Process:
         """Known once it takes associations."""
         self._talking = threading.Lock()
         # It inherits the right to the spool folder: while it lives, nobody else has that.
-        self._process, self.connection = child_process.begin(MODULE, lock_descriptor)
+        self._process, self.connection = child_process.begin(
+            MODULE, ReceivingSettings, lock_descriptor
+        )
         self.tell(conditions)
 
     def tell(self, message: Conditions | None) -> None:

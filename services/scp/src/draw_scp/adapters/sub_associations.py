@@ -11,7 +11,6 @@ after the other.
 """
 
 import queue
-import ssl
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.models import Delivered, Destination, Order, StoredInstance
 from draw_shared.dicom.message_reader import ReleasedByPeer
 from draw_shared.dicom.pdu import ProtocolViolation
+from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
 from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last
 from draw_shared.dicom.requestor import (
     Outgoing,
@@ -47,6 +47,7 @@ STOP_SECONDS: Final = 10.0
 
 _BROKEN: Final = (
     TlsUnusable,
+    NotTrusted,
     Unreachable,
     Rejected,
     RejectedNow,
@@ -60,7 +61,6 @@ _BREAKS_OFF: Final = (ReleasedByPeer, ConnectionError)
 MOST_FRUITLESS: Final = 3
 """Associations in a row that are broken off before any answer, after which the rest fails."""
 _REASONS: Final[dict[type[BaseException], str]] = {
-    TlsUnusable: "certificates for TLS destinations cannot be used",
     Unreachable: "the destination cannot be reached",
     Rejected: "the destination rejected the association",
     RejectedNow: "the destination rejected the association for now",
@@ -73,15 +73,13 @@ class SubAssociations:
 
     Args:
         own_ae: our AE title, for destinations that want no other.
-        tls: makes the context for destinations that speak TLS.
+        trusts: which destinations are trusted that speak TLS.
     """
 
-    def __init__(
-        self, files: ObjectFiles, own_ae: Callable[[], str], tls: Callable[[], ssl.SSLContext]
-    ) -> None:
+    def __init__(self, files: ObjectFiles, own_ae: Callable[[], str], trusts: PeerTrusts) -> None:
         self._files = files
         self._own_ae = own_ae
-        self._tls = tls
+        self._trusts = trusts
 
     @contextmanager
     def delivering(
@@ -96,7 +94,7 @@ class SubAssociations:
                 destination.ae_title,
                 destination.calling_ae or self._own_ae(),
                 destination.timeout_seconds,
-                self._tls() if destination.tls else None,
+                self._trusts.of(destination.tls_fingerprint) if destination.tls else None,
                 (order.originator_ae, order.message_id),
             )
 
@@ -288,6 +286,10 @@ def _kind(instance: StoredInstance) -> tuple[str, str]:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, NotTrusted):
+        return f"the destination is not trusted: {error}"
+    if isinstance(error, TlsUnusable):
+        return f"TLS destinations cannot be called: {error}"
     for kind, words in _REASONS.items():
         if isinstance(error, kind):
             return words

@@ -93,11 +93,7 @@ class TransactionLog:
 
     def record(self, transaction: Transaction, record_id: UUID) -> None:
         """Keep one record until the next flush; never waits for the disk."""
-        known = transaction._asdict()
-        known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)
-        # A TransactionRecord as JSON. Thousands come a second: it is validated when it is read.
-        record = {"record_id": record_id, "replica": self._replica, **known}
-        line = to_json(record, exclude_none=True) + b"\n"
+        line = line_of(transaction, record_id, self._replica)
         self._recorded.append((transaction.occurred_at, line))
 
     def lose(self, lost: Lost) -> None:
@@ -228,6 +224,15 @@ class TransactionLog:
                 self._add_lost(Lost(damaged, written_at, written_at))
                 self._tell_losses()
             self._journal.recycle(path)
+
+
+def line_of(transaction: Transaction, record_id: UUID, replica: str) -> bytes:
+    """Return one record as a line of a journal: a `TransactionRecord` as JSON."""
+    known = transaction._asdict()
+    known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)
+    # Thousands come a second: it is validated when it is read.
+    record = {"record_id": record_id, "replica": replica, **known}
+    return to_json(record, exclude_none=True) + b"\n"
 
 
 _MOMENT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"

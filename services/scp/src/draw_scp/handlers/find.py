@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from draw_scp.metrics import ScpMetrics
+from draw_scp.models import Demand
 from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.query import Queries
+from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.keys import BY_KEYWORD
 from draw_shared.dicom.matching import Texts
@@ -39,11 +41,13 @@ class FindHandler:
     def __init__(
         self,
         queries: Queries,
+        demand: Demand,
         audit: Audit,
         metrics: ScpMetrics,
         log_answered: Callable[[], bool],
     ) -> None:
         self._queries = queries
+        self._demand = demand
         self._audit = audit
         self._metrics = metrics
         self._log_answered = log_answered
@@ -54,11 +58,13 @@ class FindHandler:
         """Yield the answers; the end is success, Refused any other final status."""
         progress = _Progress()
         try:
+            self._demand(info, Right.QUERY)
             query = understood(request, info.extended.get(request.sop_class_uid, b""))
             progress.study = _study(query)
             warn_of_misread(query.misread, info)
             _warn_of_impossible(query.impossible, info)
-            for matches in self._queries.answers(query, request.context.transfer_syntax):
+            syntax = request.context.transfer_syntax
+            for matches in self._queries.answers(query, syntax, info.claimant):
                 progress.matches += len(matches.identifiers)
                 yield matches
             progress.status, progress.detail = Status.SUCCESS, query.level.name

@@ -8,10 +8,27 @@ import structlog
 from draw_scp.metrics import ScpMetrics
 from draw_scp.models import Later
 from draw_scp.services.audit import Audit
-from draw_shared.dicom.admission import AccessRules, access_rules, refuse
+from draw_shared.contracts.rights import Right
+from draw_shared.dicom.admission import AccessRules, access_rules, refuse_calling
 from draw_shared.dicom.associate import AssociateRequest
-from draw_shared.dicom.negotiation import Capabilities, capabilities, negotiate
-from draw_shared.dicom.service import Accept, AssociationInfo, Outcome, Peer, Reject
+from draw_shared.dicom.authorization import (
+    Standing,
+    authorize,
+    denial,
+    denial_of_destination,
+    standing,
+)
+from draw_shared.dicom.negotiation import USER_REJECTION, Capabilities, capabilities
+from draw_shared.dicom.service import (
+    Accept,
+    AssociationInfo,
+    Outcome,
+    Peer,
+    PeerCertificate,
+    Refused,
+    Reject,
+)
+from draw_shared.dicom.statuses import Status
 from draw_shared.runtime.config_watch import LiveConfig
 
 log = structlog.get_logger()
@@ -27,7 +44,11 @@ class _Offer:
 
 
 class Associations:
-    """Admits associations, and records how they begin and end."""
+    """Admits associations, and records how they begin and end.
+
+    Args:
+        loopback_reads: whether peers of this machine may read without being on the list.
+    """
 
     def __init__(
         self,
@@ -35,20 +56,59 @@ class Associations:
         audit: Audit,
         metrics: ScpMetrics,
         afterwards: Later,
+        *,
+        loopback_reads: bool = False,
     ) -> None:
         self._config = config
         self._audit = audit
         self._metrics = metrics
         self._afterwards = afterwards
-        self._offer = _offer(config())
+        self._loopback_reads = loopback_reads
+        self._last_offer = self._offer_of(config())
 
     def admit(self, peer: Peer, request: AssociateRequest) -> Accept | Reject:
         """Decide whether this peer may associate, and for what."""
-        offer = self._offer
-        config = self._config()
-        if config is not offer.config:
-            offer = self._offer = _offer(config)
-        return refuse(peer, request, offer.rules) or negotiate(request, offer.capabilities)
+        offer = self._offer()
+        decision = authorize(peer, request, offer.rules, offer.capabilities)
+        if isinstance(decision, Accept) and decision.denied:
+            words = denial(decision.denied, standing(peer, request.calling_ae, offer.rules))
+            titles = request.calling_ae, request.called_ae
+            self._afterwards(self._account_denial, peer, titles, USER_REJECTION, words)
+        return decision
+
+    def demand(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
+        """Return when the peer of an association still has a right now.
+
+        Raises:
+            Refused: it has not, or nothing may be sent to this move destination for it.
+        """
+        peer = Peer(
+            info.association_id,
+            info.peer_address,
+            info.local_address,
+            info.tls,
+            info.certificate,
+        )
+        words = self._denied(peer, info.calling_ae, right, destination)
+        if words:
+            titles = info.calling_ae, info.called_ae
+            status = Status.NOT_AUTHORIZED
+            self._afterwards(self._account_denial, peer, titles, status, words)
+            raise Refused(status, words)
+
+    def _denied(self, peer: Peer, calling_ae: str, right: Right, destination: str) -> str:
+        """Return in words why this may not be, empty when it may."""
+        rules = self._offer().rules
+        # A title that was bound to a certificate, or has left the list, since it associated.
+        refused = refuse_calling(peer, calling_ae, rules)
+        found = standing(peer, calling_ae, rules)
+        if refused is not None:
+            return denial((right,), Standing(frozenset(), listed=False, words=refused.words))
+        if right not in found.rights:
+            return denial((right,), found)
+        if destination and not found.may_move_to(destination):
+            return denial_of_destination(destination)
+        return ""
 
     def opened(self, info: AssociationInfo) -> None:
         """Take note of an accepted association."""
@@ -62,6 +122,7 @@ class Associations:
                 address=info.peer_address,
                 contexts=len(info.contexts),
                 implementation=info.peer_implementation,
+                certificate=_words(info.certificate),
             )
 
     def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
@@ -78,6 +139,7 @@ class Associations:
                 calling_ae=info.calling_ae,
                 called_ae=info.called_ae,
                 address=info.peer_address,
+                certificate=_words(info.certificate),
                 outcome=str(outcome),
                 reason=reason,
                 operations=tally.operations,
@@ -102,14 +164,41 @@ class Associations:
                 calling_ae=titles and titles[0],
                 called_ae=titles and titles[1],
                 address=peer.address,
+                certificate=_words(peer.certificate),
                 reason=reject.words,
+            )
+
+    def _account_denial(self, peer: Peer, titles: tuple[str, str], status: int, words: str) -> None:
+        self._audit.denied(peer, titles, status, words)
+        self._metrics.denials.inc()
+        if self._logged:
+            log.warning(
+                "association.denied",
+                association_id=peer.association_id,
+                calling_ae=titles[0],
+                called_ae=titles[1],
+                address=peer.address,
+                certificate=_words(peer.certificate),
+                reason=words,
             )
 
     @property
     def _logged(self) -> bool:
         return self._config().server.logging.connection_attempts
 
+    def _offer(self) -> _Offer:
+        """Return what the configuration in force means."""
+        offer, config = self._last_offer, self._config()
+        if config is not offer.config:
+            offer = self._last_offer = self._offer_of(config)
+        return offer
 
-def _offer(config: LiveConfig) -> _Offer:
-    allowed = {peer.ae_title: peer.expected_ip for peer in config.allowed_peers}
-    return _Offer(config, access_rules(config.server, allowed), capabilities(config.server))
+    def _offer_of(self, config: LiveConfig) -> _Offer:
+        rules = access_rules(
+            config.server, config.allowed_peers, loopback_reads=self._loopback_reads
+        )
+        return _Offer(config, rules, capabilities(config.server))
+
+
+def _words(certificate: PeerCertificate | None) -> str | None:
+    return certificate.words if certificate is not None else None

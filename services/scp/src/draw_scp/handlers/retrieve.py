@@ -8,8 +8,10 @@ import structlog
 
 from draw_scp.handlers.find import warn_of_misread
 from draw_scp.metrics import ScpMetrics
+from draw_scp.models import Demand, NotOnRecord
 from draw_scp.services.audit import Audit, Operation
-from draw_scp.services.retrieve import Retrievals, Step
+from draw_scp.services.retrieve import Begin, Retrievals, Step
+from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.keys import BY_KEYWORD
 from draw_shared.dicom.matching import Texts
@@ -27,6 +29,9 @@ from draw_shared.errors import Transient
 
 log = structlog.get_logger()
 
+Told = SubOperations | RetrieveEnd
+"""What the peer is told."""
+
 
 @dataclass(slots=True)
 class _Progress:
@@ -37,6 +42,7 @@ class _Progress:
     status: int = Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
     detail: str = "the association ended"
     study: str | None = None
+    """The only study of which anything was sent, or that was asked for."""
 
 
 class RetrieveHandler:
@@ -45,11 +51,13 @@ class RetrieveHandler:
     def __init__(
         self,
         retrievals: Retrievals,
+        demand: Demand,
         audit: Audit,
         metrics: ScpMetrics,
         log_answered: Callable[[], bool],
     ) -> None:
         self._retrievals = retrievals
+        self._demand = demand
         self._audit = audit
         self._metrics = metrics
         self._log_answered = log_answered
@@ -60,21 +68,23 @@ class RetrieveHandler:
         request: QueryRequest,
         channel: SameAssociation,
         cancelled: Callable[[], bool],
-    ) -> Iterator[Step]:
+    ) -> Iterator[Told]:
         """Yield progress and at last the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
-            return self._retrievals.get(request, selection, channel, cancelled)
+            self._demand(info, Right.RETRIEVE)
+            return self._retrievals.get(request, selection, channel, cancelled, info.claimant)
 
         return self._performed(info, request, TransactionKind.C_GET, steps)
 
     def move(
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
-    ) -> Iterator[Step]:
+    ) -> Iterator[Told]:
         """Yield progress and at last the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
-            return self._retrievals.move(request, selection, info.calling_ae, cancelled)
+            self._demand(info, Right.MOVE, request.move_destination)
+            return self._retrievals.move(request, selection, info.claimant, cancelled)
 
         return self._performed(info, request, TransactionKind.C_MOVE, steps)
 
@@ -84,13 +94,18 @@ class RetrieveHandler:
         request: QueryRequest,
         kind: TransactionKind,
         steps: Callable[[Selection], Iterator[Step]],
-    ) -> Iterator[Step]:
+    ) -> Iterator[Told]:
         progress = _Progress()
         try:
             selection = selected(request, info.extended.get(request.sop_class_uid, b""))
             progress.study = _study(selection)
             warn_of_misread(selection.misread, info)
             for step in steps(selection):
+                if isinstance(step, Begin):
+                    if len(step.leaving) == 1:
+                        (progress.study,) = step.leaving
+                    self._audit.begun(info, kind, step.leaving, request.move_destination)
+                    continue
                 if isinstance(step, RetrieveEnd):
                     progress.status, progress.counts = step.status, step.counts
                     progress.detail = step.comment or selection.level.name
@@ -100,6 +115,9 @@ class RetrieveHandler:
         except Refused as refused:
             progress.status, progress.detail = refused.status, refused.comment
             raise
+        except NotOnRecord as failure:
+            progress.detail = str(failure)
+            raise Refused(progress.status, progress.detail) from failure
         except Transient as failure:
             progress.status, progress.detail = Status.UNABLE_TO_COUNT_MATCHES, str(failure)
             raise Refused(progress.status, progress.detail) from failure

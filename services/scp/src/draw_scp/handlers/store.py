@@ -5,10 +5,17 @@ from collections.abc import Callable
 from typing import Final
 
 from draw_scp.models import Results, Taken, TurnedDown
+from draw_shared.contracts.rights import Right
 from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
 from draw_shared.dicom.statuses import Status
 from draw_shared.errors import DrawError
-from draw_shared.storage.ingest import Ingest, Reception, SopClassNotNegotiated, answer_to
+from draw_shared.storage.ingest import (
+    Ingest,
+    Reception,
+    SopClassNotNegotiated,
+    StoreNotAuthorized,
+    answer_to,
+)
 from draw_shared.storage.objects import Stored
 
 FAILURES: Final = (DrawError, OSError)
@@ -33,6 +40,8 @@ class StoreHandler:
             if not self._offered():
                 # Negotiated for C-GET's way back, or before it was switched off.
                 raise SopClassNotNegotiated("C-STORE is switched off")
+            if Right.STORE not in info.rights:
+                raise StoreNotAuthorized("no right to store")
             reception = self._ingest.begin(info, request)
         except FAILURES as error:
             raise self.refuse(info, request, error, begun) from error

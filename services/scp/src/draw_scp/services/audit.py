@@ -1,12 +1,20 @@
-"""Writes the audit trail: every association, rejection and operation, without patient data."""
+"""Writes the audit trail: every association, rejection and operation, without patient data.
+
+What a peer fetches is on record before the first object leaves (PS3.15 A.5.3.3, Begin
+Transferring DICOM Instances): a receiver that is killed meanwhile leaves that line.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from draw_scp.models import Transaction
-from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.contracts.transaction import (
+    RETRIEVE_BEGUN,
+    TransactionKind,
+    TransactionOutcome,
+)
 from draw_shared.dicom.service import AssociationInfo, Outcome, Peer, Reject
 from draw_shared.dicom.statuses import Status, is_warning
 
@@ -21,6 +29,17 @@ class Records(Protocol):
 
     def record(self, transaction: Transaction) -> None:
         """Keep one record."""
+
+
+class Ahead(Protocol):
+    """Keeps records that must be kept before what they tell of happens."""
+
+    def keep(self, transactions: Sequence[Transaction]) -> None:
+        """Return once these records outlive this process.
+
+        Raises:
+            NotOnRecord: some do not.
+        """
 
 
 @dataclass(slots=True)
@@ -50,14 +69,52 @@ class Operation(NamedTuple):
 class Audit:
     """Turns what happens into records and keeps a tally of each open association."""
 
-    def __init__(self, records: Records, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, records: Records, ahead: Ahead, clock: Callable[[], float] = time.time
+    ) -> None:
         self._records = records
+        self._ahead = ahead
         self._clock = clock
         self._open: dict[str, Tally] = {}
 
     def opened(self, info: AssociationInfo) -> None:
         """Begin the tally of an association."""
         self._open[info.association_id] = Tally()
+
+    def begun(
+        self,
+        info: AssociationInfo,
+        kind: TransactionKind,
+        leaving: Mapping[str, int],
+        destination: str,
+    ) -> None:
+        """Record which studies a retrieve is about to send objects of, and how many of each.
+
+        `destination` is the AE title of a C-MOVE; empty: the peer that asks.
+
+        Raises:
+            NotOnRecord: nothing may be sent.
+        """
+        now = self._clock()
+        to = destination or info.calling_ae
+        self._ahead.keep(
+            [
+                Transaction(
+                    occurred_at=now,
+                    kind=kind,
+                    outcome=TransactionOutcome.SUCCESS,
+                    association_id=info.association_id,
+                    calling_ae=info.calling_ae,
+                    called_ae=info.called_ae,
+                    peer_address=info.peer_address,
+                    status=Status.PENDING,
+                    study_instance_uid=study or None,
+                    detail=f"begun: {objects} objects to {to}",
+                    action=RETRIEVE_BEGUN,
+                )
+                for study, objects in leaving.items()
+            ]
+        )
 
     def operation(self, info: AssociationInfo, done: Operation) -> None:
         """Record one operation."""
@@ -102,10 +159,30 @@ class Audit:
                 duration_seconds=round(time.monotonic() - tally.begun, 6),
                 size_bytes=tally.size_bytes,
                 objects=tally.objects,
-                detail=f"{outcome}: {reason}" if reason else str(outcome),
+                detail=_how_it_ended(info, outcome, reason),
             )
         )
         return tally
+
+    def denied(self, peer: Peer, titles: tuple[str, str], status: int, words: str) -> None:
+        """Record that a peer has asked for what it has no right to.
+
+        `titles` are the calling and the called AE title, `status` the result of the presentation
+        context or the DIMSE status of the operation.
+        """
+        self._records.record(
+            Transaction(
+                occurred_at=self._clock(),
+                kind=TransactionKind.REJECTION,
+                outcome=TransactionOutcome.REJECTED,
+                association_id=peer.association_id,
+                calling_ae=titles[0],
+                called_ae=titles[1],
+                peer_address=peer.address,
+                status=status,
+                detail=words,
+            )
+        )
 
     def rejected(self, peer: Peer, titles: tuple[str, str] | None, reject: Reject) -> None:
         """Record a rejection; `titles` are the calling and called AE titles, if known."""
@@ -123,6 +200,12 @@ class Audit:
                 detail=f"{reject.words} ({reject.result}/{reject.source}/{reject.reason})",
             )
         )
+
+
+def _how_it_ended(info: AssociationInfo, outcome: Outcome, reason: str) -> str:
+    ended = f"{outcome}: {reason}" if reason else str(outcome)
+    shown = info.certificate
+    return f"{ended}; certificate {shown.words}" if shown is not None else ended
 
 
 def outcome_of(status: int) -> TransactionOutcome:

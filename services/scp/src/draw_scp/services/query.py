@@ -7,6 +7,7 @@ from draw_shared.dicom.answers import Answers
 from draw_shared.dicom.matching import Names, name_fits
 from draw_shared.dicom.query import Constant, Query, Row
 from draw_shared.dicom.service import Matches, Refused
+from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.statuses import Status
 
 ONLINE: Final = b"ONLINE"
@@ -15,8 +16,8 @@ ONLINE: Final = b"ONLINE"
 class Catalogue(Protocol):
     """The index."""
 
-    def matches(self, query: Query) -> Iterator[list[Row]]:
-        """Yield matches in portions, but for the query's `left_over` conditions."""
+    def matches(self, query: Query, by: Claimant) -> Iterator[list[Row]]:
+        """Yield matches for a peer in portions, but for the query's `left_over` conditions."""
 
 
 class TooManyMatches(Refused):
@@ -41,8 +42,8 @@ class Queries:
         self._ae_title = ae_title
         self._limit = limit
 
-    def answers(self, query: Query, transfer_syntax_uid: str) -> Iterator[Matches]:
-        """Yield the answers in portions; a portion may be empty.
+    def answers(self, query: Query, transfer_syntax_uid: str, by: Claimant) -> Iterator[Matches]:
+        """Yield the answers to a peer in portions; a portion may be empty.
 
         Raises:
             TooManyMatches: what was yielded is what the limit allows, and not all.
@@ -57,7 +58,7 @@ class Queries:
         limit = self._limit()
         left = limit or None
         fits = _remaining_conditions(query)
-        for rows in self._catalogue.matches(query):
+        for rows in self._catalogue.matches(query, by):
             found = [row for row in rows if fits(row)] if fits else rows
             yield Matches([answers.encode(row) for row in found[:left]], status)
             if left is None:

@@ -6,7 +6,8 @@ end of the operation (PS3.4 C.4.2.1, C.4.3.1).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -25,6 +26,7 @@ from draw_shared.dicom.service import (
     SameAssociation,
     SubOperations,
 )
+from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.statuses import Status, is_of_encoding, is_warning
 from draw_shared.errors import Permanent
 
@@ -34,16 +36,25 @@ PROGRESS_SECONDS: Final = 0.25
 PROGRESS_OBJECTS: Final = 50
 """A pending response is due after this time or number of sub-operations, what comes first."""
 
-Step = SubOperations | RetrieveEnd
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Objects are about to leave: nothing was sent, and whoever takes this may prevent it."""
+
+    leaving: Mapping[str, int]
+    """How many objects of each study, by Study Instance UID."""
+
+
+Step = Begin | SubOperations | RetrieveEnd
 
 
 class Catalogue(Protocol):
     """The index."""
 
-    def instances(self, selection: Selection) -> list[StoredInstance]:
-        """Return what is to be sent."""
+    def instances(self, selection: Selection, by: Claimant) -> list[StoredInstance]:
+        """Return what is to be sent for a peer."""
 
-    def destination(self, ae_title: str) -> Destination | None:
+    def destination(self, ae_title: str, by: Claimant) -> Destination | None:
         """Return the active remote node with this AE title, or None."""
 
 
@@ -164,13 +175,16 @@ class Retrievals:
         selection: Selection,
         channel: SameAssociation,
         cancelled: Callable[[], bool],
+        by: Claimant,
     ) -> Iterator[Step]:
-        """Yield progress and at last the end.
+        """Yield what is to leave, then progress and at last the end.
 
         Raises:
             Transient: the index does not answer; nothing was sent.
         """
-        instances = self._catalogue.instances(selection)
+        instances = self._catalogue.instances(selection, by)
+        if instances:
+            yield _begin(instances)
         tally = Tally(len(instances))
         stopped, reason = False, ""
         ready = _Ready(instances, lambda instance: self._to_send(instance, channel))
@@ -193,21 +207,23 @@ class Retrievals:
         self,
         request: QueryRequest,
         selection: Selection,
-        originator_ae: str,
+        by: Claimant,
         cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
-        """Yield progress and at last the end.
+        """Yield what is to leave, then progress and at last the end.
 
         Raises:
             Refused: the move destination is none of the configured nodes.
             Transient: the index does not answer; nothing was sent.
         """
-        destination = self._catalogue.destination(request.move_destination)
+        destination = self._catalogue.destination(request.move_destination, by)
         if destination is None:
             raise Refused(Status.MOVE_DESTINATION_UNKNOWN, "unknown move destination")
-        instances = self._catalogue.instances(selection)
+        instances = self._catalogue.instances(selection, by)
+        if instances:
+            yield _begin(instances)
         tally = Tally(len(instances))
-        order = Order(originator_ae, request.message_id, self._parallel())
+        order = Order(by.ae_title, request.message_id, self._parallel())
         stopped, reason = False, ""
         with self._sub_associations.delivering(destination, order, instances) as delivery:
             for one in delivery.results():
@@ -231,6 +247,10 @@ class Retrievals:
         prepared = _Prepared(instance, self._objects.renditions(instance, takes))
         prepared.advance()
         return prepared
+
+
+def _begin(instances: Sequence[StoredInstance]) -> Begin:
+    return Begin(Counter(instance.study_instance_uid for instance in instances))
 
 
 class _Prepared:

@@ -1,22 +1,18 @@
 """Encapsulated pixel data as native ones, frame by frame (PS3.5 8.2, A.4).
 
-A frame is decoded in memory, at most two at a time in a process, and waits in an unnamed file
-until the peer has taken it: slow peers hold no memory.
+What is declared is looked at before anything is decoded: the size that a frame is to have,
+how many there are, and what the frame's own code stream says.
 """
 
-import os
-import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryFile
-from types import TracebackType
-from typing import IO, Any, Final, NamedTuple, Self
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
 
 from draw_shared.dicom.transcoding.codestreams import Picture, require_agreement
 from draw_shared.dicom.transcoding.encoding import Encoding
-from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Untranscodable
+from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.survey import (
     BITS_ALLOCATED,
     BITS_STORED,
@@ -34,10 +30,6 @@ from draw_shared.dicom.transcoding.survey import (
 ENCAPSULATED_UNCOMPRESSED: Final = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 LONGEST_VALUE: Final = 0xFFFFFFFE
-HELD_BYTES: Final = 1024 * 1024
-"""Decoded frames up to this size stay in memory."""
-PART: Final = ".part"
-"""Ending of a file that has a name for a moment, where the file system has none without."""
 END_OF_IMAGE: Final = b"\xff\xd9"
 END_BYTES: Final = 10
 """How near the end of a fragment the end of an image may lie."""
@@ -45,127 +37,150 @@ BYTE_BITS: Final = 8
 OFFSET_BYTES: Final = 4
 LONGEST_TABLE: Final = 4 * 1024 * 1024
 """Most bytes of a basic offset table."""
-
-_AT_ONCE: Final = threading.BoundedSemaphore(2)
-"""Frames that are decoded at the same time: each is in memory as a whole, several times over."""
-
-Span = tuple[int, int]
-"""The first fragment of a frame and the one behind its last."""
+MOST_FRAGMENTS: Final = 100_000
+"""Of one frame."""
 
 
-class StoredPixels(NamedTuple):
-    """Encapsulated pixel data of one data set in a file."""
+@dataclass(frozen=True, slots=True)
+class Image:
+    """How the frames of encapsulated pixel data are encoded, and how long they become."""
 
-    descriptor: int
-    """Of the file; it must stay open."""
-    offset: int
-    """Where the outermost data set begins in the file."""
-    facts: Facts
-    """What is known of the data set that they belong to."""
     transfer_syntax_uid: str
+    options: dict[str, Any]
+    """The image pixel module as pydicom's decoders take it."""
+    frame_bytes: int
+    """Of a decoded frame."""
+
+    @classmethod
+    def of(cls, facts: Facts, transfer_syntax_uid: str, longest_frame: int) -> "Image":
+        """Return what the data set says of its pixel data.
+
+        Raises:
+            Untranscodable: it says too little, or a decoded frame would be too long.
+        """
+        options = _options(facts)
+        return cls(transfer_syntax_uid, options, _frame_bytes(options, longest_frame))
+
+    def decoded(self, frame: bytes) -> tuple[bytes, str]:
+        """Return a decoded frame and its photometric interpretation.
+
+        Raises:
+            Untranscodable: it cannot be decoded, or becomes another image than was said.
+        """
+        raw, photometric = self._decoded(frame)
+        if len(raw) != self.frame_bytes:
+            raise Untranscodable("a frame has another size than the image")
+        return raw, photometric
+
+    def _decoded(self, frame: bytes) -> tuple[bytes, str]:
+        as_said = str(self.options["photometric_interpretation"])
+        if self.transfer_syntax_uid == ENCAPSULATED_UNCOMPRESSED:
+            return frame[: self.frame_bytes], as_said
+        if self.transfer_syntax_uid == DEFLATED_FRAMES:
+            try:
+                inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+                return inflater.decompress(frame, self.frame_bytes), as_said
+            except zlib.error as error:
+                raise Untranscodable("a frame cannot be inflated") from error
+        # With its codecs, which take half a second to load: only who needs them waits for them.
+        from pydicom.encaps import encapsulate  # noqa: PLC0415
+        from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
+        from pydicom.uid import UID  # noqa: PLC0415
+
+        try:
+            decoder = get_decoder(UID(self.transfer_syntax_uid))
+        except NotImplementedError as error:
+            raise Untranscodable("there is no decoder for its transfer syntax") from error
+        require_agreement(frame, self.transfer_syntax_uid, self._picture)
+        options = self.options | {"number_of_frames": 1}
+        try:
+            found, properties = decoder.as_array(
+                encapsulate([frame], has_bot=False), index=0, **options
+            )
+            return bytes(found.tobytes()), str(properties["photometric_interpretation"])
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Decoders raise whatever they stumble over.
+            raise Untranscodable(f"a frame cannot be decoded: {type(error).__name__}") from error
+
+    @property
+    def _picture(self) -> Picture:
+        said = self.options
+        return Picture(
+            said["rows"], said["columns"], said["samples_per_pixel"], said["bits_allocated"]
+        )
 
 
-class NativePixels:
-    """The pixel data of one data set, decoded; leaving the block frees what is held.
+class EncapsulatedPixels:
+    """The frames of one data set's pixel data, the first of them decoded.
 
     Args:
-        stored: what is to be decoded.
-        longest_frame: most bytes of a decoded frame.
-        room: folder in which decoded frames lie, without a name.
+        facts: what is known of the data set that they belong to.
+        transfer_syntax_uid: of the object.
+        longest_frame: most bytes of a frame, encoded and decoded.
+        read: returns bytes of the data set by position and length.
 
     Raises:
         Untranscodable: the first frame cannot be decoded, or all would be too long.
         OSError: the file cannot be read.
     """
 
-    def __init__(self, stored: StoredPixels, longest_frame: int, room: Path) -> None:
-        facts = stored.facts
+    def __init__(
+        self,
+        facts: Facts,
+        transfer_syntax_uid: str,
+        longest_frame: int,
+        read: Callable[[int, int], bytes],
+    ) -> None:
         if facts.pixels is None:
             raise Untranscodable("there are no encapsulated pixel data")
-        self._descriptor = stored.descriptor
-        self._offset = stored.offset
         self._facts = facts
-        self._fragments = facts.pixels
-        self._syntax = stored.transfer_syntax_uid
-        self._longest_frame = longest_frame
-        self._folder = room
-        self._options = _options(facts)
-        self._frame_bytes = _frame_bytes(self._options, longest_frame)
-        self._picture = Picture(
-            self._options["rows"],
-            self._options["columns"],
-            self._options["samples_per_pixel"],
-            self._options["bits_allocated"],
-        )
-        self._spans = self._frames()
-        self._kept = ExitStack()
-        self._room: IO[bytes] | None = None
-        self._small = b""
-        self._properties: dict[str, Any] = {}
-        self.length = self._frame_bytes * len(self._spans)
+        self._read = read
+        self.fragments = facts.pixels
+        self.image = Image.of(facts, transfer_syntax_uid, longest_frame)
+        self.begins = self._frames()
+        """The first fragment of each frame, and the one behind the last."""
+        self.length = self.image.frame_bytes * (len(self.begins) - 1)
         """Of all decoded frames, bytes, without a byte to make it even."""
         if self.length > LONGEST_VALUE:
             raise Untranscodable("the decoded pixel data would be longer than a value may be")
-        self.vr = b"OB" if self._options["bits_allocated"] <= BYTE_BITS else b"OW"
-        self._decode(self._spans[0])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._kept.close()
-
-    def parts(self) -> Iterator[bytes]:
-        """Yield all frames one after the other, and a byte that makes the length even.
-
-        Raises:
-            Untranscodable: a frame cannot be decoded.
-            OSError: the file cannot be read.
-        """
-        for number, span in enumerate(self._spans):
-            if number:
-                self._decode(span)
-            if self._small:
-                yield self._small
-            elif self._room is not None:
-                self._room.seek(0)
-                while part := self._room.read(BLOCK_BYTES):
-                    yield part
-        if self.length % 2:
-            yield b"\0"
+        self.vr = b"OB" if self.image.options["bits_allocated"] <= BYTE_BITS else b"OW"
+        begin, end = self.begins[:2]
+        frame = gathered(
+            self.fragments.positions[begin:end],
+            self.fragments.lengths[begin:end],
+            longest_frame,
+            read,
+        )
+        self.first, self._photometric = self.image.decoded(frame)
 
     def changes(self, encoding: Encoding) -> dict[int, tuple[bytes, bytes]]:
         """Return (VR, value) of the elements that describe the decoded pixel data otherwise."""
         values = self._facts.values
         found: dict[int, tuple[bytes, bytes]] = {}
-        photometric = str(self._properties["photometric_interpretation"]).encode()
+        photometric = self._photometric.encode()
         if photometric != _text(values, PHOTOMETRIC_INTERPRETATION):
             padded = photometric + b" " * (len(photometric) % 2)
             found[PHOTOMETRIC_INTERPRETATION] = b"CS", padded
-        if self._options["samples_per_pixel"] > 1:
+        if self.image.options["samples_per_pixel"] > 1:
             found[PLANAR_CONFIGURATION] = b"US", encoding.unsigned.pack(0)
-        if len(self._spans) != _frame_count(values):
-            text = str(len(self._spans)).encode()
+        frames = len(self.begins) - 1
+        if frames != _frame_count(values):
+            text = str(frames).encode()
             found[NUMBER_OF_FRAMES] = b"IS", text + b" " * (len(text) % 2)
         return found
 
-    # --- frames ------------------------------------------------------------------------
-
-    def _frames(self) -> list[Span]:
+    def _frames(self) -> "array[int]":
         """Return which fragments make up each frame (PS3.5 A.4)."""
-        pixels = self._fragments
+        pixels = self.fragments
         fragments = len(pixels.lengths) - 1
-        count = self._options["number_of_frames"]
+        count = self.image.options["number_of_frames"]
         if fragments < 1:
             raise Untranscodable("there are no frames")
         offsets = self._offsets(pixels)
         if fragments == count:
-            return [(n, n + 1) for n in range(1, fragments + 1)]
+            return array("Q", range(1, fragments + 2))
         begins = [1]
         if offsets:
             first = pixels.positions[1]
@@ -177,7 +192,7 @@ class NativePixels:
             raise Untranscodable("there are fewer fragments than frames")
         if len(begins) < count:
             raise Untranscodable("there are fewer frames than there should be")
-        return list(zip(begins, [*begins[1:], fragments + 1], strict=True))
+        return array("Q", (*begins, fragments + 1))
 
     def _offsets(self, pixels: Fragments) -> tuple[int, ...]:
         size = pixels.lengths[0]
@@ -190,73 +205,29 @@ class NativePixels:
         )
 
     def _ends_image(self, fragment: int) -> bool:
-        pixels = self._fragments
+        pixels = self.fragments
         size = min(END_BYTES, pixels.lengths[fragment])
         end = pixels.positions[fragment] + pixels.lengths[fragment]
         return END_OF_IMAGE in self._read(end - size, size)
 
-    def _read(self, position: int, size: int) -> bytes:
-        raw = os.pread(self._descriptor, size, self._offset + position)
-        if len(raw) < size:
-            raise Untranscodable("the data set is cut short")
-        return raw
 
-    # --- decoding ----------------------------------------------------------------------
+def gathered(
+    positions: "array[int]",
+    lengths: "array[int]",
+    longest_frame: int,
+    read: Callable[[int, int], bytes],
+) -> bytes:
+    """Return a frame that is made up of these fragments.
 
-    def _decode(self, span: Span) -> None:
-        """Decode one frame, and hold it until the next is decoded."""
-        lengths = self._fragments.lengths[span[0] : span[1]]
-        if sum(lengths) > self._longest_frame:
-            raise Untranscodable(f"a frame is longer than {self._longest_frame} bytes")
-        with _AT_ONCE:
-            positions = self._fragments.positions[span[0] : span[1]]
-            frame = b"".join(map(self._read, positions, lengths))
-            raw = self._decoded(frame)
-            if len(raw) != self._frame_bytes:
-                raise Untranscodable("a frame has another size than the image")
-            self._hold(raw)
-
-    def _decoded(self, frame: bytes) -> bytes:
-        if self._syntax == ENCAPSULATED_UNCOMPRESSED:
-            self._properties = self._options
-            return frame[: self._frame_bytes]
-        if self._syntax == DEFLATED_FRAMES:
-            self._properties = self._options
-            try:
-                inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-                return inflater.decompress(frame, self._frame_bytes)
-            except zlib.error as error:
-                raise Untranscodable("a frame cannot be inflated") from error
-        # With its codecs, which take half a second to load: only who needs them waits for them.
-        from pydicom.encaps import encapsulate  # noqa: PLC0415
-        from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
-        from pydicom.uid import UID  # noqa: PLC0415
-
-        try:
-            decoder = get_decoder(UID(self._syntax))
-        except NotImplementedError as error:
-            raise Untranscodable("there is no decoder for its transfer syntax") from error
-        require_agreement(frame, self._syntax, self._picture)
-        options = self._options | {"number_of_frames": 1}
-        try:
-            found, self._properties = decoder.as_array(
-                encapsulate([frame], has_bot=False), index=0, **options
-            )
-            return bytes(found.tobytes())
-        except Exception as error:
-            # Decoders raise whatever they stumble over.
-            raise Untranscodable(f"a frame cannot be decoded: {type(error).__name__}") from error
-
-    def _hold(self, raw: bytes) -> None:
-        self._small = b""
-        if len(raw) <= HELD_BYTES:
-            self._small = raw
-            return
-        if self._room is None:
-            held = TemporaryFile(buffering=0, dir=self._folder, suffix=PART)  # noqa: SIM115 - the stack closes it
-            self._room = self._kept.enter_context(held)
-        self._room.seek(0)
-        self._room.write(raw)
+    Raises:
+        Untranscodable: it is too long, or made up of too many.
+        OSError: the file cannot be read.
+    """
+    if len(lengths) > MOST_FRAGMENTS:
+        raise Untranscodable("a frame is made up of too many fragments")
+    if sum(lengths) > longest_frame:
+        raise Untranscodable(f"a frame is longer than {longest_frame} bytes")
+    return b"".join(map(read, positions, lengths))
 
 
 def _options(facts: Facts) -> dict[str, Any]:

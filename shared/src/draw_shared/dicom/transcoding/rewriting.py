@@ -11,9 +11,10 @@ from draw_shared.dicom.transcoding.encoding import (
     swapped,
 )
 from draw_shared.dicom.transcoding.lengths import is_left_out, order
-from draw_shared.dicom.transcoding.pixels import NativePixels
+from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels
+from draw_shared.dicom.transcoding.plan import NO_SWAP, FurtherFrames, Part, Stretch
 from draw_shared.dicom.transcoding.representations import UNKNOWN, one_of
-from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source
+from draw_shared.dicom.transcoding.source import Source
 from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
 from draw_shared.dicom.transcoding.survey import (
     PIXEL_REPRESENTATION,
@@ -24,6 +25,8 @@ from draw_shared.dicom.vrs import LONG_VRS, SHORT_VRS
 
 OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 """Say where encapsulated frames lie (PS3.3 C.7.6.3.1.8); native pixel data have none."""
+COPIED_BYTES: Final = 64 * 1024
+"""Values from this size on are copied from the file when they are due."""
 
 
 class Rewriting:
@@ -34,7 +37,7 @@ class Rewriting:
         written: how it is encoded.
         target: how it is to be.
         survey: what is known of it.
-        pictures: decoded pixel data, by where their data sets begin.
+        pictures: encapsulated pixel data to be decoded, by where their data sets begin.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Rewriting:
         written: AsWritten,
         target: Encoding,
         survey: Survey,
-        pictures: Mapping[int, NativePixels],
+        pictures: Mapping[int, EncapsulatedPixels],
     ) -> None:
         self._source = source
         self._as_written = written
@@ -54,31 +57,19 @@ class Rewriting:
             start: picture.changes(target) for start, picture in pictures.items()
         }
         self._decoding = self._delimited = False
-        self._out: list[bytes] = []
-        self._size = 0
+        self._numbers = {start: number for number, start in enumerate(pictures)}
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the data set in its new encoding, in parts of bounded size.
+    def parts(self) -> Iterator[Part]:
+        """Yield the data set in its new encoding.
 
         Raises:
             Untranscodable: pixel data cannot be decoded.
             OSError: the file cannot be read.
         """
         for met in walked(self._source, self._as_written):
-            for part in self._written(met):
-                self._out.append(part)
-                self._size += len(part)
-                if self._size >= BLOCK_BYTES:
-                    yield self._taken()
-        if self._out:
-            yield self._taken()
+            yield from self._written(met)
 
-    def _taken(self) -> bytes:
-        whole = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out, self._size = [], 0
-        return whole
-
-    def _written(self, met: Met) -> Iterator[bytes]:
+    def _written(self, met: Met) -> Iterator[Part]:
         kind, level = met.kind, met.level
         if kind is Kind.VALUE:
             yield from self._value(met)
@@ -121,7 +112,7 @@ class Rewriting:
 
     # --- values ------------------------------------------------------------------------
 
-    def _value(self, met: Met) -> Iterator[bytes]:
+    def _value(self, met: Met) -> Iterator[Part]:
         level, tag, length = met.level, met.tag, met.length
         if level.start in self._waiting:
             yield from self._inserted(level, tag)
@@ -130,7 +121,7 @@ class Rewriting:
                 return
         if level.opaque:
             yield self._header(level, tag, UNKNOWN, length)
-            yield from self._source.parts(length)
+            yield from self._copied(length)
             return
         if is_left_out(met):
             return
@@ -138,8 +129,13 @@ class Rewriting:
         if length > LONGEST_SHORT and vr not in LONG_VRS:
             vr = UNKNOWN
         yield self._header(level, tag, vr, length)
-        if level.encoding.big == self._target.big:
-            yield from self._source.parts(length)
+        yield from self._copied(length, NO_SWAP if level.encoding.big == self._target.big else vr)
+
+    def _copied(self, length: int, vr: bytes = NO_SWAP) -> Iterator[Part]:
+        """Yield a value as it lies, but for the byte order of numbers if a VR is given."""
+        place = self._source.place
+        if place is not None and length >= COPIED_BYTES:
+            yield Stretch(place, length, vr)
         else:
             for part in self._source.parts(length):
                 yield swapped(part, vr)
@@ -163,7 +159,7 @@ class Rewriting:
                 vr, value = changes.pop(tag)
                 yield self._header(level, tag, vr, len(value)) + value
 
-    def _fragments(self, met: Met) -> Iterator[bytes]:
+    def _fragments(self, met: Met) -> Iterator[Part]:
         level, kind = met.level, met.kind
         encoding = self._order(level)
         if kind is Kind.FRAGMENTS:
@@ -183,13 +179,17 @@ class Rewriting:
             return
         elif kind is Kind.FRAGMENT:
             yield encoding.bare.pack(ITEM >> 16, ITEM & 0xFFFF, met.length)
-            yield from self._source.parts(met.length)
+            yield from self._copied(met.length)
         elif self._delimited:
             yield encoding.bare.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 
-    def _decoded(self, level: Level, picture: NativePixels) -> Iterator[bytes]:
+    def _decoded(self, level: Level, picture: EncapsulatedPixels) -> Iterator[Part]:
         yield from self._inserted(level, PIXEL_DATA)
         size = picture.length + picture.length % 2
         yield self._header(level, PIXEL_DATA, picture.vr, size)
-        for part in picture.parts():
-            yield swapped(part, picture.vr) if self._target.big else part
+        yield swapped(picture.first, picture.vr) if self._target.big else picture.first
+        if picture.length > len(picture.first):
+            vr = picture.vr if self._target.big else NO_SWAP
+            yield FurtherFrames(self._numbers[level.start], vr)
+        if picture.length % 2:
+            yield b"\0"

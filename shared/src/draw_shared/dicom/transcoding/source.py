@@ -22,6 +22,14 @@ class Untranscodable(Permanent):
     """The object cannot be had in this transfer syntax; the text says why."""
 
 
+class TooCostly(Untranscodable):
+    """It takes more memory or processor time than any object may."""
+
+
+class NotNow(Untranscodable):
+    """It may be had another time."""
+
+
 class Source(ABC):
     """A data set as a stream."""
 
@@ -39,6 +47,11 @@ class Source(ABC):
     @abstractmethod
     def size(self) -> int | None:
         """Length of the data set, bytes; None when only its end will tell."""
+
+    @property
+    def place(self) -> int | None:
+        """Where in its file the next byte lies; None when it does not lie there as it is."""
+        return None
 
     def ahead(self, size: int) -> bytes:
         """Return the next `size` bytes without passing them; fewer only at the end."""
@@ -110,6 +123,11 @@ class FileSource(Source):
     def size(self) -> int:
         return self._size
 
+    @property
+    @override
+    def place(self) -> int:
+        return self._offset + self.position
+
     @override
     def _more(self, position: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, self._offset + position)
@@ -122,10 +140,15 @@ class FileSource(Source):
 
 
 class InflatedSource(Source):
-    """A deflated data set, inflated as it is read (PS3.5 A.5)."""
+    """A deflated data set, inflated as it is read (PS3.5 A.5).
 
-    def __init__(self, descriptor: int, offset: int) -> None:
+    Args:
+        longest: most bytes that it may become.
+    """
+
+    def __init__(self, descriptor: int, offset: int, longest: int) -> None:
         super().__init__()
+        self._longest = longest
         self._descriptor = descriptor
         self._next = offset
         self._inflater = inflater(os.pread(descriptor, HEADER_BYTES, offset))
@@ -137,6 +160,8 @@ class InflatedSource(Source):
 
     @override
     def _more(self, position: int, size: int) -> bytes:
+        if position > self._longest:
+            raise Untranscodable(f"the data set becomes longer than {self._longest} bytes")
         inflater = self._inflater
         while not inflater.eof:
             deflated = inflater.unconsumed_tail

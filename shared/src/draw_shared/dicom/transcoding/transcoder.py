@@ -1,71 +1,71 @@
 """Stored objects in other, uncompressed transfer syntaxes, as streams (PS3.5 A.1 to A.5).
 
 Only VRs, lengths, the byte order of numbers and the encapsulation of pixel data change: values
-are copied, whatever they are. A file is walked twice: first to its end without its values, so
-that what cannot be had is said before anything is sent; then for the bytes. Memory holds a
-block of the file, and of encapsulated pixel data a frame.
+are copied, whatever they are. Who sends reads nothing of the data set himself: another
+process goes through it to its end, so that what cannot be had is said before anything is
+sent, and leaves a plan; frames are decoded one after the other, when they are due.
 """
 
 import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
-from draw_shared.dicom import part10
-from draw_shared.dicom.data_set import is_deflated
-from draw_shared.dicom.transcoding.encoding import AsWritten, as_written, encoding_of
-from draw_shared.dicom.transcoding.pixels import NativePixels, StoredPixels
-from draw_shared.dicom.transcoding.rewriting import Rewriting
+from draw_shared.dicom.transcoding.decoding import EncodedFrame
+from draw_shared.dicom.transcoding.encoding import swapped
+from draw_shared.dicom.transcoding.payload import HELD_BYTES, Payload
+from draw_shared.dicom.transcoding.pixels import Image
+from draw_shared.dicom.transcoding.plan import Kind, Plan, PlannedImage
 from draw_shared.dicom.transcoding.source import (
-    FileSource,
-    InflatedSource,
-    Source,
+    BLOCK_BYTES,
+    NotNow,
+    TooCostly,
     Untranscodable,
 )
-from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
-from draw_shared.dicom.uids import DEFLATED_LITTLE, UNCOMPRESSED
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.uids import DEFLATED_LITTLE
 
-MOST_PICTURES: Final = 64
-"""Encapsulated images in one object: its own and its icons'."""
 MOST_BROKEN: Final = 1024
-LOOKED_AT_BYTES: Final = 64 * 1024
-"""Of a data set, to tell how it is encoded."""
-NATIVE: Final = frozenset((*UNCOMPRESSED, DEFLATED_LITTLE))
-"""Transfer syntaxes that do not encapsulate pixel data."""
-JPIP_SYNTAXES: Final = frozenset(
-    (
-        "1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95",
-        "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205",
-    )
-)  # fmt: skip
-"""Their pixel data lie elsewhere (PS3.5 A.6)."""
+
+
+class Decoding(Protocol):
+    """Reads stored objects, and decodes what is compressed in them."""
+
+    def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
+        """Return how a Part 10 file's data set becomes one in an uncompressed transfer syntax.
+
+        Raises:
+            Untranscodable: it cannot be had; the text says why.
+            OSError: the file cannot be read, or there is no room.
+        """
+
+    def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
+        """Return these frames of a Part 10 file, decoded, one after the other.
+
+        Raises:
+            Untranscodable: one cannot be decoded.
+            OSError: the file cannot be read, or there is no room.
+        """
 
 
 class Transcoder:
-    """Reads stored objects in other transfer syntaxes; threads may share one.
+    """Reads stored objects in other transfer syntaxes; threads may share one."""
 
-    Args:
-        longest_frame: most bytes that a frame of encapsulated pixel data may have, decoded.
-        room: folder in which decoded frames lie, without a name, while they are sent.
-    """
-
-    def __init__(self, longest_frame: int, room: Path) -> None:
-        self._longest_frame = longest_frame
-        self._room = room
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
         self._broken: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def chunks(self, path: Path, transfer_syntax_uid: str) -> Generator[bytes, None, None]:
         """Yield the data set of a Part 10 file in an uncompressed transfer syntax.
 
-        Whatever can be known before is raised instead of the first part. A frame that cannot
-        be decoded later is remembered: the object is refused at once the next time.
+        Whatever can be known before is raised instead of the first part. An object with a
+        later frame that cannot be decoded, and one that takes too much, is remembered: it is
+        refused at once the next time.
 
         Raises:
             Untranscodable: it cannot be had; the text says why.
@@ -80,8 +80,10 @@ class Transcoder:
             for part in self._encoded(path, transfer_syntax_uid):
                 begun = True
                 yield part
+        except NotNow:
+            raise
         except Untranscodable as error:
-            if begun:
+            if begun or isinstance(error, TooCostly):
                 self._remember(path, error)
             raise
 
@@ -92,32 +94,14 @@ class Transcoder:
                 self._broken.popitem(last=False)
 
     def _encoded(self, path: Path, target: str) -> Iterator[bytes]:
-        with ExitStack() as held:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            held.callback(os.close, descriptor)
-            stored = _stored(descriptor)
-            syntax = stored.transfer_syntax_uid
-            survey = surveyed(
-                stored.source(),
-                stored.written,
-                encoding_of(target),
-                compressed=syntax not in NATIVE,
-            )
-            pictures = {
-                start: held.enter_context(
-                    NativePixels(
-                        StoredPixels(descriptor, stored.offset, facts, syntax),
-                        self._longest_frame,
-                        self._room,
-                    )
-                )
-                for start, facts in _encapsulated(survey, syntax)
-            }
-            rewriting = Rewriting(
-                stored.source(), stored.written, encoding_of(target), survey, pictures
-            )
-            chunks = rewriting.chunks()
-            yield from _deflated(chunks) if target == DEFLATED_LITTLE else chunks
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with self._decoding.plan(descriptor, target) as plan:
+                chunks = _joined(_Carried(self._decoding, descriptor, plan).parts())
+                with closing(chunks):
+                    yield from _deflated(chunks) if target == DEFLATED_LITTLE else chunks
+        finally:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,48 +117,77 @@ class Transcoded:
         return self.transcoder.chunks(self.path, self.transfer_syntax_uid)
 
 
-class _Stored(NamedTuple):
-    """An object in its file."""
+class _Carried:
+    """A plan that is carried out."""
 
-    descriptor: int
-    offset: int
-    """Where its data set begins."""
-    transfer_syntax_uid: str
-    deflated: bool
-    written: AsWritten
+    def __init__(self, decoding: Decoding, descriptor: int, plan: Plan) -> None:
+        self._decoding = decoding
+        self._descriptor = descriptor
+        self._plan = plan
 
-    def source(self) -> Source:
-        """Return its data set, at the beginning."""
-        return _source(self.descriptor, self.offset, deflated=self.deflated)
+    def parts(self) -> Iterator[bytes]:
+        for step in self._plan.each_step():
+            if step.kind is Kind.READY:
+                yield from _parts(self._plan.payload, step.position, step.length)
+            elif step.kind is Kind.STORED:
+                for part in self._stored(step.position, step.length):
+                    yield swapped(part, step.vr)
+            else:
+                for part in self._further_frames(self._plan.images[step.position]):
+                    yield swapped(part, step.vr)
+
+    def _stored(self, position: int, length: int) -> Iterator[bytes]:
+        end = position + length
+        for at in range(position, end, BLOCK_BYTES):
+            size = min(BLOCK_BYTES, end - at)
+            part = os.pread(self._descriptor, size, at)
+            if len(part) < size:
+                raise Untranscodable("the data set is cut short")
+            yield part
+
+    def _further_frames(self, planned: PlannedImage) -> Iterator[bytes]:
+        """Decode as many frames at once as are held in memory, at least one."""
+        size = planned.image.frame_bytes
+        at_once = max(1, HELD_BYTES // max(1, size))
+        for first in range(1, planned.frames, at_once):
+            count = min(at_once, planned.frames - first)
+            frames = [self._frame(planned, number) for number in range(first, first + count)]
+            with self._decoding.frames(self._descriptor, planned.image, frames) as decoded:
+                yield from _parts(decoded, 0, count * size)
+
+    def _frame(self, planned: PlannedImage, number: int) -> EncodedFrame:
+        payload = self._plan.payload
+        begin, end = planned.begins.read(payload, number, 2)
+        count = end - begin
+        return EncodedFrame(
+            planned.positions.read(payload, begin, count),
+            planned.lengths.read(payload, begin, count),
+        )
 
 
-def _stored(descriptor: int) -> _Stored:
-    head = os.pread(descriptor, part10.LONGEST_META, 0)
-    try:
-        meta, offset = part10.decode(head)
-    except Undecodable as error:
-        raise Untranscodable(str(error)) from error
-    syntax = meta.transfer_syntax_uid
-    if not syntax:
-        raise Untranscodable("the file does not say its transfer syntax")
-    if syntax in JPIP_SYNTAXES:
-        raise Untranscodable("the pixel data lie elsewhere")
-    deflated = is_deflated(os.pread(descriptor, LOOKED_AT_BYTES, offset), syntax)
-    beginning = _source(descriptor, offset, deflated=deflated).ahead(LOOKED_AT_BYTES)
-    return _Stored(descriptor, offset, syntax, deflated, as_written(beginning, syntax))
+def _parts(payload: Payload, position: int, length: int) -> Iterator[bytes]:
+    """Yield bytes of a payload, in blocks."""
+    end = position + length
+    for at in range(position, end, BLOCK_BYTES):
+        size = min(BLOCK_BYTES, end - at)
+        part = payload.read(at, size)
+        if len(part) < size:
+            raise Untranscodable("there is less than was planned")
+        yield part
 
 
-def _source(descriptor: int, offset: int, *, deflated: bool) -> Source:
-    return (InflatedSource if deflated else FileSource)(descriptor, offset)
-
-
-def _encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:
-    found = [(start, facts) for start, facts in survey.facts.items() if facts.pixels is not None]
-    if found and stored in NATIVE:
-        raise Untranscodable("encapsulated pixel data in a transfer syntax without")
-    if len(found) > MOST_PICTURES:
-        raise Untranscodable("too many encapsulated images")
-    yield from found
+def _joined(parts: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """Yield the same bytes in parts that are not small, but for the last."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= BLOCK_BYTES:
+            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def _deflated(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from draw_shared.dicom.transcoding import codestreams
 from draw_shared.dicom.transcoding.codestreams import Picture, require_agreement
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import EXPLICIT_LITTLE
@@ -56,7 +57,7 @@ def refused(tmp_path):
         path = tmp_path / "object.dcm"
         made.save_as(path)
         with pytest.raises(Untranscodable) as refusal:
-            list(Transcoder(2**27, tmp_path).chunks(path, EXPLICIT_LITTLE))
+            list(Transcoder(Decoder(DecodingLimits(), tmp_path)).chunks(path, EXPLICIT_LITTLE))
         return str(refusal.value)
 
     return reason

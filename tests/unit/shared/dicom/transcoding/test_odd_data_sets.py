@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import (
@@ -35,7 +36,7 @@ def _written(path, data, syntax):
 
 @pytest.fixture
 def transcoder(tmp_path):
-    return Transcoder(2**27, tmp_path)
+    return Transcoder(Decoder(DecodingLimits(), tmp_path))
 
 
 @pytest.mark.parametrize("kind", [*odd.KINDS, *odd.BOUNDED], ids=lambda kind: kind.title)

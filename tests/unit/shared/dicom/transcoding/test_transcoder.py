@@ -16,6 +16,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.uids import (
@@ -82,7 +83,9 @@ def quiet():
 @pytest.fixture
 def transcoded(tmp_path):
     def made(path, syntax, longest_frame=2**27):
-        return b"".join(Transcoder(longest_frame, tmp_path).chunks(path, syntax))
+        return b"".join(
+            Transcoder(Decoder(DecodingLimits(longest_frame), tmp_path)).chunks(path, syntax)
+        )
 
     return made
 
@@ -194,7 +197,7 @@ def test_an_object_in_memory_is_a_block_and_a_frame(transcoded, tmp_path):
     path = write(tmp_path / "object.dcm", body, UNCOMPRESSED_FRAMES)
     plain = many + element(0x7FE00010, "OW", bytes(frames * size))
     native = write(tmp_path / "native.dcm", plain, EXPLICIT_LITTLE)
-    transcoder = Transcoder(2**27, tmp_path)
+    transcoder = Transcoder(Decoder(DecodingLimits(), tmp_path))
     for one, target in ((path, IMPLICIT_LITTLE), (native, IMPLICIT_LITTLE), (native, EXPLICIT_BIG)):
         tracemalloc.start()
         chunks = list(map(len, transcoder.chunks(one, target)))
@@ -225,7 +228,7 @@ def test_a_missing_file_is_said_to_be(transcoded, tmp_path):
 def test_a_later_frame_that_is_damaged_breaks_off_once(tmp_path):
     body = PIXELS + encapsulated([FRAMES[0], b"short "])
     path = write(tmp_path / "object.dcm", body, UNCOMPRESSED_FRAMES)
-    transcoder = Transcoder(2**27, tmp_path)
+    transcoder = Transcoder(Decoder(DecodingLimits(), tmp_path))
     filler = element(0x00091001, "UT", bytes(2 * BLOCK_BYTES))
     write(path, element(0x00090010, "LO", b"DRAW") + filler + body, UNCOMPRESSED_FRAMES)
     chunks = transcoder.chunks(path, EXPLICIT_LITTLE)

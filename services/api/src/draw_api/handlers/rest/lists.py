@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import UploadFile
 
+from draw_api.handlers.bodies import form_of
 from draw_api.handlers.problems import documented
 from draw_api.services.csv_lists import MAX_LIST_BYTES, wrong
 
@@ -53,7 +54,7 @@ async def _of_form(request: Request) -> bytes:
         raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
     if int(said) > MAX_FORM_BYTES:
         raise _too_large()
-    async with request.form(max_files=1, max_fields=1, max_part_size=MAX_LIST_BYTES) as form:
+    async with form_of(request, max_files=1, max_fields=1, max_part_size=MAX_LIST_BYTES) as form:
         sent = form.get(FIELD)
         if not isinstance(sent, UploadFile):
             raise wrong(FIELD, f"send the list as the file of the form's field {FIELD!r}")

@@ -11,7 +11,7 @@ from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowI
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.jobs import JobWithAttempts, NewEcho, NewProbe
-from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 
@@ -94,6 +94,12 @@ def pause(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
 def resume(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
     """Let the jobs of this node go on."""
     return work.nodes.pause(by, node_id, paused=False)
+
+
+@router.post("/{node_id}/pin", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+def pin(by: MayManageNodes, work: InWork, node_id: RowId, body: NewPin) -> Node:
+    """Trust this node by one certificate alone, whoever signed it and whatever it names."""
+    return work.nodes.pin(by, node_id, body.fingerprint)
 
 
 @router.delete("/{node_id}/find-limit", responses=NOT_FOUND)

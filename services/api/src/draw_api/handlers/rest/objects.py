@@ -10,6 +10,7 @@ from draw_api.adapters.zip_stream import zipped
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectFacts, Rendering
@@ -30,19 +31,22 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {
 Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
-@router.get("/instances/{sop_instance_uid}/facts", responses=FAILURES)
-def facts(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
+@router.get(
+    "/instances/{sop_instance_uid}/facts", responses=FAILURES, dependencies=[costs(Kind.OBJECTS)]
+)
+def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
     """Return what an object shows: frames and range of an image, tables of a plan."""
-    return work.objects.facts(sop_instance_uid)
+    return work.objects.facts(by, sop_instance_uid)
 
 
 @router.get(
     "/instances/{sop_instance_uid}/rendered",
     response_class=Response,
     responses=FAILURES | PICTURE,
+    dependencies=[costs(Kind.OBJECTS)],
 )
 def rendered(
-    _: MayReadArchive,
+    by: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
     frame: Annotated[int, Query(ge=1, le=MOST_FRAMES)] = 1,
@@ -52,22 +56,27 @@ def rendered(
     inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
     """Return one frame as PNG or JPEG, windowed as asked or as the object suggests."""
-    found = work.objects.picture(sop_instance_uid, Rendering(frame, center, width, edge, inverted))
+    found = work.objects.picture(
+        by, sop_instance_uid, Rendering(frame, center, width, edge, inverted)
+    )
     return Response(found.content, media_type=found.media_type)
 
 
-@router.get("/instances/{sop_instance_uid}/elements", responses=FAILURES)
+@router.get(
+    "/instances/{sop_instance_uid}/elements", responses=FAILURES, dependencies=[costs(Kind.OBJECTS)]
+)
 def elements(
-    _: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
+    by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
 ) -> Elements:
     """Return the data elements, or those in which a text occurs."""
-    return work.objects.elements(sop_instance_uid, search.strip())
+    return work.objects.elements(by, sop_instance_uid, search.strip())
 
 
 @router.get(
     "/studies/{study_instance_uid}/archive",
     response_class=StreamingResponse,
     responses=documented(HTTPStatus.NOT_FOUND) | ARCHIVE,
+    dependencies=[costs(Kind.DOWNLOADS)],
 )
 def archive(
     request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath

@@ -1,4 +1,4 @@
-"""Allowed AE titles, and who may associate."""
+"""The list of AE titles with their rights, and who may associate."""
 
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -16,6 +16,7 @@ from draw_api.models.peers import (
     AllowedAeTitle,
     AllowedAeTitleSettings,
     Explanation,
+    OptionalCertificateName,
     PeerToAllow,
     Proposal,
     RejectedPeer,
@@ -91,8 +92,9 @@ def explain(
             description="in the peer's order; none: Explicit and Implicit VR Little Endian",
         ),
     ] = None,
+    certificate: Annotated[OptionalCertificateName, Query()] = "",
 ) -> Explanation:
-    """Say whether such a peer would be accepted, and why, by the receiver's own rules."""
+    """Say by the receiver's own rules whether it would accept a peer, what it may do, and why."""
     return work.peers.explain(
         Proposal(
             calling_ae=calling_ae,
@@ -100,6 +102,7 @@ def explain(
             called_ae=called_ae,
             sop_class_uid=sop_class_uid,
             transfer_syntax_uids=tuple(transfer_syntax_uid or ()),
+            certificate=certificate,
         )
     )
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from draw_api.handlers.identity import require_still, requires
 from draw_api.handlers.problems import documented
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
 from draw_api.models.failures import Refusal
@@ -34,11 +35,13 @@ MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 LOOK_SECONDS: Final = 0.25
 SILENCE_SECONDS: Final = 15.0
 """After so long a comment is sent, so that proxies and clients see the stream alive."""
-CHECK_SECONDS: Final = 10.0
-"""So often a stream looks whether its session or token has ended."""
+CHECK_SECONDS: Final = 2.0
+"""So often a stream looks at least whether its session or token has ended."""
 LONGEST_SECONDS: Final = 3600.0
 MEDIA_TYPE: Final = "text/event-stream"
-STREAM: Final = {HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}}
+STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}
+}
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -53,13 +56,6 @@ class Live(Protocol):
     def seen(self) -> Mapping[UUID, Retrieve]:
         """What was seen last."""
 
-    def require_room(self) -> None:
-        """Return when one more may watch.
-
-        Raises:
-            TooManyAttempts: too many are watching.
-        """
-
     def watching(self) -> AbstractContextManager[None]:
         """Have it looked at during the block."""
 
@@ -67,7 +63,8 @@ class Live(Protocol):
 @router.get(
     "/events",
     response_class=StreamingResponse,
-    responses=STREAM | documented(HTTPStatus.TOO_MANY_REQUESTS),
+    responses=STREAM,
+    dependencies=[costs(Kind.STREAMS)],
 )
 async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
     """Stream the progress of everything that is under way."""
@@ -77,7 +74,8 @@ async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
 @router.get(
     "/{job_id}/events",
     response_class=StreamingResponse,
-    responses=STREAM | documented(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS),
+    responses=STREAM | documented(HTTPStatus.NOT_FOUND),
+    dependencies=[costs(Kind.STREAMS)],
 )
 def events(request: Request, _: MayReadJobs, work: InWork, job_id: UUID) -> StreamingResponse:
     """Stream the progress of one job or batch until it is over."""
@@ -87,7 +85,6 @@ def events(request: Request, _: MayReadJobs, work: InWork, job_id: UUID) -> Stre
 
 def _streamed(request: Request, one: Retrieve | None) -> StreamingResponse:
     live: Live = request.app.state.live_retrieves
-    live.require_room()
     return StreamingResponse(_events(request, live, one), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
@@ -98,7 +95,13 @@ async def _events(request: Request, live: Live, one: Retrieve | None) -> AsyncIt
         checked = spoken
         current: Mapping[UUID, Retrieve] = {} if one is None else {one.id: one}
         while not live.stopping and time.monotonic() < deadline:
-            for retrieve in _news(current, shown):
+            news = list(_news(current, shown))
+            if news or time.monotonic() - checked > CHECK_SECONDS:
+                # Nothing leaves after the end of the session or token.
+                if not await run_in_threadpool(_may_still, request):
+                    return
+                checked = time.monotonic()
+            for retrieve in news:
                 spoken = time.monotonic()
                 yield _event("retrieve", retrieve)
             if one is not None and shown[one.id].state in FINISHED:
@@ -108,10 +111,6 @@ async def _events(request: Request, live: Live, one: Retrieve | None) -> AsyncIt
                 spoken = time.monotonic()
                 yield ": still here\n\n"
             await asyncio.sleep(LOOK_SECONDS)
-            if time.monotonic() - checked > CHECK_SECONDS:
-                if not await run_in_threadpool(_may_still, request):
-                    return
-                checked = time.monotonic()
             seen = live.seen
             current = seen if one is None else {one.id: seen.get(one.id, shown[one.id])}
 

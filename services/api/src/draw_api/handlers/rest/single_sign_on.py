@@ -10,14 +10,17 @@ from fastapi.responses import RedirectResponse
 from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.work import WorkFactory
-from draw_api.models.failures import Unauthenticated
+from draw_api.models.failures import Forbidden, Unauthenticated
 from draw_api.models.permissions import Permission
 from draw_api.models.single_sign_on import SingleSignOnState
 from draw_api.services.single_sign_on import SignOn
 
 router = APIRouter(
-    prefix="/api/v1/oidc", tags=["session"], dependencies=[opens(Permission.SIGN_IN)]
+    prefix="/api/v1/oidc",
+    tags=["session"],
+    dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN)],
 )
 
 PENDING_COOKIE: Final = "draw_oidc"
@@ -85,6 +88,9 @@ def finish(
     factory: WorkFactory = request.app.state.work
     with factory() as work:
         started = work.external_access.sign_in(identity, client_address(request))
+    if isinstance(started, Forbidden):
+        # After the commit: the attempt has to stay on record.
+        raise started
     answer = RedirectResponse(target, HTTPStatus.SEE_OTHER)
     answer.set_cookie(
         COOKIE,

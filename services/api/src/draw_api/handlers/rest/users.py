@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import documented, failure
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -80,18 +80,23 @@ def remove(by: MayManageUsers, work: InWork, user_id: RowId) -> None:
 
 @users.put("/{user_id}/password", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
 def reset_password(by: MayManageUsers, work: InWork, user_id: RowId, body: PasswordReset) -> None:
-    """Give a user a new password and sign him out everywhere."""
+    """Give a user a new password, sign him out everywhere and revoke his tokens."""
     work.users.reset_password(by, user_id, body.password.get_secret_value())
 
 
 @own.put(
     "/password",
     status_code=HTTPStatus.NO_CONTENT,
+    response_model=None,
     responses=documented(HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
 )
-def change_password(by: MayChangeOwnPassword, work: InWork, body: PasswordChange) -> None:
+def change_password(
+    by: MayChangeOwnPassword, work: InWork, body: PasswordChange
+) -> Response | None:
     """Change one's own password and end one's other sessions; not with a token."""
-    work.users.change_password(by, body)
+    refused = work.users.change_password(by, body)
+    # Returned, not raised: the attempt has to stay on record.
+    return failure(refused) if refused else None
 
 
 @sessions.get("", responses=FORBIDDEN)

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.live import stream
@@ -154,7 +155,7 @@ def batch_query(
     return page(request, by, view)
 
 
-@router.get("/live/batch-queries/{query_id}")
+@router.get("/live/batch-queries/{query_id}", dependencies=[costs(Kind.STREAMS)])
 def live(
     request: Request,
     _: MayReadQueries,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
@@ -82,7 +83,7 @@ class DashboardView(View):
     @property
     def ports(self) -> list[tuple[DicomPort, int]]:
         """Where receivers really accept associations, and how many of them there."""
-        return list(Counter(r.dicom for r in self.receivers if r.dicom is not None).items())
+        return list(Counter(port for r in self.receivers for port in r.dicom_ports).items())
 
     @property
     def unlike_configured(self) -> list[Replica]:
@@ -110,7 +111,7 @@ def dashboard(request: Request, by: MayReadStatus, work: InWork) -> Response:
     return page(request, by, _look(work))
 
 
-@router.get("/live/dashboard")
+@router.get("/live/dashboard", dependencies=[costs(Kind.STREAMS)])
 def live(request: Request, _: MayReadStatus) -> StreamingResponse:
     """Stream the dashboard's changing part."""
     return stream(request, _look, "/", Permission.READ_STATUS)

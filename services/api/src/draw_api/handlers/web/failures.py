@@ -22,6 +22,7 @@ Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 PROGRAMS: Final = ("/api/", "/livez", "/readyz", "/metrics")
 SIGN_IN: Final = "/sign-in"
 REDIRECT_HEADER: Final = "HX-Redirect"
+RETRY_AFTER: Final = "Retry-After"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,12 @@ def _as_page(request: Request, answer: Response) -> Response:
         title=str(problem.get("title", "")),
         detail=str(problem.get("detail", "")),
         errors=tuple((e["field"], e["message"]) for e in problem.get("errors", ())),
-        retry_after=answer.headers.get("Retry-After", ""),
+        retry_after=answer.headers.get(RETRY_AFTER, ""),
     )
-    return page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))
+    shown = page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))
+    if view.retry_after:
+        shown.headers[RETRY_AFTER] = view.retry_after
+    return shown
 
 
 def _visitor(request: Request) -> Principal | None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.live import stream
@@ -107,7 +108,7 @@ def every(
     return page(request, by, JobListView(found, state or ""))
 
 
-@router.get("/live/jobs")
+@router.get("/live/jobs", dependencies=[costs(Kind.STREAMS)])
 def live_list(
     request: Request, _: MayReadJobs, state: State = None, cursor: Cursor = None
 ) -> StreamingResponse:
@@ -121,7 +122,7 @@ def job(request: Request, by: MayReadJobs, work: InWork, job_id: UUID) -> Respon
     return page(request, by, _look(work, job_id))
 
 
-@router.get("/live/jobs/{job_id}")
+@router.get("/live/jobs/{job_id}", dependencies=[costs(Kind.STREAMS)])
 def live(request: Request, _: MayReadJobs, job_id: UUID) -> StreamingResponse:
     """Stream one job until it is over."""
     return stream(

@@ -2,23 +2,23 @@
 
 A stream sends the page's fragment whenever it looks different than before. Each look is a
 transaction of its own that also checks the session and what its user may see, so that a
-stream ends with them. Rendering happens on the thread pool, one look at a time for each
-stream.
+stream ends with them. Rendering happens in a few threads of their own, one look at a time for
+each stream; how many there may be is said in `turns`.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from draw_api.handlers.identity import COOKIE, client_address
 from draw_api.handlers.web.pages import View, frame_of, render
 from draw_api.handlers.work import Work, WorkFactory
-from draw_api.models.failures import Refusal, TooManyAttempts
+from draw_api.models.failures import Refusal
 from draw_api.models.permissions import Permission
 from draw_api.services.access import require
 from draw_shared.errors import Transient
@@ -27,8 +27,7 @@ LOOK_SECONDS: Final = 2.0
 WAKE_SECONDS: Final = 0.25
 SILENCE_SECONDS: Final = 15.0
 LONGEST_SECONDS: Final = 1800.0
-MOST_STREAMS: Final = 100
-RETRY_SECONDS: Final = 30
+LOOKING: Final = ThreadPoolExecutor(4, thread_name_prefix="live")
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 UNAVAILABLE: Final = "event: unavailable\ndata: -\n\n"
 
@@ -36,14 +35,7 @@ Look = Callable[[Work], View]
 
 
 def stream(request: Request, look: Look, path: str, permission: Permission) -> StreamingResponse:
-    """Return the stream of what `look` finds, as the fragment of the page at `path`.
-
-    Raises:
-        TooManyAttempts: too many pages are watching already.
-    """
-    watching = getattr(request.app.state, "watching", 0)
-    if watching >= MOST_STREAMS:
-        raise TooManyAttempts(RETRY_SECONDS)
+    """Return the stream of what `look` finds, as the fragment of the page at `path`."""
     return StreamingResponse(
         _events(request, look, path, permission), media_type="text/event-stream", headers=HEADERS
     )
@@ -52,26 +44,22 @@ def stream(request: Request, look: Look, path: str, permission: Permission) -> S
 async def _events(
     request: Request, look: Look, path: str, permission: Permission
 ) -> AsyncIterator[str]:
-    state = request.app.state
-    state.watching = getattr(state, "watching", 0) + 1
+    state, loop = request.app.state, asyncio.get_running_loop()
     shown, began = "", time.monotonic()
     spoken = began
-    try:
-        while time.monotonic() - began < LONGEST_SECONDS:
-            found = await run_in_threadpool(_seen, request, look, path, permission)
-            if found is None:
-                yield UNAVAILABLE
+    while time.monotonic() - began < LONGEST_SECONDS:
+        found = await loop.run_in_executor(LOOKING, _seen, request, look, path, permission)
+        if found is None:
+            yield UNAVAILABLE
+            return
+        if found != shown or time.monotonic() - spoken > SILENCE_SECONDS:
+            yield _event(found) if found != shown else ": still here\n\n"
+            shown, spoken = found, time.monotonic()
+        until = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < until:
+            if state.live_retrieves.stopping:
                 return
-            if found != shown or time.monotonic() - spoken > SILENCE_SECONDS:
-                yield _event(found) if found != shown else ": still here\n\n"
-                shown, spoken = found, time.monotonic()
-            until = time.monotonic() + LOOK_SECONDS
-            while time.monotonic() < until:
-                if state.live_retrieves.stopping:
-                    return
-                await asyncio.sleep(WAKE_SECONDS)
-    finally:
-        state.watching -= 1
+            await asyncio.sleep(WAKE_SECONDS)
 
 
 def _seen(request: Request, look: Look, path: str, permission: Permission) -> str | None:

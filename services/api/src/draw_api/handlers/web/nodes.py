@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
 from draw_api.handlers.web.live import stream
@@ -18,7 +19,7 @@ from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import Job, NewEcho, NewProbe
-from draw_api.models.nodes import Node, NodeSettings
+from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 
@@ -117,7 +118,7 @@ def node(request: Request, by: MayReadNodes, work: InWork, node_id: RowId) -> Re
     return page(request, by, _look(work, node_id))
 
 
-@router.get("/live/nodes/{node_id}")
+@router.get("/live/nodes/{node_id}", dependencies=[costs(Kind.STREAMS)])
 def live(request: Request, _: MayReadNodes, node_id: RowId) -> StreamingResponse:
     """Stream what is known of a node."""
     return stream(
@@ -166,6 +167,14 @@ def pause(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     paused = act.form.text("paused") == "true"
     work.nodes.pause(act.by, node_id, paused=paused)
     return redirect(f"/nodes/{node_id}", "node-paused" if paused else "node-resumed")
+
+
+@router.post("/nodes/{node_id}/pin")
+def pin(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
+    """Trust the node from now on by the certificate that it showed."""
+    wanted = checked(NewPin, {"fingerprint": act.form.text("fingerprint")})
+    work.nodes.pin(act.by, node_id, wanted.fingerprint)
+    return redirect(f"/nodes/{node_id}", "node-pinned")
 
 
 @router.post("/nodes/{node_id}/forget-limit")
@@ -243,6 +252,15 @@ def _form(
         help="Such as mon-fri 22:00-06:00, one on a line; empty: always",
         error="not a line such as mon-fri 22:00-06:00" if error_of("windows", problems) else "",
     )
+    pin = Field(
+        name="tls_fingerprint",
+        label="Pinned certificate",
+        kind="lines",
+        value=str(values.get("tls_fingerprint", "")),
+        help="SHA-256 fingerprint, or the certificate in PEM; it is then trusted whoever signed it"
+        " and whatever it names; empty: signed by an authority, for the host",
+        error=error_of("tls_fingerprint", problems),
+    )
     return NodeFormView(
         title=title,
         action=action,
@@ -250,6 +268,7 @@ def _form(
         first=fields_of(NodeSettings, values, problems, only=FIRST, labels=LABELS),
         further=[
             *fields_of(NodeSettings, values, problems, only=FURTHER, labels=LABELS),
+            pin,
             windows,
         ],
         problem=str(error) if isinstance(error, Conflict) else "",

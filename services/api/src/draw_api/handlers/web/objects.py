@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.adapters.zip_stream import zipped
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
 from draw_api.handlers.web.visitor import looks
@@ -31,7 +32,6 @@ router = APIRouter(include_in_schema=False)
 MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
 MayDownloadObjects = Annotated[Principal, looks(Permission.DOWNLOAD_OBJECTS)]
 
-SHOWN_A_WHILE: Final = "private, max-age=600"
 THUMBNAIL_EDGE: Final = 152
 PRESETS: Final = {
     "CT": (
@@ -94,7 +94,9 @@ class ElementsView(View):
         return self.elements.items
 
 
-@router.get("/studies/{study_instance_uid}/series/{series_instance_uid}")
+@router.get(
+    "/studies/{study_instance_uid}/series/{series_instance_uid}", dependencies=[costs(Kind.OBJECTS)]
+)
 def series(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
     by: MayReadArchive,
@@ -123,7 +125,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
         slices=slices,
         position=position,
         frame=min(frame, shown.frames),
-        facts=work.objects.facts(shown.sop_instance_uid),
+        facts=work.objects.facts(by, shown.sop_instance_uid),
         center=center,
         width=width,
         inverted=inverted,
@@ -131,9 +133,9 @@ def series(  # noqa: PLR0917 - query parameters, given by name
     return page(request, by, view)
 
 
-@router.get("/instances/{sop_instance_uid}/picture")
+@router.get("/instances/{sop_instance_uid}/picture", dependencies=[costs(Kind.OBJECTS)])
 def picture(
-    _: MayReadArchive,
+    by: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
     frame: Frame = 1,
@@ -144,11 +146,11 @@ def picture(
 ) -> Response:
     """Return one frame as a picture."""
     rendering = Rendering(frame, center, width, edge, inverted)
-    return _sent(work.objects.picture(sop_instance_uid, rendering))
+    return _sent(work.objects.picture(by, sop_instance_uid, rendering))
 
 
-@router.get("/series/{series_instance_uid}/thumbnail")
-def thumbnail(_: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
+@router.get("/series/{series_instance_uid}/thumbnail", dependencies=[costs(Kind.OBJECTS)])
+def thumbnail(by: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
     """Return a small picture from the middle of a series."""
     slices = work.objects.slices(series_instance_uid)
     if not slices:
@@ -156,10 +158,10 @@ def thumbnail(_: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -
     middle = slices[len(slices) // 2]
     frame = middle.frames // 2 + 1
     rendering = Rendering(frame=frame, edge=THUMBNAIL_EDGE)
-    return _sent(work.objects.picture(middle.sop_instance_uid, rendering))
+    return _sent(work.objects.picture(by, middle.sop_instance_uid, rendering))
 
 
-@router.get("/instances/{sop_instance_uid}/elements")
+@router.get("/instances/{sop_instance_uid}/elements", dependencies=[costs(Kind.OBJECTS)])
 def elements(
     request: Request,
     by: MayReadArchive,
@@ -168,11 +170,11 @@ def elements(
     search: SearchText = "",
 ) -> Response:
     """Show the elements of an object as a tree."""
-    found = work.objects.elements(sop_instance_uid, search.strip())
+    found = work.objects.elements(by, sop_instance_uid, search.strip())
     return page(request, by, ElementsView(sop_instance_uid, found, search))
 
 
-@router.get("/studies/{study_instance_uid}/archive.zip")
+@router.get("/studies/{study_instance_uid}/archive.zip", dependencies=[costs(Kind.DOWNLOADS)])
 def download(
     request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
@@ -186,5 +188,4 @@ def download(
 
 
 def _sent(found: Picture) -> Response:
-    headers = {"Cache-Control": SHOWN_A_WHILE}
-    return Response(found.content, media_type=found.media_type, headers=headers)
+    return Response(found.content, media_type=found.media_type)

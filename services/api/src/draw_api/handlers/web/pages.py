@@ -171,6 +171,7 @@ NOTICES: Final = {
     "node-tested": "The test is on its way; its result appears here.",
     "node-paused": "The node's jobs wait until it is resumed.",
     "node-resumed": "The node's jobs go on.",
+    "node-pinned": "Pinned: it is trusted by this certificate alone. Test the connection again.",
     "node-limit-forgotten": "The next query finds out anew after how many matches it stops.",
     "query-removed": "The query is forgotten.",
     "query-cached": "The same was asked a moment ago: this is that answer.",

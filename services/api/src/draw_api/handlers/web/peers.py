@@ -1,5 +1,6 @@
 """AE titles that may associate, who was turned away, and why somebody would be."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
@@ -7,10 +8,10 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
+from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import Act, Form, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -24,6 +25,7 @@ from draw_api.models.peers import (
     RejectedPeer,
 )
 from draw_api.models.permissions import Permission
+from draw_shared.contracts.rights import EVERY_RIGHT, Right
 from draw_shared.contracts.server_config import SecurityConfig
 
 router = APIRouter(include_in_schema=False)
@@ -35,6 +37,21 @@ ManagePeersAct = Annotated[Act, acts(Permission.MANAGE_PEERS)]
 REJECTED_DAYS: Final = 7
 MOST_REJECTED: Final = 50
 ADDRESS: Final = "/ae-titles"
+SIMPLE_FIELDS: Final = (
+    "ae_title",
+    "description",
+    "expected_ip",
+    "move_destinations",
+    "certificates",
+    "active",
+)
+SERVICES: Final[Mapping[Right, str]] = {
+    Right.ECHO: "verify the connection (C-ECHO)",
+    Right.STORE: "send objects (C-STORE)",
+    Right.QUERY: "query (C-FIND)",
+    Right.RETRIEVE: "retrieve over its own association (C-GET)",
+    Right.MOVE: "have objects sent to remote nodes (C-MOVE)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,11 @@ class PeersView(View):
     allowed: Page[AllowedAeTitle]
     rejected: Page[RejectedPeer]
     security: SecurityConfig
+    loopback_reads: bool
+    """Whether peers of a receiver's own machine read without being on the list."""
+    others: frozenset[Right]
+    """Rights of AE titles that are not on the list."""
+    every_right: ClassVar[tuple[Right, ...]] = EVERY_RIGHT
     days: int = REJECTED_DAYS
 
 
@@ -66,9 +88,14 @@ class AeTitleView(View):
     template: ClassVar[str] = "ae-titles/form.html.jinja"
 
     fields: list[Field]
+    rights: frozenset[str]
+    """Those that are ticked."""
     action: str
     title: str
     problem: str = ""
+    rights_error: str = ""
+    every_right: ClassVar[tuple[Right, ...]] = EVERY_RIGHT
+    services: ClassVar[Mapping[Right, str]] = SERVICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +115,8 @@ def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = Non
         allowed=work.peers.allowed(cursor, ON_A_PAGE),
         rejected=work.peers.rejected(REJECTED_DAYS, None, MOST_REJECTED),
         security=work.configuration.current().document.security,
+        loopback_reads=work.peers.loopback_reads(),
+        others=work.peers.rights_of_others(),
     )
     return page(request, by, view)
 
@@ -101,13 +130,14 @@ def rejected(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = 
 @router.get("/ae-titles/new")
 def new(request: Request, by: MayManagePeers) -> Response:
     """Show the form for a new AE title."""
-    return page(request, by, _form("/ae-titles/new", "Allow an AE title", {"active": True}))
+    values: dict[str, object] = {"active": True, "rights": EVERY_RIGHT}
+    return page(request, by, _form("/ae-titles/new", "Allow an AE title", values))
 
 
 @router.post("/ae-titles/new")
 def add(request: Request, act: ManagePeersAct, work: InWork) -> Response:
     """Allow an AE title."""
-    values = values_of(AllowedAeTitleSettings, act.form)
+    values = _values(act.form)
     try:
         work.peers.add(act.by, checked(AllowedAeTitleSettings, values))
     except (Invalid, Conflict) as error:
@@ -125,6 +155,7 @@ def simulator(
     address: SearchText = "",
     called_ae: SearchText = "",
     sop_class_uid: SearchText = "",
+    certificate: SearchText = "",
 ) -> Response:
     """Show whether a proposal would be accepted, and why."""
     values = {
@@ -132,6 +163,7 @@ def simulator(
         "address": address.strip(),
         "called_ae": called_ae.strip(),
         "sop_class_uid": sop_class_uid.strip() or None,
+        "certificate": certificate.strip(),
     }
     return page(request, by, _simulated(work, values, asked=bool(calling_ae or address)))
 
@@ -139,12 +171,14 @@ def simulator(
 @router.post("/ae-titles/allow")
 def allow(act: ManagePeersAct, work: InWork) -> Response:
     """Let a rejected peer in."""
-    peer = PeerToAllow(
-        calling_ae=act.form.text("calling_ae"),
-        address=act.form.text("address"),
-        only_from_address=act.form.has("only_from_address"),
-    )
-    work.peers.allow(act.by, peer)
+    values = {
+        "calling_ae": act.form.text("calling_ae"),
+        "address": act.form.text("address"),
+        "only_from_address": act.form.has("only_from_address"),
+        "rights": act.form.texts("rights"),
+        "move_destination": act.form.text("move_destination"),
+    }
+    work.peers.allow(act.by, checked(PeerToAllow, values))
     return redirect(ADDRESS, "peer-allowed")
 
 
@@ -158,7 +192,7 @@ def edit(request: Request, by: MayManagePeers, work: InWork, row_id: RowId) -> R
 @router.post("/ae-titles/{row_id}")
 def save(request: Request, act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
     """Set everything about an AE title."""
-    values = values_of(AllowedAeTitleSettings, act.form)
+    values = _values(act.form)
     try:
         work.peers.replace(act.by, row_id, checked(AllowedAeTitleSettings, values))
     except (Invalid, Conflict) as error:
@@ -173,7 +207,8 @@ def ask_remove(request: Request, by: MayManagePeers, work: InWork, row_id: RowId
     found = work.peers.one(row_id)
     view = ConfirmView(
         title=f"Take {found.ae_title} off the list?",
-        text="While calling AE titles are validated it can then no longer associate.",
+        text="It can then no longer query and retrieve, and, while calling AE titles are validated,"
+        " no longer associate.",
         button="Take it off the list",
         action=f"{ADDRESS}/{row_id}/remove",
         back=ADDRESS,
@@ -192,13 +227,29 @@ def _form(
     action: str, title: str, values: dict[str, object], error: Invalid | Conflict | None = None
 ) -> AeTitleView:
     problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
-    fields = fields_of(AllowedAeTitleSettings, values, problems)
-    return AeTitleView(fields, action, title, str(error) if isinstance(error, Conflict) else "")
+    fields = fields_of(AllowedAeTitleSettings, values, problems, only=SIMPLE_FIELDS)
+    return AeTitleView(
+        fields,
+        frozenset(str(right) for right in _texts(values["rights"])),
+        action,
+        title,
+        str(error) if isinstance(error, Conflict) else "",
+        error_of("rights", problems),
+    )
+
+
+def _texts(found: object) -> Sequence[object]:
+    return found if isinstance(found, list | tuple) else ()
+
+
+def _values(form: Form) -> dict[str, object]:
+    """Return what the form of an AE title says."""
+    return values_of(AllowedAeTitleSettings, form) | {"rights": form.texts("rights")}
 
 
 def _simulated(work: Work, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
     labels = {"sop_class_uid": "SOP class UID", "address": "From address"}
-    names = ("calling_ae", "address", "called_ae", "sop_class_uid")
+    names = ("calling_ae", "address", "called_ae", "sop_class_uid", "certificate")
     problems: tuple[FieldProblem, ...] = ()
     explanation = None
     if asked:

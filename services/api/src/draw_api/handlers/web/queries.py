@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked, error_of
 from draw_api.handlers.web.jobs import notice_of
@@ -264,7 +265,7 @@ def query(
     return page(request, by, view)
 
 
-@router.get("/live/queries/{query_id}")
+@router.get("/live/queries/{query_id}", dependencies=[costs(Kind.STREAMS)])
 def live(
     request: Request,
     _: MayReadQueries,

@@ -1,5 +1,6 @@
 """Signing in and out in the browser."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
@@ -7,10 +8,15 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Depends, Request, Response
 
 from draw_api.handlers.identity import COOKIE, client_address, opens
+from draw_api.handlers.own_site import require_own_site
+from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import Act, Form, SessionCookie, acts, require_small
+from draw_api.handlers.web.visitor import Act, Form, SessionCookie, acts, read_form
+from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
-from draw_api.models.failures import Forbidden
+from draw_api.models.access import SignIn
+from draw_api.models.failures import Invalid
 from draw_api.models.permissions import Permission
 from draw_api.services.single_sign_on import SignOn
 
@@ -19,7 +25,6 @@ router = APIRouter(include_in_schema=False)
 EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
 
 LONGEST_PATH: Final = 2000
-FROM_ELSEWHERE: Final = ("cross-site", "same-site")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,11 @@ class SignInView(View):
     """Name of the identity provider one may sign in through."""
 
 
-async def _sign_in_form(request: Request) -> Form:
+async def _sign_in_form(request: Request) -> AsyncIterator[Form]:
     """Return the form; another site's page may not sign anybody in."""
-    if request.headers.get("sec-fetch-site") in FROM_ELSEWHERE:
-        raise Forbidden("Sign in on the page itself, not from another site.")
-    require_small(request)
-    return Form(await request.form(max_files=0, max_fields=10))
+    require_own_site(request)
+    async with read_form(request, max_files=0, max_fields=10) as form:
+        yield form
 
 
 @router.get("/sign-in", dependencies=[opens(Permission.SIGN_IN)])
@@ -49,20 +53,28 @@ def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the para
     return page(request, None, SignInView(local_path(next), provider=_provider(request)))
 
 
-@router.post("/sign-in", dependencies=[opens(Permission.SIGN_IN)])
+@router.post("/sign-in", dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN)])
 def sign_in(
     request: Request, work: InWork, sent: Annotated[Form, Depends(_sign_in_form)]
 ) -> Response:
     """Sign in and go to where the visitor wanted to be."""
     target = local_path(sent.text("next"))
-    name = sent.text("name")[:64]
-    started = work.access.sign_in(name, sent.exact("password")[:200], client_address(request))
+
+    def again(problem: str, status: HTTPStatus) -> Response:
+        view = SignInView(target, sent.text("name")[:64], problem, _provider(request))
+        return page(request, None, view, status=status)
+
+    try:
+        values = {"name": sent.text("name"), "password": sent.exact("password")}
+        asked = checked(SignIn, values)
+    except Invalid as error:
+        problem = ". ".join(f"{words(p.field)} {p.message}" for p in error.problems)
+        return again(f"{problem}.", HTTPStatus.UNPROCESSABLE_ENTITY)
+    password = asked.password.get_secret_value()
+    started = work.access.sign_in(asked.name, password, client_address(request))
     if started is None:
         # Returned, not raised: the attempt has to stay on record.
-        view = SignInView(
-            next=target, name=name, problem="Wrong name or password.", provider=_provider(request)
-        )
-        return page(request, None, view, status=HTTPStatus.UNAUTHORIZED)
+        return again("Wrong name or password.", HTTPStatus.UNAUTHORIZED)
     answer = redirect(target or "/")
     answer.set_cookie(
         COOKIE,

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 from typing_extensions import override
 
+from draw_api.handlers.turns import TAKES_TURN
 from draw_api.handlers.web import (
     about,
     archive,
@@ -73,4 +74,4 @@ def install(application: FastAPI) -> None:
     failures.install(application)
     application.mount("/static", OwnFiles(directory=STATIC), name="static")
     for router in ROUTERS:
-        application.include_router(router)
+        application.include_router(router, dependencies=[TAKES_TURN])

@@ -135,9 +135,12 @@ def change_password(request: Request, act: ChangeOwnPasswordAct, work: InWork) -
     """Change one's own password."""
     values = {name: act.form.exact(name) for name in ("current_password", "new_password")}
     try:
-        work.users.change_password(act.by, checked(PasswordChange, values))
+        refused = work.users.change_password(act.by, checked(PasswordChange, values))
     except (Invalid, Conflict, Forbidden) as error:
         return _refused(request, act.by, _own_password(error))
+    if refused is not None:
+        # Returned, not raised: the attempt has to stay on record.
+        return _refused(request, act.by, _own_password(refused))
     return redirect("/users", "password-set")
 
 

@@ -5,7 +5,9 @@ token in a hidden field; a request that changes something has no other way to a 
 than `Act`, so that none can forget to check it.
 """
 
+import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -13,10 +15,18 @@ from fastapi import Cookie as CookieParameter
 from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import FormData, UploadFile
 
-from draw_api.handlers.identity import COOKIE, CSRF_HEADER, SAFE_METHODS, Guard, client_address
+from draw_api.handlers.bodies import form_of
+from draw_api.handlers.identity import (
+    COOKIE,
+    CSRF_HEADER,
+    SAFE_METHODS,
+    Guard,
+    client_address,
+    remembered,
+)
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import Unauthenticated
+from draw_api.models.failures import FieldProblem, Invalid, Unauthenticated
 from draw_api.models.permissions import Permission
 from draw_api.services.access import require, require_csrf
 
@@ -25,15 +35,28 @@ MOST_DIGITS: Final = 15
 MOST_BYTES: Final = 4 * 1024**2
 MOST_FIELDS: Final = 2000
 MOST_FILES: Final = 1
+NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
+"""What neither PostgreSQL nor a page can hold, and no JSON document may."""
 
 SessionCookie = Annotated[str | None, CookieParameter(alias=COOKIE, include_in_schema=False)]
 
 
 class Form:
-    """The fields of a form, as the browser sent them."""
+    """The fields of a form, as the browser sent them.
+
+    Raises:
+        Invalid: a field holds what is no text.
+    """
 
     def __init__(self, data: FormData) -> None:
         self._data = data
+        problems = [
+            FieldProblem(name if name.isprintable() else "form", "must be text without NUL")
+            for name, value in data.multi_items()
+            if NO_TEXT.search(name) or (isinstance(value, str) and NO_TEXT.search(value))
+        ]
+        if problems:
+            raise Invalid(list(dict.fromkeys(problems)))
 
     def text(self, name: str) -> str:
         """Return a field's text without blanks around it; empty when there is none."""
@@ -62,7 +85,7 @@ class Form:
 def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> Principal:
     if not session:
         raise Unauthenticated("Please sign in.")
-    by = work.access.by_session(session, client_address(request))
+    by = remembered(request, session, work.access.by_session(session, client_address(request)))
     request.state.visitor = by
     return by
 
@@ -76,13 +99,25 @@ def require_small(request: Request) -> None:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
+@asynccontextmanager
+async def read_form(request: Request, *, max_files: int, max_fields: int) -> AsyncIterator[Form]:
+    """Read a form, and forget its files after the block.
+
+    Raises:
+        HTTPException: it is too large, or no form.
+        Invalid: a field holds what is no text.
+    """
+    require_small(request)
+    async with form_of(
+        request, max_files=max_files, max_fields=max_fields, max_part_size=MOST_BYTES
+    ) as data:
+        yield Form(data)
+
+
 async def _form(
     request: Request, by: Annotated[Principal, Depends(_visitor)]
 ) -> AsyncIterator[Form]:
-    require_small(request)
-    read = request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_BYTES)
-    async with read as data:
-        form = Form(data)
+    async with read_form(request, max_files=MOST_FILES, max_fields=MOST_FIELDS) as form:
         require_csrf(by, form.text(CSRF_FIELD) or request.headers.get(CSRF_HEADER))
         yield form
 

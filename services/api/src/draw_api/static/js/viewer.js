@@ -5,7 +5,7 @@
   if (!form) return;
   const steps = JSON.parse(form.dataset.steps);
   const [center0, width0] = JSON.parse(form.dataset.suggested);
-  const img = form.querySelector("[data-screen]");
+  let img = form.querySelector("[data-screen]");
   const screen = form.querySelector(".screen");
   const field = (name) => form.elements[name];
   const number = (name) => (field(name)?.value === "" || !field(name) ? null : Number(field(name).value));
@@ -48,7 +48,13 @@
     busy = true;
     const done = () => { busy = false; if (wanted !== now) load(); };
     const next = new Image();
-    next.onload = () => { img.src = now; done(); };
+    // What was loaded is itself shown: no browser keeps it, to be asked for again.
+    next.onload = () => {
+      for (const { name, value } of img.attributes) if (name !== "src") next.setAttribute(name, value);
+      img.replaceWith(next);
+      img = next;
+      done();
+    };
     next.onerror = done;
     next.src = now;
   }

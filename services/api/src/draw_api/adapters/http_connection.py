@@ -1,0 +1,246 @@
+"""One connection of HTTP/1.1, with limits where uvicorn has none.
+
+A connection has a time to say what it wants, to send its body, and to take its answer; each
+address has so many connections, and the server so many in all. What uvicorn answers by itself,
+before the application sees a request, has the same headers as the application's answers.
+
+Everything here happens on the server's event loop, between two of its steps: no locks.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import h11
+from typing_extensions import override
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from draw_api.models.protection import CACHING, HEADERS, NO_STORE
+from draw_shared.contracts.addresses import budgeted
+
+HEAD: Final = "head"
+BODY: Final = "body"
+REST: Final = "rest of a body"
+LEAST_TAKEN_BYTES: Final = 16 * 1024
+"""A client that takes less than this of its answer in its time is taken for gone."""
+RETRY_SECONDS: Final = 10
+PROBLEM: Final = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a client has time for, in seconds."""
+
+    head: float = 10.0
+    """A request's first line and headers."""
+    body: float = 60.0
+    rest: float = 5.0
+    """What is left of a body when the answer was given before; it is thrown away."""
+    answer: float = 30.0
+    """The next part of an answer."""
+
+    def of(self, waits_for: str) -> float:
+        """Return the time for what a connection waits for."""
+        return {HEAD: self.head, BODY: self.body, REST: self.rest}[waits_for]
+
+
+@dataclass(slots=True)
+class Room:
+    """How many connections there are, in all and from each address.
+
+    A new one that finds the room full takes the place of the oldest without a request. So
+    clients that only hold connections keep nobody out.
+    """
+
+    most: int
+    most_each: int
+    times: Times = field(default_factory=Times)
+    unlimited: Callable[[str], bool] = field(default=lambda _: False)
+    """Whether an address stands for many clients, as a trusted proxy's does."""
+    refused: Callable[[int], None] = field(default=lambda _: None)
+    """Told the status of each answer that the application knows nothing of."""
+    _inside: "dict[BoundedConnection, str]" = field(default_factory=dict)
+    _of_each: Counter[str] = field(default_factory=Counter)
+
+    def enter(self, connection: "BoundedConnection", address: str) -> bool:
+        """Return whether there is room; if so it is taken."""
+        whom = budgeted(address)
+        if self._of_each[whom] >= self.most_each and not self.unlimited(address):
+            return False
+        if len(self._inside) >= self.most:
+            oldest = next((held for held in self._inside if held.without_request), None)
+            if oldest is None:
+                return False
+            oldest.drop()
+            self.leave(oldest)
+        self._inside[connection] = whom
+        self._of_each[whom] += 1
+        return True
+
+    def leave(self, connection: "BoundedConnection") -> None:
+        """Give the connection's place to others."""
+        whom = self._inside.pop(connection, None)
+        if whom is not None:
+            self._of_each[whom] -= 1
+            if not self._of_each[whom]:
+                del self._of_each[whom]
+
+
+class BoundedConnection(H11Protocol):
+    """One connection, with times and numbers bounded."""
+
+    def __init__(self, *, room: Room, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(**given)
+        self._room = room
+        self._waits_for: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+
+    @property
+    def without_request(self) -> bool:
+        """Whether it has no request that is complete."""
+        cycle = self._cycle
+        return cycle is None or cycle.response_complete
+
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        # uvicorn does not say that there is none before the first request.
+        return cast("RequestResponseCycle | None", self.cycle)
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not self._room.enter(self, self.client[0] if self.client else ""):
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "There are too many connections; close some, or try again later.",
+                ("Retry-After", str(RETRY_SECONDS)),
+            )
+            return
+        self._watch()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._room.leave(self)
+        for timer in (self._timer, self._taking):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._taking = None
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+            self._watch()
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_taking()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def drop(self) -> None:
+        """End the connection."""
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _watch(self) -> None:
+        """Give the client its time for what it is to send next, counted from when that began."""
+        if self.transport.is_closing():
+            return
+        waits_for = self._awaited()
+        if waits_for != self._waits_for:
+            self._waits_for = waits_for
+            self._set_timer(self._room.times.of(waits_for) if waits_for else None)
+
+    def _awaited(self) -> str | None:
+        """Return what the client is to send next, if it has begun or has to begin."""
+        if self.conn.their_state is h11.SEND_BODY:
+            return REST if self.conn.our_state is h11.DONE else BODY
+        # uvicorn itself ends a connection that stays idle after an answer.
+        idle = self.timeout_keep_alive_task is not None and not self.conn.trailing_data[0]
+        return HEAD if self.conn.their_state is h11.IDLE and not idle else None
+
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        if self._waits_for == REST:
+            self.drop()
+        elif self._waits_for == BODY and self.flow.read_paused:
+            # Nobody can send what nobody reads.
+            self._set_timer(self._room.times.body)
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
+
+    def _expect_taking(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._taking = self.loop.call_later(self._room.times.answer, self._taken, left)
+
+    def _taken(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if before - left < LEAST_TAKEN_BYTES:
+            self.transport.abort()
+        else:
+            self._expect_taking()
+
+    def _refuse(self, status: HTTPStatus, words: str, *more: tuple[str, str]) -> None:
+        """Answer without the application, if nothing was answered yet, and close."""
+        if (cycle := self._cycle) is not None and not cycle.response_complete:
+            # What the application says from now on goes nowhere.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self._room.refused(int(status))
+            for event in _answer(
+                status, words, [*self.server_state.default_headers, *_named(more)]
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.drop()
+
+
+def _answer(
+    status: HTTPStatus, words: str, headers: Iterable[tuple[bytes, bytes]]
+) -> Iterator[h11.Event]:
+    document = {"type": "about:blank", "title": status.phrase, "status": int(status)}
+    body = json.dumps({**document, "detail": words, "errors": []}).encode()
+    yield h11.Response(
+        status_code=status,
+        reason=status.phrase.encode(),
+        headers=[
+            *headers,
+            *_named(HEADERS.items()),
+            *_named([(CACHING, NO_STORE)]),
+            (b"content-type", PROBLEM),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ],
+    )
+    yield h11.Data(data=body)
+    yield h11.EndOfMessage()
+
+
+def _named(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]

@@ -1,0 +1,36 @@
+"""A new password as an administrator gives it at a shell."""
+
+import getpass
+import sys
+from pathlib import Path
+from typing import Final
+
+NO_TERMINAL: Final = (
+    "there is no terminal to ask for the password: give --password-file PATH, or"
+    " `--password-file -` to read it from standard input"
+)
+
+
+def password_from(file: Path | None) -> str:
+    """Return the password in a file, on standard input for `-`, or typed twice for None.
+
+    Raises:
+        ValueError: there is nobody to ask, or the two differ.
+        OSError: the file cannot be read.
+    """
+    if file is None:
+        return _typed_password()
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    return text.rstrip("\r\n")
+
+
+def _typed_password() -> str:
+    if not sys.stdin.isatty():
+        raise ValueError(NO_TERMINAL)
+    try:
+        first = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != first:
+            raise ValueError("the two passwords differ")
+    except EOFError:
+        raise ValueError(NO_TERMINAL) from None
+    return first

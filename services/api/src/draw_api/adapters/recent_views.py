@@ -1,0 +1,67 @@
+"""What was looked at lately, so that the frames of one object are one line of the log.
+
+A browser shows a picture that it has for ten minutes without asking; a view that comes again
+within that time is no other line either. Only what is committed counts: a request whose line was
+rolled back has shown nothing. Each replica remembers for itself, and may write a line more.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from draw_api.models.access import Principal
+
+AGAIN_SECONDS: Final = 600.0
+MOST_REMEMBERED: Final = 20_000
+"""What is forgotten sooner is another line when it comes again."""
+
+View = tuple[str, str, str, str]
+"""Who, from which address, what, and its UID."""
+
+
+class RecentViews:
+    """The views that are on record, for all requests of this process."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._views: OrderedDict[View, float] = OrderedDict()
+
+    def knows(self, view: View) -> bool:
+        """Return whether this view is on record since a short while."""
+        with self._lock:
+            since = self._views.get(view)
+        return since is not None and self._monotonic() - since < AGAIN_SECONDS
+
+    def remember(self, views: Iterable[View]) -> None:
+        """Take note of what is on record now."""
+        now = self._monotonic()
+        with self._lock:
+            for view in views:
+                self._views[view] = now
+                self._views.move_to_end(view)
+            while len(self._views) > MOST_REMEMBERED:
+                self._views.popitem(last=False)
+
+
+class CollectedViews:
+    """The views of one transaction."""
+
+    def __init__(self, recent: RecentViews) -> None:
+        self._recent = recent
+        self._views: list[View] = []
+
+    def first(self, by: Principal, what: str, uid: str) -> bool:
+        """Return whether this is no view that is on record already."""
+        view = by.actor, by.address, what, uid
+        if view in self._views or self._recent.knows(view):
+            return False
+        self._views.append(view)
+        return True
+
+    def remember(self) -> None:
+        """Count what was kept: the transaction is committed."""
+        if self._views:
+            self._recent.remember(self._views)

@@ -1,0 +1,128 @@
+"""How much a request may bring, decided before any of it is read.
+
+Everybody may send a form or document of usual size. More is taken only from somebody who is
+known, and only from a few at a time, because all of it is in memory before a route sees it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from draw_api.handlers.identity import credential_of, known
+from draw_api.handlers.turns import Kind, WaitingRoom
+from draw_api.handlers.work import WorkFactory
+from draw_api.models.failures import Unauthenticated
+
+USUAL_BYTES: Final = 64 * 1024
+MOST_BYTES: Final = 8 * 1024**2
+"""The longest list of studies, as a document; the other routes have limits of their own."""
+
+
+class BoundedBodies:
+    """ASGI middleware; a request of usual size passes as it is."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            HTTPException: it brings too much.
+            TryLater: too much of this kind is being read.
+        """
+        if scope["type"] != "http" or _said(scope) <= USUAL_BYTES:
+            await self._application(scope, receive, send)
+            return
+        if _said(scope) > MOST_BYTES and not _is_chunked(scope):
+            raise _too_large(MOST_BYTES)
+        async with _admitted(Request(scope)) as most:
+            await self._application(scope, _counted(receive, most), send)
+
+
+@asynccontextmanager
+async def _admitted(request: Request) -> AsyncIterator[int]:
+    """Yield how much may be read, when it is this request's turn."""
+    room: WaitingRoom = request.app.state.waiting_room
+    if credential_of(request) is not None:
+        async with room.turn(Kind.ORDINARY, request, room.whom(request)):
+            somebody = await run_in_threadpool(_is_known, request)
+        if somebody:
+            async with room.turn(Kind.BODIES, request, room.whom(request)):
+                yield MOST_BYTES
+            return
+    if not _is_chunked(request.scope):
+        raise _too_large(USUAL_BYTES, " from somebody who is not signed in")
+    yield USUAL_BYTES
+
+
+def _is_known(request: Request) -> bool:
+    factory: WorkFactory = request.app.state.work
+    with factory() as work:
+        try:
+            known(request, work)
+        except Unauthenticated:
+            return False
+    return True
+
+
+def _said(scope: Scope) -> int:
+    """Return how long the body is said to be; one that comes in chunks may be of any length."""
+    if _is_chunked(scope):
+        return MOST_BYTES + 1
+    # The server takes no other than one decimal number (RFC 9112 6.3).
+    return int(dict(scope["headers"]).get(b"content-length", b"0"))
+
+
+def _is_chunked(scope: Scope) -> bool:
+    return any(name == b"transfer-encoding" for name, _ in scope["headers"])
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise _too_large(most)
+        return message
+
+    return counted
+
+
+def _too_large(most: int, whose: str = "") -> HTTPException:
+    size = f"{most // 1024} kB" if most < 1024**2 else f"{most // 1024**2} MB"
+    return HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request{whose} has at most {size}."
+    )
+
+
+@asynccontextmanager
+async def form_of(
+    request: Request, *, max_files: int, max_fields: int, max_part_size: int
+) -> AsyncIterator[FormData]:
+    """Yield what a form has, and forget its files after the block.
+
+    Raises:
+        HTTPException: it is no form, or one with too much in it.
+    """
+    try:
+        data = await request.form(
+            max_files=max_files, max_fields=max_fields, max_part_size=max_part_size
+        )
+    except UnicodeError:
+        # A part may name any of Python's encodings, and some fail in ways of their own.
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The form's encoding is not known.") from None
+    try:
+        yield data
+    finally:
+        await data.close()

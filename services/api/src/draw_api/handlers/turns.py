@@ -1,0 +1,223 @@
+"""Requests wait for their turn, so that one user who asks for much keeps nobody else waiting.
+
+Every kind of work has so many places, and each user so many of them. A request that finds none
+waits in its user's queue, where it holds neither a thread nor a connection to the database;
+a place that becomes free goes to the user who has waited longest since his last turn. A user
+who has too much waiting is told so at once (429), one who has waited too long as well (503),
+both with a time to try again. Everything here happens on the server's event loop: no locks.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
+
+from draw_api.handlers.callers import Callers
+from draw_api.handlers.identity import SAFE_METHODS, client_address, credential_of, dependants_of
+from draw_api.metrics import ApiMetrics
+from draw_api.models.failures import Busy, TooMuchAtOnce
+from draw_shared.contracts.addresses import budgeted
+
+RETRY_SECONDS: Final = 5
+
+
+class Kind(StrEnum):
+    """What a request costs."""
+
+    ORDINARY = "ordinary"
+    OBJECTS = "objects"
+    """Opens stored objects in a child process."""
+    SUMS = "sums"
+    """Adds up or compares much of the database."""
+    DOWNLOADS = "downloads"
+    """Sends much, for as long as the client takes to read it."""
+    SIGN_INS = "sign-ins"
+    """Hashes a password, slowly on purpose; always counted by address."""
+    STREAMS = "streams"
+    """Stays open to say what changes."""
+    BODIES = "bodies"
+    """Brings much to be read before anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much of one kind there may be at a time."""
+
+    places: int
+    each: int
+    """Places of one user."""
+    waiting: int
+    """Requests of one user that may wait."""
+    patience_seconds: float = 30.0
+
+
+BUDGETS: Final[Mapping[Kind, Budget]] = {
+    # With the looks of streams no more than there are threads, and connections to the database:
+    # 40. So nothing that runs waits for either.
+    Kind.ORDINARY: Budget(places=14, each=6, waiting=100),
+    Kind.OBJECTS: Budget(places=4, each=2, waiting=100),
+    Kind.SUMS: Budget(places=4, each=2, waiting=20),
+    Kind.DOWNLOADS: Budget(places=10, each=4, waiting=20, patience_seconds=60.0),
+    Kind.SIGN_INS: Budget(places=4, each=2, waiting=20),
+    # They hold neither.
+    Kind.STREAMS: Budget(places=200, each=12, waiting=0),
+    Kind.BODIES: Budget(places=8, each=2, waiting=8),
+}
+
+
+class Turns:
+    """The places of one kind of work, and who waits for one."""
+
+    def __init__(self, kind: Kind, budget: Budget, metrics: ApiMetrics) -> None:
+        self._kind = kind
+        self._budget = budget
+        self._metrics = metrics
+        self._held: Counter[str] = Counter()
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return sum(map(len, self._queues.values()))
+
+    @contextmanager
+    def held(self, whom: str) -> Iterator[None]:
+        """Give the place back after the block; `take` it before."""
+        try:
+            yield
+        finally:
+            self._give_back(whom)
+
+    async def take(self, whom: str) -> None:
+        """Return when there is a place.
+
+        Raises:
+            TooMuchAtOnce: too many requests of this user wait already.
+            Busy: there was no place for too long.
+        """
+        if self._has_room_for(whom) and whom not in self._queues:
+            self._held[whom] += 1
+            return
+        queue = self._queues.setdefault(whom, deque())
+        try:
+            if len(queue) >= self._budget.waiting:
+                raise self._turned_away(whom)
+            turn = asyncio.get_running_loop().create_future()
+            queue.append(turn)
+        finally:
+            self._forget_empty(whom)
+        await self._patiently(whom, turn)
+
+    async def _patiently(self, whom: str, turn: "asyncio.Future[None]") -> None:
+        try:
+            async with asyncio.timeout(self._budget.patience_seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # It was this one's turn in the same moment.
+                self._give_back(whom)
+            else:
+                with suppress(KeyError, ValueError):
+                    self._queues[whom].remove(turn)
+                self._forget_empty(whom)
+            if isinstance(error, TimeoutError):
+                self._metrics.turned_away.labels(self._kind, "busy").inc()
+                raise Busy(RETRY_SECONDS) from None
+            raise
+
+    def _turned_away(self, whom: str) -> Exception:
+        if self._budget.waiting or self._held[whom] >= self._budget.each:
+            self._metrics.turned_away.labels(self._kind, "too many").inc()
+            return TooMuchAtOnce(RETRY_SECONDS)
+        self._metrics.turned_away.labels(self._kind, "busy").inc()
+        return Busy(RETRY_SECONDS)
+
+    def _has_room_for(self, whom: str) -> bool:
+        return self._held.total() < self._budget.places and self._held[whom] < self._budget.each
+
+    def _give_back(self, whom: str) -> None:
+        self._held[whom] -= 1
+        if not self._held[whom]:
+            del self._held[whom]
+        while (next_one := next(filter(self._has_room_for, self._queues), None)) is not None:
+            turn = self._queues[next_one].popleft()
+            # Behind the others, if it has more that waits.
+            self._queues.move_to_end(next_one)
+            self._forget_empty(next_one)
+            if not turn.done():
+                self._held[next_one] += 1
+                turn.set_result(None)
+
+    def _forget_empty(self, whom: str) -> None:
+        if whom in self._queues and not self._queues[whom]:
+            del self._queues[whom]
+
+
+class Costs:
+    """Stands in a route's dependencies and says what it costs; without one it is ordinary."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    async def __call__(self) -> None:
+        """Do nothing: `takes_turn` looks for it before anything else happens."""
+
+
+def costs(kind: Kind) -> Any:  # noqa: ANN401 - what stands at a route
+    """Return the dependency by which a route says what it costs."""
+    return Depends(Costs(kind))
+
+
+class WaitingRoom:
+    """Every kind's turns."""
+
+    def __init__(self, callers: Callers, metrics: ApiMetrics) -> None:
+        self._callers = callers
+        self._turns = {kind: Turns(kind, budget, metrics) for kind, budget in BUDGETS.items()}
+        for kind, turns in self._turns.items():
+            metrics.waiting.labels(kind).set_function(turns.waiting)
+
+    @asynccontextmanager
+    async def turn(self, kind: Kind, request: Request, whom: str) -> AsyncIterator[None]:
+        """Have the block run when it is its turn; what nobody waits for any more is not run."""
+        turns = self._turns[kind]
+        await turns.take(whom)
+        with turns.held(whom):
+            if request.method in SAFE_METHODS and await request.is_disconnected():
+                raise ClientDisconnect
+            yield
+
+    def whom(self, request: Request) -> str:
+        """Return whose budget a request counts against."""
+        credential = credential_of(request)
+        user_id = self._callers.user(credential) if credential else None
+        return whom_of(request) if user_id is None else f"user {user_id}"
+
+
+def whom_of(request: Request) -> str:
+    """Return the address that a request counts against while nobody is known to have sent it."""
+    return budgeted(client_address(request))
+
+
+async def takes_turn(request: Request) -> AsyncIterator[None]:
+    """Let a route run when it is its turn, until its answer is sent.
+
+    Raises:
+        TooMuchAtOnce: too many requests of this user wait already.
+        Busy: there was no place for too long.
+    """
+    room: WaitingRoom = request.app.state.waiting_room
+    found = (one.call for one in dependants_of(request.scope["route"].dependant))
+    kind = next((call.kind for call in found if isinstance(call, Costs)), Kind.ORDINARY)
+    whom = whom_of(request) if kind is Kind.SIGN_INS else room.whom(request)
+    async with room.turn(kind, request, whom):
+        yield
+
+
+TAKES_TURN: Final = Depends(takes_turn, scope="request")
+"""To be the first dependency of every route: what comes after it waits with it."""

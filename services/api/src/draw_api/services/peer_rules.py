@@ -1,0 +1,214 @@
+"""What the receiver would answer a peer, told rule by rule and right by right."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from draw_api.models.peers import Check, Explanation, Proposal, RejectedPeer, RightAnswer
+from draw_shared.contracts.config_snapshot import AllowedPeer
+from draw_shared.contracts.rights import READING, Right
+from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
+from draw_shared.dicom import admission, negotiation, uids
+from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.authorization import (
+    Standing,
+    authorize,
+    denial,
+    denied_destination,
+    denied_rights,
+    standing,
+)
+from draw_shared.dicom.service import Accept, Peer, PeerCertificate, Reject
+
+CONTEXT_ID: Final = 1
+CONTEXT_WORDS: Final = {
+    negotiation.ACCEPTED: "the SOP class is accepted in this transfer syntax",
+    negotiation.ABSTRACT_SYNTAX_NOT_SUPPORTED: "the SOP class is not switched on",
+    negotiation.TRANSFER_SYNTAXES_NOT_SUPPORTED: "none of the transfer syntaxes is switched on",
+}
+SERVICES: Final = {
+    Right.ECHO: "c_echo",
+    Right.STORE: "c_store",
+    Right.QUERY: "c_find",
+    Right.RETRIEVE: "c_get",
+    Right.MOVE: "c_move",
+}
+"""The switches of the configuration by the rights to what they switch."""
+
+
+def explained(
+    proposal: Proposal, config: ServerConfig, rules: admission.AccessRules
+) -> Explanation:
+    """Return whether the receiver would accept a proposal, what the peer may do, and why."""
+    peer = _peer(proposal)
+    request = _request(proposal, config)
+    checks = list(_checks(proposal, request, rules, config))
+    refused = admission.refuse(peer, request, rules)
+    found = standing(peer, proposal.calling_ae, rules)
+    closed = refused.words if refused is not None else ""
+    if not config.services.enabled:
+        closed = "the receiver is switched off"
+    answer = Explanation(
+        accepted=not closed,
+        verdict=closed or "the association is accepted",
+        checks=checks,
+        rights=[_right_answer(right, found, closed, config) for right in Right],
+    )
+    if not config.services.enabled:
+        return answer
+    if refused is not None:
+        return answer.model_copy(update={"rejection": _numbers(refused)})
+    if proposal.sop_class_uid is None:
+        return answer
+    decision = authorize(peer, request, rules, negotiation.capabilities(config))
+    return _negotiated(answer, decision, found)
+
+
+def with_denial(peer: RejectedPeer) -> RejectedPeer:
+    """Return a rejected peer with the rights and the destination that its reason names."""
+    return peer.model_copy(
+        update={
+            "denied_rights": denied_rights(peer.reason),
+            "denied_destination": denied_destination(peer.reason),
+        }
+    )
+
+
+def can_be_allowed(peer: RejectedPeer, rules: admission.AccessRules) -> bool:
+    """Return whether title, address or a right is what stands between this peer and us now."""
+    if peer.calling_ae is None or admission.comparable(peer.peer_address) is None:
+        return False
+    contexts = (ProposedContext(CONTEXT_ID, uids.VERIFICATION, (uids.IMPLICIT_LITTLE,)),)
+    request = AssociateRequest(peer.calling_ae, rules.ae_title, contexts, UserInformation())
+    calling = Peer("", peer.peer_address, "")
+    refused: Reject | None = admission.refuse(calling, request, rules)
+    if refused is not None:
+        return refused in {
+            admission.NOT_ALLOWED,
+            admission.UNKNOWN_CALLING,
+            admission.WRONG_ADDRESS,
+        }
+    found = standing(calling, peer.calling_ae, rules)
+    if peer.denied_destination:
+        return not found.may_move_to(peer.denied_destination)
+    return any(right not in found.rights for right in peer.denied_rights)
+
+
+def _numbers(refused: Reject) -> str:
+    return f"{refused.result}/{refused.source}/{refused.reason}"
+
+
+def _negotiated(answer: Explanation, decision: Accept | Reject, found: Standing) -> Explanation:
+    """Return the explanation with what becomes of the presentation context."""
+    told: dict[str, object] = {}
+    if isinstance(decision, Reject):
+        accepted, words = False, decision.words
+        told["rejection"] = _numbers(decision)
+    else:
+        result = decision.results[0]
+        accepted = result.result == negotiation.ACCEPTED
+        words = CONTEXT_WORDS.get(result.result) or denial(decision.denied, found)
+        told["transfer_syntax_uid"] = result.transfer_syntax if accepted else None
+    check = Check(rule="presentation context", passed=accepted, words=words)
+    told |= {"accepted": accepted, "verdict": words, "checks": [*answer.checks, check]}
+    return answer.model_copy(update=told)
+
+
+def _right_answer(right: Right, found: Standing, closed: str, config: ServerConfig) -> RightAnswer:
+    """Return whether a peer may use a service now."""
+    if closed:
+        return RightAnswer(right=right, granted=False, words=closed)
+    if right not in found.rights:
+        return RightAnswer(right=right, granted=False, words=_lacking(right, found))
+    if not getattr(config.services, SERVICES[right]):
+        return RightAnswer(right=right, granted=False, words="the service is switched off")
+    words = found.words
+    if right is Right.MOVE:
+        where = ", ".join(sorted(found.destinations)) or "every remote node"
+        words = f"{words}: to {where}"
+    return RightAnswer(right=right, granted=True, words=words)
+
+
+def _lacking(right: Right, found: Standing) -> str:
+    if found.listed:
+        return "the AE title is on the list without this right"
+    if right in READING:
+        return f"{found.words}, which reading needs"
+    return f"{found.words}, and others may not {right}"
+
+
+def _peer(proposal: Proposal) -> Peer:
+    """Return who would call, with a certificate that has the name or fingerprint that is given."""
+    text = proposal.certificate
+    shown = PeerCertificate(fingerprint=text, common_name=text) if text else None
+    return Peer("", proposal.address, "", certificate=shown)
+
+
+def _request(proposal: Proposal, config: ServerConfig) -> AssociateRequest:
+    sop_class = proposal.sop_class_uid or uids.VERIFICATION
+    syntaxes = proposal.transfer_syntax_uids or (uids.EXPLICIT_LITTLE, uids.IMPLICIT_LITTLE)
+    return AssociateRequest(
+        proposal.calling_ae,
+        proposal.called_ae or config.network.ae_title,
+        (ProposedContext(CONTEXT_ID, sop_class, syntaxes),),
+        UserInformation(),
+    )
+
+
+def _checks(
+    proposal: Proposal,
+    request: AssociateRequest,
+    rules: admission.AccessRules,
+    config: ServerConfig,
+) -> Iterator[Check]:
+    enabled = config.services.enabled
+    yield Check(
+        rule="receiver",
+        passed=enabled,
+        words="it is switched on" if enabled else "it is switched off",
+    )
+    networks = rules.allowed_networks
+    passed = not networks or admission.within(proposal.address, networks)
+    words = (
+        f"{proposal.address} is {'' if passed else 'not '}among the allowed addresses"
+        if networks
+        else "addresses are not restricted"
+    )
+    yield Check(rule="address", passed=passed, words=words)
+    ours = request.called_ae == rules.ae_title
+    yield Check(
+        rule="called AE title",
+        passed=ours or not rules.check_called_ae,
+        words=f"{request.called_ae} is {'' if ours else 'not '}ours"
+        if rules.check_called_ae
+        else "the called AE title is not checked",
+    )
+    listed = rules.listed.get(proposal.calling_ae)
+    if listed is not None and listed.certificates:
+        yield _certificate_check(proposal, listed, config)
+    yield _calling_check(proposal, rules)
+
+
+def _certificate_check(proposal: Proposal, listed: AllowedPeer, config: ServerConfig) -> Check:
+    shown = _peer(proposal).certificate
+    passed = shown is not None and shown.is_one_of(listed.certificates)
+    words = f"{proposal.calling_ae} is bound to {', '.join(listed.certificates)}"
+    tls = config.network.tls
+    if not tls.enabled or tls.client_certificates is ClientCertificates.NONE:
+        words = f"{words}; certificates of peers are not asked for (network.tls)"
+        return Check(rule="certificate", passed=passed, words=words)
+    return Check(rule="certificate", passed=passed, words=words)
+
+
+def _calling_check(proposal: Proposal, rules: admission.AccessRules) -> Check:
+    title = proposal.calling_ae
+    listed = rules.listed.get(title)
+    if not rules.validate_calling_ae:
+        passed, words = True, "calling AE titles are not validated"
+    elif listed is None:
+        passed, words = False, f"{title} is not in the list of allowed AE titles"
+    elif not listed.expected_ip:
+        passed, words = True, f"{title} is allowed from any address"
+    else:
+        passed = admission.comparable(listed.expected_ip) == admission.comparable(proposal.address)
+        words = f"{title} is expected from {listed.expected_ip}"
+    return Check(rule="calling AE title", passed=passed, words=words)

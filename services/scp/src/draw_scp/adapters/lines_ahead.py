@@ -1,0 +1,69 @@
+"""Keeps lines of the audit trail that must be on disk before what they tell of happens.
+
+What the receiver reports as a rule is written by the announcing process, up to some seconds
+later (`draw_scp.adapters.transaction_log`). These lines the receiver itself writes to a segment
+of its own, whose room is taken before: it costs a write to the page cache. They outlive every
+end of the process, not a power cut, as the others. Each second the segment is completed, and
+the announcing process publishes it with its own. Any number of threads may write.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from draw_scp.adapters.journal import SEGMENT_BYTES, Journal
+from draw_scp.adapters.transaction_log import line_of
+from draw_scp.models import NotOnRecord, Transaction
+from draw_shared.runtime.periodic import Periodic
+from draw_shared.storage import spool
+
+INTERVAL_SECONDS: Final = 1.0
+RESERVE_BYTES: Final = 4 * SEGMENT_BYTES
+"""For 2,000 lines on a disk that takes nothing any more."""
+
+
+class LinesAhead:
+    """Segments of the audit trail beside those of the announcing process."""
+
+    name = "lines-ahead"
+
+    def __init__(self, folder: Path, replica: str) -> None:
+        self._replica = replica
+        self._lock = threading.Lock()
+        self._journal = Journal(
+            folder,
+            open_segment=spool.OPEN_AHEAD,
+            reserve=spool.RESERVE_AHEAD,
+            most_reserve_bytes=RESERVE_BYTES,
+        )
+        self._periodic = Periodic(self.name, self._turn, interval_seconds=INTERVAL_SECONDS)
+
+    def keep(self, transactions: Sequence[Transaction]) -> None:
+        """Return once these records outlive this process.
+
+        Raises:
+            NotOnRecord: the disk takes them no more, and neither does the room in reserve.
+        """
+        lines = [line_of(one, uuid4(), self._replica) for one in transactions]
+        with self._lock:
+            written = self._journal.write(lines)
+        if written < len(lines):
+            raise NotOnRecord("the transaction log has no room")
+
+    def start(self) -> None:
+        """Take the room, and complete what a crash left; needs the spool folder's lock."""
+        with self._lock:
+            self._journal.start()
+        self._periodic.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Complete the last segment; it is published now or after the next start."""
+        self._periodic.stop(deadline_seconds)
+        self._turn()
+
+    def _turn(self) -> None:
+        with self._lock:
+            self._journal.close()
+            self._journal.fill_reserve()

@@ -1,0 +1,67 @@
+"""Fingerprints of certificates: one way of writing them, whatever people have typed."""
+
+import base64
+import binascii
+import hashlib
+import re
+import ssl
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{64}")
+LONGEST_TYPED: Final = 65_536
+"""A certificate in PEM, with its chain."""
+WORDS: Final = (
+    "must be a SHA-256 fingerprint (64 hexadecimal digits, as `openssl x509 -fingerprint -sha256`"
+    " prints them) or a certificate in PEM"
+)
+
+
+def fingerprint_of(certificate: bytes) -> str:
+    """Return the SHA-256 of a certificate in DER, written as openssl prints it."""
+    return _written(hashlib.sha256(certificate).hexdigest())
+
+
+def checked_fingerprint(typed: str) -> str:
+    """Return the fingerprint that was typed, or that of the first certificate in PEM.
+
+    Raises:
+        ValueError: it is neither; the words say what is wanted.
+    """
+    block = PEM.search(typed)
+    if block is not None:
+        return fingerprint_of(_certificate(block[1]))
+    digits = re.sub(r"[\s:]", "", typed.rpartition("=")[2])
+    if HEXADECIMAL.fullmatch(digits) is None:
+        raise ValueError(WORDS)
+    return _written(digits)
+
+
+def _checked_optional(typed: str) -> str:
+    return checked_fingerprint(typed) if typed.strip() else ""
+
+
+def _certificate(text: str) -> bytes:
+    """Return a certificate in DER that OpenSSL can read."""
+    try:
+        found = base64.b64decode("".join(text.split()), validate=True)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
+    except (binascii.Error, ssl.SSLError, ValueError) as error:
+        raise ValueError("the certificate is damaged; copy it as a whole") from error
+    return found
+
+
+def _written(digits: str) -> str:
+    upper = digits.upper()
+    return ":".join(upper[at : at + 2] for at in range(0, len(upper), 2))
+
+
+Fingerprint = Annotated[str, Field(max_length=LONGEST_TYPED), AfterValidator(checked_fingerprint)]
+"""SHA-256 of a certificate; a certificate in PEM becomes its fingerprint."""
+
+OptionalFingerprint = Annotated[
+    str, Field(max_length=LONGEST_TYPED), AfterValidator(_checked_optional)
+]
+"""The same, or nothing."""

@@ -1,0 +1,310 @@
+"""Database roles: who owns the schema, and what each service may do with it.
+
+The owner migrates and does nothing else. Each service connects as a role of its own with the
+rights in `RIGHTS` and no other; none of them is a superuser. The name and the password of a role
+are those in the URL that its service is given, so that several suites can share a server.
+
+`establish` needs somebody who may make roles, and is repeated without harm; where roles come
+from elsewhere (an operator's manifest, an administrator's script) it is left out. `grant` is the
+owner's part after each migration. What a release no longer uses it goes on granting for one
+release more, like a column: the release before still works on the database.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import sql
+from sqlalchemy import make_url
+
+from draw_shared.db.session import sqlalchemy_url
+from draw_shared.errors import Transient
+
+log = structlog.get_logger()
+
+VERBS: Final = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
+
+EVERYBODY: Final = {
+    "alembic_version": "S",
+    "schema_revisions": "S",
+    "server_config": "S",
+    "allowed_ae_titles": "S",
+    "service_controls": "S",
+    "service_replicas": "SIU",
+}
+"""What each service reads of schema, configuration and wishes, and where it says that it lives."""
+
+RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "scp": EVERYBODY
+    | {
+        "patients": "S",
+        "stated_persons": "S",
+        "studies": "S",
+        "series": "S",
+        "instances": "S",
+        "remote_nodes": "S",
+    },
+    "indexer": EVERYBODY
+    | {
+        # A database that was restored is told what the storage volume keeps.
+        "server_config": "SI",
+        "allowed_ae_titles": "SIU",
+        "patients": "SIUD",
+        "stated_persons": "SIUD",
+        "studies": "SIUD",
+        "series": "SIUD",
+        "instances": "SIUD",
+        "index_totals": "SIUD",
+        "instance_conflicts": "SIUD",
+        "reception_days": "SIU",
+        "changes": "SID",
+        "file_deletions": "SIUD",
+        "file_copies": "SIUD",
+        "tombstones": "SIUD",
+        "transactions": "SI",
+        "jobs": "S",
+        "retrieve_items": "SU",
+        "feed_positions": "SIU",
+        "webhooks": "SU",
+        "webhook_deliveries": "SIUD",
+    },
+    "qr-worker": EVERYBODY
+    | {
+        "patients": "S",
+        "studies": "S",
+        "series": "S",
+        "instances": "S",
+        "remote_nodes": "SU",
+        "jobs": "SIU",
+        "job_attempts": "SIU",
+        "retrieve_items": "SIUD",
+        "queries": "SU",
+        "query_results": "SIUD",
+        "batch_queries": "SU",
+        "batch_query_lines": "SU",
+        "batch_query_answers": "SIU",
+    },
+    "api": EVERYBODY
+    | {
+        "server_config": "SI",
+        "allowed_ae_titles": "SIUD",
+        "service_controls": "SIU",
+        "patients": "SUD",
+        "stated_persons": "SID",
+        "studies": "SUD",
+        "series": "SUD",
+        "instances": "SD",
+        "index_totals": "SIU",
+        "instance_conflicts": "SUD",
+        "reception_days": "S",
+        "changes": "SI",
+        "file_deletions": "SI",
+        "file_copies": "SI",
+        "tombstones": "SIU",
+        "transactions": "SI",
+        "remote_nodes": "SIUD",
+        "jobs": "SIUD",
+        "job_attempts": "S",
+        "retrieve_items": "SI",
+        "queries": "SI",
+        "query_results": "S",
+        "batch_queries": "SI",
+        "batch_query_lines": "SI",
+        "batch_query_answers": "S",
+        "feed_positions": "S",
+        "webhooks": "SIUD",
+        "webhook_deliveries": "SU",
+        "users": "SIUD",
+        "web_sessions": "SID",
+        "api_tokens": "SIU",
+    },
+}
+"""By service, the verbs on each table: S(elect), I(nsert), U(pdate), D(elete)."""
+
+COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    "indexer": {"transactions": "UPDATE (chain_position, chain_hash, seal)"}
+}
+"""By service, what it may do with some columns of a table only."""
+
+SEQUENCES: Final[Mapping[str, Sequence[str]]] = {"indexer": ("transactions_id_seq",)}
+"""By service, sequences from which it takes numbers by itself."""
+
+FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
+    "indexer": ("make_transaction_month(date)", "drop_transaction_months(date)")
+}
+"""By service, functions that do as the owner what the service itself may not."""
+
+LOCK_SECONDS: Final = 2
+PATIENCE_SECONDS: Final = 600.0
+PAUSE_SECONDS: Final = 1.0
+CONNECT_SECONDS: Final = 10
+TOGETHER: Final = (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation)
+"""What PostgreSQL says when somebody else makes the same role at the same moment."""
+
+OWNED_BY_OTHERS: Final = """
+    SELECT c.oid::regclass::text, c.relkind::text FROM pg_class c
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+        AND c.relowner <> %(owner)s::regrole AND NOT EXISTS (SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                AND (d.deptype = 'e' OR d.deptype = 'i' AND c.relkind = 'S'))
+    ORDER BY c.oid
+"""
+FUNCTIONS_OF_OTHERS: Final = """
+    SELECT p.oid::regprocedure::text FROM pg_proc p
+    WHERE p.pronamespace = 'public'::regnamespace AND p.proowner <> %(owner)s::regrole
+        AND NOT EXISTS (SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+"""
+
+
+class RoleMissing(Transient):
+    """A role that shall be given rights does not exist; the text says what to do."""
+
+
+def establish(admin_url: str, owner_url: str, service_urls: Sequence[str]) -> None:
+    """Make the roles of these URLs unless they are there, and give the owner what is in `public`.
+
+    Args:
+        admin_url: of somebody who may make roles; superuser where tables have another owner.
+        owner_url: of the role that migrates, and the database in question.
+        service_urls: of the services.
+
+    Raises:
+        psycopg.Error: it may not, or the server does not answer.
+    """
+    owner = make_url(owner_url)
+    at = make_url(admin_url).set(database=owner.database)
+    with _connected(at.render_as_string(hide_password=False)) as connection:
+        for url in dict.fromkeys((owner_url, *service_urls)):
+            _make_role(connection, url)
+        _hand_over(connection, str(owner.username))
+
+
+def grant(owner_url: str, roles: Mapping[str, str]) -> None:
+    """Give each service's role exactly the rights that this release's service has.
+
+    Those of the owner stay as they are: services that share his role have all of his rights.
+
+    Args:
+        owner_url: of the role that owns the tables.
+        roles: by service, the name of its role.
+
+    Raises:
+        RoleMissing: a role is not there.
+    """
+    with _connected(owner_url) as connection, connection.transaction():
+        owner = connection.execute("SELECT current_user").fetchone()
+        own = owner[0] if owner else ""
+        given = {service: role for service, role in roles.items() if role != own}
+        tables = set(
+            _names(connection, "SELECT tablename FROM pg_tables WHERE schemaname='public'")
+        )
+        for role in dict.fromkeys(given.values()):
+            _require_role(connection, role)
+            for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+                _do(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {{}}", role)
+        for service, role in given.items():
+            for statement, *names in _grants(service, tables):
+                _do(connection, statement, *names, role)
+
+
+def role_of(url: str) -> str:
+    """Return the name of the role that a URL connects as."""
+    return make_url(url).username or ""
+
+
+def _grants(service: str, tables: set[str]) -> Iterator[tuple[str, ...]]:
+    """Yield statements and names of what a service may do with the tables that there are."""
+    for table, verbs in RIGHTS[service].items():
+        if table in tables:
+            yield f"GRANT {', '.join(VERBS[verb] for verb in verbs)} ON {{}} TO {{}}", table
+    for table, words in COLUMNS.get(service, {}).items():
+        if table in tables:
+            yield f"GRANT {words} ON {{}} TO {{}}", table
+    for sequence in SEQUENCES.get(service, ()):
+        yield "GRANT USAGE ON SEQUENCE {} TO {}", sequence
+    for function in FUNCTIONS.get(service, ()):
+        yield (f"GRANT EXECUTE ON FUNCTION {function} TO {{}}",)
+
+
+def _make_role(connection: psycopg.Connection[Any], url: str) -> None:
+    """Make one that can log in with this URL, and do nothing where it can already."""
+    given = make_url(url)
+    name, password = given.username or "", given.password or ""
+    known = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (name,))
+    there = known.fetchone()
+    if there is not None and (there[0] or _opens(url)):
+        return
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), name.encode(), b"scram-sha-256"
+    ).decode()
+    if there is None:
+        try:
+            _do(connection, "CREATE ROLE {} LOGIN", name)
+        except TOGETHER:
+            log.warning("database.role_made_meanwhile", role=name)
+    # The password itself never travels, and no log of statements can show it.
+    text = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+    connection.execute(text.format(sql.Identifier(name), sql.Literal(verifier)))
+
+
+def _opens(url: str) -> bool:
+    try:
+        with _connected(url):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def _hand_over(connection: psycopg.Connection[Any], owner: str) -> None:
+    """Make the owner the owner of the database and of all that is in it; an extension's stays."""
+    database = connection.info.dbname
+    _do(connection, "ALTER DATABASE {} OWNER TO {}", database, owner)
+    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    told = {"owner": str(sql.Identifier(owner).as_string(connection))}
+    for name, kind in connection.execute(OWNED_BY_OTHERS, told).fetchall():
+        word = "SEQUENCE" if kind == "S" else "TABLE"
+        _patiently(connection, f"ALTER {word} {name} OWNER TO {{}}", owner)
+    for (name,) in connection.execute(FUNCTIONS_OF_OTHERS, told).fetchall():
+        _patiently(connection, f"ALTER FUNCTION {name} OWNER TO {{}}", owner)
+
+
+def _patiently(connection: psycopg.Connection[Any], statement: str, role: str) -> None:
+    """Do what needs a table for a moment, once those are ready who use it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            _do(connection, statement, role)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            if time.monotonic() > deadline:
+                raise
+            log.warning("database.owner_waiting", statement=statement)
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
+
+
+def _require_role(connection: psycopg.Connection[Any], role: str) -> None:
+    if not _names(connection, "SELECT rolname FROM pg_roles WHERE rolname = %s", role):
+        raise RoleMissing(
+            f"there is no database role {role}: set DRAW_DATABASE_ADMIN_URL, or make it yourself"
+        )
+
+
+def _names(connection: psycopg.Connection[Any], statement: str, *values: str) -> list[str]:
+    return [row[0] for row in connection.execute(statement.encode(), values or None)]
+
+
+def _do(connection: psycopg.Connection[Any], statement: str, *names: str) -> None:
+    text = sql.SQL(statement)  # our own words, names are quoted
+    connection.execute(text.format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
+    plain = sqlalchemy_url(url).replace("postgresql+psycopg://", "postgresql://", 1)
+    with psycopg.connect(plain, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+        yield connection

@@ -1,0 +1,238 @@
+"""What is missing in the transaction log, said by the log before it is missing.
+
+Where a month goes, lines of the chain say first which lines these are, what they followed and
+what their last one's hash was: whoever verifies goes on behind them. Lines that came late lie
+between younger ones, so a month may leave several gaps. Gaps that meet are said as one, and all
+are said anew each time, because what said them before may go as well.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from draw_shared.contracts.transaction import DROPPED, SEALING_BEGUN
+from draw_shared.db import transaction_chain as chain
+from draw_shared.db import transaction_statements as statements
+from draw_shared.db.seals import NotSealed
+from draw_shared.db.transaction_chain import Head, Sealing, hash_at
+from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
+from draw_shared.db.transaction_statements import Account, Gap
+from draw_shared.errors import Permanent
+
+MOST_OBJECTS: Final = 2**31 - 1
+"""Its column takes no more."""
+
+_LISTED: Final = ", ".join(COLUMNS)
+_HOLES: Final = text(
+    """
+    SELECT before, position FROM (
+        SELECT chain_position AS position, lag(chain_position, 1, CAST(0 AS bigint))
+            OVER (ORDER BY chain_position) AS before
+        FROM transactions WHERE chain_position IS NOT NULL) lines
+    WHERE position > before + 1 ORDER BY position
+    """
+)
+_FROM: Final = text(
+    f"SELECT chain_position, chain_hash, seal, {_LISTED} FROM transactions"  # noqa: S608
+    " WHERE chain_position > :after ORDER BY chain_position LIMIT :most"
+)
+_LINE_AT: Final = text(
+    f"SELECT {_LISTED} FROM transactions WHERE chain_position = :position LIMIT 1"  # noqa: S608
+)
+_NEIGHBOURS: Final = text(
+    """
+    SELECT (SELECT chain_position FROM transactions WHERE chain_position < :position
+            ORDER BY chain_position DESC LIMIT 1) AS before,
+        (SELECT chain_position FROM transactions WHERE chain_position > :position
+            ORDER BY chain_position LIMIT 1) AS behind
+    """
+)
+
+
+class NotAsSealed(Permanent):
+    """What shall go, or what is around it, is not as it was sealed; find out why."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"{reason}: no month of the transaction log is dropped")
+        self.position = position
+
+
+def is_to_begin(connection: Connection, sealing: Sealing) -> bool:
+    """Return whether nothing shows that the log has ever been sealed."""
+    return sealing.known is None and not Account(connection, sealing.keyring).sealing
+
+
+def begin(connection: Connection, sealing: Sealing) -> Head | None:
+    """Have the log say that sealing begins and with what gaps, once; return the head that says so.
+
+    The gaps are those that the log itself has explained. The caller has the partitions' lock, so
+    that no month goes meanwhile. Reads the positions of the whole log.
+    """
+    head = chain.extend_whole(connection, None)
+    if not is_to_begin(connection, sealing) or _is_sealed(head, sealing):
+        return None
+    words = f"up to line {head.position} everything is sealed as it was found"
+    lines = [
+        *(_line(gap, "as found", sealing.replica, sealing) for gap in _as_found(connection)),
+        statements.line(SEALING_BEGUN, words, sealing.replica, sealing.keyring),
+    ]
+    return chain.say(connection, lines, sealing)
+
+
+def _is_sealed(head: Head, sealing: Sealing) -> bool:
+    try:
+        sealing.keyring.lines_sealed(head.seal, head.position, head.chain_hash)
+    except NotSealed:
+        return False
+    return True
+
+
+def say_missing(
+    connection: Connection,
+    runs: Sequence[tuple[int, int]],
+    why: str,
+    replica: str,
+    sealing: Sealing | None,
+) -> None:
+    """Have the log say that lines go, by the first and last of each run; they are there yet."""
+    account = Account(connection, sealing.keyring if sealing else None)
+    said = account.gaps()
+    joined: list[Gap] = []
+    for first, last in sorted(runs):
+        gap = _reaching(connection, account, first, last)
+        if joined and joined[-1].last >= gap.first - 1:
+            before = joined.pop()
+            gap = replace(gap, first=before.first, after=before.after)
+        joined.append(gap)
+    gaps = said | {(gap.first, gap.last): gap for gap in joined}
+    largest = [one for one in gaps.values() if not any(_within(one, g) for g in gaps.values())]
+    lines = [_line(gap, why, replica, sealing) for gap in largest]
+    chain.say(connection, lines, sealing)
+
+
+def require_genuine(
+    connection: Connection, runs: Sequence[tuple[int, int]], sealing: Sealing
+) -> None:
+    """Refuse to drop lines, or those around them, that are not as they were chained and sealed.
+
+    Else retention would take a forgery's proof with it, or what somebody dated back for that.
+    What somebody has accepted goes. Reads all that is to go.
+
+    Raises:
+        NotAsSealed: the text says where.
+    """
+    account = Account(connection, sealing.keyring)
+    for first, last in runs:
+        try:
+            _follow(connection, account, sealing, first, last)
+        except NotAsSealed as error:
+            if error.position > account.accepted:
+                raise
+
+
+def _follow(
+    connection: Connection, account: Account, sealing: Sealing, first: int, last: int
+) -> None:
+    """Go along a run of lines, and on to the next seal."""
+    before = _before(connection, account, first)
+    at = first - 1
+    while rows := connection.execute(_FROM, {"after": at, "most": chain.MOST_AT_ONCE}).all():
+        for row in rows:
+            line, stored = row._asdict(), bytes(row.chain_hash)
+            if row.chain_position != at + 1:
+                return
+            at = row.chain_position
+            if before is not None and link(before, at, line) != stored:
+                raise NotAsSealed(at, f"line {at} or its predecessor was changed")
+            before = stored
+            if line["seal"] is not None:
+                try:
+                    sealing.keyring.lines_sealed(line["seal"], at, stored)
+                except NotSealed as error:
+                    raise NotAsSealed(at, f"line {at}: {error}") from error
+            if at >= last and (line["seal"] is not None or at <= account.begun):
+                return
+    raise NotAsSealed(at, f"lines up to {at} have no seal")
+
+
+def _before(connection: Connection, account: Account, first: int) -> bytes | None:
+    """Return the hash that a line follows, as far as it is known."""
+    if first == 1:
+        return GENESIS
+    gaps = account.gaps().values()
+    dropped = max((gap for gap in gaps if gap.last == first - 1), key=_size, default=None)
+    return hash_at(connection, first - 1) or (dropped.last_hash if dropped else None)
+
+
+def _reaching(connection: Connection, account: Account, first: int, last: int) -> Gap:
+    """Return the gap that a run of lines leaves, with the explained gaps on either side of it.
+
+    One that nobody explained stays out, and so the whole is none that is explained.
+    """
+    gap = Gap(first, last, GENESIS, hash_at(connection, last))
+    said, old_limit = account.gaps().values(), account.old_limit()
+    if first > 1:
+        after = hash_at(connection, first - 1)
+        explained = max((g for g in said if g.last == first - 1), key=_size, default=None)
+        if after is not None:
+            gap = replace(gap, after=after)
+        elif explained is not None:
+            gap = replace(gap, first=explained.first, after=explained.after)
+        elif first - 1 <= old_limit:
+            before = _neighbours(connection, first)[0] or 0
+            after = hash_at(connection, before) if before else GENESIS
+            gap = replace(gap, first=before + 1, after=after or GENESIS)
+    if hash_at(connection, last + 1) is None:
+        explained = max((g for g in said if g.first == last + 1), key=_size, default=None)
+        behind = _neighbours(connection, last)[1]
+        if explained is not None:
+            far = explained.last_hash, explained.next_digest
+            gap = replace(gap, last=explained.last, last_hash=far[0], next_digest=far[1])
+        elif behind is not None and behind - 1 <= old_limit:
+            found = _digest_at(connection, behind)
+            gap = replace(gap, last=behind - 1, last_hash=None, next_digest=found)
+    return gap
+
+
+def _as_found(connection: Connection) -> Iterator[Gap]:
+    """Yield the gaps of a log that was not sealed, as far as it explains them."""
+    account = Account(connection, None)
+    said, old_limit = account.gaps(), account.old_limit()
+    for before, position in connection.execute(_HOLES).all():
+        after = hash_at(connection, before) if before else GENESIS
+        explained = said.get((before + 1, position - 1))
+        if explained is not None:
+            yield explained
+        elif position - 1 <= old_limit:
+            found = _digest_at(connection, position)
+            yield Gap(before + 1, position - 1, after or GENESIS, None, found)
+
+
+def _digest_at(connection: Connection, position: int) -> bytes:
+    row = connection.execute(_LINE_AT, {"position": position}).one()._asdict()
+    return digest(position, row)
+
+
+def _neighbours(connection: Connection, position: int) -> tuple[int | None, int | None]:
+    found = connection.execute(_NEIGHBOURS, {"position": position}).one()
+    return found.before, found.behind
+
+
+def _line(gap: Gap, why: str, replica: str, sealing: Sealing | None) -> dict[str, Any]:
+    return statements.line(
+        DROPPED,
+        gap.words(why),
+        replica,
+        sealing.keyring if sealing else None,
+        objects=min(_size(gap), MOST_OBJECTS),
+    )
+
+
+def _within(gap: Gap, other: Gap) -> bool:
+    return gap is not other and other.first <= gap.first and gap.last <= other.last
+
+
+def _size(gap: Gap) -> int:
+    return gap.last - gap.first + 1

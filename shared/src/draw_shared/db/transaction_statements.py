@@ -1,0 +1,165 @@
+"""What the transaction log says about itself.
+
+Lines of the log by which it is known what is missing in its chain, and what was found in it
+that no key has sealed. With a key they count only if they are attested: whoever has the
+database alone can write such a line, and it says nothing.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+
+from draw_shared.contracts.transaction import (
+    ACCEPTED,
+    DROPPED,
+    FINDINGS,
+    SEALING_BEGUN,
+    TransactionKind,
+    TransactionOutcome,
+)
+from draw_shared.db.seals import Keyring
+from draw_shared.db.transaction_lines import COLUMNS
+
+STATEMENTS: Final = (DROPPED, SEALING_BEGUN, *FINDINGS, ACCEPTED)
+
+_GAP: Final = re.compile(
+    "lines ([0-9]{1,18}) to ([0-9]{1,18}), after ([0-9a-f]{64}), (last|next) ([0-9a-f]{64})"
+)
+_OLD_GAP: Final = re.compile("up to position ([0-9]{1,18})$")
+_UP_TO: Final = re.compile("up to line ([0-9]{1,18})")
+_SAID: Final = text(
+    f"SELECT chain_position, attestation, {', '.join(COLUMNS)} FROM transactions"  # noqa: S608
+    " WHERE action = ANY(:actions) AND chain_position IS NOT NULL ORDER BY chain_position"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A line by which the log speaks about itself."""
+
+    position: int
+    action: str
+    detail: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Lines that are missing, and what lay on either side of them."""
+
+    first: int
+    last: int
+    after: bytes
+    """The hash of the line before them; 32 zero bytes at the beginning of the chain."""
+    last_hash: bytes | None
+    """Their last line's hash, which the line behind them goes on from."""
+    next_digest: bytes | None = None
+    """Where that was lost: the hash of the line behind them alone."""
+
+    @classmethod
+    def read(cls, detail: str) -> Self | None:
+        """Return the gap of which a statement speaks; None when it is of a release before."""
+        found = _GAP.search(detail)
+        if found is None:
+            return None
+        far = bytes.fromhex(found[5])
+        last_hash, next_digest = (far, None) if found[4] == "last" else (None, far)
+        return cls(int(found[1]), int(found[2]), bytes.fromhex(found[3]), last_hash, next_digest)
+
+    def words(self, why: str) -> str:
+        """Return it as a statement has it; the end is for the release before this one."""
+        far = f"last {self.last_hash.hex()}" if self.last_hash else ""
+        near = f"next {self.next_digest.hex()}" if self.next_digest else ""
+        return (
+            f"lines {self.first} to {self.last}, after {self.after.hex()}, {far or near},"
+            f" {why}, up to position {self.last}"
+        )
+
+
+class Account:
+    """All that the log says about itself, as far as it is believed.
+
+    Args:
+        connection: within one transaction.
+        keyring: None believes every line of the chain, as where nothing is sealed.
+    """
+
+    def __init__(self, connection: Connection, keyring: Keyring | None) -> None:
+        rows = [row._asdict() for row in connection.execute(_SAID, {"actions": list(STATEMENTS)})]
+        self.statements = [
+            _statement(row) for row in rows if keyring is None or keyring.attests(row)
+        ]
+        self._old = [
+            (row["chain_position"], int(found[1]))
+            for row in rows
+            if row["action"] == DROPPED
+            and not _GAP.search(row["detail"] or "")
+            and (found := _OLD_GAP.search(row["detail"] or ""))
+        ]
+        self._sealed = keyring is not None
+
+    @property
+    def begun(self) -> int:
+        """The position at which sealing began for all that was there; 0: from the first line."""
+        return max((one.position for one in self.of(SEALING_BEGUN)), default=0)
+
+    @property
+    def sealing(self) -> bool:
+        """Whether sealing has begun; what lies before may be gone with its month."""
+        return any(True for one in self.statements if one.action in {SEALING_BEGUN, DROPPED})
+
+    @property
+    def accepted(self) -> int:
+        """The position up to which somebody has accepted what was found."""
+        found = (_UP_TO.search(one.detail) for one in self.of(ACCEPTED))
+        return max((int(one[1]) for one in found if one), default=0)
+
+    def of(self, *actions: str) -> Iterator[Statement]:
+        """Yield the statements of these actions, oldest first."""
+        return (one for one in self.statements if one.action in actions)
+
+    def gaps(self) -> dict[tuple[int, int], Gap]:
+        """Return what is missing by its first and last line; what was said last counts."""
+        said = (Gap.read(one.detail) for one in self.of(DROPPED))
+        return {(gap.first, gap.last): gap for gap in said if gap is not None}
+
+    def old_limit(self) -> int:
+        """Return up to where lines may be missing by what releases before this one said.
+
+        They named no more than that. Where lines are sealed, they are believed as far as they
+        were there when sealing began.
+        """
+        begun = self.begun
+        return max(
+            (limit for position, limit in self._old if not self._sealed or position < begun),
+            default=0,
+        )
+
+
+def line(
+    action: str, detail: str, replica: str, keyring: Keyring | None, *, objects: int | None = None
+) -> dict[str, Any]:
+    """Return a line by which the log speaks about itself, attested, as `append` takes it."""
+    outcome = TransactionOutcome.WARNING if action in FINDINGS else TransactionOutcome.SUCCESS
+    row: dict[str, Any] = {
+        "record_id": str(uuid4()),
+        "occurred_at": datetime.now(UTC),
+        "kind": str(TransactionKind.MANAGEMENT),
+        "outcome": str(outcome),
+        "replica": replica,
+        "objects": objects,
+        "actor": "system",
+        "action": action,
+        "detail": detail,
+    }
+    attestation = None if keyring is None else f"\\x{keyring.attest(row).hex()}"
+    return row | {"occurred_at": row["occurred_at"].isoformat(), "attestation": attestation}
+
+
+def _statement(row: Mapping[str, Any]) -> Statement:
+    return Statement(row["chain_position"], row["action"], row["detail"] or "", row["occurred_at"])

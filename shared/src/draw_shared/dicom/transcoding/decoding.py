@@ -1,0 +1,185 @@
+"""Reads stored objects for another transfer syntax, and decodes what is compressed in them.
+
+Whatever a hostile object may do, it does here: nothing else inflates, walks through the data
+set or decodes pixel data. Services have it done in `DecodingProcesses`.
+"""
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from draw_shared.dicom import part10
+from draw_shared.dicom.data_set import is_deflated
+from draw_shared.dicom.transcoding.encoding import AsWritten, as_written, encoding_of
+from draw_shared.dicom.transcoding.payload import Payload, PayloadWriter
+from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels, Image, gathered
+from draw_shared.dicom.transcoding.plan import Plan, PlanWriter
+from draw_shared.dicom.transcoding.rewriting import Rewriting
+from draw_shared.dicom.transcoding.source import (
+    FileSource,
+    InflatedSource,
+    Source,
+    Untranscodable,
+)
+from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
+from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, UNCOMPRESSED
+from draw_shared.dicom.walk import Undecodable
+
+MOST_PICTURES: Final = 64
+"""Encapsulated images in one object: its own and its icons'."""
+LOOKED_AT_BYTES: Final = 64 * 1024
+"""Of a data set, to tell how it is encoded."""
+NATIVE: Final = frozenset((*UNCOMPRESSED, DEFLATED_LITTLE))
+"""Transfer syntaxes that do not encapsulate pixel data."""
+JPIP_SYNTAXES: Final = frozenset(
+    (
+        "1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95",
+        "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205",
+    )
+)  # fmt: skip
+"""Their pixel data lie elsewhere (PS3.5 A.6)."""
+COPIES_OF_A_FRAME: Final = 6
+"""As often is a frame in memory while it is decoded."""
+PROCESS_BYTES: Final = 256 * 1024**2
+"""What a process takes that holds no frame: interpreter, codecs, and what is noted of an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingLimits:
+    """What decoding one object may take."""
+
+    longest_frame: int = 128 * 1024**2
+    """Of a frame of encapsulated pixel data, encoded and decoded, bytes."""
+    longest_inflated: int = 1024**3
+    """Of a deflated data set, inflated, bytes."""
+    cpu_seconds: int = 30
+    """Of processor time for an object's headers and first frames, and for each frame after."""
+    process_bytes: int = PROCESS_BYTES
+    """What a process may take beside frames."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a process may take that decodes."""
+        return self.process_bytes + COPIES_OF_A_FRAME * self.longest_frame
+
+
+class EncodedFrame(NamedTuple):
+    """Where the fragments of one frame lie in the stored file."""
+
+    positions: "array[int]"
+    lengths: "array[int]"
+
+
+class Decoder:
+    """Decodes in this process.
+
+    Args:
+        room: folder for what becomes long, in files without a name.
+    """
+
+    def __init__(self, limits: DecodingLimits, room: Path) -> None:
+        self._limits = limits
+        self._room = room
+
+    def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
+        """Return how a Part 10 file's data set becomes one in an uncompressed transfer syntax.
+
+        Raises:
+            Untranscodable: it cannot be had; the text says why.
+            OSError: the file cannot be read, or there is no room.
+        """
+        # Whoever sends it deflates it.
+        explicit = transfer_syntax_uid == DEFLATED_LITTLE
+        target = encoding_of(EXPLICIT_LITTLE if explicit else transfer_syntax_uid)
+        stored = _Stored.of(descriptor, self._limits.longest_inflated)
+        syntax = stored.transfer_syntax_uid
+        survey = surveyed(stored.source(), stored.written, target, compressed=syntax not in NATIVE)
+        pictures = {
+            start: EncapsulatedPixels(facts, syntax, self._limits.longest_frame, stored.read)
+            for start, facts in _encapsulated(survey, syntax)
+        }
+        rewriting = Rewriting(stored.source(), stored.written, target, survey, pictures)
+        with PayloadWriter(self._room) as out:
+            writer = PlanWriter(out)
+            for part in rewriting.parts():
+                writer.add(part)
+            for picture in pictures.values():
+                fragments = picture.fragments
+                positions = array("Q", (stored.offset + one for one in fragments.positions))
+                writer.add_image(picture.image, picture.begins, positions, fragments.lengths)
+            return writer.finish()
+
+    def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
+        """Return these frames of a Part 10 file, decoded, one after the other.
+
+        Raises:
+            Untranscodable: one cannot be decoded.
+            OSError: the file cannot be read, or there is no room.
+        """
+
+        def read(position: int, size: int) -> bytes:
+            return _read(descriptor, position, size)
+
+        with PayloadWriter(self._room) as out:
+            for one in frames:
+                longest = self._limits.longest_frame
+                out.write(image.decoded(gathered(*one, longest, read))[0])
+            return out.finish()
+
+
+class _Stored(NamedTuple):
+    """An object in its file."""
+
+    descriptor: int
+    offset: int
+    """Where its data set begins."""
+    transfer_syntax_uid: str
+    deflated: bool
+    longest_inflated: int
+    written: AsWritten = AsWritten(encoding_of(EXPLICIT_LITTLE))
+
+    @classmethod
+    def of(cls, descriptor: int, longest_inflated: int) -> "_Stored":
+        head = os.pread(descriptor, part10.LONGEST_META, 0)
+        try:
+            meta, offset = part10.decode(head)
+        except Undecodable as error:
+            raise Untranscodable(str(error)) from error
+        syntax = meta.transfer_syntax_uid
+        if not syntax:
+            raise Untranscodable("the file does not say its transfer syntax")
+        if syntax in JPIP_SYNTAXES:
+            raise Untranscodable("the pixel data lie elsewhere")
+        deflated = is_deflated(os.pread(descriptor, LOOKED_AT_BYTES, offset), syntax)
+        stored = cls(descriptor, offset, syntax, deflated, longest_inflated)
+        beginning = stored.source().ahead(LOOKED_AT_BYTES)
+        return stored._replace(written=as_written(beginning, syntax))
+
+    def source(self) -> Source:
+        """Return its data set, at the beginning."""
+        if self.deflated:
+            return InflatedSource(self.descriptor, self.offset, self.longest_inflated)
+        return FileSource(self.descriptor, self.offset)
+
+    def read(self, position: int, size: int) -> bytes:
+        """Return bytes of its data set, which is not deflated."""
+        return _read(self.descriptor, self.offset + position, size)
+
+
+def _read(descriptor: int, position: int, size: int) -> bytes:
+    raw = os.pread(descriptor, size, position)
+    if len(raw) < size:
+        raise Untranscodable("the data set is cut short")
+    return raw
+
+
+def _encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:
+    found = [(start, facts) for start, facts in survey.facts.items() if facts.pixels is not None]
+    if found and stored in NATIVE:
+        raise Untranscodable("encapsulated pixel data in a transfer syntax without")
+    if len(found) > MOST_PICTURES:
+        raise Untranscodable("too many encapsulated images")
+    yield from found

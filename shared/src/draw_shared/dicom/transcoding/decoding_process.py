@@ -1,0 +1,168 @@
+"""`python -m draw_shared.dicom.transcoding.decoding_process`: decodes within limits.
+
+It reads one request after the other from a socket that only the service has at its other
+end: numbers and text, and the descriptor of the stored file. What becomes long goes back as
+the descriptor of a file without a name, everything else as bytes of a length that is said
+before. What comes back is data, whatever became of this process.
+"""
+
+import errno
+import json
+import os
+import socket
+import sys
+import warnings
+from array import array
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple, Protocol
+
+from draw_shared.dicom.confinement import allow_seconds, confine
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits, EncodedFrame
+from draw_shared.dicom.transcoding.payload import Payload
+from draw_shared.dicom.transcoding.pixels import Image
+from draw_shared.dicom.transcoding.source import Untranscodable
+
+HEADER: Final = Struct("<II")
+"""Lengths of what is said and of the bytes that belong to it."""
+READ_BYTES: Final = 256 * 1024
+NUMBER_BYTES: Final = 8
+
+# Why there is no answer.
+UNTRANSCODABLE: Final = "untranscodable"
+STORAGE: Final = "storage"
+MEMORY: Final = "memory"
+
+
+class Message(NamedTuple):
+    """A request or an answer."""
+
+    said: dict[str, Any]
+    body: bytes = b""
+    descriptor: int | None = None
+
+
+class Receiving(Protocol):
+    """Says how long the next bytes may take."""
+
+    def __call__(self) -> None:
+        """Prepare the socket to be read from."""
+
+
+def send(connection: socket.socket, message: Message) -> None:
+    """Send a message; its descriptor stays open here."""
+    said = json.dumps(message.said, separators=(",", ":")).encode()
+    header = HEADER.pack(len(said), len(message.body))
+    descriptors = [] if message.descriptor is None else [message.descriptor]
+    socket.send_fds(connection, [header], descriptors)
+    connection.sendall(said + message.body)
+
+
+def receive(
+    connection: socket.socket, most: int, ready: Receiving = lambda: None
+) -> Message | None:
+    """Return the next message, None when there is nobody at the other end any more.
+
+    Args:
+        connection: what it comes on.
+        most: bytes that it may have.
+        ready: called before each time that is waited for.
+
+    Raises:
+        OSError | ValueError: it breaks off, or is none.
+    """
+    ready()
+    # The few bytes of a header come as a whole.
+    header, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 1, socket.MSG_CMSG_CLOEXEC)
+    descriptor = descriptors[0] if descriptors else None
+    try:
+        if not header:
+            return None
+        if len(header) < HEADER.size:
+            raise ValueError("a message breaks off")
+        said, body = HEADER.unpack(header)
+        if said + body > most:
+            raise ValueError("a message is too long")
+        raw = _exactly(connection, said + body, ready)
+        message = Message(json.loads(raw[:said]), raw[said:], descriptor)
+        descriptor = None
+        return message
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _exactly(connection: socket.socket, size: int, ready: Receiving) -> bytes:
+    parts: list[bytes] = []
+    while size:
+        ready()
+        part = connection.recv(min(size, READ_BYTES))
+        if not part:
+            raise ValueError("a message breaks off")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def asked_for_frames(image: Mapping[str, Any], frames: Sequence[EncodedFrame]) -> Message:
+    """Return the request to decode frames."""
+    numbers = b"".join(one.positions.tobytes() + one.lengths.tobytes() for one in frames)
+    said = {"image": image, "fragments": [len(one.lengths) for one in frames]}
+    return Message(said, numbers)
+
+
+def _frames_of(message: Message) -> list[EncodedFrame]:
+    numbers, at = array("Q"), 0
+    numbers.frombytes(message.body)
+    found: list[EncodedFrame] = []
+    for count in message.said["fragments"]:
+        lengths = at + count
+        found.append(EncodedFrame(numbers[at:lengths], numbers[lengths : lengths + count]))
+        at = lengths + count
+    return found
+
+
+def _answered(decoder: Decoder, request: Message) -> tuple[dict[str, Any], Payload]:
+    """Return the answer to one request, or in words why there is none."""
+    descriptor = request.descriptor
+    if descriptor is None:
+        raise ValueError("a request without a file")
+    try:
+        if "plan" in request.said:
+            plan = decoder.plan(descriptor, request.said["plan"])
+            return plan.said(), plan.payload
+        image = Image(**request.said["image"])
+        return {}, decoder.frames(descriptor, image, _frames_of(request))
+    except Untranscodable as error:
+        return {"trouble": UNTRANSCODABLE, "reason": str(error)}, Payload()
+    except MemoryError:
+        return {"trouble": MEMORY}, Payload()
+    except OSError as error:
+        return {"trouble": STORAGE, "number": error.errno or errno.EIO}, Payload()
+    except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
+        reason = f"it cannot be read: {type(error).__name__}"
+        return {"trouble": UNTRANSCODABLE, "reason": reason}, Payload()
+    finally:
+        os.close(descriptor)
+
+
+def main(words: list[str]) -> None:
+    """Answer until there is nobody who asks; the words are socket, room and limits."""
+    number, room, said = words
+    limits = DecodingLimits(**json.loads(said))
+    confine(limits.memory_bytes, longest_file=2 * (limits.longest_inflated + limits.longest_frame))
+    # What is odd about an object is no concern of whoever decodes it.
+    warnings.simplefilter("ignore")
+    decoder = Decoder(limits, Path(room))
+    with socket.socket(fileno=int(number)) as connection, suppress(ConnectionError):
+        while (request := receive(connection, sys.maxsize)) is not None:
+            allow_seconds(limits.cpu_seconds)
+            answer, payload = _answered(decoder, request)
+            with payload:
+                send(connection, Message(answer, payload.held, payload.descriptor))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

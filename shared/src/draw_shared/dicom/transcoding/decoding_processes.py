@@ -1,0 +1,263 @@
+"""Processes that decode stored objects, so that a hostile one costs a process and no more.
+
+Each decodes for one request at a time, under limits of memory and of processor time that the
+kernel keeps (see `confinement`), and under a deadline. It is started when it is first needed
+and used again and again; one that ends, is ended or is late is replaced when the next is needed.
+
+Concurrency: any thread may ask; those that find every process busy wait, one after the other.
+Nothing is held by who only sends: what was decoded lies in memory or in a file of its own.
+"""
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from draw_shared.dicom.confinement import command, environment
+from draw_shared.dicom.transcoding import decoding_process
+from draw_shared.dicom.transcoding.decoding import DecodingLimits, EncodedFrame
+from draw_shared.dicom.transcoding.decoding_process import (
+    MEMORY,
+    STORAGE,
+    Message,
+    asked_for_frames,
+    receive,
+    send,
+)
+from draw_shared.dicom.transcoding.payload import HELD_BYTES, Payload
+from draw_shared.dicom.transcoding.pixels import Image
+from draw_shared.dicom.transcoding.plan import Plan
+from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodable
+
+log = structlog.get_logger()
+
+PROCESSES: Final = 2
+DEADLINE_SECONDS: Final = 120.0
+"""For one answer, also of a storage that is slow."""
+WAIT_SECONDS: Final = 60.0
+"""For a process that is not busy."""
+MOST_SAID: Final = 1024 * 1024
+FILES_AT_MOST: Final = 4
+"""As many times the longest inflated data set lies in files, for all peers together."""
+
+
+class _Ended(Exception):
+    """The process is gone."""
+
+
+class DecodingProcesses:
+    """A `Decoding` within limits.
+
+    Args:
+        room: folder for what becomes long, in files without a name.
+        processes: how many decode at the same time.
+    """
+
+    name = "decoding"
+
+    def __init__(self, limits: DecodingLimits, room: Path, *, processes: int = PROCESSES) -> None:
+        self._all = [_Process(limits, room) for _ in range(processes)]
+        self._files = _Files(FILES_AT_MOST * limits.longest_inflated)
+        # The one that was used last: the others need not be there before they are needed.
+        self._free: queue.LifoQueue[_Process] = queue.LifoQueue()
+        for process in reversed(self._all):
+            self._free.put(process)
+
+    def start(self) -> None:
+        """Do nothing: processes start when they are needed."""
+
+    def stop(self, deadline_seconds: float = 0) -> None:  # noqa: ARG002 - killing takes no time
+        """End all processes; who still waits for one is told."""
+        for process in self._all:
+            process.stop()
+
+    @property
+    def pids(self) -> list[int]:
+        """Which processes run now."""
+        return [pid for process in self._all if (pid := process.pid) is not None]
+
+    def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
+        """Return how a Part 10 file's data set becomes one in an uncompressed transfer syntax.
+
+        Raises:
+            Untranscodable: it cannot be had; the text says why.
+            OSError: the file cannot be read, or there is no room.
+        """
+        said, payload = self._answer(Message({"plan": transfer_syntax_uid}, b"", descriptor))
+        try:
+            return Plan.of(said, payload)
+        except (KeyError, TypeError, ValueError) as error:
+            payload.close()
+            raise Untranscodable("what it was decoded to is no plan") from error
+
+    def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
+        """Return these frames of a Part 10 file, decoded, one after the other.
+
+        Raises:
+            Untranscodable: one cannot be decoded.
+            OSError: the file cannot be read, or there is no room.
+        """
+        request = asked_for_frames(asdict(image), frames)._replace(descriptor=descriptor)
+        return self._answer(request)[1]
+
+    def _answer(self, request: Message) -> tuple[dict[str, Any], Payload]:
+        try:
+            process = self._free.get(timeout=WAIT_SECONDS)
+        except queue.Empty:
+            raise NotNow("every process that decodes is busy") from None
+        try:
+            answer = process.ask(request)
+        finally:
+            self._free.put(process)
+        return answer.said, self._files.counted(answer)
+
+
+class _Files:
+    """What was decoded and lies in files, until it is sent."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def counted(self, answer: Message) -> Payload:
+        """Return what belongs to an answer; it counts until it is let go of.
+
+        Raises:
+            NotNow: there would be too much.
+        """
+        payload = Payload(answer.body, answer.descriptor, self._gone)
+        if answer.descriptor is None:
+            return payload
+        with self._lock:
+            self._size += payload.size
+            size = self._size
+        if size > self._most:
+            payload.close()
+            raise NotNow("too much of what was decoded waits for peers that are slow")
+        return payload
+
+    def _gone(self, size: int) -> None:
+        with self._lock:
+            self._size -= size
+
+
+class _Process:
+    """One process and the socket that it is asked over; one thread at a time asks."""
+
+    def __init__(self, limits: DecodingLimits, room: Path) -> None:
+        self._limits = limits
+        self._room = room
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._stopped = False
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def ask(self, request: Message) -> Message:
+        """Return the answer."""
+        with self._lock:
+            answer = self._answer(request, time.monotonic() + DEADLINE_SECONDS)
+            if "trouble" in answer.said:
+                raise self._trouble(answer.said)
+            return answer
+
+    def _answer(self, request: Message, deadline: float) -> Message:
+        try:
+            connection = self._running()
+
+            def ready() -> None:
+                connection.settimeout(max(0.001, deadline - time.monotonic()))
+
+            ready()
+            send(connection, request)
+            answer = receive(connection, MOST_SAID + HELD_BYTES, ready)
+        except TimeoutError:
+            self._end()
+            log.warning("decoding.process_replaced", reason="late")
+            raise NotNow(f"decoding it takes more than {DEADLINE_SECONDS:.0f} s") from None
+        except (OSError, ValueError, _Ended) as error:
+            raise self._failed() from error
+        if answer is None:
+            raise self._failed()
+        return answer
+
+    def _trouble(self, said: dict[str, Any]) -> Exception:
+        """Return why there is no answer."""
+        if said["trouble"] == STORAGE:
+            number = int(said.get("number", 0))
+            return OSError(number, os.strerror(number))
+        if said["trouble"] == MEMORY:
+            # What it has taken it does not give back for certain.
+            self._end()
+            return self._costly("memory", f"more than {self._limits.memory_bytes >> 20} MiB")
+        return Untranscodable(str(said.get("reason", ""))[:200])
+
+    def _failed(self) -> Exception:
+        """Return why the process has ended in the middle."""
+        code = self._end()
+        if self._stopped:
+            return NotNow("the service ends")
+        if code == -signal.SIGXCPU:
+            return self._costly("time", f"more than {self._limits.cpu_seconds} s of processor time")
+        log.warning("decoding.process_replaced", reason="ended", exit_code=code)
+        return TooCostly("the process that decoded it ended")
+
+    def _costly(self, reason: str, words: str) -> TooCostly:
+        log.warning("decoding.process_replaced", reason=reason)
+        return TooCostly(f"decoding it takes {words}")
+
+    def _running(self) -> socket.socket:
+        if self._connection is not None and self.pid is not None:
+            return self._connection
+        self._end()
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            number = theirs.fileno()
+            limits = json.dumps(asdict(self._limits))
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                command(decoding_process.__name__, str(number), str(self._room), limits),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(number,),
+                env=environment(),
+            )
+        if self._stopped:
+            raise _Ended
+        return self._connection
+
+    def stop(self) -> None:
+        """End it for good; whoever waits for its answer is told."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            process.kill()
+        with self._lock:
+            self._end()
+
+    def _end(self) -> int | None:
+        """End it, and return its exit code."""
+        process, self._process = self._process, None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if process is None:
+            return None
+        # One that has closed its end has its exit code already.
+        process.kill()
+        return process.wait()

@@ -1,0 +1,74 @@
+"""The newest sealed head of the transaction log, kept where the database's writer cannot reach.
+
+One small file, replaced as a whole. It shows that the end of the log was cut off, or that a
+backup was restored: a database that is older than what is kept here does not have this line.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from draw_shared.storage.folder_sync import sync_folders
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHead:
+    """A line of the log by its place in the chain, with its hash and seal as hexadecimal text."""
+
+    position: int
+    chain_hash: str
+    seal: str
+
+
+class SealedHeadFile:
+    """The file, read and written in the name of a process."""
+
+    def __init__(self, path: Path, writer: str) -> None:
+        self.path = path
+        self._own = path.with_name(f"{path.name}.{writer}.new")
+        self._told = ""
+
+    def kept(self) -> SealedHead | None:
+        """Return what is kept; a file that cannot be read is said once in the log."""
+        reason, found = "", None
+        try:
+            read = json.loads(self.path.read_bytes())
+            found = SealedHead(int(read["position"]), str(read["chain_hash"]), str(read["seal"]))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = type(error).__name__
+        if reason and reason != self._told:
+            log.error("transactions.kept_head_unreadable", file=str(self.path), reason=reason)
+        self._told = reason
+        return found
+
+    def keep(self, head: SealedHead) -> None:
+        """Have the file say this head, durably.
+
+        Raises:
+            OSError: it says what it said before.
+        """
+        document = asdict(head) | {"kept_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        try:
+            self._write(json.dumps(document).encode() + b"\n")
+            self._own.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                self._own.unlink(missing_ok=True)
+            raise
+        sync_folders((str(self.path.parent),))
+
+    def _write(self, content: bytes) -> None:
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
+        with os.fdopen(os.open(self._own, flags, 0o640), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
