@@ -4,8 +4,6 @@ import http.client
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +18,7 @@ from draw_shared.runtime.child_environment import variables
 from draw_shared.runtime.settings import PREFIX, ServiceSettings
 from tools.processes import end, group_members
 
-PROBE_SECONDS: Final = 2.0
+PROBE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +150,17 @@ class ServiceProcess:
 
     def answer(self, path: str) -> tuple[int, str]:
         """Return status and body of a GET on its HTTP port; status 0 without one in HTTP."""
-        url = f"http://127.0.0.1:{self.http_port}{path}"
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.http_port, timeout=PROBE_SECONDS
+        )
         try:
-            with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
         except (OSError, http.client.HTTPException):
             return 0, ""
+        finally:
+            connection.close()
 
     def ask_to_stop(self) -> None:
         """Begin its drain and return at once."""

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tools import service_process
 from tools.service_process import SERVICES, ServiceProcess
 
 
@@ -35,3 +36,22 @@ def test_nobody_on_the_port_is_no_answer(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     assert _process(port, tmp_path).answer("/readyz") == (0, "")
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"503 Service Unavailable"])
+def test_an_answer_that_stops_after_its_header_is_no_answer(status, tmp_path, monkeypatch):
+    """A machine that is busy may take longer for the body than a probe waits."""
+    monkeypatch.setattr(service_process, "PROBE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+
+        def answer():
+            connection, _ = slow.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 9\r\n\r\n{")
+                connection.recv(1)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert _process(slow.getsockname()[1], tmp_path).answer("/readyz") == (0, "")
+        thread.join()
