@@ -150,13 +150,11 @@ class ServiceProcess:
 
     def answer(self, path: str) -> tuple[int, str]:
         """Return status and body of a GET on its HTTP port; status 0 without one in HTTP."""
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.http_port, timeout=PROBE_SECONDS
-        )
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=PROBE_SECONDS)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException):
             return 0, ""
         finally:
