@@ -144,6 +144,9 @@ CASES = {
         }
     ),
     "TransactionLogDelayed": single("draw_scp_transaction_segments", 500, 1, 'instance="a"'),
+    "TransactionLogNotAsSealed": single(
+        "draw_indexer_transaction_findings_total", 1, 0, 'kind="transactions.cut"'
+    ),
     "IndexBehind": single(
         "draw_suite_queue_messages", 50000, 10, 'queue="indexer.instance-stored"'
     ),

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from draw_shared.db import roles
 from draw_shared.db.migrate import bring_up_to_date, upgrade
-from draw_shared.db.roles import COLUMNS, RIGHTS, VERBS
+from draw_shared.db.roles import RIGHTS, VERBS
 from draw_shared.db.session import sqlalchemy_url
 from draw_shared.db.tables import metadata
 from support import service_finder, statements
@@ -126,8 +126,7 @@ def test_a_service_may_do_what_is_in_the_table_of_rights_and_nothing_else(servic
     for table in TABLES:
         verbs, changed = allowed(connections[service], table)
         rights = {VERBS[verb] for verb in RIGHTS[service].get(table, "")}
-        if table not in COLUMNS.get(service, {}):
-            assert bool(changed) == ("UPDATE" in rights), (table, changed)
+        assert bool(changed) == ("UPDATE" in rights), (table, changed)
         # Whoever may change or delete rows may also lock them all.
         found[table], expected[table] = verbs - {"LOCK"}, rights
         assert ("LOCK" in verbs) <= bool(rights & {"UPDATE", "DELETE"}), table
@@ -183,6 +182,27 @@ def test_months_are_made_and_dropped_by_the_indexer_alone(connections):
             assert may(connection, statement) == (service == "indexer"), (service, statement)
     with pytest.raises(psycopg.errors.RaiseException, match="current month"):
         connections["indexer"].execute("SELECT drop_transaction_months('2999-01-01')")
+
+
+def test_a_line_joins_the_chain_once_and_only_by_the_indexer(connections, database_url):
+    line = (
+        "INSERT INTO transactions (record_id, occurred_at, kind, action, outcome, replica)"
+        " VALUES (gen_random_uuid(), now(), 'system', 'made up', 'success', 'a')"
+        " RETURNING id, occurred_at"
+    )
+    link = "SELECT link_transactions(ARRAY[%s], ARRAY[%s], ARRAY[%s::bigint], ARRAY[%s], 0, '')"
+    indexer = connections["indexer"]
+    with indexer.transaction(force_rollback=True):
+        found = indexer.execute(line).fetchone()
+        for position, chain_hash in ((900_001, "aa"), (900_002, "bb")):
+            indexer.execute(link, (*found, position, chain_hash))
+            there = indexer.execute(
+                "SELECT chain_position, chain_hash FROM transactions WHERE id = %s", found[:1]
+            )
+            assert there.fetchone() == (900_001, b"\xaa")
+    for service in set(SERVICES) - {"indexer"}:
+        text_of_it = "SELECT link_transactions('{}', '{}', '{}', '{}', 0, '')"
+        assert not may(connections[service], text_of_it), service
 
 
 def test_every_table_has_somebody_who_uses_it():

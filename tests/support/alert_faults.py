@@ -25,7 +25,7 @@ from support.raw_stores import raw_association
 from support.service_finder import program
 from support.steady_stores import SteadyStores
 from support.suite import ADMIN_PASSWORD, Suite, signed_in
-from tools.processes import free_port
+from tools.processes import free_port, wait_until
 
 GB = 1000**3
 LEFT_BYTES = 16_000_000
@@ -282,6 +282,24 @@ def a_remote_node_that_is_away(watched):
     watched.client.put(f"/api/v1/nodes/{node_id}", json=corrected).raise_for_status()
 
 
+@breaks("TransactionLogNotAsSealed")
+def a_log_whose_end_somebody_cuts(watched):
+    def lines():
+        return watched.suite.rows("SELECT count(*) AS n FROM transactions WHERE seal IS NOT NULL")
+
+    assert wait_until(lambda: lines()[0]["n"] > 0, 30)
+    watched.suite.stop("indexer")
+    watched.suite.execute(
+        "DELETE FROM transactions WHERE chain_position >= (SELECT max(chain_position)"
+        " FROM transactions WHERE seal IS NOT NULL)"
+    )
+    watched.suite.start("indexer")
+    assert watched.store() == 0
+    yield
+    watched.suite.stop("indexer")
+    watched.suite.start("indexer")
+
+
 # Database and broker
 
 
@@ -410,7 +428,7 @@ TOGETHER: tuple[tuple[Fault, ...], ...] = (
         a_column_that_somebody_renames,
         a_configuration_that_only_a_later_release_can_read,
     ),
-    (a_stopped_receiver,),
+    (a_log_whose_end_somebody_cuts, a_stopped_receiver),
     (a_disk_whose_syncs_are_slow,),
 )
 """Faults that happen at the same time, because each takes its time."""

@@ -42,8 +42,6 @@ class ApiHarness:
     def __init__(self, database_url, storage, *, broker_url=NO_BROKER, **settings):
         self.database = Database(database_url)
         self.settings = Settings(
-            # Each client keeps a connection, and all come from one address.
-            api_connections_per_address=10_000,
             database_url=database_url,
             broker_url=broker_url,
             storage_root=storage,

@@ -206,10 +206,17 @@ def test_an_answer_that_is_taken_slowly_is_not_given_up():
         assert got > application.size
 
 
-def test_one_address_has_so_many_connections_and_keeps_no_other_out():
+def test_one_address_has_so_many_requests_at_a_time_and_keeps_no_other_out():
     statuses = []
-    with serving(most_each=4, refused=statuses.append) as (_, server), ExitStack() as stack:
+    started = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nxx"
+    with (
+        serving(most_each=4, refused=statuses.append) as (application, server),
+        ExitStack() as stack,
+    ):
         held = [stack.enter_context(connected(server, "127.0.0.2")) for _ in range(4)]
+        for connection in held:
+            connection.sendall(started)
+        assert wait_until(lambda: application.seen == 4, PATIENCE)
         with connected(server, "127.0.0.2") as fifth:
             answer = told(fifth)
             assert_refused(answer, 503)
@@ -226,6 +233,22 @@ def test_one_address_has_so_many_connections_and_keeps_no_other_out():
 
         assert wait_until(has_room, PATIENCE)
     assert statuses[0] == 503
+
+
+def test_who_leaves_connections_open_loses_the_oldest_of_its_own_and_goes_on():
+    statuses = []
+    with (
+        serving(most_each=4, refused=statuses.append) as (_, server),
+        ExitStack() as stack,
+        connected(server, "127.0.0.3") as other,
+    ):
+        for _ in range(12):
+            made = stack.enter_context(connected(server, "127.0.0.2"))
+            made.sendall(GET)
+            assert was_answered(made)
+        other.sendall(GET)
+        assert was_answered(other)
+    assert statuses == []
 
 
 def test_a_trusted_proxy_stands_for_many_clients():
@@ -261,5 +284,6 @@ def test_in_a_full_room_who_asks_for_something_takes_the_place_of_who_does_not()
 def test_all_addresses_of_an_ipv6_network_have_one_budget():
     room = Room(most=100, most_each=2)
     addresses = ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:0:5::1")
-    assert [room.enter(Held(without_request=True), one) for one in addresses] == [True, True, False]
-    assert room.enter(Held(without_request=True), "2001:db8:0:1::1")
+    busy = [room.enter(Held(without_request=False), one) for one in addresses]
+    assert busy == [True, True, False]
+    assert room.enter(Held(without_request=False), "2001:db8:0:1::1")

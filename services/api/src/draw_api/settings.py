@@ -134,8 +134,8 @@ class Settings(
         default=100,
         ge=4,
         le=800,
-        description="most connections of one address, or of one IPv6 /64, to page and REST;"
-        " trusted proxies have no limit",
+        description="most connections of one address, or of one IPv6 /64, to page and REST; the"
+        " oldest without a request gives way to a new one; trusted proxies have no limit",
     )
     api_session_hours: float = Field(
         default=12.0, gt=0, le=24 * 30, description="how long a browser stays signed in, hours"

@@ -124,16 +124,15 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """By service, the verbs on each table: S(elect), I(nsert), U(pdate), D(elete)."""
 
-COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
-    "indexer": {"transactions": "UPDATE (chain_position, chain_hash, seal)"}
-}
-"""By service, what it may do with some columns of a table only."""
-
 SEQUENCES: Final[Mapping[str, Sequence[str]]] = {"indexer": ("transactions_id_seq",)}
 """By service, sequences from which it takes numbers by itself."""
 
 FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
-    "indexer": ("make_transaction_month(date)", "drop_transaction_months(date)")
+    "indexer": (
+        "make_transaction_month(date)",
+        "drop_transaction_months(date)",
+        "link_transactions(bigint[], timestamptz[], bigint[], text[], bigint, text)",
+    )
 }
 """By service, functions that do as the owner what the service itself may not."""
 
@@ -221,9 +220,6 @@ def _grants(service: str, tables: set[str]) -> Iterator[tuple[str, ...]]:
     for table, verbs in RIGHTS[service].items():
         if table in tables:
             yield f"GRANT {', '.join(VERBS[verb] for verb in verbs)} ON {{}} TO {{}}", table
-    for table, words in COLUMNS.get(service, {}).items():
-        if table in tables:
-            yield f"GRANT {words} ON {{}} TO {{}}", table
     for sequence in SEQUENCES.get(service, ()):
         yield "GRANT USAGE ON SEQUENCE {} TO {}", sequence
     for function in FUNCTIONS.get(service, ()):

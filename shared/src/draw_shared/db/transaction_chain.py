@@ -57,13 +57,8 @@ _UNCHAINED: Final = text(
     " WHERE chain_hash IS NULL ORDER BY id LIMIT :most"
 )
 _LINK: Final = text(
-    """
-    UPDATE transactions t SET chain_position = k.position, chain_hash = decode(k.hash, 'hex'),
-        seal = CASE WHEN k.position = :sealed THEN decode(:seal, 'hex') END
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:times AS timestamptz[]),
-        CAST(:positions AS bigint[]), CAST(:hashes AS text[])) AS k (id, at, position, hash)
-    WHERE t.id = k.id AND t.occurred_at = k.at
-    """
+    "SELECT link_transactions(CAST(:ids AS bigint[]), CAST(:times AS timestamptz[]),"
+    " CAST(:positions AS bigint[]), CAST(:hashes AS text[]), :sealed, :seal)"
 )
 _FRESH: Final = text(
     f"""

@@ -52,8 +52,9 @@ class Times:
 class Room:
     """How many connections there are, in all and from each address.
 
-    A new one that finds the room full takes the place of the oldest without a request. So
-    clients that only hold connections keep nobody out.
+    A new one that finds its address's share or the whole room used up takes the place of the
+    oldest there without a request. So clients that only hold connections keep nobody out, and
+    one that leaves many open may go on.
     """
 
     most: int
@@ -70,15 +71,25 @@ class Room:
         """Return whether there is room; if so it is taken."""
         whom = budgeted(address)
         if self._of_each[whom] >= self.most_each and not self.unlimited(address):
-            return False
-        if len(self._inside) >= self.most:
-            oldest = next((held for held in self._inside if held.without_request), None)
-            if oldest is None:
+            if not self._make_room(of=whom):
                 return False
-            oldest.drop()
-            self.leave(oldest)
+        elif len(self._inside) >= self.most and not self._make_room():
+            return False
         self._inside[connection] = whom
         self._of_each[whom] += 1
+        return True
+
+    def _make_room(self, of: str | None = None) -> bool:
+        idle = (
+            held
+            for held, whose in self._inside.items()
+            if held.without_request and of in {None, whose}
+        )
+        oldest = next(idle, None)
+        if oldest is None:
+            return False
+        oldest.drop()
+        self.leave(oldest)
         return True
 
     def leave(self, connection: "BoundedConnection") -> None:

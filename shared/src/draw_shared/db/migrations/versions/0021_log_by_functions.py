@@ -1,8 +1,8 @@
-"""Months of the transaction log are made and dropped by functions of the owner's.
+"""Lines of the transaction log join its chain, and its months come and go, by functions.
 
-Who writes the log can then be a role that may only add lines to it.
+They are the owner's. Who writes the log can then be a role that may only add lines to it.
 
-Locks and duration: makes two functions, which locks nothing. The release before goes on with its
+Locks and duration: makes three functions, which locks nothing. The release before goes on with its
 own statements as the owner.
 """
 
@@ -16,7 +16,7 @@ depends_on = None
 kind = "expand"
 compatible_from = "0016"
 
-# Both run as the owner of the tables, whoever calls, and look for names nowhere else.
+# All run as the owner of the tables, whoever calls, and look for names nowhere else.
 MAKE = """
 CREATE FUNCTION make_transaction_month(month date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -63,12 +63,24 @@ BEGIN
     DELETE FROM public.transactions_default WHERE occurred_at < before;
 END $$
 """
+LINK = """
+CREATE FUNCTION link_transactions(ids bigint[], times timestamptz[], positions bigint[],
+    hashes text[], sealed bigint, seal text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    UPDATE public.transactions t SET chain_position = k.position,
+        chain_hash = decode(k.hash, 'hex'),
+        seal = CASE WHEN k.position = $5 THEN decode($6, 'hex') END
+    FROM unnest($1, $2, $3, $4) AS k (id, at, position, hash)
+    WHERE t.id = k.id AND t.occurred_at = k.at AND t.chain_hash IS NULL
+$$
+"""
 
 
 def upgrade() -> None:
-    for made in (MAKE, DROP_OLD):
+    for made in (MAKE, DROP_OLD, LINK):
         op.execute(made)
     op.execute(
-        "REVOKE ALL ON FUNCTION make_transaction_month(date), drop_transaction_months(date)"
+        "REVOKE ALL ON FUNCTION make_transaction_month(date), drop_transaction_months(date),"
+        " link_transactions(bigint[], timestamptz[], bigint[], text[], bigint, text)"
         " FROM PUBLIC"
     )
