@@ -25,7 +25,7 @@ from support.raw_stores import raw_association
 from support.service_finder import program
 from support.steady_stores import SteadyStores
 from support.suite import Suite, signed_in
-from tools.processes import free_port
+from tools.processes import free_port, wait_until
 
 GB = 1000**3
 LEFT_BYTES = 16_000_000
@@ -110,6 +110,8 @@ def watching(folder: Path) -> Iterator[Watched]:
         targets = {f"draw-{name}": [process.http_port] for name, process in suite.services.items()}
         server = stack.enter_context(prometheus(folder / "prometheus", targets))
         client = stack.enter_context(signed_in(suite.web_url))
+        # What counts before it was looked at for the first time has not grown.
+        wait_until(lambda: len(server.query("up == 1")) == len(targets), 60)
         yield Watched(suite, database, broker, server, client)
 
 

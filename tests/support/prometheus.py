@@ -99,12 +99,19 @@ class Prometheus:
             return not missing
 
         wait_until(none_left, seconds)
-        assert missing == set(), "these did not fire"
+        assert missing == set(), f"did not fire: {sorted(missing)}"
 
     def wait_until_silent(self, *alerts: str, seconds: float = 60) -> None:
         """Return once none of these fires."""
-        wait_until(lambda: not set(alerts) & self.firing(), seconds)
-        assert set(alerts) & self.firing() == set(), "these did not clear"
+        left: set[str] = set()
+
+        def none_left() -> bool:
+            left.clear()
+            left.update(set(alerts) & self.firing())
+            return not left
+
+        wait_until(none_left, seconds)
+        assert left == set(), f"did not clear: {sorted(left)}"
 
 
 @contextmanager
