@@ -165,9 +165,13 @@ def test_jobs_go_on_without_a_broker_and_what_was_fetched_is_indexed_afterwards(
     tmp_path, postgres_url, template, broker
 ):
     study = series(5, size_bytes=1000)
+    # A broker may take a minute to start.
+    patient = {"DRAW_QR_WORKER_ARRIVAL_SECONDS": "10"}
     with (
         own_rabbitmq(tmp_path / "broker") as server,
-        running_ground(tmp_path / "suite", postgres_url, template, _Given(server.url())) as ground,
+        running_ground(
+            tmp_path / "suite", postgres_url, template, _Given(server.url()), **patient
+        ) as ground,
         node_with(ground, [study]) as (_, node_id),
     ):
         server.stop()

@@ -118,6 +118,8 @@ def watching(folder: Path) -> Iterator[Watched]:
         targets = {f"draw-{name}": [process.http_port] for name, process in suite.services.items()}
         server = stack.enter_context(prometheus(folder / "prometheus", targets))
         client = stack.enter_context(signed_in(suite.web_url))
+        # What counts before it was looked at for the first time has not grown.
+        wait_until(lambda: len(server.query("up == 1")) == len(targets), 60)
         yield Watched(suite, database, broker, server, client)
 
 

@@ -99,13 +99,19 @@ class Prometheus:
             return not missing
 
         wait_until(none_left, seconds)
-        assert missing == set(), f"these did not fire: {sorted(missing)}"
+        assert missing == set(), f"did not fire: {sorted(missing)}"
 
     def wait_until_silent(self, *alerts: str, seconds: float = 60) -> None:
         """Return once none of these fires."""
-        wait_until(lambda: not set(alerts) & self.firing(), seconds)
-        left = set(alerts) & self.firing()
-        assert left == set(), f"these did not clear: {sorted(left)}"
+        left: set[str] = set()
+
+        def none_left() -> bool:
+            left.clear()
+            left.update(set(alerts) & self.firing())
+            return not left
+
+        wait_until(none_left, seconds)
+        assert left == set(), f"did not clear: {sorted(left)}"
 
 
 @contextmanager

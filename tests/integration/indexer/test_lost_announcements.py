@@ -105,8 +105,18 @@ class Archive:
     @contextmanager
     def consuming(self):
         """Have what waits in the queue indexed while the block runs."""
+
+        def failed(outcome, message):
+            if outcome == "dead":
+                self._queues.put_aside(message)
+
         consumer = Consumer(
-            self._url, WORK, self.indexed._handler.on_instances_stored, client="test", batch=200
+            self._url,
+            WORK,
+            self.indexed._handler.on_instances_stored,
+            client="test",
+            batch=200,
+            failed=failed,
         )
         consumer.start()
         try:
@@ -231,6 +241,17 @@ def test_a_dead_letter_is_not_announced_again(archive, channel):
     archive.look(LOOKS)
     assert (archive.waiting, archive.announced_again) == (1, [1])
     assert depth(channel, WORK.dead) == 1
+
+
+def test_a_dead_letter_that_was_discarded_at_once_does_not_return(archive, channel):
+    [stored] = archive.announce(datasets.build("CT"))
+    (archive.indexed.root / stored.path).write_bytes(b"no longer DICOM")
+    with archive.consuming():
+        until(lambda: depth(channel, WORK.dead) == 1)
+        channel.queue_purge(WORK.dead)
+        archive.look(LOOKS + 2)
+        assert (archive.announced_again, archive.waiting) == ([], 0)
+    assert depth(channel, WORK.dead) == 0
 
 
 def test_one_indexer_looks_at_a_time(archive, database, channel):

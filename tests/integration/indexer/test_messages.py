@@ -88,9 +88,11 @@ def consume(broker_url):
 
     def start(handler, work=WORK, **options):
         outcomes = []
-        consumer = Consumer(
-            broker_url, work, handler, client="test", failed=outcomes.append, **options
-        )
+
+        def failed(outcome, _):
+            outcomes.append(outcome)
+
+        consumer = Consumer(broker_url, work, handler, client="test", failed=failed, **options)
         consumer.start()
         running.append(consumer)
         return outcomes

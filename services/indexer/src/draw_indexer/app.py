@@ -216,6 +216,12 @@ class Indexer:
             indexed=self._recently_indexed.add,
         )
         work = topology.INSTANCE_STORED_WORK
+
+        def failed(outcome: str, message: bytes) -> None:
+            self._metrics.put(work.name, outcome)
+            if outcome == "dead":
+                self._queues.put_aside(message)
+
         return Consumer(
             self._broker_url,
             work,
@@ -223,7 +229,7 @@ class Indexer:
             client=self._settings.replica,
             batch=self._settings.indexer_batch,
             wait_seconds=self._settings.indexer_wait_seconds,
-            failed=lambda outcome: self._metrics.put(work.name, outcome),
+            failed=failed,
         )
 
     def _transaction_lines(self) -> Consumer:
@@ -240,7 +246,7 @@ class Indexer:
             client=self._settings.replica,
             batch=TRANSACTION_BATCH,
             wait_seconds=self._settings.indexer_wait_seconds,
-            failed=lambda outcome: self._metrics.put(work.name, outcome),
+            failed=lambda outcome, _: self._metrics.put(work.name, outcome),
         )
 
     def _stability(self) -> Stability:

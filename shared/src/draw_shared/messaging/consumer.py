@@ -74,7 +74,12 @@ Handler = Callable[[Sequence[Delivery]], Sequence[Failure]]
 
 
 class Consumer:
-    """Feeds one handler from one work queue."""
+    """Feeds one handler from one work queue.
+
+    Args:
+        failed: told of each message that is put aside whether it is a `retry` or `dead`, and
+            the message, before it can be seen in another queue.
+    """
 
     def __init__(
         self,
@@ -85,7 +90,7 @@ class Consumer:
         client: str,
         batch: int = 1,
         wait_seconds: float = 0.1,
-        failed: Callable[[str], None] = lambda _: None,
+        failed: Callable[[str, bytes], None] = lambda *_: None,
     ) -> None:
         self.name = f"consumer {work.name}"
         self._url = url
@@ -277,7 +282,7 @@ class Consumer:
             # Confirmed before the original is acknowledged: it is never in neither queue.
             channel.basic_publish("", target, delivery.body, properties, mandatory=True)
 
-        self._failed("retry" if again else "dead")
+        self._failed("retry" if again else "dead", delivery.body)
         log.warning(
             "message.put_aside",
             queue=target,

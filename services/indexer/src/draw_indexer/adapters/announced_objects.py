@@ -1,5 +1,6 @@
 """What the index and the broker know of objects that were announced."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -85,6 +86,9 @@ def _received_ns(one: InstanceStoredV1) -> int:
 class AnnouncementQueues:
     """The queues of announcements; belongs to the thread that asks.
 
+    What this process has made a dead letter stays known although somebody discards the letter:
+    who does that has seen it, and shall not find it there again a minute later.
+
     Args:
         announce: returns once the broker has these announcements, or raises a Transient.
     """
@@ -96,6 +100,7 @@ class AnnouncementQueues:
     ) -> None:
         self._depths = QueueDepths(url, client=client)
         self._letters = DeadLetters(url, client=client)
+        self._put_aside: deque[UUID] = deque(maxlen=MOST_DEAD)
         self.announce = announce
 
     def start(self) -> None:
@@ -116,15 +121,22 @@ class AnnouncementQueues:
         later = sum(seen.get(name, 0) for name in LATER)
         return UnderWay(unindexed(seen) - later, later)
 
+    def put_aside(self, announcement: bytes) -> None:
+        """Remember one that becomes a dead letter now; any thread may call it."""
+        self._put_aside.extend(_event_ids(announcement))
+
     def dead(self) -> Collection[UUID]:
-        """Return the announcements among the dead letters.
+        """Return the announcements that are dead letters, or were made some by this process.
 
         Raises:
             BrokerUnavailable: it does not answer.
         """
-        found: set[UUID] = set()
-        for letter in self._letters.look(topology.INSTANCE_STORED_WORK.dead, MOST_DEAD):
-            told = identifiers(letter.body.encode()).get("event_id", "")
-            with suppress(ValueError):
-                found.add(UUID(told))
-        return found
+        letters = self._letters.look(topology.INSTANCE_STORED_WORK.dead, MOST_DEAD)
+        found = {one for letter in letters for one in _event_ids(letter.body.encode())}
+        return found.union(self._put_aside.copy())
+
+
+def _event_ids(announcement: bytes) -> Iterator[UUID]:
+    """Yield the event id of an announcement, if it can be read."""
+    with suppress(ValueError):
+        yield UUID(identifiers(announcement).get("event_id", ""))
