@@ -13,7 +13,8 @@ import pytest
 
 from draw_scp.adapters import announcer as module
 from draw_scp.adapters.announcer import Announcer
-from draw_scp.models import Circumstances, Transaction
+from draw_scp.models import Transaction
+from draw_scp.pipe_messages import AnnouncerConfig
 from draw_shared.contracts.instance import InstanceStoredV2
 from draw_shared.contracts.transaction import (
     TransactionKind,
@@ -27,7 +28,7 @@ from support.publishing import until
 from support.receptions import DEFAULT, opened, receive
 
 DONE = Transaction(0.0, TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0)
-HERE = Circumstances(DEFAULT, log_received=True, log_level="INFO")
+HERE = AnnouncerConfig(DEFAULT, log_received=True, log_level="INFO")
 
 
 @pytest.fixture

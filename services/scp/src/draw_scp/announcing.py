@@ -22,7 +22,7 @@ import structlog
 
 from draw_scp.adapters import child_process
 from draw_scp.adapters.transaction_log import TransactionLog
-from draw_scp.models import WITH_OBJECTS, Announced, Arrivals
+from draw_scp.pipe_messages import WITH_OBJECTS, AnnouncerBatch, AnnouncerStatus
 from draw_scp.settings import AnnouncingSettings
 from draw_shared.contracts.instance import instance_event_id
 from draw_shared.contracts.server_config import REFERENCE
@@ -99,17 +99,17 @@ class Announcing:
             if held and (now - last_objects >= QUIET_SECONDS or now - held_since >= HOLD_SECONDS):
                 finish_seconds = self._take_all(held)
                 if finish_seconds is not None:
-                    self._receiver.send(self._told())
+                    self._receiver.send(self._status())
                     return finish_seconds
                 held.clear()
             if now >= next_report:
                 next_report = now + TELL_SECONDS
-                self._receiver.send(self._told())
+                self._receiver.send(self._status())
 
     def _take_all(self, held: list[bytes]) -> float | None:
         """Work on what was held, and return what the last of it says of the end."""
         # The receiver's own bytes, over a pipe that nobody else has.
-        taken: list[Arrivals] = [pickle.loads(memoryview(raw)[1:]) for raw in held]  # noqa: S301
+        taken: list[AnnouncerBatch] = [pickle.loads(memoryview(raw)[1:]) for raw in held]  # noqa: S301
         # What somebody may be waiting for comes first.
         for arrivals in taken:
             self._announce(arrivals)
@@ -120,10 +120,10 @@ class Announcing:
             self._write_down(arrivals)
         return taken[-1].finish_seconds if taken else None
 
-    def _told(self) -> Announced:
+    def _status(self) -> AnnouncerStatus:
         objects, self._objects = self._objects, 0
         lost, self._lines_lost = self._lines_lost, 0
-        return Announced(
+        return AnnouncerStatus(
             self._publisher.connected,
             objects,
             self._recorded,
@@ -131,14 +131,14 @@ class Announcing:
             self._transactions.reserve_bytes,
         )
 
-    def _announce(self, arrivals: Arrivals) -> None:
-        self._layout = arrivals.circumstances.layout
+    def _announce(self, arrivals: AnnouncerBatch) -> None:
+        self._layout = arrivals.announcer_config.layout
         if arrivals.overlooked:
             self._outbox.look()
         for stored in arrivals.stored:
             self._outbox.announce(stored)
 
-    def _write_down(self, arrivals: Arrivals) -> None:
+    def _write_down(self, arrivals: AnnouncerBatch) -> None:
         for batch in arrivals.batches:
             for number, transaction in enumerate(batch.transactions):
                 # A batch that is handed over again makes the same records.
@@ -148,8 +148,8 @@ class Announcing:
         self._transactions.flush()
         if arrivals.batches:
             self._recorded = arrivals.batches[-1].id
-        logging.set_level(arrivals.circumstances.log_level)
-        if arrivals.circumstances.log_received and logging.is_written("DEBUG"):
+        logging.set_level(arrivals.announcer_config.log_level)
+        if arrivals.announcer_config.log_received and logging.is_written("DEBUG"):
             for stored in arrivals.stored:
                 _log_received(stored)
 

@@ -21,7 +21,8 @@ from draw_scp.handlers.provider import Provider, Services
 from draw_scp.handlers.retrieve import RetrieveHandler
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Circumstances, Conditions, Results
+from draw_scp.models import Results
+from draw_scp.pipe_messages import AnnouncerConfig, ReceivingConfig
 from draw_scp.services.audit import Audit
 from draw_scp.services.query import Queries
 from draw_scp.services.results import RecordedResults
@@ -88,7 +89,7 @@ class Scp:
         self._control = ControlListener(settings.broker_url.get_secret_value(), client=replica)
         self._space = Space(settings.storage_root)
         self._announcer = Announcer(
-            self._circumstances,
+            self._announcer_config,
             self._metrics.announced.inc,
             self._metrics.lines_lost.inc,
             self._objects.spool,
@@ -99,7 +100,7 @@ class Scp:
         results = RecordedResults(audit, self._metrics, self._afterwards)
         self._receiving = ReceivingProcesses(
             settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
-            self._conditions,
+            self._receiving_config,
             results,
             self._announcer,
             self._objects,
@@ -233,15 +234,15 @@ class Scp:
     def _auto_start(self) -> bool | None:
         return self._server().services.auto_start if self._config.known else None
 
-    def _circumstances(self) -> Circumstances:
+    def _announcer_config(self) -> AnnouncerConfig:
         config = self._server()
-        return Circumstances(
+        return AnnouncerConfig(
             self._rules().layout, config.logging.received_files, config.logging.level
         )
 
-    def _conditions(self) -> Conditions:
+    def _receiving_config(self) -> ReceivingConfig:
         server = self._server()
-        return Conditions(
+        return ReceivingConfig(
             self._rules(), server.services.c_store, server.logging.level, self._space.used_bytes
         )
 

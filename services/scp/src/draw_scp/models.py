@@ -3,17 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol, TypeVarTuple
-from uuid import UUID
+from typing import NamedTuple, Protocol, TypeVarTuple
 
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
-from draw_shared.dicom.placement import Ending, Timing
 from draw_shared.dicom.service import AssociationInfo, StoreRequest
 from draw_shared.errors import Transient
-from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
-from draw_shared.storage.reception import FilingRules
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -134,62 +130,11 @@ class Lost(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What of the configuration in force concerns what is done after the answer."""
-
-    layout: Layout
-    log_received: bool
-    """Whether each object that was received is a line in the log."""
-    log_level: str
-
-
-WITH_OBJECTS: Final = b"\1"
-WITHOUT_OBJECTS: Final = b"\0"
-"""First byte of what the receiver hands over, before the pickle: whether a burst goes on."""
-
-
-class Batch(NamedTuple):
-    """Lines of the audit trail that are handed over together, again if it is not known to end."""
-
-    id: UUID
-    transactions: list[Transaction]
-
-
-class Arrivals(NamedTuple):
-    """What the receiver hands to the announcer at a time."""
-
-    circumstances: Circumstances
-    stored: list[Stored]
-    batches: list[Batch]
-    lost: Lost | None
-    """Lines that the receiver could not keep until now."""
-    overlooked: bool
-    """Whether there are entries in the spool folder that were never handed over."""
-    finish_seconds: float | None
-    """That there will be no more, and how long the announcer may take for what it has."""
-
-
-class Announced(NamedTuple):
-    """What the announcer tells the receiver, several times a second."""
-
-    connected: bool
-    """Whether it reaches the broker."""
-    objects: int = 0
-    """Confirmed by the broker since it last told."""
-    recorded: UUID | None = None
-    """The last batch of the audit trail that it answers for."""
-    lines_lost: int = 0
-    """Of the audit trail, since it last told."""
-    reserve_bytes: int = 0
-    """Room on the disk that it keeps for the audit trail."""
-
-
 class Echoed(NamedTuple):
     """A C-ECHO was answered."""
 
 
-class Taken(NamedTuple):
+class StoreSucceeded(NamedTuple):
     """A C-STORE was answered with success."""
 
     request: StoreRequest
@@ -200,7 +145,7 @@ class Taken(NamedTuple):
     """From its last byte to the object being durable."""
 
 
-class TurnedDown(NamedTuple):
+class StoreRefused(NamedTuple):
     """A C-STORE was answered with a failure."""
 
     request: StoreRequest
@@ -210,7 +155,7 @@ class TurnedDown(NamedTuple):
     seconds: float
 
 
-Result = Echoed | Taken | TurnedDown
+Result = Echoed | StoreSucceeded | StoreRefused
 """What became of one operation of a sender."""
 
 
@@ -219,52 +164,3 @@ class Results(Protocol):
 
     def note(self, info: AssociationInfo, result: Result) -> None:
         """Take note of one, in the order in which they happened."""
-
-
-class Conditions(NamedTuple):
-    """What the receiver tells its receiving processes, whenever it changes."""
-
-    rules: FilingRules
-    c_store: bool
-    """Whether C-STORE is switched on."""
-    log_level: str
-    used_bytes: int
-    """What the storage holds, as far as the receiver knows."""
-
-
-class HandedOver(NamedTuple):
-    """An accepted association for a receiving process; the connection's descriptor follows."""
-
-    info: AssociationInfo
-    timing: Timing
-
-
-class Begun(NamedTuple):
-    """First word of a receiving process: it takes associations."""
-
-    writer: str
-    """Part of the names of all files that it makes in the spool folder."""
-
-
-class Durable(NamedTuple):
-    """A receiving process has made an object durable: it is to be announced."""
-
-    stored: Stored
-
-
-class Noted(NamedTuple):
-    """What became of an operation in a receiving process."""
-
-    association_id: str
-    result: Result
-
-
-class Ended(NamedTuple):
-    """An association that was handed over has ended."""
-
-    association_id: str
-    ending: Ending
-
-
-Report = Begun | Durable | Noted | Ended
-"""What a receiving process tells the receiver, in the order in which it happened."""

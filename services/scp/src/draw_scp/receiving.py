@@ -24,15 +24,15 @@ from draw_scp.adapters import child_process
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.senders import SenderOperations
 from draw_scp.handlers.store import StoreHandler
-from draw_scp.models import (
-    Begun,
-    Conditions,
-    Durable,
-    Ended,
-    HandedOver,
-    Noted,
+from draw_scp.models import Result
+from draw_scp.pipe_messages import (
+    AssociationEnded,
+    AssociationHandover,
+    ObjectStored,
+    OperationReport,
+    ReceivingConfig,
+    ReceivingReady,
     Report,
-    Result,
 )
 from draw_scp.settings import ReceivingSettings
 from draw_shared.dicom.association import Association
@@ -62,19 +62,19 @@ class Reports:
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
     def announce(self, stored: Stored) -> None:
-        self._waiting.append(Durable(stored))
+        self._waiting.append(ObjectStored(stored))
 
     def note(self, info: AssociationInfo, result: Result) -> None:
-        self._waiting.append(Noted(info.association_id, result))
+        self._waiting.append(OperationReport(info.association_id, result))
 
     def ended(self, association_id: str, ending: Ending) -> None:
         """Say that an association has ended; its thread in the receiver waits for that."""
-        self._waiting.append(Ended(association_id, ending))
+        self._waiting.append(AssociationEnded(association_id, ending))
         self._tell()
 
     def start(self) -> None:
         """Say that we have begun, and go on telling."""
-        self._waiting.append(Begun(WRITER))
+        self._waiting.append(ReceivingReady(WRITER))
         self._tell()
         self._thread.start()
 
@@ -108,17 +108,17 @@ class Receiving:
         self._reports = Reports(receiver)
         self._space = Space(settings.storage_root)
         self._objects = ObjectStore(settings.storage_root, settings.replica)
-        self._conditions = self._told(receiver.recv())
+        self._receiving_config = self._apply(receiver.recv())
         ingest = Ingest(
             self._objects,
             self._space,
             self._reports,
-            lambda: self._conditions.rules,
+            lambda: self._receiving_config.rules,
             settings.replica,
         )
         self._operations = SenderOperations(
             EchoHandler(self._reports),
-            StoreHandler(ingest, self._reports, lambda: self._conditions.c_store),
+            StoreHandler(ingest, self._reports, lambda: self._receiving_config.c_store),
         )
 
     def run(self) -> None:
@@ -131,18 +131,18 @@ class Receiving:
         self._reports.start()
         gc.freeze()
         while (told := self._receiver.recv()) is not None:
-            if isinstance(told, HandedOver):
+            if isinstance(told, AssociationHandover):
                 self._begin(told, recv_handle(self._receiver))
             else:
-                self._conditions = self._told(told)
+                self._receiving_config = self._apply(told)
         self._reports.stop()
 
-    def _told(self, conditions: Conditions) -> Conditions:
-        logging.set_level(conditions.log_level)
-        self._space.told(conditions.used_bytes)
-        return conditions
+    def _apply(self, receiving_config: ReceivingConfig) -> ReceivingConfig:
+        logging.set_level(receiving_config.log_level)
+        self._space.told(receiving_config.used_bytes)
+        return receiving_config
 
-    def _begin(self, handed: HandedOver, descriptor: int) -> None:
+    def _begin(self, handed: AssociationHandover, descriptor: int) -> None:
         connection = socket.socket(fileno=descriptor)
         thread = threading.Thread(
             target=self._serve, args=(handed, connection), name="dicom-association", daemon=True
@@ -155,7 +155,7 @@ class Receiving:
                 handed.info.association_id, Ending(Outcome.ABORTED, "no thread can be started")
             )
 
-    def _serve(self, handed: HandedOver, connection: socket.socket) -> None:
+    def _serve(self, handed: AssociationHandover, connection: socket.socket) -> None:
         info = handed.info
         ending = Ending(Outcome.LOST, "closed by peer")
         try:

@@ -23,15 +23,14 @@ import structlog
 
 from draw_scp.adapters import child_process
 from draw_scp.adapters.journal import Journal
-from draw_scp.models import (
+from draw_scp.models import Lost, Transaction
+from draw_scp.pipe_messages import (
     WITH_OBJECTS,
     WITHOUT_OBJECTS,
-    Announced,
-    Arrivals,
+    AnnouncerBatch,
+    AnnouncerConfig,
+    AnnouncerStatus,
     Batch,
-    Circumstances,
-    Lost,
-    Transaction,
 )
 from draw_scp.settings import AnnouncingSettings
 from draw_shared.storage.objects import Stored
@@ -54,13 +53,13 @@ class Announcer:
 
     def __init__(
         self,
-        circumstances: Callable[[], Circumstances],
+        announcer_config: Callable[[], AnnouncerConfig],
         announced: Callable[[int], None],
         lost: Callable[[int], None],
         folder: Path,
     ) -> None:
         self._folder = folder
-        self._circumstances = circumstances
+        self._announcer_config = announcer_config
         self._announced = announced
         self._count_lost = lost
         self._stored: deque[Stored] = deque()
@@ -72,7 +71,7 @@ class Announcer:
         self._losing = threading.Lock()
         self._lost: Lost | None = None
         self._overlooked = False
-        self._last = Announced(connected=False)
+        self._last = AnnouncerStatus(connected=False)
         self._stopping = threading.Event()
         self._handing_over = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,8 +153,8 @@ class Announcer:
             with self._losing:
                 lost, self._lost = self._lost, None
             overlooked, self._overlooked = self._overlooked, False
-            arrivals = Arrivals(
-                self._circumstances(), stored, batches, lost, overlooked, finish_seconds
+            arrivals = AnnouncerBatch(
+                self._announcer_config(), stored, batches, lost, overlooked, finish_seconds
             )
             try:
                 kind = WITH_OBJECTS if stored else WITHOUT_OBJECTS
@@ -185,7 +184,7 @@ class Announcer:
                 log.error("announcer.silent")
             except (EOFError, OSError):
                 pass
-            self._last = Announced(connected=False)
+            self._last = AnnouncerStatus(connected=False)
             with self._handing_over:
                 self._connection.close()
                 self._connection = None

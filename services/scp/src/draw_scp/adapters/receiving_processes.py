@@ -7,7 +7,7 @@ open at once. One that ends takes its associations with it and is replaced when 
 is of use; what it had made durable lies in the spool folder and is announced from there.
 
 Concurrency: any association's thread calls `serve`; one thread starts processes and tells
-them the conditions, one for each process listens to it.
+them their configuration, one for each process listens to it.
 """
 
 import pickle
@@ -23,14 +23,14 @@ from typing import Final, NoReturn, Protocol
 import structlog
 
 from draw_scp.adapters import child_process
-from draw_scp.models import (
-    Begun,
-    Conditions,
-    Durable,
-    Ended,
-    HandedOver,
+from draw_scp.models import Results
+from draw_scp.pipe_messages import (
+    AssociationEnded,
+    AssociationHandover,
+    ObjectStored,
+    ReceivingConfig,
+    ReceivingReady,
     Report,
-    Results,
 )
 from draw_scp.settings import ReceivingSettings
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
@@ -97,7 +97,7 @@ class _Elsewhere:
 class _Process:
     """One receiving process and what it serves."""
 
-    def __init__(self, lock_descriptor: int, conditions: Conditions) -> None:
+    def __init__(self, lock_descriptor: int, receiving_config: ReceivingConfig) -> None:
         self.serves: dict[str, _Elsewhere] = {}
         self.writer = ""
         """Known once it takes associations."""
@@ -106,14 +106,14 @@ class _Process:
         self._process, self.connection = child_process.begin(
             MODULE, ReceivingSettings, lock_descriptor
         )
-        self.tell(conditions)
+        self.tell(receiving_config)
 
-    def tell(self, message: Conditions | None) -> None:
-        """Tell it the conditions, or that it is over; one that is gone does not matter."""
+    def tell(self, message: ReceivingConfig | None) -> None:
+        """Tell it its configuration, or that it is over; one that is gone does not matter."""
         with self._talking, suppress(OSError):
             self.connection.send(message)
 
-    def hand_over(self, handed: HandedOver, descriptor: int) -> bool:
+    def hand_over(self, handed: AssociationHandover, descriptor: int) -> bool:
         """Give it an association, and return whether it has it."""
         with self._talking:
             try:
@@ -138,7 +138,7 @@ class ReceivingProcesses:
 
     Args:
         most: processes that receive at most, this one included.
-        conditions: what is in force now.
+        receiving_config: what is in force now.
     """
 
     name = "receiving"
@@ -146,14 +146,14 @@ class ReceivingProcesses:
     def __init__(
         self,
         most: int,
-        conditions: Callable[[], Conditions],
+        receiving_config: Callable[[], ReceivingConfig],
         results: Results,
         outbox: Outbox,
         spool: Spool,
         room: Room,
     ) -> None:
         self._most = most
-        self._conditions = conditions
+        self._receiving_config = receiving_config
         self._results = results
         self._outbox = outbox
         self._spool = spool
@@ -164,7 +164,7 @@ class ReceivingProcesses:
         self._listening: list[threading.Thread] = []
         self._wanted = False
         self._next_start = 0.0
-        self._told: Conditions | None = None
+        self._sent_config: ReceivingConfig | None = None
         self._stopping = threading.Event()
         self._periodic = Periodic(self.name, self._look_after, interval_seconds=TELL_SECONDS)
 
@@ -178,7 +178,7 @@ class ReceivingProcesses:
         self._periodic.start()
 
     def tell(self) -> None:
-        """Tell all processes the conditions now: they have changed."""
+        """Tell all processes their configuration now: it has changed."""
         self._periodic.wake()
 
     def stop(self, deadline_seconds: float) -> None:
@@ -209,7 +209,7 @@ class ReceivingProcesses:
         self, process: _Process, elsewhere: _Elsewhere, wire: Wire, timing: Timing
     ) -> Ending | None:
         """Return how an association ended in a process, None when that did not take it."""
-        if not process.hand_over(HandedOver(elsewhere.info, timing), wire.descriptor):
+        if not process.hand_over(AssociationHandover(elsewhere.info, timing), wire.descriptor):
             with self._lock:
                 process.serves.pop(elsewhere.info.association_id, None)
             return None
@@ -218,7 +218,7 @@ class ReceivingProcesses:
 
     def _any_order(self) -> bool:
         """Return whether an object's name is the same whichever process files it, and when."""
-        layout: Layout = self._conditions().rules.layout
+        layout: Layout = self._receiving_config().rules.layout
         return layout.structure is not StorageStructure.DATE and layout.naming in {
             FileNaming.SOP_UID,
             FileNaming.INSTANCE_NUMBER,
@@ -248,18 +248,18 @@ class ReceivingProcesses:
                 self._here -= 1
 
     def _look_after(self) -> None:
-        conditions = self._conditions()
-        if conditions != self._told:
-            self._told = conditions
+        receiving_config = self._receiving_config()
+        if receiving_config != self._sent_config:
+            self._sent_config = receiving_config
             for process in list(self._processes):
-                process.tell(conditions)
+                process.tell(receiving_config)
         if self._wanted and time.monotonic() >= self._next_start and not self._stopping.is_set():
             self._wanted = False
             self._next_start = time.monotonic() + AGAIN_SECONDS
-            self._begin(conditions)
+            self._begin(receiving_config)
 
-    def _begin(self, conditions: Conditions) -> None:
-        process = _Process(self._spool.lock_descriptor, conditions)
+    def _begin(self, receiving_config: ReceivingConfig) -> None:
+        process = _Process(self._spool.lock_descriptor, receiving_config)
         with self._lock:
             self._processes.append(process)
         thread = threading.Thread(
@@ -297,13 +297,13 @@ class ReceivingProcesses:
             elsewhere.ended.set()
 
     def _take(self, process: _Process, report: Report) -> None:
-        if isinstance(report, Durable):
+        if isinstance(report, ObjectStored):
             self._outbox.announce(report.stored)
             if not report.stored.duplicate:
                 self._room.added(report.stored.size_bytes)
-        elif isinstance(report, Begun):
+        elif isinstance(report, ReceivingReady):
             process.writer = report.writer
-        elif isinstance(report, Ended):
+        elif isinstance(report, AssociationEnded):
             with self._lock:
                 elsewhere = process.serves.pop(report.association_id)
             elsewhere.ending = report.ending

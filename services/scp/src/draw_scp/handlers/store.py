@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from draw_scp.models import Results, Taken, TurnedDown
+from draw_scp.models import Results, StoreRefused, StoreSucceeded
 from draw_shared.contracts.rights import Right
 from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
 from draw_shared.dicom.statuses import Status
@@ -57,7 +57,7 @@ class StoreHandler:
     ) -> None:
         """Have an object that is durable now accounted for."""
         now = time.perf_counter()
-        self._results.note(info, Taken(request, stored, now - begun, now - complete))
+        self._results.note(info, StoreSucceeded(request, stored, now - begun, now - complete))
 
     def refuse(
         self, info: AssociationInfo, request: StoreRequest, error: Exception, begun: float
@@ -67,7 +67,7 @@ class StoreHandler:
         # The words of our own failures are fixed texts; others may hold a path.
         reason = str(error) if isinstance(error, DrawError) else type(error).__name__
         seconds = time.perf_counter() - begun
-        self._results.note(info, TurnedDown(request, status, reason, seconds))
+        self._results.note(info, StoreRefused(request, status, reason, seconds))
         return Refused(status, reason)
 
 

@@ -3,7 +3,7 @@
 import structlog
 
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Later, Result, Taken, TurnedDown
+from draw_scp.models import Later, Result, StoreRefused, StoreSucceeded
 from draw_scp.services.audit import Audit, Operation
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.service import AssociationInfo
@@ -24,10 +24,10 @@ class RecordedResults:
         self._succeeded = metrics.operations.labels("c-store", "0x0000")
 
     def note(self, info: AssociationInfo, result: Result) -> None:
-        if isinstance(result, Taken):
-            self._afterwards(self._taken, info, result)
-        elif isinstance(result, TurnedDown):
-            self._turned_down(info, result)
+        if isinstance(result, StoreSucceeded):
+            self._afterwards(self._record_stored, info, result)
+        elif isinstance(result, StoreRefused):
+            self._record_refused(info, result)
         else:
             self._echoed(info)
 
@@ -38,13 +38,13 @@ class RecordedResults:
             Operation(TransactionKind.C_ECHO, Status.SUCCESS, 0.0, sop_class_uid=VERIFICATION),
         )
 
-    def _taken(self, info: AssociationInfo, taken: Taken) -> None:
-        metrics, stored, request = self._metrics, taken.stored, taken.request
+    def _record_stored(self, info: AssociationInfo, success: StoreSucceeded) -> None:
+        metrics, stored, request = self._metrics, success.stored, success.request
         self._succeeded.inc()
         metrics.stored.inc()
         metrics.bytes.inc(stored.size_bytes)
-        metrics.seconds.observe(taken.seconds)
-        metrics.commit_seconds.observe(taken.commit_seconds)
+        metrics.seconds.observe(success.seconds)
+        metrics.commit_seconds.observe(success.commit_seconds)
         if stored.duplicate:
             metrics.duplicates.inc()
         self._audit.operation(
@@ -52,7 +52,7 @@ class RecordedResults:
             Operation(
                 TransactionKind.C_STORE,
                 Status.SUCCESS,
-                taken.seconds,
+                success.seconds,
                 size_bytes=stored.size_bytes,
                 sop_class_uid=request.sop_class_uid,
                 sop_instance_uid=request.sop_instance_uid,
@@ -61,25 +61,25 @@ class RecordedResults:
             ),
         )
 
-    def _turned_down(self, info: AssociationInfo, refusal: TurnedDown) -> None:
-        status = f"0x{refusal.status:04X}"
+    def _record_refused(self, info: AssociationInfo, refused: StoreRefused) -> None:
+        status = f"0x{refused.status:04X}"
         self._metrics.operations.labels("c-store", status).inc()
         self._audit.operation(
             info,
             Operation(
                 TransactionKind.C_STORE,
-                refusal.status,
-                refusal.seconds,
-                sop_class_uid=refusal.request.sop_class_uid,
-                sop_instance_uid=refusal.request.sop_instance_uid,
-                detail=refusal.reason,
+                refused.status,
+                refused.seconds,
+                sop_class_uid=refused.request.sop_class_uid,
+                sop_instance_uid=refused.request.sop_instance_uid,
+                detail=refused.reason,
             ),
         )
         log.warning(
             "store.refused",
             association_id=info.association_id,
             calling_ae=info.calling_ae,
-            sop_instance_uid=refusal.request.sop_instance_uid,
+            sop_instance_uid=refused.request.sop_instance_uid,
             status=status,
-            reason=refusal.reason,
+            reason=refused.reason,
         )
