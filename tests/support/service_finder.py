@@ -89,7 +89,14 @@ def _kept(kind: str) -> dict[str, str]:
         if not folder.exists():
             folder.mkdir()
             subprocess.Popen(
-                [sys.executable, "-m", "support.keeper", kind, str(folder), str(_test_run())],
+                [
+                    sys.executable,
+                    "-m",
+                    "support.server_process",
+                    kind,
+                    str(folder),
+                    str(_test_run()),
+                ],
                 env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -24,9 +24,10 @@ from draw_api.adapters.config_queries import PostgresConfigVersions
 from draw_api.adapters.conflict_queries import PostgresConflicts
 from draw_api.adapters.control_queries import PostgresControls
 from draw_api.adapters.database_probe import DatabaseProbe
+from draw_api.adapters.dead_letter_queues import RabbitDeadLetterQueues
 from draw_api.adapters.external_user_queries import PostgresExternalUsers
+from draw_api.adapters.host_status import SystemHostStatus
 from draw_api.adapters.job_queries import PostgresJobTable
-from draw_api.adapters.letter_box import RabbitLetterBox
 from draw_api.adapters.live_retrieves import LiveRetrieves
 from draw_api.adapters.node_queries import PostgresNodeTable
 from draw_api.adapters.object_places import PostgresPlaces
@@ -39,13 +40,12 @@ from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
 from draw_api.adapters.storage_queries import PostgresStorage
 from draw_api.adapters.suite_metrics import SuiteMetrics
 from draw_api.adapters.suite_observation import SuiteObservation
-from draw_api.adapters.surroundings import Surroundings as Outside
 from draw_api.adapters.transaction_queries import PostgresTransactions
 from draw_api.adapters.user_queries import PostgresUsers
 from draw_api.adapters.wakeups import CollectedWakeUps
 from draw_api.adapters.web_server import WebServer
 from draw_api.adapters.webhook_queries import PostgresWebhooks
-from draw_api.handlers.application import Surroundings, application
+from draw_api.handlers.application import AppDependencies, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
 from draw_api.models.single_sign_on import RoleRules
@@ -56,7 +56,7 @@ from draw_api.services.batch_queries import BatchQueries
 from draw_api.services.config import Configuration
 from draw_api.services.conflicts import Conflicts
 from draw_api.services.control import ServiceControl
-from draw_api.services.dead_letters import DeadLetterOffice
+from draw_api.services.dead_letters import DeadLetterService
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
 from draw_api.services.objects import Objects
@@ -120,14 +120,14 @@ class Api:
             settings.database_url.get_secret_value(), pool_size=POOL_SIZE, plan_for_values=True
         )
         self._publisher = Publisher(broker_url, client=settings.replica)
-        self._letters = RabbitLetterBox(DeadLetters(broker_url, client=settings.replica))
+        self._letters = RabbitDeadLetterQueues(DeadLetters(broker_url, client=settings.replica))
         self._depths = QueueDepths(broker_url, client=settings.replica)
-        self._outside = Outside(settings.storage_root, lambda: self._depths.seen)
+        self._host_status = SystemHostStatus(settings.storage_root, lambda: self._depths.seen)
         self._observation = SuiteObservation(self._database)
         self._registry.register(DatabasePool(self._database))
         self._registry.register(
             SuiteMetrics(
-                lambda: self._observation.seen, lambda: self._depths.seen, self._outside.disk
+                lambda: self._observation.seen, lambda: self._depths.seen, self._host_status.disk
             )
         )
         self._keyring = settings.keyring()
@@ -193,7 +193,7 @@ class Api:
 
     def _application(self, health: Health) -> FastAPI:
         return application(
-            Surroundings(
+            AppDependencies(
                 work=self.work,
                 sign_on=self._sign_on(),
                 live_retrieves=self._live_retrieves,
@@ -226,7 +226,7 @@ class Api:
         audit = PostgresAudit(session, replica=self._settings.replica, keyring=self._keyring)
         access = self._access(session, audit)
         configuration = Configuration(
-            PostgresConfigVersions(session), self._outside, wakeups, audit
+            PostgresConfigVersions(session), self._host_status, wakeups, audit
         )
         observations = PostgresObservations(session, self._totals)
         sealed_head = self._settings.sealed_head()
@@ -236,8 +236,8 @@ class Api:
         storage = StorageCare(
             storage_tables,
             observations,
-            self._outside.disk,
-            self._outside.unindexed,
+            self._host_status.disk,
+            self._host_status.unindexed,
             audit,
             _now,
         )
@@ -259,14 +259,14 @@ class Api:
             configuration=configuration,
             conflicts=Conflicts(PostgresConflicts(session)),
             control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
-            dead_letters=DeadLetterOffice(self._letters, self._outside, audit),
+            dead_letters=DeadLetterService(self._letters, self._host_status, audit),
             jobs=Jobs(PostgresJobTable(session), wakeups, audit),
             nodes=Nodes(PostgresNodeTable(session), audit),
             objects=Objects(PostgresPlaces(session), self._objects, views, audit),
             peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
             queries=Queries(PostgresQueryTable(session, kept), wakeups, audit),
             retrieves=retrieves,
-            status=StatusReport(observations, self._outside, storage_tables.rules, clock=_now),
+            status=StatusReport(observations, self._host_status, storage_tables.rules, clock=_now),
             storage=storage,
             transactions=Transactions(log_lines, audit),
             webhooks=Webhooks(webhooks, webhooks, audit),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from draw_indexer.adapters.announced_objects import AnnouncedObjects, AnnouncementQueues
+from draw_indexer.adapters.component_group import ComponentGroup
 from draw_indexer.adapters.consumption import Consumption
 from draw_indexer.adapters.copies import FileCopies
 from draw_indexer.adapters.deletions import StudyDeletions
@@ -15,7 +16,6 @@ from draw_indexer.adapters.next_versions import NextVersions, announce_by
 from draw_indexer.adapters.processing_chain import ProcessingChain
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.adapters.stability_queries import PostgresStability
-from draw_indexer.adapters.together import Together
 from draw_indexer.adapters.transaction_queries import PostgresTransactions, Seals
 from draw_indexer.adapters.webhook_queries import PostgresDeliveries
 from draw_indexer.adapters.webhook_sender import WebhookSender
@@ -188,7 +188,7 @@ class Indexer:
             ),
             *self._storage_care(lambda: lifecycle.state is State.DRAINING),
             *self._deliveries(lambda: lifecycle.state is State.DRAINING),
-            Together("header readers", self._readers),
+            ComponentGroup("header readers", self._readers),
             self._desired,
             self._consumption,
             control,

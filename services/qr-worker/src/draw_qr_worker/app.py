@@ -16,8 +16,8 @@ from draw_qr_worker.adapters.query_results import PostgresResults
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.adapters.sending import Senders
 from draw_qr_worker.handlers.clock import Tick
+from draw_qr_worker.handlers.desired_state import DesiredStateHandler
 from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
-from draw_qr_worker.handlers.told import Told
 from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import ClaimedJob, JobKind
 from draw_qr_worker.services.batch_querying import BatchFindTask
@@ -184,7 +184,9 @@ class Worker:
                 details={"running_jobs": self._dispatch.running, "schema": self._schema.seen},
             ),
         )
-        self._desired.on_change(Told(self._dispatch, clock.wake, heartbeat.wake).on_change)
+        self._desired.on_change(
+            DesiredStateHandler(self._dispatch, clock.wake, heartbeat.wake).on_change
+        )
         lifecycle = Lifecycle(
             [
                 health,

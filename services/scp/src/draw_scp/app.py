@@ -5,9 +5,9 @@ import os
 from importlib.metadata import version
 from typing import Final
 
-from draw_scp.adapters.afterwards import Afterwards
 from draw_scp.adapters.announcer import Announcer
 from draw_scp.adapters.catalogue import PostgresCatalogue
+from draw_scp.adapters.deferred_tasks import DeferredTasks
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.adapters.lines_ahead import LinesAhead
 from draw_scp.adapters.listener import Listener
@@ -94,10 +94,10 @@ class Scp:
             self._metrics.lines_lost.inc,
             self._objects.spool,
         )
-        self._afterwards = Afterwards(self._announcer.flush)
+        self._deferred = DeferredTasks(self._announcer.flush)
         self._ahead = LinesAhead(self._objects.spool, replica)
         audit = Audit(self._announcer, self._ahead)
-        results = RecordedResults(audit, self._metrics, self._afterwards)
+        results = RecordedResults(audit, self._metrics, self._deferred)
         self._receiving = ReceivingProcesses(
             settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
             self._receiving_config,
@@ -158,7 +158,7 @@ class Scp:
                 self._config,
                 self._announcer,
                 self._ahead,
-                self._afterwards,
+                self._deferred,
                 self._receiving,
                 self._decoding,
                 Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),
@@ -181,7 +181,7 @@ class Scp:
             self._live.current,
             audit,
             self._metrics,
-            self._afterwards,
+            self._deferred,
             loopback_reads=self._settings.scp_loopback_reads,
         )
         retrieve = RetrieveHandler(

@@ -29,7 +29,7 @@ from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import admission
 from draw_shared.dicom.association import Association
 from draw_shared.dicom.budgets import Budgets, Connection
-from draw_shared.dicom.farewell import Farewell
+from draw_shared.dicom.lingering_close import LingeringClose
 from draw_shared.dicom.listening import CannotListen, turn_deaf
 from draw_shared.dicom.pdu import ProtocolViolation, reject
 from draw_shared.dicom.peer_certificates import verified_certificate
@@ -84,7 +84,7 @@ class Acceptor:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._accepting = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)
-        self._farewell = Farewell()
+        self._lingering_close = LingeringClose()
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -116,10 +116,10 @@ class Acceptor:
             door.listener.settimeout(0)
             self._waiting.register(door.listener, selectors.EVENT_READ, door)
         try:
-            self._farewell.start()
+            self._lingering_close.start()
             self._accepting.start()
         except RuntimeError as error:
-            self._farewell.stop()
+            self._lingering_close.stop()
             self._close()
             raise CannotListen("the system has no thread left for it") from error
 
@@ -150,7 +150,7 @@ class Acceptor:
         self._close()
         while self._open() and not self._ended.wait(POLL_SECONDS):
             pass
-        self._farewell.stop()
+        self._lingering_close.stop()
 
     def stop(self, deadline_seconds: float) -> None:
         """Take no new connections, let associations finish, abort what is left at the deadline."""
@@ -169,7 +169,7 @@ class Acceptor:
         while self._open() and time.monotonic() < deadline:
             time.sleep(0.02)
         self._ended.set()
-        self._farewell.stop()
+        self._lingering_close.stop()
 
     def _open(self) -> list[Connection]:
         return [connection for connection in tuple(self._mine) if self._budgets.counts(connection)]
@@ -241,7 +241,9 @@ class Acceptor:
         if connection.tls is not None:
             connected.close()
             return
-        self._farewell.say(connected, reject(decision.result, decision.source, decision.reason))
+        self._lingering_close.say(
+            connected, reject(decision.result, decision.source, decision.reason)
+        )
 
     def _serve(self, connection: Connection) -> None:
         try:

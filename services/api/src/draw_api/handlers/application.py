@@ -78,7 +78,7 @@ ROUTERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class AppDependencies:
     """What the routes need and do not make themselves."""
 
     work: WorkFactory
@@ -99,7 +99,7 @@ class Application(FastAPI):
         return Observed(super().build_middleware_stack(), self.state.metrics)
 
 
-def application(given: Surroundings) -> FastAPI:
+def application(given: AppDependencies) -> FastAPI:
     """Return the whole ASGI application; nothing in it connects before a request comes."""
     made = Application(
         title="DRAW DICOM",

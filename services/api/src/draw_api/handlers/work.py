@@ -19,7 +19,7 @@ from draw_api.services.batch_queries import BatchQueries
 from draw_api.services.config import Configuration
 from draw_api.services.conflicts import Conflicts
 from draw_api.services.control import ServiceControl
-from draw_api.services.dead_letters import DeadLetterOffice
+from draw_api.services.dead_letters import DeadLetterService
 from draw_api.services.jobs import Jobs
 from draw_api.services.nodes import Nodes
 from draw_api.services.objects import Objects
@@ -46,7 +46,7 @@ class Work:
     configuration: Configuration
     conflicts: Conflicts
     control: ServiceControl
-    dead_letters: DeadLetterOffice
+    dead_letters: DeadLetterService
     jobs: Jobs
     nodes: Nodes
     objects: Objects

@@ -9,7 +9,7 @@ from draw_api.models.failures import NotFound
 from draw_api.services.audit import AuditTrail
 
 
-class LetterBox(Protocol):
+class DeadLetterQueues(Protocol):
     """The dead-letter queues of the broker."""
 
     def queues(self) -> Sequence[str]:
@@ -32,10 +32,10 @@ class Depths(Protocol):
         """Return the messages waiting, by queue."""
 
 
-class DeadLetterOffice:
+class DeadLetterService:
     """What administrators do with dead letters."""
 
-    def __init__(self, box: LetterBox, depths: Depths, audit: AuditTrail) -> None:
+    def __init__(self, box: DeadLetterQueues, depths: Depths, audit: AuditTrail) -> None:
         self._box = box
         self._depths = depths
         self._audit = audit

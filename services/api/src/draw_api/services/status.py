@@ -40,7 +40,7 @@ class Observations(Protocol):
         """Return sums over the index."""
 
 
-class Surroundings(Protocol):
+class HostStatus(Protocol):
     """What disk and broker say; neither is needed for an answer."""
 
     def disk(self) -> DiskRoom | None:
@@ -56,13 +56,13 @@ class StatusReport:
     def __init__(
         self,
         observations: Observations,
-        surroundings: Surroundings,
+        host_status: HostStatus,
         rules: Callable[[], StorageRules],
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._observations = observations
-        self._surroundings = surroundings
+        self._host_status = host_status
         self._rules = rules
         self._clock = clock
 
@@ -71,7 +71,7 @@ class StatusReport:
         rows = self._observations.replicas()
         replicas = [described(row) for row in rows]
         totals = self._observations.totals()
-        disk = self._surroundings.disk()
+        disk = self._host_status.disk()
         limits = self._rules().limits
         reported = reported_used_bytes(rows)
         used = totals.stored_bytes if reported is None else reported
@@ -90,7 +90,7 @@ class StatusReport:
             ),
             backlog=Backlog(
                 unannounced_objects=sum(_unannounced(replica) for replica in replicas),
-                queues=dict(self._surroundings.queue_depths()),
+                queues=dict(self._host_status.queue_depths()),
             ),
             replicas=replicas,
         )

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from draw_indexer.adapters.together import Together
+from draw_indexer.adapters.component_group import ComponentGroup
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.runtime.desired_state import Wanted
 
@@ -53,7 +53,7 @@ class Consumption:
             self._restarts = wanted.restarts
             if wanted.running and self._open and not self._consumers:
                 self._consumers = self._make()
-                Together(self.name, self._consumers).start()
+                ComponentGroup(self.name, self._consumers).start()
 
     def stop(self, deadline_seconds: float) -> None:
         """Let the batches under way end, and end for good."""
@@ -63,4 +63,4 @@ class Consumption:
 
     def _pause(self, deadline_seconds: float) -> None:
         consumers, self._consumers = self._consumers, ()
-        Together(self.name, consumers).stop(deadline_seconds)
+        ComponentGroup(self.name, consumers).stop(deadline_seconds)

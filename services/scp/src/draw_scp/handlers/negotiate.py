@@ -55,14 +55,14 @@ class Associations:
         config: Callable[[], LiveConfig],
         audit: Audit,
         metrics: ScpMetrics,
-        afterwards: Later,
+        deferred_tasks: Later,
         *,
         loopback_reads: bool = False,
     ) -> None:
         self._config = config
         self._audit = audit
         self._metrics = metrics
-        self._afterwards = afterwards
+        self._deferred = deferred_tasks
         self._loopback_reads = loopback_reads
         self._last_offer = self._offer_of(config())
 
@@ -73,7 +73,7 @@ class Associations:
         if isinstance(decision, Accept) and decision.denied:
             words = denial(decision.denied, standing(peer, request.calling_ae, offer.rules))
             titles = request.calling_ae, request.called_ae
-            self._afterwards(self._account_denial, peer, titles, USER_REJECTION, words)
+            self._deferred(self._account_denial, peer, titles, USER_REJECTION, words)
         return decision
 
     def demand(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
@@ -93,7 +93,7 @@ class Associations:
         if words:
             titles = info.calling_ae, info.called_ae
             status = Status.NOT_AUTHORIZED
-            self._afterwards(self._account_denial, peer, titles, status, words)
+            self._deferred(self._account_denial, peer, titles, status, words)
             raise Refused(status, words)
 
     def _denied(self, peer: Peer, calling_ae: str, right: Right, destination: str) -> str:
@@ -127,7 +127,7 @@ class Associations:
 
     def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
         """Take note of its end, once its objects are accounted for."""
-        self._afterwards(self._account, info, outcome, reason)
+        self._deferred(self._account, info, outcome, reason)
 
     def _account(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
         tally = self._audit.closed(info, outcome, reason)
@@ -149,7 +149,7 @@ class Associations:
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
         """Take note of a connection that was turned away; the accepting thread does not wait."""
-        self._afterwards(self._account_rejection, peer, request, reject)
+        self._deferred(self._account_rejection, peer, request, reject)
 
     def _account_rejection(
         self, peer: Peer, request: AssociateRequest | None, reject: Reject

@@ -16,16 +16,16 @@ log = structlog.get_logger()
 class RecordedResults:
     """Records what was answered; an object that was stored, when its peer has the answer."""
 
-    def __init__(self, audit: Audit, metrics: ScpMetrics, afterwards: Later) -> None:
+    def __init__(self, audit: Audit, metrics: ScpMetrics, deferred_tasks: Later) -> None:
         self._audit = audit
         self._metrics = metrics
-        self._afterwards = afterwards
+        self._deferred = deferred_tasks
         self._answered = metrics.operations.labels("c-echo", "0x0000")
         self._succeeded = metrics.operations.labels("c-store", "0x0000")
 
     def note(self, info: AssociationInfo, result: Result) -> None:
         if isinstance(result, StoreSucceeded):
-            self._afterwards(self._record_stored, info, result)
+            self._deferred(self._record_stored, info, result)
         elif isinstance(result, StoreRefused):
             self._record_refused(info, result)
         else:

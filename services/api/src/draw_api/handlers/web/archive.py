@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, UidInPath, day_of
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Patient, PatientCriteria, Series, Study, StudyCriteria
@@ -22,7 +22,7 @@ from draw_api.models.texts import MODALITY
 router = APIRouter(include_in_schema=False)
 
 MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
-RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
 
 MOST_SERIES: Final = 500
 MOST_NODES: Final = 200

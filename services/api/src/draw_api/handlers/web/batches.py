@@ -10,7 +10,7 @@ from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.queries import options_of
-from draw_api.handlers.web.visitor import Act, Form, acts, looks
+from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid
@@ -23,7 +23,7 @@ from draw_api.services.retrieve_lists import list_of_text
 router = APIRouter(include_in_schema=False)
 
 MayRunJobs = Annotated[Principal, looks(Permission.RUN_JOBS)]
-RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
 
 MOST_NODES: Final = 200
 PREVIEWED: Final = 50

@@ -10,7 +10,7 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, error_of, lines
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import Act, Form, acts, looks
+from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.config import (
@@ -30,7 +30,7 @@ from draw_api.services.config import etag
 router = APIRouter(include_in_schema=False)
 
 MayReadConfiguration = Annotated[Principal, looks(Permission.READ_CONFIGURATION)]
-ChangeConfigurationAct = Annotated[Act, acts(Permission.CHANGE_CONFIGURATION)]
+ChangeConfigurationAct = Annotated[SubmittedForm, acts(Permission.CHANGE_CONFIGURATION)]
 MayChangeConfiguration = Annotated[Principal, looks(Permission.CHANGE_CONFIGURATION)]
 
 REFERENCE: Final = reference()

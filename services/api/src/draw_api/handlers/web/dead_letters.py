@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
@@ -19,7 +19,7 @@ from draw_api.models.texts import QUEUE_NAME, SHORT_HASH
 router = APIRouter(include_in_schema=False)
 
 MayManageDeadLetters = Annotated[Principal, looks(Permission.MANAGE_DEAD_LETTERS)]
-ManageDeadLettersAct = Annotated[Act, acts(Permission.MANAGE_DEAD_LETTERS)]
+ManageDeadLettersAct = Annotated[SubmittedForm, acts(Permission.MANAGE_DEAD_LETTERS)]
 
 Queue = Annotated[str, Path(), QUEUE_NAME]
 Key = Annotated[str, Path(), SHORT_HASH]

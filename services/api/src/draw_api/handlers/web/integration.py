@@ -11,7 +11,7 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, fields_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Act, Form, acts, looks
+from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid, NotFound
@@ -33,7 +33,7 @@ router = APIRouter(include_in_schema=False)
 
 MayReadChanges = Annotated[Principal, looks(Permission.READ_CHANGES)]
 MayManageWebhooks = Annotated[Principal, looks(Permission.MANAGE_WEBHOOKS)]
-ManageWebhooksAct = Annotated[Act, acts(Permission.MANAGE_WEBHOOKS)]
+ManageWebhooksAct = Annotated[SubmittedForm, acts(Permission.MANAGE_WEBHOOKS)]
 
 KINDS: Final[tuple[str, ...]] = get_args(ChangeKind)
 STATES: Final[tuple[str, ...]] = get_args(DeliveryState)

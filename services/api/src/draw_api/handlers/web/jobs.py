@@ -13,7 +13,7 @@ from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import NotFound
@@ -27,7 +27,7 @@ router = APIRouter(include_in_schema=False)
 
 MayReadJobs = Annotated[Principal, looks(Permission.READ_JOBS)]
 MayRunJobs = Annotated[Principal, looks(Permission.RUN_JOBS)]
-RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
 
 MOST_MISSING: Final = 100
 MOST_CHILDREN: Final = 200

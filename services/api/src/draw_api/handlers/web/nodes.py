@@ -14,7 +14,7 @@ from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, val
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -27,8 +27,8 @@ router = APIRouter(include_in_schema=False)
 
 MayReadNodes = Annotated[Principal, looks(Permission.READ_NODES)]
 MayManageNodes = Annotated[Principal, looks(Permission.MANAGE_NODES)]
-ManageNodesAct = Annotated[Act, acts(Permission.MANAGE_NODES)]
-RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
+ManageNodesAct = Annotated[SubmittedForm, acts(Permission.MANAGE_NODES)]
+RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
 
 LATELY: Final = 10
 WINDOW_LINE: Final = re.compile(

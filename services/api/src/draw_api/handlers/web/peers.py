@@ -11,7 +11,7 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import Act, Form, acts, looks
+from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -32,7 +32,7 @@ router = APIRouter(include_in_schema=False)
 
 MayReadPeers = Annotated[Principal, looks(Permission.READ_PEERS)]
 MayManagePeers = Annotated[Principal, looks(Permission.MANAGE_PEERS)]
-ManagePeersAct = Annotated[Act, acts(Permission.MANAGE_PEERS)]
+ManagePeersAct = Annotated[SubmittedForm, acts(Permission.MANAGE_PEERS)]
 
 REJECTED_DAYS: Final = 7
 MOST_REJECTED: Final = 50

@@ -16,7 +16,7 @@ from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, day_of
-from draw_api.handlers.web.visitor import Act, Form, acts, looks
+from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -33,8 +33,8 @@ router = APIRouter(include_in_schema=False)
 
 MayReadQueries = Annotated[Principal, looks(Permission.READ_QUERIES)]
 MayRunQueries = Annotated[Principal, looks(Permission.RUN_QUERIES)]
-RunQueriesAct = Annotated[Act, acts(Permission.RUN_QUERIES)]
-RunJobsAct = Annotated[Act, acts(Permission.RUN_JOBS)]
+RunQueriesAct = Annotated[SubmittedForm, acts(Permission.RUN_QUERIES)]
+RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
 
 MOST_NODES: Final = 200
 KEYS: Final = {

@@ -12,7 +12,7 @@ from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import Act, Form, SessionCookie, acts, read_form
+from draw_api.handlers.web.visitor import Form, SessionCookie, SubmittedForm, acts, read_form
 from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
@@ -22,7 +22,7 @@ from draw_api.services.single_sign_on import SignOn
 
 router = APIRouter(include_in_schema=False)
 
-EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
+EndOwnCredentialsAct = Annotated[SubmittedForm, acts(Permission.END_OWN_CREDENTIALS)]
 
 LONGEST_PATH: Final = 2000
 

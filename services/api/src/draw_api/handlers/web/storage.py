@@ -10,7 +10,7 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.permissions import Permission
@@ -29,9 +29,9 @@ router = APIRouter(include_in_schema=False)
 MayReadStorage = Annotated[Principal, looks(Permission.READ_STORAGE)]
 MayPreviewCleanUp = Annotated[Principal, looks(Permission.PREVIEW_CLEAN_UP)]
 MayHoldStudies = Annotated[Principal, looks(Permission.HOLD_STUDIES)]
-HoldStudiesAct = Annotated[Act, acts(Permission.HOLD_STUDIES)]
+HoldStudiesAct = Annotated[SubmittedForm, acts(Permission.HOLD_STUDIES)]
 MayDeleteStudies = Annotated[Principal, looks(Permission.DELETE_STUDIES)]
-DeleteStudiesAct = Annotated[Act, acts(Permission.DELETE_STUDIES)]
+DeleteStudiesAct = Annotated[SubmittedForm, acts(Permission.DELETE_STUDIES)]
 
 LARGEST: Final = 10
 DAYS: Final = 30

@@ -10,7 +10,7 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Act, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork, Work
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
@@ -33,12 +33,12 @@ router = APIRouter(include_in_schema=False)
 
 MayReadOwnCredentials = Annotated[Principal, looks(Permission.READ_OWN_CREDENTIALS)]
 MayManageUsers = Annotated[Principal, looks(Permission.MANAGE_USERS)]
-ManageUsersAct = Annotated[Act, acts(Permission.MANAGE_USERS)]
+ManageUsersAct = Annotated[SubmittedForm, acts(Permission.MANAGE_USERS)]
 MayChangeOwnPassword = Annotated[Principal, looks(Permission.CHANGE_OWN_PASSWORD)]
-ChangeOwnPasswordAct = Annotated[Act, acts(Permission.CHANGE_OWN_PASSWORD)]
+ChangeOwnPasswordAct = Annotated[SubmittedForm, acts(Permission.CHANGE_OWN_PASSWORD)]
 MayMakeTokens = Annotated[Principal, looks(Permission.MAKE_TOKENS)]
-MakeTokensAct = Annotated[Act, acts(Permission.MAKE_TOKENS)]
-EndOwnCredentialsAct = Annotated[Act, acts(Permission.END_OWN_CREDENTIALS)]
+MakeTokensAct = Annotated[SubmittedForm, acts(Permission.MAKE_TOKENS)]
+EndOwnCredentialsAct = Annotated[SubmittedForm, acts(Permission.END_OWN_CREDENTIALS)]
 
 SessionId = Annotated[str, Path(), SHORT_HASH]
 

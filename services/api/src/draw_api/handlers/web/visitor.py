@@ -2,7 +2,7 @@
 
 The page knows browsers only: bearer tokens are for REST. A form carries the session's CSRF
 token in a hidden field; a request that changes something has no other way to a principal
-than `Act`, so that none can forget to check it.
+than `SubmittedForm`, so that none can forget to check it.
 """
 
 import re
@@ -122,7 +122,7 @@ async def _form(
         yield form
 
 
-class Act:
+class SubmittedForm:
     """A form that was sent on purpose, and by whom."""
 
     def __init__(self, by: Principal, form: Form) -> None:
@@ -130,7 +130,7 @@ class Act:
         self.form = form
 
 
-class Looks(Guard):
+class PageAccess(Guard):
     """A dependency that lets in who may see a page."""
 
     def __call__(self, request: Request, by: Annotated[Principal, Depends(_visitor)]) -> Principal:
@@ -140,23 +140,23 @@ class Looks(Guard):
         return by
 
 
-class Acts(Guard):
+class FormAccess(Guard):
     """A dependency that lets in who may do something, with the form that says what."""
 
     def __call__(
         self,
         by: Annotated[Principal, Depends(_visitor)],
         form: Annotated[Form, Depends(_form)],
-    ) -> Act:
+    ) -> SubmittedForm:
         require(by, self.permission)
-        return Act(by, form)
+        return SubmittedForm(by, form)
 
 
 def looks(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
     """Return the dependency of a page that needs a permission."""
-    return Depends(Looks(permission))
+    return Depends(PageAccess(permission))
 
 
 def acts(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
     """Return the dependency of a form that needs a permission."""
-    return Depends(Acts(permission))
+    return Depends(FormAccess(permission))

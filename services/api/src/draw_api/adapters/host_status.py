@@ -8,7 +8,7 @@ from draw_shared.storage.folders import overlap
 from draw_shared.storage.space import DiskRoom, disk_room
 
 
-class Surroundings:
+class SystemHostStatus:
     """The storage volume, and the broker as last seen."""
 
     def __init__(self, storage_root: Path, queue_depths: Callable[[], Mapping[str, int]]) -> None:

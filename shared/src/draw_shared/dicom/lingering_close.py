@@ -1,4 +1,4 @@
-"""Tells peers for whom there is no room why, without a thread for each."""
+"""Closes refused connections once their peers have read why, without a thread for each."""
 
 import resource
 import selectors
@@ -12,7 +12,7 @@ MOST_LINGERING: Final = 2048
 POLL_SECONDS: Final = 0.1
 
 
-class Farewell:
+class LingeringClose:
     """Keeps refused connections open until the peer has read why, on one thread."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Farewell:
         self._deadlines: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dicom-farewell", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="dicom-lingering-close", daemon=True)
 
     def start(self) -> None:
         """Begin."""

@@ -7,7 +7,7 @@ from draw_api.models.dead_letters import DeadLetter
 from draw_shared.messaging.dead_letters import QUEUES, DeadLetters
 
 
-class RabbitLetterBox:
+class RabbitDeadLetterQueues:
     """Looks into, empties and refills dead-letter queues."""
 
     def __init__(self, letters: DeadLetters) -> None:

@@ -7,8 +7,11 @@ from draw_qr_worker.services.dispatch import Dispatch
 from draw_shared.runtime.desired_state import Wanted
 
 
-class Told:
-    """Stopping lets running jobs finish; restarting gives them back, to be taken anew."""
+class DesiredStateHandler:
+    """Stops, starts and restarts the worker.
+
+    A stop lets running jobs finish, a restart gives them back to the queue.
+    """
 
     def __init__(self, dispatch: Dispatch, *tell: Callable[[], None]) -> None:
         self._dispatch = dispatch

@@ -19,10 +19,10 @@ log = structlog.get_logger()
 INTERVAL_SECONDS: Final = 0.05
 
 
-class Afterwards:
+class DeferredTasks:
     """A queue of small things to do."""
 
-    name = "afterwards"
+    name = "deferred-tasks"
 
     def __init__(self, after_each_turn: Callable[[], None] = lambda: None) -> None:
         self._after_each_turn = after_each_turn

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from draw_shared.runtime.lifecycle import Component
 
 
-class Together:
+class ComponentGroup:
     """Starts and stops its parts at the same time, so that they share one deadline.
 
     A part that fails to start fails the whole; the others are stopped by `stop`.
