@@ -17,7 +17,7 @@ from draw_scp.adapters.sub_associations import SubAssociations
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.find import FindHandler
 from draw_scp.handlers.negotiate import Associations
-from draw_scp.handlers.provider import Provider, Services
+from draw_scp.handlers.provider import Provider
 from draw_scp.handlers.retrieve import RetrieveHandler
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
@@ -113,7 +113,7 @@ class Scp:
             self._objects.spool,
         )
         self._listener = Listener(
-            Provider(self._services(audit, results)),
+            self._provider(audit, results),
             self._server,
             placement=self._receiving,
             drain_seconds=settings.stop_seconds,
@@ -173,8 +173,8 @@ class Scp:
         )
         return lifecycle
 
-    def _services(self, audit: Audit, results: Results) -> Services:
-        """Return one object for each DIMSE service."""
+    def _provider(self, audit: Audit, results: Results) -> Provider:
+        """Return what answers the engine, from one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
         files = ObjectFiles(self._objects.resolve, Transcoder(self._decoding))
         associations = Associations(
@@ -202,23 +202,24 @@ class Scp:
         ingest = Ingest(
             self._objects, self._space, self._announcer, self._rules, self._settings.replica
         )
-        return Services(
-            associations=associations,
-            echo=EchoHandler(results),
-            store=StoreHandler(ingest, results, lambda: self._server().services.c_store),
-            find=FindHandler(
-                Queries(
-                    catalogue,
-                    self._own_ae,
-                    lambda: self._server().query_retrieve.max_results,
-                ),
-                associations.demand,
-                audit,
-                self._metrics,
-                lambda: self._server().logging.performance_metrics,
-            ),
-            get=retrieve,
-            move=retrieve,
+        store = StoreHandler(ingest, results, lambda: self._server().services.c_store)
+        find = FindHandler(
+            Queries(catalogue, self._own_ae, lambda: self._server().query_retrieve.max_results),
+            associations.demand,
+            audit,
+            self._metrics,
+            lambda: self._server().logging.performance_metrics,
+        )
+        return Provider(
+            admit=associations.admit,
+            opened=associations.opened,
+            closed=associations.closed,
+            rejected=associations.rejected,
+            echo=EchoHandler(results).echo,
+            store=store.store,
+            find=find.find,
+            get=retrieve.get,
+            move=retrieve.move,
         )
 
     def _own_ae(self) -> str:

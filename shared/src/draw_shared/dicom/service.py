@@ -274,26 +274,26 @@ class Accept:
 class Admission(Protocol):
     """Says who may associate, and is told what becomes of it."""
 
-    def admit(self, peer: Peer, request: AssociateRequest) -> Accept | Reject:
+    def admit(self, peer: Peer, request: AssociateRequest, /) -> Accept | Reject:
         """Decide whether this peer may associate, and for what."""
 
-    def opened(self, info: AssociationInfo) -> None:
+    def opened(self, info: AssociationInfo, /) -> None:
         """An association was accepted."""
 
-    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
+    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str, /) -> None:
         """An association has ended."""
 
-    def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
+    def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject, /) -> None:
         """A connection was turned away; without a request when it never got that far."""
 
 
 class Operations(Protocol):
     """Answers the operations of accepted associations."""
 
-    def echo(self, info: AssociationInfo) -> int:
+    def echo(self, info: AssociationInfo, /) -> int:
         """Return the status of a C-ECHO."""
 
-    def store(self, info: AssociationInfo, request: StoreRequest) -> ObjectSink:
+    def store(self, info: AssociationInfo, request: StoreRequest, /) -> ObjectSink:
         """Return who takes the data set.
 
         Raises:
@@ -301,7 +301,7 @@ class Operations(Protocol):
         """
 
     def find(
-        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
+        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool], /
     ) -> Iterator[Matches]:
         """Yield matches; the end is success, Refused any other final status."""
 
@@ -311,11 +311,12 @@ class Operations(Protocol):
         request: QueryRequest,
         channel: SameAssociation,
         cancelled: Callable[[], bool],
+        /,
     ) -> Iterator[SubOperations | RetrieveEnd]:
         """Yield progress and at last the end."""
 
     def move(
-        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
+        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool], /
     ) -> Iterator[SubOperations | RetrieveEnd]:
         """Yield progress and at last the end."""
 

@@ -1,7 +1,7 @@
 """C-FIND: the use case, else each failure to one status (PS3.4 C.4.1.1.4)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,16 +12,14 @@ from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.query import Queries
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.keys import BY_KEYWORD
-from draw_shared.dicom.matching import Texts
-from draw_shared.dicom.query import Query, understood
+from draw_shared.dicom.keys import BY_KEYWORD, IndexedAttribute
+from draw_shared.dicom.matching import Condition, Texts
+from draw_shared.dicom.query import understood
 from draw_shared.dicom.service import AssociationInfo, Matches, QueryRequest, Refused
 from draw_shared.dicom.statuses import Status
 from draw_shared.errors import Transient
 
 log = structlog.get_logger()
-
-STUDY: str = "StudyInstanceUID"
 
 
 @dataclass(slots=True)
@@ -60,7 +58,7 @@ class FindHandler:
         try:
             self._demand(info, Right.QUERY)
             query = understood(request, info.extended.get(request.sop_class_uid, b""))
-            progress.study = _study(query)
+            progress.study = only_study(query.conditions)
             warn_of_misread(query.misread, info)
             _warn_of_impossible(query.impossible, info)
             syntax = request.context.transfer_syntax
@@ -130,7 +128,7 @@ def _warn_of_impossible(keywords: Sequence[str], info: AssociationInfo) -> None:
         )
 
 
-def _study(query: Query) -> str | None:
-    """Return the Study Instance UID if the query names exactly one."""
-    asked = query.conditions.get(BY_KEYWORD[STUDY])
+def only_study(conditions: Mapping[IndexedAttribute, Condition]) -> str | None:
+    """Return the Study Instance UID if an identifier names exactly one."""
+    asked = conditions.get(BY_KEYWORD["StudyInstanceUID"])
     return asked.values[0] if isinstance(asked, Texts) and len(asked.values) == 1 else None

@@ -1,12 +1,8 @@
-"""The engine's ServiceProvider, put together from one object for each DIMSE service."""
+"""The engine's ServiceProvider: for each of its questions, the function that answers it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from draw_scp.handlers.echo import EchoHandler
-from draw_scp.handlers.negotiate import Associations
-from draw_scp.handlers.store import StoreHandler
 from draw_shared.dicom.associate import AssociateRequest
 from draw_shared.dicom.service import (
     Accept,
@@ -23,89 +19,20 @@ from draw_shared.dicom.service import (
     SubOperations,
 )
 
-
-class FindService(Protocol):
-    """Answers C-FIND."""
-
-    def find(
-        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
-    ) -> Iterator[Matches]:
-        """Yield matches; the end is success, Refused any other final status."""
-
-
-class GetService(Protocol):
-    """Answers C-GET."""
-
-    def get(
-        self,
-        info: AssociationInfo,
-        request: QueryRequest,
-        channel: SameAssociation,
-        cancelled: Callable[[], bool],
-    ) -> Iterator[SubOperations | RetrieveEnd]:
-        """Yield progress and at last the end."""
-
-
-class MoveService(Protocol):
-    """Answers C-MOVE."""
-
-    def move(
-        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
-    ) -> Iterator[SubOperations | RetrieveEnd]:
-        """Yield progress and at last the end."""
+Cancelled = Callable[[], bool]
+Retrieving = Iterator[SubOperations | RetrieveEnd]
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """One object for each service."""
-
-    associations: Associations
-    echo: EchoHandler
-    store: StoreHandler
-    find: FindService
-    get: GetService
-    move: MoveService
-
-
 class Provider:
-    """Hands each operation to its service."""
+    """Put together by the composition root; what each function promises, the engine says."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def admit(self, peer: Peer, request: AssociateRequest) -> Accept | Reject:
-        return self._services.associations.admit(peer, request)
-
-    def opened(self, info: AssociationInfo) -> None:
-        self._services.associations.opened(info)
-
-    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
-        self._services.associations.closed(info, outcome, reason)
-
-    def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
-        self._services.associations.rejected(peer, request, reject)
-
-    def echo(self, info: AssociationInfo) -> int:
-        return self._services.echo.echo(info)
-
-    def store(self, info: AssociationInfo, request: StoreRequest) -> ObjectSink:
-        return self._services.store.store(info, request)
-
-    def find(
-        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
-    ) -> Iterator[Matches]:
-        return self._services.find.find(info, request, cancelled)
-
-    def get(
-        self,
-        info: AssociationInfo,
-        request: QueryRequest,
-        channel: SameAssociation,
-        cancelled: Callable[[], bool],
-    ) -> Iterator[SubOperations | RetrieveEnd]:
-        return self._services.get.get(info, request, channel, cancelled)
-
-    def move(
-        self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
-    ) -> Iterator[SubOperations | RetrieveEnd]:
-        return self._services.move.move(info, request, cancelled)
+    admit: Callable[[Peer, AssociateRequest], Accept | Reject]
+    opened: Callable[[AssociationInfo], None]
+    closed: Callable[[AssociationInfo, Outcome, str], None]
+    rejected: Callable[[Peer, AssociateRequest | None, Reject], None]
+    echo: Callable[[AssociationInfo], int]
+    store: Callable[[AssociationInfo, StoreRequest], ObjectSink]
+    find: Callable[[AssociationInfo, QueryRequest, Cancelled], Iterator[Matches]]
+    get: Callable[[AssociationInfo, QueryRequest, SameAssociation, Cancelled], Retrieving]
+    move: Callable[[AssociationInfo, QueryRequest, Cancelled], Retrieving]

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from draw_scp.handlers.find import warn_of_misread
+from draw_scp.handlers.find import only_study, warn_of_misread
 from draw_scp.metrics import ScpMetrics
 from draw_scp.models import Demand, NotOnRecord
 from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.retrieve import Begin, Retrievals, Step
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.keys import BY_KEYWORD
-from draw_shared.dicom.matching import Texts
 from draw_shared.dicom.query import Selection, selected
 from draw_shared.dicom.service import (
     AssociationInfo,
@@ -98,7 +96,7 @@ class RetrieveHandler:
         progress = _Progress()
         try:
             selection = selected(request, info.extended.get(request.sop_class_uid, b""))
-            progress.study = _study(selection)
+            progress.study = only_study(selection.conditions)
             warn_of_misread(selection.misread, info)
             for step in steps(selection):
                 if isinstance(step, Begin):
@@ -159,9 +157,3 @@ class RetrieveHandler:
                 detail=done.detail,
                 milliseconds=round(seconds * 1000, 2),
             )
-
-
-def _study(selection: Selection) -> str | None:
-    """Return the Study Instance UID if the retrieve names exactly one."""
-    asked = selection.conditions.get(BY_KEYWORD["StudyInstanceUID"])
-    return asked.values[0] if isinstance(asked, Texts) and len(asked.values) == 1 else None
