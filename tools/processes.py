@@ -137,7 +137,7 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             continue
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     """Return True as soon as `condition` holds, or False after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

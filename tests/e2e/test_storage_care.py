@@ -19,10 +19,10 @@ from support import datasets, service_finder
 from support.celery_worker import TASK, celery_worker
 from support.hook_receiver import hook_receiver
 from support.indexed import DAY, content_hash, stored_files
-from support.publishing import until
 from support.receptions import same_instance
 from support.senders import association, build_context, send_objects
 from support.suite import Suite, all_pages, draw_admin, set_config, signed_in
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -152,10 +152,10 @@ def test_a_complete_series_reaches_handler_celery_and_webhook(suite, tmp_path):
         # The indexer shall have heard of the settings before the series is complete.
         time.sleep(1.5)
         store(suite, *objects)
-        until(lambda: (folder / uid).is_dir() and worker.received(), 60)
-        until(lambda: len(receiver.requests) >= 2, 60)
+        assert wait_until(lambda: (folder / uid).is_dir() and worker.received(), 60)
+        assert wait_until(lambda: len(receiver.requests) >= 2, 60)
         deliveries = f"/api/v1/webhooks/{made['id']}/deliveries"
-        until(lambda: all_pages(suite.admin, deliveries)[0]["state"] == "delivered", 60)
+        assert wait_until(lambda: all_pages(suite.admin, deliveries)[0]["state"] == "delivered", 60)
         suite.admin.delete(f"/api/v1/webhooks/{made['id']}").raise_for_status()
     assert {path.stem for path in (folder / uid).iterdir()} == {o.SOPInstanceUID for o in objects}
     for path in paths(suite, objects[0].StudyInstanceUID):
@@ -178,10 +178,12 @@ def test_a_deleted_study_is_gone_from_queries_and_disk_and_may_come_again(suite)
     answer = suite.admin.delete(f"/api/v1/studies/{uid}", params={"reason": "sent by mistake"})
     assert answer.raise_for_status().json()["instances"] == 3
     assert found_by_query(suite, uid) == 0
-    until(lambda: not any((suite.storage / path).exists() for path in places), 60)
+    assert wait_until(lambda: not any((suite.storage / path).exists() for path in places), 60)
     # Long before the receiver counts its files anew.
-    until(lambda: used_bytes(suite) == used - size, 60)
-    until(lambda: suite.admin.get("/api/v1/storage").json()["used_bytes"] == used - size, 60)
+    assert wait_until(lambda: used_bytes(suite) == used - size, 60)
+    assert wait_until(
+        lambda: suite.admin.get("/api/v1/storage").json()["used_bytes"] == used - size, 60
+    )
     store(suite, *objects)
     assert found_by_query(suite, uid) == 1
     assert paths(suite, uid) == places <= stored_files(suite.storage)
@@ -200,8 +202,8 @@ def test_the_clean_up_takes_what_the_dry_run_lists(suite):
     before = {row["uid"] for row in suite.rows("SELECT study_instance_uid AS uid FROM studies")}
     places = paths(suite, old[0].StudyInstanceUID)
     with configured(suite, storage={"clean_up": True}):
-        until(lambda: not suite_has(suite, old[0].StudyInstanceUID), 60)
-        until(lambda: not any((suite.storage / place).exists() for place in places), 60)
+        assert wait_until(lambda: not suite_has(suite, old[0].StudyInstanceUID), 60)
+        assert wait_until(lambda: not any((suite.storage / place).exists() for place in places), 60)
         time.sleep(0.7)
     after = {row["uid"] for row in suite.rows("SELECT study_instance_uid AS uid FROM studies")}
     assert before - after == {old[0].StudyInstanceUID}
@@ -242,7 +244,7 @@ def test_the_index_is_rebuilt_from_the_files_alone(suite):
     assert suite.wait_for_rows(1, "SELECT FROM instance_conflicts", 10)
     # Sent again: the same bytes change nothing.
     assert send_objects(suite.dicom_port, [other[1]]) == [0]
-    until(lambda: not suite.admin.get("/api/v1/storage/clean-up").json()["waiting"], 60)
+    assert wait_until(lambda: not suite.admin.get("/api/v1/storage/clean-up").json()["waiting"], 60)
     before = index(suite)
     assert len(before["instances"]) >= 6
     with psycopg.connect(suite.database_url) as connection:
@@ -300,9 +302,9 @@ def test_disk_and_index_are_reconciled_both_ways(suite):
     repaired = draw_admin(suite, "reconcile", "--repair", "--new-seconds", "0")
     assert repaired.returncode == 0
     assert "2 files without row announced" in repaired.stdout
-    until(lambda: len(paths(suite, unknown[0].StudyInstanceUID)) == 2, 60)
+    assert wait_until(lambda: len(paths(suite, unknown[0].StudyInstanceUID)) == 2, 60)
     # What was set aside for an object that is lost takes its place.
-    until(lambda: paths(suite, lost[0].StudyInstanceUID) == {conflict["path"]}, 60)
+    assert wait_until(lambda: paths(suite, lost[0].StudyInstanceUID) == {conflict["path"]}, 60)
     (study,) = suite.rows(
         "SELECT instance_count FROM studies WHERE study_instance_uid = :u",
         u=lost[0].StudyInstanceUID,
@@ -319,7 +321,7 @@ def test_draw_admin_adds_users_verifies_and_states_conformance(suite):
     assert made.returncode == 0, made.stderr
     with signed_in(suite.web_url, "eve", password) as eve:
         assert eve.get("/api/v1/me").json()["role"] == "operator"
-    until(lambda: draw_admin(suite, "verify-transactions").returncode == 0, 60)
+    assert wait_until(lambda: draw_admin(suite, "verify-transactions").returncode == 0, 60)
     told = draw_admin(suite, "conformance")
     assert told.returncode == 0
     assert suite.admin.get("/api/v1/conformance").text == told.stdout

@@ -17,7 +17,6 @@ import pytest
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from support import datasets
 from support.indexed import files_below, stored_files
-from support.publishing import until
 from support.senders import send_objects
 from support.suite import Suite, draw_admin, set_config, signed_in
 from tools.processes import wait_until
@@ -71,7 +70,7 @@ def agree(suite):
         rows = {row["path"] for row in suite.rows(NAMED)}
         return not waiting and not copies and rows == stored_files(suite.storage)
 
-    until(same, 60)
+    assert wait_until(same, 60)
 
 
 def restart_receiver(suite):
@@ -151,11 +150,11 @@ def test_in_every_layout_files_and_rows_are_the_same_whatever_happens(suite):
     # Without its time it is newer than the deletion.
     told = bring_back(suite, kept, place, shutil.copy)
     assert f"study {one} was deleted and is indexed again" in told
-    until(lambda: studies(suite) == left | {one}, 60)
+    assert wait_until(lambda: studies(suite) == left | {one}, 60)
 
     # Received again, it is there again.
     send_twice(suite, [made for made in everything if made.StudyInstanceUID == one])
-    until(lambda: studies(suite) == left | {one}, 60)
+    assert wait_until(lambda: studies(suite) == left | {one}, 60)
     agree(suite)
     told = draw_admin(suite, "reconcile", "--new-seconds", "0")
     assert told.returncode == 0, told.stdout

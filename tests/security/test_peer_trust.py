@@ -19,9 +19,9 @@ from draw_shared.contracts.server_config import TlsConfig
 from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from support.certificates import HERE, Authority, trust
-from support.engine import listening, wait_until
+from support.engine import listening
 from support.service_finder import program
-from tools.processes import free_port
+from tools.processes import free_port, wait_until
 
 pytestmark = pytest.mark.security
 

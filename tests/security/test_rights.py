@@ -51,7 +51,8 @@ from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATIO
 from draw_shared.dicom.wire import Wire
 from draw_shared.runtime.config_watch import LiveConfig
 from support.certificates import Authority, trust
-from support.engine import RecordingProvider, listening, wait_until
+from support.engine import RecordingProvider, listening
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.security
 

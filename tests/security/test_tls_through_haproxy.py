@@ -12,9 +12,9 @@ from draw_shared.dicom.requestor import Remote, Unreachable, open_association
 from draw_shared.dicom.tls import ServerTls
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from support.certificates import Authority, trust
-from support.engine import listening, wait_until
+from support.engine import listening
 from support.replicas import configuration, running_haproxy
-from tools.processes import free_port
+from tools.processes import free_port, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.security, pytest.mark.needs("haproxy")]
 

@@ -17,11 +17,10 @@ import yaml
 from typing_extensions import override
 
 from draw_shared.messaging.queue_depths import QUEUES
-from support.engine import wait_until
 from support.replicas import running_haproxy
 from support.service_finder import ROOT
 from tools.local_rabbitmq import LocalRabbitmq, program
-from tools.processes import free_port
+from tools.processes import free_port, wait_until
 
 NAMES = ("one", "two", "three")
 SECRET = "of these three nodes"

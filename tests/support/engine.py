@@ -125,16 +125,6 @@ def listening(provider=None, network=None, tls=None, max_object_bytes=1 << 30):
         acceptor.stop(2)
 
 
-def wait_until(condition, seconds=60.0):
-    """Return whether `condition` came true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return bool(condition())
-
-
 def engine_threads():
     """Return the engine's threads that are alive."""
     return [t for t in threading.enumerate() if t.name.startswith("dicom-")]

@@ -1,7 +1,6 @@
 """A publisher without a broker, and something to publish."""
 
 import threading
-import time
 from datetime import UTC, datetime
 
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -26,13 +25,6 @@ class FakePublisher:
             self.unanswered.append(on_confirm)
         else:
             on_confirm(self.answer)
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def announcement():

@@ -17,10 +17,10 @@ from draw_shared.storage.space import Space, SpaceLimits
 from support import datasets
 from support.api import ApiHarness
 from support.indexed import IndexedStorage
-from support.publishing import until
 from support.receptions import receive, same_instance
 from support.small_disk import fill, mounted
 from support.suite import all_pages
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -147,16 +147,16 @@ def test_receiver_rest_and_page_say_the_same_of_a_full_disk(small):
     assert (told(client), refuses(receiver)) == (None, None)
     # Above what must stay free, but only just.
     filler = fill(root, leave=256 * 2**20 * 2 // 100 + 8192)
-    until(lambda: refuses(receiver))
+    assert wait_until(lambda: refuses(receiver))
     assert "disk" in refuses(receiver)
     assert told(client) == "disk"
     filler.unlink()
-    until(lambda: not refuses(receiver), 60)
+    assert wait_until(lambda: not refuses(receiver), 60)
     assert told(client) is None
     with contextlib.suppress(OSError):
         for number in range(100):
             (root / f"{number}").touch()
-    until(lambda: refuses(receiver))
+    assert wait_until(lambda: refuses(receiver))
     assert "inodes" in refuses(receiver)
     assert told(client) == "inodes"
 

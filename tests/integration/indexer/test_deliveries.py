@@ -19,7 +19,7 @@ from draw_shared.messaging.celery_tasks import CeleryTasks, NoWorkers
 from support import datasets
 from support.celery_worker import TASK, celery_worker
 from support.indexed import IndexedStorage, content_hash
-from support.publishing import until
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -211,7 +211,7 @@ def test_a_real_celery_worker_gets_the_series(archive, database, tmp_path, broke
                 return False
             return bool(worker.received())
 
-        until(taken, 60)
+        assert wait_until(taken, 60)
     (call,) = worker.received()
     assert call["series_instance_uid"] == uid
     assert call["folder"] == str(tmp_path / "handler" / uid)

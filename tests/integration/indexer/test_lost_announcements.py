@@ -24,8 +24,8 @@ from draw_shared.storage.places import Places
 from draw_shared.storage.space import Space
 from support import arrivals, datasets
 from support.indexed import IndexedStorage
-from support.publishing import until
 from support.receptions import DEFAULT, receive, same_instance
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -95,7 +95,7 @@ class Archive:
         stored = [receive(store, made)[0] for made in objects]
         for one in stored:
             self._outbox.announce(one)
-        until(lambda: not spool.entries(store.spool))
+        assert wait_until(lambda: not spool.entries(store.spool))
         return stored
 
     def look(self, times=1):
@@ -138,7 +138,7 @@ def archive(tmp_path, database, worker_broker_url, publisher, channel):
     arrivals.empty(database)
     for queue in (WORK.name, WORK.dead):
         channel.queue_purge(queue)
-    until(lambda: publisher.connected)
+    assert wait_until(lambda: publisher.connected)
     made = Archive(tmp_path, database, worker_broker_url, publisher)
     yield made
     made.close()
@@ -156,7 +156,9 @@ def test_what_the_broker_lost_is_announced_again_and_indexed(archive, channel):
     archive.look()
     assert (sum(archive.announced_again), archive.lost.objects) == (OBJECTS, OBJECTS)
     with archive.consuming():
-        until(lambda: archive.uids() == {one.identity.sop_instance_uid for one in stored})
+        assert wait_until(
+            lambda: archive.uids() == {one.identity.sop_instance_uid for one in stored}
+        )
     archive.look()
     assert (archive.waiting, archive.lost.objects) == (0, 0)
     assert sum(archive.announced_again) == OBJECTS
@@ -167,8 +169,10 @@ def test_what_is_indexed_is_forgotten_and_never_announced_again(archive, channel
     other = same_instance(first, StudyDescription="other bytes")
     archive.announce(first, first, other, *datasets.series(3))
     with archive.consuming():
-        until(lambda: len(archive.uids()) == 4 and depth(channel) == 0)
-        until(lambda: len(archive.indexed.scalars("SELECT path FROM instance_conflicts")) == 1)
+        assert wait_until(lambda: len(archive.uids()) == 4 and depth(channel) == 0)
+        assert wait_until(
+            lambda: len(archive.indexed.scalars("SELECT path FROM instance_conflicts")) == 1
+        )
     archive.look(2)
     assert (archive.waiting, archive.announced_again) == (0, [])
 
@@ -178,7 +182,9 @@ def test_what_replaced_another_explains_both(archive):
     first = datasets.build("CT")
     archive.announce(first, same_instance(first, StudyDescription="other bytes"))
     with archive.consuming():
-        until(lambda: len(archive.indexed.scalars("SELECT path FROM instance_conflicts")) == 1)
+        assert wait_until(
+            lambda: len(archive.indexed.scalars("SELECT path FROM instance_conflicts")) == 1
+        )
     archive.look(2)
     assert archive.waiting == 0
 
@@ -187,7 +193,7 @@ def test_what_was_deleted_meanwhile_is_not_announced_again(archive):
     first, second = datasets.build("CT"), datasets.build("CT")
     archive.announce(first, second)
     with archive.consuming():
-        until(lambda: len(archive.uids()) == 2)
+        assert wait_until(lambda: len(archive.uids()) == 2)
     archive.indexed.delete(str(first.StudyInstanceUID))
     archive.look(LOOKS)
     assert (archive.waiting, archive.announced_again) == (0, [])
@@ -202,13 +208,13 @@ def test_what_was_received_again_after_its_deletion_is_missed(archive, channel):
     archive.look(LOOKS)
     assert sum(archive.announced_again) == 1
     with archive.consuming():
-        until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
+        assert wait_until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
 
 
 def test_the_index_is_not_asked_for_what_one_has_indexed_oneself(archive, database):
     archive.announce(*datasets.series(3))
     with archive.consuming():
-        until(lambda: len(archive.uids()) == 3)
+        assert wait_until(lambda: len(archive.uids()) == 3)
     arrivals.empty(database)
     own = archive.another(archive.indexed.recently)
     for _ in range(LOOKS):
@@ -220,7 +226,7 @@ def test_what_is_received_again_is_missed_by_whoever_indexed_it_before(archive, 
     one = datasets.build("CT")
     archive.announce(one)
     with archive.consuming():
-        until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
+        assert wait_until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
     archive.indexed.delete(str(one.StudyInstanceUID))
     archive.announce(one)
     channel.queue_purge(WORK.name)
@@ -235,7 +241,7 @@ def test_a_dead_letter_is_not_announced_again(archive, channel):
     stored = archive.announce(dead)
     (archive.indexed.root / stored[0].path).write_bytes(b"no longer DICOM")
     with archive.consuming():
-        until(lambda: depth(channel, WORK.dead) == 1)
+        assert wait_until(lambda: depth(channel, WORK.dead) == 1)
     archive.announce(gone)
     channel.queue_purge(WORK.name)
     archive.look(LOOKS)
@@ -247,7 +253,7 @@ def test_a_dead_letter_that_was_discarded_at_once_does_not_return(archive, chann
     [stored] = archive.announce(datasets.build("CT"))
     (archive.indexed.root / stored.path).write_bytes(b"no longer DICOM")
     with archive.consuming():
-        until(lambda: depth(channel, WORK.dead) == 1)
+        assert wait_until(lambda: depth(channel, WORK.dead) == 1)
         channel.queue_purge(WORK.dead)
         archive.look(LOOKS + 2)
         assert (archive.announced_again, archive.waiting) == ([], 0)
@@ -281,8 +287,8 @@ def test_records_are_no_objects_of_the_storage(archive):
 def test_a_queue_that_somebody_deletes_is_made_again_and_consumed(archive, channel):
     one = datasets.build("CT")
     with archive.consuming() as consumer:
-        until(lambda: consumer.connected)
+        assert wait_until(lambda: consumer.connected)
         channel.queue_delete(WORK.name)
-        until(lambda: consumer.connected and consumer._session == 2)
+        assert wait_until(lambda: consumer.connected and consumer._session == 2)
         archive.announce(one)
-        until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
+        assert wait_until(lambda: archive.uids() == {str(one.SOPInstanceUID)})

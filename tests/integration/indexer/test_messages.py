@@ -24,8 +24,8 @@ from draw_shared.runtime import logging
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
 from support import arrivals, datasets
-from support.publishing import until
 from support.receptions import opened, receive, same_instance
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -137,11 +137,11 @@ def test_good_messages_are_indexed_and_bad_ones_are_dead_alone(
         swapped.sop_instance_uid,
         outside.sop_instance_uid,
     }
-    until(lambda: instances(database) >= good, 60)
-    until(lambda: len(outcomes) == 5, 60)
+    assert wait_until(lambda: instances(database) >= good, 60)
+    assert wait_until(lambda: len(outcomes) == 5, 60)
     assert instances(database) == good
     assert outcomes == ["dead"] * 5
-    until(lambda: broker.depth(WORK.dead) == 5)
+    assert wait_until(lambda: broker.depth(WORK.dead) == 5)
     dead = dict(broker.dead())
     assert {body: reason.partition(":")[0] for body, reason in dead.items()} == {
         b"nonsense": "MalformedMessage",
@@ -167,8 +167,8 @@ def test_what_became_of_each_object_is_in_the_log_by_its_identifiers(
         outcomes = consume(handler.on_instances_stored, batch=200)
         for event in (*events[:4], outside, events[5]):
             broker.publish(event.to_bytes())
-        until(lambda: broker.depth(WORK.dead) == 2, 60)
-        until(lambda: len(outcomes) == 2, 60)
+        assert wait_until(lambda: broker.depth(WORK.dead) == 2, 60)
+        assert wait_until(lambda: len(outcomes) == 2, 60)
 
     def named(kind, field="event_id"):
         return [line[field] for line in lines if line["event"] == kind]
@@ -199,10 +199,10 @@ def test_a_missing_file_is_looked_for_again_and_then_dead(
     outcomes = consume(handler.on_instances_stored, batch=200)
     for event in (late, lost):
         broker.publish(event.to_bytes())
-    until(lambda: len(outcomes) >= 2, 60)
+    assert wait_until(lambda: len(outcomes) >= 2, 60)
     (tmp_path / late.path).write_bytes(content)
-    until(lambda: instances(database) == {late.sop_instance_uid}, 60)
-    until(lambda: broker.depth(WORK.dead) == 1, 60)
+    assert wait_until(lambda: instances(database) == {late.sop_instance_uid}, 60)
+    assert wait_until(lambda: broker.depth(WORK.dead) == 1, 60)
     assert [(body, reason.partition(":")[0]) for body, reason in broker.dead()] == [
         (lost.to_bytes(), "FileMissing")
     ]
@@ -222,7 +222,7 @@ def test_without_the_database_the_batch_waits(database, broker, store, handler, 
     outcomes = consume(unlucky, batch=200)
     for event in events:
         broker.publish(event.to_bytes())
-    until(lambda: len(instances(database)) == 5, 60)
+    assert wait_until(lambda: len(instances(database)) == 5, 60)
     assert outcomes == []
     assert broker.depth(WORK.dead) == 0
 
@@ -239,7 +239,7 @@ def test_a_message_is_acknowledged_after_the_commit_only(database, broker, store
 
     consume(watching)
     broker.publish(event.to_bytes())
-    until(lambda: len(unacknowledged) >= 2, 60)
+    assert wait_until(lambda: len(unacknowledged) >= 2, 60)
     assert len(arrivals.rows(database, "SELECT 1 FROM changes")) == 1
 
 
@@ -259,8 +259,8 @@ def test_lines_of_the_transaction_log_are_rows_once(database, broker, consume):
     outcomes = consume(handler.on_transactions_recorded, LINES, batch=10)
     for each in (body, b'{"records": "many"}', body, body):
         broker.publish(each, "transactions.recorded.v1")
-    until(lambda: sum(written) == 2 and outcomes == ["dead"], 60)
-    until(lambda: broker.depth(LINES.name) == 0)
+    assert wait_until(lambda: sum(written) == 2 and outcomes == ["dead"], 60)
+    assert wait_until(lambda: broker.depth(LINES.name) == 0)
     rows = arrivals.rows(database, "SELECT * FROM transactions ORDER BY occurred_at")
     assert [row["kind"] for row in rows] == ["c-echo", "c-store"]
     assert rows[1]["detail"] == "ab"

@@ -26,7 +26,7 @@ from support import arrivals
 from support import hook_receiver as receivers
 from support.certificates import Authority
 from support.hook_receiver import faulty_receiver, hook_receiver
-from support.publishing import until
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -281,11 +281,15 @@ def test_a_receiver_that_hangs_keeps_no_other_waiting(database, fault, copies):
         change(database, change_count)
         indexer.dispatcher.fan_out()
         stack.enter_context(indexer.delivering())
-        until(lambda: all(delivered(database, r.url) == change_count for r in healthy), 60)
+        assert wait_until(
+            lambda: all(delivered(database, r.url) == change_count for r in healthy), 60
+        )
         # The feed goes on meanwhile.
         change(database)
         assert indexer.dispatcher.fan_out() == 1
-        until(lambda: all(delivered(database, r.url) == change_count + 1 for r in healthy), 60)
+        assert wait_until(
+            lambda: all(delivered(database, r.url) == change_count + 1 for r in healthy), 60
+        )
         tried = scalars(
             database,
             "SELECT sum(attempts) FROM webhook_deliveries d JOIN webhooks w"
@@ -306,7 +310,7 @@ def test_two_senders_send_each_delivery_once_beside_one_that_hangs(database):
         change(database, 30)
         indexers[0].dispatcher.fan_out()
         with indexers[0].delivering(), indexers[1].delivering():
-            until(lambda: delivered(database, receiver.url) == 30, 60)
+            assert wait_until(lambda: delivered(database, receiver.url) == 30, 60)
         assert len(receiver.requests) == 30
 
 
@@ -325,7 +329,7 @@ def test_names_that_are_never_found_keep_no_other_waiting(database):
         add_webhook(database, receiver.url)
         change(database, 10)
         indexer.dispatcher.fan_out()
-        until(lambda: delivered(database, receiver.url) == 10, 60)
+        assert wait_until(lambda: delivered(database, receiver.url) == 10, 60)
         looking_up = [t for t in threading.enumerate() if t.name == "webhook name"]
         assert len(looking_up) == 1, "whoever looks for the same name shares a thread"
         ended.set()

@@ -24,8 +24,8 @@ from draw_shared.contracts.transaction import (
 from draw_shared.messaging import topology
 from draw_shared.storage import spool
 from support.datasets import series
-from support.publishing import until
 from support.receptions import DEFAULT, opened, receive
+from tools.processes import wait_until
 
 DONE = Transaction(0.0, TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0)
 HERE = AnnouncerConfig(DEFAULT, log_received=True, log_level="INFO")
@@ -91,7 +91,7 @@ def received(store, announcer, objects):
 def test_objects_and_transactions_reach_the_broker(store, queues, announcer):
     begun = time.time()
     uids = received(store, announcer, series(5))
-    until(lambda: not spool.entries(store.spool), 60)
+    assert wait_until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids
     assert announcer.connected
     announcer.stop(10)
@@ -106,13 +106,13 @@ def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
     store, queues, announcer, monkeypatch, number
 ):
     monkeypatch.setattr(module, "SILENT_SECONDS", 8)
-    until(lambda: announcer.connected, 60)
+    assert wait_until(lambda: announcer.connected, 60)
     first = announcer._process.pid
     os.kill(first, number)
     uids = received(store, announcer, series(20))
-    until(lambda: announcer._process.pid != first, 60)
+    assert wait_until(lambda: announcer._process.pid != first, 60)
     uids |= received(store, announcer, series(20))
-    until(lambda: not spool.entries(store.spool), 60)
+    assert wait_until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids
     announcer.stop(10)
     lines = recorded(queues)
@@ -121,15 +121,15 @@ def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
 
 
 def test_what_it_never_heard_of_is_found_in_the_folder(store, queues, announcer, monkeypatch):
-    until(lambda: announcer.connected, 60)
+    assert wait_until(lambda: announcer.connected, 60)
     monkeypatch.setattr(module, "MOST_HELD", 3)
     uids = received(store, announcer, series(20))
-    until(lambda: not spool.entries(store.spool), 60)
+    assert wait_until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids
 
 
 def test_its_end_announces_what_it_has(store, queues, announcer):
-    until(lambda: announcer.connected, 60)
+    assert wait_until(lambda: announcer.connected, 60)
     uids = received(store, announcer, series(50))
     announcer.stop(10)
     assert not spool.entries(store.spool)

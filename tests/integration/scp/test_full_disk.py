@@ -14,9 +14,10 @@ from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.outbox import SpoolOutbox
 from draw_shared.storage.places import Places
 from support.datasets import series
-from support.publishing import FakePublisher, until
+from support.publishing import FakePublisher
 from support.receptions import DEFAULT, opened, receive
 from support.small_disk import fill, mounted
+from tools.processes import wait_until
 
 BATCH = 500
 
@@ -51,7 +52,7 @@ def test_a_full_disk_costs_no_line_while_the_broker_takes_them(folder):
     publisher = FakePublisher()
     log = TransactionLog(folder, publisher, "one")
     log.start()
-    until(lambda: log._journal.reserved)
+    assert wait_until(lambda: log._journal.reserved)
     fill(folder)
     recorded = 0
     for _ in range(3 * log.reserve_bytes // journal.SEGMENT_BYTES):
@@ -77,10 +78,10 @@ def test_what_no_room_is_left_for_is_counted_also_over_a_restart(folder, monkeyp
     successor = TransactionLog(folder, publisher, "one")
     publisher.connected = True
     successor.start()
-    until(lambda: not spool.segments(folder))
+    assert wait_until(lambda: not spool.segments(folder))
     assert account(publisher) == (on_disk, recorded - on_disk)
     filler.unlink()
-    until(lambda: successor._journal.reserved)
+    assert wait_until(lambda: successor._journal.reserved)
     successor.stop(5)
 
 
@@ -94,7 +95,7 @@ def full(folder, monkeypatch):
     filler = fill(folder)
     announcing = SpoolOutbox(store, publisher, lambda: DEFAULT)
     announcing.start()
-    until(lambda: len(publisher.messages) == 3)
+    assert wait_until(lambda: len(publisher.messages) == 3)
     yield store, publisher, filler
     announcing.stop(5)
     store.stop(5)
@@ -105,7 +106,7 @@ def test_without_room_for_a_record_what_was_announced_stays_in_the_spool(full):
     time.sleep(0.5)
     assert len(spool.entries(store.spool)) == 3
     filler.unlink()
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     records = AnnouncedRecords(store.root)
     recorded = [one for name in records.names(10) for one in records.read(name).objects]
     assert {one.path for one in recorded} == {
@@ -118,5 +119,5 @@ def test_a_full_disk_does_not_keep_the_rest_from_being_announced(full, monkeypat
     store, _, _ = full
     assert len(spool.entries(store.spool)) == 3
     monkeypatch.setattr(outbox, "MOST_IN_FLIGHT", 3)
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     assert AnnouncedRecords(store.root).names(10) == []

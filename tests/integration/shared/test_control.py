@@ -12,7 +12,7 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.messaging import topology
 from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
-from support.publishing import until
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +37,7 @@ def listening(broker_url):
         listener.on(subject, heard.append)
         listener.start()
         started.append(listener)
-        until(lambda: listener.connected)
+        assert wait_until(lambda: listener.connected)
         return heard
 
     yield start
@@ -52,9 +52,9 @@ def test_every_replica_hears_what_it_listens_for_and_nothing_else(say, listening
     )
     message = ControlV1(subject=ControlSubject.JOB, job_id=uuid4())
     say(message)
-    until(lambda: jobs and more_jobs)
+    assert wait_until(lambda: jobs and more_jobs)
     say(ControlV1(subject=ControlSubject.CONFIG))
-    until(lambda: configs)
+    assert wait_until(lambda: configs)
     assert (jobs, more_jobs) == ([message], [message])
 
 
@@ -63,12 +63,12 @@ def test_a_listener_goes_on_after_what_it_does_not_understand(broker_url, say, l
     with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
         connection.channel().basic_publish(topology.CONTROL, "", b'{"subject": "tomorrow"}')
     say(ControlV1(subject=ControlSubject.CONFIG))
-    until(lambda: heard)
+    assert wait_until(lambda: heard)
 
 
 def test_nothing_stays_on_the_broker_when_a_listener_ends(broker_url):
     listener = ControlListener(broker_url, client="test")
     listener.start()
-    until(lambda: listener.connected)
+    assert wait_until(lambda: listener.connected)
     listener.stop(5)
     assert not listener.connected

@@ -10,8 +10,8 @@ from draw_shared.messaging import connection, topology
 from draw_shared.messaging.publisher import MOST_JOINED, Publisher
 from draw_shared.storage.outbox import event_of
 from support import datasets
-from support.publishing import until
 from support.receptions import opened, receive
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -53,7 +53,7 @@ def test_what_waits_together_travels_together_in_order(publisher, channel, event
         publisher.publish(event, lambda good, number=number: answers.append((number, good)))
     assert publisher.pending
     publisher.start()
-    until(lambda: len(answers) == len(events))
+    assert wait_until(lambda: len(answers) == len(events))
     assert answers == [(number, True) for number in range(len(events))]
     assert not publisher.pending
     came = taken(channel, topology.INSTANCE_STORED)
@@ -81,7 +81,7 @@ def test_another_message_is_not_overtaken_nor_joined(publisher, channel, events)
     for message in (events[0], events[1], stable, stable, events[2]):
         publisher.publish(message, answers.append)
     publisher.start()
-    until(lambda: len(answers) == 5)
+    assert wait_until(lambda: len(answers) == 5)
     assert taken(channel, "all") == [
         ("application/x-ndjson", events[0].to_bytes() + b"\n" + events[1].to_bytes()),
         ("application/json", stable.to_bytes()),
@@ -97,5 +97,5 @@ def test_what_nobody_takes_is_refused_one_by_one(publisher, events):
             event, lambda good, number=number: answers.append((number, good)), exchange=""
         )
     publisher.start()
-    until(lambda: len(answers) == 3)
+    assert wait_until(lambda: len(answers) == 3)
     assert answers == [(0, False), (1, False), (2, False)]

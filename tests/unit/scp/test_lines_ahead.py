@@ -18,7 +18,8 @@ from draw_shared.contracts.transaction import (
 )
 from draw_shared.dicom.service import AssociationInfo
 from draw_shared.storage import spool
-from support.publishing import FakePublisher, until
+from support.publishing import FakePublisher
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.security]
 
@@ -70,7 +71,7 @@ def test_what_a_kill_left_is_published_after_the_next_start_and_what_is_written_
         records = [record for message in publisher.messages for record in message.records]
         return sorted(record.study_instance_uid for record in records)
 
-    until(lambda: told() == ["1.2", "1.3"])
+    assert wait_until(lambda: told() == ["1.2", "1.3"])
     ahead.stop(5)
     log.stop(5)
     assert told() == ["1.2", "1.3"], "each once"

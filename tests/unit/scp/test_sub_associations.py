@@ -38,8 +38,8 @@ from support.aborting_peers import (
     retired_ultrasound,
 )
 from support.certificates import Authority
-from support.engine import RecordingProvider, listening, wait_until
-from tools.processes import free_port
+from support.engine import RecordingProvider, listening
+from tools.processes import free_port, wait_until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

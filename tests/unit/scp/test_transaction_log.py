@@ -14,7 +14,8 @@ from draw_scp.services.audit import Audit
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.service import Peer, Reject
 from draw_shared.storage import spool
-from support.publishing import FakePublisher, until
+from support.publishing import FakePublisher
+from tools.processes import wait_until
 
 LINE = Transaction(time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1")
 
@@ -51,7 +52,7 @@ def published(folder, publisher):
     publisher.connected = True
     log = TransactionLog(folder, publisher, "one")
     log.start()
-    until(lambda: not spool.segments(folder))
+    assert wait_until(lambda: not spool.segments(folder))
     log.stop(5)
     records = [record for message in publisher.messages for record in message.records]
     lost = [record for record in records if record.action == "transactions.lost"]
@@ -78,7 +79,7 @@ def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path)
     again = TransactionLog(tmp_path, publisher, "one")
     publisher.connected = True
     again.start()
-    until(lambda: not list(tmp_path.glob("*.jsonl*")))
+    assert wait_until(lambda: not list(tmp_path.glob("*.jsonl*")))
     again.stop(5)
     [record] = publisher.messages[0].records
     assert (record.calling_ae, record.status, record.kind) == ("CALLER", 7, "rejection")

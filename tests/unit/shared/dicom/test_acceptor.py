@@ -30,8 +30,9 @@ from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom import budgets
 from draw_shared.dicom.service import Outcome
-from support.engine import RecordingProvider, listening, wait_until
+from support.engine import RecordingProvider, listening
 from support.raw_stores import rejection
+from tools.processes import wait_until
 
 CT = get_testdata_file("CT_small.dcm")
 

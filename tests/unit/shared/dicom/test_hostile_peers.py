@@ -23,7 +23,8 @@ from draw_shared.dicom.requestor import Remote, open_association
 from draw_shared.dicom.service import Outcome
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, STUDY_ROOT_FIND, VERIFICATION
 from draw_shared.errors import DrawError
-from support.engine import RecordingProvider, engine_threads, listening, wait_until
+from support.engine import RecordingProvider, engine_threads, listening
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.security
 

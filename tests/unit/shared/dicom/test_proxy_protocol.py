@@ -12,7 +12,8 @@ from draw_shared.dicom import budgets
 from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
 from draw_shared.dicom.proxy_protocol import SIGNATURE
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
-from support.engine import RecordingProvider, listening, wait_until
+from support.engine import RecordingProvider, listening
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.security
 

@@ -26,7 +26,8 @@ from draw_shared.dicom.service import CutShort, Outcome, Refused, StoredFile
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.walk import Undecodable
 from draw_shared.dicom.wire import PeerClosed
-from support.engine import RecordingProvider, listening, wait_until
+from support.engine import RecordingProvider, listening
+from tools.processes import wait_until
 
 CT = get_testdata_file("CT_small.dcm")
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from draw_shared.dicom.shares import Claimant, Limits, Shares, Shortage
-from support.engine import wait_until
+from tools.processes import wait_until
 
 
 class Clinic:

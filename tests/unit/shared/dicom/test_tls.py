@@ -24,7 +24,8 @@ from draw_shared.dicom.requestor import Outgoing, Remote, Unreachable, open_asso
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from support.certificates import Authority, trust
-from support.engine import listening, wait_until
+from support.engine import listening
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.security
 

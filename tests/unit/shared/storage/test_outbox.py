@@ -10,8 +10,9 @@ from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.outbox import SpoolOutbox, ae_title
 from draw_shared.storage.places import Places
 from support.datasets import build, series
-from support.publishing import FakePublisher, until
+from support.publishing import FakePublisher
 from support.receptions import DEFAULT, opened, receive
+from tools.processes import wait_until
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_an_object_is_announced_and_its_entry_removed(store, publisher, outbox):
     outbox.start()
     stored, _ = receive(store, build())
     outbox.announce(stored)
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     event = publisher.messages[0]
     assert (opened_paths(store, [event]), event.content_sha256) == (
         [stored.path],
@@ -57,16 +58,16 @@ def test_an_object_is_announced_and_its_entry_removed(store, publisher, outbox):
 def test_what_a_crash_left_is_announced_from_the_files(store, publisher, outbox):
     paths = {receive(store, made)[0].path for made in series(5)}
     outbox.start()
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     assert set(opened_paths(store, publisher.messages)) == paths
 
 
 def test_what_was_found_in_the_folder_is_not_announced_again(store, publisher, outbox):
     stored, _ = receive(store, build())
     outbox.start()
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     outbox.announce(stored)
-    until(lambda: not outbox._known)
+    assert wait_until(lambda: not outbox._known)
     assert len(publisher.messages) == 1
 
 
@@ -84,7 +85,7 @@ def test_without_a_broker_all_stays_and_memory_is_bounded(store, publisher, outb
     assert spool.backlog(store.spool)[0] == 10
     assert spool.backlog(store.spool)[1] >= 0.2
     publisher.connected = True
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     assert set(opened_paths(store, publisher.messages)) == paths
 
 
@@ -93,17 +94,17 @@ def test_what_was_refused_is_published_again(store, publisher, outbox, monkeypat
     publisher.answer = False
     stored, _ = receive(store, build())
     outbox.start()
-    until(lambda: publisher.messages)
+    assert wait_until(lambda: publisher.messages)
     assert spool.entries(store.spool) == [stored.entry]
     publisher.answer = True
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
 
 
 def test_unconfirmed_entries_stay(store, publisher, outbox):
     publisher.answer = None
     stored, _ = receive(store, build())
     outbox.start()
-    until(lambda: publisher.messages)
+    assert wait_until(lambda: publisher.messages)
     time.sleep(0.3)
     assert spool.entries(store.spool) == [stored.entry]
 
@@ -123,11 +124,11 @@ def test_what_was_confirmed_is_on_record_before_its_entry_goes(
     records = AnnouncedRecords(store.root)
     monkeypatch.setattr(store, "release", release)
     outbox.start()
-    until(lambda: len(publisher.messages) == 3)
+    assert wait_until(lambda: len(publisher.messages) == 3)
     assert records.names(10) == [], "nothing is confirmed yet"
     for sent in list(publisher.unanswered):
         sent(True)
-    until(lambda: len(released) == 3)
+    assert wait_until(lambda: len(released) == 3)
     assert {one.path for one in released} == {one.path for one in made}
 
 
@@ -135,7 +136,7 @@ def test_a_damaged_entry_is_set_aside_and_the_others_go_on(store, publisher, out
     stored, _ = receive(store, build())
     (store.spool / "000000000000001aaaa.dcm").write_bytes(b"damaged")
     outbox.start()
-    until(lambda: not spool.entries(store.spool))
+    assert wait_until(lambda: not spool.entries(store.spool))
     assert opened_paths(store, publisher.messages) == [stored.path]
     assert len(list(store.spool.glob("*.damaged"))) == 1
 
