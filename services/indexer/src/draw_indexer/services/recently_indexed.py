@@ -2,8 +2,9 @@
 
 An announcement is recognised by its event and the moment of its reception, which every version
 of its message has, and which are found without reading the rest: the same object that is
-received again, after it was deleted for instance, is another announcement. Concurrency: consumers add, another thread
-asks. Nothing depends on what is forgotten: the index itself is asked then.
+received again, after it was deleted for instance, is another announcement. Concurrency:
+consumers add, another thread asks. Nothing depends on what is forgotten: the index itself is
+asked then.
 """
 
 import re
