@@ -12,11 +12,14 @@ from typing import Any, Final
 
 from draw_api.adapters.object_elements import elements
 from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, picture
-from draw_shared.dicom.confinement import allow_seconds, confine
+from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
 
 MEMORY_BYTES: Final = 1280 * 1024**2
 CPU_SECONDS: Final = 20
 """Of processor time, for one request."""
+
+WORN_BYTES: Final = MEMORY_BYTES // 2
+"""Who still has so much after an answer is to be replaced: codecs that fail keep what they took."""
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -69,7 +72,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         allow_seconds(CPU_SECONDS)
         said, content = answer(json.loads(line))
-        head = json.dumps(said | {"bytes": len(content)}).encode()
+        said |= {"bytes": len(content), "worn": held_bytes() > WORN_BYTES}
+        head = json.dumps(said).encode()
         sys.stdout.buffer.write(head + b"\n" + content)
         sys.stdout.buffer.flush()
 
