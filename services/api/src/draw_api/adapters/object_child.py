@@ -19,7 +19,11 @@ CPU_SECONDS: Final = 20
 """Of processor time, for one request."""
 
 WORN_BYTES: Final = MEMORY_BYTES // 2
-"""Who still has so much after an answer is to be replaced: codecs that fail keep what they took."""
+"""Who still has so much after an answer is to be replaced: codecs that fail keep what they took.
+
+So is who had not enough, since nobody knows whether the object or what was kept is to blame.
+"""
+NOT_ENOUGH: Final = "it needs too much memory"
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -60,7 +64,7 @@ def answer(request: Mapping[str, Any]) -> Answer:
     except NotAnImage as error:
         return {"trouble": str(error)}, b""
     except MemoryError:
-        return {"trouble": "it needs too much memory"}, b""
+        return {"trouble": NOT_ENOUGH}, b""
     except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
         return {"trouble": f"it cannot be decoded ({type(error).__name__})"}, b""
 
@@ -72,8 +76,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         allow_seconds(CPU_SECONDS)
         said, content = answer(json.loads(line))
-        said |= {"bytes": len(content), "worn": held_bytes() > WORN_BYTES}
-        head = json.dumps(said).encode()
+        worn = said.get("trouble") == NOT_ENOUGH or held_bytes() > WORN_BYTES
+        head = json.dumps(said | {"bytes": len(content), "worn": worn}).encode()
         sys.stdout.buffer.write(head + b"\n" + content)
         sys.stdout.buffer.flush()
 
