@@ -173,6 +173,12 @@ def test_a_role_is_nobody_special(service, connections):
         assert not may(connection, statement), statement
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_who_compares_the_index_with_the_volume_makes_temporary_tables(service, connections):
+    made = may(connections[service], "CREATE TEMPORARY TABLE own (x int) ON COMMIT DROP")
+    assert made == (service == "api")
+
+
 def test_months_are_made_and_dropped_by_the_indexer_alone(connections):
     for service, connection in connections.items():
         for statement in (

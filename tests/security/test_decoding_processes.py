@@ -6,6 +6,7 @@ in tests/architecture/test_memory_limits.py; a receiver that is asked for a host
 tests/e2e/test_query_retrieve.py.
 """
 
+import io
 import os
 import signal
 import struct
@@ -17,7 +18,10 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 
 from bench.process_cost import cost
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
@@ -30,6 +34,7 @@ from draw_shared.dicom.uids import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
+from support import datasets
 from support.elements import element, encapsulated, write
 from tools.processes import wait_until
 
@@ -94,6 +99,25 @@ def endless(path):
     """An object that takes many seconds to be passed through."""
     one = b"".join(element(0x00090000 + n, "UN", b"") for n in range(0x1000, 0x2000))
     return write(path, one * 500)
+
+
+def jpeg(path, side, *, another_scan_inside=False):
+    """An object with one grey frame of JPEG, which says of itself that it has this size."""
+    encoded = io.BytesIO()
+    Image.radial_gradient("L").save(encoded, "JPEG")
+    before, start, frame = encoded.getvalue().partition(b"\xff\xc0")
+    frame = frame[:3] + struct.pack(">HH", side, side) + frame[7:]
+    if another_scan_inside:
+        middle = frame.index(b"\xff\xda") + 100
+        scan = bytes.fromhex("ffda000c03010002110311003f00")
+        frame = frame[:middle] + scan + frame[middle:]
+    made = datasets.build("CT", transfer_syntax=JPEGBaseline8Bit)
+    made.Rows = made.Columns = side
+    made.BitsAllocated, made.BitsStored, made.HighBit = 8, 8, 7
+    made.PixelData = encapsulate([before + start + frame])
+    made["PixelData"].is_undefined_length = True
+    made.save_as(path, enforce_file_format=True)
+    return path
 
 
 def sent(transcoder, path, syntax=IMPLICIT_LITTLE):
@@ -161,6 +185,19 @@ def test_a_process_that_is_killed_is_replaced(processes, tmp_path, intact):
     with pytest.raises(TooCostly, match="the process that decoded it ended"):
         sent(transcoder, image(tmp_path / "image.dcm", [FRAME]))
     assert sent(transcoder, intact) == expected
+
+
+def test_a_codec_that_keeps_what_it_took_takes_nothing_from_others(processes, tmp_path):
+    """libjpeg gives nothing back of a frame that it does not come to the end of."""
+    limits = DecodingLimits(longest_frame=20 * MIB, process_bytes=128 * MIB)
+    transcoder = Transcoder(processes(limits, processes=1))
+    whole = jpeg(tmp_path / "whole.dcm", 3000)
+    expected = sent(transcoder, whole, EXPLICIT_LITTLE)
+    lying = jpeg(tmp_path / "lying.dcm", 4000, another_scan_inside=True)
+    for _ in range(5):
+        with pytest.raises(Untranscodable, match="a frame cannot be decoded"):
+            sent(transcoder, lying, EXPLICIT_LITTLE)
+    assert sent(transcoder, whole, EXPLICIT_LITTLE) == expected
 
 
 def test_who_stops_waits_for_nobody(processes, tmp_path):

@@ -15,7 +15,8 @@ from draw_shared.db import partitions
 from draw_shared.db.seals import Keyring
 from draw_shared.db.transaction_chain import Sealing
 from draw_shared.db.transaction_gaps import NotAsSealed
-from draw_shared.db.transaction_lines import link
+from draw_shared.db.transaction_lines import COLUMNS, link
+from draw_shared.db.transaction_verification import verify
 from support import arrivals
 from support.sealed_log import KEYS, NOW, PLACE, SealedLog, filled, managed, rehashed
 
@@ -165,7 +166,7 @@ def test_a_log_that_was_not_sealed_is_sealed_as_it_is_found(connection):
     log.report()
     found = log.verify()
     assert found.intact, (found.breaks, found.findings)
-    assert (found.first_position, found.as_found) == (3, 7)
+    assert (found.first_position, found.as_found) == (3, 6)
     tamper(log, "UPDATE transactions SET detail = 'anew' WHERE chain_position = 3")
     assert "dropped were changed" in reasons(log.verify())
 
@@ -176,6 +177,35 @@ def test_a_gap_that_nobody_explained_is_not_explained_by_the_beginning_of_seals(
     tamper(unsealed, "DELETE FROM transactions WHERE chain_position = 3")
     log = SealedLog(connection).begin().report()
     assert "1 lines are missing" in reasons(log.verify())
+
+
+def test_the_beginning_of_seals_cannot_be_moved_behind_what_was_written_anew(connection):
+    log = SealedLog(connection).begin().report(*[NOW] * 3).report(NOW)
+    tamper(log, "UPDATE transactions SET seal = NULL, chain_position = chain_position + 1")
+    tamper(log, "UPDATE transactions SET calling_ae = 'FORGED' WHERE chain_position = 3")
+    begun = "UPDATE transactions SET chain_position = 9 WHERE action = 'transactions.sealing_begun'"
+    tamper(log, begun)
+    rehashed(log, 1)
+    found = verify(connection, keyring=KEYS)
+    assert "lines 1 to 5 have no seal" in reasons(found)
+    assert found.as_found == 0
+
+
+def test_a_copy_of_a_line_is_named_though_its_original_was_attested(log):
+    unique = "ALTER TABLE transactions DROP CONSTRAINT uq_transactions_record_id_occurred_at"
+    log.connection.execute(text(unique))
+    said = ", ".join([*COLUMNS[1:], "attestation"])
+    copied = f"""
+        INSERT INTO transactions ({said}) SELECT {said} FROM transactions
+        WHERE action = 'config.update'
+    """  # noqa: S608 - names of columns
+    tamper(log, copied)
+    log.extend()
+    found = log.verify()
+    last = found.head.position
+    assert [(one.position, one.reason) for one in found.breaks] == [
+        (last, "the line is a copy of another one")
+    ]
 
 
 def test_sealing_begins_once(log):

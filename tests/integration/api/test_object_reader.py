@@ -6,6 +6,7 @@ How the page shows the result is not covered here but in the e2e tests.
 import io
 import os
 import shutil
+import struct
 import zipfile
 import zlib
 
@@ -14,6 +15,8 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 
 from draw_api.adapters import object_elements, object_reader, object_tables
 from draw_api.adapters.object_reader import ObjectReader
@@ -150,9 +153,37 @@ def test_what_inflates_beyond_measure_is_refused_and_the_next_is_served(reader, 
     block = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
     meta = FileMeta("1.2.840.10008.5.1.4.1.1.7", "1.2.3.4", DEFLATED_LITTLE).encode()
     (root / "bomb.dcm").write_bytes(meta + head + block * 2000 + deflater.flush())
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="too much memory"):
         reader.elements("bomb.dcm", "")
+    # What it has taken it does not give back for certain.
+    asked = zlib.crc32(b"bomb.dcm") % object_reader.CHILDREN
+    assert reader._children[asked]._process is None
     assert reader.facts("CT_small.dcm").rows == 128
+
+
+@pytest.mark.security
+def test_a_codec_that_keeps_what_it_took_takes_nothing_from_others(root):
+    encoded = io.BytesIO()
+    Image.new("L", (64, 64)).save(encoded, "JPEG")
+    before, frame = encoded.getvalue().split(b"\xff\xc0", 1)
+    # In the frame's own header: 65000 by 65000 pixels.
+    frame = frame[:3] + struct.pack(">HH", 65000, 65000) + frame[7:]
+    lying = datasets.build("CT", transfer_syntax=JPEGBaseline8Bit)
+    lying.Rows = lying.Columns = 64
+    lying.BitsAllocated = lying.BitsStored = 8
+    lying.HighBit = 7
+    lying.PixelData = encapsulate([before + b"\xff\xc0" + frame])
+    lying["PixelData"].is_undefined_length = True
+    reader = ObjectReader(root)
+    try:
+        # Of two children one has each of these names.
+        for name in ("a.dcm", "b.dcm", "c.dcm", "d.dcm"):
+            lying.save_as(root / name, enforce_file_format=True)
+            with pytest.raises(Conflict):
+                reader.picture(name, Rendering())
+        assert reader.picture("CT_small.dcm", Rendering()).content
+    finally:
+        reader.stop(1)
 
 
 @pytest.mark.security

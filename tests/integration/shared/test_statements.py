@@ -49,6 +49,7 @@ RECONCILE = "draw_api.adapters.reconcile_queries"
 WHOLE_COMPARISON = "an administrator compares the whole index with the whole volume"
 EXCEPTIONS = {
     f"{VERIFICATION}._STRAY": "the check of the whole log reads the whole log",
+    f"{VERIFICATION}._TWICE": "the check of the whole log reads the whole log",
     "draw_shared.db.transaction_gaps._HOLES": "once for a log, when sealing begins",
     "draw_api.adapters.transaction_queries.REJECTED": "the 20,000 newest, and no more",
     "draw_api.adapters.storage_queries.SUMS": "conflicts wait for a person, who settles them",

@@ -136,6 +136,9 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
 }
 """By service, functions that do as the owner what the service itself may not."""
 
+TEMPORARY: Final = frozenset({"api"})
+"""Services that make tables for a moment; PostgreSQL lets everybody unless it is told."""
+
 LOCK_SECONDS: Final = 2
 PATIENCE_SECONDS: Final = 600.0
 PAUSE_SECONDS: Final = 1.0
@@ -205,7 +208,12 @@ def grant(owner_url: str, roles: Mapping[str, str]) -> None:
             _require_role(connection, role)
             for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
                 _do(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {{}}", role)
+        database = connection.info.dbname
+        # Where the database is somebody else's, PostgreSQL warns and leaves it as it is.
+        _do(connection, "REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", database)
         for service, role in given.items():
+            verb, link = ("GRANT", "TO") if service in TEMPORARY else ("REVOKE", "FROM")
+            _do(connection, f"{verb} TEMPORARY ON DATABASE {{}} {link} {{}}", database, role)
             for statement, *names in _grants(service, tables):
                 _do(connection, statement, *names, role)
 

@@ -105,8 +105,11 @@ class Account:
 
     @property
     def begun(self) -> int:
-        """The position at which sealing began for all that was there; 0: from the first line."""
-        return max((one.position for one in self.of(SEALING_BEGUN)), default=0)
+        """The position up to which sealing found lines as they were; 0: none.
+
+        By what the line says, which is attested: its place is whoever writes the database's.
+        """
+        return self._up_to(SEALING_BEGUN)
 
     @property
     def sealing(self) -> bool:
@@ -116,7 +119,10 @@ class Account:
     @property
     def accepted(self) -> int:
         """The position up to which somebody has accepted what was found."""
-        found = (_UP_TO.search(one.detail) for one in self.of(ACCEPTED))
+        return self._up_to(ACCEPTED)
+
+    def _up_to(self, action: str) -> int:
+        found = (_UP_TO.search(one.detail) for one in self.of(action))
         return max((int(one[1]) for one in found if one), default=0)
 
     def of(self, *actions: str) -> Iterator[Statement]:
@@ -136,7 +142,7 @@ class Account:
         """
         begun = self.begun
         return max(
-            (limit for position, limit in self._old if not self._sealed or position < begun),
+            (limit for position, limit in self._old if not self._sealed or position <= begun),
             default=0,
         )
 

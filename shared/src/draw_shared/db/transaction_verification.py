@@ -3,7 +3,7 @@
 Without the keys only the chain is checked, which whoever writes the database can compute anew.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -30,6 +30,10 @@ _CHAINED: Final = text(
 _STRAY: Final = text(
     "SELECT count(*) FROM transactions WHERE (chain_hash IS NULL) <> (chain_position IS NULL)"
     " OR (seal IS NOT NULL AND chain_hash IS NULL) OR chain_position < 1"
+)
+_TWICE: Final = text(
+    "SELECT max(chain_position) FROM transactions GROUP BY record_id, occurred_at"
+    " HAVING count(*) > 1 ORDER BY 1 LIMIT :most"
 )
 _WAITING: Final = text("SELECT count(*) FROM transactions WHERE chain_hash IS NULL")
 
@@ -92,7 +96,7 @@ def verify(
     for row in _chained(connection):
         walk.follow(row)
     stray = connection.execute(_STRAY).scalar()
-    walk.end(stray or 0)
+    walk.end(stray or 0, connection.execute(_TWICE, {"most": MOST_BREAKS}).scalars())
     accepted = account.accepted
     findings = tuple(
         Finding(one.position, one.occurred_at, one.action, one.detail, one.position <= accepted)
@@ -105,7 +109,7 @@ def verify(
         breaks=tuple(walk.breaks[:MOST_BREAKS]),
         lines_lost=walk.lost,
         sealed=keyring is not None,
-        as_found=account.begun - 1 if account.begun else 0,
+        as_found=account.begun,
         findings=findings,
         waiting=connection.execute(_WAITING).scalar() or 0,
     )
@@ -146,13 +150,16 @@ class _Walk:
         self.lines += 1
         self.lost += (row["objects"] or 0) if row["action"] == LINES_LOST else 0
 
-    def end(self, stray: int) -> None:
-        """Say what is wrong with the whole."""
+    def end(self, stray: int, twice: Iterable[int | None]) -> None:
+        """Say what is wrong with the whole: how many lines are astray, which are there again."""
         last = self.head.position if self.head else 0
         if self._keyring is not None and last > max(self._sealed_to, self._begun):
             self._unsealed(last)
         if stray:
             self._broken(0, f"{stray} lines pretend to be in the chain")
+        for position in twice:
+            # Its attestation is that of the line it was copied from.
+            self._broken(position or 0, "the line is a copy of another one")
         newest = max((one.position for one in self._known), default=0)
         if last < newest:
             self._broken(
@@ -186,7 +193,7 @@ class _Walk:
         first = position - lines + 1
         # A line of its own has said in what state those before it were found.
         said = first in self._doubted
-        if first > max(self._sealed_to + 1, self._begun) and not said:
+        if first > max(self._sealed_to, self._begun) + 1 and not said:
             self._unsealed(first - 1)
         self._sealed_to = position
 

@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 KEPT_VARIABLES: Final = (
@@ -20,6 +21,8 @@ KEPT_VARIABLES: Final = (
 MAPPED_BYTES: Final = 64 * 1024**3
 """Address space beside a process's memory: files that it only reads, libraries."""
 MOST_DESCRIPTORS: Final = 64
+DATA_PAGES: Final = 5
+"""Where `/proc/self/statm` has what RLIMIT_DATA counts."""
 
 
 def confine(memory_bytes: int, *, longest_file: int = 0) -> None:
@@ -44,6 +47,12 @@ def limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     most = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (most, most))
+
+
+def held_bytes() -> int:
+    """Return how much memory that counts against its limit this process has now."""
+    pages = int(Path("/proc/self/statm").read_bytes().split()[DATA_PAGES])
+    return pages * resource.getpagesize()
 
 
 def allow_seconds(seconds: int) -> None:

@@ -12,11 +12,18 @@ from typing import Any, Final
 
 from draw_api.adapters.object_elements import elements
 from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, picture
-from draw_shared.dicom.confinement import allow_seconds, confine
+from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
 
 MEMORY_BYTES: Final = 1280 * 1024**2
 CPU_SECONDS: Final = 20
 """Of processor time, for one request."""
+
+WORN_BYTES: Final = MEMORY_BYTES // 2
+"""Who still has so much after an answer is to be replaced: codecs that fail keep what they took.
+
+So is who had not enough, since nobody knows whether the object or what was kept is to blame.
+"""
+NOT_ENOUGH: Final = "it needs too much memory"
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -57,7 +64,7 @@ def answer(request: Mapping[str, Any]) -> Answer:
     except NotAnImage as error:
         return {"trouble": str(error)}, b""
     except MemoryError:
-        return {"trouble": "it needs too much memory"}, b""
+        return {"trouble": NOT_ENOUGH}, b""
     except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
         return {"trouble": f"it cannot be decoded ({type(error).__name__})"}, b""
 
@@ -69,7 +76,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         allow_seconds(CPU_SECONDS)
         said, content = answer(json.loads(line))
-        head = json.dumps(said | {"bytes": len(content)}).encode()
+        worn = said.get("trouble") == NOT_ENOUGH or held_bytes() > WORN_BYTES
+        head = json.dumps(said | {"bytes": len(content), "worn": worn}).encode()
         sys.stdout.buffer.write(head + b"\n" + content)
         sys.stdout.buffer.flush()
 

@@ -1,8 +1,9 @@
 """Opens stored objects in child processes, so that a hostile file costs a child and no more.
 
 Each child works on one request at a time under a deadline and a limit of memory; one that is
-late or dies is replaced. The same file always goes to the same child, which remembers the
-last frames it decoded. Children get no settings: no secret can leak through a codec.
+late, dies or has not given back its memory is replaced. The same file always goes to the same
+child, which remembers the last frames it decoded. Children get no settings: no secret can leak
+through a codec.
 
 Between parent and child go JSON lines, and bytes of a length that such a line names: what
 comes back is data, whatever became of the child.
@@ -22,6 +23,7 @@ from typing import Any, Final
 import structlog
 
 from draw_api.adapters.zip_stream import zipped
+from draw_api.adapters import object_child
 from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_shared.dicom.confinement import command, environment
@@ -95,6 +97,8 @@ class _Child:
             self._read(process, deadline)
         content = bytes(self._held[:length])
         del self._held[:length]
+        if answer.get("worn"):
+            self._end()
         return answer, content
 
     def _read(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
@@ -111,7 +115,7 @@ class _Child:
         if self._process is None or self._process.poll() is not None:
             self._end()
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                command("draw_api.adapters.object_child"),
+                command(object_child.__name__),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

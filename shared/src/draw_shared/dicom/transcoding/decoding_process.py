@@ -19,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple, Protocol
 
-from draw_shared.dicom.confinement import allow_seconds, confine
+from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits, EncodedFrame
 from draw_shared.dicom.transcoding.payload import Payload
 from draw_shared.dicom.transcoding.pixels import Image
@@ -34,6 +34,9 @@ NUMBER_BYTES: Final = 8
 UNTRANSCODABLE: Final = "untranscodable"
 STORAGE: Final = "storage"
 MEMORY: Final = "memory"
+
+WORN: Final = "worn"
+"""Whether whoever answers has more memory than it needs between requests: a codec kept it."""
 
 
 class Message(NamedTuple):
@@ -161,6 +164,7 @@ def main(words: list[str]) -> None:
             allow_seconds(limits.cpu_seconds)
             answer, payload = _answered(decoder, request)
             with payload:
+                answer[WORN] = held_bytes() > limits.process_bytes + len(payload.held)
                 send(connection, Message(answer, payload.held, payload.descriptor))
 
 

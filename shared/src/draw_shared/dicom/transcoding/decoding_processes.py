@@ -29,6 +29,7 @@ from draw_shared.dicom.transcoding.decoding import DecodingLimits, EncodedFrame
 from draw_shared.dicom.transcoding.decoding_process import (
     MEMORY,
     STORAGE,
+    WORN,
     Message,
     asked_for_frames,
     receive,
@@ -172,6 +173,9 @@ class _Process:
         """Return the answer."""
         with self._lock:
             answer = self._answer(request, time.monotonic() + DEADLINE_SECONDS)
+            if answer.said.pop(WORN, False):
+                log.warning("decoding.process_replaced", reason="worn")
+                self._end()
             if "trouble" in answer.said:
                 raise self._trouble(answer.said)
             return answer
