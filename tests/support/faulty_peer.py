@@ -23,10 +23,12 @@ from draw_qr_worker.models import StatusPermanent
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.characters import TEXT_VRS
+from draw_shared.dicom.contexts import contexts_for
 from draw_shared.dicom.pdu import reject
-from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.requestor import Remote
 from draw_shared.dicom.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
 from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.store_sender import Outgoing, sending
 from support.engine import RecordingProvider, listening
 from support.receptions import encoded
 
@@ -140,10 +142,10 @@ class FaultyPeer(RecordingProvider):
         if not outgoing:
             yield RetrieveEnd(Status.SUCCESS, SubOperations(0, 0, 0, 0))
             return
-        with open_association(remote, contexts_for(pairs)) as association:
+        with sending(remote, contexts_for(pairs)) as sender:
 
             def send(one):
-                [sent] = association.store([one])
+                [sent] = sender.store([one])
                 return sent.status
 
             yield from self._sent(outgoing, send, cancelled)

@@ -8,7 +8,7 @@ from collections.abc import MutableSequence, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from draw_qr_worker.models import InvalidJob, Keys, Match, PeerAborted
+from draw_qr_worker.models import InvalidJob, Keys, Match
 from draw_shared.dicom import dictionary
 from draw_shared.dicom.characters import (
     DEFAULT_REPERTOIRE,
@@ -20,6 +20,7 @@ from draw_shared.dicom.characters import (
 from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.keys import IDENTIFIERS
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
+from draw_shared.dicom.peer_failures import PeerAborted
 
 if TYPE_CHECKING:
     from pydicom.dataelem import RawDataElement
