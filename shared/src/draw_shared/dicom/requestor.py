@@ -380,13 +380,12 @@ class Association:
     ) -> tuple[int, memoryview]:
         while True:
             between()
-            now = time.monotonic()
-            slice_ends = now + HOOK_INTERVAL_SECONDS
+            slice_ends = time.monotonic() + HOOK_INTERVAL_SECONDS
+            latest = min(slice_ends, whole_by or slice_ends)
             try:
-                return self._wire.read_pdu(HOOK_INTERVAL_SECONDS, whole_by=slice_ends)
+                return self._wire.read_pdu(HOOK_INTERVAL_SECONDS, whole_by=latest)
             except PeerTooSlow:
-                latest = self._waiting_since + idle_seconds
-                if slice_ends > latest or (whole_by is not None and slice_ends > whole_by):
+                if latest < slice_ends or slice_ends > self._waiting_since + idle_seconds:
                     raise
 
     @contextmanager
