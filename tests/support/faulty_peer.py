@@ -137,7 +137,7 @@ class FaultyPeer(RecordingProvider):
             originator=(info.calling_ae, request.message_id),
         )
         chosen = self._chosen(request)
-        outgoing = [_outgoing(one) for one in chosen]
+        outgoing = [outgoing_of(one) for one in chosen]
         pairs = [(o.sop_class_uid, o.transfer_syntax_uid) for o in outgoing]
         if not outgoing:
             yield RetrieveEnd(Status.SUCCESS, SubOperations(0, 0, 0, 0))
@@ -156,7 +156,7 @@ class FaultyPeer(RecordingProvider):
             context_id = channel.context_for(one.sop_class_uid, one.transfer_syntax_uid)
             return channel.store(one.data, context_id, sop)
 
-        yield from self._sent([_outgoing(one) for one in self._chosen(request)], send, cancelled)
+        yield from self._sent([outgoing_of(one) for one in self._chosen(request)], send, cancelled)
 
     def _chosen(self, request):
         asked = _decoded(request)
@@ -267,7 +267,8 @@ def _ranged(key, value):
     return value == first if not dash else first <= value and (not last or value <= last)
 
 
-def _outgoing(one):
+def outgoing_of(one):
+    """Return an object as what is sent of it."""
     return Outgoing(
         encoded(one),
         str(one.SOPClassUID),
