@@ -13,14 +13,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from draw_qr_worker.adapters.getting import Getters
-from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import Node, StatusPermanent, StatusTransient
+from draw_qr_worker.models import StatusPermanent, StatusTransient
 from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.dicom import associate, message
@@ -33,12 +30,12 @@ from draw_shared.dicom.peer_failures import (
     PeerRejected,
     PeerTrouble,
 )
-from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.placement import Timing
 from draw_shared.dicom.requestor import Remote
 from draw_shared.dicom.service import Peer
 from draw_shared.dicom.store_sender import sending
 from draw_shared.dicom.wire import Wire
+from support import asking
 from support.datasets import series
 from support.engine import listening, wait_until
 from support.faulty_peer import AE, outgoing_of, peer
@@ -267,75 +264,8 @@ class Replay:
         self._listener.close()
 
 
-class Going:
-    """An execution that goes on."""
-
-    def ended(self):
-        return False
-
-    def check(self):
-        pass
-
-    def pause(self, seconds):
-        pass
-
-
-class Dropping:
-    """A way in that keeps nothing."""
-
-    def begin(self, _info, _request):
-        return self
-
-    def write(self, chunk):
-        pass
-
-    def complete(self):
-        identity = SimpleNamespace(study_instance_uid="1.2", series_instance_uid="1.2.1")
-        return SimpleNamespace(identity=identity, size_bytes=1)
-
-    def abandon(self):
-        pass
-
-
 OBJECTS = series(3, size_bytes=500)
-STUDY = {"StudyInstanceUID": str(OBJECTS[0].StudyInstanceUID)}
-NODES = RemoteNodes(lambda: "DRAW", PeerTrusts())
-
-
-def node(port):
-    return Node(1, "node", AE, "127.0.0.1", port, timeout_seconds=5)
-
-
-def find(port):
-    with NODES.finder(node(port), Going()) as finder:
-        keys = {**STUDY, "PatientName": "", "ModalitiesInStudy": "", "StudyDate": ""}
-        finder.find("STUDY", keys, lambda _match: None)
-        finder.find("IMAGE", {**STUDY, "SOPInstanceUID": ""}, lambda _match: None)
-
-
-def move(port):
-    NODES.move(
-        node(port),
-        "STUDY",
-        STUDY,
-        destination="DRAW",
-        supervision=Going(),
-        progress=lambda _counts: None,
-        alive=lambda: False,
-    )
-
-
-def get(port):
-    Getters(NODES, Dropping(), lambda: 1 << 20).get(
-        node(port),
-        "STUDY",
-        STUDY,
-        sop_classes=[str(OBJECTS[0].SOPClassUID)],
-        further_classes=False,
-        supervision=Going(),
-        progress=lambda _counts: None,
-        stored=lambda _fetched: None,
-    )
+STUDY = str(OBJECTS[0].StudyInstanceUID)
 
 
 def send(port):
@@ -346,11 +276,11 @@ def send(port):
 
 
 ASKING = {
-    "echo": lambda port: NODES.echo(node(port), Going()),
-    "probe": lambda port: NODES.probe(node(port), Going()),
-    "find": find,
-    "move": move,
-    "get": get,
+    "echo": asking.echo,
+    "probe": asking.probe,
+    "find": lambda port: asking.find(port, STUDY),
+    "move": lambda port: asking.move(port, STUDY),
+    "get": lambda port: asking.get(port, STUDY, max_object_bytes=1 << 20),
     "send": send,
 }
 NAMED = (PeerTrouble, PeerRejected, PeerCongested, NotSupported, StatusPermanent, StatusTransient)

@@ -166,12 +166,12 @@ def endlessly(begin, piece, *, pause_seconds=0.0):
 
 
 def crawling(raw_of):
-    """Return a script that says `raw_of(request)` byte by byte, for ever."""
+    """Return a script that says `raw_of(request)` byte by byte, ten a second."""
 
     def script(connection, request):
         for byte in raw_of(request):
             connection.sendall(bytes((byte,)))
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     return script
 

@@ -9,17 +9,16 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from draw_qr_worker.adapters.getting import Getters, storage_proposals
-from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import Node
+from draw_qr_worker.adapters.getting import storage_proposals
 from draw_shared.dicom import message, message_reader
 from draw_shared.dicom.associate import MAX_CONTEXTS
 from draw_shared.dicom.message import RESPONSE, Field, Operation
 from draw_shared.dicom.pdu import LAST, fragments
 from draw_shared.dicom.peer_failures import PeerAborted, PeerBrokeProtocol, PeerTimeout
-from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.uids import ALL_STORAGE
 from draw_shared.storage.incoming import NoSpace
+from support import asking
+from support.asking import CT, STORAGE_CONTEXT
 from support.hostile import read_pdu
 from support.lying_nodes import (
     acceptance,
@@ -31,22 +30,7 @@ from support.lying_nodes import (
     wait_for_end,
 )
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
-STORAGE_CONTEXT = 3
 MAX_BYTES = 100_000
-
-
-class Going:
-    """An execution that goes on."""
-
-    def ended(self):
-        return False
-
-    def check(self):
-        pass
-
-    def pause(self, seconds):
-        pass
 
 
 class MemoryReceiver:
@@ -88,21 +72,9 @@ class MemoryReception:
 
 
 def get(script, receiver):
-    """Fetch a study from a node that runs a script; return the end and what was stored."""
-    stored = []
-    getters = Getters(RemoteNodes(lambda: "DRAW", PeerTrusts()), receiver, lambda: MAX_BYTES)
+    """Fetch from a node that runs a script; return the end and what was stored."""
     with lying(script) as port:
-        end = getters.get(
-            Node(1, "node", "LIAR", "127.0.0.1", port, timeout_seconds=5),
-            "STUDY",
-            {"StudyInstanceUID": "1.2"},
-            sop_classes=[CT],
-            further_classes=False,
-            supervision=Going(),
-            progress=lambda _counts: None,
-            stored=stored.append,
-        )
-    return end, [one.sop_instance_uid for one in stored]
+        return asking.get(port, receiver=receiver, max_object_bytes=MAX_BYTES)
 
 
 def fetching(sends):
