@@ -83,6 +83,10 @@ class Remote:
         return f"{self.host}:{self.port}"
 
 
+Serve = Callable[[PresentationContext, Command], None]
+"""Answers a request that the peer sends on our association."""
+
+
 class Addresses(NamedTuple):
     """Both ends of a connection."""
 
@@ -263,7 +267,7 @@ class Association:
     def response(
         self,
         request: Request,
-        serve: Callable[[PresentationContext, Command], None] | None = None,
+        serve: Serve | None = None,
     ) -> Response:
         """Return the next answer to a request; requests of the peer go to `serve` meanwhile.
 
@@ -276,7 +280,7 @@ class Association:
         self,
         operation: Operation,
         message_ids: Container[int],
-        serve: Callable[[PresentationContext, Command], None] | None = None,
+        serve: Serve | None = None,
     ) -> Response:
         """Return the next answer, as `response` does, to any of several requests."""
         with self._failures():

@@ -27,7 +27,14 @@ from draw_shared.dicom.contexts import number_contexts
 from draw_shared.dicom.message import US_LENGTH, Command, Field, Operation
 from draw_shared.dicom.peer_failures import PeerAborted, PeerCongested, Unreachable
 from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.requestor import Association, Remote, Request, Response, open_association
+from draw_shared.dicom.requestor import (
+    Association,
+    Remote,
+    Request,
+    Response,
+    Serve,
+    open_association,
+)
 from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
 from draw_shared.dicom.tls import TlsUnusable
@@ -327,7 +334,7 @@ def final_response(
     peer: Association,
     request: Request,
     progress: Callable[[SubOperationCounts], None],
-    serve: Callable[[PresentationContext, Command], None] | None = None,
+    serve: Serve | None = None,
 ) -> Response:
     """Return the last answer to a C-MOVE or C-GET; `progress` is told what each answer counts."""
     while True:
