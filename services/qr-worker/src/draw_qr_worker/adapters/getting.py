@@ -8,7 +8,6 @@ the node can send every object as it has it.
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import uuid4
@@ -125,14 +124,6 @@ class Receiver(Protocol):
         """Return who takes the data set of this request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one association may bring."""
-
-    max_object_bytes: int
-    bytes_per_second: float = 0
-
-
 class Getters:
     """Fetches from nodes by C-GET; every call opens one association and closes it."""
 
@@ -172,8 +163,8 @@ class Getters:
                 peer,
                 self._receiver,
                 _info(peer, node, self._nodes.own_ae(node)),
-                Limits(self._max_object_bytes(), rate_of(node)),
-                supervision,
+                self._max_object_bytes(),
+                Throttle(rate_of(node), supervision),
                 stored,
             )
             response = final_response(peer, request, progress, inlet.take)
@@ -206,15 +197,15 @@ class _Inlet:
         peer: Association,
         receiver: Receiver,
         info: AssociationInfo,
-        limits: Limits,
-        supervision: Supervision,
+        max_object_bytes: int,
+        throttle: Throttle,
         stored: Callable[[Fetched], None],
     ) -> None:
         self._peer = peer
         self._receiver = receiver
         self._info = info
-        self._limits = limits
-        self._throttle = Throttle(limits.bytes_per_second, supervision)
+        self._max_object_bytes = max_object_bytes
+        self._throttle = throttle
         self._stored = stored
 
     def take(self, context: PresentationContext, command: Command) -> None:
@@ -232,7 +223,7 @@ class _Inlet:
         def begin() -> _Sink:
             with _refusals(request.sop_instance_uid):
                 reception = self._receiver.begin(self._info, request)
-            return _Sink(reception, request, self._limits.max_object_bytes, fetched.append)
+            return _Sink(reception, request, self._max_object_bytes, fetched.append)
 
         status, _ = take_in(begin, lambda take: self._read(context.context_id, take))
         answer = message.response(command, Operation.C_STORE, status)
