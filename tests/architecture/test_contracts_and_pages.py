@@ -1,6 +1,8 @@
 """The tree keeps its own rules: import contracts, generated pages, size of modules."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,47 @@ def test_import_contracts_hold():
         [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=50
     )
     assert done.returncode == 0, done.stdout
+
+
+PLANTED = {
+    "Services stand on shared": ("shared", "draw_shared/errors.py", "draw_scp.settings"),
+    "Every service must have": ("services/scp", "draw_scp/adapters/__init__.py", "draw_scp.app"),
+    "Routes, handlers and use cases": (
+        "services/api",
+        "draw_api/handlers/rest/__init__.py",
+        "draw_api.adapters.zip_stream",
+    ),
+    "Shared must have floors": ("shared", "draw_shared/contracts/job.py", "draw_shared.db.tables"),
+    "Contracts and use cases": ("services/indexer", "draw_indexer/services/__init__.py", "psycopg"),
+    "DICOM rules": ("shared", "draw_shared/dicom/uids.py", "pika"),
+    "REST and web": ("services/api", "draw_api/handlers/web/__init__.py", "draw_api.handlers.rest"),
+}
+"""By the beginning of a contract's name, an import that breaks it: where it stands, and of what."""
+
+
+def test_every_import_contract_can_be_broken(tmp_path):
+    copies = {}
+    for place in {where for where, _, _ in PLANTED.values()}:
+        copies[place] = tmp_path / place
+        shutil.copytree(
+            ROOT / place / "src", copies[place], ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for place, module, imported in PLANTED.values():
+        with (copies[place] / module).open("a", encoding="utf-8") as file:
+            file.write(f"\nimport {imported}\n")
+    shutil.copy(ROOT / ".importlinter", tmp_path)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ":".join(map(str, copies.values())), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    broken = [line for line in done.stdout.splitlines() if line.endswith(" BROKEN")]
+    missed = {name for name in PLANTED if not any(line.startswith(name) for line in broken)}
+    assert (missed, len(broken)) == (set(), len(PLANTED)), done.stdout + done.stderr
 
 
 def test_generated_pages_are_what_the_code_says():

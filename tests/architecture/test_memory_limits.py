@@ -2,7 +2,8 @@
 
 A process that decodes may take up to its limit, all of them at once: a container with less
 would be killed as a whole, with every association in it. The limits are read from the code,
-the containers' from the manifests; what the services themselves take was measured.
+the containers' from the manifests; what the services themselves may take is an allowance, above
+what `make soak` shows (docs/performance.md).
 """
 
 from pathlib import Path

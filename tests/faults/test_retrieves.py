@@ -29,7 +29,7 @@ JOBS = 50
 KILLS = 10
 ENDINGS = """
 CREATE TABLE endings (job_id uuid, state text, at timestamptz DEFAULT clock_timestamp());
-CREATE FUNCTION note_ending() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION note_ending() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
     $$ BEGIN INSERT INTO endings VALUES (new.id, new.state); RETURN new; END $$;
 CREATE TRIGGER note_ending AFTER UPDATE OF state ON jobs FOR EACH ROW
     WHEN (new.state IN ('complete', 'unproved', 'partial', 'failed', 'cancelled'))

@@ -168,7 +168,7 @@ def served(stream, provider):
         client.sendall(stream)
         client.shutdown(socket.SHUT_WR)
         peer = Peer("fuzz", "127.0.0.1", "127.0.0.1")
-        Association(Wire(server), peer, provider, TIMING).serve(provider, lambda: True)
+        Association(Wire(server), peer, provider, TIMING).serve(provider, lambda _: None)
         server.close()
         answer = b""
         # Closed with input unread, the socket says so once, before it gives the answer.

@@ -106,6 +106,7 @@ def watching(folder: Path) -> Iterator[Watched]:
             broker.url(),
             DRAW_QR_WORKER_BACK_OFF_SECONDS="[0.1]",
             DRAW_INDEXER_LOST_ANNOUNCEMENTS_SECONDS="1",
+            DRAW_TRANSACTION_KEYS="k" * 64,
         )
         suite.seed()
         stack.callback(suite.end)

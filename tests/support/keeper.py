@@ -1,8 +1,9 @@
 """Keeps one private server alive for exactly as long as a test run.
 
 `python -m support.keeper postgres|rabbitmq FOLDER PID` runs beside the tests, in a session
-of its own. It writes `FOLDER/url` once the server answers, and stops the server and removes
-the folder when the process PID is gone: however a test run ends, nothing stays behind.
+of its own. It writes `FOLDER/addresses.json` once the server answers, or `FOLDER/failure`, and
+stops the server and removes the folder when the process PID is gone: however a test run ends,
+nothing stays behind.
 """
 
 import json

@@ -425,6 +425,6 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
     ),
     "draw_shared.db.partitions.COUNT_OLD": ({"first": NOW - timedelta(days=9000)},),
     "draw_shared.db.partitions.OLD_RUNS": ({"first": NOW - timedelta(days=9000)},),
-    "draw_shared.db.partitions.DROP_MONTHS": ({"first": NOW - timedelta(days=9000)},),
-    "draw_shared.db.partitions.MAKE_MONTH": ({"month": NOW - timedelta(days=9000)},),
+    "draw_shared.db.partitions.DROP_MONTHS": ({"first": (NOW - timedelta(days=9000)).date()},),
+    "draw_shared.db.partitions.MAKE_MONTH": ({"month": (NOW - timedelta(days=9000)).date()},),
 }

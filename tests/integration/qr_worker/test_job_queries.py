@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from draw_qr_worker.models import JobState, Lease, LostLease, Outcome
-from draw_qr_worker.services.jobs import TRANSITIONS
+from support.job_transitions import TRANSITIONS
 
 pytestmark = pytest.mark.integration
 

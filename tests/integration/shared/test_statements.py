@@ -94,7 +94,6 @@ COMPOSED = {
     "draw_shared.db.feed.take_turn": "called below",
     "draw_shared.db.migrate.seed_config": "`server_config` is small",
     "draw_shared.db.partitions._missing": "called below",
-    "draw_shared.db.partitions.drop_before": "a month's end counts what goes with it",
     "draw_shared.db.tables._flag": "makes columns",
     "draw_shared.db.tables._moment": "makes columns",
 }

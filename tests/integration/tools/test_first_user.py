@@ -4,7 +4,7 @@ import pytest
 
 from draw_api.adapters.access_queries import PostgresAccounts
 from draw_api.adapters.passwords import Argon2Passwords
-from tools.first_user import FORGOTTEN, PasswordRefused, handed_over, sign_in_words
+from tools.first_user import FORGOTTEN, PasswordRefused, create_first, sign_in_words
 from tools.home import Home
 
 pytestmark = pytest.mark.integration
@@ -32,30 +32,27 @@ def set_password(database):
     return set_to
 
 
-def test_at_the_first_start_a_password_is_made_and_found(home, database_url, set_password):
-    setting = handed_over(home, {}, database_url)
-    assert setting == {"DRAW_ADMIN_PASSWORD_FILE": str(home.password_file)}
-    set_password(home.password_file.read_text().strip())
+def test_at_the_first_start_a_password_is_made_and_found(home, database_url):
+    create_first(home, {}, database_url)
     assert sign_in_words(home, {}, database_url) == f"user admin, password in {home.password_file}"
 
 
-def test_a_given_password_is_left_where_it_is_and_never_said(home, database_url, set_password):
+def test_a_given_password_is_left_where_it_is_and_never_said(home, database_url):
     given = {"DRAW_ADMIN_PASSWORD": GIVEN}
-    assert handed_over(home, given, database_url) == {}
-    set_password(GIVEN)
+    create_first(home, given, database_url)
     words = sign_in_words(home, given, database_url)
     assert words == "user admin, password in DRAW_ADMIN_PASSWORD"
     assert not home.password_file.exists()
 
 
-def test_a_second_start_without_the_variable_makes_no_password_that_does_not_work(
-    home, database_url, set_password
-):
-    set_password(GIVEN)
-    assert handed_over(home, {}, database_url) == {}
-    words = sign_in_words(home, {}, database_url)
-    assert FORGOTTEN in words
+def test_a_second_start_changes_no_password_and_makes_none_that_does_not_work(home, database_url):
+    create_first(home, {"DRAW_ADMIN_PASSWORD": GIVEN}, database_url)
+    create_first(home, {"DRAW_ADMIN_PASSWORD": "quite another one"}, database_url)
+    create_first(home, {}, database_url)
     assert not home.password_file.exists()
+    assert FORGOTTEN in sign_in_words(home, {}, database_url)
+    words = sign_in_words(home, {"DRAW_ADMIN_PASSWORD": GIVEN}, database_url)
+    assert words == "user admin, password in DRAW_ADMIN_PASSWORD"
 
 
 def test_a_variable_that_came_later_is_told_apart_from_the_password_that_works(
@@ -88,5 +85,6 @@ def test_without_the_first_user_nobody_is_named(home, database_url, set_password
 @pytest.mark.parametrize("password", ["tiny", "x" * 201])
 def test_a_password_that_rest_would_refuse_is_refused(home, database_url, password):
     with pytest.raises(PasswordRefused, match="DRAW_ADMIN_PASSWORD: the password must have") as why:
-        handed_over(home, {"DRAW_ADMIN_PASSWORD": password}, database_url)
+        create_first(home, {"DRAW_ADMIN_PASSWORD": password}, database_url)
+    assert "without admin" in sign_in_words(home, {}, database_url)
     assert password not in str(why.value)

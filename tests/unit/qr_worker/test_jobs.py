@@ -14,7 +14,7 @@ from draw_qr_worker.models import (
     Node,
     Outcome,
 )
-from draw_qr_worker.services.jobs import FINAL, TRANSITIONS, Control, Execution
+from draw_qr_worker.services.jobs import FINAL, Control, Execution
 from draw_qr_worker.services.retries import Retries
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.db.tables import JOB_STATES
@@ -25,6 +25,7 @@ from draw_shared.dicom.peer_failures import (
     PeerTurnedAway,
     Unreachable,
 )
+from support.job_transitions import TRANSITIONS
 
 NODE = Node(id=7, name="pacs", ae_title="PACS", host="h", port=104)
 

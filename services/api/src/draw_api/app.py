@@ -1,4 +1,4 @@
-"""The composition root: the only place that joins the API's routes to its adapters."""
+"""The composition root of the API; that of `draw-admin` is `admin`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

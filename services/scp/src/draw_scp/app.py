@@ -1,4 +1,4 @@
-"""The composition root: the only place that joins the receiver's edges to its adapters."""
+"""The composition root of the receiver; its processes have theirs: `announcing`, `receiving`."""
 
 import math
 import os

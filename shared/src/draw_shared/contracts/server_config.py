@@ -255,8 +255,8 @@ class SecurityConfig(Section):
     )
     unknown_may_store: StrictBool = Field(
         default=True,
-        description="AE titles that are not on the list may send objects (C-STORE); they may"
-        " never query and retrieve",
+        description="AE titles that are not on the list may send objects (C-STORE), remote nodes"
+        " from which jobs retrieve by C-MOVE too; they may never query and retrieve",
     )
     allowed_ips: tuple[IpNetwork, ...] = Field(default=(), description="empty allows all")
     accept_user_identity: StrictBool = Field(

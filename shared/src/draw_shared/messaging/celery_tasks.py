@@ -9,16 +9,15 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
+from pika.delivery_mode import DeliveryMode
 from pika.exceptions import NackError, UnroutableError
 from pika.spec import BasicProperties
 
 from draw_shared.errors import Transient
 from draw_shared.messaging import connection
-
-PERSISTENT: Final = 2
 
 
 class NoWorkers(Transient):
@@ -74,7 +73,7 @@ def properties(task: CeleryTask) -> BasicProperties:
     return BasicProperties(
         content_type="application/json",
         content_encoding="utf-8",
-        delivery_mode=PERSISTENT,
+        delivery_mode=DeliveryMode.Persistent,
         priority=0,
         correlation_id=str(task.id),
         headers={

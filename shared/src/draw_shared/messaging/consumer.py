@@ -29,6 +29,7 @@ from typing import Final
 import pika
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.delivery_mode import DeliveryMode
 from pika.spec import Basic, BasicProperties
 
 from draw_shared.errors import Transient
@@ -40,7 +41,6 @@ log = structlog.get_logger()
 ATTEMPT_HEADER: Final = "x-draw-attempt"
 REASON_HEADER: Final = "x-draw-reason"
 POLL_SECONDS: Final = 1.0
-PERSISTENT: Final = 2
 IDENTIFIERS: Final = ("event_id", "association_id", "sop_instance_uid", "job_id")
 LONGEST_IDENTIFIER: Final = 64
 MOST_TOGETHER: Final = 20
@@ -269,7 +269,7 @@ class Consumer:
         target = self._work.rung(rung) if again else self._work.dead
         properties = BasicProperties(
             content_type="application/json",
-            delivery_mode=PERSISTENT,
+            delivery_mode=DeliveryMode.Persistent,
             headers={
                 ATTEMPT_HEADER: rung,
                 REASON_HEADER: f"{type(error).__name__}: {error}"[:200],

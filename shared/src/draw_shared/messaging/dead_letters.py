@@ -14,9 +14,10 @@ from typing import Final
 
 from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.delivery_mode import DeliveryMode
 
 from draw_shared.messaging import connection, topology
-from draw_shared.messaging.consumer import PERSISTENT, REASON_HEADER
+from draw_shared.messaging.consumer import REASON_HEADER
 from draw_shared.messaging.topology import Collecting, Work
 
 QUEUE_HEADER: Final = "x-draw-queue"
@@ -139,7 +140,7 @@ def _letter(queue: str, routing_key: str, properties: BasicProperties, body: byt
 
 
 def _publish_again(channel: BlockingChannel, letter: DeadLetter, body: bytes) -> None:
-    fresh = BasicProperties(content_type="application/json", delivery_mode=PERSISTENT)
+    fresh = BasicProperties(content_type="application/json", delivery_mode=DeliveryMode.Persistent)
     if letter.consumer_queue in WORK_QUEUES:
         channel.basic_publish("", letter.consumer_queue, body, fresh, mandatory=True)
     else:

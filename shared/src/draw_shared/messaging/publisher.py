@@ -21,6 +21,7 @@ import pika
 import structlog
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
+from pika.delivery_mode import DeliveryMode
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
@@ -33,7 +34,6 @@ MOST_WAITING: Final = 20_000
 MOST_JOINED: Final = 50
 JOIN_SECONDS: Final = 0.01
 """How long a joinable message waits for others to travel with."""
-PERSISTENT: Final = 2
 
 Confirmed = Callable[[bool], None]
 
@@ -211,7 +211,7 @@ class Publisher:
                 b"\n".join([part.body for part in parts]),
                 BasicProperties(
                     content_type="application/json" if len(parts) == 1 else "application/x-ndjson",
-                    delivery_mode=PERSISTENT,
+                    delivery_mode=DeliveryMode.Persistent,
                     message_id=sent.message_id,
                 ),
                 # A wake-up without listeners is no failure; an event without a queue is.

@@ -10,16 +10,12 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from draw_shared.contracts.replicas import ENDED
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.runtime.periodic import Periodic
 
 INTERVAL_SECONDS: Final = 2.0
-GONE_AFTER_SECONDS: Final = 10.0
-"""A replica whose heartbeat is older is shown as gone."""
-
-ENDED: Final = "ended"
-"""The last word of a process that was told to end; `stopped` is one that lives and waits."""
 
 UPSERT: Final = text(
     """

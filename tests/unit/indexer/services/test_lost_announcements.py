@@ -160,10 +160,18 @@ def test_what_a_database_that_was_away_may_have_lost_is_asked_for(looking):
 def test_only_the_latest_are_remembered(monkeypatch):
     monkeypatch.setattr("draw_indexer.services.recently_indexed.MAX_REMEMBERED", 2)
     recently = RecentlyIndexed()
-    recently.add([b"1", b"2"])
-    recently.add([b"3"])
-    assert recently.has_all([b"2", b"3"])
-    assert not recently.has_all([b"1", b"3"])
+    first, second, third = (announcement().to_bytes() for _ in range(3))
+    recently.add([first, second])
+    recently.add([third])
+    assert recently.has_all([second, third])
+    assert not recently.has_all([first, third])
+
+
+def test_what_is_no_announcement_is_never_remembered():
+    recently = RecentlyIndexed()
+    recently.add([b"nonsense", b'{"event_id":"1"}'])
+    assert not recently.has_all([b"nonsense"])
+    assert not recently.has_all([b'{"event_id":"1"}'])
 
 
 def test_what_is_missing_in_several_looks_is_announced_again_and_counted(looking):

@@ -15,13 +15,15 @@ import subprocess
 import threading
 import time
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
-from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering
+from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_shared.dicom.confinement import command, environment
 
 log = structlog.get_logger()
@@ -134,6 +136,10 @@ class ObjectReader:
         """End the children."""
         for child in self._children:
             child.end()
+
+    def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
+        """Yield a ZIP archive in pieces; a file that is not there any more is left out."""
+        return zipped(self._root, files)
 
     def facts(self, path: str) -> ObjectFacts:
         """Return what an object shows."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from draw_api.models.jobs import FINISHED
+from draw_shared.contracts.replicas import ENDED, GONE_AFTER_SECONDS
 from draw_shared.db.session import Database
 from draw_shared.db.tables import JOB_STATES
 
@@ -15,14 +16,14 @@ FORECAST_DAYS: Final = 7
 
 # A replica that vanished is told for ten minutes; then it was replaced or is known.
 REPLICAS: Final = text(
-    """
-    SELECT service,
-        CASE WHEN heartbeat_at < now() - interval '10 seconds' THEN 'gone' ELSE state END AS state,
+    f"""
+    SELECT service, CASE WHEN heartbeat_at < now() - interval '{GONE_AFTER_SECONDS} seconds'
+            THEN 'gone' ELSE state END AS state,
         count(*) AS number
     FROM service_replicas
-    WHERE state <> 'ended' AND heartbeat_at > now() - interval '10 minutes'
+    WHERE state <> '{ENDED}' AND heartbeat_at > now() - interval '10 minutes'
     GROUP BY 1, 2
-    """
+    """  # noqa: S608 - constants
 )
 JOBS: Final = text(
     """

@@ -1,6 +1,6 @@
 """Looks into stored objects: renders images, reads elements, hands out whole studies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from draw_api.models.access import Principal
@@ -45,6 +45,9 @@ class Reader(Protocol):
 
     def elements(self, path: str, search: str) -> Elements:
         """Return the elements, or those around what is searched for."""
+
+    def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
+        """Yield a ZIP archive in pieces; a file that is not there any more is left out."""
 
 
 class Views(Protocol):
@@ -96,8 +99,8 @@ class Objects:
         found = self._reader.elements(stored.path, search)
         return found.model_copy(update={"header_damage": stored.header_damage})
 
-    def hand_out_study(self, by: Principal, study_instance_uid: str) -> Sequence[StoredFile]:
-        """Return the files of a study, and keep on record who asked for them.
+    def hand_out_study(self, by: Principal, study_instance_uid: str) -> Iterator[bytes]:
+        """Return a ZIP archive of a study in pieces, and keep on record who asked for it.
 
         Raises:
             NotFound: the index has no such study.
@@ -111,7 +114,7 @@ class Objects:
             f"{len(files)} objects",
             study_instance_uid=study_instance_uid,
         )
-        return files
+        return self._reader.archive(files)
 
     def _looked_at(self, by: Principal, sop_instance_uid: str, what: str) -> StoredObject:
         """Return where an object lies that is about to be shown, once that is on record."""

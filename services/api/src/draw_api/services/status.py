@@ -15,13 +15,10 @@ from draw_api.models.status import (
     Totals,
 )
 from draw_api.models.storage import StorageRules
+from draw_shared.contracts.replicas import ENDED, GONE_AFTER_SECONDS
 from draw_shared.storage.space import DiskRoom, room
 
-GONE_AFTER_SECONDS: Final = 10.0
-"""A replica whose heartbeat is older is shown as gone; they beat every two seconds."""
-
 STOPPED: Final = "stopped"
-ENDED: Final = "ended"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
 """Key of `service_replicas.details` under which a receiver says what it has yet to announce."""

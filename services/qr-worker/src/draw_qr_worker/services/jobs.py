@@ -41,13 +41,6 @@ FINAL: Final = frozenset(
         JobState.CANCELLED,
     }
 )
-TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
-    JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.WAITING, JobState.CANCELLED}),
-    JobState.WAITING: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    JobState.RUNNING: FINAL | {JobState.QUEUED, JobState.WAITING, JobState.CANCELLING},
-    JobState.CANCELLING: FINAL,
-} | {state: frozenset() for state in FINAL}
 
 
 class JobStore(Protocol):

@@ -30,7 +30,3 @@ class Retries:
         if not isinstance(error, Transient) or retries_used >= len(self._back_off):
             return None
         return self._back_off[retries_used] * self._uniform(1 - JITTER, 1 + JITTER)
-
-    def exhausted(self, retries_used: int) -> bool:
-        """Return whether the try under way is the last one."""
-        return retries_used >= len(self._back_off)

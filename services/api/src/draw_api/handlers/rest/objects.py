@@ -3,10 +3,9 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.adapters.zip_stream import zipped
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
@@ -79,12 +78,11 @@ def elements(
     dependencies=[costs(Kind.DOWNLOADS)],
 )
 def archive(
-    request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
+    by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
     """Return every file of a study as a ZIP archive; who asked is kept on record."""
-    files = work.objects.hand_out_study(by, study_instance_uid)
     return StreamingResponse(
-        zipped(request.app.state.storage_root, files),
+        work.objects.hand_out_study(by, study_instance_uid),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
     )

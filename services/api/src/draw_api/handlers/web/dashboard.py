@@ -21,7 +21,8 @@ from draw_api.models.permissions import Permission
 from draw_api.models.status import DicomPort, Replica, Status
 from draw_api.models.storage import Forecast
 from draw_api.models.transactions import Transaction, TransactionCriteria
-from draw_api.services.status import ENDED, GONE
+from draw_api.services.status import GONE
+from draw_shared.contracts.replicas import ENDED
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.contracts.transaction import TransactionOutcome
 

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.adapters.zip_stream import zipped
 from draw_api.handlers.turns import Kind, costs
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
@@ -176,12 +175,11 @@ def elements(
 
 @router.get("/studies/{study_instance_uid}/archive.zip", dependencies=[costs(Kind.DOWNLOADS)])
 def download(
-    request: Request, by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
+    by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
     """Return all files of a study as a ZIP archive."""
-    files = work.objects.hand_out_study(by, study_instance_uid)
     return StreamingResponse(
-        zipped(request.app.state.storage_root, files),
+        work.objects.hand_out_study(by, study_instance_uid),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
     )
