@@ -30,7 +30,7 @@ from draw_shared.dicom.associate import (
 )
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.message import DATA_SET, Command, Field, Operation
-from draw_shared.dicom.message_reader import MessageReader, PeerAborted, ReleasedByPeer
+from draw_shared.dicom.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
 from draw_shared.dicom.statuses import PENDING
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, STUDY_ROOT_GET
@@ -135,7 +135,7 @@ def serve(port: int) -> None:
 
 
 def _serve_one(wire: Wire) -> None:
-    with suppress(PeerClosed, PeerTooSlow, PeerAborted, ReleasedByPeer):
+    with suppress(PeerClosed, PeerTooSlow, AbortedByPeer, ReleasedByPeer):
         kind, body = wire.read_pdu(SECONDS)
         if kind == PduType.ASSOCIATE_RQ:
             request = decode_request(bytes(body))

@@ -32,7 +32,9 @@ from bench.process_cost import cost, descendants
 from bench.store import seconds_until_queryable
 from bench.suite import draw_suite
 from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.contexts import contexts_for
+from draw_shared.dicom.requestor import Remote, open_association
+from draw_shared.dicom.store_sender import Outgoing, sending
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from tools.local_postgres import LocalPostgres
 
@@ -126,7 +128,7 @@ def stored_study(server: Server, size_bytes: int) -> str:
     """
     large = LargeImage(size_bytes)
     sop = str(large.head.SOPClassUID), str(large.head.SOPInstanceUID)
-    with open_association(_remote(server.port), contexts_for([(sop[0], EXPLICIT_LITTLE)])) as made:
+    with sending(_remote(server.port), contexts_for([(sop[0], EXPLICIT_LITTLE)])) as made:
         statuses = [one.status for one in made.store([Outgoing(large, *sop, EXPLICIT_LITTLE)])]
     if statuses != [0]:
         raise RuntimeError(f"C-STORE ended with {statuses}")

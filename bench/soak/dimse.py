@@ -29,7 +29,7 @@ from draw_shared.dicom.associate import (
 )
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID
 from draw_shared.dicom.message import DATA_SET, Command, Field, Operation
-from draw_shared.dicom.message_reader import MessageReader, PeerAborted, ReleasedByPeer
+from draw_shared.dicom.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
 from draw_shared.dicom.statuses import PENDING
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -37,7 +37,7 @@ from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
 
 SECONDS: Final = 60.0
 ROOT: Final = "1.2.826.0.1.3680043.10.77."
-BROKEN: Final = (OSError, PeerClosed, PeerTooSlow, PeerAborted, ReleasedByPeer)
+BROKEN: Final = (OSError, PeerClosed, PeerTooSlow, AbortedByPeer, ReleasedByPeer)
 
 
 class Refused(Exception):
@@ -177,7 +177,7 @@ def association(
 
     Raises:
         Refused: the peer rejected it.
-        OSError, PeerClosed, PeerTooSlow, PeerAborted: it broke.
+        OSError, PeerClosed, PeerTooSlow, AbortedByPeer: it broke.
     """
     syntax = EXPLICIT_LITTLE if sop_class in {load.sop_class for load in LOADS} else IMPLICIT_LITTLE
     proposed = [ProposedContext(1, sop_class, (syntax,))]

@@ -28,8 +28,10 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from draw_shared.dicom.contexts import contexts_for
 from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.requestor import Remote
+from draw_shared.dicom.store_sender import Outgoing, sending
 from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets, senders
 from support.data_set_tree import tree
@@ -365,8 +367,8 @@ def bomb(running_suite):
     raw = first + block * 1200 + deflater.flush()
     sop = str(made.SOPClassUID), str(made.SOPInstanceUID)
     remote = Remote("127.0.0.1", running_suite.dicom_port, AE_TITLE, "TESTER", 60.0)
-    with open_association(remote, contexts_for([(sop[0], DEFLATED_LITTLE)])) as association:
-        sent = association.store([Outgoing(raw, *sop, DEFLATED_LITTLE)])
+    with sending(remote, contexts_for([(sop[0], DEFLATED_LITTLE)])) as sender:
+        sent = sender.store([Outgoing(raw, *sop, DEFLATED_LITTLE)])
         assert [one.status for one in sent] == [0]
     running_suite.wait_for_rows(
         1, "SELECT id FROM instances WHERE sop_instance_uid = :uid", 30, uid=sop[1]

@@ -16,7 +16,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.requestor import Outgoing, Remote, open_association
+from draw_shared.dicom.peer_failures import PeerAborted
+from draw_shared.dicom.requestor import Remote
+from draw_shared.dicom.store_sender import Outgoing, sending
 from draw_shared.runtime.config_watch import NONE_KNOWN
 from support import datasets, faults, senders
 from support.operating import operating, soon
@@ -56,8 +58,8 @@ class Sender(threading.Thread):
         one = self._objects[0]
         syntax = str(one.file_meta.TransferSyntaxUID)
         proposed = [ProposedContext(1, str(one.SOPClassUID), (syntax,))]
-        with suppress(ConnectionError), open_association(remote, proposed) as association:
-            for sent in association.store(self._outgoing(syntax)):
+        with suppress(PeerAborted), sending(remote, proposed) as sender:
+            for sent in sender.store(self._outgoing(syntax)):
                 self.statuses[sent.outgoing.sop_instance_uid] = sent.status
                 time.sleep(self._pause)
 

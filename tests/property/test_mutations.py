@@ -1,9 +1,10 @@
-"""Ten thousand damaged sessions: no crash, no hang, nothing left open.
+"""Thousands of damaged sessions on both sides: no crash, no hang, nothing left open.
 
 Each case takes what a real client once sent (`sessions/`, recorded by `support.recorded`),
 damages its A-ASSOCIATE-RQ, its P-DATA or its command sets, and lets the engine and the
-receiver's own provider serve it, storage included. Not covered here: damaged input over
-TLS, and time (test_hostile_peers).
+receiver's own provider serve it, storage included. Or it takes what a node answers to what the
+worker asks, damages that, and lets the worker ask. Not covered here: damaged input over TLS,
+and time (test_hostile_peers, test_hostile_nodes).
 """
 
 import random
@@ -16,20 +17,36 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from draw_qr_worker.models import StatusPermanent, StatusTransient
 from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.dicom import associate, message
 from draw_shared.dicom.association import Association
-from draw_shared.dicom.pdu import HEADER, PduType, ProtocolViolation, pdvs
+from draw_shared.dicom.contexts import contexts_for
+from draw_shared.dicom.pdu import HEADER, PduType, pdvs
+from draw_shared.dicom.peer_failures import (
+    NotSupported,
+    PeerCongested,
+    PeerRejected,
+    PeerTrouble,
+)
 from draw_shared.dicom.placement import Timing
+from draw_shared.dicom.requestor import Remote
 from draw_shared.dicom.service import Peer
+from draw_shared.dicom.store_sender import sending
 from draw_shared.dicom.wire import Wire
+from support import asking
+from support.datasets import series
+from support.engine import listening
+from support.faulty_peer import AE, outgoing_of, peer
 from support.kept_config import keep_config
-from support.recorded import sessions
+from support.recorded import Tap, sessions
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.property, pytest.mark.security, pytest.mark.timeout(300)]
 
 CASES = 10_000
+ANSWER_CASES = 1500
 PARTS = 5
 SLOWEST_SECONDS = 3.0
 ODD_BYTES = (0x00, 0x01, 0x02, 0x03, 0x7F, 0x80, 0xFE, 0xFF)
@@ -220,20 +237,97 @@ def test_damaged_sessions_neither_crash_nor_hang_nor_leak(provider, part):
     assert open_descriptors() <= descriptors
 
 
-def test_damaged_answers_do_not_harm_a_requestor():
-    seed = associate.AssociateAccept(
-        "A",
-        "B",
-        (associate.ContextResult(1, 0, "1.2.840.10008.1.2"),),
-        associate.UserInformation(
-            16384, "1.2.3", "X", (4, 1), {"1.2.3": associate.Roles(True, True)}
-        ),
-    ).encode()
-    refused = 0
-    for number in range(2000):
-        stream = damaged(random.Random(number), [seed])
+class Replay:
+    """A port that says the same to every caller, whatever it asks, and keeps what is asked."""
+
+    def __init__(self):
+        self.stream = b""
+        self.heard = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self):
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, suppress(OSError):
+                    self.heard = b""
+                    connection.sendall(self.stream)
+                    connection.shutdown(socket.SHUT_WR)
+                    while part := connection.recv(65536):
+                        self.heard += part
+
+    def end(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+
+OBJECTS = series(3, size_bytes=500)
+STUDY = str(OBJECTS[0].StudyInstanceUID)
+
+
+def send(port):
+    outgoing = [outgoing_of(one) for one in OBJECTS]
+    kinds = [(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing]
+    with sending(Remote("127.0.0.1", port, AE, "DRAW", 5.0), contexts_for(kinds)) as sender:
+        list(sender.store(outgoing))
+
+
+ASKING = {
+    "echo": asking.echo,
+    "probe": asking.probe,
+    "find": lambda port: asking.find(port, STUDY),
+    "move": lambda port: asking.move(port, STUDY),
+    "get": lambda port: asking.get(port, STUDY, max_object_bytes=1 << 20),
+    "send": send,
+}
+NAMED = (PeerTrouble, PeerRejected, PeerCongested, NotSupported, StatusPermanent, StatusTransient)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """What an honest node answers to each that we ask."""
+    found = {}
+    with listening() as (destination, _), peer(OBJECTS, destination.port) as (_, port):
+        for name, ask in ASKING.items():
+            tap = Tap(port)
+            ask(tap.port)
+            tap.end()
+            found[name] = tap.said
+    return found
+
+
+@pytest.fixture
+def replay():
+    made = Replay()
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_undamaged_answers_are_taken_to_their_end(answers, replay, name):
+    replay.stream = answers[name]
+    ASKING[name](replay.port)
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_damaged_answers_end_in_a_named_failure_and_leave_nothing(answers, replay, name):
+    accepted = failed = 0
+    threads, descriptors = threading.active_count(), open_descriptors()
+    for number in range(ANSWER_CASES):
+        replay.stream = damaged(random.Random(f"{name} {number}"), [answers[name]])
+        began = time.monotonic()
         try:
-            associate.decode_accept(stream[6:])
-        except ProtocolViolation:
-            refused += 1
-    assert refused > 200
+            ASKING[name](replay.port)
+        except NAMED:
+            failed += 1
+        assert time.monotonic() - began < SLOWEST_SECONDS, number
+        accepted += bytes((PduType.P_DATA, 0, 0, 0)) in replay.heard
+    # Damage that never got behind the acceptance would prove little; a probe asks no more.
+    assert accepted > ANSWER_CASES // 3 or name == "probe"
+    assert failed > ANSWER_CASES // 10
+    assert threading.active_count() <= threads
+    assert wait_until(lambda: open_descriptors() <= descriptors)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node, Unreachable, Untrusted
+from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node
 from draw_qr_worker.services.node_tests import EchoTask
 from draw_shared.contracts.server_config import TlsConfig
+from draw_shared.dicom.peer_failures import Unreachable
 from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from support.certificates import HERE, Authority, trust
@@ -181,7 +182,7 @@ def test_the_test_of_a_node_says_what_it_shows_and_what_to_do(authority):
     findings = Findings()
     task = EchoTask(RemoteNodes(lambda: "DRAW", PeerTrusts(Path(authority.file))), findings)
     with showing(shown) as port:
-        with pytest.raises(Untrusted) as caught:
+        with pytest.raises(NotTrusted) as caught:
             task.run(ClaimedJob(Lease(None, 1), "echo", 1, 0, node(port)), NoEnd())
         words = (
             f"no TLS with 127.0.0.1:{port}: the certificate is for pacs.example.org, not for host"
@@ -239,6 +240,6 @@ def test_dcmtk_is_called_with_our_certificate_and_by_its_name_or_its_pin(authori
             RemoteNodes(lambda: "DRAW", PeerTrusts()).echo(node(port), NoEnd())
     device = authority.self_signed("device", ())
     with dcmtk_storage(tmp_path, device, *asking) as port:
-        with pytest.raises(Untrusted, match="signed by itself"):
+        with pytest.raises(NotTrusted, match="signed by itself"):
             nodes.echo(node(port), NoEnd())
         nodes.echo(node(port, tls_fingerprint=device.fingerprint), NoEnd())

@@ -44,7 +44,8 @@ from draw_shared.dicom.authorization import (
     standing,
 )
 from draw_shared.dicom.negotiation import capabilities
-from draw_shared.dicom.requestor import Rejected, Remote, open_association
+from draw_shared.dicom.peer_failures import PeerRejected
+from draw_shared.dicom.requestor import Remote, open_association
 from draw_shared.dicom.service import Accept, Outcome, Peer, PeerCertificate, Reject
 from draw_shared.dicom.tls import ServerTls
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
@@ -268,7 +269,7 @@ def test_a_title_that_is_bound_is_refused_without_its_certificate(authority, ct_
     with listening(provider, tls=tls) as (acceptor, _):
         assert echo(acceptor, authority, ct_room) == 0
         for shown in (None, another):
-            with pytest.raises(Rejected):
+            with pytest.raises(PeerRejected):
                 echo(acceptor, authority, shown)
     assert [(one.source, one.reason, one.words) for one in provider.rejections] == [
         (1, 3, "the calling AE title is bound to a certificate; none was shown"),

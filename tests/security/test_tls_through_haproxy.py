@@ -8,7 +8,8 @@ import pytest
 
 from draw_shared.contracts.server_config import NetworkConfig, TlsConfig
 from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.requestor import Remote, Unreachable, open_association
+from draw_shared.dicom.peer_failures import PeerTrouble
+from draw_shared.dicom.requestor import Remote, open_association
 from draw_shared.dicom.tls import ServerTls
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from support.certificates import Authority, trust
@@ -47,7 +48,7 @@ def echo(port, how):
     try:
         with open_association(remote, (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),)) as a:
             return a.echo() == 0
-    except (Unreachable, ConnectionError):
+    except PeerTrouble:
         return False
 
 

@@ -23,10 +23,12 @@ from draw_qr_worker.models import StatusPermanent
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom import uids
 from draw_shared.dicom.characters import TEXT_VRS
+from draw_shared.dicom.contexts import contexts_for
 from draw_shared.dicom.pdu import reject
-from draw_shared.dicom.requestor import Outgoing, Remote, contexts_for, open_association
+from draw_shared.dicom.requestor import Remote
 from draw_shared.dicom.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
 from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.store_sender import Outgoing, sending
 from support.engine import RecordingProvider, listening
 from support.receptions import encoded
 
@@ -135,15 +137,15 @@ class FaultyPeer(RecordingProvider):
             originator=(info.calling_ae, request.message_id),
         )
         chosen = self._chosen(request)
-        outgoing = [_outgoing(one) for one in chosen]
+        outgoing = [outgoing_of(one) for one in chosen]
         pairs = [(o.sop_class_uid, o.transfer_syntax_uid) for o in outgoing]
         if not outgoing:
             yield RetrieveEnd(Status.SUCCESS, SubOperations(0, 0, 0, 0))
             return
-        with open_association(remote, contexts_for(pairs)) as association:
+        with sending(remote, contexts_for(pairs)) as sender:
 
             def send(one):
-                [sent] = association.store([one])
+                [sent] = sender.store([one])
                 return sent.status
 
             yield from self._sent(outgoing, send, cancelled)
@@ -154,7 +156,7 @@ class FaultyPeer(RecordingProvider):
             context_id = channel.context_for(one.sop_class_uid, one.transfer_syntax_uid)
             return channel.store(one.data, context_id, sop)
 
-        yield from self._sent([_outgoing(one) for one in self._chosen(request)], send, cancelled)
+        yield from self._sent([outgoing_of(one) for one in self._chosen(request)], send, cancelled)
 
     def _chosen(self, request):
         asked = _decoded(request)
@@ -265,7 +267,8 @@ def _ranged(key, value):
     return value == first if not dash else first <= value and (not last or value <= last)
 
 
-def _outgoing(one):
+def outgoing_of(one):
+    """Return an object as what is sent of it."""
     return Outgoing(
         encoded(one),
         str(one.SOPClassUID),

@@ -43,13 +43,14 @@ def small_object(folder: Path) -> Path:
 
 
 class Tap:
-    """A port that hands one connection on to another port and keeps what the client says."""
+    """A port that hands one connection on to another port and keeps what both sides say."""
 
     def __init__(self, behind: int):
         self._behind = behind
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.heard = b""
+        self.said = b""
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -67,15 +68,15 @@ class Tap:
         client.close()
         server.close()
 
-    @staticmethod
-    def _pass_on(server, client):
+    def _pass_on(self, server, client):
         with contextlib.suppress(OSError):
             while part := server.recv(65536):
+                self.said += part
                 client.sendall(part)
             client.shutdown(socket.SHUT_WR)
 
     def end(self) -> bytes:
-        """Return what was said once the connection is over."""
+        """Return what the client said, once the connection is over."""
         self._thread.join(10)
         self._listener.close()
         return self.heard

@@ -10,17 +10,10 @@ from pydicom.uid import generate_uid
 
 from draw_qr_worker.adapters.list_answers import PostgresListAnswers
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import (
-    Cancelled,
-    ClaimedJob,
-    JobState,
-    LostLease,
-    Node,
-    NodeTrouble,
-    Unreachable,
-)
+from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, LostLease, Node
 from draw_qr_worker.services.batch_querying import BatchFindTask
 from draw_qr_worker.services.jobs import Control
+from draw_shared.dicom.peer_failures import PeerTrouble, Unreachable
 from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.statuses import Status
 from support.datasets import build
@@ -79,7 +72,7 @@ class Asked:
             return BatchFindTask(
                 RemoteNodes(lambda: "DRAW", PeerTrusts()), answers, self._nodes
             ).run(job, self.control)
-        except NodeTrouble:
+        except PeerTrouble:
             self._store.release(lease)
             raise
 
@@ -166,7 +159,7 @@ def test_a_node_in_trouble_is_tried_again_and_goes_on_where_it_stopped(ask):
     with peer([one for n in range(1, 7) for one in patient(n)]) as (provider, port):
         provider.faults_of = {f"P{n}": [BREAK] * 2 for n in range(3, 7)}
         asked = ask(port, by_patients(*(f"P{n}" for n in range(1, 7))))
-        with pytest.raises(NodeTrouble):
+        with pytest.raises(PeerTrouble):
             asked.run()
         assert list(asked.answers()) == [2, 3]
         provider.faults_of = {}

@@ -17,7 +17,8 @@ from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
 from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.requestor import RejectedNow, Remote, Unreachable, open_association
+from draw_shared.dicom.peer_failures import PeerCongested, PeerTrouble
+from draw_shared.dicom.requestor import Remote, open_association
 from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.runtime.desired_state import Wanted
 from support.certificates import trust
@@ -257,7 +258,7 @@ def echoes(port, how=None):
     try:
         with open_association(remote, (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),)) as a:
             return a.echo() == 0
-    except (Unreachable, ConnectionError):
+    except PeerTrouble:
         return False
 
 
@@ -317,7 +318,7 @@ def test_both_ports_share_one_budget(bench, secured):
     assert bench.applied()
     with raw_association(bench.listener.port, build()):
         remote = Remote("127.0.0.1", tls["port"], "DRAW_SCP", "TESTER", 10.0, tls=how)
-        with pytest.raises(RejectedNow):
+        with pytest.raises(PeerCongested):
             open_association(remote, (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),))
     assert wait_until(lambda: echoes(tls["port"], how), 60)
 

@@ -5,9 +5,10 @@ Nodes that are wrong in several ways at once are generated in tests/property.
 
 import pytest
 
-from draw_qr_worker.models import InvalidJob, Node, NothingThere, NotSupported, Subject
+from draw_qr_worker.models import InvalidJob, Node, NothingThere, Subject
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.lookup import MAX_PATIENTS
+from draw_shared.dicom.peer_failures import NotSupported
 from support.generated_node import NUMBERS, GeneratedNode, Index
 
 HONEST = {keyword: (lambda number: number) for keyword in NUMBERS}

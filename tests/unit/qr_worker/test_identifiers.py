@@ -66,3 +66,17 @@ def test_two_unreadable_identifiers_are_two():
     one, other = (match["PatientID"] for match in found)
     assert one.startswith("AB�~")
     assert one != other
+
+
+def test_an_element_that_cannot_be_read_hides_no_other():
+    raw = b"".join(
+        (
+            b"\x08\0\x50\0SH\4\0A123",
+            b"\x10\0\x10\0PN\x08\0M\xfcller^J",
+            b"\x20\0\x0d\0\x55\x07\6\0001.2.3\0",
+            b"\x20\0\x10\0SH\4\0S-1 ",
+        )
+    )
+    assert decoded(raw, EXPLICIT_LITTLE) == {
+        "AccessionNumber": "A123", "PatientName": "Müller^J", "StudyID": "S-1"
+    }  # fmt: skip

@@ -13,16 +13,18 @@ from draw_qr_worker.models import (
     LostLease,
     Node,
     Outcome,
-    PeerAborted,
-    PeerCongested,
-    PeerRefused,
-    PeerTurnedAway,
-    Unreachable,
 )
 from draw_qr_worker.services.jobs import FINAL, Control, Execution
 from draw_qr_worker.services.retries import Retries
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.db.tables import JOB_STATES
+from draw_shared.dicom.peer_failures import (
+    PeerAborted,
+    PeerCongested,
+    PeerRejected,
+    PeerTurnedAway,
+    Unreachable,
+)
 from support.job_transitions import TRANSITIONS
 
 NODE = Node(id=7, name="pacs", ae_title="PACS", host="h", port=104)
@@ -168,7 +170,7 @@ def test_a_job_cancelled_while_its_node_is_congested_is_cancelled():
 
 
 def test_a_refusal_fails_at_once_and_says_nothing_about_the_circuit():
-    written, nodes, _ = execute(raising(PeerRefused("does not know us")))
+    written, nodes, _ = execute(raising(PeerRejected("does not know us")))
     assert written == [("finish", JobState.FAILED, "does not know us")]
     assert nodes == []
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from draw_qr_worker.models import InvalidJob, PeerRefused, PeerTimeout, StatusPermanent
+from draw_qr_worker.models import InvalidJob, StatusPermanent
 from draw_qr_worker.services.retries import Retries
+from draw_shared.dicom.peer_failures import PeerRejected, PeerTimeout
 
 
 def exact(_low: float, _high: float) -> float:
@@ -22,7 +23,7 @@ def test_the_fifth_transient_failure_is_final():
 
 
 @pytest.mark.parametrize(
-    "error", [PeerRefused("x"), StatusPermanent("x"), InvalidJob("x"), KeyError("x")]
+    "error", [PeerRejected("x"), StatusPermanent("x"), InvalidJob("x"), KeyError("x")]
 )
 def test_anything_but_transient_is_never_tried_again(error):
     assert Retries(exact).delay_seconds(error, 0) is None

@@ -12,13 +12,14 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from draw_qr_worker.adapters.sending import Senders
-from draw_qr_worker.models import Item, Node, PeerAborted, StoredObject
+from draw_qr_worker.models import Item, Node, StoredObject
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     SopClassConfig,
     TransferSyntaxConfig,
 )
 from draw_shared.dicom import part10
+from draw_shared.dicom.peer_failures import PeerAborted
 from draw_shared.dicom.peer_trust import PeerTrusts
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder

@@ -24,8 +24,9 @@ from draw_shared.contracts.server_config import (
     TransferSyntaxConfig,
 )
 from draw_shared.dicom.acceptance import MOST_OPERATIONS
+from draw_shared.dicom.associate import ProposedContext
+from draw_shared.dicom.contexts import group_by_contexts
 from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.renditions import proposals
 from draw_shared.dicom.service import Refused
 from draw_shared.dicom.tls import ServerTls
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
@@ -281,9 +282,9 @@ def test_more_kinds_than_one_association_proposes(tmp_path):
     instances = [
         StoredInstance(generate_uid(), sop_class, EXPLICIT_BIG, "none") for sop_class in classes
     ]
-    made = proposals(instances, _kind)
-    assert [len(contexts) for contexts, _ in made] == [42, 18]
-    assert [sum(map(len, contexts.values())) for contexts, _ in made] == [126, 54]
+    made = group_by_contexts(instances, _kind)
+    assert [len({one.abstract_syntax for one in contexts}) for contexts, _ in made] == [42, 18]
+    assert [len({one.context_id for one in contexts}) for contexts, _ in made] == [126, 54]
     assert [one for _, left in made for one in left] == instances
     one = datasets.build("CT")
     (tmp_path / "none").write_bytes(datasets.write(one, tmp_path / "one.dcm").read_bytes())
@@ -296,6 +297,9 @@ def test_more_kinds_than_one_association_proposes(tmp_path):
 
 def test_objects_of_one_kind_need_one_group():
     instances = [StoredInstance(str(n), CT, EXPLICIT_LITTLE, "") for n in range(500)]
-    ((contexts, left),) = proposals(instances, _kind)
-    assert contexts == {CT: [EXPLICIT_LITTLE, IMPLICIT_LITTLE]}
+    ((contexts, left),) = group_by_contexts(instances, _kind)
+    assert contexts == (
+        ProposedContext(1, CT, (EXPLICIT_LITTLE,)),
+        ProposedContext(3, CT, (IMPLICIT_LITTLE,)),
+    )
     assert len(left) == 500

@@ -1,4 +1,7 @@
-"""What a worker holds in its hands: nodes, claimed jobs, outcomes, and how peers fail."""
+"""What a worker holds in its hands: nodes, claimed jobs, outcomes, and how they fail.
+
+How peers fail is in `draw_shared.dicom.peer_failures`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +10,6 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from draw_shared.dicom.service import PeerCertificate
 from draw_shared.errors import DrawError, Permanent, Transient
 
 
@@ -304,56 +306,6 @@ class Postponed(DrawError):
     def __init__(self, until: datetime) -> None:
         super().__init__("the job's window is closed")
         self.until = until
-
-
-class NodeTrouble(Transient):
-    """The node itself does not work at the moment; counts towards its circuit."""
-
-
-class Unreachable(NodeTrouble):
-    """No TCP or TLS connection."""
-
-
-class Untrusted(Unreachable):
-    """The node shows a certificate that is not trusted; an operator may pin it."""
-
-    def __init__(self, words: str, certificate: PeerCertificate | None) -> None:
-        super().__init__(words)
-        self.certificate = certificate
-
-
-class PeerTimeout(NodeTrouble):
-    """The peer did not answer in time."""
-
-
-class PeerAborted(NodeTrouble):
-    """The peer aborted the association, closed the connection or sent what is not DICOM."""
-
-
-class PeerTurnedAway(PeerAborted):
-    """The peer ended the association, or the connection, before it answered anything on it.
-
-    So do nodes that have no place left and do not know how to say so (PS3.8 9.3.4).
-    """
-
-
-class PeerBusy(NodeTrouble):
-    """The peer rejected the association for now (rejected-transient, PS3.8 9.3.4)."""
-
-
-class PeerCongested(Transient):
-    """The peer takes no further association for now, and says so: no trouble, only patience.
-
-    Temporary congestion or local limit exceeded (PS3.8 9.3.4).
-    """
-
-
-class PeerRefused(Permanent):
-    """The peer rejected the association for good (rejected-permanent, PS3.8 9.3.4)."""
-
-
-class NotSupported(Permanent):
-    """The peer accepted no presentation context for what is to be done."""
 
 
 class StatusTransient(Transient):

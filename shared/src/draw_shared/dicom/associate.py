@@ -11,7 +11,8 @@ APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 PROTOCOL_VERSION: Final = 1
 FIXED: Final = Struct(">HH16s16s32x")
 ITEM: Final = Struct(">BxH")
-MOST_CONTEXTS: Final = 128
+MAX_CONTEXTS: Final = 128
+"""Of one association: context ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
 
 APPLICATION_CONTEXT_ITEM: Final = 0x10
 CONTEXT_RQ_ITEM: Final = 0x20
@@ -127,7 +128,7 @@ def decode_request(body: bytes) -> AssociateRequest:
             user = _decode_user(value)
         elif kind == APPLICATION_CONTEXT_ITEM:
             application_context = _uid(value)
-    if not contexts or len(contexts) > MOST_CONTEXTS:
+    if not contexts or len(contexts) > MAX_CONTEXTS:
         raise ProtocolViolation("an association proposes 1 to 128 presentation contexts")
     ids = {context.context_id for context in contexts}
     if len(ids) != len(contexts) or any(i % 2 == 0 for i in ids):

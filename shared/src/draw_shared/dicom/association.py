@@ -8,7 +8,7 @@ the blocking read.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 import structlog
@@ -19,9 +19,9 @@ from draw_shared.dicom.associate import (
     AssociateRequest,
     decode_request,
 )
-from draw_shared.dicom.intake import Intake
+from draw_shared.dicom.intake import take_in
 from draw_shared.dicom.message import Command, Field, Operation
-from draw_shared.dicom.message_reader import MessageReader, PeerAborted, ReleasedByPeer
+from draw_shared.dicom.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.negotiation import belongs
 from draw_shared.dicom.pdu import (
     COMMAND,
@@ -52,8 +52,8 @@ from draw_shared.dicom.service import (
 )
 from draw_shared.dicom.shares import Claimant
 from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.store_writer import StoreWriter
 from draw_shared.dicom.sub_operations import SubOperationChannel, progress
-from draw_shared.dicom.sub_store import StoreSender
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
 
 log = structlog.get_logger()
@@ -140,7 +140,7 @@ class Association:
         except ReleasedByPeer:
             self._wire.close_politely(LINGER_SECONDS)
             ending = Ending(Outcome.RELEASED)
-        except PeerAborted:
+        except AbortedByPeer:
             ending = Ending(Outcome.ABORTED_BY_PEER)
         except PeerClosed as closed:
             ending = Ending(Outcome.LOST, str(closed))
@@ -275,23 +275,19 @@ class Association:
         self._respond(context, message.response(command, Operation.C_STORE, status, comment))
 
     def _store(self, request: StoreRequest) -> tuple[int, str]:
-        intake = Intake()
-        try:
-            intake.sink = self._operations.store(self._required_info, request)
-        except Refused as refused:
-            intake.refusal = refused
-        try:
-            self._reader.data_set(
-                request.context.context_id, intake.take, self._timing.max_object_bytes
-            )
-            return intake.finish()
-        except BaseException:
-            intake.give_up()
-            raise
+        return take_in(
+            lambda: self._operations.store(self._required_info, request),
+            lambda take: self._reader.data_set(
+                request.context.context_id, take, self._timing.max_object_bytes
+            ),
+        )
 
     def _respond(self, context: PresentationContext, command: bytes) -> None:
         buffers = fragments(command, context.context_id, COMMAND, self._required_info.peer_max_pdu)
-        self._wire.send([b"".join(buffers)], self._timing.dimse_seconds)
+        self._send([b"".join(buffers)])
+
+    def _send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        self._wire.send(buffers, self._timing.dimse_seconds)
 
     def _find(self, context: PresentationContext, command: Command, request: QueryRequest) -> int:
         waiting: list[bytes | memoryview] = []
@@ -309,10 +305,10 @@ class Association:
                 waiting += fragments(identifier, context.context_id, 0, peer_max)
                 size += len(identifier)
                 if size >= WRITE_AT:
-                    self._wire.send([b"".join(waiting)], self._timing.dimse_seconds)
+                    self._send([b"".join(waiting)])
                     waiting, size = [], 0
             if waiting:
-                self._wire.send([b"".join(waiting)], self._timing.dimse_seconds)
+                self._send([b"".join(waiting)])
                 waiting, size = [], 0
             if cancelled():
                 return Status.CANCELLED
@@ -324,8 +320,8 @@ class Association:
         info = self._required_info
         cancelled = self._cancel_check(request.message_id)
         if operation == Operation.C_GET:
-            sender = StoreSender(self._wire, info.peer_max_pdu, self._timing.dimse_seconds)
-            channel = SubOperationChannel(info, sender, self._sub_operation_status)
+            writer = StoreWriter(self._send, info.peer_max_pdu)
+            channel = SubOperationChannel(info, writer, self._sub_operation_status)
             steps = self._operations.get(info, request, channel, cancelled)
         else:
             steps = self._operations.move(info, request, cancelled)
@@ -343,7 +339,7 @@ class Association:
         buffers = fragments(raw, context.context_id, COMMAND, peer_max)
         if end.identifier:
             buffers += fragments(end.identifier, context.context_id, 0, peer_max)
-        self._wire.send([b"".join(buffers)], self._timing.dimse_seconds)
+        self._send([b"".join(buffers)])
 
     def _cancel_check(self, message_id: int) -> Callable[[], bool]:
         """Return a function that says whether the peer has cancelled, without waiting."""

@@ -1,9 +1,32 @@
 """The data set of one C-STORE on its way to who takes it, or to nowhere after a refusal."""
 
+from collections.abc import Callable
+
 from draw_shared.dicom.service import ObjectSink, Refused
 
+Take = Callable[[memoryview], None]
 
-class Intake:
+
+def take_in(begin: Callable[[], ObjectSink], read: Callable[[Take], None]) -> tuple[int, str]:
+    """Have one data set taken, and return status and comment to answer.
+
+    `read` reads it to its end, also what nobody takes because `begin` or the sink has refused.
+    When it fails in the middle, the sink has forgotten everything.
+    """
+    intake = _Intake()
+    try:
+        intake.sink = begin()
+    except Refused as refused:
+        intake.refusal = refused
+    try:
+        read(intake.take)
+        return intake.finish()
+    except BaseException:
+        intake.give_up()
+        raise
+
+
+class _Intake:
     """Hands fragments to a sink until it refuses, and says what to answer."""
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ NO_DATA_SET: Final = 0x0101
 DATA_SET: Final = 0x0001
 LONGEST_COMMAND: Final = 16384
 """Longest command set that is read, bytes; real ones have a few hundred."""
+MAX_MESSAGE_ID: Final = 65535
 
 ELEMENT: Final = Struct("<HHI")
 US: Final = Struct("<H")

@@ -22,12 +22,16 @@ from draw_shared.dicom.pdu import (
 )
 from draw_shared.dicom.wire import PDU_SECONDS, PeerTooSlow, Wire
 
-LONGEST_IDENTIFIER: Final = 262144
+MAX_IDENTIFIER_BYTES: Final = 262144
+"""Longest identifier of a request: whoever may associate may send one, on each association."""
 LEAST_BYTES: Final = 1024
 """What of a data set must come in each PDU_SECONDS, headers not counted."""
 
+ReadPdu = Callable[..., tuple[int, memoryview]]
+"""Reads as `Wire.read_pdu` does, and may do something else while it waits."""
 
-class PeerAborted(ConnectionError):
+
+class AbortedByPeer(ConnectionError):
     """The peer sent A-ABORT."""
 
 
@@ -36,10 +40,22 @@ class ReleasedByPeer(Exception):
 
 
 class MessageReader:
-    """Reads what the peer of an established association sends."""
+    """Reads what the peer of an established association sends.
 
-    def __init__(self, wire: Wire, *, dimse_seconds: float, acse_seconds: float) -> None:
+    Args:
+        read_pdu: what reads in the place of `wire.read_pdu`.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        dimse_seconds: float,
+        acse_seconds: float,
+        read_pdu: ReadPdu | None = None,
+    ) -> None:
         self._wire = wire
+        self._read_pdu = read_pdu or wire.read_pdu
         self._dimse_seconds = dimse_seconds
         self._acse_seconds = acse_seconds
         # Items of the last PDU that are not used yet: it may end one message and begin another.
@@ -54,7 +70,7 @@ class MessageReader:
         """Return context id and command set of the next message.
 
         Raises:
-            ReleasedByPeer | PeerAborted | PeerClosed | PeerTooSlow | ProtocolViolation:
+            ReleasedByPeer | AbortedByPeer | PeerClosed | PeerTooSlow | ProtocolViolation:
                 there is none.
         """
         context_id, control, part = self._item(idle_seconds)
@@ -102,10 +118,10 @@ class MessageReader:
             take(memoryview(joined))
         return len(joined)
 
-    def identifier(self, context_id: int) -> bytes:
+    def identifier(self, context_id: int, limit: int = MAX_IDENTIFIER_BYTES) -> bytes:
         """Return the identifier that follows."""
         raw = bytearray()
-        self.data_set(context_id, raw.extend, LONGEST_IDENTIFIER)
+        self.data_set(context_id, raw.extend, limit)
         return bytes(raw)
 
     def _item(
@@ -123,12 +139,12 @@ class MessageReader:
 
     def _data(self, idle_seconds: float, whole_by: float | None) -> memoryview:
         """Return the body of the next P-DATA PDU; anything else ends the association."""
-        kind, body = self._wire.read_pdu(idle_seconds, whole_by=whole_by)
+        kind, body = self._read_pdu(idle_seconds, whole_by=whole_by)
         if kind == PduType.P_DATA:
             return body
         if kind == PduType.RELEASE_RQ:
             self._wire.send([RELEASE_RP], self._acse_seconds)
             raise ReleasedByPeer
         if kind == PduType.ABORT:
-            raise PeerAborted
+            raise AbortedByPeer
         raise ProtocolViolation("this PDU does not belong here", AbortReason.UNEXPECTED_PDU)

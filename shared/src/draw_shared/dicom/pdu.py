@@ -69,16 +69,6 @@ def abort(source: AbortSource, reason: AbortReason = AbortReason.NOT_SPECIFIED) 
     return HEADER.pack(PduType.ABORT, 4) + bytes((0, 0, source, reason))
 
 
-REJECTED_TRANSIENT: Final = 2
-_CONGESTION: Final = frozenset({(3, 1), (3, 2)})
-"""(source, reason): temporary congestion, local limit exceeded (PS3.8 9.3.4)."""
-
-
-def is_congestion(result: int, source: int, reason: int) -> bool:
-    """Return whether an A-ASSOCIATE-RJ says that the peer has too much to do for now."""
-    return result == REJECTED_TRANSIENT and (source, reason) in _CONGESTION
-
-
 def reject(result: int, source: int, reason: int) -> bytes:
     """Return an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)."""
     return HEADER.pack(PduType.ASSOCIATE_RJ, 4) + bytes((0, result, source, reason))

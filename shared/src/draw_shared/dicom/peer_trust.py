@@ -16,9 +16,9 @@ from typing import Final
 
 from draw_shared.contracts.fingerprints import fingerprint_of
 from draw_shared.dicom.peer_certificates import certificate_of
+from draw_shared.dicom.peer_failures import Unreachable
 from draw_shared.dicom.service import PeerCertificate
 from draw_shared.dicom.tls import TLS_1_2_CIPHERS, load_authorities, load_pair, stamp
-from draw_shared.errors import Transient
 
 LOOK_SECONDS: Final = 5.0
 PIN_OR: Final = "pin it, or"
@@ -41,14 +41,15 @@ UNKNOWN_ISSUER: Final = frozenset({2, 19, 20, 21})
 """X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and its like: the chain ends at nobody we know."""
 
 
-class NotTrusted(Transient):
+class NotTrusted(Unreachable):
     """The peer's certificate is not one that we trust; the text says why, and what to do.
 
     Another try succeeds once an operator has pinned it or the peer has another.
     """
 
-    def __init__(self, words: str, certificate: PeerCertificate | None) -> None:
-        super().__init__(words)
+    def __init__(self, why: str, certificate: PeerCertificate | None, where: str = "") -> None:
+        super().__init__(f"no TLS with {where}: {why}" if where else why)
+        self.why = why
         self.certificate = certificate
         """What the peer showed; None where it could not be looked at."""
 

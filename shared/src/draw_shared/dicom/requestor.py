@@ -1,33 +1,34 @@
-"""The requesting side for C-ECHO and C-STORE: stored bytes go out as they lie (PS3.4 B, PS3.8 9.2).
+"""The requesting side of one association, on the thread that opened it (PS3.8 9.2, PS3.7).
 
-An association belongs to the thread that opened it. C-STORE requests may be sent ahead of
-their answers, as far as the peer's asynchronous operations window allows; a peer that
-grants none gets one at a time.
+Every wait has an end: a peer that is silent for the timeout, that makes no progress, or that
+sends what is not DICOM is aborted, and the failure is one of `peer_failures`. With a `between`
+hook every wait is cut into short ones, and the hook runs between them; it may cancel a request
+or raise. So a job can be cancelled, or lose its lease, while a peer says nothing, and no other
+thread touches the connection. Only `interrupt` may be called by another thread.
 """
 
 import socket
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from draw_shared.dicom import message
 from draw_shared.dicom.associate import (
     AssociateAccept,
     AssociateRequest,
     ProposedContext,
+    Roles,
     UserInformation,
     decode_accept,
 )
 from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from draw_shared.dicom.message import NO_DATA_SET, RESPONSE, Command, Field, Operation
-from draw_shared.dicom.message_reader import MessageReader
+from draw_shared.dicom.message import DATA_SET, NO_DATA_SET, RESPONSE, Command, Field, Operation
+from draw_shared.dicom.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.pdu import (
     COMMAND,
-    REJECTED_TRANSIENT,
     RELEASE_RP,
     RELEASE_RQ,
     SMALLEST_PEER_PDU,
@@ -36,45 +37,29 @@ from draw_shared.dicom.pdu import (
     ProtocolViolation,
     abort,
     fragments,
-    is_congestion,
 )
-from draw_shared.dicom.peer_trust import PeerTrust
-from draw_shared.dicom.renditions import Rendition
-from draw_shared.dicom.service import CutShort, Sendable
-from draw_shared.dicom.statuses import is_of_encoding
-from draw_shared.dicom.sub_store import StoreSender
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.peer_failures import (
+    NotSupported,
+    PeerAborted,
+    PeerBrokeProtocol,
+    PeerTimeout,
+    PeerTurnedAway,
+    Unreachable,
+    rejection,
+)
+from draw_shared.dicom.peer_trust import NotTrusted, PeerTrust
+from draw_shared.dicom.service import PresentationContext
+from draw_shared.dicom.uids import VERIFICATION
 from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
-from draw_shared.errors import Permanent, Transient
 
-CONNECT_SECONDS: Final = 10.0
-RELEASE_SECONDS: Final = 5.0
-MOST_OUTSTANDING: Final = 16
-"""Most requests sent ahead: what is in flight must fit the sockets' buffers in both directions."""
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+RELEASE_TIMEOUT_SECONDS: Final = 5.0
+ABORT_TIMEOUT_SECONDS: Final = 1.0
+HOOK_INTERVAL_SECONDS: Final = 0.25
 REJECT_BYTES: Final = 4
-
-
-class Unreachable(Transient):
-    """No connection could be made."""
-
-
-class RejectedNow(Transient):
-    """The peer rejected the association for now (A-ASSOCIATE-RJ, transient).
-
-    `congestion` says that it has too much to do, and that nothing is wrong with it.
-    """
-
-    def __init__(self, words: str, *, congestion: bool) -> None:
-        super().__init__(words)
-        self.congestion = congestion
-
-
-class Rejected(Permanent):
-    """The peer rejected the association for good (A-ASSOCIATE-RJ, permanent)."""
-
-
-class NotAccepted(Permanent):
-    """The peer accepted no presentation context for what is to be sent."""
+MAX_ANSWER_IDENTIFIER_BYTES: Final = 4 * 1024 * 1024
+"""Longest identifier of an answer. It is more than for requests: a list of failed instances names
+up to 65,535 of 64 characters, and it comes from a peer that we chose, on few associations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,63 +74,64 @@ class Remote:
     tls: PeerTrust | None = None
     originator: tuple[str, int] | None = None
     """AE title and message id of the C-MOVE that this serves (PS3.7 9.1.1.1)."""
+    max_pdu_bytes: int = 16384
+    """Longest P-DATA PDU that we announce to take."""
+
+    @property
+    def address(self) -> str:
+        """Host and port in words."""
+        return f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One object to send, in one transfer syntax."""
-
-    data: Sendable
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    others: Iterator[Rendition] = field(default_factory=lambda: iter(()))
-    """What is sent instead when this cannot be had, or is refused for what it is."""
-    refusal: int | None = None
-    """What the peer answered when it was sent in another transfer syntax."""
-
-    def other(self, status: int | None) -> "Outgoing | None":
-        """Return the same object as the peer may take it, after this status; or None."""
-        if status is not None and not is_of_encoding(status):
-            return None
-        rendition = next(self.others, None)
-        if rendition is None:
-            return None
-        return replace(
-            self,
-            data=rendition.data,
-            transfer_syntax_uid=rendition.transfer_syntax_uid,
-            refusal=self.refusal if status is None else status,
-        )
+Serve = Callable[[PresentationContext, Command], None]
+"""Answers a request that the peer sends on our association."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What the peer answered for one object.
+class Addresses(NamedTuple):
+    """Both ends of a connection."""
 
-    An object without a context, or that cannot be had in any, was not sent and has no status.
-    """
-
-    outgoing: Outgoing
-    status: int | None
-    reason: str = ""
-    """Why it was not sent."""
+    peer: str
+    local: str
 
 
-class Requestor:
-    """An open association; leaving the block releases it, by an exception aborts it."""
+class Request(NamedTuple):
+    """A request that was sent."""
 
-    def __init__(self, wire: Wire, remote: Remote, accepted: AssociateAccept) -> None:
+    operation: Operation
+    message_id: int
+    context_id: int
+
+
+class Response(NamedTuple):
+    """An answer to a request of ours."""
+
+    message_id: int
+    status: int
+    command: Command
+    identifier: bytes
+
+
+class Association:
+    """An association with a peer; leaving the block releases it, by an exception aborts it."""
+
+    def __init__(self, wire: Wire, remote: Remote, between: Callable[[], None] | None) -> None:
         self._wire = wire
         self._remote = remote
-        self._accepted = accepted
-        self._contexts: dict[tuple[str, str], int] = {}
-        self._sender = StoreSender(
-            wire, accepted.user.max_pdu, remote.timeout_seconds, originator=remote.originator
-        )
+        self._waiting_since = 0.0
+        self._message_id = 0
+        self._open = True
+        self._answered = False
+        self._by_kind: dict[tuple[str, str], int] = {}
         self._reader = MessageReader(
-            wire, dimse_seconds=remote.timeout_seconds, acse_seconds=remote.timeout_seconds
+            wire,
+            dimse_seconds=remote.timeout_seconds,
+            acse_seconds=ABORT_TIMEOUT_SECONDS,
+            read_pdu=self._read_pdu,
         )
+        self.addresses = Addresses("", "")
+        self.between = between
+        self.contexts: Mapping[int, PresentationContext] = {}
+        self.accepted = AssociateAccept("", "", (), UserInformation())
 
     def __enter__(self) -> Self:
         return self
@@ -162,214 +148,334 @@ class Requestor:
             self.abort()
 
     @property
-    def window(self) -> int:
-        """How many C-STORE requests may be outstanding (PS3.7 D.3.3.3); 1 when not negotiated."""
-        granted = self._accepted.user.asynchronous
-        if granted is None:
-            return 1
-        return min(granted[0] or MOST_OUTSTANDING, MOST_OUTSTANDING)
+    def is_open(self) -> bool:
+        """Whether requests can still be sent."""
+        return self._open
+
+    def context(self, abstract_syntax: str) -> PresentationContext:
+        """Return the accepted context of a SOP class.
+
+        Raises:
+            NotSupported: the peer accepted none.
+        """
+        for context in self.contexts.values():
+            if context.abstract_syntax == abstract_syntax:
+                return context
+        raise NotSupported("the node accepts the association but not this service")
 
     def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
         """Return the context in which the peer takes this class in this syntax, or None."""
-        return self._contexts.get((sop_class_uid, transfer_syntax_uid))
+        return self._by_kind.get((sop_class_uid, transfer_syntax_uid))
 
-    def accept(self, proposed: Sequence[ProposedContext]) -> None:
-        """Take note of which proposed contexts were accepted."""
-        classes = {context.context_id: context.abstract_syntax for context in proposed}
-        for result in self._accepted.results:
-            if result.result == 0 and result.context_id in classes:
-                key = classes[result.context_id], result.transfer_syntax
-                self._contexts.setdefault(key, result.context_id)
+    def negotiate(self, request: AssociateRequest) -> None:
+        """Ask for the association.
+
+        Raises:
+            PeerRejected | PeerBusy | PeerCongested: it was rejected.
+            PeerTimeout | PeerAborted: it was not answered.
+        """
+        self.send([request.encode()])
+        with self._failures():
+            kind, body = self._read_pdu(self._remote.timeout_seconds)
+            if kind == PduType.ASSOCIATE_RJ and len(body) == REJECT_BYTES:
+                self._close()
+                raise rejection(*body[1:])
+            if kind == PduType.ABORT:
+                raise AbortedByPeer
+            if kind != PduType.ASSOCIATE_AC:
+                raise ProtocolViolation("expected an answer to A-ASSOCIATE-RQ")
+            self._accept(decode_accept(bytes(body)), request.contexts)
+
+    def _accept(self, accepted: AssociateAccept, proposed: Sequence[ProposedContext]) -> None:
+        """Take note of what was accepted of that which was proposed."""
+        if 0 < accepted.user.max_pdu < SMALLEST_PEER_PDU:
+            raise ProtocolViolation("the peer takes no PDU of useful length")
+        offered = {context.context_id: context for context in proposed}
+        self.accepted = accepted
+        self.contexts = {
+            one.context_id: PresentationContext(
+                one.context_id, offered[one.context_id].abstract_syntax, one.transfer_syntax
+            )
+            for one in accepted.results
+            if one.result == 0
+            and one.context_id in offered
+            and one.transfer_syntax in offered[one.context_id].transfer_syntaxes
+        }
+        for context in self.contexts.values():
+            kind = context.abstract_syntax, context.transfer_syntax
+            self._by_kind.setdefault(kind, context.context_id)
+
+    def request(
+        self,
+        operation: Operation,
+        context: PresentationContext,
+        *,
+        identifier: bytes | None = None,
+        move_destination: str = "",
+    ) -> Request:
+        """Send a request and return it."""
+        self._message_id = self._message_id % message.MAX_MESSAGE_ID + 1
+        fields: dict[Field, int | str | bytes] = {
+            Field.AFFECTED_SOP_CLASS: context.abstract_syntax,
+            Field.COMMAND: operation,
+            Field.MESSAGE_ID: self._message_id,
+            Field.DATA_SET_TYPE: NO_DATA_SET if identifier is None else DATA_SET,
+        }
+        if identifier is not None:
+            fields[Field.PRIORITY] = 0
+        if move_destination:
+            # Padded here: a title with a dot and a digit would be taken for a UID.
+            fields[Field.MOVE_DESTINATION] = move_destination.encode("ascii").ljust(16)
+        self.send_command(fields, context.context_id, identifier)
+        return Request(operation, self._message_id, context.context_id)
+
+    def send_command(
+        self,
+        fields: dict[Field, int | str | bytes],
+        context_id: int,
+        data_set: bytes | None = None,
+    ) -> None:
+        """Send one message."""
+        limit = self.accepted.user.max_pdu
+        buffers = fragments(message.encode(fields), context_id, COMMAND, limit)
+        if data_set is not None:
+            buffers += fragments(data_set, context_id, 0, limit)
+        self.send(buffers)
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Send whole PDUs.
+
+        Raises:
+            PeerTimeout: the peer does not read them.
+            PeerAborted: the connection ended.
+        """
+        with self._failures():
+            try:
+                self._wire.send(buffers, self._remote.timeout_seconds)
+            except PeerTooSlow as slow:
+                raise PeerTooSlow("the node does not read what it is sent") from slow
+
+    def cancel(self, request: Request) -> None:
+        """Send C-CANCEL; whether the peer heeds it is its affair (PS3.7 9.3.2.3)."""
+        fields: dict[Field, int | str | bytes] = {
+            Field.COMMAND: Operation.C_CANCEL,
+            Field.RESPONDED_MESSAGE_ID: request.message_id,
+            Field.DATA_SET_TYPE: NO_DATA_SET,
+        }
+        self.send_command(fields, request.context_id)
+
+    def response(
+        self,
+        request: Request,
+        serve: Serve | None = None,
+    ) -> Response:
+        """Return the next answer to a request; requests of the peer go to `serve` meanwhile.
+
+        Raises:
+            PeerTimeout | PeerAborted: there was none.
+        """
+        return self.response_to_any(request.operation, (request.message_id,), serve)
+
+    def response_to_any(
+        self,
+        operation: Operation,
+        message_ids: Container[int],
+        serve: Serve | None = None,
+    ) -> Response:
+        """Return the next answer, as `response` does, to any of several requests."""
+        with self._failures():
+            context, command = self._received()
+            found = command.number(Field.COMMAND)
+            while serve is not None and not found & RESPONSE:
+                serve(context, command)
+                context, command = self._received()
+                found = command.number(Field.COMMAND)
+            message_id = command.number(Field.RESPONDED_MESSAGE_ID, 0)
+            if found != operation | RESPONSE or message_id not in message_ids:
+                raise ProtocolViolation("an answer to something else")
+            identifier = b""
+            # Some peers leave the element out where no data set follows.
+            if command.number(Field.DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET:
+                identifier = self._reader.identifier(
+                    context.context_id, MAX_ANSWER_IDENTIFIER_BYTES
+                )
+            return Response(message_id, command.number(Field.STATUS), command, identifier)
+
+    def _received(self) -> tuple[PresentationContext, Command]:
+        context_id, command = self._reader.command(self._remote.timeout_seconds)
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise ProtocolViolation("this presentation context was not accepted")
+        return context, command
+
+    def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
+        """Hand each fragment of the data set that follows a request to `take`.
+
+        Raises:
+            PeerTimeout | PeerAborted: it did not come as a whole, or is longer than `limit`.
+        """
+        with self._failures():
+            self._reader.data_set(context_id, take, limit)
 
     def echo(self) -> int:
         """Send C-ECHO and return the status.
 
         Raises:
-            NotAccepted: the peer does not offer verification.
-            ConnectionError | TimeoutError | ProtocolViolation: there was no answer.
+            NotSupported: the peer does not offer verification.
+            PeerTimeout | PeerAborted: there was no answer.
         """
-        context_id = self.context_for(VERIFICATION, IMPLICIT_LITTLE)
-        if context_id is None:
-            raise NotAccepted("verification was not accepted")
-        request = message.encode(
-            {
-                Field.AFFECTED_SOP_CLASS: VERIFICATION,
-                Field.COMMAND: Operation.C_ECHO,
-                Field.MESSAGE_ID: 1,
-                Field.DATA_SET_TYPE: NO_DATA_SET,
-            }
-        )
-        buffers = fragments(request, context_id, COMMAND, self._accepted.user.max_pdu)
-        self._wire.send([b"".join(buffers)], self._remote.timeout_seconds)
-        return self._answer(Operation.C_ECHO).number(Field.STATUS)
+        return self.response(self.request(Operation.C_ECHO, self.context(VERIFICATION))).status
 
-    def store(self, objects: Iterable[Outgoing]) -> Iterator[Sent]:
-        """Send objects and yield each with its status, in the order in which answers come.
-
-        An object that fails for its transfer syntax is sent in the next one that it can be
-        had in, and yielded once.
-
-        Raises:
-            CutShort: an object broke off in the middle; the association must be aborted.
-            ConnectionError | TimeoutError | ProtocolViolation: the association is lost; what
-                was not yielded was not answered.
-        """
-        again: deque[Outgoing] = deque()
-        for ended in self._ended(objects, again):
-            other = ended.outgoing.other(ended.status)
-            if other is not None:
-                again.append(other)
-            elif ended.status is None:
-                yield replace(ended, status=ended.outgoing.refusal)
-            else:
-                yield ended
-
-    def _ended(self, objects: Iterable[Outgoing], again: deque[Outgoing]) -> Iterator[Sent]:
-        """Send objects, before them what is to be sent again, and yield each as it ends."""
-        outstanding: dict[int, Outgoing] = {}
-        coming = iter(objects)
-        try:
-            while True:
-                outgoing = again.popleft() if again else next(coming, None)
-                if outgoing is not None:
-                    ended = self._begun(outgoing, outstanding)
-                elif outstanding:
-                    ended = self._sent(outstanding)
-                else:
-                    return
-                if ended is not None:
-                    yield ended
-        except CutShort:
-            # The peer has what was sent before as a whole.
-            while outstanding:
-                yield self._sent(outstanding)
-            raise
-
-    def _begun(self, outgoing: Outgoing, outstanding: dict[int, Outgoing]) -> Sent | None:
-        """Send one request, and return what has ended meanwhile: it or another."""
-        context_id = self.context_for(outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
-        if context_id is None:
-            return Sent(outgoing, None, "no presentation context takes it")
-        sop = outgoing.sop_class_uid, outgoing.sop_instance_uid
-        try:
-            message_id = self._sender.send(outgoing.data, context_id, sop)
-        except (ConnectionError, TimeoutError, CutShort):
-            raise
-        except Permanent as error:
-            return Sent(outgoing, None, str(error))
-        except OSError as error:
-            # The file is read before anything is sent: the association goes on.
-            return Sent(outgoing, None, f"its file cannot be read: {type(error).__name__}")
-        outstanding[message_id] = outgoing
-        return self._sent(outstanding) if len(outstanding) >= self.window else None
-
-    def _sent(self, outstanding: dict[int, Outgoing]) -> Sent:
-        answer = self._answer(Operation.C_STORE)
-        outgoing = outstanding.pop(answer.number(Field.RESPONDED_MESSAGE_ID), None)
-        if outgoing is None:
-            raise ProtocolViolation("an answer to a request that is not outstanding")
-        return Sent(outgoing, answer.number(Field.STATUS))
-
-    def _answer(self, operation: Operation) -> Command:
-        _, command = self._reader.command(self._remote.timeout_seconds)
-        if command.number(Field.COMMAND) != operation | RESPONSE:
-            raise ProtocolViolation("an answer to something else")
-        return command
+    def still_alive(self) -> None:
+        """Begin the timeout anew: there is other evidence that the peer works."""
+        self._waiting_since = time.monotonic()
 
     def interrupt(self) -> None:
-        """End whatever wait is under way, with PeerClosed; any thread may call."""
+        """End whatever wait is under way, as if the peer had closed; any thread may call."""
         self._wire.interrupt()
 
     def release(self) -> None:
-        """End the association in order; a peer that does not play along is cut off."""
-        deadline = time.monotonic() + RELEASE_SECONDS
+        """End the association in order, or cut it when the peer does not play along."""
+        if not self._open:
+            return
+        deadline = time.monotonic() + RELEASE_TIMEOUT_SECONDS
         with suppress(PeerClosed, PeerTooSlow, ProtocolViolation):
-            self._wire.send([RELEASE_RQ], RELEASE_SECONDS)
+            self._wire.send([RELEASE_RQ], RELEASE_TIMEOUT_SECONDS)
             while time.monotonic() < deadline:
-                kind, _ = self._wire.read_pdu(RELEASE_SECONDS)
+                kind, _ = self._wire.read_pdu(RELEASE_TIMEOUT_SECONDS, whole_by=deadline)
                 if kind == PduType.RELEASE_RQ:
                     # Release collision: the requestor answers first (PS3.8 7.2.2.7).
-                    self._wire.send([RELEASE_RP], RELEASE_SECONDS)
+                    self._wire.send([RELEASE_RP], RELEASE_TIMEOUT_SECONDS)
                 if kind in {PduType.RELEASE_RP, PduType.ABORT}:
                     break
-        self._wire.close()
+        self._close()
 
     def abort(self) -> None:
         """End the association at once."""
+        if not self._open:
+            return
         with suppress(PeerClosed, PeerTooSlow):
-            self._wire.send([abort(AbortSource.SERVICE_USER)], 1.0)
+            self._wire.send([abort(AbortSource.SERVICE_USER)], ABORT_TIMEOUT_SECONDS)
+        self._close()
+
+    def _close(self) -> None:
+        self._open = False
         self._wire.close()
 
+    def _read_pdu(
+        self, idle_seconds: float, *, whole_by: float | None = None
+    ) -> tuple[int, memoryview]:
+        """Return the next PDU, and have the hook run until it comes."""
+        self._waiting_since = time.monotonic()
+        try:
+            if self.between is None:
+                kind, body = self._wire.read_pdu(idle_seconds, whole_by=whole_by)
+            else:
+                kind, body = self._read_in_slices(self.between, idle_seconds, whole_by)
+        except PeerTooSlow as slow:
+            begun = whole_by is not None or self._wire.holds
+            words = "an answer was not complete in time"
+            raise PeerTooSlow(words if begun else f"no answer within {idle_seconds:g} s") from slow
+        self._answered = self._answered or kind == PduType.P_DATA
+        return kind, body
 
-def open_association(remote: Remote, proposed: Sequence[ProposedContext]) -> Requestor:
+    def _read_in_slices(
+        self, between: Callable[[], None], idle_seconds: float, whole_by: float | None
+    ) -> tuple[int, memoryview]:
+        while True:
+            between()
+            slice_ends = time.monotonic() + HOOK_INTERVAL_SECONDS
+            latest = min(slice_ends, whole_by or slice_ends)
+            try:
+                return self._wire.read_pdu(HOOK_INTERVAL_SECONDS, whole_by=latest)
+            except PeerTooSlow:
+                if latest < slice_ends or slice_ends > self._waiting_since + idle_seconds:
+                    raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """End the association when the peer fails, and name the failure."""
+        try:
+            yield
+        except PeerTooSlow as slow:
+            self.abort()
+            raise PeerTimeout(str(slow)) from slow
+        except PeerClosed as closed:
+            self._close()
+            raise self._ended("the node closed the connection") from closed
+        except AbortedByPeer as aborted:
+            self._close()
+            raise self._ended("the node aborted the association") from aborted
+        except ReleasedByPeer as released:
+            self._close()
+            raise PeerAborted("the node released the association in the middle") from released
+        except ProtocolViolation as violation:
+            self.abort()
+            raise PeerBrokeProtocol(f"the node broke the protocol: {violation}") from violation
+
+    def _ended(self, how: str) -> PeerAborted:
+        return PeerAborted(how) if self._answered else PeerTurnedAway(how)
+
+
+def open_association(
+    remote: Remote,
+    proposed: Sequence[ProposedContext],
+    *,
+    roles: Mapping[str, Roles] | None = None,
+    asynchronous: tuple[int, int] | None = None,
+    between: Callable[[], None] | None = None,
+) -> Association:
     """Connect and associate.
 
+    `asynchronous` is how many operations we propose to have outstanding, invoked and performed
+    (PS3.7 D.3.3.3); `between` runs while the peer is waited for.
+
     Raises:
-        Unreachable | Rejected | RejectedNow: it was not possible.
-        ConnectionError | TimeoutError | ProtocolViolation: the peer broke off.
+        Unreachable | PeerTimeout | PeerAborted: it did not work, or the peer is not trusted.
+        PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
     """
-    wire = Wire(_connected(remote))
-    try:
-        accepted = _negotiated(wire, remote, tuple(proposed))
-    except BaseException:
-        wire.close()
-        raise
-    requestor = Requestor(wire, remote, accepted)
-    requestor.accept(proposed)
-    return requestor
-
-
-def contexts_for(objects: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:
-    """Return one context for each different (SOP class, transfer syntax), for at most 128.
-
-    One syntax in each: so the peer accepts an object as it is stored or not at all.
-    """
-    pairs = list(dict.fromkeys(objects))[:128]
-    return tuple(
-        ProposedContext(2 * position + 1, sop_class, (syntax,))
-        for position, (sop_class, syntax) in enumerate(pairs)
+    connection = _connected(remote)
+    association = Association(Wire(connection), remote, between)
+    association.addresses = Addresses(_host(connection.getpeername), _host(connection.getsockname))
+    user = UserInformation(
+        max_pdu=remote.max_pdu_bytes,
+        implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+        implementation_version=IMPLEMENTATION_VERSION,
+        asynchronous=asynchronous,
+        roles=dict(roles or {}),
     )
+    try:
+        association.negotiate(
+            AssociateRequest(remote.calling_ae, remote.called_ae, tuple(proposed), user)
+        )
+    except BaseException:
+        association.abort()
+        raise
+    return association
 
 
 def _connected(remote: Remote) -> socket.socket:
-    seconds = min(CONNECT_SECONDS, remote.timeout_seconds)
+    seconds = min(CONNECT_TIMEOUT_SECONDS, remote.timeout_seconds)
     try:
         connection = socket.create_connection((remote.host, remote.port), timeout=seconds)
     except OSError as error:
-        raise Unreachable(f"no connection: {error.strerror or type(error).__name__}") from error
+        words = "no answer" if isinstance(error, TimeoutError) else error.strerror or "no answer"
+        raise Unreachable(f"no connection to {remote.address}: {words}") from error
     if remote.tls is None:
         return connection
     try:
         return remote.tls.secured(connection, remote.host)
+    except NotTrusted as error:
+        raise NotTrusted(error.why, error.certificate, remote.address) from error
     except OSError as error:
+        raise Unreachable(f"no TLS with {remote.address}: {error}") from error
+    finally:
+        # Without TLS nothing is left of it; else it is the secured one's by now.
         connection.close()
-        raise Unreachable(f"no TLS: {error}") from error
 
 
-def _negotiated(
-    wire: Wire, remote: Remote, proposed: tuple[ProposedContext, ...]
-) -> AssociateAccept:
-    request = AssociateRequest(
-        remote.calling_ae,
-        remote.called_ae,
-        proposed,
-        UserInformation(
-            max_pdu=16384,
-            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
-            implementation_version=IMPLEMENTATION_VERSION,
-            asynchronous=(MOST_OUTSTANDING, 1),
-        ),
-    )
-    wire.send([request.encode()], remote.timeout_seconds)
-    kind, body = wire.read_pdu(remote.timeout_seconds)
-    if kind == PduType.ASSOCIATE_RJ and len(body) == REJECT_BYTES:
-        words = f"result {body[1]}, source {body[2]}, reason {body[3]}"
-        if body[1] != REJECTED_TRANSIENT:
-            raise Rejected(words)
-        raise RejectedNow(words, congestion=is_congestion(*body[1:]))
-    if kind != PduType.ASSOCIATE_AC:
-        raise ProtocolViolation("expected an answer to A-ASSOCIATE-RQ")
-    accepted = decode_accept(bytes(body))
-    if 0 < accepted.user.max_pdu < SMALLEST_PEER_PDU:
-        raise ProtocolViolation("the peer takes no PDU of useful length")
-    return accepted
+def _host(name: Callable[[], tuple[str, int]]) -> str:
+    try:
+        return name()[0]
+    except OSError:
+        return ""

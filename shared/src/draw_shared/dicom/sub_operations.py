@@ -6,16 +6,16 @@ from draw_shared.dicom import message
 from draw_shared.dicom.message import Command, Field
 from draw_shared.dicom.service import AssociationInfo, RetrieveEnd, Sendable, SubOperations
 from draw_shared.dicom.statuses import Status
-from draw_shared.dicom.sub_store import StoreSender
+from draw_shared.dicom.store_writer import StoreWriter
 
 
 class SubOperationChannel:
     """The association itself as the way back for C-GET sub-operations."""
 
     def __init__(
-        self, info: AssociationInfo, sender: StoreSender, answered: Callable[[], int]
+        self, info: AssociationInfo, writer: StoreWriter, answered: Callable[[], int]
     ) -> None:
-        self._sender = sender
+        self._writer = writer
         self._answered = answered
         self._contexts: dict[tuple[str, str], int] = {}
         self._syntaxes: dict[str, list[str]] = {}
@@ -40,7 +40,7 @@ class SubOperationChannel:
         sop: tuple[str, str],
         meanwhile: Callable[[], None] = lambda: None,
     ) -> int:
-        self._sender.send(data, context_id, sop)
+        self._writer.write(data, context_id, sop)
         meanwhile()
         return self._answered()
 

@@ -80,7 +80,6 @@ class Wire:
         self._encrypted = isinstance(connection, ssl.SSLSocket)
         self._longest_data = LARGEST_PDU
         self._unacknowledged = False
-        self.bytes_read = 0
         self._quick = connection.family in {socket.AF_INET, socket.AF_INET6}
         if self._quick:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -165,7 +164,6 @@ class Wire:
             raise PeerClosed("closed by peer")
         self._unacknowledged = True
         self._end += count
-        self.bytes_read += count
 
     def _make_room(self) -> None:
         if self._begin == self._end:

@@ -11,21 +11,20 @@ from pynetdicom import AE, evt
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom import budgets
 from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.renditions import Rendition
-from draw_shared.dicom.requestor import (
-    NotAccepted,
-    Outgoing,
-    Rejected,
-    RejectedNow,
-    Remote,
+from draw_shared.dicom.contexts import contexts_for
+from draw_shared.dicom.peer_failures import (
+    NotSupported,
+    PeerCongested,
+    PeerRejected,
+    PeerTurnedAway,
     Unreachable,
-    contexts_for,
-    open_association,
 )
+from draw_shared.dicom.renditions import Rendition
+from draw_shared.dicom.requestor import Remote, open_association
 from draw_shared.dicom.service import CutShort, Outcome, Refused, StoredFile
+from draw_shared.dicom.store_sender import Outgoing, sending
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.walk import Undecodable
-from draw_shared.dicom.wire import PeerClosed
 from support.engine import RecordingProvider, listening
 from tools.processes import wait_until
 
@@ -58,7 +57,7 @@ def test_many_objects_ahead_of_their_answers_arrive_as_stored():
     objects = [Outgoing(file, CT_CLASS, uid, EXPLICIT_LITTLE) for _ in range(50)]
     with listening() as (acceptor, provider):
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with open_association(remote(acceptor.port, originator=("MOVER", 9)), proposed) as made:
+        with sending(remote(acceptor.port, originator=("MOVER", 9)), proposed) as made:
             assert made.window == 16
             assert [sent.status for sent in made.store(objects)] == [0] * 50
         assert [data for _, data in provider.stored] == [raw] * 50
@@ -71,7 +70,7 @@ def test_data_sets_of_every_shape_arrive_whole(size):
     payload = bytes(range(256)) * (size // 256 + 1)
     with listening() as (acceptor, provider):
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with open_association(remote(acceptor.port), proposed) as made:
+        with sending(remote(acceptor.port), proposed) as made:
             sent = list(made.store([Outgoing(payload[:size], CT_CLASS, "1.2.3", EXPLICIT_LITTLE)]))
         assert [one.status for one in sent] == [0]
         assert provider.stored[0][1] == payload[:size]
@@ -85,10 +84,10 @@ def test_an_object_without_context_is_reported_and_the_others_go():
     ]
     with listening() as (acceptor, _):
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with open_association(remote(acceptor.port), proposed) as made:
+        with sending(remote(acceptor.port), proposed) as made:
             assert [sent.status for sent in made.store(objects)] == [None, 0]
-            with pytest.raises(NotAccepted):
-                made.echo()
+            with pytest.raises(NotSupported):
+                made.association.echo()
 
 
 def test_pynetdicom_takes_what_we_send_one_at_a_time():
@@ -106,7 +105,7 @@ def test_pynetdicom_takes_what_we_send_one_at_a_time():
     )
     try:
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with open_association(remote(server.server_address[1]), proposed) as made:
+        with sending(remote(server.server_address[1]), proposed) as made:
             assert made.window == 1
             objects = [Outgoing(file, CT_CLASS, uid, EXPLICIT_LITTLE)] * 3
             assert [sent.status for sent in made.store(objects)] == [0, 0, 0]
@@ -118,13 +117,12 @@ def test_pynetdicom_takes_what_we_send_one_at_a_time():
 def test_rejections_decide_whether_to_try_again(monkeypatch):
     monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.0)
     config = EVERYTHING.model_copy(update={"security": SecurityConfig(validate_calling_ae=True)})
-    with listening(RecordingProvider(config)) as (acceptor, _), pytest.raises(Rejected):
+    with listening(RecordingProvider(config)) as (acceptor, _), pytest.raises(PeerRejected):
         open_association(remote(acceptor.port), ECHO)
     with listening(network=NetworkConfig(max_associations=1)) as (acceptor, _):
         held = open_association(remote(acceptor.port), ECHO)
-        with pytest.raises(RejectedNow) as rejected:
+        with pytest.raises(PeerCongested):
             open_association(remote(acceptor.port), ECHO)
-        assert rejected.value.congestion
         held.release()
 
 
@@ -142,7 +140,7 @@ def test_a_peer_that_hangs_up_is_an_error():
             server.accept()[0].close()
 
         threading.Thread(target=hang_up, daemon=True).start()
-        with pytest.raises(PeerClosed):
+        with pytest.raises(PeerTurnedAway):
             open_association(remote(server.getsockname()[1]), ECHO)
 
 
@@ -170,7 +168,7 @@ CONTEXTS = contexts_for([(CT_CLASS, EXPLICIT_LITTLE), (CT_CLASS, IMPLICIT_LITTLE
 def test_a_stream_arrives_whole(parts):
     stream = Stream(*parts)
     with listening() as (acceptor, provider):
-        with open_association(remote(acceptor.port), CONTEXTS) as made:
+        with sending(remote(acceptor.port), CONTEXTS) as made:
             objects = [Outgoing(stream, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3
             assert [sent.status for sent in made.store(objects)] == [0] * 3
         assert [data for _, data in provider.stored] == [b"".join(parts)] * 3
@@ -182,7 +180,7 @@ def test_what_cannot_be_begun_is_not_sent_and_the_association_goes_on():
     objects = [Outgoing(Stream(one), CT_CLASS, "1.2.3", EXPLICIT_LITTLE) for one in failures]
     objects.append(Outgoing(b"abcd", CT_CLASS, "1.2.4", EXPLICIT_LITTLE))
     with listening() as (acceptor, provider):
-        with open_association(remote(acceptor.port), CONTEXTS) as made:
+        with sending(remote(acceptor.port), CONTEXTS) as made:
             sent = [(one.status, one.reason) for one in made.store(objects)]
         assert [data for _, data in provider.stored] == [b"abcd"]
     reasons = ["no decoder", "its file cannot be read: FileNotFoundError"]
@@ -201,7 +199,7 @@ def test_what_breaks_off_in_the_middle_never_arrives(error):
     with listening() as (acceptor, provider):
         with (
             pytest.raises(CutShort) as cut,
-            open_association(remote(acceptor.port), CONTEXTS) as made,
+            sending(remote(acceptor.port), CONTEXTS) as made,
         ):
             answered.extend(made.store(objects))
         # What was sent before has its answer.
@@ -233,7 +231,7 @@ def test_what_the_peer_refuses_for_its_encoding_is_sent_in_the_next():
     with listening(provider) as (acceptor, _):
         for refusal, answers in ((0xC123, {0}), (0x0110, {0}), (0xA700, {0xA700})):
             provider.refusal, provider.stored = refusal, []
-            with open_association(remote(acceptor.port), CONTEXTS) as made:
+            with sending(remote(acceptor.port), CONTEXTS) as made:
                 sent = {one.outgoing.sop_instance_uid: one.status for one in made.store(objects())}
             assert set(sent.values()) == answers
             assert len(sent) == 20
@@ -247,7 +245,7 @@ def test_the_answer_stays_when_there_is_nothing_else_to_send():
     first = Outgoing(b"explicit", CT_CLASS, "1.2", EXPLICIT_LITTLE, others)
     with (
         listening(provider) as (acceptor, _),
-        open_association(remote(acceptor.port), CONTEXTS) as made,
+        sending(remote(acceptor.port), CONTEXTS) as made,
     ):
         (sent,) = made.store([first])
     assert (sent.status, sent.reason) == (0xC000, "no decoder")

@@ -19,8 +19,9 @@ from draw_shared.contracts.fingerprints import fingerprint_of
 from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, TlsConfig
 from draw_shared.dicom import acceptor as acceptor_module
 from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.peer_trust import NotTrusted
-from draw_shared.dicom.requestor import Outgoing, Remote, Unreachable, open_association
+from draw_shared.dicom.peer_failures import PeerTrouble
+from draw_shared.dicom.requestor import Remote, open_association
+from draw_shared.dicom.store_sender import Outgoing, sending
 from draw_shared.dicom.tls import ServerTls, TlsUnusable
 from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from support.certificates import Authority, trust
@@ -62,8 +63,8 @@ def remote(acceptor, context):
 def test_echo_and_a_large_store_over_tls(authority, config):
     data = bytes(range(256)) * 4000
     with listening(tls=ServerTls(config)) as (acceptor, provider):
-        with open_association(remote(acceptor, trust(authority.file)), CONTEXTS) as made:
-            assert made.echo() == 0
+        with sending(remote(acceptor, trust(authority.file)), CONTEXTS) as made:
+            assert made.association.echo() == 0
             sent = list(made.store([Outgoing(data, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3))
         assert [one.status for one in sent] == [0, 0, 0]
         assert {raw for _, raw in provider.stored} == {data}
@@ -106,7 +107,7 @@ def test_client_certificates(authority, config, tmp_path, mode):
             try:
                 with open_association(remote(acceptor, context), CONTEXTS) as made:
                     return made.echo() == 0
-            except (Unreachable, ConnectionError):
+            except PeerTrouble:
                 return False
 
         assert works(known)
@@ -158,13 +159,13 @@ def test_what_went_wrong_is_logged_in_words(authority, config, tmp_path):
                 trust(stranger.file),
             ):
                 with (
-                    suppress(NotTrusted, ConnectionError, Unreachable),
+                    suppress(PeerTrouble),
                     open_association(remote(acceptor, how), CONTEXTS),
                 ):
                     pass
             assert wait_until(lambda: acceptor.connections == 0)
         with listening() as (acceptor, _):
-            with suppress(ConnectionError, Unreachable):
+            with suppress(PeerTrouble):
                 open_association(remote(acceptor, trust(authority.file)), CONTEXTS)
             assert wait_until(lambda: acceptor.connections == 0)
     said = {line.get("reason", "") for line in logs if line["event"] == "connection.dropped"}

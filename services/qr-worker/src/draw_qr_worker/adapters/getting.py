@@ -5,46 +5,54 @@ receiver. The same SOP class is proposed in one context for each transfer syntax
 the node can send every object as it has it.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import uuid4
 
 import structlog
 
-from draw_qr_worker.adapters.identifiers import encoded, failed_uids
+from draw_qr_worker.adapters.identifiers import encoded
 from draw_qr_worker.adapters.remote_node import (
     IDENTIFIER_SYNTAXES,
+    Proposal,
     RemoteNodes,
-    counts_of,
+    end_of,
+    final_response,
     model_of,
-    refusal,
 )
-from draw_qr_worker.adapters.service_user import Proposal, UserAssociation
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
 from draw_qr_worker.models import (
     Fetched,
     Keys,
     Node,
-    NotSupported,
     RetrieveEnd,
     SubOperationCounts,
     Supervision,
 )
-from draw_shared.dicom import uids
-from draw_shared.dicom.associate import Roles
-from draw_shared.dicom.message import NO_DATA_SET, RESPONSE, Command, Field, Operation
-from draw_shared.dicom.service import AssociationInfo, PresentationContext, StoreRequest
-from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
-from draw_shared.errors import DrawError
+from draw_shared.dicom import message, uids
+from draw_shared.dicom.associate import MAX_CONTEXTS, Roles
+from draw_shared.dicom.intake import take_in
+from draw_shared.dicom.message import Command, Field, Operation
+from draw_shared.dicom.pdu import COMMAND, ProtocolViolation, fragments
+from draw_shared.dicom.requestor import Association
+from draw_shared.dicom.service import (
+    AssociationInfo,
+    PresentationContext,
+    Refused,
+    StoreRequest,
+)
+from draw_shared.dicom.statuses import Status
+from draw_shared.errors import DrawError, Permanent
 from draw_shared.storage.ingest import answer_to
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
 
-MOST_CONTEXTS: Final = 127
-"""One of the 128 contexts is that of C-GET itself."""
+MAX_STORAGE_CONTEXTS: Final = MAX_CONTEXTS - 1
+"""One context is that of C-GET itself."""
 USUAL_SYNTAXES: Final = (
     uids.EXPLICIT_LITTLE,
     uids.IMPLICIT_LITTLE,
@@ -92,6 +100,10 @@ USUAL_CLASSES: Final = (
 """What is proposed when nobody knows which classes will come."""
 
 
+class TooLarge(Permanent):
+    """The object is larger than the configuration allows."""
+
+
 class Reception(Protocol):
     """One object while its data set arrives."""
 
@@ -110,14 +122,6 @@ class Receiver(Protocol):
 
     def begin(self, info: AssociationInfo, request: StoreRequest) -> Reception:
         """Return who takes the data set of this request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one association may bring."""
-
-    max_object_bytes: int
-    bytes_per_second: float = 0
 
 
 class Getters:
@@ -149,37 +153,23 @@ class Getters:
         """
         model = model_of(node, Operation.C_GET)
         storage = storage_proposals(sop_classes, further_classes=further_classes)
-        proposals = [Proposal(model, IDENTIFIER_SYNTAXES), *storage]
-        roles = {proposal.abstract_syntax: Roles(scu=False, scp=True) for proposal in storage}
+        proposals = [(model, IDENTIFIER_SYNTAXES), *storage]
+        roles = {sop_class: Roles(scu=False, scp=True) for sop_class, _ in storage}
         with self._nodes.associated(node, supervision, proposals, roles=roles) as (peer, watch):
             context = peer.context(model)
             identifier = encoded(level, keys, context.transfer_syntax)
-            message_id = peer.request(Operation.C_GET, context, identifier=identifier)
-            watch.operation = (message_id, context.context_id)
+            watch.request = request = peer.request(Operation.C_GET, context, identifier=identifier)
             inlet = _Inlet(
                 peer,
                 self._receiver,
                 _info(peer, node, self._nodes.own_ae(node)),
-                Limits(self._max_object_bytes(), rate_of(node)),
-                supervision,
+                self._max_object_bytes(),
+                Throttle(rate_of(node), supervision),
+                stored,
             )
-            while True:
-                context_id, command = peer.receive()
-                operation = peer.number(command, Field.COMMAND)
-                if operation == Operation.C_STORE:
-                    fetched = inlet.take(context_id, command)
-                    if fetched is not None:
-                        stored(fetched)
-                    continue
-                if operation != Operation.C_GET | RESPONSE:
-                    raise NotSupported("the node sent what has no place in a retrieve")
-                end = _answer(peer, command, context, progress)
-                if end is not None:
-                    break
+            response = final_response(peer, request, progress, inlet.take)
         supervision.check()
-        if end.status != Status.SUCCESS and not is_warning(end.status):
-            raise refusal("C-GET", end.status)
-        return end
+        return end_of("C-GET", response, context)
 
 
 def storage_proposals(
@@ -192,28 +182,11 @@ def storage_proposals(
     classes: Sequence[str] = sorted(sop_classes)
     if further_classes or not classes:
         classes = [*classes, *(uid for uid in USUAL_CLASSES if uid not in sop_classes)]
-    classes = classes[:MOST_CONTEXTS]
-    syntaxes = USUAL_SYNTAXES[: max(1, MOST_CONTEXTS // len(classes))]
+    classes = classes[:MAX_STORAGE_CONTEXTS]
+    syntaxes = USUAL_SYNTAXES[: max(1, MAX_STORAGE_CONTEXTS // len(classes))]
     if len(syntaxes) == 1:
-        return [Proposal(sop_class, USUAL_SYNTAXES[:2]) for sop_class in classes]
-    return [Proposal(sop_class, (syntax,)) for sop_class in classes for syntax in syntaxes]
-
-
-def _answer(
-    peer: UserAssociation,
-    command: Command,
-    context: PresentationContext,
-    progress: Callable[[SubOperationCounts], None],
-) -> RetrieveEnd | None:
-    """Take note of a C-GET response and return the end, if it is that."""
-    status = peer.number(command, Field.STATUS)
-    raw = peer.receive_identifier() if command.has_data_set else b""
-    counts = counts_of(command)
-    progress(counts)
-    if status in PENDING:
-        return None
-    failed = failed_uids(raw, context.transfer_syntax) if raw else ()
-    return RetrieveEnd(status, describe(status), counts, failed)
+        return [(sop_class, USUAL_SYNTAXES[:2]) for sop_class in classes]
+    return [(sop_class, (syntax,)) for sop_class in classes for syntax in syntaxes]
 
 
 class _Inlet:
@@ -221,103 +194,105 @@ class _Inlet:
 
     def __init__(
         self,
-        peer: UserAssociation,
+        peer: Association,
         receiver: Receiver,
         info: AssociationInfo,
-        limits: Limits,
-        supervision: Supervision,
+        max_object_bytes: int,
+        throttle: Throttle,
+        stored: Callable[[Fetched], None],
     ) -> None:
         self._peer = peer
         self._receiver = receiver
         self._info = info
-        self._limits = limits
-        self._supervision = supervision
-        self._throttle = Throttle(limits.bytes_per_second, supervision)
+        self._max_object_bytes = max_object_bytes
+        self._throttle = throttle
+        self._stored = stored
 
-    def take(self, context_id: int, command: Command) -> Fetched | None:
-        """Make one object durable, answer, and return it; None when it was refused."""
-        status, fetched = self._received(context_id, command)
-        fields: dict[Field, int | str | bytes] = {
-            Field.AFFECTED_SOP_CLASS: command.get(Field.AFFECTED_SOP_CLASS, b""),
-            Field.COMMAND: Operation.C_STORE | RESPONSE,
-            Field.RESPONDED_MESSAGE_ID: self._peer.number(command, Field.MESSAGE_ID),
-            Field.DATA_SET_TYPE: NO_DATA_SET,
-            Field.STATUS: status,
-            Field.AFFECTED_SOP_INSTANCE: command.get(Field.AFFECTED_SOP_INSTANCE, b""),
-        }
-        self._peer.send_command(fields, context_id)
-        return fetched
-
-    def _received(self, context_id: int, command: Command) -> tuple[int, Fetched | None]:
-        context = self._peer.contexts.get(context_id)
-        if context is None:
-            raise NotSupported("the node sends in a presentation context that was not accepted")
+    def take(self, context: PresentationContext, command: Command) -> None:
+        """Make one object durable, answer, and tell of it unless it was refused."""
+        if command.number(Field.COMMAND) != Operation.C_STORE or not command.has_data_set:
+            raise ProtocolViolation("a request that has no place in a retrieve")
         request = StoreRequest(
-            message_id=self._peer.number(command, Field.MESSAGE_ID),
+            message_id=command.number(Field.MESSAGE_ID),
             sop_class_uid=command.text(Field.AFFECTED_SOP_CLASS),
             sop_instance_uid=command.text(Field.AFFECTED_SOP_INSTANCE),
             context=context,
         )
-        intake = _Intake(self._limits, self._throttle)
-        try:
-            intake.reception = self._receiver.begin(self._info, request)
-        except (DrawError, OSError) as error:
-            intake.refuse(error)
-        try:
-            self._peer.receive_data_set(intake.write)
-        except BaseException:
-            intake.give_up()
-            raise
-        return intake.finish(request.sop_instance_uid)
+        fetched: list[Fetched] = []
+
+        def begin() -> _Sink:
+            with _refusals(request.sop_instance_uid):
+                reception = self._receiver.begin(self._info, request)
+            return _Sink(reception, request, self._max_object_bytes, fetched.append)
+
+        status, _ = take_in(begin, lambda take: self._read(context.context_id, take))
+        answer = message.response(command, Operation.C_STORE, status)
+        self._peer.send(fragments(answer, context.context_id, COMMAND, self._info.peer_max_pdu))
+        for one in fetched:
+            self._stored(one)
+
+    def _read(self, context_id: int, take: Callable[[memoryview], None]) -> None:
+        def throttled(part: memoryview) -> None:
+            self._throttle.used(len(part))
+            take(part)
+
+        # What is refused is read to its end: the node may have others that are not.
+        self._peer.data_set(context_id, throttled, sys.maxsize)
 
 
-class _Intake:
-    """One data set on its way in, or dropped after a failure."""
+class _Sink:
+    """Takes the data set of one request (the engine's ObjectSink)."""
 
-    def __init__(self, limits: Limits, throttle: Throttle) -> None:
-        self.reception: Reception | None = None
-        self._limits = limits
-        self._throttle = throttle
+    def __init__(
+        self,
+        reception: Reception,
+        request: StoreRequest,
+        max_bytes: int,
+        stored: Callable[[Fetched], None],
+    ) -> None:
+        self._reception = reception
+        self._uid = request.sop_instance_uid
+        self._max_bytes = max_bytes
+        self._stored = stored
         self._size = 0
-        self._failure: Exception | None = None
 
-    def write(self, part: bytes) -> None:
-        self._throttle.used(len(part))
-        self._size += len(part)
-        if self.reception is None:
-            return
+    def write(self, chunk: memoryview) -> None:
+        """Take a fragment."""
+        self._size += len(chunk)
+        with _refusals(self._uid):
+            if self._size > self._max_bytes:
+                raise TooLarge("larger than any object may be")
+            self._reception.write(chunk)
+
+    def commit(self) -> int:
+        """Return success when the object is durable."""
         try:
-            if self._size > self._limits.max_object_bytes:
-                raise ValueError("larger than any object may be")  # noqa: TRY301 - one way out
-            self.reception.write(memoryview(part))
-        except (DrawError, OSError, ValueError) as error:
-            self.refuse(error)
+            with _refusals(self._uid):
+                self._stored(_fetched(self._uid, self._reception.complete()))
+        except Refused:
+            self._reception.abandon()
+            raise
+        return Status.SUCCESS
 
-    def finish(self, sop_instance_uid: str) -> tuple[int, Fetched | None]:
-        """Return status and object; it is durable when that is success."""
-        if self.reception is not None:
-            try:
-                return Status.SUCCESS, _fetched(sop_instance_uid, self.reception.complete())
-            except (DrawError, OSError) as error:
-                self.refuse(error)
-        failure = self._failure or ValueError("nothing took it")
-        status = answer_to(failure)
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._reception.abandon()
+
+
+@contextmanager
+def _refusals(sop_instance_uid: str) -> Iterator[None]:
+    """Turn what keeps an object from being durable into its answer."""
+    try:
+        yield
+    except (DrawError, OSError) as error:
+        status = answer_to(error)
         log.warning(
             "get.object_refused",
             sop_instance_uid=sop_instance_uid,
             status=f"0x{status:04X}",
-            error=type(failure).__name__,
+            error=type(error).__name__,
         )
-        return status, None
-
-    def refuse(self, error: Exception) -> None:
-        self._failure = error
-        self.give_up()
-
-    def give_up(self) -> None:
-        if self.reception is not None:
-            self.reception.abandon()
-            self.reception = None
+        raise Refused(status) from error
 
 
 def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
@@ -329,9 +304,9 @@ def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
     )
 
 
-def _info(peer: UserAssociation, node: Node, own_ae: str) -> AssociationInfo:
+def _info(peer: Association, node: Node, own_ae: str) -> AssociationInfo:
     """Return who sends, as the receiving path wants to know it."""
-    user = peer.accepted.user if peer.accepted else None
+    user = peer.accepted.user
     return AssociationInfo(
         association_id=str(uuid4()),
         calling_ae=node.ae_title,
@@ -340,6 +315,6 @@ def _info(peer: UserAssociation, node: Node, own_ae: str) -> AssociationInfo:
         local_address=peer.addresses.local,
         opened_at=datetime.now(UTC),
         contexts=peer.contexts,
-        peer_max_pdu=user.max_pdu if user else 0,
-        peer_implementation=user.implementation_version if user else "",
+        peer_max_pdu=user.max_pdu,
+        peer_implementation=user.implementation_version,
     )

@@ -8,7 +8,7 @@ from collections.abc import MutableSequence, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from draw_qr_worker.models import InvalidJob, Keys, Match, PeerAborted
+from draw_qr_worker.models import InvalidJob, Keys, Match
 from draw_shared.dicom import dictionary
 from draw_shared.dicom.characters import (
     DEFAULT_REPERTOIRE,
@@ -20,10 +20,12 @@ from draw_shared.dicom.characters import (
 from draw_shared.dicom.code_extensions import ESCAPE
 from draw_shared.dicom.keys import IDENTIFIERS
 from draw_shared.dicom.matching import WHOLE_TEXT_VRS
+from draw_shared.dicom.peer_failures import PeerAborted
 
 if TYPE_CHECKING:
     from pydicom.dataelem import RawDataElement
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
 
 def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
@@ -60,7 +62,6 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
     Raises:
         PeerAborted: the bytes are no data set.
     """
-    from pydicom.dataelem import RawDataElement  # noqa: PLC0415
     from pydicom.uid import UID  # noqa: PLC0415
     from pynetdicom.dsutils import decode  # noqa: PLC0415
 
@@ -68,23 +69,32 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
     try:
         found = decode(BytesIO(raw), syntax.is_implicit_VR, syntax.is_little_endian)
         tags = list(found.keys())
+        characters = _characters(found)
     except Exception as error:
         # pydicom raises whatever its readers stumble over.
         raise PeerAborted("the node sent an identifier that is no data set") from error
     attributes: dict[str, Any] = {}
-    characters = _characters(found)
     for tag in tags:
-        unread: object = found.get_item(tag)
-        if isinstance(unread, RawDataElement) and (text := _text(unread, characters)):
-            attributes[_keyword(tag)] = text
-            continue
         try:
-            element = found[tag]
+            keyword, value = _attribute(found, tag, characters)
         except Exception:  # noqa: BLE001, S112 - one unreadable value must not hide the others
             continue
-        if element.keyword and element.VR != "SQ" and not isinstance(element.value, bytes):
-            attributes[element.keyword] = _plain(element.value)
+        if keyword:
+            attributes[keyword] = value
     return attributes
+
+
+def _attribute(found: "Dataset", tag: "BaseTag", characters: CharacterSet) -> tuple[str, Any]:
+    """Return keyword and value of an element; no keyword for a sequence and a private one."""
+    from pydicom.dataelem import RawDataElement  # noqa: PLC0415
+
+    unread: object = found.get_item(tag)
+    if isinstance(unread, RawDataElement) and (text := _text(unread, characters)):
+        return _keyword(tag), text
+    element = found[tag]
+    if element.VR == "SQ" or isinstance(element.value, bytes):
+        return "", None
+    return element.keyword, _plain(element.value)
 
 
 def failed_uids(raw: bytes, transfer_syntax: str) -> tuple[str, ...]:

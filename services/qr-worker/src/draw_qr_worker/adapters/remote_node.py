@@ -5,20 +5,16 @@ final status in words, Transient or Permanent by what another try could change.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from draw_qr_worker.adapters.identifiers import decoded, encoded, failed_uids
-from draw_qr_worker.adapters.service_user import Proposal, UserAssociation, associate
 from draw_qr_worker.models import (
     FindEnd,
     Keys,
     Match,
     Node,
-    NotSupported,
-    PeerAborted,
-    PeerCongested,
     RetrieveEnd,
     StatusPermanent,
     StatusTransient,
@@ -27,10 +23,21 @@ from draw_qr_worker.models import (
 )
 from draw_shared.dicom import uids
 from draw_shared.dicom.associate import Roles
-from draw_shared.dicom.message import RESPONSE, US_LENGTH, Command, Field, Operation
+from draw_shared.dicom.contexts import number_contexts
+from draw_shared.dicom.message import US_LENGTH, Command, Field, Operation
+from draw_shared.dicom.peer_failures import PeerAborted, PeerCongested, Unreachable
 from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.requestor import (
+    Association,
+    Remote,
+    Request,
+    Response,
+    Serve,
+    open_association,
+)
 from draw_shared.dicom.service import PresentationContext
 from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
+from draw_shared.dicom.tls import TlsUnusable
 
 SETTLE_SECONDS: Final = 0.5
 """How long a congested node may need to take our own last association down."""
@@ -55,6 +62,9 @@ MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
         Operation.C_GET: uids.PATIENT_STUDY_ONLY_GET,
     },
 }
+Proposal = tuple[str, tuple[str, ...]]
+"""Abstract syntax and transfer syntaxes of one presentation context that we propose."""
+
 CUT_SHORT: Final = frozenset({Status.OUT_OF_RESOURCES, Status.CANCELLED, 0xB001})
 """Final C-FIND statuses after matches that mean: there are more (PS3.4 C.4.1.1.4)."""
 
@@ -75,24 +85,24 @@ class Watch:
     """Runs between reads: sends C-CANCEL when the job shall stop, gives up when not heeded."""
 
     def __init__(
-        self, association: UserAssociation, supervision: Supervision, alive: Callable[[], bool]
+        self, association: Association, supervision: Supervision, alive: Callable[[], bool]
     ) -> None:
         self._association = association
         self._supervision = supervision
         self._alive = alive
         self._cancelled_at: float | None = None
-        self.operation: tuple[int, int] | None = None
+        self.request: Request | None = None
 
     def __call__(self) -> None:
         if not self._supervision.ended():
             if self._alive():
                 self._association.still_alive()
             return
-        if self.operation is None:
+        if self.request is None:
             self._supervision.check()
         elif self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
-            self._association.cancel(*self.operation)
+            self._association.cancel(self.request)
         elif time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
             self._supervision.check()
 
@@ -101,7 +111,7 @@ class Finder:
     """Sends C-FIND requests over one association."""
 
     def __init__(
-        self, association: UserAssociation, node: Node, supervision: Supervision, watch: Watch
+        self, association: Association, node: Node, supervision: Supervision, watch: Watch
     ) -> None:
         self._association = association
         self._supervision = supervision
@@ -136,13 +146,12 @@ class Finder:
             raise PeerAborted("the node did not stop sending matches and was cut off")
         context = self._association.context(MODELS[model or self._model][Operation.C_FIND])
         identifier = encoded(level, keys, context.transfer_syntax)
-        message_id = self._association.request(Operation.C_FIND, context, identifier=identifier)
-        self._watch.operation = (message_id, context.context_id)
+        request = self._association.request(Operation.C_FIND, context, identifier=identifier)
+        self._watch.request = request
         matches, stopped = 0, 0.0
         while True:
-            _, response = self._association.receive()
-            status = self._association.number(response, Field.STATUS)
-            raw = self._association.receive_identifier() if response.has_data_set else b""
+            response = self._association.response(request)
+            status = response.status
             if status not in PENDING:
                 break
             if stopped and time.monotonic() - stopped > CANCEL_SECONDS:
@@ -151,11 +160,11 @@ class Finder:
             if stopped:
                 continue
             matches += 1
-            take(decoded(raw, context.transfer_syntax))
+            take(decoded(response.identifier, context.transfer_syntax))
             if enough():
                 stopped = time.monotonic()
-                self._association.cancel(*self._watch.operation)
-        self._watch.operation = None
+                self._association.cancel(request)
+        self._watch.request = None
         self._supervision.check()
         cut_short = bool(stopped) or (status in CUT_SHORT and matches > 0)
         if status != Status.SUCCESS and not cut_short:
@@ -179,10 +188,8 @@ class RemoteNodes:
         began = time.monotonic()
         with self.associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
             associated = time.monotonic()
-            peer.request(Operation.C_ECHO, peer.context(uids.VERIFICATION))
-            _, response = peer.receive()
+            status = peer.echo()
             answered = time.monotonic()
-            status = peer.number(response, Field.STATUS)
         if status != Status.SUCCESS:
             raise refusal("C-ECHO", status)
         return {
@@ -200,13 +207,12 @@ class RemoteNodes:
         proposals = [_plain(uid) for uid in services.values()]
         with self.associated(node, supervision, proposals) as (peer, _):
             accepted = {context.abstract_syntax for context in peer.contexts.values()}
-            user = peer.accepted.user if peer.accepted else None
-        found: dict[str, Any] = {name: uid in accepted for name, uid in services.items()}
-        if user is not None:
-            found["max_pdu_bytes"] = user.max_pdu
-            found["implementation_class_uid"] = user.implementation_class_uid
-            found["implementation_version"] = user.implementation_version
-        return found
+            user = peer.accepted.user
+        return {name: uid in accepted for name, uid in services.items()} | {
+            "max_pdu_bytes": user.max_pdu,
+            "implementation_class_uid": user.implementation_class_uid,
+            "implementation_version": user.implementation_version,
+        }
 
     @contextmanager
     def finder(self, node: Node, supervision: Supervision) -> Iterator[Finder]:
@@ -239,35 +245,12 @@ class RemoteNodes:
         with self.associated(node, supervision, proposals, alive=alive) as (peer, watch):
             context = peer.context(model_of(node, Operation.C_MOVE))
             identifier = encoded(level, keys, context.transfer_syntax)
-            message_id = peer.request(
+            watch.request = request = peer.request(
                 Operation.C_MOVE, context, identifier=identifier, move_destination=destination
             )
-            watch.operation = (message_id, context.context_id)
-            return self._answered(peer, context, supervision, progress)
-
-    def _answered(
-        self,
-        peer: UserAssociation,
-        context: PresentationContext,
-        supervision: Supervision,
-        progress: Callable[[SubOperationCounts], None],
-    ) -> RetrieveEnd:
-        while True:
-            _, command = peer.receive()
-            operation = peer.number(command, Field.COMMAND)
-            if not operation & RESPONSE:
-                raise NotSupported("the node sent a request that has no place in a retrieve")
-            status = peer.number(command, Field.STATUS)
-            raw = peer.receive_identifier() if command.has_data_set else b""
-            counts = counts_of(command)
-            progress(counts)
-            if status not in PENDING:
-                break
+            response = final_response(peer, request, progress)
         supervision.check()
-        if status != Status.SUCCESS and not is_warning(status):
-            raise refusal("retrieve", status)
-        failed = failed_uids(raw, context.transfer_syntax) if raw else ()
-        return RetrieveEnd(status, describe(status), counts, failed)
+        return end_of("retrieve", response, context)
 
     def own_ae(self, node: Node) -> str:
         """Return how we call ourselves towards this node."""
@@ -278,20 +261,18 @@ class RemoteNodes:
         self,
         node: Node,
         supervision: Supervision,
-        proposals: list[Proposal],
+        proposals: Sequence[Proposal],
         *,
         roles: Mapping[str, Roles] | None = None,
         alive: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[UserAssociation, Watch]]:
+    ) -> Iterator[tuple[Association, Watch]]:
         """Yield an association, and the watch that has to know what is under way on it."""
         supervision.check()
 
-        def connect() -> UserAssociation:
-            return associate(
-                node,
-                self.own_ae(node),
-                proposals,
-                self._trusts,
+        def connect() -> Association:
+            return open_association(
+                remote_of(node, self.own_ae(node), self._trusts),
+                number_contexts(proposals),
                 roles=roles,
                 between=supervision.check,
             )
@@ -305,6 +286,27 @@ class RemoteNodes:
             watch = Watch(association, supervision, alive)
             association.between = watch
             yield association, watch
+
+
+def remote_of(node: Node, calling_ae: str, trusts: PeerTrusts) -> Remote:
+    """Return whom to call for a node.
+
+    Raises:
+        Unreachable: our own files for TLS cannot be used.
+    """
+    try:
+        tls = trusts.of(node.tls_fingerprint) if node.tls else None
+    except TlsUnusable as error:
+        raise Unreachable(f"no TLS with {node.host}:{node.port}: {error}") from error
+    return Remote(
+        node.host,
+        node.port,
+        node.ae_title,
+        calling_ae,
+        timeout_seconds=node.timeout_seconds,
+        tls=tls,
+        max_pdu_bytes=node.max_pdu_bytes,
+    )
 
 
 def refusal(operation: str, status: int) -> StatusPermanent | StatusTransient:
@@ -328,10 +330,37 @@ def counts_of(response: Command) -> SubOperationCounts:
     )
 
 
+def final_response(
+    peer: Association,
+    request: Request,
+    progress: Callable[[SubOperationCounts], None],
+    serve: Serve | None = None,
+) -> Response:
+    """Return the last answer to a C-MOVE or C-GET; `progress` is told what each answer counts."""
+    while True:
+        response = peer.response(request, serve)
+        progress(counts_of(response.command))
+        if response.status not in PENDING:
+            return response
+
+
+def end_of(operation: str, response: Response, context: PresentationContext) -> RetrieveEnd:
+    """Return the end of a retrieve that a final response stands for.
+
+    Raises:
+        StatusPermanent | StatusTransient: the node refused the whole retrieve.
+    """
+    status, raw = response.status, response.identifier
+    if status != Status.SUCCESS and not is_warning(status):
+        raise refusal(operation, status)
+    failed = failed_uids(raw, context.transfer_syntax) if raw else ()
+    return RetrieveEnd(status, describe(status), counts_of(response.command), failed)
+
+
 def model_of(node: Node, operation: Operation) -> str:
     """Return the SOP class of an operation in the node's query/retrieve model."""
     return MODELS[node.query_model][operation]
 
 
 def _plain(abstract_syntax: str) -> Proposal:
-    return Proposal(abstract_syntax, IDENTIFIER_SYNTAXES)
+    return abstract_syntax, IDENTIFIER_SYNTAXES

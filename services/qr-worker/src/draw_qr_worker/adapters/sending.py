@@ -2,35 +2,24 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from draw_qr_worker.adapters.connecting import trust_in, untrusted
+from draw_qr_worker.adapters.remote_node import remote_of
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
-from draw_qr_worker.models import (
-    Node,
-    PeerAborted,
-    PeerBusy,
-    PeerCongested,
-    PeerRefused,
-    PeerTimeout,
-    StoredObject,
-    Supervision,
-    Unreachable,
-)
-from draw_shared.dicom import part10, requestor
-from draw_shared.dicom.message_reader import ReleasedByPeer
-from draw_shared.dicom.pdu import ProtocolViolation
-from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
-from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last, renditions
-from draw_shared.dicom.requestor import Outgoing, Remote, Requestor, open_association
+from draw_qr_worker.models import Node, StoredObject, Supervision
+from draw_shared.dicom import part10
+from draw_shared.dicom.contexts import Contexts, group_by_contexts
+from draw_shared.dicom.peer_failures import PeerAborted
+from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.renditions import renditions
+from draw_shared.dicom.requestor import Remote
 from draw_shared.dicom.service import CutShort, StoredFile
+from draw_shared.dicom.store_sender import Outgoing, StoreSender, put_last, sending
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.dicom.walk import Undecodable
-from draw_shared.dicom.wire import PeerTooSlow
 
 log = structlog.get_logger()
 
@@ -65,29 +54,22 @@ class Senders:
         """Send objects as the node takes them and tell each answer.
 
         Raises:
-            NodeTrouble | PeerRefused | PeerCongested: the association was not possible, or broke.
+            PeerTrouble | PeerRejected | PeerCongested: the association was not possible, or broke.
         """
-        remote = Remote(
-            node.host,
-            node.port,
-            node.ae_title,
-            self._own_ae(node),
-            timeout_seconds=node.timeout_seconds,
-            tls=trust_in(node, self._trusts) if node.tls else None,
-        )
+        remote = remote_of(node, self._own_ae(node), self._trusts)
         throttle = Throttle(rate_of(node), control)
         broken_off: PeerAborted | None = None
-        for contexts, left in proposals(objects, _kind):
+        for contexts, left in group_by_contexts(objects, _kind):
             while left:
                 control.check()
                 try:
-                    with _failures_typed(node):
-                        self._send_group(remote, (contexts, left), control, throttle, answered)
+                    self._send_group(remote, (contexts, left), control, throttle, answered)
                 except PeerAborted as error:
-                    # So nodes answer what they cannot take: the rest is not held up by it.
-                    if broken_off is not None:
-                        raise
-                    broken_off = error
+                    # So nodes answer what they cannot take: the rest is not held up by it. Nor is
+                    # it taken for want of a place (PeerTurnedAway), which is tried without end.
+                    first, broken_off = broken_off is None, PeerAborted(str(error))
+                    if not first:
+                        raise broken_off from error
         if broken_off is not None:
             raise broken_off
 
@@ -111,7 +93,7 @@ class Senders:
             while left:
                 control.check()
                 one = left.popleft()
-                made = self._outgoing(association, one)
+                made = self._outgoing(sender, one)
                 if isinstance(made, str):
                     answered(one, None, made)
                     continue
@@ -119,23 +101,23 @@ class Senders:
                 throttle.used(one.size_bytes)
                 yield made
 
-        with open_association(remote, proposed(contexts)) as association:
-            control.on_end(association.interrupt)
+        with sending(remote, contexts) as sender:
+            control.on_end(sender.association.interrupt)
             try:
-                for sent in association.store(outgoing()):
+                for sent in sender.store(outgoing()):
                     one = taken.pop(sent.outgoing.sop_instance_uid)
                     answered(one, sent.status, sent.reason)
             except CutShort as cut:
                 # The node must not have it whole: the others go on another association.
-                association.abort()
+                sender.association.abort()
                 answered(taken.pop(cut.sop_instance_uid), None, str(cut))
                 left.extendleft(taken.values())
-            except (ConnectionError, ReleasedByPeer):
+            except PeerAborted:
                 put_last(left, _kind, {one.item.sop_class_uid for one in taken.values()})
                 raise
             control.on_end(lambda: None)
 
-    def _outgoing(self, association: Requestor, one: StoredObject) -> Outgoing | str:
+    def _outgoing(self, sender: StoreSender, one: StoredObject) -> Outgoing | str:
         """Return an object in the best transfer syntax that the node takes, or why it cannot."""
         path = self._root / one.path
         sop_class, sop_instance = one.item.sop_class_uid, one.item.sop_instance_uid
@@ -146,7 +128,7 @@ class Senders:
             return StoredFile(str(path), offset, sop_class, sop_instance)
 
         def takes(syntax: str) -> bool:
-            return association.context_for(sop_class, syntax) is not None
+            return sender.takes(sop_class, syntax)
 
         others = renditions(path, one.transfer_syntax_uid, stored, takes, self._transcoder)
         try:
@@ -163,30 +145,3 @@ class Senders:
 
 def _kind(one: StoredObject) -> tuple[str, str]:
     return one.item.sop_class_uid, one.transfer_syntax_uid
-
-
-@contextmanager
-def _failures_typed(node: Node) -> Iterator[None]:
-    """Turn what the requestor raises into the failures that jobs know."""
-    try:
-        yield
-    except NotTrusted as error:
-        raise untrusted(node, error) from error
-    except requestor.Unreachable as error:
-        raise Unreachable(f"no connection to {node.host}:{node.port}: {error}") from error
-    except requestor.RejectedNow as error:
-        raise _rejected_now(error) from error
-    except requestor.Rejected as error:
-        raise PeerRefused(f"the node rejected the association: {error}") from error
-    except PeerTooSlow as error:
-        raise PeerTimeout(f"no answer within {node.timeout_seconds} s") from error
-    except (ConnectionError, ReleasedByPeer) as error:
-        raise PeerAborted("the node ended the association in the middle") from error
-    except ProtocolViolation as error:
-        raise PeerAborted(f"the node broke the protocol: {error}") from error
-
-
-def _rejected_now(error: requestor.RejectedNow) -> PeerCongested | PeerBusy:
-    if error.congestion:
-        return PeerCongested(f"the node takes no further association for now: {error}")
-    return PeerBusy(f"the node rejected the association for now: {error}")

@@ -22,8 +22,6 @@ from draw_qr_worker.models import (
     ListLine,
     Match,
     Node,
-    NodeTrouble,
-    NotSupported,
     Outcome,
     StatusTransient,
     Tally,
@@ -34,6 +32,7 @@ from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.querying import Catch, NodeQuery
 from draw_shared.dicom.answer_fits import is_told, meant_by_name, misfit
+from draw_shared.dicom.peer_failures import NotSupported, PeerTrouble
 from draw_shared.errors import DrawError, Permanent
 
 LEVEL: Final = "STUDY"
@@ -71,7 +70,7 @@ class BatchFindTask:
 
         Raises:
             InvalidJob | NotSupported: the node cannot be asked.
-            NodeTrouble: it does not work at the moment.
+            PeerTrouble: it does not work at the moment.
         """
         node = node_of(job)
         if not node.supports_find:
@@ -105,7 +104,7 @@ class _Asking:
     left: deque[ListLine] = field(default_factory=deque)
     refused: deque[ListLine] = field(default_factory=deque)
     """Lines to be asked once more."""
-    suspects: list[tuple[ListLine, NodeTrouble]] = field(default_factory=list)
+    suspects: list[tuple[ListLine, PeerTrouble]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     again: bool = False
 
@@ -113,7 +112,7 @@ class _Asking:
         """Ask lines until none is left, or the association breaks.
 
         Raises:
-            NodeTrouble: not the lines are to blame for that.
+            PeerTrouble: not the lines are to blame for that.
         """
         asker = Asker(finder, self.node)
         asked, refusals = 0, 0
@@ -132,7 +131,7 @@ class _Asking:
                     refusals = 0
                     self._keep(line, answer)
                 asked += 1
-        except NodeTrouble as error:
+        except PeerTrouble as error:
             self.control.check()
             self._broken(line, error, first=asked == 0)
         finally:
@@ -142,7 +141,7 @@ class _Asking:
         """Ask once more, then have fail, the lines that broke associations while others did not.
 
         Raises:
-            NodeTrouble: it has answered none.
+            PeerTrouble: it has answered none.
         """
         if self.suspects and not self.tally.answered:
             raise self.suspects[-1][1]
@@ -175,7 +174,7 @@ class _Asking:
         else:
             self._write(line, LineAnswer("failed", error=str(error)))
 
-    def _broken(self, line: ListLine | None, error: NodeTrouble, *, first: bool) -> None:
+    def _broken(self, line: ListLine | None, error: PeerTrouble, *, first: bool) -> None:
         if line is None:
             raise error
         if not first:

@@ -23,13 +23,11 @@ from draw_qr_worker.models import (
     JobState,
     Lease,
     LostLease,
-    NodeTrouble,
     Outcome,
-    PeerCongested,
-    PeerTurnedAway,
     Postponed,
 )
 from draw_qr_worker.services.retries import Retries
+from draw_shared.dicom.peer_failures import PeerCongested, PeerTrouble, PeerTurnedAway
 from draw_shared.errors import DrawError, Permanent, Transient
 
 log = structlog.get_logger()
@@ -256,7 +254,7 @@ class Execution:
             raise Postponed(held_until)
         try:
             outcome = task.run(job, control)
-        except NodeTrouble as error:
+        except PeerTrouble as error:
             # A connection that we cut ourselves says nothing about the node.
             control.check()
             if job.node is None:

@@ -3,16 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from draw_qr_worker.models import (
-    ClaimedJob,
-    InvalidJob,
-    JobState,
-    Node,
-    Outcome,
-    Supervision,
-    Untrusted,
-)
+from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Node, Outcome, Supervision
 from draw_qr_worker.services.jobs import Control
+from draw_shared.dicom.peer_trust import NotTrusted
 from draw_shared.errors import DrawError
 
 
@@ -73,7 +66,7 @@ class EchoTask:
 
 def _failed(error: DrawError) -> dict[str, Any]:
     """Return what a failed test found: over TLS also the certificate that is not trusted."""
-    certificate = error.certificate if isinstance(error, Untrusted) else None
+    certificate = error.certificate if isinstance(error, NotTrusted) else None
     if certificate is None:
         return {"reachable": False}
     ends = certificate.not_after

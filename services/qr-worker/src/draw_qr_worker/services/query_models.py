@@ -8,8 +8,9 @@ neither SERIES nor IMAGE.
 from collections.abc import Mapping
 from typing import Final
 
-from draw_qr_worker.models import Keys, Node, NotSupported
+from draw_qr_worker.models import Keys, Node
 from draw_qr_worker.services.asking import UNIQUE_KEYS
+from draw_shared.dicom.peer_failures import NotSupported
 
 LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
     "study": ("STUDY", "SERIES", "IMAGE"),

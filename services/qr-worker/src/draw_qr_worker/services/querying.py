@@ -11,16 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from draw_qr_worker.models import (
-    ClaimedJob,
-    InvalidJob,
-    JobState,
-    Lease,
-    Match,
-    Node,
-    NotSupported,
-    Outcome,
-)
+from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Lease, Match, Node, Outcome
 from draw_qr_worker.services.asking import (
     UNIQUE_KEYS,
     Asker,
@@ -38,6 +29,7 @@ from draw_qr_worker.services.query_models import (
     levels_above,
     undetermined,
 )
+from draw_shared.dicom.peer_failures import NotSupported
 from draw_shared.dicom.typed_keys import one_value_each
 from draw_shared.errors import DrawError
 

@@ -22,20 +22,21 @@ import structlog
 
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.models import Delivered, Destination, Order, StoredInstance
-from draw_shared.dicom.message_reader import ReleasedByPeer
-from draw_shared.dicom.pdu import ProtocolViolation
-from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
-from draw_shared.dicom.renditions import Contexts, proposals, proposed, put_last
-from draw_shared.dicom.requestor import (
-    Outgoing,
-    Rejected,
-    RejectedNow,
-    Remote,
-    Requestor,
+from draw_shared.dicom.contexts import Contexts, group_by_contexts
+from draw_shared.dicom.peer_failures import (
+    PeerAborted,
+    PeerBrokeProtocol,
+    PeerBusy,
+    PeerCongested,
+    PeerRejected,
+    PeerTimeout,
+    PeerTrouble,
     Unreachable,
-    open_association,
 )
+from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
+from draw_shared.dicom.requestor import Remote
 from draw_shared.dicom.service import CutShort
+from draw_shared.dicom.store_sender import Outgoing, StoreSender, put_last, sending
 from draw_shared.dicom.tls import TlsUnusable
 from draw_shared.errors import Permanent
 
@@ -45,26 +46,15 @@ TICK_SECONDS: Final = 0.25
 STOP_SECONDS: Final = 10.0
 """How long a sub-operation that is under way may go on after the operation has ended."""
 
-_BROKEN: Final = (
-    TlsUnusable,
-    NotTrusted,
-    Unreachable,
-    Rejected,
-    RejectedNow,
-    ProtocolViolation,
-    ReleasedByPeer,
-    ConnectionError,
-    TimeoutError,
-)
-_BREAKS_OFF: Final = (ReleasedByPeer, ConnectionError)
-"""So peers answer what they cannot take; with the next object they may do."""
+_BROKEN: Final = (TlsUnusable, PeerTrouble, PeerRejected, PeerCongested)
 MOST_FRUITLESS: Final = 3
 """Associations in a row that are broken off before any answer, after which the rest fails."""
 _REASONS: Final[dict[type[BaseException], str]] = {
     Unreachable: "the destination cannot be reached",
-    Rejected: "the destination rejected the association",
-    RejectedNow: "the destination rejected the association for now",
-    TimeoutError: "the destination does not answer in time",
+    PeerRejected: "the destination rejected the association",
+    PeerBusy: "the destination rejected the association for now",
+    PeerCongested: "the destination rejected the association for now",
+    PeerTimeout: "the destination does not answer in time",
 }
 
 
@@ -98,7 +88,7 @@ class SubAssociations:
                 (order.originator_ae, order.message_id),
             )
 
-        groups = proposals(instances, _kind)
+        groups = group_by_contexts(instances, _kind)
         delivery = SubAssociationDelivery(self._files, remote, groups)
         delivery.start(min(order.parallel, destination.max_associations, len(instances)))
         try:
@@ -123,7 +113,7 @@ class SubAssociationDelivery:
         self._stopping = threading.Event()
         self._stop_by = float("inf")
         self._threads: list[threading.Thread] = []
-        self._open: set[Requestor] = set()
+        self._open: set[StoreSender] = set()
         self._reason = ""
 
     def start(self, number: int) -> None:
@@ -169,8 +159,8 @@ class SubAssociationDelivery:
             thread.join()
 
     def _interrupt(self) -> None:
-        for association in tuple(self._open):
-            association.interrupt()
+        for sender in tuple(self._open):
+            sender.association.interrupt()
 
     def _run(self) -> None:
         try:
@@ -204,18 +194,21 @@ class SubAssociationDelivery:
         taken: dict[str, StoredInstance] = {}
         answered = 0
         try:
-            with open_association(self._remote(), proposed(contexts)) as association:
-                self._open.add(association)
+            with sending(self._remote(), contexts) as sender:
+                self._open.add(sender)
                 try:
-                    for sent in association.store(self._outgoing(association, left, taken)):
+                    for sent in sender.store(self._outgoing(sender, left, taken)):
                         uid = sent.outgoing.sop_instance_uid
                         answered += 1
                         self._answered(uid, sent.status, taken, sent.reason)
                 finally:
-                    self._open.discard(association)
+                    self._open.discard(sender)
         except CutShort as cut:
             self._answered(cut.sop_instance_uid, None, taken, str(cut))
-        except _BREAKS_OFF as error:
+        except PeerBrokeProtocol:
+            raise
+        except PeerAborted as error:
+            # So peers answer what they cannot take; with the next object they may do.
             self._reason = _reason(error)
             log.warning("move.association_failed", reason=self._reason, error=type(error).__name__)
             owed = frozenset(instance.sop_class_uid for instance in taken.values())
@@ -225,7 +218,7 @@ class SubAssociationDelivery:
                 self._answered(uid, None, taken, self._reason)
 
     def _outgoing(
-        self, association: Requestor, left: deque[StoredInstance], taken: dict[str, StoredInstance]
+        self, sender: StoreSender, left: deque[StoredInstance], taken: dict[str, StoredInstance]
     ) -> Iterator[Outgoing]:
         """Take objects as they can be sent, until none is left."""
         while not self._stopping.is_set():
@@ -235,18 +228,18 @@ class SubAssociationDelivery:
                 return
             taken[instance.sop_instance_uid] = instance
             try:
-                outgoing = self._as_taken(association, instance)
+                outgoing = self._as_taken(sender, instance)
             except Permanent as error:
                 self._answered(instance.sop_instance_uid, None, taken, str(error))
             else:
                 yield outgoing
 
-    def _as_taken(self, association: Requestor, instance: StoredInstance) -> Outgoing:
+    def _as_taken(self, sender: StoreSender, instance: StoredInstance) -> Outgoing:
         """Return an object in the best transfer syntax that the destination takes."""
         sop_class, uid = instance.sop_class_uid, instance.sop_instance_uid
 
         def takes(syntax: str) -> bool:
-            return association.context_for(sop_class, syntax) is not None
+            return sender.takes(sop_class, syntax)
 
         others = self._files.renditions(instance, takes)
         best = next(others, None)
@@ -287,7 +280,7 @@ def _kind(instance: StoredInstance) -> tuple[str, str]:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, NotTrusted):
-        return f"the destination is not trusted: {error}"
+        return f"the destination is not trusted: {error.why}"
     if isinstance(error, TlsUnusable):
         return f"TLS destinations cannot be called: {error}"
     for kind, words in _REASONS.items():

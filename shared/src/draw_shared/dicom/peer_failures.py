@@ -1,0 +1,80 @@
+"""How the peer of an association that we ask for fails: each failure once, retried by its type.
+
+The texts reach operators, who call a peer a node.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from draw_shared.errors import Permanent, Transient
+
+REJECTED_TRANSIENT: Final = 2
+CONGESTION: Final = frozenset({(3, 1), (3, 2)})
+"""(source, reason): temporary congestion, local limit exceeded (PS3.8 9.3.4)."""
+REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
+    (1, 1): "no reason given",
+    (1, 2): "it does not support the application context",
+    (1, 3): "it does not know our AE title",
+    (1, 7): "it does not go by the called AE title",
+    (2, 1): "no reason given",
+    (2, 2): "it does not support the protocol version",
+    (3, 1): "temporary congestion",
+    (3, 2): "its limit of associations is reached",
+}
+"""(source, reason) of A-ASSOCIATE-RJ in words (PS3.8 9.3.4)."""
+
+
+class PeerTrouble(Transient):
+    """The peer itself does not work at the moment."""
+
+
+class Unreachable(PeerTrouble):
+    """No TCP or TLS connection."""
+
+
+class PeerTimeout(PeerTrouble):
+    """The peer did not answer in time, or makes no progress."""
+
+
+class PeerAborted(PeerTrouble):
+    """The peer aborted the association, closed the connection or sent what is not DICOM."""
+
+
+class PeerTurnedAway(PeerAborted):
+    """The peer ended the association, or the connection, before it answered anything on it.
+
+    So do nodes that have no place left and do not know how to say so (PS3.8 9.3.4).
+    """
+
+
+class PeerBrokeProtocol(PeerAborted):
+    """The peer sent what PS3.7 or PS3.8 does not allow, and was aborted."""
+
+
+class PeerBusy(PeerTrouble):
+    """The peer rejected the association for now (rejected-transient, PS3.8 9.3.4)."""
+
+
+class PeerCongested(Transient):
+    """The peer takes no further association for now, and says so: no trouble, only patience.
+
+    Temporary congestion or local limit exceeded (PS3.8 9.3.4).
+    """
+
+
+class PeerRejected(Permanent):
+    """The peer rejected the association for good (rejected-permanent, PS3.8 9.3.4)."""
+
+
+class NotSupported(Permanent):
+    """The peer accepted no presentation context for what is to be done."""
+
+
+def rejection(result: int, source: int, reason: int) -> PeerRejected | PeerBusy | PeerCongested:
+    """Return the failure that an A-ASSOCIATE-RJ stands for."""
+    words = REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
+    if result != REJECTED_TRANSIENT:
+        return PeerRejected(f"the node rejected the association: {words}")
+    if (source, reason) in CONGESTION:
+        return PeerCongested(f"the node takes no further association for now: {words}")
+    return PeerBusy(f"the node rejected the association for now: {words}")
