@@ -7,9 +7,9 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
 from draw_scp.adapters.catalogue_sql import find_statement
-from draw_shared.dicom.query import understood
-from draw_shared.dicom.service import PresentationContext, QueryRequest
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.network.service import PresentationContext, QueryRequest
+from draw_shared.dicom.query.query import understood
 
 
 def plans(url: str, queries: Mapping[str, Sequence[str]]) -> Iterator[str]:

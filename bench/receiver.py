@@ -18,8 +18,10 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
 from bench.peers import Server
-from draw_shared.dicom import message
-from draw_shared.dicom.associate import (
+from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, STUDY_ROOT_GET
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.associate import (
     AssociateAccept,
     AssociateRequest,
     ContextResult,
@@ -28,13 +30,11 @@ from draw_shared.dicom.associate import (
     UserInformation,
     decode_request,
 )
-from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from draw_shared.dicom.message import DATA_SET, Command, Field, Operation
-from draw_shared.dicom.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
-from draw_shared.dicom.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
-from draw_shared.dicom.statuses import PENDING
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, STUDY_ROOT_GET
-from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
+from draw_shared.dicom.network.message import DATA_SET, Command, Field, Operation
+from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
+from draw_shared.dicom.network.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
+from draw_shared.dicom.network.statuses import PENDING
+from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
 SECONDS: Final = 60.0
 LARGEST_OBJECT: Final = 1 << 33

@@ -31,11 +31,11 @@ from bench.peers import Server
 from bench.process_cost import cost, descendants
 from bench.store import seconds_until_queryable
 from bench.suite import draw_suite
-from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.contexts import contexts_for
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.store_sender import Outgoing, sending
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.contexts import contexts_for
+from draw_shared.dicom.network.requestor import Remote, open_association
+from draw_shared.dicom.network.store_sender import Outgoing, sending
 from tools.local_postgres import LocalPostgres
 
 MOST_GROWTH_MIB: Final = 256

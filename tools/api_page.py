@@ -12,7 +12,7 @@ from draw_api.app import Api
 from draw_api.handlers.problems import STATUSES
 from draw_api.models.permissions import RULES
 from draw_api.settings import Settings
-from draw_shared.dicom.statuses import ANSWERED
+from draw_shared.dicom.network.statuses import ANSWERED
 
 NOWHERE: Final = "127.0.0.1:1"
 FIRST_ERROR: Final = 400

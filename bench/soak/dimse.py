@@ -19,21 +19,21 @@ from pydicom.uid import CTImageStorage, RTPlanStorage
 from pynetdicom.dsutils import encode
 
 from bench.objects import image
-from draw_shared.dicom import message
-from draw_shared.dicom.associate import (
+from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.associate import (
     AssociateRequest,
     ProposedContext,
     Roles,
     UserInformation,
     decode_accept,
 )
-from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID
-from draw_shared.dicom.message import DATA_SET, Command, Field, Operation
-from draw_shared.dicom.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
-from draw_shared.dicom.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
-from draw_shared.dicom.statuses import PENDING
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from draw_shared.dicom.wire import PeerClosed, PeerTooSlow, Wire
+from draw_shared.dicom.network.message import DATA_SET, Command, Field, Operation
+from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
+from draw_shared.dicom.network.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
+from draw_shared.dicom.network.statuses import PENDING
+from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
 SECONDS: Final = 60.0
 ROOT: Final = "1.2.826.0.1.3680043.10.77."

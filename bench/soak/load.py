@@ -13,8 +13,8 @@ import httpx
 
 from bench.soak.dimse import BROKEN, LOADS, Refused, Sent, association
 from bench.suite import PASSWORD
-from draw_shared.dicom.message import Operation
-from draw_shared.dicom.uids import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from draw_shared.dicom.encoding.uids import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from draw_shared.dicom.network.message import Operation
 
 SETTLED_SECONDS: Final = 45.0
 """So long after its last object a study is asked for, sent or deleted."""

@@ -34,8 +34,13 @@ PLANTED = {
         "draw_api.adapters.zip_stream",
     ),
     "Shared must have floors": ("shared", "draw_shared/contracts/job.py", "draw_shared.db.tables"),
+    "The rooms of DICOM": (
+        "shared",
+        "draw_shared/dicom/encoding/vrs.py",
+        "draw_shared.dicom.network.wire",
+    ),
     "Contracts and use cases": ("services/indexer", "draw_indexer/services/__init__.py", "psycopg"),
-    "DICOM rules": ("shared", "draw_shared/dicom/uids.py", "pika"),
+    "DICOM rules": ("shared", "draw_shared/dicom/encoding/uids.py", "pika"),
     "REST and web": ("services/api", "draw_api/handlers/web/__init__.py", "draw_api.handlers.rest"),
 }
 """By the beginning of a contract's name, an import that breaks it: where it stands, and of what."""

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_context, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet
 
-from draw_shared.dicom.identity import PRIVATE_INFORMATION_CREATOR
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.identity import PRIVATE_INFORMATION_CREATOR
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import odd_data_sets as odd
 from support import senders
 from support.data_set_tree import tree

@@ -28,11 +28,11 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from draw_shared.dicom.contexts import contexts_for
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.requestor import Remote
-from draw_shared.dicom.store_sender import Outgoing, sending
-from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.network.contexts import contexts_for
+from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.store_sender import Outgoing, sending
 from support import datasets, senders
 from support.data_set_tree import tree
 from support.elements import element

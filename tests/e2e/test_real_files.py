@@ -23,16 +23,16 @@ from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import _STORAGE_CLASSES, register_uid, uid_to_service_class
 
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
-from draw_shared.dicom.uids import STUDY_ROOT_FIND as FIND
-from draw_shared.dicom.uids import STUDY_ROOT_GET as GET
-from draw_shared.dicom.uids import STUDY_ROOT_MOVE as MOVE
+from draw_shared.dicom.encoding.uids import STUDY_ROOT_FIND as FIND
+from draw_shared.dicom.encoding.uids import STUDY_ROOT_GET as GET
+from draw_shared.dicom.encoding.uids import STUDY_ROOT_MOVE as MOVE
 from support import datasets, senders
 from support.data_set_tree import tree
 from support.elements import SECONDARY_CAPTURE, SEQUENCE_END, mark

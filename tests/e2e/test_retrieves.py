@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from draw_shared.dicom import uids
+from draw_shared.dicom.encoding import uids
 from support import faulty_peer, peers
 from support.datasets import series
 from support.generated_node import NUMBERS, GeneratedNode, Index, rows_of

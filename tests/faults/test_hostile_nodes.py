@@ -11,10 +11,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from draw_shared.dicom.message import RESPONSE
-from draw_shared.dicom.pdu import LAST
-from draw_shared.dicom.peer_failures import PeerTimeout
-from draw_shared.dicom.wire import PDU_SECONDS
+from draw_shared.dicom.network.message import RESPONSE
+from draw_shared.dicom.network.pdu import LAST
+from draw_shared.dicom.network.peer_failures import PeerTimeout
+from draw_shared.dicom.network.wire import PDU_SECONDS
 from support import asking, hostile, lying_nodes
 from support.asking import CT, STORAGE_CONTEXT
 from support.lying_nodes import SCRIPTS, acceptance, asked, command, lying, pdata, store_request

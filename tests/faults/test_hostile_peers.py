@@ -12,10 +12,10 @@ import time
 import pytest
 
 from bench.process_cost import descendants
-from draw_shared.dicom import part10
-from draw_shared.dicom.admission import GAVE_WAY
-from draw_shared.dicom.associate import AssociateRequest, UserInformation
-from draw_shared.dicom.pdu import PduType
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.network.admission import GAVE_WAY
+from draw_shared.dicom.network.associate import AssociateRequest, UserInformation
+from draw_shared.dicom.network.pdu import PduType
 from draw_shared.runtime.descriptors import allow_descriptors
 from draw_shared.storage.objects import hash_rest
 from support import hostile

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.peer_failures import PeerAborted
-from draw_shared.dicom.requestor import Remote
-from draw_shared.dicom.store_sender import Outgoing, sending
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.peer_failures import PeerAborted
+from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.store_sender import Outgoing, sending
 from draw_shared.runtime.config_watch import NONE_KNOWN
 from support import datasets, faults, senders
 from support.operating import operating, soon

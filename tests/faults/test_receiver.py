@@ -17,7 +17,7 @@ from pynetdicom.sop_class import EncapsulatedPDFStorage, Verification
 
 from draw_shared.contracts.instance import InstanceStoredV2
 from draw_shared.contracts.server_config import REFERENCE
-from draw_shared.dicom.wire import PeerClosed
+from draw_shared.dicom.network.wire import PeerClosed
 from draw_shared.messaging import topology
 from draw_shared.storage.places import Places
 from support import senders

@@ -19,7 +19,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from draw_shared.dicom.wire import PeerClosed
+from draw_shared.dicom.network.wire import PeerClosed
 from support.datasets import build, encoded_data_set, series
 from support.raw_stores import raw_association, rejection
 from support.receiver_process import ReceiverProcess

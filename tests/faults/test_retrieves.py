@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.requestor import Remote, open_association
 from support import faulty_peer, peers
 from support.datasets import series
 from support.faults import own_rabbitmq

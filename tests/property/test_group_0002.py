@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.models import StoredInstance
-from draw_shared.dicom import part10
-from draw_shared.dicom.identity import PRIVATE_INFORMATION_CREATOR
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
-from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.identity import PRIVATE_INFORMATION_CREATOR
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.storage.identification import identify
 from support import odd_data_sets as odd
 from support.receptions import DEFAULT, opened

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.services.query import Queries
-from draw_shared.dicom.answers import Encoding
-from draw_shared.dicom.data_set import scanner_for
-from draw_shared.dicom.keys import BY_KEYWORD, Level
-from draw_shared.dicom.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, understood
-from draw_shared.dicom.service import PresentationContext, QueryRequest
-from draw_shared.dicom.shares import Claimant
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.encoding.data_set import scanner_for
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.network.service import PresentationContext, QueryRequest
+from draw_shared.dicom.network.shares import Claimant
+from draw_shared.dicom.query.answers import Encoding
+from draw_shared.dicom.query.keys import BY_KEYWORD, Level
+from draw_shared.dicom.query.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, understood
 from support import index_rows, service_finder
 from support import matching_reference as reference
 

@@ -20,21 +20,21 @@ from structlog.testing import capture_logs
 from draw_qr_worker.models import StatusPermanent, StatusTransient
 from draw_scp.app import Scp
 from draw_scp.settings import Settings
-from draw_shared.dicom import associate, message
-from draw_shared.dicom.association import Association
-from draw_shared.dicom.contexts import contexts_for
-from draw_shared.dicom.pdu import HEADER, PduType, pdvs
-from draw_shared.dicom.peer_failures import (
+from draw_shared.dicom.network import associate, message
+from draw_shared.dicom.network.association import Association
+from draw_shared.dicom.network.contexts import contexts_for
+from draw_shared.dicom.network.pdu import HEADER, PduType, pdvs
+from draw_shared.dicom.network.peer_failures import (
     NotSupported,
     PeerCongested,
     PeerRejected,
     PeerTrouble,
 )
-from draw_shared.dicom.placement import Timing
-from draw_shared.dicom.requestor import Remote
-from draw_shared.dicom.service import Peer
-from draw_shared.dicom.store_sender import sending
-from draw_shared.dicom.wire import Wire
+from draw_shared.dicom.network.placement import Timing
+from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.service import Peer
+from draw_shared.dicom.network.store_sender import sending
+from draw_shared.dicom.network.wire import Wire
 from support import asking
 from support.datasets import series
 from support.engine import listening

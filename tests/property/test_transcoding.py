@@ -12,17 +12,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from draw_shared.dicom import part10
-from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
-from draw_shared.dicom.transcoding.source import Untranscodable
-from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
+from draw_shared.dicom.transcoding.source import Untranscodable
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from support import datasets
 from support.data_set_tree import tree
 from support.elements import element, sequence, write

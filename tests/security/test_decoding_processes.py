@@ -24,16 +24,16 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from bench.process_cost import cost
-from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
-from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
-from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodable
-from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
+from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
+from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodable
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from support import datasets
 from support.elements import element, encapsulated, write
 from tools.processes import wait_until

@@ -10,9 +10,9 @@ import zlib
 
 import pytest
 
-from draw_shared.dicom.part10 import PREAMBLE
-from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.part10 import PREAMBLE
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.storage.identification import identify
 from support.elements import element
 

@@ -14,9 +14,9 @@ import pytest
 
 from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.server_config import EVERYTHING
-from draw_shared.dicom import admission, message
-from draw_shared.dicom.message import NO_DATA_SET, Field, Operation
-from draw_shared.dicom.pdu import COMMAND, PduType, fragments
+from draw_shared.dicom.network import admission, message
+from draw_shared.dicom.network.message import NO_DATA_SET, Field, Operation
+from draw_shared.dicom.network.pdu import COMMAND, PduType, fragments
 from support import hostile
 from support.datasets import build
 from support.kept_config import keep_config

@@ -16,9 +16,9 @@ from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node
 from draw_qr_worker.services.node_tests import EchoTask
 from draw_shared.contracts.server_config import TlsConfig
-from draw_shared.dicom.peer_failures import Unreachable
-from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
-from draw_shared.dicom.tls import ServerTls, TlsUnusable
+from draw_shared.dicom.network.peer_failures import Unreachable
+from draw_shared.dicom.network.peer_trust import NotTrusted, PeerTrusts
+from draw_shared.dicom.network.tls import ServerTls, TlsUnusable
 from support.certificates import HERE, Authority, trust
 from support.engine import listening
 from support.service_finder import program

@@ -25,17 +25,18 @@ from draw_shared.contracts.server_config import (
     SecurityConfig,
     TlsConfig,
 )
-from draw_shared.dicom import uids
-from draw_shared.dicom.acceptance import accepted
-from draw_shared.dicom.admission import access_rules
-from draw_shared.dicom.associate import (
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network.acceptance import accepted
+from draw_shared.dicom.network.admission import access_rules
+from draw_shared.dicom.network.associate import (
     AssociateRequest,
     ProposedContext,
     Roles,
     UserInformation,
     decode_accept,
 )
-from draw_shared.dicom.authorization import (
+from draw_shared.dicom.network.authorization import (
     authorize,
     denial,
     denial_of_destination,
@@ -43,13 +44,12 @@ from draw_shared.dicom.authorization import (
     denied_rights,
     standing,
 )
-from draw_shared.dicom.negotiation import capabilities
-from draw_shared.dicom.peer_failures import PeerRejected
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.service import Accept, Outcome, Peer, PeerCertificate, Reject
-from draw_shared.dicom.tls import ServerTls
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
-from draw_shared.dicom.wire import Wire
+from draw_shared.dicom.network.negotiation import capabilities
+from draw_shared.dicom.network.peer_failures import PeerRejected
+from draw_shared.dicom.network.requestor import Remote, open_association
+from draw_shared.dicom.network.service import Accept, Outcome, Peer, PeerCertificate, Reject
+from draw_shared.dicom.network.tls import ServerTls
+from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.config_watch import LiveConfig
 from support.certificates import Authority, trust
 from support.engine import RecordingProvider, listening

@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from draw_shared.contracts.server_config import NetworkConfig, TlsConfig
-from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.peer_failures import PeerTrouble
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.tls import ServerTls
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.peer_failures import PeerTrouble
+from draw_shared.dicom.network.requestor import Remote, open_association
+from draw_shared.dicom.network.tls import ServerTls
 from support.certificates import Authority, trust
 from support.engine import listening
 from support.replicas import configuration, running_haproxy

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from pynetdicom import AE, evt
 
-from draw_shared.dicom.uids import EXPLICIT_LITTLE
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE
 from support import datasets
 from tools.processes import free_port
 

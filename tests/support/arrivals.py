@@ -10,7 +10,7 @@ from sqlalchemy import text
 from draw_indexer.adapters.index_queries import PostgresIndex
 from draw_indexer.models import Arrival, Header, Stored
 from draw_shared.db.session import Database
-from draw_shared.dicom.keys import BY_KEYWORD, Level
+from draw_shared.dicom.query.keys import BY_KEYWORD, Level
 from draw_shared.storage.removal import StorageFiles
 from support import service_finder
 

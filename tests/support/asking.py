@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from draw_qr_worker.adapters.getting import Getters
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import Node
-from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.errors import DrawError
 
 AE = "FAULTY"

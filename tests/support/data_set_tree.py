@@ -8,7 +8,7 @@ from struct import error, pack, unpack_from
 
 from pydicom.datadict import dictionary_VR
 
-from draw_shared.dicom.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
 
 WIDTHS = {
     **dict.fromkeys(("US", "SS", "OW", "AT"), 2),

@@ -3,8 +3,8 @@
 import struct
 import zlib
 
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,

@@ -6,18 +6,18 @@ import time
 from contextlib import contextmanager
 
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
-from draw_shared.dicom import listening as listening_socket
-from draw_shared.dicom.acceptor import Acceptor, Door
-from draw_shared.dicom.admission import access_rules
-from draw_shared.dicom.authorization import authorize
-from draw_shared.dicom.negotiation import capabilities
-from draw_shared.dicom.service import (
+from draw_shared.dicom.network import listening as listening_socket
+from draw_shared.dicom.network.acceptor import Acceptor, Door
+from draw_shared.dicom.network.admission import access_rules
+from draw_shared.dicom.network.authorization import authorize
+from draw_shared.dicom.network.negotiation import capabilities
+from draw_shared.dicom.network.service import (
     Matches,
     Refused,
     RetrieveEnd,
     SubOperations,
 )
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.statuses import Status
 
 
 class MemorySink:

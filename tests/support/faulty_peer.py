@@ -21,14 +21,14 @@ from pynetdicom.dsutils import decode, encode
 
 from draw_qr_worker.models import StatusPermanent
 from draw_shared.contracts.server_config import NetworkConfig
-from draw_shared.dicom import uids
-from draw_shared.dicom.characters import TEXT_VRS
-from draw_shared.dicom.contexts import contexts_for
-from draw_shared.dicom.pdu import reject
-from draw_shared.dicom.requestor import Remote
-from draw_shared.dicom.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
-from draw_shared.dicom.statuses import Status
-from draw_shared.dicom.store_sender import Outgoing, sending
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.encoding.characters import TEXT_VRS
+from draw_shared.dicom.network.contexts import contexts_for
+from draw_shared.dicom.network.pdu import reject
+from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
+from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.store_sender import Outgoing, sending
 from support.engine import RecordingProvider, listening
 from support.receptions import encoded
 

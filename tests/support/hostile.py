@@ -8,12 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-from draw_shared.dicom import message
-from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
-from draw_shared.dicom.message import DATA_SET, Field, Operation
-from draw_shared.dicom.pdu import COMMAND, HEADER, PDATA_PREFIX, PduType, fragments
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.network.message import DATA_SET, Field, Operation
+from draw_shared.dicom.network.pdu import COMMAND, HEADER, PDATA_PREFIX, PduType, fragments
+from draw_shared.dicom.network.requestor import Remote, open_association
 from support.datasets import build
 from support.receptions import encoded
 

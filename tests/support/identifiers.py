@@ -7,8 +7,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
-from draw_shared.dicom.service import PresentationContext, QueryRequest
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.network.service import PresentationContext, QueryRequest
 
 
 def dataset(**elements):

@@ -1,13 +1,13 @@
-"""Fills the index directly, as `draw_shared.dicom.keys` says what lies where."""
+"""Fills the index directly, as `draw_shared.dicom.query.keys` says what lies where."""
 
 import json
 
 import psycopg
 import pydicom
 
-from draw_shared.dicom.dates import parse_date, parse_time
-from draw_shared.dicom.keys import BY_KEYWORD, UNIQUE_KEYS, Level, of_level
-from draw_shared.dicom.search_text import person_name_search_text, search_text
+from draw_shared.dicom.encoding.dates import parse_date, parse_time
+from draw_shared.dicom.encoding.search_text import person_name_search_text, search_text
+from draw_shared.dicom.query.keys import BY_KEYWORD, UNIQUE_KEYS, Level, of_level
 
 TABLES = {
     Level.PATIENT: "patients",

@@ -10,9 +10,9 @@ import struct
 import threading
 import time
 
-from draw_shared.dicom import associate, message
-from draw_shared.dicom.message import DATA_SET, NO_DATA_SET, RESPONSE, Field, Operation
-from draw_shared.dicom.pdu import (
+from draw_shared.dicom.network import associate, message
+from draw_shared.dicom.network.message import DATA_SET, NO_DATA_SET, RESPONSE, Field, Operation
+from draw_shared.dicom.network.pdu import (
     COMMAND,
     HEADER,
     LAST,

@@ -1,6 +1,6 @@
 """Attribute matching of PS3.4 C.2.2.2 in plain Python, written for being read, not for speed.
 
-It knows nothing of `draw_shared.dicom.matching`, SQL or the index: a key and an entity are
+It knows nothing of `draw_shared.dicom.query.matching`, SQL or the index: a key and an entity are
 texts as in a data set. The rules are those that docs/conformance.md promises.
 """
 

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from draw_shared.dicom.flaws import Flaw
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.flaws import Flaw
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,

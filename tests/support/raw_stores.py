@@ -4,12 +4,12 @@ import socket
 import time
 from contextlib import contextmanager
 
-from draw_shared.dicom import message
-from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
-from draw_shared.dicom.message import DATA_SET, Field, Operation
-from draw_shared.dicom.pdu import COMMAND, RELEASE_RQ, PduType, fragments, pdvs
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
-from draw_shared.dicom.wire import Wire
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.network.message import DATA_SET, Field, Operation
+from draw_shared.dicom.network.pdu import COMMAND, RELEASE_RQ, PduType, fragments, pdvs
+from draw_shared.dicom.network.wire import Wire
 from support.receptions import encoded
 from support.suite import AE_TITLE
 

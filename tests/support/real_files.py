@@ -16,7 +16,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.multival import MultiValue
 
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,

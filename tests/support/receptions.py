@@ -4,7 +4,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.storage.identification import identify
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import LAYOUT_KEY, ObjectStore

@@ -23,8 +23,8 @@ from draw_api.adapters.object_reader import ObjectReader
 from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import Rendering, StoredFile
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.uids import DEFLATED_LITTLE
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from support import datasets, phantom
 from support.elements import element
 from tools.processes import wait_until

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from draw_shared.dicom.keys import Level
+from draw_shared.dicom.query.keys import Level
 from support import index_rows
 from support.suite import all_pages
 

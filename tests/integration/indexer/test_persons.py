@@ -1,7 +1,7 @@
 """Several people under one Patient ID: told apart, flagged, and found by their own names.
 
-Not covered: when two names are two people (unit tests of draw_shared.dicom.persons), the order
-of arrival (test_order), the pages.
+Not covered: when two names are two people (unit tests of draw_shared.dicom.encoding.persons), the
+order of arrival (test_order), the pages.
 """
 
 from pathlib import Path
@@ -14,9 +14,9 @@ from draw_indexer.services.indexing import Indexing
 from draw_scp.adapters.catalogue_sql import find_statement
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.deletion import delete_instances, delete_study
-from draw_shared.dicom.query import understood
-from draw_shared.dicom.service import PresentationContext, QueryRequest
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, PATIENT_ROOT_FIND, STUDY_ROOT_FIND
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, PATIENT_ROOT_FIND, STUDY_ROOT_FIND
+from draw_shared.dicom.network.service import PresentationContext, QueryRequest
+from draw_shared.dicom.query.query import understood
 from draw_shared.storage.removal import StorageFiles
 from support import arrivals
 from support.arrivals import arrival

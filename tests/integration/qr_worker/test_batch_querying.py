@@ -13,9 +13,9 @@ from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, LostLease, Node
 from draw_qr_worker.services.batch_querying import BatchFindTask
 from draw_qr_worker.services.jobs import Control
-from draw_shared.dicom.peer_failures import PeerTrouble, Unreachable
-from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.peer_failures import PeerTrouble, Unreachable
+from draw_shared.dicom.network.peer_trust import PeerTrusts
+from draw_shared.dicom.network.statuses import Status
 from support.datasets import build
 from support.faulty_peer import AE, BREAK, peer
 from tools.processes import free_port

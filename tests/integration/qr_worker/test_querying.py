@@ -14,8 +14,8 @@ from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node, StatusTransient
 from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.querying import FindTask
-from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.peer_trust import PeerTrusts
+from draw_shared.dicom.network.statuses import Status
 from support.datasets import build
 from support.faulty_peer import AE, peer
 

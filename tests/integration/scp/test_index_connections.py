@@ -7,7 +7,7 @@ import pytest
 
 from draw_scp.adapters import index_connections
 from draw_scp.adapters.index_connections import IndexConnections, IndexUnavailable
-from draw_shared.dicom.shares import Claimant
+from draw_shared.dicom.network.shares import Claimant
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 

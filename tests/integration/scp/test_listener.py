@@ -16,10 +16,10 @@ from draw_scp.adapters.listener import Listener
 from draw_scp.app import Scp
 from draw_scp.settings import Settings
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
-from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.peer_failures import PeerCongested, PeerTrouble
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.peer_failures import PeerCongested, PeerTrouble
+from draw_shared.dicom.network.requestor import Remote, open_association
 from draw_shared.runtime.desired_state import Wanted
 from support.certificates import trust
 from support.datasets import build

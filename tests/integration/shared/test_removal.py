@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.dicom import part10
+from draw_shared.dicom.encoding import part10
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.layout import LATEST_DELETION, TRASH, Layout, ObjectIdentity
 from draw_shared.storage.objects import ObjectStore, received_at

@@ -25,9 +25,9 @@ from draw_shared.contracts.transaction import TransactionRecord
 from draw_shared.db import feed, guard, partitions, transaction_chain
 from draw_shared.db.migrate import seed_config
 from draw_shared.db.session import Database
-from draw_shared.dicom.query import understood
-from draw_shared.dicom.service import PresentationContext, QueryRequest
-from draw_shared.dicom.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
+from draw_shared.dicom.network.service import PresentationContext, QueryRequest
+from draw_shared.dicom.query.query import understood
 from support import plans, service_finder, statements
 from support.api import ApiHarness, offline_application
 from support.statement_values import BATCH, JOB, NEW, OF_STATEMENT, SERIES, SOP, STUDY, VALUES

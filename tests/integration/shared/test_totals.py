@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from draw_shared.dicom.keys import Level
+from draw_shared.dicom.query.keys import Level
 from support import index_rows
 
 pytestmark = pytest.mark.integration

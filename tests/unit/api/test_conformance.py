@@ -12,8 +12,8 @@ from draw_shared.contracts.server_config import (
     StorageConfig,
     TlsConfig,
 )
-from draw_shared.dicom import uids
-from draw_shared.dicom.statuses import ANSWERED, Status
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.network.statuses import ANSWERED, Status
 
 SECTIONS = (
     "1 Conformance statement overview",

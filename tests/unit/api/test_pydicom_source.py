@@ -11,8 +11,8 @@ from pydicom import dcmread
 from draw_api.adapters.object_elements import elements
 from draw_api.adapters.object_pixels import facts
 from draw_api.adapters.pydicom_source import source
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.uids import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
 from support import odd_data_sets as odd
 

@@ -8,7 +8,7 @@ import pytest
 from draw_qr_worker.models import InvalidJob, Node, NothingThere, Subject
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.lookup import MAX_PATIENTS
-from draw_shared.dicom.peer_failures import NotSupported
+from draw_shared.dicom.network.peer_failures import NotSupported
 from support.generated_node import NUMBERS, GeneratedNode, Index
 
 HONEST = {keyword: (lambda number: number) for keyword in NUMBERS}

@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from draw_qr_worker.adapters.getting import storage_proposals
-from draw_shared.dicom import message, message_reader
-from draw_shared.dicom.associate import MAX_CONTEXTS
-from draw_shared.dicom.message import RESPONSE, Field, Operation
-from draw_shared.dicom.pdu import LAST, fragments
-from draw_shared.dicom.peer_failures import PeerAborted, PeerBrokeProtocol, PeerTimeout
-from draw_shared.dicom.uids import ALL_STORAGE
+from draw_shared.dicom.encoding.uids import ALL_STORAGE
+from draw_shared.dicom.network import message, message_reader
+from draw_shared.dicom.network.associate import MAX_CONTEXTS
+from draw_shared.dicom.network.message import RESPONSE, Field, Operation
+from draw_shared.dicom.network.pdu import LAST, fragments
+from draw_shared.dicom.network.peer_failures import PeerAborted, PeerBrokeProtocol, PeerTimeout
 from draw_shared.storage.incoming import NoSpace
 from support import asking
 from support.asking import CT, STORAGE_CONTEXT

@@ -5,7 +5,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
 from draw_qr_worker.adapters.identifiers import decoded
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 GREEK = b"\xc4\xe9\xef\xed\xf5\xf3\xe9\xef\xf2"
 

@@ -18,7 +18,7 @@ from draw_qr_worker.services.jobs import FINAL, Control, Execution
 from draw_qr_worker.services.retries import Retries
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.db.tables import JOB_STATES
-from draw_shared.dicom.peer_failures import (
+from draw_shared.dicom.network.peer_failures import (
     PeerAborted,
     PeerCongested,
     PeerRejected,

@@ -10,7 +10,7 @@ import pytest
 from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, Lease, Node
 from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.querying import FindTask
-from draw_shared.dicom.peer_failures import NotSupported
+from draw_shared.dicom.network.peer_failures import NotSupported
 from support.generated_node import NUMBERS, GeneratedNode, Index
 
 LEASE = Lease(UUID(int=1), 1)

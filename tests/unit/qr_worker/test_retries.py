@@ -4,7 +4,7 @@ import pytest
 
 from draw_qr_worker.models import InvalidJob, StatusPermanent
 from draw_qr_worker.services.retries import Retries
-from draw_shared.dicom.peer_failures import PeerRejected, PeerTimeout
+from draw_shared.dicom.network.peer_failures import PeerRejected, PeerTimeout
 
 
 def exact(_low: float, _high: float) -> float:

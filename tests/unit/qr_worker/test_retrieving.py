@@ -25,7 +25,7 @@ from draw_qr_worker.models import (
 from draw_qr_worker.services.expectation import Expectation, StudyExpectation
 from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.retrieving import RetrieveTask
-from draw_shared.dicom.peer_failures import PeerAborted
+from draw_shared.dicom.network.peer_failures import PeerAborted
 from support.generated_node import Index
 
 ITEMS = tuple(Item("1", "1.1", f"1.1.{n}") for n in range(5))

@@ -18,12 +18,12 @@ from draw_shared.contracts.server_config import (
     SopClassConfig,
     TransferSyntaxConfig,
 )
-from draw_shared.dicom import part10
-from draw_shared.dicom.peer_failures import PeerAborted
-from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE
+from draw_shared.dicom.network.peer_failures import PeerAborted
+from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import EXPLICIT_LITTLE
 from support import datasets
 from support.aborting_peers import (
     RETIRED_ULTRASOUND,

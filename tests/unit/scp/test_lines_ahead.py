@@ -16,7 +16,7 @@ from draw_shared.contracts.transaction import (
     TransactionKind,
     TransactionRecord,
 )
-from draw_shared.dicom.service import AssociationInfo
+from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.storage import spool
 from support.publishing import FakePublisher
 from tools.processes import wait_until

@@ -6,12 +6,18 @@ import pytest
 
 from draw_scp.models import Delivered, Destination, StoredInstance
 from draw_scp.services.retrieve import PROGRESS_OBJECTS, Retrievals
-from draw_shared.dicom import uids
-from draw_shared.dicom.query import selected
-from draw_shared.dicom.renditions import Rendition
-from draw_shared.dicom.service import CutShort, QueryRequest, Refused, RetrieveEnd, StoredFile
-from draw_shared.dicom.shares import Claimant
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.network.renditions import Rendition
+from draw_shared.dicom.network.service import (
+    CutShort,
+    QueryRequest,
+    Refused,
+    RetrieveEnd,
+    StoredFile,
+)
+from draw_shared.dicom.network.shares import Claimant
+from draw_shared.dicom.query.query import selected
 from draw_shared.errors import Permanent
 from support.identifiers import decoded, request
 

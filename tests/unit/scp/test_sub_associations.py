@@ -23,15 +23,20 @@ from draw_shared.contracts.server_config import (
     TlsConfig,
     TransferSyntaxConfig,
 )
-from draw_shared.dicom.acceptance import MOST_OPERATIONS
-from draw_shared.dicom.associate import ProposedContext
-from draw_shared.dicom.contexts import group_by_contexts
-from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.service import Refused
-from draw_shared.dicom.tls import ServerTls
+from draw_shared.dicom.encoding.uids import (
+    ALL_STORAGE,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+)
+from draw_shared.dicom.network.acceptance import MOST_OPERATIONS
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.contexts import group_by_contexts
+from draw_shared.dicom.network.peer_trust import PeerTrusts
+from draw_shared.dicom.network.service import Refused
+from draw_shared.dicom.network.tls import ServerTls
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import ALL_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from support import datasets
 from support.aborting_peers import (
     RETIRED_ULTRASOUND,

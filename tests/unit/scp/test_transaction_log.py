@@ -12,7 +12,7 @@ from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.models import Transaction
 from draw_scp.services.audit import Audit
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
-from draw_shared.dicom.service import Peer, Reject
+from draw_shared.dicom.network.service import Peer, Reject
 from draw_shared.storage import spool
 from support.publishing import FakePublisher
 from tools.processes import wait_until

@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from draw_shared.contracts.transaction import FINDINGS
-from draw_shared.dicom.flaws import Flaw
+from draw_shared.dicom.encoding.flaws import Flaw
 
 WEBHOOK_OUTCOMES: Final = ("delivered", "failed", "dead", "disabled")
 OUTCOMES: Final = ("indexed", "unchanged", "conflict", "deleted")

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from draw_shared.db.sources import source_name
-from draw_shared.dicom.flaws import Flaw
-from draw_shared.dicom.keys import Level
+from draw_shared.dicom.encoding.flaws import Flaw
+from draw_shared.dicom.query.keys import Level
 from draw_shared.errors import Permanent, Transient
 
 Row = dict[str, Any]
@@ -71,7 +71,7 @@ class Header:
     series: Texts
     image: Texts
     flaws: Sequence[str] = ()
-    """Names of what the header was read past (`draw_shared.dicom.flaws.Flaw`)."""
+    """Names of what the header was read past (`draw_shared.dicom.encoding.flaws.Flaw`)."""
     damage: str = ""
     """The same in words, with the elements concerned; nothing of their values."""
 

@@ -40,7 +40,7 @@ from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.db.session import Database
-from draw_shared.dicom.peer_trust import PeerTrusts
+from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.transcoding.decoding import DecodingLimits
 from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
 from draw_shared.dicom.transcoding.transcoder import Transcoder

@@ -1,6 +1,6 @@
 """What a worker holds in its hands: nodes, claimed jobs, outcomes, and how they fail.
 
-How peers fail is in `draw_shared.dicom.peer_failures`.
+How peers fail is in `draw_shared.dicom.network.peer_failures`.
 """
 
 from collections.abc import Mapping, Sequence

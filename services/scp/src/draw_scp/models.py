@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeVarTuple
 
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
-from draw_shared.dicom.service import AssociationInfo, StoreRequest
+from draw_shared.dicom.network.service import AssociationInfo, StoreRequest
 from draw_shared.errors import Transient
 from draw_shared.storage.objects import Stored
 

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from draw_scp.models import Lost, Result, Transaction
-from draw_shared.dicom.placement import Ending, Timing
-from draw_shared.dicom.service import AssociationInfo
+from draw_shared.dicom.network.placement import Ending, Timing
+from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
 from draw_shared.storage.reception import FilingRules

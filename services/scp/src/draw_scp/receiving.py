@@ -35,10 +35,10 @@ from draw_scp.pipe_messages import (
     Report,
 )
 from draw_scp.settings import ReceivingSettings
-from draw_shared.dicom.association import Association
-from draw_shared.dicom.placement import Ending
-from draw_shared.dicom.service import AssociationInfo, Outcome, Peer
-from draw_shared.dicom.wire import Wire
+from draw_shared.dicom.network.association import Association
+from draw_shared.dicom.network.placement import Ending
+from draw_shared.dicom.network.service import AssociationInfo, Outcome, Peer
+from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime import logging
 from draw_shared.runtime.descriptors import allow_descriptors
 from draw_shared.storage.incoming import WRITER

@@ -16,8 +16,8 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
 from draw_shared.db.sources import source_name
-from draw_shared.dicom.persons import LONGEST_NAME, Person, are_several
-from draw_shared.dicom.search_text import bounded_search_text
+from draw_shared.dicom.encoding.persons import LONGEST_NAME, Person, are_several
+from draw_shared.dicom.encoding.search_text import bounded_search_text
 
 MOST_PERSONS: Final = 500
 """Of one patient; of a series and a study the statements that count them keep as many."""

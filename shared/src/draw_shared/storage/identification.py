@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Final, NamedTuple
 
-from draw_shared.dicom import dictionary
-from draw_shared.dicom.data_set import gather
-from draw_shared.dicom.flaws import shown
-from draw_shared.dicom.part10 import PREAMBLE, PREFIX
-from draw_shared.dicom.uids import DEFLATED_LITTLE
-from draw_shared.dicom.walk import Ending, Gathered, Undecodable
+from draw_shared.dicom.encoding import dictionary
+from draw_shared.dicom.encoding.data_set import gather
+from draw_shared.dicom.encoding.flaws import shown
+from draw_shared.dicom.encoding.part10 import PREAMBLE, PREFIX
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
+from draw_shared.dicom.encoding.walk import Ending, Gathered, Undecodable
 from draw_shared.storage.layout import ObjectIdentity
 
 SOP_CLASS: Final = 0x00080016

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.errors import Transient
 from draw_shared.storage.direct_file import DirectFile
 

@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.service import AssociationInfo, StoreRequest
-from draw_shared.dicom.statuses import Status
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.dicom.network.service import AssociationInfo, StoreRequest
+from draw_shared.dicom.network.statuses import Status
 from draw_shared.errors import Permanent
 from draw_shared.storage.identification import identify
 from draw_shared.storage.incoming import Incoming, NoSpace

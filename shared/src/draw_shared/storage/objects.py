@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.dicom import part10
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.errors import Permanent
 from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import FolderSync, sync_folders

@@ -22,7 +22,7 @@ import structlog
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.identifiers import MAX_AE_TITLE_LENGTH
 from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.storage import spool
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.layout import Layout

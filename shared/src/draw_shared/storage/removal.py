@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from draw_shared.dicom import part10
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.errors import Permanent
 from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import sync_folders

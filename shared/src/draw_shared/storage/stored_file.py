@@ -4,7 +4,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from draw_shared.dicom import part10
+from draw_shared.dicom.encoding import part10
 from draw_shared.storage.identification import identify
 from draw_shared.storage.objects import Stored, hash_rest, received_at
 

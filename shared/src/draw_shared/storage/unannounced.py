@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from draw_shared.dicom import part10
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.storage import layout, spool
 from draw_shared.storage.identification import identify
 

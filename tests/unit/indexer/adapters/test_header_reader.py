@@ -13,10 +13,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from draw_indexer.adapters import header_reader
 from draw_indexer.adapters.header_reader import HeaderReader
-from draw_shared.dicom import keys
-from draw_shared.dicom.keys import Level
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.dicom.query import keys
+from draw_shared.dicom.query.keys import Level
 from support import datasets, senders
 from support import odd_data_sets as odd
 

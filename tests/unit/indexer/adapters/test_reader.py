@@ -12,8 +12,8 @@ import pytest
 
 from draw_indexer.adapters.reader import Reader
 from draw_indexer.models import FileMissing, Header, HostileFile, ReaderTooSlow, Unreadable
-from draw_shared.dicom import part10
-from draw_shared.dicom.part10 import FileMeta
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.part10 import FileMeta
 from support import datasets
 
 pytestmark = pytest.mark.security

@@ -8,8 +8,8 @@ import itertools
 import pytest
 
 from draw_indexer.services.description import Description, value_of
-from draw_shared.dicom.keys import BY_KEYWORD, Level
-from draw_shared.dicom.search_text import LONGEST_SEARCH_BYTES
+from draw_shared.dicom.encoding.search_text import LONGEST_SEARCH_BYTES
+from draw_shared.dicom.query.keys import BY_KEYWORD, Level
 
 
 def earliest(one, other):

@@ -8,10 +8,10 @@ import json
 import pytest
 from pydicom.dataset import Dataset
 
-from draw_shared.dicom.answers import Answers
-from draw_shared.dicom.keys import REQUEST_ATTRIBUTE_KEYWORDS
-from draw_shared.dicom.query import Constant, understood
-from draw_shared.dicom.uids import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.query.answers import Answers
+from draw_shared.dicom.query.keys import REQUEST_ATTRIBUTE_KEYWORDS
+from draw_shared.dicom.query.query import Constant, understood
 from support.identifiers import decoded, request
 
 CONSTANTS = {Constant.RETRIEVE_AE_TITLE: b"DRAW", Constant.INSTANCE_AVAILABILITY: b"ONLINE"}

@@ -11,11 +11,18 @@ import tracemalloc
 
 import pytest
 
-from draw_shared.dicom import message_reader, requestor, wire
-from draw_shared.dicom.contexts import contexts_for, number_contexts
-from draw_shared.dicom.message import Operation
-from draw_shared.dicom.pdu import LAST, RELEASE_RP, RELEASE_RQ, AbortSource, PduType, abort
-from draw_shared.dicom.peer_failures import (
+from draw_shared.dicom.encoding.uids import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    STUDY_ROOT_FIND,
+    VERIFICATION,
+)
+from draw_shared.dicom.network import message_reader, requestor, wire
+from draw_shared.dicom.network.contexts import contexts_for, number_contexts
+from draw_shared.dicom.network.message import Operation
+from draw_shared.dicom.network.pdu import LAST, RELEASE_RP, RELEASE_RQ, AbortSource, PduType, abort
+from draw_shared.dicom.network.peer_failures import (
     NotSupported,
     PeerAborted,
     PeerBrokeProtocol,
@@ -23,15 +30,8 @@ from draw_shared.dicom.peer_failures import (
     PeerTrouble,
     PeerTurnedAway,
 )
-from draw_shared.dicom.requestor import Remote, open_association
-from draw_shared.dicom.store_sender import Outgoing, sending
-from draw_shared.dicom.uids import (
-    EXPLICIT_BIG,
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
-    STUDY_ROOT_FIND,
-    VERIFICATION,
-)
+from draw_shared.dicom.network.requestor import Remote, open_association
+from draw_shared.dicom.network.store_sender import Outgoing, sending
 from support import lying_nodes
 from support.hostile import read_pdu
 from support.lying_nodes import SCRIPTS, acceptance, asked, lying, pdata, wait_for_end

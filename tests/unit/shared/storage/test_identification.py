@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import pytest
 
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.storage.identification import HEAD_BYTES, identify
 from support import odd_data_sets as odd
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.dicom.service import AssociationInfo, PresentationContext, StoreRequest
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.dicom.network.service import AssociationInfo, PresentationContext, StoreRequest
 from draw_shared.storage import layout
 from draw_shared.storage.incoming import NoSpace
 from draw_shared.storage.ingest import (

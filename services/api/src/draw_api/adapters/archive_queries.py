@@ -39,7 +39,7 @@ from draw_api.models.archive import (
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_shared.contracts.instance import instance_event_id
 from draw_shared.db import tables
-from draw_shared.dicom.search_text import like_literal, search_text
+from draw_shared.dicom.encoding.search_text import like_literal, search_text
 
 P: Final = tables.Patient
 S: Final = tables.Study

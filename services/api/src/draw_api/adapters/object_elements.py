@@ -10,7 +10,7 @@ from pydicom.multival import MultiValue
 
 from draw_api.adapters.object_text import declared, text_beyond_ascii
 from draw_api.adapters.pydicom_source import source
-from draw_shared.dicom.characters import DEFAULT_REPERTOIRE, CharacterSet
+from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE, CharacterSet
 
 MOST_ELEMENTS: Final = 4000
 DEEPEST: Final = 8

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import structlog
 
-from draw_api.adapters.zip_stream import zipped
 from draw_api.adapters import object_child
+from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_shared.dicom.confinement import command, environment

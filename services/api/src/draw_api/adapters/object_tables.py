@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from draw_api.adapters.object_text import declared, inherit, text_beyond_ascii
 from draw_api.adapters.pydicom_source import source
-from draw_shared.dicom.characters import DEFAULT_REPERTOIRE
+from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE
 
 MOST_ROWS: Final = 1000
 LONGEST_CELL: Final = 200

@@ -6,8 +6,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from draw_shared.dicom.characters import TEXT_VRS, CharacterSet, character_set
-from draw_shared.dicom.code_extensions import ESCAPE
+from draw_shared.dicom.encoding.characters import TEXT_VRS, CharacterSet, character_set
+from draw_shared.dicom.encoding.code_extensions import ESCAPE
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 

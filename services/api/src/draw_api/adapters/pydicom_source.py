@@ -14,18 +14,18 @@ from typing import BinaryIO, Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
-from draw_shared.dicom import part10
-from draw_shared.dicom.data_set import Opened, gather, opened
-from draw_shared.dicom.element_forms import PIXEL_DATA, UNDEFINED
-from draw_shared.dicom.scan import Scanner
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.data_set import Opened, gather, opened
+from draw_shared.dicom.encoding.element_forms import PIXEL_DATA, UNDEFINED
+from draw_shared.dicom.encoding.scan import Scanner
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
-from draw_shared.dicom.vrs import KNOWN_VRS, LONG_VRS
-from draw_shared.dicom.walk import Span, Undecodable
+from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS
+from draw_shared.dicom.encoding.walk import Span, Undecodable
 
 UNKNOWN: Final = b"UN"
 LARGEST_SHORT: Final = 0xFFFF

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from draw_api.adapters.job_queries import CANCEL, STATE_FOR_UPDATE, cursor_of, key_of
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
-from draw_shared.dicom.search_text import like_literal
+from draw_shared.dicom.encoding.search_text import like_literal
 
 NODE_STATES: Final = text(
     """

@@ -11,7 +11,7 @@ from typing import Final
 from draw_api.models.upkeep import FoundFile, Reannounced
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.tombstones import Tombstones
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.errors import Transient
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage import layout

@@ -22,8 +22,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from draw_api.models.jobs import JobState
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE
-from draw_shared.dicom import dictionary
-from draw_shared.dicom.typed_keys import UnclearKey, key_as_sent
+from draw_shared.dicom.encoding import dictionary
+from draw_shared.dicom.query.typed_keys import UnclearKey, key_as_sent
 
 Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 KeyValue = Annotated[str, StringConstraints(strip_whitespace=False, max_length=1024), LINE]

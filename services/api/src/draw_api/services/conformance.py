@@ -6,10 +6,10 @@ from typing import Final
 from draw_api.services.sent_syntaxes import SENT
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
 from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, ServerConfig
-from draw_shared.dicom import uids
-from draw_shared.dicom.dictionary import registered_uids
-from draw_shared.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from draw_shared.dicom.keys import ATTRIBUTES, REQUEST_ATTRIBUTES, UNIQUE_KEYS, Level
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.encoding.dictionary import registered_uids
+from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from draw_shared.dicom.query.keys import ATTRIBUTES, REQUEST_ATTRIBUTES, UNIQUE_KEYS, Level
 
 NAMES: Final = {
     uids.IMPLICIT_LITTLE: "Implicit VR Little Endian",

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from draw_api.services.csv_lists import plain_title
-from draw_shared.dicom import dictionary
+from draw_shared.dicom.encoding import dictionary
 
 SYNONYMS: Final = {
     "StudyInstanceUID": "studyuid studyiuid",

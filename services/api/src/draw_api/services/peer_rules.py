@@ -7,9 +7,10 @@ from draw_api.models.peers import Check, Explanation, Proposal, RejectedPeer, Ri
 from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.rights import READING, Right
 from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
-from draw_shared.dicom import admission, negotiation, uids
-from draw_shared.dicom.associate import AssociateRequest, ProposedContext, UserInformation
-from draw_shared.dicom.authorization import (
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.network import admission, negotiation
+from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.network.authorization import (
     Standing,
     authorize,
     denial,
@@ -17,7 +18,7 @@ from draw_shared.dicom.authorization import (
     denied_rights,
     standing,
 )
-from draw_shared.dicom.service import Accept, Peer, PeerCertificate, Reject
+from draw_shared.dicom.network.service import Accept, Peer, PeerCertificate, Reject
 
 CONTEXT_ID: Final = 1
 CONTEXT_WORDS: Final = {

@@ -25,7 +25,7 @@ from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.rights import EVERY_RIGHT, Right, known_rights
 from draw_shared.contracts.server_config import ServerConfig
-from draw_shared.dicom import admission
+from draw_shared.dicom.network import admission
 
 ALLOWED_FROM_REJECTION: Final = "allowed after a rejection"
 

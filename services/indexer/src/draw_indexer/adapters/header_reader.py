@@ -12,15 +12,16 @@ import os
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from draw_shared.dicom import dictionary, keys, part10
-from draw_shared.dicom.characters import TEXT_VRS, CharacterSet, character_set, distinct
-from draw_shared.dicom.code_extensions import ESCAPE
-from draw_shared.dicom.data_set import gather
-from draw_shared.dicom.flaws import Flaw, Flaws
-from draw_shared.dicom.keys import IndexedAttribute, Level
-from draw_shared.dicom.matching import WHOLE_TEXT_VRS
-from draw_shared.dicom.scan import Scanner
-from draw_shared.dicom.walk import Ending, Gathered, Undecodable
+from draw_shared.dicom.encoding import dictionary, part10
+from draw_shared.dicom.encoding.characters import TEXT_VRS, CharacterSet, character_set, distinct
+from draw_shared.dicom.encoding.code_extensions import ESCAPE
+from draw_shared.dicom.encoding.data_set import gather
+from draw_shared.dicom.encoding.flaws import Flaw, Flaws
+from draw_shared.dicom.encoding.scan import Scanner
+from draw_shared.dicom.encoding.walk import Ending, Gathered, Undecodable
+from draw_shared.dicom.query import keys
+from draw_shared.dicom.query.keys import IndexedAttribute, Level
+from draw_shared.dicom.query.matching import WHOLE_TEXT_VRS
 from draw_shared.storage.identification import REQUIRED
 
 Document = dict[str, Any]

@@ -42,7 +42,7 @@ from draw_shared.db.feed import (
 )
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
-from draw_shared.dicom.keys import Level
+from draw_shared.dicom.query.keys import Level
 from draw_shared.storage.removal import FileMark, StorageFiles
 
 

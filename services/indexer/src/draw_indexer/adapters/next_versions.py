@@ -15,7 +15,7 @@ from sqlalchemy import text
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.errors import Transient
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage.outbox import event_of

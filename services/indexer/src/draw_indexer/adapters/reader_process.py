@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_shared.dicom.confinement import allow_seconds, confine
-from draw_shared.dicom.walk import Undecodable
+from draw_shared.dicom.encoding.walk import Undecodable
 
 MISSING: Final = "missing"
 STORAGE: Final = "storage"

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from draw_indexer.models import Row
-from draw_shared.dicom import keys
-from draw_shared.dicom.dates import beyond_microseconds, parse_date, parse_time
-from draw_shared.dicom.keys import IndexedAttribute, Level
-from draw_shared.dicom.search_text import (
+from draw_shared.dicom.encoding.dates import beyond_microseconds, parse_date, parse_time
+from draw_shared.dicom.encoding.search_text import (
     bounded_search_text,
     person_name_search_text,
     search_text,
 )
+from draw_shared.dicom.query import keys
+from draw_shared.dicom.query.keys import IndexedAttribute, Level
 
 Before = Callable[[str, str], bool]
 

@@ -27,8 +27,8 @@ from draw_indexer.models import (
 from draw_indexer.services.description import Description, whole_number
 from draw_indexer.services.versions import Versions, conflict_of
 from draw_shared.contracts.server_config import DuplicatePolicy
-from draw_shared.dicom.keys import Level
-from draw_shared.dicom.persons import Person
+from draw_shared.dicom.encoding.persons import Person
+from draw_shared.dicom.query.keys import Level
 
 PATIENT: Final = "PatientID"
 STUDY: Final = "StudyInstanceUID"

@@ -32,19 +32,20 @@ from draw_qr_worker.models import (
     SubOperationCounts,
     Supervision,
 )
-from draw_shared.dicom import message, uids
-from draw_shared.dicom.associate import MAX_CONTEXTS, Roles
-from draw_shared.dicom.intake import take_in
-from draw_shared.dicom.message import Command, Field, Operation
-from draw_shared.dicom.pdu import COMMAND, ProtocolViolation, fragments
-from draw_shared.dicom.requestor import Association
-from draw_shared.dicom.service import (
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.associate import MAX_CONTEXTS, Roles
+from draw_shared.dicom.network.intake import take_in
+from draw_shared.dicom.network.message import Command, Field, Operation
+from draw_shared.dicom.network.pdu import COMMAND, ProtocolViolation, fragments
+from draw_shared.dicom.network.requestor import Association
+from draw_shared.dicom.network.service import (
     AssociationInfo,
     PresentationContext,
     Refused,
     StoreRequest,
 )
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.statuses import Status
 from draw_shared.errors import DrawError, Permanent
 from draw_shared.storage.ingest import answer_to
 from draw_shared.storage.objects import Stored

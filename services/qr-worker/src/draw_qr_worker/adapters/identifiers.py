@@ -9,18 +9,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from draw_qr_worker.models import InvalidJob, Keys, Match
-from draw_shared.dicom import dictionary
-from draw_shared.dicom.characters import (
+from draw_shared.dicom.encoding import dictionary
+from draw_shared.dicom.encoding.characters import (
     DEFAULT_REPERTOIRE,
     TEXT_VRS,
     CharacterSet,
     character_set,
     distinct,
 )
-from draw_shared.dicom.code_extensions import ESCAPE
-from draw_shared.dicom.keys import IDENTIFIERS
-from draw_shared.dicom.matching import WHOLE_TEXT_VRS
-from draw_shared.dicom.peer_failures import PeerAborted
+from draw_shared.dicom.encoding.code_extensions import ESCAPE
+from draw_shared.dicom.network.peer_failures import PeerAborted
+from draw_shared.dicom.query.keys import IDENTIFIERS
+from draw_shared.dicom.query.matching import WHOLE_TEXT_VRS
 
 if TYPE_CHECKING:
     from pydicom.dataelem import RawDataElement

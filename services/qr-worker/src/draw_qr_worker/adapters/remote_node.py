@@ -21,13 +21,13 @@ from draw_qr_worker.models import (
     SubOperationCounts,
     Supervision,
 )
-from draw_shared.dicom import uids
-from draw_shared.dicom.associate import Roles
-from draw_shared.dicom.contexts import number_contexts
-from draw_shared.dicom.message import US_LENGTH, Command, Field, Operation
-from draw_shared.dicom.peer_failures import PeerAborted, PeerCongested, Unreachable
-from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.requestor import (
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.network.associate import Roles
+from draw_shared.dicom.network.contexts import number_contexts
+from draw_shared.dicom.network.message import US_LENGTH, Command, Field, Operation
+from draw_shared.dicom.network.peer_failures import PeerAborted, PeerCongested, Unreachable
+from draw_shared.dicom.network.peer_trust import PeerTrusts
+from draw_shared.dicom.network.requestor import (
     Association,
     Remote,
     Request,
@@ -35,9 +35,9 @@ from draw_shared.dicom.requestor import (
     Serve,
     open_association,
 )
-from draw_shared.dicom.service import PresentationContext
-from draw_shared.dicom.statuses import PENDING, Status, describe, is_warning
-from draw_shared.dicom.tls import TlsUnusable
+from draw_shared.dicom.network.service import PresentationContext
+from draw_shared.dicom.network.statuses import PENDING, Status, describe, is_warning
+from draw_shared.dicom.network.tls import TlsUnusable
 
 SETTLE_SECONDS: Final = 0.5
 """How long a congested node may need to take our own last association down."""

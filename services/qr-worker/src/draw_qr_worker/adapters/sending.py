@@ -10,16 +10,16 @@ import structlog
 from draw_qr_worker.adapters.remote_node import remote_of
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
 from draw_qr_worker.models import Node, StoredObject, Supervision
-from draw_shared.dicom import part10
-from draw_shared.dicom.contexts import Contexts, group_by_contexts
-from draw_shared.dicom.peer_failures import PeerAborted
-from draw_shared.dicom.peer_trust import PeerTrusts
-from draw_shared.dicom.renditions import renditions
-from draw_shared.dicom.requestor import Remote
-from draw_shared.dicom.service import CutShort, StoredFile
-from draw_shared.dicom.store_sender import Outgoing, StoreSender, put_last, sending
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.dicom.network.contexts import Contexts, group_by_contexts
+from draw_shared.dicom.network.peer_failures import PeerAborted
+from draw_shared.dicom.network.peer_trust import PeerTrusts
+from draw_shared.dicom.network.renditions import renditions
+from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.service import CutShort, StoredFile
+from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, put_last, sending
 from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.walk import Undecodable
 
 log = structlog.get_logger()
 

@@ -31,8 +31,8 @@ from draw_qr_worker.services.jobs import Control
 from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.querying import Catch, NodeQuery
-from draw_shared.dicom.answer_fits import is_told, meant_by_name, misfit
-from draw_shared.dicom.peer_failures import NotSupported, PeerTrouble
+from draw_shared.dicom.network.peer_failures import NotSupported, PeerTrouble
+from draw_shared.dicom.query.answer_fits import is_told, meant_by_name, misfit
 from draw_shared.errors import DrawError, Permanent
 
 LEVEL: Final = "STUDY"

@@ -27,7 +27,7 @@ from draw_qr_worker.services.asking import Answer, Asker, Finders, NodeMemory, Q
 from draw_qr_worker.services.lookup import Found, larger, look_up, number_of, text_of
 from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
-from draw_shared.dicom.peer_failures import NotSupported
+from draw_shared.dicom.network.peer_failures import NotSupported
 
 REFUSED: Final = (NotSupported, StatusPermanent, StatusTransient)
 """The node answers, but not this query."""

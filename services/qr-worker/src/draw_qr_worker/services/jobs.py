@@ -27,7 +27,7 @@ from draw_qr_worker.models import (
     Postponed,
 )
 from draw_qr_worker.services.retries import Retries
-from draw_shared.dicom.peer_failures import PeerCongested, PeerTrouble, PeerTurnedAway
+from draw_shared.dicom.network.peer_failures import PeerCongested, PeerTrouble, PeerTurnedAway
 from draw_shared.errors import DrawError, Permanent, Transient
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from draw_qr_worker.models import InvalidJob, Match, Node, NothingThere, Subject
 from draw_qr_worker.services.asking import Answer, Asker, Question
 from draw_qr_worker.services.query_models import is_single, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
-from draw_shared.dicom.matching import Patterns, Texts, parse, text_fits
+from draw_shared.dicom.query.matching import Patterns, Texts, parse, text_fits
 
 KEYS: Final[Mapping[str, str]] = {
     "PatientID": "LO",

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Node, Outcome, Supervision
 from draw_qr_worker.services.jobs import Control
-from draw_shared.dicom.peer_trust import NotTrusted
+from draw_shared.dicom.network.peer_trust import NotTrusted
 from draw_shared.errors import DrawError
 
 

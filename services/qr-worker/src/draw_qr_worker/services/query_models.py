@@ -10,7 +10,7 @@ from typing import Final
 
 from draw_qr_worker.models import Keys, Node
 from draw_qr_worker.services.asking import UNIQUE_KEYS
-from draw_shared.dicom.peer_failures import NotSupported
+from draw_shared.dicom.network.peer_failures import NotSupported
 
 LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
     "study": ("STUDY", "SERIES", "IMAGE"),

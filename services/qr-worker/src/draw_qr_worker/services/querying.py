@@ -29,8 +29,8 @@ from draw_qr_worker.services.query_models import (
     levels_above,
     undetermined,
 )
-from draw_shared.dicom.peer_failures import NotSupported
-from draw_shared.dicom.typed_keys import one_value_each
+from draw_shared.dicom.network.peer_failures import NotSupported
+from draw_shared.dicom.query.typed_keys import one_value_each
 from draw_shared.errors import DrawError
 
 MATCHES_AT_ONCE: Final = 200

@@ -22,7 +22,7 @@ from draw_qr_worker.services.missing import given_up, numbers
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.retrieve_plan import subject_of
-from draw_shared.dicom.statuses import describe, is_success, is_warning
+from draw_shared.dicom.network.statuses import describe, is_success, is_warning
 from draw_shared.errors import DrawError
 
 MARKED_AT_ONCE: Final = 50

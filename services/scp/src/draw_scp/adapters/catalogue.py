@@ -6,8 +6,8 @@ from typing import Final
 from draw_scp.adapters.catalogue_sql import find_statement, retrieve_statement
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.models import Destination, StoredInstance
-from draw_shared.dicom.query import Query, Row, Selection
-from draw_shared.dicom.shares import Claimant
+from draw_shared.dicom.network.shares import Claimant
+from draw_shared.dicom.query.query import Query, Row, Selection
 
 FIRST_ROWS: Final = 50
 """Few, so that the first answers leave at once."""

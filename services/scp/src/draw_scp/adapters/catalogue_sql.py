@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from draw_shared.dicom.intervals import Dates, Moments, Times
-from draw_shared.dicom.keys import IndexedAttribute, Level
-from draw_shared.dicom.matching import (
+from draw_shared.dicom.encoding.intervals import Dates, Moments, Times
+from draw_shared.dicom.encoding.search_text import like_literal, search_text
+from draw_shared.dicom.query.keys import IndexedAttribute, Level
+from draw_shared.dicom.query.matching import (
     Condition,
     Items,
     Name,
@@ -27,8 +28,7 @@ from draw_shared.dicom.matching import (
     Texts,
     Wild,
 )
-from draw_shared.dicom.query import Query, Selection, several_valued, time_of
-from draw_shared.dicom.search_text import like_literal, search_text
+from draw_shared.dicom.query.query import Query, Selection, several_valued, time_of
 
 ALIASES: Final = {Level.PATIENT: "p", Level.STUDY: "s", Level.SERIES: "e", Level.IMAGE: "i"}
 _TABLES: Final = {
@@ -352,7 +352,7 @@ def shown(attribute: IndexedAttribute) -> str:
     text = _FORMATS.get(attribute.vr)
     if text is None:
         return expression
-    # What the column could not hold as it was lies beside it (see draw_shared.dicom.keys).
+    # What the column could not hold as it was lies beside it (see draw_shared.dicom.query.keys).
     beside = f"{ALIASES[attribute.level]}.attributes->>'{attribute.keyword}'"
     return f"coalesce({beside}, {text.format(expression)})"
 

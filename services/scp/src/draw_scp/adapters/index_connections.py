@@ -2,9 +2,9 @@
 
 They are apart from the pool of the other database work: a peer that reads its answers
 slowly holds one of these, and nothing else waits for it. One peer never holds all of them
-(`draw_shared.dicom.shares`): a quarter is left for peers that hold few or none. Statements are
-planned anew each time with their values, because the best plan for one pattern is the worst
-for another.
+(`draw_shared.dicom.network.shares`): a quarter is left for peers that hold few or none.
+Statements are planned anew each time with their values, because the best plan for one pattern
+is the worst for another.
 """
 
 import threading
@@ -15,8 +15,8 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.string import ByteaBinaryLoader
 
-from draw_shared.dicom.query import Row
-from draw_shared.dicom.shares import Claimant, Limits, Shares, Shortage
+from draw_shared.dicom.network.shares import Claimant, Limits, Shares, Shortage
+from draw_shared.dicom.query.query import Row
 from draw_shared.errors import Transient
 
 CONNECT_SECONDS: Final = 5

@@ -28,12 +28,12 @@ from draw_shared.contracts.server_config import (
     ServerConfig,
     TlsConfig,
 )
-from draw_shared.dicom.acceptor import Acceptor, Door
-from draw_shared.dicom.budgets import Budgets
-from draw_shared.dicom.listening import CannotListen, listening, listening_beside, spoken
-from draw_shared.dicom.placement import Placement
-from draw_shared.dicom.service import ServiceProvider
-from draw_shared.dicom.tls import ServerTls, TlsUnusable
+from draw_shared.dicom.network.acceptor import Acceptor, Door
+from draw_shared.dicom.network.budgets import Budgets
+from draw_shared.dicom.network.listening import CannotListen, listening, listening_beside, spoken
+from draw_shared.dicom.network.placement import Placement
+from draw_shared.dicom.network.service import ServiceProvider
+from draw_shared.dicom.network.tls import ServerTls, TlsUnusable
 from draw_shared.runtime.desired_state import Wanted
 from draw_shared.runtime.periodic import Periodic
 

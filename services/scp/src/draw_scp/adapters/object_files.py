@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from draw_scp.models import StoredInstance
-from draw_shared.dicom import part10
-from draw_shared.dicom.renditions import Rendition, renditions
-from draw_shared.dicom.service import Sendable, StoredFile
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.network.renditions import Rendition, renditions
+from draw_shared.dicom.network.service import Sendable, StoredFile
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import DrawError, Permanent
 

@@ -34,12 +34,12 @@ from draw_scp.pipe_messages import (
 )
 from draw_scp.settings import ReceivingSettings
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
-from draw_shared.dicom import uids
-from draw_shared.dicom.message import Operation
-from draw_shared.dicom.negotiation import belongs
-from draw_shared.dicom.placement import Ending, Timing
-from draw_shared.dicom.service import AssociationInfo, Outcome
-from draw_shared.dicom.wire import Wire
+from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.network.message import Operation
+from draw_shared.dicom.network.negotiation import belongs
+from draw_shared.dicom.network.placement import Ending, Timing
+from draw_shared.dicom.network.service import AssociationInfo, Outcome
+from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored

@@ -22,8 +22,8 @@ import structlog
 
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.models import Delivered, Destination, Order, StoredInstance
-from draw_shared.dicom.contexts import Contexts, group_by_contexts
-from draw_shared.dicom.peer_failures import (
+from draw_shared.dicom.network.contexts import Contexts, group_by_contexts
+from draw_shared.dicom.network.peer_failures import (
     PeerAborted,
     PeerBrokeProtocol,
     PeerBusy,
@@ -33,11 +33,11 @@ from draw_shared.dicom.peer_failures import (
     PeerTrouble,
     Unreachable,
 )
-from draw_shared.dicom.peer_trust import NotTrusted, PeerTrusts
-from draw_shared.dicom.requestor import Remote
-from draw_shared.dicom.service import CutShort
-from draw_shared.dicom.store_sender import Outgoing, StoreSender, put_last, sending
-from draw_shared.dicom.tls import TlsUnusable
+from draw_shared.dicom.network.peer_trust import NotTrusted, PeerTrusts
+from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.service import CutShort
+from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, put_last, sending
+from draw_shared.dicom.network.tls import TlsUnusable
 from draw_shared.errors import Permanent
 
 log = structlog.get_logger()

@@ -1,8 +1,8 @@
 """C-ECHO (PS3.7 9.1.5)."""
 
 from draw_scp.models import Echoed, Results
-from draw_shared.dicom.service import AssociationInfo
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.service import AssociationInfo
+from draw_shared.dicom.network.statuses import Status
 
 
 class EchoHandler:

@@ -12,11 +12,11 @@ from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.query import Queries
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.keys import BY_KEYWORD, IndexedAttribute
-from draw_shared.dicom.matching import Condition, Texts
-from draw_shared.dicom.query import understood
-from draw_shared.dicom.service import AssociationInfo, Matches, QueryRequest, Refused
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.service import AssociationInfo, Matches, QueryRequest, Refused
+from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.query.keys import BY_KEYWORD, IndexedAttribute
+from draw_shared.dicom.query.matching import Condition, Texts
+from draw_shared.dicom.query.query import understood
 from draw_shared.errors import Transient
 
 log = structlog.get_logger()

@@ -9,17 +9,17 @@ from draw_scp.metrics import ScpMetrics
 from draw_scp.models import Later
 from draw_scp.services.audit import Audit
 from draw_shared.contracts.rights import Right
-from draw_shared.dicom.admission import AccessRules, access_rules, refuse_calling
-from draw_shared.dicom.associate import AssociateRequest
-from draw_shared.dicom.authorization import (
+from draw_shared.dicom.network.admission import AccessRules, access_rules, refuse_calling
+from draw_shared.dicom.network.associate import AssociateRequest
+from draw_shared.dicom.network.authorization import (
     Standing,
     authorize,
     denial,
     denial_of_destination,
     standing,
 )
-from draw_shared.dicom.negotiation import USER_REJECTION, Capabilities, capabilities
-from draw_shared.dicom.service import (
+from draw_shared.dicom.network.negotiation import USER_REJECTION, Capabilities, capabilities
+from draw_shared.dicom.network.service import (
     Accept,
     AssociationInfo,
     Outcome,
@@ -28,7 +28,7 @@ from draw_shared.dicom.service import (
     Refused,
     Reject,
 )
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.statuses import Status
 from draw_shared.runtime.config_watch import LiveConfig
 
 log = structlog.get_logger()

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from draw_shared.dicom.associate import AssociateRequest
-from draw_shared.dicom.service import (
+from draw_shared.dicom.network.associate import AssociateRequest
+from draw_shared.dicom.network.service import (
     Accept,
     AssociationInfo,
     Matches,

@@ -13,8 +13,7 @@ from draw_scp.services.audit import Audit, Operation
 from draw_scp.services.retrieve import Begin, Retrievals, Step
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.query import Selection, selected
-from draw_shared.dicom.service import (
+from draw_shared.dicom.network.service import (
     AssociationInfo,
     QueryRequest,
     Refused,
@@ -22,7 +21,8 @@ from draw_shared.dicom.service import (
     SameAssociation,
     SubOperations,
 )
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.query.query import Selection, selected
 from draw_shared.errors import Transient
 
 log = structlog.get_logger()

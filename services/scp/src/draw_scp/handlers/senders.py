@@ -4,8 +4,8 @@ from typing import NoReturn
 
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.store import StoreHandler
-from draw_shared.dicom.service import AssociationInfo, ObjectSink, Refused, StoreRequest
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.service import AssociationInfo, ObjectSink, Refused, StoreRequest
+from draw_shared.dicom.network.statuses import Status
 
 
 class SenderOperations:

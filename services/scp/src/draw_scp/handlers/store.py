@@ -6,8 +6,8 @@ from typing import Final
 
 from draw_scp.models import Results, StoreRefused, StoreSucceeded
 from draw_shared.contracts.rights import Right
-from draw_shared.dicom.service import AssociationInfo, Refused, StoreRequest
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.service import AssociationInfo, Refused, StoreRequest
+from draw_shared.dicom.network.statuses import Status
 from draw_shared.errors import DrawError
 from draw_shared.storage.ingest import (
     Ingest,

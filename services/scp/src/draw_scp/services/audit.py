@@ -15,8 +15,8 @@ from draw_shared.contracts.transaction import (
     TransactionKind,
     TransactionOutcome,
 )
-from draw_shared.dicom.service import AssociationInfo, Outcome, Peer, Reject
-from draw_shared.dicom.statuses import Status, is_warning
+from draw_shared.dicom.network.service import AssociationInfo, Outcome, Peer, Reject
+from draw_shared.dicom.network.statuses import Status, is_warning
 
 _OUTCOMES: Final = {
     Outcome.RELEASED: TransactionOutcome.SUCCESS,

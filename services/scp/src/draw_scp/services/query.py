@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from draw_shared.dicom.answers import Answers
-from draw_shared.dicom.matching import Names, name_fits
-from draw_shared.dicom.query import Constant, Query, Row
-from draw_shared.dicom.service import Matches, Refused
-from draw_shared.dicom.shares import Claimant
-from draw_shared.dicom.statuses import Status
+from draw_shared.dicom.network.service import Matches, Refused
+from draw_shared.dicom.network.shares import Claimant
+from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.query.answers import Answers
+from draw_shared.dicom.query.matching import Names, name_fits
+from draw_shared.dicom.query.query import Constant, Query, Row
 
 ONLINE: Final = b"ONLINE"
 

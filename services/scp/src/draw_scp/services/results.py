@@ -6,9 +6,9 @@ from draw_scp.metrics import ScpMetrics
 from draw_scp.models import Later, Result, StoreRefused, StoreSucceeded
 from draw_scp.services.audit import Audit, Operation
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.service import AssociationInfo
-from draw_shared.dicom.statuses import Status
-from draw_shared.dicom.uids import VERIFICATION
+from draw_shared.dicom.encoding.uids import VERIFICATION
+from draw_shared.dicom.network.service import AssociationInfo
+from draw_shared.dicom.network.statuses import Status
 
 log = structlog.get_logger()
 

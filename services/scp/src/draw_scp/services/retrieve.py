@@ -15,10 +15,8 @@ from typing import Final, Protocol
 import structlog
 
 from draw_scp.models import Delivered, Destination, Order, StoredInstance, SubOperation
-from draw_shared.dicom.answers import failed_list
-from draw_shared.dicom.query import Selection
-from draw_shared.dicom.renditions import Rendition
-from draw_shared.dicom.service import (
+from draw_shared.dicom.network.renditions import Rendition
+from draw_shared.dicom.network.service import (
     CutShort,
     QueryRequest,
     Refused,
@@ -26,8 +24,10 @@ from draw_shared.dicom.service import (
     SameAssociation,
     SubOperations,
 )
-from draw_shared.dicom.shares import Claimant
-from draw_shared.dicom.statuses import Status, is_of_encoding, is_warning
+from draw_shared.dicom.network.shares import Claimant
+from draw_shared.dicom.network.statuses import Status, is_of_encoding, is_warning
+from draw_shared.dicom.query.answers import failed_list
+from draw_shared.dicom.query.query import Selection
 from draw_shared.errors import Permanent
 
 log = structlog.get_logger()

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from draw_shared.dicom import part10
-from draw_shared.dicom.data_set import is_deflated
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.data_set import is_deflated
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, UNCOMPRESSED
+from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.dicom.transcoding.encoding import AsWritten, as_written, encoding_of
 from draw_shared.dicom.transcoding.payload import Payload, PayloadWriter
 from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels, Image, gathered
@@ -25,8 +27,6 @@ from draw_shared.dicom.transcoding.source import (
     Untranscodable,
 )
 from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
-from draw_shared.dicom.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, UNCOMPRESSED
-from draw_shared.dicom.walk import Undecodable
 
 MOST_PICTURES: Final = 64
 """Encapsulated images in one object: its own and its icons'."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final, NamedTuple
 
-from draw_shared.dicom.data_set import BIG_FILE_META, leading_bytes, scanner_for
-from draw_shared.dicom.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.data_set import BIG_FILE_META, leading_bytes, scanner_for
+from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from draw_shared.dicom.element_forms import PIXEL_DATA
+from draw_shared.dicom.encoding.element_forms import PIXEL_DATA
+from draw_shared.dicom.encoding.vrs import SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, Encoding
 from draw_shared.dicom.transcoding.representations import one_of
 from draw_shared.dicom.transcoding.structure import BARE_BYTES, LONG_BYTES, Kind, Level, Met
-from draw_shared.dicom.vrs import SHORT_VRS
 
 MOST_LENGTHS: Final = 50_000
 """Sequences and items of one object whose lengths are kept; further ones are delimited."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from draw_shared.dicom import dictionary
-from draw_shared.dicom.vrs import KNOWN_VRS
+from draw_shared.dicom.encoding import dictionary
+from draw_shared.dicom.encoding.vrs import KNOWN_VRS
 
 UNKNOWN: Final = b"UN"
 REMEMBERED: Final = 8192

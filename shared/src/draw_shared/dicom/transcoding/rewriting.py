@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from draw_shared.dicom.element_forms import ITEM, ITEM_END, PIXEL_DATA, SEQUENCE_END, UNDEFINED
+from draw_shared.dicom.encoding.element_forms import (
+    ITEM,
+    ITEM_END,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    UNDEFINED,
+)
+from draw_shared.dicom.encoding.vrs import LONG_VRS, SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import (
     LONGEST_SHORT,
     AsWritten,
@@ -21,7 +28,6 @@ from draw_shared.dicom.transcoding.survey import (
     WAVEFORM_BITS_ALLOCATED,
     Survey,
 )
-from draw_shared.dicom.vrs import LONG_VRS, SHORT_VRS
 
 OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 """Say where encapsulated frames lie (PS3.3 C.7.6.3.1.8); native pixel data have none."""

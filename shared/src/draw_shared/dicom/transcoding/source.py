@@ -8,8 +8,8 @@ from typing import Final
 
 from typing_extensions import override
 
-from draw_shared.dicom.data_set import inflater
-from draw_shared.dicom.element_forms import HEADER_BYTES
+from draw_shared.dicom.encoding.data_set import inflater
+from draw_shared.dicom.encoding.element_forms import HEADER_BYTES
 from draw_shared.errors import Permanent
 
 BLOCK_BYTES: Final = 256 * 1024

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from draw_shared.dicom.data_set import leading_form
-from draw_shared.dicom.element_forms import (
+from draw_shared.dicom.encoding.data_set import leading_form
+from draw_shared.dicom.encoding.element_forms import (
     DELIMITERS,
     ITEM,
     ITEM_END,
@@ -22,7 +22,8 @@ from draw_shared.dicom.element_forms import (
     holds_fragments,
     is_regular,
 )
-from draw_shared.dicom.item_ends import LOOKED_AT_BYTES, ends_item_around
+from draw_shared.dicom.encoding.item_ends import LOOKED_AT_BYTES, ends_item_around
+from draw_shared.dicom.encoding.vrs import KNOWN_VRS, SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import (
     BIG,
     EXPLICIT,
@@ -32,7 +33,6 @@ from draw_shared.dicom.transcoding.encoding import (
 )
 from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source, Untranscodable
-from draw_shared.dicom.vrs import KNOWN_VRS, SHORT_VRS
 
 DEEPEST: Final = 128
 LONGEST_CREATOR: Final = 64

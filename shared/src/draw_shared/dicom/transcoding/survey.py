@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from draw_shared.dicom.element_forms import ITEM, PIXEL_DATA
+from draw_shared.dicom.encoding.element_forms import ITEM, PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import EXPLICIT, AsWritten, Encoding
 from draw_shared.dicom.transcoding.lengths import Lengths
 from draw_shared.dicom.transcoding.source import Source, Untranscodable

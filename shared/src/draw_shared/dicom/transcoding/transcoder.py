@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from draw_shared.dicom.transcoding.decoding import EncodedFrame
 from draw_shared.dicom.transcoding.encoding import swapped
 from draw_shared.dicom.transcoding.payload import HELD_BYTES, Payload
@@ -27,7 +28,6 @@ from draw_shared.dicom.transcoding.source import (
     TooCostly,
     Untranscodable,
 )
-from draw_shared.dicom.uids import DEFLATED_LITTLE
 
 MOST_BROKEN: Final = 1024
 

@@ -9,12 +9,12 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 
+from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE
 from draw_shared.dicom.transcoding import codestreams
 from draw_shared.dicom.transcoding.codestreams import Picture, require_agreement
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import EXPLICIT_LITTLE
 from support import senders
 
 FILES = {

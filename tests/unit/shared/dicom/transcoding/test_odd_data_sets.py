@@ -8,16 +8,16 @@ import zlib
 
 import pytest
 
-from draw_shared.dicom.part10 import FileMeta
-from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
-from draw_shared.dicom.transcoding.source import Untranscodable
-from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.part10 import FileMeta
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
+from draw_shared.dicom.transcoding.source import Untranscodable
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from support import odd_data_sets as odd
 from support.data_set_tree import tree
 

@@ -16,15 +16,15 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
-from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
-from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Untranscodable
-from draw_shared.dicom.transcoding.transcoder import Transcoder
-from draw_shared.dicom.uids import (
+from draw_shared.dicom.encoding.uids import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
+from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
+from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Untranscodable
+from draw_shared.dicom.transcoding.transcoder import Transcoder
 from support import datasets
 from support.data_set_tree import tree
 from support.elements import (

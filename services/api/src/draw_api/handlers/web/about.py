@@ -12,7 +12,7 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.permissions import Permission
 from draw_shared.contracts.server_config import ServerConfig
-from draw_shared.dicom import uids
+from draw_shared.dicom.encoding import uids
 
 router = APIRouter(include_in_schema=False)
 

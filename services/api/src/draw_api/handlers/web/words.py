@@ -6,7 +6,7 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 from draw_api.models.webhooks import MOST_COUNTED
-from draw_shared.dicom.dictionary import registered_uids
+from draw_shared.dicom.encoding.dictionary import registered_uids
 
 NIL: Final = "\N{EN DASH}"
 NOTHING: Final = Markup('<span class="nil">\N{EN DASH}</span>')

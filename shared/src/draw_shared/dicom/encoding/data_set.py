@@ -1,0 +1,215 @@
+"""Data sets as they come: deflated, in another encoding than agreed, with leftovers in front.
+
+What a receiver, the index and the operators' page read of an object, they read through this.
+"""
+
+import zlib
+from typing import Final, Literal, NamedTuple
+
+from draw_shared.dicom.encoding.element_forms import HEADER_BYTES, LONG_HEADER_BYTES, Form
+from draw_shared.dicom.encoding.flaws import Flaw, Flaws
+from draw_shared.dicom.encoding.scan import BIG, EXPLICIT, IMPLICIT, Scanner
+from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
+from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
+from draw_shared.dicom.encoding.walk import Ending, Gathered, Undecodable
+
+LONGEST_INFLATED: Final = 4 * 1024 * 1024
+INFLATED_AT_ONCE: Final = 1024
+LARGEST_LOW_GROUP: Final = 0x00FF
+BIG_FILE_META: Final = b"\0\2"
+LEADING_GROUPS: Final = frozenset((b"\0\0", b"\2\0"))
+"""Groups of command sets and of file meta, which devices leave in front of data sets."""
+MOST_LEADING: Final = 64
+
+# What tells which format a deflated data set has.
+_ANY_WRAPPER: Final = 32
+_GZIP: Final = b"\x1f\x8b"
+_ZLIB_CHECK: Final = 31
+_STORED_HEAD: Final = 5
+_COMPLEMENT: Final = 0xFFFF
+
+
+def _declared(transfer_syntax_uid: str) -> Scanner:
+    if transfer_syntax_uid == IMPLICIT_LITTLE:
+        return IMPLICIT
+    return BIG if transfer_syntax_uid == EXPLICIT_BIG else EXPLICIT
+
+
+def scanner_for(transfer_syntax_uid: str, data: bytes | memoryview = b"") -> Scanner:
+    """Return the scanner of a transfer syntax; encapsulated ones are explicit little endian.
+
+    Some senders write another encoding than they agreed on; `data`, if given, decides.
+    """
+    declared = _declared(transfer_syntax_uid)
+    if len(data) < HEADER_BYTES:
+        return declared
+    big = declared is BIG
+    groups = data[0] | data[1] << 8, data[1] | data[0] << 8
+    if (groups[0] <= LARGEST_LOW_GROUP) != (groups[1] <= LARGEST_LOW_GROUP):
+        big = groups[1] <= LARGEST_LOW_GROUP
+    if (bytes(data[4:6]) in KNOWN_VRS) == (declared is not IMPLICIT):
+        explicit = declared is not IMPLICIT
+    else:
+        explicit = _is_explicit(BIG if big else declared, data)
+    if not explicit:
+        return IMPLICIT
+    return BIG if big else EXPLICIT
+
+
+def _is_explicit(declared: Scanner, data: bytes | memoryview) -> bool:
+    """Return whether a data set is explicit that does not look as it was declared."""
+    try:
+        form = declared.first_form(data)
+    except IndexError:
+        return False
+    return form is not None and form.explicit
+
+
+def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | memoryview:
+    """Return `data`, or for a deflated data set as much of it inflated as any header needs.
+
+    Raises:
+        Undecodable: nothing of it inflates, and it is no data set without that.
+    """
+    if transfer_syntax_uid != DEFLATED_LITTLE:
+        return data
+    try:
+        return inflater(data).decompress(data, LONGEST_INFLATED)
+    except zlib.error:
+        inflated = _inflated_before_damage(data)
+    if inflated:
+        return inflated
+    if bytes(data[4:6]) in KNOWN_VRS:
+        return data
+    raise Undecodable("the deflated data set is damaged")
+
+
+def inflater(head: bytes | memoryview) -> "zlib._Decompress":
+    """Return what inflates a data set that begins with `head`.
+
+    Some devices write zlib's or gzip's format around it, which PS3.5 A.5 does not have.
+    """
+    bits = zlib.MAX_WBITS
+    return zlib.decompressobj(bits | _ANY_WRAPPER if _is_wrapped(head) else -bits)
+
+
+def _is_wrapped(head: bytes | memoryview) -> bool:
+    """Return whether the format of zlib (RFC 1950) or gzip (RFC 1952) begins so."""
+    begin = bytes(head[:_STORED_HEAD])
+    if begin.startswith(_GZIP):
+        return True
+    if len(begin) < _STORED_HEAD or begin[0] & 0x8F != zlib.DEFLATED:
+        return False
+    # The same bits begin a stored block, which gives its length twice.
+    stored = int.from_bytes(begin[1:3], "little") ^ int.from_bytes(begin[3:5], "little")
+    return int.from_bytes(begin[:2], "big") % _ZLIB_CHECK == 0 and stored != _COMPLEMENT
+
+
+def is_deflated(data: bytes | memoryview, transfer_syntax_uid: str) -> bool:
+    """Return whether a data set that begins so is deflated; not all are that should be."""
+    if transfer_syntax_uid != DEFLATED_LITTLE:
+        return False
+    return bytes(data[4:6]) not in KNOWN_VRS or bool(_inflated_before_damage(data))
+
+
+def _inflated_before_damage(data: bytes | memoryview) -> bytes:
+    inflating, inflated = inflater(data), bytearray()
+    try:
+        for at in range(0, len(data), INFLATED_AT_ONCE):
+            inflated += inflating.decompress(data[at : at + INFLATED_AT_ONCE])
+            if len(inflated) >= LONGEST_INFLATED:
+                break
+    except zlib.error:
+        pass
+    return bytes(inflated)
+
+
+class Opened(NamedTuple):
+    """A data set as it can be read."""
+
+    data: bytes | memoryview
+    """Inflated, without what devices left of groups 0000 and 0002 in front of it."""
+    scanner: Scanner
+    flaws: Flaws
+    bounded: bool
+    """Whether there is more than was inflated."""
+
+
+def opened(data: bytes | memoryview, transfer_syntax_uid: str) -> Opened:
+    """Return the data set that `data` holds, or begins, and how it is encoded in truth.
+
+    Raises:
+        Undecodable: it does not inflate.
+    """
+    inflated = beginning(data, transfer_syntax_uid)
+    leading = leading_bytes(inflated)
+    data_set = memoryview(inflated)[leading:] if leading else inflated
+    scanner = scanner_for(transfer_syntax_uid, data_set)
+    flaws = Flaws()
+    if leading:
+        flaws.add(
+            Flaw.FOREIGN_GROUP, scanner_for(transfer_syntax_uid, inflated).first_tag(inflated)
+        )
+    other = transfer_syntax_uid == DEFLATED_LITTLE and (inflated is data or _is_wrapped(data))
+    if other or scanner is not _declared(transfer_syntax_uid):
+        flaws.add(Flaw.OTHER_ENCODING, scanner.first_tag(data_set))
+    bounded = inflated is not data and len(inflated) >= LONGEST_INFLATED
+    return Opened(data_set, scanner, flaws, bounded)
+
+
+def gather(
+    data: bytes | memoryview,
+    transfer_syntax_uid: str,
+    wanted: frozenset[int],
+    *,
+    last: int,
+    required: frozenset[int] = frozenset(),
+    whole: bool = True,
+) -> tuple[Scanner, Gathered]:
+    """Return what `Scanner.gather` finds in a data set, and the scanner that reads its values.
+
+    Of a deflated data set, what lies behind the part that is inflated counts as passed.
+    """
+    try:
+        data_set, scanner, flaws, bounded = opened(data, transfer_syntax_uid)
+    except Undecodable:
+        flaws = Flaws()
+        flaws.add(Flaw.UNREADABLE, 0)
+        return _declared(transfer_syntax_uid), Gathered({}, Ending.DAMAGED, flaws, 0)
+    found = scanner.gather(
+        data_set, wanted, last=last, required=required, whole=whole and not bounded
+    )
+    if bounded and found.ending in {Ending.CUT, Ending.ENDED}:
+        found = found._replace(ending=Ending.PASSED)
+    flaws.update(found.flaws)
+    return scanner, found._replace(flaws=flaws)
+
+
+def leading_bytes(data: bytes | memoryview) -> int:
+    """Return how long the elements of groups 0000 and 0002 in front of a data set are."""
+    at = 0
+    for _ in range(MOST_LEADING):
+        head = bytes(data[at : at + LONG_HEADER_BYTES])
+        big = head[:2] == BIG_FILE_META
+        if len(head) < HEADER_BYTES or not (big or head[:2] in LEADING_GROUPS):
+            break
+        form = leading_form(head, "big" if big else "little")
+        end = at + form.start + form.length
+        if not any(head[:HEADER_BYTES]) or end > len(data):
+            break
+        at = end
+    return at
+
+
+def leading_form(head: bytes, order: Literal["big", "little"]) -> Form:
+    """Return the form of an element of groups 0000 or 0002 in front of a data set.
+
+    Its own header decides: what follows may be of these groups too, in another form.
+    """
+    vr = head[4:6]
+    if vr in SHORT_VRS:
+        return Form(HEADER_BYTES, int.from_bytes(head[6:8], order), explicit=True, short=True)
+    if vr in LONG_VRS:
+        length = int.from_bytes(head[8:LONG_HEADER_BYTES], order)
+        return Form(LONG_HEADER_BYTES, length, explicit=True, short=False)
+    return Form(HEADER_BYTES, int.from_bytes(head[4:8], order), explicit=False, short=True)

@@ -1,0 +1,1 @@
+"""Associations and messages on both of their sides (PS3.7, PS3.8)."""

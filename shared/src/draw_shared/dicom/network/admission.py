@@ -1,0 +1,145 @@
+"""Who may associate: titles, addresses, certificates and identity (PS3.8 9.3.4)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from draw_shared.contracts.addresses import address_of, network_of
+from draw_shared.contracts.config_snapshot import AllowedPeer
+from draw_shared.contracts.rights import Right
+from draw_shared.contracts.server_config import SecurityConfig, ServerConfig
+from draw_shared.dicom.network.associate import APPLICATION_CONTEXT, AssociateRequest
+from draw_shared.dicom.network.service import Peer, Reject
+
+PERMANENT: Final = 1
+TRANSIENT: Final = 2
+SERVICE_USER: Final = 1
+ACSE_PROVIDER: Final = 2
+PRESENTATION_PROVIDER: Final = 3
+
+NOT_ALLOWED: Final = Reject(PERMANENT, SERVICE_USER, 1, "the address is not allowed")
+WRONG_CONTEXT: Final = Reject(
+    PERMANENT, SERVICE_USER, 2, "the application context name is not supported"
+)
+UNKNOWN_CALLING: Final = Reject(PERMANENT, SERVICE_USER, 3, "the calling AE title is not allowed")
+WRONG_ADDRESS: Final = Reject(
+    PERMANENT, SERVICE_USER, 3, "the calling AE title is expected from another address"
+)
+NO_CERTIFICATE: Final = Reject(
+    PERMANENT, SERVICE_USER, 3, "the calling AE title is bound to a certificate; none was shown"
+)
+ANOTHER_CERTIFICATE: Final = Reject(
+    PERMANENT, SERVICE_USER, 3, "the calling AE title is bound to another certificate"
+)
+UNKNOWN_CALLED: Final = Reject(PERMANENT, SERVICE_USER, 7, "the called AE title is not ours")
+WRONG_VERSION: Final = Reject(PERMANENT, ACSE_PROVIDER, 2, "the protocol version is not supported")
+IDENTITY_REFUSED: Final = Reject(PERMANENT, ACSE_PROVIDER, 1, "user identity is not accepted")
+CONGESTED: Final = Reject(TRANSIENT, PRESENTATION_PROVIDER, 1, "too many connections, try again")
+GAVE_WAY: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 1, "no request came, and others needed the connection"
+)
+LIMIT_EXCEEDED: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations, try again"
+)
+SHARE_EXCEEDED: Final = Reject(
+    TRANSIENT,
+    PRESENTATION_PROVIDER,
+    2,
+    "too many associations, what is left is for others, try again",
+)
+ADDRESS_LIMIT_EXCEEDED: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations of this address, try again"
+)
+AE_TITLE_LIMIT_EXCEEDED: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations of this AE title, try again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """The rules in force."""
+
+    ae_title: str
+    check_called_ae: bool
+    validate_calling_ae: bool
+    accept_user_identity: bool
+    allowed_networks: tuple[str, ...]
+    listed: Mapping[str, AllowedPeer]
+    """The list of AE titles."""
+    unknown_rights: frozenset[Right]
+    """Of AE titles that are not on it."""
+    loopback_reads: bool
+    """Whether AE titles that are not on it may read when they call from this machine."""
+
+
+def access_rules(
+    config: ServerConfig, listed: Iterable[AllowedPeer], *, loopback_reads: bool = False
+) -> AccessRules:
+    """Return the rules of a configuration and its list of AE titles."""
+    security = config.security
+    return AccessRules(
+        config.network.ae_title,
+        security.check_called_ae,
+        security.validate_calling_ae,
+        security.accept_user_identity,
+        security.allowed_ips,
+        {peer.ae_title: peer for peer in listed},
+        _unknown_rights(security),
+        loopback_reads,
+    )
+
+
+def _unknown_rights(security: SecurityConfig) -> frozenset[Right]:
+    given = {Right.ECHO: security.unknown_may_echo, Right.STORE: security.unknown_may_store}
+    return frozenset(right for right, may in given.items() if may)
+
+
+def comparable(address: str) -> IPv4Address | IPv6Address | None:
+    """Return an address for comparison, or None when it is none."""
+    try:
+        return address_of(address)
+    except ValueError:
+        return None
+
+
+def within(address: str, networks: tuple[str, ...]) -> bool:
+    """Return whether `address` lies in one of `networks`."""
+    found = comparable(address)
+    return found is not None and any(found in network_of(network) for network in networks)
+
+
+def refuse(peer: Peer, request: AssociateRequest, rules: AccessRules) -> Reject | None:
+    """Return why this peer may not associate, or None when it may."""
+    if rules.allowed_networks and not within(peer.address, rules.allowed_networks):
+        return NOT_ALLOWED
+    if not request.protocol_version & 1:
+        return WRONG_VERSION
+    if request.application_context != APPLICATION_CONTEXT:
+        return WRONG_CONTEXT
+    if rules.check_called_ae and request.called_ae != rules.ae_title:
+        return UNKNOWN_CALLED
+    if request.user.identity is not None and not rules.accept_user_identity:
+        return IDENTITY_REFUSED
+    return refuse_calling(peer, request.calling_ae, rules)
+
+
+def refuse_calling(peer: Peer, calling_ae: str, rules: AccessRules) -> Reject | None:
+    """Return why a peer may not call itself so, or None when it may."""
+    listed = rules.listed.get(calling_ae)
+    if listed is not None and listed.certificates:
+        if peer.certificate is None:
+            return NO_CERTIFICATE
+        if not peer.certificate.is_one_of(listed.certificates):
+            return ANOTHER_CERTIFICATE
+    if not rules.validate_calling_ae:
+        return None
+    if listed is None:
+        return UNKNOWN_CALLING
+    return None if is_expected(listed, peer) else WRONG_ADDRESS
+
+
+def is_expected(listed: AllowedPeer, peer: Peer) -> bool:
+    """Return whether an AE title on the list calls from where it is expected."""
+    expected = listed.expected_ip
+    return not expected or comparable(expected) == comparable(peer.address)

@@ -1,0 +1,375 @@
+"""The accepting side of one association, from A-ASSOCIATE-RQ to its end (PS3.8 9.2).
+
+One thread runs `serve` for one connection and does everything in it: it reads a request,
+has the provider answer it, writes the answer, reads the next. Nothing is shared with
+other associations. A peer that sends ahead (asynchronous operations window) is answered
+in order. `abort` may be called from another thread: it closes the connection, which ends
+the blocking read.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+import structlog
+
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.acceptance import accepted
+from draw_shared.dicom.network.associate import (
+    AssociateRequest,
+    decode_request,
+)
+from draw_shared.dicom.network.intake import take_in
+from draw_shared.dicom.network.message import Command, Field, Operation
+from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
+from draw_shared.dicom.network.negotiation import belongs
+from draw_shared.dicom.network.pdu import (
+    COMMAND,
+    SMALLEST_PEER_PDU,
+    AbortReason,
+    AbortSource,
+    PduType,
+    ProtocolViolation,
+    abort,
+    fragments,
+    reject,
+)
+from draw_shared.dicom.network.placement import Ending, Placement, Timing
+from draw_shared.dicom.network.service import (
+    Admission,
+    AssociationInfo,
+    CutShort,
+    Operations,
+    Outcome,
+    Peer,
+    PresentationContext,
+    QueryRequest,
+    Refused,
+    Reject,
+    RetrieveEnd,
+    StoreRequest,
+    SubOperations,
+)
+from draw_shared.dicom.network.shares import Claimant
+from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.store_writer import StoreWriter
+from draw_shared.dicom.network.sub_operations import SubOperationChannel, progress
+from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
+
+log = structlog.get_logger()
+
+FIRST_PDU_SECONDS: Final = 10.0
+LINGER_SECONDS: Final = 2.0
+WRITE_AT: Final = 65536
+
+Room = Callable[[Claimant], Reject | None]
+"""Makes room for an association, or says why there is none."""
+
+
+class Association:
+    """Serves one connection."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        peer: Peer,
+        operations: Operations,
+        timing: Timing,
+        placement: Placement | None = None,
+    ) -> None:
+        self._wire = wire
+        self._peer = peer
+        self._operations = operations
+        self._timing = timing
+        self._placement = placement
+        self._info: AssociationInfo | None = None
+        self._cancelled: set[int] = set()
+        self._aborted = False
+        self._in_hand = False
+        self._reader = MessageReader(
+            wire, dimse_seconds=timing.dimse_seconds, acse_seconds=timing.acse_seconds
+        )
+        # A request that came while another one was still being answered.
+        self._deferred: tuple[PresentationContext, Command] | None = None
+
+    @property
+    def established(self) -> bool:
+        """Whether the association was accepted."""
+        return self._info is not None
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a whole request has come that is being answered or was accepted."""
+        return self._in_hand
+
+    def serve(self, admission: Admission, room: Room, requested_by: float | None = None) -> Ending:
+        """Run the association to its end and return how it ended.
+
+        `room` says why there is no room for it; `requested_by` is when the request
+        must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
+        """
+
+        def served() -> Ending:
+            request = self._requested(requested_by)
+            self._in_hand = True
+            if not self._accepted(request, admission, room):
+                return Ending(Outcome.LOST)
+            if self._placement is None:
+                self._operate()
+            return self._placement.serve(
+                self._required_info, self._wire, self._timing, self._operate
+            )
+
+        ending = self._ending(served)
+        if self._aborted:
+            ending = ending._replace(outcome=Outcome.ABORTED)
+        if self._info is not None:
+            admission.closed(self._info, ending.outcome, ending.reason)
+        return ending
+
+    def carry_on(self, info: AssociationInfo) -> Ending:
+        """Serve an association that was accepted elsewhere, and return how it ended."""
+        self._info = info
+        self._wire.limit_data(self._timing.max_pdu)
+        return self._ending(self._operate)
+
+    def _ending(self, served: Callable[[], Ending]) -> Ending:
+        """Have the connection served and closed, and return how it ended."""
+        try:
+            ending = served()
+        except ReleasedByPeer:
+            self._wire.close_politely(LINGER_SECONDS)
+            ending = Ending(Outcome.RELEASED)
+        except AbortedByPeer:
+            ending = Ending(Outcome.ABORTED_BY_PEER)
+        except PeerClosed as closed:
+            ending = Ending(Outcome.LOST, str(closed))
+        except PeerTooSlow as slow:
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+            ending = Ending(Outcome.TIMED_OUT, str(slow))
+        except ProtocolViolation as violation:
+            self._say_abort(violation.reason)
+            ending = Ending(Outcome.ABORTED, str(violation))
+        except CutShort as cut:
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+            ending = Ending(Outcome.ABORTED, f"an object could not be sent to its end: {cut}")
+        except Exception:
+            log.exception("association.failed", association_id=self._peer.association_id)
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+            ending = Ending(Outcome.ABORTED, "internal failure")
+        finally:
+            self._wire.close()
+        return ending
+
+    def abort(self) -> None:
+        """End the association from another thread."""
+        self._aborted = True
+        if not self._wire.encrypted:
+            self._say_abort(AbortReason.NOT_SPECIFIED)
+        self._wire.interrupt()
+
+    def _say_abort(self, reason: AbortReason) -> None:
+        try:
+            self._wire.send([abort(AbortSource.SERVICE_PROVIDER, reason)], LINGER_SECONDS)
+        except (PeerClosed, PeerTooSlow):
+            return
+
+    def _requested(self, whole_by: float | None) -> AssociateRequest:
+        seconds = min(FIRST_PDU_SECONDS, self._timing.acse_seconds)
+        latest = time.monotonic() + seconds
+        kind, body = self._wire.read_pdu(seconds, whole_by=min(latest, whole_by or latest))
+        if kind != PduType.ASSOCIATE_RQ:
+            raise ProtocolViolation("expected A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
+        request = decode_request(bytes(body))
+        if 0 < request.user.max_pdu < SMALLEST_PEER_PDU:
+            raise ProtocolViolation("the peer takes no PDU of useful length")
+        return request
+
+    def _accepted(self, request: AssociateRequest, admission: Admission, room: Room) -> bool:
+        decision = admission.admit(self._peer, request)
+        if not isinstance(decision, Reject):
+            claimant = Claimant(self._peer.address, request.calling_ae, decision.listed)
+            decision = room(claimant) or decision
+        if isinstance(decision, Reject):
+            admission.rejected(self._peer, request, decision)
+            self._wire.send(
+                [reject(decision.result, decision.source, decision.reason)], LINGER_SECONDS
+            )
+            self._in_hand = False
+            self._wire.close_politely(LINGER_SECONDS)
+            return False
+        answer, self._info = accepted(self._peer, request, decision, self._timing.max_pdu)
+        self._wire.limit_data(self._timing.max_pdu)
+        admission.opened(self._info)
+        self._wire.send([answer.encode()], self._timing.acse_seconds)
+        return True
+
+    def _operate(self) -> NoReturn:
+        while True:
+            context, command = self._deferred or self._next_command()
+            self._deferred = None
+            self._answer(context, command)
+
+    def _next_command(self) -> tuple[PresentationContext, Command]:
+        context_id, command = self._reader.command(self._timing.network_seconds)
+        context = self._required_info.contexts.get(context_id)
+        if context is None:
+            raise ProtocolViolation("this presentation context was not accepted")
+        return context, command
+
+    @property
+    def _required_info(self) -> AssociationInfo:
+        if self._info is None:
+            raise RuntimeError("the association is not established")
+        return self._info
+
+    def _answer(self, context: PresentationContext, command: Command) -> None:
+        operation = command.number(Field.COMMAND)
+        if operation == Operation.C_STORE:
+            self._answer_store(context, command)
+        elif operation == Operation.C_CANCEL:
+            self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+        elif operation & message.RESPONSE:
+            raise ProtocolViolation("a response nobody asked for")
+        else:
+            self._answer_other(context, command, operation)
+
+    def _answer_other(self, context: PresentationContext, command: Command, operation: int) -> None:
+        identifier = self._reader.identifier(context.context_id) if command.has_data_set else b""
+        status, comment = Status.UNRECOGNIZED_OPERATION.value, ""
+        try:
+            if not belongs(operation, context.abstract_syntax):
+                status = Status.SOP_CLASS_NOT_SUPPORTED
+            elif operation == Operation.C_ECHO:
+                status = self._operations.echo(self._required_info)
+            elif operation in {Operation.C_FIND, Operation.C_GET, Operation.C_MOVE}:
+                request = QueryRequest(
+                    command.number(Field.MESSAGE_ID),
+                    command.text(Field.AFFECTED_SOP_CLASS),
+                    context,
+                    identifier,
+                    command.text(Field.MOVE_DESTINATION),
+                )
+                if operation == Operation.C_FIND:
+                    status = self._find(context, command, request)
+                else:
+                    self._retrieve(context, command, request, operation)
+                    return
+        except Refused as refused:
+            status, comment = refused.status, refused.comment
+        self._respond(context, message.response(command, operation, status, comment))
+
+    def _answer_store(self, context: PresentationContext, command: Command) -> None:
+        originator = command.number(Field.MOVE_ORIGINATOR_MESSAGE_ID, -1)
+        request = StoreRequest(
+            command.number(Field.MESSAGE_ID),
+            command.text(Field.AFFECTED_SOP_CLASS),
+            command.text(Field.AFFECTED_SOP_INSTANCE),
+            context,
+            command.text(Field.MOVE_ORIGINATOR_AE),
+            originator if originator >= 0 else None,
+        )
+        if not command.has_data_set:
+            raise ProtocolViolation("C-STORE without data set")
+        status, comment = self._store(request)
+        self._respond(context, message.response(command, Operation.C_STORE, status, comment))
+
+    def _store(self, request: StoreRequest) -> tuple[int, str]:
+        return take_in(
+            lambda: self._operations.store(self._required_info, request),
+            lambda take: self._reader.data_set(
+                request.context.context_id, take, self._timing.max_object_bytes
+            ),
+        )
+
+    def _respond(self, context: PresentationContext, command: bytes) -> None:
+        buffers = fragments(command, context.context_id, COMMAND, self._required_info.peer_max_pdu)
+        self._send([b"".join(buffers)])
+
+    def _send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        self._wire.send(buffers, self._timing.dimse_seconds)
+
+    def _find(self, context: PresentationContext, command: Command, request: QueryRequest) -> int:
+        waiting: list[bytes | memoryview] = []
+        size = 0
+        heads: dict[int, list[bytes | memoryview]] = {}
+        peer_max = self._required_info.peer_max_pdu
+        cancelled = self._cancel_check(request.message_id)
+        for matches in self._operations.find(self._required_info, request, cancelled):
+            head = heads.get(matches.status)
+            if head is None:
+                raw = message.response(command, Operation.C_FIND, matches.status, data_set=True)
+                head = heads[matches.status] = fragments(raw, context.context_id, COMMAND, peer_max)
+            for identifier in matches.identifiers:
+                waiting += head
+                waiting += fragments(identifier, context.context_id, 0, peer_max)
+                size += len(identifier)
+                if size >= WRITE_AT:
+                    self._send([b"".join(waiting)])
+                    waiting, size = [], 0
+            if waiting:
+                self._send([b"".join(waiting)])
+                waiting, size = [], 0
+            if cancelled():
+                return Status.CANCELLED
+        return Status.SUCCESS
+
+    def _retrieve(
+        self, context: PresentationContext, command: Command, request: QueryRequest, operation: int
+    ) -> None:
+        info = self._required_info
+        cancelled = self._cancel_check(request.message_id)
+        if operation == Operation.C_GET:
+            writer = StoreWriter(self._send, info.peer_max_pdu)
+            channel = SubOperationChannel(info, writer, self._sub_operation_status)
+            steps = self._operations.get(info, request, channel, cancelled)
+        else:
+            steps = self._operations.move(info, request, cancelled)
+        for step in steps:
+            if isinstance(step, SubOperations):
+                self._respond(context, progress(command, operation, step))
+            else:
+                self._end_retrieve(context, command, operation, step)
+
+    def _end_retrieve(
+        self, context: PresentationContext, command: Command, operation: int, end: RetrieveEnd
+    ) -> None:
+        raw = progress(command, operation, end.counts, end)
+        peer_max = self._required_info.peer_max_pdu
+        buffers = fragments(raw, context.context_id, COMMAND, peer_max)
+        if end.identifier:
+            buffers += fragments(end.identifier, context.context_id, 0, peer_max)
+        self._send([b"".join(buffers)])
+
+    def _cancel_check(self, message_id: int) -> Callable[[], bool]:
+        """Return a function that says whether the peer has cancelled, without waiting."""
+        self._cancelled.discard(message_id)
+
+        def cancelled() -> bool:
+            while (
+                message_id not in self._cancelled
+                and self._deferred is None
+                and self._reader.waiting()
+            ):
+                context, command = self._next_command()
+                if command.number(Field.COMMAND) == Operation.C_CANCEL:
+                    self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+                else:
+                    # Sent ahead; what follows stays with the network until it is its turn.
+                    self._deferred = context, command
+            return message_id in self._cancelled
+
+        return cancelled
+
+    def _sub_operation_status(self) -> int:
+        """Read until the peer answers a C-STORE sub-operation; a C-CANCEL may come before."""
+        if self._deferred is not None:
+            raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
+        while True:
+            _, command = self._next_command()
+            operation = command.number(Field.COMMAND)
+            if operation == Operation.C_STORE | message.RESPONSE:
+                return command.number(Field.STATUS)
+            if operation != Operation.C_CANCEL:
+                raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
+            self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))

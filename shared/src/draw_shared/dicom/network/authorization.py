@@ -1,0 +1,116 @@
+"""What an associated peer may ask for: its rights, and how it is told that it lacks one.
+
+An AE title that is not on the list may verify and store as the configuration says, and read
+nothing. Reading needs an AE title on the list, or, where the process is told so, an address of
+this machine. The list's word goes before that of the address.
+
+A right is asked for twice: when presentation contexts are negotiated, and at each query and
+retrieve, so that a right that is taken away ends with the operation under way. How it is told:
+
+- Nothing that the peer proposes is left, and its AE title is not on the list: the association is
+  rejected, calling AE title not recognized (PS3.8 9.3.4), which every peer shows its operator.
+- Else the contexts are refused one by one as user-rejection (PS3.8 9.3.3.2).
+- An operation is answered 0x0124, not authorized (PS3.7 C), with an error comment.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from draw_shared.contracts.rights import READING, Right, known_rights
+from draw_shared.dicom.network.admission import (
+    PERMANENT,
+    SERVICE_USER,
+    AccessRules,
+    comparable,
+    is_expected,
+    refuse,
+)
+from draw_shared.dicom.network.associate import AssociateRequest
+from draw_shared.dicom.network.negotiation import ACCEPTED, Capabilities, negotiate
+from draw_shared.dicom.network.service import Accept, Peer, Reject
+
+CALLING_AE_NOT_RECOGNIZED: Final = 3
+DENIED: Final = re.compile(r"no right to ((?:[a-z]+, )*[a-z]+): .*")
+DENIED_DESTINATION: Final = re.compile(r"no right to move to (.{1,16}) \(0x0124\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a peer may ask for now, and why."""
+
+    rights: frozenset[Right]
+    listed: bool
+    """Whether its AE title is on the list, and it calls from where it is expected."""
+    words: str
+    """Why it has these rights and no others."""
+    destinations: frozenset[str] = field(default_factory=frozenset)
+    """AE titles to which C-MOVE may send for it; none: every remote node."""
+
+    def may_move_to(self, destination: str) -> bool:
+        """Return whether objects may be sent to this AE title for it."""
+        return not self.destinations or destination in self.destinations
+
+
+def standing(peer: Peer, calling_ae: str, rules: AccessRules) -> Standing:
+    """Return what a peer that may associate may ask for."""
+    listed = rules.listed.get(calling_ae)
+    if listed is not None and is_expected(listed, peer):
+        return Standing(
+            known_rights(listed.rights),
+            listed=True,
+            words="the AE title is on the list",
+            destinations=frozenset(listed.move_destinations),
+        )
+    if rules.loopback_reads and _is_loopback(peer.address):
+        words = "the AE title is not on the list, but calls from this machine"
+        return Standing(rules.unknown_rights | READING, listed=False, words=words)
+    words = "the AE title is not on the list"
+    if listed is not None:
+        words = f"the AE title is expected from {listed.expected_ip}"
+    return Standing(rules.unknown_rights, listed=False, words=words)
+
+
+def authorize(
+    peer: Peer, request: AssociateRequest, rules: AccessRules, offered: Capabilities
+) -> Accept | Reject:
+    """Return the answer to a request for an association."""
+    refused = refuse(peer, request, rules)
+    if refused is not None:
+        return refused
+    found = standing(peer, request.calling_ae, rules)
+    accept = negotiate(request, offered, found.rights)
+    nothing_left = all(result.result != ACCEPTED for result in accept.results)
+    if accept.denied and nothing_left and not found.listed:
+        words = denial(accept.denied, found)
+        return Reject(PERMANENT, SERVICE_USER, CALLING_AE_NOT_RECOGNIZED, words)
+    return replace(accept, listed=found.listed)
+
+
+def denial(rights: Iterable[Right], found: Standing) -> str:
+    """Return in words which rights a peer lacks and why; `denied_rights` reads it."""
+    return f"no right to {', '.join(rights)}: {found.words}"
+
+
+def denial_of_destination(destination: str) -> str:
+    """Return in words that nothing may be moved there; `denied_destination` reads it."""
+    return f"no right to move to {destination} (0x0124)"
+
+
+def denied_rights(reason: str) -> tuple[Right, ...]:
+    """Return the rights that a recorded reason says were lacking."""
+    found = DENIED.fullmatch(reason)
+    named = known_rights(found[1].split(", ")) if found else frozenset()
+    return tuple(right for right in Right if right in named)
+
+
+def denied_destination(reason: str) -> str:
+    """Return the move destination that a recorded reason names, empty when it names none."""
+    found = DENIED_DESTINATION.fullmatch(reason)
+    return found[1] if found else ""
+
+
+def _is_loopback(address: str) -> bool:
+    found = comparable(address)
+    return found is not None and found.is_loopback

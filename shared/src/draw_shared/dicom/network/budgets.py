@@ -1,0 +1,220 @@
+"""How many connections and associations there may be, and who gives way to whom.
+
+When a budget of connections is used up, one whose peer has not asked for an association yet
+gives way to the new one, the oldest of the address that has most, so that peers that are silent
+or crawl keep nobody out. The association budget is counted apart: idle sockets cannot use it up.
+A request that finds it used up waits for a moment, so that a burst of short associations is
+served. Of both, some are reserved for peers that have few or none (`shares`): who asks for all
+there are leaves them to the others. One `Budgets` counts for all listeners of a receiver.
+"""
+
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.dicom.network import admission
+from draw_shared.dicom.network.association import Association
+from draw_shared.dicom.network.service import Reject
+from draw_shared.dicom.network.shares import Claimant, Limits, Place, Shares, Shortage
+from draw_shared.dicom.network.tls import ServerTls
+
+PLACE_SECONDS: Final = 3.0
+"""How long a request waits for its place; some peers wait five seconds for their answer."""
+UNHEARD_SECONDS: Final = 1.0
+"""A connection so young that has something to read has had no chance to be heard."""
+REFUSALS: Final[Mapping[Shortage, Reject]] = {
+    Shortage.OF_ADDRESS: admission.ADDRESS_LIMIT_EXCEEDED,
+    Shortage.OF_AE_TITLE: admission.AE_TITLE_LIMIT_EXCEEDED,
+    Shortage.OF_SHARE: admission.SHARE_EXCEEDED,
+    Shortage.OF_PLACES: admission.LIMIT_EXCEEDED,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One accepted connection, counted for an address."""
+
+    socket: socket.socket
+    address: str
+    turn_out: Callable[["Connection"], None]
+    """Is called, without any lock, when it has given way and is counted no more."""
+    tls: ServerTls | None = None
+    """How TLS is spoken on it; None: it is not."""
+    association: Association | None = None
+    place: Place | None = None
+    """Among the associations, if it has asked for one."""
+    barred: bool = False
+    """Whether it gets none any more."""
+    accepted_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def associated(self) -> bool:
+        """Whether it has a place among the associations."""
+        return self.place is not None and self.place.taken
+
+    @property
+    def can_give_way(self) -> bool:
+        """Whether its peer has had time to ask for an association, and has not."""
+        if self.association is not None and self.association.in_hand:
+            return False
+        return time.monotonic() - self.accepted_at > UNHEARD_SECONDS or not _readable(self.socket)
+
+
+class Budgets:
+    """Counts what is open for all threads.
+
+    Args:
+        network: the limits in force now.
+    """
+
+    def __init__(self, network: Callable[[], NetworkConfig]) -> None:
+        self._network = network
+        self._lock = threading.Lock()
+        self._connections: dict[Connection, None] = {}
+        """In the order in which they came."""
+        self._per_address: Counter[str] = Counter()
+        self._shares = Shares(self._association_limits)
+
+    @property
+    def associations(self) -> int:
+        """How many associations have a place."""
+        return self._shares.held
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Every connection that is counted, the oldest first."""
+        with self._lock:
+            return list(self._connections)
+
+    def counts(self, connection: Connection) -> bool:
+        """Return whether a connection is open and has not given way."""
+        return connection in self._connections
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection if there is room, or others give way."""
+        network = self._network()
+        address = connection.address
+        limited = not admission.within(address, network.trusted_proxies)
+        while True:
+            with self._lock:
+                if limited and self._crowded(address, network):
+                    giving = self._giving_way(address)
+                elif len(self._connections) < network.max_connections:
+                    return self._count(connection)
+                else:
+                    giving = self._giving_way()
+                    if giving is None and self._reserved(address, len(self._connections)):
+                        return self._count(connection)
+            if giving is None:
+                return False
+            giving.turn_out(giving)
+
+    def move(self, connection: Connection, client: str) -> bool:
+        """Count a connection for the client behind the proxy, if that has room.
+
+        Raises:
+            ConnectionError: it has given way to another one.
+        """
+        while True:
+            with self._lock:
+                if connection not in self._connections:
+                    raise ConnectionError("made room for another connection")
+                if not self._reserved(client, len(self._connections) - 1):
+                    return False
+                if not self._crowded(client, self._network()):
+                    self._discount(connection.address)
+                    connection.address = client
+                    self._per_address[client] += 1
+                    return True
+                giving = self._giving_way(client)
+            if giving is None:
+                return False
+            giving.turn_out(giving)
+
+    def take_place(self, connection: Connection, claimant: Claimant) -> Reject | None:
+        """Count one more association once there is room, and return why there is none.
+
+        There is none when it does not come in time, after `give_up`, and for a connection that
+        has given way.
+        """
+        with self._lock:
+            if connection.barred or connection not in self._connections:
+                return admission.LIMIT_EXCEEDED
+            connection.place = place = self._shares.ask(claimant)
+        shortage = self._shares.wait(place, PLACE_SECONDS)
+        return None if shortage is None else REFUSALS[shortage]
+
+    def give_up(self, connection: Connection) -> None:
+        """Give a connection that has no place among the associations none from now on."""
+        with self._lock:
+            connection.barred = True
+            if connection.place is not None and not connection.place.taken:
+                self._shares.give_back(connection.place)
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection that has ended no more."""
+        with self._lock:
+            if connection in self._connections:
+                self._remove(connection)
+            if connection.place is not None:
+                self._shares.give_back(connection.place)
+
+    def _association_limits(self) -> Limits:
+        network = self._network()
+        return Limits(
+            network.max_associations,
+            network.reserved_associations,
+            network.max_associations_per_address,
+            network.max_associations_per_ae_title,
+        )
+
+    def _count(self, connection: Connection) -> bool:
+        self._connections[connection] = None
+        self._per_address[connection.address] += 1
+        return True
+
+    def _crowded(self, address: str, network: NetworkConfig) -> bool:
+        return self._per_address[address] >= network.max_connections_per_address
+
+    def _reserved(self, address: str, others: int) -> bool:
+        """Return whether there is a connection for an address beside the others that there are."""
+        network = self._network()
+        free = network.max_connections + network.reserved_associations - others
+        return others < network.max_connections or self._per_address[address] < free
+
+    def _giving_way(self, address: str | None = None) -> Connection | None:
+        """Count the oldest that can give way, of one address or the one with most, no more."""
+        found, most = None, 0
+        for connection in self._connections:
+            has = self._per_address[connection.address]
+            if address in {None, connection.address} and has > most and connection.can_give_way:
+                found, most = connection, has
+        if found is not None:
+            self._remove(found)
+        return found
+
+    def _remove(self, connection: Connection) -> None:
+        del self._connections[connection]
+        self._discount(connection.address)
+
+    def _discount(self, address: str) -> None:
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]
+
+
+def _readable(connected: socket.socket) -> bool:
+    """Return whether something has come that nobody has read yet."""
+    waiting = select.poll()
+    try:
+        waiting.register(connected, select.POLLIN)
+    except ValueError:
+        # Its own thread has closed it.
+        return False
+    return bool(waiting.poll(0))

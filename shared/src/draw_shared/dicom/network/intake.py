@@ -1,0 +1,61 @@
+"""The data set of one C-STORE on its way to who takes it, or to nowhere after a refusal."""
+
+from collections.abc import Callable
+
+from draw_shared.dicom.network.service import ObjectSink, Refused
+
+Take = Callable[[memoryview], None]
+
+
+def take_in(begin: Callable[[], ObjectSink], read: Callable[[Take], None]) -> tuple[int, str]:
+    """Have one data set taken, and return status and comment to answer.
+
+    `read` reads it to its end, also what nobody takes because `begin` or the sink has refused.
+    When it fails in the middle, the sink has forgotten everything.
+    """
+    intake = _Intake()
+    try:
+        intake.sink = begin()
+    except Refused as refused:
+        intake.refusal = refused
+    try:
+        read(intake.take)
+        return intake.finish()
+    except BaseException:
+        intake.give_up()
+        raise
+
+
+class _Intake:
+    """Hands fragments to a sink until it refuses, and says what to answer."""
+
+    def __init__(self) -> None:
+        self.sink: ObjectSink | None = None
+        self.refusal: Refused | None = None
+
+    def take(self, part: memoryview) -> None:
+        """Hand over one fragment, or drop it."""
+        if self.sink is None:
+            return
+        try:
+            self.sink.write(part)
+        except Refused as refused:
+            self.refusal = refused
+            self.give_up()
+
+    def finish(self) -> tuple[int, str]:
+        """Make the object durable and return status and comment to answer."""
+        if self.sink is not None:
+            try:
+                return self.sink.commit(), ""
+            except Refused as refused:
+                self.refusal = refused
+        if self.refusal is None:
+            raise RuntimeError("a data set was neither taken nor refused")
+        return self.refusal.status, self.refusal.comment
+
+    def give_up(self) -> None:
+        """Have the sink forget what it has."""
+        if self.sink is not None:
+            self.sink.abandon()
+            self.sink = None

@@ -1,0 +1,204 @@
+"""Which TLS peers we trust when we call them (PS3.15 B.9, RFC 9525).
+
+A peer has to show a certificate that one of our authorities has signed and that is for the
+host we call: one of its DNS names or addresses (subjectAltName), wildcards included. The common
+name counts for nothing. Or a certificate is pinned, which many devices need that have signed
+their own: then exactly that one is trusted, whoever signed it, whatever it names and however
+old it is, and no other.
+"""
+
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from draw_shared.contracts.fingerprints import fingerprint_of
+from draw_shared.dicom.network.peer_certificates import certificate_of
+from draw_shared.dicom.network.peer_failures import Unreachable
+from draw_shared.dicom.network.service import PeerCertificate
+from draw_shared.dicom.network.tls import TLS_1_2_CIPHERS, load_authorities, load_pair, stamp
+
+LOOK_SECONDS: Final = 5.0
+PIN_OR: Final = "pin it, or"
+HOST_DIFFERS: Final = frozenset({62, 64})
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+FAILURES: Final = {
+    "WRONG_VERSION_NUMBER": "it speaks no TLS there",
+    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher suite in common with us, or asks for a"
+    " certificate of ours",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks an old version of TLS only",
+    "UNSUPPORTED_PROTOCOL": "it speaks an old version of TLS only",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not know the authority of our certificate",
+}
+"""By OpenSSL's reasons."""
+NOT_YET: Final = 9
+EXPIRED: Final = 10
+SELF_SIGNED: Final = 18
+UNKNOWN_ISSUER: Final = frozenset({2, 19, 20, 21})
+"""X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and its like: the chain ends at nobody we know."""
+
+
+class NotTrusted(Unreachable):
+    """The peer's certificate is not one that we trust; the text says why, and what to do.
+
+    Another try succeeds once an operator has pinned it or the peer has another.
+    """
+
+    def __init__(self, why: str, certificate: PeerCertificate | None, where: str = "") -> None:
+        super().__init__(f"no TLS with {where}: {why}" if where else why)
+        self.why = why
+        self.certificate = certificate
+        """What the peer showed; None where it could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTrust:
+    """How one peer is trusted."""
+
+    verifying: ssl.SSLContext
+    looking: ssl.SSLContext
+    """Trusts nobody and asks for nothing: what the peer shows is compared afterwards."""
+    fingerprint: str = ""
+    """Of the certificate that is pinned; empty: none is."""
+
+    def secured(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
+        """Return a connection on which TLS is spoken with the peer that was meant.
+
+        Raises:
+            NotTrusted: it shows a certificate that is not trusted; the connection is closed.
+            OSError: there is no TLS with it; the text says why.
+        """
+        host = host.partition("%")[0]
+        address = connection.getpeername()
+        context = self.looking if self.fingerprint else self.verifying
+        try:
+            secured = context.wrap_socket(connection, server_hostname=host)
+        except ssl.SSLCertVerificationError as error:
+            certificate = self._look(address, host)
+            raise NotTrusted(_why(error, certificate, host), certificate) from error
+        except ssl.SSLError as error:
+            raise ConnectionError(FAILURES.get(error.reason or "", str(error.reason))) from error
+        finally:
+            # Of the handshake's failure nothing is left; else it is the secured one's by now.
+            connection.close()
+        if self.fingerprint:
+            self._compare(secured)
+        return secured
+
+    def _compare(self, secured: ssl.SSLSocket) -> None:
+        shown = secured.getpeercert(binary_form=True) or b""
+        found = fingerprint_of(shown)
+        if found != self.fingerprint:
+            secured.close()
+            raise NotTrusted(
+                f"it shows another certificate than the pinned one, {found}: if it has a new one,"
+                " pin that",
+                certificate_of(shown),
+            )
+
+    def _look(self, address: tuple[str, int], host: str) -> PeerCertificate | None:
+        """Return what a peer shows to anybody: OpenSSL does not tell of what it has refused."""
+        try:
+            with (
+                socket.create_connection(address[:2], LOOK_SECONDS) as connection,
+                self.looking.wrap_socket(connection, server_hostname=host) as secured,
+            ):
+                shown = secured.getpeercert(binary_form=True)
+        except OSError:
+            return None
+        return certificate_of(shown) if shown else None
+
+
+class PeerTrusts:
+    """Makes the trust in each peer; renewed files are taken up by themselves.
+
+    Args:
+        ca_file: authorities in PEM that take the place of the system's.
+        certificate_file: certificate chain and key in PEM that are shown to peers.
+    """
+
+    def __init__(self, ca_file: Path | None = None, certificate_file: Path | None = None) -> None:
+        self._ca_file = str(ca_file or "")
+        self._certificate_file = str(certificate_file or "")
+        self._lock = threading.Lock()
+        self._seen: tuple[tuple[int, int], ...] | None = None
+        self._made: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+
+    def of(self, fingerprint: str = "") -> PeerTrust:
+        """Return the trust in a peer whose certificate is pinned, or in any other.
+
+        Raises:
+            TlsUnusable: our own files cannot be used.
+        """
+        with self._lock:
+            seen = tuple(stamp(name) for name in (self._ca_file, self._certificate_file) if name)
+            if self._made is None or seen != self._seen:
+                self._made = self._verifying(), self._looking()
+                self._seen = seen
+            return PeerTrust(*self._made, fingerprint)
+
+    def _verifying(self) -> ssl.SSLContext:
+        context = self._context()
+        context.hostname_checks_common_name = False
+        if self._ca_file:
+            load_authorities(context, self._ca_file)
+        else:
+            context.load_default_certs()
+        return context
+
+    def _looking(self) -> ssl.SSLContext:
+        context = self._context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(TLS_1_2_CIPHERS)
+        if self._certificate_file:
+            load_pair(context, self._certificate_file, self._certificate_file)
+        return context
+
+
+def _why(
+    error: ssl.SSLCertVerificationError, certificate: PeerCertificate | None, host: str
+) -> str:
+    """Return why a certificate is not trusted, and what to do, in words."""
+    code = error.verify_code
+    if code in HOST_DIFFERS:
+        whom = _whom(certificate)
+        return f"the certificate is for {whom}, not for host {host}: {PIN_OR} correct the host"
+    if code in {EXPIRED, NOT_YET}:
+        return f"{_out_of_its_time(code, certificate)}: {PIN_OR} give the node a new one"
+    if code == SELF_SIGNED:
+        return (
+            "the certificate is signed by itself and by none of our authorities:"
+            f" {PIN_OR} set the file of authorities"
+        )
+    if code in UNKNOWN_ISSUER:
+        issuer = (certificate.issuer if certificate is not None else "") or "somebody"
+        return (
+            f"the certificate is signed by {issuer}, none of our authorities:"
+            f" {PIN_OR} set the file of authorities"
+        )
+    return f"the certificate is not trusted ({error.verify_message})"
+
+
+def _whom(certificate: PeerCertificate | None) -> str:
+    if certificate is None:
+        return "somebody else"
+    if certificate.names:
+        return ", ".join(certificate.names)
+    return f"{certificate.subject or 'nobody'} without a host's name (subjectAltName)"
+
+
+def _out_of_its_time(code: int, certificate: PeerCertificate | None) -> str:
+    if code == EXPIRED:
+        moment = certificate.not_after if certificate is not None else None
+        return "the certificate has expired" + (f" on {moment:%Y-%m-%d}" if moment else "")
+    moment = certificate.not_before if certificate is not None else None
+    return "the certificate is not valid " + (f"before {moment:%Y-%m-%d}" if moment else "yet")

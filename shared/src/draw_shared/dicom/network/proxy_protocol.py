@@ -1,0 +1,57 @@
+"""PROXY protocol version 2: the address of the client behind a trusted load balancer.
+
+Follows the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), section 2.2.
+"""
+
+import socket
+import time
+from ipaddress import ip_address
+from struct import Struct
+from typing import Final
+
+from draw_shared.contracts.addresses import canonical
+from draw_shared.dicom.network.pdu import ProtocolViolation
+
+SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+HEADER: Final = Struct("!12sBBH")
+LONGEST: Final = 2048
+VERSION_LOCAL: Final = 0x20
+VERSION_PROXY: Final = 0x21
+ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
+"""Length of an address over TCP and IPv4, TCP and IPv6."""
+
+
+def read_client_address(connection: socket.socket, seconds: float) -> str | None:
+    """Return the client's address, or None for a connection of the proxy itself (health check).
+
+    Raises:
+        ProtocolViolation: there is no header of version 2, or it is malformed.
+        OSError: the connection failed or nothing came in time.
+    """
+    deadline = time.monotonic() + seconds
+    signature, version, family, length = HEADER.unpack(_exactly(connection, HEADER.size, deadline))
+    if signature != SIGNATURE or version not in {VERSION_LOCAL, VERSION_PROXY}:
+        raise ProtocolViolation("a trusted proxy sent no PROXY protocol v2 header")
+    if length > LONGEST:
+        raise ProtocolViolation("the PROXY protocol header is too long")
+    addresses = _exactly(connection, length, deadline)
+    size = ADDRESS_BYTES.get(family)
+    if version == VERSION_LOCAL or size is None:
+        return None
+    if length < 2 * size + 4:
+        raise ProtocolViolation("the PROXY protocol header is cut short")
+    return canonical(str(ip_address(addresses[:size])))
+
+
+def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
+    raw = b""
+    while len(raw) < size:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the PROXY protocol header was not completed in time")
+        connection.settimeout(left)
+        part = connection.recv(size - len(raw))
+        if not part:
+            raise ConnectionError("closed by peer")
+        raw += part
+    return raw

@@ -1,0 +1,488 @@
+"""The requesting side of one association, on the thread that opened it (PS3.8 9.2, PS3.7).
+
+Every wait has an end: a peer that is silent for the timeout, that makes no progress, or that
+sends what is not DICOM is aborted, and the failure is one of `peer_failures`. With a `between`
+hook every wait is cut into short ones, and the hook runs between them; it may cancel a request
+or raise. So a job can be cancelled, or lose its lease, while a peer says nothing, and no other
+thread touches the connection. Only `interrupt` may be called by another thread.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from draw_shared.dicom.encoding.uids import VERIFICATION
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.associate import (
+    AssociateAccept,
+    AssociateRequest,
+    ProposedContext,
+    Roles,
+    UserInformation,
+    decode_accept,
+)
+from draw_shared.dicom.network.message import (
+    DATA_SET,
+    NO_DATA_SET,
+    RESPONSE,
+    Command,
+    Field,
+    Operation,
+)
+from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
+from draw_shared.dicom.network.pdu import (
+    COMMAND,
+    RELEASE_RP,
+    RELEASE_RQ,
+    SMALLEST_PEER_PDU,
+    AbortSource,
+    PduType,
+    ProtocolViolation,
+    abort,
+    fragments,
+)
+from draw_shared.dicom.network.peer_failures import (
+    NotSupported,
+    PeerAborted,
+    PeerBrokeProtocol,
+    PeerTimeout,
+    PeerTurnedAway,
+    Unreachable,
+    rejection,
+)
+from draw_shared.dicom.network.peer_trust import NotTrusted, PeerTrust
+from draw_shared.dicom.network.service import PresentationContext
+from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
+
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+RELEASE_TIMEOUT_SECONDS: Final = 5.0
+ABORT_TIMEOUT_SECONDS: Final = 1.0
+HOOK_INTERVAL_SECONDS: Final = 0.25
+REJECT_BYTES: Final = 4
+MAX_ANSWER_IDENTIFIER_BYTES: Final = 4 * 1024 * 1024
+"""Longest identifier of an answer. It is more than for requests: a list of failed instances names
+up to 65,535 of 64 characters, and it comes from a peer that we chose, on few associations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Whom to call, and as whom."""
+
+    host: str
+    port: int
+    called_ae: str
+    calling_ae: str
+    timeout_seconds: float = 30.0
+    tls: PeerTrust | None = None
+    originator: tuple[str, int] | None = None
+    """AE title and message id of the C-MOVE that this serves (PS3.7 9.1.1.1)."""
+    max_pdu_bytes: int = 16384
+    """Longest P-DATA PDU that we announce to take."""
+
+    @property
+    def address(self) -> str:
+        """Host and port in words."""
+        return f"{self.host}:{self.port}"
+
+
+Serve = Callable[[PresentationContext, Command], None]
+"""Answers a request that the peer sends on our association."""
+
+
+class Addresses(NamedTuple):
+    """Both ends of a connection."""
+
+    peer: str
+    local: str
+
+
+class Request(NamedTuple):
+    """A request that was sent."""
+
+    operation: Operation
+    message_id: int
+    context_id: int
+
+
+class Response(NamedTuple):
+    """An answer to a request of ours."""
+
+    message_id: int
+    status: int
+    command: Command
+    identifier: bytes
+
+
+class Association:
+    """An association with a peer; leaving the block releases it, by an exception aborts it."""
+
+    def __init__(self, wire: Wire, remote: Remote, between: Callable[[], None] | None) -> None:
+        self._wire = wire
+        self._remote = remote
+        self._waiting_since = 0.0
+        self._message_id = 0
+        self._open = True
+        self._answered = False
+        self._by_kind: dict[tuple[str, str], int] = {}
+        self._reader = MessageReader(
+            wire,
+            dimse_seconds=remote.timeout_seconds,
+            acse_seconds=ABORT_TIMEOUT_SECONDS,
+            read_pdu=self._read_pdu,
+        )
+        self.addresses = Addresses("", "")
+        self.between = between
+        self.contexts: Mapping[int, PresentationContext] = {}
+        self.accepted = AssociateAccept("", "", (), UserInformation())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.release()
+        else:
+            self.abort()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can still be sent."""
+        return self._open
+
+    def context(self, abstract_syntax: str) -> PresentationContext:
+        """Return the accepted context of a SOP class.
+
+        Raises:
+            NotSupported: the peer accepted none.
+        """
+        for context in self.contexts.values():
+            if context.abstract_syntax == abstract_syntax:
+                return context
+        raise NotSupported("the node accepts the association but not this service")
+
+    def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
+        """Return the context in which the peer takes this class in this syntax, or None."""
+        return self._by_kind.get((sop_class_uid, transfer_syntax_uid))
+
+    def negotiate(self, request: AssociateRequest) -> None:
+        """Ask for the association.
+
+        Raises:
+            PeerRejected | PeerBusy | PeerCongested: it was rejected.
+            PeerTimeout | PeerAborted: it was not answered.
+        """
+        self.send([request.encode()])
+        with self._failures():
+            kind, body = self._read_pdu(self._remote.timeout_seconds)
+            if kind == PduType.ASSOCIATE_RJ and len(body) == REJECT_BYTES:
+                self._close()
+                raise rejection(*body[1:])
+            if kind == PduType.ABORT:
+                raise AbortedByPeer
+            if kind != PduType.ASSOCIATE_AC:
+                raise ProtocolViolation("expected an answer to A-ASSOCIATE-RQ")
+            self._accept(decode_accept(bytes(body)), request.contexts)
+
+    def _accept(self, accepted: AssociateAccept, proposed: Sequence[ProposedContext]) -> None:
+        """Take note of what was accepted of that which was proposed."""
+        if 0 < accepted.user.max_pdu < SMALLEST_PEER_PDU:
+            raise ProtocolViolation("the peer takes no PDU of useful length")
+        offered = {context.context_id: context for context in proposed}
+        self.accepted = accepted
+        self.contexts = {
+            one.context_id: PresentationContext(
+                one.context_id, offered[one.context_id].abstract_syntax, one.transfer_syntax
+            )
+            for one in accepted.results
+            if one.result == 0
+            and one.context_id in offered
+            and one.transfer_syntax in offered[one.context_id].transfer_syntaxes
+        }
+        for context in self.contexts.values():
+            kind = context.abstract_syntax, context.transfer_syntax
+            self._by_kind.setdefault(kind, context.context_id)
+
+    def request(
+        self,
+        operation: Operation,
+        context: PresentationContext,
+        *,
+        identifier: bytes | None = None,
+        move_destination: str = "",
+    ) -> Request:
+        """Send a request and return it."""
+        self._message_id = self._message_id % message.MAX_MESSAGE_ID + 1
+        fields: dict[Field, int | str | bytes] = {
+            Field.AFFECTED_SOP_CLASS: context.abstract_syntax,
+            Field.COMMAND: operation,
+            Field.MESSAGE_ID: self._message_id,
+            Field.DATA_SET_TYPE: NO_DATA_SET if identifier is None else DATA_SET,
+        }
+        if identifier is not None:
+            fields[Field.PRIORITY] = 0
+        if move_destination:
+            # Padded here: a title with a dot and a digit would be taken for a UID.
+            fields[Field.MOVE_DESTINATION] = move_destination.encode("ascii").ljust(16)
+        self.send_command(fields, context.context_id, identifier)
+        return Request(operation, self._message_id, context.context_id)
+
+    def send_command(
+        self,
+        fields: dict[Field, int | str | bytes],
+        context_id: int,
+        data_set: bytes | None = None,
+    ) -> None:
+        """Send one message."""
+        limit = self.accepted.user.max_pdu
+        buffers = fragments(message.encode(fields), context_id, COMMAND, limit)
+        if data_set is not None:
+            buffers += fragments(data_set, context_id, 0, limit)
+        self.send(buffers)
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Send whole PDUs.
+
+        Raises:
+            PeerTimeout: the peer does not read them.
+            PeerAborted: the connection ended.
+        """
+        with self._failures():
+            try:
+                self._wire.send(buffers, self._remote.timeout_seconds)
+            except PeerTooSlow as slow:
+                raise PeerTooSlow("the node does not read what it is sent") from slow
+
+    def cancel(self, request: Request) -> None:
+        """Send C-CANCEL; whether the peer heeds it is its affair (PS3.7 9.3.2.3)."""
+        fields: dict[Field, int | str | bytes] = {
+            Field.COMMAND: Operation.C_CANCEL,
+            Field.RESPONDED_MESSAGE_ID: request.message_id,
+            Field.DATA_SET_TYPE: NO_DATA_SET,
+        }
+        self.send_command(fields, request.context_id)
+
+    def response(
+        self,
+        request: Request,
+        serve: Serve | None = None,
+    ) -> Response:
+        """Return the next answer to a request; requests of the peer go to `serve` meanwhile.
+
+        Raises:
+            PeerTimeout | PeerAborted: there was none.
+        """
+        return self.response_to_any(request.operation, (request.message_id,), serve)
+
+    def response_to_any(
+        self,
+        operation: Operation,
+        message_ids: Container[int],
+        serve: Serve | None = None,
+    ) -> Response:
+        """Return the next answer, as `response` does, to any of several requests."""
+        with self._failures():
+            context, command = self._received()
+            found = command.number(Field.COMMAND)
+            while serve is not None and not found & RESPONSE:
+                serve(context, command)
+                context, command = self._received()
+                found = command.number(Field.COMMAND)
+            message_id = command.number(Field.RESPONDED_MESSAGE_ID, 0)
+            if found != operation | RESPONSE or message_id not in message_ids:
+                raise ProtocolViolation("an answer to something else")
+            identifier = b""
+            # Some peers leave the element out where no data set follows.
+            if command.number(Field.DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET:
+                identifier = self._reader.identifier(
+                    context.context_id, MAX_ANSWER_IDENTIFIER_BYTES
+                )
+            return Response(message_id, command.number(Field.STATUS), command, identifier)
+
+    def _received(self) -> tuple[PresentationContext, Command]:
+        context_id, command = self._reader.command(self._remote.timeout_seconds)
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise ProtocolViolation("this presentation context was not accepted")
+        return context, command
+
+    def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
+        """Hand each fragment of the data set that follows a request to `take`.
+
+        Raises:
+            PeerTimeout | PeerAborted: it did not come as a whole, or is longer than `limit`.
+        """
+        with self._failures():
+            self._reader.data_set(context_id, take, limit)
+
+    def echo(self) -> int:
+        """Send C-ECHO and return the status.
+
+        Raises:
+            NotSupported: the peer does not offer verification.
+            PeerTimeout | PeerAborted: there was no answer.
+        """
+        return self.response(self.request(Operation.C_ECHO, self.context(VERIFICATION))).status
+
+    def still_alive(self) -> None:
+        """Begin the timeout anew: there is other evidence that the peer works."""
+        self._waiting_since = time.monotonic()
+
+    def interrupt(self) -> None:
+        """End whatever wait is under way, as if the peer had closed; any thread may call."""
+        self._wire.interrupt()
+
+    def release(self) -> None:
+        """End the association in order, or cut it when the peer does not play along."""
+        if not self._open:
+            return
+        deadline = time.monotonic() + RELEASE_TIMEOUT_SECONDS
+        with suppress(PeerClosed, PeerTooSlow, ProtocolViolation):
+            self._wire.send([RELEASE_RQ], RELEASE_TIMEOUT_SECONDS)
+            while time.monotonic() < deadline:
+                kind, _ = self._wire.read_pdu(RELEASE_TIMEOUT_SECONDS, whole_by=deadline)
+                if kind == PduType.RELEASE_RQ:
+                    # Release collision: the requestor answers first (PS3.8 7.2.2.7).
+                    self._wire.send([RELEASE_RP], RELEASE_TIMEOUT_SECONDS)
+                if kind in {PduType.RELEASE_RP, PduType.ABORT}:
+                    break
+        self._close()
+
+    def abort(self) -> None:
+        """End the association at once."""
+        if not self._open:
+            return
+        with suppress(PeerClosed, PeerTooSlow):
+            self._wire.send([abort(AbortSource.SERVICE_USER)], ABORT_TIMEOUT_SECONDS)
+        self._close()
+
+    def _close(self) -> None:
+        self._open = False
+        self._wire.close()
+
+    def _read_pdu(
+        self, idle_seconds: float, *, whole_by: float | None = None
+    ) -> tuple[int, memoryview]:
+        """Return the next PDU, and have the hook run until it comes."""
+        self._waiting_since = time.monotonic()
+        try:
+            if self.between is None:
+                kind, body = self._wire.read_pdu(idle_seconds, whole_by=whole_by)
+            else:
+                kind, body = self._read_in_slices(self.between, idle_seconds, whole_by)
+        except PeerTooSlow as slow:
+            begun = whole_by is not None or self._wire.holds
+            words = "an answer was not complete in time"
+            raise PeerTooSlow(words if begun else f"no answer within {idle_seconds:g} s") from slow
+        self._answered = self._answered or kind == PduType.P_DATA
+        return kind, body
+
+    def _read_in_slices(
+        self, between: Callable[[], None], idle_seconds: float, whole_by: float | None
+    ) -> tuple[int, memoryview]:
+        while True:
+            between()
+            slice_ends = time.monotonic() + HOOK_INTERVAL_SECONDS
+            latest = min(slice_ends, whole_by or slice_ends)
+            try:
+                return self._wire.read_pdu(HOOK_INTERVAL_SECONDS, whole_by=latest)
+            except PeerTooSlow:
+                if latest < slice_ends or slice_ends > self._waiting_since + idle_seconds:
+                    raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """End the association when the peer fails, and name the failure."""
+        try:
+            yield
+        except PeerTooSlow as slow:
+            self.abort()
+            raise PeerTimeout(str(slow)) from slow
+        except PeerClosed as closed:
+            self._close()
+            raise self._ended("the node closed the connection") from closed
+        except AbortedByPeer as aborted:
+            self._close()
+            raise self._ended("the node aborted the association") from aborted
+        except ReleasedByPeer as released:
+            self._close()
+            raise PeerAborted("the node released the association in the middle") from released
+        except ProtocolViolation as violation:
+            self.abort()
+            raise PeerBrokeProtocol(f"the node broke the protocol: {violation}") from violation
+
+    def _ended(self, how: str) -> PeerAborted:
+        return PeerAborted(how) if self._answered else PeerTurnedAway(how)
+
+
+def open_association(
+    remote: Remote,
+    proposed: Sequence[ProposedContext],
+    *,
+    roles: Mapping[str, Roles] | None = None,
+    asynchronous: tuple[int, int] | None = None,
+    between: Callable[[], None] | None = None,
+) -> Association:
+    """Connect and associate.
+
+    `asynchronous` is how many operations we propose to have outstanding, invoked and performed
+    (PS3.7 D.3.3.3); `between` runs while the peer is waited for.
+
+    Raises:
+        Unreachable | PeerTimeout | PeerAborted: it did not work, or the peer is not trusted.
+        PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
+    """
+    connection = _connected(remote)
+    association = Association(Wire(connection), remote, between)
+    association.addresses = Addresses(_host(connection.getpeername), _host(connection.getsockname))
+    user = UserInformation(
+        max_pdu=remote.max_pdu_bytes,
+        implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+        implementation_version=IMPLEMENTATION_VERSION,
+        asynchronous=asynchronous,
+        roles=dict(roles or {}),
+    )
+    try:
+        association.negotiate(
+            AssociateRequest(remote.calling_ae, remote.called_ae, tuple(proposed), user)
+        )
+    except BaseException:
+        association.abort()
+        raise
+    return association
+
+
+def _connected(remote: Remote) -> socket.socket:
+    seconds = min(CONNECT_TIMEOUT_SECONDS, remote.timeout_seconds)
+    try:
+        connection = socket.create_connection((remote.host, remote.port), timeout=seconds)
+    except OSError as error:
+        words = "no answer" if isinstance(error, TimeoutError) else error.strerror or "no answer"
+        raise Unreachable(f"no connection to {remote.address}: {words}") from error
+    if remote.tls is None:
+        return connection
+    try:
+        return remote.tls.secured(connection, remote.host)
+    except NotTrusted as error:
+        raise NotTrusted(error.why, error.certificate, remote.address) from error
+    except OSError as error:
+        raise Unreachable(f"no TLS with {remote.address}: {error}") from error
+    finally:
+        # Without TLS nothing is left of it; else it is the secured one's by now.
+        connection.close()
+
+
+def _host(name: Callable[[], tuple[str, int]]) -> str:
+    try:
+        return name()[0]
+    except OSError:
+        return ""

@@ -1,0 +1,69 @@
+"""C-STORE sub-operations on the association that asked with C-GET, and how progress is told."""
+
+from collections.abc import Callable, Sequence
+
+from draw_shared.dicom.network import message
+from draw_shared.dicom.network.message import Command, Field
+from draw_shared.dicom.network.service import AssociationInfo, RetrieveEnd, Sendable, SubOperations
+from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.store_writer import StoreWriter
+
+
+class SubOperationChannel:
+    """The association itself as the way back for C-GET sub-operations."""
+
+    def __init__(
+        self, info: AssociationInfo, writer: StoreWriter, answered: Callable[[], int]
+    ) -> None:
+        self._writer = writer
+        self._answered = answered
+        self._contexts: dict[tuple[str, str], int] = {}
+        self._syntaxes: dict[str, list[str]] = {}
+        roles = info.roles
+        for context in info.contexts.values():
+            granted = roles.get(context.abstract_syntax)
+            if granted is not None and granted.scp:
+                key = context.abstract_syntax, context.transfer_syntax
+                self._contexts[key] = context.context_id
+                self._syntaxes.setdefault(key[0], []).append(key[1])
+
+    def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
+        return self._contexts.get((sop_class_uid, transfer_syntax_uid))
+
+    def syntaxes_for(self, sop_class_uid: str) -> Sequence[str]:
+        return self._syntaxes.get(sop_class_uid, [])
+
+    def store(
+        self,
+        data: Sendable,
+        context_id: int,
+        sop: tuple[str, str],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int:
+        self._writer.write(data, context_id, sop)
+        meanwhile()
+        return self._answered()
+
+
+def progress(
+    request: Command, operation: int, counts: SubOperations, end: RetrieveEnd | None = None
+) -> bytes:
+    """Return a C-GET or C-MOVE response with its counts (PS3.7 9.3.3.2, 9.3.4.2)."""
+    status = Status.PENDING if end is None else end.status
+    has_identifier = end is not None and bool(end.identifier)
+    fields: dict[Field, int | str | bytes] = {
+        Field.AFFECTED_SOP_CLASS: request.get(Field.AFFECTED_SOP_CLASS, b""),
+        Field.COMMAND: operation | message.RESPONSE,
+        Field.RESPONDED_MESSAGE_ID: request.number(Field.MESSAGE_ID),
+        Field.DATA_SET_TYPE: message.DATA_SET if has_identifier else message.NO_DATA_SET,
+        Field.STATUS: status,
+        Field.COMPLETED: counts.completed,
+        Field.FAILED: counts.failed,
+        Field.WARNING: counts.warning,
+    }
+    if end is None or status == Status.CANCELLED:
+        # Only pending and cancelled responses may say what remains (PS3.4 C.4.2.1.6).
+        fields[Field.REMAINING] = counts.remaining
+    if end is not None and end.comment:
+        fields[Field.ERROR_COMMENT] = end.comment[:64]
+    return message.encode(fields)

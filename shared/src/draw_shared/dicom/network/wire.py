@@ -1,0 +1,321 @@
+"""One connection: whole PDUs in, buffers out, every wait under a deadline.
+
+The reader has one buffer. It grows with what has really come, up to two of the longest
+PDUs, so that a lying length costs nothing: it is refused before anything is allocated for
+it, and a connection that says nothing holds a few kilobytes.
+
+On a plain socket the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO): waiting costs no
+system call of its own, and each one would give the interpreter lock away.
+"""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+from struct import pack
+from typing import Final
+
+from draw_shared.dicom.network.pdu import (
+    HEADER,
+    HEADER_BYTES,
+    LARGEST_PDU,
+    PDATA_PREFIX,
+    PDV_OVERHEAD,
+    AbortReason,
+    PduType,
+    ProtocolViolation,
+)
+
+BUFFER_BYTES: Final = 2 * (LARGEST_PDU + HEADER_BYTES)
+FIRST_BUFFER_BYTES: Final = 4096
+KERNEL_SECONDS: Final = 1.0
+"""How long the kernel waits by itself for something to read; longer waits are polled."""
+PDU_SECONDS: Final = 10.0
+"""A PDU that has begun must be complete within this time, whatever the peer says."""
+LONGEST_CONTROL_PDU: Final = 4
+SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
+"""Before the fragment of a P-DATA PDU that holds one."""
+ITEM_LENGTH_BYTES: Final = 4
+TLS_HANDSHAKE: Final = 0x16
+"""First byte of a ClientHello (RFC 8446 5.1); no type of PDU."""
+TOLERANCE: Final = 1024
+"""What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
+MOST_BUFFERS: Final = 512
+"""Buffers handed to one sendmsg call; Linux takes 1,024."""
+MOST_JOINED: Final = 64
+"""Buffers joined for one TLS write, so that a large object is never in memory as a whole."""
+
+_LIMITS: Final = {
+    PduType.ASSOCIATE_RQ: LARGEST_PDU,
+    PduType.ASSOCIATE_AC: LARGEST_PDU,
+    PduType.P_DATA: LARGEST_PDU,
+    PduType.ASSOCIATE_RJ: LONGEST_CONTROL_PDU,
+    PduType.RELEASE_RQ: LONGEST_CONTROL_PDU,
+    PduType.RELEASE_RP: LONGEST_CONTROL_PDU,
+    PduType.ABORT: LONGEST_CONTROL_PDU,
+}
+
+
+class PeerClosed(ConnectionError):
+    """The peer closed or reset the connection."""
+
+
+class PeerTooSlow(TimeoutError):
+    """Nothing came, or not enough, within the time allowed."""
+
+
+class Wire:
+    """Reads and writes PDUs on a connected socket, plain or TLS."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._buffer = bytearray(FIRST_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._begin = 0
+        self._end = 0
+        self._timeout: float | None = None
+        self._encrypted = isinstance(connection, ssl.SSLSocket)
+        self._longest_data = LARGEST_PDU
+        self._unacknowledged = False
+        self._quick = connection.family in {socket.AF_INET, socket.AF_INET6}
+        if self._quick:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self._encrypted:
+            connection.settimeout(None)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_SECONDS))
+
+    def limit_data(self, announced: int) -> None:
+        """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
+        self._longest_data = min(LARGEST_PDU, announced + TOLERANCE)
+        self._grow_to(BUFFER_BYTES)
+
+    def read_pdu(
+        self, idle_seconds: float, *, whole_by: float | None = None
+    ) -> tuple[int, memoryview]:
+        """Return type and body of the next PDU; the body is valid until the next call.
+
+        Waits up to `idle_seconds` for its first byte. `whole_by` is a moment of the
+        monotonic clock at which all of it must be there.
+
+        Raises:
+            PeerTooSlow: it did not come, or not completely, in time.
+            PeerClosed: the connection ended.
+            ProtocolViolation: unknown type, or longer than such a PDU may be.
+        """
+        deadline = whole_by
+        while True:
+            held = self._end - self._begin
+            if held >= HEADER_BYTES:
+                kind, length = HEADER.unpack_from(self._buffer, self._begin)
+                if length > _LIMITS.get(kind, -1) or (
+                    kind == PduType.P_DATA and length > self._longest_data
+                ):
+                    raise _oversize(kind)
+                if held >= HEADER_BYTES + length:
+                    start = self._begin + HEADER_BYTES
+                    self._begin = start + length
+                    return kind, self._view[start : start + length]
+            if held and deadline is None:
+                deadline = time.monotonic() + min(PDU_SECONDS, idle_seconds)
+            self._fill(idle_seconds if deadline is None else _left_until(deadline))
+
+    def fragments_at_hand(self, context_id: int) -> list[memoryview]:
+        """Return what has come of the middle of a data set: whole PDUs of one fragment each.
+
+        A large data set comes in such PDUs for the most part, and taking each by itself costs
+        more than copying it. Stops before anything else, which `read_pdu` returns then; the
+        fragments are valid until that is called.
+        """
+        found: list[memoryview] = []
+        at, end = self._begin, self._end
+        while end - at > SINGLE_OVERHEAD:
+            kind, length, item, found_id, control = PDATA_PREFIX.unpack_from(self._buffer, at)
+            stop = at + HEADER_BYTES + length
+            if (
+                kind != PduType.P_DATA
+                or item != length - ITEM_LENGTH_BYTES
+                or found_id != context_id
+                or control
+                or length > self._longest_data
+                or not at + SINGLE_OVERHEAD <= stop <= end
+            ):
+                break
+            found.append(self._view[at + SINGLE_OVERHEAD : stop])
+            at = stop
+        self._begin = at
+        return found
+
+    def _fill(self, seconds: float) -> None:
+        self._make_room()
+        if self._unacknowledged and self._quick:
+            # Linux falls back to delayed ACKs by itself; senders with Nagle's algorithm
+            # then wait 40 ms for each message. An answer carries its own ACK.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        try:
+            count = self._receive(self._view[self._end :], seconds)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError) as error:
+            raise PeerTooSlow("nothing came in time") from error
+        except OSError as error:
+            raise PeerClosed(type(error).__name__) from error
+        if not count:
+            raise PeerClosed("closed by peer")
+        self._unacknowledged = True
+        self._end += count
+
+    def _make_room(self) -> None:
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        elif self._end == len(self._buffer) and not self._begin:
+            self._grow_to(min(4 * self._end, BUFFER_BYTES))
+        elif len(self._buffer) - self._end < len(self._buffer) // 2:
+            held = self._end - self._begin
+            self._buffer[:held] = self._buffer[self._begin : self._end]
+            self._begin, self._end = 0, held
+
+    def _grow_to(self, size: int) -> None:
+        if size > len(self._buffer):
+            grown = bytearray(size)
+            grown[: self._end] = self._view[: self._end]
+            self._buffer, self._view = grown, memoryview(grown)
+
+    def _receive(self, into: memoryview, seconds: float) -> int:
+        """Read what is there, or wait for it; TimeoutError or BlockingIOError when late."""
+        if self._encrypted:
+            self._set_timeout(seconds)
+            return self._socket.recv_into(into)
+        if seconds >= KERNEL_SECONDS:
+            with suppress(BlockingIOError):
+                return self._socket.recv_into(into)
+            seconds -= KERNEL_SECONDS
+        poller = select.poll()
+        poller.register(self._socket.fileno(), select.POLLIN)
+        if not poller.poll(max(seconds, 0) * 1000):
+            raise TimeoutError
+        return self._socket.recv_into(into)
+
+    def _set_timeout(self, seconds: float) -> None:
+        """Limit what follows: all calls of a TLS socket, writes to a plain one."""
+        if seconds == self._timeout:
+            return
+        if self._encrypted:
+            self._socket.settimeout(seconds)
+        else:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+        self._timeout = seconds
+
+    def waiting(self) -> bool:
+        """Return whether the peer has sent something that is not read yet."""
+        if self.holds:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poller = select.poll()
+        poller.register(self._socket.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+
+    def send(self, buffers: Sequence[bytes | memoryview], seconds: float) -> None:
+        """Send all buffers in as few writes as possible.
+
+        Raises:
+            PeerTooSlow: the peer does not read.
+            PeerClosed: the connection ended.
+        """
+        self._unacknowledged = False
+        try:
+            self._set_timeout(seconds)
+            if len(buffers) == 1:
+                self._socket.sendall(buffers[0])
+            elif self._encrypted:
+                for at in range(0, len(buffers), MOST_JOINED):
+                    self._socket.sendall(b"".join(buffers[at : at + MOST_JOINED]))
+            else:
+                self._send_gathered(buffers)
+        except (BlockingIOError, TimeoutError) as error:
+            raise PeerTooSlow("the peer does not read") from error
+        except OSError as error:
+            raise PeerClosed(type(error).__name__) from error
+
+    def _send_gathered(self, buffers: Sequence[bytes | memoryview]) -> None:
+        rest = iter(buffers)
+        while group := list(islice(rest, MOST_BUFFERS)):
+            left = sum(map(len, group))
+            while left:
+                sent = self._socket.sendmsg(group)
+                left -= sent
+                if left:
+                    group = _after(group, sent)
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor of the connection, for another process that goes on with it."""
+        return self._socket.fileno()
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was read that is not used yet."""
+        return self._end > self._begin
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is spoken; its writes and reads must come from one thread."""
+        return self._encrypted
+
+    def interrupt(self) -> None:
+        """End reads and writes of the thread that serves this connection; any thread may call.
+
+        The descriptor stays open: closed here, its number could be given to another
+        connection while that thread still waits on it.
+        """
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; what the peer has not read yet may be lost."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def close_politely(self, seconds: float) -> None:
+        """Close after the peer has had time to read the last PDU (PS3.8 9.2, state 13)."""
+        with suppress(OSError):
+            deadline = time.monotonic() + seconds
+            if not self._encrypted:
+                self._socket.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0 and self._receive(self._view, left):
+                pass
+        self.close()
+
+
+def _timeval(seconds: float) -> bytes:
+    """Return a waiting time as the kernel takes it; it takes 0 for ever."""
+    micro = max(1, int(seconds * 1e6))
+    return pack("ll", micro // 1_000_000, micro % 1_000_000)
+
+
+def _left_until(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise PeerTooSlow("a PDU was not completed in time")
+    return left
+
+
+def _oversize(kind: int) -> ProtocolViolation:
+    if kind == TLS_HANDSHAKE:
+        return ProtocolViolation(
+            "the peer speaks TLS on a port without it", AbortReason.UNRECOGNIZED_PDU
+        )
+    if kind not in _LIMITS:
+        return ProtocolViolation(f"PDU type 0x{kind:02X} is unknown", AbortReason.UNRECOGNIZED_PDU)
+    return ProtocolViolation("a PDU claims to be longer than allowed")
+
+
+def _after(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """Return what is left of `buffers` after `sent` bytes."""
+    for position, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return [memoryview(buffer)[sent:], *buffers[position + 1 :]]
+        sent -= len(buffer)
+    return []
