@@ -63,6 +63,22 @@ def test_a_full_disk_costs_no_line_while_the_broker_takes_them(folder):
     assert account(publisher) == (recorded, 0)
 
 
+def test_a_full_disk_and_no_broker_cost_no_line_however_slowly_they_come(folder):
+    publisher = FakePublisher()
+    publisher.connected = False
+    log = TransactionLog(folder, publisher, "one")
+    log._journal.start()
+    fill(folder)
+    # More turns than there are segments in reserve.
+    recorded = 0
+    for _ in range(4 * log.reserve_bytes // journal.SEGMENT_BYTES):
+        recorded += record(log, 10)
+        log._turn()
+    log.stop(5)
+    lines = [path.read_bytes().count(b"c-store") for path in folder.glob("*.jsonl")]
+    assert (sum(lines), len(lines)) == (recorded, 1)
+
+
 def test_what_no_room_is_left_for_is_counted_also_over_a_restart(folder, monkeypatch):
     monkeypatch.setattr("draw_scp.adapters.transaction_log.MAX_HELD", BATCH)
     publisher = FakePublisher()

@@ -75,9 +75,6 @@ class FakeChannel:
     def context_for(self, _sop_class, syntax):
         return self._syntaxes.index(syntax) if syntax in self._syntaxes else None
 
-    def syntaxes_for(self, _sop_class):
-        return self._syntaxes
-
     def store(self, data, context_id, sop, meanwhile=lambda: None):
         if sop[1] == self._breaks_at:
             raise ConnectionResetError

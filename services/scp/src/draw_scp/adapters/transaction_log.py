@@ -122,6 +122,7 @@ class TransactionLog:
         self._periodic.stop(deadline_seconds)
         self._turn()
         with self._lock:
+            self._journal.close()
             self._journal.close_note()
             if self._held:
                 log.warning("transaction.not_recorded", records=len(self._held))
@@ -178,7 +179,10 @@ class TransactionLog:
     def _turn(self) -> None:
         self.flush()
         with self._lock:
-            self._journal.close()
+            # A segment that the reserve gave is filled to its end while it can go nowhere: the
+            # disk may give no other.
+            if self._journal.reserved or self._publisher.connected:
+                self._journal.close()
             self._look_after_reserve()
         if not self._publisher.connected:
             return

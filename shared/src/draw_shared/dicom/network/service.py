@@ -177,9 +177,6 @@ class SameAssociation(Protocol):
     def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
         """Return the context in which the peer takes this class in this syntax, or None."""
 
-    def syntaxes_for(self, sop_class_uid: str) -> Sequence[str]:
-        """Return the transfer syntaxes in which the peer takes this class."""
-
     def store(
         self,
         data: Sendable,

@@ -1,6 +1,6 @@
 """C-STORE sub-operations on the association that asked with C-GET, and how progress is told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.message import Command, Field
@@ -18,20 +18,15 @@ class SubOperationChannel:
         self._writer = writer
         self._answered = answered
         self._contexts: dict[tuple[str, str], int] = {}
-        self._syntaxes: dict[str, list[str]] = {}
         roles = info.roles
         for context in info.contexts.values():
             granted = roles.get(context.abstract_syntax)
             if granted is not None and granted.scp:
                 key = context.abstract_syntax, context.transfer_syntax
                 self._contexts[key] = context.context_id
-                self._syntaxes.setdefault(key[0], []).append(key[1])
 
     def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
         return self._contexts.get((sop_class_uid, transfer_syntax_uid))
-
-    def syntaxes_for(self, sop_class_uid: str) -> Sequence[str]:
-        return self._syntaxes.get(sop_class_uid, [])
 
     def store(
         self,
