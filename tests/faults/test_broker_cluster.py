@@ -117,7 +117,7 @@ def test_the_leader_s_node_is_killed_during_stores(cluster, suite, watching):
     assert cluster.queues()[INSTANCE_STORED].leader != leader.node
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_the_last_but_one_node_is_killed_during_stores(cluster, suite, watching):
     """Without a majority the broker takes nothing; what is stored meanwhile waits in the spool."""
     running = [node for node in cluster.nodes if node.running()]

@@ -160,21 +160,25 @@ class BrokerCluster:
         """Start what does not run and restart what is stuck, as a person would, until all answer.
 
         RabbitMQ 3.10 gives up when the node that waited for a majority and those that bring it
-        begin in the same moment (`incompatible_feature_flags`, `badmap`), and stays there.
+        begin in the same moment (`incompatible_feature_flags`, `badmap`), and stays there. So each
+        is given another time, and more of it each time.
         """
         begun = dict.fromkeys(NAMES, time.monotonic())
+        patience = {name: STUCK_SECONDS * (1 + number / 2) for number, name in enumerate(NAMES)}
 
         def all_answer() -> bool:
             waiting = [node for node in self.nodes if not node.answers()]
             for node in waiting:
-                if time.monotonic() - begun[node.folder.name] > STUCK_SECONDS:
+                name = node.folder.name
+                if time.monotonic() - begun[name] > patience[name]:
                     node.kill()
+                    patience[name] *= 1.5
                 if not node.running():
                     node.begin()
-                    begun[node.folder.name] = time.monotonic()
+                    begun[name] = time.monotonic()
             return not waiting
 
-        assert wait_until(all_answer, 150)
+        assert wait_until(all_answer, 300)
 
 
 @contextmanager
