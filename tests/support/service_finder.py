@@ -60,7 +60,7 @@ def run_folder() -> Path:
 
 
 def forget_run_folder() -> None:
-    """Remove that folder when no private server lives in it; else its keeper does, after us."""
+    """Remove that folder when no private server lives in it; else its server process does."""
     folder = _place_of_run_folder()
     if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):
         shutil.rmtree(folder)
