@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -11,6 +12,9 @@ from draw_shared.contracts.rights import Right
 from draw_shared.contracts.server_config import SecurityConfig, ServerConfig
 from draw_shared.dicom.network.associate import APPLICATION_CONTEXT, AssociateRequest
 from draw_shared.dicom.network.service import Peer, Reject
+
+REMEMBERED_ADDRESSES: Final = 1024
+"""Each query and retrieve looks at its peer's address again."""
 
 PERMANENT: Final = 1
 TRANSIENT: Final = 2
@@ -95,6 +99,7 @@ def _unknown_rights(security: SecurityConfig) -> frozenset[Right]:
     return frozenset(right for right, may in given.items() if may)
 
 
+@lru_cache(REMEMBERED_ADDRESSES)
 def comparable(address: str) -> IPv4Address | IPv6Address | None:
     """Return an address for comparison, or None when it is none."""
     try:

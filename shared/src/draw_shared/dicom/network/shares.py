@@ -59,17 +59,24 @@ class Place:
         self.claimant = claimant
         self.taken = False
         self.waiting = False
-        self._settled = threading.Event()
+        self._settled: threading.Event | None = None
 
     def settle(self, *, taken: bool) -> None:
         """Let whoever waits for it go on."""
         self.taken = taken
         self.waiting = False
-        self._settled.set()
+        if self._settled is not None:
+            self._settled.set()
+
+    def stand_in_line(self) -> None:
+        """Wait from now on; what is taken at once, as a rule, needs nothing to wait for."""
+        self.waiting = True
+        self._settled = threading.Event()
 
     def wait(self, seconds: float) -> None:
         """Return when it was taken or given up, or when the time is over."""
-        self._settled.wait(seconds)
+        if self._settled is not None:
+            self._settled.wait(seconds)
 
 
 class Shares:
@@ -100,7 +107,7 @@ class Shares:
             if self._lacks(claimant, self._limits()) is None:
                 self._take(place)
             else:
-                place.waiting = True
+                place.stand_in_line()
                 self._line.append(place)
         return place
 
@@ -112,10 +119,11 @@ class Shares:
         if place.waiting:
             place.wait(seconds)
         with self._lock:
+            if place.taken:
+                return None
             lacks = self._lacks(place.claimant, self._limits())
             if place.waiting and lacks is None:
                 self._take(place)
-            if place.taken:
                 return None
             self._leave_line(place)
             return lacks or Shortage.OF_PLACES
