@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 from sqlmodel import Session
 
-from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.passwords import Argon2Passwords
 from draw_api.models.wording import words_of
 from draw_api.services.access import ADMINISTRATOR, ensure_administrator
@@ -54,7 +54,7 @@ def create_first(home: Home, given: Mapping[str, str], database_url: str) -> Non
             words = words_of(error.errors()[0])
             raise PasswordRefused(f"{known.variable}: the password {words}") from None
     with _session(database_url) as session:
-        accounts = PostgresAccounts(session)
+        accounts = PostgresAccountRepository(session)
         if accounts.any_user():
             return
         if not any(_given(given)):
@@ -67,7 +67,7 @@ def create_first(home: Home, given: Mapping[str, str], database_url: str) -> Non
 def sign_in_words(home: Home, given: Mapping[str, str], database_url: str) -> str:
     """Return who can sign in, and where the password that works is found."""
     with _session(database_url) as session:
-        account = PostgresAccounts(session).account(ADMINISTRATOR)
+        account = PostgresAccountRepository(session).account(ADMINISTRATOR)
     if account is None or not account.active:
         return f"users as they were set up, without {ADMINISTRATOR}"
     passwords = Argon2Passwords()

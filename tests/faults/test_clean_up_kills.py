@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from draw_api.adapters.reconcile_queries import PostgresIndexAudit
-from draw_api.adapters.stored_files import ObjectFiles
-from draw_api.services.reconcile import Reconcile
+from draw_api.adapters.reconcile_queries import PostgresIndexRepository
+from draw_api.adapters.stored_files import VolumeFiles
+from draw_api.services.reconcile import ReconcileService
 from draw_shared.storage.layout import TRASH
 from support import datasets
 from support.forked import children
@@ -92,7 +92,7 @@ def wait_for_work(archive, before):
 def differences(archive):
     """Return what `draw-admin reconcile` finds."""
     with archive.database.session() as session:
-        files = ObjectFiles(archive.root)
-        return Reconcile(PostgresIndexAudit(session), files, None, None).differences(
+        files = VolumeFiles(archive.root)
+        return ReconcileService(PostgresIndexRepository(session), files, None, None).differences(
             time.time() + 1
         )

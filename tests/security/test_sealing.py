@@ -13,8 +13,10 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from draw_api import admin
-from draw_api.adapters.transaction_queries import PostgresTransactions as CheckedTransactions
-from draw_indexer.adapters.transaction_queries import PostgresTransactions, Seals
+from draw_api.adapters.transaction_queries import (
+    PostgresTransactionRepository as CheckedTransactions,
+)
+from draw_indexer.adapters.transaction_queries import PostgresTransactionRepository, Seals
 from draw_indexer.settings import Settings
 from draw_shared.contracts.transaction import TransactionRecord
 from draw_shared.storage.sealed_head import SealedHeadFile
@@ -44,7 +46,9 @@ class Indexer:
     def __init__(self, database, folder, name="one", keyring=KEYS):
         self.found = []
         file = SealedHeadFile(folder / "sealed-head.json", name)
-        self.log = PostgresTransactions(database, Seals(keyring, file, name, self.found.append))
+        self.log = PostgresTransactionRepository(
+            database, Seals(keyring, file, name, self.found.append)
+        )
 
     def write(self, lines=1):
         """Write lines as the broker brings them, and let two seconds pass."""
@@ -134,7 +138,7 @@ def test_a_new_key_checks_before_it_seals(database, tmp_path):
 
 
 def test_without_a_key_everything_goes_on_unsealed(database, tmp_path):
-    log = PostgresTransactions(database)
+    log = PostgresTransactionRepository(database)
     now = datetime.now(UTC)
     record = {"occurred_at": now, "kind": "c-echo", "outcome": "success", "replica": "scp"}
     assert log.write([TransactionRecord(record_id=uuid4(), **record)]) == 1

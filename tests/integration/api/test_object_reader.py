@@ -19,7 +19,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from draw_api.adapters import object_elements, object_reader, object_tables
-from draw_api.adapters.object_reader import ObjectReader
+from draw_api.adapters.object_reader import ConfinedObjectReader
 from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import Rendering, StoredFile
@@ -57,7 +57,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reader(root):
-    reader = ObjectReader(root)
+    reader = ConfinedObjectReader(root)
     reader.start()
     yield reader
     reader.stop(1)
@@ -174,7 +174,7 @@ def test_a_codec_that_keeps_what_it_took_takes_nothing_from_others(root):
     lying.HighBit = 7
     lying.PixelData = encapsulate([before + b"\xff\xc0" + frame])
     lying["PixelData"].is_undefined_length = True
-    reader = ObjectReader(root)
+    reader = ConfinedObjectReader(root)
     try:
         # Of two children one has each of these names.
         for name in ("a.dcm", "b.dcm", "c.dcm", "d.dcm"):
@@ -207,7 +207,7 @@ def test_a_child_that_is_late_is_replaced(reader, monkeypatch):
 @pytest.mark.security
 def test_children_know_no_settings(reader, monkeypatch, root):
     monkeypatch.setenv("DRAW_DATABASE_URL", "postgresql://secret")
-    other = ObjectReader(root)
+    other = ConfinedObjectReader(root)
     other.facts("CT_small.dcm")
     pids = [c._process.pid for c in other._children if c._process]
     seen = [open(f"/proc/{pid}/environ", "rb").read() for pid in pids]  # noqa: PTH123, SIM115

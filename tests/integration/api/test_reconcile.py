@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from draw_api.adapters.audit_queries import PostgresAudit
-from draw_api.adapters.reconcile_queries import PostgresIndexAudit
-from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
+from draw_api.adapters.audit_queries import PostgresAuditTrail
+from draw_api.adapters.reconcile_queries import PostgresIndexRepository
+from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
 from draw_api.models.access import Principal, Role
 from draw_api.models.upkeep import Rebuilt
-from draw_api.services.reconcile import Reconcile
-from draw_api.services.reindex import Reindex
+from draw_api.services.reconcile import ReconcileService
+from draw_api.services.reindex import ReindexService
 from draw_shared.db import tombstones
 from draw_shared.db.session import Database
 from support import datasets, service_finder
@@ -39,9 +39,11 @@ def test_what_is_received_again_while_its_loss_is_shown_keeps_its_row(archive):
     for stored in archive.receive(again, aside, lost):
         (archive.root / stored.path).unlink()
     with archive.database.session() as session:
-        audit = PostgresAudit(session, replica="test")
-        files = ObjectFiles(archive.root)
-        reconcile = Reconcile(PostgresIndexAudit(session), files, lambda _: Rebuilt(), audit)
+        audit = PostgresAuditTrail(session, replica="test")
+        files = VolumeFiles(archive.root)
+        reconcile = ReconcileService(
+            PostgresIndexRepository(session), files, lambda _: Rebuilt(), audit
+        )
         found = reconcile.differences(time.time() + 1)
         assert (len(found.rows_without_file), len(found.conflicts_without_file)) == (2, 1)
         # A list that somebody reads page by page takes its time.
@@ -85,15 +87,15 @@ def test_a_database_from_yesterday_gets_what_came_since_and_says_how_many(archiv
     publisher = FakePublisher()
     with archive.database.session() as session:
         connection = session.connection()
-        files = ObjectFiles(archive.root)
+        files = VolumeFiles(archive.root)
         announcements = FileAnnouncements(
             archive.root, publisher, lambda objects: tombstones.of(connection, objects)
         )
-        reconcile = Reconcile(
-            PostgresIndexAudit(session),
+        reconcile = ReconcileService(
+            PostgresIndexRepository(session),
             files,
-            Reindex(files, announcements, lambda _: None).announce,
-            PostgresAudit(session, replica="test"),
+            ReindexService(files, announcements, lambda _: None).announce,
+            PostgresAuditTrail(session, replica="test"),
         )
         found = reconcile.differences(time.time() + 1)
         assert set(found.files_without_row) == {stored.path for stored in since}

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from draw_api.adapters.stored_files import ObjectFiles
+from draw_api.adapters.stored_files import VolumeFiles
 from draw_indexer.adapters.deletions import StudyDeletions
 from draw_indexer.app import Indexer
 from draw_indexer.models import FileMissing
@@ -537,7 +537,7 @@ def test_what_is_received_while_the_clock_is_set_back_stays_whenever_it_is_index
     assert agree(archive)
     assert archive.files() == {stored.path for stored in new}
     archive.execute("DELETE FROM patients")
-    found = list(ObjectFiles(archive.root).found())
+    found = list(VolumeFiles(archive.root).found())
     assert all(file.modified < time.time() + 1 for file in found), "reconcile judges them"
     archive.index(*(described(archive.root, file.path) for file in found))
     assert agree(archive)

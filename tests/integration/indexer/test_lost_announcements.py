@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from draw_api.adapters.stored_files import ObjectFiles
+from draw_api.adapters.stored_files import VolumeFiles
 from draw_indexer.adapters.announced_objects import AnnouncedObjects, AnnouncementQueues
 from draw_indexer.adapters.next_versions import announce_by
 from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncements
@@ -277,7 +277,7 @@ def test_one_indexer_looks_at_a_time(archive, database, channel):
 def test_records_are_no_objects_of_the_storage(archive):
     stored = archive.announce(*datasets.series(3))
     assert archive.waiting
-    found = ObjectFiles(archive.indexed.root).found()
+    found = VolumeFiles(archive.indexed.root).found()
     assert {file.path for file in found} == {one.path for one in stored}
     space = Space(archive.indexed.root)
     space.measure()

@@ -8,7 +8,7 @@ import pytest
 from pydicom.charset import convert_encodings, decode_bytes
 from sqlalchemy import text
 
-from draw_api.adapters.suspect_rows import SuspectRows
+from draw_api.adapters.suspect_rows import PostgresSuspectRepository
 from draw_indexer.adapters import header_reader
 from support import arrivals, datasets
 from support.datasets import with_bytes
@@ -59,7 +59,7 @@ def received_before(archive, monkeypatch):
 def reread(archive):
     """Have suspect rows read anew; return the SOP Instance UIDs of what was read."""
     found = []
-    for events in SuspectRows(archive.database, "admin").objects():
+    for events in PostgresSuspectRepository(archive.database, "admin").objects():
         assert not archive.index_events([event.to_bytes() for event in events])
         found += [event.sop_instance_uid for event in events]
     return found

@@ -2,7 +2,7 @@
 
 import pytest
 
-from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.passwords import Argon2Passwords
 from tools.first_user import FORGOTTEN, PasswordRefused, create_first, sign_in_words
 from tools.home import Home
@@ -25,7 +25,7 @@ def set_password(database):
 
     def set_to(password, name="admin"):
         with database.session() as session:
-            accounts = PostgresAccounts(session)
+            accounts = PostgresAccountRepository(session)
             accounts.add_user(name, "admin", Argon2Passwords().hash(password))
             session.commit()
 

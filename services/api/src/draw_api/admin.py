@@ -19,15 +19,15 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
-from draw_api.adapters.access_queries import PostgresAccounts
-from draw_api.adapters.audit_queries import PostgresAudit
-from draw_api.adapters.config_queries import PostgresConfigVersions
+from draw_api.adapters.access_queries import PostgresAccountRepository
+from draw_api.adapters.audit_queries import PostgresAuditTrail
+from draw_api.adapters.config_queries import PostgresConfigRepository
 from draw_api.adapters.password_input import password_from
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
-from draw_api.adapters.reconcile_queries import PostgresIndexAudit
-from draw_api.adapters.stored_files import FileAnnouncements, ObjectFiles
-from draw_api.adapters.suspect_rows import SuspectRows
-from draw_api.adapters.user_queries import PostgresUsers
+from draw_api.adapters.reconcile_queries import PostgresIndexRepository
+from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
+from draw_api.adapters.suspect_rows import PostgresSuspectRepository
+from draw_api.adapters.user_queries import PostgresUserRepository
 from draw_api.models.access import Principal, Role
 from draw_api.models.failures import NotFound, Refusal
 from draw_api.models.transactions import KnownHead
@@ -36,10 +36,10 @@ from draw_api.models.users import NewUser, PasswordReset
 from draw_api.models.wording import problems_of
 from draw_api.services.access import ensure_administrator
 from draw_api.services.conformance import statement
-from draw_api.services.reconcile import Reconcile
-from draw_api.services.reindex import Reindex
-from draw_api.services.transactions import Transactions
-from draw_api.services.users import Users
+from draw_api.services.reconcile import ReconcileService
+from draw_api.services.reindex import ReindexService
+from draw_api.services.transactions import TransactionService
+from draw_api.services.users import UserService
 from draw_api.settings import MigrationSettings, Settings
 from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.instance import InstanceStoredV1
@@ -165,7 +165,9 @@ def _migrate(given: argparse.Namespace) -> int:
             fresh = seed_config(session, begun)
             if settings.admin_password is not None:
                 password = settings.admin_password.get_secret_value()
-                ensure_administrator(PostgresAccounts(session), Argon2Passwords(), password)
+                ensure_administrator(
+                    PostgresAccountRepository(session), Argon2Passwords(), password
+                )
             session.commit()
     finally:
         database.dispose()
@@ -205,17 +207,17 @@ def _set_password(given: argparse.Namespace) -> int:
     return 0
 
 
-def _audit(session: Session, settings: Settings) -> PostgresAudit:
-    return PostgresAudit(session, replica=settings.replica, keyring=settings.keyring())
+def _audit(session: Session, settings: Settings) -> PostgresAuditTrail:
+    return PostgresAuditTrail(session, replica=settings.replica, keyring=settings.keyring())
 
 
 @contextmanager
-def _users() -> Iterator[Users]:
+def _users() -> Iterator[UserService]:
     """Yield the use case; what it does is committed when nothing fails."""
     settings = Settings.read()
     with _session(settings) as session:
-        users = PostgresUsers(session), Argon2Passwords(), FailedAttempts()
-        yield Users(*users, _audit(session, settings), clock=_now)
+        users = PostgresUserRepository(session), Argon2Passwords(), FailedAttempts()
+        yield UserService(*users, _audit(session, settings), clock=_now)
         session.commit()
 
 
@@ -223,11 +225,13 @@ def _reindex(given: argparse.Namespace) -> int:
     """Announce every file on the volume anew; the running indexers make its rows."""
     settings = Settings.read()
     with _publishing(settings) as announcements:
-        reindex = Reindex(ObjectFiles(settings.storage_root), announcements, _Progress("announced"))
+        reindex = ReindexService(
+            VolumeFiles(settings.storage_root), announcements, _Progress("announced")
+        )
         if given.only:
             database = Database(settings.database_url.get_secret_value())
             try:
-                done = reindex.reread(SuspectRows(database, settings.replica))
+                done = reindex.reread(PostgresSuspectRepository(database, settings.replica))
             finally:
                 database.dispose()
             print(f"{done.announced} objects are read anew, {done.size_bytes} bytes")  # noqa: T201
@@ -244,15 +248,15 @@ def _reindex(given: argparse.Namespace) -> int:
 def _reconcile(given: argparse.Namespace) -> int:
     """Compare disk and index both ways; without --repair nothing is changed."""
     settings = Settings.read()
-    files = ObjectFiles(settings.storage_root)
+    files = VolumeFiles(settings.storage_root)
     begun = time.time()
     with _session(settings) as session, _publishing(settings) as announcements:
 
         def announce(found: list[FoundFile]) -> Rebuilt:
-            return Reindex(files, announcements, _Progress("announced")).announce(found)
+            return ReindexService(files, announcements, _Progress("announced")).announce(found)
 
         audit = _audit(session, settings)
-        reconcile = Reconcile(PostgresIndexAudit(session), files, announce, audit)
+        reconcile = ReconcileService(PostgresIndexRepository(session), files, announce, audit)
         found = reconcile.differences(begun - given.new_seconds)
         print(*found.lines, sep="\n")  # noqa: T201
         if given.repair and found.any:
@@ -279,15 +283,15 @@ def _show_left(done: Rebuilt) -> None:
 def _verify(given: argparse.Namespace) -> int:
     """Compute the hash chain of the transaction log anew."""
     # With the classes of all tables, which no other command needs.
-    from draw_api.adapters.transaction_queries import PostgresTransactions  # noqa: PLC0415
+    from draw_api.adapters.transaction_queries import PostgresTransactionRepository  # noqa: PLC0415
 
     known = None
     if given.position is not None or given.hash is not None:
         known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})
     settings = Settings.read()
     with _session(settings) as session:
-        log = PostgresTransactions(session, settings.keyring(), settings.sealed_head())
-        transactions = Transactions(log, _audit(session, settings))
+        log = PostgresTransactionRepository(session, settings.keyring(), settings.sealed_head())
+        transactions = TransactionService(log, _audit(session, settings))
         report = transactions.verify(_operator(), known)
         if given.accept is not None:
             transactions.accept(_operator(), report, given.accept)
@@ -304,7 +308,7 @@ def _conformance(given: argparse.Namespace) -> int:
         database = Database(MigrationSettings.read().database_url.get_secret_value())
         try:
             with database.session() as session:
-                newest = PostgresConfigVersions(session).newest()
+                newest = PostgresConfigRepository(session).newest()
         finally:
             database.dispose()
         if newest is None:

@@ -10,65 +10,65 @@ import structlog
 from fastapi import FastAPI
 from sqlmodel import Session
 
-from draw_api.adapters.access_queries import PostgresAccounts
+from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.activity_queries import (
-    PostgresReceptionHistory,
+    PostgresReceptionRepository,
     RecentMinutes,
     RecentOutlook,
 )
-from draw_api.adapters.ae_title_queries import PostgresAeTitles
-from draw_api.adapters.archive_queries import PostgresCatalogue
-from draw_api.adapters.audit_queries import PostgresAudit
-from draw_api.adapters.batch_queries import PostgresBatchQueryTable
-from draw_api.adapters.config_queries import PostgresConfigVersions
-from draw_api.adapters.conflict_queries import PostgresConflicts
-from draw_api.adapters.control_queries import PostgresControls
+from draw_api.adapters.ae_title_queries import PostgresAeTitleRepository
+from draw_api.adapters.archive_queries import PostgresArchiveRepository
+from draw_api.adapters.audit_queries import PostgresAuditTrail
+from draw_api.adapters.batch_queries import PostgresBatchQueryRepository
+from draw_api.adapters.config_queries import PostgresConfigRepository
+from draw_api.adapters.conflict_queries import PostgresConflictRepository
+from draw_api.adapters.control_queries import PostgresControlRepository
 from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.dead_letter_queues import RabbitDeadLetterQueues
-from draw_api.adapters.external_user_queries import PostgresExternalUsers
+from draw_api.adapters.external_user_queries import PostgresExternalUserRepository
 from draw_api.adapters.host_status import SystemHostStatus
-from draw_api.adapters.job_queries import PostgresJobTable
-from draw_api.adapters.live_retrieves import LiveRetrieves
-from draw_api.adapters.node_queries import PostgresNodeTable
-from draw_api.adapters.object_places import PostgresPlaces
-from draw_api.adapters.object_reader import ObjectReader
+from draw_api.adapters.job_queries import PostgresJobRepository
+from draw_api.adapters.live_retrieves import PolledRetrieves
+from draw_api.adapters.node_queries import PostgresNodeRepository
+from draw_api.adapters.object_places import PostgresObjectRepository
+from draw_api.adapters.object_reader import ConfinedObjectReader
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
-from draw_api.adapters.query_queries import PostgresQueryTable
+from draw_api.adapters.query_queries import PostgresQueryRepository
 from draw_api.adapters.recent_views import CollectedViews, RecentViews
-from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
-from draw_api.adapters.status_queries import PostgresObservations, RecentTotals
-from draw_api.adapters.storage_queries import PostgresStorage
+from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
+from draw_api.adapters.status_queries import PostgresStatusRepository, RecentTotals
+from draw_api.adapters.storage_queries import PostgresStorageRepository
 from draw_api.adapters.suite_metrics import SuiteMetrics
 from draw_api.adapters.suite_observation import SuiteObservation
-from draw_api.adapters.transaction_queries import PostgresTransactions
-from draw_api.adapters.user_queries import PostgresUsers
+from draw_api.adapters.transaction_queries import PostgresTransactionRepository
+from draw_api.adapters.user_queries import PostgresUserRepository
 from draw_api.adapters.wakeups import CollectedWakeUps
 from draw_api.adapters.web_server import WebServer
-from draw_api.adapters.webhook_queries import PostgresWebhooks
+from draw_api.adapters.webhook_queries import PostgresWebhookRepository
 from draw_api.handlers.application import AppDependencies, application
 from draw_api.handlers.work import Work
 from draw_api.metrics import ApiMetrics
 from draw_api.models.single_sign_on import RoleRules
-from draw_api.services.access import Access, ensure_administrator
-from draw_api.services.activity import Activity
-from draw_api.services.archive import Archive
-from draw_api.services.batch_queries import BatchQueries
-from draw_api.services.config import Configuration
-from draw_api.services.conflicts import Conflicts
-from draw_api.services.control import ServiceControl
+from draw_api.services.access import AccessService, ensure_administrator
+from draw_api.services.activity import ActivityService
+from draw_api.services.archive import ArchiveService
+from draw_api.services.batch_queries import BatchQueryService
+from draw_api.services.config import ConfigurationService
+from draw_api.services.conflicts import ConflictService
+from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
-from draw_api.services.jobs import Jobs
-from draw_api.services.nodes import Nodes
-from draw_api.services.objects import Objects
-from draw_api.services.peers import Peers
-from draw_api.services.queries import Queries
-from draw_api.services.retrieves import Retrieves
-from draw_api.services.single_sign_on import ExternalAccess, SignOn
-from draw_api.services.status import StatusReport
-from draw_api.services.storage import StorageCare
-from draw_api.services.transactions import Transactions
-from draw_api.services.users import Users
-from draw_api.services.webhooks import Webhooks
+from draw_api.services.jobs import JobService
+from draw_api.services.nodes import NodeService
+from draw_api.services.objects import ObjectService
+from draw_api.services.peers import PeerService
+from draw_api.services.queries import QueryService
+from draw_api.services.retrieves import RetrieveService
+from draw_api.services.single_sign_on import ExternalAccessService, SingleSignOnService
+from draw_api.services.status import StatusService
+from draw_api.services.storage import StorageService
+from draw_api.services.transactions import TransactionService
+from draw_api.services.users import UserService
+from draw_api.services.webhooks import WebhookService
 from draw_api.settings import Settings
 from draw_shared.db.session import Database
 from draw_shared.messaging.dead_letters import DeadLetters
@@ -134,11 +134,11 @@ class Api:
         self._totals = RecentTotals()
         self._minutes = RecentMinutes()
         self._outlook = RecentOutlook()
-        self._objects = ObjectReader(settings.storage_root)
+        self._objects = ConfinedObjectReader(settings.storage_root)
         self._recent_views = RecentViews()
         self._passwords = Argon2Passwords()
         self._attempts = FailedAttempts()
-        self._live_retrieves = LiveRetrieves(self._database)
+        self._live_retrieves = PolledRetrieves(self._database)
         self._role_rules = _role_rules(settings)
         self._probe = DatabaseProbe(self._database, self._schema, self._ensure_administrator)
 
@@ -223,17 +223,17 @@ class Api:
     def _use_cases(
         self, session: Session, wakeups: CollectedWakeUps, views: CollectedViews
     ) -> Work:
-        audit = PostgresAudit(session, replica=self._settings.replica, keyring=self._keyring)
+        audit = PostgresAuditTrail(session, replica=self._settings.replica, keyring=self._keyring)
         access = self._access(session, audit)
-        configuration = Configuration(
-            PostgresConfigVersions(session), self._host_status, wakeups, audit
+        configuration = ConfigurationService(
+            PostgresConfigRepository(session), self._host_status, wakeups, audit
         )
-        observations = PostgresObservations(session, self._totals)
+        observations = PostgresStatusRepository(session, self._totals)
         sealed_head = self._settings.sealed_head()
-        log_lines = PostgresTransactions(session, self._keyring, sealed_head)
-        webhooks = PostgresWebhooks(session)
-        storage_tables = PostgresStorage(session, self._settings.storage_root)
-        storage = StorageCare(
+        log_lines = PostgresTransactionRepository(session, self._keyring, sealed_head)
+        webhooks = PostgresWebhookRepository(session)
+        storage_tables = PostgresStorageRepository(session, self._settings.storage_root)
+        storage = StorageService(
             storage_tables,
             observations,
             self._host_status.disk,
@@ -241,41 +241,47 @@ class Api:
             audit,
             _now,
         )
-        retrieves = Retrieves(PostgresRetrieveTable(session), wakeups, audit)
+        retrieves = RetrieveService(PostgresRetrieveRepository(session), wakeups, audit)
         kept = timedelta(hours=self._settings.api_query_hours)
         return Work(
             access=access,
-            external_access=ExternalAccess(
-                PostgresExternalUsers(session), access, self._role_rules, audit
+            external_access=ExternalAccessService(
+                PostgresExternalUserRepository(session), access, self._role_rules, audit
             ),
-            activity=Activity(
-                PostgresReceptionHistory(session, self._minutes),
+            activity=ActivityService(
+                PostgresReceptionRepository(session, self._minutes),
                 lambda: self._outlook.read(lambda: storage.usage().forecast),
             ),
-            archive=Archive(PostgresCatalogue(session), audit),
-            batch_queries=BatchQueries(
-                PostgresBatchQueryTable(session, kept), retrieves, wakeups, audit
+            archive=ArchiveService(PostgresArchiveRepository(session), audit),
+            batch_queries=BatchQueryService(
+                PostgresBatchQueryRepository(session, kept), retrieves, wakeups, audit
             ),
             configuration=configuration,
-            conflicts=Conflicts(PostgresConflicts(session)),
-            control=ServiceControl(PostgresControls(session), observations, wakeups, audit),
+            conflicts=ConflictService(PostgresConflictRepository(session)),
+            control=ControlService(
+                PostgresControlRepository(session), observations, wakeups, audit
+            ),
             dead_letters=DeadLetterService(self._letters, self._host_status, audit),
-            jobs=Jobs(PostgresJobTable(session), wakeups, audit),
-            nodes=Nodes(PostgresNodeTable(session), audit),
-            objects=Objects(PostgresPlaces(session), self._objects, views, audit),
-            peers=Peers(PostgresAeTitles(session), log_lines, configuration, wakeups, audit),
-            queries=Queries(PostgresQueryTable(session, kept), wakeups, audit),
+            jobs=JobService(PostgresJobRepository(session), wakeups, audit),
+            nodes=NodeService(PostgresNodeRepository(session), audit),
+            objects=ObjectService(PostgresObjectRepository(session), self._objects, views, audit),
+            peers=PeerService(
+                PostgresAeTitleRepository(session), log_lines, configuration, wakeups, audit
+            ),
+            queries=QueryService(PostgresQueryRepository(session, kept), wakeups, audit),
             retrieves=retrieves,
-            status=StatusReport(observations, self._host_status, storage_tables.rules, clock=_now),
+            status=StatusService(observations, self._host_status, storage_tables.rules, clock=_now),
             storage=storage,
-            transactions=Transactions(log_lines, audit),
-            webhooks=Webhooks(webhooks, webhooks, audit),
-            users=Users(PostgresUsers(session), self._passwords, self._attempts, audit, clock=_now),
+            transactions=TransactionService(log_lines, audit),
+            webhooks=WebhookService(webhooks, webhooks, audit),
+            users=UserService(
+                PostgresUserRepository(session), self._passwords, self._attempts, audit, clock=_now
+            ),
         )
 
-    def _access(self, session: Session, audit: PostgresAudit) -> Access:
-        return Access(
-            PostgresAccounts(session),
+    def _access(self, session: Session, audit: PostgresAuditTrail) -> AccessService:
+        return AccessService(
+            PostgresAccountRepository(session),
             self._passwords,
             self._attempts,
             audit,
@@ -283,12 +289,12 @@ class Api:
             session_length=timedelta(hours=self._settings.api_session_hours),
         )
 
-    def _sign_on(self) -> SignOn:
+    def _sign_on(self) -> SingleSignOnService:
         settings = self._settings
         provider = None
         if settings.api_oidc_issuer and settings.api_oidc_client_secret is not None:
             # With its HTTP client and cryptography, which only few need and each start would load.
-            from draw_api.adapters.identity_provider import Client, OidcProvider  # noqa: PLC0415
+            from draw_api.adapters.identity_provider import Client, OidcIdentityProvider  # noqa: PLC0415
 
             client = Client(
                 issuer=settings.api_oidc_issuer,
@@ -297,15 +303,17 @@ class Api:
                 scopes=settings.api_oidc_scopes,
                 groups_claim=settings.api_oidc_groups_claim,
             )
-            provider = OidcProvider(client)
-        return SignOn(provider, name=settings.api_oidc_name, public_url=settings.api_public_url)
+            provider = OidcIdentityProvider(client)
+        return SingleSignOnService(
+            provider, name=settings.api_oidc_name, public_url=settings.api_public_url
+        )
 
     def _ensure_administrator(self) -> None:
         password = self._settings.admin_password
         if password is None:
             return
         with self._database.session() as session:
-            accounts = PostgresAccounts(session)
+            accounts = PostgresAccountRepository(session)
             if ensure_administrator(accounts, self._passwords, password.get_secret_value()):
                 session.commit()
                 log.info("access.administrator_created")

@@ -5,8 +5,10 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.access import Account, KnownSession, KnownToken, Role
+from draw_api.ports.access import AccountRepository
 
 FIRST_USER_LOCK: Final = 0x44524155
 """Key of the advisory lock under which the first administrator is created."""
@@ -48,37 +50,38 @@ TOKEN: Final = text(
 TOKEN_USED: Final = text("UPDATE api_tokens SET last_used_at = now() WHERE id = :id")
 
 
-class PostgresAccounts:
+class PostgresAccountRepository(AccountRepository):
     """Who may come in, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def account(self, name: str) -> Account | None:
-        """Return the user of this name, active or not."""
         row = self._connection.execute(ACCOUNT, {"name": name}).first()
         if row is None:
             return None
         return Account(row.id, row.name, Role(row.role), row.password_hash, row.active)
 
+    @override
     def any_user(self) -> bool:
-        """Return whether there is a user at all; no other caller can add the first meanwhile."""
         self._connection.execute(
             text("SELECT pg_advisory_xact_lock(:key)"), {"key": FIRST_USER_LOCK}
         )
         return bool(self._connection.execute(text("SELECT EXISTS (SELECT FROM users)")).scalar())
 
+    @override
     def add_user(self, name: str, role: str, password_hash: str) -> int:
-        """Add a user and return the id."""
         added = self._connection.execute(
             ADD_USER, {"name": name, "role": str(role), "password_hash": password_hash}
         )
         return int(added.scalar_one())
 
+    @override
     def signed_in(self, user_id: int, password_hash: str | None) -> None:
-        """Note the time of the sign-in, and a fresh hash of the same password if given."""
         self._connection.execute(SIGNED_IN, {"user_id": user_id, "password_hash": password_hash})
 
+    @override
     def add_session(
         self,
         token_hash: bytes,
@@ -88,7 +91,6 @@ class PostgresAccounts:
         *,
         address: str,
     ) -> None:
-        """Add a session, and forget those whose time is over."""
         self._connection.execute(FORGET_ENDED_SESSIONS)
         self._connection.execute(
             ADD_SESSION,
@@ -101,19 +103,19 @@ class PostgresAccounts:
             },
         )
 
+    @override
     def session(self, token_hash: bytes) -> KnownSession | None:
-        """Return the session if its time is not over and its user is active."""
         row = self._connection.execute(SESSION, {"token_hash": token_hash}).first()
         if row is None:
             return None
         return KnownSession(row.user_id, row.name, Role(row.role), row.csrf_token, row.expires_at)
 
+    @override
     def end_session(self, token_hash: bytes) -> None:
-        """Forget the session."""
         self._connection.execute(END_SESSION, {"token_hash": token_hash})
 
+    @override
     def token(self, token_hash: bytes) -> KnownToken | None:
-        """Return the token if it is valid and its user is active, and note its use."""
         row = self._connection.execute(
             TOKEN, {"token_hash": token_hash, "noted_every": TOKEN_USE_NOTED_EVERY_SECONDS}
         ).first()

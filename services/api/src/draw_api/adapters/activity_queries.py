@@ -12,11 +12,13 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.activity import ReceivedDay, ReceivedMinute, Throughput
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.storage import Forecast
 from draw_api.models.webhooks import Change
+from draw_api.ports.activity import ReceptionRepository
 
 SHOWN: Final = timedelta(hours=1)
 UNSETTLED: Final = timedelta(minutes=3)
@@ -95,23 +97,23 @@ class RecentOutlook:
             return self._found
 
 
-class PostgresReceptionHistory:
+class PostgresReceptionRepository(ReceptionRepository):
     """What was received lately, within one transaction."""
 
     def __init__(self, session: Session, recent: RecentMinutes) -> None:
         self._session = session
         self._recent = recent
 
+    @override
     def throughput(self) -> Throughput:
-        """Return the last hour by minutes and the last month by days."""
         days = self._session.connection().execute(DAYS).mappings()
         return Throughput(
             minutes=self._recent.read(self._session),
             days=[ReceivedDay.model_validate(row) for row in days],
         )
 
+    @override
     def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:
-        """Return a page of the change feed, last first; an empty kind means all."""
         before = decode_cursor(cursor, (int,))[0] if cursor is not None else LAST
         asked = {"before": before, "limit": limit + 1} | ({"kind": kind} if kind else {})
         statement = CHANGES_OF_KIND if kind else CHANGES

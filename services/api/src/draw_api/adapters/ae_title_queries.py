@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.peers import AllowedAeTitle, AllowedAeTitleSettings
+from draw_api.ports.peers import AeTitleRepository
 from draw_shared.contracts.config_snapshot import AllowedPeer, allowed_peer
 
 PAGE: Final = text("SELECT * FROM allowed_ae_titles WHERE id > :after ORDER BY id LIMIT :limit")
@@ -39,39 +41,39 @@ TITLES_LOCK: Final = 0x44524145
 """Key of the advisory lock under which AE titles are added and renamed, so that a clash is seen."""
 
 
-class PostgresAeTitles:
+class PostgresAeTitleRepository(AeTitleRepository):
     """The table `allowed_ae_titles`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def page(self, cursor: str | None, limit: int) -> Page[AllowedAeTitle]:
-        """Return a page of AE titles, in the order in which they were added."""
         after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
         rows = self._connection.execute(PAGE, {"after": after, "limit": limit + 1}).mappings()
         return page_of(
             [(encode_cursor(row["id"]), AllowedAeTitle.model_validate(row)) for row in rows], limit
         )
 
+    @override
     def one(self, row_id: int) -> AllowedAeTitle | None:
-        """Return one by its id."""
         row = self._connection.execute(ONE, {"id": row_id}).mappings().first()
         return None if row is None else AllowedAeTitle.model_validate(row)
 
+    @override
     def by_title(self, ae_title: str) -> AllowedAeTitle | None:
-        """Return one by its AE title; it cannot be added meanwhile."""
         self._lock()
         row = self._connection.execute(BY_TITLE, {"ae_title": ae_title}).mappings().first()
         return None if row is None else AllowedAeTitle.model_validate(row)
 
+    @override
     def add(self, settings: AllowedAeTitleSettings) -> int | None:
-        """Add an AE title and return its id, or None when it is there already."""
         self._lock()
         added: int | None = self._connection.execute(ADD, _values(settings)).scalar()
         return added
 
+    @override
     def replace(self, row_id: int, settings: AllowedAeTitleSettings) -> bool | None:
-        """Set everything; False when another row has the AE title, None when there is no row."""
         self._lock()
         if self._connection.execute(HOLD, {"id": row_id}).first() is None:
             return None
@@ -81,17 +83,17 @@ class PostgresAeTitles:
         self._connection.execute(REPLACE, values)
         return True
 
+    @override
     def remove(self, row_id: int) -> str | None:
-        """Forget an AE title and return it, or None when there is no such row."""
         title: str | None = self._connection.execute(REMOVE, {"id": row_id}).scalar()
         return title
 
+    @override
     def active(self) -> Sequence[AllowedPeer]:
-        """Return the AE titles that are on the list for the receiver."""
         return [allowed_peer({**row}) for row in self._connection.execute(ACTIVE).mappings()]
 
+    @override
     def loopback_reads(self) -> bool:
-        """Return whether a receiver lets peers of its own machine read that are not on the list."""
         return bool(self._connection.execute(LOOPBACK_READS).scalar())
 
     def _lock(self) -> None:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
+from typing_extensions import override
 
 from draw_api.models.archive import (
     Instance,
@@ -37,6 +38,7 @@ from draw_api.models.archive import (
     StudyPatient,
 )
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.ports.archive import ArchiveRepository
 from draw_shared.contracts.instance import instance_event_id
 from draw_shared.db import tables
 from draw_shared.dicom.encoding.search_text import like_literal, search_text
@@ -73,14 +75,14 @@ INSTANCE_COLUMNS: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 
 
-class PostgresCatalogue:
+class PostgresArchiveRepository(ArchiveRepository):
     """The index, read within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
-        """Return a page of patients, last added first."""
         named = col(N.name_search) != ""
         of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id), named)
         query: Select[Any] = _matching_patients(
@@ -97,8 +99,8 @@ class PostgresCatalogue:
             [(_cursor(row), Patient.model_validate(row)) for row in self._rows(query)], limit
         )
 
+    @override
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
-        """Return a page of studies, last added first."""
         last_first = col(S.id).desc()
         if _few_days(criteria):
             # In one statement with the order, PostgreSQL would rather read all studies backwards
@@ -115,14 +117,14 @@ class PostgresCatalogue:
                 query = query.where(col(S.id) < _key(cursor))
         return page_of([(_cursor(row), _study(row)) for row in self._rows(query)], limit)
 
+    @override
     def study(self, study_instance_uid: str) -> Study | None:
-        """Return one study."""
         query = _studies().where(col(S.study_instance_uid) == study_instance_uid)
         row = self._row(query)
         return None if row is None else _study(row)
 
+    @override
     def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
-        """Return a page of the study's series, in the order in which they came."""
         query = _series().where(col(S.study_instance_uid) == study_instance_uid)
         query = query.order_by(col(R.id)).limit(limit + 1)
         if cursor is not None:
@@ -131,14 +133,14 @@ class PostgresCatalogue:
             [(_cursor(row), Series.model_validate(row)) for row in self._rows(query)], limit
         )
 
+    @override
     def one_series(self, series_instance_uid: str) -> Series | None:
-        """Return one series."""
         query = _series().where(col(R.series_instance_uid) == series_instance_uid)
         row = self._row(query)
         return None if row is None else Series.model_validate(row)
 
+    @override
     def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
-        """Return a page of the series' instances, in the order in which they came."""
         query = (
             _instances()
             .where(col(R.series_instance_uid) == series_instance_uid)
@@ -149,13 +151,13 @@ class PostgresCatalogue:
             query = query.where(col(I.id) > _key(cursor))
         return page_of([(_cursor(row), _instance(row)) for row in self._rows(query)], limit)
 
+    @override
     def instance(self, sop_instance_uid: str) -> Instance | None:
-        """Return one instance."""
         row = self._row(_instances().where(col(I.sop_instance_uid) == sop_instance_uid))
         return None if row is None else _instance(row)
 
+    @override
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
-        """Return where the current file of an instance lies."""
         query = (
             select(col(S.study_instance_uid), col(I.path), col(I.header_damage))
             .join_from(I, R, col(R.id) == col(I.series_pk))

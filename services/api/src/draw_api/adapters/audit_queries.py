@@ -6,8 +6,10 @@ from uuid import uuid4
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.access import Principal
+from draw_api.ports.audit import AuditTrail
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db.seals import Keyring, attested
 
@@ -23,7 +25,7 @@ INSERT: Final = text(
 )
 
 
-class PostgresAudit:
+class PostgresAuditTrail(AuditTrail):
     """Writes management actions into the transaction they belong to.
 
     Args:
@@ -37,6 +39,7 @@ class PostgresAudit:
         self._replica = replica
         self._keyring = keyring
 
+    @override
     def record(
         self,
         by: Principal,
@@ -46,7 +49,6 @@ class PostgresAudit:
         study_instance_uid: str | None = None,
         sop_instance_uid: str | None = None,
     ) -> None:
-        """Keep that `by` did `action`; `detail` names identifiers and settings, never patients."""
         self._insert(
             by.actor,
             by.address,
@@ -57,14 +59,14 @@ class PostgresAudit:
             sop_instance_uid=sop_instance_uid,
         )
 
+    @override
     def record_failure(self, by: Principal, action: str, detail: str) -> None:
-        """Keep that `by` tried `action` and may not; raise nothing after it, or it is not kept."""
         self._insert(by.actor, by.address, action, TransactionOutcome.FAILURE, detail=detail)
 
+    @override
     def record_anonymous(
         self, name: str, address: str, action: str, outcome: TransactionOutcome, detail: str = ""
     ) -> None:
-        """Keep that somebody who called himself `name` tried `action`."""
         self._insert(name, address, action, outcome, detail=detail)
 
     def _insert(

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.adapters.job_queries import CANCEL, STATE_FOR_UPDATE, cursor_of, key_of
 from draw_api.adapters.query_queries import NODE_STATES, REMOVE
@@ -26,6 +27,7 @@ from draw_api.models.paging import (
     foreign_cursor,
     page_of,
 )
+from draw_api.ports.batch_queries import BatchQueryRepository
 
 ADD_BATCH: Final = text(
     """
@@ -167,18 +169,19 @@ PRIORITY: Final = 4
 """Somebody waits, but one query of a person's goes before a list of thousands."""
 
 
-class PostgresBatchQueryTable:
+class PostgresBatchQueryRepository(BatchQueryRepository):
     """The tables of batch queries and their jobs, within one transaction."""
 
     def __init__(self, session: Session, kept: timedelta) -> None:
         self._connection = session.connection()
         self._kept = kept
 
+    @override
     def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
-        """Return for each node that exists what hinders asking it, empty if nothing."""
         rows = self._connection.execute(NODE_STATES, {"ids": list(node_ids)})
         return {row.id: row.hindrance for row in rows}
 
+    @override
     def add(
         self,
         columns: Sequence[str],
@@ -186,7 +189,6 @@ class PostgresBatchQueryTable:
         node_ids: Sequence[int],
         created_by: str,
     ) -> tuple[UUID, Sequence[UUID]]:
-        """Add a list with a job for each node; return its id and those of the jobs."""
         batch_query_id, jobs = uuid4(), [uuid4() for _ in node_ids]
         common = {"id": batch_query_id, "created_by": created_by}
         self._connection.execute(ADD_BATCH, common)
@@ -210,8 +212,8 @@ class PostgresBatchQueryTable:
         self._connection.execute(ADD_JOBS, common | given)
         return batch_query_id, jobs
 
+    @override
     def batch_queries(self, cursor: str | None, limit: int) -> Page[BatchQuery]:
-        """Return a page of lists, last asked first."""
         before, before_id = key_of(cursor) if cursor is not None else (None, None)
         values = {"before": before, "before_id": before_id, "limit": limit + 1}
         rows = self._connection.execute(LISTS, values).mappings()
@@ -219,8 +221,8 @@ class PostgresBatchQueryTable:
             [(cursor_of(row), BatchQuery.model_validate(_shown(row))) for row in rows], limit
         )
 
+    @override
     def batch_query(self, batch_query_id: UUID) -> BatchQueryWithSums | None:
-        """Return one list with its progress."""
         values = {"id": batch_query_id}
         row = self._connection.execute(LIST, values).mappings().first()
         if row is None:
@@ -235,6 +237,7 @@ class PostgresBatchQueryTable:
             }
         )
 
+    @override
     def lines(
         self,
         batch_query_id: UUID,
@@ -245,7 +248,6 @@ class PostgresBatchQueryTable:
         cursor: str | None,
         limit: int,
     ) -> Page[BatchLine]:
-        """Return a page of what nodes said, in the order of the list."""
         after, after_job = _key_of(cursor) if cursor is not None else (None, None)
         values = {
             "id": batch_query_id,
@@ -265,31 +267,31 @@ class PostgresBatchQueryTable:
             limit,
         )
 
+    @override
     def asked(self, batch_query_id: UUID) -> Sequence[AskedLine]:
-        """Return the questions."""
         rows = self._connection.execute(ASKED, {"id": batch_query_id})
         return [AskedLine(row.number, row.keys) for row in rows]
 
+    @override
     def sources(self, batch_query_id: UUID) -> Sequence[Source]:
-        """Return what can be retrieved and is not completely here, in the order of the list."""
         rows = self._connection.execute(SOURCES, {"id": batch_query_id}).mappings()
         return [Source(**row) for row in rows]
 
+    @override
     def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:
-        """Return node and Study Instance UID of every study found."""
         rows = self._connection.execute(FOUND, {"id": batch_query_id})
         return {(row.node_id, row.study_instance_uid) for row in rows}
 
+    @override
     def cancel(self, batch_query_id: UUID) -> str | None:
-        """Call the list off; return its state before."""
         values = {"id": batch_query_id}
         state: str | None = self._connection.execute(STATE_FOR_UPDATE, values).scalar()
         if state is not None:
             self._connection.execute(CANCEL, values)
         return state
 
+    @override
     def remove(self, batch_query_id: UUID) -> None:
-        """Forget a list with its answers."""
         self._connection.execute(REMOVE, {"id": batch_query_id})
 
 

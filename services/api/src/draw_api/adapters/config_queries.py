@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.config import StoredVersion
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.ports.config import ConfigRepository
 
 COLUMNS: Final = "version, document, created_at, created_by, comment"
 NEWEST: Final = text(f"SELECT {COLUMNS} FROM server_config ORDER BY version DESC LIMIT 1")  # noqa: S608 - names of columns
@@ -29,26 +31,26 @@ ADD: Final = text(
 LATEST_OF_ALL: Final = 2**31 - 1
 
 
-class PostgresConfigVersions:
+class PostgresConfigRepository(ConfigRepository):
     """The table `server_config`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def newest(self) -> StoredVersion | None:
-        """Return the version in force."""
         row = self._connection.execute(NEWEST).mappings().first()
         return None if row is None else StoredVersion(**row)
 
+    @override
     def version(self, number: int) -> StoredVersion | None:
-        """Return one version."""
         row = self._connection.execute(VERSION, {"version": number}).mappings().first()
         return None if row is None else StoredVersion(**row)
 
+    @override
     def page(
         self, cursor: str | None, limit: int
     ) -> Page[tuple[StoredVersion, dict[str, Any] | None]]:
-        """Return a page of versions, newest first, each with the document before it."""
         before = decode_cursor(cursor, (int,))[0] if cursor is not None else LATEST_OF_ALL
         rows = self._connection.execute(
             PAGE, {"before": min(int(before), LATEST_OF_ALL), "limit": limit + 1}
@@ -67,8 +69,8 @@ class PostgresConfigVersions:
             limit,
         )
 
+    @override
     def add(self, number: int, document: Mapping[str, Any], by: str, comment: str) -> bool:
-        """Add a version; False when the number is taken by now."""
         added = self._connection.execute(
             ADD,
             {

@@ -8,9 +8,11 @@ from typing import Final
 
 from sqlalchemy import RowMapping, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.ports.conflicts import ConflictRepository
 
 LOOKED_AT: Final = 5000
 """Conflicts that one page of one kind looks at, at most."""
@@ -61,16 +63,16 @@ OF_STUDY: Final = text(
 )
 
 
-class PostgresConflicts:
+class PostgresConflictRepository(ConflictRepository):
     """The table `instance_conflicts`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def page(
         self, criteria: ConflictCriteria, cursor: str | None, limit: int
     ) -> Page[ObjectConflict]:
-        """Return a page of conflicts, last recorded first."""
         before = LAST if cursor is None else decode_cursor(cursor, (int,))[0]
         most = limit + 1 if criteria.kind is None else LOOKED_AT
         asked = {

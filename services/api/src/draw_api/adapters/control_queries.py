@@ -5,8 +5,10 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.control import Control
+from draw_api.ports.control import ControlRepository
 
 CONTROLS: Final = text(
     "SELECT service, replica, desired_state, restart_generation, updated_at, updated_by"
@@ -27,18 +29,18 @@ FOLLOW: Final = text(
 )
 
 
-class PostgresControls:
+class PostgresControlRepository(ControlRepository):
     """The table `service_controls`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def controls(self) -> Sequence[Control]:
-        """Return every row."""
         return [Control(**row) for row in self._connection.execute(CONTROLS).mappings()]
 
+    @override
     def put(self, service: str, replica: str, wanted: str, by: str, *, restart: bool) -> None:
-        """Want this of a replica, or of all and then of each that was told something else."""
         values = {"service": str(service), "wanted": wanted}
         self._connection.execute(
             PUT, values | {"replica": replica, "by": by, "restarts": int(restart)}

@@ -4,9 +4,11 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
-from draw_api.adapters.user_queries import PostgresUsers
+from draw_api.adapters.user_queries import PostgresUserRepository
 from draw_api.models.access import Account, Role
+from draw_api.ports.single_sign_on import ExternalUserRepository
 
 EXTERNAL: Final = text(
     "SELECT id, name, role, password_hash, active FROM users WHERE external_subject = :subject"
@@ -18,22 +20,22 @@ ADD: Final = text(
 SET_ROLE: Final = text("UPDATE users SET role = :role WHERE id = :id")
 
 
-class PostgresExternalUsers:
+class PostgresExternalUserRepository(ExternalUserRepository):
     """Users by issuer and subject, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
-        self._users = PostgresUsers(session)
+        self._users = PostgresUserRepository(session)
 
+    @override
     def external(self, subject: str) -> Account | None:
-        """Return the user of this issuer and subject."""
         row = self._connection.execute(EXTERNAL, {"subject": subject}).first()
         if row is None:
             return None
         return Account(row.id, row.name, Role(row.role), row.password_hash, row.active)
 
+    @override
     def add_external(self, subject: str, names: list[str], role: str) -> Account | None:
-        """Add a user under the first of the names that is free."""
         for name in names:
             values = {"name": name, "role": str(role), "subject": subject}
             if self._connection.execute(ADD, values).first() is not None:
@@ -41,10 +43,10 @@ class PostgresExternalUsers:
         # Somebody else has added the same person at the same moment, or all names are taken.
         return self.external(subject)
 
+    @override
     def set_role(self, user_id: int, role: str) -> None:
-        """Set what he may do."""
         self._connection.execute(SET_ROLE, {"id": user_id, "role": str(role)})
 
+    @override
     def other_administrators(self, user_id: int) -> int:
-        """Return how many other active administrators there are; none can go until the commit."""
         return self._users.other_administrators(user_id)

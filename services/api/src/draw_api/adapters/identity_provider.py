@@ -15,9 +15,11 @@ import httpx
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OctKey
+from typing_extensions import override
 
 from draw_api.models.failures import ProviderUnavailable, Unauthenticated
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn
+from draw_api.ports.single_sign_on import IdentityProvider
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 """Asymmetric only: a token signed with the client's secret proves nothing (RFC 8725 3.1)."""
@@ -41,7 +43,7 @@ class Client:
     groups_claim: str
 
 
-class OidcProvider:
+class OidcIdentityProvider(IdentityProvider):
     """One provider."""
 
     def __init__(self, client: Client) -> None:
@@ -55,8 +57,8 @@ class OidcProvider:
         secret = f"draw sealed sign-in {client.client_secret}".encode()
         self._seal = OctKey.import_key(hashlib.sha256(secret).digest())
 
+    @override
     def sign_in_url(self, pending: PendingSignIn, challenge: str, redirect_uri: str) -> str:
-        """Return where to send the browser."""
         asked = {
             "response_type": "code",
             "client_id": self._client.client_id,
@@ -70,13 +72,8 @@ class OidcProvider:
         endpoint = str(self._discovered()["authorization_endpoint"])
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
 
+    @override
     def identity(self, code: str, pending: PendingSignIn, redirect_uri: str) -> ExternalIdentity:
-        """Redeem the code and return whom the provider has identified.
-
-        Raises:
-            Unauthenticated: the code or the provider's token is not valid.
-            ProviderUnavailable: the provider does not answer.
-        """
         redeemed = self._request(
             "POST",
             str(self._discovered()["token_endpoint"]),
@@ -93,13 +90,13 @@ class OidcProvider:
             raise Unauthenticated("The identity provider does not say who you are.")
         return self._identity(self._claims(token, pending.nonce))
 
+    @override
     def seal(self, pending: PendingSignIn) -> str:
-        """Return a text for the browser to keep, which only we can have made."""
         claims = asdict(pending) | {"exp": int(time.time()) + PENDING_SECONDS}
         return jwt.encode({"alg": SEAL}, claims, self._seal)
 
+    @override
     def opened(self, sealed: str) -> PendingSignIn | None:
-        """Return what was sealed, or None when it is not ours or too old."""
         try:
             claims = jwt.decode(sealed, self._seal, algorithms=[SEAL]).claims
             jwt.JWTClaimsRegistry(exp={"essential": True}).validate(claims)

@@ -7,9 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.jobs import Job, JobAttempt, JobWithAttempts, NewJob
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
+from draw_api.ports.jobs import JobRepository
 
 NODE_ACTIVE: Final = text("SELECT active FROM remote_nodes WHERE id = :node_id FOR SHARE")
 ADD: Final = text(
@@ -49,19 +51,19 @@ CANCEL: Final = text(
 """A batch is called off with its children."""
 
 
-class PostgresJobTable:
+class PostgresJobRepository(JobRepository):
     """The table `jobs`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def node_is_active(self, node_id: int) -> bool | None:
-        """Return whether the node may be used; None when there is no such node."""
         row = self._connection.execute(NODE_ACTIVE, {"node_id": node_id}).first()
         return None if row is None else bool(row.active)
 
+    @override
     def add(self, job: NewJob, created_by: str) -> UUID:
-        """Add a job, scheduled when it has a time to begin, else queued; return its id."""
         values = {
             "kind": job.kind,
             "state": "queued" if job.not_before is None else "scheduled",
@@ -76,10 +78,10 @@ class PostgresJobTable:
         job_id: UUID = self._connection.execute(ADD, values).scalar_one()
         return job_id
 
+    @override
     def jobs(
         self, state: str | None, node_id: int | None, cursor: str | None, limit: int
     ) -> Page[Job]:
-        """Return a page of jobs, last created first."""
         before, before_id = key_of(cursor) if cursor is not None else (None, None)
         rows = self._connection.execute(
             JOBS,
@@ -93,8 +95,8 @@ class PostgresJobTable:
         ).mappings()
         return page_of([(cursor_of(row), Job.model_validate(row)) for row in rows], limit)
 
+    @override
     def job(self, job_id: UUID) -> JobWithAttempts | None:
-        """Return one job with its attempts."""
         row = self._connection.execute(JOB, {"id": job_id}).mappings().first()
         if row is None:
             return None
@@ -102,8 +104,8 @@ class PostgresJobTable:
         history = [JobAttempt.model_validate(attempt) for attempt in attempts]
         return JobWithAttempts.model_validate({**row, "history": history})
 
+    @override
     def cancel(self, job_id: UUID) -> str | None:
-        """End the job if nobody runs it, else ask its worker to; return the state before."""
         state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": job_id}).scalar()
         if state is not None:
             self._connection.execute(CANCEL, {"id": job_id})

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-from draw_api.adapters.retrieve_queries import PostgresRetrieveTable
+from typing_extensions import override
+
+from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
 from draw_api.models.retrieves import Retrieve
+from draw_api.ports.live_retrieves import LiveRetrieves
 from draw_shared.db.session import Database
 from draw_shared.runtime.periodic import Periodic
 
@@ -19,7 +22,7 @@ INTERVAL_SECONDS: Final = 1.0
 MOST_SHOWN: Final = 1000
 
 
-class LiveRetrieves:
+class PolledRetrieves(LiveRetrieves):
     """What is under way, or only just over."""
 
     name = "live-retrieves"
@@ -41,19 +44,19 @@ class LiveRetrieves:
         self._stopping = True
         self._periodic.stop(deadline_seconds)
 
+    @override
     @property
     def stopping(self) -> bool:
-        """Whether watching is over."""
         return self._stopping
 
+    @override
     @property
     def seen(self) -> Mapping[UUID, Retrieve]:
-        """What was seen last; never changed, only replaced."""
         return self._seen
 
+    @override
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Have it looked at during the block."""
         with self._lock:
             self._watching += 1
         self._periodic.wake()
@@ -68,5 +71,5 @@ class LiveRetrieves:
             self._seen = {}
             return
         with self._database.session() as session:
-            found = PostgresRetrieveTable(session).live(MOST_SHOWN)
+            found = PostgresRetrieveRepository(session).live(MOST_SHOWN)
         self._seen = {retrieve.id: retrieve for retrieve in found}

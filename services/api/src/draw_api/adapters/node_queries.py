@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.ports.nodes import NodeRepository
 
 NODES: Final = text("SELECT * FROM remote_nodes WHERE id > :after ORDER BY id LIMIT :limit")
 NODE: Final = text("SELECT * FROM remote_nodes WHERE id = :id")
@@ -72,33 +74,33 @@ NAMES_LOCK: Final = 0x4452414E
 """Key of the advisory lock under which nodes are renamed, so that a taken name is seen."""
 
 
-class PostgresNodeTable:
+class PostgresNodeRepository(NodeRepository):
     """The table `remote_nodes`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
-        """Return a page of nodes, in the order in which they were added."""
         after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
         rows = self._connection.execute(NODES, {"after": after, "limit": limit + 1}).mappings()
         return page_of(
             [(encode_cursor(row["id"]), Node.model_validate(row)) for row in rows], limit
         )
 
+    @override
     def node(self, node_id: int) -> Node | None:
-        """Return one node."""
         row = self._connection.execute(NODE, {"id": node_id}).mappings().first()
         return None if row is None else Node.model_validate(row)
 
+    @override
     def add(self, node: NodeSettings) -> int | None:
-        """Add a node and return its id, or None when its name is taken."""
         self._lock_names()
         added: int | None = self._connection.execute(ADD, _values(node)).scalar()
         return added
 
+    @override
     def replace(self, node_id: int, node: NodeSettings) -> bool | None:
-        """Set everything; False when another node has the name, None when there is no such node."""
         self._lock_names()
         if self._connection.execute(HOLD, {"id": node_id}).first() is None:
             return None
@@ -107,30 +109,30 @@ class PostgresNodeTable:
         self._connection.execute(REPLACE, _values(node) | {"id": node_id})
         return True
 
+    @override
     def pause(self, node_id: int, *, paused: bool) -> str | None:
-        """Set whether jobs wait, and return the node's name; None when there is no such node."""
         values = {"id": node_id, "paused": paused}
         name: str | None = self._connection.execute(PAUSE, values).scalar()
         return name
 
+    @override
     def pin(self, node_id: int, fingerprint: str) -> str | None:
-        """Set the certificate that the node must show; return its name, None: no such node."""
         values = {"id": node_id, "fingerprint": fingerprint}
         name: str | None = self._connection.execute(PIN, values).scalar()
         return name
 
+    @override
     def forget_find_limit(self, node_id: int) -> str | None:
-        """Forget after how many matches the node stops; return its name, None: no such node."""
         name: str | None = self._connection.execute(FORGET_FIND_LIMIT, {"id": node_id}).scalar()
         return name
 
+    @override
     def remove(self, node_id: int) -> str | None:
-        """Forget a node and return its name, or None when there is no such node."""
         name: str | None = self._connection.execute(REMOVE, {"id": node_id}).scalar()
         return name
 
+    @override
     def unfinished_jobs(self, node_id: int) -> int:
-        """Return how many jobs still need the node; none can be added until the commit."""
         self._connection.execute(HOLD, {"id": node_id})
         return int(self._connection.execute(UNFINISHED_JOBS, {"id": node_id}).scalar_one())
 

@@ -5,10 +5,12 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
-from draw_api.adapters.archive_queries import PostgresCatalogue
+from draw_api.adapters.archive_queries import PostgresArchiveRepository
 from draw_api.models.archive import StoredObject
 from draw_api.models.objects import MOST_FRAMES, StoredFile, StoredSlice
+from draw_api.ports.objects import ObjectRepository
 
 MOST_SLICES: Final = 5000
 
@@ -32,18 +34,18 @@ FILES: Final = text(
 )
 
 
-class PostgresPlaces:
+class PostgresObjectRepository(ObjectRepository):
     """Where the current objects lie, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @override
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
-        """Return where the current file of an instance lies."""
-        return PostgresCatalogue(self._session).stored_object(sop_instance_uid)
+        return PostgresArchiveRepository(self._session).stored_object(sop_instance_uid)
 
+    @override
     def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
-        """Return the instances of a series by their number, at most 5000."""
         asked = {"uid": series_instance_uid, "most": MOST_SLICES}
         rows = self._session.connection().execute(SLICES, asked)
         return [
@@ -59,8 +61,8 @@ class PostgresPlaces:
             for row in rows
         ]
 
+    @override
     def files(self, study_instance_uid: str) -> Sequence[StoredFile]:
-        """Return the files of a study, each in a folder of its series."""
         rows = self._session.connection().execute(FILES, {"uid": study_instance_uid})
         return [
             StoredFile(

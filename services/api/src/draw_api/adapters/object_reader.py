@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from typing_extensions import override
 
 from draw_api.adapters import object_child
 from draw_api.adapters.zip_stream import zipped
 from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
+from draw_api.ports.objects import ObjectReader
 from draw_shared.dicom.confinement import command, environment
 
 log = structlog.get_logger()
@@ -124,7 +126,7 @@ class _Child:
         return self._process
 
 
-class ObjectReader:
+class ConfinedObjectReader(ObjectReader):
     """Renders and reads objects below a storage root."""
 
     name = "object-reader"
@@ -141,22 +143,17 @@ class ObjectReader:
         for child in self._children:
             child.end()
 
+    @override
     def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
-        """Yield a ZIP archive in pieces; a file that is not there any more is left out."""
         return zipped(self._root, files)
 
+    @override
     def facts(self, path: str) -> ObjectFacts:
-        """Return what an object shows."""
         answer, _ = self._ask("facts", path)
         return ObjectFacts.model_validate(answer["facts"])
 
+    @override
     def picture(self, path: str, rendering: Rendering) -> Picture:
-        """Return one frame as a picture.
-
-        Raises:
-            NotFound: there is no such frame.
-            Conflict: it cannot be rendered.
-        """
         answer, content = self._ask(
             "picture",
             path,
@@ -168,8 +165,8 @@ class ObjectReader:
         )
         return Picture(content, str(answer["media_type"]))
 
+    @override
     def elements(self, path: str, search: str) -> Elements:
-        """Return the elements, or those around what is searched for."""
         answer, _ = self._ask("elements", path, search=search)
         return Elements.model_validate(answer["elements"])
 

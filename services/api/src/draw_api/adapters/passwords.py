@@ -8,8 +8,10 @@ from typing import Final, Self
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from typing_extensions import override
 
 from draw_api.models.failures import TooManyAttempts
+from draw_api.ports.access import Passwords, SignInAttempt, SignInAttempts
 from draw_shared.contracts.addresses import budgeted
 
 MOST_AT_ONCE: Final = 2
@@ -30,20 +32,20 @@ SOON_SECONDS: Final = 1.0
 """When to come again if those that are under way may all fail."""
 
 
-class Argon2Passwords:
+class Argon2Passwords(Passwords):
     """Hashes with argon2id, a few at a time."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
         self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
 
+    @override
     def hash(self, password: str) -> str:
-        """Return what is kept of the password."""
         with self._slots:
             return self._hasher.hash(password)
 
+    @override
     def matches(self, password_hash: str, password: str) -> bool:
-        """Return whether this is the password; an empty hash takes as long and is False."""
         with self._slots:
             try:
                 self._hasher.verify(password_hash or NOBODYS, password)
@@ -51,12 +53,12 @@ class Argon2Passwords:
                 return False
         return bool(password_hash)
 
+    @override
     def outdated(self, password_hash: str) -> bool:
-        """Return whether the hash was made with weaker parameters than today's."""
         return self._hasher.check_needs_rehash(password_hash)
 
 
-class FailedAttempts:
+class FailedAttempts(SignInAttempts):
     """Counts failures of the last minute, per name and address and per address.
 
     An attempt counts as failed from its beginning on, and until it has succeeded: however many
@@ -72,12 +74,8 @@ class FailedAttempts:
         self._failures: dict[tuple[str, str], deque[float]] = {}
         self._under_way: Counter[tuple[str, str]] = Counter()
 
-    def begin(self, name: str, address: str) -> "Attempt":
-        """Return an attempt that counts as failed until it has succeeded.
-
-        Raises:
-            TooManyAttempts: with those that failed or are under way there are too many.
-        """
+    @override
+    def begin(self, name: str, address: str) -> "CountedAttempt":
         source = budgeted(address)
         keys = ((name, source), ("", source))
         with self._lock:
@@ -90,7 +88,7 @@ class FailedAttempts:
                 self._under_way.update(keys)
         if wait > 0:
             raise TooManyAttempts(int(wait) + 1)
-        return Attempt(self, keys)
+        return CountedAttempt(self, keys)
 
     def end(self, keys: Sequence[tuple[str, str]], *, succeeded: bool | None) -> None:
         """Take note of how an attempt has ended; None: it could not be made."""
@@ -127,7 +125,7 @@ class FailedAttempts:
             del self._failures[key]
 
 
-class Attempt:
+class CountedAttempt(SignInAttempt):
     """One attempt under way."""
 
     def __init__(self, attempts: FailedAttempts, keys: Sequence[tuple[str, str]]) -> None:
@@ -135,12 +133,14 @@ class Attempt:
         self._keys = keys
         self._succeeded = False
 
+    @override
     def succeeded(self) -> None:
-        """Forget this name's failures from this address."""
         self._succeeded = True
 
+    @override
     def __enter__(self) -> Self:
         return self
 
+    @override
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._attempts.end(self._keys, succeeded=None if error else self._succeeded)

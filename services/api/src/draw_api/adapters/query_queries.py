@@ -9,10 +9,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.adapters.job_queries import CANCEL, STATE_FOR_UPDATE, cursor_of, key_of
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
+from draw_api.ports.queries import QueryRepository
 from draw_shared.dicom.encoding.search_text import like_literal
 
 NODE_STATES: Final = text(
@@ -106,28 +108,28 @@ PRIORITY: Final = 3
 """Somebody waits for the answer: queries go before retrieves of the usual priority."""
 
 
-class PostgresQueryTable:
+class PostgresQueryRepository(QueryRepository):
     """The tables `queries`, `query_results` and their jobs, within one transaction."""
 
     def __init__(self, session: Session, kept: timedelta) -> None:
         self._connection = session.connection()
         self._kept = kept
 
+    @override
     def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
-        """Return for each node that exists what hinders asking it, empty if nothing."""
         rows = self._connection.execute(NODE_STATES, {"ids": list(node_ids)})
         return {row.id: row.hindrance for row in rows}
 
+    @override
     def fresh(self, fingerprint: str, max_age_seconds: int) -> UUID | None:
-        """Return the same query if it was asked lately and its answer is whole or under way."""
         values = {"fingerprint": fingerprint, "max_age_seconds": max_age_seconds}
         found: UUID | None = self._connection.execute(FRESH, values).scalar()
         return found
 
+    @override
     def add(
         self, query: NewQuery, fingerprint: str, created_by: str
     ) -> tuple[UUID, Sequence[UUID]]:
-        """Add a query with a job for each node; return its id and those of the jobs."""
         query_id, node_ids = uuid4(), list(dict.fromkeys(query.node_ids))
         jobs = [uuid4() for _ in node_ids]
         common = {"id": query_id, "created_by": created_by, "node_ids": node_ids}
@@ -161,8 +163,8 @@ class PostgresQueryTable:
         )
         return query_id, jobs
 
+    @override
     def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
-        """Return a page of those queries, last asked first."""
         values: dict[str, Any] = {name: v for name, v in asdict(criteria).items() if v}
         if cursor is not None:
             values["before"], values["before_id"] = key_of(cursor)
@@ -172,16 +174,17 @@ class PostgresQueryTable:
         rows = self._connection.execute(statement, values | {"limit": limit + 1}).mappings()
         return page_of([(cursor_of(row), _query(row)) for row in rows], limit)
 
+    @override
     def query(self, query_id: UUID) -> Query | None:
-        """Return one query."""
         row = self._connection.execute(QUERY, {"id": query_id}).mappings().first()
         return None if row is None else _query(row)
 
+    @override
     def asked(self, query_id: UUID) -> NewQuery:
-        """Return what was asked."""
         row = self._connection.execute(ASKED, {"id": query_id}).mappings().one()
         return NewQuery.model_validate(dict(row))
 
+    @override
     def matches(
         self,
         query_id: UUID,
@@ -192,7 +195,6 @@ class PostgresQueryTable:
         cursor: str | None,
         limit: int,
     ) -> Page[QueryMatch]:
-        """Return a page of what was found; `sort` is a keyword, with a minus for descending."""
         after, after_id = decode_cursor(cursor, (str, int)) if cursor is not None else (None, None)
         values = {
             "id": query_id,
@@ -213,15 +215,15 @@ class PostgresQueryTable:
             limit,
         )
 
+    @override
     def cancel(self, query_id: UUID) -> str | None:
-        """Call the query off; return its state before."""
         state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": query_id}).scalar()
         if state is not None:
             self._connection.execute(CANCEL, {"id": query_id})
         return state
 
+    @override
     def remove(self, query_id: UUID) -> None:
-        """Forget a query with its results."""
         self._connection.execute(REMOVE, {"id": query_id})
 
 

@@ -11,7 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from typing_extensions import override
+
 from draw_api.models.access import Principal
+from draw_api.ports.objects import ViewRegister
 
 AGAIN_SECONDS: Final = 600.0
 MOST_REMEMBERED: Final = 20_000
@@ -46,15 +49,15 @@ class RecentViews:
                 self._views.popitem(last=False)
 
 
-class CollectedViews:
+class CollectedViews(ViewRegister):
     """The views of one transaction."""
 
     def __init__(self, recent: RecentViews) -> None:
         self._recent = recent
         self._views: list[View] = []
 
+    @override
     def first(self, by: Principal, what: str, uid: str) -> bool:
-        """Return whether this is no view that is on record already."""
         view = by.actor, by.address, what, uid
         if view in self._views or self._recent.knows(view):
             return False

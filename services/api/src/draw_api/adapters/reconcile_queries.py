@@ -6,8 +6,10 @@ from typing import Final
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.upkeep import Differences, FoundFile
+from draw_api.ports.reconcile import IndexRepository
 from draw_shared.db import deletion
 from draw_shared.db.feed import take_turn
 
@@ -53,14 +55,14 @@ FORGET_CONFLICTS: Final = text(
 )
 
 
-class PostgresIndexAudit:
+class PostgresIndexRepository(IndexRepository):
     """The comparison and its repair, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def compare(self, files: Iterable[FoundFile]) -> Differences:
-        """Return how index and files differ; what came meanwhile may be among it."""
         execute = self._connection.execute
         execute(FILES)
         driver = self._connection.connection.driver_connection
@@ -78,16 +80,16 @@ class PostgresIndexAudit:
             other_size=list(execute(OTHER_SIZE).scalars()),
         )
 
+    @override
     def hold(self) -> None:
-        """Wait until nobody writes the index; nobody does then, to the end of this transaction."""
         take_turn(self._connection)
 
+    @override
     def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
-        """Delete current objects, by UID and path, and count anew."""
         return deletion.delete_instances(self._connection, rows)
 
+    @override
     def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:
-        """Delete records of conflicts, by number and path; waits until nobody writes the index."""
         if conflicts:
             take_turn(self._connection)
             values = {

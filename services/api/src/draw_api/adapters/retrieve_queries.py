@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.adapters.job_queries import (
     ATTEMPTS,
@@ -25,6 +26,7 @@ from draw_api.models.retrieves import (
     RetrieveWithAttempts,
     item_of,
 )
+from draw_api.ports.retrieves import NewRetrieve, RetrieveRepository
 
 ASKING_LOCK: Final = 0x44524152
 """Key of the advisory lock under which retrieves are asked for, so that of two that ask for
@@ -162,40 +164,27 @@ PRIORITISE: Final = text(
 )
 
 
-class NewRow(Protocol):
-    """One retrieve job to be added."""
-
-    @property
-    def subject(self) -> str: ...
-
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-
-    @property
-    def retry_of(self) -> UUID | None: ...
-
-
-class PostgresRetrieveTable:
+class PostgresRetrieveRepository(RetrieveRepository):
     """The tables `jobs` and `retrieve_items`, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def node_is_active(self, node_id: int) -> bool | None:
-        """Return whether the node may be used; None when there is no such node."""
         row = self._connection.execute(NODE_ACTIVE, {"node_id": node_id}).first()
         return None if row is None else bool(row.active)
 
+    @override
     def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
-        """Return the unfinished jobs of these subjects; none can be added until the commit."""
         self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ASKING_LOCK})
         rows = self._connection.execute(ON_THE_WAY, {"subjects": list(subjects)})
         return {row.subject: row.id for row in rows}
 
+    @override
     def pull_forward(
         self, job_ids: Collection[UUID], options: RetrieveOptions, windows: Sequence[Any]
     ) -> Sequence[UUID]:
-        """Have jobs begin as early and be as urgent as asked now; return those that changed."""
         values = {
             "ids": list(job_ids),
             "priority": options.priority,
@@ -204,18 +193,15 @@ class PostgresRetrieveTable:
         }
         return [row.id for row in self._connection.execute(PULL_FORWARD, values)]
 
+    @override
     def add(
         self,
-        rows: Sequence[NewRow],
+        rows: Sequence[NewRetrieve],
         options: RetrieveOptions,
         created_by: str,
         *,
         batch: Mapping[str, Any] | None,
     ) -> tuple[UUID, Sequence[UUID]]:
-        """Add jobs, below a batch if one is described; return the first id, and those to wake.
-
-        What had arrived for a job that is retried and was deleted since has to arrive again.
-        """
         ids = [uuid4() for _ in rows]
         common = {
             "node_id": options.node_id,
@@ -245,6 +231,7 @@ class PostgresRetrieveTable:
             )
         return parent_id or ids[0], ids
 
+    @override
     def retrieves(
         self,
         *,
@@ -254,7 +241,6 @@ class PostgresRetrieveTable:
         cursor: str | None,
         limit: int,
     ) -> Page[Retrieve]:
-        """Return a page of jobs, last created first; without a parent those that have none."""
         before, before_id = key_of(cursor) if cursor is not None else (None, None)
         rows = self._connection.execute(
             RETRIEVES,
@@ -274,8 +260,8 @@ class PostgresRetrieveTable:
         rows = self._connection.execute(LIVE, {"limit": limit}).mappings()
         return [retrieve_of(row) for row in rows]
 
+    @override
     def retrieve(self, job_id: UUID) -> RetrieveWithAttempts | None:
-        """Return one job with its attempts."""
         row = self._connection.execute(RETRIEVE, {"id": job_id}).mappings().first()
         if row is None:
             return None
@@ -283,10 +269,10 @@ class PostgresRetrieveTable:
         history = [JobAttempt.model_validate(attempt) for attempt in attempts]
         return RetrieveWithAttempts.model_validate(_shown(row) | {"history": history})
 
+    @override
     def instances(
         self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
     ) -> Page[RetrievedInstance]:
-        """Return a page of what the job, or the batch, expects."""
         after = decode_cursor(cursor, (int,))[0] if cursor is not None else 0
         rows = self._connection.execute(
             INSTANCES, {"id": job_id, "missing": missing, "after": after, "limit": limit + 1}
@@ -296,24 +282,24 @@ class PostgresRetrieveTable:
             limit,
         )
 
+    @override
     def parameters(self, job_id: UUID) -> Mapping[str, Any]:
-        """Return what the job's row asks for."""
         found: Mapping[str, Any] = self._connection.execute(PARAMETERS, {"id": job_id}).scalar_one()
         return found
 
+    @override
     def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
-        """Return the children that are over and not complete."""
         return [row.id for row in self._connection.execute(UNSUCCESSFUL, {"id": job_id})]
 
+    @override
     def cancel(self, job_id: UUID) -> str | None:
-        """Call the job and its children off; return its state before."""
         state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": job_id}).scalar()
         if state is not None:
             self._connection.execute(CANCEL, {"id": job_id})
         return state
 
+    @override
     def prioritise(self, job_id: UUID, priority: int) -> None:
-        """Set the priority of a job and its children that are not over."""
         self._connection.execute(PRIORITISE, {"id": job_id, "priority": priority})
 
 
@@ -322,7 +308,7 @@ def retrieve_of(row: RowMapping) -> Retrieve:
     return Retrieve.model_validate(_shown(row))
 
 
-def _held(row: NewRow) -> dict[str, Any]:
+def _held(row: NewRetrieve) -> dict[str, Any]:
     return dict(row.parameters) | ({"retry_of": str(row.retry_of)} if row.retry_of else {})
 
 

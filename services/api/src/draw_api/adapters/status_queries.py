@@ -7,8 +7,10 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.status import ReplicaRow, Totals
+from draw_api.ports.status import StatusRepository
 
 TOTALS_KEPT_SECONDS: Final = 5.0
 
@@ -51,20 +53,20 @@ class RecentTotals:
             return self._found
 
 
-class PostgresObservations:
+class PostgresStatusRepository(StatusRepository):
     """What the database says about the suite, within one transaction."""
 
     def __init__(self, session: Session, totals: RecentTotals) -> None:
         self._session = session
         self._totals = totals
 
+    @override
     def replicas(self) -> Sequence[ReplicaRow]:
-        """Return every replica that was seen within a day."""
         rows = self._session.connection().execute(REPLICAS).mappings()
         return [ReplicaRow(**row) for row in rows]
 
+    @override
     def totals(self) -> Totals:
-        """Return sums over the index."""
         return self._totals.read(self._session)
 
 

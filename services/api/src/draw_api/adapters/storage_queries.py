@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Executable, RowMapping, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
 from draw_api.models.storage import (
@@ -21,6 +22,7 @@ from draw_api.models.storage import (
     StorageSums,
     StudyUsage,
 )
+from draw_api.ports.storage import StorageRepository
 from draw_shared.db import clean_up, deletion
 from draw_shared.db.feed import take_turn
 from draw_shared.runtime.retention import Retention
@@ -94,7 +96,7 @@ BUSY: Final = text(
 LARGEST: Final = 2**63 - 1
 
 
-class PostgresStorage:
+class PostgresStorageRepository(StorageRepository):
     """What takes up the storage, within one transaction."""
 
     def __init__(self, session: Session, root: Path) -> None:
@@ -102,43 +104,43 @@ class PostgresStorage:
         self._retention = Retention(root)
         self._files = StorageFiles(root)
 
+    @override
     def rules(self) -> StorageRules:
-        """Return what the configuration in force allows."""
         held = self._connection.execute(RULES).scalar() or {}
         names = StorageRules.__dataclass_fields__
         return StorageRules(**{name: held[name] for name in names if name in held})
 
+    @override
     def sums(self) -> StorageSums:
-        """Return sums over the index."""
         return StorageSums(**self._connection.execute(SUMS).mappings().one())
 
+    @override
     def growth(self, days: int) -> Sequence[GrowthDay]:
-        """Return the last days up to today, oldest first, also those without reception."""
         return [GrowthDay.model_validate(row) for row in self._rows(GROWTH, days=days)]
 
+    @override
     def first_day(self) -> date | None:
-        """Return the day of the first reception."""
         found: date | None = self._connection.execute(FIRST_DAY).scalar()
         return found
 
+    @override
     def patients(self, cursor: str | None, limit: int) -> Page[PatientUsage]:
-        """Return a page of patients, largest first."""
         rows = self._largest(PATIENTS, cursor, limit)
         return page_of([(_cursor(row), PatientUsage.model_validate(row)) for row in rows], limit)
 
+    @override
     def studies(self, cursor: str | None, limit: int) -> Page[StudyUsage]:
-        """Return a page of studies, largest first."""
         rows = self._largest(STUDIES, cursor, limit)
         return page_of([(_cursor(row), StudyUsage.model_validate(row)) for row in rows], limit)
 
+    @override
     def modalities(self) -> Sequence[ModalityUsage]:
-        """Return every modality, largest first."""
         return [ModalityUsage.model_validate(row) for row in self._rows(MODALITIES)]
 
+    @override
     def expired(
         self, rules: StorageRules, now: datetime, cursor: str | None, limit: int
     ) -> CleanUpPreview:
-        """Return a page of what the clean-up takes."""
         after = clean_up.BEGINNING_OF_ALL if cursor is None else _moment(cursor)
         found = self._retention.expired(self._connection, rules.retention_days, now, after=after)
         taken = list(islice(found or (), limit + 1))
@@ -163,23 +165,23 @@ class PostgresStorage:
             next_cursor=page.next_cursor,
         )
 
+    @override
     def held(self, study_instance_uid: str) -> bool | None:
-        """Return whether the study is held, and stays so meanwhile; None: there is none."""
         # In the order in which writers of the index lock: first the turn, then rows.
         take_turn(self._connection)
         was: bool | None = self._connection.execute(HELD, {"uid": study_instance_uid}).scalar()
         return was
 
+    @override
     def set_held(self, study_instance_uid: str, *, held: bool) -> None:
-        """Set or take the mark."""
         self._connection.execute(HOLD, {"uid": study_instance_uid, "held": held})
 
+    @override
     def is_busy(self, study_instance_uid: str) -> bool:
-        """Return whether an unfinished job names the study."""
         return bool(self._connection.execute(BUSY, {"uid": study_instance_uid}).scalar())
 
+    @override
     def delete(self, study_instance_uid: str, by: str) -> Deleted | None:
-        """Delete the study's rows and record its files; None when there is none."""
         gone = deletion.delete_study(self._connection, study_instance_uid, self._files, by=by)
         if gone is None:
             return None

@@ -8,7 +8,11 @@ from pathlib import Path
 from threading import Condition
 from typing import Final
 
+from typing_extensions import override
+
 from draw_api.models.upkeep import FoundFile, Reannounced
+from draw_api.ports.reconcile import StoredFiles
+from draw_api.ports.reindex import Announcements
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.tombstones import Tombstones
 from draw_shared.dicom.encoding.walk import Undecodable
@@ -30,15 +34,15 @@ class BrokerSilent(Transient):
     """The broker does not confirm what is announced."""
 
 
-class ObjectFiles:
+class VolumeFiles(StoredFiles):
     """Every file below `objects/` and `conflicts/`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._files = StorageFiles(root)
 
+    @override
     def found(self) -> Iterator[FoundFile]:
-        """Yield every file of an object; what vanishes meanwhile is left out."""
         waiting = deque((layout.OBJECTS, layout.CONFLICTS))
         while waiting:
             folder = waiting.popleft()
@@ -54,12 +58,12 @@ class ObjectFiles:
             except FileNotFoundError:
                 continue
 
+    @override
     def exists(self, path: str) -> bool:
-        """Return whether a file is there now."""
         return self._files.mark(path) is not None
 
 
-class FileAnnouncements:
+class FileAnnouncements(Announcements):
     """Announces files anew, a bounded number of them on their way to the broker."""
 
     def __init__(
@@ -78,12 +82,8 @@ class FileAnnouncements:
         self._in_flight = 0
         self._refused: list[InstanceStoredV1] = []
 
+    @override
     def announce(self, paths: list[str]) -> Reannounced:
-        """Announce these objects anew; return which are none, and which were deleted.
-
-        Raises:
-            BrokerSilent: the broker does not take them.
-        """
         came = Reannounced()
         found: list[tuple[InstanceStoredV1, int]] = []
         for path, file in zip(paths, self._readers.map(self._event, paths), strict=True):
@@ -102,8 +102,8 @@ class FileAnnouncements:
             self.publish(event)
         return came
 
+    @override
     def finish(self) -> None:
-        """Return once the broker has everything that was announced."""
         while True:
             self._wait(lambda: self._in_flight == 0)
             with self._changed:
@@ -113,12 +113,8 @@ class FileAnnouncements:
             for event in again:
                 self.publish(event)
 
+    @override
     def publish(self, event: InstanceStoredV1) -> None:
-        """Announce an object.
-
-        Raises:
-            BrokerSilent: the broker does not take it.
-        """
         self._wait(lambda: self._in_flight < MOST_IN_FLIGHT)
         with self._changed:
             self._in_flight += 1

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause, text
+from typing_extensions import override
 
+from draw_api.ports.reindex import SuspectRepository
 from draw_shared.contracts.instance import InstanceStoredV1, instance_event_id
 from draw_shared.db.session import Database
 from draw_shared.storage.outbox import ae_title
@@ -52,19 +54,15 @@ OBJECTS: Final = text(
 )
 
 
-class SuspectRows:
+class PostgresSuspectRepository(SuspectRepository):
     """The walk; each portion is a short statement of its own."""
 
     def __init__(self, database: Database, replica: str) -> None:
         self._database = database
         self._replica = replica
 
+    @override
     def objects(self) -> Iterator[Sequence[InstanceStoredV1]]:
-        """Yield, in bounded portions, the objects from which suspect rows are, to be read anew.
-
-        Raises:
-            DatabaseUnavailable: what was yielded is not all.
-        """
         for table, statement in SUSPECTS.items():
             suspects = text(statement)
             (last,) = self._found(text(LAST.format(table=table)))

@@ -24,6 +24,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlmodel import Session, col
+from typing_extensions import override
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
 from draw_api.models.peers import RejectedPeer
@@ -35,6 +36,8 @@ from draw_api.models.transactions import (
     Transaction,
     TransactionCriteria,
 )
+from draw_api.ports.peers import RejectionRepository
+from draw_api.ports.transactions import TransactionRepository
 from draw_shared.contracts.transaction import TransactionOutcome
 from draw_shared.db import tables
 from draw_shared.db.seals import Keyring
@@ -72,7 +75,7 @@ REJECTED: Final = text(
 )
 
 
-class PostgresTransactions:
+class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
     """The table `transactions`, within one transaction of the database.
 
     Args:
@@ -91,10 +94,10 @@ class PostgresTransactions:
         self._keyring = keyring
         self._sealed_head = SealedHeadFile(sealed_head, "") if sealed_head and keyring else None
 
+    @override
     def page(
         self, criteria: TransactionCriteria, cursor: str | None, limit: int
     ) -> Page[Transaction]:
-        """Return a page of lines, newest first."""
         before = _key(cursor) if cursor is not None else None
         if criteria.uid:
             # Indexes find all of it at once. In one statement with the order, PostgreSQL would
@@ -131,14 +134,14 @@ class PostgresTransactions:
         row = self._connection.execute(last.offset(LOOKED_AT - 1).limit(1)).mappings().first()
         return None if row is None else _cursor(row)
 
+    @override
     def one(self, transaction_id: int) -> Transaction | None:
-        """Return one line."""
         query = select(*COLUMNS).where(col(T.id) == transaction_id).limit(1)
         row = self._connection.execute(query).mappings().first()
         return None if row is None else Transaction.model_validate(row)
 
+    @override
     def verify(self, known: KnownHead | None) -> ChainReport:
-        """Compute the chain of hashes again and compare."""
         # Read first: what is sealed meanwhile is newer than what was kept.
         kept = self._sealed_head.kept() if self._sealed_head else None
         heads = [Head(one.position, bytes.fromhex(one.chain_hash)) for one in (known, kept) if one]
@@ -159,8 +162,8 @@ class PostgresTransactions:
             lines_lost=found.lines_lost,
         )
 
+    @override
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
-        """Return a page of peers by AE title, address and reason, last seen first."""
         values = {"days": days, "limit": limit + 1, "looked_at": LOOKED_AT} | _rejected_before(
             cursor
         )

@@ -4,10 +4,12 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session as DatabaseSession
+from typing_extensions import override
 
 from draw_api.models.access import Account, Role
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.users import NewToken, Session, Token, User
+from draw_api.ports.users import UserRepository
 
 USER: Final = (
     "SELECT id, name, role, active, external_subject IS NOT NULL AS external,"
@@ -61,14 +63,14 @@ REVOKE: Final = text("UPDATE api_tokens SET active = false WHERE id = :id")
 REVOKE_ALL: Final = text("UPDATE api_tokens SET active = false WHERE user_id = :id AND active")
 
 
-class PostgresUsers:
+class PostgresUserRepository(UserRepository):
     """The tables `users`, `web_sessions` and `api_tokens`, within one transaction."""
 
     def __init__(self, session: DatabaseSession) -> None:
         self._connection = session.connection()
 
+    @override
     def users(self, cursor: str | None, limit: int) -> Page[User]:
-        """Return a page of users, in the order in which they were added."""
         rows = self._connection.execute(
             USERS, {"after": _after(cursor), "limit": limit + 1}
         ).mappings()
@@ -76,45 +78,45 @@ class PostgresUsers:
             [(encode_cursor(row["id"]), User.model_validate(row)) for row in rows], limit
         )
 
+    @override
     def user(self, user_id: int) -> User | None:
-        """Return one user."""
         row = self._connection.execute(ONE_USER, {"id": user_id}).mappings().first()
         return None if row is None else User.model_validate(row)
 
+    @override
     def account(self, name: str) -> Account | None:
-        """Return the user of this name with his password's hash."""
         row = self._connection.execute(ACCOUNT, {"name": name}).first()
         if row is None:
             return None
         return Account(row.id, row.name, Role(row.role), row.password_hash, row.active)
 
+    @override
     def add(self, name: str, role: str, password_hash: str) -> int | None:
-        """Add a user and return the id, or None when the name is taken."""
         added: int | None = self._connection.execute(
             ADD, {"name": name, "role": str(role), "password_hash": password_hash}
         ).scalar()
         return added
 
+    @override
     def set(self, user_id: int, role: str, *, active: bool) -> None:
-        """Set role and whether he may sign in."""
         self._connection.execute(SET, {"id": user_id, "role": str(role), "active": active})
 
+    @override
     def set_password(self, user_id: int, password_hash: str) -> None:
-        """Replace the password's hash."""
         self._connection.execute(SET_PASSWORD, {"id": user_id, "password_hash": password_hash})
 
+    @override
     def remove(self, user_id: int) -> None:
-        """Forget a user with his sessions and tokens."""
         self._connection.execute(REMOVE, {"id": user_id})
 
+    @override
     def other_administrators(self, user_id: int) -> int:
-        """Return how many other active administrators there are; none can go until the commit."""
         return sum(found != user_id for found in self._connection.execute(ADMINISTRATORS).scalars())
 
+    @override
     def sessions(
         self, user_id: int | None, csrf_token: str | None, cursor: str | None, limit: int
     ) -> Page[Session]:
-        """Return a page of the sessions of a user or of all; that with the token is current."""
         after = decode_cursor(cursor, (str,))[0] if cursor is not None else ""
         rows = self._connection.execute(
             SESSIONS,
@@ -129,21 +131,21 @@ class PostgresUsers:
             [(encode_cursor(row["id"]), Session.model_validate(row)) for row in rows], limit
         )
 
+    @override
     def session_owner(self, session_id: str) -> int | None:
-        """Return whose session this is."""
         owner: int | None = self._connection.execute(SESSION_OWNER, {"id": session_id}).scalar()
         return owner
 
+    @override
     def end_session(self, session_id: str) -> None:
-        """Forget a session."""
         self._connection.execute(END_SESSION, {"id": session_id})
 
+    @override
     def end_sessions(self, user_id: int, keep: str | None) -> None:
-        """Forget all sessions of a user but that with this CSRF token."""
         self._connection.execute(END_SESSIONS, {"id": user_id, "keep": keep})
 
+    @override
     def tokens(self, user_id: int | None, cursor: str | None, limit: int) -> Page[Token]:
-        """Return a page of the tokens of a user or of all, in the order they were made."""
         rows = self._connection.execute(
             TOKENS, {"user_id": user_id, "after": _after(cursor), "limit": limit + 1}
         ).mappings()
@@ -151,13 +153,13 @@ class PostgresUsers:
             [(encode_cursor(row["id"]), Token.model_validate(row)) for row in rows], limit
         )
 
+    @override
     def token(self, token_id: int) -> Token | None:
-        """Return one token."""
         row = self._connection.execute(ONE_TOKEN, {"id": token_id}).mappings().first()
         return None if row is None else Token.model_validate(row)
 
+    @override
     def add_token(self, user_id: int, token: NewToken, token_hash: bytes) -> int:
-        """Add a token and return the id."""
         added = self._connection.execute(
             ADD_TOKEN,
             {
@@ -170,12 +172,12 @@ class PostgresUsers:
         )
         return int(added.scalar_one())
 
+    @override
     def revoke_token(self, token_id: int) -> None:
-        """Make a token worthless."""
         self._connection.execute(REVOKE, {"id": token_id})
 
+    @override
     def revoke_tokens(self, user_id: int) -> int:
-        """Make all tokens of a user worthless, and return how many were not before."""
         return self._connection.execute(REVOKE_ALL, {"id": user_id}).rowcount
 
 

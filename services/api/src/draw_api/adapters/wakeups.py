@@ -1,33 +1,27 @@
 """Sends wake-ups after the commit; one that is lost is made up for by polling."""
 
-from typing import Protocol
-
 import structlog
+from typing_extensions import override
 
+from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlV1
-from draw_shared.contracts.envelope import Command, Message
+from draw_shared.contracts.envelope import Command
 from draw_shared.errors import DrawError
 from draw_shared.messaging import topology
+from draw_shared.messaging.publisher import Publisher
 
 log = structlog.get_logger()
 
 
-class Publisher(Protocol):
-    """Hands messages to the broker, in the background."""
-
-    def publish(self, message: Message, *, exchange: str = topology.EVENTS) -> object:
-        """Take a message to be sent as soon as possible."""
-
-
-class CollectedWakeUps:
+class CollectedWakeUps(WakeUps):
     """The wake-ups of one transaction."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._messages: list[Command] = []
 
+    @override
     def after_commit(self, message: Command) -> None:
-        """Send `message` if and when the transaction is committed."""
         self._messages.append(message)
 
     def send(self) -> None:

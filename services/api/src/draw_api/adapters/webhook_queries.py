@@ -5,6 +5,7 @@ from typing import Any, Final, get_args
 
 from sqlalchemy import text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.webhooks import (
@@ -17,6 +18,7 @@ from draw_api.models.webhooks import (
     Webhook,
     WebhookDelivery,
 )
+from draw_api.ports.webhooks import ChangeRepository, WebhookRepository
 
 BOTH_SIGN_HOURS: Final = 24
 """How long a secret that was replaced signs beside the new one."""
@@ -100,14 +102,14 @@ REPLAY_DEAD: Final = text(f"{AGAIN} AND state = 'dead'")
 LARGEST: Final = 2**63 - 1
 
 
-class PostgresWebhooks:
+class PostgresWebhookRepository(WebhookRepository, ChangeRepository):
     """Feed, webhooks and deliveries, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
 
+    @override
     def after(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
-        """Return the next entries."""
         # Writers take turns: what is committed up to the last number is complete.
         bounds = self._connection.execute(BOUNDS).one()
         first, last = bounds.first or 0, bounds.last or 0
@@ -125,39 +127,39 @@ class PostgresWebhooks:
             trimmed=first > since + 1,
         )
 
+    @override
     def all(self) -> Sequence[Webhook]:
-        """Return every webhook."""
         return self._webhooks(None)
 
+    @override
     def one(self, webhook_id: int) -> Webhook | None:
-        """Return one webhook."""
         found = self._webhooks(webhook_id)
         return found[0] if found else None
 
+    @override
     def disabled(self) -> int:
-        """Return how many the suite itself has made inactive."""
         return int(self._connection.execute(DISABLED).scalar_one())
 
+    @override
     def add(self, new: NewWebhook, secret: str, created_by: str) -> int:
-        """Add a webhook and return its id."""
         values = new.model_dump() | {"secret": secret, "created_by": created_by}
         return int(self._connection.execute(ADD, values).scalar_one())
 
+    @override
     def change(self, webhook_id: int, values: dict[str, Any]) -> None:
-        """Write these columns."""
         columns = ("url", "secret", "kinds", "description", "active")
         written = {name: values.get(name) for name in columns}
         values = written | {"id": webhook_id, "hours": BOTH_SIGN_HOURS}
         self._connection.execute(CHANGE, values)
 
+    @override
     def remove(self, webhook_id: int) -> None:
-        """Forget a webhook with its deliveries."""
         self._connection.execute(REMOVE, {"id": webhook_id})
 
+    @override
     def deliveries(
         self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int
     ) -> Page[WebhookDelivery]:
-        """Return a page of deliveries, newest first."""
         (before,) = decode_cursor(cursor, (int,)) if cursor else (LARGEST,)
         values = {"webhook_id": webhook_id, "before": before, "limit": limit + 1}
         statement = DELIVERIES_OF_STATE[state] if state else DELIVERIES
@@ -167,8 +169,8 @@ class PostgresWebhooks:
         ]
         return page_of(found, limit)
 
+    @override
     def replay(self, webhook_id: int, delivery_id: int | None) -> int:
-        """Make one delivery, or all dead ones, due now; return how many."""
         values = {"webhook_id": webhook_id}
         if delivery_id is None:
             return self._connection.execute(REPLAY_DEAD, values).rowcount

@@ -43,7 +43,8 @@ from draw_api.handlers.turns import TAKES_TURN, WaitingRoom
 from draw_api.handlers.web import site
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
-from draw_api.services.single_sign_on import SignOn
+from draw_api.ports.live_retrieves import LiveRetrieves
+from draw_api.services.single_sign_on import SingleSignOnService
 from draw_shared.runtime.health import Health
 
 ROUTERS = (
@@ -82,8 +83,8 @@ class AppDependencies:
     """What the routes need and do not make themselves."""
 
     work: WorkFactory
-    sign_on: SignOn
-    live_retrieves: retrieve_events.Live
+    sign_on: SingleSignOnService
+    live_retrieves: LiveRetrieves
     storage_root: Path
     health: Health
     registry: CollectorRegistry

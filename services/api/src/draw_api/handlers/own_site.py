@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from draw_api.models.failures import Forbidden
-from draw_api.services.single_sign_on import SignOn
+from draw_api.services.single_sign_on import SingleSignOnService
 
 FROM_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
 USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
@@ -37,7 +37,7 @@ def require_own_site(request: Request) -> None:
 
 def _foreign(origin: str, request: Request) -> bool:
     """Return whether an origin is no address of ours; `null` is everybody's and nobody's."""
-    sign_on: SignOn = request.app.state.sign_on
+    sign_on: SingleSignOnService = request.app.state.sign_on
     scheme, _, host = origin.lower().partition("://")
     port = USUAL_PORTS.get(scheme)
     if port is None:

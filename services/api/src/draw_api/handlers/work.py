@@ -12,52 +12,52 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from draw_api.services.access import Access
-from draw_api.services.activity import Activity
-from draw_api.services.archive import Archive
-from draw_api.services.batch_queries import BatchQueries
-from draw_api.services.config import Configuration
-from draw_api.services.conflicts import Conflicts
-from draw_api.services.control import ServiceControl
+from draw_api.services.access import AccessService
+from draw_api.services.activity import ActivityService
+from draw_api.services.archive import ArchiveService
+from draw_api.services.batch_queries import BatchQueryService
+from draw_api.services.config import ConfigurationService
+from draw_api.services.conflicts import ConflictService
+from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
-from draw_api.services.jobs import Jobs
-from draw_api.services.nodes import Nodes
-from draw_api.services.objects import Objects
-from draw_api.services.peers import Peers
-from draw_api.services.queries import Queries
-from draw_api.services.retrieves import Retrieves
-from draw_api.services.single_sign_on import ExternalAccess
-from draw_api.services.status import StatusReport
-from draw_api.services.storage import StorageCare
-from draw_api.services.transactions import Transactions
-from draw_api.services.users import Users
-from draw_api.services.webhooks import Webhooks
+from draw_api.services.jobs import JobService
+from draw_api.services.nodes import NodeService
+from draw_api.services.objects import ObjectService
+from draw_api.services.peers import PeerService
+from draw_api.services.queries import QueryService
+from draw_api.services.retrieves import RetrieveService
+from draw_api.services.single_sign_on import ExternalAccessService
+from draw_api.services.status import StatusService
+from draw_api.services.storage import StorageService
+from draw_api.services.transactions import TransactionService
+from draw_api.services.users import UserService
+from draw_api.services.webhooks import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """The use cases of one request, all in the same transaction."""
 
-    access: Access
-    external_access: ExternalAccess
-    activity: Activity
-    archive: Archive
-    batch_queries: BatchQueries
-    configuration: Configuration
-    conflicts: Conflicts
-    control: ServiceControl
+    access: AccessService
+    external_access: ExternalAccessService
+    activity: ActivityService
+    archive: ArchiveService
+    batch_queries: BatchQueryService
+    configuration: ConfigurationService
+    conflicts: ConflictService
+    control: ControlService
     dead_letters: DeadLetterService
-    jobs: Jobs
-    nodes: Nodes
-    objects: Objects
-    peers: Peers
-    queries: Queries
-    retrieves: Retrieves
-    status: StatusReport
-    storage: StorageCare
-    transactions: Transactions
-    users: Users
-    webhooks: Webhooks
+    jobs: JobService
+    nodes: NodeService
+    objects: ObjectService
+    peers: PeerService
+    queries: QueryService
+    retrieves: RetrieveService
+    status: StatusService
+    storage: StorageService
+    transactions: TransactionService
+    users: UserService
+    webhooks: WebhookService
 
 
 WorkFactory = Callable[[], AbstractContextManager[Work]]

@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol, Self
+from typing import Final
 
-from draw_api.models.access import Account, KnownSession, KnownToken, Principal, Role
+from draw_api.models.access import Account, KnownSession, Principal, Role
 from draw_api.models.failures import Forbidden, Unauthenticated
 from draw_api.models.permissions import RULES, Permission, may
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.access import AccountRepository, Passwords, SignInAttempts
+from draw_api.ports.audit import AuditTrail
 from draw_shared.contracts.transaction import TransactionOutcome
 
 TOKEN_PREFIX: Final = "draw_"  # noqa: S105 - how a token begins, so that secret scanners know it
@@ -34,84 +35,12 @@ class Started:
     session: KnownSession
 
 
-class AccountStore(Protocol):
-    """Users, sessions and tokens."""
-
-    def account(self, name: str) -> Account | None:
-        """Return the user of this name, active or not."""
-
-    def any_user(self) -> bool:
-        """Return whether there is a user at all; no other caller can add the first meanwhile."""
-
-    def add_user(self, name: str, role: str, password_hash: str) -> int:
-        """Add a user and return the id."""
-
-    def signed_in(self, user_id: int, password_hash: str | None) -> None:
-        """Note the time of the sign-in, and a fresh hash of the same password if given."""
-
-    def add_session(
-        self,
-        token_hash: bytes,
-        user_id: int,
-        csrf_token: str,
-        expires_at: datetime,
-        *,
-        address: str,
-    ) -> None:
-        """Add a session, and forget those whose time is over."""
-
-    def session(self, token_hash: bytes) -> KnownSession | None:
-        """Return the session if its time is not over and its user is active."""
-
-    def end_session(self, token_hash: bytes) -> None:
-        """Forget the session."""
-
-    def token(self, token_hash: bytes) -> KnownToken | None:
-        """Return the token if it is valid and its user is active, and note its use."""
-
-
-class Passwords(Protocol):
-    """Hashes and checks passwords, slowly on purpose."""
-
-    def hash(self, password: str) -> str:
-        """Return what is kept of the password."""
-
-    def matches(self, password_hash: str, password: str) -> bool:
-        """Return whether this is the password; an empty hash takes as long and is False."""
-
-    def outdated(self, password_hash: str) -> bool:
-        """Return whether the hash was made with weaker parameters than today's."""
-
-
-class Attempts(Protocol):
-    """Counts attempts to prove a password."""
-
-    def begin(self, name: str, address: str) -> "Attempt":
-        """Return an attempt that counts as failed until it has succeeded.
-
-        Raises:
-            TooManyAttempts: with those that failed or are under way there are too many.
-        """
-
-
-class Attempt(Protocol):
-    """One attempt under way, for `with`; without `succeeded` or an exception it was a failure."""
-
-    def succeeded(self) -> None:
-        """Forget this name's failures from this address."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """Take note that it is over."""
-
-
 def token_hash(token: str) -> bytes:
     """Return what is kept of a token; a fast hash suffices for 256 random bits."""
     return hashlib.sha256(token.encode()).digest()
 
 
-def ensure_administrator(store: AccountStore, passwords: Passwords, password: str) -> bool:
+def ensure_administrator(store: AccountRepository, passwords: Passwords, password: str) -> bool:
     """Create the user `admin` with this password and return True, unless there is a user."""
     if store.any_user():
         return False
@@ -119,14 +48,14 @@ def ensure_administrator(store: AccountStore, passwords: Passwords, password: st
     return True
 
 
-class Access:
+class AccessService:
     """Lets people and programs in."""
 
     def __init__(
         self,
-        store: AccountStore,
+        store: AccountRepository,
         passwords: Passwords,
-        attempts: Attempts,
+        attempts: SignInAttempts,
         audit: AuditTrail,
         *,
         clock: Clock,

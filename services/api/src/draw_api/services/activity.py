@@ -1,28 +1,18 @@
 """How much was received when, for charts."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from draw_api.models.activity import Throughput
 from draw_api.models.paging import Page
 from draw_api.models.storage import Forecast
 from draw_api.models.webhooks import Change
+from draw_api.ports.activity import ReceptionRepository
 
 
-class ReceptionHistory(Protocol):
-    """What the transaction log and the index say about the past."""
-
-    def throughput(self) -> Throughput:
-        """Return the last hour by minutes and the last month by days."""
-
-    def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:
-        """Return a page of the change feed, last first; an empty kind means all."""
-
-
-class Activity:
+class ActivityService:
     """Shows how much came in lately."""
 
-    def __init__(self, history: ReceptionHistory, outlook: Callable[[], Forecast]) -> None:
+    def __init__(self, history: ReceptionRepository, outlook: Callable[[], Forecast]) -> None:
         self._history = history
         self._outlook = outlook
 

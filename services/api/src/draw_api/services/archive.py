@@ -1,7 +1,5 @@
 """Patients, studies, series and instances of the index, and their files."""
 
-from typing import Protocol
-
 from draw_api.models.access import Principal
 from draw_api.models.archive import (
     Instance,
@@ -14,41 +12,14 @@ from draw_api.models.archive import (
 )
 from draw_api.models.failures import FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.archive import ArchiveRepository
+from draw_api.ports.audit import AuditTrail
 
 
-class Catalogue(Protocol):
-    """Reads the index; lists come newest first or in their natural order."""
-
-    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
-        """Return a page of patients, last added first."""
-
-    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
-        """Return a page of studies, last added first."""
-
-    def study(self, study_instance_uid: str) -> Study | None:
-        """Return one study."""
-
-    def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
-        """Return a page of the study's series, in the order in which they came."""
-
-    def one_series(self, series_instance_uid: str) -> Series | None:
-        """Return one series."""
-
-    def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
-        """Return a page of the series' instances, in the order in which they came."""
-
-    def instance(self, sop_instance_uid: str) -> Instance | None:
-        """Return one instance."""
-
-    def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
-        """Return where the current file of an instance lies."""
-
-
-class Archive:
+class ArchiveService:
     """Finds what was received."""
 
-    def __init__(self, catalogue: Catalogue, audit: AuditTrail) -> None:
+    def __init__(self, catalogue: ArchiveRepository, audit: AuditTrail) -> None:
         self._catalogue = catalogue
         self._audit = audit
 

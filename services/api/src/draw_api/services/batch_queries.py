@@ -1,7 +1,6 @@
 """Asking remote nodes a list of questions, reading the answers, and retrieving what is missing."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from draw_api.models.access import Principal
@@ -19,68 +18,24 @@ from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
 from draw_api.models.retrieves import MOST_ITEMS, Retrieve, WantedItem
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.batch_queries import BatchQueryRepository
+from draw_api.ports.wakeups import WakeUps
 from draw_api.services.query_lists import QueryList
-from draw_api.services.retrieves import Retrieves
-from draw_api.services.wakeups import WakeUps
+from draw_api.services.retrieves import RetrieveService
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
 
 
-class BatchQueryTable(Protocol):
-    """The rows that are batch queries, their jobs and their answers."""
-
-    def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
-        """Return for each node that exists what hinders asking it, empty if nothing."""
-
-    def add(
-        self,
-        columns: Sequence[str],
-        lines: Sequence[AskedLine],
-        node_ids: Sequence[int],
-        created_by: str,
-    ) -> tuple[UUID, Sequence[UUID]]:
-        """Add a list with a job for each node; return its id and those of the jobs."""
-
-    def batch_queries(self, cursor: str | None, limit: int) -> Page[BatchQuery]:
-        """Return a page of lists, last asked first."""
-
-    def batch_query(self, batch_query_id: UUID) -> BatchQueryWithSums | None:
-        """Return one list with its progress."""
-
-    def lines(
-        self,
-        batch_query_id: UUID,
-        *,
-        node_id: int | None,
-        state: str | None,
-        here: str | None,
-        cursor: str | None,
-        limit: int,
-    ) -> Page[BatchLine]:
-        """Return a page of what nodes said, in the order of the list."""
-
-    def asked(self, batch_query_id: UUID) -> Sequence[AskedLine]:
-        """Return the questions."""
-
-    def sources(self, batch_query_id: UUID) -> Sequence[Source]:
-        """Return what can be retrieved and is not completely here, in the order of the list."""
-
-    def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:
-        """Return node and Study Instance UID of every study found."""
-
-    def cancel(self, batch_query_id: UUID) -> str | None:
-        """Call the list off; return its state before."""
-
-    def remove(self, batch_query_id: UUID) -> None:
-        """Forget a list with its answers."""
-
-
-class BatchQueries:
+class BatchQueryService:
     """What operators do with lists of questions."""
 
     def __init__(
-        self, table: BatchQueryTable, retrieves: Retrieves, wakeups: WakeUps, audit: AuditTrail
+        self,
+        table: BatchQueryRepository,
+        retrieves: RetrieveService,
+        wakeups: WakeUps,
+        audit: AuditTrail,
     ) -> None:
         self._table = table
         self._retrieves = retrieves

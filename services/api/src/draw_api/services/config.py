@@ -6,9 +6,10 @@ and sooner through a wake-up, so a broker that is down delays nothing for long.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pydantic import ValidationError
+from typing_extensions import override
 
 from draw_api.models.access import Principal
 from draw_api.models.config import (
@@ -29,9 +30,11 @@ from draw_api.models.failures import (
 )
 from draw_api.models.paging import Page
 from draw_api.models.wording import problems_of
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.config import ConfigRepository, StorageVolume
+from draw_api.ports.peers import AccessConfiguration
+from draw_api.ports.wakeups import WakeUps
 from draw_api.services.config_rules import disagreements
-from draw_api.services.wakeups import WakeUps
 from draw_shared.contracts.config_reading import ConfigUnreadable, read_config
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
@@ -41,37 +44,12 @@ LONGEST_COMMENT: Final = 200
 OVERLAPS: Final = "must lie outside the folder in which objects are stored, and not above it"
 
 
-class ConfigVersions(Protocol):
-    """The rows that are the versions."""
-
-    def newest(self) -> StoredVersion | None:
-        """Return the version in force."""
-
-    def version(self, number: int) -> StoredVersion | None:
-        """Return one version."""
-
-    def page(
-        self, cursor: str | None, limit: int
-    ) -> Page[tuple[StoredVersion, dict[str, Any] | None]]:
-        """Return a page of versions, newest first, each with the document before it."""
-
-    def add(self, number: int, document: Mapping[str, Any], by: str, comment: str) -> bool:
-        """Add a version; False when the number is taken by now."""
-
-
-class StorageVolume(Protocol):
-    """The volume on which objects are stored."""
-
-    def overlaps(self, folder: str) -> bool:
-        """Return whether a folder is the storage root, lies inside it or has it inside."""
-
-
-class Configuration:
+class ConfigurationService(AccessConfiguration):
     """The configuration document."""
 
     def __init__(
         self,
-        versions: ConfigVersions,
+        versions: ConfigRepository,
         volume: StorageVolume,
         wakeups: WakeUps,
         audit: AuditTrail,
@@ -81,8 +59,8 @@ class Configuration:
         self._wakeups = wakeups
         self._audit = audit
 
+    @override
     def current(self) -> ConfigVersion:
-        """Return the version in force."""
         return _shown(self._newest())
 
     def number_in_force(self) -> int:
@@ -138,8 +116,8 @@ class Configuration:
         wanted = self._checked(document_of(self.version(number).document))
         return self._put(by, newest, wanted, f"version {number} again")
 
+    @override
     def allow_address(self, by: Principal, network: str) -> bool:
-        """Add a network to the allowed ones; False when addresses are not restricted."""
         newest = self._newest()
         config = _read(newest)
         allowed = config.security.allowed_ips

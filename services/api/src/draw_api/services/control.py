@@ -5,7 +5,7 @@ wake-up. It stays wanted when processes end and start again.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from draw_api.models.access import Principal
 from draw_api.models.control import (
@@ -17,10 +17,11 @@ from draw_api.models.control import (
     ServiceState,
 )
 from draw_api.models.failures import Conflict, NotFound
-from draw_api.models.status import Replica, ReplicaRow
-from draw_api.services.audit import AuditTrail
+from draw_api.models.status import Replica
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.control import ControlRepository, ReplicaRepository
+from draw_api.ports.wakeups import WakeUps
 from draw_api.services.status import described
-from draw_api.services.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 
 ALL: Final = ""
@@ -32,28 +33,15 @@ WANTED: Final[Mapping[ControlAction, DesiredState]] = {
 }
 
 
-class ControlTable(Protocol):
-    """The rows that say what is wanted."""
-
-    def controls(self) -> Sequence[Control]:
-        """Return every row."""
-
-    def put(self, service: str, replica: str, wanted: str, by: str, *, restart: bool) -> None:
-        """Want this of a replica, or of all and then of each that was told something else."""
-
-
-class Replicas(Protocol):
-    """The heartbeats."""
-
-    def replicas(self) -> Sequence[ReplicaRow]:
-        """Return every replica that was ever seen and not forgotten."""
-
-
-class ServiceControl:
+class ControlService:
     """What operators do with services."""
 
     def __init__(
-        self, table: ControlTable, replicas: Replicas, wakeups: WakeUps, audit: AuditTrail
+        self,
+        table: ControlRepository,
+        replicas: ReplicaRepository,
+        wakeups: WakeUps,
+        audit: AuditTrail,
     ) -> None:
         self._table = table
         self._replicas = replicas

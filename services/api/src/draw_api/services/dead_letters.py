@@ -1,41 +1,18 @@
 """Looking at messages that no consumer could handle, and putting them back to work."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
 from draw_api.models.failures import NotFound
-from draw_api.services.audit import AuditTrail
-
-
-class DeadLetterQueues(Protocol):
-    """The dead-letter queues of the broker."""
-
-    def queues(self) -> Sequence[str]:
-        """Return the names of the queues."""
-
-    def look(self, queue: str) -> Sequence[DeadLetter]:
-        """Return the messages of a queue, up to a limit, and leave them there."""
-
-    def put_back(self, queue: str, key: str) -> int:
-        """Put one message, or all for an empty key, back to where they failed."""
-
-    def discard(self, queue: str, key: str) -> int:
-        """Throw one message away."""
-
-
-class Depths(Protocol):
-    """What the broker said last."""
-
-    def queue_depths(self) -> Mapping[str, int]:
-        """Return the messages waiting, by queue."""
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.dead_letters import DeadLetterQueues, QueueDepths
 
 
 class DeadLetterService:
     """What administrators do with dead letters."""
 
-    def __init__(self, box: DeadLetterQueues, depths: Depths, audit: AuditTrail) -> None:
+    def __init__(self, box: DeadLetterQueues, depths: QueueDepths, audit: AuditTrail) -> None:
         self._box = box
         self._depths = depths
         self._audit = audit

@@ -1,43 +1,22 @@
 """Giving work to the workers, watching it, and calling it off."""
 
-from typing import Protocol
 from uuid import UUID
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob, NewSend
 from draw_api.models.paging import Page
-from draw_api.services.audit import AuditTrail
-from draw_api.services.wakeups import WakeUps
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.jobs import JobRepository
+from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
 
 
-class JobTable(Protocol):
-    """The rows that are the jobs."""
-
-    def node_is_active(self, node_id: int) -> bool | None:
-        """Return whether the node may be used; None when there is no such node."""
-
-    def add(self, job: NewJob, created_by: str) -> UUID:
-        """Add a job, scheduled when it has a time to begin, else queued; return its id."""
-
-    def jobs(
-        self, state: str | None, node_id: int | None, cursor: str | None, limit: int
-    ) -> Page[Job]:
-        """Return a page of jobs, last created first."""
-
-    def job(self, job_id: UUID) -> JobWithAttempts | None:
-        """Return one job with its attempts."""
-
-    def cancel(self, job_id: UUID) -> str | None:
-        """End the job if nobody runs it, else ask its worker to; return the state before."""
-
-
-class Jobs:
+class JobService:
     """What operators do with jobs."""
 
-    def __init__(self, table: JobTable, wakeups: WakeUps, audit: AuditTrail) -> None:
+    def __init__(self, table: JobRepository, wakeups: WakeUps, audit: AuditTrail) -> None:
         self._table = table
         self._wakeups = wakeups
         self._audit = audit

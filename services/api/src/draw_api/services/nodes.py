@@ -1,49 +1,17 @@
 """The remote nodes that jobs talk to."""
 
-from typing import Protocol
-
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.nodes import NodeRepository
 
 
-class NodeTable(Protocol):
-    """The rows that are the nodes."""
-
-    def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
-        """Return a page of nodes, in the order in which they were added."""
-
-    def node(self, node_id: int) -> Node | None:
-        """Return one node."""
-
-    def add(self, node: NodeSettings) -> int | None:
-        """Add a node and return its id, or None when its name is taken."""
-
-    def replace(self, node_id: int, node: NodeSettings) -> bool | None:
-        """Set everything; False when another node has the name, None when there is no such node."""
-
-    def pause(self, node_id: int, *, paused: bool) -> str | None:
-        """Set whether jobs wait, and return the node's name; None when there is no such node."""
-
-    def pin(self, node_id: int, fingerprint: str) -> str | None:
-        """Set the certificate that the node must show; return its name, None: no such node."""
-
-    def forget_find_limit(self, node_id: int) -> str | None:
-        """Forget after how many matches the node stops; return its name, None: no such node."""
-
-    def remove(self, node_id: int) -> str | None:
-        """Forget a node and return its name, or None when there is no such node."""
-
-    def unfinished_jobs(self, node_id: int) -> int:
-        """Return how many jobs still need the node."""
-
-
-class Nodes:
+class NodeService:
     """What operators do with remote nodes."""
 
-    def __init__(self, table: NodeTable, audit: AuditTrail) -> None:
+    def __init__(self, table: NodeRepository, audit: AuditTrail) -> None:
         self._table = table
         self._audit = audit
 

@@ -1,7 +1,7 @@
 """Looks into stored objects: renders images, reads elements, hands out whole studies."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from draw_api.models.access import Principal
 from draw_api.models.archive import StoredObject
@@ -11,59 +11,22 @@ from draw_api.models.objects import (
     ObjectFacts,
     Picture,
     Rendering,
-    StoredFile,
     StoredSlice,
 )
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.objects import ObjectReader, ObjectRepository, ViewRegister
 
 IMAGES: Final = "images and tables"
 ELEMENTS: Final = "elements"
 """What somebody looks at, as the transaction log has it."""
 
 
-class Places(Protocol):
-    """Where the current objects lie."""
-
-    def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
-        """Return where the current file of an instance lies."""
-
-    def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
-        """Return the instances of a series by their number, up to a limit."""
-
-    def files(self, study_instance_uid: str) -> Sequence[StoredFile]:
-        """Return the files of a study."""
-
-
-class Reader(Protocol):
-    """Opens files that may be hostile, within limits of time and memory."""
-
-    def facts(self, path: str) -> ObjectFacts:
-        """Return what an object shows."""
-
-    def picture(self, path: str, rendering: Rendering) -> Picture:
-        """Return one frame as a picture."""
-
-    def elements(self, path: str, search: str) -> Elements:
-        """Return the elements, or those around what is searched for."""
-
-    def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
-        """Yield a ZIP archive in pieces; a file that is not there any more is left out."""
-
-
-class Views(Protocol):
-    """What somebody has looked at lately."""
-
-    def first(self, by: Principal, what: str, uid: str) -> bool:
-        """Return whether this is no view that is on record already.
-
-        It counts as one when the transaction is committed.
-        """
-
-
-class Objects:
+class ObjectService:
     """Shows what is inside the objects of the archive, and keeps on record who has looked."""
 
-    def __init__(self, places: Places, reader: Reader, views: Views, audit: AuditTrail) -> None:
+    def __init__(
+        self, places: ObjectRepository, reader: ObjectReader, views: ViewRegister, audit: AuditTrail
+    ) -> None:
         self._places = places
         self._reader = reader
         self._views = views

@@ -3,11 +3,9 @@
 What is explained is decided by the very rules the receiver decides by.
 """
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from draw_api.models.access import Principal
-from draw_api.models.config import ConfigVersion
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
@@ -18,10 +16,10 @@ from draw_api.models.peers import (
     Proposal,
     RejectedPeer,
 )
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.peers import AccessConfiguration, AeTitleRepository, RejectionRepository
+from draw_api.ports.wakeups import WakeUps
 from draw_api.services.peer_rules import can_be_allowed, explained, with_denial
-from draw_api.services.wakeups import WakeUps
-from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.rights import EVERY_RIGHT, Right, known_rights
 from draw_shared.contracts.server_config import ServerConfig
@@ -30,59 +28,14 @@ from draw_shared.dicom.network import admission
 ALLOWED_FROM_REJECTION: Final = "allowed after a rejection"
 
 
-class AeTitleTable(Protocol):
-    """The rows that are the list of AE titles."""
-
-    def page(self, cursor: str | None, limit: int) -> Page[AllowedAeTitle]:
-        """Return a page of AE titles, in the order in which they were added."""
-
-    def one(self, row_id: int) -> AllowedAeTitle | None:
-        """Return one by its id."""
-
-    def by_title(self, ae_title: str) -> AllowedAeTitle | None:
-        """Return one by its AE title."""
-
-    def add(self, settings: AllowedAeTitleSettings) -> int | None:
-        """Add an AE title and return its id, or None when it is there already."""
-
-    def replace(self, row_id: int, settings: AllowedAeTitleSettings) -> bool | None:
-        """Set everything; False when another row has the AE title, None when there is no row."""
-
-    def remove(self, row_id: int) -> str | None:
-        """Forget an AE title and return it, or None when there is no such row."""
-
-    def active(self) -> Sequence[AllowedPeer]:
-        """Return the AE titles that are on the list for the receiver."""
-
-    def loopback_reads(self) -> bool:
-        """Return whether a receiver lets peers of its own machine read that are not on the list."""
-
-
-class Rejections(Protocol):
-    """Rejections on record."""
-
-    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
-        """Return a page of peers by AE title, address and reason, last seen first."""
-
-
-class Settings(Protocol):
-    """The configuration in force."""
-
-    def current(self) -> ConfigVersion:
-        """Return the version in force."""
-
-    def allow_address(self, by: Principal, network: str) -> bool:
-        """Add a network to the allowed ones; False when addresses are not restricted."""
-
-
-class Peers:
+class PeerService:
     """What administrators do about those who associate."""
 
     def __init__(
         self,
-        table: AeTitleTable,
-        rejections: Rejections,
-        settings: Settings,
+        table: AeTitleRepository,
+        rejections: RejectionRepository,
+        settings: AccessConfiguration,
         wakeups: WakeUps,
         audit: AuditTrail,
     ) -> None:

@@ -5,12 +5,13 @@ announced, as after its reception. A size that differs is only shown: which is r
 cannot be known here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 from draw_api.models.access import Principal
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.reconcile import IndexRepository, StoredFiles
 from draw_shared.errors import Permanent
 
 AT_ONCE: Final = 500
@@ -23,39 +24,13 @@ class VolumeEmpty(Permanent):
 Key = TypeVar("Key")
 
 
-class Files(Protocol):
-    """The objects on the storage volume."""
-
-    def found(self) -> Iterator[FoundFile]:
-        """Yield every file of an object."""
-
-    def exists(self, path: str) -> bool:
-        """Return whether a file is there now."""
-
-
-class Index(Protocol):
-    """The index, beside a list of files."""
-
-    def compare(self, files: Iterable[FoundFile]) -> Differences:
-        """Return how index and files differ; what came meanwhile may be among it."""
-
-    def hold(self) -> None:
-        """Wait until nobody writes it; nobody does then, to the end of this transaction."""
-
-    def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
-        """Delete current objects, by UID and path, and count anew."""
-
-    def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:
-        """Delete records of conflicts, by number and path."""
-
-
-class Reconcile:
+class ReconcileService:
     """The use case."""
 
     def __init__(
         self,
-        index: Index,
-        files: Files,
+        index: IndexRepository,
+        files: StoredFiles,
         announce: Callable[[list[FoundFile]], Rebuilt],
         audit: AuditTrail,
     ) -> None:

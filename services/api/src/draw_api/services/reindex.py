@@ -5,56 +5,22 @@ it as the first time. They do the work, all of them at once, while receiving goe
 was deleted since its reception is not indexed again: if a file of it is left, it goes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
-from draw_api.models.upkeep import FoundFile, Reannounced, Rebuilt
-from draw_shared.contracts.instance import InstanceStoredV1
+from draw_api.models.upkeep import FoundFile, Rebuilt
+from draw_api.ports.reconcile import StoredFiles
+from draw_api.ports.reindex import Announcements, SuspectRepository
 
 AT_ONCE: Final = 200
 
 
-class Files(Protocol):
-    """The objects on the storage volume."""
-
-    def found(self) -> Iterator[FoundFile]:
-        """Yield every file of an object."""
-
-
-class Suspects(Protocol):
-    """The rows of the index that an earlier release may have written wrongly."""
-
-    def objects(self) -> Iterator[Sequence[InstanceStoredV1]]:
-        """Yield, in bounded portions, the objects from which such rows are, to be read anew."""
-
-
-class Announcements(Protocol):
-    """The way to the indexers."""
-
-    def publish(self, event: InstanceStoredV1) -> None:
-        """Announce an object.
-
-        Raises:
-            Transient: the broker does not take it.
-        """
-
-    def announce(self, paths: list[str]) -> Reannounced:
-        """Announce these objects anew; return which are none, and which were deleted.
-
-        Raises:
-            Transient: the broker does not take them.
-        """
-
-    def finish(self) -> None:
-        """Return once the broker has everything that was announced."""
-
-
-class Reindex:
+class ReindexService:
     """The use case."""
 
     def __init__(
-        self, files: Files, announcements: Announcements, progress: Callable[[Rebuilt], None]
+        self, files: StoredFiles, announcements: Announcements, progress: Callable[[Rebuilt], None]
     ) -> None:
         self._files = files
         self._announcements = announcements
@@ -68,7 +34,7 @@ class Reindex:
         """
         return self.announce(self._files.found())
 
-    def reread(self, suspects: Suspects) -> Rebuilt:
+    def reread(self, suspects: SuspectRepository) -> Rebuilt:
         """Have the objects of suspect rows read anew, and the rows say what they say.
 
         Raises:

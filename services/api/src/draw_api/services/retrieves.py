@@ -1,9 +1,8 @@
 """Asking for retrieves, watching them, calling them off, and fetching what is missing."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 from uuid import UUID
 
 from draw_api.models.access import Principal
@@ -19,8 +18,9 @@ from draw_api.models.retrieves import (
     item_of,
     parameters_of,
 )
-from draw_api.services.audit import AuditTrail
-from draw_api.services.wakeups import WakeUps
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.retrieves import NewRetrieve, RetrieveRepository
+from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
 
@@ -29,16 +29,7 @@ MOST_WAKEUPS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class NewJobRow:
-    """One retrieve job to be added."""
-
-    subject: str
-    parameters: Mapping[str, Any]
-    retry_of: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedRetrieve:
     """What became of a request: a new job or batch, or one that was on the way already.
 
     `pulled_forward` says that what was on the way begins sooner than it would have.
@@ -49,78 +40,17 @@ class Asked:
     pulled_forward: bool = False
 
 
-class RetrieveTable(Protocol):
-    """The rows that are retrieve jobs and their batches."""
-
-    def node_is_active(self, node_id: int) -> bool | None:
-        """Return whether the node may be used; None when there is no such node."""
-
-    def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
-        """Return the unfinished jobs of these subjects; none can be added until the commit."""
-
-    def pull_forward(
-        self, job_ids: Collection[UUID], options: RetrieveOptions, windows: Sequence[Any]
-    ) -> Sequence[UUID]:
-        """Have jobs begin as early and be as urgent as asked now; return those that changed.
-
-        A job that was held to weekly windows may begin in these `windows` as well, or at any
-        time when there are none. What runs is left alone.
-        """
-
-    def add(
-        self,
-        rows: Sequence[NewJobRow],
-        options: RetrieveOptions,
-        created_by: str,
-        *,
-        batch: Mapping[str, Any] | None,
-    ) -> tuple[UUID, Sequence[UUID]]:
-        """Add jobs, below a batch if one is described; return the first id, and those to wake.
-
-        A job that retries another takes over what that one expected and what of it has arrived.
-        """
-
-    def retrieves(
-        self,
-        *,
-        state: str | None,
-        node_id: int | None,
-        parent_id: UUID | None,
-        cursor: str | None,
-        limit: int,
-    ) -> Page[Retrieve]:
-        """Return a page of jobs, last created first; without a parent those that have none."""
-
-    def retrieve(self, job_id: UUID) -> RetrieveWithAttempts | None:
-        """Return one job with its attempts."""
-
-    def instances(
-        self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
-    ) -> Page[RetrievedInstance]:
-        """Return a page of what the job, or the batch, expects."""
-
-    def parameters(self, job_id: UUID) -> Mapping[str, Any]:
-        """Return what the job's row asks for."""
-
-    def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
-        """Return the children that are over and not complete."""
-
-    def cancel(self, job_id: UUID) -> str | None:
-        """Call the job and its children off; return its state before."""
-
-    def prioritise(self, job_id: UUID, priority: int) -> None:
-        """Set the priority of a job and its children that are not over."""
-
-
-class Retrieves:
+class RetrieveService:
     """What operators do with retrieve jobs."""
 
-    def __init__(self, table: RetrieveTable, wakeups: WakeUps, audit: AuditTrail) -> None:
+    def __init__(self, table: RetrieveRepository, wakeups: WakeUps, audit: AuditTrail) -> None:
         self._table = table
         self._wakeups = wakeups
         self._audit = audit
 
-    def create(self, by: Principal, options: RetrieveOptions, items: Sequence[WantedItem]) -> Asked:
+    def create(
+        self, by: Principal, options: RetrieveOptions, items: Sequence[WantedItem]
+    ) -> RequestedRetrieve:
         """Ask for items; what is on the way already is not asked for again, but pulled forward.
 
         Raises:
@@ -131,10 +61,10 @@ class Retrieves:
         rows = {}
         for item in items:
             subject = subject_of(options, item)
-            rows[subject] = NewJobRow(subject, parameters_of(options, item))
+            rows[subject] = NewRetrieve(subject, parameters_of(options, item))
         return self._added(by, options, list(rows.values()), "retrieve.create")
 
-    def retry(self, by: Principal, job_id: UUID) -> Asked:
+    def retry(self, by: Principal, job_id: UUID) -> RequestedRetrieve:
         """Ask for what a finished job or batch lacks, and for nothing else.
 
         Raises:
@@ -158,7 +88,7 @@ class Retrieves:
             item = WantedItem.model_validate(item_of(held))
             subject = subject_of(options.model_copy(update=told), item)
             # When to begin is not repeated: a retry is wanted now.
-            rows.append(NewJobRow(subject, item_of(held) | told, each))
+            rows.append(NewRetrieve(subject, item_of(held) | told, each))
         return self._added(by, options, rows, "retrieve.retry")
 
     def retrieves(
@@ -225,8 +155,8 @@ class Retrieves:
             raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
 
     def _added(
-        self, by: Principal, options: RetrieveOptions, rows: Sequence[NewJobRow], action: str
-    ) -> Asked:
+        self, by: Principal, options: RetrieveOptions, rows: Sequence[NewRetrieve], action: str
+    ) -> RequestedRetrieve:
         on_the_way: Mapping[str, UUID] = {}
         if not options.force:
             on_the_way = self._table.on_the_way([row.subject for row in rows])
@@ -241,13 +171,13 @@ class Retrieves:
         self._audit.record(by, action, f"{job_id} node {options.node_id} items {len(new)}")
         if options.not_before is None:
             self._wake([*pulled, *to_wake])
-        return Asked(self.retrieve(job_id), new=True, pulled_forward=bool(pulled))
+        return RequestedRetrieve(self.retrieve(job_id), new=True, pulled_forward=bool(pulled))
 
     def _pulled_forward(
         self,
         by: Principal,
         options: RetrieveOptions,
-        rows: Sequence[NewJobRow],
+        rows: Sequence[NewRetrieve],
         on_the_way: Mapping[str, UUID],
     ) -> Sequence[UUID]:
         if not on_the_way:
@@ -260,10 +190,10 @@ class Retrieves:
 
     def _known(
         self,
-        rows: Sequence[NewJobRow],
+        rows: Sequence[NewRetrieve],
         on_the_way: Mapping[str, UUID],
         pulled: Sequence[UUID],
-    ) -> Asked:
+    ) -> RequestedRetrieve:
         """Return the one job, or the batch of the first that was pulled forward."""
         if len(rows) == 1:
             found: Retrieve = self.retrieve(on_the_way[rows[0].subject])
@@ -274,7 +204,7 @@ class Retrieves:
             if found.parent_id is not None:
                 found = self.retrieve(found.parent_id)
         self._wake(pulled)
-        return Asked(found, new=False, pulled_forward=bool(pulled))
+        return RequestedRetrieve(found, new=False, pulled_forward=bool(pulled))
 
     def _wake(self, job_ids: Sequence[UUID]) -> None:
         for job_id in job_ids[:MOST_WAKEUPS]:

@@ -9,14 +9,15 @@ import base64
 import hashlib
 import re
 import secrets
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from draw_api.models.access import Account, Principal, Role
 from draw_api.models.failures import Forbidden, NotFound, Unauthenticated
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn, RoleRules
-from draw_api.services.access import TOKEN_BYTES, Access, Started
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.single_sign_on import ExternalUserRepository, IdentityProvider
+from draw_api.services.access import TOKEN_BYTES, AccessService, Started
 from draw_shared.contracts.transaction import TransactionOutcome
 
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
@@ -24,44 +25,7 @@ LONGEST_NAME: Final = 64
 NAME_SUFFIX: Final = 8
 
 
-class IdentityProvider(Protocol):
-    """The provider, and what seals the browser's cookie."""
-
-    def sign_in_url(self, pending: PendingSignIn, challenge: str, redirect_uri: str) -> str:
-        """Return where to send the browser."""
-
-    def identity(self, code: str, pending: PendingSignIn, redirect_uri: str) -> ExternalIdentity:
-        """Redeem the code and return whom the provider has identified.
-
-        Raises:
-            Unauthenticated: the code or the provider's token is not valid.
-            Transient: the provider does not answer.
-        """
-
-    def seal(self, pending: PendingSignIn) -> str:
-        """Return a text for the browser to keep, which only we can have made."""
-
-    def opened(self, sealed: str) -> PendingSignIn | None:
-        """Return what was sealed, or None when it is not ours or too old."""
-
-
-class ExternalUsers(Protocol):
-    """Users who come from the provider."""
-
-    def external(self, subject: str) -> Account | None:
-        """Return the user of this issuer and subject."""
-
-    def add_external(self, subject: str, names: list[str], role: str) -> Account | None:
-        """Add a user under the first of the names that is free."""
-
-    def set_role(self, user_id: int, role: str) -> None:
-        """Set what he may do."""
-
-    def other_administrators(self, user_id: int) -> int:
-        """Return how many other active administrators there are; none can go until the commit."""
-
-
-class SignOn:
+class SingleSignOnService:
     """The part that talks to the provider and needs no database."""
 
     def __init__(
@@ -116,11 +80,15 @@ class SignOn:
         return self._provider
 
 
-class ExternalAccess:
+class ExternalAccessService:
     """Lets in whom the provider has identified."""
 
     def __init__(
-        self, users: ExternalUsers, access: Access, rules: RoleRules, audit: AuditTrail
+        self,
+        users: ExternalUserRepository,
+        access: AccessService,
+        rules: RoleRules,
+        audit: AuditTrail,
     ) -> None:
         self._users = users
         self._access = access

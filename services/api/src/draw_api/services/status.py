@@ -1,8 +1,8 @@
 """How the suite is doing: replicas, what came in, room, backlog."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from draw_api.models.status import (
     Backlog,
@@ -12,11 +12,11 @@ from draw_api.models.status import (
     ReplicaRow,
     Status,
     Storage,
-    Totals,
 )
 from draw_api.models.storage import StorageRules
+from draw_api.ports.status import HostStatus, StatusRepository
 from draw_shared.contracts.replicas import ENDED, GONE_AFTER_SECONDS
-from draw_shared.storage.space import DiskRoom, room
+from draw_shared.storage.space import room
 
 STOPPED: Final = "stopped"
 GONE: Final = "gone"
@@ -30,32 +30,12 @@ USED_DETAIL: Final = "storage_used_bytes"
 """Key under which it says what it counts against the quota."""
 
 
-class Observations(Protocol):
-    """What the database says."""
-
-    def replicas(self) -> Sequence[ReplicaRow]:
-        """Return every replica that was ever seen and not forgotten."""
-
-    def totals(self) -> Totals:
-        """Return sums over the index."""
-
-
-class HostStatus(Protocol):
-    """What disk and broker say; neither is needed for an answer."""
-
-    def disk(self) -> DiskRoom | None:
-        """Return the room on the storage volume, or None when it cannot be seen from here."""
-
-    def queue_depths(self) -> Mapping[str, int]:
-        """Return the messages waiting, by queue; empty when the broker does not answer."""
-
-
-class StatusReport:
+class StatusService:
     """Puts together what operators look at first."""
 
     def __init__(
         self,
-        observations: Observations,
+        observations: StatusRepository,
         host_status: HostStatus,
         rules: Callable[[], StorageRules],
         *,

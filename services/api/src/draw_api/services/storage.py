@@ -1,8 +1,8 @@
 """How full the storage is, what takes it up, what goes and what stays."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, NotFound
@@ -15,66 +15,25 @@ from draw_api.models.storage import (
     ModalityUsage,
     PatientUsage,
     StorageRules,
-    StorageSums,
     StorageUsage,
     StudyUsage,
 )
-from draw_api.services.audit import AuditTrail
-from draw_api.services.status import Observations, reported_used_bytes
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.status import StatusRepository
+from draw_api.ports.storage import StorageRepository
+from draw_api.services.status import reported_used_bytes
 from draw_shared.storage.space import DiskRoom, Room, room
 
 OBSERVED_DAYS: Final = 30
 
 
-class StorageTables(Protocol):
-    """The index, as far as storage is concerned."""
-
-    def rules(self) -> StorageRules:
-        """Return what the configuration in force allows."""
-
-    def sums(self) -> StorageSums:
-        """Return sums over the index."""
-
-    def growth(self, days: int) -> Sequence[GrowthDay]:
-        """Return the last days up to today, oldest first, also those without reception."""
-
-    def first_day(self) -> date | None:
-        """Return the day of the first reception."""
-
-    def patients(self, cursor: str | None, limit: int) -> Page[PatientUsage]:
-        """Return a page of patients, largest first."""
-
-    def studies(self, cursor: str | None, limit: int) -> Page[StudyUsage]:
-        """Return a page of studies, largest first."""
-
-    def modalities(self) -> Sequence[ModalityUsage]:
-        """Return every modality, largest first."""
-
-    def expired(
-        self, rules: StorageRules, now: datetime, cursor: str | None, limit: int
-    ) -> CleanUpPreview:
-        """Return a page of what the clean-up takes."""
-
-    def held(self, study_instance_uid: str) -> bool | None:
-        """Return whether the study is held, and stays so meanwhile; None: there is none."""
-
-    def set_held(self, study_instance_uid: str, *, held: bool) -> None:
-        """Set or take the mark."""
-
-    def is_busy(self, study_instance_uid: str) -> bool:
-        """Return whether an unfinished job names the study."""
-
-    def delete(self, study_instance_uid: str, by: str) -> Deleted | None:
-        """Delete the study's rows and record its files; None when there is none."""
-
-
-class StorageCare:
+class StorageService:
     """What an administrator does about room."""
 
     def __init__(
         self,
-        tables: StorageTables,
-        observations: Observations,
+        tables: StorageRepository,
+        observations: StatusRepository,
         disk: Callable[[], DiskRoom | None],
         unindexed: Callable[[], int],
         audit: AuditTrail,

@@ -1,35 +1,20 @@
 """Looking at the transaction log."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.transactions import PageReader, TransactionRepository
 from draw_shared.contracts.transaction import ACCEPTED
 
 
-class TransactionLog(Protocol):
-    """The lines on record."""
-
-    def page(
-        self, criteria: TransactionCriteria, cursor: str | None, limit: int
-    ) -> Page[Transaction]:
-        """Return a page of lines, newest first."""
-
-    def one(self, transaction_id: int) -> Transaction | None:
-        """Return one line."""
-
-    def verify(self, known: KnownHead | None) -> ChainReport:
-        """Compute the chain of hashes again and compare."""
-
-
-class Transactions:
+class TransactionService:
     """The transaction log, as operators read it."""
 
-    def __init__(self, log: TransactionLog, audit: AuditTrail) -> None:
+    def __init__(self, log: TransactionRepository, audit: AuditTrail) -> None:
         self._log = log
         self._audit = audit
 
@@ -90,10 +75,3 @@ def pages(read: "PageReader", limit: int) -> Iterator[Page[Transaction]]:
         cursor = page.next_cursor
         if cursor is None:
             return
-
-
-class PageReader(Protocol):
-    """Reads one page."""
-
-    def __call__(self, cursor: str | None, limit: int) -> Page[Transaction]:
-        """Return the page that the cursor begins."""

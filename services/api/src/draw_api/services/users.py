@@ -7,7 +7,7 @@ is removed, demoted or shut out, so that two who remove each other cannot both s
 import secrets
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from draw_api.models.access import Account, Principal, Role
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
@@ -23,85 +23,23 @@ from draw_api.models.users import (
     User,
     UserSettings,
 )
-from draw_api.services.access import (
-    TOKEN_BYTES,
-    TOKEN_PREFIX,
-    Attempts,
-    Passwords,
-    require,
-    token_hash,
-)
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.access import Passwords, SignInAttempts
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.users import UserRepository
+from draw_api.services.access import TOKEN_BYTES, TOKEN_PREFIX, require, token_hash
 
 NO_USER: Final = "There is no such user."
 LAST_ADMINISTRATOR: Final = "This is the last active administrator."
 
 
-class UserTable(Protocol):
-    """Users, sessions and tokens, for those who manage them."""
-
-    def users(self, cursor: str | None, limit: int) -> Page[User]:
-        """Return a page of users, in the order in which they were added."""
-
-    def user(self, user_id: int) -> User | None:
-        """Return one user."""
-
-    def account(self, name: str) -> Account | None:
-        """Return the user of this name with his password's hash."""
-
-    def add(self, name: str, role: str, password_hash: str) -> int | None:
-        """Add a user and return the id, or None when the name is taken."""
-
-    def set(self, user_id: int, role: str, *, active: bool) -> None:
-        """Set role and whether he may sign in."""
-
-    def set_password(self, user_id: int, password_hash: str) -> None:
-        """Replace the password's hash."""
-
-    def remove(self, user_id: int) -> None:
-        """Forget a user with his sessions and tokens."""
-
-    def other_administrators(self, user_id: int) -> int:
-        """Return how many other active administrators there are; none can go until the commit."""
-
-    def sessions(
-        self, user_id: int | None, csrf_token: str | None, cursor: str | None, limit: int
-    ) -> Page[Session]:
-        """Return a page of the sessions of a user or of all; that with the token is current."""
-
-    def session_owner(self, session_id: str) -> int | None:
-        """Return whose session this is."""
-
-    def end_session(self, session_id: str) -> None:
-        """Forget a session."""
-
-    def end_sessions(self, user_id: int, keep: str | None) -> None:
-        """Forget all sessions of a user but that with this CSRF token."""
-
-    def tokens(self, user_id: int | None, cursor: str | None, limit: int) -> Page[Token]:
-        """Return a page of the tokens of a user or of all, in the order they were made."""
-
-    def token(self, token_id: int) -> Token | None:
-        """Return one token."""
-
-    def add_token(self, user_id: int, token: NewToken, token_hash: bytes) -> int:
-        """Add a token and return the id."""
-
-    def revoke_token(self, token_id: int) -> None:
-        """Make a token worthless."""
-
-    def revoke_tokens(self, user_id: int) -> int:
-        """Make all tokens of a user worthless, and return how many were not before."""
-
-
-class Users:
+class UserService:
     """What administrators do with users, and users with what is theirs."""
 
     def __init__(
         self,
-        table: UserTable,
+        table: UserRepository,
         passwords: Passwords,
-        attempts: Attempts,
+        attempts: SignInAttempts,
         audit: AuditTrail,
         *,
         clock: Callable[[], datetime],

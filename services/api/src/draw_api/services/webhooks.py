@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -23,52 +23,16 @@ from draw_api.models.webhooks import (
     WebhookDelivery,
     WebhookMade,
 )
-from draw_api.services.audit import AuditTrail
+from draw_api.ports.audit import AuditTrail
+from draw_api.ports.webhooks import ChangeRepository, WebhookRepository
 
 KEY_BYTES: Final = 32
 
 
-class ChangeFeed(Protocol):
-    """The feed; entries are seen in the order of their numbers."""
-
-    def after(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
-        """Return the next entries."""
-
-
-class WebhookTable(Protocol):
-    """Webhooks and their deliveries."""
-
-    def all(self) -> Sequence[Webhook]:
-        """Return every webhook."""
-
-    def one(self, webhook_id: int) -> Webhook | None:
-        """Return one webhook."""
-
-    def disabled(self) -> int:
-        """Return how many the suite itself has made inactive."""
-
-    def add(self, new: NewWebhook, secret: str, created_by: str) -> int:
-        """Add a webhook and return its id."""
-
-    def change(self, webhook_id: int, values: dict[str, Any]) -> None:
-        """Write these columns."""
-
-    def remove(self, webhook_id: int) -> None:
-        """Forget a webhook with its deliveries."""
-
-    def deliveries(
-        self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int
-    ) -> Page[WebhookDelivery]:
-        """Return a page of deliveries, newest first."""
-
-    def replay(self, webhook_id: int, delivery_id: int | None) -> int:
-        """Make one delivery, or all dead ones, due now; return how many."""
-
-
-class Webhooks:
+class WebhookService:
     """What an administrator does about whom to tell."""
 
-    def __init__(self, feed: ChangeFeed, table: WebhookTable, audit: AuditTrail) -> None:
+    def __init__(self, feed: ChangeRepository, table: WebhookRepository, audit: AuditTrail) -> None:
         self._feed = feed
         self._table = table
         self._audit = audit

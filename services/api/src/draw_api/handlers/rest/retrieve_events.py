@@ -8,9 +8,8 @@ stream ends with its session or token, and after an hour; browsers then connect 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -26,6 +25,7 @@ from draw_api.models.failures import Refusal
 from draw_api.models.jobs import FINISHED
 from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve
+from draw_api.ports.live_retrieves import LiveRetrieves
 from draw_shared.errors import Transient
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
@@ -43,21 +43,6 @@ STREAM: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}
 }
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-
-class Live(Protocol):
-    """What is under way, seen by all who watch."""
-
-    @property
-    def stopping(self) -> bool:
-        """Whether watching is over."""
-
-    @property
-    def seen(self) -> Mapping[UUID, Retrieve]:
-        """What was seen last."""
-
-    def watching(self) -> AbstractContextManager[None]:
-        """Have it looked at during the block."""
 
 
 @router.get(
@@ -84,11 +69,13 @@ def events(request: Request, _: MayReadJobs, work: InWork, job_id: UUID) -> Stre
 
 
 def _streamed(request: Request, one: Retrieve | None) -> StreamingResponse:
-    live: Live = request.app.state.live_retrieves
+    live: LiveRetrieves = request.app.state.live_retrieves
     return StreamingResponse(_events(request, live, one), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
-async def _events(request: Request, live: Live, one: Retrieve | None) -> AsyncIterator[str]:
+async def _events(
+    request: Request, live: LiveRetrieves, one: Retrieve | None
+) -> AsyncIterator[str]:
     with live.watching():
         shown: dict[UUID, Retrieve] = {}
         deadline, spoken = time.monotonic() + LONGEST_SECONDS, time.monotonic()

@@ -24,7 +24,7 @@ from draw_api.models.retrieves import (
     Urgency,
 )
 from draw_api.services.retrieve_lists import list_of_csv
-from draw_api.services.retrieves import Asked
+from draw_api.services.retrieves import RequestedRetrieve
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
 
@@ -120,7 +120,7 @@ def prioritise(by: MayRunJobs, work: InWork, job_id: UUID, body: Urgency) -> Ret
     return work.retrieves.prioritise(by, job_id, body.priority)
 
 
-def _answered(response: Response, asked: Asked) -> Retrieve:
+def _answered(response: Response, asked: RequestedRetrieve) -> Retrieve:
     response.headers["Location"] = f"{router.prefix}/{asked.retrieve.id}"
     if not asked.new:
         response.status_code = HTTPStatus.OK

@@ -15,7 +15,7 @@ from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Forbidden, Unauthenticated
 from draw_api.models.permissions import Permission
 from draw_api.models.single_sign_on import SingleSignOnState
-from draw_api.services.single_sign_on import SignOn
+from draw_api.services.single_sign_on import SingleSignOnService
 
 router = APIRouter(
     prefix="/api/v1/oidc",
@@ -34,7 +34,7 @@ REDIRECT: Final[dict[int | str, dict[str, Any]]] = {
 @router.get("")
 def state(request: Request) -> SingleSignOnState:
     """Say whether one may sign in through an identity provider."""
-    sign_on: SignOn = request.app.state.sign_on
+    sign_on: SingleSignOnService = request.app.state.sign_on
     return SingleSignOnState(enabled=sign_on.enabled, name=sign_on.name)
 
 
@@ -49,7 +49,7 @@ def begin(
     next: Annotated[SearchText, Query(description="path to go to afterwards")] = "/",  # noqa: A002 - the parameter's usual name
 ) -> Response:
     """Send the browser to the identity provider."""
-    sign_on: SignOn = request.app.state.sign_on
+    sign_on: SingleSignOnService = request.app.state.sign_on
     url, sealed = sign_on.begin(next, _redirect_uri(request))
     answer = RedirectResponse(url, HTTPStatus.FOUND)
     answer.set_cookie(
@@ -80,7 +80,7 @@ def finish(
     ] = None,
 ) -> Response:
     """Take the browser back from the identity provider and sign it in."""
-    sign_on: SignOn = request.app.state.sign_on
+    sign_on: SingleSignOnService = request.app.state.sign_on
     if error and sign_on.enabled:
         raise Unauthenticated("The identity provider has not signed you in.")
     identity, target = sign_on.finish(sealed, state, code, _redirect_uri(request))
@@ -107,5 +107,5 @@ def finish(
 
 
 def _redirect_uri(request: Request) -> str:
-    sign_on: SignOn = request.app.state.sign_on
+    sign_on: SingleSignOnService = request.app.state.sign_on
     return f"{(sign_on.public_url or str(request.base_url)).rstrip('/')}{CALLBACK}"

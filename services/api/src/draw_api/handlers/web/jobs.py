@@ -21,7 +21,7 @@ from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts, Urgency
-from draw_api.services.retrieves import Asked
+from draw_api.services.retrieves import RequestedRetrieve
 
 router = APIRouter(include_in_schema=False)
 
@@ -169,7 +169,7 @@ def prioritise(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     return redirect(f"/jobs/{job_id}", "job-priority")
 
 
-def notice_of(asked: Asked) -> str:
+def notice_of(asked: RequestedRetrieve) -> str:
     """Return what to say about a request for a retrieve."""
     if asked.new:
         return "job-created"

@@ -18,7 +18,7 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
 from draw_api.models.failures import Invalid
 from draw_api.models.permissions import Permission
-from draw_api.services.single_sign_on import SignOn
+from draw_api.services.single_sign_on import SingleSignOnService
 
 router = APIRouter(include_in_schema=False)
 
@@ -100,7 +100,7 @@ def sign_out(act: EndOwnCredentialsAct, work: InWork, session: SessionCookie = N
 
 
 def _provider(request: Request) -> str:
-    sign_on: SignOn = request.app.state.sign_on
+    sign_on: SingleSignOnService = request.app.state.sign_on
     return sign_on.name if sign_on.enabled else ""
 
 

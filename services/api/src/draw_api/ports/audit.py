@@ -1,4 +1,4 @@
-"""What every management action leaves behind: a line of the transaction log."""
+"""Port of the audit trail: who changed, read or was refused what."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Telling other processes that a row they poll for has changed."""
+"""Port of the messages that tell other processes about a changed row."""
 
 from typing import Protocol
 

@@ -1,0 +1,42 @@
+"""Port of the index that operators browse: patients, studies, series and SOP instances."""
+
+from typing import Protocol
+
+from draw_api.models.archive import (
+    Instance,
+    Patient,
+    PatientCriteria,
+    Series,
+    StoredObject,
+    Study,
+    StudyCriteria,
+)
+from draw_api.models.paging import Page
+
+
+class ArchiveRepository(Protocol):
+    """Reads the index; lists come newest first or in their natural order."""
+
+    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
+        """Return a page of patients, last added first."""
+
+    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
+        """Return a page of studies, last added first."""
+
+    def study(self, study_instance_uid: str) -> Study | None:
+        """Return one study."""
+
+    def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
+        """Return a page of the study's series, in the order in which they came."""
+
+    def one_series(self, series_instance_uid: str) -> Series | None:
+        """Return one series."""
+
+    def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
+        """Return a page of the series' instances, in the order in which they came."""
+
+    def instance(self, sop_instance_uid: str) -> Instance | None:
+        """Return one instance."""
+
+    def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
+        """Return where the current file of an instance lies."""

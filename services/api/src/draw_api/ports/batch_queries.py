@@ -1,0 +1,63 @@
+"""Port of the queries for a list of studies, with one row for each line of the list."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from draw_api.models.batch_queries import (
+    AskedLine,
+    BatchLine,
+    BatchQuery,
+    BatchQueryWithSums,
+    Source,
+)
+from draw_api.models.paging import Page
+
+
+class BatchQueryRepository(Protocol):
+    """The rows that are batch queries, their jobs and their answers."""
+
+    def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
+        """Return for each node that exists what hinders asking it, empty if nothing."""
+
+    def add(
+        self,
+        columns: Sequence[str],
+        lines: Sequence[AskedLine],
+        node_ids: Sequence[int],
+        created_by: str,
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add a list with a job for each node; return its id and those of the jobs."""
+
+    def batch_queries(self, cursor: str | None, limit: int) -> Page[BatchQuery]:
+        """Return a page of lists, last asked first."""
+
+    def batch_query(self, batch_query_id: UUID) -> BatchQueryWithSums | None:
+        """Return one list with its progress."""
+
+    def lines(
+        self,
+        batch_query_id: UUID,
+        *,
+        node_id: int | None,
+        state: str | None,
+        here: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[BatchLine]:
+        """Return a page of what nodes said, in the order of the list."""
+
+    def asked(self, batch_query_id: UUID) -> Sequence[AskedLine]:
+        """Return the questions."""
+
+    def sources(self, batch_query_id: UUID) -> Sequence[Source]:
+        """Return what can be retrieved and is not completely here, in the order of the list."""
+
+    def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:
+        """Return node and Study Instance UID of every study found."""
+
+    def cancel(self, batch_query_id: UUID) -> str | None:
+        """Call the list off; return its state before."""
+
+    def remove(self, batch_query_id: UUID) -> None:
+        """Forget a list with its answers."""

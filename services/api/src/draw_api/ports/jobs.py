@@ -1,0 +1,28 @@
+"""Port of the jobs that the worker executes against remote nodes."""
+
+from typing import Protocol
+from uuid import UUID
+
+from draw_api.models.jobs import Job, JobWithAttempts, NewJob
+from draw_api.models.paging import Page
+
+
+class JobRepository(Protocol):
+    """The rows that are the jobs."""
+
+    def node_is_active(self, node_id: int) -> bool | None:
+        """Return whether the node may be used; None when there is no such node."""
+
+    def add(self, job: NewJob, created_by: str) -> UUID:
+        """Add a job, scheduled when it has a time to begin, else queued; return its id."""
+
+    def jobs(
+        self, state: str | None, node_id: int | None, cursor: str | None, limit: int
+    ) -> Page[Job]:
+        """Return a page of jobs, last created first."""
+
+    def job(self, job_id: UUID) -> JobWithAttempts | None:
+        """Return one job with its attempts."""
+
+    def cancel(self, job_id: UUID) -> str | None:
+        """End the job if nobody runs it, else ask its worker to; return the state before."""

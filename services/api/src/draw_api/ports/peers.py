@@ -1,0 +1,55 @@
+"""Ports of the AE titles that may call, the peers that were rejected, and the configuration."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from draw_api.models.access import Principal
+from draw_api.models.config import ConfigVersion
+from draw_api.models.paging import Page
+from draw_api.models.peers import AllowedAeTitle, AllowedAeTitleSettings, RejectedPeer
+from draw_shared.contracts.config_snapshot import AllowedPeer
+
+
+class AeTitleRepository(Protocol):
+    """The rows that are the list of AE titles."""
+
+    def page(self, cursor: str | None, limit: int) -> Page[AllowedAeTitle]:
+        """Return a page of AE titles, in the order in which they were added."""
+
+    def one(self, row_id: int) -> AllowedAeTitle | None:
+        """Return one by its id."""
+
+    def by_title(self, ae_title: str) -> AllowedAeTitle | None:
+        """Return one by its AE title; it cannot be added meanwhile."""
+
+    def add(self, settings: AllowedAeTitleSettings) -> int | None:
+        """Add an AE title and return its id, or None when it is there already."""
+
+    def replace(self, row_id: int, settings: AllowedAeTitleSettings) -> bool | None:
+        """Set everything; False when another row has the AE title, None when there is no row."""
+
+    def remove(self, row_id: int) -> str | None:
+        """Forget an AE title and return it, or None when there is no such row."""
+
+    def active(self) -> Sequence[AllowedPeer]:
+        """Return the AE titles that are on the list for the receiver."""
+
+    def loopback_reads(self) -> bool:
+        """Return whether a receiver lets peers of its own machine read that are not on the list."""
+
+
+class RejectionRepository(Protocol):
+    """Rejections on record."""
+
+    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
+        """Return a page of peers by AE title, address and reason, last seen first."""
+
+
+class AccessConfiguration(Protocol):
+    """The configuration in force."""
+
+    def current(self) -> ConfigVersion:
+        """Return the version in force."""
+
+    def allow_address(self, by: Principal, network: str) -> bool:
+        """Add a network to the allowed ones; False when addresses are not restricted."""

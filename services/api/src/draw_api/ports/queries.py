@@ -1,0 +1,50 @@
+"""Port of the C-FIND jobs and of the matches that remote nodes returned."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from draw_api.models.paging import Page
+from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
+
+
+class QueryRepository(Protocol):
+    """The rows that are queries, their jobs and their results."""
+
+    def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
+        """Return for each node that exists what hinders asking it, empty if nothing."""
+
+    def fresh(self, fingerprint: str, max_age_seconds: int) -> UUID | None:
+        """Return the same query if it was asked lately and its answer is whole or under way."""
+
+    def add(
+        self, query: NewQuery, fingerprint: str, created_by: str
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add a query with a job for each node; return its id and those of the jobs."""
+
+    def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
+        """Return a page of those queries, last asked first."""
+
+    def query(self, query_id: UUID) -> Query | None:
+        """Return one query."""
+
+    def asked(self, query_id: UUID) -> NewQuery:
+        """Return what was asked."""
+
+    def matches(
+        self,
+        query_id: UUID,
+        *,
+        node_id: int | None,
+        search: str,
+        sort: str,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[QueryMatch]:
+        """Return a page of what was found; `sort` is a keyword, with a minus for descending."""
+
+    def cancel(self, query_id: UUID) -> str | None:
+        """Call the query off; return its state before."""
+
+    def remove(self, query_id: UUID) -> None:
+        """Forget a query with its results."""

@@ -1,0 +1,87 @@
+"""Port of the retrieve jobs and their batches, with the values that cross it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from draw_api.models.paging import Page
+from draw_api.models.retrieves import (
+    Retrieve,
+    RetrievedInstance,
+    RetrieveOptions,
+    RetrieveWithAttempts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRetrieve:
+    """One retrieve job to be added."""
+
+    subject: str
+    parameters: Mapping[str, Any]
+    retry_of: UUID | None = None
+
+
+class RetrieveRepository(Protocol):
+    """The rows that are retrieve jobs and their batches."""
+
+    def node_is_active(self, node_id: int) -> bool | None:
+        """Return whether the node may be used; None when there is no such node."""
+
+    def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
+        """Return the unfinished jobs of these subjects; none can be added until the commit."""
+
+    def pull_forward(
+        self, job_ids: Collection[UUID], options: RetrieveOptions, windows: Sequence[Any]
+    ) -> Sequence[UUID]:
+        """Have jobs begin as early and be as urgent as asked now; return those that changed.
+
+        A job that was held to weekly windows may begin in these `windows` as well, or at any
+        time when there are none. What runs is left alone.
+        """
+
+    def add(
+        self,
+        rows: Sequence[NewRetrieve],
+        options: RetrieveOptions,
+        created_by: str,
+        *,
+        batch: Mapping[str, Any] | None,
+    ) -> tuple[UUID, Sequence[UUID]]:
+        """Add jobs, below a batch if one is described; return the first id, and those to wake.
+
+        A job that retries another takes over what that one expected and what of it has arrived.
+        What was deleted since has to arrive again.
+        """
+
+    def retrieves(
+        self,
+        *,
+        state: str | None,
+        node_id: int | None,
+        parent_id: UUID | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Retrieve]:
+        """Return a page of jobs, last created first; without a parent those that have none."""
+
+    def retrieve(self, job_id: UUID) -> RetrieveWithAttempts | None:
+        """Return one job with its attempts."""
+
+    def instances(
+        self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
+    ) -> Page[RetrievedInstance]:
+        """Return a page of what the job, or the batch, expects."""
+
+    def parameters(self, job_id: UUID) -> Mapping[str, Any]:
+        """Return what the job's row asks for."""
+
+    def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
+        """Return the children that are over and not complete."""
+
+    def cancel(self, job_id: UUID) -> str | None:
+        """Call the job and its children off; return its state before."""
+
+    def prioritise(self, job_id: UUID, priority: int) -> None:
+        """Set the priority of a job and its children that are not over."""

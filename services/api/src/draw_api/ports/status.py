@@ -1,0 +1,22 @@
+"""Ports of the status page: replicas, totals, disk and queues."""
+
+from typing import Protocol
+
+from draw_api.models.status import Totals
+from draw_api.ports.control import ReplicaRepository
+from draw_api.ports.dead_letters import QueueDepths
+from draw_shared.storage.space import DiskRoom
+
+
+class StatusRepository(ReplicaRepository, Protocol):
+    """What the database says."""
+
+    def totals(self) -> Totals:
+        """Return sums over the index."""
+
+
+class HostStatus(QueueDepths, Protocol):
+    """What disk and broker say; neither is needed for an answer."""
+
+    def disk(self) -> DiskRoom | None:
+        """Return the room on the storage volume, or None when it cannot be seen from here."""
