@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from draw_api.adapters.reconcile_queries import PostgresIndexRepository
+from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
 from draw_api.adapters.stored_files import VolumeFiles
 from draw_api.services.reconcile import ReconcileService
 from draw_shared.storage.layout import TRASH
@@ -93,6 +93,6 @@ def differences(archive):
     """Return what `draw-admin reconcile` finds."""
     with archive.database.session() as session:
         files = VolumeFiles(archive.root)
-        return ReconcileService(PostgresIndexRepository(session), files, None, None).differences(
-            time.time() + 1
-        )
+        return ReconcileService(
+            PostgresIndexAuditRepository(session), files, None, None
+        ).differences(time.time() + 1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.index_connections import IndexConnections
-from draw_scp.services.query import Queries
+from draw_scp.services.query import FindService
 from draw_shared.dicom.encoding.data_set import scanner_for
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest
@@ -156,7 +156,9 @@ def index(postgres_url, template):
         index_rows.fill(url, [_tree(one) for one in entities])
         connections = IndexConnections(url, most=2, statement_seconds=20)
         try:
-            yield Index(Queries(PostgresCatalogue(connections), lambda: "X", lambda: 0), entities)
+            yield Index(
+                FindService(PostgresCatalogue(connections), lambda: "X", lambda: 0), entities
+            )
         finally:
             connections.stop(5)
 

@@ -13,7 +13,7 @@ import pytest
 
 from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node
 from draw_qr_worker.services.expectation import Expectations
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_shared.errors import DrawError
 from support.generated_node import NUMBERS, GeneratedNode, Index
@@ -147,7 +147,7 @@ def end_of(node, parameters, **settings):
     """Return how the job ends; None: with an error."""
     task, job = job_of(node, parameters, **settings)
     try:
-        return task.run(job, Control(LEASE))
+        return task.run(job, ExecutionControl(LEASE))
     except DrawError as error:
         return task.give_up(job, error)
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from draw_scp.handlers.negotiate import Associations
 from draw_scp.metrics import ScpMetrics
-from draw_scp.services.audit import Audit
+from draw_scp.services.audit import AuditService
 from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.rights import READING, CertificateName, Right
 from draw_shared.contracts.server_config import (
@@ -304,7 +304,7 @@ def receiver():
     lines = Lines()
     live = LiveConfig(1, EVERYTHING, (AllowedPeer("RAW", rights=(Right.ECHO,)),))
     metrics = ScpMetrics(CollectorRegistry())
-    return Associations(lambda: live, Audit(lines, None), metrics, at_once), lines
+    return Associations(lambda: live, AuditService(lines, None), metrics, at_once), lines
 
 
 def test_who_a_peer_is_by_its_certificate_is_logged_with_its_association(receiver):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.index_queries import PostgresIndexRepository
 from draw_indexer.models import Arrival, Header, Stored
 from draw_shared.db.session import Database
 from draw_shared.dicom.query.keys import BY_KEYWORD, Level
@@ -84,7 +84,7 @@ def arrival(
 
 def index_in(database):
     """Return the index in a database, beside a storage volume without files."""
-    return PostgresIndex(database, StorageFiles(Path("/nonexistent")))
+    return PostgresIndexRepository(database, StorageFiles(Path("/nonexistent")))
 
 
 def snapshot(database):

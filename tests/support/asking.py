@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from types import SimpleNamespace
 
-from draw_qr_worker.adapters.getting import Getters
+from draw_qr_worker.adapters.getting import GetAssociations
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import Node
 from draw_shared.dicom.network.peer_trust import PeerTrusts
@@ -86,7 +86,7 @@ def move(port, study="1.2"):
 def get(port, study="1.2", *, receiver=None, max_object_bytes=1 << 30):
     """Fetch CT images of a study; return the end and the UIDs of what was stored."""
     stored = []
-    end = Getters(NODES, receiver or Dropping(), lambda: max_object_bytes).get(
+    end = GetAssociations(NODES, receiver or Dropping(), lambda: max_object_bytes).get(
         node(port),
         "STUDY",
         {"StudyInstanceUID": study},

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from draw_indexer.adapters.copies import FileCopies
-from draw_indexer.adapters.deletions import StudyDeletions
-from draw_indexer.services.clean_up import CleanUp, Rule
+from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
+from draw_indexer.services.clean_up import CleanUpService, RetentionRule
 from draw_shared.db.session import Database
 from support.forked import serve
 
@@ -13,9 +13,11 @@ from support.forked import serve
 def run(database_url, root, days):
     """Delete everything beyond retention, and finish what a killed one has left."""
     database = Database(database_url)
-    deletions = StudyDeletions(database, Path(root), replica="child")
+    deletions = PostgresExpiredStudyRepository(database, Path(root), replica="child")
     copies = FileCopies(database, Path(root))
-    clean_up = CleanUp(deletions, copies, lambda: Rule(True, days), lambda: 0, lambda _: None)
+    clean_up = CleanUpService(
+        deletions, copies, lambda: RetentionRule(True, days), lambda: 0, lambda _: None
+    )
     clean_up.remove_files()
     while deletions.expired(days):
         clean_up.delete_expired()

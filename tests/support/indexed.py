@@ -8,15 +8,15 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from draw_indexer.adapters.copies import FileCopies
-from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from draw_indexer.adapters.header_reader import HeaderReader
-from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.index_queries import PostgresIndexRepository
 from draw_indexer.adapters.next_versions import NextVersions
 from draw_indexer.handlers.instance_stored import InstanceStored
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.models import FileMissing, Header
-from draw_indexer.services.clean_up import CleanUp, Rule
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.clean_up import CleanUpService, RetentionRule
+from draw_indexer.services.indexing import IndexingService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.deletion import delete_instances, delete_study
@@ -70,7 +70,9 @@ class IndexedStorage:
         self.duplicates = DuplicatePolicy.KEEP_EXISTING
         self.cleaned_up = []
         self.headers = HeadersHere(root)
-        indexing = Indexing(PostgresIndex(database, StorageFiles(root)), lambda: self.duplicates)
+        indexing = IndexingService(
+            PostgresIndexRepository(database, StorageFiles(root)), lambda: self.duplicates
+        )
         self.recently = RecentlyIndexed()
         self._handler = InstanceStored(
             self.headers,
@@ -129,10 +131,10 @@ class IndexedStorage:
 
     def clean_up(self, *, on=False, backlog=0, days=30):
         """Return the use case as the indexer has it."""
-        return CleanUp(
-            StudyDeletions(self.database, self.root, replica="test"),
+        return CleanUpService(
+            PostgresExpiredStudyRepository(self.database, self.root, replica="test"),
             FileCopies(self.database, self.root),
-            lambda: Rule(on, days),
+            lambda: RetentionRule(on, days),
             lambda: backlog,
             self.cleaned_up.append,
         )

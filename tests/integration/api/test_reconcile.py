@@ -6,7 +6,7 @@ import time
 import pytest
 
 from draw_api.adapters.audit_queries import PostgresAuditTrail
-from draw_api.adapters.reconcile_queries import PostgresIndexRepository
+from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
 from draw_api.models.access import Principal, Role
 from draw_api.models.upkeep import Rebuilt
@@ -42,7 +42,7 @@ def test_what_is_received_again_while_its_loss_is_shown_keeps_its_row(archive):
         audit = PostgresAuditTrail(session, replica="test")
         files = VolumeFiles(archive.root)
         reconcile = ReconcileService(
-            PostgresIndexRepository(session), files, lambda _: Rebuilt(), audit
+            PostgresIndexAuditRepository(session), files, lambda _: Rebuilt(), audit
         )
         found = reconcile.differences(time.time() + 1)
         assert (len(found.rows_without_file), len(found.conflicts_without_file)) == (2, 1)
@@ -92,7 +92,7 @@ def test_a_database_from_yesterday_gets_what_came_since_and_says_how_many(archiv
             archive.root, publisher, lambda objects: tombstones.of(connection, objects)
         )
         reconcile = ReconcileService(
-            PostgresIndexRepository(session),
+            PostgresIndexAuditRepository(session),
             files,
             ReindexService(files, announcements, lambda _: None).announce,
             PostgresAuditTrail(session, replica="test"),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlmodel import Session
 
-from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from draw_shared.contracts.server_config import BYTES_PER_GB, EVERYTHING
 from draw_shared.db.migrate import seed_config
 from draw_shared.storage.incoming import NoSpace
@@ -221,7 +221,7 @@ def test_the_dry_run_lists_exactly_what_goes(admin, archive, database):
     listed = all_pages(admin, "/api/v1/storage/clean-up", limit=2)
     assert [s["study_instance_uid"] for s in listed] == going
     before = archive.studies()
-    deletions = StudyDeletions(database, archive.root, replica="test")
+    deletions = PostgresExpiredStudyRepository(database, archive.root, replica="test")
     for uid in deletions.expired(30):
         deletions.delete_expired(uid, 30)
     assert before - archive.studies() == set(going)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.models import Lost
 from draw_shared.db import transaction_chain
@@ -111,7 +111,7 @@ def test_lines_that_were_lost_are_a_line_and_counted(shared_api, viewer, tmp_pat
     log.start()
     log.stop(5)
     [message] = publisher.messages
-    PostgresTransactions(shared_api.database).write(message.records)
+    PostgresTransactionChain(shared_api.database).write(message.records)
     with shared_api.database.session() as session:
         transaction_chain.extend(session.connection())
         session.commit()

@@ -5,7 +5,7 @@ Not covered: being killed (tests/faults/test_clean_up_kills.py).
 
 import pytest
 
-from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from support import datasets
 from support.indexed import IndexedStorage
 from support.receptions import receive, same_instance
@@ -24,7 +24,7 @@ def archive(tmp_path, database):
 
 @pytest.fixture
 def deletions(tmp_path, database):
-    return StudyDeletions(database, tmp_path, replica="test")
+    return PostgresExpiredStudyRepository(database, tmp_path, replica="test")
 
 
 def clean_up(archive, **rule):

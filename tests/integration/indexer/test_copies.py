@@ -13,7 +13,7 @@ import time
 import pytest
 
 from draw_api.adapters.stored_files import VolumeFiles
-from draw_indexer.adapters.deletions import StudyDeletions
+from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from draw_indexer.app import Indexer
 from draw_indexer.models import FileMissing
 from draw_indexer.settings import Settings
@@ -510,7 +510,7 @@ def test_what_a_series_has_when_it_moves_to_another_study_does_not_come_back_eit
 def test_tombstones_are_forgotten_after_ten_years(archive):
     (stored,) = archive.receive(datasets.build())
     archive.delete(stored.identity.study_instance_uid)
-    deletions = StudyDeletions(archive.database, archive.root, replica="test")
+    deletions = PostgresExpiredStudyRepository(archive.database, archive.root, replica="test")
     deletions.forget_old()
     assert archive.scalars("SELECT uid FROM tombstones") == [stored.identity.study_instance_uid]
     archive.execute("UPDATE tombstones SET deleted_at = now() - interval '3654 days'")

@@ -10,10 +10,10 @@ import os
 import pytest
 
 from draw_indexer.adapters import handler_folder
-from draw_indexer.adapters.feed_queries import PostgresFeed
+from draw_indexer.adapters.feed_queries import PostgresFeedRepository
 from draw_indexer.adapters.handler_folder import HandlerFolder, HandlerFolderUnavailable
-from draw_indexer.adapters.processing_chain import ProcessingChain
-from draw_indexer.services.handing_over import HandingOver
+from draw_indexer.adapters.processing_chain import CeleryTaskQueue
+from draw_indexer.services.handing_over import HandingOverService
 from draw_shared.contracts.server_config import HandlerConfig
 from draw_shared.messaging.celery_tasks import CeleryTasks, NoWorkers
 from support import datasets
@@ -49,8 +49,8 @@ class Handler:
 
     def __init__(self, archive, database, tasks=None):
         self.config = HandlerConfig()
-        self.use_case = HandingOver(
-            PostgresFeed(database),
+        self.use_case = HandingOverService(
+            PostgresFeedRepository(database),
             HandlerFolder(archive.root),
             tasks or Refusing(),
             lambda: self.config,
@@ -177,7 +177,7 @@ def test_what_completes_while_all_is_off_is_not_made_up_for(archive, database, t
 
 
 def test_only_one_process_reads_at_a_time(archive, database):
-    feed = PostgresFeed(database)
+    feed = PostgresFeedRepository(database)
     with feed.reading("handler") as mine, feed.reading("handler") as other:
         assert mine is not None
         assert other is None
@@ -189,7 +189,7 @@ def test_only_one_process_reads_at_a_time(archive, database):
 
 
 def test_a_real_celery_worker_gets_the_series(archive, database, tmp_path, broker_url):
-    tasks = ProcessingChain(CeleryTasks(broker_url, client="test"))
+    tasks = CeleryTaskQueue(CeleryTasks(broker_url, client="test"))
     handler = Handler(archive, database, tasks)
     uid, stored = complete_series(archive)
     settings = {

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from draw_indexer.models import Reason
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.indexing import IndexingService
 from draw_shared.contracts.server_config import DuplicatePolicy
 from support import arrivals
 from support.arrivals import arrival
@@ -34,7 +34,7 @@ def database(own_database):
 @pytest.fixture
 def index(database):
     def index(*batch, policy=KEEP):
-        return Indexing(arrivals.index_in(database), lambda: policy).index(batch)
+        return IndexingService(arrivals.index_in(database), lambda: policy).index(batch)
 
     return index
 

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from draw_api.adapters.stored_files import VolumeFiles
-from draw_indexer.adapters.announced_objects import AnnouncedObjects, AnnouncementQueues
+from draw_indexer.adapters.announced_objects import (
+    PostgresAnnouncedObjectRepository,
+    RabbitAnnouncementBroker,
+)
 from draw_indexer.adapters.next_versions import announce_by
-from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncements
+from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.messaging import connection, topology
@@ -65,7 +68,7 @@ class Archive:
         self.records = AnnouncedRecords(root)
         self.announced_again = []
         self._database, self._url, self._publisher = database, url, publisher
-        self._queues = AnnouncementQueues(
+        self._queues = RabbitAnnouncementBroker(
             url, client="test", announce=announce_by(publisher, Places(root))
         )
         self.lost = self.another()
@@ -74,9 +77,9 @@ class Archive:
 
     def another(self, recently=None):
         """Return what an indexer looks with that remembers nothing else."""
-        return LostAnnouncements(
+        return LostAnnouncementService(
             self.records,
-            AnnouncedObjects(self._database),
+            PostgresAnnouncedObjectRepository(self._database),
             self._queues,
             lambda: True,
             self.announced_again.append,
@@ -263,7 +266,7 @@ def test_a_dead_letter_that_was_discarded_at_once_does_not_return(archive, chann
 def test_one_indexer_looks_at_a_time(archive, database, channel):
     archive.announce(datasets.build("CT"))
     channel.queue_purge(WORK.name)
-    with AnnouncedObjects(database).looking() as rows:
+    with PostgresAnnouncedObjectRepository(database).looking() as rows:
         assert rows is not None
         archive.look(2 * LOOKS)
         assert archive.announced_again == []

@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from draw_indexer.adapters.reader import Reader
-from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.adapters.reader import ConfinedHeaderReader
+from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
 from draw_indexer.handlers.instance_stored import InstanceStored
 from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
 from draw_indexer.metrics import IndexerMetrics
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.indexing import IndexingService
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.messaging import connection, topology
@@ -76,7 +76,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def reader(tmp_path):
-    reader = Reader(tmp_path, seconds=20, cpu_seconds=5, memory_mb=768)
+    reader = ConfinedHeaderReader(tmp_path, seconds=20, cpu_seconds=5, memory_mb=768)
     reader.start()
     yield reader
     reader.stop(2)
@@ -104,7 +104,7 @@ def consume(broker_url):
 
 @pytest.fixture
 def handler(database, reader, tmp_path):
-    indexing = Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+    indexing = IndexingService(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
     opened = Places(tmp_path).opened
     return InstanceStored(reader, opened, indexing, IndexerMetrics(CollectorRegistry()))
 
@@ -253,7 +253,7 @@ def test_lines_of_the_transaction_log_are_rows_once(database, broker, consume):
         b' "7ad9bf2e-67a5-4b3b-8e0e-2b6c5f1f5d13", "occurred_at": "1999-01-01T00:00:00Z",'
         b' "kind": "c-echo", "outcome": "failure", "replica": "scp-1"}]}'
     )
-    transactions = PostgresTransactions(database)
+    transactions = PostgresTransactionChain(database)
     written = []
     handler = TransactionsRecorded(transactions.write, written.append)
     outcomes = consume(handler.on_transactions_recorded, LINES, batch=10)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.indexing import IndexingService
 from draw_shared.contracts.server_config import DuplicatePolicy
 from support import arrivals
 
@@ -88,7 +88,7 @@ def one_content_each(events):
 
 def indexed(database, policy, batches):
     arrivals.empty(database)
-    indexing = Indexing(arrivals.index_in(database), lambda: policy)
+    indexing = IndexingService(arrivals.index_in(database), lambda: policy)
     for batch in batches:
         indexing.index(batch)
     return arrivals.snapshot(database)

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.indexing import IndexingService
 from draw_scp.adapters.catalogue_sql import find_statement
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.deletion import delete_instances, delete_study
@@ -41,7 +41,7 @@ class Index:
         self.policy = DuplicatePolicy.KEEP_EXISTING
 
     def add(self, *batch):
-        return Indexing(arrivals.index_in(self._database), lambda: self.policy).index(batch)
+        return IndexingService(arrivals.index_in(self._database), lambda: self.policy).index(batch)
 
     def rows(self, query, **values):
         return arrivals.rows(self._database, query, **values)

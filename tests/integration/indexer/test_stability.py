@@ -5,9 +5,9 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from draw_indexer.adapters.stability_queries import PostgresStability
-from draw_indexer.services.indexing import Indexing
-from draw_indexer.services.stability import Stability
+from draw_indexer.adapters.stability_queries import PostgresStabilityRepository
+from draw_indexer.services.indexing import IndexingService
+from draw_indexer.services.stability import StabilityService
 from draw_shared.contracts.instance import SeriesStableV1, StudyStableV1
 from draw_shared.contracts.server_config import DuplicatePolicy
 from support import arrivals
@@ -32,7 +32,7 @@ def database(own_database):
 
 @pytest.fixture
 def index(database):
-    indexing = Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+    indexing = IndexingService(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
     return lambda *batch: indexing.index(batch)
 
 
@@ -40,8 +40,8 @@ class Closing:
     def __init__(self, database):
         self.announced = []
         self.counted = {}
-        self.close_quiet = Stability(
-            PostgresStability(database),
+        self.close_quiet = StabilityService(
+            PostgresStabilityRepository(database),
             lambda: QUIET_SECONDS,
             self.announced.append,
             self._count,

@@ -18,10 +18,10 @@ import pytest
 from sqlalchemy import text
 from standardwebhooks.webhooks import Webhook
 
-from draw_indexer.adapters.feed_queries import PostgresFeed
-from draw_indexer.adapters.webhook_queries import CLAIM, PostgresDeliveries
-from draw_indexer.adapters.webhook_sender import WebhookSender, resolve
-from draw_indexer.services.webhooks import MAX_UNDER_WAY, WebhookDispatcher
+from draw_indexer.adapters.feed_queries import PostgresFeedRepository
+from draw_indexer.adapters.webhook_queries import CLAIM, PostgresDeliveryRepository
+from draw_indexer.adapters.webhook_sender import HttpDeliverySender, resolve
+from draw_indexer.services.webhooks import MAX_UNDER_WAY, WebhookDeliveryService
 from support import arrivals
 from support import hook_receiver as receivers
 from support.certificates import Authority
@@ -54,10 +54,10 @@ class Indexer:
 
     def __init__(self, database, *, timeout_seconds=2, pauses=PAUSES, failing_seconds=3600, **more):
         self.counted = []
-        self.sender = WebhookSender(timeout_seconds=timeout_seconds, **more)
-        self.deliveries = PostgresDeliveries(database, max_failing_seconds=failing_seconds)
+        self.sender = HttpDeliverySender(timeout_seconds=timeout_seconds, **more)
+        self.deliveries = PostgresDeliveryRepository(database, max_failing_seconds=failing_seconds)
         self._ended = threading.Event()
-        self.dispatcher = WebhookDispatcher(
+        self.dispatcher = WebhookDeliveryService(
             self.deliveries,
             self.sender,
             time.time,
@@ -539,7 +539,7 @@ def test_old_deliveries_and_changes_are_forgotten_however_many(database, indexer
     )
     indexer.dispatcher.fan_out()
     indexer.deliveries.forget_old(delivered_days=7, dead_days=90)
-    PostgresFeed(database).trim(90)
+    PostgresFeedRepository(database).trim(90)
     kept = "SELECT state || count(*) FROM webhook_deliveries GROUP BY state ORDER BY 1"
     assert scalars(database, kept) == ["dead30", "delivered30"]
     assert scalars(database, "SELECT count(*) FROM changes") == [0]

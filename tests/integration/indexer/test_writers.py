@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import text
 
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.services.indexing import IndexingService
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.feed import take_turn
 from draw_shared.db.session import Database
@@ -30,7 +30,7 @@ def several(database_url):
 
 
 def indexing_of(database):
-    return Indexing(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
+    return IndexingService(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
 
 
 def many(count):

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from draw_qr_worker.adapters.job_queries import PostgresJobs
-from draw_qr_worker.adapters.node_queries import PostgresNodes
+from draw_qr_worker.adapters.job_queries import PostgresJobQueue
+from draw_qr_worker.adapters.node_queries import PostgresNodeStates
 from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
@@ -77,7 +77,7 @@ def store_of(database):
     """Return the job store of a worker by its name."""
 
     def build(worker="one", lease_seconds=30.0):
-        return PostgresJobs(
+        return PostgresJobQueue(
             database,
             worker=worker,
             lease_seconds=lease_seconds,
@@ -92,4 +92,4 @@ def store_of(database):
 
 @pytest.fixture
 def nodes(database):
-    return PostgresNodes(database, circuit_after_failure, congestion_relieved)
+    return PostgresNodeStates(database, circuit_after_failure, congestion_relieved)

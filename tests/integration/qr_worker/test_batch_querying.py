@@ -8,11 +8,11 @@ import json
 import pytest
 from pydicom.uid import generate_uid
 
-from draw_qr_worker.adapters.list_answers import PostgresListAnswers
+from draw_qr_worker.adapters.list_answers import PostgresListAnswerRepository
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, LostLease, Node
 from draw_qr_worker.services.batch_querying import BatchFindTask
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_shared.dicom.network.peer_failures import PeerTrouble, Unreachable
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.statuses import Status
@@ -64,9 +64,9 @@ class Asked:
     def run(self, watch=lambda _: None):
         """Do the job as one worker does, and return what came of it."""
         lease = self._store.claim(self.job_id).lease
-        self.control = Control(lease)
+        self.control = ExecutionControl(lease)
         job = ClaimedJob(lease, "batch_find", 1, 0, self.node, parameters=self._parameters)
-        answers = PostgresListAnswers(self._database)
+        answers = PostgresListAnswerRepository(self._database)
         watch(self)
         try:
             return BatchFindTask(
@@ -224,7 +224,7 @@ def test_studies_found_expire_and_the_list_stays(ask, rows, database):
     with peer(patient(1)) as (_, port):
         asked = ask(port, by_patients("P1"))
         asked.run()
-    answers = PostgresListAnswers(database)
+    answers = PostgresListAnswerRepository(database)
     for age, expired in ((30, False), (90, True)):
         rows.execute(
             "UPDATE jobs SET finished_at = now() - make_interval(secs => :age) WHERE id = :id"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from draw_qr_worker.adapters.catalogue_queries import PostgresCatalogue
-from draw_qr_worker.adapters.item_queries import PostgresItems
+from draw_qr_worker.adapters.catalogue_queries import PostgresStoredObjectRepository
+from draw_qr_worker.adapters.item_queries import PostgresItemRepository
 from draw_qr_worker.models import Arrivals, Item, Lease, LostLease, Subject, Unlisted
 from draw_shared.storage.removal import StorageFiles
 
@@ -54,7 +54,7 @@ def index(rows, tmp_path):
 
 @pytest.fixture
 def items(database, tmp_path):
-    return PostgresItems(database, StorageFiles(tmp_path))
+    return PostgresItemRepository(database, StorageFiles(tmp_path))
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_what_the_items_do_not_name_is_counted_by_study_and_by_when_it_came(
 def test_objects_to_send_are_found_by_study_series_and_instance(database, index):
     for uid, series in (("1.1.0", "1.1"), ("1.1.1", "1.1"), ("1.2.0", "1.2")):
         index(uid, series=series)
-    catalogue = PostgresCatalogue(database)
+    catalogue = PostgresStoredObjectRepository(database)
 
     def found(*subject):
         return [one.item.sop_instance_uid for one in catalogue.objects(Subject(*subject))]

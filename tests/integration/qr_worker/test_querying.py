@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from draw_qr_worker.adapters.query_results import PostgresResults
+from draw_qr_worker.adapters.query_results import PostgresResultRepository
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node, StatusTransient
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.querying import FindTask
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.statuses import Status
@@ -50,8 +50,10 @@ def run(database, rows, store_of, nodes):
         lease = store_of().claim(job_id).lease
         node = Node(node_id, "n", AE, "127.0.0.1", port, capabilities=capabilities or {})
         job = ClaimedJob(lease, "find", 1, 0, node, parameters=parameters)
-        task = FindTask(RemoteNodes(lambda: "DRAW", PeerTrusts()), PostgresResults(database), nodes)
-        outcome = task.run(job, Control(lease))
+        task = FindTask(
+            RemoteNodes(lambda: "DRAW", PeerTrusts()), PostgresResultRepository(database), nodes
+        )
+        outcome = task.run(job, ExecutionControl(lease))
         found = rows.execute("SELECT * FROM query_results WHERE query_id = :id", id=batch)
         [node_row] = rows.execute("SELECT * FROM remote_nodes WHERE id = :id", id=node_id)
         return outcome, found, node_row
@@ -129,7 +131,7 @@ def test_a_refusal_has_the_nodes_status_in_words(run):
 
 
 def test_a_lost_lease_keeps_results_out(database, rows, store_of, nodes):
-    results = PostgresResults(database)
+    results = PostgresResultRepository(database)
     batch = rows.job(kind="batch", state="running")
     rows.execute("INSERT INTO queries (id) VALUES (:id)", id=batch)
     with pytest.raises(Exception, match="no longer held"):
@@ -151,6 +153,6 @@ def test_results_expire_and_the_query_stays(database, rows):
             id=batch,
             node=node,
         )
-    PostgresResults(database).expire()
+    PostgresResultRepository(database).expire()
     assert len(rows.execute("SELECT * FROM queries")) == 2
     assert len(rows.execute("SELECT * FROM query_results")) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from draw_scp.adapters import announcer as module
 from draw_scp.adapters.announcer import Announcer
-from draw_scp.models import Transaction
+from draw_scp.models import TransactionLine
 from draw_scp.pipe_messages import AnnouncerConfig
 from draw_shared.contracts.instance import InstanceStoredV2
 from draw_shared.contracts.transaction import (
@@ -27,7 +27,7 @@ from support.datasets import series
 from support.receptions import DEFAULT, opened, receive
 from tools.processes import wait_until
 
-DONE = Transaction(0.0, TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0)
+DONE = TransactionLine(0.0, TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0)
 HERE = AnnouncerConfig(DEFAULT, log_received=True, log_level="INFO")
 
 

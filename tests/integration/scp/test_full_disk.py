@@ -7,7 +7,7 @@ import pytest
 
 from draw_scp.adapters import journal
 from draw_scp.adapters.transaction_log import TransactionLog
-from draw_scp.models import Transaction
+from draw_scp.models import TransactionLine
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.storage import outbox, spool
 from draw_shared.storage.announced import AnnouncedRecords
@@ -32,7 +32,7 @@ def record(log, number):
     for n in range(number):
         at = time.time()
         log.record(
-            Transaction(
+            TransactionLine(
                 at, TransactionKind.C_STORE, TransactionOutcome.FAILURE, f"association {n}"
             ),
             uuid4(),

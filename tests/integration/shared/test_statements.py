@@ -18,7 +18,7 @@ from pynetdicom.dsutils import encode
 from sqlmodel import Session
 
 from bench import history_filler, index_filler
-from draw_indexer.adapters.transaction_queries import PostgresTransactions
+from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
 from draw_scp.adapters.catalogue_sql import find_statement
 from draw_shared.contracts.server_config import EVERYTHING
 from draw_shared.contracts.transaction import TransactionRecord
@@ -189,7 +189,7 @@ LOG_ROWS = 45_000
 
 def test_what_keeps_the_log_and_the_feed_does_not_grow(large):
     with plans.watching() as seen:
-        log = PostgresTransactions(large)
+        log = PostgresTransactionChain(large)
         for second in range(3):
             moment = datetime.now(UTC) + timedelta(seconds=second)
             record = {"kind": "c-store", "outcome": "success", "replica": "scp-1"}

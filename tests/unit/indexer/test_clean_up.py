@@ -1,6 +1,6 @@
 """When the clean-up begins, waits and stops; what it deletes is in tests/integration/indexer."""
 
-from draw_indexer.services.clean_up import CleanUp, Rule
+from draw_indexer.services.clean_up import CleanUpService, RetentionRule
 
 
 class FakeStudies:
@@ -33,13 +33,13 @@ class NoCopies:
 
 def clean_up(studies, rules, *, backlog=0, stopping=lambda: False):
     deleted = []
-    use_case = CleanUp(studies, NoCopies(), rules, lambda: backlog, deleted.append, stopping)
+    use_case = CleanUpService(studies, NoCopies(), rules, lambda: backlog, deleted.append, stopping)
     use_case.delete_expired()
     return len(deleted)
 
 
 def on():
-    return Rule(clean_up=True, retention_days=30)
+    return RetentionRule(clean_up=True, retention_days=30)
 
 
 def test_everything_beyond_retention_goes_with_its_files():
@@ -54,7 +54,7 @@ def test_it_waits_while_the_index_is_behind():
 
 
 def test_switching_it_off_stops_it_between_two_studies():
-    rules = iter([on(), on(), Rule(clean_up=False, retention_days=30)])
+    rules = iter([on(), on(), RetentionRule(clean_up=False, retention_days=30)])
     assert clean_up(FakeStudies("1", "2", "3"), lambda: next(rules)) == 1
 
 

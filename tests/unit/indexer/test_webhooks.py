@@ -13,7 +13,7 @@ from draw_indexer.services.webhooks import (
     MAX_REST_SECONDS,
     MAX_UNDER_WAY,
     Lane,
-    WebhookDispatcher,
+    WebhookDeliveryService,
     signed_headers,
 )
 from draw_shared.errors import Transient
@@ -72,7 +72,7 @@ def test_answers_that_cannot_be_noted_are_noted_later_and_nothing_is_sent_twice(
         FlakyQueue([delivery(SECRETS[0]) for _ in range(10)], refusals=2),
         PromptSender(),
     )
-    dispatcher = WebhookDispatcher(queue, sender, time.time, lambda _: None, (5,))
+    dispatcher = WebhookDeliveryService(queue, sender, time.time, lambda _: None, (5,))
     for _ in range(2):
         with pytest.raises(Transient):
             dispatcher.deliver()
@@ -85,7 +85,7 @@ def test_a_pause_is_that_of_the_attempt_or_a_little_longer():
     pauses = (5, 30)
     deliveries = [delivery(SECRETS[0], attempts=number) for number in (1, 2, 3)]
     queue = FlakyQueue(deliveries, refusals=0)
-    WebhookDispatcher(queue, PromptSender(500), time.time, lambda _: None, pauses).deliver()
+    WebhookDeliveryService(queue, PromptSender(500), time.time, lambda _: None, pauses).deliver()
     first, second, last = (result.again_in for result in queue.noted)
     assert 5 <= first <= 6
     assert 30 <= second <= 36

@@ -14,8 +14,8 @@ from draw_qr_worker.models import (
     Node,
     Outcome,
 )
-from draw_qr_worker.services.jobs import FINAL, Control, Execution
-from draw_qr_worker.services.retries import Retries
+from draw_qr_worker.services.jobs import FINAL, Execution, ExecutionControl
+from draw_qr_worker.services.retries import RetryPolicy
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.db.tables import JOB_STATES
 from draw_shared.dicom.network.peer_failures import (
@@ -99,10 +99,10 @@ def execute(action, *, retries_used=0, store=None, shared=False):
         store,
         nodes,
         {"x": Does(action)},
-        Retries(lambda _low, _high: 1.0),
+        RetryPolicy(lambda _low, _high: 1.0),
         lambda _kind, ended, _seconds: endings.append(ended),
     )
-    execution.run(job, Control(job.lease))
+    execution.run(job, ExecutionControl(job.lease))
     return store.written, nodes.calls, endings
 
 
@@ -217,12 +217,14 @@ def test_a_database_that_is_down_at_the_end_leaves_the_job_to_the_sweeper():
 def test_a_job_of_an_unknown_kind_fails():
     store = MemoryStore()
     job = ClaimedJob(Lease(uuid4(), 1), "juggle", 1, 0, None)
-    Execution(store, MemoryNodes(), {}, Retries(min), lambda *_: None).run(job, Control(job.lease))
+    Execution(store, MemoryNodes(), {}, RetryPolicy(min), lambda *_: None).run(
+        job, ExecutionControl(job.lease)
+    )
     assert store.written[0][:2] == ("finish", JobState.FAILED)
 
 
 def test_a_lost_lease_outranks_a_cancel():
-    control = Control(Lease(uuid4(), 1))
+    control = ExecutionControl(Lease(uuid4(), 1))
     control.end(Cancelled("by an operator"))
     control.end(LostLease("taken over"))
     with pytest.raises(LostLease):

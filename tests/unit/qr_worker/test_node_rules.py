@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from draw_qr_worker.models import Circuit, Congestion, Node, Window
+from draw_qr_worker.models import Circuit, Congestion, Node, NodeWindow
 from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
@@ -16,8 +16,8 @@ from draw_qr_worker.services.node_rules import (
 )
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
-NIGHT = Window(frozenset({0}), time(22), time(6))
-OFFICE = Window(frozenset({0, 1, 2, 3, 4}), time(8), time(17))
+NIGHT = NodeWindow(frozenset({0}), time(22), time(6))
+OFFICE = NodeWindow(frozenset({0, 1, 2, 3, 4}), time(8), time(17))
 
 
 def node(**values):
@@ -50,7 +50,7 @@ def test_the_next_opening_skips_the_weekend():
 
 def test_the_next_opening_may_be_the_same_day_next_week():
     monday_noon = MONDAY.replace(hour=12)
-    early = Window(frozenset({0}), time(6), time(7))
+    early = NodeWindow(frozenset({0}), time(6), time(7))
     assert next_opening([early], monday_noon) == MONDAY + timedelta(days=7, hours=6)
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from draw_qr_worker.services.query_splitting import (
     MODALITIES,
-    Span,
+    KeySpan,
     day_of,
     second_of,
     split,
@@ -24,7 +24,7 @@ def match(day="20260102", moment="120000", **more):
     st.data(),
 )
 def test_a_cut_span_is_two_smaller_ones_without_a_gap(bounds, data):
-    span = Span(*bounds)
+    span = KeySpan(*bounds)
     values = data.draw(st.lists(st.integers(*bounds), min_size=1, max_size=20))
     left, right = span.cut(values)
     assert (left.first, right.last) == bounds

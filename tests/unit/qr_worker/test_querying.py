@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, Lease, Node
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.querying import FindTask
 from draw_shared.dicom.network.peer_failures import NotSupported
 from support.generated_node import NUMBERS, GeneratedNode, Index
@@ -60,7 +60,7 @@ def ask(node, level, keys, *, model="study", results=None, control=None, limit=0
     parameters = {"query_id": str(UUID(int=2)), "level": level, "keys": keys, "limit": limit}
     remote = Node(1, "n", "AE", "h", 104, query_model=model)
     job = ClaimedJob(LEASE, "find", 1, 0, remote, parameters=parameters)
-    outcome = FindTask(node, results, node).run(job, control or Control(LEASE))
+    outcome = FindTask(node, results, node).run(job, control or ExecutionControl(LEASE))
     return outcome, results.found, [(used, asked) for used, asked, _ in node.asked]
 
 
@@ -112,7 +112,7 @@ def test_a_round_number_of_instances_is_compared_with_the_level_above(numbers, s
 
 
 def test_matches_are_kept_while_the_node_sends_and_stay_when_it_is_cancelled():
-    results, control = Results(), Control(LEASE)
+    results, control = Results(), ExecutionControl(LEASE)
     node = node_of(having=objects(500, 1))
 
     def cancelled(*arguments, **named):

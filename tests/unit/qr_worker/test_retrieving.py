@@ -23,7 +23,7 @@ from draw_qr_worker.models import (
     SubOperationCounts,
 )
 from draw_qr_worker.services.expectation import Expectation, StudyExpectation
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_shared.dicom.network.peer_failures import PeerAborted
 from support.generated_node import Index
@@ -116,7 +116,7 @@ def run(index, peers, *, expectation=None, node=NODE, **parameters):
     task = RetrieveTask(
         index, Expects(expectation), peers, peers, lambda: "DRAW", arrival_seconds=0.05
     )
-    control = Control(job.lease)
+    control = ExecutionControl(job.lease)
     return task, job, lambda: task.run(job, control), control
 
 

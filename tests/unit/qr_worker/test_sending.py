@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from draw_qr_worker.adapters.sending import Senders
+from draw_qr_worker.adapters.sending import StoreAssociations
 from draw_qr_worker.models import Item, Node, StoredObject
 from draw_shared.contracts.server_config import (
     EVERYTHING,
@@ -67,7 +67,7 @@ def _sent(folder, port, objects):
         assert one.path not in found
         found[one.path] = status, reason
 
-    senders = Senders(
+    senders = StoreAssociations(
         folder, lambda _: "OWN", PeerTrusts(), Transcoder(Decoder(DecodingLimits(), folder))
     )
     senders.send(node, objects, Unstopped(), answered)
@@ -147,7 +147,7 @@ def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
     stored = list(map(_object, datasets.write_all(objects, tmp_path / "objects")))
     found = {}
     node = Node(1, "node", "DEST", "127.0.0.1", 0)
-    senders = Senders(
+    senders = StoreAssociations(
         tmp_path / "objects",
         lambda _: "OWN",
         PeerTrusts(),

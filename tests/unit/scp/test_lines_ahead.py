@@ -10,7 +10,7 @@ from draw_scp.adapters.journal import MAX_LINES, SEGMENT_BYTES, whole_lines
 from draw_scp.adapters.lines_ahead import RESERVE_BYTES, LinesAhead
 from draw_scp.adapters.transaction_log import TransactionLog
 from draw_scp.models import NotOnRecord
-from draw_scp.services.audit import Audit
+from draw_scp.services.audit import AuditService
 from draw_shared.contracts.transaction import (
     RETRIEVE_BEGUN,
     TransactionKind,
@@ -34,7 +34,7 @@ class Nothing:
 
 
 def begin(ahead, leaving, kind=TransactionKind.C_GET, destination=""):
-    Audit(Nothing(), ahead).begun(INFO, kind, leaving, destination)
+    AuditService(Nothing(), ahead).begun(INFO, kind, leaving, destination)
 
 
 def written(folder, pattern="*.ahead"):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from draw_scp.models import Delivered, Destination, StoredInstance
-from draw_scp.services.retrieve import PROGRESS_OBJECTS, Retrievals
+from draw_scp.services.retrieve import PROGRESS_OBJECTS, SubOperationService
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.dicom.network.renditions import Rendition
@@ -125,7 +125,7 @@ def _instances(count, syntax=EXPLICIT_LITTLE):
 
 
 def _retrievals(instances, objects=None, sub_associations=None, ended=None):
-    return Retrievals(
+    return SubOperationService(
         FakeCatalogue(instances),
         objects or FakeObjects(),
         sub_associations or FakeSubAssociations({}),

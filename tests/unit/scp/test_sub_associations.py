@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.adapters.sub_associations import MOST_FRUITLESS, SubAssociations
-from draw_scp.models import Destination, Order, StoredInstance
+from draw_scp.models import DeliveryOrder, Destination, StoredInstance
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     ServerConfig,
@@ -79,7 +79,7 @@ def _send(folder, destination, instances, *, parallel=1, cancel_after=None, trus
     """Return what became of each object, by UID."""
     files = ObjectFiles(lambda path: folder / path, Transcoder(Decoder(DecodingLimits(), folder)))
     found = {}
-    order = Order("MOVER", 9, parallel)
+    order = DeliveryOrder("MOVER", 9, parallel)
     with SubAssociations(files, lambda: "OWN", trusts).delivering(
         destination, order, instances
     ) as delivery:

@@ -9,15 +9,15 @@ from uuid import uuid4
 from draw_scp.adapters import transaction_log
 from draw_scp.adapters.journal import SEGMENT_BYTES
 from draw_scp.adapters.transaction_log import TransactionLog
-from draw_scp.models import Transaction
-from draw_scp.services.audit import Audit
+from draw_scp.models import TransactionLine
+from draw_scp.services.audit import AuditService
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.network.service import Peer, Reject
 from draw_shared.storage import spool
 from support.publishing import FakePublisher
 from tools.processes import wait_until
 
-LINE = Transaction(time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1")
+LINE = TransactionLine(time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1")
 
 
 class Recorder:
@@ -72,7 +72,7 @@ def files_of_at_most(size):
 def test_the_transaction_log_survives_and_is_removed_after_the_confirm(tmp_path):
     publisher = FakePublisher()
     log = opened(tmp_path, publisher)
-    audit = Audit(Recorder(log), None)
+    audit = AuditService(Recorder(log), None)
     audit.rejected(Peer("a1", "192.0.2.7", ""), ("CALLER", "DRAW"), Reject(1, 1, 7, "not ours"))
     log.flush()
     assert len(list(tmp_path.glob("*.open"))) == 1, "on disk before anything else"

@@ -24,7 +24,7 @@ from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.config_queries import PostgresConfigRepository
 from draw_api.adapters.password_input import password_from
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
-from draw_api.adapters.reconcile_queries import PostgresIndexRepository
+from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
 from draw_api.adapters.suspect_rows import PostgresSuspectRepository
 from draw_api.adapters.user_queries import PostgresUserRepository
@@ -256,7 +256,7 @@ def _reconcile(given: argparse.Namespace) -> int:
             return ReindexService(files, announcements, _Progress("announced")).announce(found)
 
         audit = _audit(session, settings)
-        reconcile = ReconcileService(PostgresIndexRepository(session), files, announce, audit)
+        reconcile = ReconcileService(PostgresIndexAuditRepository(session), files, announce, audit)
         found = reconcile.differences(begun - given.new_seconds)
         print(*found.lines, sep="\n")  # noqa: T201
         if given.repair and found.any:

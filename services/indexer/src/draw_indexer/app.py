@@ -4,32 +4,35 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from draw_indexer.adapters.announced_objects import AnnouncedObjects, AnnouncementQueues
+from draw_indexer.adapters.announced_objects import (
+    PostgresAnnouncedObjectRepository,
+    RabbitAnnouncementBroker,
+)
 from draw_indexer.adapters.component_group import ComponentGroup
 from draw_indexer.adapters.consumption import Consumption
 from draw_indexer.adapters.copies import FileCopies
-from draw_indexer.adapters.deletions import StudyDeletions
-from draw_indexer.adapters.feed_queries import PostgresFeed
+from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
+from draw_indexer.adapters.feed_queries import PostgresFeedRepository
 from draw_indexer.adapters.handler_folder import HandlerFolder
-from draw_indexer.adapters.index_queries import PostgresIndex
+from draw_indexer.adapters.index_queries import PostgresIndexRepository
 from draw_indexer.adapters.next_versions import NextVersions, announce_by
-from draw_indexer.adapters.processing_chain import ProcessingChain
-from draw_indexer.adapters.reader import Reader
-from draw_indexer.adapters.stability_queries import PostgresStability
-from draw_indexer.adapters.transaction_queries import PostgresTransactions, Seals
-from draw_indexer.adapters.webhook_queries import PostgresDeliveries
-from draw_indexer.adapters.webhook_sender import WebhookSender
+from draw_indexer.adapters.processing_chain import CeleryTaskQueue
+from draw_indexer.adapters.reader import ConfinedHeaderReader
+from draw_indexer.adapters.stability_queries import PostgresStabilityRepository
+from draw_indexer.adapters.transaction_queries import PostgresTransactionChain, Seals
+from draw_indexer.adapters.webhook_queries import PostgresDeliveryRepository
+from draw_indexer.adapters.webhook_sender import HttpDeliverySender
 from draw_indexer.handlers.clock import Upkeep
 from draw_indexer.handlers.instance_stored import REASONS, InstanceStored
 from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
 from draw_indexer.metrics import IndexerMetrics
-from draw_indexer.services.clean_up import CleanUp, Rule
-from draw_indexer.services.handing_over import HandingOver
-from draw_indexer.services.indexing import Indexing
-from draw_indexer.services.lost_announcements import LostAnnouncements
+from draw_indexer.services.clean_up import CleanUpService, RetentionRule
+from draw_indexer.services.handing_over import HandingOverService
+from draw_indexer.services.indexing import IndexingService
+from draw_indexer.services.lost_announcements import LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
-from draw_indexer.services.stability import Stability
-from draw_indexer.services.webhooks import WebhookDispatcher
+from draw_indexer.services.stability import StabilityService
+from draw_indexer.services.webhooks import WebhookDeliveryService
 from draw_indexer.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.envelope import Message
@@ -100,11 +103,13 @@ class Indexer:
         self._publisher = Publisher(self._broker_url, client=settings.replica)
         self._places = Places(settings.storage_root)
         self._readers = [self._reader() for _ in range(settings.indexer_readers)]
-        indexing = Indexing(
-            PostgresIndex(self._database, StorageFiles(settings.storage_root)),
+        indexing = IndexingService(
+            PostgresIndexRepository(self._database, StorageFiles(settings.storage_root)),
             lambda: self._config.server.storage.duplicates,
         )
-        self._transactions = PostgresTransactions(self._database, Seals.of(settings, self._metrics))
+        self._transactions = PostgresTransactionChain(
+            self._database, Seals.of(settings, self._metrics)
+        )
         self._desired = DesiredState(
             self._database, service=settings.service, replica=settings.replica
         )
@@ -115,7 +120,7 @@ class Indexer:
             ],
             lambda: self._desired.wanted,
         )
-        self._queues = AnnouncementQueues(
+        self._queues = RabbitAnnouncementBroker(
             self._broker_url,
             client=settings.replica,
             announce=announce_by(self._publisher, self._places),
@@ -196,9 +201,9 @@ class Indexer:
         lifecycle = Lifecycle(components, grace_seconds=settings.stop_seconds)
         return lifecycle
 
-    def _reader(self) -> Reader:
+    def _reader(self) -> ConfinedHeaderReader:
         settings = self._settings
-        return Reader(
+        return ConfinedHeaderReader(
             settings.storage_root,
             seconds=settings.indexer_read_seconds,
             cpu_seconds=settings.indexer_read_cpu_seconds,
@@ -206,7 +211,7 @@ class Indexer:
             replaced=self._metrics.readers_replaced.inc,
         )
 
-    def _instances(self, reader: Reader, indexing: Indexing) -> Consumer:
+    def _instances(self, reader: ConfinedHeaderReader, indexing: IndexingService) -> Consumer:
         handler = InstanceStored(
             reader,
             self._places.opened,
@@ -249,21 +254,21 @@ class Indexer:
             failed=lambda outcome, _: self._metrics.put(work.name, outcome),
         )
 
-    def _stability(self) -> Stability:
+    def _stability(self) -> StabilityService:
         def announce(message: Message) -> None:
             self._publisher.publish(message, exchange=topology.NOTICES)
 
-        return Stability(
-            PostgresStability(self._database),
+        return StabilityService(
+            PostgresStabilityRepository(self._database),
             lambda: self._config.server.query_retrieve.stable_after_seconds,
             announce,
             lambda level, number: self._metrics.stable.labels(level).inc(number),
         )
 
-    def _lost_announcements(self) -> LostAnnouncements:
-        lost = LostAnnouncements(
+    def _lost_announcements(self) -> LostAnnouncementService:
+        lost = LostAnnouncementService(
             AnnouncedRecords(self._settings.storage_root),
-            AnnouncedObjects(self._database),
+            PostgresAnnouncedObjectRepository(self._database),
             self._queues,
             lambda: self._consumption.connected,
             self._metrics.announced_again.inc,
@@ -280,22 +285,22 @@ class Indexer:
     def _storage_care(self, stopping: Callable[[], bool]) -> list[Component]:
         settings = self._settings
 
-        def rule() -> Rule:
+        def rule() -> RetentionRule:
             storage = self._config.server.storage
-            return Rule(storage.clean_up, storage.retention_days)
+            return RetentionRule(storage.clean_up, storage.retention_days)
 
         def freed(size_bytes: int) -> None:
             told = ControlV1(subject=ControlSubject.STORAGE, freed_bytes=size_bytes)
             self._publisher.publish(told, exchange=topology.CONTROL)
 
-        deletions = StudyDeletions(
+        deletions = PostgresExpiredStudyRepository(
             self._database,
             settings.storage_root,
             replica=settings.replica,
             keyring=settings.keyring(),
             freed=freed,
         )
-        clean_up = CleanUp(
+        clean_up = CleanUpService(
             deletions,
             FileCopies(self._database, settings.storage_root, freed=freed),
             rule,
@@ -320,21 +325,21 @@ class Indexer:
     def _deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
         """Return what tells others of changes: the handler and the webhooks."""
         settings = self._settings
-        feed = PostgresFeed(self._database)
-        handing_over = HandingOver(
+        feed = PostgresFeedRepository(self._database)
+        handing_over = HandingOverService(
             feed,
             HandlerFolder(settings.storage_root),
-            ProcessingChain(CeleryTasks(self._broker_url, client=settings.replica)),
+            CeleryTaskQueue(CeleryTasks(self._broker_url, client=settings.replica)),
             lambda: self._config.server.handler,
             self._metrics.handed_over.inc,
             stopping,
         )
-        deliveries = PostgresDeliveries(
+        deliveries = PostgresDeliveryRepository(
             self._database,
             max_failing_seconds=settings.indexer_webhook_failing_days * SECONDS_PER_DAY,
         )
-        sender = WebhookSender()
-        webhooks = WebhookDispatcher(
+        sender = HttpDeliverySender()
+        webhooks = WebhookDeliveryService(
             deliveries,
             sender,
             time.time,

@@ -6,22 +6,22 @@ from importlib.metadata import version
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from draw_qr_worker.adapters.catalogue_queries import PostgresCatalogue
-from draw_qr_worker.adapters.getting import Getters
-from draw_qr_worker.adapters.item_queries import PostgresItems
-from draw_qr_worker.adapters.job_queries import PostgresJobs
-from draw_qr_worker.adapters.list_answers import PostgresListAnswers
-from draw_qr_worker.adapters.node_queries import PostgresNodes, windows_of
-from draw_qr_worker.adapters.query_results import PostgresResults
+from draw_qr_worker.adapters.catalogue_queries import PostgresStoredObjectRepository
+from draw_qr_worker.adapters.getting import GetAssociations
+from draw_qr_worker.adapters.item_queries import PostgresItemRepository
+from draw_qr_worker.adapters.job_queries import PostgresJobQueue
+from draw_qr_worker.adapters.list_answers import PostgresListAnswerRepository
+from draw_qr_worker.adapters.node_queries import PostgresNodeStates, windows_of
+from draw_qr_worker.adapters.query_results import PostgresResultRepository
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.adapters.sending import Senders
+from draw_qr_worker.adapters.sending import StoreAssociations
 from draw_qr_worker.handlers.clock import Tick
 from draw_qr_worker.handlers.desired_state import DesiredStateHandler
 from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
 from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import ClaimedJob, JobKind
 from draw_qr_worker.services.batch_querying import BatchFindTask
-from draw_qr_worker.services.dispatch import Dispatch
+from draw_qr_worker.services.dispatch import JobDispatcher
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.jobs import FINAL, Execution, Task
 from draw_qr_worker.services.node_rules import (
@@ -34,7 +34,7 @@ from draw_qr_worker.services.node_rules import (
 )
 from draw_qr_worker.services.node_tests import EchoTask, ProbeTask
 from draw_qr_worker.services.querying import FindTask
-from draw_qr_worker.services.retries import Retries
+from draw_qr_worker.services.retries import RetryPolicy
 from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_qr_worker.services.sending import SendTask
 from draw_qr_worker.settings import Settings
@@ -103,7 +103,7 @@ class Worker:
             self._database, service=settings.service, replica=settings.replica
         )
         self._zone = _zone(settings.qr_worker_time_zone)
-        self._jobs = PostgresJobs(
+        self._jobs = PostgresJobQueue(
             self._database,
             worker=settings.replica,
             lease_seconds=settings.qr_worker_lease_seconds,
@@ -112,9 +112,9 @@ class Worker:
             after_refusal=congestion_after_refusal,
             zone=self._zone,
         )
-        self._nodes = PostgresNodes(self._database, circuit_after_failure, congestion_relieved)
-        self._results = PostgresResults(self._database)
-        self._list_answers = PostgresListAnswers(self._database)
+        self._nodes = PostgresNodeStates(self._database, circuit_after_failure, congestion_relieved)
+        self._results = PostgresResultRepository(self._database)
+        self._list_answers = PostgresListAnswerRepository(self._database)
         self._decoding = DecodingProcesses(
             DecodingLimits(
                 settings.transcoding_max_frame_bytes, settings.transcoding_max_inflated_bytes
@@ -125,11 +125,11 @@ class Worker:
             self._jobs,
             self._nodes,
             self._tasks(),
-            Retries(random.SystemRandom().uniform, settings.qr_worker_back_off_seconds),
+            RetryPolicy(random.SystemRandom().uniform, settings.qr_worker_back_off_seconds),
             self._metrics.executed,
             self._held_until,
         )
-        self._dispatch = Dispatch(
+        self._dispatch = JobDispatcher(
             self._jobs,
             execution,
             slots=settings.qr_worker_jobs,
@@ -218,7 +218,7 @@ class Worker:
         settings = self._settings
         trusts = PeerTrusts(settings.qr_worker_tls_ca_file, settings.qr_worker_tls_certificate_file)
         peers = RemoteNodes(self._own_ae, trusts)
-        items = PostgresItems(self._database, StorageFiles(settings.storage_root))
+        items = PostgresItemRepository(self._database, StorageFiles(settings.storage_root))
         ingest = Ingest(self._objects, self._space, self._outbox, self._rules, settings.replica)
         return {
             JobKind.ECHO: EchoTask(peers, self._nodes),
@@ -231,14 +231,16 @@ class Worker:
                     peers, self._nodes, max_studies=settings.qr_worker_max_studies_per_item
                 ),
                 peers,
-                Getters(peers, ingest, self._max_object_bytes),
+                GetAssociations(peers, ingest, self._max_object_bytes),
                 self._own_ae,
                 arrival_seconds=settings.qr_worker_arrival_seconds,
             ),
             JobKind.SEND: SendTask(
                 items,
-                PostgresCatalogue(self._database),
-                Senders(settings.storage_root, peers.own_ae, trusts, Transcoder(self._decoding)),
+                PostgresStoredObjectRepository(self._database),
+                StoreAssociations(
+                    settings.storage_root, peers.own_ae, trusts, Transcoder(self._decoding)
+                ),
             ),
         }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from draw_shared.errors import DrawError, Permanent, Transient
@@ -44,7 +44,7 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class NodeWindow:
     """A weekly span in which a node may be used; `start` after `end` runs past midnight."""
 
     days: frozenset[int]
@@ -95,7 +95,7 @@ class Node:
     tls_fingerprint: str = ""
     max_associations: int = 2
     max_bytes_per_second: int = 0
-    windows: tuple[Window, ...] = ()
+    windows: tuple[NodeWindow, ...] = ()
     paused: bool = False
     active: bool = True
     circuit: Circuit = Circuit()
@@ -131,19 +131,6 @@ class Outcome:
     state: JobState
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
-
-
-class Supervision(Protocol):
-    """Tells a long operation whether it shall go on."""
-
-    def ended(self) -> bool:
-        """Return whether the execution shall stop."""
-
-    def check(self) -> None:
-        """Return while it shall go on, else raise why not."""
-
-    def pause(self, seconds: float) -> None:
-        """Wait, or raise like `check` as soon as it shall stop."""
 
 
 Keys = Mapping[str, str | Sequence[str]]
@@ -272,7 +259,7 @@ class LineAnswer:
 
 
 @dataclass(slots=True)
-class Tally:
+class ListTally:
     """How many lines were answered so far, and how."""
 
     answered: int = 0

@@ -21,12 +21,12 @@ from draw_scp.handlers.provider import Provider
 from draw_scp.handlers.retrieve import RetrieveHandler
 from draw_scp.handlers.store import StoreHandler
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Results
 from draw_scp.pipe_messages import AnnouncerConfig, ReceivingConfig
-from draw_scp.services.audit import Audit
-from draw_scp.services.query import Queries
-from draw_scp.services.results import RecordedResults
-from draw_scp.services.retrieve import Retrievals
+from draw_scp.ports.operations import OperationResults
+from draw_scp.services.audit import AuditService
+from draw_scp.services.query import FindService
+from draw_scp.services.results import ResultService
+from draw_scp.services.retrieve import SubOperationService
 from draw_scp.settings import Settings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
@@ -96,8 +96,8 @@ class Scp:
         )
         self._deferred = DeferredTasks(self._announcer.flush)
         self._ahead = LinesAhead(self._objects.spool, replica)
-        audit = Audit(self._announcer, self._ahead)
-        results = RecordedResults(audit, self._metrics, self._deferred)
+        audit = AuditService(self._announcer, self._ahead)
+        results = ResultService(audit, self._metrics, self._deferred)
         self._receiving = ReceivingProcesses(
             settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
             self._receiving_config,
@@ -173,7 +173,7 @@ class Scp:
         )
         return lifecycle
 
-    def _provider(self, audit: Audit, results: Results) -> Provider:
+    def _provider(self, audit: AuditService, results: OperationResults) -> Provider:
         """Return what answers the engine, from one object for each DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
         files = ObjectFiles(self._objects.resolve, Transcoder(self._decoding))
@@ -185,7 +185,7 @@ class Scp:
             loopback_reads=self._settings.scp_loopback_reads,
         )
         retrieve = RetrieveHandler(
-            Retrievals(
+            SubOperationService(
                 catalogue,
                 files,
                 SubAssociations(files, self._own_ae, self._trusts()),
@@ -204,7 +204,7 @@ class Scp:
         )
         store = StoreHandler(ingest, results, lambda: self._server().services.c_store)
         find = FindHandler(
-            Queries(catalogue, self._own_ae, lambda: self._server().query_retrieve.max_results),
+            FindService(catalogue, self._own_ae, lambda: self._server().query_retrieve.max_results),
             associations.demand,
             audit,
             self._metrics,

@@ -1,35 +1,11 @@
 """Values of the receiver."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVarTuple
+from typing import NamedTuple
 
-from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
-from draw_shared.dicom.network.service import AssociationInfo, StoreRequest
 from draw_shared.errors import Transient
-from draw_shared.storage.objects import Stored
-
-Arguments = TypeVarTuple("Arguments")
-
-
-class Later(Protocol):
-    """Takes what is to be done when the peer has its answer."""
-
-    def __call__(self, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
-        """Have `action` done soon with these arguments."""
-
-
-class Demand(Protocol):
-    """Asks whether a peer still has the right to what it asks for."""
-
-    def __call__(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
-        """Return when it has.
-
-        Raises:
-            Refused: it has not, or nothing may be sent to this move destination for it.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +55,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DeliveryOrder:
     """In whose name sub-operations are performed (PS3.7 9.1.1.1), and on how many associations."""
 
     originator_ae: str
@@ -87,7 +63,7 @@ class Order:
     parallel: int
 
 
-class Transaction(NamedTuple):
+class TransactionLine(NamedTuple):
     """One line of the audit trail, in plain values that are quickly handed to another process."""
 
     occurred_at: float
@@ -128,39 +104,3 @@ class Lost(NamedTuple):
         return Lost(
             self.lines + other.lines, min(self.first, other.first), max(self.last, other.last)
         )
-
-
-class Echoed(NamedTuple):
-    """A C-ECHO was answered."""
-
-
-class StoreSucceeded(NamedTuple):
-    """A C-STORE was answered with success."""
-
-    request: StoreRequest
-    stored: Stored
-    seconds: float
-    """From the request to the object being durable."""
-    commit_seconds: float
-    """From its last byte to the object being durable."""
-
-
-class StoreRefused(NamedTuple):
-    """A C-STORE was answered with a failure."""
-
-    request: StoreRequest
-    status: int
-    reason: str
-    """A fixed text."""
-    seconds: float
-
-
-Result = Echoed | StoreSucceeded | StoreRefused
-"""What became of one operation of a sender."""
-
-
-class Results(Protocol):
-    """Takes note of what became of senders' operations."""
-
-    def note(self, info: AssociationInfo, result: Result) -> None:
-        """Take note of one, in the order in which they happened."""

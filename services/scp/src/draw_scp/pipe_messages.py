@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from draw_scp.models import Lost, Result, Transaction
+from draw_scp.models import Lost, TransactionLine
+from draw_scp.ports.operations import Result
 from draw_shared.dicom.network.placement import Ending, Timing
 from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.storage.layout import Layout
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
     """Lines of the audit trail that are handed over together, again if it is not known to end."""
 
     id: UUID
-    transactions: list[Transaction]
+    transactions: list[TransactionLine]
 
 
 class AnnouncerBatch(NamedTuple):

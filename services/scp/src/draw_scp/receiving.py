@@ -24,7 +24,6 @@ from draw_scp.adapters import child_process
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.senders import SenderOperations
 from draw_scp.handlers.store import StoreHandler
-from draw_scp.models import Result
 from draw_scp.pipe_messages import (
     AssociationEnded,
     AssociationHandover,
@@ -34,6 +33,7 @@ from draw_scp.pipe_messages import (
     ReceivingReady,
     Report,
 )
+from draw_scp.ports.operations import Result
 from draw_scp.settings import ReceivingSettings
 from draw_shared.dicom.network.association import Association
 from draw_shared.dicom.network.placement import Ending

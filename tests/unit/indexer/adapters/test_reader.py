@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from draw_indexer.adapters.reader import Reader
+from draw_indexer.adapters.reader import ConfinedHeaderReader
 from draw_indexer.models import FileMissing, Header, HostileFile, ReaderTooSlow, Unreadable
 from draw_shared.dicom.encoding import part10
 from draw_shared.dicom.encoding.part10 import FileMeta
@@ -33,7 +33,7 @@ def make(folder):
 
     def build(**limits):
         limits = {"seconds": 20, "cpu_seconds": 5, "memory_mb": 768} | limits
-        reader = Reader(folder, **limits)
+        reader = ConfinedHeaderReader(folder, **limits)
         made.append(reader)
         return reader
 

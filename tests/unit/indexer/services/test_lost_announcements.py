@@ -9,7 +9,7 @@ import pytest
 
 from draw_indexer.models import UnderWay
 from draw_indexer.services import lost_announcements as module
-from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncements
+from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.errors import Transient
 from draw_shared.storage.announced import Announced
@@ -99,7 +99,7 @@ class Looking:
         self.consuming = True
         self.counted = 0
         self.recently = RecentlyIndexed()
-        self.use_case = LostAnnouncements(
+        self.use_case = LostAnnouncementService(
             self.records,
             self.index,
             self.broker,

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from typing_extensions import override
 
 from draw_api.models.upkeep import Differences, FoundFile
-from draw_api.ports.reconcile import IndexRepository
+from draw_api.ports.reconcile import IndexAuditRepository
 from draw_shared.db import deletion
 from draw_shared.db.feed import take_turn
 
@@ -55,7 +55,7 @@ FORGET_CONFLICTS: Final = text(
 )
 
 
-class PostgresIndexRepository(IndexRepository):
+class PostgresIndexAuditRepository(IndexAuditRepository):
     """The comparison and its repair, within one transaction."""
 
     def __init__(self, session: Session) -> None:

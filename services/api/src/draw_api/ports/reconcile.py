@@ -16,7 +16,7 @@ class StoredFiles(Protocol):
         """Return whether a file is there now."""
 
 
-class IndexRepository(Protocol):
+class IndexAuditRepository(Protocol):
     """The index, beside a list of files."""
 
     def compare(self, files: Iterable[FoundFile]) -> Differences:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from draw_api.models.access import Principal
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.reconcile import IndexRepository, StoredFiles
+from draw_api.ports.reconcile import IndexAuditRepository, StoredFiles
 from draw_shared.errors import Permanent
 
 AT_ONCE: Final = 500
@@ -29,7 +29,7 @@ class ReconcileService:
 
     def __init__(
         self,
-        index: IndexRepository,
+        index: IndexAuditRepository,
         files: StoredFiles,
         announce: Callable[[list[FoundFile]], Rebuilt],
         audit: AuditTrail,

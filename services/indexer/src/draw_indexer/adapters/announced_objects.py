@@ -7,8 +7,14 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from typing_extensions import override
 
 from draw_indexer.models import UnderWay
+from draw_indexer.ports.lost_announcements import (
+    AnnouncedObjectLookup,
+    AnnouncedObjectRepository,
+    AnnouncementBroker,
+)
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db import tombstones
 from draw_shared.db.guard import require_served_schema
@@ -39,34 +45,30 @@ MISSING: Final = text(
 """Which of these versions the index has not, neither as current nor set aside."""
 
 
-class AnnouncedObjects:
+class PostgresAnnouncedObjectRepository(AnnouncedObjectRepository):
     """The index, for one process at a time that looks for what was announced."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     @contextmanager
-    def looking(self) -> Iterator["AnnouncedRows | None"]:
-        """Give the index to one process at a time; None: another is looking.
-
-        Raises:
-            Transient: the database does not answer.
-        """
+    def looking(self) -> Iterator["PostgresAnnouncedObjectLookup | None"]:
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()
             free = connection.execute(TRY_LOCK, {"key": LOOKING_LOCK}).scalar()
-            yield AnnouncedRows(connection) if free else None
+            yield PostgresAnnouncedObjectLookup(connection) if free else None
 
 
-class AnnouncedRows:
+class PostgresAnnouncedObjectLookup(AnnouncedObjectLookup):
     """The index within the transaction that has the lock."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    @override
     def missing(self, objects: Sequence[InstanceStoredV1]) -> Sequence[InstanceStoredV1]:
-        """Return those that the index has not, in no version, and that were not deleted."""
         values = {
             "numbers": list(range(len(objects))),
             "uids": [one.sop_instance_uid for one in objects],
@@ -83,7 +85,7 @@ def _received_ns(one: InstanceStoredV1) -> int:
     return one.dated_ns or int(one.occurred_at.timestamp() * 1_000_000) * 1000
 
 
-class AnnouncementQueues:
+class RabbitAnnouncementBroker(AnnouncementBroker):
     """The queues of announcements; belongs to the thread that asks.
 
     What this process has made a dead letter stays known although somebody discards the letter:
@@ -101,7 +103,7 @@ class AnnouncementQueues:
         self._depths = QueueDepths(url, client=client)
         self._letters = DeadLetters(url, client=client)
         self._put_aside: deque[UUID] = deque(maxlen=MOST_DEAD)
-        self.announce = announce
+        self._announce = announce
 
     def start(self) -> None:
         """Connect when asked for the first time."""
@@ -110,12 +112,12 @@ class AnnouncementQueues:
         """Let go of the connection."""
         self._depths.close()
 
-    def under_way(self) -> UnderWay:
-        """Return how many messages with announcements there are.
+    @override
+    def announce(self, objects: Sequence[InstanceStoredV1]) -> None:
+        self._announce(objects)
 
-        Raises:
-            BrokerUnavailable: it does not answer.
-        """
+    @override
+    def under_way(self) -> UnderWay:
         self._depths.look()
         seen = self._depths.seen
         later = sum(seen.get(name, 0) for name in LATER)
@@ -125,12 +127,8 @@ class AnnouncementQueues:
         """Remember one that becomes a dead letter now; any thread may call it."""
         self._put_aside.extend(_event_ids(announcement))
 
+    @override
     def dead(self) -> Collection[UUID]:
-        """Return the announcements that are dead letters, or were made some by this process.
-
-        Raises:
-            BrokerUnavailable: it does not answer.
-        """
         letters = self._letters.look(topology.INSTANCE_STORED_WORK.dead, MOST_DEAD)
         found = {one for letter in letters for one in _event_ids(letter.body.encode())}
         return found.union(self._put_aside.copy())

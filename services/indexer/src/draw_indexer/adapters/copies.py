@@ -12,7 +12,9 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Connection, text
+from typing_extensions import override
 
+from draw_indexer.ports.clean_up import SuperfluousCopies
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.db.feed import take_turn
@@ -97,7 +99,7 @@ class Compared:
     content: FileContent | None
 
 
-class FileCopies:
+class FileCopies(SuperfluousCopies):
     """The use case's way to copies.
 
     Args:
@@ -112,11 +114,8 @@ class FileCopies:
         self._freed = freed
         self._after = 0
 
+    @override
     def remove(self, most: int) -> int:
-        """Remove copies whose object is proved to be there, and return how many were looked at.
-
-        What could not be judged stays for the next time, and is not counted.
-        """
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()

@@ -9,7 +9,9 @@ from uuid import uuid4
 
 import structlog
 from sqlalchemy import Connection, text
+from typing_extensions import override
 
+from draw_indexer.ports.clean_up import ExpiredStudyRepository
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import DeletedStudy, LeftFile, PendingRemoval
@@ -38,7 +40,7 @@ RECORD: Final = text(
 )
 
 
-class StudyDeletions:
+class PostgresExpiredStudyRepository(ExpiredStudyRepository):
     """Rows first, then files."""
 
     def __init__(
@@ -57,8 +59,8 @@ class StudyDeletions:
         self._files = StorageFiles(root)
         self._replica = replica
 
+    @override
     def expired(self, days: int) -> Sequence[str] | None:
-        """Return the next studies that go, oldest first; None: the index is behind."""
         with self._database.session() as session:
             require_served_schema(session)
             found = self._retention.expired(session.connection(), days, datetime.now(UTC))
@@ -66,8 +68,8 @@ class StudyDeletions:
                 return None
             return [study.study_instance_uid for study in islice(found, STUDIES_AT_ONCE)]
 
+    @override
     def delete_expired(self, study_instance_uid: str, days: int) -> int | None:
-        """Delete a study's rows if it still goes; return the number of objects, else None."""
         with self._database.session() as session:
             connection = session.connection()
             take_turn(connection)
@@ -86,8 +88,8 @@ class StudyDeletions:
             session.commit()
         return gone.instances
 
+    @override
     def remove_files(self, most: int) -> int:
-        """Remove files of deleted studies, and return how many were to go."""
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()

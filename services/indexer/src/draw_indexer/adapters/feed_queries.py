@@ -7,8 +7,10 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from typing_extensions import override
 
 from draw_indexer.models import SeriesObject, StableSeries
+from draw_indexer.ports.handing_over import FeedReader, FeedRepository
 from draw_shared.db.feed import SERIES_STABLE
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database, answering_outages
@@ -53,18 +55,15 @@ TRIM: Final = text(
 )
 
 
-class PostgresFeed:
+class PostgresFeedRepository(FeedRepository):
     """The change feed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     @contextmanager
-    def reading(self, consumer: str) -> Iterator["FeedPosition | None"]:
-        """Give this consumer's place, or None while another process has it.
-
-        The lock is the connection's and no transaction's: handing over may take minutes.
-        """
+    def reading(self, consumer: str) -> Iterator["PostgresFeedReader | None"]:
         key = int.from_bytes(hashlib.sha256(consumer.encode()).digest()[:8], signed=True)
         with answering_outages(), self._database.engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
@@ -73,12 +72,12 @@ class PostgresFeed:
                 return
             try:
                 connection.execute(BEGIN, {"consumer": consumer})
-                yield FeedPosition(connection, consumer)
+                yield PostgresFeedReader(connection, consumer)
             finally:
                 _unlock(connection, key)
 
+    @override
     def objects_of(self, series_instance_uid: str) -> Sequence[SeriesObject]:
-        """Return the current objects of a series."""
         with self._database.session() as session:
             found = session.connection().execute(OBJECTS, {"uid": series_instance_uid})
             return [SeriesObject(*row) for row in found]
@@ -97,15 +96,15 @@ class PostgresFeed:
         return trimmed
 
 
-class FeedPosition:
+class PostgresFeedReader(FeedReader):
     """One consumer's place, for as long as its lock is held."""
 
     def __init__(self, connection: Connection, consumer: str) -> None:
         self._connection = connection
         self._consumer = consumer
 
+    @override
     def stable_series(self) -> Sequence[StableSeries]:
-        """Return the next series that became complete; none when all are read."""
         # Whatever is committed up to here is seen: writers of the feed take turns.
         last = self._connection.execute(LAST).scalar() or 0
         values = {"consumer": self._consumer, "last": last, "kind": SERIES_STABLE, "most": AT_ONCE}
@@ -114,12 +113,12 @@ class FeedPosition:
             self.advance(last)
         return found
 
+    @override
     def advance(self, sequence: int) -> None:
-        """Never read this change again."""
         self._connection.execute(ADVANCE, {"consumer": self._consumer, "sequence": sequence})
 
+    @override
     def skip(self) -> None:
-        """Never read anything again that has happened until now."""
         self.advance(self._connection.execute(LAST).scalar() or 0)
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from typing_extensions import override
 
 from draw_indexer.models import SeriesObject
+from draw_indexer.ports.handing_over import SeriesFolder
 from draw_shared.errors import Transient
 from draw_shared.storage.folder_sync import sync_folders
 from draw_shared.storage.folders import overlap
@@ -34,20 +36,16 @@ class HandlerFolderUnavailable(Transient):
     """The handler's folder does not take files now."""
 
 
-class HandlerFolder:
+class HandlerFolder(SeriesFolder):
     """Puts objects of one storage root into folders."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @override
     def deliver(
         self, folder: Path, series_instance_uid: str, objects: Sequence[SeriesObject], *, link: bool
     ) -> Path:
-        """Return where the objects lie, all of them complete; what lies there already stays.
-
-        Raises:
-            HandlerFolderUnavailable: missing, full, not writable, or it overlaps the storage.
-        """
         with _reasons():
             if overlap(folder, self._root):
                 raise HandlerFolderUnavailable(

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from sqlalchemy import CursorResult, TextClause
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_indexer.adapters import index_statements as sql
 from draw_indexer.adapters.deleted_objects import judged, left_file, received_ns
@@ -32,6 +33,7 @@ from draw_indexer.models import (
     Stored,
     Whereabouts,
 )
+from draw_indexer.ports.indexing import IndexRepository, IndexTransaction
 from draw_shared.db import deletion, persons, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.db.feed import (
@@ -56,33 +58,23 @@ def refusals() -> Iterator[None]:
         raise Refused(f"PostgreSQL refuses the rows: {sqlstate}") from None
 
 
-class PostgresIndex:
+class PostgresIndexRepository(IndexRepository):
     """The way to the index."""
 
     def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
         self._files = files
 
+    @override
     @contextmanager
-    def writing(self) -> Iterator["PostgresRows"]:
-        """Wait for the turn and begin a transaction, which ends with the block.
-
-        Raises:
-            DatabaseUnavailable: PostgreSQL does not answer.
-            SchemaMismatch: this release cannot serve the schema.
-            Refused: PostgreSQL does not take these rows.
-        """
+    def writing(self) -> Iterator["PostgresIndexTransaction"]:
         with refusals(), self._database.session() as session:
             require_served_schema(session)
             take_turn(session.connection())
-            yield PostgresRows(session, self._files)
+            yield PostgresIndexTransaction(session, self._files)
 
+    @override
     def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
-        """Return what is known of each of these, which do not lie where they were announced.
-
-        Raises:
-            DatabaseUnavailable: PostgreSQL does not answer.
-        """
         if not objects:
             return []
         with refusals(), self._database.session() as session:
@@ -113,7 +105,7 @@ class PostgresIndex:
         ]
 
 
-class PostgresRows:
+class PostgresIndexTransaction(IndexTransaction):
     """The index within one transaction."""
 
     def __init__(self, session: Session, files: StorageFiles) -> None:
@@ -122,32 +114,29 @@ class PostgresRows:
         self._files = files
         self._deleted: list[tuple[LeftFile, FileMark]] = []
 
+    @override
     def departed(self, arrivals: Sequence[Arrival]) -> Departed:
-        """Return those of which something was deleted, and whose file went with it or may not stay.
-
-        Files of what was deleted are recorded as to be removed when the batch is written.
-        """
         departed, files = judged(self._connection, self._files, arrivals)
         self._deleted += files
         return departed
 
+    @override
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
-        """Return the current versions of these SOP instances."""
         found = self._execute(sql.VERSIONS, uids=list(uids)).mappings()
         return {row["sop_instance_uid"]: Known(**row) for row in found}
 
+    @override
     def series(self, uids: Sequence[str]) -> Mapping[str, Row]:
-        """Return these series, with `study_instance_uid`."""
         found = self._execute(sql.SERIES, uids=list(uids)).scalars()
         return {row["series_instance_uid"]: row for row in found}
 
+    @override
     def studies(self, uids: Sequence[str]) -> Mapping[str, Row]:
-        """Return these studies, with their patient's row under `patient`."""
         found = self._execute(sql.STUDIES, uids=list(uids)).scalars()
         return {row["study_instance_uid"]: row for row in found}
 
+    @override
     def patients(self, keys: Sequence[PatientKey]) -> Mapping[PatientKey, Row]:
-        """Return these patients."""
         if not keys:
             return {}
         found = self._execute(
@@ -158,8 +147,8 @@ class PostgresRows:
         ).scalars()
         return {_patient_key(row): row for row in found}
 
+    @override
     def write(self, changes: Changes) -> Mapping[str, int]:
-        """Write all that a batch changes, and return how many rows of which table."""
         written: Counter[str] = Counter()
         left = self._left(changes)
         known_patients = {n for (level, _), n in changes.ids.items() if level is Level.PATIENT}
@@ -182,8 +171,8 @@ class PostgresRows:
             deletion.record_left(self._connection, self._deleted, copies, self._files)
         return written
 
+    @override
     def commit(self) -> None:
-        """Make it true."""
         self._session.commit()
 
     def _execute(self, statement: TextClause, **values: Any) -> CursorResult[Any]:  # noqa: ANN401

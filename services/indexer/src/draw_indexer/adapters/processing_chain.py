@@ -2,19 +2,18 @@
 
 from uuid import UUID
 
+from typing_extensions import override
+
+from draw_indexer.ports.handing_over import TaskQueue
 from draw_shared.messaging.celery_tasks import CeleryTask, CeleryTasks
 
 
-class ProcessingChain:
+class CeleryTaskQueue(TaskQueue):
     """Starts the chain for one series."""
 
     def __init__(self, tasks: CeleryTasks) -> None:
         self._tasks = tasks
 
+    @override
     def start(self, task_id: UUID, name: str, queue: str, arguments: dict[str, object]) -> None:
-        """Return once the broker has the task.
-
-        Raises:
-            BrokerUnavailable, NoWorkers: it could not be done now.
-        """
         self._tasks.send(CeleryTask(task_id, name, queue, arguments))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from typing_extensions import override
 
 from draw_indexer.adapters import reader_process
 from draw_indexer.models import (
@@ -27,6 +28,7 @@ from draw_indexer.models import (
     ReaderTooSlow,
     Unreadable,
 )
+from draw_indexer.ports.headers import HeaderSource
 from draw_shared.dicom.confinement import command, environment
 
 log = structlog.get_logger()
@@ -39,7 +41,7 @@ class ReaderDied(Exception):
     """The process ended while it was asked."""
 
 
-class Reader:
+class ConfinedHeaderReader(HeaderSource):
     """Reads the headers of stored files."""
 
     name = "header reader"
@@ -87,8 +89,8 @@ class Reader:
             process.kill()
             process.wait()
 
+    @override
     def read(self, paths: Sequence[str]) -> Headers:
-        """Return the header of each file, or why there is none: a Transient or Permanent."""
         with self._lock:
             try:
                 return self._asked(paths)

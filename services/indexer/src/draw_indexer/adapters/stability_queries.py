@@ -3,8 +3,10 @@
 from typing import Any, Final
 
 from sqlalchemy import TextClause, text
+from typing_extensions import override
 
 from draw_indexer.models import Closed
+from draw_indexer.ports.stability import StabilityRepository
 from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
@@ -55,18 +57,14 @@ APPEND_CHANGES: Final = text(
 )
 
 
-class PostgresStability:
+class PostgresStabilityRepository(StabilityRepository):
     """Series and studies in PostgreSQL, as far as their quiet is concerned."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
-        """Close what has been quiet for so long; return the series and studies closed now.
-
-        Raises:
-            Transient: the database does not answer; nothing is closed.
-        """
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 MONTHS_AHEAD: Final = 3
 
 
-class PostgresTransactions:
+class PostgresTransactionChain:
     """The table `transactions`.
 
     Args:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
+from typing_extensions import override
 
 from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookDelivery
+from draw_indexer.ports.webhooks import DeliveryRepository
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 
@@ -116,15 +118,15 @@ FORGET: Final = text(
 )
 
 
-class PostgresDeliveries:
+class PostgresDeliveryRepository(DeliveryRepository):
     """The table of deliveries."""
 
     def __init__(self, database: Database, *, max_failing_seconds: float) -> None:
         self._database = database
         self._max_failing_seconds = max_failing_seconds
 
+    @override
     def fan_out(self) -> int:
-        """Make deliveries of changes that are new, and return how many changes were read."""
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()
@@ -142,8 +144,8 @@ class PostgresDeliveries:
             session.commit()
         return int(read.number)
 
+    @override
     def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[WebhookDelivery]:
-        """Return due deliveries, as many of each webhook as it has room for, nobody else's now."""
         values = {
             "ids": list(room),
             "room": list(room.values()),
@@ -155,8 +157,8 @@ class PostgresDeliveries:
             session.commit()
         return sorted(found, key=lambda delivery: delivery.id)
 
+    @override
     def note(self, results: Sequence[DeliveryResult]) -> Sequence[DisabledWebhook]:
-        """Note what came of deliveries, and return webhooks that are told nothing more."""
         ordered = sorted(results, key=lambda result: result.delivery.id)
         taken = [_delivered(result) for result in ordered if result.answer.taken]
         failed = [_failed(result) for result in ordered if not result.answer.taken]

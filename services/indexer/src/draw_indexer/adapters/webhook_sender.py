@@ -22,6 +22,7 @@ import structlog
 from typing_extensions import override
 
 from draw_indexer.models import WebhookAnswer
+from draw_indexer.ports.webhooks import DeliverySender
 from draw_shared.contracts.webhook_address import is_refused
 
 log = structlog.get_logger()
@@ -186,7 +187,7 @@ class CheckedNetwork(httpcore.AnyIOBackend):
         raise failure
 
 
-class WebhookSender:
+class HttpDeliverySender(DeliverySender):
     """Posts bodies; a component with one thread for any number of receivers."""
 
     name = "webhook sender"
@@ -210,6 +211,7 @@ class WebhookSender:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(deadline_seconds)
 
+    @override
     def post(
         self,
         url: str,
@@ -217,7 +219,6 @@ class WebhookSender:
         headers: Mapping[str, str],
         answered: Callable[[WebhookAnswer], None],
     ) -> None:
-        """Send without waiting; `answered` is called once, whatever the receiver does."""
         asyncio.run_coroutine_threadsafe(self._post(url, body, headers, answered), self._loop)
 
     def _run(self) -> None:

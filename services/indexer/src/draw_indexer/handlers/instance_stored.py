@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -20,7 +20,6 @@ from draw_indexer.models import (
     Arrival,
     FileMissing,
     Header,
-    Headers,
     HostileFile,
     MalformedMessage,
     OtherObject,
@@ -30,7 +29,8 @@ from draw_indexer.models import (
     Whereabouts,
     inside,
 )
-from draw_indexer.services.indexing import Indexing
+from draw_indexer.ports.headers import HeaderSource
+from draw_indexer.services.indexing import IndexingService
 from draw_shared.contracts.instance import (
     InstanceStoredV2,
     instance_event_id,
@@ -56,7 +56,7 @@ REASONS: Final = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Announced:
+class AnnouncedMessage:
     """One message and the object that it announces."""
 
     delivery: Delivery
@@ -72,15 +72,8 @@ class Announced:
         }
 
 
-Lost = tuple[Announced, Exception]
+Lost = tuple[AnnouncedMessage, Exception]
 """An object that is not indexed, and why."""
-
-
-class Reader(Protocol):
-    """The way to the headers of stored files."""
-
-    def read(self, paths: Sequence[str]) -> Headers:
-        """Return the header of each file, or why there is none."""
 
 
 class InstanceStored:
@@ -88,9 +81,9 @@ class InstanceStored:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: HeaderSource,
         opened: Callable[[InstanceStoredV2], str],
-        indexing: Indexing,
+        indexing: IndexingService,
         metrics: IndexerMetrics,
         log_received: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -110,11 +103,11 @@ class InstanceStored:
         Raises:
             Transient: the database does not answer; the batch is given again.
         """
-        announced: list[Announced] = []
+        announced: list[AnnouncedMessage] = []
         failures: list[Failure] = []
         for delivery in batch:
             try:
-                announced.append(Announced(delivery, stored_of(delivery.body, self._opened)))
+                announced.append(AnnouncedMessage(delivery, stored_of(delivery.body, self._opened)))
             except (MalformedMessage, FileMissing) as error:
                 failures.append(Failure(delivery, error))
         lost, moved = self._sought(self._taken(announced))
@@ -130,7 +123,7 @@ class InstanceStored:
             failures.append(Failure(announcement.delivery, reason))
         return failures
 
-    def _taken(self, announced: Sequence[Announced]) -> list[Lost]:
+    def _taken(self, announced: Sequence[AnnouncedMessage]) -> list[Lost]:
         """Index what can be read; return the rest, with why it could not."""
         began = time.perf_counter()
         lost: list[Lost] = []
@@ -152,7 +145,7 @@ class InstanceStored:
         self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
         return lost
 
-    def _sought(self, lost: Sequence[Lost]) -> tuple[list[Lost], list[Announced]]:
+    def _sought(self, lost: Sequence[Lost]) -> tuple[list[Lost], list[AnnouncedMessage]]:
         """Return what has to fail, and what lies elsewhere than it was announced.
 
         Copies and deleted objects, whose file was removed, need no answer.
@@ -160,13 +153,13 @@ class InstanceStored:
         gone = {id(each): each.stored for each, error in lost if _may_be_removed(each, error)}
         known = dict(zip(gone, self._indexing.sought(list(gone.values())), strict=True))
         failed: list[Lost] = []
-        moved: list[Announced] = []
+        moved: list[AnnouncedMessage] = []
         for each, error in lost:
             found = known.get(id(each), Whereabouts())
             if not found.needed:
                 log.info("instance.file_not_needed", **each.words)
             elif found.path:
-                moved.append(Announced(each.delivery, replace(each.stored, path=found.path)))
+                moved.append(AnnouncedMessage(each.delivery, replace(each.stored, path=found.path)))
             elif found.returning:
                 failed.append((each, FileMissing("its file is being removed or comes back")))
             else:
@@ -238,7 +231,7 @@ class InstanceStored:
         return written.missing
 
 
-def _may_be_removed(announcement: Announced, error: Exception) -> bool:
+def _may_be_removed(announcement: AnnouncedMessage, error: Exception) -> bool:
     """Return whether an announced file may have been removed; it is looked for twice before."""
     missing = isinstance(error, FileMissing) and announcement.delivery.attempt > 0
     return missing or isinstance(error, OtherObject)

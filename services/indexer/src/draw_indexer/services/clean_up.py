@@ -5,11 +5,13 @@ of what is to be finished, and the next call, of any indexer, finishes it. Files
 needs are those of what was deleted, and copies of what the index has.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
+
+from draw_indexer.ports.clean_up import ExpiredStudyRepository, SuperfluousCopies
 
 log = structlog.get_logger()
 
@@ -20,44 +22,21 @@ COPIES_AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """What the operator allows."""
 
     clean_up: bool
     retention_days: int
 
 
-class Studies(Protocol):
-    """The index, as far as deletion is concerned."""
-
-    def expired(self, days: int) -> Sequence[str] | None:
-        """Return the next studies that go, oldest first; None: the index is behind."""
-
-    def delete_expired(self, study_instance_uid: str, days: int) -> int | None:
-        """Delete a study's rows if it still goes; return the number of objects, else None."""
-
-    def remove_files(self, most: int) -> int:
-        """Remove files of deleted studies, and return how many were to go."""
-
-
-class Copies(Protocol):
-    """Second files of objects that the index has."""
-
-    def remove(self, most: int) -> int:
-        """Remove copies whose object is proved to be there, and return how many were looked at.
-
-        What could not be judged stays for the next time, and is not counted.
-        """
-
-
-class CleanUp:
+class CleanUpService:
     """The use case; called again and again, by every indexer."""
 
     def __init__(
         self,
-        studies: Studies,
-        copies: Copies,
-        rule: Callable[[], Rule],
+        studies: ExpiredStudyRepository,
+        copies: SuperfluousCopies,
+        rule: Callable[[], RetentionRule],
         backlog: Callable[[], int],
         deleted: Callable[[int], None],
         stopping: Callable[[], bool] = lambda: False,

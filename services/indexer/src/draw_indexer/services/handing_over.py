@@ -5,15 +5,15 @@ series is handed over: a crash, a full folder or an absent broker delivers it ag
 skips nothing. What happens while everything is off is not made up for later.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID, uuid5
 
 import structlog
 
-from draw_indexer.models import SeriesObject, StableSeries
+from draw_indexer.models import StableSeries
+from draw_indexer.ports.handing_over import FeedRepository, SeriesFolder, TaskQueue
 from draw_shared.contracts.server_config import HandlerConfig
 
 log = structlog.get_logger()
@@ -22,61 +22,14 @@ CONSUMER: Final = "handler"
 TASK_NAMESPACE: Final = UUID("0f6a5c3e-51a0-5d0b-9a0e-6f5f4dfc7f11")
 
 
-class Position(Protocol):
-    """One consumer's place in the change feed, for as long as nobody else has it."""
-
-    def stable_series(self) -> Sequence[StableSeries]:
-        """Return the next series that became complete; none when all are read."""
-
-    def advance(self, sequence: int) -> None:
-        """Never read this change again."""
-
-    def skip(self) -> None:
-        """Never read anything again that has happened until now."""
-
-
-class Feed(Protocol):
-    """The change feed."""
-
-    def reading(self, consumer: str) -> AbstractContextManager[Position | None]:
-        """Give this consumer's place, or None while another process has it."""
-
-    def objects_of(self, series_instance_uid: str) -> Sequence[SeriesObject]:
-        """Return the current objects of a series."""
-
-
-class Folder(Protocol):
-    """The handler's folder."""
-
-    def deliver(
-        self, folder: Path, series_instance_uid: str, objects: Sequence[SeriesObject], *, link: bool
-    ) -> Path:
-        """Return where the objects lie, all of them complete; what lies there already stays.
-
-        Raises:
-            Transient: it could not be done now.
-        """
-
-
-class Tasks(Protocol):
-    """The processing chain."""
-
-    def start(self, task_id: UUID, name: str, queue: str, arguments: dict[str, object]) -> None:
-        """Return once the broker has the task.
-
-        Raises:
-            Transient: it could not be done now.
-        """
-
-
-class HandingOver:
+class HandingOverService:
     """The use case; called again and again, by every indexer."""
 
     def __init__(
         self,
-        feed: Feed,
-        folder: Folder,
-        tasks: Tasks,
+        feed: FeedRepository,
+        folder: SeriesFolder,
+        tasks: TaskQueue,
         config: Callable[[], HandlerConfig],
         handed: Callable[[], None],
         stopping: Callable[[], bool] = lambda: False,

@@ -2,19 +2,17 @@
 
 Decided here, of rows and sources: which version of each SOP instance is current, which
 object each attribute of a series, study or patient is from, and to which study a series
-and to which patient a study belongs. Writers take turns (see `Index.writing`), so that what
-was read stays true until the commit.
+and to which patient a study belongs. Writers take turns (see `IndexRepository.writing`), so that
+what was read stays true until the commit.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from draw_indexer.models import (
     Arrival,
     Changes,
-    Departed,
     Known,
     PatientKey,
     Reason,
@@ -24,6 +22,7 @@ from draw_indexer.models import (
     Whereabouts,
     Written,
 )
+from draw_indexer.ports.indexing import IndexRepository, IndexTransaction
 from draw_indexer.services.description import Description, whole_number
 from draw_indexer.services.versions import Versions, conflict_of
 from draw_shared.contracts.server_config import DuplicatePolicy
@@ -34,56 +33,10 @@ PATIENT: Final = "PatientID"
 STUDY: Final = "StudyInstanceUID"
 
 
-class Rows(Protocol):
-    """The index within one transaction."""
-
-    def departed(self, arrivals: Sequence[Arrival]) -> Departed:
-        """Return those of which something was deleted, and whose file went with it or may not stay.
-
-        Files of what was deleted are recorded as to be removed when the batch is written.
-        """
-
-    def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
-        """Return the current versions of these SOP instances."""
-
-    def series(self, uids: Sequence[str]) -> Mapping[str, Row]:
-        """Return these series, with `study_instance_uid`."""
-
-    def studies(self, uids: Sequence[str]) -> Mapping[str, Row]:
-        """Return these studies, with their patient's row under `patient`."""
-
-    def patients(self, keys: Sequence[PatientKey]) -> Mapping[PatientKey, Row]:
-        """Return these patients."""
-
-    def write(self, changes: Changes) -> Mapping[str, int]:
-        """Write all that a batch changes, and return how many rows of which table."""
-
-    def commit(self) -> None:
-        """Make it true."""
-
-
-class Index(Protocol):
-    """The way to the index."""
-
-    def writing(self) -> AbstractContextManager[Rows]:
-        """Wait until no other writer is at work, and begin a transaction.
-
-        Raises:
-            Transient: the database does not answer.
-        """
-
-    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
-        """Return what is known of each of these, which do not lie where they were announced.
-
-        Raises:
-            Transient: the database does not answer.
-        """
-
-
-class Indexing:
+class IndexingService:
     """The use case."""
 
-    def __init__(self, index: Index, policy: Callable[[], DuplicatePolicy]) -> None:
+    def __init__(self, index: IndexRepository, policy: Callable[[], DuplicatePolicy]) -> None:
         self._index = index
         self._policy = policy
 
@@ -101,14 +54,16 @@ class Indexing:
         return batch.outcome(written)
 
     def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
-        """Return what is known of objects without their file; see `Index.sought`."""
+        """Return what is known of objects without their file; see `IndexRepository.sought`."""
         return self._index.sought(objects)
 
 
 class _Batch:
     """One batch on its way from arrivals to rows."""
 
-    def __init__(self, rows: Rows, versions: Versions, arrivals: Sequence[Arrival]) -> None:
+    def __init__(
+        self, rows: IndexTransaction, versions: Versions, arrivals: Sequence[Arrival]
+    ) -> None:
         self._rows = rows
         self._versions = versions
         self._departed = rows.departed(arrivals)

@@ -13,14 +13,18 @@ queue that is long only because much comes must not grow by what waits in it any
 does not come although it was announced again is announced less and less often.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Final, Protocol
-from uuid import UUID
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import structlog
 
 from draw_indexer.models import UnderWay
+from draw_indexer.ports.lost_announcements import (
+    AnnouncedObjectLookup,
+    AnnouncedObjectRepository,
+    AnnouncementBroker,
+    AnnouncementRecords,
+)
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.errors import Transient
@@ -46,72 +50,7 @@ Lost = tuple[Announced, Sequence[InstanceStoredV1]]
 """A record, and what of it is lost."""
 
 
-class Records(Protocol):
-    """What was announced, on the storage volume."""
-
-    def names(self, most: int) -> Sequence[str]:
-        """Return the names of records, what was announced first of all first."""
-
-    def lines(self, name: str) -> Sequence[bytes]:
-        """Return the announcements of a record as they were published; none if it is unreadable."""
-
-    def remove(self, name: str) -> None:
-        """Remove a record of which nothing is missing."""
-
-    def read(self, name: str) -> Announced | None:
-        """Return a record; None when it is gone. What cannot be read of it is left out."""
-
-    def postpone(self, record: Announced) -> str:
-        """Count that a record is announced again, put it behind all others; return its new name."""
-
-    def settle(self, record: Announced) -> None:
-        """Remove a record that nothing is missing of; one that is damaged is set aside."""
-
-
-class Rows(Protocol):
-    """The index, for whoever looks."""
-
-    def missing(self, objects: Sequence[InstanceStoredV1]) -> Sequence[InstanceStoredV1]:
-        """Return those that the index has not, in no version, and that were not deleted."""
-
-
-class Index(Protocol):
-    """The way to the index."""
-
-    def looking(self) -> AbstractContextManager[Rows | None]:
-        """Give the index to one process at a time; None: another is looking.
-
-        Raises:
-            Transient: the database does not answer.
-        """
-
-
-class Broker(Protocol):
-    """The way to the queues."""
-
-    def under_way(self) -> UnderWay:
-        """Return how many messages with announcements there are.
-
-        Raises:
-            Transient: the broker does not answer.
-        """
-
-    def dead(self) -> Collection[UUID]:
-        """Return the announcements among the dead letters, of which people know.
-
-        Raises:
-            Transient: the broker does not answer.
-        """
-
-    def announce(self, objects: Sequence[InstanceStoredV1]) -> None:
-        """Return once the broker has these announcements.
-
-        Raises:
-            Transient: it does not take them.
-        """
-
-
-class LostAnnouncements:
+class LostAnnouncementService:
     """The use case; called again and again, by every indexer.
 
     Args:
@@ -123,9 +62,9 @@ class LostAnnouncements:
 
     def __init__(
         self,
-        records: Records,
-        index: Index,
-        broker: Broker,
+        records: AnnouncementRecords,
+        index: AnnouncedObjectRepository,
+        broker: AnnouncementBroker,
         consuming: Callable[[], bool],
         announced_again: Callable[[int], None],
         looks_later: int,
@@ -161,7 +100,7 @@ class LostAnnouncements:
             self._looks.clear()
             raise
 
-    def _compare(self, rows: Rows) -> int:
+    def _compare(self, rows: AnnouncedObjectLookup) -> int:
         """Return how many objects are lost, or were and are not back."""
         under_way = self._broker.under_way()
         short = under_way.waiting <= SHORT_QUEUE

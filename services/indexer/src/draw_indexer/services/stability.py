@@ -7,31 +7,23 @@ that arrives later opens its series and study again, and they are closed and ann
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 from uuid import uuid4
 
 import structlog
 
-from draw_indexer.models import Closed
+from draw_indexer.ports.stability import StabilityRepository
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.instance import SeriesStableV1, StudyStableV1
 
 log = structlog.get_logger()
 
 
-class Rows(Protocol):
-    """Series and studies of the index."""
-
-    def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
-        """Close what has been quiet for so long; return the series and studies closed now."""
-
-
-class Stability:
+class StabilityService:
     """The use case; done again and again."""
 
     def __init__(
         self,
-        rows: Rows,
+        rows: StabilityRepository,
         quiet_seconds: Callable[[], float],
         announce: Callable[[Message], None],
         closed: Callable[[str, int], None],

@@ -13,15 +13,16 @@ import queue
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
-from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookAnswer, WebhookDelivery
+from draw_indexer.models import DeliveryResult, WebhookAnswer, WebhookDelivery
+from draw_indexer.ports.webhooks import DeliveryRepository, DeliverySender
 
 log = structlog.get_logger()
 
@@ -34,32 +35,6 @@ POLL_INTERVAL_SECONDS: Final = 0.25
 STOP_TIMEOUT_SECONDS: Final = 3.0
 ID_LENGTH: Final = 32
 """Hexadecimal digits of a message's id: 128 bits."""
-
-
-class DeliveryQueue(Protocol):
-    """The table of deliveries."""
-
-    def fan_out(self) -> int:
-        """Make deliveries of changes that are new, and return how many changes were read."""
-
-    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[WebhookDelivery]:
-        """Return due deliveries, as many of each webhook as it has room for, nobody else's now."""
-
-    def note(self, results: Sequence[DeliveryResult]) -> Sequence[DisabledWebhook]:
-        """Note what came of deliveries, and return webhooks that are told nothing more."""
-
-
-class Sender(Protocol):
-    """The way to the receivers."""
-
-    def post(
-        self,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        answered: Callable[[WebhookAnswer], None],
-    ) -> None:
-        """Send without waiting; `answered` is called once, whatever the receiver does."""
 
 
 @dataclass(slots=True)
@@ -93,13 +68,13 @@ class Lane:
         self.rests_until = 0.0
 
 
-class WebhookDispatcher:
+class WebhookDeliveryService:
     """The use case; called again and again, by every indexer."""
 
     def __init__(
         self,
-        deliveries: DeliveryQueue,
-        sender: Sender,
+        deliveries: DeliveryRepository,
+        sender: DeliverySender,
         clock: Callable[[], float],
         counted: Callable[[str], None],
         pauses: Sequence[float],

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import text
+from typing_extensions import override
 
 from draw_qr_worker.models import Item, StoredObject, Subject
+from draw_qr_worker.ports.sending import StoredObjectRepository
 from draw_shared.db.session import Database
 
 OBJECTS: Final = text(
@@ -21,14 +23,14 @@ OBJECTS: Final = text(
 )
 
 
-class PostgresCatalogue:
+class PostgresStoredObjectRepository(StoredObjectRepository):
     """The index as a source of objects."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     def objects(self, subject: Subject) -> Sequence[StoredObject]:
-        """Return the objects of a study, a series, or the SOP instances named."""
         values = {
             "study": subject.study_instance_uid,
             "series": subject.series_instance_uid,

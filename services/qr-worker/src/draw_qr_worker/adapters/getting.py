@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from uuid import uuid4
 
 import structlog
+from typing_extensions import override
 
 from draw_qr_worker.adapters.identifiers import encoded
 from draw_qr_worker.adapters.remote_node import (
@@ -30,8 +31,9 @@ from draw_qr_worker.models import (
     Node,
     RetrieveEnd,
     SubOperationCounts,
-    Supervision,
 )
+from draw_qr_worker.ports.retrieving import GetPeers
+from draw_qr_worker.ports.supervision import Supervision
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import MAX_CONTEXTS, Roles
@@ -125,7 +127,7 @@ class Receiver(Protocol):
         """Return who takes the data set of this request."""
 
 
-class Getters:
+class GetAssociations(GetPeers):
     """Fetches from nodes by C-GET; every call opens one association and closes it."""
 
     def __init__(
@@ -135,6 +137,7 @@ class Getters:
         self._receiver = receiver
         self._max_object_bytes = max_object_bytes
 
+    @override
     def get(
         self,
         node: Node,
@@ -147,11 +150,6 @@ class Getters:
         progress: Callable[[SubOperationCounts], None],
         stored: Callable[[Fetched], None],
     ) -> RetrieveEnd:
-        """Fetch into our storage; `stored` is told of each object.
-
-        Raises:
-            StatusPermanent | StatusTransient: the node refused the whole retrieve.
-        """
         model = model_of(node, Operation.C_GET)
         storage = storage_proposals(sop_classes, further_classes=further_classes)
         proposals = [(model, IDENTIFIER_SYNTAXES), *storage]

@@ -8,9 +8,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from typing_extensions import override
 
 from draw_qr_worker.adapters.job_queries import hold
 from draw_qr_worker.models import Arrivals, Item, Lease, Unlisted
+from draw_qr_worker.ports.retrieving import ItemRepository
 from draw_shared.db.session import Database
 from draw_shared.storage.removal import OutsideStorage, StorageFiles
 
@@ -93,19 +95,20 @@ UNLISTED: Final = text(
 )
 
 
-class PostgresItems:
+class PostgresItemRepository(ItemRepository):
     """The table `retrieve_items`, beside the index and its files."""
 
     def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
         self._files = files
 
+    @override
     def items(self, job_id: UUID) -> Sequence[Item]:
-        """Return what the job expects, study by study and series by series."""
         with self._database.session() as session:
             rows = session.connection().execute(ITEMS, {"job_id": job_id}).mappings()
             return [Item(**row) for row in rows]
 
+    @override
     def record(
         self,
         lease: Lease,
@@ -115,11 +118,6 @@ class PostgresItems:
         here_counts: bool,
         none_of: Collection[str] = (),
     ) -> Sequence[Item]:
-        """Keep what is expected and return it; or LostLease.
-
-        With `arrives_here`, what comes into the index has arrived; with `here_counts` as well,
-        also what is here already. Nothing stays expected of the studies `none_of`.
-        """
         values: dict[str, Any] = {
             "job_id": lease.job_id,
             "arrives_here": arrives_here,
@@ -141,12 +139,8 @@ class PostgresItems:
                 session.commit()
         return self.items(lease.job_id)
 
+    @override
     def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
-        """Return how much has arrived, and before that mark what is here if that counts.
-
-        Without `here_counts` only what the indexer marked has arrived: it marks what comes, also
-        what was here before.
-        """
         with self._database.session() as session:
             connection = session.connection()
             if here_counts:
@@ -155,22 +149,22 @@ class PostgresItems:
             session.commit()
         return Arrivals(row["expected"], row["arrived"], int(row["size_bytes"]))
 
+    @override
     def mark(self, lease: Lease, *, all_but: Collection[str]) -> None:
-        """Mark everything but these SOP instances as arrived; or LostLease."""
         with self._database.session() as session:
             hold(session, lease).execute(
                 MARK_ALL_BUT, {"job_id": lease.job_id, "all_but": list(all_but)}
             )
             session.commit()
 
+    @override
     def mark_these(self, lease: Lease, these: Collection[str]) -> None:
-        """Mark these SOP instances as arrived; or LostLease."""
         with self._database.session() as session:
             hold(session, lease).execute(MARK, {"job_id": lease.job_id, "these": list(these)})
             session.commit()
 
+    @override
     def unlisted(self, job_id: UUID, studies: Sequence[str], series: str) -> Mapping[str, Unlisted]:
-        """Return by study what the index has of it, or of one series, beside the job's items."""
         values = {"job_id": job_id, "studies": list(studies), "series": series}
         with self._database.session() as session:
             rows = session.connection().execute(UNLISTED, values).mappings()

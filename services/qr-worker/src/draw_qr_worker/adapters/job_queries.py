@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, TextClause, text
 from sqlmodel import Session
+from typing_extensions import override
 
 from draw_qr_worker.adapters.node_queries import (
     CIRCUIT_OPEN,
@@ -20,6 +21,7 @@ from draw_qr_worker.adapters.node_queries import (
     read_nodes,
 )
 from draw_qr_worker.models import TESTS, ClaimedJob, Lease, LostLease, Node, Outcome
+from draw_qr_worker.ports.jobs import JobQueue
 from draw_shared.db.session import Database
 
 CLAIM_LOCK: Final = 0x4452414A
@@ -202,7 +204,7 @@ def hold(session: Session, lease: Lease) -> Connection:
     return connection
 
 
-class PostgresJobs:
+class PostgresJobQueue(JobQueue):
     """The table `jobs` as workers and sweepers see it."""
 
     def __init__(
@@ -224,8 +226,8 @@ class PostgresJobs:
         self._after_refusal = after_refusal
         self._zone = zone
 
+    @override
     def claim(self, job_id: UUID | None) -> ClaimedJob | None:
-        """Take one job that may run now; None when there is none."""
         with self._database.session() as session:
             connection = session.connection()
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLAIM_LOCK})
@@ -260,8 +262,8 @@ class PostgresJobs:
             session.commit()
         return _claimed(row, {node.id: node for node in nodes})
 
+    @override
     def renew(self, lease: Lease) -> bool:
-        """Prolong the lease and return whether the job shall be cancelled; or LostLease."""
         with self._database.session() as session:
             row = (
                 session.connection()
@@ -280,12 +282,12 @@ class PostgresJobs:
             raise LostLease(f"job {lease.job_id} is no longer held with fence {lease.fence}")
         return bool(row[0])
 
+    @override
     def report(self, lease: Lease, progress: Mapping[str, Any]) -> None:
-        """Write progress; or LostLease."""
         self._write(lease, REPORT, {"progress": json.dumps(dict(progress))})
 
+    @override
     def finish(self, lease: Lease, outcome: Outcome) -> None:
-        """Write the final state, and that of the batch when this was its last; or LostLease."""
         values = {
             "state": str(outcome.state),
             "result": json.dumps(dict(outcome.result)),
@@ -293,22 +295,22 @@ class PostgresJobs:
         }
         self._write(lease, FINISH, values, ended=str(outcome.state), error=outcome.error)
 
+    @override
     def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:
-        """Put the job into `waiting` until the delay is over; or LostLease."""
         values = {"delay_seconds": delay_seconds, "error": error}
         self._write(lease, RETRY, values, ended="retry", error=error)
 
+    @override
     def release(self, lease: Lease) -> None:
-        """Put the job back into the queue for any worker; or LostLease."""
         self._write(lease, RELEASE, {}, ended="released")
 
+    @override
     def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
-        """Put the job into `waiting` until then, which is no failed try; or LostLease."""
         values = {"until": until, "error": reason}
         self._write(lease, POSTPONE, values, ended="postponed", error=reason)
 
+    @override
     def congested(self, job: ClaimedJob, reason: str) -> None:
-        """Put the job back into the queue and have its node asked for less; or LostLease."""
         with self._database.session() as session:
             connection = hold(session, job.lease)
             if job.node is not None:

@@ -6,9 +6,11 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
+from typing_extensions import override
 
 from draw_qr_worker.adapters.job_queries import hold
-from draw_qr_worker.models import Lease, LineAnswer, ListLine, Tally
+from draw_qr_worker.models import Lease, LineAnswer, ListLine, ListTally
+from draw_qr_worker.ports.querying import ListAnswerRepository
 from draw_shared.db.session import Database
 
 UNANSWERED: Final = text(
@@ -51,28 +53,28 @@ EXPIRE: Final = text(
 )
 
 
-class PostgresListAnswers:
+class PostgresListAnswerRepository(ListAnswerRepository):
     """The tables `batch_query_lines` and `batch_query_answers`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     def unanswered(self, list_id: UUID, node_id: int) -> Sequence[ListLine]:
-        """Return the lines that the node has not answered, in the order of the list."""
         values = {"list_id": list_id, "node_id": node_id}
         with self._database.session() as session:
             rows = session.connection().execute(UNANSWERED, values)
             return [ListLine(row.id, row.keys) for row in rows]
 
-    def tally(self, list_id: UUID, node_id: int) -> Tally:
-        """Return how many lines the node has answered."""
+    @override
+    def tally(self, list_id: UUID, node_id: int) -> ListTally:
         values = {"list_id": list_id, "node_id": node_id}
         with self._database.session() as session:
             row = session.connection().execute(TALLY, values).one()
-            return Tally(row.answered, row.found, row.truncated, row.failed)
+            return ListTally(row.answered, row.found, row.truncated, row.failed)
 
+    @override
     def add(self, lease: Lease, node_id: int, line_id: int, answer: LineAnswer) -> None:
-        """Keep an answer, one that is there already as it is; or LostLease."""
         values = {
             "line_id": line_id,
             "node_id": node_id,

@@ -7,8 +7,11 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, RowMapping, TextClause, text
+from typing_extensions import override
 
-from draw_qr_worker.models import Circuit, Congestion, Node, Window
+from draw_qr_worker.models import Circuit, Congestion, Node, NodeWindow
+from draw_qr_worker.ports.jobs import NodeHealth
+from draw_qr_worker.ports.node_tests import NodeFindings
 from draw_shared.db.session import Database
 
 log = structlog.get_logger()
@@ -65,7 +68,7 @@ AfterRefusal = Callable[[Congestion | None, int, datetime], Congestion]
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-class PostgresNodes:
+class PostgresNodeStates(NodeHealth, NodeFindings):
     """Circuits, congestion and findings of nodes, shared by all replicas."""
 
     def __init__(
@@ -78,8 +81,8 @@ class PostgresNodes:
         self._after_failure = after_failure
         self._relieved = relieved
 
+    @override
     def succeeded(self, node_id: int) -> None:
-        """Close the circuit and wake the jobs that waited for it; the node rests no longer."""
         with self._database.session() as session:
             connection = session.connection()
             connection.execute(END_REST, {"id": node_id})
@@ -87,8 +90,8 @@ class PostgresNodes:
                 connection.execute(WAKE_PARKED, {"id": node_id, "reason": CIRCUIT_OPEN})
             session.commit()
 
+    @override
     def failed(self, node_id: int, reason: str) -> None:
-        """Count one more failure in a row."""
         with self._database.session() as session:
             connection = session.connection()
             row = connection.execute(CIRCUIT_FOR_UPDATE, {"id": node_id}).mappings().first()
@@ -105,8 +108,8 @@ class PostgresNodes:
         if circuit.open_until is not None:
             log.warning("node.circuit_open", node_id=node_id, failures=circuit.failures)
 
+    @override
     def is_shared(self, node_id: int) -> bool:
-        """Return whether several of our jobs run against the node now."""
         with self._database.session() as session:
             running: int = session.connection().execute(RUNNING, {"id": node_id}).one().running
         return running > 1
@@ -128,12 +131,12 @@ class PostgresNodes:
                     connection.execute(RELIEVE, values)
             session.commit()
 
+    @override
     def tested(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what a C-ECHO found."""
         self._write(WRITE_TEST, node_id, found)
 
+    @override
     def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what is known now of its abilities beside what was known before; None forgets."""
         self._write(MERGE_CAPABILITIES, node_id, found)
 
     def _write(self, statement: TextClause, node_id: int, found: Mapping[str, Any]) -> None:
@@ -222,10 +225,10 @@ def congestion_of(held: Mapping[str, Any]) -> Congestion | None:
     )
 
 
-def windows_of(held: Sequence[Mapping[str, Any]]) -> tuple[Window, ...]:
+def windows_of(held: Sequence[Mapping[str, Any]]) -> tuple[NodeWindow, ...]:
     """Return the windows in the column: `[{"days": ["mon"], "start": "22:00", "end": "06:00"}]`."""
     return tuple(
-        Window(
+        NodeWindow(
             days=frozenset(DAYS.index(day) for day in item["days"]),
             start=time.fromisoformat(item["start"]),
             end=time.fromisoformat(item["end"]),

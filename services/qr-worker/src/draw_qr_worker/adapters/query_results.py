@@ -6,9 +6,11 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
+from typing_extensions import override
 
 from draw_qr_worker.adapters.job_queries import hold
 from draw_qr_worker.models import Lease, Match
+from draw_qr_worker.ports.querying import ResultRepository
 from draw_shared.db.session import Database
 
 ADD: Final = text(
@@ -33,14 +35,14 @@ EXPIRE: Final = text(
 )
 
 
-class PostgresResults:
+class PostgresResultRepository(ResultRepository):
     """The table `query_results`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     def add(self, lease: Lease, query_id: UUID, node_id: int, matches: Mapping[str, Match]) -> None:
-        """Keep matches by their unique keys, one that is there already as it is; or LostLease."""
         values = {
             "query_id": query_id,
             "node_id": node_id,

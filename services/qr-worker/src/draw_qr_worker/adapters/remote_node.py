@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from typing_extensions import override
+
 from draw_qr_worker.adapters.identifiers import decoded, encoded, failed_uids
 from draw_qr_worker.models import (
     FindEnd,
@@ -19,8 +21,11 @@ from draw_qr_worker.models import (
     StatusPermanent,
     StatusTransient,
     SubOperationCounts,
-    Supervision,
 )
+from draw_qr_worker.ports.node_tests import EchoPeers
+from draw_qr_worker.ports.querying import Finder, QueryPeers
+from draw_qr_worker.ports.retrieving import MovePeers
+from draw_qr_worker.ports.supervision import Supervision
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network.associate import Roles
 from draw_shared.dicom.network.contexts import number_contexts
@@ -81,7 +86,7 @@ NEVER_AGAIN: Final = frozenset(
 """Final statuses that the same request will get for ever."""
 
 
-class Watch:
+class CancelWatch:
     """Runs between reads: sends C-CANCEL when the job shall stop, gives up when not heeded."""
 
     def __init__(
@@ -107,11 +112,11 @@ class Watch:
             self._supervision.check()
 
 
-class Finder:
+class AssociationFinder(Finder):
     """Sends C-FIND requests over one association."""
 
     def __init__(
-        self, association: Association, node: Node, supervision: Supervision, watch: Watch
+        self, association: Association, node: Node, supervision: Supervision, watch: CancelWatch
     ) -> None:
         self._association = association
         self._supervision = supervision
@@ -120,14 +125,15 @@ class Finder:
         # Fails when the node does not answer in the model that it is set up with.
         association.context(model_of(node, Operation.C_FIND))
 
+    @override
     @property
     def models(self) -> frozenset[str]:
-        """The query models in which the node answers."""
         accepted = {context.abstract_syntax for context in self._association.contexts.values()}
         return frozenset(
             model for model, uid in MODELS.items() if uid[Operation.C_FIND] in accepted
         )
 
+    @override
     def find(
         self,
         level: str,
@@ -137,11 +143,6 @@ class Finder:
         model: str = "",
         enough: Callable[[], bool] = lambda: False,
     ) -> FindEnd:
-        """Hand each match to `take` until `enough`, and say how the query ended.
-
-        Raises:
-            StatusPermanent | StatusTransient: the node refused the query.
-        """
         if not self._association.is_open:
             raise PeerAborted("the node did not stop sending matches and was cut off")
         context = self._association.context(MODELS[model or self._model][Operation.C_FIND])
@@ -172,19 +173,15 @@ class Finder:
         return FindEnd(matches, cut_short, describe(status))
 
 
-class RemoteNodes:
+class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
     """Asks nodes; every call opens one association and closes it."""
 
     def __init__(self, own_ae: Callable[[], str], trusts: PeerTrusts) -> None:
         self._own_ae = own_ae
         self._trusts = trusts
 
+    @override
     def echo(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
-        """Send C-ECHO and return how long association and answer took.
-
-        Raises:
-            StatusPermanent | StatusTransient: the answer was not success.
-        """
         began = time.monotonic()
         with self.associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
             associated = time.monotonic()
@@ -197,8 +194,8 @@ class RemoteNodes:
             "echo_ms": round((answered - associated) * 1000, 1),
         }
 
+    @override
     def probe(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
-        """Return which services the node accepts, and what it says of itself."""
         services = {
             f"{model}_{operation.name[2:].lower()}": uid
             for model, operations in MODELS.items()
@@ -214,17 +211,15 @@ class RemoteNodes:
             "implementation_version": user.implementation_version,
         }
 
+    @override
     @contextmanager
-    def finder(self, node: Node, supervision: Supervision) -> Iterator[Finder]:
-        """Yield a finder for as many queries as are wanted.
-
-        Study Root is proposed as well: it finds out what a request in other models needs.
-        """
+    def finder(self, node: Node, supervision: Supervision) -> Iterator[AssociationFinder]:
         models = {node.query_model: None, "study": None}
         proposals = [_plain(MODELS[model][Operation.C_FIND]) for model in models]
         with self.associated(node, supervision, proposals) as (peer, watch):
-            yield Finder(peer, node, supervision, watch)
+            yield AssociationFinder(peer, node, supervision, watch)
 
+    @override
     def move(
         self,
         node: Node,
@@ -236,11 +231,6 @@ class RemoteNodes:
         progress: Callable[[SubOperationCounts], None],
         alive: Callable[[], bool],
     ) -> RetrieveEnd:
-        """Have the node send to `destination`; `alive` says whether objects keep arriving.
-
-        Raises:
-            StatusPermanent | StatusTransient: the node refused the whole retrieve.
-        """
         proposals = [_plain(model_of(node, Operation.C_MOVE))]
         with self.associated(node, supervision, proposals, alive=alive) as (peer, watch):
             context = peer.context(model_of(node, Operation.C_MOVE))
@@ -265,7 +255,7 @@ class RemoteNodes:
         *,
         roles: Mapping[str, Roles] | None = None,
         alive: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[Association, Watch]]:
+    ) -> Iterator[tuple[Association, CancelWatch]]:
         """Yield an association, and the watch that has to know what is under way on it."""
         supervision.check()
 
@@ -283,7 +273,7 @@ class RemoteNodes:
             supervision.pause(SETTLE_SECONDS)
             association = connect()
         with association:
-            watch = Watch(association, supervision, alive)
+            watch = CancelWatch(association, supervision, alive)
             association.between = watch
             yield association, watch
 

@@ -3,13 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import structlog
+from typing_extensions import override
 
 from draw_qr_worker.adapters.remote_node import remote_of
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
-from draw_qr_worker.models import Node, StoredObject, Supervision
+from draw_qr_worker.models import Node, StoredObject
+from draw_qr_worker.ports.sending import Answered, StorePeers
+from draw_qr_worker.ports.supervision import InterruptibleSupervision
 from draw_shared.dicom.encoding import part10
 from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.dicom.network.contexts import Contexts, group_by_contexts
@@ -23,17 +25,8 @@ from draw_shared.dicom.transcoding.transcoder import Transcoder
 
 log = structlog.get_logger()
 
-Answered = Callable[[StoredObject, int | None, str], None]
 
-
-class Stoppable(Supervision, Protocol):
-    """An execution whose end can interrupt a wait."""
-
-    def on_end(self, interrupt: Callable[[], None]) -> None:
-        """Have `interrupt` called when the execution shall stop."""
-
-
-class Senders:
+class StoreAssociations(StorePeers):
     """Sends to nodes."""
 
     def __init__(
@@ -48,14 +41,14 @@ class Senders:
         self._trusts = trusts
         self._transcoder = transcoder
 
+    @override
     def send(
-        self, node: Node, objects: Sequence[StoredObject], control: Stoppable, answered: Answered
+        self,
+        node: Node,
+        objects: Sequence[StoredObject],
+        control: InterruptibleSupervision,
+        answered: Answered,
     ) -> None:
-        """Send objects as the node takes them and tell each answer.
-
-        Raises:
-            PeerTrouble | PeerRejected | PeerCongested: the association was not possible, or broke.
-        """
         remote = remote_of(node, self._own_ae(node), self._trusts)
         throttle = Throttle(rate_of(node), control)
         broken_off: PeerAborted | None = None
@@ -77,7 +70,7 @@ class Senders:
         self,
         remote: Remote,
         group: tuple[Contexts, deque[StoredObject]],
-        control: Stoppable,
+        control: InterruptibleSupervision,
         throttle: Throttle,
         answered: Answered,
     ) -> None:

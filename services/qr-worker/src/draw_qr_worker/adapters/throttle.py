@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from draw_qr_worker.models import Node, Supervision
+from draw_qr_worker.models import Node
+from draw_qr_worker.ports.supervision import Supervision
 
 PAUSE_SECONDS: Final = 0.2
 BURST_SECONDS: Final = 1.0

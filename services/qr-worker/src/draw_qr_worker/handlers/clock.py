@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from draw_qr_worker.services.dispatch import Dispatch
+from draw_qr_worker.services.dispatch import JobDispatcher
 
 
 class Tick:
@@ -10,7 +10,7 @@ class Tick:
 
     def __init__(
         self,
-        dispatch: Dispatch,
+        dispatch: JobDispatcher,
         sweep: Callable[[], int],
         *,
         taken_back: Callable[[int], None],

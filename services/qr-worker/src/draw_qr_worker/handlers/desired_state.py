@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from draw_qr_worker.models import Interrupted
-from draw_qr_worker.services.dispatch import Dispatch
+from draw_qr_worker.services.dispatch import JobDispatcher
 from draw_shared.runtime.desired_state import Wanted
 
 
@@ -13,7 +13,7 @@ class DesiredStateHandler:
     A stop lets running jobs finish, a restart gives them back to the queue.
     """
 
-    def __init__(self, dispatch: Dispatch, *tell: Callable[[], None]) -> None:
+    def __init__(self, dispatch: JobDispatcher, *tell: Callable[[], None]) -> None:
         self._dispatch = dispatch
         self._tell = tell
         self._restarts = 0

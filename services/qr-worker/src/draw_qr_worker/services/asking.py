@@ -9,11 +9,11 @@ level above says how many there are, that number decides.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from draw_qr_worker.models import FindEnd, Keys, Match, Node, Supervision
+from draw_qr_worker.models import Match, Node
+from draw_qr_worker.ports.querying import Finder, NodeMemory
 from draw_qr_worker.services.query_splitting import Part, around, split, whole
 
 MAX_REQUESTS: Final = 2000
@@ -37,39 +37,6 @@ _TOLD: Final = ("StudyDate", "StudyTime")
 """What of a match decides where a question is cut."""
 
 
-class Finder(Protocol):
-    """Sends C-FIND requests over one association."""
-
-    @property
-    def models(self) -> frozenset[str]:
-        """The query models in which the node answers."""
-
-    def find(
-        self,
-        level: str,
-        keys: Keys,
-        take: Callable[[Match], None],
-        *,
-        model: str = "",
-        enough: Callable[[], bool] = lambda: False,
-    ) -> FindEnd:
-        """Hand each match to `take` until `enough`, and say how the query ended."""
-
-
-class NodeMemory(Protocol):
-    """Where what queries find out about a node is kept."""
-
-    def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what is known now beside what was known before; None forgets it."""
-
-
-class Finders(Protocol):
-    """Opens associations for queries."""
-
-    def finder(self, node: Node, supervision: Supervision) -> AbstractContextManager[Finder]:
-        """Yield a finder for as many queries as are wanted."""
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked, and how the answer is judged."""
@@ -89,7 +56,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryAnswer:
     """How a question was answered; the matches were handed over as they came."""
 
     matches: int
@@ -126,7 +93,7 @@ class Asker:
         question: Question,
         take: Callable[[Match], None],
         asked: Callable[[int], None] = lambda _: None,
-    ) -> Answer:
+    ) -> QueryAnswer:
         """Hand every match to `take` as it comes, and say whether these are all."""
         before = self.requests
 
@@ -152,7 +119,7 @@ def ask(
     limit: int = 0,
     asked: Callable[[int], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
-) -> Answer:
+) -> QueryAnswer:
     """Hand every match to `take` as it comes, and say whether these are all.
 
     A match that comes again is handed over again. `limit` is what is known of the node;
@@ -243,14 +210,14 @@ class _Asking:
             return self._parts(part, told)
         return self._checks(part, told, suspected)
 
-    def answer(self) -> Answer:
+    def answer(self) -> QueryAnswer:
         number, found = self.number, len(self.seen)
         cut, unchecked = self.cut, self.unchecked
         if number is not None and found < number:
             cut = f"the node names {found} of {number} at the level {self.question.level}"
         elif number is not None and found > max(self.cuts, default=0):
             cut = unchecked = ""
-        return Answer(found, self.requests, cut, unchecked, self.limit)
+        return QueryAnswer(found, self.requests, cut, unchecked, self.limit)
 
     def _enough(self, told: int) -> bool:
         return self.full or told >= MAX_MATCHES or self.clock() > self.deadline

@@ -10,7 +10,7 @@ and is to blame only when the node answers others meanwhile: else the node is in
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from draw_qr_worker.models import (
@@ -20,14 +20,15 @@ from draw_qr_worker.models import (
     Lease,
     LineAnswer,
     ListLine,
+    ListTally,
     Match,
     Node,
     Outcome,
     StatusTransient,
-    Tally,
 )
-from draw_qr_worker.services.asking import Asker, Finder, Finders, NodeMemory
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.ports.querying import Finder, ListAnswerRepository, NodeMemory, QueryPeers
+from draw_qr_worker.services.asking import Asker
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.querying import Catch, NodeQuery
@@ -44,28 +45,17 @@ MAX_REFUSAL_PAUSE_SECONDS: Final = 1.0
 """A node that refuses one line after the other is asked more slowly."""
 
 
-class ListAnswers(Protocol):
-    """The lines of lists, and what nodes said to them."""
-
-    def unanswered(self, list_id: UUID, node_id: int) -> Sequence[ListLine]:
-        """Return the lines that the node has not answered, in the order of the list."""
-
-    def tally(self, list_id: UUID, node_id: int) -> Tally:
-        """Return how many lines the node has answered."""
-
-    def add(self, lease: Lease, node_id: int, line_id: int, answer: LineAnswer) -> None:
-        """Keep an answer; or LostLease."""
-
-
 class BatchFindTask:
     """Asks one node every line of a list."""
 
-    def __init__(self, finders: Finders, answers: ListAnswers, memory: NodeMemory) -> None:
+    def __init__(
+        self, finders: QueryPeers, answers: ListAnswerRepository, memory: NodeMemory
+    ) -> None:
         self._finders = finders
         self._answers = answers
         self._memory = memory
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Return complete, or partial when a line failed or was not answered whole.
 
         Raises:
@@ -76,7 +66,7 @@ class BatchFindTask:
         if not node.supports_find:
             raise NotSupported("the node is set up without C-FIND")
         list_id, most = _asked(job.parameters)
-        asking = _Asking(job.lease, control, node, most, self._answers, self._memory)
+        asking = _ListAsking(job.lease, control, node, most, self._answers, self._memory)
         asking.tally = self._answers.tally(list_id, node.id)
         asking.left.extend(self._answers.unanswered(list_id, node.id))
         while asking.left or asking.refused:
@@ -92,20 +82,20 @@ class BatchFindTask:
 
 
 @dataclass(slots=True)
-class _Asking:
+class _ListAsking:
     """A list on its way to one node."""
 
     lease: Lease
-    control: Control
+    control: ExecutionControl
     node: Node
     most: int
-    answers: ListAnswers
+    answers: ListAnswerRepository
     memory: NodeMemory
     left: deque[ListLine] = field(default_factory=deque)
     refused: deque[ListLine] = field(default_factory=deque)
     """Lines to be asked once more."""
     suspects: list[tuple[ListLine, PeerTrouble]] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    tally: ListTally = field(default_factory=ListTally)
     again: bool = False
 
     def ask(self, finder: Finder) -> None:
@@ -218,7 +208,7 @@ def _judged(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> Line
     return LineAnswer("truncated" if doubt else "complete", studies, error)
 
 
-def _outcome(tally: Tally) -> Outcome:
+def _outcome(tally: ListTally) -> Outcome:
     result = {
         "answered": tally.answered,
         "found": tally.found,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from draw_qr_worker.models import Item, JobState, RetrieveEnd, Unlisted
 from draw_qr_worker.services.expectation import Expectation, StudyExpectation
-from draw_qr_worker.services.retrieve_plan import Request
+from draw_qr_worker.services.retrieve_plan import PlannedRequest
 
 NO_ROWS: Sequence[Item] = ()
 NONE_UNLISTED = Unlisted(0, 0, 0)
@@ -65,7 +65,7 @@ class StudyStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RetrieveStanding:
     """How far a job is."""
 
     expectation: Expectation
@@ -112,7 +112,7 @@ class Standing:
 
 def standing(
     expectation: Expectation, items: Sequence[Item], unlisted: Mapping[str, Unlisted]
-) -> Standing:
+) -> RetrieveStanding:
     """Return how far a job is, study by study; items of further studies count as expected."""
     rows: dict[str, list[Item]] = {}
     for item in items:
@@ -120,7 +120,7 @@ def standing(
     known = {each.study_instance_uid: each for each in expectation.studies}
     for uid in rows.keys() - known.keys():
         known[uid] = StudyExpectation(uid, count=0, listed=True)
-    return Standing(
+    return RetrieveStanding(
         expectation,
         tuple(
             StudyStanding(each, rows.get(uid, NO_ROWS), unlisted.get(uid, NONE_UNLISTED))
@@ -133,7 +133,7 @@ def standing(
 class Requested:
     """One request and how the node ended it."""
 
-    request: Request
+    request: PlannedRequest
     end: RetrieveEnd
 
     @property
@@ -157,7 +157,7 @@ class Requested:
         return max(0, (self.request.expected or 0) - sent)
 
 
-def doubt_of(standing_: Standing, requested: Iterable[Requested]) -> str:
+def doubt_of(standing_: RetrieveStanding, requested: Iterable[Requested]) -> str:
     """Return why nothing proves that what arrived is everything; empty: it is proved."""
     ends = list(requested)
     # These are only counted, and somebody else may have sent them.
@@ -185,7 +185,7 @@ def doubt_of(standing_: Standing, requested: Iterable[Requested]) -> str:
 
 
 def concluded(
-    now: Standing, requested: Sequence[Requested], *, failed: int
+    now: RetrieveStanding, requested: Sequence[Requested], *, failed: int
 ) -> tuple[JobState, str]:
     """Return how a retrieve to here ends, and why when that is not complete."""
     said = f"the node said: {requested[-1].end.words}" if requested else "the node was not asked"
@@ -199,7 +199,7 @@ def concluded(
     return JobState.COMPLETE, ""
 
 
-def _lacking(now: Standing, failed: int) -> tuple[JobState, str] | None:
+def _lacking(now: RetrieveStanding, failed: int) -> tuple[JobState, str] | None:
     """Return what is known not to have arrived; None: nothing."""
     if now.expected is None:
         if failed:

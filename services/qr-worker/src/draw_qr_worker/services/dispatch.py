@@ -16,7 +16,8 @@ from uuid import UUID
 import structlog
 
 from draw_qr_worker.models import Cancelled, ClaimedJob, Interrupted, LostLease
-from draw_qr_worker.services.jobs import Control, Execution, JobStore
+from draw_qr_worker.ports.jobs import JobQueue
+from draw_qr_worker.services.jobs import Execution, ExecutionControl
 from draw_shared.errors import DrawError, Transient
 
 log = structlog.get_logger()
@@ -25,18 +26,18 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class _Running:
     job: ClaimedJob
-    control: Control
+    control: ExecutionControl
     thread: threading.Thread | None = None
     renewed_at: float = field(default_factory=time.monotonic)
 
 
-class Dispatch:
+class JobDispatcher:
     """The slots of one worker process."""
 
     name = "dispatch"
 
     def __init__(
-        self, store: JobStore, execution: Execution, *, slots: int, lease_seconds: float
+        self, store: JobQueue, execution: Execution, *, slots: int, lease_seconds: float
     ) -> None:
         self._store = store
         self._execution = execution
@@ -91,7 +92,7 @@ class Dispatch:
             job = self._store.claim(job_id)
             if job is None:
                 return False
-            entry = _Running(job, Control(job.lease), renewed_at=asked_at)
+            entry = _Running(job, ExecutionControl(job.lease), renewed_at=asked_at)
             entry.thread = threading.Thread(
                 target=self._run, args=(entry,), name=f"job-{job.lease.job_id}", daemon=True
             )

@@ -21,9 +21,10 @@ from draw_qr_worker.models import (
     StatusPermanent,
     StatusTransient,
     Subject,
-    Supervision,
 )
-from draw_qr_worker.services.asking import Answer, Asker, Finders, NodeMemory, Question
+from draw_qr_worker.ports.querying import NodeMemory, QueryPeers
+from draw_qr_worker.ports.supervision import Supervision
+from draw_qr_worker.services.asking import Asker, QueryAnswer, Question
 from draw_qr_worker.services.lookup import Found, larger, look_up, number_of, text_of
 from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
@@ -72,7 +73,7 @@ class Expectation:
 class Expectations:
     """Asks nodes what a retrieve will bring."""
 
-    def __init__(self, finders: Finders, memory: NodeMemory, *, max_studies: int) -> None:
+    def __init__(self, finders: QueryPeers, memory: NodeMemory, *, max_studies: int) -> None:
         self._finders = finders
         self._memory = memory
         self._max_studies = max_studies
@@ -161,7 +162,7 @@ class _Series:
     number: int | None
     """Instances as the level SERIES says."""
     listed: int = 0
-    answer: Answer | None = None
+    answer: QueryAnswer | None = None
     """How the level IMAGE answered; None: it did not."""
 
     @property
@@ -173,7 +174,7 @@ class _Series:
         return max(self.listed, self.number or 0)
 
     @property
-    def open(self) -> Answer | None:
+    def open(self) -> QueryAnswer | None:
         """The answer, when it was cut and no number says by how much."""
         if self.answer is None or self.answer.whole or (self.count or 0) > self.listed:
             return None
@@ -226,7 +227,7 @@ class _StudyListing:
             return StudyExpectation(self.study, self.patient, named, len(named), listed=True)
         return self._judged(answer)
 
-    def _list_series(self) -> Answer | None:
+    def _list_series(self) -> QueryAnswer | None:
         number = number_of(self.row, "NumberOfStudyRelatedSeries") if self.whole_study else None
         rows: dict[str, Match] = {}
 
@@ -296,7 +297,7 @@ class _StudyListing:
             return None
         return number_of(self.row, "NumberOfStudyRelatedInstances")
 
-    def _judged(self, answer: Answer | None) -> StudyExpectation:
+    def _judged(self, answer: QueryAnswer | None) -> StudyExpectation:
         """Return the largest expectation, and what proves it."""
         counts = [series.count for series in self.series.values()]
         known = answer is not None and bool(counts) and None not in counts
@@ -330,7 +331,7 @@ class _StudyListing:
         number = number_of(self.row, "NumberOfStudyRelatedSeries") if self.whole_study else None
         return max(0, (number or 0) - len(self.series))
 
-    def _doubts(self, answer: Answer | None) -> tuple[str, str]:
+    def _doubts(self, answer: QueryAnswer | None) -> tuple[str, str]:
         open_answers = [series.open for series in self.series.values()]
         if answer is not None and self.whole_study and not self._unnamed_series():
             open_answers.append(answer)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
-from uuid import UUID
 
 import structlog
+from typing_extensions import override
 
 from draw_qr_worker.models import (
     Cancelled,
@@ -26,7 +26,9 @@ from draw_qr_worker.models import (
     Outcome,
     Postponed,
 )
-from draw_qr_worker.services.retries import Retries
+from draw_qr_worker.ports.jobs import JobQueue, NodeHealth
+from draw_qr_worker.ports.supervision import InterruptibleSupervision
+from draw_qr_worker.services.retries import RetryPolicy
 from draw_shared.dicom.network.peer_failures import PeerCongested, PeerTrouble, PeerTurnedAway
 from draw_shared.errors import DrawError, Permanent, Transient
 
@@ -43,48 +45,7 @@ FINAL: Final = frozenset(
 )
 
 
-class JobStore(Protocol):
-    """The jobs' rows; each call is one transaction."""
-
-    def claim(self, job_id: UUID | None) -> ClaimedJob | None:
-        """Take one job that may run now, the given one or the most urgent; None: there is none."""
-
-    def renew(self, lease: Lease) -> bool:
-        """Prolong the lease and return whether the job shall be cancelled; or LostLease."""
-
-    def report(self, lease: Lease, progress: Mapping[str, Any]) -> None:
-        """Write progress; or LostLease."""
-
-    def finish(self, lease: Lease, outcome: Outcome) -> None:
-        """Write the final state; or LostLease."""
-
-    def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:
-        """Put the job into `waiting` until the delay is over; or LostLease."""
-
-    def release(self, lease: Lease) -> None:
-        """Put the job back into the queue for any worker; or LostLease."""
-
-    def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
-        """Put the job into `waiting` until then, which is no failed try; or LostLease."""
-
-    def congested(self, job: ClaimedJob, reason: str) -> None:
-        """Put the job back into the queue and have its node asked for less; or LostLease."""
-
-
-class NodeHealth(Protocol):
-    """The nodes' circuits, shared by all replicas."""
-
-    def succeeded(self, node_id: int) -> None:
-        """Close the circuit."""
-
-    def failed(self, node_id: int, reason: str) -> None:
-        """Count a failure; the fifth in a row opens the circuit."""
-
-    def is_shared(self, node_id: int) -> bool:
-        """Return whether several of our jobs run against the node now."""
-
-
-class Control:
+class ExecutionControl(InterruptibleSupervision):
     """One execution's line to the outside: is it still ours, shall it stop, how far is it.
 
     The request to stop comes from the thread that renews leases; the execution's thread asks
@@ -110,32 +71,25 @@ class Control:
         self._stop.set()
         interrupt()
 
+    @override
     def on_end(self, interrupt: Callable[[], None]) -> None:
-        """Have `interrupt` called when the execution shall stop, on whatever thread says so.
-
-        For operations whose waits are long: it ends them.
-        """
         with self._lock:
             self._interrupt = interrupt
             too_late = self._reason is not None
         if too_late:
             interrupt()
 
+    @override
     def ended(self) -> bool:
-        """Return whether the execution shall stop."""
         return self._stop.is_set()
 
+    @override
     def check(self) -> None:
-        """Return while the execution shall go on.
-
-        Raises:
-            Cancelled | Interrupted | LostLease: it shall not.
-        """
         if self._reason is not None:
             raise self._reason
 
+    @override
     def pause(self, seconds: float) -> None:
-        """Wait, or raise like `check` as soon as the execution shall stop."""
         self._stop.wait(seconds)
         self.check()
 
@@ -164,7 +118,7 @@ class Control:
 class Task(Protocol):
     """What a job of one kind does."""
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Do it; raise Transient to be tried again, Permanent to fail for good."""
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
@@ -176,10 +130,10 @@ class Execution:
 
     def __init__(
         self,
-        store: JobStore,
+        store: JobQueue,
         nodes: NodeHealth,
         tasks: Mapping[str, Task],
-        retries: Retries,
+        retries: RetryPolicy,
         observe: Callable[[str, str, float], None],
         held_until: Callable[[ClaimedJob], datetime | None] = lambda _: None,
     ) -> None:
@@ -190,7 +144,7 @@ class Execution:
         self._observe = observe
         self._held_until = held_until
 
-    def run(self, job: ClaimedJob, control: Control) -> None:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> None:
         """Execute `job`; never raises, because the sweeper takes care of what is left."""
         began = time.monotonic()
         bound = log.bind(job_id=str(job.lease.job_id), kind=job.kind, attempt=job.attempt)
@@ -205,7 +159,7 @@ class Execution:
         self._observe(job.kind, ended, seconds)
         bound.info("job.executed", outcome=ended, seconds=round(seconds, 3))
 
-    def _conclude(self, job: ClaimedJob, control: Control) -> str:
+    def _conclude(self, job: ClaimedJob, control: ExecutionControl) -> str:
         try:
             outcome = self._perform(job, control)
         except (Interrupted, Postponed, PeerCongested) as reason:
@@ -230,7 +184,10 @@ class Execution:
         return str(outcome.state)
 
     def _given_back(
-        self, job: ClaimedJob, control: Control, reason: Interrupted | Postponed | PeerCongested
+        self,
+        job: ClaimedJob,
+        control: ExecutionControl,
+        reason: Interrupted | Postponed | PeerCongested,
     ) -> str:
         """Let the job go on later, which is neither its end nor a failed try."""
         self._flush(control)
@@ -245,7 +202,7 @@ class Execution:
                 self._store.release(job.lease)
                 return "released"
 
-    def _perform(self, job: ClaimedJob, control: Control) -> Outcome:
+    def _perform(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         task = self._tasks.get(job.kind)
         if task is None:
             raise InvalidJob(f"no worker knows jobs of kind {job.kind!r}")
@@ -277,5 +234,5 @@ class Execution:
             return Outcome(JobState.FAILED, error=str(error))
         return task.give_up(job, error)
 
-    def _flush(self, control: Control) -> None:
+    def _flush(self, control: ExecutionControl) -> None:
         control.write_progress(lambda progress: self._store.report(control.lease, progress))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from draw_qr_worker.models import InvalidJob, Match, Node, NothingThere, Subject
-from draw_qr_worker.services.asking import Answer, Asker, Question
+from draw_qr_worker.services.asking import Asker, QueryAnswer, Question
 from draw_qr_worker.services.query_models import is_single, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
 from draw_shared.dicom.query.matching import Patterns, Texts, parse, text_fits
@@ -121,7 +121,7 @@ def look_up(asker: Asker, node: Node, subject: Subject, max_studies: int) -> Fou
 
 def _ask_each_patient(
     asker: Asker, question: Question, take: Callable[[Match], None], found: Found
-) -> Answer:
+) -> QueryAnswer:
     """Ask for the patients first, and then for the studies of each (PS3.4 C.4.1.3.1.2).
 
     Raises:
@@ -160,7 +160,7 @@ def _require_bounded(found: Found, max_studies: int) -> None:
         raise NothingThere(f"the node has no study that fits what the job names{named}")
 
 
-def _judge(found: Found, answer: Answer, number: int | None) -> None:
+def _judge(found: Found, answer: QueryAnswer, number: int | None) -> None:
     named = len(found.studies) + len(found.unfit)
     if number is not None and named < number:
         found.lacking = (

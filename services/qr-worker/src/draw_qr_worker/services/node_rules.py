@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from draw_qr_worker.models import Circuit, Congestion, Node, Window
+from draw_qr_worker.models import Circuit, Congestion, Node, NodeWindow
 
 FAILURES_THAT_OPEN: Final = 5
 OPEN_SECONDS: Final = (60.0, 120.0, 300.0, 600.0)
@@ -23,12 +23,12 @@ REST_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 DAYS_AHEAD: Final = 8
 
 
-def window_is_open(windows: Sequence[Window], local: datetime) -> bool:
+def window_is_open(windows: Sequence[NodeWindow], local: datetime) -> bool:
     """Return whether `local` lies in one of the windows; no window means always."""
     return not windows or any(_contains(window, local) for window in windows)
 
 
-def _contains(window: Window, local: datetime) -> bool:
+def _contains(window: NodeWindow, local: datetime) -> bool:
     now = local.time()
     if window.start < window.end:
         return local.weekday() in window.days and window.start <= now < window.end
@@ -39,7 +39,7 @@ def _contains(window: Window, local: datetime) -> bool:
     )
 
 
-def next_opening(windows: Sequence[Window], local: datetime) -> datetime:
+def next_opening(windows: Sequence[NodeWindow], local: datetime) -> datetime:
     """Return the first moment from `local` on that lies in a window.
 
     Raises:

@@ -1,32 +1,12 @@
 """Looking at a node: C-ECHO and the probe of its abilities."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Node, Outcome, Supervision
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Node, Outcome
+from draw_qr_worker.ports.node_tests import EchoPeers, NodeFindings
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_shared.dicom.network.peer_trust import NotTrusted
 from draw_shared.errors import DrawError
-
-
-class Peers(Protocol):
-    """Remote nodes, as a test sees them."""
-
-    def echo(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
-        """Send C-ECHO and return how long it took."""
-
-    def probe(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
-        """Return what the node accepts and says of itself."""
-
-
-class Findings(Protocol):
-    """Where the last test of each node is kept."""
-
-    def tested(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what a C-ECHO found."""
-
-    def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what a probe found."""
 
 
 def node_of(job: ClaimedJob) -> Node:
@@ -43,11 +23,11 @@ def node_of(job: ClaimedJob) -> Node:
 class EchoTask:
     """Sends one C-ECHO; a test says at once what is wrong instead of trying for minutes."""
 
-    def __init__(self, peers: Peers, findings: Findings) -> None:
+    def __init__(self, peers: EchoPeers, findings: NodeFindings) -> None:
         self._peers = peers
         self._findings = findings
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Return complete with the times taken, or failed with the reason in words."""
         node = node_of(job)
         try:
@@ -85,11 +65,11 @@ def _failed(error: DrawError) -> dict[str, Any]:
 class ProbeTask:
     """Finds out which services and models a node accepts."""
 
-    def __init__(self, peers: Peers, findings: Findings) -> None:
+    def __init__(self, peers: EchoPeers, findings: NodeFindings) -> None:
         self._peers = peers
         self._findings = findings
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Return complete with what was found."""
         node = node_of(job)
         found = self._peers.probe(node, control)

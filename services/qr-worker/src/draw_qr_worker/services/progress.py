@@ -12,7 +12,7 @@ RATE_SECONDS: Final = 10.0
 INTERVAL_SECONDS: Final = 0.2
 
 
-class Shown(Protocol):
+class ProgressReporter(Protocol):
     """Where progress is shown."""
 
     def report(self, **values: object) -> None:
@@ -22,7 +22,9 @@ class Shown(Protocol):
 class Progress:
     """Counts what one execution has brought and shows it, a few times a second at most."""
 
-    def __init__(self, shown: Shown, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, shown: ProgressReporter, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._shown = shown
         self._clock = clock
         self._marks: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])

@@ -32,7 +32,7 @@ MODALITIES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class KeySpan:
     """From and to, both inclusive, as day ordinals or seconds of the day."""
 
     first: int
@@ -46,17 +46,17 @@ class Span:
         """Whether nothing is left to cut."""
         return self.first >= self.last
 
-    def cut(self, values: Sequence[int]) -> tuple["Span", "Span"]:
+    def cut(self, values: Sequence[int]) -> tuple["KeySpan", "KeySpan"]:
         """Return two smaller spans, cut at the middle of the values seen in this one."""
         middle = sorted(values)[(len(values) - 1) // 2]
         if middle >= self.last:
             middle = self.last - 1
         middle = max(middle, self.first)
-        return Span(self.first, middle), Span(middle + 1, self.last)
+        return KeySpan(self.first, middle), KeySpan(middle + 1, self.last)
 
 
-WHOLE_DAY: Final = Span(0, LAST_SECOND)
-ANY_DAY: Final = Span(1, LAST_DAY)
+WHOLE_DAY: Final = KeySpan(0, LAST_SECOND)
+ANY_DAY: Final = KeySpan(1, LAST_DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Part:
 
     level: str
     keys: Mapping[str, Any]
-    days: Span | None
-    seconds: Span | None
+    days: KeySpan | None
+    seconds: KeySpan | None
     modality: str = ""
 
     def narrowed(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def around(part: Part, match: Match) -> list[Part]:
     day = day_of(match.get("StudyDate"))
     if part.days is None or day is None or day not in part.days:
         return []
-    sides = (Span(part.days.first, day - 1), Span(day + 1, part.days.last))
+    sides = (KeySpan(part.days.first, day - 1), KeySpan(day + 1, part.days.last))
     return [replace(part, days=side) for side in sides if side.first <= side.last]
 
 
@@ -154,7 +154,9 @@ def _known(
     return [value for value in found if value is not None]
 
 
-def _span_of(key: object, unlimited: Span, read: Callable[[object], int | None]) -> Span | None:
+def _span_of(
+    key: object, unlimited: KeySpan, read: Callable[[object], int | None]
+) -> KeySpan | None:
     """Return the span that a key asks for; None when it is none that can be cut."""
     if not key:
         return unlimited
@@ -163,16 +165,16 @@ def _span_of(key: object, unlimited: Span, read: Callable[[object], int | None])
     first, dash, last = key.partition("-")
     begin = read(first) if first else unlimited.first
     end = read(last) if last else unlimited.last if dash else begin
-    return None if begin is None or end is None or begin > end else Span(begin, end)
+    return None if begin is None or end is None or begin > end else KeySpan(begin, end)
 
 
-def _dates(span: Span) -> str:
+def _dates(span: KeySpan) -> str:
     first = "" if span.first == ANY_DAY.first else f"{date.fromordinal(span.first):%Y%m%d}"
     last = "" if span.last == ANY_DAY.last else f"{date.fromordinal(span.last):%Y%m%d}"
     return first if span.single else f"{first}-{last}"
 
 
-def _times(span: Span) -> str:
+def _times(span: KeySpan) -> str:
     # A fraction of the last second still belongs to the span.
     return f"{_time(span.first)}-{_time(span.last)}.999999"
 

@@ -8,19 +8,13 @@ such key, it is asked in that one.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
-from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Lease, Match, Node, Outcome
-from draw_qr_worker.services.asking import (
-    UNIQUE_KEYS,
-    Asker,
-    Finders,
-    NodeMemory,
-    Question,
-    unique_key,
-)
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Match, Node, Outcome
+from draw_qr_worker.ports.querying import NodeMemory, QueryPeers, ResultRepository
+from draw_qr_worker.services.asking import UNIQUE_KEYS, Asker, Question, unique_key
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.lookup import number_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.query_models import (
@@ -78,13 +72,6 @@ NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
 """Which level says how many matches of a level there are, and where."""
 
 
-class ResultTable(Protocol):
-    """The rows of what queries found."""
-
-    def add(self, lease: Lease, query_id: UUID, node_id: int, matches: Mapping[str, Match]) -> None:
-        """Keep matches by their unique keys; one that is there already stays as it is."""
-
-
 @dataclass(slots=True)
 class Catch:
     """What has been found; it is kept batch by batch."""
@@ -129,12 +116,12 @@ class Catch:
 class FindTask:
     """Asks one node and keeps what it answers."""
 
-    def __init__(self, finders: Finders, results: ResultTable, memory: NodeMemory) -> None:
+    def __init__(self, finders: QueryPeers, results: ResultRepository, memory: NodeMemory) -> None:
         self._finders = finders
         self._results = results
         self._memory = memory
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Return complete, or partial when the node does not tell everything.
 
         Raises:

@@ -14,7 +14,7 @@ JITTER: Final = 0.2
 """Each delay is moved by up to this share, so that many jobs do not come back together."""
 
 
-class Retries:
+class RetryPolicy:
     """Says how long to wait before the next try, or that there is none."""
 
     def __init__(

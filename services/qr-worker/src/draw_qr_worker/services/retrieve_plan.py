@@ -28,7 +28,7 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RetrieveOrder:
     """A retrieve job's parameters."""
 
     subject: Subject
@@ -40,7 +40,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PlannedRequest:
     """One C-MOVE or C-GET request."""
 
     level: str
@@ -53,14 +53,14 @@ class Request:
     """How many instances it shall bring."""
 
 
-def order_of(parameters: Mapping[str, Any]) -> Order:
+def order_of(parameters: Mapping[str, Any]) -> RetrieveOrder:
     """Return what the job's row asks for.
 
     Raises:
         InvalidJob: the row makes no sense.
     """
     try:
-        return Order(
+        return RetrieveOrder(
             subject=subject_of(parameters),
             method=Method(parameters.get("method", Method.AUTO)),
             destination=str(parameters.get("destination", "")),
@@ -101,15 +101,19 @@ def subject_of(parameters: Mapping[str, Any]) -> Subject:
     return subject
 
 
-def whole(study: str, items: Sequence[Item], subject: Subject, expected: int | None) -> Request:
+def whole(
+    study: str, items: Sequence[Item], subject: Subject, expected: int | None
+) -> PlannedRequest:
     """Return the request for everything of a study, or of the series that the subject names."""
     keys = _keys(study, subject)
-    return Request(subject.level, keys, _classes(items), further_classes=True, expected=expected)
+    return PlannedRequest(
+        subject.level, keys, _classes(items), further_classes=True, expected=expected
+    )
 
 
-def missing(items: Sequence[Item], subject: Subject) -> list[Request]:
+def missing(items: Sequence[Item], subject: Subject) -> list[PlannedRequest]:
     """Return the requests for the items that have not arrived."""
-    requests: list[Request] = []
+    requests: list[PlannedRequest] = []
     for study, of_study in _grouped(items, lambda item: item.study_instance_uid):
         asked = subject if subject.level != "STUDY" else Subject(study)
         if not any(item.arrived for item in of_study) and subject.level != "IMAGE":
@@ -119,7 +123,9 @@ def missing(items: Sequence[Item], subject: Subject) -> list[Request]:
     return requests
 
 
-def _missing_of_study(study: str, items: Sequence[Item], subject: Subject) -> Iterator[Request]:
+def _missing_of_study(
+    study: str, items: Sequence[Item], subject: Subject
+) -> Iterator[PlannedRequest]:
     for series, of_series in _grouped(items, lambda item: item.series_instance_uid):
         keys: dict[str, str | Sequence[str]] = {
             "StudyInstanceUID": study,
@@ -151,9 +157,11 @@ def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[at : at + UIDS_IN_A_REQUEST]
 
 
-def _request(level: str, keys: Keys, items: Sequence[Item]) -> Request:
+def _request(level: str, keys: Keys, items: Sequence[Item]) -> PlannedRequest:
     unknown = not all(item.sop_class_uid for item in items)
-    return Request(level, keys, _classes(items), further_classes=unknown, expected=len(items))
+    return PlannedRequest(
+        level, keys, _classes(items), further_classes=unknown, expected=len(items)
+    )
 
 
 def _classes(items: Sequence[Item]) -> frozenset[str]:

@@ -23,28 +23,28 @@ from draw_qr_worker.models import (
     SomeNotSent,
     Unlisted,
 )
+from draw_qr_worker.ports.retrieving import GetPeers, ItemRepository, MovePeers
 from draw_qr_worker.services.conclusion import (
     Requested,
-    Standing,
+    RetrieveStanding,
     concluded,
     doubt_of,
     standing,
 )
 from draw_qr_worker.services.expectation import Expectation, Expectations
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.missing import MOST_NAMED, given_up, not_arrived, numbers
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.query_models import needs_patient
 from draw_qr_worker.services.retrieve_plan import (
     Method,
-    Order,
-    Request,
+    PlannedRequest,
+    RetrieveOrder,
     missing,
     order_of,
     whole,
 )
-from draw_qr_worker.services.retrieve_ports import GetPeers, ItemTable, MovePeers
 from draw_shared.errors import DrawError
 
 LOOK_SECONDS: Final = 0.5
@@ -64,14 +64,14 @@ class _Run:
     """One execution and what it knows so far."""
 
     job: ClaimedJob
-    control: Control
+    control: ExecutionControl
     node: Node
-    order: Order
+    order: RetrieveOrder
     progress: Progress
     by_get: bool
     elsewhere: bool
     expectation: Expectation = NOTHING_KNOWN
-    now: Standing = field(default_factory=lambda: standing(NOTHING_KNOWN, (), {}))
+    now: RetrieveStanding = field(default_factory=lambda: standing(NOTHING_KNOWN, (), {}))
     requested: list[Requested] = field(default_factory=list)
     fetched: dict[str, dict[str, int]] = field(default_factory=dict)
     """Sizes of what came by C-GET, by study and SOP Instance UID."""
@@ -97,7 +97,7 @@ class RetrieveTask:
 
     def __init__(
         self,
-        table: ItemTable,
+        table: ItemRepository,
         expectations: Expectations,
         movers: MovePeers,
         getters: GetPeers,
@@ -112,7 +112,7 @@ class RetrieveTask:
         self._own_ae = own_ae
         self._arrival_seconds = arrival_seconds
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Return complete, unproved, or partial with what did not come.
 
         Raises:
@@ -168,9 +168,9 @@ class RetrieveTask:
         run.progress.already = sum(item.arrived for item in items)
         run.progress.seen(run.progress.already, 0)
 
-    def _requests(self, run: _Run) -> list[Request]:
+    def _requests(self, run: _Run) -> list[PlannedRequest]:
         subject = run.order.subject
-        requests: list[Request] = []
+        requests: list[PlannedRequest] = []
         # What an earlier try named and the node does not name now cannot be compared: it lacks.
         fitting = {study.study_instance_uid for study in run.expectation.studies}
         for study in run.now.studies:
@@ -191,7 +191,7 @@ class RetrieveTask:
 
     # Fetching
 
-    def _by_get(self, node: Node, order: Order) -> bool:
+    def _by_get(self, node: Node, order: RetrieveOrder) -> bool:
         method = order.method
         if method is Method.AUTO:
             prefer_get = node.supports_get and not node.supports_move and not order.destination
@@ -203,7 +203,7 @@ class RetrieveTask:
             raise InvalidJob(f"the node is set up without C-{method.name}")
         return method is Method.GET
 
-    def _move(self, run: _Run, request: Request) -> RetrieveEnd:
+    def _move(self, run: _Run, request: PlannedRequest) -> RetrieveEnd:
         destination = run.order.destination or run.node.move_destination or self._own_ae()
         return self._movers.move(
             run.node,
@@ -215,7 +215,7 @@ class RetrieveTask:
             alive=lambda: self._more_arrived(run),
         )
 
-    def _get(self, run: _Run, request: Request) -> RetrieveEnd:
+    def _get(self, run: _Run, request: PlannedRequest) -> RetrieveEnd:
         wanted = {study.expected.study_instance_uid for study in run.now.studies}
         series = run.order.subject.series_instance_uid
 
@@ -246,7 +246,7 @@ class RetrieveTask:
         here = {"", self._own_ae(), job.node.move_destination if job.node else ""}
         return job.parameters.get("destination", "") in here
 
-    def _look(self, run: _Run, *, items: bool = False) -> Standing:
+    def _look(self, run: _Run, *, items: bool = False) -> RetrieveStanding:
         """Return how far the job is by now; with `items` also which of them have arrived."""
         run.looked_at = time.monotonic()
         found = self._table.look(run.job_id, here_counts=run.here_counts)

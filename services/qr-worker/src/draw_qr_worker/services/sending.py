@@ -1,23 +1,22 @@
 """Forwarding what is here to a node by C-STORE; every later try sends only what is missing."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Final, Protocol
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Final
 
 from draw_qr_worker.models import (
     ClaimedJob,
     Item,
     JobState,
     Lease,
-    Node,
     NothingThere,
     Outcome,
     StatusTransient,
     StoredObject,
-    Subject,
     SubOperationCounts,
 )
-from draw_qr_worker.services.jobs import Control
+from draw_qr_worker.ports.retrieving import ItemRepository
+from draw_qr_worker.ports.sending import StoredObjectRepository, StorePeers
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.missing import given_up, numbers
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
@@ -27,50 +26,18 @@ from draw_shared.errors import DrawError
 
 MARKED_AT_ONCE: Final = 50
 
-Answered = Callable[[StoredObject, int | None, str], None]
-"""Told each object with the peer's status, or None and why it was not sent."""
-
-
-class Catalogue(Protocol):
-    """What the index has."""
-
-    def objects(self, subject: Subject) -> Sequence[StoredObject]:
-        """Return the objects of a study, a series, or the SOP instances named."""
-
-
-class ItemTable(Protocol):
-    """The rows of what jobs shall send."""
-
-    def items(self, job_id: UUID) -> Sequence[Item]:
-        """Return what the job shall send."""
-
-    def record(
-        self, lease: Lease, items: Sequence[Item], *, arrives_here: bool, here_counts: bool
-    ) -> Sequence[Item]:
-        """Keep what shall be sent and return it."""
-
-    def mark_these(self, lease: Lease, these: Collection[str]) -> None:
-        """Mark these SOP instances as arrived."""
-
-
-class StorePeers(Protocol):
-    """Sends to nodes."""
-
-    def send(
-        self, node: Node, objects: Sequence[StoredObject], control: Control, answered: Answered
-    ) -> None:
-        """Send objects as the node takes them and tell each answer."""
-
 
 class SendTask:
     """Sends a study, a series or SOP instances to a node."""
 
-    def __init__(self, table: ItemTable, catalogue: Catalogue, peers: StorePeers) -> None:
+    def __init__(
+        self, table: ItemRepository, catalogue: StoredObjectRepository, peers: StorePeers
+    ) -> None:
         self._table = table
         self._catalogue = catalogue
         self._peers = peers
 
-    def run(self, job: ClaimedJob, control: Control) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
         """Return complete when the node has taken everything, or partial.
 
         Raises:
@@ -107,7 +74,7 @@ class _Tally:
     """What the node has answered, kept in rows every few objects."""
 
     def __init__(
-        self, table: ItemTable, lease: Lease, progress: Progress, items: Sequence[Item]
+        self, table: ItemRepository, lease: Lease, progress: Progress, items: Sequence[Item]
     ) -> None:
         self._table = table
         self._lease = lease

@@ -20,10 +20,11 @@ from typing import Final
 from uuid import UUID, uuid4
 
 import structlog
+from typing_extensions import override
 
 from draw_scp.adapters import child_process
 from draw_scp.adapters.journal import Journal
-from draw_scp.models import Lost, Transaction
+from draw_scp.models import Lost, TransactionLine
 from draw_scp.pipe_messages import (
     WITH_OBJECTS,
     WITHOUT_OBJECTS,
@@ -32,6 +33,7 @@ from draw_scp.pipe_messages import (
     AnnouncerStatus,
     Batch,
 )
+from draw_scp.ports.audit import TransactionRecorder
 from draw_scp.settings import AnnouncingSettings
 from draw_shared.storage.objects import Stored
 
@@ -46,7 +48,7 @@ MOST_HELD: Final = 10_000
 MOST_TRANSACTIONS: Final = 50_000
 
 
-class Announcer:
+class Announcer(TransactionRecorder):
     """Hands durable objects and the audit trail to the announcing process."""
 
     name = "announcer"
@@ -63,7 +65,7 @@ class Announcer:
         self._announced = announced
         self._count_lost = lost
         self._stored: deque[Stored] = deque()
-        self._transactions: deque[Transaction] = deque()
+        self._transactions: deque[TransactionLine] = deque()
         self._handed: deque[Batch] = deque()
         """Not known to be written."""
         self._handed_lines = 0
@@ -99,8 +101,8 @@ class Announcer:
         """Have what lies in the spool folder announced, whether it was announced before or not."""
         self._overlooked = True
 
-    def record(self, transaction: Transaction) -> None:
-        """Take note of what was done; never waits, and what is too much is counted."""
+    @override
+    def record(self, transaction: TransactionLine) -> None:
         if len(self._transactions) + self._handed_lines < MOST_TRANSACTIONS:
             self._transactions.append(transaction)
             return

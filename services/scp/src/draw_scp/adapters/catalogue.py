@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from typing import Final
 
+from typing_extensions import override
+
 from draw_scp.adapters.catalogue_sql import find_statement, retrieve_statement
 from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.models import Destination, StoredInstance
+from draw_scp.ports.query import MatchCatalogue
+from draw_scp.ports.retrieve import InstanceCatalogue
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.query.query import Query, Row, Selection
 
@@ -19,38 +23,26 @@ DESTINATION: Final = (
 )
 
 
-class PostgresCatalogue:
+class PostgresCatalogue(MatchCatalogue, InstanceCatalogue):
     """Answers from the tables of `draw_shared.db.tables`."""
 
     def __init__(self, connections: IndexConnections) -> None:
         self._connections = connections
 
+    @override
     def matches(self, query: Query, by: Claimant) -> Iterator[list[Row]]:
-        """Yield matches in portions; memory does not grow with their number.
-
-        Raises:
-            IndexUnavailable: what was yielded is not all.
-        """
         yield from self._portions(*find_statement(query), by)
 
+    @override
     def instances(self, selection: Selection, by: Claimant) -> list[StoredInstance]:
-        """Return what is to be sent, series by series in the order of instance numbers.
-
-        Raises:
-            IndexUnavailable: nothing is known about what there is.
-        """
         return [
             StoredInstance(*(str(value, "utf-8") if value else "" for value in row))
             for portion in self._portions(*retrieve_statement(selection), by)
             for row in portion
         ]
 
+    @override
     def destination(self, ae_title: str, by: Claimant) -> Destination | None:
-        """Return the active remote node with this AE title, or None.
-
-        Raises:
-            IndexUnavailable: it is not known whether there is one.
-        """
         with self._connections.reading(DESTINATION, (ae_title,), by) as fetch:
             rows = fetch(1)
         if not rows:

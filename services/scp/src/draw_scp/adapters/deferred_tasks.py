@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+from typing_extensions import override
 
-from draw_scp.models import Arguments
+from draw_scp.ports.operations import Arguments, Deferral
 
 log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 0.05
 
 
-class DeferredTasks:
+class DeferredTasks(Deferral):
     """A queue of small things to do."""
 
     name = "deferred-tasks"
@@ -30,8 +31,8 @@ class DeferredTasks:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
+    @override
     def __call__(self, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
-        """Have `action` done soon with these arguments, on another thread."""
         self._waiting.append((action, arguments))
 
     def start(self) -> None:

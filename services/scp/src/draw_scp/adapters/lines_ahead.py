@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from typing_extensions import override
+
 from draw_scp.adapters.journal import SEGMENT_BYTES, Journal
 from draw_scp.adapters.transaction_log import line_of
-from draw_scp.models import NotOnRecord, Transaction
+from draw_scp.models import NotOnRecord, TransactionLine
+from draw_scp.ports.audit import DurableRecorder
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
 
@@ -24,7 +27,7 @@ RESERVE_BYTES: Final = 4 * SEGMENT_BYTES
 """For 2,000 lines on a disk that takes nothing any more."""
 
 
-class LinesAhead:
+class LinesAhead(DurableRecorder):
     """Segments of the audit trail beside those of the announcing process."""
 
     name = "lines-ahead"
@@ -40,12 +43,8 @@ class LinesAhead:
         )
         self._periodic = Periodic(self.name, self._turn, interval_seconds=INTERVAL_SECONDS)
 
-    def keep(self, transactions: Sequence[Transaction]) -> None:
-        """Return once these records outlive this process.
-
-        Raises:
-            NotOnRecord: the disk takes them no more, and neither does the room in reserve.
-        """
+    @override
+    def keep(self, transactions: Sequence[TransactionLine]) -> None:
         lines = [line_of(one, uuid4(), self._replica) for one in transactions]
         with self._lock:
             written = self._journal.write(lines)

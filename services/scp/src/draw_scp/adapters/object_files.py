@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from draw_scp.models import StoredInstance
+from draw_scp.ports.retrieve import RenditionSource
 from draw_shared.dicom.encoding import part10
 from draw_shared.dicom.network.renditions import Rendition, renditions
 from draw_shared.dicom.network.service import Sendable, StoredFile
@@ -20,21 +23,17 @@ class NotReadable(Permanent):
     """The file of an object is missing, unreadable or damaged."""
 
 
-class ObjectFiles:
+class ObjectFiles(RenditionSource):
     """Opens objects by their path in the index."""
 
     def __init__(self, resolve: Callable[[str], Path], transcoder: Transcoder) -> None:
         self._resolve = resolve
         self._transcoder = transcoder
 
+    @override
     def renditions(
         self, instance: StoredInstance, takes: Callable[[str], bool]
     ) -> Iterator[Rendition]:
-        """Yield the object in every transfer syntax that a peer takes, best first.
-
-        Raises:
-            NotReadable: it does not lie there, or is no Part 10 file.
-        """
         return renditions(
             self._resolve(instance.path),
             instance.transfer_syntax_uid,

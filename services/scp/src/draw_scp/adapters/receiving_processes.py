@@ -23,7 +23,6 @@ from typing import Final, NoReturn, Protocol
 import structlog
 
 from draw_scp.adapters import child_process
-from draw_scp.models import Results
 from draw_scp.pipe_messages import (
     AssociationEnded,
     AssociationHandover,
@@ -32,6 +31,7 @@ from draw_scp.pipe_messages import (
     ReceivingReady,
     Report,
 )
+from draw_scp.ports.operations import OperationResults
 from draw_scp.settings import ReceivingSettings
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom.encoding import uids
@@ -43,6 +43,7 @@ from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
+from draw_shared.storage.space import Space
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ LAST_SECONDS: Final = 1.0
 GONE: Final = Ending(Outcome.LOST, "the receiving process ended")
 
 
-class Spool(Protocol):
+class SharedSpool(Protocol):
     """The spool folder that all processes of this receiver share."""
 
     @property
@@ -68,7 +69,7 @@ class Spool(Protocol):
         """Remove what a process that has ended was writing."""
 
 
-class Outbox(Protocol):
+class SharedOutbox(Protocol):
     """Announces what is durable."""
 
     def announce(self, stored: Stored) -> None:
@@ -78,15 +79,8 @@ class Outbox(Protocol):
         """Find in the spool folder what nobody told of."""
 
 
-class Room(Protocol):
-    """Counts what the storage holds."""
-
-    def added(self, size: int) -> None:
-        """Count an object."""
-
-
 @dataclass(slots=True, eq=False)
-class _Elsewhere:
+class _RemoteAssociation:
     """An association that a process serves."""
 
     info: AssociationInfo
@@ -94,11 +88,11 @@ class _Elsewhere:
     ending: Ending = GONE
 
 
-class _Process:
+class _ReceivingProcess:
     """One receiving process and what it serves."""
 
     def __init__(self, lock_descriptor: int, receiving_config: ReceivingConfig) -> None:
-        self.serves: dict[str, _Elsewhere] = {}
+        self.serves: dict[str, _RemoteAssociation] = {}
         self.writer = ""
         """Known once it takes associations."""
         self._talking = threading.Lock()
@@ -147,10 +141,10 @@ class ReceivingProcesses:
         self,
         most: int,
         receiving_config: Callable[[], ReceivingConfig],
-        results: Results,
-        outbox: Outbox,
-        spool: Spool,
-        room: Room,
+        results: OperationResults,
+        outbox: SharedOutbox,
+        spool: SharedSpool,
+        room: Space,
     ) -> None:
         self._most = most
         self._receiving_config = receiving_config
@@ -160,7 +154,7 @@ class ReceivingProcesses:
         self._room = room
         self._lock = threading.Lock()
         self._here = 0
-        self._processes: list[_Process] = []
+        self._processes: list[_ReceivingProcess] = []
         self._listening: list[threading.Thread] = []
         self._wanted = False
         self._next_start = 0.0
@@ -206,7 +200,7 @@ class ReceivingProcesses:
         return ending
 
     def _served_by(
-        self, process: _Process, elsewhere: _Elsewhere, wire: Wire, timing: Timing
+        self, process: _ReceivingProcess, elsewhere: _RemoteAssociation, wire: Wire, timing: Timing
     ) -> Ending | None:
         """Return how an association ended in a process, None when that did not take it."""
         if not process.hand_over(AssociationHandover(elsewhere.info, timing), wire.descriptor):
@@ -224,13 +218,13 @@ class ReceivingProcesses:
             FileNaming.INSTANCE_NUMBER,
         }
 
-    def _reserved(self, info: AssociationInfo) -> tuple[_Process, _Elsewhere] | None:
+    def _reserved(self, info: AssociationInfo) -> tuple[_ReceivingProcess, _RemoteAssociation] | None:
         """Return which process gets this association, None when this one keeps it."""
         with self._lock:
             ready = [process for process in self._processes if process.writer]
             least = min(ready, key=lambda process: len(process.serves), default=None)
             if least is not None and len(least.serves) <= self._here:
-                elsewhere = least.serves[info.association_id] = _Elsewhere(info)
+                elsewhere = least.serves[info.association_id] = _RemoteAssociation(info)
                 return least, elsewhere
             if self._here and len(self._processes) < self._most - 1:
                 self._wanted = True
@@ -259,7 +253,7 @@ class ReceivingProcesses:
             self._begin(receiving_config)
 
     def _begin(self, receiving_config: ReceivingConfig) -> None:
-        process = _Process(self._spool.lock_descriptor, receiving_config)
+        process = _ReceivingProcess(self._spool.lock_descriptor, receiving_config)
         with self._lock:
             self._processes.append(process)
         thread = threading.Thread(
@@ -268,7 +262,7 @@ class ReceivingProcesses:
         thread.start()
         self._listening = [*(one for one in self._listening if one.is_alive()), thread]
 
-    def _listen(self, process: _Process) -> None:
+    def _listen(self, process: _ReceivingProcess) -> None:
         """Follow a process from its start to its end."""
         try:
             while process.connection.poll(SILENT_SECONDS):
@@ -281,7 +275,7 @@ class ReceivingProcesses:
         finally:
             self._ended(process)
 
-    def _ended(self, process: _Process) -> None:
+    def _ended(self, process: _ReceivingProcess) -> None:
         code = process.end(LAST_SECONDS)
         with self._lock:
             self._processes.remove(process)
@@ -296,7 +290,7 @@ class ReceivingProcesses:
         for elsewhere in left:
             elsewhere.ended.set()
 
-    def _take(self, process: _Process, report: Report) -> None:
+    def _take(self, process: _ReceivingProcess, report: Report) -> None:
         if isinstance(report, ObjectStored):
             self._outbox.announce(report.stored)
             if not report.stored.duplicate:

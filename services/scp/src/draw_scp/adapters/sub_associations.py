@@ -19,9 +19,11 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
+from typing_extensions import override
 
 from draw_scp.adapters.object_files import ObjectFiles
-from draw_scp.models import Delivered, Destination, Order, StoredInstance
+from draw_scp.models import Delivered, DeliveryOrder, Destination, StoredInstance
+from draw_scp.ports.retrieve import ObjectDeliveries, ObjectDelivery
 from draw_shared.dicom.network.contexts import Contexts, group_by_contexts
 from draw_shared.dicom.network.peer_failures import (
     PeerAborted,
@@ -58,7 +60,7 @@ _REASONS: Final[dict[type[BaseException], str]] = {
 }
 
 
-class SubAssociations:
+class SubAssociations(ObjectDeliveries):
     """Sends objects to destinations.
 
     Args:
@@ -71,11 +73,11 @@ class SubAssociations:
         self._own_ae = own_ae
         self._trusts = trusts
 
+    @override
     @contextmanager
     def delivering(
-        self, destination: Destination, order: Order, instances: Sequence[StoredInstance]
+        self, destination: Destination, order: DeliveryOrder, instances: Sequence[StoredInstance]
     ) -> Iterator["SubAssociationDelivery"]:
-        """Begin; leaving the block ends the associations after the sub-operations under way."""
 
         def remote() -> Remote:
             return Remote(
@@ -97,7 +99,7 @@ class SubAssociations:
             delivery.stop()
 
 
-class SubAssociationDelivery:
+class SubAssociationDelivery(ObjectDelivery):
     """One operation's threads and what they share."""
 
     def __init__(
@@ -125,8 +127,8 @@ class SubAssociationDelivery:
         for thread in self._threads:
             thread.start()
 
+    @override
     def results(self) -> Iterator[Delivered | None]:
-        """Yield what becomes of each object; None when nothing has for a while."""
         running = len(self._threads)
         while running:
             try:
@@ -144,8 +146,8 @@ class SubAssociationDelivery:
             for instance in left:
                 yield Delivered(instance.sop_instance_uid, None, self._reason)
 
+    @override
     def cancel(self) -> None:
-        """Begin no further object; `results` ends with those that are under way."""
         self._stop_by = time.monotonic() + STOP_SECONDS
         self._stopping.set()
 

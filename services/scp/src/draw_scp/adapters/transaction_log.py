@@ -19,7 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import structlog
@@ -27,8 +27,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from draw_scp.adapters.journal import MAX_LINES, Journal, whole_lines
-from draw_scp.models import Lost, Transaction
-from draw_shared.contracts.envelope import Message
+from draw_scp.models import Lost, TransactionLine
 from draw_shared.contracts.transaction import (
     LINES_LOST,
     TransactionKind,
@@ -36,6 +35,7 @@ from draw_shared.contracts.transaction import (
     TransactionRecord,
     TransactionsRecordedV1,
 )
+from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
 
@@ -46,17 +46,6 @@ MOST_UNCONFIRMED: Final = 20
 """Pieces handed to the publisher at a time."""
 MAX_HELD: Final = 20_000
 """Lines in memory while the disk takes none."""
-
-
-class Publisher(Protocol):
-    """The way to the broker."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether messages can leave now."""
-
-    def publish(self, message: Message, on_confirm: Callable[[bool], None]) -> None:
-        """Hand a message over; `on_confirm` is called once, later, on another thread."""
 
 
 class TransactionLog:
@@ -91,7 +80,7 @@ class TransactionLog:
         """Room on the disk that is kept for lines to come."""
         return self._journal.reserve_bytes
 
-    def record(self, transaction: Transaction, record_id: UUID) -> None:
+    def record(self, transaction: TransactionLine, record_id: UUID) -> None:
         """Keep one record until the next flush; never waits for the disk."""
         line = line_of(transaction, record_id, self._replica)
         self._recorded.append((transaction.occurred_at, line))
@@ -230,7 +219,7 @@ class TransactionLog:
             self._journal.recycle(path)
 
 
-def line_of(transaction: Transaction, record_id: UUID, replica: str) -> bytes:
+def line_of(transaction: TransactionLine, record_id: UUID, replica: str) -> bytes:
     """Return one record as a line of a journal: a `TransactionRecord` as JSON."""
     known = transaction._asdict()
     known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)

@@ -1,6 +1,6 @@
 """C-ECHO (PS3.7 9.1.5)."""
 
-from draw_scp.models import Echoed, Results
+from draw_scp.ports.operations import Echoed, OperationResults
 from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.dicom.network.statuses import Status
 
@@ -8,7 +8,7 @@ from draw_shared.dicom.network.statuses import Status
 class EchoHandler:
     """Answers that we are here."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: OperationResults) -> None:
         self._results = results
 
     def echo(self, info: AssociationInfo) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Demand
-from draw_scp.services.audit import Audit, Operation
-from draw_scp.services.query import Queries
+from draw_scp.ports.operations import RightsDemand
+from draw_scp.services.audit import AnsweredOperation, AuditService
+from draw_scp.services.query import FindService
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.network.service import AssociationInfo, Matches, QueryRequest, Refused
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Progress:
+class _FindProgress:
     """How far one query is; the status is that of a query which is broken off."""
 
     begun: float = field(default_factory=time.perf_counter)
@@ -38,9 +38,9 @@ class FindHandler:
 
     def __init__(
         self,
-        queries: Queries,
-        demand: Demand,
-        audit: Audit,
+        queries: FindService,
+        demand: RightsDemand,
+        audit: AuditService,
         metrics: ScpMetrics,
         log_answered: Callable[[], bool],
     ) -> None:
@@ -54,7 +54,7 @@ class FindHandler:
         self, info: AssociationInfo, request: QueryRequest, _cancelled: Callable[[], bool]
     ) -> Iterator[Matches]:
         """Yield the answers; the end is success, Refused any other final status."""
-        progress = _Progress()
+        progress = _FindProgress()
         try:
             self._demand(info, Right.QUERY)
             query = understood(request, info.extended.get(request.sop_class_uid, b""))
@@ -75,7 +75,7 @@ class FindHandler:
         finally:
             self._account(info, request, progress)
 
-    def _account(self, info: AssociationInfo, request: QueryRequest, done: _Progress) -> None:
+    def _account(self, info: AssociationInfo, request: QueryRequest, done: _FindProgress) -> None:
         seconds = time.perf_counter() - done.begun
         status = f"0x{done.status:04X}"
         self._metrics.operations.labels("c-find", status).inc()
@@ -83,7 +83,7 @@ class FindHandler:
         self._metrics.matches.inc(done.matches)
         self._audit.operation(
             info,
-            Operation(
+            AnsweredOperation(
                 TransactionKind.C_FIND,
                 done.status,
                 seconds,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import structlog
 
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Later
-from draw_scp.services.audit import Audit
+from draw_scp.ports.operations import Deferral
+from draw_scp.services.audit import AuditService
 from draw_shared.contracts.rights import Right
 from draw_shared.dicom.network.admission import AccessRules, access_rules, refuse_calling
 from draw_shared.dicom.network.associate import AssociateRequest
@@ -53,9 +53,9 @@ class Associations:
     def __init__(
         self,
         config: Callable[[], LiveConfig],
-        audit: Audit,
+        audit: AuditService,
         metrics: ScpMetrics,
-        deferred_tasks: Later,
+        deferred_tasks: Deferral,
         *,
         loopback_reads: bool = False,
     ) -> None:

@@ -8,9 +8,10 @@ import structlog
 
 from draw_scp.handlers.find import only_study, warn_of_misread
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Demand, NotOnRecord
-from draw_scp.services.audit import Audit, Operation
-from draw_scp.services.retrieve import Begin, Retrievals, Step
+from draw_scp.models import NotOnRecord
+from draw_scp.ports.operations import RightsDemand
+from draw_scp.services.audit import AnsweredOperation, AuditService
+from draw_scp.services.retrieve import DeliveryBegins, Step, SubOperationService
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.network.service import (
@@ -32,7 +33,7 @@ Told = SubOperations | RetrieveEnd
 
 
 @dataclass(slots=True)
-class _Progress:
+class _RetrieveProgress:
     """How far one retrieve is; the status is that of one whose association broke."""
 
     begun: float = field(default_factory=time.perf_counter)
@@ -48,9 +49,9 @@ class RetrieveHandler:
 
     def __init__(
         self,
-        retrievals: Retrievals,
-        demand: Demand,
-        audit: Audit,
+        retrievals: SubOperationService,
+        demand: RightsDemand,
+        audit: AuditService,
         metrics: ScpMetrics,
         log_answered: Callable[[], bool],
     ) -> None:
@@ -93,13 +94,13 @@ class RetrieveHandler:
         kind: TransactionKind,
         steps: Callable[[Selection], Iterator[Step]],
     ) -> Iterator[Told]:
-        progress = _Progress()
+        progress = _RetrieveProgress()
         try:
             selection = selected(request, info.extended.get(request.sop_class_uid, b""))
             progress.study = only_study(selection.conditions)
             warn_of_misread(selection.misread, info)
             for step in steps(selection):
-                if isinstance(step, Begin):
+                if isinstance(step, DeliveryBegins):
                     if len(step.leaving) == 1:
                         (progress.study,) = step.leaving
                     self._audit.begun(info, kind, step.leaving, request.move_destination)
@@ -123,7 +124,11 @@ class RetrieveHandler:
             self._account(info, request, kind, progress)
 
     def _account(
-        self, info: AssociationInfo, request: QueryRequest, kind: TransactionKind, done: _Progress
+        self,
+        info: AssociationInfo,
+        request: QueryRequest,
+        kind: TransactionKind,
+        done: _RetrieveProgress,
     ) -> None:
         seconds = time.perf_counter() - done.begun
         status, counts = f"0x{done.status:04X}", done.counts
@@ -132,7 +137,7 @@ class RetrieveHandler:
         destination = f" to {request.move_destination}" if request.move_destination else ""
         self._audit.operation(
             info,
-            Operation(
+            AnsweredOperation(
                 kind,
                 done.status,
                 seconds,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from draw_scp.models import Results, StoreRefused, StoreSucceeded
+from draw_scp.ports.operations import OperationResults, StoreRefused, StoreSucceeded
 from draw_shared.contracts.rights import Right
 from draw_shared.dicom.network.service import AssociationInfo, Refused, StoreRequest
 from draw_shared.dicom.network.statuses import Status
@@ -24,7 +24,9 @@ FAILURES: Final = (DrawError, OSError)
 class StoreHandler:
     """Answers C-STORE requests."""
 
-    def __init__(self, ingest: Ingest, results: Results, offered: Callable[[], bool]) -> None:
+    def __init__(
+        self, ingest: Ingest, results: OperationResults, offered: Callable[[], bool]
+    ) -> None:
         self._ingest = ingest
         self._results = results
         self._offered = offered

@@ -5,11 +5,12 @@ Transferring DICOM Instances): a receiver that is killed meanwhile leaves that l
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from draw_scp.models import Transaction
+from draw_scp.models import TransactionLine
+from draw_scp.ports.audit import DurableRecorder, TransactionRecorder
 from draw_shared.contracts.transaction import (
     RETRIEVE_BEGUN,
     TransactionKind,
@@ -24,26 +25,8 @@ _OUTCOMES: Final = {
 }
 
 
-class Records(Protocol):
-    """Keeps records until they are in the audit log."""
-
-    def record(self, transaction: Transaction) -> None:
-        """Keep one record."""
-
-
-class Ahead(Protocol):
-    """Keeps records that must be kept before what they tell of happens."""
-
-    def keep(self, transactions: Sequence[Transaction]) -> None:
-        """Return once these records outlive this process.
-
-        Raises:
-            NotOnRecord: some do not.
-        """
-
-
 @dataclass(slots=True)
-class Tally:
+class AssociationTally:
     """What came over one association so far."""
 
     begun: float = field(default_factory=time.monotonic)
@@ -52,7 +35,7 @@ class Tally:
     size_bytes: int = 0
 
 
-class Operation(NamedTuple):
+class AnsweredOperation(NamedTuple):
     """One DIMSE operation that was answered."""
 
     kind: TransactionKind
@@ -66,20 +49,23 @@ class Operation(NamedTuple):
     detail: str | None = None
 
 
-class Audit:
+class AuditService:
     """Turns what happens into records and keeps a tally of each open association."""
 
     def __init__(
-        self, records: Records, ahead: Ahead, clock: Callable[[], float] = time.time
+        self,
+        records: TransactionRecorder,
+        ahead: DurableRecorder,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._records = records
         self._ahead = ahead
         self._clock = clock
-        self._open: dict[str, Tally] = {}
+        self._open: dict[str, AssociationTally] = {}
 
     def opened(self, info: AssociationInfo) -> None:
         """Begin the tally of an association."""
-        self._open[info.association_id] = Tally()
+        self._open[info.association_id] = AssociationTally()
 
     def begun(
         self,
@@ -99,7 +85,7 @@ class Audit:
         to = destination or info.calling_ae
         self._ahead.keep(
             [
-                Transaction(
+                TransactionLine(
                     occurred_at=now,
                     kind=kind,
                     outcome=TransactionOutcome.SUCCESS,
@@ -116,7 +102,7 @@ class Audit:
             ]
         )
 
-    def operation(self, info: AssociationInfo, done: Operation) -> None:
+    def operation(self, info: AssociationInfo, done: AnsweredOperation) -> None:
         """Record one operation."""
         tally = self._open.get(info.association_id)
         if tally is not None:
@@ -125,7 +111,7 @@ class Audit:
                 tally.objects += 1
                 tally.size_bytes += done.size_bytes or 0
         self._records.record(
-            Transaction(
+            TransactionLine(
                 occurred_at=self._clock(),
                 kind=done.kind,
                 outcome=outcome_of(done.status),
@@ -144,11 +130,11 @@ class Audit:
             )
         )
 
-    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> Tally:
+    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> AssociationTally:
         """Record an association that has ended, and return its tally."""
-        tally = self._open.pop(info.association_id, None) or Tally()
+        tally = self._open.pop(info.association_id, None) or AssociationTally()
         self._records.record(
-            Transaction(
+            TransactionLine(
                 occurred_at=self._clock(),
                 kind=TransactionKind.ASSOCIATION,
                 outcome=_OUTCOMES.get(outcome, TransactionOutcome.FAILURE),
@@ -171,7 +157,7 @@ class Audit:
         context or the DIMSE status of the operation.
         """
         self._records.record(
-            Transaction(
+            TransactionLine(
                 occurred_at=self._clock(),
                 kind=TransactionKind.REJECTION,
                 outcome=TransactionOutcome.REJECTED,
@@ -188,7 +174,7 @@ class Audit:
         """Record a rejection; `titles` are the calling and called AE titles, if known."""
         calling, called = titles or (None, None)
         self._records.record(
-            Transaction(
+            TransactionLine(
                 occurred_at=self._clock(),
                 kind=TransactionKind.REJECTION,
                 outcome=TransactionOutcome.REJECTED,

@@ -1,8 +1,9 @@
 """C-FIND: understands an identifier, asks the index, writes the answers."""
 
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final
 
+from draw_scp.ports.query import MatchCatalogue
 from draw_shared.dicom.network.service import Matches, Refused
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.network.statuses import Status
@@ -13,13 +14,6 @@ from draw_shared.dicom.query.query import Constant, Query, Row
 ONLINE: Final = b"ONLINE"
 
 
-class Catalogue(Protocol):
-    """The index."""
-
-    def matches(self, query: Query, by: Claimant) -> Iterator[list[Row]]:
-        """Yield matches for a peer in portions, but for the query's `left_over` conditions."""
-
-
 class TooManyMatches(Refused):
     """There are more matches than the configuration allows to be answered."""
 
@@ -27,7 +21,7 @@ class TooManyMatches(Refused):
         super().__init__(Status.OUT_OF_RESOURCES, f"more than {limit} matches, here are some")
 
 
-class Queries:
+class FindService:
     """Answers queries from the index.
 
     Args:
@@ -36,7 +30,7 @@ class Queries:
     """
 
     def __init__(
-        self, catalogue: Catalogue, ae_title: Callable[[], str], limit: Callable[[], int]
+        self, catalogue: MatchCatalogue, ae_title: Callable[[], str], limit: Callable[[], int]
     ) -> None:
         self._catalogue = catalogue
         self._ae_title = ae_title

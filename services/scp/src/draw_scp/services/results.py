@@ -1,10 +1,17 @@
 """What became of senders' operations, in metrics, audit trail and log."""
 
 import structlog
+from typing_extensions import override
 
 from draw_scp.metrics import ScpMetrics
-from draw_scp.models import Later, Result, StoreRefused, StoreSucceeded
-from draw_scp.services.audit import Audit, Operation
+from draw_scp.ports.operations import (
+    Deferral,
+    OperationResults,
+    Result,
+    StoreRefused,
+    StoreSucceeded,
+)
+from draw_scp.services.audit import AnsweredOperation, AuditService
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.encoding.uids import VERIFICATION
 from draw_shared.dicom.network.service import AssociationInfo
@@ -13,16 +20,17 @@ from draw_shared.dicom.network.statuses import Status
 log = structlog.get_logger()
 
 
-class RecordedResults:
+class ResultService(OperationResults):
     """Records what was answered; an object that was stored, when its peer has the answer."""
 
-    def __init__(self, audit: Audit, metrics: ScpMetrics, deferred_tasks: Later) -> None:
+    def __init__(self, audit: AuditService, metrics: ScpMetrics, deferred_tasks: Deferral) -> None:
         self._audit = audit
         self._metrics = metrics
         self._deferred = deferred_tasks
         self._answered = metrics.operations.labels("c-echo", "0x0000")
         self._succeeded = metrics.operations.labels("c-store", "0x0000")
 
+    @override
     def note(self, info: AssociationInfo, result: Result) -> None:
         if isinstance(result, StoreSucceeded):
             self._deferred(self._record_stored, info, result)
@@ -35,7 +43,9 @@ class RecordedResults:
         self._answered.inc()
         self._audit.operation(
             info,
-            Operation(TransactionKind.C_ECHO, Status.SUCCESS, 0.0, sop_class_uid=VERIFICATION),
+            AnsweredOperation(
+                TransactionKind.C_ECHO, Status.SUCCESS, 0.0, sop_class_uid=VERIFICATION
+            ),
         )
 
     def _record_stored(self, info: AssociationInfo, success: StoreSucceeded) -> None:
@@ -49,7 +59,7 @@ class RecordedResults:
             metrics.duplicates.inc()
         self._audit.operation(
             info,
-            Operation(
+            AnsweredOperation(
                 TransactionKind.C_STORE,
                 Status.SUCCESS,
                 success.seconds,
@@ -66,7 +76,7 @@ class RecordedResults:
         self._metrics.operations.labels("c-store", status).inc()
         self._audit.operation(
             info,
-            Operation(
+            AnsweredOperation(
                 TransactionKind.C_STORE,
                 refused.status,
                 refused.seconds,

@@ -8,13 +8,13 @@ end of the operation (PS3.4 C.4.2.1, C.4.3.1).
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
-from draw_scp.models import Delivered, Destination, Order, StoredInstance, SubOperation
+from draw_scp.models import Delivered, DeliveryOrder, StoredInstance, SubOperation
+from draw_scp.ports.retrieve import InstanceCatalogue, ObjectDeliveries, RenditionSource
 from draw_shared.dicom.network.renditions import Rendition
 from draw_shared.dicom.network.service import (
     CutShort,
@@ -38,60 +38,18 @@ PROGRESS_OBJECTS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class DeliveryBegins:
     """Objects are about to leave: nothing was sent, and whoever takes this may prevent it."""
 
     leaving: Mapping[str, int]
     """How many objects of each study, by Study Instance UID."""
 
 
-Step = Begin | SubOperations | RetrieveEnd
-
-
-class Catalogue(Protocol):
-    """The index."""
-
-    def instances(self, selection: Selection, by: Claimant) -> list[StoredInstance]:
-        """Return what is to be sent for a peer."""
-
-    def destination(self, ae_title: str, by: Claimant) -> Destination | None:
-        """Return the active remote node with this AE title, or None."""
-
-
-class Objects(Protocol):
-    """The stored objects."""
-
-    def renditions(
-        self, instance: StoredInstance, takes: Callable[[str], bool]
-    ) -> Iterator[Rendition]:
-        """Yield the object in every transfer syntax that a peer takes, best first.
-
-        Raises:
-            Permanent: it cannot be read.
-        """
-
-
-class Delivery(Protocol):
-    """Objects on their way to a destination."""
-
-    def results(self) -> Iterator[Delivered | None]:
-        """Yield what became of each object as it does, and None now and then meanwhile."""
-
-    def cancel(self) -> None:
-        """Begin no further object; `results` ends with those that are under way."""
-
-
-class SubAssociations(Protocol):
-    """Sends to other peers."""
-
-    def delivering(
-        self, destination: Destination, order: Order, instances: Sequence[StoredInstance]
-    ) -> AbstractContextManager[Delivery]:
-        """Begin; nothing is under way any more when the block is left."""
+Step = DeliveryBegins | SubOperations | RetrieveEnd
 
 
 @dataclass(slots=True)
-class Tally:
+class SubOperationTally:
     """Counts of one operation."""
 
     remaining: int
@@ -147,7 +105,7 @@ class Tally:
         return RetrieveEnd(status, self.counts(), identifier, comment)
 
 
-class Retrievals:
+class SubOperationService:
     """Performs C-GET and C-MOVE.
 
     Args:
@@ -157,9 +115,9 @@ class Retrievals:
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        objects: Objects,
-        sub_associations: SubAssociations,
+        catalogue: InstanceCatalogue,
+        objects: RenditionSource,
+        sub_associations: ObjectDeliveries,
         parallel: Callable[[], int],
         counted: Callable[[str, SubOperation], None],
     ) -> None:
@@ -185,7 +143,7 @@ class Retrievals:
         instances = self._catalogue.instances(selection, by)
         if instances:
             yield _begin(instances)
-        tally = Tally(len(instances))
+        tally = SubOperationTally(len(instances))
         stopped, reason = False, ""
         ready = _Ready(instances, lambda instance: self._to_send(instance, channel))
         while (one := ready.take()) is not None:
@@ -222,8 +180,8 @@ class Retrievals:
         instances = self._catalogue.instances(selection, by)
         if instances:
             yield _begin(instances)
-        tally = Tally(len(instances))
-        order = Order(by.ae_title, request.message_id, self._parallel())
+        tally = SubOperationTally(len(instances))
+        order = DeliveryOrder(by.ae_title, request.message_id, self._parallel())
         stopped, reason = False, ""
         with self._sub_associations.delivering(destination, order, instances) as delivery:
             for one in delivery.results():
@@ -249,8 +207,8 @@ class Retrievals:
         return prepared
 
 
-def _begin(instances: Sequence[StoredInstance]) -> Begin:
-    return Begin(Counter(instance.study_instance_uid for instance in instances))
+def _begin(instances: Sequence[StoredInstance]) -> DeliveryBegins:
+    return DeliveryBegins(Counter(instance.study_instance_uid for instance in instances))
 
 
 class _Prepared:

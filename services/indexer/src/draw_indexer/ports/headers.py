@@ -1,0 +1,13 @@
+"""Port of the headers of stored files."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from draw_indexer.models import Headers
+
+
+class HeaderSource(Protocol):
+    """The way to the headers of stored files."""
+
+    def read(self, paths: Sequence[str]) -> Headers:
+        """Return the header of each file, or why there is none: a Transient or Permanent."""

@@ -1,0 +1,16 @@
+"""Port of the series and studies that become complete."""
+
+from typing import Protocol
+
+from draw_indexer.models import Closed
+
+
+class StabilityRepository(Protocol):
+    """Series and studies of the index."""
+
+    def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
+        """Close what has been quiet for so long; return the series and studies closed now.
+
+        Raises:
+            Transient: the database does not answer; nothing is closed.
+        """
