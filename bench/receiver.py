@@ -30,7 +30,7 @@ from draw_shared.dicom.network.associate import (
     UserInformation,
     decode_request,
 )
-from draw_shared.dicom.network.message import DATA_SET, Command, Field, Operation
+from draw_shared.dicom.network.message import DATA_SET, CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.network.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
 from draw_shared.dicom.network.statuses import PENDING
@@ -55,7 +55,7 @@ def _ignore(_part: memoryview) -> None:
     return None
 
 
-def _answer(wire: Wire, context_id: int, command: Command, operation: Operation) -> None:
+def _answer(wire: Wire, context_id: int, command: CommandSet, operation: Operation) -> None:
     raw = message.response(command, operation, 0)
     wire.send([b"".join(fragments(raw, context_id, COMMAND, LARGEST_PDU))], SECONDS)
 
@@ -97,11 +97,11 @@ def _request(study: str) -> list[bytes | memoryview]:
     wanted.StudyInstanceUID = study
     command = message.encode(
         {
-            Field.AFFECTED_SOP_CLASS: STUDY_ROOT_GET,
-            Field.COMMAND: Operation.C_GET,
-            Field.MESSAGE_ID: 1,
-            Field.PRIORITY: 0,
-            Field.DATA_SET_TYPE: DATA_SET,
+            CommandElement.AFFECTED_SOP_CLASS: STUDY_ROOT_GET,
+            CommandElement.COMMAND: Operation.C_GET,
+            CommandElement.MESSAGE_ID: 1,
+            CommandElement.PRIORITY: 0,
+            CommandElement.DATA_SET_TYPE: DATA_SET,
         }
     )
     identifier = encode(wanted, is_implicit_vr=True, is_little_endian=True) or b""
@@ -119,11 +119,11 @@ def _received(wire: Wire) -> tuple[int, int]:
         context_id, command = reader.command(SECONDS)
         if command.has_data_set:
             reader.data_set(context_id, _ignore, LARGEST_OBJECT)
-        if command.number(Field.COMMAND) == Operation.C_STORE:
+        if command.number(CommandElement.COMMAND) == Operation.C_STORE:
             objects += 1
             _answer(wire, context_id, command, Operation.C_STORE)
-        elif command.number(Field.STATUS) not in PENDING:
-            return objects, command.number(Field.STATUS)
+        elif command.number(CommandElement.STATUS) not in PENDING:
+            return objects, command.number(CommandElement.STATUS)
 
 
 def serve(port: int) -> None:
@@ -150,7 +150,7 @@ def _serve_one(wire: Wire) -> None:
                 context_id, command = reader.command(SECONDS)
                 if command.has_data_set:
                     reader.data_set(context_id, _ignore, LARGEST_OBJECT)
-                operation = Operation(command.number(Field.COMMAND))
+                operation = Operation(command.number(CommandElement.COMMAND))
                 _answer(wire, context_id, command, operation)
     wire.close()
 

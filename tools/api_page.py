@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from draw_api.app import Api
 from draw_api.handlers.problems import STATUSES
 from draw_api.models.permissions import RULES
-from draw_api.settings import Settings
+from draw_api.settings import ApiSettings
 from draw_shared.dicom.network.statuses import ANSWERED
 
 NOWHERE: Final = "127.0.0.1:1"
@@ -58,7 +58,7 @@ DIMSE_BEGINNING: Final = (
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document of an API that connects to nothing."""
-    settings = Settings(
+    settings = ApiSettings(
         database_url=SecretStr(f"postgresql://nobody@{NOWHERE}/none"),
         broker_url=SecretStr(f"amqp://nobody@{NOWHERE}/none"),
         storage_root=Path("/none"),

@@ -17,7 +17,7 @@ from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.network_variables import network_told
 from draw_shared.contracts.server_config import (
     EVERYTHING,
-    DicomPort,
+    ListeningPort,
     NetworkConfig,
     ServerConfig,
 )
@@ -40,7 +40,7 @@ class DicomAddress:
     ae_title: str
     host: str
     port: int
-    ports: tuple[DicomPort, ...]
+    ports: tuple[ListeningPort, ...]
     """All of them, be `port` one or not: TLS may have one of its own."""
 
 

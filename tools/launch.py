@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from draw_api.models.wording import problems_of
 from draw_shared.contracts.network_variables import NETWORK_VARIABLES
-from draw_shared.contracts.server_config import DicomPort
+from draw_shared.contracts.server_config import ListeningPort
 from draw_shared.errors import DrawError
 from tools.first_configuration import DicomAddress, first_configuration, prepare
 from tools.first_user import FILE_VARIABLE, VARIABLE, PasswordRefused, create_first, sign_in_words
@@ -288,10 +288,10 @@ class Launcher:
         return f"ready: {told}, web http://{web_host}:{ports['DRAW_API_PORT']}, {sign_in}"
 
 
-def _places(wanted: Sequence[DicomPort], bound: Sequence[DicomPort], host: str) -> str:
+def _places(wanted: Sequence[ListeningPort], bound: Sequence[ListeningPort], host: str) -> str:
     """Return where associations are accepted now, and where not yet."""
 
-    def words(ports: Iterable[DicomPort]) -> str:
+    def words(ports: Iterable[ListeningPort]) -> str:
         return " and ".join(f"{'with TLS ' if p.tls else ''}at {host}:{p.port}" for p in ports)
 
     missing = [one for one in wanted if one not in bound]

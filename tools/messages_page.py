@@ -14,7 +14,7 @@ from draw_shared.contracts.instance import (
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.contracts.transaction import TransactionRecord, TransactionsRecordedV1
 from draw_shared.messaging import topology
-from draw_shared.messaging.topology import Collecting, Exchange, Work
+from draw_shared.messaging.topology import Collecting, Exchange, WorkQueue
 
 PAGE: Final = Path("docs/messages.md")
 
@@ -95,12 +95,12 @@ def _topology() -> list[str]:
             case Collecting():
                 note = f"keeps everything from `{part.source}`" if part.source else ""
                 lines.append(f"| `{part.name}` | queue | {note} |")
-            case Work():
+            case WorkQueue():
                 lines.append(f"| `{part.name}` | work queue | {_work(part)} |")
     return [*lines, ""]
 
 
-def _work(work: Work) -> str:
+def _work(work: WorkQueue) -> str:
     rungs = ", ".join(f"{seconds:g}" for seconds in work.ladder_seconds)
     bound = ", ".join(f"`{pattern}`" for pattern in work.binds)
     again = f"tried again after {rungs} s (`{work.name}.retry.N`)"

@@ -13,13 +13,13 @@ from pydantic import SecretStr
 from draw_api.adapters.suite_metrics import SuiteMetrics
 from draw_api.adapters.suite_observation import SuiteState
 from draw_api.app import Api
-from draw_api.settings import Settings as ApiSettings
+from draw_api.settings import ApiSettings
 from draw_indexer.app import Indexer
-from draw_indexer.settings import Settings as IndexerSettings
+from draw_indexer.settings import IndexerSettings
 from draw_qr_worker.app import Worker
-from draw_qr_worker.settings import Settings as WorkerSettings
+from draw_qr_worker.settings import QrWorkerSettings
 from draw_scp.app import Scp
-from draw_scp.settings import Settings as ScpSettings
+from draw_scp.settings import ScpSettings
 from draw_shared.storage.space import DiskRoom
 
 PAGE: Final = Path("docs/metrics.md")
@@ -85,7 +85,7 @@ def pages() -> dict[Path, str]:
 _SERVICES: Final[dict[str, tuple[Any, Any]]] = {
     "scp": (Scp, ScpSettings),
     "indexer": (Indexer, IndexerSettings),
-    "qr-worker": (Worker, WorkerSettings),
+    "qr-worker": (Worker, QrWorkerSettings),
     "api": (Api, ApiSettings),
 }
 

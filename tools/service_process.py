@@ -10,10 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from draw_api.settings import Settings as ApiSettings
-from draw_indexer.settings import Settings as IndexerSettings
-from draw_qr_worker.settings import Settings as WorkerSettings
-from draw_scp.settings import Settings as ScpSettings
+from draw_api.settings import ApiSettings
+from draw_indexer.settings import IndexerSettings
+from draw_qr_worker.settings import QrWorkerSettings
+from draw_scp.settings import ScpSettings
 from draw_shared.runtime.child_environment import variables
 from draw_shared.runtime.settings import PREFIX, ServiceSettings
 from tools.processes import end, group_members
@@ -46,7 +46,7 @@ SERVICES: Final = (
     Service(
         "indexer", "draw_indexer", IndexerSettings, "DRAW_INDEXER_HTTP_PORT", 9102, AFTER_RECEIVING
     ),
-    Service("qr-worker", "draw_qr_worker", WorkerSettings, "DRAW_QR_WORKER_HTTP_PORT", 9103),
+    Service("qr-worker", "draw_qr_worker", QrWorkerSettings, "DRAW_QR_WORKER_HTTP_PORT", 9103),
     Service("api", "draw_api", ApiSettings, "DRAW_API_PORT", 8000),
     Service("scp", "draw_scp", ScpSettings, "DRAW_SCP_HTTP_PORT", 9101),
 )

@@ -10,17 +10,16 @@ from typing import Annotated, Final, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from draw_api.settings import MigrationSettings
-from draw_api.settings import Settings as ApiSettings
-from draw_indexer.settings import Settings as IndexerSettings
-from draw_qr_worker.settings import Settings as WorkerSettings
-from draw_scp.settings import Settings as ScpSettings
+from draw_api.settings import ApiSettings, MigrationSettings
+from draw_indexer.settings import IndexerSettings
+from draw_qr_worker.settings import QrWorkerSettings
+from draw_scp.settings import ScpSettings
 from draw_shared.runtime.settings import ServiceSettings, variable_name
 
 SERVICES: Final[tuple[type[ServiceSettings], ...]] = (
     ScpSettings,
     IndexerSettings,
-    WorkerSettings,
+    QrWorkerSettings,
     ApiSettings,
     MigrationSettings,
 )

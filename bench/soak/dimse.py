@@ -29,7 +29,7 @@ from draw_shared.dicom.network.associate import (
     UserInformation,
     decode_accept,
 )
-from draw_shared.dicom.network.message import DATA_SET, Command, Field, Operation
+from draw_shared.dicom.network.message import DATA_SET, CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.network.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
 from draw_shared.dicom.network.statuses import PENDING
@@ -112,17 +112,17 @@ class Association:
 
     def store(self, sop_class: str, sop: str, data: bytes) -> int:
         """Store an object in the first context and return the status."""
-        fields: dict[Field, int | str | bytes] = {
-            Field.AFFECTED_SOP_CLASS: sop_class,
-            Field.COMMAND: Operation.C_STORE,
-            Field.MESSAGE_ID: 1,
-            Field.PRIORITY: 0,
-            Field.DATA_SET_TYPE: DATA_SET,
-            Field.AFFECTED_SOP_INSTANCE: sop,
+        fields: dict[CommandElement, int | str | bytes] = {
+            CommandElement.AFFECTED_SOP_CLASS: sop_class,
+            CommandElement.COMMAND: Operation.C_STORE,
+            CommandElement.MESSAGE_ID: 1,
+            CommandElement.PRIORITY: 0,
+            CommandElement.DATA_SET_TYPE: DATA_SET,
+            CommandElement.AFFECTED_SOP_INSTANCE: sop,
         }
         self._send(fields, data)
         _, command = self._reader.command(SECONDS)
-        return command.number(Field.STATUS)
+        return command.number(CommandElement.STATUS)
 
     def ask(
         self, operation: Operation, model: str, keys: Mapping[str, str], destination: str = ""
@@ -131,40 +131,40 @@ class Association:
         wanted = Dataset()
         for keyword, value in keys.items():
             setattr(wanted, keyword, value)
-        fields: dict[Field, int | str | bytes] = {
-            Field.AFFECTED_SOP_CLASS: model,
-            Field.COMMAND: operation,
-            Field.MESSAGE_ID: 1,
-            Field.PRIORITY: 0,
-            Field.DATA_SET_TYPE: DATA_SET,
+        fields: dict[CommandElement, int | str | bytes] = {
+            CommandElement.AFFECTED_SOP_CLASS: model,
+            CommandElement.COMMAND: operation,
+            CommandElement.MESSAGE_ID: 1,
+            CommandElement.PRIORITY: 0,
+            CommandElement.DATA_SET_TYPE: DATA_SET,
         }
         if destination:
-            fields[Field.MOVE_DESTINATION] = destination
+            fields[CommandElement.MOVE_DESTINATION] = destination
         self._send(fields, encode(wanted, is_implicit_vr=True, is_little_endian=True) or b"")
         matches = stored = 0
         while True:
             context_id, command = self._reader.command(SECONDS)
             if command.has_data_set:
                 self._reader.data_set(context_id, lambda _: None, 1 << 30)
-            if command.number(Field.COMMAND) == Operation.C_STORE:
+            if command.number(CommandElement.COMMAND) == Operation.C_STORE:
                 stored += 1
                 self._answer(context_id, command)
-            elif command.number(Field.STATUS) in PENDING:
+            elif command.number(CommandElement.STATUS) in PENDING:
                 matches += 1
             else:
-                moved = command.number(Field.COMPLETED, 0) if destination else 0
-                return command.number(Field.STATUS), matches, stored or moved
+                moved = command.number(CommandElement.COMPLETED, 0) if destination else 0
+                return command.number(CommandElement.STATUS), matches, stored or moved
 
     def release(self) -> None:
         """End the association in order."""
         self._wire.send([RELEASE_RQ], SECONDS)
         self._wire.close_politely(1.0)
 
-    def _send(self, fields: dict[Field, int | str | bytes], data: bytes) -> None:
+    def _send(self, fields: dict[CommandElement, int | str | bytes], data: bytes) -> None:
         command = fragments(message.encode(fields), 1, COMMAND, self._max_pdu)
         self._wire.send([*command, *fragments(data, 1, 0, self._max_pdu)], SECONDS)
 
-    def _answer(self, context_id: int, command: Command) -> None:
+    def _answer(self, context_id: int, command: CommandSet) -> None:
         raw = message.response(command, Operation.C_STORE, 0)
         self._wire.send([b"".join(fragments(raw, context_id, COMMAND, self._max_pdu))], SECONDS)
 

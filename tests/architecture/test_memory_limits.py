@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from draw_api.adapters import object_child, object_reader
-from draw_indexer.settings import Settings as IndexerSettings
+from draw_indexer.settings import IndexerSettings
 from draw_scp.app import MOST_PROCESSES
-from draw_scp.settings import Settings as ScpSettings
+from draw_scp.settings import ScpSettings
 from draw_shared.dicom.transcoding import decoding_processes
 from draw_shared.dicom.transcoding.decoding import DecodingLimits
 

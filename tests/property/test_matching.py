@@ -19,7 +19,7 @@ from draw_shared.dicom.encoding.data_set import scanner_for
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.query.answers import Encoding
+from draw_shared.dicom.query.answers import ElementWriter
 from draw_shared.dicom.query.keys import BY_KEYWORD, Level
 from draw_shared.dicom.query.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, understood
 from support import index_rows, service_finder
@@ -121,7 +121,7 @@ class Index:
 
     def find(self, keys, extended=RELATIONAL):
         """Return the numbers of the series that C-FIND answers."""
-        encoding = Encoding(IMPLICIT_LITTLE)
+        encoding = ElementWriter(IMPLICIT_LITTLE)
         asked = {0x00080005: ("CS", b"ISO_IR 192"), 0x00080052: ("CS", b"SERIES")}
         asked[BY_KEYWORD["SeriesInstanceUID"].tag] = ("UI", b"")
         for keyword, value in keys.items():
@@ -334,7 +334,7 @@ def test_modalities_in_study(index, key):
 @CHOSEN
 @given(key=key_text)
 def test_items_of_request_attributes(index, key):
-    encoding = Encoding(IMPLICIT_LITTLE)
+    encoding = ElementWriter(IMPLICIT_LITTLE)
     tag = next(t for t, keyword in REQUEST_ATTRIBUTE_TAGS.items() if keyword == ITEM_KEYWORD)
     item = encoding.item(encoding.element(tag, "LO", key.encode()))
     wanted = index.expected(

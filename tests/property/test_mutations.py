@@ -19,9 +19,9 @@ from structlog.testing import capture_logs
 
 from draw_qr_worker.models import StatusPermanent, StatusTransient
 from draw_scp.app import Scp
-from draw_scp.settings import Settings
+from draw_scp.settings import ScpSettings
 from draw_shared.dicom.network import associate, message
-from draw_shared.dicom.network.association import Association
+from draw_shared.dicom.network.association import AcceptorAssociation
 from draw_shared.dicom.network.contexts import contexts_for
 from draw_shared.dicom.network.pdu import HEADER, PduType, pdvs
 from draw_shared.dicom.network.peer_failures import (
@@ -60,7 +60,7 @@ def provider(tmp_path_factory):
     volume = tmp_path_factory.mktemp("volume")
     keep_config(volume)
     app = Scp(
-        Settings(
+        ScpSettings(
             replica="one",
             storage_root=volume,
             database_url="postgresql://nobody@127.0.0.1:1/none",
@@ -169,7 +169,7 @@ def served(stream, provider):
         client.sendall(stream)
         client.shutdown(socket.SHUT_WR)
         peer = Peer("fuzz", "127.0.0.1", "127.0.0.1")
-        Association(Wire(server), peer, provider, TIMING).serve(provider, lambda _: None)
+        AcceptorAssociation(Wire(server), peer, provider, TIMING).serve(provider, lambda _: None)
         server.close()
         answer = b""
         # Closed with input unread, the socket says so once, before it gives the answer.

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node
+from draw_qr_worker.models import ClaimedJob, JobState, Lease, RemoteNode
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.retrieving import RetrieveTask
@@ -137,7 +137,7 @@ def _leave_a_witness(chance, node, parameters):
 
 def job_of(node, parameters, **settings):
     """Return the task, and a claimed job of these parameters."""
-    remote = Node(7, "n", "PACS", "h", 104, supports_get=True, **settings)
+    remote = RemoteNode(7, "n", "PACS", "h", 104, supports_get=True, **settings)
     expectations = Expectations(node, node, max_studies=100)
     task = RetrieveTask(node.index, expectations, node, node, lambda: "DRAW", arrival_seconds=0)
     return task, ClaimedJob(LEASE, "retrieve", 1, 0, remote, parameters=parameters)

@@ -12,7 +12,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.rights import RIGHTS
-from draw_shared.messaging.topology import NotThereYet, Work
+from draw_shared.messaging.topology import NotThereYet, WorkQueue
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ QUEUES = (
     *(
         name
         for part in topology.TOPOLOGY
-        if isinstance(part, Work)
+        if isinstance(part, WorkQueue)
         for name in (part.name, part.rung(1), part.dead)
     ),
     "somebody.else",

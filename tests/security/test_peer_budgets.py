@@ -15,7 +15,7 @@ import pytest
 from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.server_config import EVERYTHING
 from draw_shared.dicom.network import admission, message
-from draw_shared.dicom.network.message import NO_DATA_SET, Field, Operation
+from draw_shared.dicom.network.message import NO_DATA_SET, CommandElement, Operation
 from draw_shared.dicom.network.pdu import COMMAND, PduType, fragments
 from support import hostile
 from support.datasets import build
@@ -52,10 +52,10 @@ def calm(receiver):
 
 ECHO = message.encode(
     {
-        Field.AFFECTED_SOP_CLASS: "1.2.840.10008.1.1",
-        Field.COMMAND: Operation.C_ECHO,
-        Field.MESSAGE_ID: 1,
-        Field.DATA_SET_TYPE: NO_DATA_SET,
+        CommandElement.AFFECTED_SOP_CLASS: "1.2.840.10008.1.1",
+        CommandElement.COMMAND: Operation.C_ECHO,
+        CommandElement.MESSAGE_ID: 1,
+        CommandElement.DATA_SET_TYPE: NO_DATA_SET,
     }
 )
 

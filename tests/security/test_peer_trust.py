@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node
+from draw_qr_worker.models import ClaimedJob, JobState, Lease, RemoteNode
 from draw_qr_worker.services.node_tests import EchoTask
 from draw_shared.contracts.server_config import TlsConfig
 from draw_shared.dicom.network.peer_failures import Unreachable
@@ -174,7 +174,7 @@ class Findings:
 
 
 def node(port, **changes):
-    return Node(1, "node", "NODE", "127.0.0.1", port, tls=True, timeout_seconds=10, **changes)
+    return RemoteNode(1, "node", "NODE", "127.0.0.1", port, tls=True, timeout_seconds=10, **changes)
 
 
 def test_the_test_of_a_node_says_what_it_shows_and_what_to_do(authority):

@@ -47,7 +47,13 @@ from draw_shared.dicom.network.authorization import (
 from draw_shared.dicom.network.negotiation import capabilities
 from draw_shared.dicom.network.peer_failures import PeerRejected
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.service import Accept, Outcome, Peer, PeerCertificate, Reject
+from draw_shared.dicom.network.service import (
+    Accept,
+    AssociationOutcome,
+    Peer,
+    PeerCertificate,
+    Reject,
+)
 from draw_shared.dicom.network.tls import ServerTls
 from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.config_watch import LiveConfig
@@ -314,7 +320,7 @@ def test_who_a_peer_is_by_its_certificate_is_logged_with_its_association(receive
     _, info = accepted(peer, request, associations.admit(peer, request), 16384)
     with capture_logs() as logs:
         associations.opened(info)
-        associations.closed(info, Outcome.RELEASED, "")
+        associations.closed(info, AssociationOutcome.RELEASED, "")
     words = "CN=ct-room (SHA-256 AB:CD)"
     assert [line["certificate"] for line in logs] == [words] * 2
     assert lines[-1].detail == f"released; certificate {words}"

@@ -16,8 +16,8 @@ from draw_api import admin
 from draw_api.adapters.transaction_queries import (
     PostgresTransactionRepository as CheckedTransactions,
 )
-from draw_indexer.adapters.transaction_queries import PostgresTransactionRepository, Seals
-from draw_indexer.settings import Settings
+from draw_indexer.adapters.transaction_queries import PostgresTransactionChain, Seals
+from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.transaction import TransactionRecord
 from draw_shared.storage.sealed_head import SealedHeadFile
 from support import arrivals
@@ -46,7 +46,7 @@ class Indexer:
     def __init__(self, database, folder, name="one", keyring=KEYS):
         self.found = []
         file = SealedHeadFile(folder / "sealed-head.json", name)
-        self.log = PostgresTransactionRepository(
+        self.log = PostgresTransactionChain(
             database, Seals(keyring, file, name, self.found.append)
         )
 
@@ -138,7 +138,7 @@ def test_a_new_key_checks_before_it_seals(database, tmp_path):
 
 
 def test_without_a_key_everything_goes_on_unsealed(database, tmp_path):
-    log = PostgresTransactionRepository(database)
+    log = PostgresTransactionChain(database)
     now = datetime.now(UTC)
     record = {"occurred_at": now, "kind": "c-echo", "outcome": "success", "replica": "scp"}
     assert log.write([TransactionRecord(record_id=uuid4(), **record)]) == 1
@@ -172,10 +172,10 @@ def environment(database, monkeypatch, tmp_path):
 def test_a_key_that_is_too_short_or_missing_is_said_at_the_start(environment, tmp_path):
     environment.setenv("DRAW_TRANSACTION_KEYS", "short")
     with pytest.raises(ValidationError, match=r"DRAW_TRANSACTION_KEYS: a key .* 32 characters"):
-        Settings.read()
+        IndexerSettings.read()
     environment.setenv("DRAW_TRANSACTION_KEYS_FILE", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match="none"):
-        Settings.read()
+        IndexerSettings.read()
 
 
 def test_an_administrator_verifies_and_accepts_at_a_shell(environment, database, tmp_path, capsys):

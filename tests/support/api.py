@@ -13,7 +13,7 @@ from draw_api.app import Api
 from draw_api.handlers.identity import COOKIE, CSRF_HEADER
 from draw_api.models.access import Account, Principal, Role
 from draw_api.models.users import NewToken
-from draw_api.settings import Settings
+from draw_api.settings import ApiSettings
 from draw_shared.db.session import Database
 from support.suite import rows_in
 
@@ -41,7 +41,7 @@ class ApiHarness:
 
     def __init__(self, database_url, storage, *, broker_url=NO_BROKER, **settings):
         self.database = Database(database_url)
-        self.settings = Settings(
+        self.settings = ApiSettings(
             database_url=database_url,
             broker_url=broker_url,
             storage_root=storage,
@@ -142,7 +142,7 @@ class ApiHarness:
 def offline_application():
     """Return the application of an API that has nothing to connect to; not to be changed."""
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
-    settings = Settings(database_url=nowhere, broker_url=NO_BROKER, storage_root=Path("/none"))
+    settings = ApiSettings(database_url=nowhere, broker_url=NO_BROKER, storage_root=Path("/none"))
     return Api(settings).application()
 
 

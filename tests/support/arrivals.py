@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from draw_indexer.adapters.index_queries import PostgresIndexRepository
-from draw_indexer.models import Arrival, Header, Stored
+from draw_indexer.models import AnnouncedObject, Arrival, Header
 from draw_shared.db.session import Database
 from draw_shared.dicom.query.keys import BY_KEYWORD, Level
 from draw_shared.storage.removal import StorageFiles
@@ -67,7 +67,7 @@ def arrival(
         else:
             levels[level].pop(keyword, None)
     digest = sha256(f"{uid}{content}".encode()).hexdigest()
-    stored = Stored(
+    stored = AnnouncedObject(
         sop_instance_uid=uid,
         sop_class_uid=CT,
         series_instance_uid=series,

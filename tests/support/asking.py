@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from draw_qr_worker.adapters.getting import GetAssociations
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import Node
+from draw_qr_worker.models import RemoteNode
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.errors import DrawError
 
@@ -52,7 +52,7 @@ class Dropping:
 
 
 def node(port, timeout_seconds=5):
-    return Node(1, "node", AE, "127.0.0.1", port, timeout_seconds=timeout_seconds)
+    return RemoteNode(1, "node", AE, "127.0.0.1", port, timeout_seconds=timeout_seconds)
 
 
 def echo(port):

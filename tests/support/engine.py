@@ -13,11 +13,11 @@ from draw_shared.dicom.network.authorization import authorize
 from draw_shared.dicom.network.negotiation import capabilities
 from draw_shared.dicom.network.service import (
     Matches,
-    Refused,
+    OperationRefused,
     RetrieveEnd,
     SubOperations,
 )
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 
 
 class MemorySink:
@@ -31,14 +31,14 @@ class MemorySink:
 
     def write(self, chunk):
         if self._provider.refuse_while_writing:
-            raise Refused(Status.OUT_OF_RESOURCES, "full")
+            raise OperationRefused(DimseStatus.OUT_OF_RESOURCES, "full")
         self._provider.seen_bytes += len(chunk)
         if self._provider.keep:
             self._data += chunk
 
     def commit(self):
         self._provider.stored.append((self._request, bytes(self._data)))
-        return Status.SUCCESS.value
+        return DimseStatus.SUCCESS.value
 
     def abandon(self):
         self._provider.abandoned += 1
@@ -77,11 +77,11 @@ class RecordingProvider:
         self.rejections.append(reject)
 
     def echo(self, info):
-        return Status.SUCCESS.value
+        return DimseStatus.SUCCESS.value
 
     def store(self, info, request):
         if self.refuse_store is not None:
-            raise Refused(self.refuse_store, "no")
+            raise OperationRefused(self.refuse_store, "no")
         return MemorySink(self, request)
 
     def find(self, info, request, cancelled):
@@ -90,7 +90,7 @@ class RecordingProvider:
                 waited_until = time.monotonic() + 5
                 while not self.gate(cancelled) and time.monotonic() < waited_until:
                     time.sleep(0.01)
-            yield Matches([identifier], Status.PENDING)
+            yield Matches([identifier], DimseStatus.PENDING)
 
     def get(self, info, request, channel, cancelled):
         done = 0
@@ -101,10 +101,10 @@ class RecordingProvider:
                 done += 1
             left = len(self.objects) - done
             yield SubOperations(left, done, 0, 0)
-        yield RetrieveEnd(Status.SUCCESS, SubOperations(0, done, 0, 0))
+        yield RetrieveEnd(DimseStatus.SUCCESS, SubOperations(0, done, 0, 0))
 
     def move(self, info, request, cancelled):
-        raise Refused(Status.MOVE_DESTINATION_UNKNOWN)
+        raise OperationRefused(DimseStatus.MOVE_DESTINATION_UNKNOWN)
 
 
 @contextmanager

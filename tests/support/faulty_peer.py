@@ -26,8 +26,14 @@ from draw_shared.dicom.encoding.characters import TEXT_VRS
 from draw_shared.dicom.network.contexts import contexts_for
 from draw_shared.dicom.network.pdu import reject
 from draw_shared.dicom.network.requestor import Remote
-from draw_shared.dicom.network.service import Matches, Refused, Reject, RetrieveEnd, SubOperations
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.service import (
+    Matches,
+    OperationRefused,
+    Reject,
+    RetrieveEnd,
+    SubOperations,
+)
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.network.store_sender import Outgoing, sending
 from support.engine import RecordingProvider, listening
 from support.receptions import encoded
@@ -60,7 +66,7 @@ class FaultyPeer(RecordingProvider):
         self.withheld = set()
         self.pause_seconds = 0.0
         self.find_limit = 0
-        self.limit_status = Status.SUCCESS
+        self.limit_status = DimseStatus.SUCCESS
         self.find_refusal = None
         self.answers = None
         """A generated node that answers queries in its place."""
@@ -89,7 +95,7 @@ class FaultyPeer(RecordingProvider):
 
     def find(self, info, request, cancelled):
         if self.find_refusal is not None:
-            raise Refused(self.find_refusal)
+            raise OperationRefused(self.find_refusal)
         asked = _decoded(request)
         self.finds.append(asked)
         self.syntaxes.append(request.context.abstract_syntax)
@@ -99,16 +105,16 @@ class FaultyPeer(RecordingProvider):
         faults = self.faults_of.get(str(asked.get("PatientID") or ""))
         if faults:
             fault = faults.pop(0)
-            raise RuntimeError("told to break") if fault is BREAK else Refused(fault)
+            raise RuntimeError("told to break") if fault is BREAK else OperationRefused(fault)
         matches = list(self._matches(asked))
         cut = self.find_limit and len(matches) > self.find_limit
         for match in matches[: self.find_limit or None]:
             if cancelled():
-                raise Refused(Status.CANCELLED)
+                raise OperationRefused(DimseStatus.CANCELLED)
             time.sleep(self.find_pause_seconds)
-            yield Matches([_encoded(match, request)], Status.PENDING)
-        if cut and self.limit_status != Status.SUCCESS:
-            raise Refused(self.limit_status)
+            yield Matches([_encoded(match, request)], DimseStatus.PENDING)
+        if cut and self.limit_status != DimseStatus.SUCCESS:
+            raise OperationRefused(self.limit_status)
 
     def _answered(self, asked, request):
         keys = {element.keyword: _key(element) for element in asked}
@@ -117,8 +123,12 @@ class FaultyPeer(RecordingProvider):
         try:
             end = self.answers.find(level, keys, rows.append, model=model)
         except StatusPermanent as error:
-            raise Refused(Status.DATA_SET_DOES_NOT_MATCH) from error
-        pending = Status.PENDING_WITHOUT_OPTIONAL_KEYS if self.answers.ignored else Status.PENDING
+            raise OperationRefused(DimseStatus.DATA_SET_DOES_NOT_MATCH) from error
+        pending = (
+            DimseStatus.PENDING_WITHOUT_OPTIONAL_KEYS
+            if self.answers.ignored
+            else DimseStatus.PENDING
+        )
         for row in rows:
             answer = Dataset()
             answer.QueryRetrieveLevel = level
@@ -126,7 +136,7 @@ class FaultyPeer(RecordingProvider):
                 setattr(answer, keyword, value)
             yield Matches([_encoded(answer, request)], pending)
         if end.cut_short:
-            raise Refused(self.limit_status)
+            raise OperationRefused(self.limit_status)
 
     def move(self, info, request, cancelled):
         remote = Remote(
@@ -140,7 +150,7 @@ class FaultyPeer(RecordingProvider):
         outgoing = [outgoing_of(one) for one in chosen]
         pairs = [(o.sop_class_uid, o.transfer_syntax_uid) for o in outgoing]
         if not outgoing:
-            yield RetrieveEnd(Status.SUCCESS, SubOperations(0, 0, 0, 0))
+            yield RetrieveEnd(DimseStatus.SUCCESS, SubOperations(0, 0, 0, 0))
             return
         with sending(remote, contexts_for(pairs)) as sender:
 
@@ -163,7 +173,7 @@ class FaultyPeer(RecordingProvider):
         self.requests.append(asked)
         self.syntaxes.append(request.context.abstract_syntax)
         if self.retrieve_refusal is not None:
-            raise Refused(self.retrieve_refusal)
+            raise OperationRefused(self.retrieve_refusal)
         return [one for one in self.objects if _named(asked, one)]
 
     def _sent(self, outgoing, send, cancelled):
@@ -175,13 +185,13 @@ class FaultyPeer(RecordingProvider):
             if self.heeds_cancel and cancelled():
                 self.cancels_heeded += 1
                 left = len(outgoing) - done - failed
-                yield RetrieveEnd(Status.CANCELLED, SubOperations(left, done, failed, 0))
+                yield RetrieveEnd(DimseStatus.CANCELLED, SubOperations(left, done, failed, 0))
                 return
             # A withheld object is counted as sent: so lies a node that loses images.
-            good = one.sop_instance_uid in self.withheld or send(one) == Status.SUCCESS
+            good = one.sop_instance_uid in self.withheld or send(one) == DimseStatus.SUCCESS
             done, failed = done + good, failed + (not good)
             yield SubOperations(len(outgoing) - done - failed, done, failed, 0)
-        status = Status.SUCCESS if not failed else Status.SUB_OPERATIONS_WITH_FAILURES
+        status = DimseStatus.SUCCESS if not failed else DimseStatus.SUB_OPERATIONS_WITH_FAILURES
         yield RetrieveEnd(
             status if self.final_status is None else self.final_status,
             SubOperations(0, done, failed, 0),

@@ -15,7 +15,7 @@ from draw_qr_worker.models import (
     Arrivals,
     Fetched,
     FindEnd,
-    RetrieveEnd,
+    RemoteRetrieveEnd,
     StatusPermanent,
     SubOperationCounts,
     Unlisted,
@@ -226,7 +226,7 @@ class GeneratedNode:
         }[self.counts]
         progress(counts)
         honest = self.counts == "honest"
-        return RetrieveEnd(0, "Success (0x0000)", counts, tuple(failed) if honest else ())
+        return RemoteRetrieveEnd(0, "Success (0x0000)", counts, tuple(failed) if honest else ())
 
     def _rows(self, level, keys):
         found = defaultdict(list)

@@ -11,7 +11,7 @@ from pathlib import Path
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
-from draw_shared.dicom.network.message import DATA_SET, Field, Operation
+from draw_shared.dicom.network.message import DATA_SET, CommandElement, Operation
 from draw_shared.dicom.network.pdu import COMMAND, HEADER, PDATA_PREFIX, PduType, fragments
 from draw_shared.dicom.network.requestor import Remote, open_association
 from support.datasets import build
@@ -94,12 +94,12 @@ def store_large(port, size_bytes):
     head = head[:-4] + struct.pack("<I", length)
     command = message.encode(
         {
-            Field.AFFECTED_SOP_CLASS: CT,
-            Field.COMMAND: Operation.C_STORE,
-            Field.MESSAGE_ID: 1,
-            Field.PRIORITY: 0,
-            Field.DATA_SET_TYPE: DATA_SET,
-            Field.AFFECTED_SOP_INSTANCE: str(made.SOPInstanceUID),
+            CommandElement.AFFECTED_SOP_CLASS: CT,
+            CommandElement.COMMAND: Operation.C_STORE,
+            CommandElement.MESSAGE_ID: 1,
+            CommandElement.PRIORITY: 0,
+            CommandElement.DATA_SET_TYPE: DATA_SET,
+            CommandElement.AFFECTED_SOP_INSTANCE: str(made.SOPInstanceUID),
         }
     )
     block = bytes(range(256)) * 4096
@@ -114,7 +114,11 @@ def store_large(port, size_bytes):
             digest.update(part)
             connection.sendall(b"".join(fragments(part, 3, 0, MAX_PDU, more=more)))
         _, body = read_pdu(connection)
-    return message.decode(body[6:]).number(Field.STATUS), made.SOPInstanceUID, digest.hexdigest()
+    return (
+        message.decode(body[6:]).number(CommandElement.STATUS),
+        made.SOPInstanceUID,
+        digest.hexdigest(),
+    )
 
 
 def echo_seconds(port, tls=None):

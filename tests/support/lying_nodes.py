@@ -11,7 +11,13 @@ import threading
 import time
 
 from draw_shared.dicom.network import associate, message
-from draw_shared.dicom.network.message import DATA_SET, NO_DATA_SET, RESPONSE, Field, Operation
+from draw_shared.dicom.network.message import (
+    DATA_SET,
+    NO_DATA_SET,
+    RESPONSE,
+    CommandElement,
+    Operation,
+)
 from draw_shared.dicom.network.pdu import (
     COMMAND,
     HEADER,
@@ -76,11 +82,11 @@ def pdata(part, control, context_id=1):
 def command(operation, *, message_id=1, data_set=False, context_id=1, without=None, status=0):
     """Return a response as P-DATA."""
     fields = {
-        Field.AFFECTED_SOP_CLASS: "1.2.3",
-        Field.COMMAND: operation,
-        Field.RESPONDED_MESSAGE_ID: message_id,
-        Field.DATA_SET_TYPE: DATA_SET if data_set else NO_DATA_SET,
-        Field.STATUS: status,
+        CommandElement.AFFECTED_SOP_CLASS: "1.2.3",
+        CommandElement.COMMAND: operation,
+        CommandElement.RESPONDED_MESSAGE_ID: message_id,
+        CommandElement.DATA_SET_TYPE: DATA_SET if data_set else NO_DATA_SET,
+        CommandElement.STATUS: status,
     }
     fields.pop(without, None)
     return b"".join(fragments(message.encode(fields), context_id, COMMAND, MAX_PDU))
@@ -89,11 +95,11 @@ def command(operation, *, message_id=1, data_set=False, context_id=1, without=No
 def store_request(sop_class, sop_instance, context_id, message_id=7, *, data_set=True):
     """Return a C-STORE-RQ as P-DATA, without its data set."""
     fields = {
-        Field.AFFECTED_SOP_CLASS: sop_class,
-        Field.COMMAND: Operation.C_STORE,
-        Field.MESSAGE_ID: message_id,
-        Field.DATA_SET_TYPE: DATA_SET if data_set else NO_DATA_SET,
-        Field.AFFECTED_SOP_INSTANCE: sop_instance,
+        CommandElement.AFFECTED_SOP_CLASS: sop_class,
+        CommandElement.COMMAND: Operation.C_STORE,
+        CommandElement.MESSAGE_ID: message_id,
+        CommandElement.DATA_SET_TYPE: DATA_SET if data_set else NO_DATA_SET,
+        CommandElement.AFFECTED_SOP_INSTANCE: sop_instance,
     }
     return b"".join(fragments(message.encode(fields), context_id, COMMAND, MAX_PDU))
 
@@ -115,10 +121,10 @@ def asked(connection):
     if kind != PduType.P_DATA:
         raise ConnectionError("it ends")
     found = message.decode(body[6:])
-    if found.number(Field.DATA_SET_TYPE) != NO_DATA_SET:
+    if found.number(CommandElement.DATA_SET_TYPE) != NO_DATA_SET:
         while not read_pdu(connection)[1][5] & LAST:
             pass
-    return body[4], found.number(Field.COMMAND), found.number(Field.MESSAGE_ID)
+    return body[4], found.number(CommandElement.COMMAND), found.number(CommandElement.MESSAGE_ID)
 
 
 def saying(raw):
@@ -254,7 +260,7 @@ SCRIPTS = {
     ),
     "answers another request": (answer(message_id=4711), "an answer to something else"),
     "answers no request": (
-        answer(without=Field.RESPONDED_MESSAGE_ID),
+        answer(without=CommandElement.RESPONDED_MESSAGE_ID),
         "an answer to something else",
     ),
     "answers what nobody asked": (
@@ -265,7 +271,7 @@ SCRIPTS = {
         answering(lambda context_id, *_: store_request("1.2", "1.3", context_id)),
         "an answer to something else",
     ),
-    "answers without a status": (answer(without=Field.STATUS), "STATUS is missing"),
+    "answers without a status": (answer(without=CommandElement.STATUS), "STATUS is missing"),
     "answers in a context that was not accepted": (
         answer(context_id=99),
         "presentation context was not accepted",

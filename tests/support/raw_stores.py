@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
-from draw_shared.dicom.network.message import DATA_SET, Field, Operation
+from draw_shared.dicom.network.message import DATA_SET, CommandElement, Operation
 from draw_shared.dicom.network.pdu import COMMAND, RELEASE_RQ, PduType, fragments, pdvs
 from draw_shared.dicom.network.wire import Wire
 from support.receptions import encoded
@@ -43,7 +43,7 @@ class RawStores:
         assert kind == PduType.P_DATA
         [(_, _, answer)] = pdvs(body)
         said = message.decode(bytes(answer))
-        return said.number(Field.STATUS), said.text(Field.ERROR_COMMENT)
+        return said.number(CommandElement.STATUS), said.text(CommandElement.ERROR_COMMENT)
 
     def release(self):
         """End the association in order."""
@@ -60,12 +60,12 @@ class RawStores:
 def _buffers(made, payload, sop_class=None, sop_instance=None):
     command = message.encode(
         {
-            Field.AFFECTED_SOP_CLASS: str(sop_class or made.SOPClassUID),
-            Field.COMMAND: Operation.C_STORE,
-            Field.MESSAGE_ID: 1,
-            Field.PRIORITY: 0,
-            Field.DATA_SET_TYPE: DATA_SET,
-            Field.AFFECTED_SOP_INSTANCE: str(sop_instance or made.SOPInstanceUID),
+            CommandElement.AFFECTED_SOP_CLASS: str(sop_class or made.SOPClassUID),
+            CommandElement.COMMAND: Operation.C_STORE,
+            CommandElement.MESSAGE_ID: 1,
+            CommandElement.PRIORITY: 0,
+            CommandElement.DATA_SET_TYPE: DATA_SET,
+            CommandElement.AFFECTED_SOP_INSTANCE: str(sop_instance or made.SOPInstanceUID),
         }
     )
     return fragments(command, 1, COMMAND, MAX_PDU) + fragments(payload, 1, 0, MAX_PDU)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
-from draw_api.handlers.turns import BUDGETS, Kind
+from draw_api.handlers.turns import BUDGETS, RequestCost
 from support import datasets
 from support.indexed import IndexedStorage
 from tools.processes import wait_until
@@ -100,10 +100,10 @@ def assert_refused(answer, status):
 def test_sixty_sums_of_one_viewer_delay_nobody_and_hold_two_connections(
     shared_api, viewer, operator
 ):
-    budget = BUDGETS[Kind.SUMS]
+    budget = BUDGETS[RequestCost.SUMS]
     with a_locked_table(shared_api):
         asking = Asking(viewer, "/api/v1/storage")
-        assert wait_until(lambda: waiting(shared_api, Kind.SUMS) == budget.waiting, PATIENCE)
+        assert wait_until(lambda: waiting(shared_api, RequestCost.SUMS) == budget.waiting, PATIENCE)
         refused = ASKED - budget.waiting - budget.each
         assert wait_until(lambda: len(asking.answers()) >= refused, PATIENCE)
         for answer in asking.answers():
@@ -122,18 +122,18 @@ def test_sixty_looks_into_objects_of_one_viewer_delay_nobody(shared_api, viewer,
     path = f"/api/v1/instances/{stored}/elements"
     with stopped_children(shared_api, path, viewer):
         asking = Asking(viewer, path)
-        there = ASKED - BUDGETS[Kind.OBJECTS].each
-        assert wait_until(lambda: waiting(shared_api, Kind.OBJECTS) == there, PATIENCE)
+        there = ASKED - BUDGETS[RequestCost.OBJECTS].each
+        assert wait_until(lambda: waiting(shared_api, RequestCost.OBJECTS) == there, PATIENCE)
         assert operator.get("/api/v1/studies").status_code == 200
         assert operator.get("/studies").status_code == 200
-        assert in_use(shared_api) <= BUDGETS[Kind.OBJECTS].each + 1
+        assert in_use(shared_api) <= BUDGETS[RequestCost.OBJECTS].each + 1
         assert asking.answers() == []
     assert {answer.status_code for answer in asking.all_answers()} == {200}
 
 
 def test_a_page_says_in_words_that_there_is_too_much(shared_api, viewer):
     with a_locked_table(shared_api):
-        asking = Asking(viewer, "/storage", BUDGETS[Kind.SUMS].waiting + 8)
+        asking = Asking(viewer, "/storage", BUDGETS[RequestCost.SUMS].waiting + 8)
         assert wait_until(lambda: len(asking.answers()) == 6, PATIENCE)
         for answer in asking.answers():
             assert answer.status_code == 429
@@ -146,7 +146,7 @@ def test_a_page_says_in_words_that_there_is_too_much(shared_api, viewer):
 def test_the_streams_of_one_viewer_leave_room_for_those_of_others(
     shared_api, viewer, operator, path
 ):
-    each = BUDGETS[Kind.STREAMS].each
+    each = BUDGETS[RequestCost.STREAMS].each
     with ExitStack() as stack:
         for _ in range(each):
             answer = stack.enter_context(viewer.stream("GET", path))
@@ -157,7 +157,7 @@ def test_the_streams_of_one_viewer_leave_room_for_those_of_others(
             assert int(refused.headers["Retry-After"]) > 0
         with operator.stream("GET", path) as answer:
             assert answer.status_code == 200
-    state = shared_api.application.state.waiting_room._turns[Kind.STREAMS]
+    state = shared_api.application.state.waiting_room._turns[RequestCost.STREAMS]
     assert wait_until(lambda: not state._held, PATIENCE)
 
 
@@ -182,7 +182,7 @@ def test_sign_ins_from_one_address_leave_threads_for_others(shared_api, operator
     over.set()
     watching.join(PATIENCE)
     assert statuses <= {401, 429}
-    assert most <= BUDGETS[Kind.SIGN_INS].each + 2
+    assert most <= BUDGETS[RequestCost.SIGN_INS].each + 2
 
 
 def test_whose_request_it_is_counts_not_the_credentials_that_it_invents(shared_api, viewer):

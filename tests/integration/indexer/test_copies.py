@@ -16,7 +16,7 @@ from draw_api.adapters.stored_files import VolumeFiles
 from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from draw_indexer.app import Indexer
 from draw_indexer.models import FileMissing
-from draw_indexer.settings import Settings
+from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
 from draw_shared.storage.layout import LATEST_DELETION, Layout
 from draw_shared.storage.removal import StorageFiles
@@ -575,7 +575,7 @@ def test_an_entry_that_is_announced_after_a_restart_is_as_old_as_it_is(archive):
 
 def test_a_restored_volume_learns_the_latest_deletion_from_the_index(archive, database_url):
     broker = "amqp://guest:guest@127.0.0.1:1/"
-    settings = Settings(
+    settings = IndexerSettings(
         database_url=database_url, broker_url=broker, storage_root=archive.root, replica="one"
     )
     indexer = Indexer(settings)

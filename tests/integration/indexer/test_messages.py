@@ -19,7 +19,7 @@ from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.consumer import REASON_HEADER, Consumer
-from draw_shared.messaging.topology import Work
+from draw_shared.messaging.topology import WorkQueue
 from draw_shared.runtime import logging
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
@@ -29,8 +29,8 @@ from tools.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-WORK = Work("test.instance-stored", ("instance.stored.*",), "test.dead", (0.3, 0.3))
-LINES = Work("test.transactions", ("transactions.recorded.*",), "test.dead", (0.3,))
+WORK = WorkQueue("test.instance-stored", ("instance.stored.*",), "test.dead", (0.3, 0.3))
+LINES = WorkQueue("test.transactions", ("transactions.recorded.*",), "test.dead", (0.3,))
 
 
 @dataclass

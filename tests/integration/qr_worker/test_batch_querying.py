@@ -10,12 +10,12 @@ from pydicom.uid import generate_uid
 
 from draw_qr_worker.adapters.list_answers import PostgresListAnswerRepository
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, LostLease, Node
+from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, LostLease, RemoteNode
 from draw_qr_worker.services.batch_querying import BatchFindTask
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_shared.dicom.network.peer_failures import PeerTrouble, Unreachable
 from draw_shared.dicom.network.peer_trust import PeerTrusts
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from support.datasets import build
 from support.faulty_peer import AE, BREAK, peer
 from tools.processes import free_port
@@ -43,7 +43,7 @@ class Asked:
         self._database = database
         self._store = store_of()
         self.node_id = rows.node(port=port)
-        self.node = Node(self.node_id, "n", AE, "127.0.0.1", port)
+        self.node = RemoteNode(self.node_id, "n", AE, "127.0.0.1", port)
         self.list_id = rows.job(kind="batch", state="running")
         rows.execute(
             "INSERT INTO batch_queries (id, lines, kept_seconds) VALUES (:id, :lines, 60)",
@@ -116,9 +116,9 @@ def test_every_line_is_answered_over_one_association(ask):
 def test_a_refused_line_fails_alone_and_one_of_the_moment_does_not(ask):
     with peer(patient(1) + patient(2) + patient(3)) as (provider, port):
         provider.faults_of = {
-            "P1": [Status.OUT_OF_RESOURCES] * 2,
-            "P2": [Status.OUT_OF_RESOURCES],
-            "P4": [Status.SOP_CLASS_NOT_SUPPORTED],
+            "P1": [DimseStatus.OUT_OF_RESOURCES] * 2,
+            "P2": [DimseStatus.OUT_OF_RESOURCES],
+            "P4": [DimseStatus.SOP_CLASS_NOT_SUPPORTED],
         }
         asked = ask(port, by_patients("P1", "P2", "P4", "P3"))
         outcome = asked.run()

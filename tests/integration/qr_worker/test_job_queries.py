@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from draw_qr_worker.models import JobState, Lease, LostLease, Outcome
+from draw_qr_worker.models import JobOutcome, JobState, Lease, LostLease
 from support.job_transitions import TRANSITIONS
 
 pytestmark = pytest.mark.integration
 
-COMPLETE = Outcome(JobState.COMPLETE, {"found": 1})
+COMPLETE = JobOutcome(JobState.COMPLETE, {"found": 1})
 
 
 def expire(rows, job_id):
@@ -87,7 +87,7 @@ def test_finish_is_final_and_ends_the_attempt(rows, store_of):
     [attempt] = rows.attempts(job_id)
     assert (attempt["outcome"], attempt["progress"]) == ("complete", {"completed": 2})
     with pytest.raises(LostLease):
-        store.finish(lease, Outcome(JobState.FAILED))
+        store.finish(lease, JobOutcome(JobState.FAILED))
 
 
 def test_a_worker_that_comes_back_cannot_write_over_its_successor(rows, store_of):
@@ -128,7 +128,7 @@ def test_renewing_tells_of_a_cancel_request(rows, store_of):
     rows.execute("UPDATE jobs SET cancel_requested = true WHERE id = :id", id=job_id)
     assert store.renew(lease) is True
     assert rows.read(job_id)["state"] == "cancelling"
-    store.finish(lease, Outcome(JobState.CANCELLED))
+    store.finish(lease, JobOutcome(JobState.CANCELLED))
     assert rows.read(job_id)["state"] == "cancelled"
 
 

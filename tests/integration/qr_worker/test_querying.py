@@ -11,11 +11,11 @@ import pytest
 
 from draw_qr_worker.adapters.query_results import PostgresResultRepository
 from draw_qr_worker.adapters.remote_node import RemoteNodes
-from draw_qr_worker.models import ClaimedJob, JobState, Lease, Node, StatusTransient
+from draw_qr_worker.models import ClaimedJob, JobState, Lease, RemoteNode, StatusTransient
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.querying import FindTask
 from draw_shared.dicom.network.peer_trust import PeerTrusts
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from support.datasets import build
 from support.faulty_peer import AE, peer
 
@@ -48,7 +48,7 @@ def run(database, rows, store_of, nodes):
         parameters = {"query_id": str(batch), "level": level, "keys": keys or {}, "limit": limit}
         job_id = rows.job(node_id, kind="find", parent_id=batch, parameters=parameters)
         lease = store_of().claim(job_id).lease
-        node = Node(node_id, "n", AE, "127.0.0.1", port, capabilities=capabilities or {})
+        node = RemoteNode(node_id, "n", AE, "127.0.0.1", port, capabilities=capabilities or {})
         job = ClaimedJob(lease, "find", 1, 0, node, parameters=parameters)
         task = FindTask(
             RemoteNodes(lambda: "DRAW", PeerTrusts()), PostgresResultRepository(database), nodes
@@ -70,7 +70,9 @@ def test_a_whole_answer_is_kept_and_complete(run):
     assert {row["attributes"]["PatientID"] for row in found} == {"P1"}
 
 
-@pytest.mark.parametrize("status", [Status.SUCCESS, Status.CANCELLED, Status.OUT_OF_RESOURCES])
+@pytest.mark.parametrize(
+    "status", [DimseStatus.SUCCESS, DimseStatus.CANCELLED, DimseStatus.OUT_OF_RESOURCES]
+)
 def test_a_node_that_truncates_is_asked_in_parts_until_complete(run, status):
     with peer(studies(230, days=4)) as (provider, port):
         provider.find_limit, provider.limit_status = 50, status
@@ -83,7 +85,7 @@ def test_a_node_that_truncates_is_asked_in_parts_until_complete(run, status):
 
 def test_what_cannot_be_cut_further_is_truncated_and_says_so(run):
     with peer(studies(160, times=False)) as (provider, port):
-        provider.find_limit, provider.limit_status = 50, Status.OUT_OF_RESOURCES
+        provider.find_limit, provider.limit_status = 50, DimseStatus.OUT_OF_RESOURCES
         outcome, found, _ = run(port)
     assert outcome.state is JobState.PARTIAL
     assert outcome.result["completeness"] == "truncated"
@@ -125,7 +127,7 @@ def test_a_key_of_several_values_is_asked_value_by_value(run):
 
 def test_a_refusal_has_the_nodes_status_in_words(run):
     with peer(studies(1)) as (provider, port):
-        provider.find_refusal = Status.CANNOT_UNDERSTAND
+        provider.find_refusal = DimseStatus.CANNOT_UNDERSTAND
         with pytest.raises(StatusTransient, match="Cannot understand"):
             run(port)
 

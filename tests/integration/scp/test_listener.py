@@ -14,7 +14,7 @@ import pytest
 
 from draw_scp.adapters.listener import Listener
 from draw_scp.app import Scp
-from draw_scp.settings import Settings
+from draw_scp.settings import ScpSettings
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network.associate import ProposedContext
@@ -33,7 +33,7 @@ class Bench:
     def __init__(self, folder, **network):
         keep_config(folder)
         self.app = Scp(
-            Settings(
+            ScpSettings(
                 replica="one",
                 storage_root=folder,
                 database_url="postgresql://nobody@127.0.0.1:1/none",

@@ -13,7 +13,7 @@ from draw_shared.contracts.server_config import (
     TlsConfig,
 )
 from draw_shared.dicom.encoding import uids
-from draw_shared.dicom.network.statuses import ANSWERED, Status
+from draw_shared.dicom.network.statuses import ANSWERED, DimseStatus
 
 SECTIONS = (
     "1 Conformance statement overview",
@@ -65,7 +65,7 @@ def test_the_quota_is_told(quota, said):
 def test_the_statuses_of_the_tables_are_those_that_are_answered():
     tables = (*STORE_STATUSES, *FIND_STATUSES, *RETRIEVE_STATUSES)
     told = {int(status, 16) for status, _, _ in tables}
-    assert told | {Status.UNRECOGNIZED_OPERATION} == ANSWERED
+    assert told | {DimseStatus.UNRECOGNIZED_OPERATION} == ANSWERED
 
 
 def test_settings_are_told():

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from draw_api.adapters.http_connection import Room, Times
+from draw_api.adapters.http_connection import ConnectionLimits, ConnectionTimeouts
 from draw_api.adapters.web_server import WebServer
 from draw_api.models.protection import HEADERS
 from tools.processes import wait_until
@@ -18,8 +18,8 @@ from tools.processes import wait_until
 pytestmark = pytest.mark.security
 
 PATIENCE = 60
-SHORT = Times(head=0.3, body=0.3, rest=0.3, answer=0.3)
-PATIENT = Times(head=60, body=60, rest=60, answer=60)
+SHORT = ConnectionTimeouts(head=0.3, body=0.3, rest=0.3, answer=0.3)
+PATIENT = ConnectionTimeouts(head=60, body=60, rest=60, answer=60)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -196,7 +196,10 @@ def test_an_answer_that_nobody_takes_is_given_up():
 
 
 def test_an_answer_that_is_taken_slowly_is_not_given_up():
-    with serving(Times(answer=0.3)) as (application, server), connected(server) as made:
+    with (
+        serving(ConnectionTimeouts(answer=0.3)) as (application, server),
+        connected(server) as made,
+    ):
         application.size = 8 * 1024**2
         made.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         got, pause = 0, threading.Event()
@@ -270,7 +273,7 @@ class Held:
 
 
 def test_in_a_full_room_who_asks_for_something_takes_the_place_of_who_does_not():
-    room = Room(most=3, most_each=3)
+    room = ConnectionLimits(most=3, most_each=3)
     busy, *idle = (Held(without_request=n > 0) for n in range(3))
     assert all(room.enter(one, "192.0.2.1") for one in (busy, *idle))
     assert room.enter(Held(without_request=False), "192.0.2.2")
@@ -282,7 +285,7 @@ def test_in_a_full_room_who_asks_for_something_takes_the_place_of_who_does_not()
 
 
 def test_all_addresses_of_an_ipv6_network_have_one_budget():
-    room = Room(most=100, most_each=2)
+    room = ConnectionLimits(most=100, most_each=2)
     addresses = ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:0:5::1")
     busy = [room.enter(Held(without_request=False), one) for one in addresses]
     assert busy == [True, True, False]

@@ -7,13 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from draw_api.adapters.web_server import WebServer
-from draw_api.settings import Settings
+from draw_api.settings import ApiSettings
 
 NAMED = {"X-Forwarded-For": "::ffff:203.0.113.7", "X-Forwarded-Proto": "https"}
 
 
 def settings(trusted, tmp_path):
-    return Settings(
+    return ApiSettings(
         database_url="postgresql://nobody@127.0.0.1:1/none",
         broker_url="amqp://nobody@127.0.0.1:1/none",
         storage_root=tmp_path,

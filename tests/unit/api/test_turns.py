@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from draw_api.app import POOL_SIZE
 from draw_api.handlers.callers import MOST_REMEMBERED, Callers
-from draw_api.handlers.turns import BUDGETS, Budget, Kind, Turns
+from draw_api.handlers.turns import BUDGETS, Budget, RequestCost, Turns
 from draw_api.handlers.web.live import LOOKING
 from draw_api.metrics import ApiMetrics
 from draw_api.models.failures import Busy, TooMuchAtOnce
@@ -19,7 +19,7 @@ PATIENT = 60.0
 
 
 def turns(places, each, waiting, patience=PATIENT):
-    return Turns(Kind.OBJECTS, Budget(places, each, waiting, patience), METRICS)
+    return Turns(RequestCost.OBJECTS, Budget(places, each, waiting, patience), METRICS)
 
 
 class Work:
@@ -161,7 +161,9 @@ def test_what_does_not_wait_says_whether_it_is_the_users_own_doing():
 
 
 def test_what_runs_finds_a_thread_and_a_connection_to_the_database():
-    holding = [b.places for k, b in BUDGETS.items() if k not in {Kind.STREAMS, Kind.BODIES}]
+    holding = [
+        b.places for k, b in BUDGETS.items() if k not in {RequestCost.STREAMS, RequestCost.BODIES}
+    ]
     connections = 2 * POOL_SIZE  # the pool overflows to as many again
     assert sum(holding) + LOOKING._max_workers <= connections
     assert all(2 * budget.each <= budget.places for budget in BUDGETS.values())

@@ -8,7 +8,7 @@ import time
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from draw_indexer.models import WebhookDelivery
+from draw_indexer.models import ClaimedDelivery
 from draw_indexer.services.webhooks import (
     MAX_REST_SECONDS,
     MAX_UNDER_WAY,
@@ -25,7 +25,7 @@ BODY = '{"sequence": 1, "name": "ü"}'
 
 
 def delivery(*secrets, body=BODY, attempts=1):
-    return WebhookDelivery(7, 3, "http://handler.example/", secrets, body, attempts)
+    return ClaimedDelivery(7, 3, "http://handler.example/", secrets, body, attempts)
 
 
 def test_the_signature_is_that_of_id_time_and_body():

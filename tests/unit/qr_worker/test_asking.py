@@ -2,7 +2,7 @@
 
 import pytest
 
-from draw_qr_worker.models import FindEnd, Node
+from draw_qr_worker.models import FindEnd, RemoteNode
 from draw_qr_worker.services import asking
 from draw_qr_worker.services.asking import FIND_LIMIT, MAX_SECONDS, Asker, Question
 from draw_qr_worker.services.asking import ask as ask_plainly
@@ -96,7 +96,7 @@ def test_what_is_found_out_about_the_limit_is_kept_and_forgotten_again():
             kept[node_id] = found
 
     def tell(node, **capabilities):
-        asker = Asker(node, Node(7, "n", "AE", "h", 104, capabilities=capabilities))
+        asker = Asker(node, RemoteNode(7, "n", "AE", "h", 104, capabilities=capabilities))
         asker.ask(Question("STUDY", {"StudyDate": "", "StudyTime": ""}), lambda _: None)
         asker.tell(Memory())
         return kept.pop(7, None)

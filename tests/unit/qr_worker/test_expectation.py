@@ -5,7 +5,7 @@ Nodes that are wrong in several ways at once are generated in tests/property.
 
 import pytest
 
-from draw_qr_worker.models import InvalidJob, Node, NothingThere, Subject
+from draw_qr_worker.models import InvalidJob, NothingThere, RemoteNode, Subject
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.lookup import MAX_PATIENTS
 from draw_shared.dicom.network.peer_failures import NotSupported
@@ -38,7 +38,7 @@ def having(*studies, **faults):
 
 
 def expected(node, subject=Subject("1"), most=100, **settings):  # noqa: B008 - frozen
-    remote = Node(1, "n", "AE", "h", 104, **settings)
+    remote = RemoteNode(1, "n", "AE", "h", 104, **settings)
     return Expectations(node, node, max_studies=most).of(remote, subject, None)
 
 

@@ -13,7 +13,7 @@ from draw_qr_worker.adapters.getting import storage_proposals
 from draw_shared.dicom.encoding.uids import ALL_STORAGE
 from draw_shared.dicom.network import message, message_reader
 from draw_shared.dicom.network.associate import MAX_CONTEXTS
-from draw_shared.dicom.network.message import RESPONSE, Field, Operation
+from draw_shared.dicom.network.message import RESPONSE, CommandElement, Operation
 from draw_shared.dicom.network.pdu import LAST, fragments
 from draw_shared.dicom.network.peer_failures import PeerAborted, PeerBrokeProtocol, PeerTimeout
 from draw_shared.storage.incoming import NoSpace
@@ -98,9 +98,9 @@ def store(connection, uid, data):
     connection.sendall(b"".join(fragments(data, STORAGE_CONTEXT, 0, 16384)))
     _, body = read_pdu(connection)
     found = message.decode(body[6:])
-    assert found.number(Field.COMMAND) == Operation.C_STORE | RESPONSE
-    assert found.text(Field.AFFECTED_SOP_INSTANCE) == uid
-    return found.number(Field.STATUS)
+    assert found.number(CommandElement.COMMAND) == Operation.C_STORE | RESPONSE
+    assert found.text(CommandElement.AFFECTED_SOP_INSTANCE) == uid
+    return found.number(CommandElement.STATUS)
 
 
 def test_what_is_refused_is_read_to_its_end_and_the_others_are_stored():

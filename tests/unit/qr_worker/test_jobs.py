@@ -8,11 +8,11 @@ from draw_qr_worker.models import (
     Cancelled,
     ClaimedJob,
     Interrupted,
+    JobOutcome,
     JobState,
     Lease,
     LostLease,
-    Node,
-    Outcome,
+    RemoteNode,
 )
 from draw_qr_worker.services.jobs import FINAL, Execution, ExecutionControl
 from draw_qr_worker.services.retries import RetryPolicy
@@ -27,7 +27,7 @@ from draw_shared.dicom.network.peer_failures import (
 )
 from support.job_transitions import TRANSITIONS
 
-NODE = Node(id=7, name="pacs", ae_title="PACS", host="h", port=104)
+NODE = RemoteNode(id=7, name="pacs", ae_title="PACS", host="h", port=104)
 
 
 class MemoryStore:
@@ -86,7 +86,7 @@ class Does:
         return self._action(control)
 
     def give_up(self, _job, error):
-        return Outcome(JobState.FAILED, error=str(error))
+        return JobOutcome(JobState.FAILED, error=str(error))
 
 
 def execute(action, *, retries_used=0, store=None, shared=False):
@@ -114,7 +114,7 @@ def raising(error):
 
 
 def test_success_is_written_and_closes_the_circuit():
-    written, nodes, endings = execute(lambda _: Outcome(JobState.COMPLETE))
+    written, nodes, endings = execute(lambda _: JobOutcome(JobState.COMPLETE))
     assert written == [("finish", JobState.COMPLETE, "")]
     assert nodes == [("succeeded", 7)]
     assert endings == ["complete"]
@@ -123,7 +123,7 @@ def test_success_is_written_and_closes_the_circuit():
 def test_progress_is_written_before_the_end():
     def action(control):
         control.report(completed=3)
-        return Outcome(JobState.COMPLETE)
+        return JobOutcome(JobState.COMPLETE)
 
     assert execute(action)[0][0] == ("progress", {"completed": 3})
 
@@ -203,7 +203,7 @@ def test_a_stopping_worker_gives_the_job_back():
 def test_a_lost_lease_leaves_everything_to_the_successor():
     store = MemoryStore()
     store.lost = True
-    written, _, endings = execute(lambda _: Outcome(JobState.COMPLETE), store=store)
+    written, _, endings = execute(lambda _: JobOutcome(JobState.COMPLETE), store=store)
     assert written == []
     assert endings == ["lost"]
 
@@ -211,7 +211,7 @@ def test_a_lost_lease_leaves_everything_to_the_successor():
 def test_a_database_that_is_down_at_the_end_leaves_the_job_to_the_sweeper():
     store = MemoryStore()
     store.down = True
-    assert execute(lambda _: Outcome(JobState.COMPLETE), store=store)[2] == ["unwritten"]
+    assert execute(lambda _: JobOutcome(JobState.COMPLETE), store=store)[2] == ["unwritten"]
 
 
 def test_a_job_of_an_unknown_kind_fails():

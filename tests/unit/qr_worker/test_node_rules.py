@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from draw_qr_worker.models import Circuit, Congestion, Node, NodeWindow
+from draw_qr_worker.models import Circuit, Congestion, NodeWindow, RemoteNode
 from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
@@ -21,7 +21,9 @@ OFFICE = NodeWindow(frozenset({0, 1, 2, 3, 4}), time(8), time(17))
 
 
 def node(**values):
-    return Node(**{"id": 1, "name": "pacs", "ae_title": "PACS", "host": "h", "port": 104} | values)
+    return RemoteNode(
+        **{"id": 1, "name": "pacs", "ae_title": "PACS", "host": "h", "port": 104} | values
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, Lease, Node
+from draw_qr_worker.models import Cancelled, ClaimedJob, JobState, Lease, RemoteNode
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.querying import FindTask
 from draw_shared.dicom.network.peer_failures import NotSupported
@@ -58,7 +58,7 @@ def node_of(accepted=("study",), having=None, **faults):
 def ask(node, level, keys, *, model="study", results=None, control=None, limit=0):
     results = results or Results()
     parameters = {"query_id": str(UUID(int=2)), "level": level, "keys": keys, "limit": limit}
-    remote = Node(1, "n", "AE", "h", 104, query_model=model)
+    remote = RemoteNode(1, "n", "AE", "h", 104, query_model=model)
     job = ClaimedJob(LEASE, "find", 1, 0, remote, parameters=parameters)
     outcome = FindTask(node, results, node).run(job, control or ExecutionControl(LEASE))
     return outcome, results.found, [(used, asked) for used, asked, _ in node.asked]

@@ -17,8 +17,8 @@ from draw_qr_worker.models import (
     Item,
     JobState,
     Lease,
-    Node,
-    RetrieveEnd,
+    RemoteNode,
+    RemoteRetrieveEnd,
     StatusTransient,
     SubOperationCounts,
 )
@@ -29,7 +29,7 @@ from draw_shared.dicom.network.peer_failures import PeerAborted
 from support.generated_node import Index
 
 ITEMS = tuple(Item("1", "1.1", f"1.1.{n}") for n in range(5))
-NODE = Node(7, "n", "PACS", "h", 104, supports_get=True)
+NODE = RemoteNode(7, "n", "PACS", "h", 104, supports_get=True)
 
 
 class Expects:
@@ -100,7 +100,7 @@ class Peers:
         counts = SubOperationCounts(0, told, self.failed, 0)
         progress(counts)
         failed = ("1.1.4",) if self.failed and self.names_failed else ()
-        return RetrieveEnd(0, "Success (0x0000)", counts, failed)
+        return RemoteRetrieveEnd(0, "Success (0x0000)", counts, failed)
 
 
 def run(index, peers, *, expectation=None, node=NODE, **parameters):
@@ -362,7 +362,7 @@ def test_counts_of_the_end_are_those_of_the_end_or_else_the_last_before(
         answered(*arguments, progress=lambda _: None, **named)
         progress(while_sending)
         progress(last)
-        return RetrieveEnd(0, "Success (0x0000)", last)
+        return RemoteRetrieveEnd(0, "Success (0x0000)", last)
 
     peers.move = move
     outcome = run(here, peers, destination=destination)[2]()

@@ -12,7 +12,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from draw_qr_worker.adapters.sending import StoreAssociations
-from draw_qr_worker.models import Item, Node, StoredObject
+from draw_qr_worker.models import IndexedObject, Item, RemoteNode
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     SopClassConfig,
@@ -55,13 +55,13 @@ class Unstopped:
 def _object(path):
     meta, _ = part10.decode(path.read_bytes())
     item = Item("1.2", "1.2.1", meta.sop_instance_uid, meta.sop_class_uid)
-    return StoredObject(item, meta.transfer_syntax_uid, path.name, path.stat().st_size)
+    return IndexedObject(item, meta.transfer_syntax_uid, path.name, path.stat().st_size)
 
 
 def _sent(folder, port, objects):
     """Return (status, reason) of each object."""
     found = {}
-    node = Node(1, "node", "NODE", "127.0.0.1", port)
+    node = RemoteNode(1, "node", "NODE", "127.0.0.1", port)
 
     def answered(one, status, reason):
         assert one.path not in found
@@ -146,7 +146,7 @@ def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
     objects = [retired_ultrasound() if n in {0, 3, 4} else datasets.build("CT") for n in range(6)]
     stored = list(map(_object, datasets.write_all(objects, tmp_path / "objects")))
     found = {}
-    node = Node(1, "node", "DEST", "127.0.0.1", 0)
+    node = RemoteNode(1, "node", "DEST", "127.0.0.1", 0)
     senders = StoreAssociations(
         tmp_path / "objects",
         lambda _: "OWN",

@@ -1,7 +1,7 @@
 """An association stays below its share of the node's bytes a second, and can be stopped."""
 
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
-from draw_qr_worker.models import Node
+from draw_qr_worker.models import RemoteNode
 
 
 class Supervised:
@@ -56,5 +56,5 @@ def test_a_job_that_shall_stop_is_not_held():
 
 
 def test_the_limit_of_a_node_is_shared_by_its_associations():
-    node = Node(1, "n", "AE", "h", 104, max_associations=4, max_bytes_per_second=1000)
+    node = RemoteNode(1, "n", "AE", "h", 104, max_associations=4, max_bytes_per_second=1000)
     assert rate_of(node) == 250

@@ -11,10 +11,10 @@ from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.dicom.network.renditions import Rendition
 from draw_shared.dicom.network.service import (
     CutShort,
+    OperationRefused,
     QueryRequest,
-    Refused,
     RetrieveEnd,
-    StoredFile,
+    StoredDataSet,
 )
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.query.query import selected
@@ -55,7 +55,7 @@ class FakeObjects:
             raise Permanent("no file")
         stored = instance.transfer_syntax_uid
         if takes(stored):
-            file = StoredFile("path", 0, instance.sop_class_uid, instance.sop_instance_uid)
+            file = StoredDataSet("path", 0, instance.sop_class_uid, instance.sop_instance_uid)
             yield Rendition(file, stored)
         for syntax in uids.UNCOMPRESSED:
             if syntax != stored and takes(syntax):
@@ -160,7 +160,7 @@ def test_objects_go_as_they_lie_where_the_peer_takes_them():
     channel = FakeChannel(EXPLICIT_LITTLE, IMPLICIT_LITTLE)
     *_, end = _get(_instances(3), channel)
     assert (end.status, end.counts.completed, end.identifier) == (0x0000, 3, b"")
-    assert all(isinstance(data, StoredFile) for data, _, _ in channel.sent)
+    assert all(isinstance(data, StoredDataSet) for data, _, _ in channel.sent)
     assert [sop[1] for _, _, sop in channel.sent] == ["1.2.0", "1.2.1", "1.2.2"]
 
 
@@ -272,7 +272,7 @@ def test_a_move_is_in_the_name_of_who_asked():
 
 
 def test_only_configured_nodes_are_destinations():
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(OperationRefused) as refused:
         _move(_instances(1), {}, to="ELSEWHERE")
     assert refused.value.status == 0xA801
 

@@ -33,7 +33,7 @@ from draw_shared.dicom.network.acceptance import MOST_OPERATIONS
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.contexts import group_by_contexts
 from draw_shared.dicom.network.peer_trust import PeerTrusts
-from draw_shared.dicom.network.service import Refused
+from draw_shared.dicom.network.service import OperationRefused
 from draw_shared.dicom.network.tls import ServerTls
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
@@ -172,7 +172,7 @@ def test_what_it_refuses_as_stored_is_tried_in_the_next_transfer_syntax(tmp_path
 
         def store(self, info, request):
             if request.context.transfer_syntax == EXPLICIT_LITTLE:
-                raise Refused(0xC000, "no")
+                raise OperationRefused(0xC000, "no")
             return super().store(info, request)
 
     instances = _stored(tmp_path, datasets.series(5, size_bytes=2000))

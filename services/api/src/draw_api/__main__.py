@@ -7,14 +7,14 @@ import sys
 gc.disable()
 
 from draw_api.app import Api  # noqa: E402
-from draw_api.settings import Settings  # noqa: E402
+from draw_api.settings import ApiSettings  # noqa: E402
 from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
     """Run and return the exit code."""
     own_files.keep_from_others()
-    settings = Settings.read()
+    settings = ApiSettings.read()
     logging.configure_for(settings)
     return Api(settings).lifecycle().run()
 

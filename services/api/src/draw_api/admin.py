@@ -40,7 +40,7 @@ from draw_api.services.reconcile import ReconcileService
 from draw_api.services.reindex import ReindexService
 from draw_api.services.transactions import TransactionService
 from draw_api.services.users import UserService
-from draw_api.settings import MigrationSettings, Settings
+from draw_api.settings import ApiSettings, MigrationSettings
 from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.contracts.network_variables import network_told
@@ -207,14 +207,14 @@ def _set_password(given: argparse.Namespace) -> int:
     return 0
 
 
-def _audit(session: Session, settings: Settings) -> PostgresAuditTrail:
+def _audit(session: Session, settings: ApiSettings) -> PostgresAuditTrail:
     return PostgresAuditTrail(session, replica=settings.replica, keyring=settings.keyring())
 
 
 @contextmanager
 def _users() -> Iterator[UserService]:
     """Yield the use case; what it does is committed when nothing fails."""
-    settings = Settings.read()
+    settings = ApiSettings.read()
     with _session(settings) as session:
         users = PostgresUserRepository(session), Argon2Passwords(), FailedAttempts()
         yield UserService(*users, _audit(session, settings), clock=_now)
@@ -223,7 +223,7 @@ def _users() -> Iterator[UserService]:
 
 def _reindex(given: argparse.Namespace) -> int:
     """Announce every file on the volume anew; the running indexers make its rows."""
-    settings = Settings.read()
+    settings = ApiSettings.read()
     with _publishing(settings) as announcements:
         reindex = ReindexService(
             VolumeFiles(settings.storage_root), announcements, _Progress("announced")
@@ -247,7 +247,7 @@ def _reindex(given: argparse.Namespace) -> int:
 
 def _reconcile(given: argparse.Namespace) -> int:
     """Compare disk and index both ways; without --repair nothing is changed."""
-    settings = Settings.read()
+    settings = ApiSettings.read()
     files = VolumeFiles(settings.storage_root)
     begun = time.time()
     with _session(settings) as session, _publishing(settings) as announcements:
@@ -288,7 +288,7 @@ def _verify(given: argparse.Namespace) -> int:
     known = None
     if given.position is not None or given.hash is not None:
         known = KnownHead.model_validate({"position": given.position, "chain_hash": given.hash})
-    settings = Settings.read()
+    settings = ApiSettings.read()
     with _session(settings) as session:
         log = PostgresTransactionRepository(session, settings.keyring(), settings.sealed_head())
         transactions = TransactionService(log, _audit(session, settings))
@@ -319,7 +319,7 @@ def _conformance(given: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _session(settings: Settings) -> Iterator[Session]:
+def _session(settings: ApiSettings) -> Iterator[Session]:
     database = Database(settings.database_url.get_secret_value())
     try:
         with database.session() as session:
@@ -329,7 +329,7 @@ def _session(settings: Settings) -> Iterator[Session]:
 
 
 @contextmanager
-def _publishing(settings: Settings) -> Iterator[FileAnnouncements]:
+def _publishing(settings: ApiSettings) -> Iterator[FileAnnouncements]:
     publisher = Publisher(settings.broker_url.get_secret_value(), client="draw-admin")
     database = Database(settings.database_url.get_secret_value())
 

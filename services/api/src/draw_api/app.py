@@ -46,7 +46,7 @@ from draw_api.adapters.wakeups import CollectedWakeUps
 from draw_api.adapters.web_server import WebServer
 from draw_api.adapters.webhook_queries import PostgresWebhookRepository
 from draw_api.handlers.application import AppDependencies, application
-from draw_api.handlers.work import Work
+from draw_api.handlers.work import UnitOfWork
 from draw_api.metrics import ApiMetrics
 from draw_api.models.single_sign_on import RoleRules
 from draw_api.services.access import AccessService, ensure_administrator
@@ -69,7 +69,7 @@ from draw_api.services.storage import StorageService
 from draw_api.services.transactions import TransactionService
 from draw_api.services.users import UserService
 from draw_api.services.webhooks import WebhookService
-from draw_api.settings import Settings
+from draw_api.settings import ApiSettings
 from draw_shared.db.session import Database
 from draw_shared.messaging.dead_letters import DeadLetters
 from draw_shared.messaging.publisher import Publisher
@@ -93,7 +93,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _role_rules(settings: Settings) -> RoleRules:
+def _role_rules(settings: ApiSettings) -> RoleRules:
     def listed(value: str) -> frozenset[str]:
         return frozenset(part.strip() for part in value.split(",") if part.strip())
 
@@ -107,7 +107,7 @@ def _role_rules(settings: Settings) -> RoleRules:
 class Api:
     """One API process, built but not started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._version = version("draw-api")
         self._registry = service_registry(
@@ -206,7 +206,7 @@ class Api:
         )
 
     @contextmanager
-    def work(self) -> Iterator[Work]:
+    def work(self) -> Iterator[UnitOfWork]:
         """Yield the use cases of one request in one transaction; wake-ups leave after its commit.
 
         Raises:
@@ -222,7 +222,7 @@ class Api:
 
     def _use_cases(
         self, session: Session, wakeups: CollectedWakeUps, views: CollectedViews
-    ) -> Work:
+    ) -> UnitOfWork:
         audit = PostgresAuditTrail(session, replica=self._settings.replica, keyring=self._keyring)
         access = self._access(session, audit)
         configuration = ConfigurationService(
@@ -243,7 +243,7 @@ class Api:
         )
         retrieves = RetrieveService(PostgresRetrieveRepository(session), wakeups, audit)
         kept = timedelta(hours=self._settings.api_query_hours)
-        return Work(
+        return UnitOfWork(
             access=access,
             external_access=ExternalAccessService(
                 PostgresExternalUserRepository(session), access, self._role_rules, audit

@@ -112,7 +112,7 @@ class MigrationSettings(ServiceSettings, PostgresSettings):
         return {name: url.get_secret_value() for name, url in told.items() if url is not None}
 
 
-class Settings(
+class ApiSettings(
     ServiceSettings,
     PostgresSettings,
     BrokerSettings,

@@ -7,14 +7,14 @@ import sys
 gc.disable()
 
 from draw_indexer.app import Indexer  # noqa: E402
-from draw_indexer.settings import Settings  # noqa: E402
+from draw_indexer.settings import IndexerSettings  # noqa: E402
 from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
     """Run and return the exit code."""
     own_files.keep_from_others()
-    settings = Settings.read()
+    settings = IndexerSettings.read()
     logging.configure_for(settings)
     return Indexer(settings).lifecycle().run()
 

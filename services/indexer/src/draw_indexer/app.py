@@ -33,7 +33,7 @@ from draw_indexer.services.lost_announcements import LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_indexer.services.stability import StabilityService
 from draw_indexer.services.webhooks import WebhookDeliveryService
-from draw_indexer.settings import Settings
+from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.envelope import Message
 from draw_shared.db import deletion
@@ -76,7 +76,7 @@ TRANSACTION_BATCH = 20
 class Indexer:
     """One indexer process, built but not started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: IndexerSettings) -> None:
         self._settings = settings
         self._database_ready = False
         self._latest_deletion = LatestDeletion(settings.storage_root)

@@ -82,7 +82,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Stored:
+class AnnouncedObject:
     """One object as it was announced."""
 
     sop_instance_uid: str
@@ -114,7 +114,7 @@ class Stored:
 class Arrival:
     """One announced object whose header was read."""
 
-    stored: Stored
+    stored: AnnouncedObject
     header: Header
 
 
@@ -168,7 +168,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class VersionConflict:
     """A version of a SOP instance that is not current, or that contradicts its study."""
 
     sop_instance_uid: str
@@ -205,7 +205,7 @@ class Verdict:
     """Whether the current version has other bytes than before, or is the first."""
     displaced: Known | None = None
     """The version that was current until now."""
-    set_aside: list[Conflict] = field(default_factory=list)
+    set_aside: list[VersionConflict] = field(default_factory=list)
     describing: list[Arrival] = field(default_factory=list)
     """Arrivals that say something of the series and study of the current version."""
 
@@ -237,7 +237,7 @@ def inside(path: str) -> str:
 
 
 @dataclass(slots=True)
-class Changes:
+class IndexChanges:
     """What a batch writes; rows of one table have the same columns."""
 
     arrived: Sequence[str]
@@ -269,32 +269,32 @@ class Changes:
     """Versions, by UID and hash, that were current until now."""
     settled: list[tuple[str, str]] = field(default_factory=list)
     """Versions, by UID and hash, that are current by now."""
-    conflicts: list[Conflict] = field(default_factory=list)
-    new_conflicts: list[Conflict] = field(default_factory=list)
+    conflicts: list[VersionConflict] = field(default_factory=list)
+    new_conflicts: list[VersionConflict] = field(default_factory=list)
     """Conflicts that were not known before, once they are written."""
     ambiguous: list[str] = field(default_factory=list)
     """Studies whose patient has turned out to be several people, once they are written."""
     received: list[Arrival] = field(default_factory=list)
     """Current versions that are new, for the change feed and the count of the day."""
-    doubtful: list[Stored] = field(default_factory=list)
+    doubtful: list[AnnouncedObject] = field(default_factory=list)
     """Objects whose file may be one that no row needs: the bytes lie elsewhere too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class IndexedBatch:
     """What one batch meant for the index."""
 
     fresh: int = 0
     unchanged: int = 0
     conflicts: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
-    recorded: Sequence[Conflict] = ()
+    recorded: Sequence[VersionConflict] = ()
     """What was put into `instance_conflicts`, as another version or for what it says."""
     ambiguous: Sequence[str] = ()
     """Studies whose patient has turned out to be several people."""
-    deleted: Sequence[Stored] = ()
+    deleted: Sequence[AnnouncedObject] = ()
     """What was not indexed because it was deleted since its reception."""
-    missing: Sequence[Stored] = ()
+    missing: Sequence[AnnouncedObject] = ()
     """What was not indexed because its file went, or another took its name, meanwhile."""
 
 
@@ -330,7 +330,7 @@ class SeriesObject:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookDelivery:
+class ClaimedDelivery:
     """One change on its way to one webhook."""
 
     id: int
@@ -367,7 +367,7 @@ class WebhookAnswer:
 class DeliveryResult:
     """What came of one delivery, and in how many seconds it is tried again; None: never."""
 
-    delivery: WebhookDelivery
+    delivery: ClaimedDelivery
     answer: WebhookAnswer
     again_in: float | None
 

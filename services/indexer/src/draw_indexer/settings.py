@@ -12,7 +12,7 @@ from draw_shared.runtime.settings import (
 )
 
 
-class Settings(ServiceSettings, PostgresSettings, BrokerSettings, TransactionLogSettings):
+class IndexerSettings(ServiceSettings, PostgresSettings, BrokerSettings, TransactionLogSettings):
     """Everything the indexer reads from its environment."""
 
     service: ClassVar[str] = "indexer"

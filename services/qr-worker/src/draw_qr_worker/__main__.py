@@ -7,14 +7,14 @@ import sys
 gc.disable()
 
 from draw_qr_worker.app import Worker  # noqa: E402
-from draw_qr_worker.settings import Settings  # noqa: E402
+from draw_qr_worker.settings import QrWorkerSettings  # noqa: E402
 from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
     """Run and return the exit code."""
     own_files.keep_from_others()
-    settings = Settings.read()
+    settings = QrWorkerSettings.read()
     logging.configure_for(settings)
     return Worker(settings).lifecycle().run()
 

@@ -37,7 +37,7 @@ from draw_qr_worker.services.querying import FindTask
 from draw_qr_worker.services.retries import RetryPolicy
 from draw_qr_worker.services.retrieving import RetrieveTask
 from draw_qr_worker.services.sending import SendTask
-from draw_qr_worker.settings import Settings
+from draw_qr_worker.settings import QrWorkerSettings
 from draw_shared.contracts.control import ControlSubject
 from draw_shared.db.session import Database
 from draw_shared.dicom.network.peer_trust import PeerTrusts
@@ -73,7 +73,7 @@ EXPIRY_SECONDS: Final = 30.0
 class Worker:
     """One worker process, built but not started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: QrWorkerSettings) -> None:
         self._settings = settings
         self._database_ready = False
         self._registry = service_registry(

@@ -75,7 +75,7 @@ class Congestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class RemoteNode:
     """A remote application entity as its row describes it."""
 
     id: int
@@ -119,13 +119,13 @@ class ClaimedJob:
     kind: str
     attempt: int
     retries_used: int
-    node: Node | None
+    node: RemoteNode | None
     created_by: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """How an execution ended; `state` is one of the final ones."""
 
     state: JobState
@@ -160,7 +160,7 @@ class SubOperationCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrieveEnd:
+class RemoteRetrieveEnd:
     """The final response to a C-MOVE or C-GET."""
 
     status: int
@@ -220,7 +220,7 @@ class Unlisted:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredObject:
+class IndexedObject:
     """One object of the index, and where its file lies below the storage root."""
 
     item: Item
@@ -302,7 +302,7 @@ class StatusTransient(Transient):
 class SomeNotSent(StatusTransient):
     """The peer says that sub-operations failed; `outcome` is how the job ends if it stays so."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: JobOutcome) -> None:
         super().__init__(outcome.error)
         self.outcome = outcome
 

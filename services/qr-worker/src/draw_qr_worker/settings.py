@@ -14,7 +14,7 @@ from draw_shared.runtime.settings import (
 )
 
 
-class Settings(
+class QrWorkerSettings(
     ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
 ):
     """Everything the worker reads from its environment."""

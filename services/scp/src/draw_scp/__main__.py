@@ -7,14 +7,14 @@ import sys
 gc.disable()
 
 from draw_scp.app import Scp  # noqa: E402
-from draw_scp.settings import Settings  # noqa: E402
+from draw_scp.settings import ScpSettings  # noqa: E402
 from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
     """Run and return the exit code."""
     own_files.keep_from_others()
-    settings = Settings.read()
+    settings = ScpSettings.read()
     logging.configure_for(settings)
     return Scp(settings).lifecycle().run()
 

@@ -27,7 +27,7 @@ from draw_scp.services.audit import AuditService
 from draw_scp.services.query import FindService
 from draw_scp.services.results import ResultService
 from draw_scp.services.retrieve import SubOperationService
-from draw_scp.settings import Settings
+from draw_scp.settings import ScpSettings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.db.session import Database
@@ -61,7 +61,7 @@ MOST_PROCESSES: Final = 4
 class Scp:
     """One receiver process, built but not started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ScpSettings) -> None:
         self._settings = settings
         replica = settings.replica
         self._registry = service_registry(
@@ -375,7 +375,7 @@ class Scp:
 class _Effective:
     """The configuration in force with what this process's environment sets instead."""
 
-    def __init__(self, watch: ConfigWatch, settings: Settings) -> None:
+    def __init__(self, watch: ConfigWatch, settings: ScpSettings) -> None:
         self._watch = watch
         given = {
             "port": settings.scp_port,

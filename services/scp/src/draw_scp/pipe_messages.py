@@ -9,7 +9,7 @@ from uuid import UUID
 
 from draw_scp.models import Lost, TransactionLine
 from draw_scp.ports.operations import Result
-from draw_shared.dicom.network.placement import Ending, Timing
+from draw_shared.dicom.network.placement import AssociationEnd, Timing
 from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
@@ -109,7 +109,7 @@ class AssociationEnded(NamedTuple):
     """An association that was handed over has ended."""
 
     association_id: str
-    ending: Ending
+    ending: AssociationEnd
 
 
 Report = ReceivingReady | ObjectStored | OperationReport | AssociationEnded

@@ -35,9 +35,9 @@ from draw_scp.pipe_messages import (
 )
 from draw_scp.ports.operations import Result
 from draw_scp.settings import ReceivingSettings
-from draw_shared.dicom.network.association import Association
-from draw_shared.dicom.network.placement import Ending
-from draw_shared.dicom.network.service import AssociationInfo, Outcome, Peer
+from draw_shared.dicom.network.association import AcceptorAssociation
+from draw_shared.dicom.network.placement import AssociationEnd
+from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome, Peer
 from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime import logging
 from draw_shared.runtime.descriptors import allow_descriptors
@@ -67,7 +67,7 @@ class Reports:
     def note(self, info: AssociationInfo, result: Result) -> None:
         self._waiting.append(OperationReport(info.association_id, result))
 
-    def ended(self, association_id: str, ending: Ending) -> None:
+    def ended(self, association_id: str, ending: AssociationEnd) -> None:
         """Say that an association has ended; its thread in the receiver waits for that."""
         self._waiting.append(AssociationEnded(association_id, ending))
         self._tell()
@@ -100,7 +100,7 @@ class Reports:
                 self._receiver.send_bytes(pickle.dumps(reports))
 
 
-class Receiving:
+class ReceivingProcess:
     """One receiving process, built but not started."""
 
     def __init__(self, settings: ReceivingSettings, receiver: Connection) -> None:
@@ -152,16 +152,19 @@ class Receiving:
         except RuntimeError:
             connection.close()
             self._reports.ended(
-                handed.info.association_id, Ending(Outcome.ABORTED, "no thread can be started")
+                handed.info.association_id,
+                AssociationEnd(AssociationOutcome.ABORTED, "no thread can be started"),
             )
 
     def _serve(self, handed: AssociationHandover, connection: socket.socket) -> None:
         info = handed.info
-        ending = Ending(Outcome.LOST, "closed by peer")
+        ending = AssociationEnd(AssociationOutcome.LOST, "closed by peer")
         try:
             with connection, suppress(OSError):
                 peer = Peer(info.association_id, info.peer_address, info.local_address)
-                association = Association(Wire(connection), peer, self._operations, handed.timing)
+                association = AcceptorAssociation(
+                    Wire(connection), peer, self._operations, handed.timing
+                )
                 ending = association.carry_on(info)
         finally:
             self._reports.ended(info.association_id, ending)
@@ -173,7 +176,7 @@ def main() -> int:
     allow_descriptors()
     with receiver:
         try:
-            Receiving(settings, receiver).run()
+            ReceivingProcess(settings, receiver).run()
         except (EOFError, OSError):
             # Without a receiver nobody counts or limits these associations: as if killed with it.
             os._exit(1)

@@ -27,7 +27,7 @@ class AnnouncingSettings(ServiceSettings, BrokerSettings, StorageSettings):
     service: ClassVar[str] = "scp"
 
 
-class Settings(
+class ScpSettings(
     ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
 ):
     """Everything the receiver reads from its environment."""

@@ -114,7 +114,7 @@ class TlsConfig(Section):
     )
 
 
-class DicomPort(NamedTuple):
+class ListeningPort(NamedTuple):
     """A port on which associations are accepted."""
 
     port: int
@@ -191,14 +191,14 @@ class NetworkConfig(Section):
     tls: TlsConfig = TlsConfig()
 
     @property
-    def ports(self) -> tuple[DicomPort, ...]:
+    def ports(self) -> tuple[ListeningPort, ...]:
         """Where associations are accepted, the port without TLS first."""
-        plain, tls = DicomPort(self.port, tls=False), self.tls
+        plain, tls = ListeningPort(self.port, tls=False), self.tls
         if not tls.enabled:
             return (plain,)
         if not tls.port:
-            return (DicomPort(self.port, tls=True),)
-        secured = DicomPort(tls.port, tls=True)
+            return (ListeningPort(self.port, tls=True),)
+        secured = ListeningPort(tls.port, tls=True)
         return (plain, secured) if tls.keep_plain_port else (secured,)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TextForm:
     """Stands in an `Annotated[str, ...]`: the text has this form, or the words say what is wanted.
 
     Nobody is shown a regular expression; the JSON schema has it as `pattern`.
@@ -41,13 +41,13 @@ class Written:
         return found
 
 
-LINE: Final = Written(
+LINE: Final = TextForm(
     r"^[^\x00-\x1f\x7f]*$", "must be one line of text without tabs and control characters"
 )
-UID: Final = Written(
+UID: Final = TextForm(
     r"^[0-9]+(\.[0-9]+)*$", "must be a UID: numbers divided by dots, such as 1.2.840.10008.1.1"
 )
-OPTIONAL_UID: Final = Written(r"^([0-9]+(\.[0-9]+)*)?$", UID.words)
-SHA256: Final = Written(r"^[0-9a-f]{64}$", "must be a SHA-256: 64 hexadecimal digits")
+OPTIONAL_UID: Final = TextForm(r"^([0-9]+(\.[0-9]+)*)?$", UID.words)
+SHA256: Final = TextForm(r"^[0-9a-f]{64}$", "must be a SHA-256: 64 hexadecimal digits")
 NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
 """What somebody may take as a password, on the page, over REST and in the environment."""

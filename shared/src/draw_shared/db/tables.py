@@ -117,7 +117,7 @@ def _trigrams(name: str, column: str) -> Index:
     return Index(name, column, postgresql_using="gin", postgresql_ops={column: "gin_trgm_ops"})
 
 
-class Patient(SQLModel, table=True):
+class PatientRow(SQLModel, table=True):
     """One patient as identified by PatientID and its issuer.
 
     Objects without a PatientID say nothing of whom they show: each study of theirs has a
@@ -160,7 +160,7 @@ class Patient(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class StatedPerson(SQLModel, table=True):
+class StatedPersonRow(SQLModel, table=True):
     """One person whom current objects of a study name, of a patient who has several names.
 
     Without other names of the patient there is no row: `patients` says it all.
@@ -178,7 +178,7 @@ class StatedPerson(SQLModel, table=True):
     sex: str = Field(default="", sa_column=_exact())
 
 
-class Study(SQLModel, table=True):
+class StudyRow(SQLModel, table=True):
     """One study; counts and modalities are those of its current objects."""
 
     __tablename__ = "studies"
@@ -209,7 +209,7 @@ class Study(SQLModel, table=True):
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
     sources: dict[str, str] = Field(default_factory=dict, sa_column=_document())
     persons: list[str] = Field(default_factory=list, sa_column=_texts())
-    """Persons whom current objects name, see `Instance.stated_person`, each with its patient."""
+    """Persons whom current objects name, see `InstanceRow.stated_person`, each with its patient."""
     modalities: list[str] = Field(default_factory=list, sa_column=_texts())
     sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
     series_count: int = Field(default=0, sa_column=_whole())
@@ -222,7 +222,7 @@ class Study(SQLModel, table=True):
     stable_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class Series(SQLModel, table=True):
+class SeriesRow(SQLModel, table=True):
     """One series."""
 
     __tablename__ = "series"
@@ -254,7 +254,7 @@ class Series(SQLModel, table=True):
     stable_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class Instance(SQLModel, table=True):
+class InstanceRow(SQLModel, table=True):
     """One SOP instance: the file that is current for its UID."""
 
     __tablename__ = "instances"
@@ -282,7 +282,7 @@ class Instance(SQLModel, table=True):
     """What its header was read past, in words without values; empty: a header as it should be."""
 
 
-class IndexTotal(SQLModel, table=True):
+class IndexTotalRow(SQLModel, table=True):
     """A sum over the index, kept by triggers on `studies` and `series` as their rows change.
 
     Of kind `studies` all studies are one, of kind `held` those that are held; of kind
@@ -298,7 +298,7 @@ class IndexTotal(SQLModel, table=True):
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
 
 
-class InstanceConflict(SQLModel, table=True):
+class InstanceConflictRow(SQLModel, table=True):
     """Another object that arrived under a SOP Instance UID the index already had."""
 
     __tablename__ = "instance_conflicts"
@@ -320,7 +320,7 @@ class InstanceConflict(SQLModel, table=True):
     """Whether what was current is gone, so that this one has to be announced again."""
 
 
-class ReceptionDay(SQLModel, table=True):
+class ReceptionDayRow(SQLModel, table=True):
     """What was indexed on one day (UTC); the sum is what was ever received."""
 
     __tablename__ = "reception_days"
@@ -330,7 +330,7 @@ class ReceptionDay(SQLModel, table=True):
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
 
 
-class Change(SQLModel, table=True):
+class ChangeRow(SQLModel, table=True):
     """One entry of the ordered change feed."""
 
     __tablename__ = "changes"
@@ -349,7 +349,7 @@ class Change(SQLModel, table=True):
     sop_instance_uid: str = Field(default="", sa_column=_exact())
 
 
-class FileDeletion(SQLModel, table=True):
+class FileDeletionRow(SQLModel, table=True):
     """A file whose rows are deleted and that has to go.
 
     Inode and time of modification say which file is meant: another one that has come under
@@ -368,7 +368,7 @@ class FileDeletion(SQLModel, table=True):
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class FileCopy(SQLModel, table=True):
+class FileCopyRow(SQLModel, table=True):
     """A second file of an object that the index has; goes once the first is proved to be whole."""
 
     __tablename__ = "file_copies"
@@ -384,7 +384,7 @@ class FileCopy(SQLModel, table=True):
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class Tombstone(SQLModel, table=True):
+class TombstoneRow(SQLModel, table=True):
     """A study that was deleted, or an object deleted with a study that it does not name.
 
     No file of it that was received earlier comes into the index again.
@@ -403,7 +403,7 @@ class Tombstone(SQLModel, table=True):
     deleted_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
 
 
-class Transaction(SQLModel, table=True):
+class TransactionRow(SQLModel, table=True):
     """One line of the audit log; partitioned by month of `occurred_at`."""
 
     __tablename__ = "transactions"
@@ -474,7 +474,7 @@ class Transaction(SQLModel, table=True):
     seal: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
-class ServerConfigVersion(SQLModel, table=True):
+class ServerConfigVersionRow(SQLModel, table=True):
     """One version of the configuration document; the highest is in force."""
 
     __tablename__ = "server_config"
@@ -486,7 +486,7 @@ class ServerConfigVersion(SQLModel, table=True):
     comment: str = Field(default="", sa_column=_plain())
 
 
-class AllowedAeTitle(SQLModel, table=True):
+class AllowedAeTitleRow(SQLModel, table=True):
     """A calling AE title on the list: what it may do, and what it has to prove."""
 
     __tablename__ = "allowed_ae_titles"
@@ -503,7 +503,7 @@ class AllowedAeTitle(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class ServiceReplica(SQLModel, table=True):
+class ServiceReplicaRow(SQLModel, table=True):
     """One running process of a service, as its heartbeat last described it."""
 
     __tablename__ = "service_replicas"
@@ -521,7 +521,7 @@ class ServiceReplica(SQLModel, table=True):
     details: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
 
 
-class ServiceControl(SQLModel, table=True):
+class ServiceControlRow(SQLModel, table=True):
     """What an operator wants of a service; an empty replica means all of them."""
 
     __tablename__ = "service_controls"
@@ -536,7 +536,7 @@ class ServiceControl(SQLModel, table=True):
     updated_by: str = Field(default="", sa_column=_plain())
 
 
-class RemoteNode(SQLModel, table=True):
+class RemoteNodeRow(SQLModel, table=True):
     """A remote application entity that jobs talk to and C-MOVE may send to."""
 
     __tablename__ = "remote_nodes"
@@ -580,7 +580,7 @@ class RemoteNode(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class Job(SQLModel, table=True):
+class JobRow(SQLModel, table=True):
     """Work against a remote node: the row is the truth, queue messages only wake workers.
 
     `subject` is the same for jobs that would fetch the same thing to the same place.
@@ -640,7 +640,7 @@ class Job(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class JobAttempt(SQLModel, table=True):
+class JobAttemptRow(SQLModel, table=True):
     """One execution of a job, kept for ever with the job."""
 
     __tablename__ = "job_attempts"
@@ -658,7 +658,7 @@ class JobAttempt(SQLModel, table=True):
     progress: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
 
 
-class RetrieveItem(SQLModel, table=True):
+class RetrieveItemRow(SQLModel, table=True):
     """One SOP instance that a job shall bring to a place, and when it arrived there.
 
     Where `arrives_here`, that place is our index, and whoever sees it there marks it.
@@ -677,7 +677,7 @@ class RetrieveItem(SQLModel, table=True):
     arrived_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class Query(SQLModel, table=True):
+class QueryRow(SQLModel, table=True):
     """One operator's query; its work is a batch job of the same id with a child for each node."""
 
     __tablename__ = "queries"
@@ -706,7 +706,7 @@ class Query(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class QueryResult(SQLModel, table=True):
+class QueryResultRow(SQLModel, table=True):
     """One match of a query."""
 
     __tablename__ = "query_results"
@@ -719,7 +719,7 @@ class QueryResult(SQLModel, table=True):
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
 
 
-class BatchQuery(SQLModel, table=True):
+class BatchQueryRow(SQLModel, table=True):
     """One list of questions; its work is a batch job of the same id with a child for each node."""
 
     __tablename__ = "batch_queries"
@@ -742,7 +742,7 @@ class BatchQuery(SQLModel, table=True):
     created_by: str = Field(default="", sa_column=_plain())
 
 
-class BatchQueryLine(SQLModel, table=True):
+class BatchQueryLineRow(SQLModel, table=True):
     """One question of a list; `number` is its line in the list."""
 
     __tablename__ = "batch_query_lines"
@@ -756,7 +756,7 @@ class BatchQueryLine(SQLModel, table=True):
     keys: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
 
 
-class BatchQueryAnswer(SQLModel, table=True):
+class BatchQueryAnswerRow(SQLModel, table=True):
     """What one node said to one question; `studies` empties when the answer expires."""
 
     __tablename__ = "batch_query_answers"
@@ -784,7 +784,7 @@ class BatchQueryAnswer(SQLModel, table=True):
     answered_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class FeedPosition(SQLModel, table=True):
+class FeedPositionRow(SQLModel, table=True):
     """How far one consumer of the change feed has come."""
 
     __tablename__ = "feed_positions"
@@ -794,7 +794,7 @@ class FeedPosition(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class Webhook(SQLModel, table=True):
+class WebhookRow(SQLModel, table=True):
     """A URL that is told of changes; the secret signs what is sent and is never shown again."""
 
     __tablename__ = "webhooks"
@@ -816,7 +816,7 @@ class Webhook(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
-class WebhookDelivery(SQLModel, table=True):
+class WebhookDeliveryRow(SQLModel, table=True):
     """One change on its way to one webhook."""
 
     __tablename__ = "webhook_deliveries"
@@ -861,7 +861,7 @@ class WebhookDelivery(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class User(SQLModel, table=True):
+class UserRow(SQLModel, table=True):
     """A person who may sign in."""
 
     __tablename__ = "users"
@@ -879,7 +879,7 @@ class User(SQLModel, table=True):
     last_login_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class WebSession(SQLModel, table=True):
+class WebSessionRow(SQLModel, table=True):
     """A signed-in browser; the cookie holds the token, the table only its SHA-256."""
 
     __tablename__ = "web_sessions"
@@ -892,7 +892,7 @@ class WebSession(SQLModel, table=True):
     expires_at: datetime = Field(sa_column=_moment(now=False))
 
 
-class ApiToken(SQLModel, table=True):
+class ApiTokenRow(SQLModel, table=True):
     """A program's bearer token, of which only the SHA-256 is kept."""
 
     __tablename__ = "api_tokens"
@@ -908,7 +908,7 @@ class ApiToken(SQLModel, table=True):
     last_used_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
 
 
-class SchemaRevision(SQLModel, table=True):
+class SchemaRevisionRow(SQLModel, table=True):
     """A migration that was applied, and the oldest release that works on what it has left."""
 
     __tablename__ = "schema_revisions"

@@ -25,7 +25,7 @@ from draw_shared.contracts.transaction import CUT, NOT_ATTESTED, NOT_SEALED
 from draw_shared.db import transaction_statements as statements
 from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, link
-from draw_shared.db.transaction_statements import Account
+from draw_shared.db.transaction_statements import LogAccount
 
 CHAIN_LOCK: Final = 0x44524148
 """Key of the advisory lock under which the chain grows, by one process at a time."""
@@ -212,7 +212,7 @@ def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str,
         if head.position:
             keyring.lines_sealed(head.seal, head.position, head.chain_hash)
     except NotSealed as error:
-        if known is None and not Account(connection, keyring).sealing:
+        if known is None and not LogAccount(connection, keyring).sealing:
             return None  # What is there before sealing begins is said when it does.
         after = max(0, head.position - FAR_BACK)
         last = connection.execute(_LAST_SEALED, {"after": after}).scalar()
@@ -233,7 +233,7 @@ def _contains(connection: Connection, head: Head, known: Head, keyring: Keyring)
     found = hash_at(connection, known.position)
     if found is not None:
         return found == known.chain_hash
-    gaps = Account(connection, keyring).gaps()
+    gaps = LogAccount(connection, keyring).gaps()
     return any(first <= known.position <= last for first, last in gaps)
 
 

@@ -18,7 +18,7 @@ from draw_shared.db import transaction_statements as statements
 from draw_shared.db.seals import NotSealed
 from draw_shared.db.transaction_chain import Head, Sealing, hash_at
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
-from draw_shared.db.transaction_statements import Account, Gap
+from draw_shared.db.transaction_statements import Gap, LogAccount
 from draw_shared.errors import Permanent
 
 MOST_OBJECTS: Final = 2**31 - 1
@@ -61,7 +61,7 @@ class NotAsSealed(Permanent):
 
 def is_to_begin(connection: Connection, sealing: Sealing) -> bool:
     """Return whether nothing shows that the log has ever been sealed."""
-    return sealing.known is None and not Account(connection, sealing.keyring).sealing
+    return sealing.known is None and not LogAccount(connection, sealing.keyring).sealing
 
 
 def begin(connection: Connection, sealing: Sealing) -> Head | None:
@@ -97,7 +97,7 @@ def say_missing(
     sealing: Sealing | None,
 ) -> None:
     """Have the log say that lines go, by the first and last of each run; they are there yet."""
-    account = Account(connection, sealing.keyring if sealing else None)
+    account = LogAccount(connection, sealing.keyring if sealing else None)
     said = account.gaps()
     joined: list[Gap] = []
     for first, last in sorted(runs):
@@ -123,7 +123,7 @@ def require_genuine(
     Raises:
         NotAsSealed: the text says where.
     """
-    account = Account(connection, sealing.keyring)
+    account = LogAccount(connection, sealing.keyring)
     for first, last in runs:
         try:
             _follow(connection, account, sealing, first, last)
@@ -133,7 +133,7 @@ def require_genuine(
 
 
 def _follow(
-    connection: Connection, account: Account, sealing: Sealing, first: int, last: int
+    connection: Connection, account: LogAccount, sealing: Sealing, first: int, last: int
 ) -> None:
     """Go along a run of lines, and on to the next seal."""
     before = _before(connection, account, first)
@@ -157,7 +157,7 @@ def _follow(
     raise NotAsSealed(at, f"lines up to {at} have no seal")
 
 
-def _before(connection: Connection, account: Account, first: int) -> bytes | None:
+def _before(connection: Connection, account: LogAccount, first: int) -> bytes | None:
     """Return the hash that a line follows, as far as it is known."""
     if first == 1:
         return GENESIS
@@ -166,7 +166,7 @@ def _before(connection: Connection, account: Account, first: int) -> bytes | Non
     return hash_at(connection, first - 1) or (dropped.last_hash if dropped else None)
 
 
-def _reaching(connection: Connection, account: Account, first: int, last: int) -> Gap:
+def _reaching(connection: Connection, account: LogAccount, first: int, last: int) -> Gap:
     """Return the gap that a run of lines leaves, with the explained gaps on either side of it.
 
     One that nobody explained stays out, and so the whole is none that is explained.
@@ -198,7 +198,7 @@ def _reaching(connection: Connection, account: Account, first: int, last: int) -
 
 def _as_found(connection: Connection) -> Iterator[Gap]:
     """Yield the gaps of a log that was not sealed, as far as it explains them."""
-    account = Account(connection, None)
+    account = LogAccount(connection, None)
     said, old_limit = account.gaps(), account.old_limit()
     for before, position in connection.execute(_HOLES).all():
         after = hash_at(connection, before) if before else GENESIS

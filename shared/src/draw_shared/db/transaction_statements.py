@@ -39,7 +39,7 @@ _SAID: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class LogStatement:
     """A line by which the log speaks about itself."""
 
     position: int
@@ -81,7 +81,7 @@ class Gap:
         )
 
 
-class Account:
+class LogAccount:
     """All that the log says about itself, as far as it is believed.
 
     Args:
@@ -125,7 +125,7 @@ class Account:
         found = (_UP_TO.search(one.detail) for one in self.of(action))
         return max((int(one[1]) for one in found if one), default=0)
 
-    def of(self, *actions: str) -> Iterator[Statement]:
+    def of(self, *actions: str) -> Iterator[LogStatement]:
         """Yield the statements of these actions, oldest first."""
         return (one for one in self.statements if one.action in actions)
 
@@ -167,5 +167,7 @@ def line(
     return row | {"occurred_at": row["occurred_at"].isoformat(), "attestation": attestation}
 
 
-def _statement(row: Mapping[str, Any]) -> Statement:
-    return Statement(row["chain_position"], row["action"], row["detail"] or "", row["occurred_at"])
+def _statement(row: Mapping[str, Any]) -> LogStatement:
+    return LogStatement(
+        row["chain_position"], row["action"], row["detail"] or "", row["occurred_at"]
+    )

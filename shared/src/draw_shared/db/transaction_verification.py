@@ -14,7 +14,7 @@ from draw_shared.contracts.transaction import CUT, FINDINGS, LINES_LOST, NOT_SEA
 from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.transaction_chain import MOST_AT_ONCE, Head
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
-from draw_shared.db.transaction_statements import Account, Gap
+from draw_shared.db.transaction_statements import Gap, LogAccount
 
 MOST_BREAKS: Final = 100
 
@@ -91,8 +91,8 @@ def verify(
 
     `known` are heads that were kept elsewhere: the chain must contain them.
     """
-    account = Account(connection, keyring)
-    walk = _Walk(account, keyring, known)
+    account = LogAccount(connection, keyring)
+    walk = _ChainWalk(account, keyring, known)
     for row in _chained(connection):
         walk.follow(row)
     stray = connection.execute(_STRAY).scalar()
@@ -115,10 +115,10 @@ def verify(
     )
 
 
-class _Walk:
+class _ChainWalk:
     """One way along the chain, line by line."""
 
-    def __init__(self, account: Account, keyring: Keyring | None, known: Sequence[Head]) -> None:
+    def __init__(self, account: LogAccount, keyring: Keyring | None, known: Sequence[Head]) -> None:
         self._gaps = account.gaps()
         self._old_limit = account.old_limit()
         self._begun = account.begun

@@ -34,7 +34,7 @@ from pika.spec import Basic, BasicProperties
 
 from draw_shared.errors import Transient
 from draw_shared.messaging import connection, topology
-from draw_shared.messaging.topology import Work
+from draw_shared.messaging.topology import WorkQueue
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Consumer:
     def __init__(
         self,
         url: str,
-        work: Work,
+        work: WorkQueue,
         handler: Handler,
         *,
         client: str,

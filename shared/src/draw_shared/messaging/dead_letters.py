@@ -18,7 +18,7 @@ from pika.delivery_mode import DeliveryMode
 
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.consumer import REASON_HEADER
-from draw_shared.messaging.topology import Collecting, Work
+from draw_shared.messaging.topology import Collecting, WorkQueue
 
 QUEUE_HEADER: Final = "x-draw-queue"
 ROUTING_KEY_HEADER: Final = "x-draw-routing-key"
@@ -27,7 +27,7 @@ LONGEST_BODY: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterMessage:
     """One message that waits for somebody to look at it."""
 
     key: str
@@ -45,7 +45,7 @@ def queues() -> tuple[str, ...]:
     """Return the queues that collect what could not be handled."""
     names: dict[str, None] = {}
     for part in topology.TOPOLOGY:
-        if isinstance(part, Work):
+        if isinstance(part, WorkQueue):
             names[part.dead] = None
         elif isinstance(part, Collecting):
             names[part.name] = None
@@ -53,7 +53,7 @@ def queues() -> tuple[str, ...]:
 
 
 QUEUES: Final = queues()
-WORK_QUEUES: Final = frozenset(p.name for p in topology.TOPOLOGY if isinstance(p, Work))
+WORK_QUEUES: Final = frozenset(p.name for p in topology.TOPOLOGY if isinstance(p, WorkQueue))
 
 
 class DeadLetters:
@@ -63,7 +63,7 @@ class DeadLetters:
         self._url = url
         self._client = client
 
-    def look(self, queue: str, most: int = MOST_LOOKED_AT) -> list[DeadLetter]:
+    def look(self, queue: str, most: int = MOST_LOOKED_AT) -> list[DeadLetterMessage]:
         """Return the messages of a queue, first come first, and leave them there.
 
         Raises:
@@ -89,7 +89,10 @@ class DeadLetters:
         return self._settle(queue, key, lambda _channel, _letter, _body: None)
 
     def _settle(
-        self, queue: str, key: str, action: Callable[[BlockingChannel, DeadLetter, bytes], None]
+        self,
+        queue: str,
+        key: str,
+        action: Callable[[BlockingChannel, DeadLetterMessage, bytes], None],
     ) -> int:
         settled = 0
         with self._channel() as channel:
@@ -117,7 +120,7 @@ class DeadLetters:
 
 def _taken(
     channel: BlockingChannel, queue: str, most: int
-) -> Iterator[tuple[DeadLetter, tuple[int, bytes]]]:
+) -> Iterator[tuple[DeadLetterMessage, tuple[int, bytes]]]:
     for _ in range(most):
         method, properties, body = channel.basic_get(queue)
         if method is None or properties is None or body is None:
@@ -126,9 +129,11 @@ def _taken(
         yield letter, (method.delivery_tag or 0, body)
 
 
-def _letter(queue: str, routing_key: str, properties: BasicProperties, body: bytes) -> DeadLetter:
+def _letter(
+    queue: str, routing_key: str, properties: BasicProperties, body: bytes
+) -> DeadLetterMessage:
     headers = properties.headers or {}
-    return DeadLetter(
+    return DeadLetterMessage(
         key=hashlib.sha256(body).hexdigest()[:24],
         queue=queue,
         consumer_queue=str(headers.get(QUEUE_HEADER, "")),
@@ -139,7 +144,7 @@ def _letter(queue: str, routing_key: str, properties: BasicProperties, body: byt
     )
 
 
-def _publish_again(channel: BlockingChannel, letter: DeadLetter, body: bytes) -> None:
+def _publish_again(channel: BlockingChannel, letter: DeadLetterMessage, body: bytes) -> None:
     fresh = BasicProperties(content_type="application/json", delivery_mode=DeliveryMode.Persistent)
     if letter.consumer_queue in WORK_QUEUES:
         channel.basic_publish("", letter.consumer_queue, body, fresh, mandatory=True)

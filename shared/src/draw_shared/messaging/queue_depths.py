@@ -6,14 +6,14 @@ from typing import Final
 import pika
 
 from draw_shared.messaging import connection, topology
-from draw_shared.messaging.topology import Collecting, Work
+from draw_shared.messaging.topology import Collecting, WorkQueue
 
 
 def queue_names() -> tuple[str, ...]:
     """Return every queue that people or workers empty, in the order of the topology."""
     names: dict[str, None] = {}
     for part in topology.TOPOLOGY:
-        if isinstance(part, Work):
+        if isinstance(part, WorkQueue):
             rungs = (part.rung(number) for number in range(1, len(part.ladder_seconds) + 1))
             names |= dict.fromkeys((part.name, part.dead, *rungs))
         elif isinstance(part, Collecting):

@@ -82,7 +82,7 @@ class Collecting:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkQueue:
     """A queue that one service's replicas share, with its retry ladder and dead letters."""
 
     name: str
@@ -125,11 +125,11 @@ def _returning_to(queue: str) -> dict[str, Any]:
     }
 
 
-INSTANCE_STORED_WORK: Final = Work(INSTANCE_STORED, ("instance.stored.*",), "indexer.dead")
-TRANSACTIONS_WORK: Final = Work(TRANSACTIONS, ("transactions.recorded.*",), "indexer.dead")
-JOB_READY_WORK: Final = Work(JOB_READY, ("job.ready.*",), "qr-worker.dead")
+INSTANCE_STORED_WORK: Final = WorkQueue(INSTANCE_STORED, ("instance.stored.*",), "indexer.dead")
+TRANSACTIONS_WORK: Final = WorkQueue(TRANSACTIONS, ("transactions.recorded.*",), "indexer.dead")
+JOB_READY_WORK: Final = WorkQueue(JOB_READY, ("job.ready.*",), "qr-worker.dead")
 
-Part = Exchange | Collecting | Work
+Part = Exchange | Collecting | WorkQueue
 
 TOPOLOGY: Final[tuple[Part, ...]] = (
     Exchange(UNROUTABLE, "fanout"),

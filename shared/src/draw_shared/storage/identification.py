@@ -11,7 +11,7 @@ from draw_shared.dicom.encoding.data_set import gather
 from draw_shared.dicom.encoding.flaws import shown
 from draw_shared.dicom.encoding.part10 import PREAMBLE, PREFIX
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
-from draw_shared.dicom.encoding.walk import Ending, Gathered, Undecodable
+from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
 from draw_shared.storage.layout import ObjectIdentity
 
 SOP_CLASS: Final = 0x00080016
@@ -67,16 +67,16 @@ def _gathered(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str)
             required=REQUIRED,
             whole=most >= size,
         )
-        if most >= min(size, HEAD_BYTES[-1]) or found.ending not in {Ending.CUT, Ending.ENDED}:
+        if most >= min(size, HEAD_BYTES[-1]) or found.ending not in {WalkEnd.CUT, WalkEnd.ENDED}:
             return found
 
 
 def _reason(missing: int, found: Gathered) -> str:
     """Return why an object cannot be identified, in as many words as an answer can hold."""
     lacking = f"{dictionary.entry_of(missing).name} is missing"
-    if found.ending is Ending.DAMAGED:
+    if found.ending is WalkEnd.DAMAGED:
         return f"{lacking}, unreadable from {shown(found.stopped_at)}"
-    if found.ending is Ending.CUT:
+    if found.ending is WalkEnd.CUT:
         return f"{lacking}, cut at {shown(found.stopped_at)}"
     return lacking
 

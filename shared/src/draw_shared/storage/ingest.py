@@ -14,7 +14,7 @@ from draw_shared.contracts.identifiers import MAX_UID_LENGTH
 from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.dicom.network.service import AssociationInfo, StoreRequest
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.errors import Permanent
 from draw_shared.storage.identification import identify
 from draw_shared.storage.incoming import Incoming, NoSpace
@@ -54,23 +54,23 @@ class Incomprehensible(Permanent):
     """The data set lacks an identifier that every object has, or it is no UID."""
 
 
-ANSWERS: Final[Mapping[type[Exception], Status]] = {
-    NoSpace: Status.OUT_OF_RESOURCES,
-    DataSetDoesNotMatch: Status.DATA_SET_DOES_NOT_MATCH,
-    Incomprehensible: Status.CANNOT_UNDERSTAND,
-    Undecodable: Status.CANNOT_UNDERSTAND,
-    InvalidSopInstance: Status.INVALID_SOP_INSTANCE,
-    SopClassNotNegotiated: Status.SOP_CLASS_NOT_SUPPORTED,
-    StoreNotAuthorized: Status.NOT_AUTHORIZED,
+ANSWERS: Final[Mapping[type[Exception], DimseStatus]] = {
+    NoSpace: DimseStatus.OUT_OF_RESOURCES,
+    DataSetDoesNotMatch: DimseStatus.DATA_SET_DOES_NOT_MATCH,
+    Incomprehensible: DimseStatus.CANNOT_UNDERSTAND,
+    Undecodable: DimseStatus.CANNOT_UNDERSTAND,
+    InvalidSopInstance: DimseStatus.INVALID_SOP_INSTANCE,
+    SopClassNotNegotiated: DimseStatus.SOP_CLASS_NOT_SUPPORTED,
+    StoreNotAuthorized: DimseStatus.NOT_AUTHORIZED,
 }
 
 
-def answer_to(error: Exception) -> Status:
+def answer_to(error: Exception) -> DimseStatus:
     """Return the C-STORE status of a failure (PS3.4 B.2.3).
 
     Whatever is not in the table is ours, not the object's: the peer may try again.
     """
-    return ANSWERS.get(type(error), Status.OUT_OF_RESOURCES)
+    return ANSWERS.get(type(error), DimseStatus.OUT_OF_RESOURCES)
 
 
 class Objects(Protocol):

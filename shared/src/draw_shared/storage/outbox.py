@@ -49,7 +49,7 @@ DAMAGED: Final = ".damaged"
 """Suffix of spool entries that cannot be read; kept for people to look at."""
 
 
-class Publisher(Protocol):
+class EventPublisher(Protocol):
     """The way to the broker."""
 
     @property
@@ -60,7 +60,7 @@ class Publisher(Protocol):
         """Hand a message over; `on_confirm` is called once, later, on another thread."""
 
 
-class _Sent(NamedTuple):
+class _SentFile(NamedTuple):
     """One object on its way to the broker."""
 
     stored: Stored
@@ -75,7 +75,7 @@ class SpoolOutbox:
     def __init__(
         self,
         objects: ObjectStore,
-        publisher: Publisher,
+        publisher: EventPublisher,
         layout: Callable[[], Layout],
         announced: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -86,8 +86,8 @@ class SpoolOutbox:
         self._arrived: deque[Stored] = deque()
         self._records = AnnouncedRecords(objects.root)
         self._places = Places(objects.root)
-        self._confirmed: deque[tuple[_Sent, bool]] = deque()
-        self._unrecorded: list[_Sent] = []
+        self._confirmed: deque[tuple[_SentFile, bool]] = deque()
+        self._unrecorded: list[_SentFile] = []
         """Confirmed, and not on record yet; their entries stay."""
         self._record_at = 0.0
         self._known: set[str] = set()
@@ -225,12 +225,12 @@ class SpoolOutbox:
                 self._known.discard(stored.entry)
                 continue
             self._in_flight += 1
-            sent = _Sent(stored, event_of(stored))
+            sent = _SentFile(stored, event_of(stored))
             self._publisher.publish(self._places.sealed(sent.event), self._on_confirm(sent))
             number += 1
         return number
 
-    def _on_confirm(self, sent: _Sent) -> Callable[[bool], None]:
+    def _on_confirm(self, sent: _SentFile) -> Callable[[bool], None]:
         def confirmed(good: bool) -> None:  # noqa: FBT001 - the publisher's callback
             self._confirmed.append((sent, good))
 

@@ -31,7 +31,7 @@ MIN_FREE_INODES: Final = 16
 """A file and the folders above it, for some associations at once."""
 
 
-class Shortage(StrEnum):
+class SpaceShortage(StrEnum):
     """Why no object is taken."""
 
     QUOTA = "quota"
@@ -40,9 +40,9 @@ class Shortage(StrEnum):
 
 
 REASONS: Final = {
-    Shortage.QUOTA: "storage limit reached: the quota is used up",
-    Shortage.DISK: "storage limit reached: the disk has too little space left",
-    Shortage.INODES: "storage limit reached: the disk has no inodes left for files",
+    SpaceShortage.QUOTA: "storage limit reached: the quota is used up",
+    SpaceShortage.DISK: "storage limit reached: the disk has too little space left",
+    SpaceShortage.INODES: "storage limit reached: the disk has no inodes left for files",
 }
 
 
@@ -93,7 +93,7 @@ def disk_room(root: Path) -> DiskRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RemainingSpace:
     """What is left for objects, by each limit."""
 
     quota_bytes: int | None
@@ -105,33 +105,33 @@ class Room:
     out_of_inodes: bool
 
     @property
-    def shortage(self) -> Shortage | None:
+    def shortage(self) -> SpaceShortage | None:
         """Why no object is begun now, or None."""
         if self.quota_bytes is not None and self.quota_bytes < self.min_quota_bytes:
-            return Shortage.QUOTA
+            return SpaceShortage.QUOTA
         if self.disk_bytes is not None and self.disk_bytes < self.min_disk_bytes:
-            return Shortage.DISK
-        return Shortage.INODES if self.out_of_inodes else None
+            return SpaceShortage.DISK
+        return SpaceShortage.INODES if self.out_of_inodes else None
 
-    def by_limit(self) -> dict[Shortage, int]:
+    def by_limit(self) -> dict[SpaceShortage, int]:
         """Return the bytes that are left, by what ends them."""
-        left = {Shortage.QUOTA: self.quota_bytes, Shortage.DISK: self.disk_bytes}
+        left = {SpaceShortage.QUOTA: self.quota_bytes, SpaceShortage.DISK: self.disk_bytes}
         return {limit: bytes_left for limit, bytes_left in left.items() if bytes_left is not None}
 
-    def shortage_for(self, size: int, written: int) -> Shortage | None:
+    def shortage_for(self, size: int, written: int) -> SpaceShortage | None:
         """Why an object of `size` bytes, of which the disk has `written`, does not fit, or None."""
         if self.quota_bytes is not None and self.quota_bytes < size:
-            return Shortage.QUOTA
+            return SpaceShortage.QUOTA
         if self.disk_bytes is not None and self.disk_bytes < size - written:
-            return Shortage.DISK
+            return SpaceShortage.DISK
         return None
 
 
-def room(limits: SpaceLimits, used_bytes: int, disk: DiskRoom | None) -> Room:
+def room(limits: SpaceLimits, used_bytes: int, disk: DiskRoom | None) -> RemainingSpace:
     """Return what is left when `used_bytes` are in objects and the disk is as given."""
     total = disk.total_bytes if disk else 0
     quota = limits.most_bytes
-    return Room(
+    return RemainingSpace(
         quota_bytes=quota - used_bytes if quota is not None else None,
         disk_bytes=disk.free_bytes - limits.kept_bytes(disk) if disk else None,
         min_quota_bytes=min(MIN_ROOM_BYTES, (quota or 0) // MIN_ROOM_SHARE),
@@ -165,7 +165,7 @@ class Space:
         """Bytes that the disk still takes."""
         return self._current_disk().free_bytes
 
-    def shortage(self, limits: SpaceLimits) -> Shortage | None:
+    def shortage(self, limits: SpaceLimits) -> SpaceShortage | None:
         """Return why no object is taken now, or None."""
         return room(limits, self.used_bytes, self._current_disk()).shortage
 

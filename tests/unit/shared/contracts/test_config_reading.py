@@ -9,8 +9,8 @@ from draw_shared.contracts.config_reading import STRICTEST, ConfigUnreadable, re
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     ClientCertificates,
-    DicomPort,
     DuplicatePolicy,
+    ListeningPort,
     Section,
     ServerConfig,
 )
@@ -57,16 +57,16 @@ def earlier(**tls):
 
 def test_tls_of_a_document_without_a_port_for_it_stays_on_the_dicom_port_alone():
     network = read_config(earlier(enabled=True)).config.network
-    assert network.ports == (DicomPort(104, tls=True),)
+    assert network.ports == (ListeningPort(104, tls=True),)
     again = read_config(ServerConfig(network=network).model_dump(mode="json")).config.network
     assert again == network
 
 
 def test_tls_that_an_earlier_release_left_off_gets_a_port_of_its_own():
     network = read_config(earlier(enabled=False)).config.network
-    assert network.ports == (DicomPort(104, tls=False),)
+    assert network.ports == (ListeningPort(104, tls=False),)
     on = network.model_copy(update={"tls": network.tls.model_copy(update={"enabled": True})})
-    assert on.ports == (DicomPort(104, tls=False), DicomPort(2762, tls=True))
+    assert on.ports == (ListeningPort(104, tls=False), ListeningPort(2762, tls=True))
 
 
 @pytest.mark.parametrize(

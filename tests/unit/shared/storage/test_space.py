@@ -5,7 +5,7 @@ import os
 import pytest
 
 from draw_shared.storage.incoming import NoSpace
-from draw_shared.storage.space import DiskRoom, Shortage, Space, SpaceLimits, room
+from draw_shared.storage.space import DiskRoom, Space, SpaceLimits, SpaceShortage, room
 
 GB = 10**9
 MB = 10**6
@@ -18,14 +18,14 @@ DISK = DiskRoom(1000 * GB, 500 * GB, 1000, 500)
     [
         (0, DISK, None),
         (0, None, None),
-        (100 * GB, DISK, Shortage.QUOTA),
-        (100 * GB - 5000, DISK, Shortage.QUOTA),
+        (100 * GB, DISK, SpaceShortage.QUOTA),
+        (100 * GB - 5000, DISK, SpaceShortage.QUOTA),
         (100 * GB - 2 * MB, DISK, None),
-        (100 * GB, None, Shortage.QUOTA),
-        (0, DiskRoom(1000 * GB, 19 * GB), Shortage.DISK),
-        (0, DiskRoom(1000 * GB, 20 * GB + 5000), Shortage.DISK),
+        (100 * GB, None, SpaceShortage.QUOTA),
+        (0, DiskRoom(1000 * GB, 19 * GB), SpaceShortage.DISK),
+        (0, DiskRoom(1000 * GB, 20 * GB + 5000), SpaceShortage.DISK),
         (0, DiskRoom(1000 * GB, 20 * GB + 2 * MB), None),
-        (0, DiskRoom(1000 * GB, 500 * GB, 1000, 0), Shortage.INODES),
+        (0, DiskRoom(1000 * GB, 500 * GB, 1000, 0), SpaceShortage.INODES),
         (0, DiskRoom(1000 * GB, 500 * GB, 0, 0), None),
         (0, DiskRoom(4 * MB, 1 * MB), None),
     ],
@@ -40,17 +40,21 @@ NO_QUOTA = SpaceLimits.configured(0, 2)
 @pytest.mark.parametrize(
     ("disk", "shortage", "left"),
     [
-        (DISK, None, {Shortage.DISK: 480 * GB}),
+        (DISK, None, {SpaceShortage.DISK: 480 * GB}),
         (None, None, {}),
-        (DiskRoom(1000 * GB, 19 * GB), Shortage.DISK, {Shortage.DISK: -GB}),
-        (DiskRoom(1000 * GB, 500 * GB, 1000, 0), Shortage.INODES, {Shortage.DISK: 480 * GB}),
+        (DiskRoom(1000 * GB, 19 * GB), SpaceShortage.DISK, {SpaceShortage.DISK: -GB}),
+        (
+            DiskRoom(1000 * GB, 500 * GB, 1000, 0),
+            SpaceShortage.INODES,
+            {SpaceShortage.DISK: 480 * GB},
+        ),
     ],
 )
 def test_without_a_quota_the_disk_alone_decides(disk, shortage, left):
     found = room(NO_QUOTA, 10**18, disk)
     assert found.shortage is shortage
     assert found.by_limit() == left
-    assert found.shortage_for(GB, 0) is (None if shortage is not Shortage.DISK else shortage)
+    assert found.shortage_for(GB, 0) is (None if shortage is not SpaceShortage.DISK else shortage)
 
 
 def test_a_quota_is_in_gb():
@@ -61,10 +65,10 @@ def test_a_quota_is_in_gb():
 def test_what_is_begun_needs_only_its_own_room():
     left = room(QUOTA, 100 * GB - 5000, DISK)
     assert left.shortage_for(5000, 0) is None
-    assert left.shortage_for(5001, 0) is Shortage.QUOTA
+    assert left.shortage_for(5001, 0) is SpaceShortage.QUOTA
     left = room(QUOTA, 0, DiskRoom(1000 * GB, 20 * GB + 5000))
     assert left.shortage_for(5001, 1) is None
-    assert left.shortage_for(5002, 1) is Shortage.DISK
+    assert left.shortage_for(5002, 1) is SpaceShortage.DISK
 
 
 @pytest.fixture

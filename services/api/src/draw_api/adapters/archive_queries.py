@@ -43,11 +43,11 @@ from draw_shared.contracts.instance import instance_event_id
 from draw_shared.db import tables
 from draw_shared.dicom.encoding.search_text import like_literal, search_text
 
-P: Final = tables.Patient
-S: Final = tables.Study
-R: Final = tables.Series
-I: Final = tables.Instance  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
-N: Final = tables.StatedPerson
+P: Final = tables.PatientRow
+S: Final = tables.StudyRow
+R: Final = tables.SeriesRow
+I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
+N: Final = tables.StatedPersonRow
 
 FEW_DAYS: Final = timedelta(days=31)
 MOST_PERSONS: Final = 10
@@ -185,7 +185,9 @@ def _matching_patients(query: Select[Any], patient_id: str, name: str) -> Select
     return query
 
 
-def _called(whom: type[tables.Patient | tables.StatedPerson], name: str) -> ColumnElement[bool]:
+def _called(
+    whom: type[tables.PatientRow | tables.StatedPersonRow], name: str
+) -> ColumnElement[bool]:
     return col(whom.name_search).like(f"={like_literal(search_text(name))}%")
 
 

@@ -18,7 +18,7 @@ from draw_api.models.batch_queries import (
     BatchLine,
     BatchQuery,
     BatchQueryWithSums,
-    Source,
+    StudySource,
 )
 from draw_api.models.paging import (
     Page,
@@ -273,9 +273,9 @@ class PostgresBatchQueryRepository(BatchQueryRepository):
         return [AskedLine(row.number, row.keys) for row in rows]
 
     @override
-    def sources(self, batch_query_id: UUID) -> Sequence[Source]:
+    def sources(self, batch_query_id: UUID) -> Sequence[StudySource]:
         rows = self._connection.execute(SOURCES, {"id": batch_query_id}).mappings()
-        return [Source(**row) for row in rows]
+        return [StudySource(**row) for row in rows]
 
     @override
     def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:

@@ -32,7 +32,7 @@ PROBLEM: Final = b"application/problem+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class ConnectionTimeouts:
     """What a client has time for, in seconds."""
 
     head: float = 10.0
@@ -49,7 +49,7 @@ class Times:
 
 
 @dataclass(slots=True)
-class Room:
+class ConnectionLimits:
     """How many connections there are, in all and from each address.
 
     A new one that finds its address's share or the whole room used up takes the place of the
@@ -59,7 +59,7 @@ class Room:
 
     most: int
     most_each: int
-    times: Times = field(default_factory=Times)
+    times: ConnectionTimeouts = field(default_factory=ConnectionTimeouts)
     unlimited: Callable[[str], bool] = field(default=lambda _: False)
     """Whether an address stands for many clients, as a trusted proxy's does."""
     refused: Callable[[int], None] = field(default=lambda _: None)
@@ -104,7 +104,7 @@ class Room:
 class BoundedConnection(H11Protocol):
     """One connection, with times and numbers bounded."""
 
-    def __init__(self, *, room: Room, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(self, *, room: ConnectionLimits, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(**given)
         self._room = room
         self._waits_for: str | None = None

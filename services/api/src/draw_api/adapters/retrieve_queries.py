@@ -26,7 +26,7 @@ from draw_api.models.retrieves import (
     RetrieveWithAttempts,
     item_of,
 )
-from draw_api.ports.retrieves import NewRetrieve, RetrieveRepository
+from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
 
 ASKING_LOCK: Final = 0x44524152
 """Key of the advisory lock under which retrieves are asked for, so that of two that ask for
@@ -196,7 +196,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
     @override
     def add(
         self,
-        rows: Sequence[NewRetrieve],
+        rows: Sequence[NewRetrieveRow],
         options: RetrieveOptions,
         created_by: str,
         *,
@@ -308,7 +308,7 @@ def retrieve_of(row: RowMapping) -> Retrieve:
     return Retrieve.model_validate(_shown(row))
 
 
-def _held(row: NewRetrieve) -> dict[str, Any]:
+def _held(row: NewRetrieveRow) -> dict[str, Any]:
     return dict(row.parameters) | ({"retry_of": str(row.retry_of)} if row.retry_of else {})
 
 

@@ -45,7 +45,7 @@ from draw_shared.db.transaction_chain import Head
 from draw_shared.db.transaction_verification import verify
 from draw_shared.storage.sealed_head import SealedHeadFile
 
-T: Final = tables.Transaction
+T: Final = tables.TransactionRow
 
 COLUMNS: Final[tuple[Any, ...]] = (
     T.id, T.occurred_at, T.record_id, T.kind, T.outcome, T.replica, T.association_id,

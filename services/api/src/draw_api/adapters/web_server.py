@@ -11,7 +11,11 @@ from typing import Any, Final
 
 import uvicorn
 
-from draw_api.adapters.http_connection import BoundedConnection, Room, Times
+from draw_api.adapters.http_connection import (
+    BoundedConnection,
+    ConnectionLimits,
+    ConnectionTimeouts,
+)
 from draw_shared.contracts.addresses import MAPPED, address_of, network_of
 
 START_SECONDS: Final = 15.0
@@ -46,13 +50,17 @@ class WebServer:
         *,
         trusted_proxies: str,
         most_each: int = MOST_CONNECTIONS_EACH,
-        times: Times | None = None,
+        times: ConnectionTimeouts | None = None,
         refused: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._address = (host, port)
         self._socket: socket.socket | None = None
-        room = Room(
-            _most_connections(), most_each, times or Times(), _among(trusted_proxies), refused
+        room = ConnectionLimits(
+            _most_connections(),
+            most_each,
+            times or ConnectionTimeouts(),
+            _among(trusted_proxies),
+            refused,
         )
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -14,7 +14,7 @@ CHUNK_BYTES: Final = 1024**2
 EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 
 
-class _Sink(io.RawIOBase):
+class _ZipSink(io.RawIOBase):
     """What `zipfile` writes to; the bytes are taken out again as soon as they are there."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class _Sink(io.RawIOBase):
 
 def zipped(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
     """Yield the archive in pieces; a file that has gone meanwhile is left out."""
-    sink = _Sink()
+    sink = _ZipSink()
     inside = root.resolve()
     # Stored, not deflated: most objects are compressed or noise, and time counts.
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
@@ -49,7 +49,7 @@ def zipped(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
     yield sink.take()
 
 
-def _one(archive: zipfile.ZipFile, sink: _Sink, path: Path, file: StoredFile) -> Iterator[bytes]:
+def _one(archive: zipfile.ZipFile, sink: _ZipSink, path: Path, file: StoredFile) -> Iterator[bytes]:
     try:
         source = path.open("rb")
     except OSError:

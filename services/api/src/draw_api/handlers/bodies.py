@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from draw_api.handlers.identity import credential_of, known
-from draw_api.handlers.turns import Kind, WaitingRoom
+from draw_api.handlers.turns import RequestCost, WaitingRoom
 from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Unauthenticated
 
@@ -52,10 +52,10 @@ async def _admitted(request: Request) -> AsyncIterator[int]:
     """Yield how much may be read, when it is this request's turn."""
     room: WaitingRoom = request.app.state.waiting_room
     if credential_of(request) is not None:
-        async with room.turn(Kind.ORDINARY, request, room.whom(request)):
+        async with room.turn(RequestCost.ORDINARY, request, room.whom(request)):
             somebody = await run_in_threadpool(_is_known, request)
         if somebody:
-            async with room.turn(Kind.BODIES, request, room.whom(request)):
+            async with room.turn(RequestCost.BODIES, request, room.whom(request)):
                 yield MOST_BYTES
             return
     if not _is_chunked(request.scope):

@@ -9,7 +9,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCreden
 from fastapi.security.utils import get_authorization_scheme_param
 
 from draw_api.handlers.callers import Callers
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Unauthenticated
 from draw_api.models.permissions import RULES, Permission
@@ -47,7 +47,7 @@ def _principal(
     return principal
 
 
-def _known(work: Work, token: str | None, session: str | None, request: Request) -> Principal:
+def _known(work: UnitOfWork, token: str | None, session: str | None, request: Request) -> Principal:
     address = client_address(request)
     if token is not None:
         return remembered(request, token, work.access.by_token(token, address))
@@ -73,7 +73,7 @@ def _bearer_of(request: Request) -> str | None:
     return token if scheme.lower() == "bearer" else None
 
 
-def known(request: Request, work: Work) -> Principal:
+def known(request: Request, work: UnitOfWork) -> Principal:
     """Return who asks, whatever he may do.
 
     Raises:
@@ -82,7 +82,7 @@ def known(request: Request, work: Work) -> Principal:
     return _known(work, _bearer_of(request), request.cookies.get(COOKIE), request)
 
 
-def require_still(request: Request, work: Work, permission: Permission) -> None:
+def require_still(request: Request, work: UnitOfWork, permission: Permission) -> None:
     """Return when whoever began a request may do this still, for answers that last.
 
     Raises:

@@ -27,7 +27,7 @@ from draw_shared.contracts.addresses import budgeted
 RETRY_SECONDS: Final = 5
 
 
-class Kind(StrEnum):
+class RequestCost(StrEnum):
     """What a request costs."""
 
     ORDINARY = "ordinary"
@@ -57,24 +57,24 @@ class Budget:
     patience_seconds: float = 30.0
 
 
-BUDGETS: Final[Mapping[Kind, Budget]] = {
+BUDGETS: Final[Mapping[RequestCost, Budget]] = {
     # With the looks of streams no more than there are threads, and connections to the database:
     # 40. So nothing that runs waits for either.
-    Kind.ORDINARY: Budget(places=14, each=6, waiting=100),
-    Kind.OBJECTS: Budget(places=4, each=2, waiting=100),
-    Kind.SUMS: Budget(places=4, each=2, waiting=20),
-    Kind.DOWNLOADS: Budget(places=10, each=4, waiting=20, patience_seconds=60.0),
-    Kind.SIGN_INS: Budget(places=4, each=2, waiting=20),
+    RequestCost.ORDINARY: Budget(places=14, each=6, waiting=100),
+    RequestCost.OBJECTS: Budget(places=4, each=2, waiting=100),
+    RequestCost.SUMS: Budget(places=4, each=2, waiting=20),
+    RequestCost.DOWNLOADS: Budget(places=10, each=4, waiting=20, patience_seconds=60.0),
+    RequestCost.SIGN_INS: Budget(places=4, each=2, waiting=20),
     # They hold neither.
-    Kind.STREAMS: Budget(places=200, each=12, waiting=0),
-    Kind.BODIES: Budget(places=8, each=2, waiting=8),
+    RequestCost.STREAMS: Budget(places=200, each=12, waiting=0),
+    RequestCost.BODIES: Budget(places=8, each=2, waiting=8),
 }
 
 
 class Turns:
     """The places of one kind of work, and who waits for one."""
 
-    def __init__(self, kind: Kind, budget: Budget, metrics: ApiMetrics) -> None:
+    def __init__(self, kind: RequestCost, budget: Budget, metrics: ApiMetrics) -> None:
         self._kind = kind
         self._budget = budget
         self._metrics = metrics
@@ -161,14 +161,14 @@ class Turns:
 class Costs:
     """Stands in a route's dependencies and says what it costs; without one it is ordinary."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: RequestCost) -> None:
         self.kind = kind
 
     async def __call__(self) -> None:
         """Do nothing: `takes_turn` looks for it before anything else happens."""
 
 
-def costs(kind: Kind) -> Any:  # noqa: ANN401 - what stands at a route
+def costs(kind: RequestCost) -> Any:  # noqa: ANN401 - what stands at a route
     """Return the dependency by which a route says what it costs."""
     return Depends(Costs(kind))
 
@@ -183,7 +183,7 @@ class WaitingRoom:
             metrics.waiting.labels(kind).set_function(turns.waiting)
 
     @asynccontextmanager
-    async def turn(self, kind: Kind, request: Request, whom: str) -> AsyncIterator[None]:
+    async def turn(self, kind: RequestCost, request: Request, whom: str) -> AsyncIterator[None]:
         """Have the block run when it is its turn; what nobody waits for any more is not run."""
         turns = self._turns[kind]
         await turns.take(whom)
@@ -213,8 +213,8 @@ async def takes_turn(request: Request) -> AsyncIterator[None]:
     """
     room: WaitingRoom = request.app.state.waiting_room
     found = (one.call for one in dependants_of(request.scope["route"].dependant))
-    kind = next((call.kind for call in found if isinstance(call, Costs)), Kind.ORDINARY)
-    whom = whom_of(request) if kind is Kind.SIGN_INS else room.whom(request)
+    kind = next((call.kind for call in found if isinstance(call, Costs)), RequestCost.ORDINARY)
+    whom = whom_of(request) if kind is RequestCost.SIGN_INS else room.whom(request)
     async with room.turn(kind, request, whom):
         yield
 

@@ -35,7 +35,7 @@ from draw_api.services.webhooks import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class UnitOfWork:
     """The use cases of one request, all in the same transaction."""
 
     access: AccessService
@@ -60,14 +60,14 @@ class Work:
     webhooks: WebhookService
 
 
-WorkFactory = Callable[[], AbstractContextManager[Work]]
+WorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
 """Opens a transaction; leaving it without an exception commits."""
 
 
-def _transaction(request: Request) -> Iterator[Work]:
+def _transaction(request: Request) -> Iterator[UnitOfWork]:
     factory: WorkFactory = request.app.state.work
     with factory() as work:
         yield work
 
 
-InWork = Annotated[Work, Depends(_transaction, scope="function")]
+InWork = Annotated[UnitOfWork, Depends(_transaction, scope="function")]

@@ -8,11 +8,11 @@ from typing import Annotated, Final
 from pydantic import Field, SecretStr
 
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.texts import LINE, Written
+from draw_shared.contracts.texts import LINE, TextForm
 
 UserName = Annotated[
     str,
-    Written(
+    TextForm(
         r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
         "must begin with a letter or digit and have at most 64 letters, digits and . _ @ -",
     ),

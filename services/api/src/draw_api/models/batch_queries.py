@@ -48,7 +48,7 @@ class AskedLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StudySource:
     """One study that a node has and that is not completely here."""
 
     node_id: int

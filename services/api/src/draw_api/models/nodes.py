@@ -9,12 +9,12 @@ from draw_api.models.hosts import Host
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.fingerprints import Fingerprint, OptionalFingerprint
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle
-from draw_shared.contracts.texts import LINE, Written
+from draw_shared.contracts.texts import LINE, TextForm
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[
     str,
-    Written(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of day such as 22:00"),
+    TextForm(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of day such as 22:00"),
     Field(examples=["22:00"]),
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from draw_api.models.paging import Answer
-from draw_shared.storage.space import Shortage
+from draw_shared.storage.space import SpaceShortage
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Storage(Answer):
     limit_bytes: int | None = Field(description="the configured quota; null: there is none")
     disk_total_bytes: int | None
     disk_free_bytes: int | None
-    refusing: Shortage | None = Field(description="why C-STORE is answered 0xA700 now")
+    refusing: SpaceShortage | None = Field(description="why C-STORE is answered 0xA700 now")
 
 
 class Backlog(Answer):

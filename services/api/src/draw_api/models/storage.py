@@ -8,7 +8,7 @@ from pydantic import Field
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE
-from draw_shared.storage.space import Shortage, SpaceLimits
+from draw_shared.storage.space import SpaceLimits, SpaceShortage
 
 Reason = Annotated[
     str,
@@ -69,7 +69,7 @@ class Forecast(Answer):
         description="0 while objects are refused; null: it is not expected to fill up, as nothing"
         " comes or clean-up keeps pace"
     )
-    limited_by: Shortage | None = Field(description="what is reached first")
+    limited_by: SpaceShortage | None = Field(description="what is reached first")
 
 
 class StorageUsage(Answer):
@@ -89,7 +89,7 @@ class StorageUsage(Answer):
         description="size of the largest object that is taken now; null: there is no quota, and"
         " the disk cannot be seen"
     )
-    refusing: Shortage | None = Field(description="why C-STORE is answered 0xA700 now")
+    refusing: SpaceShortage | None = Field(description="why C-STORE is answered 0xA700 now")
     studies: int
     instances: int
     conflicts: int

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
 from draw_api.models.hosts import checked_host
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.texts import LINE, Written
+from draw_shared.contracts.texts import LINE, TextForm
 from draw_shared.contracts.webhook_address import is_refused, numeric_address
 
 ChangeKind = Literal[
@@ -49,7 +49,7 @@ def _usable(url: str) -> bool:
 Url = Annotated[
     str,
     Field(max_length=500, examples=["https://handler.example/draw"]),
-    Written(r"^[!-~]+$", "must be an http or https URL without blanks"),
+    TextForm(r"^[!-~]+$", "must be an http or https URL without blanks"),
     AfterValidator(_checked_url),
 ]
 

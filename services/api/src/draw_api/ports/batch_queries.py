@@ -9,7 +9,7 @@ from draw_api.models.batch_queries import (
     BatchLine,
     BatchQuery,
     BatchQueryWithSums,
-    Source,
+    StudySource,
 )
 from draw_api.models.paging import Page
 
@@ -50,7 +50,7 @@ class BatchQueryRepository(Protocol):
     def asked(self, batch_query_id: UUID) -> Sequence[AskedLine]:
         """Return the questions."""
 
-    def sources(self, batch_query_id: UUID) -> Sequence[Source]:
+    def sources(self, batch_query_id: UUID) -> Sequence[StudySource]:
         """Return what can be retrieved and is not completely here, in the order of the list."""
 
     def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:

@@ -22,7 +22,7 @@ class DeadLetterQueues(Protocol):
         """Throw one message away."""
 
 
-class QueueDepths(Protocol):
+class KnownQueueDepths(Protocol):
     """What the broker said last."""
 
     def queue_depths(self) -> Mapping[str, int]:

@@ -15,7 +15,7 @@ from draw_api.models.retrieves import (
 
 
 @dataclass(frozen=True, slots=True)
-class NewRetrieve:
+class NewRetrieveRow:
     """One retrieve job to be added."""
 
     subject: str
@@ -43,7 +43,7 @@ class RetrieveRepository(Protocol):
 
     def add(
         self,
-        rows: Sequence[NewRetrieve],
+        rows: Sequence[NewRetrieveRow],
         options: RetrieveOptions,
         created_by: str,
         *,

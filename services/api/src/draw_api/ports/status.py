@@ -4,7 +4,7 @@ from typing import Protocol
 
 from draw_api.models.status import Totals
 from draw_api.ports.control import ReplicaRepository
-from draw_api.ports.dead_letters import QueueDepths
+from draw_api.ports.dead_letters import KnownQueueDepths
 from draw_shared.storage.space import DiskRoom
 
 
@@ -15,7 +15,7 @@ class StatusRepository(ReplicaRepository, Protocol):
         """Return sums over the index."""
 
 
-class HostStatus(QueueDepths, Protocol):
+class HostStatus(KnownQueueDepths, Protocol):
     """What disk and broker say; neither is needed for an answer."""
 
     def disk(self) -> DiskRoom | None:

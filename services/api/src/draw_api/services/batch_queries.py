@@ -12,7 +12,7 @@ from draw_api.models.batch_queries import (
     BatchQueryWithSums,
     RetrieveFound,
     RetrievesBegun,
-    Source,
+    StudySource,
 )
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
@@ -206,7 +206,7 @@ class BatchQueryService:
         return _by_node((one.node_id, one.study_instance_uid) for one in wanted.studies)
 
     def _missing(self, batch_query_id: UUID, *, several: bool) -> dict[int, list[str]]:
-        best: dict[str, Source] = {}
+        best: dict[str, StudySource] = {}
         for source in self._table.sources(batch_query_id):
             if source.certain or several:
                 known = best.setdefault(source.study_instance_uid, source)

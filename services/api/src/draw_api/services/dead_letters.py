@@ -6,13 +6,13 @@ from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
 from draw_api.models.failures import NotFound
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.dead_letters import DeadLetterQueues, QueueDepths
+from draw_api.ports.dead_letters import DeadLetterQueues, KnownQueueDepths
 
 
 class DeadLetterService:
     """What administrators do with dead letters."""
 
-    def __init__(self, box: DeadLetterQueues, depths: QueueDepths, audit: AuditTrail) -> None:
+    def __init__(self, box: DeadLetterQueues, depths: KnownQueueDepths, audit: AuditTrail) -> None:
         self._box = box
         self._depths = depths
         self._audit = audit

@@ -19,7 +19,7 @@ from draw_api.models.retrieves import (
     parameters_of,
 )
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.retrieves import NewRetrieve, RetrieveRepository
+from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
@@ -61,7 +61,7 @@ class RetrieveService:
         rows = {}
         for item in items:
             subject = subject_of(options, item)
-            rows[subject] = NewRetrieve(subject, parameters_of(options, item))
+            rows[subject] = NewRetrieveRow(subject, parameters_of(options, item))
         return self._added(by, options, list(rows.values()), "retrieve.create")
 
     def retry(self, by: Principal, job_id: UUID) -> RequestedRetrieve:
@@ -88,7 +88,7 @@ class RetrieveService:
             item = WantedItem.model_validate(item_of(held))
             subject = subject_of(options.model_copy(update=told), item)
             # When to begin is not repeated: a retry is wanted now.
-            rows.append(NewRetrieve(subject, item_of(held) | told, each))
+            rows.append(NewRetrieveRow(subject, item_of(held) | told, each))
         return self._added(by, options, rows, "retrieve.retry")
 
     def retrieves(
@@ -155,7 +155,7 @@ class RetrieveService:
             raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
 
     def _added(
-        self, by: Principal, options: RetrieveOptions, rows: Sequence[NewRetrieve], action: str
+        self, by: Principal, options: RetrieveOptions, rows: Sequence[NewRetrieveRow], action: str
     ) -> RequestedRetrieve:
         on_the_way: Mapping[str, UUID] = {}
         if not options.force:
@@ -177,7 +177,7 @@ class RetrieveService:
         self,
         by: Principal,
         options: RetrieveOptions,
-        rows: Sequence[NewRetrieve],
+        rows: Sequence[NewRetrieveRow],
         on_the_way: Mapping[str, UUID],
     ) -> Sequence[UUID]:
         if not on_the_way:
@@ -190,7 +190,7 @@ class RetrieveService:
 
     def _known(
         self,
-        rows: Sequence[NewRetrieve],
+        rows: Sequence[NewRetrieveRow],
         on_the_way: Mapping[str, UUID],
         pulled: Sequence[UUID],
     ) -> RequestedRetrieve:

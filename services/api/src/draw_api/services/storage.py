@@ -22,7 +22,7 @@ from draw_api.ports.audit import AuditTrail
 from draw_api.ports.status import StatusRepository
 from draw_api.ports.storage import StorageRepository
 from draw_api.services.status import reported_used_bytes
-from draw_shared.storage.space import DiskRoom, Room, room
+from draw_shared.storage.space import DiskRoom, RemainingSpace, room
 
 OBSERVED_DAYS: Final = 30
 
@@ -156,7 +156,7 @@ class StorageService:
             raise NotFound("The index has no such study.")
         return held
 
-    def _forecast(self, rules: StorageRules, left: Room, used: int) -> Forecast:
+    def _forecast(self, rules: StorageRules, left: RemainingSpace, used: int) -> Forecast:
         days = self._tables.growth(OBSERVED_DAYS + 1)[:-1]
         first = self._tables.first_day()
         observed = [day for day in days if first is not None and day.day >= first]

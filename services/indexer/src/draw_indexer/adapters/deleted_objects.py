@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from draw_indexer.models import Arrival, Departed, Stored
+from draw_indexer.models import AnnouncedObject, Arrival, Departed
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.storage.removal import FileMark, StorageFiles
@@ -43,7 +43,7 @@ def judged(
     )
 
 
-def _is_deleted(files: StorageFiles, stored: Stored, mark: FileMark, before: int) -> bool:
+def _is_deleted(files: StorageFiles, stored: AnnouncedObject, mark: FileMark, before: int) -> bool:
     """Return whether a file is older than the deletion of its object."""
     if mark.modified_ns >= before:
         return False
@@ -54,7 +54,9 @@ def _is_deleted(files: StorageFiles, stored: Stored, mark: FileMark, before: int
     return True
 
 
-def _lies_there(files: StorageFiles, stored: Stored, mark: FileMark | None, before: int) -> bool:
+def _lies_there(
+    files: StorageFiles, stored: AnnouncedObject, mark: FileMark | None, before: int
+) -> bool:
     """Return whether the file is still the one that was announced.
 
     Its header was read before the turn. Since then it may have been removed, or put aside
@@ -75,12 +77,12 @@ def _lies_there(files: StorageFiles, stored: Stored, mark: FileMark | None, befo
     )
 
 
-def received_ns(stored: Stored) -> int:
+def received_ns(stored: AnnouncedObject) -> int:
     """Return when its first byte came, by the receiver's clock, in nanoseconds since 1970."""
     return int(stored.received_at.timestamp() * 1_000_000) * 1000
 
 
-def left_file(stored: Stored) -> LeftFile:
+def left_file(stored: AnnouncedObject) -> LeftFile:
     """Return the announced file as one that no row may need any more."""
     return LeftFile(
         stored.path, stored.sop_instance_uid, stored.study_instance_uid, stored.content_sha256

@@ -18,7 +18,7 @@ from draw_shared.dicom.encoding.code_extensions import ESCAPE
 from draw_shared.dicom.encoding.data_set import gather
 from draw_shared.dicom.encoding.flaws import Flaw, Flaws
 from draw_shared.dicom.encoding.scan import Scanner
-from draw_shared.dicom.encoding.walk import Ending, Gathered, Undecodable
+from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
 from draw_shared.dicom.query import keys
 from draw_shared.dicom.query.keys import IndexedAttribute, Level
 from draw_shared.dicom.query.matching import WHOLE_TEXT_VRS
@@ -80,10 +80,10 @@ class _Read(NamedTuple):
         """Return what was found, in the head of the file if that is enough."""
         data = memoryview(head)[self.offset :]
         scanner, found = self._gathered(data, REQUIRED_FOR_INDEX, whole=whole)
-        if found.ending is not Ending.PASSED and not whole:
+        if found.ending is not WalkEnd.PASSED and not whole:
             data, whole = self._mapped()
             scanner, found = self._gathered(data, REQUIRED_FOR_INDEX, whole=whole)
-        if Flaw.ORDER in found.flaws and found.ending is Ending.PASSED:
+        if Flaw.ORDER in found.flaws and found.ending is WalkEnd.PASSED:
             # What is not there yet may stand at the end.
             data, whole = self._mapped()
             scanner, found = self._gathered(data, WANTED, whole=whole)

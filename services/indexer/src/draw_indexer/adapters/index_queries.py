@@ -21,16 +21,16 @@ from typing_extensions import override
 from draw_indexer.adapters import index_statements as sql
 from draw_indexer.adapters.deleted_objects import judged, left_file, received_ns
 from draw_indexer.models import (
+    AnnouncedObject,
     Arrival,
-    Changes,
-    Conflict,
     Departed,
+    IndexChanges,
     Known,
     PatientKey,
     Reason,
     Refused,
     Row,
-    Stored,
+    VersionConflict,
     Whereabouts,
 )
 from draw_indexer.ports.indexing import IndexRepository, IndexTransaction
@@ -74,7 +74,7 @@ class PostgresIndexRepository(IndexRepository):
             yield PostgresIndexTransaction(session, self._files)
 
     @override
-    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
+    def sought(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
         if not objects:
             return []
         with refusals(), self._database.session() as session:
@@ -148,7 +148,7 @@ class PostgresIndexTransaction(IndexTransaction):
         return {_patient_key(row): row for row in found}
 
     @override
-    def write(self, changes: Changes) -> Mapping[str, int]:
+    def write(self, changes: IndexChanges) -> Mapping[str, int]:
         written: Counter[str] = Counter()
         left = self._left(changes)
         known_patients = {n for (level, _), n in changes.ids.items() if level is Level.PATIENT}
@@ -181,7 +181,7 @@ class PostgresIndexTransaction(IndexTransaction):
     def _write(self, statement: TextClause, rows: Sequence[Row]) -> CursorResult[Any]:
         return self._execute(statement, rows=to_json(rows).decode())
 
-    def _left(self, changes: Changes) -> list[Mapping[str, Any]]:
+    def _left(self, changes: IndexChanges) -> list[Mapping[str, Any]]:
         """Return series, study and patient of everything that loses something."""
         if not changes.left_series and not changes.left_studies:
             return []
@@ -190,7 +190,7 @@ class PostgresIndexTransaction(IndexTransaction):
         )
         return [dict(row) for row in found.mappings()]
 
-    def _write_parents(self, changes: Changes, written: Counter[str]) -> None:
+    def _write_parents(self, changes: IndexChanges, written: Counter[str]) -> None:
         ids = changes.ids
         if changes.patients:
             rows = [_identified(key, row) for key, row in changes.patients.items()]
@@ -221,7 +221,7 @@ class PostgresIndexTransaction(IndexTransaction):
         for table in ("patients", "studies", "series"):
             written[table] += len(getattr(changes, table))
 
-    def _review_series(self, changes: Changes) -> None:
+    def _review_series(self, changes: IndexChanges) -> None:
         if changes.moved_series:
             self._execute(
                 sql.REVIEW_SERIES,
@@ -231,7 +231,9 @@ class PostgresIndexTransaction(IndexTransaction):
                 other_patient=str(Reason.OTHER_PATIENT),
             )
 
-    def _write_instances(self, changes: Changes, written: Counter[str]) -> list[tuple[str, ...]]:
+    def _write_instances(
+        self, changes: IndexChanges, written: Counter[str]
+    ) -> list[tuple[str, ...]]:
         """Write current versions; return those that had been set aside, with study and path."""
         if not changes.instances:
             return []
@@ -245,7 +247,7 @@ class PostgresIndexTransaction(IndexTransaction):
         hashes = [digest for _, digest in changes.settled]
         return _tuples(self._execute(sql.SETTLE, uids=uids, hashes=hashes))
 
-    def _recount(self, changes: Changes, left: list[Mapping[str, Any]]) -> None:
+    def _recount(self, changes: IndexChanges, left: list[Mapping[str, Any]]) -> None:
         ids = changes.ids
         series = {ids[Level.SERIES, uid] for uid in changes.study_of} | _column(left, "series")
         studies = {ids[Level.STUDY, uid] for uid in changes.patient_of} | _column(left, "study")
@@ -265,7 +267,7 @@ class PostgresIndexTransaction(IndexTransaction):
         if left or changes.left_patients:
             self._execute(sql.DROP_EMPTY_PATIENTS, ids=sorted(patients))
 
-    def _review_persons(self, changes: Changes, left: list[Mapping[str, Any]]) -> None:
+    def _review_persons(self, changes: IndexChanges, left: list[Mapping[str, Any]]) -> None:
         """Write whom patients' objects name, and note studies that have made one ambiguous."""
         patients = {key: changes.ids[Level.PATIENT, key] for key in changes.patient_of.values()}
         reviewed = {*patients.values(), *changes.left_patients, *_column(left, "patient")}
@@ -276,7 +278,9 @@ class PostgresIndexTransaction(IndexTransaction):
             uid for uid, key in changes.patient_of.items() if patients[key] in ambiguous
         )
 
-    def _write_conflicts(self, changes: Changes, written: Counter[str]) -> set[tuple[str, str]]:
+    def _write_conflicts(
+        self, changes: IndexChanges, written: Counter[str]
+    ) -> set[tuple[str, str]]:
         """Record versions that are not current; return those that were known before."""
         known: set[tuple[str, str]] = set()
         if changes.moved_studies:
@@ -298,7 +302,7 @@ class PostgresIndexTransaction(IndexTransaction):
         # A current version is here when it contradicts its study, which says nothing of before.
         return (of_version.keys() - made - set(changes.settled)) | changes.displaced
 
-    def _count_days(self, changes: Changes, known: Collection[tuple[str, str]]) -> None:
+    def _count_days(self, changes: IndexChanges, known: Collection[tuple[str, str]]) -> None:
         received = {
             (a.stored.sop_instance_uid, a.stored.content_sha256): a.stored for a in changes.received
         }
@@ -319,7 +323,7 @@ class PostgresIndexTransaction(IndexTransaction):
             rows = [{"day": d, "objects": n, "size_bytes": size[d]} for d, n in objects.items()]
             self._write(sql.COUNT_DAYS, rows)
 
-    def _append_changes(self, changes: Changes) -> None:
+    def _append_changes(self, changes: IndexChanges) -> None:
         stored = (arrival.stored for arrival in changes.received)
         self._append(
             INSTANCE_STORED,
@@ -331,7 +335,7 @@ class PostgresIndexTransaction(IndexTransaction):
         self._append(INSTANCE_CONFLICT, self._concerned(changes.new_conflicts))
         self._append(PATIENT_AMBIGUOUS, [(uid, "", "") for uid in changes.ambiguous])
 
-    def _concerned(self, conflicts: Sequence[Conflict]) -> list[tuple[str, str, str]]:
+    def _concerned(self, conflicts: Sequence[VersionConflict]) -> list[tuple[str, str, str]]:
         """Return the studies that conflicts concern: that the object names, and that it is in."""
         if not conflicts:
             return []

@@ -10,7 +10,7 @@ import structlog
 
 from draw_indexer.adapters.index_queries import refusals
 from draw_indexer.metrics import IndexerMetrics
-from draw_indexer.settings import Settings
+from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.transaction import CUT, FINDINGS, TransactionRecord
 from draw_shared.db import partitions, transaction_chain
 from draw_shared.db.guard import require_served_schema
@@ -156,7 +156,7 @@ class Seals:
         self._kept: Head | None = None
 
     @classmethod
-    def of(cls, settings: Settings, metrics: IndexerMetrics) -> Self | None:
+    def of(cls, settings: IndexerSettings, metrics: IndexerMetrics) -> Self | None:
         """Return the seals of a process with these settings; None when it has no key."""
         keyring = settings.keyring()
         if keyring is None:

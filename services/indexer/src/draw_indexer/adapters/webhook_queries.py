@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 from typing_extensions import override
 
-from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookDelivery
+from draw_indexer.models import ClaimedDelivery, DeliveryResult, DisabledWebhook
 from draw_indexer.ports.webhooks import DeliveryRepository
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
@@ -145,7 +145,7 @@ class PostgresDeliveryRepository(DeliveryRepository):
         return int(read.number)
 
     @override
-    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[WebhookDelivery]:
+    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[ClaimedDelivery]:
         values = {
             "ids": list(room),
             "room": list(room.values()),
@@ -153,7 +153,7 @@ class PostgresDeliveryRepository(DeliveryRepository):
             "lease": LEASE_SECONDS,
         }
         with self._database.session() as session:
-            found = [WebhookDelivery(*row) for row in session.connection().execute(CLAIM, values)]
+            found = [ClaimedDelivery(*row) for row in session.connection().execute(CLAIM, values)]
             session.commit()
         return sorted(found, key=lambda delivery: delivery.id)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.models import (
+    AnnouncedObject,
     Arrival,
     FileMissing,
     Header,
@@ -24,7 +25,6 @@ from draw_indexer.models import (
     MalformedMessage,
     OtherObject,
     ReaderTooSlow,
-    Stored,
     Unreadable,
     Whereabouts,
     inside,
@@ -60,7 +60,7 @@ class AnnouncedMessage:
     """One message and the object that it announces."""
 
     delivery: Delivery
-    stored: Stored
+    stored: AnnouncedObject
 
     @property
     def words(self) -> dict[str, str]:
@@ -166,7 +166,7 @@ class InstanceStored:
                 failed.append((each, error))
         return failed, moved
 
-    def _checked(self, stored: Stored, header: Header | Exception) -> Header:
+    def _checked(self, stored: AnnouncedObject, header: Header | Exception) -> Header:
         """Return the header if it is that of the announced object.
 
         Raises:
@@ -194,7 +194,7 @@ class InstanceStored:
             )
         return header
 
-    def _index(self, arrivals: Sequence[Arrival]) -> Sequence[Stored]:
+    def _index(self, arrivals: Sequence[Arrival]) -> Sequence[AnnouncedObject]:
         """Index the arrivals; return those whose file is not there any more."""
         written = self._indexing.index(arrivals)
         self._metrics.wrote(
@@ -253,7 +253,7 @@ def _log_indexed(arrivals: Sequence[Arrival]) -> None:
             )
 
 
-def stored_of(body: bytes, opened: Callable[[InstanceStoredV2], str]) -> Stored:
+def stored_of(body: bytes, opened: Callable[[InstanceStoredV2], str]) -> AnnouncedObject:
     """Return the object that a message announces.
 
     Raises:
@@ -269,7 +269,7 @@ def stored_of(body: bytes, opened: Callable[[InstanceStoredV2], str]) -> Stored:
         path = opened(event) if isinstance(event, InstanceStoredV2) else event.path
     except Unopened as error:
         raise FileMissing(str(error)) from error
-    return Stored(
+    return AnnouncedObject(
         sop_instance_uid=event.sop_instance_uid,
         sop_class_uid=event.sop_class_uid,
         series_instance_uid=event.series_instance_uid,

@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from draw_indexer.models import (
+    AnnouncedObject,
     Arrival,
-    Changes,
     Departed,
+    IndexChanges,
     Known,
     PatientKey,
     Row,
-    Stored,
     Whereabouts,
 )
 
@@ -37,7 +37,7 @@ class IndexTransaction(Protocol):
     def patients(self, keys: Sequence[PatientKey]) -> Mapping[PatientKey, Row]:
         """Return these patients."""
 
-    def write(self, changes: Changes) -> Mapping[str, int]:
+    def write(self, changes: IndexChanges) -> Mapping[str, int]:
         """Write all that a batch changes, and return how many rows of which table."""
 
     def commit(self) -> None:
@@ -56,7 +56,7 @@ class IndexRepository(Protocol):
             Refused: the database does not take these rows.
         """
 
-    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
+    def sought(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
         """Return what is known of each of these, which do not lie where they were announced.
 
         Raises:

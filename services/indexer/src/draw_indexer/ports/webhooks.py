@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from draw_indexer.models import DeliveryResult, DisabledWebhook, WebhookAnswer, WebhookDelivery
+from draw_indexer.models import ClaimedDelivery, DeliveryResult, DisabledWebhook, WebhookAnswer
 
 
 class DeliveryRepository(Protocol):
@@ -12,7 +12,7 @@ class DeliveryRepository(Protocol):
     def fan_out(self) -> int:
         """Make deliveries of changes that are new, and return how many changes were read."""
 
-    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[WebhookDelivery]:
+    def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[ClaimedDelivery]:
         """Return due deliveries, as many of each webhook as it has room for, nobody else's now."""
 
     def note(self, results: Sequence[DeliveryResult]) -> Sequence[DisabledWebhook]:

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from draw_indexer.models import (
+    AnnouncedObject,
     Arrival,
-    Changes,
+    IndexChanges,
+    IndexedBatch,
     Known,
     PatientKey,
     Reason,
     Row,
-    Stored,
     Verdict,
     Whereabouts,
-    Written,
 )
 from draw_indexer.ports.indexing import IndexRepository, IndexTransaction
 from draw_indexer.services.description import Description, whole_number
@@ -40,7 +40,7 @@ class IndexingService:
         self._index = index
         self._policy = policy
 
-    def index(self, arrivals: Sequence[Arrival]) -> Written:
+    def index(self, arrivals: Sequence[Arrival]) -> IndexedBatch:
         """Return once the batch is committed.
 
         Raises:
@@ -53,7 +53,7 @@ class IndexingService:
             rows.commit()
         return batch.outcome(written)
 
-    def sought(self, objects: Sequence[Stored]) -> Sequence[Whereabouts]:
+    def sought(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
         """Return what is known of objects without their file; see `IndexRepository.sought`."""
         return self._index.sought(objects)
 
@@ -70,14 +70,14 @@ class _Batch:
         gone = {id(a) for a in (*self._departed.deleted, *self._departed.missing)}
         if gone:
             arrivals = [arrival for arrival in arrivals if id(arrival) not in gone]
-        self._changes = Changes(
+        self._changes = IndexChanges(
             sorted({a.stored.sop_instance_uid for a in arrivals}), versions.latest
         )
         self._size = len(arrivals)
         self._verdicts = self._judged(arrivals)
         self._describing = [a for v in self._verdicts for a in v.describing]
 
-    def changes(self) -> Changes:
+    def changes(self) -> IndexChanges:
         """Return what is to be written."""
         if self._describing:
             self._series()
@@ -85,14 +85,14 @@ class _Batch:
             self._instances()
         return self._changes
 
-    def outcome(self, written: Mapping[str, int]) -> Written:
+    def outcome(self, written: Mapping[str, int]) -> IndexedBatch:
         """Return what the batch meant."""
         fresh = sum(verdict.fresh for verdict in self._verdicts)
         conflicts = sum(len(verdict.set_aside) for verdict in self._verdicts)
         recorded = self._changes.conflicts
         deleted = [arrival.stored for arrival in self._departed.deleted]
         missing = [arrival.stored for arrival in self._departed.missing]
-        return Written(
+        return IndexedBatch(
             fresh,
             self._size - fresh,
             conflicts,
@@ -252,7 +252,7 @@ class _Batch:
             yield first
 
 
-def _came(stored: Stored, known: Known | None) -> bool:
+def _came(stored: AnnouncedObject, known: Known | None) -> bool:
     """Return whether an announcement is of a reception that the index has not, and no repetition.
 
     What a reindex announces was received before; it proves nothing of what a node has sent.
@@ -262,7 +262,7 @@ def _came(stored: Stored, known: Known | None) -> bool:
 
 def _doubtful(
     verdict: Verdict, known: Known | None, arrivals: Sequence[Arrival]
-) -> Iterable[Stored]:
+) -> Iterable[AnnouncedObject]:
     """Return what does not lie where the current version lies."""
     current = verdict.current.stored if verdict.current else known
     path = current.path if current else ""

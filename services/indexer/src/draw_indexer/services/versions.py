@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from draw_indexer.models import Arrival, Conflict, Known, Reason, Stored, Verdict
+from draw_indexer.models import AnnouncedObject, Arrival, Known, Reason, Verdict, VersionConflict
 from draw_shared.contracts.server_config import DuplicatePolicy
 
 Rank = tuple[datetime, str, str]
@@ -33,7 +33,7 @@ class Versions:
         verdict = self._chosen(known, best)
         current = verdict.current.stored if verdict.current else None
         current_hash = current.content_sha256 if current else known and known.content_sha256
-        aside: dict[str, Conflict] = {}
+        aside: dict[str, VersionConflict] = {}
         if verdict.displaced is not None:
             aside[verdict.displaced.content_sha256] = self._known_aside(verdict.displaced)
         home = _home(current, known)
@@ -68,7 +68,7 @@ class Versions:
             return Verdict(current=replace(lying, stored=stored))
         return Verdict()
 
-    def _put_aside(self, aside: dict[str, Conflict], conflict: Conflict) -> None:
+    def _put_aside(self, aside: dict[str, VersionConflict], conflict: VersionConflict) -> None:
         """Keep of one version the reception that counts."""
         held = aside.get(conflict.content_sha256)
         if held is not None:
@@ -89,12 +89,12 @@ class Versions:
         choose = max if self.latest else min
         return choose(arrivals, key=lambda arrival: _rank(arrival.stored))
 
-    def _outranks(self, stored: Stored, known: Known) -> bool:
+    def _outranks(self, stored: AnnouncedObject, known: Known) -> bool:
         one, other = _rank(stored), _rank(known)
         return one > other if self.latest else one < other
 
-    def _known_aside(self, known: Known) -> Conflict:
-        return Conflict(
+    def _known_aside(self, known: Known) -> VersionConflict:
+        return VersionConflict(
             known.sop_instance_uid,
             known.study_instance_uid,
             known.path,
@@ -106,9 +106,9 @@ class Versions:
         )
 
 
-def conflict_of(stored: Stored, reason: Reason) -> Conflict:
+def conflict_of(stored: AnnouncedObject, reason: Reason) -> VersionConflict:
     """Return the record of an object that contradicts what the index has."""
-    return Conflict(
+    return VersionConflict(
         stored.sop_instance_uid,
         stored.study_instance_uid,
         stored.path,
@@ -129,11 +129,11 @@ def _lying(arrival: Arrival, known: Known) -> Arrival:
     )
 
 
-def _rank(version: Stored | Known) -> Rank:
+def _rank(version: AnnouncedObject | Known) -> Rank:
     return version.received_at, version.content_sha256, version.path
 
 
-def _home(current: Stored | None, known: Known | None) -> tuple[str, str]:
+def _home(current: AnnouncedObject | None, known: Known | None) -> tuple[str, str]:
     version = current or known
     if version is None:
         raise ValueError("neither an arrival nor a known version")

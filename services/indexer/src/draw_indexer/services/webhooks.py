@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
-from draw_indexer.models import DeliveryResult, WebhookAnswer, WebhookDelivery
+from draw_indexer.models import ClaimedDelivery, DeliveryResult, WebhookAnswer
 from draw_indexer.ports.webhooks import DeliveryRepository, DeliverySender
 
 log = structlog.get_logger()
@@ -127,7 +127,7 @@ class WebhookDeliveryService:
     def _under_way(self) -> int:
         return sum(lane.under_way for lane in self._lanes.values())
 
-    def _send(self, delivery: WebhookDelivery) -> None:
+    def _send(self, delivery: ClaimedDelivery) -> None:
         self._lanes[delivery.webhook_id].under_way += 1
 
         def answered(answer: WebhookAnswer) -> None:
@@ -145,7 +145,7 @@ class WebhookDeliveryService:
         }
         self._sender.post(delivery.url, delivery.body.encode(), headers, answered)
 
-    def _again_in(self, delivery: WebhookDelivery, answer: WebhookAnswer) -> float | None:
+    def _again_in(self, delivery: ClaimedDelivery, answer: WebhookAnswer) -> float | None:
         if answer.taken or answer.gone or delivery.attempts > len(self._pauses):
             return None
         longer = 1 + random.uniform(0, MAX_JITTER)  # noqa: S311 - spreads load, guards nothing
@@ -194,7 +194,7 @@ class WebhookDeliveryService:
         )
 
 
-def signed_headers(delivery: WebhookDelivery, timestamp: int) -> dict[str, str]:
+def signed_headers(delivery: ClaimedDelivery, timestamp: int) -> dict[str, str]:
     """Return the headers that say which message this is, and prove who sent it and when.
 
     They are those of the Standard Webhooks specification. The id is made of the body, which

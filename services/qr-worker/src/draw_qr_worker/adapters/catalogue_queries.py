@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import text
 from typing_extensions import override
 
-from draw_qr_worker.models import Item, StoredObject, Subject
+from draw_qr_worker.models import IndexedObject, Item, Subject
 from draw_qr_worker.ports.sending import StoredObjectRepository
 from draw_shared.db.session import Database
 
@@ -30,7 +30,7 @@ class PostgresStoredObjectRepository(StoredObjectRepository):
         self._database = database
 
     @override
-    def objects(self, subject: Subject) -> Sequence[StoredObject]:
+    def objects(self, subject: Subject) -> Sequence[IndexedObject]:
         values = {
             "study": subject.study_instance_uid,
             "series": subject.series_instance_uid,
@@ -40,7 +40,7 @@ class PostgresStoredObjectRepository(StoredObjectRepository):
         with self._database.session() as session:
             rows = session.connection().execute(OBJECTS, values).mappings()
             return [
-                StoredObject(
+                IndexedObject(
                     Item(
                         row["study_instance_uid"],
                         row["series_instance_uid"],

@@ -28,8 +28,8 @@ from draw_qr_worker.adapters.throttle import Throttle, rate_of
 from draw_qr_worker.models import (
     Fetched,
     Keys,
-    Node,
-    RetrieveEnd,
+    RemoteNode,
+    RemoteRetrieveEnd,
     SubOperationCounts,
 )
 from draw_qr_worker.ports.retrieving import GetPeers
@@ -38,16 +38,16 @@ from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import MAX_CONTEXTS, Roles
 from draw_shared.dicom.network.intake import take_in
-from draw_shared.dicom.network.message import Command, Field, Operation
+from draw_shared.dicom.network.message import CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.pdu import COMMAND, ProtocolViolation, fragments
-from draw_shared.dicom.network.requestor import Association
+from draw_shared.dicom.network.requestor import RequestorAssociation
 from draw_shared.dicom.network.service import (
     AssociationInfo,
+    OperationRefused,
     PresentationContext,
-    Refused,
     StoreRequest,
 )
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.errors import DrawError, Permanent
 from draw_shared.storage.ingest import answer_to
 from draw_shared.storage.objects import Stored
@@ -140,7 +140,7 @@ class GetAssociations(GetPeers):
     @override
     def get(
         self,
-        node: Node,
+        node: RemoteNode,
         level: str,
         keys: Keys,
         *,
@@ -149,7 +149,7 @@ class GetAssociations(GetPeers):
         supervision: Supervision,
         progress: Callable[[SubOperationCounts], None],
         stored: Callable[[Fetched], None],
-    ) -> RetrieveEnd:
+    ) -> RemoteRetrieveEnd:
         model = model_of(node, Operation.C_GET)
         storage = storage_proposals(sop_classes, further_classes=further_classes)
         proposals = [(model, IDENTIFIER_SYNTAXES), *storage]
@@ -193,7 +193,7 @@ class _Inlet:
 
     def __init__(
         self,
-        peer: Association,
+        peer: RequestorAssociation,
         receiver: Receiver,
         info: AssociationInfo,
         max_object_bytes: int,
@@ -207,14 +207,14 @@ class _Inlet:
         self._throttle = throttle
         self._stored = stored
 
-    def take(self, context: PresentationContext, command: Command) -> None:
+    def take(self, context: PresentationContext, command: CommandSet) -> None:
         """Make one object durable, answer, and tell of it unless it was refused."""
-        if command.number(Field.COMMAND) != Operation.C_STORE or not command.has_data_set:
+        if command.number(CommandElement.COMMAND) != Operation.C_STORE or not command.has_data_set:
             raise ProtocolViolation("a request that has no place in a retrieve")
         request = StoreRequest(
-            message_id=command.number(Field.MESSAGE_ID),
-            sop_class_uid=command.text(Field.AFFECTED_SOP_CLASS),
-            sop_instance_uid=command.text(Field.AFFECTED_SOP_INSTANCE),
+            message_id=command.number(CommandElement.MESSAGE_ID),
+            sop_class_uid=command.text(CommandElement.AFFECTED_SOP_CLASS),
+            sop_instance_uid=command.text(CommandElement.AFFECTED_SOP_INSTANCE),
             context=context,
         )
         fetched: list[Fetched] = []
@@ -268,10 +268,10 @@ class _Sink:
         try:
             with _refusals(self._uid):
                 self._stored(_fetched(self._uid, self._reception.complete()))
-        except Refused:
+        except OperationRefused:
             self._reception.abandon()
             raise
-        return Status.SUCCESS
+        return DimseStatus.SUCCESS
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -291,7 +291,7 @@ def _refusals(sop_instance_uid: str) -> Iterator[None]:
             status=f"0x{status:04X}",
             error=type(error).__name__,
         )
-        raise Refused(status) from error
+        raise OperationRefused(status) from error
 
 
 def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
@@ -303,7 +303,7 @@ def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
     )
 
 
-def _info(peer: Association, node: Node, own_ae: str) -> AssociationInfo:
+def _info(peer: RequestorAssociation, node: RemoteNode, own_ae: str) -> AssociationInfo:
     """Return who sends, as the receiving path wants to know it."""
     user = peer.accepted.user
     return AssociationInfo(

@@ -20,7 +20,7 @@ from draw_qr_worker.adapters.node_queries import (
     lower_concurrency,
     read_nodes,
 )
-from draw_qr_worker.models import TESTS, ClaimedJob, Lease, LostLease, Node, Outcome
+from draw_qr_worker.models import TESTS, ClaimedJob, JobOutcome, Lease, LostLease, RemoteNode
 from draw_qr_worker.ports.jobs import JobQueue
 from draw_shared.db.session import Database
 
@@ -31,8 +31,8 @@ count of a node's running jobs cannot change between counting and claiming."""
 MOST_LOST_ATTEMPTS: Final = 20
 """A job whose worker died this often is taken to be what kills workers."""
 
-Usable = Callable[[list[Node], Mapping[int, int], datetime], tuple[list[int], list[int]]]
-ClosedUntil = Callable[[Node, datetime], datetime | None]
+Usable = Callable[[list[RemoteNode], Mapping[int, int], datetime], tuple[list[int], list[int]]]
+ClosedUntil = Callable[[RemoteNode, datetime], datetime | None]
 
 RUNNING_PER_NODE: Final = text(
     """
@@ -287,7 +287,7 @@ class PostgresJobQueue(JobQueue):
         self._write(lease, REPORT, {"progress": json.dumps(dict(progress))})
 
     @override
-    def finish(self, lease: Lease, outcome: Outcome) -> None:
+    def finish(self, lease: Lease, outcome: JobOutcome) -> None:
         values = {
             "state": str(outcome.state),
             "result": json.dumps(dict(outcome.result)),
@@ -340,7 +340,7 @@ class PostgresJobQueue(JobQueue):
             session.commit()
         return len(taken)
 
-    def _park(self, connection: Connection, node: Node, until: datetime) -> None:
+    def _park(self, connection: Connection, node: RemoteNode, until: datetime) -> None:
         reason = (
             CIRCUIT_OPEN if node.circuit.open_until is not None else "the node's window is closed"
         )
@@ -381,7 +381,7 @@ def _running(connection: Connection) -> dict[int, int]:
     return {row[0]: row[1] for row in connection.execute(RUNNING_PER_NODE)}
 
 
-def _claimed(row: RowMapping, nodes: Mapping[int, Node]) -> ClaimedJob:
+def _claimed(row: RowMapping, nodes: Mapping[int, RemoteNode]) -> ClaimedJob:
     return ClaimedJob(
         lease=Lease(row["id"], row["fence"]),
         kind=row["kind"],

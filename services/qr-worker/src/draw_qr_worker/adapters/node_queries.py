@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection, RowMapping, TextClause, text
 from typing_extensions import override
 
-from draw_qr_worker.models import Circuit, Congestion, Node, NodeWindow
+from draw_qr_worker.models import Circuit, Congestion, NodeWindow, RemoteNode
 from draw_qr_worker.ports.jobs import NodeHealth
 from draw_qr_worker.ports.node_tests import NodeFindings
 from draw_shared.db.session import Database
@@ -75,7 +75,7 @@ class PostgresNodeStates(NodeHealth, NodeFindings):
         self,
         database: Database,
         after_failure: Callable[[Circuit, datetime], Circuit],
-        relieved: Callable[[Node, datetime], Congestion | None],
+        relieved: Callable[[RemoteNode, datetime], Congestion | None],
     ) -> None:
         self._database = database
         self._after_failure = after_failure
@@ -172,14 +172,14 @@ def lower_concurrency(
     log.info("node.congested", node_id=node_id, limit=after.limit, refusals=after.refusals)
 
 
-def read_nodes(connection: Connection) -> list[Node]:
+def read_nodes(connection: Connection) -> list[RemoteNode]:
     """Return every node."""
     return [node_of(row) for row in connection.execute(NODES).mappings()]
 
 
-def node_of(row: RowMapping) -> Node:
+def node_of(row: RowMapping) -> RemoteNode:
     """Return the node of one row of `remote_nodes`."""
-    return Node(
+    return RemoteNode(
         id=row["id"],
         name=row["name"],
         ae_title=row["ae_title"],

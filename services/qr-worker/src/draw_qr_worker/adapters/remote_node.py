@@ -16,8 +16,8 @@ from draw_qr_worker.models import (
     FindEnd,
     Keys,
     Match,
-    Node,
-    RetrieveEnd,
+    RemoteNode,
+    RemoteRetrieveEnd,
     StatusPermanent,
     StatusTransient,
     SubOperationCounts,
@@ -29,19 +29,19 @@ from draw_qr_worker.ports.supervision import Supervision
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network.associate import Roles
 from draw_shared.dicom.network.contexts import number_contexts
-from draw_shared.dicom.network.message import US_LENGTH, Command, Field, Operation
+from draw_shared.dicom.network.message import US_LENGTH, CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.peer_failures import PeerAborted, PeerCongested, Unreachable
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.requestor import (
-    Association,
     Remote,
-    Request,
+    RequestorAssociation,
     Response,
+    SentRequest,
     Serve,
     open_association,
 )
 from draw_shared.dicom.network.service import PresentationContext
-from draw_shared.dicom.network.statuses import PENDING, Status, describe, is_warning
+from draw_shared.dicom.network.statuses import PENDING, DimseStatus, describe, is_warning
 from draw_shared.dicom.network.tls import TlsUnusable
 
 SETTLE_SECONDS: Final = 0.5
@@ -70,17 +70,17 @@ MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
 Proposal = tuple[str, tuple[str, ...]]
 """Abstract syntax and transfer syntaxes of one presentation context that we propose."""
 
-CUT_SHORT: Final = frozenset({Status.OUT_OF_RESOURCES, Status.CANCELLED, 0xB001})
+CUT_SHORT: Final = frozenset({DimseStatus.OUT_OF_RESOURCES, DimseStatus.CANCELLED, 0xB001})
 """Final C-FIND statuses after matches that mean: there are more (PS3.4 C.4.1.1.4)."""
 
 NEVER_AGAIN: Final = frozenset(
     {
-        Status.SOP_CLASS_NOT_SUPPORTED,
-        Status.NOT_AUTHORIZED,
-        Status.UNRECOGNIZED_OPERATION,
-        Status.MISTYPED_ARGUMENT,
-        Status.MOVE_DESTINATION_UNKNOWN,
-        Status.DATA_SET_DOES_NOT_MATCH,
+        DimseStatus.SOP_CLASS_NOT_SUPPORTED,
+        DimseStatus.NOT_AUTHORIZED,
+        DimseStatus.UNRECOGNIZED_OPERATION,
+        DimseStatus.MISTYPED_ARGUMENT,
+        DimseStatus.MOVE_DESTINATION_UNKNOWN,
+        DimseStatus.DATA_SET_DOES_NOT_MATCH,
     }
 )
 """Final statuses that the same request will get for ever."""
@@ -90,13 +90,13 @@ class CancelWatch:
     """Runs between reads: sends C-CANCEL when the job shall stop, gives up when not heeded."""
 
     def __init__(
-        self, association: Association, supervision: Supervision, alive: Callable[[], bool]
+        self, association: RequestorAssociation, supervision: Supervision, alive: Callable[[], bool]
     ) -> None:
         self._association = association
         self._supervision = supervision
         self._alive = alive
         self._cancelled_at: float | None = None
-        self.request: Request | None = None
+        self.request: SentRequest | None = None
 
     def __call__(self) -> None:
         if not self._supervision.ended():
@@ -116,7 +116,11 @@ class AssociationFinder(Finder):
     """Sends C-FIND requests over one association."""
 
     def __init__(
-        self, association: Association, node: Node, supervision: Supervision, watch: CancelWatch
+        self,
+        association: RequestorAssociation,
+        node: RemoteNode,
+        supervision: Supervision,
+        watch: CancelWatch,
     ) -> None:
         self._association = association
         self._supervision = supervision
@@ -168,7 +172,7 @@ class AssociationFinder(Finder):
         self._watch.request = None
         self._supervision.check()
         cut_short = bool(stopped) or (status in CUT_SHORT and matches > 0)
-        if status != Status.SUCCESS and not cut_short:
+        if status != DimseStatus.SUCCESS and not cut_short:
             raise refusal("C-FIND", status)
         return FindEnd(matches, cut_short, describe(status))
 
@@ -181,13 +185,13 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         self._trusts = trusts
 
     @override
-    def echo(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
+    def echo(self, node: RemoteNode, supervision: Supervision) -> Mapping[str, Any]:
         began = time.monotonic()
         with self.associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
             associated = time.monotonic()
             status = peer.echo()
             answered = time.monotonic()
-        if status != Status.SUCCESS:
+        if status != DimseStatus.SUCCESS:
             raise refusal("C-ECHO", status)
         return {
             "association_ms": round((associated - began) * 1000, 1),
@@ -195,7 +199,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         }
 
     @override
-    def probe(self, node: Node, supervision: Supervision) -> Mapping[str, Any]:
+    def probe(self, node: RemoteNode, supervision: Supervision) -> Mapping[str, Any]:
         services = {
             f"{model}_{operation.name[2:].lower()}": uid
             for model, operations in MODELS.items()
@@ -213,7 +217,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
 
     @override
     @contextmanager
-    def finder(self, node: Node, supervision: Supervision) -> Iterator[AssociationFinder]:
+    def finder(self, node: RemoteNode, supervision: Supervision) -> Iterator[AssociationFinder]:
         models = {node.query_model: None, "study": None}
         proposals = [_plain(MODELS[model][Operation.C_FIND]) for model in models]
         with self.associated(node, supervision, proposals) as (peer, watch):
@@ -222,7 +226,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
     @override
     def move(
         self,
-        node: Node,
+        node: RemoteNode,
         level: str,
         keys: Keys,
         *,
@@ -230,7 +234,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         supervision: Supervision,
         progress: Callable[[SubOperationCounts], None],
         alive: Callable[[], bool],
-    ) -> RetrieveEnd:
+    ) -> RemoteRetrieveEnd:
         proposals = [_plain(model_of(node, Operation.C_MOVE))]
         with self.associated(node, supervision, proposals, alive=alive) as (peer, watch):
             context = peer.context(model_of(node, Operation.C_MOVE))
@@ -242,24 +246,24 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         supervision.check()
         return end_of("retrieve", response, context)
 
-    def own_ae(self, node: Node) -> str:
+    def own_ae(self, node: RemoteNode) -> str:
         """Return how we call ourselves towards this node."""
         return node.calling_ae or self._own_ae()
 
     @contextmanager
     def associated(
         self,
-        node: Node,
+        node: RemoteNode,
         supervision: Supervision,
         proposals: Sequence[Proposal],
         *,
         roles: Mapping[str, Roles] | None = None,
         alive: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[Association, CancelWatch]]:
+    ) -> Iterator[tuple[RequestorAssociation, CancelWatch]]:
         """Yield an association, and the watch that has to know what is under way on it."""
         supervision.check()
 
-        def connect() -> Association:
+        def connect() -> RequestorAssociation:
             return open_association(
                 remote_of(node, self.own_ae(node), self._trusts),
                 number_contexts(proposals),
@@ -278,7 +282,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
             yield association, watch
 
 
-def remote_of(node: Node, calling_ae: str, trusts: PeerTrusts) -> Remote:
+def remote_of(node: RemoteNode, calling_ae: str, trusts: PeerTrusts) -> Remote:
     """Return whom to call for a node.
 
     Raises:
@@ -308,21 +312,24 @@ def refusal(operation: str, status: int) -> StatusPermanent | StatusTransient:
     return StatusPermanent(words) if status in NEVER_AGAIN else StatusTransient(words)
 
 
-def counts_of(response: Command) -> SubOperationCounts:
+def counts_of(response: CommandSet) -> SubOperationCounts:
     """Return what a response says of the sub-operations (PS3.7 9.1.4.1)."""
 
-    def count(field: Field) -> int | None:
+    def count(field: CommandElement) -> int | None:
         raw = response.get(field, b"")
         return int.from_bytes(raw, "little") if len(raw) == US_LENGTH else None
 
     return SubOperationCounts(
-        count(Field.REMAINING), count(Field.COMPLETED), count(Field.FAILED), count(Field.WARNING)
+        count(CommandElement.REMAINING),
+        count(CommandElement.COMPLETED),
+        count(CommandElement.FAILED),
+        count(CommandElement.WARNING),
     )
 
 
 def final_response(
-    peer: Association,
-    request: Request,
+    peer: RequestorAssociation,
+    request: SentRequest,
     progress: Callable[[SubOperationCounts], None],
     serve: Serve | None = None,
 ) -> Response:
@@ -334,20 +341,20 @@ def final_response(
             return response
 
 
-def end_of(operation: str, response: Response, context: PresentationContext) -> RetrieveEnd:
+def end_of(operation: str, response: Response, context: PresentationContext) -> RemoteRetrieveEnd:
     """Return the end of a retrieve that a final response stands for.
 
     Raises:
         StatusPermanent | StatusTransient: the node refused the whole retrieve.
     """
     status, raw = response.status, response.identifier
-    if status != Status.SUCCESS and not is_warning(status):
+    if status != DimseStatus.SUCCESS and not is_warning(status):
         raise refusal(operation, status)
     failed = failed_uids(raw, context.transfer_syntax) if raw else ()
-    return RetrieveEnd(status, describe(status), counts_of(response.command), failed)
+    return RemoteRetrieveEnd(status, describe(status), counts_of(response.command), failed)
 
 
-def model_of(node: Node, operation: Operation) -> str:
+def model_of(node: RemoteNode, operation: Operation) -> str:
     """Return the SOP class of an operation in the node's query/retrieve model."""
     return MODELS[node.query_model][operation]
 

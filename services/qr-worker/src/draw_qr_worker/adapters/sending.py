@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from draw_qr_worker.adapters.remote_node import remote_of
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
-from draw_qr_worker.models import Node, StoredObject
+from draw_qr_worker.models import IndexedObject, RemoteNode
 from draw_qr_worker.ports.sending import Answered, StorePeers
 from draw_qr_worker.ports.supervision import InterruptibleSupervision
 from draw_shared.dicom.encoding import part10
@@ -19,7 +19,7 @@ from draw_shared.dicom.network.peer_failures import PeerAborted
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.renditions import renditions
 from draw_shared.dicom.network.requestor import Remote
-from draw_shared.dicom.network.service import CutShort, StoredFile
+from draw_shared.dicom.network.service import CutShort, StoredDataSet
 from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, put_last, sending
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 
@@ -32,7 +32,7 @@ class StoreAssociations(StorePeers):
     def __init__(
         self,
         root: Path,
-        own_ae: Callable[[Node], str],
+        own_ae: Callable[[RemoteNode], str],
         trusts: PeerTrusts,
         transcoder: Transcoder,
     ) -> None:
@@ -44,8 +44,8 @@ class StoreAssociations(StorePeers):
     @override
     def send(
         self,
-        node: Node,
-        objects: Sequence[StoredObject],
+        node: RemoteNode,
+        objects: Sequence[IndexedObject],
         control: InterruptibleSupervision,
         answered: Answered,
     ) -> None:
@@ -69,7 +69,7 @@ class StoreAssociations(StorePeers):
     def _send_group(
         self,
         remote: Remote,
-        group: tuple[Contexts, deque[StoredObject]],
+        group: tuple[Contexts, deque[IndexedObject]],
         control: InterruptibleSupervision,
         throttle: Throttle,
         answered: Answered,
@@ -80,7 +80,7 @@ class StoreAssociations(StorePeers):
         from now on.
         """
         contexts, left = group
-        taken: dict[str, StoredObject] = {}
+        taken: dict[str, IndexedObject] = {}
 
         def outgoing() -> Iterator[Outgoing]:
             while left:
@@ -110,15 +110,15 @@ class StoreAssociations(StorePeers):
                 raise
             control.on_end(lambda: None)
 
-    def _outgoing(self, sender: StoreSender, one: StoredObject) -> Outgoing | str:
+    def _outgoing(self, sender: StoreSender, one: IndexedObject) -> Outgoing | str:
         """Return an object in the best transfer syntax that the node takes, or why it cannot."""
         path = self._root / one.path
         sop_class, sop_instance = one.item.sop_class_uid, one.item.sop_instance_uid
 
-        def stored() -> StoredFile:
+        def stored() -> StoredDataSet:
             with path.open("rb") as file:
                 _, offset = part10.decode(file.read(part10.LONGEST_META))
-            return StoredFile(str(path), offset, sop_class, sop_instance)
+            return StoredDataSet(str(path), offset, sop_class, sop_instance)
 
         def takes(syntax: str) -> bool:
             return sender.takes(sop_class, syntax)
@@ -136,5 +136,5 @@ class StoreAssociations(StorePeers):
         return Outgoing(best.data, sop_class, sop_instance, best.transfer_syntax_uid, others)
 
 
-def _kind(one: StoredObject) -> tuple[str, str]:
+def _kind(one: IndexedObject) -> tuple[str, str]:
     return one.item.sop_class_uid, one.transfer_syntax_uid

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from draw_qr_worker.models import Node
+from draw_qr_worker.models import RemoteNode
 from draw_qr_worker.ports.supervision import Supervision
 
 PAUSE_SECONDS: Final = 0.2
@@ -12,7 +12,7 @@ BURST_SECONDS: Final = 1.0
 """What was not used in the last second may be used at once."""
 
 
-def rate_of(node: Node) -> float:
+def rate_of(node: RemoteNode) -> float:
     """Return one association's share of the node's limit, which is for all of them together."""
     return node.max_bytes_per_second / node.max_associations
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from draw_qr_worker.models import ClaimedJob, Lease, Outcome
+from draw_qr_worker.models import ClaimedJob, JobOutcome, Lease
 
 
 class JobQueue(Protocol):
@@ -20,7 +20,7 @@ class JobQueue(Protocol):
     def report(self, lease: Lease, progress: Mapping[str, Any]) -> None:
         """Write progress; or LostLease."""
 
-    def finish(self, lease: Lease, outcome: Outcome) -> None:
+    def finish(self, lease: Lease, outcome: JobOutcome) -> None:
         """Write the final state, and that of the batch when this was its last; or LostLease."""
 
     def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:

@@ -5,7 +5,16 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import UUID
 
-from draw_qr_worker.models import FindEnd, Keys, Lease, LineAnswer, ListLine, ListTally, Match, Node
+from draw_qr_worker.models import (
+    FindEnd,
+    Keys,
+    Lease,
+    LineAnswer,
+    ListLine,
+    ListTally,
+    Match,
+    RemoteNode,
+)
 from draw_qr_worker.ports.supervision import Supervision
 
 
@@ -42,7 +51,7 @@ class NodeMemory(Protocol):
 class QueryPeers(Protocol):
     """Opens associations for queries."""
 
-    def finder(self, node: Node, supervision: Supervision) -> AbstractContextManager[Finder]:
+    def finder(self, node: RemoteNode, supervision: Supervision) -> AbstractContextManager[Finder]:
         """Yield a finder for as many queries as are wanted.
 
         Study Root is proposed as well: it finds out what a request in other models needs.

@@ -10,8 +10,8 @@ from draw_qr_worker.models import (
     Item,
     Keys,
     Lease,
-    Node,
-    RetrieveEnd,
+    RemoteNode,
+    RemoteRetrieveEnd,
     SubOperationCounts,
     Unlisted,
 )
@@ -61,7 +61,7 @@ class MovePeers(Protocol):
 
     def move(
         self,
-        node: Node,
+        node: RemoteNode,
         level: str,
         keys: Keys,
         *,
@@ -69,7 +69,7 @@ class MovePeers(Protocol):
         supervision: Supervision,
         progress: Callable[[SubOperationCounts], None],
         alive: Callable[[], bool],
-    ) -> RetrieveEnd:
+    ) -> RemoteRetrieveEnd:
         """Have the node send to `destination`; `alive` says whether objects keep arriving.
 
         Raises:
@@ -82,7 +82,7 @@ class GetPeers(Protocol):
 
     def get(
         self,
-        node: Node,
+        node: RemoteNode,
         level: str,
         keys: Keys,
         *,
@@ -91,7 +91,7 @@ class GetPeers(Protocol):
         supervision: Supervision,
         progress: Callable[[SubOperationCounts], None],
         stored: Callable[[Fetched], None],
-    ) -> RetrieveEnd:
+    ) -> RemoteRetrieveEnd:
         """Fetch into our storage; `stored` is told of each object.
 
         Raises:

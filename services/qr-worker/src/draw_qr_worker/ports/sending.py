@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from draw_qr_worker.models import Node, StoredObject, Subject
+from draw_qr_worker.models import IndexedObject, RemoteNode, Subject
 from draw_qr_worker.ports.supervision import InterruptibleSupervision
 
-Answered = Callable[[StoredObject, int | None, str], None]
+Answered = Callable[[IndexedObject, int | None, str], None]
 """Told each object with the peer's status, or None and why it was not sent."""
 
 
 class StoredObjectRepository(Protocol):
     """What the index has."""
 
-    def objects(self, subject: Subject) -> Sequence[StoredObject]:
+    def objects(self, subject: Subject) -> Sequence[IndexedObject]:
         """Return the objects of a study, a series, or the SOP instances named."""
 
 
@@ -22,8 +22,8 @@ class StorePeers(Protocol):
 
     def send(
         self,
-        node: Node,
-        objects: Sequence[StoredObject],
+        node: RemoteNode,
+        objects: Sequence[IndexedObject],
         control: InterruptibleSupervision,
         answered: Answered,
     ) -> None:

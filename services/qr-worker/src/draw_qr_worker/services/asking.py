@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from draw_qr_worker.models import Match, Node
+from draw_qr_worker.models import Match, RemoteNode
 from draw_qr_worker.ports.querying import Finder, NodeMemory
 from draw_qr_worker.services.query_splitting import Part, around, split, whole
 
@@ -77,7 +77,7 @@ class QueryAnswer:
 class Asker:
     """Asks one node over one association, and remembers the limit at which it stops."""
 
-    def __init__(self, finder: Finder, node: Node) -> None:
+    def __init__(self, finder: Finder, node: RemoteNode) -> None:
         self._finder = finder
         self._node = node
         self._known = self._limit = int(node.capabilities.get(FIND_LIMIT) or 0)

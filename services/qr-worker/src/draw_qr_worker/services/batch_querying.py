@@ -16,14 +16,14 @@ from uuid import UUID
 from draw_qr_worker.models import (
     ClaimedJob,
     InvalidJob,
+    JobOutcome,
     JobState,
     Lease,
     LineAnswer,
     ListLine,
     ListTally,
     Match,
-    Node,
-    Outcome,
+    RemoteNode,
     StatusTransient,
 )
 from draw_qr_worker.ports.querying import Finder, ListAnswerRepository, NodeMemory, QueryPeers
@@ -55,7 +55,7 @@ class BatchFindTask:
         self._answers = answers
         self._memory = memory
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Return complete, or partial when a line failed or was not answered whole.
 
         Raises:
@@ -76,9 +76,9 @@ class BatchFindTask:
                 asking.settle()
         return _outcome(asking.tally)
 
-    def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return failed with the reason; what was answered stays."""
-        return Outcome(JobState.FAILED, {}, str(error))
+        return JobOutcome(JobState.FAILED, {}, str(error))
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class _ListAsking:
 
     lease: Lease
     control: ExecutionControl
-    node: Node
+    node: RemoteNode
     most: int
     answers: ListAnswerRepository
     memory: NodeMemory
@@ -208,7 +208,7 @@ def _judged(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> Line
     return LineAnswer("truncated" if doubt else "complete", studies, error)
 
 
-def _outcome(tally: ListTally) -> Outcome:
+def _outcome(tally: ListTally) -> JobOutcome:
     result = {
         "answered": tally.answered,
         "found": tally.found,
@@ -216,15 +216,15 @@ def _outcome(tally: ListTally) -> Outcome:
         "failed": tally.failed,
     }
     if tally.failed and tally.failed == tally.answered:
-        return Outcome(JobState.FAILED, result, "the node refused every line")
+        return JobOutcome(JobState.FAILED, result, "the node refused every line")
     if not tally.failed and not tally.truncated:
-        return Outcome(JobState.COMPLETE, result)
+        return JobOutcome(JobState.COMPLETE, result)
     said = [
         f"{number} {words}"
         for number, words in ((tally.failed, "failed"), (tally.truncated, "not answered whole"))
         if number
     ]
-    return Outcome(JobState.PARTIAL, result, f"of {tally.answered} lines {' and '.join(said)}")
+    return JobOutcome(JobState.PARTIAL, result, f"of {tally.answered} lines {' and '.join(said)}")
 
 
 def _asked(parameters: Mapping[str, Any]) -> tuple[UUID, int]:

@@ -8,7 +8,7 @@ the very SOP instance that the node names.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from draw_qr_worker.models import Item, JobState, RetrieveEnd, Unlisted
+from draw_qr_worker.models import Item, JobState, RemoteRetrieveEnd, Unlisted
 from draw_qr_worker.services.expectation import Expectation, StudyExpectation
 from draw_qr_worker.services.retrieve_plan import PlannedRequest
 
@@ -134,7 +134,7 @@ class Requested:
     """One request and how the node ended it."""
 
     request: PlannedRequest
-    end: RetrieveEnd
+    end: RemoteRetrieveEnd
 
     @property
     def study(self) -> str:

@@ -16,8 +16,8 @@ from draw_qr_worker.models import (
     InvalidJob,
     Item,
     Match,
-    Node,
     NothingThere,
+    RemoteNode,
     StatusPermanent,
     StatusTransient,
     Subject,
@@ -78,7 +78,7 @@ class Expectations:
         self._memory = memory
         self._max_studies = max_studies
 
-    def of(self, node: Node, subject: Subject, supervision: Supervision) -> Expectation:
+    def of(self, node: RemoteNode, subject: Subject, supervision: Supervision) -> Expectation:
         """Return what the node says it has of the subject.
 
         Raises:
@@ -100,7 +100,7 @@ class Expectations:
         except NotSupported:
             return _unasked(node, subject)
 
-    def _asked(self, asker: Asker, node: Node, subject: Subject) -> Expectation:
+    def _asked(self, asker: Asker, node: RemoteNode, subject: Subject) -> Expectation:
         found = self._found(asker, node, subject)
         studies = [
             _StudyListing(asker, node, subject, uid, row).expected()
@@ -111,7 +111,7 @@ class Expectations:
         )
         return _compared(expectation, found)
 
-    def _found(self, asker: Asker, node: Node, subject: Subject) -> Found:
+    def _found(self, asker: Asker, node: RemoteNode, subject: Subject) -> Found:
         if not subject.study_instance_uid:
             return look_up(asker, node, subject, self._max_studies)
         try:
@@ -132,7 +132,7 @@ NO_PATIENT: Final = (
 )
 
 
-def _unasked(node: Node, subject: Subject) -> Expectation:
+def _unasked(node: RemoteNode, subject: Subject) -> Expectation:
     if not subject.study_instance_uid:
         raise NothingThere("the node answers no queries, so its studies cannot be looked up")
     if needs_patient(node) and not subject.patient_id:
@@ -186,7 +186,7 @@ class _StudyListing:
     """One study, asked for level by level."""
 
     asker: Asker
-    node: Node
+    node: RemoteNode
     subject: Subject
     study: str
     row: Match

@@ -20,10 +20,10 @@ from draw_qr_worker.models import (
     ClaimedJob,
     Interrupted,
     InvalidJob,
+    JobOutcome,
     JobState,
     Lease,
     LostLease,
-    Outcome,
     Postponed,
 )
 from draw_qr_worker.ports.jobs import JobQueue, NodeHealth
@@ -118,10 +118,10 @@ class ExecutionControl(InterruptibleSupervision):
 class Task(Protocol):
     """What a job of one kind does."""
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Do it; raise Transient to be tried again, Permanent to fail for good."""
 
-    def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return the final outcome after an error that is not tried again."""
 
 
@@ -165,7 +165,7 @@ class Execution:
         except (Interrupted, Postponed, PeerCongested) as reason:
             return self._given_back(job, control, reason)
         except Cancelled:
-            outcome = Outcome(JobState.CANCELLED)
+            outcome = JobOutcome(JobState.CANCELLED)
         except (Transient, Permanent) as error:
             delay = self._retries.delay_seconds(error, job.retries_used)
             if delay is not None:
@@ -178,7 +178,7 @@ class Execution:
         except Exception:
             # Not foreseen, so not known to be worth another try.
             log.exception("job.crashed", job_id=str(job.lease.job_id), kind=job.kind)
-            outcome = Outcome(JobState.FAILED, error="internal failure, see the worker's log")
+            outcome = JobOutcome(JobState.FAILED, error="internal failure, see the worker's log")
         self._flush(control)
         self._store.finish(job.lease, outcome)
         return str(outcome.state)
@@ -202,7 +202,7 @@ class Execution:
                 self._store.release(job.lease)
                 return "released"
 
-    def _perform(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def _perform(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         task = self._tasks.get(job.kind)
         if task is None:
             raise InvalidJob(f"no worker knows jobs of kind {job.kind!r}")
@@ -228,10 +228,10 @@ class Execution:
             self._nodes.succeeded(job.node.id)
         return outcome
 
-    def _given_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+    def _given_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         task = self._tasks.get(job.kind)
         if task is None:
-            return Outcome(JobState.FAILED, error=str(error))
+            return JobOutcome(JobState.FAILED, error=str(error))
         return task.give_up(job, error)
 
     def _flush(self, control: ExecutionControl) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from draw_qr_worker.models import InvalidJob, Match, Node, NothingThere, Subject
+from draw_qr_worker.models import InvalidJob, Match, NothingThere, RemoteNode, Subject
 from draw_qr_worker.services.asking import Asker, QueryAnswer, Question
 from draw_qr_worker.services.query_models import is_single, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
@@ -73,7 +73,7 @@ class Found:
         return max((number for number in said if number is not None), default=None)
 
 
-def look_up(asker: Asker, node: Node, subject: Subject, max_studies: int) -> Found:
+def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) -> Found:
     """Return the studies of a patient or accession number, or the named study itself.
 
     Raises:
@@ -206,6 +206,6 @@ def fits(given: Mapping[str, str], match: Match) -> bool:
     return True
 
 
-def _without_patient(asker: Asker, node: Node, subject: Subject) -> bool:
+def _without_patient(asker: Asker, node: RemoteNode, subject: Subject) -> bool:
     """Return whether the node has to be asked in the model that needs no Patient ID."""
     return needs_patient(node) and not subject.patient_id and "study" in asker.models

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from draw_qr_worker.models import Item, JobState, Outcome
+from draw_qr_worker.models import Item, JobOutcome, JobState
 from draw_shared.errors import DrawError
 
 MOST_NAMED: Final = 200
@@ -24,7 +24,7 @@ def not_arrived(items: Sequence[Item]) -> list[str]:
     return [item.sop_instance_uid for item in items if not item.arrived]
 
 
-def given_up(items: Sequence[Item], error: DrawError, *, all_named: bool) -> Outcome:
+def given_up(items: Sequence[Item], error: DrawError, *, all_named: bool) -> JobOutcome:
     """Return partial when something has arrived, else failed, with the reason.
 
     When nothing that was named is missing, that is complete if the items name everything, and
@@ -34,7 +34,7 @@ def given_up(items: Sequence[Item], error: DrawError, *, all_named: bool) -> Out
     result = numbers(len(items) if items else None, lacking)
     if items and not lacking:
         if all_named:
-            return Outcome(JobState.COMPLETE, result)
-        return Outcome(JobState.UNPROVED, result, str(error))
+            return JobOutcome(JobState.COMPLETE, result)
+        return JobOutcome(JobState.UNPROVED, result, str(error))
     some = len(lacking) < len(items)
-    return Outcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))
+    return JobOutcome(JobState.PARTIAL if some else JobState.FAILED, result, str(error))

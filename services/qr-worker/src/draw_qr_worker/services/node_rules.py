@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from draw_qr_worker.models import Circuit, Congestion, Node, NodeWindow
+from draw_qr_worker.models import Circuit, Congestion, NodeWindow, RemoteNode
 
 FAILURES_THAT_OPEN: Final = 5
 OPEN_SECONDS: Final = (60.0, 120.0, 300.0, 600.0)
@@ -66,7 +66,7 @@ def circuit_after_failure(circuit: Circuit, now: datetime) -> Circuit:
     return Circuit(failures, now + timedelta(seconds=seconds))
 
 
-def closed_until(node: Node, now: datetime) -> datetime | None:
+def closed_until(node: RemoteNode, now: datetime) -> datetime | None:
     """Return when a node that is closed by circuit or window opens again; None when open."""
     moment = now
     if node.circuit.open_until is not None:
@@ -86,7 +86,7 @@ def congestion_after_refusal(
     return Congestion(1, now, refusals, now + timedelta(seconds=seconds))
 
 
-def congestion_relieved(node: Node, now: datetime) -> Congestion | None:
+def congestion_relieved(node: RemoteNode, now: datetime) -> Congestion | None:
     """Return what a node takes now, one more when it was spared long enough; None: everything."""
     held = node.congestion
     if held is None or now - held.changed_at < timedelta(seconds=RECOVERY_SECONDS):
@@ -94,13 +94,13 @@ def congestion_relieved(node: Node, now: datetime) -> Congestion | None:
     return Congestion(held.limit + 1, now) if held.limit + 1 < node.max_associations else None
 
 
-def limit_of(node: Node) -> int:
+def limit_of(node: RemoteNode) -> int:
     """Return how many associations the node is asked for at a time."""
     taken = node.congestion.limit if node.congestion else node.max_associations
     return min(taken, node.max_associations)
 
 
-def places(node: Node, running: int) -> int:
+def places(node: RemoteNode, running: int) -> int:
     """Return how many more jobs may run against the node by its parallel limit.
 
     A circuit whose time is over lets one job through; its result closes or opens it.
@@ -109,13 +109,13 @@ def places(node: Node, running: int) -> int:
     return max(0, limit - running)
 
 
-def _rests(node: Node, now: datetime) -> bool:
+def _rests(node: RemoteNode, now: datetime) -> bool:
     until = node.congestion.rest_until if node.congestion else None
     return until is not None and until > now
 
 
 def usable(
-    nodes: Sequence[Node], running: Mapping[int, int], now: datetime
+    nodes: Sequence[RemoteNode], running: Mapping[int, int], now: datetime
 ) -> tuple[list[int], list[int]]:
     """Return the ids of the nodes that any job, and that a test, may use now."""
     with_place = [

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Node, Outcome
+from draw_qr_worker.models import ClaimedJob, InvalidJob, JobOutcome, JobState, RemoteNode
 from draw_qr_worker.ports.node_tests import EchoPeers, NodeFindings
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_shared.dicom.network.peer_trust import NotTrusted
 from draw_shared.errors import DrawError
 
 
-def node_of(job: ClaimedJob) -> Node:
+def node_of(job: ClaimedJob) -> RemoteNode:
     """Return the node that the job is about.
 
     Raises:
@@ -27,7 +27,7 @@ class EchoTask:
         self._peers = peers
         self._findings = findings
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Return complete with the times taken, or failed with the reason in words."""
         node = node_of(job)
         try:
@@ -37,11 +37,11 @@ class EchoTask:
             self._findings.tested(node.id, {**_failed(error), "error": str(error)})
             raise
         self._findings.tested(node.id, found)
-        return Outcome(JobState.COMPLETE, found)
+        return JobOutcome(JobState.COMPLETE, found)
 
-    def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return failed with the reason."""
-        return Outcome(JobState.FAILED, _failed(error), str(error))
+        return JobOutcome(JobState.FAILED, _failed(error), str(error))
 
 
 def _failed(error: DrawError) -> dict[str, Any]:
@@ -69,13 +69,13 @@ class ProbeTask:
         self._peers = peers
         self._findings = findings
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Return complete with what was found."""
         node = node_of(job)
         found = self._peers.probe(node, control)
         self._findings.learned(node.id, found)
-        return Outcome(JobState.COMPLETE, found)
+        return JobOutcome(JobState.COMPLETE, found)
 
-    def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return failed with the reason."""
-        return Outcome(JobState.FAILED, {}, str(error))
+        return JobOutcome(JobState.FAILED, {}, str(error))

@@ -8,7 +8,7 @@ neither SERIES nor IMAGE.
 from collections.abc import Mapping
 from typing import Final
 
-from draw_qr_worker.models import Keys, Node
+from draw_qr_worker.models import Keys, RemoteNode
 from draw_qr_worker.services.asking import UNIQUE_KEYS
 from draw_shared.dicom.network.peer_failures import NotSupported
 
@@ -48,6 +48,6 @@ def undetermined(model: str, level: str, keys: Keys) -> str:
     return ""
 
 
-def needs_patient(node: Node) -> bool:
+def needs_patient(node: RemoteNode) -> bool:
     """Return whether a request to this node needs the Patient ID."""
     return node.query_model in WITH_PATIENTS

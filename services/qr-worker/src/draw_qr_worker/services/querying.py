@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from draw_qr_worker.models import ClaimedJob, InvalidJob, JobState, Match, Node, Outcome
+from draw_qr_worker.models import ClaimedJob, InvalidJob, JobOutcome, JobState, Match, RemoteNode
 from draw_qr_worker.ports.querying import NodeMemory, QueryPeers, ResultRepository
 from draw_qr_worker.services.asking import UNIQUE_KEYS, Asker, Question, unique_key
 from draw_qr_worker.services.jobs import ExecutionControl
@@ -121,7 +121,7 @@ class FindTask:
         self._results = results
         self._memory = memory
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Return complete, or partial when the node does not tell everything.
 
         Raises:
@@ -156,11 +156,13 @@ class FindTask:
             "matches": len(catch.seen),
             "requests": query.asker.requests,
         }
-        return Outcome(JobState.PARTIAL if catch.doubt else JobState.COMPLETE, result, catch.doubt)
+        return JobOutcome(
+            JobState.PARTIAL if catch.doubt else JobState.COMPLETE, result, catch.doubt
+        )
 
-    def give_up(self, _job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return failed with the reason."""
-        return Outcome(JobState.FAILED, {"completeness": "truncated"}, str(error))
+        return JobOutcome(JobState.FAILED, {"completeness": "truncated"}, str(error))
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ class NodeQuery:
     """One query on its way down the levels of the node's model."""
 
     asker: Asker
-    node: Node
+    node: RemoteNode
     catch: Catch
     requested: Callable[[int], None]
     """Told the number of requests after each; may raise to end the query."""

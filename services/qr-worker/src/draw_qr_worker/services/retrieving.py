@@ -16,10 +16,10 @@ from draw_qr_worker.models import (
     ClaimedJob,
     Fetched,
     InvalidJob,
+    JobOutcome,
     JobState,
-    Node,
-    Outcome,
-    RetrieveEnd,
+    RemoteNode,
+    RemoteRetrieveEnd,
     SomeNotSent,
     Unlisted,
 )
@@ -65,7 +65,7 @@ class _Run:
 
     job: ClaimedJob
     control: ExecutionControl
-    node: Node
+    node: RemoteNode
     order: RetrieveOrder
     progress: Progress
     by_get: bool
@@ -112,7 +112,7 @@ class RetrieveTask:
         self._own_ae = own_ae
         self._arrival_seconds = arrival_seconds
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Return complete, unproved, or partial with what did not come.
 
         Raises:
@@ -139,7 +139,7 @@ class RetrieveTask:
         self._wait(run)
         return self._outcome(run)
 
-    def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return partial when something has arrived, else failed, with the reason."""
         if isinstance(error, SomeNotSent):
             return error.outcome
@@ -191,7 +191,7 @@ class RetrieveTask:
 
     # Fetching
 
-    def _by_get(self, node: Node, order: RetrieveOrder) -> bool:
+    def _by_get(self, node: RemoteNode, order: RetrieveOrder) -> bool:
         method = order.method
         if method is Method.AUTO:
             prefer_get = node.supports_get and not node.supports_move and not order.destination
@@ -203,7 +203,7 @@ class RetrieveTask:
             raise InvalidJob(f"the node is set up without C-{method.name}")
         return method is Method.GET
 
-    def _move(self, run: _Run, request: PlannedRequest) -> RetrieveEnd:
+    def _move(self, run: _Run, request: PlannedRequest) -> RemoteRetrieveEnd:
         destination = run.order.destination or run.node.move_destination or self._own_ae()
         return self._movers.move(
             run.node,
@@ -215,7 +215,7 @@ class RetrieveTask:
             alive=lambda: self._more_arrived(run),
         )
 
-    def _get(self, run: _Run, request: PlannedRequest) -> RetrieveEnd:
+    def _get(self, run: _Run, request: PlannedRequest) -> RemoteRetrieveEnd:
         wanted = {study.expected.study_instance_uid for study in run.now.studies}
         series = run.order.subject.series_instance_uid
 
@@ -311,7 +311,7 @@ class RetrieveTask:
 
     # What came of it
 
-    def _told(self, run: _Run) -> Outcome:
+    def _told(self, run: _Run) -> JobOutcome:
         """Conclude from the peer's counts: nobody here sees what another node gets."""
         progress = run.progress
         failed = {uid for end in run.requested for uid in end.end.failed_sop_instance_uids}
@@ -327,27 +327,29 @@ class RetrieveTask:
         result = self._result(run, not_arrived(items), 0)
         if not counted and not progress.failed:
             words = f"the node does not count what it sends; {self._words(run)}"
-            return Outcome(JobState.UNPROVED, result, words)
+            return JobOutcome(JobState.UNPROVED, result, words)
         if short:
             state = JobState.PARTIAL if progress.arrived else JobState.FAILED
-            outcome = Outcome(state, result, f"{short} were not sent; {self._words(run)}")
+            outcome = JobOutcome(state, result, f"{short} were not sent; {self._words(run)}")
             if progress.failed:
                 raise SomeNotSent(outcome)
             return outcome
         if run.expectation.lacking:
-            return Outcome(JobState.PARTIAL, result, run.expectation.lacking)
+            return JobOutcome(JobState.PARTIAL, result, run.expectation.lacking)
         doubt = doubt_of(run.now, run.requested)
         if doubt:
-            return Outcome(JobState.UNPROVED, result, f"nothing proves that this is all: {doubt}")
-        return Outcome(JobState.COMPLETE, result)
+            return JobOutcome(
+                JobState.UNPROVED, result, f"nothing proves that this is all: {doubt}"
+            )
+        return JobOutcome(JobState.COMPLETE, result)
 
-    def _outcome(self, run: _Run) -> Outcome:
+    def _outcome(self, run: _Run) -> JobOutcome:
         now = self._look(run, items=True)
         run.progress.arrived = now.arrived
         run.progress.show("over")
         state, words = concluded(now, run.requested, failed=run.progress.failed)
         unnamed = now.short - len(now.missing)
-        outcome = Outcome(state, self._result(run, now.missing, unnamed), words)
+        outcome = JobOutcome(state, self._result(run, now.missing, unnamed), words)
         if state is not JobState.COMPLETE and run.progress.failed:
             raise SomeNotSent(outcome)
         return outcome

@@ -5,13 +5,13 @@ from typing import Final
 
 from draw_qr_worker.models import (
     ClaimedJob,
+    IndexedObject,
     Item,
+    JobOutcome,
     JobState,
     Lease,
     NothingThere,
-    Outcome,
     StatusTransient,
-    StoredObject,
     SubOperationCounts,
 )
 from draw_qr_worker.ports.retrieving import ItemRepository
@@ -37,7 +37,7 @@ class SendTask:
         self._catalogue = catalogue
         self._peers = peers
 
-    def run(self, job: ClaimedJob, control: ExecutionControl) -> Outcome:
+    def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         """Return complete when the node has taken everything, or partial.
 
         Raises:
@@ -65,7 +65,7 @@ class SendTask:
             tally.write()
         return tally.outcome(len(items))
 
-    def give_up(self, job: ClaimedJob, error: DrawError) -> Outcome:
+    def give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return partial when the node has taken something, else failed, with the reason."""
         return given_up(self._table.items(job.lease.job_id), error, all_named=True)
 
@@ -88,7 +88,7 @@ class _Tally:
         progress.already = len(items) - len(self._lacking)
         progress.show("sending")
 
-    def answered(self, one: StoredObject, status: int | None, reason: str = "") -> None:
+    def answered(self, one: IndexedObject, status: int | None, reason: str = "") -> None:
         """Count one answer."""
         uid = one.item.sop_instance_uid
         if status is not None and is_success(status):
@@ -115,7 +115,7 @@ class _Tally:
             self._table.mark_these(self._lease, self._unwritten)
             self._unwritten = []
 
-    def outcome(self, expected: int) -> Outcome:
+    def outcome(self, expected: int) -> JobOutcome:
         """Return how it ended."""
         result = numbers(expected, sorted(self._lacking)) | {
             "completed": self._completed,
@@ -124,11 +124,11 @@ class _Tally:
             "bytes": self._bytes,
         }
         if not self._lacking:
-            return Outcome(JobState.COMPLETE, result)
+            return JobOutcome(JobState.COMPLETE, result)
         words = f"{len(self._lacking)} of {expected} were not taken"
         if self._words:
             words = f"{words}; {self._words}"
         if self._refusals:
             raise StatusTransient(words)
         state = JobState.PARTIAL if len(self._lacking) < expected else JobState.FAILED
-        return Outcome(state, result, words)
+        return JobOutcome(state, result, words)

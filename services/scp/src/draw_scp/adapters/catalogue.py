@@ -11,7 +11,7 @@ from draw_scp.models import Destination, StoredInstance
 from draw_scp.ports.query import MatchCatalogue
 from draw_scp.ports.retrieve import InstanceCatalogue
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.query.query import Query, Row, Selection
+from draw_shared.dicom.query.query import FindQuery, Row, Selection
 
 FIRST_ROWS: Final = 50
 """Few, so that the first answers leave at once."""
@@ -30,7 +30,7 @@ class PostgresCatalogue(MatchCatalogue, InstanceCatalogue):
         self._connections = connections
 
     @override
-    def matches(self, query: Query, by: Claimant) -> Iterator[list[Row]]:
+    def matches(self, query: FindQuery, by: Claimant) -> Iterator[list[Row]]:
         yield from self._portions(*find_statement(query), by)
 
     @override

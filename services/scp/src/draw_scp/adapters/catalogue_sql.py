@@ -28,7 +28,7 @@ from draw_shared.dicom.query.matching import (
     Texts,
     Wild,
 )
-from draw_shared.dicom.query.query import Query, Selection, several_valued, time_of
+from draw_shared.dicom.query.query import FindQuery, Selection, several_valued, time_of
 
 ALIASES: Final = {Level.PATIENT: "p", Level.STUDY: "s", Level.SERIES: "e", Level.IMAGE: "i"}
 _TABLES: Final = {
@@ -54,7 +54,7 @@ _TEXT_NUMBER: Final = r"^\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d{1,3})?\s*$"
 _TIME_DIGITS: Final = 12
 
 
-class Statement:
+class SelectBuilder:
     """A SELECT that grows; a parameter is added when its place in the text is written."""
 
     def __init__(self, aliases: Mapping[Level, str] = ALIASES) -> None:
@@ -237,13 +237,13 @@ class Statement:
         return "%s"
 
 
-class _Finding(Statement):
+class _Finding(SelectBuilder):
     """A SELECT that tells the people under one identity apart."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: FindQuery) -> None:
         super().__init__()
         self._query = query
-        self._persons = Statement(_AMONG_PERSONS)
+        self._persons = SelectBuilder(_AMONG_PERSONS)
         for attribute, condition in query.conditions.items():
             if attribute not in query.left_over:
                 self.require(attribute, condition)
@@ -274,7 +274,7 @@ class _Finding(Statement):
         """Return how an index finds patients of whom another person may fit."""
         if attribute.column not in _INDEXED_OF_PERSONS:
             return "p.ambiguous"
-        found = Statement(_AMONG_PERSONS)
+        found = SelectBuilder(_AMONG_PERSONS)
         found.require(attribute, condition)
         self.parameters += found.parameters
         words = " AND ".join(found.conditions)
@@ -309,14 +309,14 @@ def _is_personal(attribute: IndexedAttribute) -> bool:
     return attribute.level is Level.PATIENT and attribute.column in _PERSONAL
 
 
-def find_statement(query: Query) -> tuple[bytes, list[Any]]:
+def find_statement(query: FindQuery) -> tuple[bytes, list[Any]]:
     """Return the statement that finds the matches of a query, but for `left_over` conditions."""
     return _Finding(query).finished()
 
 
 def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
     """Return the statement that finds the instances of a selection, in reading order."""
-    statement = Statement()
+    statement = SelectBuilder()
     for attribute, condition in selection.conditions.items():
         statement.require(attribute, condition)
     # Which studies objects leave of is on record, whatever the retrieve names.

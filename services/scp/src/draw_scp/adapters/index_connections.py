@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.string import ByteaBinaryLoader
 
-from draw_shared.dicom.network.shares import Claimant, Limits, Shares, Shortage
+from draw_shared.dicom.network.shares import Claimant, Limits, Shares, ShareShortage
 from draw_shared.dicom.query.query import Row
 from draw_shared.errors import Transient
 
@@ -26,8 +26,8 @@ RESERVED_PART: Final = 4
 """One in so many connections is for peers that have few or none."""
 
 SHORTAGES: Final = {
-    Shortage.OF_SHARE: "too many queries of this peer at the same time",
-    Shortage.OF_PLACES: "too many queries at the same time",
+    ShareShortage.OF_SHARE: "too many queries of this peer at the same time",
+    ShareShortage.OF_PLACES: "too many queries at the same time",
 }
 
 Fetch = Callable[[int], list[Row]]

@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 from draw_shared.contracts.server_config import (
-    DicomPort,
+    ListeningPort,
     NetworkConfig,
     ServerConfig,
     TlsConfig,
@@ -47,7 +47,7 @@ class Binding:
     """What a listener is bound to, and for which time it is opened."""
 
     host: str
-    ports: tuple[DicomPort, ...]
+    ports: tuple[ListeningPort, ...]
     tls: TlsConfig
     restarts: int = 0
 
@@ -74,10 +74,10 @@ class _Open:
         )
 
     @property
-    def ports(self) -> tuple[DicomPort, ...]:
+    def ports(self) -> tuple[ListeningPort, ...]:
         """Its ports as they really are."""
         given = zip(self.acceptor.ports, self.binding.ports, strict=True)
-        return tuple(DicomPort(port, wanted.tls) for port, wanted in given)
+        return tuple(ListeningPort(port, wanted.tls) for port, wanted in given)
 
 
 class Listener:

@@ -11,7 +11,7 @@ from draw_scp.models import StoredInstance
 from draw_scp.ports.retrieve import RenditionSource
 from draw_shared.dicom.encoding import part10
 from draw_shared.dicom.network.renditions import Rendition, renditions
-from draw_shared.dicom.network.service import Sendable, StoredFile
+from draw_shared.dicom.network.service import Sendable, StoredDataSet
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import DrawError, Permanent
 
@@ -62,4 +62,4 @@ class ObjectFiles(RenditionSource):
             raise NotReadable(f"its file cannot be read: {type(error).__name__}") from error
         if small:
             return memoryview(head)[offset:]
-        return StoredFile(path, offset, instance.sop_class_uid, instance.sop_instance_uid)
+        return StoredDataSet(path, offset, instance.sop_class_uid, instance.sop_instance_uid)

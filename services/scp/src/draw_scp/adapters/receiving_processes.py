@@ -37,8 +37,8 @@ from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network.message import Operation
 from draw_shared.dicom.network.negotiation import belongs
-from draw_shared.dicom.network.placement import Ending, Timing
-from draw_shared.dicom.network.service import AssociationInfo, Outcome
+from draw_shared.dicom.network.placement import AssociationEnd, Timing
+from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome
 from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.layout import Layout
@@ -55,7 +55,7 @@ SILENT_SECONDS: Final = 60.0
 """A process that says nothing for so long hangs, and is ended."""
 LAST_SECONDS: Final = 1.0
 """From the last word of a process to its end."""
-GONE: Final = Ending(Outcome.LOST, "the receiving process ended")
+GONE: Final = AssociationEnd(AssociationOutcome.LOST, "the receiving process ended")
 
 
 class SharedSpool(Protocol):
@@ -85,7 +85,7 @@ class _RemoteAssociation:
 
     info: AssociationInfo
     ended: threading.Event = field(default_factory=threading.Event)
-    ending: Ending = GONE
+    ending: AssociationEnd = GONE
 
 
 class _ReceivingProcess:
@@ -190,7 +190,7 @@ class ReceivingProcesses:
 
     def serve(
         self, info: AssociationInfo, wire: Wire, timing: Timing, here: Callable[[], NoReturn]
-    ) -> Ending:
+    ) -> AssociationEnd:
         movable = not wire.encrypted and not wire.holds and _only_stores(info)
         place = self._reserved(info) if movable and self._any_order() else None
         ending = self._served_by(*place, wire, timing) if place is not None else None
@@ -201,7 +201,7 @@ class ReceivingProcesses:
 
     def _served_by(
         self, process: _ReceivingProcess, elsewhere: _RemoteAssociation, wire: Wire, timing: Timing
-    ) -> Ending | None:
+    ) -> AssociationEnd | None:
         """Return how an association ended in a process, None when that did not take it."""
         if not process.hand_over(AssociationHandover(elsewhere.info, timing), wire.descriptor):
             with self._lock:
@@ -218,7 +218,9 @@ class ReceivingProcesses:
             FileNaming.INSTANCE_NUMBER,
         }
 
-    def _reserved(self, info: AssociationInfo) -> tuple[_ReceivingProcess, _RemoteAssociation] | None:
+    def _reserved(
+        self, info: AssociationInfo
+    ) -> tuple[_ReceivingProcess, _RemoteAssociation] | None:
         """Return which process gets this association, None when this one keeps it."""
         with self._lock:
             ready = [process for process in self._processes if process.writer]

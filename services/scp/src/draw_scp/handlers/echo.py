@@ -2,7 +2,7 @@
 
 from draw_scp.ports.operations import Echoed, OperationResults
 from draw_shared.dicom.network.service import AssociationInfo
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 
 
 class EchoHandler:
@@ -14,4 +14,4 @@ class EchoHandler:
     def echo(self, info: AssociationInfo) -> int:
         """Return success, always."""
         self._results.note(info, Echoed())
-        return Status.SUCCESS
+        return DimseStatus.SUCCESS

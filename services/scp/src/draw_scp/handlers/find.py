@@ -12,8 +12,13 @@ from draw_scp.services.audit import AnsweredOperation, AuditService
 from draw_scp.services.query import FindService
 from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
-from draw_shared.dicom.network.service import AssociationInfo, Matches, QueryRequest, Refused
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.service import (
+    AssociationInfo,
+    Matches,
+    OperationRefused,
+    QueryRequest,
+)
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.keys import BY_KEYWORD, IndexedAttribute
 from draw_shared.dicom.query.matching import Condition, Texts
 from draw_shared.dicom.query.query import understood
@@ -28,7 +33,7 @@ class _FindProgress:
 
     begun: float = field(default_factory=time.perf_counter)
     matches: int = 0
-    status: int = Status.CANCELLED
+    status: int = DimseStatus.CANCELLED
     detail: str = "broken off by the peer"
     study: str | None = None
 
@@ -65,13 +70,13 @@ class FindHandler:
             for matches in self._queries.answers(query, syntax, info.claimant):
                 progress.matches += len(matches.identifiers)
                 yield matches
-            progress.status, progress.detail = Status.SUCCESS, query.level.name
-        except Refused as refused:
+            progress.status, progress.detail = DimseStatus.SUCCESS, query.level.name
+        except OperationRefused as refused:
             progress.status, progress.detail = refused.status, refused.comment
             raise
         except Transient as failure:
-            progress.status, progress.detail = Status.OUT_OF_RESOURCES, str(failure)
-            raise Refused(progress.status, progress.detail) from failure
+            progress.status, progress.detail = DimseStatus.OUT_OF_RESOURCES, str(failure)
+            raise OperationRefused(progress.status, progress.detail) from failure
         finally:
             self._account(info, request, progress)
 
@@ -93,7 +98,7 @@ class FindHandler:
                 detail=done.detail,
             ),
         )
-        failed = done.status not in {Status.SUCCESS, Status.CANCELLED}
+        failed = done.status not in {DimseStatus.SUCCESS, DimseStatus.CANCELLED}
         if failed or self._log_answered():
             (log.warning if failed else log.info)(
                 "find.answered",

@@ -22,13 +22,13 @@ from draw_shared.dicom.network.negotiation import USER_REJECTION, Capabilities, 
 from draw_shared.dicom.network.service import (
     Accept,
     AssociationInfo,
-    Outcome,
+    AssociationOutcome,
+    OperationRefused,
     Peer,
     PeerCertificate,
-    Refused,
     Reject,
 )
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.runtime.config_watch import LiveConfig
 
 log = structlog.get_logger()
@@ -92,9 +92,9 @@ class Associations:
         words = self._denied(peer, info.calling_ae, right, destination)
         if words:
             titles = info.calling_ae, info.called_ae
-            status = Status.NOT_AUTHORIZED
+            status = DimseStatus.NOT_AUTHORIZED
             self._deferred(self._account_denial, peer, titles, status, words)
-            raise Refused(status, words)
+            raise OperationRefused(status, words)
 
     def _denied(self, peer: Peer, calling_ae: str, right: Right, destination: str) -> str:
         """Return in words why this may not be, empty when it may."""
@@ -125,11 +125,11 @@ class Associations:
                 certificate=_words(info.certificate),
             )
 
-    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
+    def closed(self, info: AssociationInfo, outcome: AssociationOutcome, reason: str) -> None:
         """Take note of its end, once its objects are accounted for."""
         self._deferred(self._account, info, outcome, reason)
 
-    def _account(self, info: AssociationInfo, outcome: Outcome, reason: str) -> None:
+    def _account(self, info: AssociationInfo, outcome: AssociationOutcome, reason: str) -> None:
         tally = self._audit.closed(info, outcome, reason)
         self._metrics.associations.labels(str(outcome)).inc()
         if self._logged:

@@ -7,9 +7,9 @@ from draw_shared.dicom.network.associate import AssociateRequest
 from draw_shared.dicom.network.service import (
     Accept,
     AssociationInfo,
+    AssociationOutcome,
     Matches,
     ObjectSink,
-    Outcome,
     Peer,
     QueryRequest,
     Reject,
@@ -29,7 +29,7 @@ class Provider:
 
     admit: Callable[[Peer, AssociateRequest], Accept | Reject]
     opened: Callable[[AssociationInfo], None]
-    closed: Callable[[AssociationInfo, Outcome, str], None]
+    closed: Callable[[AssociationInfo, AssociationOutcome, str], None]
     rejected: Callable[[Peer, AssociateRequest | None, Reject], None]
     echo: Callable[[AssociationInfo], int]
     store: Callable[[AssociationInfo, StoreRequest], ObjectSink]

@@ -16,13 +16,13 @@ from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.network.service import (
     AssociationInfo,
+    OperationRefused,
     QueryRequest,
-    Refused,
     RetrieveEnd,
     SameAssociation,
     SubOperations,
 )
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.query import Selection, selected
 from draw_shared.errors import Transient
 
@@ -38,7 +38,7 @@ class _RetrieveProgress:
 
     begun: float = field(default_factory=time.perf_counter)
     counts: SubOperations = field(default_factory=lambda: SubOperations(0, 0, 0, 0))
-    status: int = Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
+    status: int = DimseStatus.UNABLE_TO_PERFORM_SUB_OPERATIONS
     detail: str = "the association ended"
     study: str | None = None
     """The only study of which anything was sent, or that was asked for."""
@@ -111,15 +111,15 @@ class RetrieveHandler:
                 else:
                     progress.counts = step
                 yield step
-        except Refused as refused:
+        except OperationRefused as refused:
             progress.status, progress.detail = refused.status, refused.comment
             raise
         except NotOnRecord as failure:
             progress.detail = str(failure)
-            raise Refused(progress.status, progress.detail) from failure
+            raise OperationRefused(progress.status, progress.detail) from failure
         except Transient as failure:
-            progress.status, progress.detail = Status.UNABLE_TO_COUNT_MATCHES, str(failure)
-            raise Refused(progress.status, progress.detail) from failure
+            progress.status, progress.detail = DimseStatus.UNABLE_TO_COUNT_MATCHES, str(failure)
+            raise OperationRefused(progress.status, progress.detail) from failure
         finally:
             self._account(info, request, kind, progress)
 
@@ -147,7 +147,7 @@ class RetrieveHandler:
                 detail=f"{done.detail}{destination}",
             ),
         )
-        failed = done.status not in {Status.SUCCESS, Status.CANCELLED}
+        failed = done.status not in {DimseStatus.SUCCESS, DimseStatus.CANCELLED}
         if failed or self._log_answered():
             (log.warning if failed else log.info)(
                 "retrieve.answered",

@@ -4,8 +4,13 @@ from typing import NoReturn
 
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.store import StoreHandler
-from draw_shared.dicom.network.service import AssociationInfo, ObjectSink, Refused, StoreRequest
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.service import (
+    AssociationInfo,
+    ObjectSink,
+    OperationRefused,
+    StoreRequest,
+)
+from draw_shared.dicom.network.statuses import DimseStatus
 
 
 class SenderOperations:
@@ -22,6 +27,6 @@ class SenderOperations:
         return self._store.store(info, request)
 
     def _not_negotiated(self, *_: object, **__: object) -> NoReturn:
-        raise Refused(Status.SOP_CLASS_NOT_SUPPORTED)
+        raise OperationRefused(DimseStatus.SOP_CLASS_NOT_SUPPORTED)
 
     find = get = move = _not_negotiated

@@ -6,8 +6,8 @@ from typing import Final
 
 from draw_scp.ports.operations import OperationResults, StoreRefused, StoreSucceeded
 from draw_shared.contracts.rights import Right
-from draw_shared.dicom.network.service import AssociationInfo, Refused, StoreRequest
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.service import AssociationInfo, OperationRefused, StoreRequest
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.errors import DrawError
 from draw_shared.storage.ingest import (
     Ingest,
@@ -63,14 +63,14 @@ class StoreHandler:
 
     def refuse(
         self, info: AssociationInfo, request: StoreRequest, error: Exception, begun: float
-    ) -> Refused:
+    ) -> OperationRefused:
         """Account for a failure and return its answer."""
         status = answer_to(error)
         # The words of our own failures are fixed texts; others may hold a path.
         reason = str(error) if isinstance(error, DrawError) else type(error).__name__
         seconds = time.perf_counter() - begun
         self._results.note(info, StoreRefused(request, status, reason, seconds))
-        return Refused(status, reason)
+        return OperationRefused(status, reason)
 
 
 class ObjectReceiver:
@@ -106,7 +106,7 @@ class ObjectReceiver:
             self._reception.abandon()
             raise self._handler.refuse(self._info, self._request, error, self._begun) from error
         self._handler.accepted(self._info, self._request, stored, self._begun, complete)
-        return Status.SUCCESS
+        return DimseStatus.SUCCESS
 
     def abandon(self) -> None:
         """Leave nothing behind."""

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.query.query import Query, Row
+from draw_shared.dicom.query.query import FindQuery, Row
 
 
 class MatchCatalogue(Protocol):
     """The index."""
 
-    def matches(self, query: Query, by: Claimant) -> Iterator[list[Row]]:
+    def matches(self, query: FindQuery, by: Claimant) -> Iterator[list[Row]]:
         """Yield matches for a peer in portions, but for the query's `left_over` conditions.
 
         Memory does not grow with their number.

@@ -16,12 +16,12 @@ from draw_shared.contracts.transaction import (
     TransactionKind,
     TransactionOutcome,
 )
-from draw_shared.dicom.network.service import AssociationInfo, Outcome, Peer, Reject
-from draw_shared.dicom.network.statuses import Status, is_warning
+from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome, Peer, Reject
+from draw_shared.dicom.network.statuses import DimseStatus, is_warning
 
 _OUTCOMES: Final = {
-    Outcome.RELEASED: TransactionOutcome.SUCCESS,
-    Outcome.ABORTED_BY_PEER: TransactionOutcome.WARNING,
+    AssociationOutcome.RELEASED: TransactionOutcome.SUCCESS,
+    AssociationOutcome.ABORTED_BY_PEER: TransactionOutcome.WARNING,
 }
 
 
@@ -93,7 +93,7 @@ class AuditService:
                     calling_ae=info.calling_ae,
                     called_ae=info.called_ae,
                     peer_address=info.peer_address,
-                    status=Status.PENDING,
+                    status=DimseStatus.PENDING,
                     study_instance_uid=study or None,
                     detail=f"begun: {objects} objects to {to}",
                     action=RETRIEVE_BEGUN,
@@ -107,7 +107,7 @@ class AuditService:
         tally = self._open.get(info.association_id)
         if tally is not None:
             tally.operations += 1
-            if done.kind is TransactionKind.C_STORE and done.status == Status.SUCCESS:
+            if done.kind is TransactionKind.C_STORE and done.status == DimseStatus.SUCCESS:
                 tally.objects += 1
                 tally.size_bytes += done.size_bytes or 0
         self._records.record(
@@ -130,7 +130,9 @@ class AuditService:
             )
         )
 
-    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str) -> AssociationTally:
+    def closed(
+        self, info: AssociationInfo, outcome: AssociationOutcome, reason: str
+    ) -> AssociationTally:
         """Record an association that has ended, and return its tally."""
         tally = self._open.pop(info.association_id, None) or AssociationTally()
         self._records.record(
@@ -188,7 +190,7 @@ class AuditService:
         )
 
 
-def _how_it_ended(info: AssociationInfo, outcome: Outcome, reason: str) -> str:
+def _how_it_ended(info: AssociationInfo, outcome: AssociationOutcome, reason: str) -> str:
     ended = f"{outcome}: {reason}" if reason else str(outcome)
     shown = info.certificate
     return f"{ended}; certificate {shown.words}" if shown is not None else ended
@@ -196,8 +198,8 @@ def _how_it_ended(info: AssociationInfo, outcome: Outcome, reason: str) -> str:
 
 def outcome_of(status: int) -> TransactionOutcome:
     """Return how an operation with this final status ended."""
-    if status == Status.SUCCESS:
+    if status == DimseStatus.SUCCESS:
         return TransactionOutcome.SUCCESS
-    if status == Status.CANCELLED:
+    if status == DimseStatus.CANCELLED:
         return TransactionOutcome.CANCELLED
     return TransactionOutcome.WARNING if is_warning(status) else TransactionOutcome.FAILURE

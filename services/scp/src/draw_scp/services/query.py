@@ -4,21 +4,21 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from draw_scp.ports.query import MatchCatalogue
-from draw_shared.dicom.network.service import Matches, Refused
+from draw_shared.dicom.network.service import Matches, OperationRefused
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.answers import Answers
 from draw_shared.dicom.query.matching import Names, name_fits
-from draw_shared.dicom.query.query import Constant, Query, Row
+from draw_shared.dicom.query.query import Constant, FindQuery, Row
 
 ONLINE: Final = b"ONLINE"
 
 
-class TooManyMatches(Refused):
+class TooManyMatches(OperationRefused):
     """There are more matches than the configuration allows to be answered."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(Status.OUT_OF_RESOURCES, f"more than {limit} matches, here are some")
+        super().__init__(DimseStatus.OUT_OF_RESOURCES, f"more than {limit} matches, here are some")
 
 
 class FindService:
@@ -36,7 +36,9 @@ class FindService:
         self._ae_title = ae_title
         self._limit = limit
 
-    def answers(self, query: Query, transfer_syntax_uid: str, by: Claimant) -> Iterator[Matches]:
+    def answers(
+        self, query: FindQuery, transfer_syntax_uid: str, by: Claimant
+    ) -> Iterator[Matches]:
         """Yield the answers to a peer in portions; a portion may be empty.
 
         Raises:
@@ -48,7 +50,9 @@ class FindService:
             Constant.INSTANCE_AVAILABILITY: ONLINE,
         }
         answers = Answers(query, transfer_syntax_uid, constants)
-        status = Status.PENDING if query.complete else Status.PENDING_WITHOUT_OPTIONAL_KEYS
+        status = (
+            DimseStatus.PENDING if query.complete else DimseStatus.PENDING_WITHOUT_OPTIONAL_KEYS
+        )
         limit = self._limit()
         left = limit or None
         fits = _remaining_conditions(query)
@@ -62,7 +66,7 @@ class FindService:
             left -= len(found)
 
 
-def _remaining_conditions(query: Query) -> Callable[[Row], bool] | None:
+def _remaining_conditions(query: FindQuery) -> Callable[[Row], bool] | None:
     """Return what the index leaves to be compared, or None if nothing."""
     positions = {attribute: n for n, attribute in enumerate(query.columns)}
     left = [(positions[attribute], names) for attribute, names in query.left_over.items()]

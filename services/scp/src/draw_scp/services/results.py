@@ -15,7 +15,7 @@ from draw_scp.services.audit import AnsweredOperation, AuditService
 from draw_shared.contracts.transaction import TransactionKind
 from draw_shared.dicom.encoding.uids import VERIFICATION
 from draw_shared.dicom.network.service import AssociationInfo
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class ResultService(OperationResults):
         self._audit.operation(
             info,
             AnsweredOperation(
-                TransactionKind.C_ECHO, Status.SUCCESS, 0.0, sop_class_uid=VERIFICATION
+                TransactionKind.C_ECHO, DimseStatus.SUCCESS, 0.0, sop_class_uid=VERIFICATION
             ),
         )
 
@@ -61,7 +61,7 @@ class ResultService(OperationResults):
             info,
             AnsweredOperation(
                 TransactionKind.C_STORE,
-                Status.SUCCESS,
+                DimseStatus.SUCCESS,
                 success.seconds,
                 size_bytes=stored.size_bytes,
                 sop_class_uid=request.sop_class_uid,

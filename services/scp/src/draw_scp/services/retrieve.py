@@ -18,14 +18,14 @@ from draw_scp.ports.retrieve import InstanceCatalogue, ObjectDeliveries, Renditi
 from draw_shared.dicom.network.renditions import Rendition
 from draw_shared.dicom.network.service import (
     CutShort,
+    OperationRefused,
     QueryRequest,
-    Refused,
     RetrieveEnd,
     SameAssociation,
     SubOperations,
 )
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.network.statuses import Status, is_of_encoding, is_warning
+from draw_shared.dicom.network.statuses import DimseStatus, is_of_encoding, is_warning
 from draw_shared.dicom.query.answers import failed_list
 from draw_shared.dicom.query.query import Selection
 from draw_shared.errors import Permanent
@@ -67,7 +67,7 @@ class SubOperationTally:
     def count(self, sop_instance_uid: str, status: int | None) -> SubOperation:
         """Take note of how one sub-operation ended; None is one that was not possible."""
         self.remaining -= 1
-        if status == Status.SUCCESS:
+        if status == DimseStatus.SUCCESS:
             self.completed += 1
             return SubOperation.COMPLETED
         if status is not None and is_warning(status):
@@ -93,13 +93,13 @@ class SubOperationTally:
     def end(self, transfer_syntax_uid: str, *, cancelled: bool, reason: str = "") -> RetrieveEnd:
         """Return the final response (PS3.4 C.4.2.1.5, C.4.3.1.4)."""
         if cancelled:
-            status = Status.CANCELLED
+            status = DimseStatus.CANCELLED
         elif self.failed and not self.completed and not self.warning:
-            status = Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
+            status = DimseStatus.UNABLE_TO_PERFORM_SUB_OPERATIONS
         elif self.failed or self.warning:
-            status = Status.SUB_OPERATIONS_WITH_FAILURES
+            status = DimseStatus.SUB_OPERATIONS_WITH_FAILURES
         else:
-            status = Status.SUCCESS
+            status = DimseStatus.SUCCESS
         identifier = failed_list(self.failed, transfer_syntax_uid)
         comment = reason or (f"{len(self.failed)} objects failed" if self.failed else "")
         return RetrieveEnd(status, self.counts(), identifier, comment)
@@ -176,7 +176,7 @@ class SubOperationService:
         """
         destination = self._catalogue.destination(request.move_destination, by)
         if destination is None:
-            raise Refused(Status.MOVE_DESTINATION_UNKNOWN, "unknown move destination")
+            raise OperationRefused(DimseStatus.MOVE_DESTINATION_UNKNOWN, "unknown move destination")
         instances = self._catalogue.instances(selection, by)
         if instances:
             yield _begin(instances)

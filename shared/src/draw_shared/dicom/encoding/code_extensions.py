@@ -200,11 +200,11 @@ def decode(
     if ESCAPE not in raw:
         return initial(raw, errors)
     first, *pieces = raw.split(ESCAPE)
-    walk = _Walk(initial, resets, errors, lasting=lasting)
+    walk = _EscapeWalk(initial, resets, errors, lasting=lasting)
     return "".join((initial(first, errors), *map(walk.read, pieces)))
 
 
-class _Walk:
+class _EscapeWalk:
     """Reads a value from escape sequence to escape sequence."""
 
     def __init__(

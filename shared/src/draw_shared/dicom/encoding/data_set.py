@@ -6,12 +6,12 @@ What a receiver, the index and the operators' page read of an object, they read 
 import zlib
 from typing import Final, Literal, NamedTuple
 
-from draw_shared.dicom.encoding.element_forms import HEADER_BYTES, LONG_HEADER_BYTES, Form
+from draw_shared.dicom.encoding.element_forms import HEADER_BYTES, LONG_HEADER_BYTES, ElementForm
 from draw_shared.dicom.encoding.flaws import Flaw, Flaws
 from draw_shared.dicom.encoding.scan import BIG, EXPLICIT, IMPLICIT, Scanner
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
 from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
-from draw_shared.dicom.encoding.walk import Ending, Gathered, Undecodable
+from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
 
 LONGEST_INFLATED: Final = 4 * 1024 * 1024
 INFLATED_AT_ONCE: Final = 1024
@@ -175,12 +175,12 @@ def gather(
     except Undecodable:
         flaws = Flaws()
         flaws.add(Flaw.UNREADABLE, 0)
-        return _declared(transfer_syntax_uid), Gathered({}, Ending.DAMAGED, flaws, 0)
+        return _declared(transfer_syntax_uid), Gathered({}, WalkEnd.DAMAGED, flaws, 0)
     found = scanner.gather(
         data_set, wanted, last=last, required=required, whole=whole and not bounded
     )
-    if bounded and found.ending in {Ending.CUT, Ending.ENDED}:
-        found = found._replace(ending=Ending.PASSED)
+    if bounded and found.ending in {WalkEnd.CUT, WalkEnd.ENDED}:
+        found = found._replace(ending=WalkEnd.PASSED)
     flaws.update(found.flaws)
     return scanner, found._replace(flaws=flaws)
 
@@ -201,15 +201,17 @@ def leading_bytes(data: bytes | memoryview) -> int:
     return at
 
 
-def leading_form(head: bytes, order: Literal["big", "little"]) -> Form:
+def leading_form(head: bytes, order: Literal["big", "little"]) -> ElementForm:
     """Return the form of an element of groups 0000 or 0002 in front of a data set.
 
     Its own header decides: what follows may be of these groups too, in another form.
     """
     vr = head[4:6]
     if vr in SHORT_VRS:
-        return Form(HEADER_BYTES, int.from_bytes(head[6:8], order), explicit=True, short=True)
+        return ElementForm(
+            HEADER_BYTES, int.from_bytes(head[6:8], order), explicit=True, short=True
+        )
     if vr in LONG_VRS:
         length = int.from_bytes(head[8:LONG_HEADER_BYTES], order)
-        return Form(LONG_HEADER_BYTES, length, explicit=True, short=False)
-    return Form(HEADER_BYTES, int.from_bytes(head[4:8], order), explicit=False, short=True)
+        return ElementForm(LONG_HEADER_BYTES, length, explicit=True, short=False)
+    return ElementForm(HEADER_BYTES, int.from_bytes(head[4:8], order), explicit=False, short=True)

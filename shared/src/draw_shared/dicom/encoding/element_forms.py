@@ -41,7 +41,7 @@ BEYOND: Final = -1
 """It ends behind what is known."""
 
 
-class Form(NamedTuple):
+class ElementForm(NamedTuple):
     """Where an element's value starts and how long it is, in one of the possible forms."""
 
     start: int
@@ -63,7 +63,7 @@ class ElementForms:
 
     def of(
         self, data: bytes | memoryview, at: int, *, end: int | None, far: bool = False
-    ) -> Form | None:
+    ) -> ElementForm | None:
         """Return the form of the element at `at`, or None when it fits in none.
 
         It ends at `end` at the latest; None where that is not known. `data` may end before:
@@ -89,21 +89,25 @@ class ElementForms:
         regular = self._explicit and vr in SHORT_VRS
         return best or beyond or (self._candidates(data, at, vr)[0] if regular else None)
 
-    def _candidates(self, data: bytes | memoryview, at: int, vr: bytes) -> list[Form]:
+    def _candidates(self, data: bytes | memoryview, at: int, vr: bytes) -> list[ElementForm]:
         """Return the possible forms, the likeliest first."""
-        short = Form(at + 8, self._short.unpack_from(data, at + 6)[0], explicit=True, short=True)
-        bare = Form(at + 8, self._long.unpack_from(data, at + 4)[0], explicit=False, short=True)
+        short = ElementForm(
+            at + 8, self._short.unpack_from(data, at + 6)[0], explicit=True, short=True
+        )
+        bare = ElementForm(
+            at + 8, self._long.unpack_from(data, at + 4)[0], explicit=False, short=True
+        )
         forms = [short]
         if at + 12 <= len(data):
             length = self._long.unpack_from(data, at + 8)[0]
-            long = Form(at + 12, length, explicit=True, short=False)
+            long = ElementForm(at + 12, length, explicit=True, short=False)
             future = vr.isalpha() and vr.isupper() and vr not in KNOWN_VRS
             forms = [long, short] if future or vr in LONG_VRS else [short, long]
         printable = vr.isascii() and vr.decode("ascii").isprintable()
         return [*forms, bare] if self._explicit and printable else [bare, *forms]
 
     def _fit(
-        self, data: bytes | memoryview, form: Form, tag: int, vr: bytes, end: int | None
+        self, data: bytes | memoryview, form: ElementForm, tag: int, vr: bytes, end: int | None
     ) -> int:
         """Return how well what lies behind a value fits there."""
         undefined = form.length == UNDEFINED

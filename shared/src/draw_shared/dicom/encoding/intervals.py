@@ -12,7 +12,7 @@ from typing import Final
 LEAP_SECOND: Final = 60
 
 
-class Unreadable(Exception):
+class UnreadableInterval(Exception):
     """A text is no date and no time."""
 
 
@@ -51,7 +51,7 @@ def _ends(expression: re.Pattern[str], text: str) -> tuple[str | None, str | Non
     """Return the two ends of a range; a single value is both."""
     found = expression.fullmatch(text)
     if found is None or not (found[1] or found[3]) or (found[1] and found[3] and not found[2]):
-        raise Unreadable
+        raise UnreadableInterval
     if found[2]:
         return found[1], found[3]
     return found[1], found[1]
@@ -72,7 +72,7 @@ def _day(text: str, *, last: bool) -> date:
     digits = text.replace(".", "")
     year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:])
     if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= 31):  # noqa: PLR2004 - a calendar
-        raise Unreadable
+        raise UnreadableInterval
     longest = calendar.monthrange(year, month)[1]
     if day <= longest:
         return date(year, month, day)
@@ -97,11 +97,11 @@ def times(text: str) -> Times:
 def _moment(text: str, absent: tuple[str, str, str, str]) -> time:
     found = _TIME_PARTS.fullmatch(text)
     if found is None:
-        raise Unreadable
+        raise UnreadableInterval
     hour, minute, second = (int(found[n] or absent[n - 1]) for n in (1, 2, 3))
     fraction = (found[4] or "") + absent[3][len(found[4] or "") :]
     if hour > 23 or minute > 59 or second > LEAP_SECOND:  # noqa: PLR2004 - a clock
-        raise Unreadable
+        raise UnreadableInterval
     # A leap second is the last that a time column can hold (PS3.5 6.2).
     return time(hour, minute, min(second, 59), int(fraction))
 

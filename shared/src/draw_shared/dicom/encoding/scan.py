@@ -24,7 +24,7 @@ from draw_shared.dicom.encoding.element_forms import (
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
-    Form,
+    ElementForm,
     is_sequence,
     seems_long,
 )
@@ -37,7 +37,7 @@ from draw_shared.dicom.encoding.element_headers import (
 from draw_shared.dicom.encoding.flaws import Flaw, Flaws
 from draw_shared.dicom.encoding.nesting import past_items
 from draw_shared.dicom.encoding.vrs import SHORT_VRS
-from draw_shared.dicom.encoding.walk import Ending, Gathered, Span, Undecodable, Walk
+from draw_shared.dicom.encoding.walk import Gathered, Span, Undecodable, Walk, WalkEnd
 
 LONGEST_VALUE: Final = 1024 * 1024
 
@@ -66,11 +66,11 @@ class Scanner(ElementHeaders):
             passed = self._walk(data, wanted, last, required, found, walk)
         except (error, IndexError):
             walk.flaws.add(Flaw.CUT_SHORT, walk.tag)
-            return Gathered(found, Ending.CUT, walk.flaws, walk.tag)
+            return Gathered(found, WalkEnd.CUT, walk.flaws, walk.tag)
         except Undecodable:
             walk.flaws.add(Flaw.UNREADABLE, walk.tag)
-            return Gathered(found, Ending.DAMAGED, walk.flaws, walk.tag)
-        return Gathered(found, Ending.PASSED if passed else Ending.ENDED, walk.flaws, walk.tag)
+            return Gathered(found, WalkEnd.DAMAGED, walk.flaws, walk.tag)
+        return Gathered(found, WalkEnd.PASSED if passed else WalkEnd.ENDED, walk.flaws, walk.tag)
 
     def _walk(  # noqa: C901, PLR0912, PLR0915 - fast: it runs for each object received
         self,
@@ -171,7 +171,7 @@ class Scanner(ElementHeaders):
         """
         for item in self.each_item(raw):
             gathered = self.gather(item, wanted, last=max(wanted))
-            if gathered.ending in {Ending.CUT, Ending.DAMAGED}:
+            if gathered.ending in {WalkEnd.CUT, WalkEnd.DAMAGED}:
                 raise Undecodable("an item overruns its sequence")
             yield gathered.values
 
@@ -240,7 +240,7 @@ class Scanner(ElementHeaders):
         tag: int = group << 16 | element
         return tag
 
-    def first_form(self, data: bytes | memoryview) -> Form | None:
+    def first_form(self, data: bytes | memoryview) -> ElementForm | None:
         """Return the form of the first element, or None when it has none.
 
         Raises:

@@ -11,7 +11,7 @@ class Undecodable(Permanent):
     """The data set cannot be read as its transfer syntax says."""
 
 
-class Ending(Enum):
+class WalkEnd(Enum):
     """Why a data set was read no further."""
 
     PASSED = "every element that was wanted has been passed"
@@ -24,7 +24,7 @@ class Gathered(NamedTuple):
     """What was found in a data set, and how it ended."""
 
     values: dict[int, bytes]
-    ending: Ending
+    ending: WalkEnd
     flaws: Flaws
     stopped_at: int
     """Tag of the last element that was begun."""

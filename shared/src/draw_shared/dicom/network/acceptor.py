@@ -27,7 +27,7 @@ import structlog
 from draw_shared.contracts.addresses import canonical
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom.network import admission
-from draw_shared.dicom.network.association import Association
+from draw_shared.dicom.network.association import AcceptorAssociation
 from draw_shared.dicom.network.budgets import Budgets, Connection
 from draw_shared.dicom.network.lingering_close import LingeringClose
 from draw_shared.dicom.network.listening import CannotListen, turn_deaf
@@ -292,7 +292,7 @@ class Acceptor:
             max_pdu=network.max_pdu_bytes,
             max_object_bytes=self._max_object_bytes(),
         )
-        association = Association(
+        association = AcceptorAssociation(
             Wire(connection.socket), peer, self._provider, timing, self._placement
         )
         connection.association = association

@@ -20,7 +20,7 @@ from draw_shared.dicom.network.associate import (
     decode_request,
 )
 from draw_shared.dicom.network.intake import take_in
-from draw_shared.dicom.network.message import Command, Field, Operation
+from draw_shared.dicom.network.message import CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.network.negotiation import belongs
 from draw_shared.dicom.network.pdu import (
@@ -34,24 +34,24 @@ from draw_shared.dicom.network.pdu import (
     fragments,
     reject,
 )
-from draw_shared.dicom.network.placement import Ending, Placement, Timing
+from draw_shared.dicom.network.placement import AssociationEnd, Placement, Timing
 from draw_shared.dicom.network.service import (
     Admission,
     AssociationInfo,
+    AssociationOutcome,
     CutShort,
+    OperationRefused,
     Operations,
-    Outcome,
     Peer,
     PresentationContext,
     QueryRequest,
-    Refused,
     Reject,
     RetrieveEnd,
     StoreRequest,
     SubOperations,
 )
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.network.store_writer import StoreWriter
 from draw_shared.dicom.network.sub_operations import SubOperationChannel, progress
 from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
@@ -66,7 +66,7 @@ Room = Callable[[Claimant], Reject | None]
 """Makes room for an association, or says why there is none."""
 
 
-class Association:
+class AcceptorAssociation:
     """Serves one connection."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Association:
             wire, dimse_seconds=timing.dimse_seconds, acse_seconds=timing.acse_seconds
         )
         # A request that came while another one was still being answered.
-        self._deferred: tuple[PresentationContext, Command] | None = None
+        self._deferred: tuple[PresentationContext, CommandSet] | None = None
 
     @property
     def established(self) -> bool:
@@ -102,18 +102,20 @@ class Association:
         """Whether a whole request has come that is being answered or was accepted."""
         return self._in_hand
 
-    def serve(self, admission: Admission, room: Room, requested_by: float | None = None) -> Ending:
+    def serve(
+        self, admission: Admission, room: Room, requested_by: float | None = None
+    ) -> AssociationEnd:
         """Run the association to its end and return how it ended.
 
         `room` says why there is no room for it; `requested_by` is when the request
         must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
         """
 
-        def served() -> Ending:
+        def served() -> AssociationEnd:
             request = self._requested(requested_by)
             self._in_hand = True
             if not self._accepted(request, admission, room):
-                return Ending(Outcome.LOST)
+                return AssociationEnd(AssociationOutcome.LOST)
             if self._placement is None:
                 self._operate()
             return self._placement.serve(
@@ -122,41 +124,43 @@ class Association:
 
         ending = self._ending(served)
         if self._aborted:
-            ending = ending._replace(outcome=Outcome.ABORTED)
+            ending = ending._replace(outcome=AssociationOutcome.ABORTED)
         if self._info is not None:
             admission.closed(self._info, ending.outcome, ending.reason)
         return ending
 
-    def carry_on(self, info: AssociationInfo) -> Ending:
+    def carry_on(self, info: AssociationInfo) -> AssociationEnd:
         """Serve an association that was accepted elsewhere, and return how it ended."""
         self._info = info
         self._wire.limit_data(self._timing.max_pdu)
         return self._ending(self._operate)
 
-    def _ending(self, served: Callable[[], Ending]) -> Ending:
+    def _ending(self, served: Callable[[], AssociationEnd]) -> AssociationEnd:
         """Have the connection served and closed, and return how it ended."""
         try:
             ending = served()
         except ReleasedByPeer:
             self._wire.close_politely(LINGER_SECONDS)
-            ending = Ending(Outcome.RELEASED)
+            ending = AssociationEnd(AssociationOutcome.RELEASED)
         except AbortedByPeer:
-            ending = Ending(Outcome.ABORTED_BY_PEER)
+            ending = AssociationEnd(AssociationOutcome.ABORTED_BY_PEER)
         except PeerClosed as closed:
-            ending = Ending(Outcome.LOST, str(closed))
+            ending = AssociationEnd(AssociationOutcome.LOST, str(closed))
         except PeerTooSlow as slow:
             self._say_abort(AbortReason.NOT_SPECIFIED)
-            ending = Ending(Outcome.TIMED_OUT, str(slow))
+            ending = AssociationEnd(AssociationOutcome.TIMED_OUT, str(slow))
         except ProtocolViolation as violation:
             self._say_abort(violation.reason)
-            ending = Ending(Outcome.ABORTED, str(violation))
+            ending = AssociationEnd(AssociationOutcome.ABORTED, str(violation))
         except CutShort as cut:
             self._say_abort(AbortReason.NOT_SPECIFIED)
-            ending = Ending(Outcome.ABORTED, f"an object could not be sent to its end: {cut}")
+            ending = AssociationEnd(
+                AssociationOutcome.ABORTED, f"an object could not be sent to its end: {cut}"
+            )
         except Exception:
             log.exception("association.failed", association_id=self._peer.association_id)
             self._say_abort(AbortReason.NOT_SPECIFIED)
-            ending = Ending(Outcome.ABORTED, "internal failure")
+            ending = AssociationEnd(AssociationOutcome.ABORTED, "internal failure")
         finally:
             self._wire.close()
         return ending
@@ -210,7 +214,7 @@ class Association:
             self._deferred = None
             self._answer(context, command)
 
-    def _next_command(self) -> tuple[PresentationContext, Command]:
+    def _next_command(self) -> tuple[PresentationContext, CommandSet]:
         context_id, command = self._reader.command(self._timing.network_seconds)
         context = self._required_info.contexts.get(context_id)
         if context is None:
@@ -223,50 +227,52 @@ class Association:
             raise RuntimeError("the association is not established")
         return self._info
 
-    def _answer(self, context: PresentationContext, command: Command) -> None:
-        operation = command.number(Field.COMMAND)
+    def _answer(self, context: PresentationContext, command: CommandSet) -> None:
+        operation = command.number(CommandElement.COMMAND)
         if operation == Operation.C_STORE:
             self._answer_store(context, command)
         elif operation == Operation.C_CANCEL:
-            self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+            self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))
         elif operation & message.RESPONSE:
             raise ProtocolViolation("a response nobody asked for")
         else:
             self._answer_other(context, command, operation)
 
-    def _answer_other(self, context: PresentationContext, command: Command, operation: int) -> None:
+    def _answer_other(
+        self, context: PresentationContext, command: CommandSet, operation: int
+    ) -> None:
         identifier = self._reader.identifier(context.context_id) if command.has_data_set else b""
-        status, comment = Status.UNRECOGNIZED_OPERATION.value, ""
+        status, comment = DimseStatus.UNRECOGNIZED_OPERATION.value, ""
         try:
             if not belongs(operation, context.abstract_syntax):
-                status = Status.SOP_CLASS_NOT_SUPPORTED
+                status = DimseStatus.SOP_CLASS_NOT_SUPPORTED
             elif operation == Operation.C_ECHO:
                 status = self._operations.echo(self._required_info)
             elif operation in {Operation.C_FIND, Operation.C_GET, Operation.C_MOVE}:
                 request = QueryRequest(
-                    command.number(Field.MESSAGE_ID),
-                    command.text(Field.AFFECTED_SOP_CLASS),
+                    command.number(CommandElement.MESSAGE_ID),
+                    command.text(CommandElement.AFFECTED_SOP_CLASS),
                     context,
                     identifier,
-                    command.text(Field.MOVE_DESTINATION),
+                    command.text(CommandElement.MOVE_DESTINATION),
                 )
                 if operation == Operation.C_FIND:
                     status = self._find(context, command, request)
                 else:
                     self._retrieve(context, command, request, operation)
                     return
-        except Refused as refused:
+        except OperationRefused as refused:
             status, comment = refused.status, refused.comment
         self._respond(context, message.response(command, operation, status, comment))
 
-    def _answer_store(self, context: PresentationContext, command: Command) -> None:
-        originator = command.number(Field.MOVE_ORIGINATOR_MESSAGE_ID, -1)
+    def _answer_store(self, context: PresentationContext, command: CommandSet) -> None:
+        originator = command.number(CommandElement.MOVE_ORIGINATOR_MESSAGE_ID, -1)
         request = StoreRequest(
-            command.number(Field.MESSAGE_ID),
-            command.text(Field.AFFECTED_SOP_CLASS),
-            command.text(Field.AFFECTED_SOP_INSTANCE),
+            command.number(CommandElement.MESSAGE_ID),
+            command.text(CommandElement.AFFECTED_SOP_CLASS),
+            command.text(CommandElement.AFFECTED_SOP_INSTANCE),
             context,
-            command.text(Field.MOVE_ORIGINATOR_AE),
+            command.text(CommandElement.MOVE_ORIGINATOR_AE),
             originator if originator >= 0 else None,
         )
         if not command.has_data_set:
@@ -289,7 +295,9 @@ class Association:
     def _send(self, buffers: Sequence[bytes | memoryview]) -> None:
         self._wire.send(buffers, self._timing.dimse_seconds)
 
-    def _find(self, context: PresentationContext, command: Command, request: QueryRequest) -> int:
+    def _find(
+        self, context: PresentationContext, command: CommandSet, request: QueryRequest
+    ) -> int:
         waiting: list[bytes | memoryview] = []
         size = 0
         heads: dict[int, list[bytes | memoryview]] = {}
@@ -311,11 +319,15 @@ class Association:
                 self._send([b"".join(waiting)])
                 waiting, size = [], 0
             if cancelled():
-                return Status.CANCELLED
-        return Status.SUCCESS
+                return DimseStatus.CANCELLED
+        return DimseStatus.SUCCESS
 
     def _retrieve(
-        self, context: PresentationContext, command: Command, request: QueryRequest, operation: int
+        self,
+        context: PresentationContext,
+        command: CommandSet,
+        request: QueryRequest,
+        operation: int,
     ) -> None:
         info = self._required_info
         cancelled = self._cancel_check(request.message_id)
@@ -332,7 +344,7 @@ class Association:
                 self._end_retrieve(context, command, operation, step)
 
     def _end_retrieve(
-        self, context: PresentationContext, command: Command, operation: int, end: RetrieveEnd
+        self, context: PresentationContext, command: CommandSet, operation: int, end: RetrieveEnd
     ) -> None:
         raw = progress(command, operation, end.counts, end)
         peer_max = self._required_info.peer_max_pdu
@@ -352,8 +364,8 @@ class Association:
                 and self._reader.waiting()
             ):
                 context, command = self._next_command()
-                if command.number(Field.COMMAND) == Operation.C_CANCEL:
-                    self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+                if command.number(CommandElement.COMMAND) == Operation.C_CANCEL:
+                    self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))
                 else:
                     # Sent ahead; what follows stays with the network until it is its turn.
                     self._deferred = context, command
@@ -367,9 +379,9 @@ class Association:
             raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
         while True:
             _, command = self._next_command()
-            operation = command.number(Field.COMMAND)
+            operation = command.number(CommandElement.COMMAND)
             if operation == Operation.C_STORE | message.RESPONSE:
-                return command.number(Field.STATUS)
+                return command.number(CommandElement.STATUS)
             if operation != Operation.C_CANCEL:
                 raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
-            self._cancelled.add(command.number(Field.RESPONDED_MESSAGE_ID))
+            self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))

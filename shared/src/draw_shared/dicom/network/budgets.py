@@ -19,20 +19,20 @@ from typing import Final
 
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom.network import admission
-from draw_shared.dicom.network.association import Association
+from draw_shared.dicom.network.association import AcceptorAssociation
 from draw_shared.dicom.network.service import Reject
-from draw_shared.dicom.network.shares import Claimant, Limits, Place, Shares, Shortage
+from draw_shared.dicom.network.shares import Claimant, Limits, SharedPlace, Shares, ShareShortage
 from draw_shared.dicom.network.tls import ServerTls
 
 PLACE_SECONDS: Final = 3.0
 """How long a request waits for its place; some peers wait five seconds for their answer."""
 UNHEARD_SECONDS: Final = 1.0
 """A connection so young that has something to read has had no chance to be heard."""
-REFUSALS: Final[Mapping[Shortage, Reject]] = {
-    Shortage.OF_ADDRESS: admission.ADDRESS_LIMIT_EXCEEDED,
-    Shortage.OF_AE_TITLE: admission.AE_TITLE_LIMIT_EXCEEDED,
-    Shortage.OF_SHARE: admission.SHARE_EXCEEDED,
-    Shortage.OF_PLACES: admission.LIMIT_EXCEEDED,
+REFUSALS: Final[Mapping[ShareShortage, Reject]] = {
+    ShareShortage.OF_ADDRESS: admission.ADDRESS_LIMIT_EXCEEDED,
+    ShareShortage.OF_AE_TITLE: admission.AE_TITLE_LIMIT_EXCEEDED,
+    ShareShortage.OF_SHARE: admission.SHARE_EXCEEDED,
+    ShareShortage.OF_PLACES: admission.LIMIT_EXCEEDED,
 }
 
 
@@ -46,8 +46,8 @@ class Connection:
     """Is called, without any lock, when it has given way and is counted no more."""
     tls: ServerTls | None = None
     """How TLS is spoken on it; None: it is not."""
-    association: Association | None = None
-    place: Place | None = None
+    association: AcceptorAssociation | None = None
+    place: SharedPlace | None = None
     """Among the associations, if it has asked for one."""
     barred: bool = False
     """Whether it gets none any more."""

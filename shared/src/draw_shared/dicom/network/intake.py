@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from draw_shared.dicom.network.service import ObjectSink, Refused
+from draw_shared.dicom.network.service import ObjectSink, OperationRefused
 
 Take = Callable[[memoryview], None]
 
@@ -16,7 +16,7 @@ def take_in(begin: Callable[[], ObjectSink], read: Callable[[Take], None]) -> tu
     intake = _Intake()
     try:
         intake.sink = begin()
-    except Refused as refused:
+    except OperationRefused as refused:
         intake.refusal = refused
     try:
         read(intake.take)
@@ -31,7 +31,7 @@ class _Intake:
 
     def __init__(self) -> None:
         self.sink: ObjectSink | None = None
-        self.refusal: Refused | None = None
+        self.refusal: OperationRefused | None = None
 
     def take(self, part: memoryview) -> None:
         """Hand over one fragment, or drop it."""
@@ -39,7 +39,7 @@ class _Intake:
             return
         try:
             self.sink.write(part)
-        except Refused as refused:
+        except OperationRefused as refused:
             self.refusal = refused
             self.give_up()
 
@@ -48,7 +48,7 @@ class _Intake:
         if self.sink is not None:
             try:
                 return self.sink.commit(), ""
-            except Refused as refused:
+            except OperationRefused as refused:
                 self.refusal = refused
         if self.refusal is None:
             raise RuntimeError("a data set was neither taken nor refused")

@@ -20,7 +20,7 @@ US_LENGTH: Final = 2
 UL_LENGTH: Final = 4
 
 
-class Field(IntEnum):
+class CommandElement(IntEnum):
     """Element numbers in group 0000 (PS3.7 E.1)."""
 
     GROUP_LENGTH = 0x0000
@@ -57,12 +57,12 @@ class Operation(IntEnum):
 RESPONSE: Final = 0x8000
 
 
-class Command(dict[int, bytes]):
+class CommandSet(dict[int, bytes]):
     """The raw values of one command set by element number."""
 
     __slots__ = ()
 
-    def number(self, field: Field, default: int | None = None) -> int:
+    def number(self, field: CommandElement, default: int | None = None) -> int:
         """Return a US value.
 
         Raises:
@@ -75,23 +75,23 @@ class Command(dict[int, bytes]):
             raise ProtocolViolation(f"command element {field.name} is missing or malformed")
         return int.from_bytes(raw, "little")
 
-    def text(self, field: Field) -> str:
+    def text(self, field: CommandElement) -> str:
         """Return a UI or AE value without padding, empty if absent."""
         return self.get(field, b"").rstrip(b"\0 ").lstrip(b" ").decode("ascii", "replace")
 
     @property
     def has_data_set(self) -> bool:
         """Whether a data set follows."""
-        return self.number(Field.DATA_SET_TYPE) != NO_DATA_SET
+        return self.number(CommandElement.DATA_SET_TYPE) != NO_DATA_SET
 
 
-def decode(raw: bytes | bytearray) -> Command:
+def decode(raw: bytes | bytearray) -> CommandSet:
     """Return the command set in `raw` (implicit VR little endian, group 0000 only).
 
     Raises:
         ProtocolViolation: it is malformed.
     """
-    command = Command()
+    command = CommandSet()
     at, end = 0, len(raw)
     while at < end:
         if at + ELEMENT.size > end:
@@ -117,7 +117,7 @@ def _value(value: int | str | bytes) -> bytes:
     return raw + (b"\0" if raw[:1].isdigit() and b"." in raw else b" ")
 
 
-def encode(fields: dict[Field, int | str | bytes]) -> bytes:
+def encode(fields: dict[CommandElement, int | str | bytes]) -> bytes:
     """Return a command set with its group length; numbers are US, text is padded to even length."""
     body = bytearray()
     for element in sorted(fields):
@@ -128,31 +128,41 @@ def encode(fields: dict[Field, int | str | bytes]) -> bytes:
 
 
 def response(
-    request: Command, operation: int, status: int, comment: str = "", *, data_set: bool = False
+    request: CommandSet, operation: int, status: int, comment: str = "", *, data_set: bool = False
 ) -> bytes:
     """Return the command set that answers `request` with `status`.
 
     Raises:
         ProtocolViolation: the request has no message id.
     """
-    sop_class = request.get(Field.AFFECTED_SOP_CLASS)
-    sop_instance = request.get(Field.AFFECTED_SOP_INSTANCE)
+    sop_class = request.get(CommandElement.AFFECTED_SOP_CLASS)
+    sop_instance = request.get(CommandElement.AFFECTED_SOP_INSTANCE)
     # Each message that comes is answered: the elements in their order, without sorting.
     body = b"".join(
         (
-            _element(Field.AFFECTED_SOP_CLASS, sop_class) if sop_class else b"",
+            _element(CommandElement.AFFECTED_SOP_CLASS, sop_class) if sop_class else b"",
             _RESPONSE.pack(
-                *(0, Field.COMMAND, US_LENGTH, (operation | RESPONSE) & 0xFFFF),
-                *(0, Field.RESPONDED_MESSAGE_ID, US_LENGTH, request.number(Field.MESSAGE_ID)),
-                *(0, Field.DATA_SET_TYPE, US_LENGTH, DATA_SET if data_set else NO_DATA_SET),
-                *(0, Field.STATUS, US_LENGTH, status),
+                *(0, CommandElement.COMMAND, US_LENGTH, (operation | RESPONSE) & 0xFFFF),
+                *(
+                    0,
+                    CommandElement.RESPONDED_MESSAGE_ID,
+                    US_LENGTH,
+                    request.number(CommandElement.MESSAGE_ID),
+                ),
+                *(
+                    0,
+                    CommandElement.DATA_SET_TYPE,
+                    US_LENGTH,
+                    DATA_SET if data_set else NO_DATA_SET,
+                ),
+                *(0, CommandElement.STATUS, US_LENGTH, status),
             ),
-            _element(Field.ERROR_COMMENT, _value(comment[:64])) if comment else b"",
-            _element(Field.AFFECTED_SOP_INSTANCE, sop_instance) if sop_instance else b"",
+            _element(CommandElement.ERROR_COMMENT, _value(comment[:64])) if comment else b"",
+            _element(CommandElement.AFFECTED_SOP_INSTANCE, sop_instance) if sop_instance else b"",
         )
     )
     return pack("<HHII", 0, 0, UL_LENGTH, len(body)) + body
 
 
-def _element(field: Field, raw: bytes) -> bytes:
+def _element(field: CommandElement, raw: bytes) -> bytes:
     return ELEMENT.pack(0, field, len(raw)) + raw

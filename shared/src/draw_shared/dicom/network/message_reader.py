@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from draw_shared.dicom.network import message
-from draw_shared.dicom.network.message import Command
+from draw_shared.dicom.network.message import CommandSet
 from draw_shared.dicom.network.pdu import (
     COMMAND,
     LAST,
@@ -66,7 +66,7 @@ class MessageReader:
         """Return whether something has come that is not read yet."""
         return self._next < len(self._items) or self._wire.waiting()
 
-    def command(self, idle_seconds: float) -> tuple[int, Command]:
+    def command(self, idle_seconds: float) -> tuple[int, CommandSet]:
         """Return context id and command set of the next message.
 
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol
 
-from draw_shared.dicom.network.service import AssociationInfo, Outcome
+from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome
 from draw_shared.dicom.network.wire import Wire
 
 
@@ -19,10 +19,10 @@ class Timing:
     max_object_bytes: int = 8 * 1024**3
 
 
-class Ending(NamedTuple):
+class AssociationEnd(NamedTuple):
     """How an association ended, and a fixed text that says why if it was not released."""
 
-    outcome: Outcome
+    outcome: AssociationOutcome
     reason: str = ""
 
 
@@ -31,7 +31,7 @@ class Placement(Protocol):
 
     def serve(
         self, info: AssociationInfo, wire: Wire, timing: Timing, here: Callable[[], NoReturn]
-    ) -> Ending:
+    ) -> AssociationEnd:
         """Return when the association has ended.
 
         `here` serves it in this thread and raises what ends it. Whoever serves it elsewhere

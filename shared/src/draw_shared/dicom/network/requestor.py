@@ -30,8 +30,8 @@ from draw_shared.dicom.network.message import (
     DATA_SET,
     NO_DATA_SET,
     RESPONSE,
-    Command,
-    Field,
+    CommandElement,
+    CommandSet,
     Operation,
 )
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
@@ -90,7 +90,7 @@ class Remote:
         return f"{self.host}:{self.port}"
 
 
-Serve = Callable[[PresentationContext, Command], None]
+Serve = Callable[[PresentationContext, CommandSet], None]
 """Answers a request that the peer sends on our association."""
 
 
@@ -101,7 +101,7 @@ class Addresses(NamedTuple):
     local: str
 
 
-class Request(NamedTuple):
+class SentRequest(NamedTuple):
     """A request that was sent."""
 
     operation: Operation
@@ -114,11 +114,11 @@ class Response(NamedTuple):
 
     message_id: int
     status: int
-    command: Command
+    command: CommandSet
     identifier: bytes
 
 
-class Association:
+class RequestorAssociation:
     """An association with a peer; leaving the block releases it, by an exception aborts it."""
 
     def __init__(self, wire: Wire, remote: Remote, between: Callable[[], None] | None) -> None:
@@ -219,26 +219,26 @@ class Association:
         *,
         identifier: bytes | None = None,
         move_destination: str = "",
-    ) -> Request:
+    ) -> SentRequest:
         """Send a request and return it."""
         self._message_id = self._message_id % message.MAX_MESSAGE_ID + 1
-        fields: dict[Field, int | str | bytes] = {
-            Field.AFFECTED_SOP_CLASS: context.abstract_syntax,
-            Field.COMMAND: operation,
-            Field.MESSAGE_ID: self._message_id,
-            Field.DATA_SET_TYPE: NO_DATA_SET if identifier is None else DATA_SET,
+        fields: dict[CommandElement, int | str | bytes] = {
+            CommandElement.AFFECTED_SOP_CLASS: context.abstract_syntax,
+            CommandElement.COMMAND: operation,
+            CommandElement.MESSAGE_ID: self._message_id,
+            CommandElement.DATA_SET_TYPE: NO_DATA_SET if identifier is None else DATA_SET,
         }
         if identifier is not None:
-            fields[Field.PRIORITY] = 0
+            fields[CommandElement.PRIORITY] = 0
         if move_destination:
             # Padded here: a title with a dot and a digit would be taken for a UID.
-            fields[Field.MOVE_DESTINATION] = move_destination.encode("ascii").ljust(16)
+            fields[CommandElement.MOVE_DESTINATION] = move_destination.encode("ascii").ljust(16)
         self.send_command(fields, context.context_id, identifier)
-        return Request(operation, self._message_id, context.context_id)
+        return SentRequest(operation, self._message_id, context.context_id)
 
     def send_command(
         self,
-        fields: dict[Field, int | str | bytes],
+        fields: dict[CommandElement, int | str | bytes],
         context_id: int,
         data_set: bytes | None = None,
     ) -> None:
@@ -262,18 +262,18 @@ class Association:
             except PeerTooSlow as slow:
                 raise PeerTooSlow("the node does not read what it is sent") from slow
 
-    def cancel(self, request: Request) -> None:
+    def cancel(self, request: SentRequest) -> None:
         """Send C-CANCEL; whether the peer heeds it is its affair (PS3.7 9.3.2.3)."""
-        fields: dict[Field, int | str | bytes] = {
-            Field.COMMAND: Operation.C_CANCEL,
-            Field.RESPONDED_MESSAGE_ID: request.message_id,
-            Field.DATA_SET_TYPE: NO_DATA_SET,
+        fields: dict[CommandElement, int | str | bytes] = {
+            CommandElement.COMMAND: Operation.C_CANCEL,
+            CommandElement.RESPONDED_MESSAGE_ID: request.message_id,
+            CommandElement.DATA_SET_TYPE: NO_DATA_SET,
         }
         self.send_command(fields, request.context_id)
 
     def response(
         self,
-        request: Request,
+        request: SentRequest,
         serve: Serve | None = None,
     ) -> Response:
         """Return the next answer to a request; requests of the peer go to `serve` meanwhile.
@@ -292,23 +292,23 @@ class Association:
         """Return the next answer, as `response` does, to any of several requests."""
         with self._failures():
             context, command = self._received()
-            found = command.number(Field.COMMAND)
+            found = command.number(CommandElement.COMMAND)
             while serve is not None and not found & RESPONSE:
                 serve(context, command)
                 context, command = self._received()
-                found = command.number(Field.COMMAND)
-            message_id = command.number(Field.RESPONDED_MESSAGE_ID, 0)
+                found = command.number(CommandElement.COMMAND)
+            message_id = command.number(CommandElement.RESPONDED_MESSAGE_ID, 0)
             if found != operation | RESPONSE or message_id not in message_ids:
                 raise ProtocolViolation("an answer to something else")
             identifier = b""
             # Some peers leave the element out where no data set follows.
-            if command.number(Field.DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET:
+            if command.number(CommandElement.DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET:
                 identifier = self._reader.identifier(
                     context.context_id, MAX_ANSWER_IDENTIFIER_BYTES
                 )
-            return Response(message_id, command.number(Field.STATUS), command, identifier)
+            return Response(message_id, command.number(CommandElement.STATUS), command, identifier)
 
-    def _received(self) -> tuple[PresentationContext, Command]:
+    def _received(self) -> tuple[PresentationContext, CommandSet]:
         context_id, command = self._reader.command(self._remote.timeout_seconds)
         context = self.contexts.get(context_id)
         if context is None:
@@ -431,7 +431,7 @@ def open_association(
     roles: Mapping[str, Roles] | None = None,
     asynchronous: tuple[int, int] | None = None,
     between: Callable[[], None] | None = None,
-) -> Association:
+) -> RequestorAssociation:
     """Connect and associate.
 
     `asynchronous` is how many operations we propose to have outstanding, invoked and performed
@@ -442,7 +442,7 @@ def open_association(
         PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
     """
     connection = _connected(remote)
-    association = Association(Wire(connection), remote, between)
+    association = RequestorAssociation(Wire(connection), remote, between)
     association.addresses = Addresses(_host(connection.getpeername), _host(connection.getsockname))
     user = UserInformation(
         max_pdu=remote.max_pdu_bytes,

@@ -139,7 +139,7 @@ class RetrieveEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredDataSet:
     """A Part 10 file whose data set is sent as it lies."""
 
     path: str
@@ -159,7 +159,7 @@ class DataSetStream(Protocol):
         """
 
 
-Sendable = StoredFile | bytes | memoryview | DataSetStream
+Sendable = StoredDataSet | bytes | memoryview | DataSetStream
 """An object to send: a file as it lies, an encoded data set in memory, or one being made."""
 
 
@@ -191,7 +191,7 @@ class SameAssociation(Protocol):
         """
 
 
-class Refused(Permanent):
+class OperationRefused(Permanent):
     """The operation is answered with this status."""
 
     def __init__(self, status: int, comment: str = "") -> None:
@@ -221,7 +221,7 @@ class ObjectSink(Protocol):
         """Forget everything: the association ended in the middle."""
 
 
-class Outcome(StrEnum):
+class AssociationOutcome(StrEnum):
     """How an association ended."""
 
     RELEASED = "released"
@@ -277,7 +277,7 @@ class Admission(Protocol):
     def opened(self, info: AssociationInfo, /) -> None:
         """An association was accepted."""
 
-    def closed(self, info: AssociationInfo, outcome: Outcome, reason: str, /) -> None:
+    def closed(self, info: AssociationInfo, outcome: AssociationOutcome, reason: str, /) -> None:
         """An association has ended."""
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject, /) -> None:

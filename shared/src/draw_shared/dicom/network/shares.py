@@ -40,7 +40,7 @@ class Limits(NamedTuple):
     per_ae_title: int = 0
 
 
-class Shortage(Enum):
+class ShareShortage(Enum):
     """Why there is no place."""
 
     OF_ADDRESS = auto()
@@ -50,7 +50,7 @@ class Shortage(Enum):
     OF_PLACES = auto()
 
 
-class Place:
+class SharedPlace:
     """What somebody has or waits for."""
 
     __slots__ = ("_settled", "claimant", "taken", "waiting")
@@ -92,16 +92,16 @@ class Shares:
         self._held = 0
         self._by_address: Counter[str] = Counter()
         self._by_title: Counter[tuple[str, bool]] = Counter()
-        self._line: list[Place] = []
+        self._line: list[SharedPlace] = []
 
     @property
     def held(self) -> int:
         """How many places are taken."""
         return self._held
 
-    def ask(self, claimant: Claimant) -> Place:
+    def ask(self, claimant: Claimant) -> SharedPlace:
         """Return a place that is taken, or stands in line."""
-        place = Place(claimant)
+        place = SharedPlace(claimant)
         with self._lock:
             self._serve_line()
             if self._lacks(claimant, self._limits()) is None:
@@ -111,7 +111,7 @@ class Shares:
                 self._line.append(place)
         return place
 
-    def wait(self, place: Place, seconds: float) -> Shortage | None:
+    def wait(self, place: SharedPlace, seconds: float) -> ShareShortage | None:
         """Wait for a place and return why it cannot be had, None when it is taken.
 
         One that was not taken in time stands in line no more.
@@ -126,9 +126,9 @@ class Shares:
                 self._take(place)
                 return None
             self._leave_line(place)
-            return lacks or Shortage.OF_PLACES
+            return lacks or ShareShortage.OF_PLACES
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: SharedPlace) -> None:
         """Take a place back, or give up waiting for it; once more does no harm."""
         with self._lock:
             if place.taken:
@@ -138,13 +138,13 @@ class Shares:
             else:
                 self._leave_line(place)
 
-    def _lacks(self, claimant: Claimant, limits: Limits) -> Shortage | None:
+    def _lacks(self, claimant: Claimant, limits: Limits) -> ShareShortage | None:
         """Return what stands between somebody and a place."""
         address, title = self._has(claimant)
         if limits.per_address and address >= limits.per_address:
-            return Shortage.OF_ADDRESS
+            return ShareShortage.OF_ADDRESS
         if limits.per_ae_title and title >= limits.per_ae_title:
-            return Shortage.OF_AE_TITLE
+            return ShareShortage.OF_AE_TITLE
         if self._held < limits.places:
             return None
         titles, addresses = (limits.reserved * part // PARTS for part in UNLISTED_PARTS)
@@ -155,7 +155,9 @@ class Shares:
         # Who has all of the others' places gets none of these, however few there are.
         if any(has < min(free, limits.places) for has, free in left):
             return None
-        return Shortage.OF_SHARE if any(free > 0 for _, free in left) else Shortage.OF_PLACES
+        return (
+            ShareShortage.OF_SHARE if any(free > 0 for _, free in left) else ShareShortage.OF_PLACES
+        )
 
     def _serve_line(self) -> None:
         """Give what is free to those in line: who has least first, then who came first."""
@@ -168,7 +170,7 @@ class Shares:
                 return
             self._take(min(able, key=self._weight))
 
-    def _weight(self, place: Place) -> int:
+    def _weight(self, place: SharedPlace) -> int:
         address, title = self._has(place.claimant)
         return title if place.claimant.listed else address
 
@@ -176,13 +178,13 @@ class Shares:
         """Return how many places its address and its AE title have."""
         return self._by_address[claimant.address], self._by_title[_title(claimant)]
 
-    def _take(self, place: Place) -> None:
+    def _take(self, place: SharedPlace) -> None:
         self._count(place.claimant, 1)
         if place.waiting:
             self._line.remove(place)
         place.settle(taken=True)
 
-    def _leave_line(self, place: Place) -> None:
+    def _leave_line(self, place: SharedPlace) -> None:
         if place.waiting:
             self._line.remove(place)
             place.settle(taken=False)

@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Final
 
 
-class Status(IntEnum):
+class DimseStatus(IntEnum):
     """Statuses that the suite sends, or tells apart when peers send them."""
 
     SUCCESS = 0x0000
@@ -26,12 +26,12 @@ class Status(IntEnum):
     PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF01
 
 
-PENDING: Final = frozenset({Status.PENDING, Status.PENDING_WITHOUT_OPTIONAL_KEYS})
+PENDING: Final = frozenset({DimseStatus.PENDING, DimseStatus.PENDING_WITHOUT_OPTIONAL_KEYS})
 
 
-ANSWERED: Final = frozenset(Status) - {
-    Status.PROCESSING_FAILURE,
-    Status.MISTYPED_ARGUMENT,
+ANSWERED: Final = frozenset(DimseStatus) - {
+    DimseStatus.PROCESSING_FAILURE,
+    DimseStatus.MISTYPED_ARGUMENT,
 }
 """What the receiver answers."""
 
@@ -43,7 +43,7 @@ def is_warning(status: int) -> bool:
 
 def is_success(status: int) -> bool:
     """Return whether the peer holds the object: success or a warning."""
-    return status == Status.SUCCESS or is_warning(status)
+    return status == DimseStatus.SUCCESS or is_warning(status)
 
 
 def is_of_encoding(status: int) -> bool:
@@ -51,14 +51,14 @@ def is_of_encoding(status: int) -> bool:
 
     Errors of the data set or of processing it (PS3.4 B.2.3), not of room or permission.
     """
-    named = {Status.PROCESSING_FAILURE, Status.SOP_CLASS_NOT_SUPPORTED}
+    named = {DimseStatus.PROCESSING_FAILURE, DimseStatus.SOP_CLASS_NOT_SUPPORTED}
     return status in named or status >> 8 == 0xA9 or status >> 12 == 0xC  # noqa: PLR2004
 
 
 def describe(status: int) -> str:
     """Return a status as operators read it: its name and number."""
     try:
-        name = Status(status).name.replace("_", " ").capitalize()
+        name = DimseStatus(status).name.replace("_", " ").capitalize()
     except ValueError:
         name = "Warning" if is_warning(status) else "Failure"
     return f"{name} (0x{status:04X})"

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.message import Operation
 from draw_shared.dicom.network.renditions import Rendition
-from draw_shared.dicom.network.requestor import Association, Remote, open_association
+from draw_shared.dicom.network.requestor import Remote, RequestorAssociation, open_association
 from draw_shared.dicom.network.service import CutShort, Sendable
 from draw_shared.dicom.network.statuses import is_of_encoding
 from draw_shared.dicom.network.store_writer import StoreWriter
@@ -70,7 +70,9 @@ class Sent:
 class StoreSender:
     """Sends objects over one association."""
 
-    def __init__(self, association: Association, originator: tuple[str, int] | None) -> None:
+    def __init__(
+        self, association: RequestorAssociation, originator: tuple[str, int] | None
+    ) -> None:
         self.association = association
         self._writer = StoreWriter(
             association.send, association.accepted.user.max_pdu, originator=originator

@@ -7,9 +7,9 @@ from contextlib import closing
 from typing import Final
 
 from draw_shared.dicom.network import message
-from draw_shared.dicom.network.message import DATA_SET, Field, Operation
+from draw_shared.dicom.network.message import DATA_SET, CommandElement, Operation
 from draw_shared.dicom.network.pdu import COMMAND, fragment_bytes, fragments
-from draw_shared.dicom.network.service import CutShort, Sendable, StoredFile
+from draw_shared.dicom.network.service import CutShort, Sendable, StoredDataSet
 from draw_shared.errors import Permanent
 
 MAPPED_FROM: Final = 8 * 1024 * 1024
@@ -41,7 +41,7 @@ class StoreWriter:
         """
         if isinstance(data, bytes | memoryview):
             return self._write(data, context_id, sop)
-        if not isinstance(data, StoredFile):
+        if not isinstance(data, StoredDataSet):
             with closing(data.chunks()) as chunks:
                 return self._write_stream(chunks, context_id, sop)
         descriptor = os.open(data.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -92,17 +92,17 @@ class StoreWriter:
 
     def _command(self, context_id: int, sop: tuple[str, str]) -> list[bytes | memoryview]:
         self._message_id = self._message_id % message.MAX_MESSAGE_ID + 1
-        fields: dict[Field, int | str | bytes] = {
-            Field.AFFECTED_SOP_CLASS: sop[0],
-            Field.COMMAND: Operation.C_STORE,
-            Field.MESSAGE_ID: self._message_id,
-            Field.PRIORITY: 0,
-            Field.DATA_SET_TYPE: DATA_SET,
-            Field.AFFECTED_SOP_INSTANCE: sop[1],
+        fields: dict[CommandElement, int | str | bytes] = {
+            CommandElement.AFFECTED_SOP_CLASS: sop[0],
+            CommandElement.COMMAND: Operation.C_STORE,
+            CommandElement.MESSAGE_ID: self._message_id,
+            CommandElement.PRIORITY: 0,
+            CommandElement.DATA_SET_TYPE: DATA_SET,
+            CommandElement.AFFECTED_SOP_INSTANCE: sop[1],
         }
         if self._originator is not None:
-            fields[Field.MOVE_ORIGINATOR_AE] = self._originator[0]
-            fields[Field.MOVE_ORIGINATOR_MESSAGE_ID] = self._originator[1]
+            fields[CommandElement.MOVE_ORIGINATOR_AE] = self._originator[0]
+            fields[CommandElement.MOVE_ORIGINATOR_MESSAGE_ID] = self._originator[1]
         return fragments(message.encode(fields), context_id, COMMAND, self._peer_max_pdu)
 
     def _flush(self, buffers: list[bytes | memoryview]) -> None:

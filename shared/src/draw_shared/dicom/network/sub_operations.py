@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from draw_shared.dicom.network import message
-from draw_shared.dicom.network.message import Command, Field
+from draw_shared.dicom.network.message import CommandElement, CommandSet
 from draw_shared.dicom.network.service import AssociationInfo, RetrieveEnd, Sendable, SubOperations
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.network.store_writer import StoreWriter
 
 
@@ -41,24 +41,24 @@ class SubOperationChannel:
 
 
 def progress(
-    request: Command, operation: int, counts: SubOperations, end: RetrieveEnd | None = None
+    request: CommandSet, operation: int, counts: SubOperations, end: RetrieveEnd | None = None
 ) -> bytes:
     """Return a C-GET or C-MOVE response with its counts (PS3.7 9.3.3.2, 9.3.4.2)."""
-    status = Status.PENDING if end is None else end.status
+    status = DimseStatus.PENDING if end is None else end.status
     has_identifier = end is not None and bool(end.identifier)
-    fields: dict[Field, int | str | bytes] = {
-        Field.AFFECTED_SOP_CLASS: request.get(Field.AFFECTED_SOP_CLASS, b""),
-        Field.COMMAND: operation | message.RESPONSE,
-        Field.RESPONDED_MESSAGE_ID: request.number(Field.MESSAGE_ID),
-        Field.DATA_SET_TYPE: message.DATA_SET if has_identifier else message.NO_DATA_SET,
-        Field.STATUS: status,
-        Field.COMPLETED: counts.completed,
-        Field.FAILED: counts.failed,
-        Field.WARNING: counts.warning,
+    fields: dict[CommandElement, int | str | bytes] = {
+        CommandElement.AFFECTED_SOP_CLASS: request.get(CommandElement.AFFECTED_SOP_CLASS, b""),
+        CommandElement.COMMAND: operation | message.RESPONSE,
+        CommandElement.RESPONDED_MESSAGE_ID: request.number(CommandElement.MESSAGE_ID),
+        CommandElement.DATA_SET_TYPE: message.DATA_SET if has_identifier else message.NO_DATA_SET,
+        CommandElement.STATUS: status,
+        CommandElement.COMPLETED: counts.completed,
+        CommandElement.FAILED: counts.failed,
+        CommandElement.WARNING: counts.warning,
     }
-    if end is None or status == Status.CANCELLED:
+    if end is None or status == DimseStatus.CANCELLED:
         # Only pending and cancelled responses may say what remains (PS3.4 C.4.2.1.6).
-        fields[Field.REMAINING] = counts.remaining
+        fields[CommandElement.REMAINING] = counts.remaining
     if end is not None and end.comment:
-        fields[Field.ERROR_COMMENT] = end.comment[:64]
+        fields[CommandElement.ERROR_COMMENT] = end.comment[:64]
     return message.encode(fields)

@@ -19,7 +19,7 @@ from draw_shared.dicom.query.query import (
     SPECIFIC_CHARACTER_SET,
     Asked,
     Constant,
-    Query,
+    FindQuery,
     Row,
 )
 
@@ -30,7 +30,7 @@ FAILED_UIDS: Final = 0x00080058
 _ITEM: Final = 0xFFFEE000
 
 
-class Encoding:
+class ElementWriter:
     """Writes elements in one of the three uncompressed transfer syntaxes."""
 
     def __init__(self, transfer_syntax_uid: str) -> None:
@@ -88,7 +88,7 @@ def failed_list(sop_instance_uids: Sequence[str], transfer_syntax_uid: str) -> b
     if not sop_instance_uids:
         return b""
     value = "\\".join(sop_instance_uids).encode("ascii", "replace")
-    return Encoding(transfer_syntax_uid).element(FAILED_UIDS, "UI", value)
+    return ElementWriter(transfer_syntax_uid).element(FAILED_UIDS, "UI", value)
 
 
 class Answers:
@@ -99,9 +99,9 @@ class Answers:
     """
 
     def __init__(
-        self, query: Query, transfer_syntax_uid: str, constants: Mapping[Constant, bytes]
+        self, query: FindQuery, transfer_syntax_uid: str, constants: Mapping[Constant, bytes]
     ) -> None:
-        self._encoding = encoding = Encoding(transfer_syntax_uid)
+        self._encoding = encoding = ElementWriter(transfer_syntax_uid)
         self._characters = query.characters
         self._positions = {source: n for n, source in enumerate(query.columns)}
         self._numbers: list[int] = []

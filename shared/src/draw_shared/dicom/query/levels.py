@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from draw_shared.dicom.encoding import uids
-from draw_shared.dicom.network.service import Refused
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.service import OperationRefused
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.keys import BY_KEYWORD, UNIQUE_KEYS, IndexedAttribute, Level
 from draw_shared.dicom.query.matching import Condition, Texts
 
@@ -48,10 +48,14 @@ def level_named(name: str, sop_class_uid: str) -> Level:
     """
     levels = LEVELS.get(sop_class_uid)
     if levels is None:
-        raise Refused(Status.SOP_CLASS_NOT_SUPPORTED, "this information model is not offered")
+        raise OperationRefused(
+            DimseStatus.SOP_CLASS_NOT_SUPPORTED, "this information model is not offered"
+        )
     found = Level.__members__.get(name.strip(" \0"))
     if found is None or found not in levels:
-        raise Refused(Status.DATA_SET_DOES_NOT_MATCH, "Query/Retrieve Level is none of this model")
+        raise OperationRefused(
+            DimseStatus.DATA_SET_DOES_NOT_MATCH, "Query/Retrieve Level is none of this model"
+        )
     return found
 
 
@@ -67,8 +71,8 @@ def require_keys_above(level: Level, sop_class_uid: str, conditions: Conditions)
         key = unique_key(above)
         condition = conditions.get(key)
         if not isinstance(condition, Texts) or len(condition.values) != 1:
-            raise Refused(
-                Status.DATA_SET_DOES_NOT_MATCH,
+            raise OperationRefused(
+                DimseStatus.DATA_SET_DOES_NOT_MATCH,
                 f"one value of {key.keyword} is needed at level {level.name}",
             )
 
@@ -81,6 +85,7 @@ def require_unique_key(level: Level, conditions: Conditions) -> None:
     """
     key = unique_key(level)
     if not isinstance(conditions.get(key), Texts):
-        raise Refused(
-            Status.DATA_SET_DOES_NOT_MATCH, f"values of {key.keyword} are needed for a retrieve"
+        raise OperationRefused(
+            DimseStatus.DATA_SET_DOES_NOT_MATCH,
+            f"values of {key.keyword} are needed for a retrieve",
         )

@@ -22,7 +22,14 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
-from draw_shared.dicom.encoding.intervals import Dates, Moments, Times, Unreadable, dates, times
+from draw_shared.dicom.encoding.intervals import (
+    Dates,
+    Moments,
+    Times,
+    UnreadableInterval,
+    dates,
+    times,
+)
 from draw_shared.dicom.encoding.search_text import person_name_search_text, search_text
 from draw_shared.errors import Permanent
 
@@ -154,7 +161,7 @@ _INTERVALS: Final[Mapping[str, Callable[[str], Dates | Times]]] = {"DA": dates, 
 def _interval(vr: str, text: str) -> Dates | Times | Nothing:
     try:
         return _INTERVALS[vr](text)
-    except Unreadable:
+    except UnreadableInterval:
         return Nothing()
 
 
@@ -267,7 +274,7 @@ def _lies_in(asked: Dates | Times, value: str) -> bool:
     read = dates if isinstance(asked, Dates) else times
     try:
         told = read(value.strip())
-    except Unreadable:
+    except UnreadableInterval:
         return False
     low, high = told.low or told.high, told.high or told.low
     begins = asked.low is None or (high is not None and high >= asked.low)  # type: ignore[operator]

@@ -22,8 +22,8 @@ from draw_shared.dicom.encoding.characters import (
 from draw_shared.dicom.encoding.data_set import scanner_for
 from draw_shared.dicom.encoding.intervals import Dates, Times, combined
 from draw_shared.dicom.encoding.walk import Undecodable
-from draw_shared.dicom.network.service import QueryRequest, Refused
-from draw_shared.dicom.network.statuses import Status
+from draw_shared.dicom.network.service import OperationRefused, QueryRequest
+from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.keys import (
     BY_TAG,
     IDENTIFIERS,
@@ -115,7 +115,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class FindQuery:
     """One understood C-FIND identifier."""
 
     level: Level
@@ -165,7 +165,7 @@ class Selection:
     level: Level
     conditions: Mapping[IndexedAttribute, Condition]
     misread: tuple[str, ...] = ()
-    """As of a `Query`."""
+    """As of a `FindQuery`."""
 
 
 class _Identifier:
@@ -214,7 +214,7 @@ class _Identifier:
         return tuple(self._misread)
 
 
-def understood(request: QueryRequest, extended: bytes) -> Query:
+def understood(request: QueryRequest, extended: bytes) -> FindQuery:
     """Return what a C-FIND asks for.
 
     `extended` is what was negotiated for its SOP class.
@@ -235,7 +235,7 @@ def understood(request: QueryRequest, extended: bytes) -> Query:
         require_keys_above(identifier.level, request.sop_class_uid, conditions)
     if _negotiated(extended, COMBINED_DATE_TIME):
         _combine(conditions)
-    return Query(
+    return FindQuery(
         identifier.level,
         conditions,
         tuple(sorted(asked, key=lambda one: one.tag)),
@@ -274,7 +274,7 @@ class _Answering:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, Undecodable | InvalidKey):
-            raise Refused(Status.CANNOT_UNDERSTAND, str(error)) from error
+            raise OperationRefused(DimseStatus.CANNOT_UNDERSTAND, str(error)) from error
 
 
 def _negotiated(extended: bytes, position: int) -> bool:
@@ -372,4 +372,4 @@ def _vr(tag: int, given: bytes) -> str:
 
 
 Row = Sequence[bytes | None]
-"""The values of one match in the order of `Query.columns`, as UTF-8 text."""
+"""The values of one match in the order of `FindQuery.columns`, as UTF-8 text."""

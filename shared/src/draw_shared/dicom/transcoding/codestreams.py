@@ -37,7 +37,7 @@ LONGEST_PADDING: Final = 1024 * 1024
 BYTE_BITS: Final = 8
 
 
-class Picture(NamedTuple):
+class CodestreamSize(NamedTuple):
     """How large one frame is."""
 
     rows: int
@@ -48,7 +48,7 @@ class Picture(NamedTuple):
     """Of each sample: those that the object allocates, or that the stream has."""
 
 
-def require_agreement(frame: bytes, transfer_syntax_uid: str, image: Picture) -> None:
+def require_agreement(frame: bytes, transfer_syntax_uid: str, image: CodestreamSize) -> None:
     """Return when a frame's code stream holds what the object says of it.
 
     Raises:
@@ -72,11 +72,11 @@ def require_agreement(frame: bytes, transfer_syntax_uid: str, image: Picture) ->
         )
 
 
-def _words(picture: Picture) -> str:
+def _words(picture: CodestreamSize) -> str:
     return f"{picture.rows} rows, {picture.columns} columns, {picture.samples} samples"
 
 
-def _said(frame: bytes) -> Picture:
+def _said(frame: bytes) -> CodestreamSize:
     if frame.startswith(JPEG_START):
         return _jpeg(frame)
     if frame.startswith(JP2_SIGNATURE):
@@ -86,13 +86,13 @@ def _said(frame: bytes) -> Picture:
     raise Untranscodable("a frame is no code stream of its transfer syntax")
 
 
-def _jpeg(frame: bytes) -> Picture:
+def _jpeg(frame: bytes) -> CodestreamSize:
     at = len(JPEG_START)
     while frame[at] == 0xFF and frame[at + 1] not in LAST_MARKERS:  # noqa: PLR2004 - a marker
         marker = frame[at + 1]
         if marker in FRAME_HEADERS:
             bits, rows, columns, samples = unpack_from(">BHHB", frame, at + 4)
-            return Picture(rows or _lines(frame, at), columns, samples, bits)
+            return CodestreamSize(rows or _lines(frame, at), columns, samples, bits)
         if marker == 0xFF:  # noqa: PLR2004 - fills up
             at += 1
         elif marker in WITHOUT_LENGTH:
@@ -124,7 +124,7 @@ def _code_stream(frame: bytes) -> int:
     raise Untranscodable("a frame's JP2 file holds no code stream")
 
 
-def _jpeg_2000(frame: bytes, at: int) -> Picture:
+def _jpeg_2000(frame: bytes, at: int) -> CodestreamSize:
     """Return what the stream's size segment says (ISO/IEC 15444-1 A.5.1)."""
     if frame[at : at + len(JPEG_2000_START)] != JPEG_2000_START:
         raise Untranscodable("a frame's code stream does not say its size")
@@ -132,13 +132,13 @@ def _jpeg_2000(frame: bytes, at: int) -> Picture:
     (samples,) = unpack_from(">H", frame, at + 40)
     deep = frame[at + 42 : at + 42 + 3 * samples : 3]
     bits = max((1 + (one & 0x7F) for one in deep), default=0)
-    return Picture(bottom - top, right - left, samples, bits)
+    return CodestreamSize(bottom - top, right - left, samples, bits)
 
 
 # --- RLE (PS3.5 G) -----------------------------------------------------------------------
 
 
-def _require_segments(frame: bytes, image: Picture) -> None:
+def _require_segments(frame: bytes, image: CodestreamSize) -> None:
     if len(frame) < RLE_HEADER_BYTES:
         raise Untranscodable("a frame's RLE header is cut short")
     count, *offsets = unpack_from("<16I", frame)

@@ -21,9 +21,9 @@ from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels, Image, gath
 from draw_shared.dicom.transcoding.plan import Plan, PlanWriter
 from draw_shared.dicom.transcoding.rewriting import Rewriting
 from draw_shared.dicom.transcoding.source import (
+    DataSetSource,
     FileSource,
     InflatedSource,
-    Source,
     Untranscodable,
 )
 from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
@@ -158,7 +158,7 @@ class _Stored(NamedTuple):
         beginning = stored.source().ahead(LOOKED_AT_BYTES)
         return stored._replace(written=as_written(beginning, syntax))
 
-    def source(self) -> Source:
+    def source(self) -> DataSetSource:
         """Return its data set, at the beginning."""
         if self.deflated:
             return InflatedSource(self.descriptor, self.offset, self.longest_inflated)

@@ -39,7 +39,7 @@ WORN: Final = "worn"
 """Whether whoever answers has more memory than it needs between requests: a codec kept it."""
 
 
-class Message(NamedTuple):
+class DecodingMessage(NamedTuple):
     """A request or an answer."""
 
     said: dict[str, Any]
@@ -47,14 +47,14 @@ class Message(NamedTuple):
     descriptor: int | None = None
 
 
-class Receiving(Protocol):
+class MessageReceiver(Protocol):
     """Says how long the next bytes may take."""
 
     def __call__(self) -> None:
         """Prepare the socket to be read from."""
 
 
-def send(connection: socket.socket, message: Message) -> None:
+def send(connection: socket.socket, message: DecodingMessage) -> None:
     """Send a message; its descriptor stays open here."""
     said = json.dumps(message.said, separators=(",", ":")).encode()
     header = HEADER.pack(len(said), len(message.body))
@@ -64,8 +64,8 @@ def send(connection: socket.socket, message: Message) -> None:
 
 
 def receive(
-    connection: socket.socket, most: int, ready: Receiving = lambda: None
-) -> Message | None:
+    connection: socket.socket, most: int, ready: MessageReceiver = lambda: None
+) -> DecodingMessage | None:
     """Return the next message, None when there is nobody at the other end any more.
 
     Args:
@@ -89,7 +89,7 @@ def receive(
         if said + body > most:
             raise ValueError("a message is too long")
         raw = _exactly(connection, said + body, ready)
-        message = Message(json.loads(raw[:said]), raw[said:], descriptor)
+        message = DecodingMessage(json.loads(raw[:said]), raw[said:], descriptor)
         descriptor = None
         return message
     finally:
@@ -97,7 +97,7 @@ def receive(
             os.close(descriptor)
 
 
-def _exactly(connection: socket.socket, size: int, ready: Receiving) -> bytes:
+def _exactly(connection: socket.socket, size: int, ready: MessageReceiver) -> bytes:
     parts: list[bytes] = []
     while size:
         ready()
@@ -109,14 +109,14 @@ def _exactly(connection: socket.socket, size: int, ready: Receiving) -> bytes:
     return b"".join(parts)
 
 
-def asked_for_frames(image: Mapping[str, Any], frames: Sequence[EncodedFrame]) -> Message:
+def asked_for_frames(image: Mapping[str, Any], frames: Sequence[EncodedFrame]) -> DecodingMessage:
     """Return the request to decode frames."""
     numbers = b"".join(one.positions.tobytes() + one.lengths.tobytes() for one in frames)
     said = {"image": image, "fragments": [len(one.lengths) for one in frames]}
-    return Message(said, numbers)
+    return DecodingMessage(said, numbers)
 
 
-def _frames_of(message: Message) -> list[EncodedFrame]:
+def _frames_of(message: DecodingMessage) -> list[EncodedFrame]:
     numbers, at = array("Q"), 0
     numbers.frombytes(message.body)
     found: list[EncodedFrame] = []
@@ -127,7 +127,7 @@ def _frames_of(message: Message) -> list[EncodedFrame]:
     return found
 
 
-def _answered(decoder: Decoder, request: Message) -> tuple[dict[str, Any], Payload]:
+def _answered(decoder: Decoder, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
     """Return the answer to one request, or in words why there is none."""
     descriptor = request.descriptor
     if descriptor is None:
@@ -165,7 +165,7 @@ def main(words: list[str]) -> None:
             answer, payload = _answered(decoder, request)
             with payload:
                 answer[WORN] = held_bytes() > limits.process_bytes + len(payload.held)
-                send(connection, Message(answer, payload.held, payload.descriptor))
+                send(connection, DecodingMessage(answer, payload.held, payload.descriptor))
 
 
 if __name__ == "__main__":

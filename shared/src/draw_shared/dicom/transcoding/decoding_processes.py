@@ -30,7 +30,7 @@ from draw_shared.dicom.transcoding.decoding_process import (
     MEMORY,
     STORAGE,
     WORN,
-    Message,
+    DecodingMessage,
     asked_for_frames,
     receive,
     send,
@@ -67,10 +67,10 @@ class DecodingProcesses:
     name = "decoding"
 
     def __init__(self, limits: DecodingLimits, room: Path, *, processes: int = PROCESSES) -> None:
-        self._all = [_Process(limits, room) for _ in range(processes)]
+        self._all = [_DecodingProcess(limits, room) for _ in range(processes)]
         self._files = _Files(FILES_AT_MOST * limits.longest_inflated)
         # The one that was used last: the others need not be there before they are needed.
-        self._free: queue.LifoQueue[_Process] = queue.LifoQueue()
+        self._free: queue.LifoQueue[_DecodingProcess] = queue.LifoQueue()
         for process in reversed(self._all):
             self._free.put(process)
 
@@ -94,7 +94,9 @@ class DecodingProcesses:
             Untranscodable: it cannot be had; the text says why.
             OSError: the file cannot be read, or there is no room.
         """
-        said, payload = self._answer(Message({"plan": transfer_syntax_uid}, b"", descriptor))
+        said, payload = self._answer(
+            DecodingMessage({"plan": transfer_syntax_uid}, b"", descriptor)
+        )
         try:
             return Plan.of(said, payload)
         except (KeyError, TypeError, ValueError) as error:
@@ -111,7 +113,7 @@ class DecodingProcesses:
         request = asked_for_frames(asdict(image), frames)._replace(descriptor=descriptor)
         return self._answer(request)[1]
 
-    def _answer(self, request: Message) -> tuple[dict[str, Any], Payload]:
+    def _answer(self, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
         try:
             process = self._free.get(timeout=WAIT_SECONDS)
         except queue.Empty:
@@ -131,7 +133,7 @@ class _Files:
         self._size = 0
         self._lock = threading.Lock()
 
-    def counted(self, answer: Message) -> Payload:
+    def counted(self, answer: DecodingMessage) -> Payload:
         """Return what belongs to an answer; it counts until it is let go of.
 
         Raises:
@@ -153,7 +155,7 @@ class _Files:
             self._size -= size
 
 
-class _Process:
+class _DecodingProcess:
     """One process and the socket that it is asked over; one thread at a time asks."""
 
     def __init__(self, limits: DecodingLimits, room: Path) -> None:
@@ -169,7 +171,7 @@ class _Process:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def ask(self, request: Message) -> Message:
+    def ask(self, request: DecodingMessage) -> DecodingMessage:
         """Return the answer."""
         with self._lock:
             answer = self._answer(request, time.monotonic() + DEADLINE_SECONDS)
@@ -180,7 +182,7 @@ class _Process:
                 raise self._trouble(answer.said)
             return answer
 
-    def _answer(self, request: Message, deadline: float) -> Message:
+    def _answer(self, request: DecodingMessage, deadline: float) -> DecodingMessage:
         try:
             connection = self._running()
 

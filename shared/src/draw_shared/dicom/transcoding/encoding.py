@@ -10,7 +10,7 @@ from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, IMPLICIT_LITTLE
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
+class ElementEncoding:
     """Whether VRs are written, and the byte order."""
 
     explicit: bool
@@ -37,9 +37,9 @@ _FORMS: Final = {
 }  # fmt: skip
 
 
-IMPLICIT: Final = Encoding(explicit=False)
-EXPLICIT: Final = Encoding(explicit=True)
-BIG: Final = Encoding(explicit=True, big=True)
+IMPLICIT: Final = ElementEncoding(explicit=False)
+EXPLICIT: Final = ElementEncoding(explicit=True)
+BIG: Final = ElementEncoding(explicit=True, big=True)
 
 LONGEST_SHORT: Final = 0xFFFE
 """Longest value whose length has 16 bits; longer ones are written as UN (PS3.5 6.2.2)."""
@@ -52,7 +52,7 @@ _WIDTHS: Final = {
 """VRs of numbers that follow the byte order of the transfer syntax (PS3.5 7.3), by width."""
 
 
-def encoding_of(transfer_syntax_uid: str) -> Encoding:
+def encoding_of(transfer_syntax_uid: str) -> ElementEncoding:
     """Return how elements are encoded in a transfer syntax, without deflation."""
     if transfer_syntax_uid == IMPLICIT_LITTLE:
         return IMPLICIT
@@ -62,10 +62,10 @@ def encoding_of(transfer_syntax_uid: str) -> Encoding:
 class AsWritten(NamedTuple):
     """How a data set is encoded in truth; devices write others than they agreed on."""
 
-    encoding: Encoding
+    encoding: ElementEncoding
     leading: int = 0
     """Length of what is left of groups 0000 and 0002 in front of it, bytes."""
-    leading_encoding: Encoding = EXPLICIT
+    leading_encoding: ElementEncoding = EXPLICIT
 
 
 def as_written(head: bytes, transfer_syntax_uid: str) -> AsWritten:
@@ -73,7 +73,7 @@ def as_written(head: bytes, transfer_syntax_uid: str) -> AsWritten:
     leading = leading_bytes(head)
     scanner = scanner_for(transfer_syntax_uid, head[leading:])
     return AsWritten(
-        Encoding(scanner.explicit, scanner.big_endian),
+        ElementEncoding(scanner.explicit, scanner.big_endian),
         leading,
         BIG if head[:2] == BIG_FILE_META else EXPLICIT,
     )

@@ -4,9 +4,15 @@ from typing import Final
 
 from draw_shared.dicom.encoding.element_forms import PIXEL_DATA
 from draw_shared.dicom.encoding.vrs import SHORT_VRS
-from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, Encoding
+from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, ElementEncoding
 from draw_shared.dicom.transcoding.representations import one_of
-from draw_shared.dicom.transcoding.structure import BARE_BYTES, LONG_BYTES, Kind, Level, Met
+from draw_shared.dicom.transcoding.structure import (
+    BARE_BYTES,
+    LONG_BYTES,
+    Met,
+    NestingLevel,
+    StructureEvent,
+)
 
 MOST_LENGTHS: Final = 50_000
 """Sequences and items of one object whose lengths are kept; further ones are delimited."""
@@ -17,7 +23,7 @@ def is_left_out(met: Met) -> bool:
     return met.tag & 0xFFFF == 0 and not met.level.opaque
 
 
-def order(level: Level, target: Encoding) -> Encoding:
+def order(level: NestingLevel, target: ElementEncoding) -> ElementEncoding:
     """Return the encoding of tags and lengths at a level."""
     return IMPLICIT if level.opaque else target
 
@@ -25,30 +31,30 @@ def order(level: Level, target: Encoding) -> Encoding:
 class Lengths:
     """The new lengths of what has a length, by where it begins; the rest is delimited."""
 
-    def __init__(self, target: Encoding) -> None:
+    def __init__(self, target: ElementEncoding) -> None:
         self._target = target
         self._found: dict[int, int] = {}
         self._delimited = False
 
-    def of(self, level: Level) -> int | None:
+    def of(self, level: NestingLevel) -> int | None:
         """Return the new length of a sequence or an item, or None if it is delimited."""
         return 0 if level.end == level.start else self._found.get(level.start)
 
     def note(self, met: Met) -> None:
         """Take note of what was met, in its order."""
         kind, level = met.kind, met.level
-        if kind is Kind.VALUE:
+        if kind is StructureEvent.VALUE:
             if not is_left_out(met):
                 level.size += self._header(level, met.tag, met.vr, met.length) + met.length
-        elif kind is Kind.FRAGMENTS:
+        elif kind is StructureEvent.FRAGMENTS:
             self._begun(met)
-        elif kind is Kind.FRAGMENT:
+        elif kind is StructureEvent.FRAGMENT:
             level.size += BARE_BYTES + met.length
-        elif kind is Kind.FRAGMENTS_END:
+        elif kind is StructureEvent.FRAGMENTS_END:
             level.size += BARE_BYTES * self._delimited
-        elif kind is Kind.SEQUENCE_END and level.parent is not None:
+        elif kind is StructureEvent.SEQUENCE_END and level.parent is not None:
             self._ended(level, self._header(level.parent, 0, b"SQ", 0))
-        elif kind is Kind.ITEM_END:
+        elif kind is StructureEvent.ITEM_END:
             self._ended(level, BARE_BYTES)
 
     def _begun(self, met: Met) -> None:
@@ -60,7 +66,7 @@ class Lengths:
             # How long they are when they are decoded is not known here.
             level.sized = False
 
-    def _ended(self, level: Level, header: int) -> None:
+    def _ended(self, level: NestingLevel, header: int) -> None:
         parent = level.parent
         if parent is None:
             return
@@ -73,7 +79,7 @@ class Lengths:
         else:
             self._found[level.start] = level.size
 
-    def _header(self, level: Level, tag: int, vr: bytes, length: int) -> int:
+    def _header(self, level: NestingLevel, tag: int, vr: bytes, length: int) -> int:
         if not order(level, self._target).explicit:
             return BARE_BYTES
         # Which of several it is decides nothing about the form.

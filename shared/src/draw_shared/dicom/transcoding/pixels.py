@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from draw_shared.dicom.transcoding.codestreams import Picture, require_agreement
-from draw_shared.dicom.transcoding.encoding import Encoding
+from draw_shared.dicom.transcoding.codestreams import CodestreamSize, require_agreement
+from draw_shared.dicom.transcoding.encoding import ElementEncoding
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.survey import (
     BITS_ALLOCATED,
@@ -105,9 +105,9 @@ class Image:
             raise Untranscodable(f"a frame cannot be decoded: {type(error).__name__}") from error
 
     @property
-    def _picture(self) -> Picture:
+    def _picture(self) -> CodestreamSize:
         said = self.options
-        return Picture(
+        return CodestreamSize(
             said["rows"], said["columns"], said["samples_per_pixel"], said["bits_allocated"]
         )
 
@@ -155,7 +155,7 @@ class EncapsulatedPixels:
         )
         self.first, self._photometric = self.image.decoded(frame)
 
-    def changes(self, encoding: Encoding) -> dict[int, tuple[bytes, bytes]]:
+    def changes(self, encoding: ElementEncoding) -> dict[int, tuple[bytes, bytes]]:
         """Return (VR, value) of the elements that describe the decoded pixel data otherwise."""
         values = self._facts.values
         found: dict[int, tuple[bytes, bytes]] = {}

@@ -23,7 +23,7 @@ NUMBER_BYTES: Final = 8
 NO_SWAP: Final = b"  "
 
 
-class Kind(IntEnum):
+class ByteSource(IntEnum):
     """Where the next bytes come from."""
 
     READY = 0
@@ -34,7 +34,7 @@ class Kind(IntEnum):
     """They are the frames of an image, but the first: its number."""
 
 
-_KINDS: Final = frozenset(Kind)
+_KINDS: Final = frozenset(ByteSource)
 
 
 class Stretch(NamedTuple):
@@ -61,14 +61,14 @@ Part = bytes | Stretch | FurtherFrames
 class Step(NamedTuple):
     """One step of a plan."""
 
-    kind: Kind
+    kind: ByteSource
     vr: bytes
     """Of numbers whose byte order changes, else NO_SWAP."""
     position: int
     length: int
 
 
-class Numbers(NamedTuple):
+class PlannedNumbers(NamedTuple):
     """Where numbers lie in a plan."""
 
     position: int
@@ -97,11 +97,11 @@ class PlannedImage:
 
     image: Image
     frames: int
-    begins: Numbers
+    begins: PlannedNumbers
     """The first fragment of each frame, and the one behind the last."""
-    positions: Numbers
+    positions: PlannedNumbers
     """Of the fragments, in the file."""
-    lengths: Numbers
+    lengths: PlannedNumbers
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> Self:
@@ -109,7 +109,7 @@ class PlannedImage:
         return cls(
             Image(**said["image"]),
             int(said["frames"]),
-            *(Numbers(*map(int, said[name])) for name in ("begins", "positions", "lengths")),
+            *(PlannedNumbers(*map(int, said[name])) for name in ("begins", "positions", "lengths")),
         )
 
 
@@ -135,9 +135,11 @@ class Plan:
             if len(raw) != count * size:
                 raise Untranscodable("a plan is shorter than it says")
             for kind, vr, position, length in STEP.iter_unpack(raw):
-                if kind not in _KINDS or (kind == Kind.FRAMES and position >= len(self.images)):
+                if kind not in _KINDS or (
+                    kind == ByteSource.FRAMES and position >= len(self.images)
+                ):
                     raise Untranscodable("a plan has a step that there is none of")
-                yield Step(Kind(kind), vr, position, length)
+                yield Step(ByteSource(kind), vr, position, length)
             at += len(raw)
             left -= count
 
@@ -178,17 +180,17 @@ class PlanWriter:
             return
         self._ready()
         if isinstance(part, Stretch):
-            self._step(Kind.STORED, part.vr, part.position, part.length)
+            self._step(ByteSource.STORED, part.vr, part.position, part.length)
         else:
-            self._step(Kind.FRAMES, part.vr, part.number, 0)
+            self._step(ByteSource.FRAMES, part.vr, part.number, 0)
 
     def _ready(self) -> None:
         """Have what was written since the last step taken."""
         if self._out.size > self._begin:
-            self._step(Kind.READY, NO_SWAP, self._begin, self._out.size - self._begin)
+            self._step(ByteSource.READY, NO_SWAP, self._begin, self._out.size - self._begin)
             self._begin = self._out.size
 
-    def _step(self, kind: Kind, vr: bytes, position: int, length: int) -> None:
+    def _step(self, kind: ByteSource, vr: bytes, position: int, length: int) -> None:
         self._steps += STEP.pack(kind, vr, position, length)
 
     def add_image(
@@ -203,11 +205,11 @@ class PlanWriter:
         numbers = (self._numbers(begins), self._numbers(positions), self._numbers(lengths))
         self._images.append(PlannedImage(image, len(begins) - 1, *numbers))
 
-    def _numbers(self, numbers: "array[int]") -> Numbers:
+    def _numbers(self, numbers: "array[int]") -> PlannedNumbers:
         at = self._out.size
         self._out.write(numbers.tobytes())
         self._begin = self._out.size
-        return Numbers(at, len(numbers))
+        return PlannedNumbers(at, len(numbers))
 
     def finish(self) -> Plan:
         """Return the plan."""

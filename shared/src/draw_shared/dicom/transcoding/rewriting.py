@@ -14,15 +14,15 @@ from draw_shared.dicom.encoding.vrs import LONG_VRS, SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import (
     LONGEST_SHORT,
     AsWritten,
-    Encoding,
+    ElementEncoding,
     swapped,
 )
 from draw_shared.dicom.transcoding.lengths import is_left_out, order
 from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels
 from draw_shared.dicom.transcoding.plan import NO_SWAP, FurtherFrames, Part, Stretch
 from draw_shared.dicom.transcoding.representations import UNKNOWN, one_of
-from draw_shared.dicom.transcoding.source import Source
-from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
+from draw_shared.dicom.transcoding.source import DataSetSource
+from draw_shared.dicom.transcoding.structure import Met, NestingLevel, StructureEvent, walked
 from draw_shared.dicom.transcoding.survey import (
     PIXEL_REPRESENTATION,
     WAVEFORM_BITS_ALLOCATED,
@@ -48,9 +48,9 @@ class Rewriting:
 
     def __init__(
         self,
-        source: Source,
+        source: DataSetSource,
         written: AsWritten,
-        target: Encoding,
+        target: ElementEncoding,
         survey: Survey,
         pictures: Mapping[int, EncapsulatedPixels],
     ) -> None:
@@ -77,36 +77,36 @@ class Rewriting:
 
     def _written(self, met: Met) -> Iterator[Part]:
         kind, level = met.kind, met.level
-        if kind is Kind.VALUE:
+        if kind is StructureEvent.VALUE:
             yield from self._value(met)
-        elif kind is Kind.SEQUENCE and level.parent is not None:
+        elif kind is StructureEvent.SEQUENCE and level.parent is not None:
             yield from self._inserted(level.parent, met.tag)
             yield self._header(level.parent, met.tag, met.vr, self._length(level))
-        elif kind is Kind.ITEM:
+        elif kind is StructureEvent.ITEM:
             length = self._length(level)
             yield self._order(level).bare.pack(ITEM >> 16, ITEM & 0xFFFF, length)
-        elif kind is Kind.ITEM_END:
+        elif kind is StructureEvent.ITEM_END:
             yield from self._inserted(level, UNDEFINED)
             yield from self._delimiter(level, ITEM_END)
-        elif kind is Kind.SEQUENCE_END:
+        elif kind is StructureEvent.SEQUENCE_END:
             yield from self._delimiter(level, SEQUENCE_END)
-        elif kind is not Kind.STRAY:
+        elif kind is not StructureEvent.STRAY:
             yield from self._fragments(met)
 
     # --- headers -----------------------------------------------------------------------
 
-    def _order(self, level: Level) -> Encoding:
+    def _order(self, level: NestingLevel) -> ElementEncoding:
         return order(level, self._target)
 
-    def _length(self, level: Level) -> int:
+    def _length(self, level: NestingLevel) -> int:
         length = self._survey.lengths.of(level)
         return UNDEFINED if length is None else length
 
-    def _delimiter(self, level: Level, tag: int) -> Iterator[bytes]:
+    def _delimiter(self, level: NestingLevel, tag: int) -> Iterator[bytes]:
         if self._survey.lengths.of(level) is None:
             yield self._order(level).bare.pack(tag >> 16, tag & 0xFFFF, 0)
 
-    def _header(self, level: Level, tag: int, vr: bytes, length: int) -> bytes:
+    def _header(self, level: NestingLevel, tag: int, vr: bytes, length: int) -> bytes:
         """Return the header of an element in a data set."""
         encoding = self._order(level)
         group, element = tag >> 16, tag & 0xFFFF
@@ -157,7 +157,7 @@ class Rewriting:
 
     # --- encapsulated values -----------------------------------------------------------
 
-    def _inserted(self, level: Level | None, before: int) -> Iterator[bytes]:
+    def _inserted(self, level: NestingLevel | None, before: int) -> Iterator[bytes]:
         """Yield the changed elements of a data set that come before a tag."""
         changes = self._waiting.get(level.start) if level is not None else None
         for tag in sorted(changes or ()):
@@ -168,7 +168,7 @@ class Rewriting:
     def _fragments(self, met: Met) -> Iterator[Part]:
         level, kind = met.level, met.kind
         encoding = self._order(level)
-        if kind is Kind.FRAGMENTS:
+        if kind is StructureEvent.FRAGMENTS:
             picture = None if level.opaque else self._pictures.get(level.start)
             self._decoding = met.tag == PIXEL_DATA and picture is not None
             # Without VRs, only sequences have undefined length.
@@ -183,13 +183,13 @@ class Rewriting:
                 yield self._header(level, met.tag, UNKNOWN, size)
         elif self._decoding:
             return
-        elif kind is Kind.FRAGMENT:
+        elif kind is StructureEvent.FRAGMENT:
             yield encoding.bare.pack(ITEM >> 16, ITEM & 0xFFFF, met.length)
             yield from self._copied(met.length)
         elif self._delimited:
             yield encoding.bare.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 
-    def _decoded(self, level: Level, picture: EncapsulatedPixels) -> Iterator[Part]:
+    def _decoded(self, level: NestingLevel, picture: EncapsulatedPixels) -> Iterator[Part]:
         yield from self._inserted(level, PIXEL_DATA)
         size = picture.length + picture.length % 2
         yield self._header(level, PIXEL_DATA, picture.vr, size)

@@ -30,7 +30,7 @@ class NotNow(Untranscodable):
     """It may be had another time."""
 
 
-class Source(ABC):
+class DataSetSource(ABC):
     """A data set as a stream."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Source(ABC):
         """Go to a position behind what is held."""
 
 
-class FileSource(Source):
+class FileSource(DataSetSource):
     """A data set that lies in a file as it is."""
 
     def __init__(self, descriptor: int, offset: int) -> None:
@@ -139,7 +139,7 @@ class FileSource(Source):
         self._begin, self._at, self._held = position, 0, b""
 
 
-class InflatedSource(Source):
+class InflatedSource(DataSetSource):
     """A deflated data set, inflated as it is read (PS3.5 A.5).
 
     Args:

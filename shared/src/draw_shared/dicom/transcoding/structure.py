@@ -29,10 +29,10 @@ from draw_shared.dicom.transcoding.encoding import (
     EXPLICIT,
     IMPLICIT,
     AsWritten,
-    Encoding,
+    ElementEncoding,
 )
 from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
-from draw_shared.dicom.transcoding.source import BLOCK_BYTES, Source, Untranscodable
+from draw_shared.dicom.transcoding.source import BLOCK_BYTES, DataSetSource, Untranscodable
 
 DEEPEST: Final = 128
 LONGEST_CREATOR: Final = 64
@@ -45,7 +45,7 @@ FORMS: Final = {
 }
 
 
-class Kind(Enum):
+class StructureEvent(Enum):
     """What was met."""
 
     VALUE = "an element with its value"
@@ -60,7 +60,7 @@ class Kind(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Level:
+class NestingLevel:
     """A data set (the outermost or an item) or a sequence.
 
     `opaque` is what lies in an unknown sequence of undefined length: implicit VR little
@@ -69,11 +69,11 @@ class Level:
 
     start: int
     """Where it begins in the outermost data set; no two data sets begin there."""
-    encoding: Encoding
+    encoding: ElementEncoding
     end: int | None
     bound: int | None
     """Where it must have ended."""
-    parent: "Level | None" = None
+    parent: "NestingLevel | None" = None
     opaque: bool = False
     items: bool = False
     """Whether it is a sequence."""
@@ -87,8 +87,8 @@ class Level:
 class Met(NamedTuple):
     """One thing that was met; the source stands at the beginning of its value."""
 
-    kind: Kind
-    level: Level
+    kind: StructureEvent
+    level: NestingLevel
     """The data set or sequence that it belongs to; that of an item's own data set."""
     tag: int = 0
     vr: bytes = b""
@@ -108,7 +108,7 @@ class _Header(NamedTuple):
     regular: bool
 
 
-def walked(source: Source, written: AsWritten) -> Iterator[Met]:
+def walked(source: DataSetSource, written: AsWritten) -> Iterator[Met]:
     """Yield everything in a data set in its order.
 
     Whoever takes a value reads it from the source before the next is asked for.
@@ -116,17 +116,17 @@ def walked(source: Source, written: AsWritten) -> Iterator[Met]:
     Raises:
         Untranscodable: what follows is no data set.
     """
-    return _Walk(source, written).all()
+    return _StructureWalk(source, written).all()
 
 
-class _Walk:
+class _StructureWalk:
     """One way through a data set."""
 
-    def __init__(self, source: Source, written: AsWritten) -> None:
+    def __init__(self, source: DataSetSource, written: AsWritten) -> None:
         self._source = source
         self._written = written
         first = written.leading_encoding if written.leading else written.encoding
-        self._stack = [Level(0, first, source.size, source.size)]
+        self._stack = [NestingLevel(0, first, source.size, source.size)]
 
     def all(self) -> Iterator[Met]:
         while self._stack:
@@ -142,10 +142,12 @@ class _Walk:
         """Leave the innermost level."""
         level = self._stack.pop()
         if level.parent is not None:
-            kind = Kind.SEQUENCE_END if level.items else Kind.ITEM_END
+            kind = StructureEvent.SEQUENCE_END if level.items else StructureEvent.ITEM_END
             yield Met(kind, level, regular=delimited or level.end is not None)
 
-    def _entered(self, parent: Level, encoding: Encoding, length: int, *, items: bool) -> Level:
+    def _entered(
+        self, parent: NestingLevel, encoding: ElementEncoding, length: int, *, items: bool
+    ) -> NestingLevel:
         start = self._source.position
         end = None if length == UNDEFINED else start + length
         if end is not None and parent.bound is not None and end > parent.bound:
@@ -153,13 +155,13 @@ class _Walk:
         if len(self._stack) > 2 * DEEPEST:
             raise Untranscodable("sequences are nested too deeply")
         bound = parent.bound if end is None else end
-        level = Level(start, encoding, end, bound, parent, parent.opaque, items)
+        level = NestingLevel(start, encoding, end, bound, parent, parent.opaque, items)
         self._stack.append(level)
         return level
 
     # --- items -------------------------------------------------------------------------
 
-    def _item(self, level: Level) -> Iterator[Met]:
+    def _item(self, level: NestingLevel) -> Iterator[Met]:
         head = self._source.ahead(BARE_BYTES)
         if len(head) < BARE_BYTES:
             yield from self._left()
@@ -169,10 +171,10 @@ class _Walk:
         if tag == ITEM:
             self._source.skip_to(self._source.position + BARE_BYTES)
             inner = self._entered(level, level.encoding, length, items=False)
-            yield Met(Kind.ITEM, inner, tag, length=length)
+            yield Met(StructureEvent.ITEM, inner, tag, length=length)
         elif tag == ITEM_END and not self._ends_around(level):
             self._source.skip_to(self._source.position + BARE_BYTES)
-            yield Met(Kind.STRAY, level, regular=False)
+            yield Met(StructureEvent.STRAY, level, regular=False)
         elif tag == SEQUENCE_END and level.end is None:
             self._source.skip_to(self._source.position + BARE_BYTES)
             yield from self._left(delimited=True)
@@ -182,7 +184,7 @@ class _Walk:
         else:
             raise Untranscodable("a sequence holds something else than items")
 
-    def _ends_around(self, level: Level) -> bool:
+    def _ends_around(self, level: NestingLevel) -> bool:
         """Return whether the item end here, outside of an item, ends the item around."""
         open_items, inner = 0, level
         while inner.end is None and inner.parent is not None:
@@ -193,7 +195,7 @@ class _Walk:
 
     # --- elements ----------------------------------------------------------------------
 
-    def _element(self, level: Level) -> Iterator[Met]:
+    def _element(self, level: NestingLevel) -> Iterator[Met]:
         source = self._source
         if level.parent is None and source.position >= self._written.leading:
             level.encoding = self._written.encoding
@@ -210,7 +212,7 @@ class _Walk:
         else:
             yield from self._read(level, head)
 
-    def _read(self, level: Level, head: bytes) -> Iterator[Met]:
+    def _read(self, level: NestingLevel, head: bytes) -> Iterator[Met]:
         source = self._source
         header = self._header(level, head)
         tag, vr, length, start, regular = header
@@ -221,7 +223,7 @@ class _Walk:
             met = self._nested(level, header, vr)
             if met is not None:
                 yield met
-                if met.kind is Kind.FRAGMENTS:
+                if met.kind is StructureEvent.FRAGMENTS:
                     yield from self._fragments(level)
                 return
         if level.bound is not None and start + length > level.bound:
@@ -229,13 +231,13 @@ class _Walk:
         if tag >> 16 & 1 and (tag & 0xFFFF) in CREATORS and length <= LONGEST_CREATOR:
             level.creators[tag] = source.ahead(length).decode("ascii", "replace").strip(" \0")
         # A sequence that is left here holds no items.
-        yield Met(Kind.VALUE, level, tag, UNKNOWN if vr == b"SQ" else vr, length, regular)
+        yield Met(StructureEvent.VALUE, level, tag, UNKNOWN if vr == b"SQ" else vr, length, regular)
         source.skip_to(start + length)
 
-    def _delimits(self, level: Level, head: bytes) -> bool:
+    def _delimits(self, level: NestingLevel, head: bytes) -> bool:
         return bool(level.encoding.tag.unpack_from(head)[0] == DELIMITERS)
 
-    def _delimiter(self, level: Level, head: bytes) -> Iterator[Met]:
+    def _delimiter(self, level: NestingLevel, head: bytes) -> Iterator[Met]:
         group, element, _ = level.encoding.bare.unpack_from(head)
         tag = group << 16 | element
         inner = level.parent is not None and level.end is None
@@ -249,7 +251,7 @@ class _Walk:
         if inner:
             yield from self._left(delimited=True)
         else:
-            yield Met(Kind.STRAY, level, regular=False)
+            yield Met(StructureEvent.STRAY, level, regular=False)
 
     def _only_padding(self) -> None:
         """Pass NULs behind the data set."""
@@ -258,7 +260,7 @@ class _Walk:
                 raise Untranscodable("what follows is no data set")
             self._source.skip_to(self._source.position + len(block))
 
-    def _nested(self, level: Level, header: _Header, vr: bytes) -> Met | None:
+    def _nested(self, level: NestingLevel, header: _Header, vr: bytes) -> Met | None:
         """Enter a sequence or an encapsulated value; None if it is a plain value."""
         tag, written, length, _, regular = header
         encoding = self._inside(level.encoding if regular or written else IMPLICIT)
@@ -268,27 +270,29 @@ class _Walk:
             if not length and self._goes_on(level):
                 length, regular = UNDEFINED, False
         elif vr in OTHER_VRS or b" or " in vr or tag == PIXEL_DATA:
-            return Met(Kind.FRAGMENTS, level, tag, vr, length, regular)
+            return Met(StructureEvent.FRAGMENTS, level, tag, vr, length, regular)
         elif written != b"SQ" and holds_fragments(self._ahead(level, _AHEAD[0])[0]):
-            return Met(Kind.FRAGMENTS, level, tag, b"OB", length, regular=False)
+            return Met(StructureEvent.FRAGMENTS, level, tag, b"OB", length, regular=False)
         elif written in KNOWN_VRS and written not in _SEQUENCE_VRS:
             raise Untranscodable("a value that is no sequence has no length")
         opaque = written == UNKNOWN and length == UNDEFINED and not self._explicit_items()
         inner = self._entered(level, IMPLICIT if opaque else encoding, length, items=True)
         inner.opaque = level.opaque or opaque
-        return Met(Kind.SEQUENCE, inner, tag, UNKNOWN if opaque else b"SQ", length, regular)
+        return Met(
+            StructureEvent.SEQUENCE, inner, tag, UNKNOWN if opaque else b"SQ", length, regular
+        )
 
-    def _inside(self, encoding: Encoding) -> Encoding:
+    def _inside(self, encoding: ElementEncoding) -> ElementEncoding:
         """Return the encoding of the items that follow; they may have the other byte order."""
         other = EXPLICIT if encoding.big else BIG
         return other if self._source.ahead(4) == _ITEMS[other] else encoding
 
-    def _goes_on(self, level: Level) -> bool:
+    def _goes_on(self, level: NestingLevel) -> bool:
         """Return whether an item follows that would lie outside of every sequence."""
         alone = level.parent is None or level.end is not None
         return alone and self._source.ahead(4) == _ITEMS[level.encoding]
 
-    def _at_item(self, encoding: Encoding) -> bool:
+    def _at_item(self, encoding: ElementEncoding) -> bool:
         head = self._source.ahead(encoding.tag.size)
         if len(head) < encoding.tag.size:
             return False
@@ -300,7 +304,7 @@ class _Walk:
         head = self._source.ahead(BARE_BYTES + BARE_BYTES)
         return head[BARE_BYTES + 4 : BARE_BYTES + 6] in KNOWN_VRS
 
-    def _fragments(self, level: Level) -> Iterator[Met]:
+    def _fragments(self, level: NestingLevel) -> Iterator[Met]:
         source, delimited = self._source, True
         while True:
             head = source.ahead(BARE_BYTES)
@@ -315,7 +319,7 @@ class _Walk:
                 break
             if tag == ITEM_END and not self._ends_around(level):
                 source.skip_to(start)
-                yield Met(Kind.STRAY, level, regular=False)
+                yield Met(StructureEvent.STRAY, level, regular=False)
                 continue
             if tag == ITEM_END or tag >> 16 != DELIMITERS:
                 # Their delimiter is missing.
@@ -326,13 +330,13 @@ class _Walk:
             if level.bound is not None and start + length > level.bound:
                 raise Untranscodable("a fragment is longer than what it lies in")
             source.skip_to(start)
-            yield Met(Kind.FRAGMENT, level, tag, length=length)
+            yield Met(StructureEvent.FRAGMENT, level, tag, length=length)
             source.skip_to(start + length)
-        yield Met(Kind.FRAGMENTS_END, level, regular=delimited)
+        yield Met(StructureEvent.FRAGMENTS_END, level, regular=delimited)
 
     # --- headers -----------------------------------------------------------------------
 
-    def _header(self, level: Level, head: bytes) -> _Header:
+    def _header(self, level: NestingLevel, head: bytes) -> _Header:
         encoding, start = level.encoding, self._source.position
         vr = head[4:6]
         if not is_regular(head, 0, explicit=encoding.explicit):
@@ -350,14 +354,14 @@ class _Walk:
         group, element, _, length = encoding.long.unpack(head)
         return _Header(group << 16 | element, vr, length, start + LONG_BYTES, regular=True)
 
-    def _leading_header(self, level: Level, head: bytes) -> _Header:
+    def _leading_header(self, level: NestingLevel, head: bytes) -> _Header:
         """Return the header of what is left of a group in front of the data set."""
         form = leading_form(head, "big" if level.encoding.big else "little")
         group, element = level.encoding.tag.unpack_from(head)
         vr, start = head[4:6] if form.explicit else b"", self._source.position + form.start
         return _Header(group << 16 | element, vr, form.length, start, regular=False)
 
-    def _odd_header(self, level: Level) -> _Header:
+    def _odd_header(self, level: NestingLevel) -> _Header:
         """Return the header of an element that has not the form of its encoding."""
         start, encoding = self._source.position, level.encoding
         for size in _AHEAD:
@@ -375,7 +379,7 @@ class _Walk:
             )
         raise Untranscodable("an element header cannot be read")
 
-    def _ahead(self, level: Level, size: int) -> tuple[bytes, int | None]:
+    def _ahead(self, level: NestingLevel, size: int) -> tuple[bytes, int | None]:
         """Return at most `size` bytes, and where behind the first what lies in a level ends."""
         ahead = self._source.ahead(size)
         end = None if level.bound is None else level.bound - self._source.position

@@ -6,10 +6,10 @@ from struct import Struct
 from typing import Final
 
 from draw_shared.dicom.encoding.element_forms import ITEM, PIXEL_DATA
-from draw_shared.dicom.transcoding.encoding import EXPLICIT, AsWritten, Encoding
+from draw_shared.dicom.transcoding.encoding import EXPLICIT, AsWritten, ElementEncoding
 from draw_shared.dicom.transcoding.lengths import Lengths
-from draw_shared.dicom.transcoding.source import Source, Untranscodable
-from draw_shared.dicom.transcoding.structure import Kind, Level, Met, walked
+from draw_shared.dicom.transcoding.source import DataSetSource, Untranscodable
+from draw_shared.dicom.transcoding.structure import Met, NestingLevel, StructureEvent, walked
 
 PIXEL_REPRESENTATION: Final = 0x00280103
 WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
@@ -85,7 +85,7 @@ class Survey:
     fragments: Fragments = field(default_factory=Fragments)
     """Of the encapsulated value that was met last."""
 
-    def of(self, level: Level) -> Facts:
+    def of(self, level: NestingLevel) -> Facts:
         """Return what is noted of a data set."""
         if level.start not in self.facts:
             self._count()
@@ -105,9 +105,9 @@ class Survey:
         if len(self.facts) + len(self.encapsulated) >= MOST_NOTED:
             raise Untranscodable("too many items with pixel data")
 
-    def number(self, level: Level, tag: int) -> int:
+    def number(self, level: NestingLevel, tag: int) -> int:
         """Return the US of an element in a data set or in the nearest around it; else 0."""
-        around: Level | None = level
+        around: NestingLevel | None = level
         while around is not None:
             facts = self.facts.get(around.start)
             found = facts.number(tag) if facts is not None else None
@@ -117,7 +117,9 @@ class Survey:
         return 0
 
 
-def surveyed(source: Source, written: AsWritten, target: Encoding, *, compressed: bool) -> Survey:
+def surveyed(
+    source: DataSetSource, written: AsWritten, target: ElementEncoding, *, compressed: bool
+) -> Survey:
     """Walk through a whole data set and return what is to be known of it for another encoding.
 
     `compressed` says that its transfer syntax encapsulates pixel data.
@@ -130,14 +132,14 @@ def surveyed(source: Source, written: AsWritten, target: Encoding, *, compressed
         survey.lengths.note(met)
         if not met.regular and met.level.opaque:
             raise Untranscodable("a sequence of unknown VR is damaged")
-        if met.kind is Kind.VALUE:
+        if met.kind is StructureEvent.VALUE:
             if compressed and met.tag == PIXEL_DATA and source.ahead(len(_ITEM)) == _ITEM:
                 raise Untranscodable("the encapsulated pixel data have a defined length")
             if met.tag in NOTED and not met.level.opaque:
                 survey.of(met.level).values[met.tag] = source.ahead(min(met.length, LONGEST_NOTED))
-        elif met.kind is Kind.FRAGMENTS:
+        elif met.kind is StructureEvent.FRAGMENTS:
             survey.encapsulate(met, source.position)
-        elif met.kind is Kind.FRAGMENT:
+        elif met.kind is StructureEvent.FRAGMENT:
             survey.fragments.add(source.position, met.length)
     return survey
 

@@ -21,7 +21,7 @@ from draw_shared.dicom.transcoding.decoding import EncodedFrame
 from draw_shared.dicom.transcoding.encoding import swapped
 from draw_shared.dicom.transcoding.payload import HELD_BYTES, Payload
 from draw_shared.dicom.transcoding.pixels import Image
-from draw_shared.dicom.transcoding.plan import Kind, Plan, PlannedImage
+from draw_shared.dicom.transcoding.plan import ByteSource, Plan, PlannedImage
 from draw_shared.dicom.transcoding.source import (
     BLOCK_BYTES,
     NotNow,
@@ -127,9 +127,9 @@ class _Carried:
 
     def parts(self) -> Iterator[bytes]:
         for step in self._plan.each_step():
-            if step.kind is Kind.READY:
+            if step.kind is ByteSource.READY:
                 yield from _parts(self._plan.payload, step.position, step.length)
-            elif step.kind is Kind.STORED:
+            elif step.kind is ByteSource.STORED:
                 for part in self._stored(step.position, step.length):
                     yield swapped(part, step.vr)
             else:

@@ -9,7 +9,7 @@ import pytest
 from draw_shared.dicom.encoding.item_ends import LOOKED_AT_BYTES, ends_item_around
 from draw_shared.dicom.encoding.scan import EXPLICIT
 from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, EXPLICIT_LITTLE
-from draw_shared.dicom.encoding.walk import Ending
+from draw_shared.dicom.encoding.walk import WalkEnd
 from support import odd_data_sets as odd
 
 
@@ -46,7 +46,7 @@ def test_a_beginning_that_ends_behind_an_item_end_is_too_short_to_tell():
     end = data.index(odd.mark(0xE00D) * 2) + 16
     wanted = frozenset((0x0020000D,))
     cut = EXPLICIT.gather(data[:end], wanted, last=0x0020000D, whole=False)
-    assert cut.ending is Ending.CUT
+    assert cut.ending is WalkEnd.CUT
     more = data + odd.element(0xFFFCFFFC, "OB", bytes(LOOKED_AT_BYTES))
     found = EXPLICIT.gather(more, wanted, last=0x0020000D, whole=False)
-    assert found.ending is Ending.PASSED
+    assert found.ending is WalkEnd.PASSED

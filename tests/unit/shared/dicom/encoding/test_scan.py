@@ -20,7 +20,7 @@ from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.encoding.nesting import DEEPEST
 from draw_shared.dicom.encoding.scan import Scanner
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE
-from draw_shared.dicom.encoding.walk import Ending
+from draw_shared.dicom.encoding.walk import WalkEnd
 from support import odd_data_sets as odd
 from support.datasets import DATA
 
@@ -60,7 +60,7 @@ def test_it_reads_what_pydicom_reads(name):
         expected = dcmread(name, stop_before_pixels=True)
     _, gathered = gather(raw[offset:], meta.transfer_syntax_uid, WANTED, last=LAST)
     found = gathered.values
-    assert gathered.ending in {Ending.PASSED, Ending.ENDED}
+    assert gathered.ending in {WalkEnd.PASSED, WalkEnd.ENDED}
     assert set(found) == {t for t in WANTED if t in expected}
     for tag in (0x00080018, 0x0020000D, 0x00100020):
         if tag in found:
@@ -101,14 +101,14 @@ def test_nesting_is_bounded():
     raw = encoded(nested(1, undefined=True))
     at = raw.index(b"\xfe\xff\x00\xe0") + 8
     gathered = Scanner(explicit=False).gather(raw[:at] * DEEPEST * 2, WANTED, last=LAST)
-    assert gathered.ending is Ending.DAMAGED
+    assert gathered.ending is WalkEnd.DAMAGED
     assert list(gathered.flaws) == [Flaw.UNREADABLE]
 
 
 def test_a_beginning_that_is_too_short_says_so():
     raw = encoded(nested(2, undefined=True))
     gathered = Scanner(explicit=False).gather(raw[:20], WANTED, last=LAST, whole=False)
-    assert gathered.ending is Ending.CUT
+    assert gathered.ending is WalkEnd.CUT
 
 
 def test_items_of_a_wanted_sequence_are_read():
@@ -137,7 +137,7 @@ def test_damage_is_read_past_or_noted_quickly_and_never_crashes():
         gathered = scanner.gather(
             bytes(damaged[: chance.randint(1, len(damaged))]), WANTED, last=LAST
         )
-        assert gathered.ending in {Ending.PASSED, Ending.ENDED} or gathered.flaws
+        assert gathered.ending in {WalkEnd.PASSED, WalkEnd.ENDED} or gathered.flaws
     assert time.monotonic() - began < 30
 
 

@@ -29,7 +29,7 @@ from pynetdicom.sop_class import Verification
 from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
 from draw_shared.dicom.network import budgets
-from draw_shared.dicom.network.service import Outcome
+from draw_shared.dicom.network.service import AssociationOutcome
 from support.engine import RecordingProvider, listening
 from support.raw_stores import rejection
 from tools.processes import wait_until
@@ -60,7 +60,7 @@ def test_echo_and_release():
         assert made.send_c_echo().Status == 0
         made.release()
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.RELEASED
+        assert provider.ended[0][0] is AssociationOutcome.RELEASED
         assert wait_until(lambda: acceptor.active_associations == acceptor.connections == 0)
 
 
@@ -102,7 +102,7 @@ def test_abort_in_the_middle_abandons_nothing_and_is_reported():
         made = associate(acceptor, CTImageStorage)
         made.abort()
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.ABORTED_BY_PEER
+        assert provider.ended[0][0] is AssociationOutcome.ABORTED_BY_PEER
 
 
 def query():
@@ -234,7 +234,7 @@ def test_stopping_lets_a_running_association_finish():
         made.release()
         stopping.join(10)
         assert len(provider.stored) == 1
-        assert provider.ended[0][0] is Outcome.RELEASED
+        assert provider.ended[0][0] is AssociationOutcome.RELEASED
 
 
 @pytest.mark.needs("echoscu", "storescu")

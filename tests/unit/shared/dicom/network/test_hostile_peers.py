@@ -23,10 +23,10 @@ from draw_shared.dicom.encoding.uids import (
 from draw_shared.dicom.network import acceptor as acceptor_module
 from draw_shared.dicom.network import admission, message, message_reader
 from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
-from draw_shared.dicom.network.message import Field, Operation
+from draw_shared.dicom.network.message import CommandElement, Operation
 from draw_shared.dicom.network.pdu import COMMAND, fragments
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.service import Outcome
+from draw_shared.dicom.network.service import AssociationOutcome
 from draw_shared.errors import DrawError
 from support.engine import RecordingProvider, engine_threads, listening
 from tools.processes import wait_until
@@ -76,11 +76,11 @@ def command(operation, context_id, data_set=False, message_id=1):
     classes = {context.context_id: context.abstract_syntax for context in CONTEXTS}
     raw = message.encode(
         {
-            Field.AFFECTED_SOP_CLASS: classes[context_id],
-            Field.COMMAND: operation,
-            Field.MESSAGE_ID: message_id,
-            Field.DATA_SET_TYPE: 1 if data_set else 0x0101,
-            Field.AFFECTED_SOP_INSTANCE: "1.2.3",
+            CommandElement.AFFECTED_SOP_CLASS: classes[context_id],
+            CommandElement.COMMAND: operation,
+            CommandElement.MESSAGE_ID: message_id,
+            CommandElement.DATA_SET_TYPE: 1 if data_set else 0x0101,
+            CommandElement.AFFECTED_SOP_INSTANCE: "1.2.3",
         }
     )
     return b"".join(fragments(raw, context_id, COMMAND, 16384))
@@ -125,7 +125,7 @@ def test_a_broken_pdu_aborts_with_its_reason(raw, reason):
         assert_aborted(made, reason)
         made.close()
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.ABORTED
+        assert provider.ended[0][0] is AssociationOutcome.ABORTED
 
 
 def test_an_endless_command_set_is_cut_off():
@@ -164,7 +164,7 @@ def test_unknown_operations_are_answered():
         made.sendall(command(0x0130, 1))
         kind, body = read_pdu(made)
         assert kind == 4
-        assert message.decode(body[6:]).number(Field.STATUS) == 0x0211
+        assert message.decode(body[6:]).number(CommandElement.STATUS) == 0x0211
         made.close()
 
 
@@ -181,7 +181,9 @@ def test_requests_sent_ahead_of_a_query_are_answered_in_order():
         while len(answered) < 5:
             _, body = read_pdu(made)
             if body[5] & COMMAND:
-                answered.append(message.decode(body[6:]).number(Field.RESPONDED_MESSAGE_ID))
+                answered.append(
+                    message.decode(body[6:]).number(CommandElement.RESPONDED_MESSAGE_ID)
+                )
         made.close()
     assert answered == [1, 1, 1, 2, 3]
 
@@ -239,7 +241,7 @@ def test_a_command_set_in_crumbs_is_timed_out(monkeypatch):
         crumble(made, crumb)
         made.close()
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.TIMED_OUT
+        assert provider.ended[0][0] is AssociationOutcome.TIMED_OUT
 
 
 def test_a_data_set_in_crumbs_is_timed_out(monkeypatch):
@@ -251,7 +253,7 @@ def test_a_data_set_in_crumbs_is_timed_out(monkeypatch):
         crumble(made, crumb)
         made.close()
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.TIMED_OUT
+        assert provider.ended[0][0] is AssociationOutcome.TIMED_OUT
         assert provider.abandoned == 1
 
 

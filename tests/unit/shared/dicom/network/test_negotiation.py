@@ -16,7 +16,7 @@ from draw_shared.dicom.network.associate import (
     UserInformation,
     decode_accept,
 )
-from draw_shared.dicom.network.message import Field, Operation
+from draw_shared.dicom.network.message import CommandElement, Operation
 from draw_shared.dicom.network.negotiation import capabilities, negotiate
 from draw_shared.dicom.network.pdu import COMMAND, fragments
 from draw_shared.dicom.network.wire import Wire
@@ -292,10 +292,10 @@ def test_another_protocol_or_application_is_rejected(found, instead, answer):
 def test_an_operation_in_a_context_of_another_class_is_not_performed(operation):
     raw = message.encode(
         {
-            Field.AFFECTED_SOP_CLASS: CT,
-            Field.COMMAND: operation,
-            Field.MESSAGE_ID: 1,
-            Field.DATA_SET_TYPE: 0x0101,
+            CommandElement.AFFECTED_SOP_CLASS: CT,
+            CommandElement.COMMAND: operation,
+            CommandElement.MESSAGE_ID: 1,
+            CommandElement.DATA_SET_TYPE: 0x0101,
         }
     )
     request = proposed((CT, uids.EXPLICIT_LITTLE)).encode()
@@ -303,7 +303,7 @@ def test_an_operation_in_a_context_of_another_class_is_not_performed(operation):
         assert kind == ACCEPT
         wire.send(fragments(raw, 1, COMMAND, 16384), 5)
         _, body = wire.read_pdu(5)
-        assert message.decode(bytes(body[6:])).number(Field.STATUS) == 0x0122
+        assert message.decode(bytes(body[6:])).number(CommandElement.STATUS) == 0x0122
 
 
 def test_a_p_data_pdu_without_items_is_a_violation():

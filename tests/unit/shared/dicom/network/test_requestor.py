@@ -23,7 +23,12 @@ from draw_shared.dicom.network.peer_failures import (
 )
 from draw_shared.dicom.network.renditions import Rendition
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.service import CutShort, Outcome, Refused, StoredFile
+from draw_shared.dicom.network.service import (
+    AssociationOutcome,
+    CutShort,
+    OperationRefused,
+    StoredDataSet,
+)
 from draw_shared.dicom.network.store_sender import Outgoing, sending
 from support.engine import RecordingProvider, listening
 from tools.processes import wait_until
@@ -41,7 +46,7 @@ def stored_file():
     raw = open(CT, "rb").read()  # noqa: SIM115, PTH123 - a small test file
     offset = 144 + int.from_bytes(raw[140:144], "little")
     uid = str(pydicom.dcmread(CT).SOPInstanceUID)
-    return StoredFile(CT, offset, CT_CLASS, uid), raw[offset:], uid
+    return StoredDataSet(CT, offset, CT_CLASS, uid), raw[offset:], uid
 
 
 def test_echo():
@@ -49,7 +54,7 @@ def test_echo():
         with open_association(remote(acceptor.port), ECHO) as made:
             assert made.echo() == 0
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.RELEASED
+        assert provider.ended[0][0] is AssociationOutcome.RELEASED
 
 
 def test_many_objects_ahead_of_their_answers_arrive_as_stored():
@@ -206,7 +211,7 @@ def test_what_breaks_off_in_the_middle_never_arrives(error):
         assert [(one.outgoing.sop_instance_uid, one.status) for one in answered] == [("1.2.3", 0)]
         assert cut.value.sop_instance_uid == "1.2.4"
         assert wait_until(lambda: provider.ended)
-        assert provider.ended[0][0] is Outcome.ABORTED_BY_PEER
+        assert provider.ended[0][0] is AssociationOutcome.ABORTED_BY_PEER
         assert [data for _, data in provider.stored] == [b"abcd"]
         assert provider.abandoned == 1
         assert provider.seen_bytes >= 200_000
@@ -218,7 +223,7 @@ def test_what_the_peer_refuses_for_its_encoding_is_sent_in_the_next():
 
         def store(self, info, request):
             if request.context.transfer_syntax == EXPLICIT_LITTLE:
-                raise Refused(self.refusal)
+                raise OperationRefused(self.refusal)
             return super().store(info, request)
 
     def objects():

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from draw_shared.dicom.network.shares import Claimant, Limits, Shares, Shortage
+from draw_shared.dicom.network.shares import Claimant, Limits, Shares, ShareShortage
 from tools.processes import wait_until
 
 
@@ -23,13 +23,13 @@ class Clinic:
     def taken(self, number, address, title="MODALITY", *, listed=False):
         """Return the places that are had of so many asked for."""
         asked = [self.ask(address, title, listed=listed) for _ in range(number)]
-        return [place for place in asked if not isinstance(place, Shortage)]
+        return [place for place in asked if not isinstance(place, ShareShortage)]
 
 
 def test_one_peer_alone_has_every_place_but_the_reserve():
     clinic = Clinic(places=16)
     assert len(clinic.taken(40, "192.0.2.1")) == 16
-    assert clinic.ask("192.0.2.1") is Shortage.OF_SHARE
+    assert clinic.ask("192.0.2.1") is ShareShortage.OF_SHARE
 
 
 @pytest.mark.parametrize("reserved", [1, 2, 3, 6, 50])
@@ -46,20 +46,20 @@ def test_another_address_another_title_and_a_listed_title_get_in_beside_a_peer_t
         clinic.ask("192.0.2.2", "GREEDY"),
         clinic.ask("192.0.2.1", "LISTED", listed=True),
     ]
-    assert not [place for place in others if isinstance(place, Shortage)]
+    assert not [place for place in others if isinstance(place, ShareShortage)]
 
 
 def test_titles_made_up_at_one_address_leave_places_for_others():
     clinic = Clinic()
     had = [clinic.ask("192.0.2.1", f"MADE_UP_{number}") for number in range(50)]
-    assert len([place for place in had if not isinstance(place, Shortage)]) == 12
-    assert not isinstance(clinic.ask("192.0.2.2"), Shortage)
+    assert len([place for place in had if not isinstance(place, ShareShortage)]) == 12
+    assert not isinstance(clinic.ask("192.0.2.2"), ShareShortage)
 
 
 def test_many_addresses_leave_places_for_listed_titles():
     clinic = Clinic()
     had = [clinic.ask(f"192.0.2.{number}", f"MADE_UP_{number}") for number in range(50)]
-    assert len([place for place in had if not isinstance(place, Shortage)]) == 14
+    assert len([place for place in had if not isinstance(place, ShareShortage)]) == 14
     first = clinic.taken(5, "192.0.2.1", "LISTED", listed=True)
     other = clinic.taken(5, "192.0.2.1", "LISTED_TOO", listed=True)
     assert first and other
@@ -68,21 +68,21 @@ def test_many_addresses_leave_places_for_listed_titles():
 def test_a_title_from_elsewhere_than_expected_uses_up_nothing_of_the_listed_one():
     clinic = Clinic(per_ae_title=4)
     assert len(clinic.taken(9, "192.0.2.66", "LISTED")) == 4
-    assert clinic.ask("192.0.2.67", "LISTED") is Shortage.OF_AE_TITLE
+    assert clinic.ask("192.0.2.67", "LISTED") is ShareShortage.OF_AE_TITLE
     assert len(clinic.taken(9, "192.0.2.2", "LISTED", listed=True)) == 4
 
 
 def test_an_address_has_no_more_than_it_may():
     clinic = Clinic(per_address=3)
     assert len(clinic.taken(9, "192.0.2.1")) == 3
-    assert clinic.ask("192.0.2.1", "OTHER") is Shortage.OF_ADDRESS
+    assert clinic.ask("192.0.2.1", "OTHER") is ShareShortage.OF_ADDRESS
     assert len(clinic.taken(9, "192.0.2.2")) == 3
 
 
 def test_without_a_reserve_the_places_are_all_there_are():
     clinic = Clinic(reserved=0)
     clinic.taken(10, "192.0.2.1")
-    assert clinic.ask("192.0.2.2", listed=True) is Shortage.OF_PLACES
+    assert clinic.ask("192.0.2.2", listed=True) is ShareShortage.OF_PLACES
 
 
 def test_what_is_given_back_is_there_again_and_only_once():
@@ -123,7 +123,7 @@ def test_who_waits_goes_on_as_soon_as_there_is_a_place_and_who_gives_up_leaves_t
     clinic.shares.give_back(held)
     for thread in waiting:
         thread.join(60)
-    assert answers == {asked[0]: Shortage.OF_PLACES, asked[1]: None}
+    assert answers == {asked[0]: ShareShortage.OF_PLACES, asked[1]: None}
     assert clinic.shares.held == 1
 
 
@@ -132,5 +132,5 @@ def test_more_places_by_a_change_of_the_limits_are_had_at_once():
     clinic.taken(1, "192.0.2.1")
     waiting = clinic.shares.ask(Claimant("192.0.2.2", "X", listed=False))
     clinic.limits = Limits(3, 0)
-    assert not isinstance(clinic.ask("192.0.2.3"), Shortage)
+    assert not isinstance(clinic.ask("192.0.2.3"), ShareShortage)
     assert wait_until(lambda: waiting.taken)

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.encoding.intervals import Dates, Moments, Times
-from draw_shared.dicom.network.service import PresentationContext, QueryRequest, Refused
+from draw_shared.dicom.network.service import OperationRefused, PresentationContext, QueryRequest
 from draw_shared.dicom.query.keys import BY_KEYWORD, Level
 from draw_shared.dicom.query.matching import Items, Names, Nothing, Texts
 from draw_shared.dicom.query.query import KNOWN, selected, understood
@@ -19,7 +19,7 @@ RELATIONAL, COMBINED = b"\1", b"\0\1"
 
 
 def _status(level, *, model=uids.STUDY_ROOT_FIND, extended=b"", read=understood, **elements):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(OperationRefused) as refused:
         read(request(level, model, **elements), extended)
     return refused.value.status
 
@@ -165,7 +165,7 @@ def test_a_key_without_text_that_is_not_ascii_finds_nothing():
 def test_a_cut_identifier_is_not_understood(cut):
     whole = request("STUDY", PatientID="1")
     asked = QueryRequest(1, whole.sop_class_uid, whole.context, whole.identifier[:-cut])
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(OperationRefused) as refused:
         understood(asked, b"")
     assert refused.value.status in {0xC000, 0xA900}
 

@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE
 from draw_shared.dicom.transcoding import codestreams
-from draw_shared.dicom.transcoding.codestreams import Picture, require_agreement
+from draw_shared.dicom.transcoding.codestreams import CodestreamSize, require_agreement
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.source import Untranscodable
 from draw_shared.dicom.transcoding.transcoder import Transcoder
@@ -35,7 +35,7 @@ def _frame(held):
 
 
 def _picture(held):
-    return Picture(held.Rows, held.Columns, held.SamplesPerPixel, held.BitsAllocated)
+    return CodestreamSize(held.Rows, held.Columns, held.SamplesPerPixel, held.BitsAllocated)
 
 
 def _huge(frame):
@@ -119,7 +119,7 @@ def test_a_jp2_file_around_a_code_stream_is_read():
         whole = codestreams.JP2_SIGNATURE + b"\r\n\x87\n" + one
         require_agreement(whole, JPEG_2000, _picture(held))
         with pytest.raises(Untranscodable, match="rows"):
-            require_agreement(whole, JPEG_2000, Picture(1, 1, 1, 16))
+            require_agreement(whole, JPEG_2000, CodestreamSize(1, 1, 1, 16))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_jp2_file_around_a_code_stream_is_read():
 )
 def test_what_is_no_code_stream_has_a_reason(frame, reason):
     with pytest.raises(Untranscodable, match=reason):
-        require_agreement(frame, JPEG_2000, Picture(1, 1, 1, 8))
+        require_agreement(frame, JPEG_2000, CodestreamSize(1, 1, 1, 8))
 
 
 # --- RLE -------------------------------------------------------------------------------
@@ -164,11 +164,11 @@ def _rle(*segments, offsets=None):
 )
 def test_segments_that_are_none_have_a_reason(frame, reason):
     with pytest.raises(Untranscodable, match=reason):
-        require_agreement(frame, RLE, Picture(1, 1, 1, 16))
+        require_agreement(frame, RLE, CodestreamSize(1, 1, 1, 16))
 
 
 def test_a_segment_that_becomes_larger_than_the_image_is_not_decoded():
-    image = Picture(4096, 4096, 1, 8)
+    image = CodestreamSize(4096, 4096, 1, 8)
     enough = 4096 * 4096 // 128
     require_agreement(_rle(b"\x81a" * enough), RLE, image)
     require_agreement(_rle((b"\x7f" + bytes(128)) * enough + b"\x80"), RLE, image)

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText, UidInPath
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import (
@@ -129,7 +129,7 @@ def instance(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> In
     response_class=FileResponse,
     responses=NOT_FOUND
     | {200: {"content": {"application/dicom": {}}, "description": "the Part 10 file as stored"}},
-    dependencies=[costs(Kind.DOWNLOADS)],
+    dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def instance_file(
     request: Request, by: MayDownloadObjects, work: InWork, sop_instance_uid: UidInPath

@@ -13,7 +13,7 @@ from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
 from draw_api.models.batch_queries import (
@@ -140,7 +140,7 @@ def lines(
     "/{query_id}/export.csv",
     response_class=StreamingResponse,
     responses=NOT_FOUND | TABLE,
-    dependencies=[costs(Kind.DOWNLOADS)],
+    dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def export(
     request: Request,

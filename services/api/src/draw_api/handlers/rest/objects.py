@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectFacts, Rendering
@@ -31,7 +31,9 @@ Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
 @router.get(
-    "/instances/{sop_instance_uid}/facts", responses=FAILURES, dependencies=[costs(Kind.OBJECTS)]
+    "/instances/{sop_instance_uid}/facts",
+    responses=FAILURES,
+    dependencies=[costs(RequestCost.OBJECTS)],
 )
 def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
     """Return what an object shows: frames and range of an image, tables of a plan."""
@@ -42,7 +44,7 @@ def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> Obje
     "/instances/{sop_instance_uid}/rendered",
     response_class=Response,
     responses=FAILURES | PICTURE,
-    dependencies=[costs(Kind.OBJECTS)],
+    dependencies=[costs(RequestCost.OBJECTS)],
 )
 def rendered(
     by: MayReadArchive,
@@ -62,7 +64,9 @@ def rendered(
 
 
 @router.get(
-    "/instances/{sop_instance_uid}/elements", responses=FAILURES, dependencies=[costs(Kind.OBJECTS)]
+    "/instances/{sop_instance_uid}/elements",
+    responses=FAILURES,
+    dependencies=[costs(RequestCost.OBJECTS)],
 )
 def elements(
     by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
@@ -75,7 +79,7 @@ def elements(
     "/studies/{study_instance_uid}/archive",
     response_class=StreamingResponse,
     responses=documented(HTTPStatus.NOT_FOUND) | ARCHIVE,
-    dependencies=[costs(Kind.DOWNLOADS)],
+    dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def archive(
     by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from draw_api.handlers.identity import require_still, requires
 from draw_api.handlers.problems import documented
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
 from draw_api.models.failures import Refusal
@@ -49,7 +49,7 @@ HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     "/events",
     response_class=StreamingResponse,
     responses=STREAM,
-    dependencies=[costs(Kind.STREAMS)],
+    dependencies=[costs(RequestCost.STREAMS)],
 )
 async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
     """Stream the progress of everything that is under way."""
@@ -60,7 +60,7 @@ async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
     "/{job_id}/events",
     response_class=StreamingResponse,
     responses=STREAM | documented(HTTPStatus.NOT_FOUND),
-    dependencies=[costs(Kind.STREAMS)],
+    dependencies=[costs(RequestCost.STREAMS)],
 )
 def events(request: Request, _: MayReadJobs, work: InWork, job_id: UUID) -> StreamingResponse:
     """Stream the progress of one job or batch until it is over."""

@@ -9,7 +9,7 @@ from fastapi import Cookie as CookieParameter
 from draw_api.handlers.identity import COOKIE, client_address, opens, requires
 from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.problems import documented, failure
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Me, Principal, SessionStarted, SignIn
 from draw_api.models.failures import Unauthenticated
@@ -25,7 +25,11 @@ MayReadOwnAccount = Annotated[Principal, requires(Permission.READ_OWN_ACCOUNT)]
     "/session",
     status_code=HTTPStatus.CREATED,
     response_model=SessionStarted,
-    dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN), Depends(require_own_site)],
+    dependencies=[
+        costs(RequestCost.SIGN_INS),
+        opens(Permission.SIGN_IN),
+        Depends(require_own_site),
+    ],
     responses=documented(
         HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS
     ),

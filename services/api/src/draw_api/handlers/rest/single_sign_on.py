@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import SearchText
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Forbidden, Unauthenticated
 from draw_api.models.permissions import Permission
@@ -20,7 +20,7 @@ from draw_api.services.single_sign_on import SingleSignOnService
 router = APIRouter(
     prefix="/api/v1/oidc",
     tags=["session"],
-    dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN)],
+    dependencies=[costs(RequestCost.SIGN_INS), opens(Permission.SIGN_IN)],
 )
 
 PENDING_COOKIE: Final = "draw_oidc"

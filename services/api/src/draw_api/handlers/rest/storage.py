@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, UidInPath
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.paging import Page
@@ -35,7 +35,7 @@ MayDeleteStudies = Annotated[Principal, requires(Permission.DELETE_STUDIES)]
 NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 
-@router.get("/storage", dependencies=[costs(Kind.SUMS)])
+@router.get("/storage", dependencies=[costs(RequestCost.SUMS)])
 def usage(_: MayReadStorage, work: InWork) -> StorageUsage:
     """Return how full the storage is by quota and disk, and when it will be full."""
     return work.storage.usage()
@@ -71,7 +71,7 @@ def modalities(_: MayReadStorage, work: InWork) -> list[ModalityUsage]:
     return list(work.storage.modalities())
 
 
-@router.get("/storage/clean-up", dependencies=[costs(Kind.SUMS)])
+@router.get("/storage/clean-up", dependencies=[costs(RequestCost.SUMS)])
 def clean_up_preview(
     _: MayPreviewCleanUp,
     work: InWork,

@@ -11,7 +11,7 @@ from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import documented
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
 from draw_api.models.moments import Moment
@@ -83,7 +83,7 @@ def transactions(
     "/export.csv",
     response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {}}, "description": "one line for each transaction"}},
-    dependencies=[costs(Kind.DOWNLOADS)],
+    dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def export(
     request: Request, by: MayReadTransactions, work: InWork, criteria: Criteria
@@ -98,7 +98,7 @@ def export(
     )
 
 
-@router.post("/verify", dependencies=[costs(Kind.SUMS)])
+@router.post("/verify", dependencies=[costs(RequestCost.SUMS)])
 def verify(by: MayVerifyTransactions, work: InWork, body: KnownHead | None = None) -> ChainReport:
     """Compute the chain of hashes again: is every line as it was written?
 

@@ -8,15 +8,15 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
 from draw_api.handlers.web.queries import askable, options_of
-from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.batch_queries import (
     BatchLine,
@@ -155,7 +155,7 @@ def batch_query(
     return page(request, by, view)
 
 
-@router.get("/live/batch-queries/{query_id}", dependencies=[costs(Kind.STREAMS)])
+@router.get("/live/batch-queries/{query_id}", dependencies=[costs(RequestCost.STREAMS)])
 def live(
     request: Request,
     _: MayReadQueries,
@@ -167,7 +167,7 @@ def live(
 ) -> StreamingResponse:
     """Stream what the nodes say."""
 
-    def look(work: Work) -> BatchQueryView:
+    def look(work: UnitOfWork) -> BatchQueryView:
         return _look(work, query_id, node_id=node_id, state=state, here=here, cursor=cursor)
 
     return stream(request, look, f"/batch-queries/{query_id}", Permission.READ_QUERIES)
@@ -226,7 +226,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     return redirect(f"/jobs/{begun.retrieves[0].id}", notice)
 
 
-def _ticked(form: Form) -> list[dict[str, int | str]]:
+def _ticked(form: CheckedForm) -> list[dict[str, int | str]]:
     """Return what is ticked: node and study, divided by a blank."""
     pairs = [text.partition(" ") for text in form.texts("selected")]
     return [
@@ -236,7 +236,7 @@ def _ticked(form: Form) -> list[dict[str, int | str]]:
     ]
 
 
-def _understood(work: Work, form: Form) -> ListView:
+def _understood(work: UnitOfWork, form: CheckedForm) -> ListView:
     text = form.exact("text")
     chosen = frozenset(whole_numbers(form.texts("node_id")))
     asked: QueryList | None = None
@@ -251,7 +251,7 @@ def _understood(work: Work, form: Form) -> ListView:
 
 
 def _look(
-    work: Work, query_id: UUID, *, node_id: str, state: str, here: str, cursor: str | None
+    work: UnitOfWork, query_id: UUID, *, node_id: str, state: str, here: str, cursor: str | None
 ) -> BatchQueryView:
     query = work.batch_queries.batch_query(query_id)
     node = next((one for one in query.node_ids if str(one) == node_id), None)

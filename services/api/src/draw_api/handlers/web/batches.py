@@ -10,8 +10,8 @@ from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.queries import options_of
-from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.nodes import Node
@@ -71,7 +71,7 @@ def start(request: Request, act: RunJobsAct, work: InWork) -> Response:
     return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
 
 
-def _understood(work: Work, form: Form) -> BatchView:
+def _understood(work: UnitOfWork, form: CheckedForm) -> BatchView:
     text = form.exact("text")
     items: list[WantedItem] = []
     doubts: list[FieldProblem] = []
@@ -96,6 +96,6 @@ def _understood(work: Work, form: Form) -> BatchView:
     )
 
 
-def _nodes(work: Work) -> list[Node]:
+def _nodes(work: UnitOfWork) -> list[Node]:
     nodes = work.nodes.nodes(None, MOST_NODES).items
     return [node for node in nodes if node.active and (node.supports_move or node.supports_get)]

@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import Field, error_of, lines
+from draw_api.handlers.web.forms import FormField, error_of, lines
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.config import (
@@ -44,7 +44,7 @@ class ShownField:
     """One setting with what the reference says of it."""
 
     setting: ConfigField
-    field: Field
+    field: FormField
     changed: bool
     """Differs from the default."""
 
@@ -174,7 +174,7 @@ def _shown(
     default = setting.default
     kind = INPUTS.get(setting.kind, "text")
     shown = "\n".join(str(one) for one in value) if isinstance(value, list) else value
-    field = Field(
+    field = FormField(
         name=setting.path,
         label=setting.label,
         kind=kind,
@@ -204,7 +204,7 @@ def _help(setting: ConfigField) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _sent(form: Form) -> dict[str, Any]:
+def _sent(form: CheckedForm) -> dict[str, Any]:
     """Return the settings of the form by their paths; text that is no number stays text."""
     found: dict[str, Any] = {}
     for section in REFERENCE.sections:

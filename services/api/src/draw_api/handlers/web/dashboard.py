@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.activity import Throughput
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
@@ -92,7 +92,7 @@ class DashboardView(View):
         return [receiver for receiver in self.receivers if receiver.last_error]
 
 
-def _look(work: Work) -> DashboardView:
+def _look(work: UnitOfWork) -> DashboardView:
     read = work.transactions.transactions
     return DashboardView(
         status=work.status.status(),
@@ -112,7 +112,7 @@ def dashboard(request: Request, by: MayReadStatus, work: InWork) -> Response:
     return page(request, by, _look(work))
 
 
-@router.get("/live/dashboard", dependencies=[costs(Kind.STREAMS)])
+@router.get("/live/dashboard", dependencies=[costs(RequestCost.STREAMS)])
 def live(request: Request, _: MayReadStatus) -> StreamingResponse:
     """Stream the dashboard's changing part."""
     return stream(request, _look, "/", Permission.READ_STATUS)

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from draw_api.handlers.web.visitor import Form
+from draw_api.handlers.web.visitor import CheckedForm
 from draw_api.handlers.web.words import words
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.texts import whole_number
@@ -17,7 +17,7 @@ KINDS: Final = {"integer": "number", "number": "number", "boolean": "switch", "a
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FormField:
     """One field of a form, as its template draws it."""
 
     name: str
@@ -66,7 +66,7 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - what
     return value
 
 
-def values_of(model: type[BaseModel], form: Form) -> dict[str, Any]:
+def values_of(model: type[BaseModel], form: CheckedForm) -> dict[str, Any]:
     """Return what a form says about a model's simple fields; what is not there is left out."""
     found: dict[str, Any] = {}
     for name, schema in _properties(model).items():
@@ -85,7 +85,7 @@ def fields_of(
     *,
     only: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
-) -> list[Field]:
+) -> list[FormField]:
     """Return the fields of a model, filled in, each with what is wrong with it."""
     schema = model.model_json_schema()
     required = set(schema.get("required", ()))
@@ -152,11 +152,11 @@ def _field(
     *,
     required: bool,
     label: str,
-) -> Field:
+) -> FormField:
     kind = _kind(schema)
     if kind == "lines" and isinstance(value, list | tuple):
         value = "\n".join(str(one) for one in value)
-    return Field(
+    return FormField(
         name=name,
         label=label or words(name),
         kind=kind,

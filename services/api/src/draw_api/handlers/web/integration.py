@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Final, get_args
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import Field, checked, fields_of
+from draw_api.handlers.web.forms import FormField, checked, fields_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid, NotFound
@@ -61,7 +61,7 @@ class WebhookFormView(View):
 
     title: str
     action: str
-    fields: list[Field]
+    fields: list[FormField]
     chosen: frozenset[str]
     kinds_error: str
     kinds: ClassVar[tuple[str, ...]] = KINDS
@@ -228,7 +228,7 @@ def replay(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     return redirect(f"/webhooks/{webhook_id}", "deliveries-replayed")
 
 
-def _values(form: Form) -> dict[str, Any]:
+def _values(form: CheckedForm) -> dict[str, Any]:
     values: dict[str, Any] = {
         "url": form.text("url"),
         "description": form.text("description"),
@@ -256,8 +256,8 @@ def _form(
     return WebhookFormView(title, action, fields, frozenset(values["kinds"]), "; ".join(wrong))
 
 
-def _optional(field: Field, left_out: str) -> Field:
-    return Field(
+def _optional(field: FormField, left_out: str) -> FormField:
+    return FormField(
         name=field.name,
         label=field.label,
         kind=field.kind,

@@ -7,14 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
 from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import NotFound
 from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
@@ -108,7 +108,7 @@ def every(
     return page(request, by, JobListView(found, state or ""))
 
 
-@router.get("/live/jobs", dependencies=[costs(Kind.STREAMS)])
+@router.get("/live/jobs", dependencies=[costs(RequestCost.STREAMS)])
 def live_list(
     request: Request, _: MayReadJobs, state: State = None, cursor: Cursor = None
 ) -> StreamingResponse:
@@ -122,7 +122,7 @@ def job(request: Request, by: MayReadJobs, work: InWork, job_id: UUID) -> Respon
     return page(request, by, _look(work, job_id))
 
 
-@router.get("/live/jobs/{job_id}", dependencies=[costs(Kind.STREAMS)])
+@router.get("/live/jobs/{job_id}", dependencies=[costs(RequestCost.STREAMS)])
 def live(request: Request, _: MayReadJobs, job_id: UUID) -> StreamingResponse:
     """Stream one job until it is over."""
     return stream(
@@ -176,14 +176,14 @@ def notice_of(asked: RequestedRetrieve) -> str:
     return "job-pulled-forward" if asked.pulled_forward else "job-known"
 
 
-def _listed(work: Work, state: str | None, cursor: str | None) -> RetrieveListView:
+def _listed(work: UnitOfWork, state: str | None, cursor: str | None) -> RetrieveListView:
     found = work.retrieves.retrieves(
         state=state, node_id=None, parent_id=None, cursor=cursor, limit=ON_A_PAGE
     )
     return RetrieveListView(found, state or "", cursor)
 
 
-def _look(work: Work, job_id: UUID) -> RetrieveView | OtherJobView:
+def _look(work: UnitOfWork, job_id: UUID) -> RetrieveView | OtherJobView:
     try:
         found = work.retrieves.retrieve(job_id)
     except NotFound:

@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.identity import COOKIE, client_address
 from draw_api.handlers.web.pages import View, frame_of, render
-from draw_api.handlers.work import Work, WorkFactory
+from draw_api.handlers.work import UnitOfWork, WorkFactory
 from draw_api.models.failures import Refusal
 from draw_api.models.permissions import Permission
 from draw_api.services.access import require
@@ -31,7 +31,7 @@ LOOKING: Final = ThreadPoolExecutor(4, thread_name_prefix="live")
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 UNAVAILABLE: Final = "event: unavailable\ndata: -\n\n"
 
-Look = Callable[[Work], View]
+Look = Callable[[UnitOfWork], View]
 
 
 def stream(request: Request, look: Look, path: str, permission: Permission) -> StreamingResponse:

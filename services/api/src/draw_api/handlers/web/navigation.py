@@ -7,7 +7,7 @@ from draw_api.models.permissions import Permission
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NavigationEntry:
     """One entry of the navigation."""
 
     path: str
@@ -20,56 +20,60 @@ class Place:
 
 
 NAVIGATION: Final = (
-    ("", (Place("/", "Dashboard", "gauge", Permission.READ_STATUS),)),
+    ("", (NavigationEntry("/", "Dashboard", "gauge", Permission.READ_STATUS),)),
     (
         "Archive",
         (
-            Place("/studies", "Studies", "layers", Permission.READ_ARCHIVE),
-            Place("/patients", "Patients", "person", Permission.READ_ARCHIVE),
-            Place("/conflicts", "Conflicts", "alert", Permission.READ_ARCHIVE),
-            Place("/storage", "Storage", "disk", Permission.READ_STORAGE),
+            NavigationEntry("/studies", "Studies", "layers", Permission.READ_ARCHIVE),
+            NavigationEntry("/patients", "Patients", "person", Permission.READ_ARCHIVE),
+            NavigationEntry("/conflicts", "Conflicts", "alert", Permission.READ_ARCHIVE),
+            NavigationEntry("/storage", "Storage", "disk", Permission.READ_STORAGE),
         ),
     ),
     (
         "Remote",
         (
-            Place(
+            NavigationEntry(
                 "/queries",
                 "Query",
                 "search",
                 Permission.READ_QUERIES,
                 also=("/batch-queries",),
             ),
-            Place("/jobs", "Jobs", "tasks", Permission.READ_JOBS),
-            Place("/nodes", "Remote nodes", "nodes", Permission.READ_NODES),
+            NavigationEntry("/jobs", "Jobs", "tasks", Permission.READ_JOBS),
+            NavigationEntry("/nodes", "Remote nodes", "nodes", Permission.READ_NODES),
         ),
     ),
     (
         "Receiver",
         (
-            Place("/transactions", "Transactions", "list", Permission.READ_TRANSACTIONS),
-            Place("/ae-titles", "AE titles", "key", Permission.READ_PEERS),
-            Place("/config", "Configuration", "sliders", Permission.READ_CONFIGURATION),
+            NavigationEntry("/transactions", "Transactions", "list", Permission.READ_TRANSACTIONS),
+            NavigationEntry("/ae-titles", "AE titles", "key", Permission.READ_PEERS),
+            NavigationEntry("/config", "Configuration", "sliders", Permission.READ_CONFIGURATION),
         ),
     ),
     (
         "Integration",
         (
-            Place("/changes", "Change feed", "feed", Permission.READ_CHANGES, also=("/webhooks",)),
-            Place("/dead-letters", "Dead letters", "inbox", Permission.MANAGE_DEAD_LETTERS),
+            NavigationEntry(
+                "/changes", "Change feed", "feed", Permission.READ_CHANGES, also=("/webhooks",)
+            ),
+            NavigationEntry(
+                "/dead-letters", "Dead letters", "inbox", Permission.MANAGE_DEAD_LETTERS
+            ),
         ),
     ),
     (
         "System",
         (
-            Place(
+            NavigationEntry(
                 "/users",
                 "Users and tokens",
                 "people",
                 Permission.READ_OWN_CREDENTIALS,
                 also=("/tokens",),
             ),
-            Place("/about", "About", "info", Permission.READ_STATUS),
+            NavigationEntry("/about", "About", "info", Permission.READ_STATUS),
         ),
     ),
 )

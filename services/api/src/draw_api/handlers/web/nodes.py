@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
+from draw_api.handlers.web.forms import FormField, checked, error_of, fields_of, values_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import Job, NewEcho, NewProbe
@@ -83,8 +83,8 @@ class NodeFormView(View):
     title: str
     action: str
     back: str
-    first: list[Field]
-    further: list[Field]
+    first: list[FormField]
+    further: list[FormField]
     problem: str = ""
 
 
@@ -118,7 +118,7 @@ def node(request: Request, by: MayReadNodes, work: InWork, node_id: RowId) -> Re
     return page(request, by, _look(work, node_id))
 
 
-@router.get("/live/nodes/{node_id}", dependencies=[costs(Kind.STREAMS)])
+@router.get("/live/nodes/{node_id}", dependencies=[costs(RequestCost.STREAMS)])
 def live(request: Request, _: MayReadNodes, node_id: RowId) -> StreamingResponse:
     """Stream what is known of a node."""
     return stream(
@@ -205,7 +205,7 @@ def remove(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     return redirect("/nodes", "node-removed")
 
 
-def _look(work: Work, node_id: int) -> NodeView:
+def _look(work: UnitOfWork, node_id: int) -> NodeView:
     return NodeView(
         node=work.nodes.node(node_id), jobs=work.jobs.jobs(None, node_id, None, LATELY).items
     )
@@ -244,7 +244,7 @@ def _form(
     error: Invalid | Conflict | None = None,
 ) -> NodeFormView:
     problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
-    windows = Field(
+    windows = FormField(
         name="windows",
         label="Jobs run only within",
         kind="lines",
@@ -252,7 +252,7 @@ def _form(
         help="Such as mon-fri 22:00-06:00, one on a line; empty: always",
         error="not a line such as mon-fri 22:00-06:00" if error_of("windows", problems) else "",
     )
-    pin = Field(
+    pin = FormField(
         name="tls_fingerprint",
         label="Pinned certificate",
         kind="lines",

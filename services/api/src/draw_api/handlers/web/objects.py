@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
 from draw_api.handlers.web.visitor import looks
@@ -94,7 +94,8 @@ class ElementsView(View):
 
 
 @router.get(
-    "/studies/{study_instance_uid}/series/{series_instance_uid}", dependencies=[costs(Kind.OBJECTS)]
+    "/studies/{study_instance_uid}/series/{series_instance_uid}",
+    dependencies=[costs(RequestCost.OBJECTS)],
 )
 def series(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
@@ -132,7 +133,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
     return page(request, by, view)
 
 
-@router.get("/instances/{sop_instance_uid}/picture", dependencies=[costs(Kind.OBJECTS)])
+@router.get("/instances/{sop_instance_uid}/picture", dependencies=[costs(RequestCost.OBJECTS)])
 def picture(
     by: MayReadArchive,
     work: InWork,
@@ -148,7 +149,7 @@ def picture(
     return _sent(work.objects.picture(by, sop_instance_uid, rendering))
 
 
-@router.get("/series/{series_instance_uid}/thumbnail", dependencies=[costs(Kind.OBJECTS)])
+@router.get("/series/{series_instance_uid}/thumbnail", dependencies=[costs(RequestCost.OBJECTS)])
 def thumbnail(by: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
     """Return a small picture from the middle of a series."""
     slices = work.objects.slices(series_instance_uid)
@@ -160,7 +161,7 @@ def thumbnail(by: MayReadArchive, work: InWork, series_instance_uid: UidInPath) 
     return _sent(work.objects.picture(by, middle.sop_instance_uid, rendering))
 
 
-@router.get("/instances/{sop_instance_uid}/elements", dependencies=[costs(Kind.OBJECTS)])
+@router.get("/instances/{sop_instance_uid}/elements", dependencies=[costs(RequestCost.OBJECTS)])
 def elements(
     request: Request,
     by: MayReadArchive,
@@ -173,7 +174,9 @@ def elements(
     return page(request, by, ElementsView(sop_instance_uid, found, search))
 
 
-@router.get("/studies/{study_instance_uid}/archive.zip", dependencies=[costs(Kind.DOWNLOADS)])
+@router.get(
+    "/studies/{study_instance_uid}/archive.zip", dependencies=[costs(RequestCost.DOWNLOADS)]
+)
 def download(
     by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:

@@ -19,7 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from draw_api.handlers.web import words
-from draw_api.handlers.web.navigation import NAVIGATION, Place, place_of
+from draw_api.handlers.web.navigation import NAVIGATION, NavigationEntry, place_of
 from draw_api.models.access import Principal
 from draw_api.models.permissions import Permission, may
 
@@ -48,7 +48,7 @@ class Frame:
     notice: str
 
     @property
-    def places(self) -> Iterator[tuple[str, list[Place]]]:
+    def places(self) -> Iterator[tuple[str, list[NavigationEntry]]]:
         """The entries of the navigation that the visitor may see, by their headings."""
         for title, places in NAVIGATION:
             shown = [place for place in places if self.may(place.permission)]

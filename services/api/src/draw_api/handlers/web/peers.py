@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import Field, checked, error_of, fields_of, values_of
+from draw_api.handlers.web.forms import FormField, checked, error_of, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.paging import Page
@@ -87,7 +87,7 @@ class AeTitleView(View):
 
     template: ClassVar[str] = "ae-titles/form.html.jinja"
 
-    fields: list[Field]
+    fields: list[FormField]
     rights: frozenset[str]
     """Those that are ticked."""
     action: str
@@ -104,7 +104,7 @@ class SimulatorView(View):
 
     template: ClassVar[str] = "ae-titles/simulator.html.jinja"
 
-    fields: list[Field]
+    fields: list[FormField]
     explanation: Explanation | None
 
 
@@ -242,12 +242,12 @@ def _texts(found: object) -> Sequence[object]:
     return found if isinstance(found, list | tuple) else ()
 
 
-def _values(form: Form) -> dict[str, object]:
+def _values(form: CheckedForm) -> dict[str, object]:
     """Return what the form of an AE title says."""
     return values_of(AllowedAeTitleSettings, form) | {"rights": form.texts("rights")}
 
 
-def _simulated(work: Work, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
+def _simulated(work: UnitOfWork, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
     labels = {"sop_class_uid": "SOP class UID", "address": "From address"}
     names = ("calling_ae", "address", "called_ae", "sop_class_uid", "certificate")
     problems: tuple[FieldProblem, ...] = ()

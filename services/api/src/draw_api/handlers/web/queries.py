@@ -9,15 +9,15 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked, error_of
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, day_of
-from draw_api.handlers.web.visitor import Form, SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import FINISHED
@@ -265,7 +265,7 @@ def query(
     return page(request, by, view)
 
 
-@router.get("/live/queries/{query_id}", dependencies=[costs(Kind.STREAMS)])
+@router.get("/live/queries/{query_id}", dependencies=[costs(RequestCost.STREAMS)])
 def live(
     request: Request,
     _: MayReadQueries,
@@ -277,7 +277,7 @@ def live(
 ) -> StreamingResponse:
     """Stream what a query finds."""
 
-    def look(work: Work) -> QueryView:
+    def look(work: UnitOfWork) -> QueryView:
         return _look(work, query_id, search=search, sort=sort, node_id=node_id, cursor=cursor)
 
     return stream(request, look, f"/queries/{query_id}", Permission.READ_QUERIES)
@@ -335,7 +335,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     return redirect(f"/jobs/{jobs[0].retrieve.id}", notice_of(jobs[0]))
 
 
-def options_of(form: Form) -> dict[str, Any]:
+def options_of(form: CheckedForm) -> dict[str, Any]:
     """Return how something shall be retrieved, as far as a form says."""
     found: dict[str, Any] = {
         name: form.text(name) for name in ("method", "priority", "destination") if form.text(name)
@@ -347,7 +347,7 @@ def options_of(form: Form) -> dict[str, Any]:
     return found
 
 
-def _selected(form: Form) -> dict[int, list[dict[str, str]]]:
+def _selected(form: CheckedForm) -> dict[int, list[dict[str, str]]]:
     """Return what is ticked: node, study and series, divided by blanks."""
     found: dict[int, list[dict[str, str]]] = {}
     for text in form.texts("selected"):
@@ -362,7 +362,13 @@ def _selected(form: Form) -> dict[int, list[dict[str, str]]]:
 
 
 def _look(
-    work: Work, query_id: UUID, *, search: str, sort: str, node_id: int | None, cursor: str | None
+    work: UnitOfWork,
+    query_id: UUID,
+    *,
+    search: str,
+    sort: str,
+    node_id: int | None,
+    cursor: str | None,
 ) -> QueryView:
     matches = work.queries.matches(
         query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=ON_A_PAGE
@@ -370,7 +376,7 @@ def _look(
     return QueryView(work.queries.query(query_id), matches, search, sort, node_id)
 
 
-def askable(work: Work) -> list[Node]:
+def askable(work: UnitOfWork) -> list[Node]:
     """Return the nodes that answer queries."""
     nodes = work.nodes.nodes(None, MOST_NODES).items
     return [node for node in nodes if node.active and node.supports_find]

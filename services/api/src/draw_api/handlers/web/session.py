@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.own_site import require_own_site
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import Form, SessionCookie, SubmittedForm, acts, read_form
+from draw_api.handlers.web.visitor import CheckedForm, SessionCookie, SubmittedForm, acts, read_form
 from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
@@ -40,7 +40,7 @@ class SignInView(View):
     """Name of the identity provider one may sign in through."""
 
 
-async def _sign_in_form(request: Request) -> AsyncIterator[Form]:
+async def _sign_in_form(request: Request) -> AsyncIterator[CheckedForm]:
     """Return the form; another site's page may not sign anybody in."""
     require_own_site(request)
     async with read_form(request, max_files=0, max_fields=10) as form:
@@ -53,9 +53,9 @@ def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the para
     return page(request, None, SignInView(local_path(next), provider=_provider(request)))
 
 
-@router.post("/sign-in", dependencies=[costs(Kind.SIGN_INS), opens(Permission.SIGN_IN)])
+@router.post("/sign-in", dependencies=[costs(RequestCost.SIGN_INS), opens(Permission.SIGN_IN)])
 def sign_in(
-    request: Request, work: InWork, sent: Annotated[Form, Depends(_sign_in_form)]
+    request: Request, work: InWork, sent: Annotated[CheckedForm, Depends(_sign_in_form)]
 ) -> Response:
     """Sign in and go to where the visitor wanted to be."""
     target = local_path(sent.text("next"))

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from draw_api.handlers.turns import Kind, costs
+from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import checked
 from draw_api.handlers.web.pages import View, page, redirect
@@ -79,7 +79,7 @@ class CleanUpView(View):
     days: int | None
 
 
-@router.get("/storage", dependencies=[costs(Kind.SUMS)])
+@router.get("/storage", dependencies=[costs(RequestCost.SUMS)])
 def storage(request: Request, by: MayReadStorage, work: InWork) -> Response:
     """Show how full the storage is."""
     view = StorageView(
@@ -92,7 +92,7 @@ def storage(request: Request, by: MayReadStorage, work: InWork) -> Response:
     return page(request, by, view)
 
 
-@router.get("/storage/clean-up", dependencies=[costs(Kind.SUMS)])
+@router.get("/storage/clean-up", dependencies=[costs(RequestCost.SUMS)])
 def clean_up(
     request: Request,
     by: MayPreviewCleanUp,

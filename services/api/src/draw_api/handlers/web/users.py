@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import Field, checked, fields_of, values_of
+from draw_api.handlers.web.forms import FormField, checked, fields_of, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
-from draw_api.handlers.work import InWork, Work
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
 from draw_api.models.paging import Page
@@ -66,7 +66,7 @@ class FormView(View):
 
     title: str
     action: str
-    fields: list[Field]
+    fields: list[FormField]
     button: str
     problem: str = ""
 
@@ -78,8 +78,8 @@ class UserView(View):
     template: ClassVar[str] = "users/detail.html.jinja"
 
     user: User
-    fields: list[Field]
-    password: list[Field]
+    fields: list[FormField]
+    password: list[FormField]
     problem: str = ""
 
 
@@ -262,7 +262,7 @@ def _own_password(error: Failure = None) -> FormView:
     return FormView("Change your password", "/users/password", fields, "Change it", problem)
 
 
-def _one(work: Work, user_id: int, error: Failure = None) -> UserView:
+def _one(work: UnitOfWork, user_id: int, error: Failure = None) -> UserView:
     problems, problem = _problems(error)
     found = work.users.user(user_id)
     return UserView(

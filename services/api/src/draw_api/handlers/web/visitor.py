@@ -41,7 +41,7 @@ NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 SessionCookie = Annotated[str | None, CookieParameter(alias=COOKIE, include_in_schema=False)]
 
 
-class Form:
+class CheckedForm:
     """The fields of a form, as the browser sent them.
 
     Raises:
@@ -100,7 +100,9 @@ def require_small(request: Request) -> None:
 
 
 @asynccontextmanager
-async def read_form(request: Request, *, max_files: int, max_fields: int) -> AsyncIterator[Form]:
+async def read_form(
+    request: Request, *, max_files: int, max_fields: int
+) -> AsyncIterator[CheckedForm]:
     """Read a form, and forget its files after the block.
 
     Raises:
@@ -111,12 +113,12 @@ async def read_form(request: Request, *, max_files: int, max_fields: int) -> Asy
     async with form_of(
         request, max_files=max_files, max_fields=max_fields, max_part_size=MOST_BYTES
     ) as data:
-        yield Form(data)
+        yield CheckedForm(data)
 
 
 async def _form(
     request: Request, by: Annotated[Principal, Depends(_visitor)]
-) -> AsyncIterator[Form]:
+) -> AsyncIterator[CheckedForm]:
     async with read_form(request, max_files=MOST_FILES, max_fields=MOST_FIELDS) as form:
         require_csrf(by, form.text(CSRF_FIELD) or request.headers.get(CSRF_HEADER))
         yield form
@@ -125,7 +127,7 @@ async def _form(
 class SubmittedForm:
     """A form that was sent on purpose, and by whom."""
 
-    def __init__(self, by: Principal, form: Form) -> None:
+    def __init__(self, by: Principal, form: CheckedForm) -> None:
         self.by = by
         self.form = form
 
@@ -146,7 +148,7 @@ class FormAccess(Guard):
     def __call__(
         self,
         by: Annotated[Principal, Depends(_visitor)],
-        form: Annotated[Form, Depends(_form)],
+        form: Annotated[CheckedForm, Depends(_form)],
     ) -> SubmittedForm:
         require(by, self.permission)
         return SubmittedForm(by, form)
