@@ -25,6 +25,7 @@ def test_import_contracts_hold():
     assert done.returncode == 0, done.stdout
 
 
+PACKAGES = ("shared", "services/scp", "services/indexer", "services/qr-worker", "services/api")
 PLANTED = {
     "Services stand on shared": ("shared", "draw_shared/errors.py", "draw_scp.settings"),
     "Every service must have": ("services/scp", "draw_scp/adapters/__init__.py", "draw_scp.app"),
@@ -48,7 +49,7 @@ PLANTED = {
 
 def test_every_import_contract_can_be_broken(tmp_path):
     copies = {}
-    for place in {where for where, _, _ in PLANTED.values()}:
+    for place in PACKAGES:
         copies[place] = tmp_path / place
         shutil.copytree(
             ROOT / place / "src", copies[place], ignore=shutil.ignore_patterns("__pycache__")
