@@ -40,6 +40,11 @@ PLANTED = {
         "draw_shared/dicom/encoding/vrs.py",
         "draw_shared.dicom.network.wire",
     ),
+    "Encoding and associations": (
+        "shared",
+        "draw_shared/dicom/network/limits.py",
+        "draw_shared.contracts.replicas",
+    ),
     "Contracts and use cases": ("services/indexer", "draw_indexer/services/__init__.py", "psycopg"),
     "DICOM rules": ("shared", "draw_shared/dicom/encoding/uids.py", "pika"),
     "REST and web": ("services/api", "draw_api/handlers/web/__init__.py", "draw_api.handlers.rest"),

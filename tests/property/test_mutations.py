@@ -23,6 +23,7 @@ from draw_scp.settings import ScpSettings
 from draw_shared.dicom.network import associate, message
 from draw_shared.dicom.network.association import AcceptorAssociation
 from draw_shared.dicom.network.contexts import contexts_for
+from draw_shared.dicom.network.limits import AssociationLimits
 from draw_shared.dicom.network.pdu import HEADER, PduType, pdvs
 from draw_shared.dicom.network.peer_failures import (
     NotSupported,
@@ -30,7 +31,6 @@ from draw_shared.dicom.network.peer_failures import (
     PeerRejected,
     PeerTrouble,
 )
-from draw_shared.dicom.network.placement import Timing
 from draw_shared.dicom.network.requestor import Remote
 from draw_shared.dicom.network.service import Peer
 from draw_shared.dicom.network.store_sender import sending
@@ -51,7 +51,12 @@ PARTS = 5
 SLOWEST_SECONDS = 3.0
 ODD_BYTES = (0x00, 0x01, 0x02, 0x03, 0x7F, 0x80, 0xFE, 0xFF)
 ODD_LENGTHS = (0, 1, 0x7FFF, 0xFFFF, 0x10000, 131_072, 131_079, 0x7FFFFFFF, 0xFFFFFFFF)
-TIMING = Timing(acse_seconds=5, dimse_seconds=5, network_seconds=5, max_object_bytes=1 << 20)
+LIMITS = AssociationLimits(
+    acse_timeout_seconds=5,
+    dimse_timeout_seconds=5,
+    network_timeout_seconds=5,
+    max_object_bytes=1 << 20,
+)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +174,7 @@ def served(stream, provider):
         client.sendall(stream)
         client.shutdown(socket.SHUT_WR)
         peer = Peer("fuzz", "127.0.0.1", "127.0.0.1")
-        AcceptorAssociation(Wire(server), peer, provider, TIMING).serve(provider, lambda _: None)
+        AcceptorAssociation(Wire(server), peer, provider, LIMITS).serve(provider, lambda _: None)
         server.close()
         answer = b""
         # Closed with input unread, the socket says so once, before it gives the answer.

@@ -15,10 +15,9 @@ import pytest
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import ClaimedJob, JobState, Lease, RemoteNode
 from draw_qr_worker.services.node_tests import EchoTask
-from draw_shared.contracts.server_config import TlsConfig
 from draw_shared.dicom.network.peer_failures import Unreachable
 from draw_shared.dicom.network.peer_trust import NotTrusted, PeerTrusts
-from draw_shared.dicom.network.tls import ServerTls, TlsUnusable
+from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from support.certificates import HERE, Authority, trust
 from support.engine import listening
 from support.service_finder import program
@@ -38,7 +37,7 @@ def authority(tmp_path_factory):
 @contextmanager
 def showing(certificate):
     """Yield the port of a peer that shows a certificate."""
-    tls = ServerTls(TlsConfig(enabled=True, **certificate.tls))
+    tls = ServerTls(TlsFiles(**certificate.tls))
     with listening(tls=tls) as (acceptor, _):
         yield acceptor.port
 

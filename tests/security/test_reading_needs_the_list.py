@@ -15,8 +15,8 @@ from pynetdicom.sop_class import (
 )
 
 from draw_shared.contracts.config_snapshot import AllowedPeer
-from draw_shared.contracts.rights import Right
 from draw_shared.dicom.network.associate import Roles
+from draw_shared.dicom.network.rights import Right
 from support.datasets import build
 from support.raw_stores import raw_association
 from support.receiver_process import ReceiverProcess

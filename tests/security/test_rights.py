@@ -7,6 +7,8 @@ list.py beside this).
 
 import itertools
 import socket
+import ssl
+from ipaddress import ip_network
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,19 +18,16 @@ from structlog.testing import capture_logs
 from draw_scp.handlers.negotiate import Associations
 from draw_scp.metrics import ScpMetrics
 from draw_scp.services.audit import AuditService
+from draw_shared.contracts.association_rules import access_rules, capabilities
+from draw_shared.contracts.certificates import CertificateName
 from draw_shared.contracts.config_snapshot import AllowedPeer
-from draw_shared.contracts.rights import READING, CertificateName, Right
 from draw_shared.contracts.server_config import (
     EVERYTHING,
-    ClientCertificates,
-    NetworkConfig,
     SecurityConfig,
-    TlsConfig,
 )
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network.acceptance import accepted
-from draw_shared.dicom.network.admission import access_rules
 from draw_shared.dicom.network.associate import (
     AssociateRequest,
     ProposedContext,
@@ -44,9 +43,10 @@ from draw_shared.dicom.network.authorization import (
     denied_rights,
     standing,
 )
-from draw_shared.dicom.network.negotiation import capabilities
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.peer_failures import PeerRejected
 from draw_shared.dicom.network.requestor import Remote, open_association
+from draw_shared.dicom.network.rights import READING, Right
 from draw_shared.dicom.network.service import (
     Accept,
     AssociationOutcome,
@@ -54,7 +54,7 @@ from draw_shared.dicom.network.service import (
     PeerCertificate,
     Reject,
 )
-from draw_shared.dicom.network.tls import ServerTls
+from draw_shared.dicom.network.tls import ServerTls, TlsFiles
 from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.config_watch import LiveConfig
 from support.certificates import Authority, trust
@@ -197,7 +197,7 @@ def proxied(source):
 
 
 def test_the_client_behind_a_proxy_on_this_machine_is_not_of_this_machine():
-    trusting = NetworkConfig(trusted_proxies=("127.0.0.0/8",))
+    trusting = AcceptorLimits(trusted_proxies=(ip_network("127.0.0.0/8"),))
     request = proposing(uids.STUDY_ROOT_FIND).encode()
     with listening(RecordingProvider(), trusting) as (acceptor, provider):
         kind, body = answer(acceptor, proxied("10.0.0.9") + request)
@@ -248,12 +248,11 @@ def ct_room(authority):
 def tls(authority):
     made = authority.sign("server")
     return ServerTls(
-        TlsConfig(
-            enabled=True,
+        TlsFiles(
             certificate_file=made.certificate,
             key_file=made.key,
             client_ca_file=authority.file,
-            client_certificates=ClientCertificates.OPTIONAL,
+            client_certificates=ssl.CERT_OPTIONAL,
         )
     )
 

@@ -46,9 +46,7 @@ class Indexer:
     def __init__(self, database, folder, name="one", keyring=KEYS):
         self.found = []
         file = SealedHeadFile(folder / "sealed-head.json", name)
-        self.log = PostgresTransactionChain(
-            database, Seals(keyring, file, name, self.found.append)
-        )
+        self.log = PostgresTransactionChain(database, Seals(keyring, file, name, self.found.append))
 
     def write(self, lines=1):
         """Write lines as the broker brings them, and let two seconds pass."""

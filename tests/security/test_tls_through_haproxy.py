@@ -3,15 +3,16 @@
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 
 import pytest
 
-from draw_shared.contracts.server_config import NetworkConfig, TlsConfig
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.peer_failures import PeerTrouble
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.tls import ServerTls
+from draw_shared.dicom.network.tls import ServerTls, TlsFiles
 from support.certificates import Authority, trust
 from support.engine import listening
 from support.replicas import configuration, running_haproxy
@@ -54,10 +55,10 @@ def echo(port, how):
 
 def test_the_receiver_s_own_certificate_and_the_peer_s_own_address(tmp_path):
     authority = Authority(tmp_path)
-    tls = ServerTls(TlsConfig(enabled=True, **authority.sign("receiver").tls))
-    network = NetworkConfig(trusted_proxies=("127.0.0.1/32",))
+    tls = ServerTls(TlsFiles(**authority.sign("receiver").tls))
+    limits = AcceptorLimits(trusted_proxies=(ip_network("127.0.0.1/32"),))
     port = free_port()
-    with ready() as http_port, listening(network=network, tls=tls) as (acceptor, provider):
+    with ready() as http_port, listening(limits=limits, tls=tls) as (acceptor, provider):
         text = configuration(free_port(), (), port, [(acceptor.port, http_port)])
         with running_haproxy(tmp_path, text, port):
             assert wait_until(lambda: echo(port, trust(authority.file)))

@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from draw_shared.contracts.fingerprints import fingerprint_of
+from draw_shared.dicom.network.fingerprints import fingerprint_of
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 
 HERE = ("IP:127.0.0.1", "DNS:localhost")

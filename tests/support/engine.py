@@ -5,12 +5,12 @@ import threading
 import time
 from contextlib import contextmanager
 
-from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig
+from draw_shared.contracts.association_rules import access_rules, capabilities
+from draw_shared.contracts.server_config import EVERYTHING
 from draw_shared.dicom.network import listening as listening_socket
 from draw_shared.dicom.network.acceptor import Acceptor, Door
-from draw_shared.dicom.network.admission import access_rules
 from draw_shared.dicom.network.authorization import authorize
-from draw_shared.dicom.network.negotiation import capabilities
+from draw_shared.dicom.network.limits import DEFAULT_LIMITS
 from draw_shared.dicom.network.service import (
     Matches,
     OperationRefused,
@@ -108,15 +108,13 @@ class RecordingProvider:
 
 
 @contextmanager
-def listening(provider=None, network=None, tls=None, max_object_bytes=1 << 30):
+def listening(provider=None, limits=DEFAULT_LIMITS, tls=None):
     """Yield a started acceptor on a free port of the loopback address, and its provider."""
     provider = provider or RecordingProvider()
-    live = network or NetworkConfig()
     acceptor = Acceptor(
         [Door(listening_socket.listening("127.0.0.1", 0), tls)],
         provider,
-        lambda: live,
-        lambda: max_object_bytes,
+        lambda: limits,
     )
     acceptor.start()
     try:

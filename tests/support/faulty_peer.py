@@ -20,7 +20,6 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
 from draw_qr_worker.models import StatusPermanent
-from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.encoding.characters import TEXT_VRS
 from draw_shared.dicom.network.contexts import contexts_for
@@ -291,8 +290,7 @@ def outgoing_of(one):
 def peer(objects=(), destination_port=0):
     """Yield a peer that answers properly, and its port."""
     provider = FaultyPeer(objects, destination_port)
-    network = NetworkConfig(ae_title=AE, max_connections=300)
-    with listening(provider, network) as (acceptor, _):
+    with listening(provider) as (acceptor, _):
         yield provider, acceptor.port
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from draw_api.services.conformance import statement
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
+from draw_shared.contracts.association_rules import storage_classes, storage_syntaxes
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     REFERENCE,
@@ -42,9 +43,9 @@ def test_exactly_what_is_offered_is_listed(config):
     found = statement(config, "1.0")
     receiver = found[found.index("### 4.3") : found.index("### 4.4")]
     for uid in uids.ALL_STORAGE:
-        assert (f"| {uid} |" in receiver) == (uid in uids.storage_classes(config.sop_classes))
+        assert (f"| {uid} |" in receiver) == (uid in storage_classes(config.sop_classes))
     for uid in uids.ALL_TRANSFER_SYNTAXES:
-        offered = uid in uids.storage_syntaxes(config.transfer_syntaxes)
+        offered = uid in storage_syntaxes(config.transfer_syntaxes)
         assert (f"| {uid} |\n" in receiver) == offered
     for model in (*uids.FIND_MODELS, *uids.MOVE_MODELS, *uids.GET_MODELS):
         assert (f"| {model} |" in receiver) == (config is EVERYTHING)

@@ -20,7 +20,6 @@ from draw_shared.contracts.server_config import (
     ServerConfig,
     ServiceConfig,
     SopClassConfig,
-    TlsConfig,
     TransferSyntaxConfig,
 )
 from draw_shared.dicom.encoding.uids import (
@@ -34,7 +33,7 @@ from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.contexts import group_by_contexts
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.service import OperationRefused
-from draw_shared.dicom.network.tls import ServerTls
+from draw_shared.dicom.network.tls import ServerTls, TlsFiles
 from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from support import datasets
@@ -255,7 +254,7 @@ def test_only_a_destination_whose_certificate_is_trusted_gets_objects(tmp_path):
     elsewhere = authority.sign("elsewhere", hosts=("DNS:pacs.example.org",))
     instances = _stored(tmp_path, datasets.series(2))
     trusts = PeerTrusts(Path(authority.file))
-    with listening(tls=ServerTls(TlsConfig(enabled=True, **elsewhere.tls))) as (acceptor, provider):
+    with listening(tls=ServerTls(TlsFiles(**elsewhere.tls))) as (acceptor, provider):
 
         def sent(**pinned):
             destination = _destination(acceptor.port, tls=True, **pinned)

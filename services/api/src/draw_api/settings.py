@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from draw_shared.contracts.addresses import network_of
+from draw_shared.addresses import network_of
 from draw_shared.contracts.texts import NewPassword
 from draw_shared.runtime.settings import (
     BrokerSettings,

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from draw_scp.models import Lost, TransactionLine
 from draw_scp.ports.operations import Result
-from draw_shared.dicom.network.placement import AssociationEnd, Timing
+from draw_shared.dicom.network.limits import AssociationLimits
+from draw_shared.dicom.network.placement import AssociationEnd
 from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import Stored
@@ -82,7 +83,7 @@ class AssociationHandover(NamedTuple):
     """An accepted association for a receiving process; the connection's descriptor follows."""
 
     info: AssociationInfo
-    timing: Timing
+    limits: AssociationLimits
 
 
 class ReceivingReady(NamedTuple):

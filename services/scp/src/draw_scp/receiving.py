@@ -163,7 +163,7 @@ class ReceivingProcess:
             with connection, suppress(OSError):
                 peer = Peer(info.association_id, info.peer_address, info.local_address)
                 association = AcceptorAssociation(
-                    Wire(connection), peer, self._operations, handed.timing
+                    Wire(connection), peer, self._operations, handed.limits
                 )
                 ending = association.carry_on(info)
         finally:

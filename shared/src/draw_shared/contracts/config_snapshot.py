@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
-from draw_shared.contracts.rights import EVERY_RIGHT
+from draw_shared.dicom.network.rights import EVERY_RIGHT
 from draw_shared.errors import Permanent
 
 FORMAT: Final = 1

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from draw_shared.contracts.addresses import network_of
+from draw_shared.addresses import network_of
 from draw_shared.contracts.identifiers import OwnAeTitle, Uid
 from draw_shared.contracts.texts import LINE
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from draw_shared.contracts.rights import EVERY_RIGHT
+from draw_shared.dicom.network.rights import EVERY_RIGHT
 
 metadata: Final[MetaData] = SQLModel.metadata
 metadata.naming_convention = {

@@ -20,7 +20,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from draw_api.models.protection import CACHING, HEADERS, NO_STORE
-from draw_shared.contracts.addresses import budgeted
+from draw_shared.addresses import budgeted
 
 HEAD: Final = "head"
 BODY: Final = "body"

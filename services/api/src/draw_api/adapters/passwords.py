@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from draw_api.models.failures import TooManyAttempts
 from draw_api.ports.access import Passwords, SignInAttempt, SignInAttempts
-from draw_shared.contracts.addresses import budgeted
+from draw_shared.addresses import budgeted
 
 MOST_AT_ONCE: Final = 2
 """Each hash takes 64 MiB: many sign-ins at once must wait, not exhaust the memory."""

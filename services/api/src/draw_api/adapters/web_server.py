@@ -16,7 +16,7 @@ from draw_api.adapters.http_connection import (
     ConnectionLimits,
     ConnectionTimeouts,
 )
-from draw_shared.contracts.addresses import MAPPED, address_of, network_of
+from draw_shared.addresses import MAPPED, address_of, network_of
 
 START_SECONDS: Final = 15.0
 LAST_SECONDS: Final = 2.0

@@ -14,7 +14,7 @@ from draw_api.models.access import Principal
 from draw_api.models.failures import Unauthenticated
 from draw_api.models.permissions import RULES, Permission
 from draw_api.services.access import require, require_csrf
-from draw_shared.contracts.addresses import canonical
+from draw_shared.addresses import canonical
 
 COOKIE: Final = "draw_session"
 CSRF_HEADER: Final = "X-CSRF-Token"

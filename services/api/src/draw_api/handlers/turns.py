@@ -22,7 +22,7 @@ from draw_api.handlers.callers import Callers
 from draw_api.handlers.identity import SAFE_METHODS, client_address, credential_of, dependants_of
 from draw_api.metrics import ApiMetrics
 from draw_api.models.failures import Busy, TooMuchAtOnce
-from draw_shared.contracts.addresses import budgeted
+from draw_shared.addresses import budgeted
 
 RETRY_SECONDS: Final = 5
 

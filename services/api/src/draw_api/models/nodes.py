@@ -7,7 +7,7 @@ from pydantic import Field, StrictBool, StrictInt, computed_field
 
 from draw_api.models.hosts import Host
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.fingerprints import Fingerprint, OptionalFingerprint
+from draw_shared.contracts.certificates import Fingerprint, OptionalFingerprint
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle
 from draw_shared.contracts.texts import LINE, TextForm
 

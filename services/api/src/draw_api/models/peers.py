@@ -6,10 +6,11 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
 
 from draw_api.models.paging import Answer, Request
-from draw_shared.contracts.addresses import address_of
+from draw_shared.addresses import address_of
+from draw_shared.contracts.certificates import CertificateName
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
-from draw_shared.contracts.rights import EVERY_RIGHT, CertificateName, Right, Rights
 from draw_shared.contracts.texts import LINE
+from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
 
 
 def _checked_address(value: str) -> str:
@@ -25,6 +26,14 @@ Address = Annotated[
     Field(max_length=45, description="IPv4 or IPv6 address", examples=["192.0.2.17"]),
     AfterValidator(_checked_address),
 ]
+
+
+def _in_order(rights: tuple[Right, ...]) -> tuple[Right, ...]:
+    return tuple(right for right in Right if right in rights)
+
+
+Rights = Annotated[tuple[Right, ...], AfterValidator(_in_order)]
+"""Rights, each once and in one order."""
 
 
 def _checked_certificate(value: str) -> str:

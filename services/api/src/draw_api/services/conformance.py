@@ -5,6 +5,7 @@ from typing import Final
 
 from draw_api.services.sent_syntaxes import SENT
 from draw_api.services.status_tables import FIND_STATUSES, RETRIEVE_STATUSES, STORE_STATUSES
+from draw_shared.contracts.association_rules import storage_classes, storage_syntaxes
 from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, ServerConfig
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.encoding.dictionary import registered_uids
@@ -217,7 +218,7 @@ def _contexts(config: ServerConfig) -> Iterator[str]:
         if wanted:
             rows += [(_name(model), model, plain) for model in models]
     if services.c_store or services.c_get:
-        classes = uids.storage_classes(config.sop_classes)
+        classes = storage_classes(config.sop_classes)
         rows += [(name, uid, "see below") for name, uid in sorted((_name(u), u) for u in classes)]
     yield from _table(("Abstract syntax", "UID", "Transfer syntaxes"), rows)
     if services.c_store or services.c_get:
@@ -235,7 +236,7 @@ def _contexts(config: ServerConfig) -> Iterator[str]:
         yield ""
         yield "Transfer syntaxes of storage SOP classes:"
         yield ""
-        syntaxes = uids.storage_syntaxes(config.transfer_syntaxes)
+        syntaxes = storage_syntaxes(config.transfer_syntaxes)
         yield from _table(("Transfer syntax", "UID"), sorted((_name(uid), uid) for uid in syntaxes))
         yield "Of several proposed ones, the first that is accepted is chosen."
         yield ""

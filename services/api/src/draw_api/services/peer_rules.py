@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from draw_api.models.peers import Check, Explanation, Proposal, RejectedPeer, RightAnswer
-from draw_shared.contracts.config_snapshot import AllowedPeer
-from draw_shared.contracts.rights import READING, Right
+from draw_shared.contracts.association_rules import capabilities
 from draw_shared.contracts.server_config import ClientCertificates, ServerConfig
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network import admission, negotiation
@@ -18,6 +17,7 @@ from draw_shared.dicom.network.authorization import (
     denied_rights,
     standing,
 )
+from draw_shared.dicom.network.rights import READING, Right
 from draw_shared.dicom.network.service import Accept, Peer, PeerCertificate, Reject
 
 CONTEXT_ID: Final = 1
@@ -60,7 +60,7 @@ def explained(
         return answer.model_copy(update={"rejection": _numbers(refused)})
     if proposal.sop_class_uid is None:
         return answer
-    decision = authorize(peer, request, rules, negotiation.capabilities(config))
+    decision = authorize(peer, request, rules, capabilities(config))
     return _negotiated(answer, decision, found)
 
 
@@ -189,7 +189,9 @@ def _checks(
     yield _calling_check(proposal, rules)
 
 
-def _certificate_check(proposal: Proposal, listed: AllowedPeer, config: ServerConfig) -> Check:
+def _certificate_check(
+    proposal: Proposal, listed: admission.ListedPeer, config: ServerConfig
+) -> Check:
     shown = _peer(proposal).certificate
     passed = shown is not None and shown.is_one_of(listed.certificates)
     words = f"{proposal.calling_ae} is bound to {', '.join(listed.certificates)}"
@@ -207,9 +209,9 @@ def _calling_check(proposal: Proposal, rules: admission.AccessRules) -> Check:
         passed, words = True, "calling AE titles are not validated"
     elif listed is None:
         passed, words = False, f"{title} is not in the list of allowed AE titles"
-    elif not listed.expected_ip:
+    elif not listed.expected_address:
         passed, words = True, f"{title} is allowed from any address"
     else:
-        passed = admission.comparable(listed.expected_ip) == admission.comparable(proposal.address)
-        words = f"{title} is expected from {listed.expected_ip}"
+        passed = admission.is_expected(listed, _peer(proposal))
+        words = f"{title} is expected from {listed.expected_address}"
     return Check(rule="calling AE title", passed=passed, words=words)

@@ -20,10 +20,11 @@ from draw_api.ports.audit import AuditTrail
 from draw_api.ports.peers import AccessConfiguration, AeTitleRepository, RejectionRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.peer_rules import can_be_allowed, explained, with_denial
+from draw_shared.contracts.association_rules import access_rules
 from draw_shared.contracts.control import ControlSubject, ControlV1
-from draw_shared.contracts.rights import EVERY_RIGHT, Right, known_rights
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.network import admission
+from draw_shared.dicom.network.rights import EVERY_RIGHT, Right, known_rights
 
 ALLOWED_FROM_REJECTION: Final = "allowed after a rejection"
 
@@ -120,16 +121,14 @@ class PeerService:
 
     def allow(self, by: Principal, peer: PeerToAllow) -> Explanation:
         """Let a rejected peer in: its AE title, and its address where addresses are restricted."""
-        config, rules = self._rules()
+        _, rules = self._rules()
         known = self._table.by_title(peer.calling_ae)
         settings = _allowing(peer, known, rules.unknown_rights)
         if known is None:
             self._table.add(settings)
         else:
             self._table.replace(known.id, settings)
-        if config.security.allowed_ips and not admission.within(
-            peer.address, config.security.allowed_ips
-        ):
+        if rules.allowed_networks and not admission.within(peer.address, rules.allowed_networks):
             self._settings.allow_address(by, peer.address)
         self._changed(by, "peer.allow", f"{_told(settings)}; {peer.address}")
         return self.explain(Proposal(calling_ae=peer.calling_ae, address=peer.address))
@@ -141,7 +140,7 @@ class PeerService:
 
     def _rules(self) -> tuple[ServerConfig, admission.AccessRules]:
         config = self._settings.current().document
-        return config, admission.access_rules(
+        return config, access_rules(
             config, self._table.active(), loopback_reads=self._table.loopback_reads()
         )
 

@@ -18,22 +18,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import structlog
 
-from draw_shared.contracts.server_config import (
-    ListeningPort,
-    NetworkConfig,
-    ServerConfig,
-    TlsConfig,
-)
+from draw_shared.contracts.association_rules import acceptor_limits, tls_files
+from draw_shared.contracts.server_config import ListeningPort, ServerConfig
 from draw_shared.dicom.network.acceptor import Acceptor, Door
 from draw_shared.dicom.network.budgets import Budgets
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.listening import CannotListen, listening, listening_beside, spoken
 from draw_shared.dicom.network.placement import Placement
 from draw_shared.dicom.network.service import ServiceProvider
-from draw_shared.dicom.network.tls import ServerTls, TlsUnusable
+from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from draw_shared.runtime.desired_state import Wanted
 from draw_shared.runtime.periodic import Periodic
 
@@ -48,13 +45,26 @@ class Binding:
 
     host: str
     ports: tuple[ListeningPort, ...]
-    tls: TlsConfig
+    tls: TlsFiles
     restarts: int = 0
 
     @property
     def speaks_tls(self) -> bool:
         """Whether one of the ports is for TLS."""
         return any(port.tls for port in self.ports)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConfigLimits:
+    """The limits that one version of the configuration sets."""
+
+    config: ServerConfig
+    limits: AcceptorLimits
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Self:
+        """Return the limits of a configuration."""
+        return cls(config, acceptor_limits(config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,8 @@ class Listener:
         self._config = config
         self._drain_seconds = drain_seconds
         self._reuse_port = reuse_port
-        self._budgets = Budgets(self._network)
+        self._last_limits = _ConfigLimits.of(config())
+        self._budgets = Budgets(self._limits)
         self._lock = threading.Lock()
         self._open: _Open | None = None
         self._draining: list[Acceptor] = []
@@ -250,8 +261,7 @@ class Listener:
                 for one, port in zip(sockets, wanted.ports, strict=True)
             ],
             self._provider,
-            self._network,
-            lambda: self._config().storage.max_object_bytes,
+            self._limits,
             self._placement,
             self._budgets,
         )
@@ -278,8 +288,12 @@ class Listener:
         except OSError as error:
             raise CannotListen(f"the socket cannot be handed on: {error.strerror}") from error
 
-    def _network(self) -> NetworkConfig:
-        return self._config().network
+    def _limits(self) -> AcceptorLimits:
+        """Return the limits in force; each version of the configuration is translated once."""
+        last, config = self._last_limits, self._config()
+        if config is not last.config:
+            last = self._last_limits = _ConfigLimits.of(config)
+        return last.limits
 
     def _drain(self, old: _Open, new: _Open | None) -> None:
         if new is None:
@@ -296,7 +310,7 @@ class Listener:
         if not config.services.enabled or not desired.running:
             return None
         network = config.network
-        return Binding(network.host, network.ports, network.tls, desired.restarts)
+        return Binding(network.host, network.ports, tls_files(network.tls), desired.restarts)
 
 
 def _earlier(old: _Open | None, port: int) -> socket.socket | None:
@@ -316,6 +330,4 @@ def _handed_on(old: Binding, new: Binding) -> frozenset[int]:
 
 def _same_tls(old: _Open, wanted: Binding) -> bool:
     """Return whether TLS is spoken by now, with the same files."""
-    ignored = {"port", "keep_plain_port"}
-    held, new = (tls.model_dump(exclude=ignored) for tls in (old.binding.tls, wanted.tls))
-    return old.tls is not None and held == new
+    return old.tls is not None and old.binding.tls == wanted.tls

@@ -35,9 +35,10 @@ from draw_scp.ports.operations import OperationResults
 from draw_scp.settings import ReceivingSettings
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.network.limits import AssociationLimits
 from draw_shared.dicom.network.message import Operation
 from draw_shared.dicom.network.negotiation import belongs
-from draw_shared.dicom.network.placement import AssociationEnd, Timing
+from draw_shared.dicom.network.placement import AssociationEnd
 from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome
 from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.periodic import Periodic
@@ -189,21 +190,29 @@ class ReceivingProcesses:
             thread.join(max(0.1, deadline - time.monotonic()))
 
     def serve(
-        self, info: AssociationInfo, wire: Wire, timing: Timing, here: Callable[[], NoReturn]
+        self,
+        info: AssociationInfo,
+        wire: Wire,
+        limits: AssociationLimits,
+        here: Callable[[], NoReturn],
     ) -> AssociationEnd:
         movable = not wire.encrypted and not wire.holds and _only_stores(info)
         place = self._reserved(info) if movable and self._any_order() else None
-        ending = self._served_by(*place, wire, timing) if place is not None else None
+        ending = self._served_by(*place, wire, limits) if place is not None else None
         if ending is None:
             with self._one_more_here():
                 here()
         return ending
 
     def _served_by(
-        self, process: _ReceivingProcess, elsewhere: _RemoteAssociation, wire: Wire, timing: Timing
+        self,
+        process: _ReceivingProcess,
+        elsewhere: _RemoteAssociation,
+        wire: Wire,
+        limits: AssociationLimits,
     ) -> AssociationEnd | None:
         """Return how an association ended in a process, None when that did not take it."""
-        if not process.hand_over(AssociationHandover(elsewhere.info, timing), wire.descriptor):
+        if not process.hand_over(AssociationHandover(elsewhere.info, limits), wire.descriptor):
             with self._lock:
                 process.serves.pop(elsewhere.info.association_id, None)
             return None

@@ -8,8 +8,8 @@ import structlog
 from draw_scp.metrics import ScpMetrics
 from draw_scp.ports.operations import Deferral
 from draw_scp.services.audit import AuditService
-from draw_shared.contracts.rights import Right
-from draw_shared.dicom.network.admission import AccessRules, access_rules, refuse_calling
+from draw_shared.contracts.association_rules import access_rules, capabilities
+from draw_shared.dicom.network.admission import AccessRules, refuse_calling
 from draw_shared.dicom.network.associate import AssociateRequest
 from draw_shared.dicom.network.authorization import (
     Standing,
@@ -18,7 +18,8 @@ from draw_shared.dicom.network.authorization import (
     denial_of_destination,
     standing,
 )
-from draw_shared.dicom.network.negotiation import USER_REJECTION, Capabilities, capabilities
+from draw_shared.dicom.network.negotiation import USER_REJECTION, Capabilities
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import (
     Accept,
     AssociationInfo,

@@ -12,8 +12,8 @@ from draw_scp.models import NotOnRecord
 from draw_scp.ports.operations import RightsDemand
 from draw_scp.services.audit import AnsweredOperation, AuditService
 from draw_scp.services.retrieve import DeliveryBegins, Step, SubOperationService
-from draw_shared.contracts.rights import Right
 from draw_shared.contracts.transaction import TransactionKind
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import (
     AssociationInfo,
     OperationRefused,

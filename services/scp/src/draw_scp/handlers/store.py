@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from draw_scp.ports.operations import OperationResults, StoreRefused, StoreSucceeded
-from draw_shared.contracts.rights import Right
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import AssociationInfo, OperationRefused, StoreRequest
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.errors import DrawError

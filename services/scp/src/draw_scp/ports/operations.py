@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVarTuple
 
-from draw_shared.contracts.rights import Right
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import AssociationInfo, StoreRequest
 from draw_shared.storage.objects import Stored
 

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from draw_shared.contracts.server_config import SopClassConfig, TransferSyntaxConfig
 from draw_shared.dicom.encoding.dictionary import registered_uids
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -73,39 +72,3 @@ ALL_TRANSFER_SYNTAXES: Final = frozenset(
     for uid, found in registered_uids().items()
     if found.kind == "Transfer Syntax" and "Papyrus" not in found.name and "RFC" not in found.name
 )
-
-_CLASSES: Final = {
-    "ct_image": ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"),
-    "mr_image": ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"),
-    "rt_structure_set": ("1.2.840.10008.5.1.4.1.1.481.3",),
-    "rt_plan": ("1.2.840.10008.5.1.4.1.1.481.5",),
-    "rt_dose": ("1.2.840.10008.5.1.4.1.1.481.2",),
-    "secondary_capture": ("1.2.840.10008.5.1.4.1.1.7",),
-}
-_SYNTAXES: Final = {
-    "implicit_vr_little_endian": IMPLICIT_LITTLE,
-    "explicit_vr_little_endian": EXPLICIT_LITTLE,
-    "explicit_vr_big_endian": EXPLICIT_BIG,
-    "jpeg_baseline": "1.2.840.10008.1.2.4.50",
-    "jpeg_lossless": "1.2.840.10008.1.2.4.70",
-    "jpeg_2000_lossless": "1.2.840.10008.1.2.4.90",
-    "rle_lossless": "1.2.840.10008.1.2.5",
-}
-
-
-def storage_classes(config: SopClassConfig) -> frozenset[str]:
-    """Return the storage SOP classes that are switched on by name; `promiscuous` adds unnamed."""
-    chosen = {uid for name, uids in _CLASSES.items() if getattr(config, name) for uid in uids}
-    chosen.update(config.further)
-    if config.all_storage_classes or config.promiscuous:
-        chosen |= ALL_STORAGE
-    return frozenset(chosen)
-
-
-def storage_syntaxes(config: TransferSyntaxConfig) -> frozenset[str]:
-    """Return the transfer syntaxes in which objects are accepted."""
-    chosen = {uid for name, uid in _SYNTAXES.items() if getattr(config, name)}
-    chosen.update(config.further)
-    if config.all_transfer_syntaxes:
-        chosen |= ALL_TRANSFER_SYNTAXES
-    return frozenset(chosen)

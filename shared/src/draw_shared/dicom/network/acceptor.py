@@ -24,16 +24,16 @@ from uuid import uuid4
 
 import structlog
 
-from draw_shared.contracts.addresses import canonical
-from draw_shared.contracts.server_config import NetworkConfig
+from draw_shared.addresses import canonical
 from draw_shared.dicom.network import admission
 from draw_shared.dicom.network.association import AcceptorAssociation
 from draw_shared.dicom.network.budgets import Budgets, Connection
+from draw_shared.dicom.network.limits import DEFAULT_LIMITS, AcceptorLimits
 from draw_shared.dicom.network.lingering_close import LingeringClose
 from draw_shared.dicom.network.listening import CannotListen, turn_deaf
 from draw_shared.dicom.network.pdu import ProtocolViolation, reject
 from draw_shared.dicom.network.peer_certificates import verified_certificate
-from draw_shared.dicom.network.placement import Placement, Timing
+from draw_shared.dicom.network.placement import Placement
 from draw_shared.dicom.network.proxy_protocol import read_client_address
 from draw_shared.dicom.network.service import Peer, ServiceProvider
 from draw_shared.dicom.network.tls import ServerTls, handshake_failure
@@ -58,7 +58,12 @@ class Door:
 
 
 class Acceptor:
-    """Doors, whose sockets become its own, and the associations that came through them."""
+    """Doors, whose sockets become its own, and the associations that came through them.
+
+    Args:
+        limits: those in force now.
+        budgets: shared with other acceptors; by default its own.
+    """
 
     name = "dicom"
 
@@ -66,19 +71,16 @@ class Acceptor:
         self,
         doors: Sequence[Door],
         provider: ServiceProvider,
-        network: Callable[[], NetworkConfig],
-        max_object_bytes: Callable[[], int],
+        limits: Callable[[], AcceptorLimits] = lambda: DEFAULT_LIMITS,
         placement: Placement | None = None,
         budgets: Budgets | None = None,
     ) -> None:
         self.doors = tuple(doors)
         self._ports = tuple(int(door.listener.getsockname()[1]) for door in doors)
         self._provider = provider
-        self._network = network
-        self._max_object_bytes = max_object_bytes
+        self._limits = limits
         self._placement = placement
-        # Shared with the other listeners of a receiver.
-        self._budgets = budgets or Budgets(network)
+        self._budgets = budgets or Budgets(limits)
         self._mine: dict[Connection, None] = {}
         self._waiting = selectors.PollSelector()
         self._stopping = threading.Event()
@@ -262,9 +264,9 @@ class Acceptor:
 
     def _run(self, connection: Connection) -> None:
         deadline = time.monotonic() + SETUP_SECONDS
-        network = self._network()
+        limits = self._limits()
         address = connection.address
-        if admission.within(address, network.trusted_proxies):
+        if admission.within(address, limits.trusted_proxies):
             client = read_client_address(connection.socket, SETUP_SECONDS)
             if client is None:
                 return
@@ -285,15 +287,8 @@ class Acceptor:
                 raise ConnectionError(handshake_failure(error)) from error
         local = connection.socket.getsockname()
         peer = _peer(address, str(local[0]), connection.socket)
-        timing = Timing(
-            acse_seconds=network.acse_timeout_seconds,
-            dimse_seconds=network.dimse_timeout_seconds,
-            network_seconds=network.network_timeout_seconds,
-            max_pdu=network.max_pdu_bytes,
-            max_object_bytes=self._max_object_bytes(),
-        )
         association = AcceptorAssociation(
-            Wire(connection.socket), peer, self._provider, timing, self._placement
+            Wire(connection.socket), peer, self._provider, limits.association, self._placement
         )
         connection.association = association
         ending = association.serve(

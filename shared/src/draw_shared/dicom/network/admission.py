@@ -1,16 +1,13 @@
 """Who may associate: titles, addresses, certificates and identity (PS3.8 9.3.4)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from draw_shared.contracts.addresses import address_of, network_of
-from draw_shared.contracts.config_snapshot import AllowedPeer
-from draw_shared.contracts.rights import Right
-from draw_shared.contracts.server_config import SecurityConfig, ServerConfig
+from draw_shared.addresses import IpAddress, IpNetwork, address_of
 from draw_shared.dicom.network.associate import APPLICATION_CONTEXT, AssociateRequest
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import Peer, Reject
 
 REMEMBERED_ADDRESSES: Final = 1024
@@ -61,46 +58,38 @@ AE_TITLE_LIMIT_EXCEEDED: Final = Reject(
 
 
 @dataclass(frozen=True, slots=True)
+class ListedPeer:
+    """What holds for a calling AE title on the list."""
+
+    expected_address: str = ""
+    """The only one it may call from; empty: any."""
+    rights: frozenset[Right] = frozenset(Right)
+    move_destinations: frozenset[str] = frozenset()
+    """AE titles to which it may have objects sent by C-MOVE; none named: everywhere."""
+    certificates: tuple[str, ...] = ()
+    """Names and fingerprints, one of which its certificate has; none named: not bound."""
+
+
+@dataclass(frozen=True, slots=True)
 class AccessRules:
-    """The rules in force."""
+    """The rules in force; by default nobody is refused, and AE titles not on the list may echo."""
 
     ae_title: str
-    check_called_ae: bool
-    validate_calling_ae: bool
-    accept_user_identity: bool
-    allowed_networks: tuple[str, ...]
-    listed: Mapping[str, AllowedPeer]
-    """The list of AE titles."""
-    unknown_rights: frozenset[Right]
+    check_called_ae: bool = False
+    validate_calling_ae: bool = False
+    accept_user_identity: bool = True
+    allowed_networks: tuple[IpNetwork, ...] = ()
+    """Where peers may be; none named: anywhere."""
+    listed: Mapping[str, ListedPeer] = field(default_factory=dict)
+    """The list, by AE title."""
+    unknown_rights: frozenset[Right] = frozenset({Right.ECHO})
     """Of AE titles that are not on it."""
-    loopback_reads: bool
+    loopback_reads: bool = False
     """Whether AE titles that are not on it may read when they call from this machine."""
 
 
-def access_rules(
-    config: ServerConfig, listed: Iterable[AllowedPeer], *, loopback_reads: bool = False
-) -> AccessRules:
-    """Return the rules of a configuration and its list of AE titles."""
-    security = config.security
-    return AccessRules(
-        config.network.ae_title,
-        security.check_called_ae,
-        security.validate_calling_ae,
-        security.accept_user_identity,
-        security.allowed_ips,
-        {peer.ae_title: peer for peer in listed},
-        _unknown_rights(security),
-        loopback_reads,
-    )
-
-
-def _unknown_rights(security: SecurityConfig) -> frozenset[Right]:
-    given = {Right.ECHO: security.unknown_may_echo, Right.STORE: security.unknown_may_store}
-    return frozenset(right for right, may in given.items() if may)
-
-
 @lru_cache(REMEMBERED_ADDRESSES)
-def comparable(address: str) -> IPv4Address | IPv6Address | None:
+def comparable(address: str) -> IpAddress | None:
     """Return an address for comparison, or None when it is none."""
     try:
         return address_of(address)
@@ -108,10 +97,10 @@ def comparable(address: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def within(address: str, networks: tuple[str, ...]) -> bool:
+def within(address: str, networks: Iterable[IpNetwork]) -> bool:
     """Return whether `address` lies in one of `networks`."""
     found = comparable(address)
-    return found is not None and any(found in network_of(network) for network in networks)
+    return found is not None and any(found in network for network in networks)
 
 
 def refuse(peer: Peer, request: AssociateRequest, rules: AccessRules) -> Reject | None:
@@ -144,7 +133,7 @@ def refuse_calling(peer: Peer, calling_ae: str, rules: AccessRules) -> Reject | 
     return None if is_expected(listed, peer) else WRONG_ADDRESS
 
 
-def is_expected(listed: AllowedPeer, peer: Peer) -> bool:
+def is_expected(listed: ListedPeer, peer: Peer) -> bool:
     """Return whether an AE title on the list calls from where it is expected."""
-    expected = listed.expected_ip
+    expected = listed.expected_address
     return not expected or comparable(expected) == comparable(peer.address)

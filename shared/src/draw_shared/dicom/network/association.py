@@ -20,6 +20,7 @@ from draw_shared.dicom.network.associate import (
     decode_request,
 )
 from draw_shared.dicom.network.intake import take_in
+from draw_shared.dicom.network.limits import AssociationLimits
 from draw_shared.dicom.network.message import CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.network.negotiation import belongs
@@ -34,7 +35,7 @@ from draw_shared.dicom.network.pdu import (
     fragments,
     reject,
 )
-from draw_shared.dicom.network.placement import AssociationEnd, Placement, Timing
+from draw_shared.dicom.network.placement import AssociationEnd, Placement
 from draw_shared.dicom.network.service import (
     Admission,
     AssociationInfo,
@@ -74,20 +75,22 @@ class AcceptorAssociation:
         wire: Wire,
         peer: Peer,
         operations: Operations,
-        timing: Timing,
+        limits: AssociationLimits,
         placement: Placement | None = None,
     ) -> None:
         self._wire = wire
         self._peer = peer
         self._operations = operations
-        self._timing = timing
+        self._limits = limits
         self._placement = placement
         self._info: AssociationInfo | None = None
         self._cancelled: set[int] = set()
         self._aborted = False
         self._in_hand = False
         self._reader = MessageReader(
-            wire, dimse_seconds=timing.dimse_seconds, acse_seconds=timing.acse_seconds
+            wire,
+            dimse_seconds=limits.dimse_timeout_seconds,
+            acse_seconds=limits.acse_timeout_seconds,
         )
         # A request that came while another one was still being answered.
         self._deferred: tuple[PresentationContext, CommandSet] | None = None
@@ -119,7 +122,7 @@ class AcceptorAssociation:
             if self._placement is None:
                 self._operate()
             return self._placement.serve(
-                self._required_info, self._wire, self._timing, self._operate
+                self._required_info, self._wire, self._limits, self._operate
             )
 
         ending = self._ending(served)
@@ -132,7 +135,7 @@ class AcceptorAssociation:
     def carry_on(self, info: AssociationInfo) -> AssociationEnd:
         """Serve an association that was accepted elsewhere, and return how it ended."""
         self._info = info
-        self._wire.limit_data(self._timing.max_pdu)
+        self._wire.limit_data(self._limits.max_pdu_bytes)
         return self._ending(self._operate)
 
     def _ending(self, served: Callable[[], AssociationEnd]) -> AssociationEnd:
@@ -179,7 +182,7 @@ class AcceptorAssociation:
             return
 
     def _requested(self, whole_by: float | None) -> AssociateRequest:
-        seconds = min(FIRST_PDU_SECONDS, self._timing.acse_seconds)
+        seconds = min(FIRST_PDU_SECONDS, self._limits.acse_timeout_seconds)
         latest = time.monotonic() + seconds
         kind, body = self._wire.read_pdu(seconds, whole_by=min(latest, whole_by or latest))
         if kind != PduType.ASSOCIATE_RQ:
@@ -202,10 +205,10 @@ class AcceptorAssociation:
             self._in_hand = False
             self._wire.close_politely(LINGER_SECONDS)
             return False
-        answer, self._info = accepted(self._peer, request, decision, self._timing.max_pdu)
-        self._wire.limit_data(self._timing.max_pdu)
+        answer, self._info = accepted(self._peer, request, decision, self._limits.max_pdu_bytes)
+        self._wire.limit_data(self._limits.max_pdu_bytes)
         admission.opened(self._info)
-        self._wire.send([answer.encode()], self._timing.acse_seconds)
+        self._wire.send([answer.encode()], self._limits.acse_timeout_seconds)
         return True
 
     def _operate(self) -> NoReturn:
@@ -215,7 +218,7 @@ class AcceptorAssociation:
             self._answer(context, command)
 
     def _next_command(self) -> tuple[PresentationContext, CommandSet]:
-        context_id, command = self._reader.command(self._timing.network_seconds)
+        context_id, command = self._reader.command(self._limits.network_timeout_seconds)
         context = self._required_info.contexts.get(context_id)
         if context is None:
             raise ProtocolViolation("this presentation context was not accepted")
@@ -284,7 +287,7 @@ class AcceptorAssociation:
         return take_in(
             lambda: self._operations.store(self._required_info, request),
             lambda take: self._reader.data_set(
-                request.context.context_id, take, self._timing.max_object_bytes
+                request.context.context_id, take, self._limits.max_object_bytes
             ),
         )
 
@@ -293,7 +296,7 @@ class AcceptorAssociation:
         self._send([b"".join(buffers)])
 
     def _send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        self._wire.send(buffers, self._timing.dimse_seconds)
+        self._wire.send(buffers, self._limits.dimse_timeout_seconds)
 
     def _find(
         self, context: PresentationContext, command: CommandSet, request: QueryRequest

@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from draw_shared.contracts.rights import READING, Right, known_rights
 from draw_shared.dicom.network.admission import (
     PERMANENT,
     SERVICE_USER,
@@ -29,6 +28,7 @@ from draw_shared.dicom.network.admission import (
 )
 from draw_shared.dicom.network.associate import AssociateRequest
 from draw_shared.dicom.network.negotiation import ACCEPTED, Capabilities, negotiate
+from draw_shared.dicom.network.rights import READING, Right, known_rights
 from draw_shared.dicom.network.service import Accept, Peer, Reject
 
 CALLING_AE_NOT_RECOGNIZED: Final = 3
@@ -58,17 +58,17 @@ def standing(peer: Peer, calling_ae: str, rules: AccessRules) -> Standing:
     listed = rules.listed.get(calling_ae)
     if listed is not None and is_expected(listed, peer):
         return Standing(
-            known_rights(listed.rights),
+            listed.rights,
             listed=True,
             words="the AE title is on the list",
-            destinations=frozenset(listed.move_destinations),
+            destinations=listed.move_destinations,
         )
     if rules.loopback_reads and _is_loopback(peer.address):
         words = "the AE title is not on the list, but calls from this machine"
         return Standing(rules.unknown_rights | READING, listed=False, words=words)
     words = "the AE title is not on the list"
     if listed is not None:
-        words = f"the AE title is expected from {listed.expected_ip}"
+        words = f"the AE title is expected from {listed.expected_address}"
     return Standing(rules.unknown_rights, listed=False, words=words)
 
 

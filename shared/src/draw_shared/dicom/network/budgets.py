@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom.network import admission
 from draw_shared.dicom.network.association import AcceptorAssociation
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.service import Reject
-from draw_shared.dicom.network.shares import Claimant, Limits, SharedPlace, Shares, ShareShortage
+from draw_shared.dicom.network.shares import Claimant, SharedPlace, Shares, ShareShortage
 from draw_shared.dicom.network.tls import ServerTls
 
 PLACE_SECONDS: Final = 3.0
@@ -70,16 +70,16 @@ class Budgets:
     """Counts what is open for all threads.
 
     Args:
-        network: the limits in force now.
+        limits: those in force now.
     """
 
-    def __init__(self, network: Callable[[], NetworkConfig]) -> None:
-        self._network = network
+    def __init__(self, limits: Callable[[], AcceptorLimits]) -> None:
+        self._limits = limits
         self._lock = threading.Lock()
         self._connections: dict[Connection, None] = {}
         """In the order in which they came."""
         self._per_address: Counter[str] = Counter()
-        self._shares = Shares(self._association_limits)
+        self._shares = Shares(lambda: limits().places)
 
     @property
     def associations(self) -> int:
@@ -98,14 +98,14 @@ class Budgets:
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection if there is room, or others give way."""
-        network = self._network()
+        limits = self._limits()
         address = connection.address
-        limited = not admission.within(address, network.trusted_proxies)
+        limited = not admission.within(address, limits.trusted_proxies)
         while True:
             with self._lock:
-                if limited and self._crowded(address, network):
+                if limited and self._crowded(address, limits):
                     giving = self._giving_way(address)
-                elif len(self._connections) < network.max_connections:
+                elif len(self._connections) < limits.max_connections:
                     return self._count(connection)
                 else:
                     giving = self._giving_way()
@@ -127,7 +127,7 @@ class Budgets:
                     raise ConnectionError("made room for another connection")
                 if not self._reserved(client, len(self._connections) - 1):
                     return False
-                if not self._crowded(client, self._network()):
+                if not self._crowded(client, self._limits()):
                     self._discount(connection.address)
                     connection.address = client
                     self._per_address[client] += 1
@@ -165,28 +165,19 @@ class Budgets:
             if connection.place is not None:
                 self._shares.give_back(connection.place)
 
-    def _association_limits(self) -> Limits:
-        network = self._network()
-        return Limits(
-            network.max_associations,
-            network.reserved_associations,
-            network.max_associations_per_address,
-            network.max_associations_per_ae_title,
-        )
-
     def _count(self, connection: Connection) -> bool:
         self._connections[connection] = None
         self._per_address[connection.address] += 1
         return True
 
-    def _crowded(self, address: str, network: NetworkConfig) -> bool:
-        return self._per_address[address] >= network.max_connections_per_address
+    def _crowded(self, address: str, limits: AcceptorLimits) -> bool:
+        return self._per_address[address] >= limits.max_connections_per_address
 
     def _reserved(self, address: str, others: int) -> bool:
         """Return whether there is a connection for an address beside the others that there are."""
-        network = self._network()
-        free = network.max_connections + network.reserved_associations - others
-        return others < network.max_connections or self._per_address[address] < free
+        limits = self._limits()
+        free = limits.max_connections + limits.places.reserved - others
+        return others < limits.max_connections or self._per_address[address] < free
 
     def _giving_way(self, address: str | None = None) -> Connection | None:
         """Count the oldest that can give way, of one address or the one with most, no more."""

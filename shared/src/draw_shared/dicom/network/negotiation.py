@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from draw_shared.contracts.rights import Right
-from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network.associate import (
     AssociateRequest,
@@ -14,6 +12,7 @@ from draw_shared.dicom.network.associate import (
     Roles,
 )
 from draw_shared.dicom.network.message import Operation
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import Accept
 
 ACCEPTED: Final = 0
@@ -55,18 +54,18 @@ def belongs(operation: int, abstract_syntax: str) -> bool:
 class Capabilities:
     """What is offered now, for storage and for other services."""
 
-    storage: frozenset[str]
+    storage: frozenset[str] = uids.ALL_STORAGE
     """Storage SOP classes by their UIDs."""
-    promiscuous: bool
+    promiscuous: bool = False
     """Whether all SOP classes that the standard does not define for other services are added."""
-    storage_syntaxes: frozenset[str]
-    receives: bool
+    storage_syntaxes: frozenset[str] = uids.ALL_TRANSFER_SYNTAXES
+    receives: bool = True
     """Whether objects are received, by C-STORE."""
-    sends_back: bool
+    sends_back: bool = False
     """Whether objects are sent by C-GET, for which the requestor acts as SCP of their classes."""
-    models: frozenset[str]
+    models: frozenset[str] = frozenset()
     """SOP classes of C-FIND, C-MOVE and C-GET; their extended negotiation is answered."""
-    verification: bool
+    verification: bool = True
 
     def stores(self, sop_class: str) -> bool:
         """Return whether this is a SOP class of objects that are received or sent back."""
@@ -96,28 +95,6 @@ class Capabilities:
 def right_for(sop_class: str) -> Right:
     """Return the right that a presentation context of this class needs."""
     return _RIGHTS.get(sop_class, Right.STORE)
-
-
-def capabilities(config: ServerConfig) -> Capabilities:
-    """Return what a configuration offers."""
-    services = config.services
-    models: list[str] = []
-    for wanted, found in (
-        (services.c_find, uids.FIND_MODELS),
-        (services.c_move, uids.MOVE_MODELS),
-        (services.c_get, uids.GET_MODELS),
-    ):
-        if wanted:
-            models += found
-    return Capabilities(
-        storage=uids.storage_classes(config.sop_classes),
-        promiscuous=config.sop_classes.promiscuous,
-        storage_syntaxes=uids.storage_syntaxes(config.transfer_syntaxes),
-        receives=services.c_store,
-        sends_back=services.c_get,
-        models=frozenset(models),
-        verification=services.c_echo,
-    )
 
 
 def negotiate(

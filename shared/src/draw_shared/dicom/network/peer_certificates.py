@@ -7,7 +7,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from draw_shared.contracts.fingerprints import fingerprint_of
+from draw_shared.dicom.network.fingerprints import fingerprint_of
 from draw_shared.dicom.network.service import PeerCertificate
 
 MOST_NAMES: Final = 20

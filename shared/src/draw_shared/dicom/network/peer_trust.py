@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from draw_shared.contracts.fingerprints import fingerprint_of
+from draw_shared.dicom.network.fingerprints import fingerprint_of
 from draw_shared.dicom.network.peer_certificates import certificate_of
 from draw_shared.dicom.network.peer_failures import Unreachable
 from draw_shared.dicom.network.service import PeerCertificate

@@ -1,22 +1,11 @@
 """Where an association is served once it is accepted: in the thread at hand, or elsewhere."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol
 
+from draw_shared.dicom.network.limits import AssociationLimits
 from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome
 from draw_shared.dicom.network.wire import Wire
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Deadlines of an association, in seconds, and the PDU size we announce, in bytes."""
-
-    acse_seconds: float = 30.0
-    dimse_seconds: float = 30.0
-    network_seconds: float = 30.0
-    max_pdu: int = 16384
-    max_object_bytes: int = 8 * 1024**3
 
 
 class AssociationEnd(NamedTuple):
@@ -30,7 +19,11 @@ class Placement(Protocol):
     """Decides where accepted associations are served."""
 
     def serve(
-        self, info: AssociationInfo, wire: Wire, timing: Timing, here: Callable[[], NoReturn]
+        self,
+        info: AssociationInfo,
+        wire: Wire,
+        limits: AssociationLimits,
+        here: Callable[[], NoReturn],
     ) -> AssociationEnd:
         """Return when the association has ended.
 

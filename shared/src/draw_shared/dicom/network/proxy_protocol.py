@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import Final
 
-from draw_shared.contracts.addresses import canonical
+from draw_shared.addresses import canonical
 from draw_shared.dicom.network.pdu import ProtocolViolation
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"

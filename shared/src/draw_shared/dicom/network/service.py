@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from draw_shared.contracts.rights import Right
 from draw_shared.dicom.network.associate import AssociateRequest, ContextResult, Roles
+from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.errors import Permanent
 
@@ -32,7 +32,7 @@ class PeerCertificate:
     """What a certificate says; texts are empty where it cannot be read."""
 
     fingerprint: str
-    """SHA-256 of the whole certificate, as `draw_shared.contracts.fingerprints` writes it."""
+    """SHA-256 of the whole certificate, as `fingerprints` writes it."""
     subject: str = ""
     """Distinguished name (RFC 4514)."""
     common_name: str = ""

@@ -4,25 +4,18 @@ import errno
 import ssl
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 import structlog
 
-from draw_shared.contracts.server_config import ClientCertificates, TlsConfig
 from draw_shared.errors import Permanent
 
 log = structlog.get_logger()
 
 # RFC 9325 4.2: forward secrecy and authenticated encryption only.
 TLS_1_2_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
-
-_MODES: Final = {
-    ClientCertificates.NONE: ssl.CERT_NONE,
-    ClientCertificates.OPTIONAL: ssl.CERT_OPTIONAL,
-    ClientCertificates.REQUIRED: ssl.CERT_REQUIRED,
-}
-
 
 _OUT_OF_ITS_TIME: Final = {9: "is not valid yet", 10: "has expired"}
 """By OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
@@ -59,6 +52,19 @@ class TlsUnusable(Permanent):
     """The certificate, key or authorities cannot be used; the text says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Files in PEM with which TLS is spoken, and whether peers have to show a certificate."""
+
+    certificate_file: str
+    """Our certificate with its chain."""
+    key_file: str = ""
+    """Empty: the key is in the file of the certificate."""
+    client_ca_file: str = ""
+    """Authorities that sign peers."""
+    client_certificates: ssl.VerifyMode = ssl.CERT_NONE
+
+
 class ServerTls:
     """Gives the context for each handshake; a renewed certificate is taken up by itself.
 
@@ -66,12 +72,12 @@ class ServerTls:
         TlsUnusable: a file cannot be used.
     """
 
-    def __init__(self, config: TlsConfig) -> None:
-        self._config = config
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
         self._lock = threading.Lock()
         self._seen = self._stamps()
-        self._context = _server_context(config)
-        self.outdated = _outdated(self._context, config.certificate_file)
+        self._context = _server_context(files)
+        self.outdated = _outdated(self._context, files.certificate_file)
         """That peers will refuse the certificate, and why; empty when it is in its time."""
         self.problem = self.outdated
         """What is wrong with the files, in words; empty when nothing is."""
@@ -87,11 +93,11 @@ class ServerTls:
 
     def _take_up(self) -> None:
         try:
-            renewed = _server_context(self._config)
+            renewed = _server_context(self._files)
         except TlsUnusable as error:
             self._keep(str(error))
             return
-        outdated = _outdated(renewed, self._config.certificate_file)
+        outdated = _outdated(renewed, self._files.certificate_file)
         if outdated:
             self._keep(outdated)
             return
@@ -103,8 +109,8 @@ class ServerTls:
         log.warning("tls.not_reloaded", error=why)
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
-        config = self._config
-        names = (config.certificate_file, config.key_file, config.client_ca_file)
+        files = self._files
+        names = (files.certificate_file, files.key_file, files.client_ca_file)
         return tuple(stamp(name) for name in names if name)
 
 
@@ -124,17 +130,17 @@ def stamp(name: str) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_ino
 
 
-def _server_context(config: TlsConfig) -> ssl.SSLContext:
+def _server_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(TLS_1_2_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     # A peer that renegotiates for ever would cost a core.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.verify_mode = _MODES[config.client_certificates]
-    load_pair(context, config.certificate_file, config.key_file or config.certificate_file)
-    if config.client_ca_file:
-        load_authorities(context, config.client_ca_file)
+    context.verify_mode = files.client_certificates
+    load_pair(context, files.certificate_file, files.key_file or files.certificate_file)
+    if files.client_ca_file:
+        load_authorities(context, files.client_ca_file)
     elif context.verify_mode is not ssl.CERT_NONE:
         raise TlsUnusable("client certificates need a file of authorities")
     return context

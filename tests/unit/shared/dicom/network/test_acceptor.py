@@ -27,9 +27,11 @@ from pynetdicom.sop_class import (
 from pynetdicom.sop_class import Verification
 
 from draw_shared.contracts.config_snapshot import AllowedPeer
-from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
+from draw_shared.contracts.server_config import EVERYTHING, SecurityConfig
 from draw_shared.dicom.network import budgets
+from draw_shared.dicom.network.limits import AcceptorLimits, AssociationLimits
 from draw_shared.dicom.network.service import AssociationOutcome
+from draw_shared.dicom.network.shares import Limits
 from support.engine import RecordingProvider, listening
 from support.raw_stores import rejection
 from tools.processes import wait_until
@@ -66,8 +68,8 @@ def test_echo_and_release():
 
 @pytest.mark.parametrize("max_pdu", [4096, 16384, 131072])
 def test_stored_bytes_arrive_unchanged(max_pdu):
-    network = NetworkConfig(max_pdu_bytes=max_pdu)
-    with listening(network=network) as (acceptor, provider):
+    limits = AcceptorLimits(association=AssociationLimits(max_pdu_bytes=max_pdu))
+    with listening(limits=limits) as (acceptor, provider):
         ae = AE("TESTER")
         ae.add_requested_context(CTImageStorage, pydicom.uid.ExplicitVRLittleEndian)
         made = ae.associate("127.0.0.1", acceptor.port)
@@ -199,8 +201,8 @@ def test_rejections_say_why(security, listed, called, answer):
 @pytest.mark.security
 def test_the_association_above_the_budget_is_rejected_for_now(monkeypatch):
     monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.2)
-    network = NetworkConfig(max_associations=1, reserved_associations=0)
-    with listening(network=network) as (acceptor, _):
+    limits = AcceptorLimits(places=Limits(1, reserved=0))
+    with listening(limits=limits) as (acceptor, _):
         first = associate(acceptor, Verification)
         assert rejection(acceptor.port) == (2, 3, 2)
         assert first.send_c_echo().Status == 0
@@ -212,7 +214,7 @@ def test_the_association_above_the_budget_is_rejected_for_now(monkeypatch):
 
 
 def test_a_request_waits_a_moment_for_its_place():
-    with listening(network=NetworkConfig(max_associations=1)) as (acceptor, _):
+    with listening(limits=AcceptorLimits(places=Limits(1, reserved=6))) as (acceptor, _):
         first = associate(acceptor, Verification)
         ending = threading.Timer(0.3, first.release)
         ending.start()

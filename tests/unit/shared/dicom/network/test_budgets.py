@@ -1,16 +1,19 @@
 """Which connections give way when they are used up, and which stay."""
 
 import socket
+from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
-from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.dicom.network.budgets import Budgets, Connection
+from draw_shared.dicom.network.limits import AcceptorLimits
+from draw_shared.dicom.network.shares import Limits
 
 pytestmark = pytest.mark.security
 
 GREEDY, HONEST, OTHER = "192.0.2.66", "192.0.2.2", "192.0.2.3"
-NETWORK = NetworkConfig(max_connections=10, reserved_associations=4)
+LIMITS = AcceptorLimits(places=Limits(10, reserved=4), max_connections=10)
 
 
 class Asking:
@@ -22,8 +25,8 @@ class Asking:
 class Crowd:
     """Connections that come one after the other and say nothing."""
 
-    def __init__(self, network=NETWORK):
-        self.budgets = Budgets(lambda: network)
+    def __init__(self, limits=LIMITS):
+        self.budgets = Budgets(lambda: limits)
         self.turned_out = []
         self._sockets = []
 
@@ -65,7 +68,7 @@ def test_where_all_have_asked_only_addresses_with_few_get_in(crowd):
 
 
 def test_a_client_behind_a_proxy_gets_no_more_of_what_is_left_than_another():
-    crowd = Crowd(NETWORK.model_copy(update={"trusted_proxies": ("192.0.2.1",)}))
+    crowd = Crowd(replace(LIMITS, trusted_proxies=(ip_network("192.0.2.1"),)))
     try:
         for _ in range(10):
             crowd.budgets.move(crowd.come("192.0.2.1", asks=True), GREEDY)

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
+from draw_shared.contracts.server_config import EVERYTHING, SecurityConfig
 from draw_shared.dicom.encoding.uids import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
@@ -23,6 +23,7 @@ from draw_shared.dicom.encoding.uids import (
 from draw_shared.dicom.network import acceptor as acceptor_module
 from draw_shared.dicom.network import admission, message, message_reader
 from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.network.limits import AcceptorLimits, AssociationLimits
 from draw_shared.dicom.network.message import CommandElement, Operation
 from draw_shared.dicom.network.pdu import COMMAND, fragments
 from draw_shared.dicom.network.requestor import Remote, open_association
@@ -138,7 +139,8 @@ def test_an_endless_command_set_is_cut_off():
 
 
 def test_an_object_above_the_limit_is_cut_off_and_forgotten():
-    with listening(max_object_bytes=100_000) as (acceptor, provider):
+    limits = AcceptorLimits(association=AssociationLimits(max_object_bytes=100_000))
+    with listening(limits=limits) as (acceptor, provider):
         made = associated(acceptor)
         made.sendall(command(Operation.C_STORE, 3, data_set=True))
         made.sendall(b"".join(fragments(bytes(110_000), 3, 0, 16384)))
@@ -280,8 +282,8 @@ COME_AGAIN = (3, bytes((0, 2, 3, 1)))
 
 
 def test_who_has_not_asked_makes_room_for_who_comes_and_is_told_to_come_again():
-    network = NetworkConfig(max_connections=10, max_associations=10)
-    with listening(network=network) as (acceptor, provider):
+    limits = AcceptorLimits(max_connections=10)
+    with listening(limits=limits) as (acceptor, provider):
         served = associated(acceptor)
         silent = [connected(acceptor) for _ in range(9)]
         crowd = [connected(acceptor) for _ in range(100)]
@@ -300,8 +302,8 @@ def test_who_has_not_asked_makes_room_for_who_comes_and_is_told_to_come_again():
 
 
 def test_associations_give_way_to_nobody():
-    network = NetworkConfig(max_connections=10, max_associations=10)
-    with listening(network=network) as (acceptor, _):
+    limits = AcceptorLimits(max_connections=10)
+    with listening(limits=limits) as (acceptor, _):
         served = [associated(acceptor) for _ in range(10)]
         refused = connected(acceptor)
         assert read_pdu(refused) == COME_AGAIN
@@ -314,9 +316,9 @@ def test_associations_give_way_to_nobody():
 
 def test_a_rejected_peer_that_stays_makes_room():
     strict = EVERYTHING.model_copy(update={"security": SecurityConfig(check_called_ae=True)})
-    provider, network = RecordingProvider(strict), NetworkConfig(max_connections_per_address=3)
+    provider, limits = RecordingProvider(strict), AcceptorLimits(max_connections_per_address=3)
     request = AssociateRequest("E", "OTHER", CONTEXTS, UserInformation(0, "1.2")).encode()
-    with listening(provider, network) as (acceptor, _):
+    with listening(provider, limits) as (acceptor, _):
         staying = [connected(acceptor) for _ in range(3)]
         for one in staying:
             one.sendall(request)
@@ -336,7 +338,7 @@ def test_a_burst_that_asks_at_once_is_served_beside_silent_peers():
         except (DrawError, OSError) as error:
             failed.append(repr(error))
 
-    with listening(network=NetworkConfig()) as (acceptor, _):
+    with listening() as (acceptor, _):
         silent = [connected(acceptor) for _ in range(250)]
         together = threading.Barrier(200)
         asking = [threading.Thread(target=ask, args=(acceptor, together)) for _ in range(200)]
@@ -366,7 +368,7 @@ def test_250_hostile_peers_of_the_same_address_do_not_delay_an_echo():
                 with suppress(OSError):
                     peer.send(b"\x01")
 
-    with listening(network=NetworkConfig()) as (acceptor, _):
+    with listening() as (acceptor, _):
         silent = [connected(acceptor) for _ in range(200)]
         slow = [connected(acceptor) for _ in range(50)]
         thread = threading.Thread(target=trickle, args=(slow,))

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, NetworkConfig, SecurityConfig
+from draw_shared.contracts.association_rules import capabilities
+from draw_shared.contracts.server_config import EVERYTHING, REFERENCE, SecurityConfig
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import (
@@ -16,8 +17,9 @@ from draw_shared.dicom.network.associate import (
     UserInformation,
     decode_accept,
 )
+from draw_shared.dicom.network.limits import AcceptorLimits, AssociationLimits
 from draw_shared.dicom.network.message import CommandElement, Operation
-from draw_shared.dicom.network.negotiation import capabilities, negotiate
+from draw_shared.dicom.network.negotiation import negotiate
 from draw_shared.dicom.network.pdu import COMMAND, fragments
 from draw_shared.dicom.network.wire import Wire
 from support.engine import RecordingProvider, listening
@@ -231,8 +233,9 @@ def test_the_asynchronous_window_is_granted_up_to_a_bound(asked, granted):
         assert accepted_user(acceptor, asynchronous=asked).asynchronous == granted
 
 
-def test_the_longest_pdu_is_announced_from_the_configuration():
-    with listening(network=NetworkConfig(max_pdu_bytes=65536)) as (acceptor, _):
+def test_the_longest_pdu_is_announced_as_limited():
+    limits = AcceptorLimits(association=AssociationLimits(max_pdu_bytes=65536))
+    with listening(limits=limits) as (acceptor, _):
         assert accepted_user(acceptor).max_pdu == 65536
 
 

@@ -3,15 +3,18 @@
 import ipaddress
 import socket
 import struct
+from dataclasses import replace
 
 import pytest
 
-from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
+from draw_shared.contracts.server_config import EVERYTHING, SecurityConfig
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network import acceptor as acceptor_module
 from draw_shared.dicom.network import budgets
 from draw_shared.dicom.network.associate import AssociateRequest, ProposedContext, UserInformation
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.proxy_protocol import SIGNATURE
+from draw_shared.dicom.network.shares import Limits
 from support.engine import RecordingProvider, listening
 from tools.processes import wait_until
 
@@ -23,7 +26,7 @@ REQUEST = AssociateRequest(
     (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),),
     UserInformation(16384, "1.2.3"),
 ).encode()
-TRUSTING = NetworkConfig(trusted_proxies=("127.0.0.0/8",))
+TRUSTING = AcceptorLimits(trusted_proxies=(ipaddress.ip_network("127.0.0.0/8"),))
 ACCEPTED, REJECTED = 2, 3
 
 
@@ -47,13 +50,13 @@ def answer(acceptor, raw):
 
 @pytest.mark.parametrize("source", ["192.0.2.9", "2001:db8::9"])
 def test_the_client_behind_a_trusted_proxy_is_who_counts(source):
-    with listening(network=TRUSTING) as (acceptor, provider):
+    with listening(limits=TRUSTING) as (acceptor, provider):
         assert answer(acceptor, header(source, extra=b"\x04\x00\x01x") + REQUEST) == ACCEPTED
         assert provider.infos[0].peer_address == source
 
 
 def test_a_header_in_pieces_is_read():
-    with listening(network=TRUSTING) as (acceptor, provider):
+    with listening(limits=TRUSTING) as (acceptor, provider):
         with socket.create_connection(("127.0.0.1", acceptor.port), 5) as made:
             for byte in header("192.0.2.9"):
                 made.sendall(bytes((byte,)))
@@ -80,13 +83,13 @@ def test_the_allow_list_is_for_the_client_not_for_the_proxy():
     ],
 )
 def test_a_trusted_proxy_without_a_proper_header_is_cut_off(raw):
-    with listening(network=TRUSTING) as (acceptor, provider):
+    with listening(limits=TRUSTING) as (acceptor, provider):
         assert answer(acceptor, raw) is None
         assert not provider.infos
 
 
 def test_a_health_check_of_the_proxy_is_closed_quietly():
-    with listening(network=TRUSTING) as (acceptor, provider):
+    with listening(limits=TRUSTING) as (acceptor, provider):
         assert answer(acceptor, header("192.0.2.9", command=0x20)) is None
         assert not provider.infos and not provider.rejections
 
@@ -99,8 +102,8 @@ def test_nobody_else_may_say_who_he_is():
 
 
 def test_the_budget_per_address_counts_clients_behind_the_proxy():
-    network = TRUSTING.model_copy(update={"max_connections_per_address": 2})
-    with listening(network=network) as (acceptor, _):
+    limits = replace(TRUSTING, max_connections_per_address=2)
+    with listening(limits=limits) as (acceptor, _):
         held = []
         for _ in range(2):
             made = socket.create_connection(("127.0.0.1", acceptor.port), 5)
@@ -120,7 +123,7 @@ def test_the_budget_per_address_counts_clients_behind_the_proxy():
     [(b"", {"max_connections": 10}), (header("192.0.2.9"), {"max_connections_per_address": 10})],
 )
 def test_who_sends_no_header_or_nothing_behind_it_makes_room(begun, budget):
-    with listening(network=TRUSTING.model_copy(update=budget)) as (acceptor, _):
+    with listening(limits=replace(TRUSTING, **budget)) as (acceptor, _):
         silent = [socket.create_connection(("127.0.0.1", acceptor.port), 5) for _ in range(10)]
         for made in silent:
             made.sendall(begun)
@@ -134,7 +137,7 @@ def test_who_sends_no_header_or_nothing_behind_it_makes_room(begun, budget):
 def test_a_proxy_that_says_nothing_is_closed_in_time(monkeypatch):
     monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.3)
     with (
-        listening(network=TRUSTING) as (acceptor, _),
+        listening(limits=TRUSTING) as (acceptor, _),
         socket.create_connection(("127.0.0.1", acceptor.port), 5) as made,
     ):
         made.sendall(SIGNATURE[:5])
@@ -145,7 +148,7 @@ def test_a_client_behind_the_proxy_that_has_every_association_keeps_no_other_cli
     monkeypatch,
 ):
     monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.0)
-    with listening(network=TRUSTING.model_copy(update={"max_associations": 2})) as (acceptor, _):
+    with listening(limits=replace(TRUSTING, places=Limits(2, reserved=6))) as (acceptor, _):
         held = []
         for _ in range(2):
             made = socket.create_connection(("127.0.0.1", acceptor.port), 5)

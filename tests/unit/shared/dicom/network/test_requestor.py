@@ -8,12 +8,13 @@ import pytest
 from pydicom.data import get_testdata_file
 from pynetdicom import AE, evt
 
-from draw_shared.contracts.server_config import EVERYTHING, NetworkConfig, SecurityConfig
+from draw_shared.contracts.server_config import EVERYTHING, SecurityConfig
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.dicom.network import budgets
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.contexts import contexts_for
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.peer_failures import (
     NotSupported,
     PeerCongested,
@@ -29,6 +30,7 @@ from draw_shared.dicom.network.service import (
     OperationRefused,
     StoredDataSet,
 )
+from draw_shared.dicom.network.shares import Limits
 from draw_shared.dicom.network.store_sender import Outgoing, sending
 from support.engine import RecordingProvider, listening
 from tools.processes import wait_until
@@ -124,7 +126,7 @@ def test_rejections_decide_whether_to_try_again(monkeypatch):
     config = EVERYTHING.model_copy(update={"security": SecurityConfig(validate_calling_ae=True)})
     with listening(RecordingProvider(config)) as (acceptor, _), pytest.raises(PeerRejected):
         open_association(remote(acceptor.port), ECHO)
-    with listening(network=NetworkConfig(max_associations=1)) as (acceptor, _):
+    with listening(limits=AcceptorLimits(places=Limits(1, reserved=6))) as (acceptor, _):
         held = open_association(remote(acceptor.port), ECHO)
         with pytest.raises(PeerCongested):
             open_association(remote(acceptor.port), ECHO)

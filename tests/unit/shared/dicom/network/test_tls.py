@@ -10,20 +10,21 @@ import subprocess
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from draw_shared.contracts.fingerprints import fingerprint_of
-from draw_shared.contracts.server_config import ClientCertificates, NetworkConfig, TlsConfig
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network import acceptor as acceptor_module
 from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.fingerprints import fingerprint_of
+from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.peer_failures import PeerTrouble
 from draw_shared.dicom.network.requestor import Remote, open_association
 from draw_shared.dicom.network.store_sender import Outgoing, sending
-from draw_shared.dicom.network.tls import ServerTls, TlsUnusable
+from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from support.certificates import Authority, trust
 from support.engine import listening
 from tools.processes import wait_until
@@ -43,13 +44,12 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def config(authority, tmp_path):
+def files(authority, tmp_path):
     """Files of one server's own, so that a test may replace them."""
     made = authority.sign("server")
     for name, source in (("c.pem", made.certificate), ("k.pem", made.key)):
         shutil.copy(source, tmp_path / name)
-    return TlsConfig(
-        enabled=True,
+    return TlsFiles(
         certificate_file=str(tmp_path / "c.pem"),
         key_file=str(tmp_path / "k.pem"),
         client_ca_file=authority.file,
@@ -60,9 +60,9 @@ def remote(acceptor, context):
     return Remote("127.0.0.1", acceptor.port, "DRAW_SCP", "TESTER", 10.0, tls=context)
 
 
-def test_echo_and_a_large_store_over_tls(authority, config):
+def test_echo_and_a_large_store_over_tls(authority, files):
     data = bytes(range(256)) * 4000
-    with listening(tls=ServerTls(config)) as (acceptor, provider):
+    with listening(tls=ServerTls(files)) as (acceptor, provider):
         with sending(remote(acceptor, trust(authority.file)), CONTEXTS) as made:
             assert made.association.echo() == 0
             sent = list(made.store([Outgoing(data, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3))
@@ -77,7 +77,7 @@ def test_echo_and_a_large_store_over_tls(authority, config):
         (ssl.TLSVersion.TLSv1_2, "AES256-SHA256:AES128-SHA"),
     ],
 )
-def test_old_protocols_and_weak_ciphers_are_refused(config, latest, ciphers):
+def test_old_protocols_and_weak_ciphers_are_refused(files, latest, ciphers):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -87,7 +87,7 @@ def test_old_protocols_and_weak_ciphers_are_refused(config, latest, ciphers):
         context.maximum_version = latest
     context.set_ciphers(ciphers)
     with (
-        listening(tls=ServerTls(config)) as (acceptor, _),
+        listening(tls=ServerTls(files)) as (acceptor, _),
         socket.create_connection(("127.0.0.1", acceptor.port), 5) as plain,
         pytest.raises(ssl.SSLError),
         context.wrap_socket(plain),
@@ -95,11 +95,11 @@ def test_old_protocols_and_weak_ciphers_are_refused(config, latest, ciphers):
         pass
 
 
-@pytest.mark.parametrize("mode", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
-def test_client_certificates(authority, config, tmp_path, mode):
+@pytest.mark.parametrize("mode", [ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED])
+def test_client_certificates(authority, files, tmp_path, mode):
     stranger = Authority(tmp_path, "stranger").sign("impostor")
     known = authority.sign("modality")
-    tls = ServerTls(config.model_copy(update={"client_certificates": mode}))
+    tls = ServerTls(replace(files, client_certificates=mode))
     with listening(tls=tls) as (acceptor, _):
 
         def works(certificate=None):
@@ -111,15 +111,15 @@ def test_client_certificates(authority, config, tmp_path, mode):
                 return False
 
         assert works(known)
-        assert works() == (mode is ClientCertificates.OPTIONAL)
+        assert works() == (mode is ssl.CERT_OPTIONAL)
         assert not works(stranger)
 
 
 def test_an_association_knows_the_certificate_that_its_peer_has_proved_to_be_its_own(
-    authority, config
+    authority, files
 ):
     modality = authority.sign("ct1", hosts=("DNS:ct1.example.org", "IP:192.0.2.7"))
-    tls = ServerTls(config.model_copy(update={"client_certificates": ClientCertificates.OPTIONAL}))
+    tls = ServerTls(replace(files, client_certificates=ssl.CERT_OPTIONAL))
     with listening(tls=tls) as (acceptor, provider):
         for certificate in (modality, None):
             context = trust(authority.file, certificate)
@@ -137,18 +137,18 @@ def test_an_association_knows_the_certificate_that_its_peer_has_proved_to_be_its
     assert nothing.certificate is None
 
 
-def test_without_tls_and_without_asking_there_is_no_certificate(authority, config):
+def test_without_tls_and_without_asking_there_is_no_certificate(authority, files):
     modality = authority.sign("ct2")
     context = trust(authority.file, modality)
-    for tls, spoken, how in ((ServerTls(config), "TLSv1.3", context), (None, "", None)):
+    for tls, spoken, how in ((ServerTls(files), "TLSv1.3", context), (None, "", None)):
         with listening(tls=tls) as (acceptor, provider):
             with open_association(remote(acceptor, how), CONTEXTS) as made:
                 assert made.echo() == 0
             assert [(info.tls, info.certificate) for info in provider.infos] == [(spoken, None)]
 
 
-def test_what_went_wrong_is_logged_in_words(authority, config, tmp_path):
-    required = config.model_copy(update={"client_certificates": ClientCertificates.REQUIRED})
+def test_what_went_wrong_is_logged_in_words(authority, files, tmp_path):
+    required = replace(files, client_certificates=ssl.CERT_REQUIRED)
     stranger = Authority(tmp_path, "stranger")
     with capture_logs() as logs:
         with listening(tls=ServerTls(required)) as (acceptor, _):
@@ -189,18 +189,18 @@ def served_certificate(acceptor):
         return made.getpeercert(binary_form=True)
 
 
-def test_a_renewed_certificate_is_served_without_a_restart(authority, config):
+def test_a_renewed_certificate_is_served_without_a_restart(authority, files):
     renewed = authority.sign("renewed")
     context = trust(authority.file)
     with (
-        listening(tls=ServerTls(config)) as (acceptor, _),
+        listening(tls=ServerTls(files)) as (acceptor, _),
         open_association(remote(acceptor, context), CONTEXTS) as made,
     ):
         before = served_certificate(acceptor)
-        shutil.copy(renewed.certificate, config.certificate_file)
+        shutil.copy(renewed.certificate, files.certificate_file)
         # Certificate and key disagree now: the old pair stays.
         assert served_certificate(acceptor) == before
-        shutil.copy(renewed.key, config.key_file)
+        shutil.copy(renewed.key, files.key_file)
         wanted = ssl.PEM_cert_to_DER_cert(Path(renewed.certificate).read_text("ascii"))
         assert served_certificate(acceptor) == wanted
         assert made.echo() == 0, "running associations go on"
@@ -219,25 +219,25 @@ def test_a_renewed_certificate_is_served_without_a_restart(authority, config):
         ("client_ca_file", "-----BEGIN CERTIFICATE-----\ncut", "of authorities {} is damaged"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_and_why(config, tmp_path, field, content, words):
+def test_a_file_that_cannot_be_used_is_named_and_why(files, tmp_path, field, content, words):
     file = tmp_path / "other.pem"
     if content is not None:
         file.write_text(content)
     with pytest.raises(TlsUnusable) as caught:
-        ServerTls(config.model_copy(update={field: str(file)}))
+        ServerTls(replace(files, **{field: str(file)}))
     assert words.format(file) in str(caught.value)
 
 
-def test_a_folder_another_s_key_and_an_encrypted_one_are_told_apart(authority, config, tmp_path):
-    def why(**files):
+def test_a_folder_another_s_key_and_an_encrypted_one_are_told_apart(authority, files, tmp_path):
+    def why(**changed):
         with pytest.raises(TlsUnusable) as caught:
-            ServerTls(config.model_copy(update=files))
+            ServerTls(replace(files, **changed))
         return str(caught.value)
 
     assert why(key_file=str(tmp_path)) == f"the key {tmp_path} is a folder"
     other = authority.sign("other").key
     assert why(key_file=other) == (
-        f"the key {other} does not fit the certificate {config.certificate_file}"
+        f"the key {other} does not fit the certificate {files.certificate_file}"
     )
     encrypted = tmp_path / "encrypted.key"
     subprocess.run(
@@ -248,34 +248,34 @@ def test_a_folder_another_s_key_and_an_encrypted_one_are_told_apart(authority, c
     assert why(key_file=str(encrypted)) == f"the key {encrypted} is encrypted"
 
 
-def test_an_expired_certificate_is_told_and_renewed_files_must_not_be_expired(authority, config):
-    assert ServerTls(config).problem == ""
+def test_an_expired_certificate_is_told_and_renewed_files_must_not_be_expired(authority, files):
+    assert ServerTls(files).problem == ""
     expired = authority.expired("expired")
-    words = f"the certificate {config.certificate_file} has expired"
-    with listening(tls=(tls := ServerTls(config))) as (acceptor, _):
+    words = f"the certificate {files.certificate_file} has expired"
+    with listening(tls=(tls := ServerTls(files))) as (acceptor, _):
         before = served_certificate(acceptor)
-        shutil.copy(expired.certificate, config.certificate_file)
-        shutil.copy(expired.key, config.key_file)
+        shutil.copy(expired.certificate, files.certificate_file)
+        shutil.copy(expired.key, files.key_file)
         assert served_certificate(acceptor) == before
         assert tls.problem == f"still with the certificate of before, because {words}"
-        assert ServerTls(config).outdated == words
+        assert ServerTls(files).outdated == words
         renewed = authority.sign("renewed-again")
-        shutil.copy(renewed.certificate, config.certificate_file)
-        shutil.copy(renewed.key, config.key_file)
+        shutil.copy(renewed.certificate, files.certificate_file)
+        shutil.copy(renewed.key, files.key_file)
         assert served_certificate(acceptor) != before
         assert tls.problem == ""
 
 
-def test_client_certificates_need_authorities(config):
-    without = {"client_certificates": ClientCertificates.REQUIRED, "client_ca_file": ""}
+def test_client_certificates_need_authorities(files):
+    without = {"client_certificates": ssl.CERT_REQUIRED, "client_ca_file": ""}
     with pytest.raises(TlsUnusable, match="authorities"):
-        ServerTls(config.model_copy(update=without))
+        ServerTls(replace(files, **without))
 
 
-def test_who_does_not_finish_the_handshake_makes_room(authority, config):
-    network = NetworkConfig(max_connections_per_address=5)
+def test_who_does_not_finish_the_handshake_makes_room(authority, files):
+    limits = AcceptorLimits(max_connections_per_address=5)
     context = trust(authority.file)
-    with listening(network=network, tls=ServerTls(config)) as (acceptor, provider):
+    with listening(limits=limits, tls=ServerTls(files)) as (acceptor, provider):
         silent = [socket.create_connection(("127.0.0.1", acceptor.port), 5) for _ in range(5)]
         silent[1].sendall(b"\x16\x03\x01")
         assert wait_until(lambda: acceptor.connections == 5)
@@ -288,9 +288,9 @@ def test_who_does_not_finish_the_handshake_makes_room(authority, config):
         assert len(provider.rejections) == 2
 
 
-def test_silence_and_crumbs_instead_of_a_handshake_are_closed_in_time(config, monkeypatch):
+def test_silence_and_crumbs_instead_of_a_handshake_are_closed_in_time(files, monkeypatch):
     monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.6)
-    with listening(tls=ServerTls(config)) as (acceptor, provider):
+    with listening(tls=ServerTls(files)) as (acceptor, provider):
         silent = socket.create_connection(("127.0.0.1", acceptor.port), 5)
         slow = socket.create_connection(("127.0.0.1", acceptor.port), 5)
         began = time.monotonic()

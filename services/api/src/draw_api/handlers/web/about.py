@@ -11,6 +11,7 @@ from draw_api.handlers.web.words import is_retired, uid_name
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.permissions import Permission
+from draw_shared.contracts.association_rules import storage_classes, storage_syntaxes
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.encoding import uids
 
@@ -52,13 +53,13 @@ class AboutView(View):
         """The storage SOP classes that are accepted, by name."""
         return sorted(
             f"{uid_name(uid)} (retired)" if is_retired(uid) else uid_name(uid)
-            for uid in uids.storage_classes(self.config.sop_classes)
+            for uid in storage_classes(self.config.sop_classes)
         )
 
     @property
     def transfer_syntaxes(self) -> list[str]:
         """The transfer syntaxes in which objects are accepted, by name."""
-        accepted = uids.storage_syntaxes(self.config.transfer_syntaxes)
+        accepted = storage_syntaxes(self.config.transfer_syntaxes)
         return sorted(uid_name(uid) for uid in accepted)
 
 

@@ -25,8 +25,8 @@ from draw_api.models.peers import (
     RejectedPeer,
 )
 from draw_api.models.permissions import Permission
-from draw_shared.contracts.rights import EVERY_RIGHT, Right
 from draw_shared.contracts.server_config import SecurityConfig
+from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
 
 router = APIRouter(include_in_schema=False)
 

@@ -14,11 +14,14 @@ from ipaddress import (
 )
 from typing import Final
 
+IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
+
 MAPPED: Final = IPv6Network("::ffff:0:0/96")
 HOST_BITS: Final = 64
 
 
-def address_of(text: str) -> IPv4Address | IPv6Address:
+def address_of(text: str) -> IpAddress:
     """Return an address in the form in which it compares; the zone of a link-local one is dropped.
 
     Raises:
@@ -33,7 +36,7 @@ def address_of(text: str) -> IPv4Address | IPv6Address:
     return found
 
 
-def network_of(text: str) -> IPv4Network | IPv6Network:
+def network_of(text: str) -> IpNetwork:
     """Return an address or CIDR block as the network that it is, without host bits and zone.
 
     Raises:

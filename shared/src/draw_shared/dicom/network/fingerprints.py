@@ -5,14 +5,10 @@ import binascii
 import hashlib
 import re
 import ssl
-from typing import Annotated, Final
-
-from pydantic import AfterValidator, Field
+from typing import Final
 
 PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{64}")
-LONGEST_TYPED: Final = 65_536
-"""A certificate in PEM, with its chain."""
 WORDS: Final = (
     "must be a SHA-256 fingerprint (64 hexadecimal digits, as `openssl x509 -fingerprint -sha256`"
     " prints them) or a certificate in PEM"
@@ -39,10 +35,6 @@ def checked_fingerprint(typed: str) -> str:
     return _written(digits)
 
 
-def _checked_optional(typed: str) -> str:
-    return checked_fingerprint(typed) if typed.strip() else ""
-
-
 def _certificate(text: str) -> bytes:
     """Return a certificate in DER that OpenSSL can read."""
     try:
@@ -56,12 +48,3 @@ def _certificate(text: str) -> bytes:
 def _written(digits: str) -> str:
     upper = digits.upper()
     return ":".join(upper[at : at + 2] for at in range(0, len(upper), 2))
-
-
-Fingerprint = Annotated[str, Field(max_length=LONGEST_TYPED), AfterValidator(checked_fingerprint)]
-"""SHA-256 of a certificate; a certificate in PEM becomes its fingerprint."""
-
-OptionalFingerprint = Annotated[
-    str, Field(max_length=LONGEST_TYPED), AfterValidator(_checked_optional)
-]
-"""The same, or nothing."""

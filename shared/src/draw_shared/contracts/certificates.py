@@ -1,0 +1,40 @@
+"""Fields that name a certificate: what people type becomes one way of writing."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from draw_shared.contracts.texts import LINE
+from draw_shared.dicom.network.fingerprints import checked_fingerprint
+
+MAX_TYPED_CHARACTERS: Final = 65_536
+"""A certificate in PEM, with its chain."""
+
+
+def _checked_optional(typed: str) -> str:
+    return checked_fingerprint(typed) if typed.strip() else ""
+
+
+Fingerprint = Annotated[
+    str, Field(max_length=MAX_TYPED_CHARACTERS), AfterValidator(checked_fingerprint)
+]
+"""SHA-256 of a certificate; a certificate in PEM becomes its fingerprint."""
+
+OptionalFingerprint = Annotated[
+    str, Field(max_length=MAX_TYPED_CHARACTERS), AfterValidator(_checked_optional)
+]
+"""The same, or nothing."""
+
+
+def _checked_certificate(value: str) -> str:
+    text = value.strip()
+    if not text:
+        raise ValueError("must be a name of the certificate or its SHA-256 fingerprint")
+    try:
+        return checked_fingerprint(text)
+    except ValueError:
+        return text
+
+
+CertificateName = Annotated[str, Field(max_length=200), LINE, AfterValidator(_checked_certificate)]
+"""Common name or host of a certificate, or its fingerprint as `fingerprints` writes it."""
