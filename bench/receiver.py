@@ -32,7 +32,7 @@ from draw_shared.dicom.network.associate import (
 )
 from draw_shared.dicom.network.message import DATA_SET, CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
-from draw_shared.dicom.network.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
+from draw_shared.dicom.network.pdu import COMMAND, MAX_PDU_BYTES, RELEASE_RQ, PduType, fragments
 from draw_shared.dicom.network.statuses import PENDING
 from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
@@ -44,7 +44,7 @@ GET_CONTEXT, CT_CONTEXT = 1, 3
 
 def _user(*, roles: dict[str, Roles] | None = None) -> UserInformation:
     return UserInformation(
-        max_pdu=LARGEST_PDU,
+        max_pdu=MAX_PDU_BYTES,
         implementation_class_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION,
         roles=roles or {},
@@ -57,7 +57,7 @@ def _ignore(_part: memoryview) -> None:
 
 def _answer(wire: Wire, context_id: int, command: CommandSet, operation: Operation) -> None:
     raw = message.response(command, operation, 0)
-    wire.send([b"".join(fragments(raw, context_id, COMMAND, LARGEST_PDU))], SECONDS)
+    wire.send([b"".join(fragments(raw, context_id, COMMAND, MAX_PDU_BYTES))], SECONDS)
 
 
 def get(

@@ -31,7 +31,7 @@ from draw_shared.dicom.network.associate import (
 )
 from draw_shared.dicom.network.message import DATA_SET, CommandElement, CommandSet, Operation
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
-from draw_shared.dicom.network.pdu import COMMAND, LARGEST_PDU, RELEASE_RQ, PduType, fragments
+from draw_shared.dicom.network.pdu import COMMAND, MAX_PDU_BYTES, RELEASE_RQ, PduType, fragments
 from draw_shared.dicom.network.statuses import PENDING
 from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
@@ -107,7 +107,7 @@ class Association:
 
     def __init__(self, wire: Wire, max_pdu: int) -> None:
         self._wire = wire
-        self._max_pdu = min(max_pdu or LARGEST_PDU, LARGEST_PDU)
+        self._max_pdu = min(max_pdu or MAX_PDU_BYTES, MAX_PDU_BYTES)
         self._reader = MessageReader(wire, dimse_seconds=SECONDS, acse_seconds=SECONDS)
 
     def store(self, sop_class: str, sop: str, data: bytes) -> int:
@@ -184,7 +184,7 @@ def association(
     for place, sent in enumerate(gets):
         proposed.append(ProposedContext(3 + 2 * place, sent, (EXPLICIT_LITTLE,)))
     user = UserInformation(
-        max_pdu=LARGEST_PDU,
+        max_pdu=MAX_PDU_BYTES,
         implementation_class_uid=IMPLEMENTATION_CLASS_UID,
         roles=dict.fromkeys(gets, Roles(scu=False, scp=True)),
     )

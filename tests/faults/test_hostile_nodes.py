@@ -14,7 +14,7 @@ import pytest
 from draw_shared.dicom.network.message import RESPONSE
 from draw_shared.dicom.network.pdu import LAST
 from draw_shared.dicom.network.peer_failures import PeerTimeout
-from draw_shared.dicom.network.wire import PDU_SECONDS
+from draw_shared.dicom.network.wire import PDU_TIMEOUT_SECONDS
 from support import asking, hostile, lying_nodes
 from support.asking import CT, STORAGE_CONTEXT
 from support.lying_nodes import SCRIPTS, acceptance, asked, command, lying, pdata, store_request
@@ -36,8 +36,8 @@ SLOW = {
     "accepts and keeps silent": 5,
     "crawls while it accepts": 5,
     "accepts and crawls": 5,
-    "sends a command in crumbs": PDU_SECONDS,
-    "sends an identifier in crumbs": PDU_SECONDS,
+    "sends a command in crumbs": PDU_TIMEOUT_SECONDS,
+    "sends an identifier in crumbs": PDU_TIMEOUT_SECONDS,
 }
 """How long each may take, in seconds: the node's own timeout, or that for progress."""
 GRACE_SECONDS = 20

@@ -70,7 +70,7 @@ def join(threads):
 
 def data_set_hash(path):
     with path.open("rb") as file:
-        file.seek(part10.decode(file.read(part10.LONGEST_META))[1])
+        file.seek(part10.decode(file.read(part10.MAX_META_BYTES))[1])
         return hash_rest(file.read)
 
 

@@ -104,7 +104,7 @@ def test_what_no_room_is_left_for_is_counted_also_over_a_restart(folder, monkeyp
 @pytest.fixture
 def full(folder, monkeypatch):
     """An outbox whose announcements were confirmed, and whose disk takes no record of them."""
-    monkeypatch.setattr(outbox, "REFUSED_SECONDS", 0.1)
+    monkeypatch.setattr(outbox, "RETRY_DELAY_SECONDS", 0.1)
     store, publisher = opened(folder), FakePublisher()
     for made in series(3):
         receive(store, made)
@@ -134,6 +134,6 @@ def test_without_room_for_a_record_what_was_announced_stays_in_the_spool(full):
 def test_a_full_disk_does_not_keep_the_rest_from_being_announced(full, monkeypatch):
     store, _, _ = full
     assert len(spool.entries(store.spool)) == 3
-    monkeypatch.setattr(outbox, "MOST_IN_FLIGHT", 3)
+    monkeypatch.setattr(outbox, "MAX_IN_FLIGHT", 3)
     assert wait_until(lambda: not spool.entries(store.spool))
     assert AnnouncedRecords(store.root).names(10) == []

@@ -91,5 +91,5 @@ def test_memory_is_given_back_once_and_bounded(tmp_path):
     for file in files:
         file.close()
         file.close()
-    assert len(direct_file._spare) <= direct_file.MOST_SPARE
+    assert len(direct_file._spare) <= direct_file.MAX_SPARE_PIECES
     assert len({id(piece) for piece in direct_file._spare}) == len(direct_file._spare)

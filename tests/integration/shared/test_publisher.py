@@ -7,7 +7,7 @@ import pytest
 
 from draw_shared.contracts.instance import SeriesStableV1
 from draw_shared.messaging import connection, topology
-from draw_shared.messaging.publisher import MOST_JOINED, Publisher
+from draw_shared.messaging.publisher import MAX_JOINED_MESSAGES, Publisher
 from draw_shared.storage.outbox import event_of
 from support import datasets
 from support.receptions import opened, receive
@@ -59,9 +59,9 @@ def test_what_waits_together_travels_together_in_order(publisher, channel, event
     came = taken(channel, topology.INSTANCE_STORED)
     lines = [body.splitlines() for _, body in came]
     assert [len(each) for each in lines] == [
-        MOST_JOINED,
-        MOST_JOINED,
-        len(events) - 2 * MOST_JOINED,
+        MAX_JOINED_MESSAGES,
+        MAX_JOINED_MESSAGES,
+        len(events) - 2 * MAX_JOINED_MESSAGES,
     ]
     assert {kind for kind, _ in came} == {"application/x-ndjson"}
     assert [line for each in lines for line in each] == [event.to_bytes() for event in events]

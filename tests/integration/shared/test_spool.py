@@ -6,19 +6,19 @@ import time
 import pytest
 
 from draw_shared.storage import spool
-from draw_shared.storage.spool import DEAD_AFTER_SECONDS, SpoolTaken
+from draw_shared.storage.spool import HEARTBEAT_TIMEOUT_SECONDS, SpoolTaken
 from support.datasets import build
 from support.receptions import DEFAULT, opened, receive
 
 
 def silence(folder):
-    past = time.time() - DEAD_AFTER_SECONDS - 1
+    past = time.time() - HEARTBEAT_TIMEOUT_SECONDS - 1
     os.utime(folder / spool.LOCK_NAME, (past, past))
 
 
 def test_a_folder_has_one_owner(tmp_path, monkeypatch):
     store = opened(tmp_path)
-    monkeypatch.setattr("draw_shared.storage.objects.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("draw_shared.storage.objects.LOCK_TIMEOUT_SECONDS", 0.2)
     with pytest.raises(SpoolTaken):
         opened(tmp_path)
     store.stop(1)

@@ -162,7 +162,7 @@ def begins_another(connection):
     ],
 )
 def test_an_object_that_breaks_off_leaves_nothing_behind(sends, failure, words, monkeypatch):
-    monkeypatch.setattr(message_reader, "PDU_SECONDS", 0.4)
+    monkeypatch.setattr(message_reader, "PDU_TIMEOUT_SECONDS", 0.4)
     receiver = MemoryReceiver()
     with pytest.raises(failure, match=words):
         get(fetching(sends), receiver)

@@ -28,7 +28,7 @@ from draw_shared.dicom.encoding.uids import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
-from draw_shared.dicom.network.acceptance import MOST_OPERATIONS
+from draw_shared.dicom.network.acceptance import MAX_OPERATIONS
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.contexts import group_by_contexts
 from draw_shared.dicom.network.peer_trust import PeerTrusts
@@ -120,7 +120,7 @@ class Meeting(RecordingProvider):
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parallel):
     # More than the others can take on before the last association is open.
-    objects = MOST_OPERATIONS * parallel
+    objects = MAX_OPERATIONS * parallel
     instances = _stored(tmp_path, datasets.series(objects, size_bytes=3000))
     with listening(Meeting(parallel)) as (acceptor, provider):
         found = _send(tmp_path, _destination(acceptor.port), instances, parallel=parallel)
@@ -136,7 +136,7 @@ def test_every_object_arrives_with_its_bytes_and_its_originator(tmp_path, parall
 
 
 def test_a_node_sets_how_we_call_ourselves_and_how_many_associations_it_takes(tmp_path):
-    instances = _stored(tmp_path, datasets.series(2 * MOST_OPERATIONS))
+    instances = _stored(tmp_path, datasets.series(2 * MAX_OPERATIONS))
     with listening(Meeting(2)) as (acceptor, provider):
         destination = _destination(acceptor.port, calling_ae="OTHER", max_associations=2)
         _send(tmp_path, destination, instances, parallel=8)

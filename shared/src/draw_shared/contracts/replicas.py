@@ -4,5 +4,5 @@ from typing import Final
 
 ENDED: Final = "ended"
 """The last word of a process that was told to end; `stopped` is one that lives and waits."""
-GONE_AFTER_SECONDS: Final = 10.0
+REPLICA_TIMEOUT_SECONDS: Final = 10.0
 """A replica whose heartbeat is older is shown as gone; they beat every two seconds."""

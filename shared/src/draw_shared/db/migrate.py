@@ -1,7 +1,8 @@
 """Brings a database to this release's schema and gives it its first configuration.
 
-The suite goes on meanwhile. Each migration is a transaction of its own; one that does not get a
-table within `LOCK_SECONDS` lets those pass who wait behind it, and is tried again after a pause.
+The suite goes on meanwhile. Each migration is a transaction of its own. One that does not get a
+table within `LOCK_TIMEOUT_SECONDS` lets those who wait behind it go first, and is tried again
+after a delay.
 """
 
 import time
@@ -30,17 +31,17 @@ log = structlog.get_logger()
 SCRIPTS: Final = Path(__file__).parent / "migrations"
 MIGRATION_LOCK: Final = 0x44524157
 """Key of the advisory lock that lets only one process migrate a database at a time."""
-LOCK_SECONDS: Final = 2
+LOCK_TIMEOUT_SECONDS: Final = 2
 """Above `deadlock_timeout`, after which autovacuum gives a table up to who waits for it."""
-PATIENCE_SECONDS: Final = 600.0
-FIRST_PAUSE_SECONDS: Final = 0.5
-LONGEST_PAUSE_SECONDS: Final = 15.0
+RETRY_TIMEOUT_SECONDS: Final = 600.0
+MIN_RETRY_DELAY_SECONDS: Final = 0.5
+MAX_RETRY_DELAY_SECONDS: Final = 15.0
 IN_USE: Final = frozenset({"55P03", "40P01"})
 """lock_not_available and deadlock_detected."""
 
 # Who waits for a lock in a statement holds a snapshot, for which CREATE INDEX CONCURRENTLY waits.
 TAKE_TURN: Final = text("SELECT pg_try_advisory_lock(:key)")
-BOUND_WAITING: Final = text(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+BOUND_WAITING: Final = text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
 
 
 class MigrationBlocked(Transient):
@@ -76,7 +77,7 @@ def upgrade(
     revision: str = "head",
     *,
     scripts: Path = SCRIPTS,
-    patience_seconds: float = PATIENCE_SECONDS,
+    patience_seconds: float = RETRY_TIMEOUT_SECONDS,
 ) -> str:
     """Migrate a database and return its revision; concurrent callers wait for the first.
 
@@ -116,11 +117,11 @@ def _alembic(connection: Connection, scripts: Path) -> Config:
 
 def _pauses(seconds: float) -> Iterator[float]:
     """Yield growing pauses that are so long together."""
-    pause = FIRST_PAUSE_SECONDS
+    pause = MIN_RETRY_DELAY_SECONDS
     while seconds > 0:
         yield min(pause, seconds)
         seconds -= pause
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, MAX_RETRY_DELAY_SECONDS)
 
 
 def _take_turn(connection: Connection, pauses: list[float]) -> None:
@@ -143,7 +144,7 @@ def _is_later(connection: Connection, config: Config) -> bool:
 
 
 def _migrate(connection: Connection, pauses: list[float], go: Callable[[], None]) -> None:
-    """Go from migration to migration, waiting for no table longer than `LOCK_SECONDS`."""
+    """Go from migration to migration, waiting for no table longer than `LOCK_TIMEOUT_SECONDS`."""
     connection.execute(BOUND_WAITING)
     connection.commit()
     for pause in [*pauses, 0.0]:

@@ -16,10 +16,10 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
 from draw_shared.db.sources import source_name
-from draw_shared.dicom.encoding.persons import LONGEST_NAME, Person, are_several
+from draw_shared.dicom.encoding.persons import MAX_NAME_LENGTH, Person, are_several
 from draw_shared.dicom.encoding.search_text import bounded_search_text
 
-MOST_PERSONS: Final = 500
+MAX_PERSONS: Final = 500
 """Of one patient; of a series and a study the statements that count them keep as many."""
 
 COUNT_PATIENTS: Final = text(
@@ -117,7 +117,7 @@ def adopt(connection: Connection, patients: Sequence[int]) -> None:
 
 def review(connection: Connection, patients: Iterable[int]) -> set[int]:
     """Write which persons are named under these patients; return who is ambiguous since now."""
-    said = connection.execute(SAID, {"patients": list(patients), "most": MOST_PERSONS}).all()
+    said = connection.execute(SAID, {"patients": list(patients), "most": MAX_PERSONS}).all()
     named = {row.id: _persons(row.said, row.patient) for row in said}
     several = {row.id: row for row in said if len(_names(named[row.id])) > 1}
     changing = [row.id for row in said if row.id in several or row.kept]
@@ -135,7 +135,7 @@ def review(connection: Connection, patients: Iterable[int]) -> set[int]:
 
 def _rename(connection: Connection, patients: Sequence[int]) -> None:
     """Give patients another name whose name went with what was deleted."""
-    for row in connection.execute(SAID, {"patients": list(patients), "most": MOST_PERSONS}).all():
+    for row in connection.execute(SAID, {"patients": list(patients), "most": MAX_PERSONS}).all():
         names = {bounded_search_text(name) for name in _names(_persons(row.said, row.patient))}
         if not names or row.name_search in names:
             continue
@@ -149,7 +149,7 @@ def _rename(connection: Connection, patients: Sequence[int]) -> None:
             RENAME,
             {
                 "patient": row.id,
-                "name": person.name[:LONGEST_NAME],
+                "name": person.name[:MAX_NAME_LENGTH],
                 "search": bounded_search_text(person.name_search),
                 "birth_date": person.birth_date,
                 "sex": person.sex,

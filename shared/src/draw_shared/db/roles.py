@@ -139,10 +139,10 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
 TEMPORARY: Final = frozenset({"api"})
 """Services that make tables for a moment; PostgreSQL lets everybody unless it is told."""
 
-LOCK_SECONDS: Final = 2
-PATIENCE_SECONDS: Final = 600.0
-PAUSE_SECONDS: Final = 1.0
-CONNECT_SECONDS: Final = 10
+LOCK_TIMEOUT_SECONDS: Final = 2
+RETRY_TIMEOUT_SECONDS: Final = 600.0
+RETRY_DELAY_SECONDS: Final = 1.0
+CONNECT_TIMEOUT_SECONDS: Final = 10
 TOGETHER: Final = (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation)
 """What PostgreSQL says when somebody else makes the same role at the same moment."""
 
@@ -267,7 +267,7 @@ def _hand_over(connection: psycopg.Connection[Any], owner: str) -> None:
     """Make the owner the owner of the database and of all that is in it; an extension's stays."""
     database = connection.info.dbname
     _do(connection, "ALTER DATABASE {} OWNER TO {}", database, owner)
-    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
     told = {"owner": str(sql.Identifier(owner).as_string(connection))}
     for name, kind in connection.execute(OWNED_BY_OTHERS, told).fetchall():
         word = "SEQUENCE" if kind == "S" else "TABLE"
@@ -278,7 +278,7 @@ def _hand_over(connection: psycopg.Connection[Any], owner: str) -> None:
 
 def _patiently(connection: psycopg.Connection[Any], statement: str, role: str) -> None:
     """Do what needs a table for a moment, once those are ready who use it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
     while True:
         try:
             _do(connection, statement, role)
@@ -286,7 +286,7 @@ def _patiently(connection: psycopg.Connection[Any], statement: str, role: str) -
             if time.monotonic() > deadline:
                 raise
             log.warning("database.owner_waiting", statement=statement)
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(RETRY_DELAY_SECONDS)
         else:
             return
 
@@ -310,5 +310,7 @@ def _do(connection: psycopg.Connection[Any], statement: str, *names: str) -> Non
 @contextmanager
 def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
     plain = sqlalchemy_url(url).replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(plain, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+    with psycopg.connect(
+        plain, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+    ) as connection:
         yield connection

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from draw_shared.db.transaction_lines import content
 
-SHORTEST_KEY: Final = 32
+MIN_KEY_CHARACTERS: Final = 32
 """Characters. `openssl rand -hex 32` writes twice as many."""
 
 _SEAL: Final = b"draw transaction seal 1\0"
@@ -44,8 +44,10 @@ class Keyring:
             ValueError: there is none, or one is too short.
         """
         lines = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
-        if not lines or min(map(len, lines)) < SHORTEST_KEY:
-            raise ValueError(f"a key of the transaction log has {SHORTEST_KEY} characters or more")
+        if not lines or min(map(len, lines)) < MIN_KEY_CHARACTERS:
+            raise ValueError(
+                f"a key of the transaction log has {MIN_KEY_CHARACTERS} characters or more"
+            )
         return cls(lines)
 
     def seal(self, position: int, lines: int, chain_hash: bytes) -> bytes:

@@ -30,8 +30,8 @@ from draw_shared.db.transaction_statements import LogAccount
 CHAIN_LOCK: Final = 0x44524148
 """Key of the advisory lock under which the chain grows, by one process at a time."""
 
-MOST_AT_ONCE: Final = 2000
-MOST_NAMED: Final = 20
+MAX_LINES_AT_ONCE: Final = 2000
+MAX_NAMED: Final = 20
 NOBODY_ATTESTS: Final = (
     "written by a service without the key of the log, by a release before, or by somebody else"
 )
@@ -129,7 +129,7 @@ def say(
 
 
 def extend(
-    connection: Connection, sealing: Sealing | None = None, most: int = MOST_AT_ONCE
+    connection: Connection, sealing: Sealing | None = None, most: int = MAX_LINES_AT_ONCE
 ) -> Head | None:
     """Chain at most `most` lines that were written unchained; return the new head if it grew.
 
@@ -146,7 +146,7 @@ def extend_whole(connection: Connection, sealing: Sealing | None) -> Head:
     """Chain every line that there is, and return the head; nobody appends until the commit."""
     connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
     head = _checked(connection, sealing)
-    while (longer := _extended(connection, head, sealing, MOST_AT_ONCE)) is not head:
+    while (longer := _extended(connection, head, sealing, MAX_LINES_AT_ONCE)) is not head:
         head = longer
     return head
 
@@ -172,8 +172,8 @@ def _extended(connection: Connection, head: Head, sealing: Sealing | None, most:
     ]
     if not doubtful:
         return longer
-    named = ", ".join(map(str, doubtful[:MOST_NAMED]))
-    more = len(doubtful) - MOST_NAMED
+    named = ", ".join(map(str, doubtful[:MAX_NAMED]))
+    more = len(doubtful) - MAX_NAMED
     words = f"lines {named}{f' and {more} more' if more > 0 else ''}: {NOBODY_ATTESTS}"
     made = statements.line(
         NOT_ATTESTED,

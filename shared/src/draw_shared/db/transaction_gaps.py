@@ -21,7 +21,7 @@ from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
 from draw_shared.db.transaction_statements import Gap, LogAccount
 from draw_shared.errors import Permanent
 
-MOST_OBJECTS: Final = 2**31 - 1
+MAX_OBJECTS: Final = 2**31 - 1
 """Its column takes no more."""
 
 _LISTED: Final = ", ".join(COLUMNS)
@@ -138,7 +138,7 @@ def _follow(
     """Go along a run of lines, and on to the next seal."""
     before = _before(connection, account, first)
     at = first - 1
-    while rows := connection.execute(_FROM, {"after": at, "most": chain.MOST_AT_ONCE}).all():
+    while rows := connection.execute(_FROM, {"after": at, "most": chain.MAX_LINES_AT_ONCE}).all():
         for row in rows:
             line, stored = row._asdict(), bytes(row.chain_hash)
             if row.chain_position != at + 1:
@@ -226,7 +226,7 @@ def _line(gap: Gap, why: str, replica: str, sealing: Sealing | None) -> dict[str
         gap.words(why),
         replica,
         sealing.keyring if sealing else None,
-        objects=min(_size(gap), MOST_OBJECTS),
+        objects=min(_size(gap), MAX_OBJECTS),
     )
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, text
 
 from draw_shared.contracts.transaction import CUT, FINDINGS, LINES_LOST, NOT_SEALED
 from draw_shared.db.seals import Keyring, NotSealed
-from draw_shared.db.transaction_chain import MOST_AT_ONCE, Head
+from draw_shared.db.transaction_chain import MAX_LINES_AT_ONCE, Head
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
 from draw_shared.db.transaction_statements import Gap, LogAccount
 
-MOST_BREAKS: Final = 100
+MAX_BREAKS: Final = 100
 
 _LISTED: Final = ", ".join(COLUMNS)
 _CHAINED: Final = text(
@@ -67,7 +67,7 @@ class Verification:
     head: Head | None
     lines: int
     breaks: tuple[Break, ...]
-    """The first of them, at most `MOST_BREAKS`."""
+    """The first of them, at most `MAX_BREAKS`."""
     lines_lost: int
     """Lines that could not be written when there was no room, as the log itself says."""
     sealed: bool
@@ -96,7 +96,7 @@ def verify(
     for row in _chained(connection):
         walk.follow(row)
     stray = connection.execute(_STRAY).scalar()
-    walk.end(stray or 0, connection.execute(_TWICE, {"most": MOST_BREAKS}).scalars())
+    walk.end(stray or 0, connection.execute(_TWICE, {"most": MAX_BREAKS}).scalars())
     accepted = account.accepted
     findings = tuple(
         Finding(one.position, one.occurred_at, one.action, one.detail, one.position <= accepted)
@@ -106,7 +106,7 @@ def verify(
         first_position=walk.first,
         head=walk.head,
         lines=walk.lines,
-        breaks=tuple(walk.breaks[:MOST_BREAKS]),
+        breaks=tuple(walk.breaks[:MAX_BREAKS]),
         lines_lost=walk.lost,
         sealed=keyring is not None,
         as_found=account.begun,
@@ -221,10 +221,10 @@ def _bridges(gap: Gap, before: Head, position: int, row: Mapping[str, Any], stor
 def _chained(connection: Connection) -> Iterator[Mapping[str, Any]]:
     after = {"after": 0, "after_id": 0, "after_time": datetime.min.replace(tzinfo=UTC)}
     while True:
-        rows = connection.execute(_CHAINED, after | {"most": MOST_AT_ONCE})
+        rows = connection.execute(_CHAINED, after | {"most": MAX_LINES_AT_ONCE})
         found = [row._asdict() for row in rows]
         yield from found
-        if len(found) < MOST_AT_ONCE:
+        if len(found) < MAX_LINES_AT_ONCE:
             return
         last = found[-1]
         after = {

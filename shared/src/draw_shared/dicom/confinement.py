@@ -20,7 +20,7 @@ KEPT_VARIABLES: Final = (
 )  # fmt: skip
 MAPPED_BYTES: Final = 64 * 1024**3
 """Address space beside a process's memory: files that it only reads, libraries."""
-MOST_DESCRIPTORS: Final = 64
+MAX_DESCRIPTORS: Final = 64
 DATA_PAGES: Final = 5
 """Where `/proc/self/statm` has what RLIMIT_DATA counts."""
 
@@ -35,7 +35,7 @@ def confine(memory_bytes: int, *, longest_file: int = 0) -> None:
     limit(resource.RLIMIT_AS, memory_bytes + MAPPED_BYTES)
     limit(resource.RLIMIT_FSIZE, longest_file)
     limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_NOFILE, MOST_DESCRIPTORS)
+    limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
     # A file that becomes too long is an error of the write, and no end of the process.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # A terminal's Ctrl-C is for whoever started it, which ends it.

@@ -9,11 +9,11 @@ from pika.exceptions import AMQPError
 
 from draw_shared.errors import Transient
 
-HEARTBEAT_SECONDS: Final = 20
-BLOCKED_SECONDS: Final = 300
-CONNECT_SECONDS: Final = 5
-FIRST_PAUSE_SECONDS: Final = 0.2
-LONGEST_PAUSE_SECONDS: Final = 5.0
+HEARTBEAT_INTERVAL_SECONDS: Final = 20
+BLOCKED_TIMEOUT_SECONDS: Final = 300
+CONNECT_TIMEOUT_SECONDS: Final = 5
+MIN_RETRY_DELAY_SECONDS: Final = 0.2
+MAX_RETRY_DELAY_SECONDS: Final = 5.0
 
 CONNECTION_FAILURES: Final = (AMQPError, OSError)
 """What pika raises when the broker is away, goes away or refuses."""
@@ -26,10 +26,10 @@ class BrokerUnavailable(Transient):
 def parameters(url: str, name: str) -> pika.URLParameters:
     """Return connection parameters for `url`; `name` is shown by the broker."""
     found = pika.URLParameters(url)
-    found.heartbeat = HEARTBEAT_SECONDS
-    found.blocked_connection_timeout = BLOCKED_SECONDS
-    found.socket_timeout = CONNECT_SECONDS
-    found.stack_timeout = CONNECT_SECONDS + 5
+    found.heartbeat = HEARTBEAT_INTERVAL_SECONDS
+    found.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
+    found.socket_timeout = CONNECT_TIMEOUT_SECONDS
+    found.stack_timeout = CONNECT_TIMEOUT_SECONDS + 5
     found.connection_attempts = 1
     found.client_properties = {"connection_name": name}
     return found
@@ -52,13 +52,13 @@ class Pause:
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
-        self._seconds = FIRST_PAUSE_SECONDS
+        self._seconds = MIN_RETRY_DELAY_SECONDS
 
     def wait(self) -> None:
         """Wait once."""
         self._stopping.wait(self._seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter only
-        self._seconds = min(self._seconds * 2, LONGEST_PAUSE_SECONDS)
+        self._seconds = min(self._seconds * 2, MAX_RETRY_DELAY_SECONDS)
 
     def reset(self) -> None:
         """Begin with short waits again: something worked."""
-        self._seconds = FIRST_PAUSE_SECONDS
+        self._seconds = MIN_RETRY_DELAY_SECONDS

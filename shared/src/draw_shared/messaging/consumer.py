@@ -40,10 +40,10 @@ log = structlog.get_logger()
 
 ATTEMPT_HEADER: Final = "x-draw-attempt"
 REASON_HEADER: Final = "x-draw-reason"
-POLL_SECONDS: Final = 1.0
+POLL_INTERVAL_SECONDS: Final = 1.0
 IDENTIFIERS: Final = ("event_id", "association_id", "sop_instance_uid", "job_id")
-LONGEST_IDENTIFIER: Final = 64
-MOST_TOGETHER: Final = 20
+MAX_IDENTIFIER_LENGTH: Final = 64
+MAX_BATCH_MESSAGES: Final = 20
 """What one batch takes from the broker at most, joined messages counted as one: another
 replica should find something to do, and memory is bounded."""
 
@@ -100,7 +100,7 @@ class Consumer:
         self._batch = batch
         self._wait = wait_seconds
         self._failed = failed
-        self._together = min(batch, MOST_TOGETHER)
+        self._together = min(batch, MAX_BATCH_MESSAGES)
         self._arrived: queue.SimpleQueue[list[Delivery]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._closing = threading.Event()
@@ -125,7 +125,7 @@ class Consumer:
         self._stopping.set()
         self._worker.join(deadline_seconds * 0.8)
         self._closing.set()
-        self._receiver.join(deadline_seconds * 0.2 + POLL_SECONDS)
+        self._receiver.join(deadline_seconds * 0.2 + POLL_INTERVAL_SECONDS)
 
     # The connection's thread
 
@@ -167,7 +167,7 @@ class Consumer:
             pause.reset()
             log.info("consumer.started", queue=self._work.name)
             while not self._closing.is_set() and not cancelled.is_set():
-                made.process_data_events(time_limit=POLL_SECONDS)
+                made.process_data_events(time_limit=POLL_INTERVAL_SECONDS)
             if cancelled.is_set():
                 log.warning("consumer.queue_deleted", queue=self._work.name)
         finally:
@@ -209,7 +209,7 @@ class Consumer:
 
     def _collect(self) -> list[Delivery]:
         try:
-            batch = list(self._arrived.get(timeout=POLL_SECONDS))
+            batch = list(self._arrived.get(timeout=POLL_INTERVAL_SECONDS))
         except queue.Empty:
             return []
         deadline = time.monotonic() + self._wait
@@ -303,5 +303,7 @@ def identifiers(body: bytes) -> dict[str, str]:
         return {}
     found = {name: held.get(name) for name in IDENTIFIERS}
     return {
-        name: value[:LONGEST_IDENTIFIER] for name, value in found.items() if isinstance(value, str)
+        name: value[:MAX_IDENTIFIER_LENGTH]
+        for name, value in found.items()
+        if isinstance(value, str)
     }

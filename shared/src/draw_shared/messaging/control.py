@@ -19,7 +19,7 @@ from draw_shared.messaging import connection, topology
 
 log = structlog.get_logger()
 
-POLL_SECONDS: Final = 0.5
+POLL_INTERVAL_SECONDS: Final = 0.5
 
 Listener = Callable[[ControlV1], None]
 
@@ -78,7 +78,7 @@ class ControlListener:
             self._connected = True
             pause.reset()
             while not self._stopping.is_set():
-                made.process_data_events(time_limit=POLL_SECONDS)
+                made.process_data_events(time_limit=POLL_INTERVAL_SECONDS)
         finally:
             self._connected = False
             if made.is_open:

@@ -22,8 +22,8 @@ from draw_shared.messaging.topology import Collecting, WorkQueue
 
 QUEUE_HEADER: Final = "x-draw-queue"
 ROUTING_KEY_HEADER: Final = "x-draw-routing-key"
-MOST_LOOKED_AT: Final = 500
-LONGEST_BODY: Final = 64 * 1024
+MAX_LETTERS: Final = 500
+MAX_BODY_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class DeadLetters:
         self._url = url
         self._client = client
 
-    def look(self, queue: str, most: int = MOST_LOOKED_AT) -> list[DeadLetterMessage]:
+    def look(self, queue: str, most: int = MAX_LETTERS) -> list[DeadLetterMessage]:
         """Return the messages of a queue, first come first, and leave them there.
 
         Raises:
@@ -139,7 +139,7 @@ def _letter(
         consumer_queue=str(headers.get(QUEUE_HEADER, "")),
         routing_key=str(headers.get(ROUTING_KEY_HEADER, routing_key)),
         reason=str(headers.get(REASON_HEADER, "no queue wanted it"))[:400],
-        body=body[:LONGEST_BODY].decode("utf-8", "replace"),
+        body=body[:MAX_BODY_BYTES].decode("utf-8", "replace"),
         size_bytes=len(body),
     )
 

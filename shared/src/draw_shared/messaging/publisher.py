@@ -30,9 +30,9 @@ from draw_shared.messaging import connection, topology
 
 log = structlog.get_logger()
 
-MOST_WAITING: Final = 20_000
-MOST_JOINED: Final = 50
-JOIN_SECONDS: Final = 0.01
+MAX_WAITING_MESSAGES: Final = 20_000
+MAX_JOINED_MESSAGES: Final = 50
+JOIN_DELAY_SECONDS: Final = 0.01
 """How long a joinable message waits for others to travel with."""
 
 Confirmed = Callable[[bool], None]
@@ -112,7 +112,7 @@ class Publisher:
         exchange: str = topology.EVENTS,
     ) -> None:
         """Hand a message over; `on_confirm` is called exactly once, later, on another thread."""
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING_MESSAGES:
             on_confirm(False)
             return
         body = message.to_bytes()
@@ -191,8 +191,8 @@ class Publisher:
 
     def _pump_soon(self) -> None:
         joinable = bool(self._waiting) and self._waiting[0].joinable
-        if self._connection is not None and joinable and len(self._waiting) < MOST_JOINED:
-            self._connection.ioloop.call_later(JOIN_SECONDS, self._pump)
+        if self._connection is not None and joinable and len(self._waiting) < MAX_JOINED_MESSAGES:
+            self._connection.ioloop.call_later(JOIN_DELAY_SECONDS, self._pump)
         else:
             self._pump()
 
@@ -224,7 +224,7 @@ class Publisher:
         parts = [first]
         while (
             first.joinable
-            and len(parts) < MOST_JOINED
+            and len(parts) < MAX_JOINED_MESSAGES
             and self._waiting
             and self._waiting[0].routing_key == first.routing_key
             and self._waiting[0].exchange == first.exchange

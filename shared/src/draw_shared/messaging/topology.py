@@ -35,8 +35,8 @@ JOB_READY: Final = "qr-worker.job-ready"
 NOT_FOUND: Final = 404
 ACCESS_REFUSED: Final = 403
 DELIVERY_LIMIT: Final = 1000
-LOOKS: Final = 1_000_000
-LADDER_SECONDS: Final = (5, 30, 120, 600)
+MAX_LOOKS: Final = 1_000_000
+RETRY_DELAYS_SECONDS: Final = (5, 30, 120, 600)
 
 
 class NotThereYet(BrokerUnavailable):
@@ -75,7 +75,7 @@ class Collecting:
     def declare(self, channel: BlockingChannel) -> None:
         """Make the queue and its binding."""
         # Looking at a message counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
-        arguments = {"x-queue-type": "quorum", "x-delivery-limit": LOOKS}
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": MAX_LOOKS}
         channel.queue_declare(self.name, durable=True, arguments=arguments)
         if self.source:
             channel.queue_bind(self.name, self.source, "#")
@@ -88,7 +88,7 @@ class WorkQueue:
     name: str
     binds: tuple[str, ...]
     dead: str
-    ladder_seconds: tuple[float, ...] = LADDER_SECONDS
+    ladder_seconds: tuple[float, ...] = RETRY_DELAYS_SECONDS
 
     def rung(self, number: int) -> str:
         """Return the name of a rung of the ladder, counted from 1."""

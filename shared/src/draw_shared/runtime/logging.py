@@ -18,14 +18,14 @@ from draw_shared.runtime.log_output import LogOutput
 from draw_shared.runtime.settings import ServiceSettings
 
 LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
-LONGEST_FIELD: Final = 512
+MAX_FIELD_CHARACTERS: Final = 512
 
 
 def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Cut long text, so that a peer cannot fill the log with one field."""
     for key, value in event.items():
-        if isinstance(value, str) and len(value) > LONGEST_FIELD and key != "exception":
-            event[key] = f"{value[:LONGEST_FIELD]}…"
+        if isinstance(value, str) and len(value) > MAX_FIELD_CHARACTERS and key != "exception":
+            event[key] = f"{value[:MAX_FIELD_CHARACTERS]}…"
     return event
 
 

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 PIECE_BYTES: Final = 1024 * 1024
 BLOCK_BYTES: Final = 4096
 """Offsets, lengths and addresses of direct writes are multiples of this."""
-MOST_SPARE: Final = 16
+MAX_SPARE_PIECES: Final = 16
 """Pieces kept for the next files."""
 
 _hasher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
@@ -113,7 +113,7 @@ class DirectFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            if len(_spare) < MOST_SPARE:
+            if len(_spare) < MAX_SPARE_PIECES:
                 _spare.append(self._piece)
             # The next file's now.
             self._piece = memoryview(b"")

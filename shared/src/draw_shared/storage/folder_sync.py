@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
-ALONE_SECONDS: Final = 0.001
+MIN_SHARED_SYNC_SECONDS: Final = 0.001
 """Below this, waking whoever waits for a shared sync costs more than a sync of its own."""
 REMEMBERED: Final = 8
 """About how many syncs count for what is usual."""
@@ -22,7 +22,7 @@ class FolderSync:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._usual_seconds = ALONE_SECONDS
+        self._usual_seconds = MIN_SHARED_SYNC_SECONDS
         self._condition = threading.Condition()
         self._asked = 0
         self._done = 0
@@ -34,7 +34,7 @@ class FolderSync:
         Raises:
             OSError: the sync failed; nothing may be acknowledged.
         """
-        if self._usual_seconds < ALONE_SECONDS:
+        if self._usual_seconds < MIN_SHARED_SYNC_SECONDS:
             self._sync()
             return
         with self._condition:

@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-MOST_REMEMBERED: Final = 20_000
+MAX_REMEMBERED: Final = 20_000
 
 
 class Sequence:
@@ -20,7 +20,7 @@ class Sequence:
         with self._lock:
             if folder not in self._next:
                 self._next[folder] = _highest_number(folder) + 1
-                if len(self._next) > MOST_REMEMBERED:
+                if len(self._next) > MAX_REMEMBERED:
                     self._next.popitem(last=False)
             number = self._next[folder]
             self._next[folder] = number + 1
@@ -46,7 +46,7 @@ class Lately:
         """Keep where these bytes of an object were put."""
         with self._lock:
             self._paths[sop_instance_uid, digest] = path
-            if len(self._paths) > MOST_REMEMBERED:
+            if len(self._paths) > MAX_REMEMBERED:
                 self._paths.popitem(last=False)
 
 

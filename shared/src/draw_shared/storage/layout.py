@@ -32,9 +32,9 @@ SEALED_HEAD: Final = "sealed-head.json"
 PLACE_KEY: Final = "place-key"
 """What seals where objects lie, for messages (`Places`)."""
 
-LONGEST_PART: Final = 64
+MAX_PART_LENGTH: Final = 64
 HASH_CHARACTERS: Final = 10
-MOST_SUFFIXES: Final = 9
+MAX_SUFFIX: Final = 9
 CONFLICT_HASH: Final = 12
 SHA256_CHARACTERS: Final = 64
 REMEMBERED_PARTS: Final = 1024
@@ -66,10 +66,10 @@ def safe_part(text: str) -> str:
     reduced = UNSAFE.sub("_", text)
     # A folder must not look like a file, or both could want the same name.
     odd = not reduced or reduced.startswith(".") or reduced.endswith(".dcm")
-    if reduced == text and len(text) <= LONGEST_PART and not odd:
+    if reduced == text and len(text) <= MAX_PART_LENGTH and not odd:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARACTERS]
-    kept = reduced.lstrip(".")[: LONGEST_PART - HASH_CHARACTERS - 1]
+    kept = reduced.lstrip(".")[: MAX_PART_LENGTH - HASH_CHARACTERS - 1]
     return f"{kept}-{digest}" if kept else f"none-{digest}"
 
 
@@ -122,7 +122,7 @@ def candidates(
         case _:
             stem = f"{received:%Y%m%d_%H%M%S_%f}"
     yield f"{folder}/{stem}.dcm"
-    for number in range(2, MOST_SUFFIXES + 1):
+    for number in range(2, MAX_SUFFIX + 1):
         yield f"{folder}/{stem}_{number}.dcm"
     # Many objects with one number in one folder: do not try all names of the others.
     yield f"{folder}/{stem}_{hashlib.sha256(own.encode()).hexdigest()}.dcm"

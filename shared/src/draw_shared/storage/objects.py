@@ -42,7 +42,7 @@ from draw_shared.storage.place_key import PlaceKey
 from draw_shared.storage.spool import SpoolLock, remove_parts
 
 HASH_CHUNK: Final = 1024 * 1024
-LOCK_SECONDS: Final = 10.0
+LOCK_TIMEOUT_SECONDS: Final = 10.0
 LINK_TRIES: Final = 20
 CLAIM_NS: Final = 1000  # a microsecond, which every volume keeps
 LAYOUT_KEY: Final = "layout"
@@ -105,7 +105,7 @@ class ObjectStore:
         # Without room for it receiving goes on; announcements wait for it.
         with suppress(OSError):
             self._place_key.make()
-        self._lock.acquire(wait_seconds=LOCK_SECONDS)
+        self._lock.acquire(wait_seconds=LOCK_TIMEOUT_SECONDS)
         remove_parts(self.spool)
         self.join()
         # The entries of new top folders themselves must survive a power cut.
@@ -178,7 +178,7 @@ class ObjectStore:
         """
         with Path(entry).open("rb") as file:
             status = os.fstat(file.fileno())
-            meta, offset = part10.decode(file.read(part10.LONGEST_META))
+            meta, offset = part10.decode(file.read(part10.MAX_META_BYTES))
             file.seek(offset)
             digest = hash_rest(file.read)
             identity = identify(
@@ -294,7 +294,7 @@ class ObjectStore:
             if existing.samefile(entry):
                 return True
             with existing.open("rb") as file:
-                meta, offset = part10.decode(file.read(part10.LONGEST_META))
+                meta, offset = part10.decode(file.read(part10.MAX_META_BYTES))
                 if meta.sop_instance_uid != identity.sop_instance_uid:
                     return False
                 file.seek(offset)

@@ -37,13 +37,13 @@ from draw_shared.storage.reception import (
 
 log = structlog.get_logger()
 
-MOST_HELD: Final = 10_000
-MOST_IN_FLIGHT: Final = 2_000
+MAX_HELD: Final = 10_000
+MAX_IN_FLIGHT: Final = 2_000
 RECOVERED_AT_ONCE: Final = 500
-PAUSE_SECONDS: Final = 0.1
-IDLE_SECONDS: Final = 1.0
-REFUSED_SECONDS: Final = 5.0
-UPKEEP_SECONDS: Final = 5.0
+POLL_INTERVAL_SECONDS: Final = 0.1
+RESTART_DELAY_SECONDS: Final = 1.0
+RETRY_DELAY_SECONDS: Final = 5.0
+UPKEEP_INTERVAL_SECONDS: Final = 5.0
 UNKNOWN_AE: Final = "UNKNOWN"
 DAMAGED: Final = ".damaged"
 """Suffix of spool entries that cannot be read; kept for people to look at."""
@@ -113,7 +113,7 @@ class SpoolOutbox:
         """Take note of a durable object; never waits for the broker."""
         if stored.entry in self._known:
             return
-        if self._more_on_disk or len(self._arrived) >= MOST_HELD:
+        if self._more_on_disk or len(self._arrived) >= MAX_HELD:
             # It stays in its folder and is found there when its turn comes.
             self._more_on_disk = True
             return
@@ -147,8 +147,10 @@ class SpoolOutbox:
             except Exception:
                 # The entries are on disk: looking at them again loses nothing.
                 log.exception("outbox.failed")
-                self._stopping.wait(IDLE_SECONDS)
-            self._woken.wait(PAUSE_SECONDS if busy or self._known else PAUSE_SECONDS * 2)
+                self._stopping.wait(RESTART_DELAY_SECONDS)
+            self._woken.wait(
+                POLL_INTERVAL_SECONDS if busy or self._known else POLL_INTERVAL_SECONDS * 2
+            )
             self._woken.clear()
 
     def _turn(self) -> bool:
@@ -157,7 +159,7 @@ class SpoolOutbox:
         sent = self._send() if self._publisher.connected else 0
         now = time.monotonic()
         if now >= self._next_upkeep:
-            self._next_upkeep = now + UPKEEP_SECONDS
+            self._next_upkeep = now + UPKEEP_INTERVAL_SECONDS
             self._upkeep()
         return bool(released or sent)
 
@@ -188,7 +190,7 @@ class SpoolOutbox:
                 self._unrecorded.append(sent)
             else:
                 self._in_flight -= 1
-                self._refused.append((time.monotonic() + REFUSED_SECONDS, sent.stored))
+                self._refused.append((time.monotonic() + RETRY_DELAY_SECONDS, sent.stored))
 
     def _recorded(self) -> list[Stored]:
         """Return what may be let go, because a record says that it was announced.
@@ -201,8 +203,8 @@ class SpoolOutbox:
         try:
             self._records.keep([sent.event for sent in self._unrecorded], self._objects.spool)
         except OSError as error:
-            self._record_at = time.monotonic() + REFUSED_SECONDS
-            given_up = self._in_flight >= MOST_IN_FLIGHT
+            self._record_at = time.monotonic() + RETRY_DELAY_SECONDS
+            given_up = self._in_flight >= MAX_IN_FLIGHT
             log.error(  # noqa: TRY400 - a full disk needs no traceback
                 "outbox.not_recorded",
                 objects=len(self._unrecorded),
@@ -219,7 +221,7 @@ class SpoolOutbox:
         # Without a key nothing leaves; until there is one, everything stays where it is.
         self._places.make()
         number = 0
-        while self._in_flight < MOST_IN_FLIGHT and (stored := self._next()) is not None:
+        while self._in_flight < MAX_IN_FLIGHT and (stored := self._next()) is not None:
             if not self._objects.relink(stored):
                 # Found in the folder and announced before it was handed over.
                 self._known.discard(stored.entry)
@@ -239,7 +241,7 @@ class SpoolOutbox:
     def _next(self) -> Stored | None:
         if self._refused and self._refused[0][0] <= time.monotonic():
             return self._refused.popleft()[1]
-        if len(self._refused) >= MOST_IN_FLIGHT:
+        if len(self._refused) >= MAX_IN_FLIGHT:
             return None
         if not self._arrived and self._more_on_disk:
             self._find()

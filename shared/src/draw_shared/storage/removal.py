@@ -24,8 +24,8 @@ from draw_shared.storage.folder_sync import sync_folders
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.objects import hash_rest
 
-TICK_SECONDS: Final = 0.001
-LONGEST_TICK_SECONDS: Final = 5.0
+CLOCK_POLL_INTERVAL_SECONDS: Final = 0.001
+CLOCK_TIMEOUT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class StorageFiles:
             return given_ns
         # The clock of files stands still for some milliseconds: wait for its next tick.
         first = latest = self._clock()
-        deadline = time.monotonic() + LONGEST_TICK_SECONDS
+        deadline = time.monotonic() + CLOCK_TIMEOUT_SECONDS
         while latest <= first and time.monotonic() < deadline:
-            time.sleep(TICK_SECONDS)
+            time.sleep(CLOCK_POLL_INTERVAL_SECONDS)
             latest = self._clock()
         return self._latest.follow(latest)
 
@@ -142,7 +142,7 @@ class StorageFiles:
             with self._inside(path).open("rb") as file:
                 mark = _mark_of(os.fstat(file.fileno()))
                 try:
-                    meta, offset = part10.decode(file.read(part10.LONGEST_META))
+                    meta, offset = part10.decode(file.read(part10.MAX_META_BYTES))
                 except Undecodable:
                     return FileContent(mark, "", "")
                 file.seek(offset)
@@ -158,7 +158,7 @@ class StorageFiles:
         """
         try:
             with self._inside(path).open("rb") as file:
-                return part10.decode(file.read(part10.LONGEST_META))[0].sop_instance_uid
+                return part10.decode(file.read(part10.MAX_META_BYTES))[0].sop_instance_uid
         except (FileNotFoundError, NotADirectoryError, Undecodable):
             return ""
 

@@ -19,9 +19,9 @@ from draw_shared.contracts.server_config import BYTES_PER_GB
 from draw_shared.storage import layout
 from draw_shared.storage.incoming import NoSpace
 
-FREE_SECONDS: Final = 0.25
+FREE_SPACE_MAX_AGE_SECONDS: Final = 0.25
 """How long the free space of the disk is believed."""
-WALK_SECONDS: Final = 60.0
+WALK_INTERVAL_SECONDS: Final = 60.0
 WALK_SHARE: Final = 20
 MIN_ROOM_BYTES: Final = 2**20
 """With less room no object is begun: nearly none would fit."""
@@ -220,12 +220,12 @@ class Space:
             again = bool(self._freed_in_walk)
             self.counted = True
         took = time.monotonic() - begun
-        pause = max(0.0 if again else WALK_SECONDS, took * WALK_SHARE)
+        pause = max(0.0 if again else WALK_INTERVAL_SECONDS, took * WALK_SHARE)
         self._next_walk = time.monotonic() + pause
 
     def _current_disk(self) -> DiskRoom:
         disk, now = self._disk, time.monotonic()
-        if disk is None or now - self._seen > FREE_SECONDS:
+        if disk is None or now - self._seen > FREE_SPACE_MAX_AGE_SECONDS:
             self._disk = disk = disk_room(self._root)
             self._seen = now
         return disk

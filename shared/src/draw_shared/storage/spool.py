@@ -30,8 +30,8 @@ RESERVE: Final = ".reserve"
 OPEN_AHEAD: Final = ".jsonl.ahead"
 RESERVE_AHEAD: Final = ".room"
 """The same for lines that are on disk before what they tell of happens."""
-DEAD_AFTER_SECONDS: Final = 30.0
-POLL_SECONDS: Final = 0.1
+HEARTBEAT_TIMEOUT_SECONDS: Final = 30.0
+POLL_INTERVAL_SECONDS: Final = 0.1
 
 
 class SpoolTaken(Transient):
@@ -56,7 +56,7 @@ class SpoolLock:
         while not self.try_acquire():
             if time.monotonic() > deadline:
                 raise SpoolTaken(f"spool folder {self._folder.name} belongs to a running process")
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
         self.beat()
 
     def try_acquire(self) -> bool:
@@ -172,7 +172,7 @@ def take_over(own: Path) -> int:
 
 def _taken(folder: Path, own: Path) -> int:
     lock = SpoolLock(folder)
-    if lock.silent_seconds < DEAD_AFTER_SECONDS or not lock.try_acquire():
+    if lock.silent_seconds < HEARTBEAT_TIMEOUT_SECONDS or not lock.try_acquire():
         return 0
     try:
         remove_parts(folder)

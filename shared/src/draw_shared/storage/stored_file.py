@@ -18,7 +18,7 @@ def described(root: Path, path: str) -> Stored:
     """
     with (root / path).open("rb") as file:
         status = os.fstat(file.fileno())
-        meta, offset = part10.decode(file.read(part10.LONGEST_META))
+        meta, offset = part10.decode(file.read(part10.MAX_META_BYTES))
         identity = identify(
             lambda most: os.pread(file.fileno(), most, offset),
             status.st_size - offset,

@@ -9,14 +9,14 @@ from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.storage import layout, spool
 from draw_shared.storage.identification import identify
 
-MOST_LOOKED_AT: Final = 2_000
+MAX_OBJECTS: Final = 2_000
 """With more objects waiting than these, the broker is away or far behind."""
 
 
 def unannounced_studies(root: Path) -> frozenset[str] | None:
     """Return the studies of all objects that are not announced; None when these are too many."""
     found = _entries(root / layout.SPOOL)
-    if len(found) > MOST_LOOKED_AT:
+    if len(found) > MAX_OBJECTS:
         return None
     return frozenset(study for entry in found if (study := _study_of(entry)))
 
@@ -33,7 +33,7 @@ def _study_of(entry: str) -> str:
     try:
         with Path(entry).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            meta, offset = part10.decode(file.read(part10.LONGEST_META))
+            meta, offset = part10.decode(file.read(part10.MAX_META_BYTES))
             return identify(
                 lambda most: os.pread(file.fileno(), most, offset),
                 size - offset,

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from draw_indexer.services.description import Description, value_of
-from draw_shared.dicom.encoding.search_text import LONGEST_SEARCH_BYTES
+from draw_shared.dicom.encoding.search_text import MAX_SEARCH_BYTES
 from draw_shared.dicom.query.keys import BY_KEYWORD, Level
 
 
@@ -127,4 +127,4 @@ def test_values_in_columns_and_documents(keyword, text, expected):
 
 def test_search_text_fits_into_an_index():
     value = value_of(BY_KEYWORD["PatientName"], "ﷺ" * 512)
-    assert len(value.search.encode()) <= LONGEST_SEARCH_BYTES
+    assert len(value.search.encode()) <= MAX_SEARCH_BYTES

@@ -46,8 +46,8 @@ CT = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
 
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch):
-    monkeypatch.setattr(message_reader, "PDU_SECONDS", 0.4)
-    monkeypatch.setattr(wire, "PDU_SECONDS", 0.4)
+    monkeypatch.setattr(message_reader, "PDU_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(wire, "PDU_TIMEOUT_SECONDS", 0.4)
     monkeypatch.setattr(requestor, "RELEASE_TIMEOUT_SECONDS", 0.5)
 
 

@@ -72,7 +72,7 @@ def test_what_was_found_in_the_folder_is_not_announced_again(store, publisher, o
 
 
 def test_without_a_broker_all_stays_and_memory_is_bounded(store, publisher, outbox, monkeypatch):
-    monkeypatch.setattr(module, "MOST_HELD", 3)
+    monkeypatch.setattr(module, "MAX_HELD", 3)
     publisher.connected = False
     outbox.start()
     paths = set()
@@ -90,7 +90,7 @@ def test_without_a_broker_all_stays_and_memory_is_bounded(store, publisher, outb
 
 
 def test_what_was_refused_is_published_again(store, publisher, outbox, monkeypatch):
-    monkeypatch.setattr(module, "REFUSED_SECONDS", 0.1)
+    monkeypatch.setattr(module, "RETRY_DELAY_SECONDS", 0.1)
     publisher.answer = False
     stored, _ = receive(store, build())
     outbox.start()

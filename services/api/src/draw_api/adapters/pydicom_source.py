@@ -39,7 +39,7 @@ def source(path: str) -> str | BinaryIO:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held,
     ):
         try:
-            meta, offset = part10.decode(held[: part10.LONGEST_META])
+            meta, offset = part10.decode(held[: part10.MAX_META_BYTES])
         except Undecodable:
             return path
         with memoryview(held) as view, view[offset:] as data:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from draw_api.models.jobs import FINISHED
-from draw_shared.contracts.replicas import ENDED, GONE_AFTER_SECONDS
+from draw_shared.contracts.replicas import ENDED, REPLICA_TIMEOUT_SECONDS
 from draw_shared.db.session import Database
 from draw_shared.db.tables import JOB_STATES
 
@@ -17,7 +17,7 @@ FORECAST_DAYS: Final = 7
 # A replica that vanished is told for ten minutes; then it was replaced or is known.
 REPLICAS: Final = text(
     f"""
-    SELECT service, CASE WHEN heartbeat_at < now() - interval '{GONE_AFTER_SECONDS} seconds'
+    SELECT service, CASE WHEN heartbeat_at < now() - interval '{REPLICA_TIMEOUT_SECONDS} seconds'
             THEN 'gone' ELSE state END AS state,
         count(*) AS number
     FROM service_replicas

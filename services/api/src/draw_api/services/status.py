@@ -15,7 +15,7 @@ from draw_api.models.status import (
 )
 from draw_api.models.storage import StorageRules
 from draw_api.ports.status import HostStatus, StatusRepository
-from draw_shared.contracts.replicas import ENDED, GONE_AFTER_SECONDS
+from draw_shared.contracts.replicas import ENDED, REPLICA_TIMEOUT_SECONDS
 from draw_shared.storage.space import room
 
 STOPPED: Final = "stopped"
@@ -78,7 +78,7 @@ class StatusService:
 
 def described(row: ReplicaRow) -> Replica:
     """Return what is shown of a replica; one that is not there has no uptime or associations."""
-    missing = row.state != ENDED and row.heartbeat_age_seconds > GONE_AFTER_SECONDS
+    missing = row.state != ENDED and row.heartbeat_age_seconds > REPLICA_TIMEOUT_SECONDS
     state = GONE if missing else row.state
     there = state not in {GONE, ENDED}
     ports = _bound(row) if there else []

@@ -140,7 +140,7 @@ class HeaderReader:
         except Undecodable:
             if whole:
                 raise
-            head = os.pread(descriptor, part10.LONGEST_META + part10.META_START, 0)
+            head = os.pread(descriptor, part10.MAX_META_BYTES + part10.META_START, 0)
             meta, offset = part10.decode(head)
         read = _Read(descriptor, offset, meta.transfer_syntax_uid, _last_of(meta.sop_class_uid))
         scanner, gathered = read.gathered(head, whole=whole)

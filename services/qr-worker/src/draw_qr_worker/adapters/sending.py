@@ -117,7 +117,7 @@ class StoreAssociations(StorePeers):
 
         def stored() -> StoredDataSet:
             with path.open("rb") as file:
-                _, offset = part10.decode(file.read(part10.LONGEST_META))
+                _, offset = part10.decode(file.read(part10.MAX_META_BYTES))
             return StoredDataSet(str(path), offset, sop_class, sop_instance)
 
         def takes(syntax: str) -> bool:

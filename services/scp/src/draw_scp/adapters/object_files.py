@@ -54,7 +54,7 @@ class ObjectFiles(RenditionSource):
             try:
                 size = os.fstat(descriptor).st_size
                 small = size <= LOADED_BYTES
-                head = os.pread(descriptor, size if small else part10.LONGEST_META, 0)
+                head = os.pread(descriptor, size if small else part10.MAX_META_BYTES, 0)
             finally:
                 os.close(descriptor)
             offset = part10.data_set_offset(memoryview(head))

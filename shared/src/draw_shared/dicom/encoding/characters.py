@@ -37,7 +37,7 @@ from draw_shared.errors import Permanent
 TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs to which Specific Character Set applies (PS3.5 6.1.2.2)."""
 UTF_8: Final = "ISO_IR 192"
-LONGEST_CHARACTER_SET: Final = 512
+MAX_CHARACTER_SET_LENGTH: Final = 512
 """Bytes that are looked at of (0008,0005); all terms together take fewer."""
 IDENTIFIER_HASH: Final = 16
 
@@ -168,7 +168,7 @@ def character_set(value: bytes) -> CharacterSet:
     A term that is misspelt is taken for the one that is meant. Of several, one that admits
     none beside it counts alone.
     """
-    written = value[:LONGEST_CHARACTER_SET].decode("ascii", "replace").rstrip("\0 ").split("\\")
+    written = value[:MAX_CHARACTER_SET_LENGTH].decode("ascii", "replace").rstrip("\0 ").split("\\")
     terms = tuple(_meant(term.strip(" \0")) for term in written)
     if not any(terms) or (len(terms) == 1 and terms[0] in _ASCII_ONLY):
         return DEFAULT_REPERTOIRE

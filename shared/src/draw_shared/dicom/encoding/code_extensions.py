@@ -35,7 +35,7 @@ _TO_G1: Final = bytes(byte | _HIGH for byte in range(256))
 _TO_G0: Final = bytes(byte & ~_HIGH for byte in range(256))
 _PAIRS: Final = re.compile(rb"(?:[\x21-\x7e]{2})+")
 _IN_G0: Final = re.compile(rb"(?:[\x21-\x7e]{2})+|[\x80-\xff]+|.", re.DOTALL)
-_LONGEST_DESIGNATION: Final = 3
+_MAX_DESIGNATION_BYTES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ class _EscapeWalk:
 
 def _designation(piece: bytes) -> tuple[int, CodedSet | None]:
     """Return the length of what follows an ESC and designates a set, and the set if not ASCII."""
-    for length in range(_LONGEST_DESIGNATION, 1, -1):
+    for length in range(_MAX_DESIGNATION_BYTES, 1, -1):
         sequence = piece[:length]
         if sequence in _DESIGNATED:
             return length, _DESIGNATED[sequence]

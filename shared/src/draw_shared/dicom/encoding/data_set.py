@@ -13,13 +13,13 @@ from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLI
 from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
 from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
 
-LONGEST_INFLATED: Final = 4 * 1024 * 1024
+MAX_INFLATED_BYTES: Final = 4 * 1024 * 1024
 INFLATED_AT_ONCE: Final = 1024
-LARGEST_LOW_GROUP: Final = 0x00FF
+MAX_LOW_GROUP: Final = 0x00FF
 BIG_FILE_META: Final = b"\0\2"
 LEADING_GROUPS: Final = frozenset((b"\0\0", b"\2\0"))
 """Groups of command sets and of file meta, which devices leave in front of data sets."""
-MOST_LEADING: Final = 64
+MAX_LEADING_ELEMENTS: Final = 64
 
 # What tells which format a deflated data set has.
 _ANY_WRAPPER: Final = 32
@@ -45,8 +45,8 @@ def scanner_for(transfer_syntax_uid: str, data: bytes | memoryview = b"") -> Sca
         return declared
     big = declared is BIG
     groups = data[0] | data[1] << 8, data[1] | data[0] << 8
-    if (groups[0] <= LARGEST_LOW_GROUP) != (groups[1] <= LARGEST_LOW_GROUP):
-        big = groups[1] <= LARGEST_LOW_GROUP
+    if (groups[0] <= MAX_LOW_GROUP) != (groups[1] <= MAX_LOW_GROUP):
+        big = groups[1] <= MAX_LOW_GROUP
     if (bytes(data[4:6]) in KNOWN_VRS) == (declared is not IMPLICIT):
         explicit = declared is not IMPLICIT
     else:
@@ -74,7 +74,7 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
     if transfer_syntax_uid != DEFLATED_LITTLE:
         return data
     try:
-        return inflater(data).decompress(data, LONGEST_INFLATED)
+        return inflater(data).decompress(data, MAX_INFLATED_BYTES)
     except zlib.error:
         inflated = _inflated_before_damage(data)
     if inflated:
@@ -117,7 +117,7 @@ def _inflated_before_damage(data: bytes | memoryview) -> bytes:
     try:
         for at in range(0, len(data), INFLATED_AT_ONCE):
             inflated += inflating.decompress(data[at : at + INFLATED_AT_ONCE])
-            if len(inflated) >= LONGEST_INFLATED:
+            if len(inflated) >= MAX_INFLATED_BYTES:
                 break
     except zlib.error:
         pass
@@ -153,7 +153,7 @@ def opened(data: bytes | memoryview, transfer_syntax_uid: str) -> Opened:
     other = transfer_syntax_uid == DEFLATED_LITTLE and (inflated is data or _is_wrapped(data))
     if other or scanner is not _declared(transfer_syntax_uid):
         flaws.add(Flaw.OTHER_ENCODING, scanner.first_tag(data_set))
-    bounded = inflated is not data and len(inflated) >= LONGEST_INFLATED
+    bounded = inflated is not data and len(inflated) >= MAX_INFLATED_BYTES
     return Opened(data_set, scanner, flaws, bounded)
 
 
@@ -188,7 +188,7 @@ def gather(
 def leading_bytes(data: bytes | memoryview) -> int:
     """Return how long the elements of groups 0000 and 0002 in front of a data set are."""
     at = 0
-    for _ in range(MOST_LEADING):
+    for _ in range(MAX_LEADING_ELEMENTS):
         head = bytes(data[at : at + LONG_HEADER_BYTES])
         big = head[:2] == BIG_FILE_META
         if len(head) < HEADER_BYTES or not (big or head[:2] in LEADING_GROUPS):

@@ -10,9 +10,9 @@ from draw_shared.dicom.encoding.walk import Undecodable, Walk
 
 LAST_TAG: Final = 0xFFFCFFFC
 """Data Set Trailing Padding; no element follows it (PS3.5 7.2)."""
-MOST_ELEMENTS: Final = 1_000_000
+MAX_ELEMENTS: Final = 1_000_000
 """Of all levels together: a second of processor time, whatever is sent."""
-SMALLEST_LETTERS: Final = int.from_bytes(b"AA", "little")
+MIN_LETTERS: Final = int.from_bytes(b"AA", "little")
 """Implicit lengths below this cannot begin with a VR."""
 
 
@@ -31,7 +31,7 @@ class ElementHeaders:
     def header(self, data: bytes | memoryview, at: int, walk: Walk) -> tuple[int, bytes, int, int]:
         """Return (tag, known VR or none, length, where the value starts)."""
         walk.count += 1
-        if walk.count > MOST_ELEMENTS:
+        if walk.count > MAX_ELEMENTS:
             raise Undecodable("too many elements")
         if self.explicit:
             group, element, vr, length = self._explicit_header.unpack_from(data, at)
@@ -45,7 +45,7 @@ class ElementHeaders:
         else:
             group, element, length = self.item_header.unpack_from(data, at)
             walk.tag = tag = group << 16 | element
-            if (length < SMALLEST_LETTERS or bytes(data[at + 4 : at + 6]) not in KNOWN_VRS) and (
+            if (length < MIN_LETTERS or bytes(data[at + 4 : at + 6]) not in KNOWN_VRS) and (
                 tag <= LAST_TAG or group == DELIMITERS
             ):
                 return tag, b"", length, at + 8

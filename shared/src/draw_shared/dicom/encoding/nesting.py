@@ -15,12 +15,12 @@ from draw_shared.dicom.encoding.element_forms import (
     delimited,
     is_sequence,
 )
-from draw_shared.dicom.encoding.element_headers import MOST_ELEMENTS, ElementHeaders
+from draw_shared.dicom.encoding.element_headers import MAX_ELEMENTS, ElementHeaders
 from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.encoding.item_ends import LOOKED_AT_BYTES, ends_item_around
 from draw_shared.dicom.encoding.walk import Undecodable, Walk
 
-DEEPEST: Final = 256
+MAX_DEPTH: Final = 256
 LOOK_COUNTS: Final = 64
 OTHER_ITEM: Final = (b"\xff\xfe\xe0\x00", b"\xfe\xff\x00\xe0")
 """An item's tag in the other byte order, for little and big endian."""
@@ -70,12 +70,12 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
                 if tag != PIXEL_DATA and not is_sequence(data, start, vr):
                     walk.flaws.add(Flaw.NO_SEQUENCE, tag)
                 nested.append(_inside(headers, vr))
-                if len(nested) > DEEPEST:
+                if len(nested) > MAX_DEPTH:
                     raise Undecodable("sequences are nested too deeply")
                 at, in_item, fresh = start, False, True
             continue
         walk.count += 1
-        if walk.count > MOST_ELEMENTS:
+        if walk.count > MAX_ELEMENTS:
             raise Undecodable("too many items")
         group, element, length = headers.item_header.unpack_from(data, at)
         tag = group << 16 | element

@@ -20,7 +20,7 @@ PREFIX: Final = b"DICM"
 PREAMBLE: Final = bytes(128) + PREFIX
 SHORT: Final = Struct("<HH2sH")
 LONG: Final = Struct("<HH2sHI")
-LONGEST_META: Final = 65536
+MAX_META_BYTES: Final = 65536
 META_START: Final = len(PREAMBLE) + 12
 """Where the elements behind the group length begin."""
 

@@ -15,8 +15,8 @@ from typing import Final, Self
 from draw_shared.dicom.encoding.dates import parse_date
 from draw_shared.dicom.encoding.search_text import person_name_search_text
 
-LONGEST_NAME: Final = 512
-LONGEST_SEX: Final = 16
+MAX_NAME_LENGTH: Final = 512
+MAX_SEX_LENGTH: Final = 16
 SEPARATOR: Final = "\t"
 _BLANKS: Final = re.compile(r"[\t\r\n]")
 _WORD: Final = re.compile(r"\w+")
@@ -37,8 +37,8 @@ class Person:
         day = parse_date(texts.get("PatientBirthDate", ""))
         return cls(
             day.isoformat() if day else "",
-            _BLANKS.sub(" ", texts.get("PatientSex", "")[:LONGEST_SEX]),
-            _BLANKS.sub(" ", texts.get("PatientName", "")[:LONGEST_NAME]),
+            _BLANKS.sub(" ", texts.get("PatientSex", "")[:MAX_SEX_LENGTH]),
+            _BLANKS.sub(" ", texts.get("PatientName", "")[:MAX_NAME_LENGTH]),
         )
 
     @classmethod

@@ -30,8 +30,8 @@ from draw_shared.dicom.encoding.element_forms import (
 )
 from draw_shared.dicom.encoding.element_headers import (
     LAST_TAG,
-    MOST_ELEMENTS,
-    SMALLEST_LETTERS,
+    MAX_ELEMENTS,
+    MIN_LETTERS,
     ElementHeaders,
 )
 from draw_shared.dicom.encoding.flaws import Flaw, Flaws
@@ -39,7 +39,7 @@ from draw_shared.dicom.encoding.nesting import past_items
 from draw_shared.dicom.encoding.vrs import SHORT_VRS
 from draw_shared.dicom.encoding.walk import Gathered, Span, Undecodable, Walk, WalkEnd
 
-LONGEST_VALUE: Final = 1024 * 1024
+MAX_VALUE_BYTES: Final = 1024 * 1024
 
 
 class Scanner(ElementHeaders):
@@ -85,7 +85,7 @@ class Scanner(ElementHeaders):
         at, end, before = 0, len(data), -1
         explicit, unpack = self.explicit, self._explicit_header.unpack_from
         unpack_implicit = self.item_header.unpack_from
-        for _ in range(MOST_ELEMENTS):
+        for _ in range(MAX_ELEMENTS):
             if at >= end:
                 return False
             if explicit:
@@ -99,7 +99,7 @@ class Scanner(ElementHeaders):
                     tag, vr, length, start = self.header(data, at, walk)
             else:
                 group, element, length = unpack_implicit(data, at)
-                if length < SMALLEST_LETTERS:
+                if length < MIN_LETTERS:
                     tag, vr, start = group << 16 | element, b"", at + 8
                 else:
                     tag, vr, length, start = self.header(data, at, walk)
@@ -123,7 +123,7 @@ class Scanner(ElementHeaders):
                 walk.tag = tag
                 raise IndexError(at)
             if tag in wanted and tag not in found:
-                if stop - start <= LONGEST_VALUE:
+                if stop - start <= MAX_VALUE_BYTES:
                     found[tag] = bytes(data[start:stop])
                 else:
                     walk.flaws.add(Flaw.TOO_LONG, tag)
@@ -204,7 +204,7 @@ class Scanner(ElementHeaders):
             Undecodable: this is not a data set in this encoding, or it exceeds a bound.
         """
         for tag, vr, start, stop, *_ in self.spans(data):
-            if stop - start > LONGEST_VALUE:
+            if stop - start > MAX_VALUE_BYTES:
                 raise Undecodable("a value is longer than any of its kind may be")
             yield tag, vr, bytes(data[start:stop])
 

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Final
 
-LONGEST_SEARCH_BYTES: Final = 2000
+MAX_SEARCH_BYTES: Final = 2000
 """What a B-tree of PostgreSQL takes, with room to spare."""
 
 
@@ -33,8 +33,8 @@ def person_name_search_text(name: str) -> str:
 def bounded_search_text(made: str) -> str:
     """Return as much of comparable text as a column with an index can hold."""
     if made.isascii():
-        return made[:LONGEST_SEARCH_BYTES]
-    return made.encode()[:LONGEST_SEARCH_BYTES].decode(errors="ignore")
+        return made[:MAX_SEARCH_BYTES]
+    return made.encode()[:MAX_SEARCH_BYTES].decode(errors="ignore")
 
 
 def like_literal(text: str) -> str:

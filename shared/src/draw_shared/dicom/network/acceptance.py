@@ -7,7 +7,7 @@ from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEM
 from draw_shared.dicom.network.associate import AssociateAccept, AssociateRequest, UserInformation
 from draw_shared.dicom.network.service import Accept, AssociationInfo, Peer, PresentationContext
 
-MOST_OPERATIONS: Final = 32
+MAX_OPERATIONS: Final = 32
 """Most outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
 
 
@@ -58,5 +58,5 @@ def _granted(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
     """Return the window we grant: what is asked up to a bound; we perform one at a time."""
     if proposed is None:
         return None
-    invoked = proposed[0] or MOST_OPERATIONS
-    return min(invoked, MOST_OPERATIONS), 1
+    invoked = proposed[0] or MAX_OPERATIONS
+    return min(invoked, MAX_OPERATIONS), 1

@@ -41,10 +41,10 @@ from draw_shared.dicom.network.wire import Wire
 
 log = structlog.get_logger()
 
-SETUP_SECONDS: Final = 12.0
+SETUP_TIMEOUT_SECONDS: Final = 12.0
 """From the connection to a whole A-ASSOCIATE-RQ, PROXY header and TLS handshake included."""
-POLL_SECONDS: Final = 0.1
-HANDSHAKE_SECONDS: Final = 0.5
+POLL_INTERVAL_SECONDS: Final = 0.1
+HANDSHAKE_TIMEOUT_SECONDS: Final = 0.5
 """How long the rest of TCP's handshake may take when a port is given up."""
 
 
@@ -141,7 +141,7 @@ class Acceptor:
             with suppress(OSError):
                 turn_deaf(door.listener)
         if given_up:
-            self._ended.wait(HANDSHAKE_SECONDS)
+            self._ended.wait(HANDSHAKE_TIMEOUT_SECONDS)
         self._stopping.set()
         self._accepting.join()
         for door in given_up:
@@ -150,7 +150,7 @@ class Acceptor:
                 while self._accepted_one(door):
                     pass
         self._close()
-        while self._open() and not self._ended.wait(POLL_SECONDS):
+        while self._open() and not self._ended.wait(POLL_INTERVAL_SECONDS):
             pass
         self._lingering_close.stop()
 
@@ -190,7 +190,7 @@ class Acceptor:
 
     def _accept(self) -> None:
         while not self._stopping.is_set():
-            for key, _ in self._waiting.select(POLL_SECONDS):
+            for key, _ in self._waiting.select(POLL_INTERVAL_SECONDS):
                 self._accepted_one(key.data)
 
     def _accepted_one(self, door: Door) -> bool:
@@ -202,7 +202,7 @@ class Acceptor:
         except OSError as error:
             # Out of descriptors or memory: what is connected goes on, new ones wait.
             log.warning("connection.not_accepted", error=type(error).__name__)
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
             return False
         address = canonical(str(origin[0]))
         self._admit(Connection(connected, address, self._turn_out, door.tls))
@@ -263,11 +263,11 @@ class Acceptor:
             log.info("connection.dropped", address=connection.address, reason=reason)
 
     def _run(self, connection: Connection) -> None:
-        deadline = time.monotonic() + SETUP_SECONDS
+        deadline = time.monotonic() + SETUP_TIMEOUT_SECONDS
         limits = self._limits()
         address = connection.address
         if admission.within(address, limits.trusted_proxies):
-            client = read_client_address(connection.socket, SETUP_SECONDS)
+            client = read_client_address(connection.socket, SETUP_TIMEOUT_SECONDS)
             if client is None:
                 return
             address = client

@@ -26,7 +26,7 @@ from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReade
 from draw_shared.dicom.network.negotiation import belongs
 from draw_shared.dicom.network.pdu import (
     COMMAND,
-    SMALLEST_PEER_PDU,
+    MIN_PEER_PDU_BYTES,
     AbortReason,
     AbortSource,
     PduType,
@@ -59,8 +59,8 @@ from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
 log = structlog.get_logger()
 
-FIRST_PDU_SECONDS: Final = 10.0
-LINGER_SECONDS: Final = 2.0
+FIRST_PDU_TIMEOUT_SECONDS: Final = 10.0
+LINGER_TIMEOUT_SECONDS: Final = 2.0
 WRITE_AT: Final = 65536
 
 Room = Callable[[Claimant], Reject | None]
@@ -143,7 +143,7 @@ class AcceptorAssociation:
         try:
             ending = served()
         except ReleasedByPeer:
-            self._wire.close_politely(LINGER_SECONDS)
+            self._wire.close_politely(LINGER_TIMEOUT_SECONDS)
             ending = AssociationEnd(AssociationOutcome.RELEASED)
         except AbortedByPeer:
             ending = AssociationEnd(AssociationOutcome.ABORTED_BY_PEER)
@@ -177,18 +177,18 @@ class AcceptorAssociation:
 
     def _say_abort(self, reason: AbortReason) -> None:
         try:
-            self._wire.send([abort(AbortSource.SERVICE_PROVIDER, reason)], LINGER_SECONDS)
+            self._wire.send([abort(AbortSource.SERVICE_PROVIDER, reason)], LINGER_TIMEOUT_SECONDS)
         except (PeerClosed, PeerTooSlow):
             return
 
     def _requested(self, whole_by: float | None) -> AssociateRequest:
-        seconds = min(FIRST_PDU_SECONDS, self._limits.acse_timeout_seconds)
+        seconds = min(FIRST_PDU_TIMEOUT_SECONDS, self._limits.acse_timeout_seconds)
         latest = time.monotonic() + seconds
         kind, body = self._wire.read_pdu(seconds, whole_by=min(latest, whole_by or latest))
         if kind != PduType.ASSOCIATE_RQ:
             raise ProtocolViolation("expected A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
         request = decode_request(bytes(body))
-        if 0 < request.user.max_pdu < SMALLEST_PEER_PDU:
+        if 0 < request.user.max_pdu < MIN_PEER_PDU_BYTES:
             raise ProtocolViolation("the peer takes no PDU of useful length")
         return request
 
@@ -200,10 +200,10 @@ class AcceptorAssociation:
         if isinstance(decision, Reject):
             admission.rejected(self._peer, request, decision)
             self._wire.send(
-                [reject(decision.result, decision.source, decision.reason)], LINGER_SECONDS
+                [reject(decision.result, decision.source, decision.reason)], LINGER_TIMEOUT_SECONDS
             )
             self._in_hand = False
-            self._wire.close_politely(LINGER_SECONDS)
+            self._wire.close_politely(LINGER_TIMEOUT_SECONDS)
             return False
         answer, self._info = accepted(self._peer, request, decision, self._limits.max_pdu_bytes)
         self._wire.limit_data(self._limits.max_pdu_bytes)

@@ -24,9 +24,9 @@ from draw_shared.dicom.network.service import Reject
 from draw_shared.dicom.network.shares import Claimant, SharedPlace, Shares, ShareShortage
 from draw_shared.dicom.network.tls import ServerTls
 
-PLACE_SECONDS: Final = 3.0
+PLACE_TIMEOUT_SECONDS: Final = 3.0
 """How long a request waits for its place; some peers wait five seconds for their answer."""
-UNHEARD_SECONDS: Final = 1.0
+GRACE_PERIOD_SECONDS: Final = 1.0
 """A connection so young that has something to read has had no chance to be heard."""
 REFUSALS: Final[Mapping[ShareShortage, Reject]] = {
     ShareShortage.OF_ADDRESS: admission.ADDRESS_LIMIT_EXCEEDED,
@@ -63,7 +63,9 @@ class Connection:
         """Whether its peer has had time to ask for an association, and has not."""
         if self.association is not None and self.association.in_hand:
             return False
-        return time.monotonic() - self.accepted_at > UNHEARD_SECONDS or not _readable(self.socket)
+        return time.monotonic() - self.accepted_at > GRACE_PERIOD_SECONDS or not _readable(
+            self.socket
+        )
 
 
 class Budgets:
@@ -147,7 +149,7 @@ class Budgets:
             if connection.barred or connection not in self._connections:
                 return admission.LIMIT_EXCEEDED
             connection.place = place = self._shares.ask(claimant)
-        shortage = self._shares.wait(place, PLACE_SECONDS)
+        shortage = self._shares.wait(place, PLACE_TIMEOUT_SECONDS)
         return None if shortage is None else REFUSALS[shortage]
 
     def give_up(self, connection: Connection) -> None:

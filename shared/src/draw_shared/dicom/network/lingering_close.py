@@ -7,9 +7,9 @@ import threading
 import time
 from typing import Final
 
-LINGER_SECONDS: Final = 2.0
-MOST_LINGERING: Final = 2048
-POLL_SECONDS: Final = 0.1
+LINGER_TIMEOUT_SECONDS: Final = 2.0
+MAX_LINGERING: Final = 2048
+POLL_INTERVAL_SECONDS: Final = 0.1
 
 
 class LingeringClose:
@@ -17,7 +17,7 @@ class LingeringClose:
 
     def __init__(self) -> None:
         # A quarter of the descriptors: files of running transfers need the others.
-        self._most = min(MOST_LINGERING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._most = min(MAX_LINGERING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._selector = selectors.DefaultSelector()
         self._deadlines: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
@@ -47,12 +47,12 @@ class LingeringClose:
             if len(self._deadlines) >= self._most:
                 connected.close()
                 return
-            self._deadlines[connected] = time.monotonic() + LINGER_SECONDS
+            self._deadlines[connected] = time.monotonic() + LINGER_TIMEOUT_SECONDS
             self._selector.register(connected, selectors.EVENT_READ)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            for key, _ in self._selector.select(POLL_SECONDS):
+            for key, _ in self._selector.select(POLL_INTERVAL_SECONDS):
                 self._drain(key.fileobj)  # type: ignore[arg-type]  # only sockets are registered
             now = time.monotonic()
             for late in [s for s, deadline in list(self._deadlines.items()) if deadline < now]:

@@ -8,7 +8,7 @@ from draw_shared.dicom.network.pdu import ProtocolViolation
 
 NO_DATA_SET: Final = 0x0101
 DATA_SET: Final = 0x0001
-LONGEST_COMMAND: Final = 16384
+MAX_COMMAND_BYTES: Final = 16384
 """Longest command set that is read, bytes; real ones have a few hundred."""
 MAX_MESSAGE_ID: Final = 65535
 

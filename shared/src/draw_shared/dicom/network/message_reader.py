@@ -20,12 +20,12 @@ from draw_shared.dicom.network.pdu import (
     ProtocolViolation,
     pdvs,
 )
-from draw_shared.dicom.network.wire import PDU_SECONDS, PeerTooSlow, Wire
+from draw_shared.dicom.network.wire import PDU_TIMEOUT_SECONDS, PeerTooSlow, Wire
 
 MAX_IDENTIFIER_BYTES: Final = 262144
 """Longest identifier of a request: whoever may associate may send one, on each association."""
-LEAST_BYTES: Final = 1024
-"""What of a data set must come in each PDU_SECONDS, headers not counted."""
+MIN_BYTES_PER_TIMEOUT: Final = 1024
+"""What of a data set must come in each PDU_TIMEOUT_SECONDS, headers not counted."""
 
 ReadPdu = Callable[..., tuple[int, memoryview]]
 """Reads as `Wire.read_pdu` does, and may do something else while it waits."""
@@ -75,11 +75,11 @@ class MessageReader:
         """
         context_id, control, part = self._item(idle_seconds)
         first, raw = context_id, bytearray()
-        whole_by = time.monotonic() + PDU_SECONDS
+        whole_by = time.monotonic() + PDU_TIMEOUT_SECONDS
         while True:
             if not control & COMMAND or context_id != first:
                 raise ProtocolViolation("expected a command", AbortReason.UNEXPECTED_PARAMETER)
-            if len(raw) + len(part) > message.LONGEST_COMMAND:
+            if len(raw) + len(part) > message.MAX_COMMAND_BYTES:
                 raise ProtocolViolation("a command set is too long")
             raw += part
             if control & LAST:
@@ -89,7 +89,7 @@ class MessageReader:
     def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
         """Hand each fragment of the data set that follows to `take`."""
         total = seen = 0
-        window_ends = time.monotonic() + PDU_SECONDS
+        window_ends = time.monotonic() + PDU_TIMEOUT_SECONDS
         while True:
             while self._next < len(self._items):
                 found_id, control, part = self._items[self._next]
@@ -105,9 +105,9 @@ class MessageReader:
             total += self._middle(context_id, take, limit - total)
             self._read_items(self._dimse_seconds)
             if time.monotonic() > window_ends:
-                if total - seen < LEAST_BYTES:
+                if total - seen < MIN_BYTES_PER_TIMEOUT:
                     raise PeerTooSlow("a data set makes no progress")
-                window_ends, seen = time.monotonic() + PDU_SECONDS, total
+                window_ends, seen = time.monotonic() + PDU_TIMEOUT_SECONDS, total
 
     def _middle(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> int:
         """Hand over what has come of the middle of a data set, and return its length."""

@@ -11,9 +11,9 @@ PDV_HEADER: Final = Struct(">IBB")
 PDATA_PREFIX: Final = Struct(">BxIIBB")
 HEADER_BYTES: Final = 6
 PDV_OVERHEAD: Final = 6
-SMALLEST_PEER_PDU: Final = 128
+MIN_PEER_PDU_BYTES: Final = 128
 """A peer that takes less is not served: each byte would cost a PDU."""
-LARGEST_PDU: Final = 131072
+MAX_PDU_BYTES: Final = 131072
 """Largest maximum length that the configuration allows; no PDU body may be longer."""
 
 COMMAND: Final = 0x01
@@ -99,7 +99,7 @@ def pdvs(body: memoryview) -> list[tuple[int, int, memoryview]]:
 
 def fragment_bytes(peer_max_pdu: int) -> int:
     """Return the longest fragment that fits a PDU the peer takes."""
-    return min(peer_max_pdu or LARGEST_PDU, LARGEST_PDU) - PDV_OVERHEAD
+    return min(peer_max_pdu or MAX_PDU_BYTES, MAX_PDU_BYTES) - PDV_OVERHEAD
 
 
 def fragments(

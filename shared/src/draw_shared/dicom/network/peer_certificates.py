@@ -10,8 +10,8 @@ from cryptography.x509.oid import NameOID
 from draw_shared.dicom.network.fingerprints import fingerprint_of
 from draw_shared.dicom.network.service import PeerCertificate
 
-MOST_NAMES: Final = 20
-LONGEST_TEXT: Final = 300
+MAX_NAMES: Final = 20
+MAX_TEXT_CHARACTERS: Final = 300
 """Of what a certificate says; nobody limits that, and it is shown and logged."""
 
 
@@ -35,7 +35,7 @@ def certificate_of(whole: bytes) -> PeerCertificate:
             common_name=_shown(_common_name(found)),
             issuer=_shown(found.issuer.rfc4514_string()),
             serial=f"{found.serial_number:X}",
-            names=tuple(_shown(name) for name in _names(found)[:MOST_NAMES]),
+            names=tuple(_shown(name) for name in _names(found)[:MAX_NAMES]),
             not_before=found.not_valid_before_utc,
             not_after=found.not_valid_after_utc,
         )
@@ -61,5 +61,5 @@ def _names(found: x509.Certificate) -> Sequence[str]:
 
 def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[
-        :LONGEST_TEXT
+        :MAX_TEXT_CHARACTERS
     ]

@@ -20,7 +20,7 @@ from draw_shared.dicom.network.peer_failures import Unreachable
 from draw_shared.dicom.network.service import PeerCertificate
 from draw_shared.dicom.network.tls import TLS_1_2_CIPHERS, load_authorities, load_pair, stamp
 
-LOOK_SECONDS: Final = 5.0
+LOOK_TIMEOUT_SECONDS: Final = 5.0
 PIN_OR: Final = "pin it, or"
 HOST_DIFFERS: Final = frozenset({62, 64})
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
@@ -103,7 +103,7 @@ class PeerTrust:
         """Return what a peer shows to anybody: OpenSSL does not tell of what it has refused."""
         try:
             with (
-                socket.create_connection(address[:2], LOOK_SECONDS) as connection,
+                socket.create_connection(address[:2], LOOK_TIMEOUT_SECONDS) as connection,
                 self.looking.wrap_socket(connection, server_hostname=host) as secured,
             ):
                 shown = secured.getpeercert(binary_form=True)

@@ -14,7 +14,7 @@ from draw_shared.dicom.network.pdu import ProtocolViolation
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 HEADER: Final = Struct("!12sBBH")
-LONGEST: Final = 2048
+MAX_ADDRESSES_BYTES: Final = 2048
 VERSION_LOCAL: Final = 0x20
 VERSION_PROXY: Final = 0x21
 ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
@@ -32,7 +32,7 @@ def read_client_address(connection: socket.socket, seconds: float) -> str | None
     signature, version, family, length = HEADER.unpack(_exactly(connection, HEADER.size, deadline))
     if signature != SIGNATURE or version not in {VERSION_LOCAL, VERSION_PROXY}:
         raise ProtocolViolation("a trusted proxy sent no PROXY protocol v2 header")
-    if length > LONGEST:
+    if length > MAX_ADDRESSES_BYTES:
         raise ProtocolViolation("the PROXY protocol header is too long")
     addresses = _exactly(connection, length, deadline)
     size = ADDRESS_BYTES.get(family)

@@ -37,9 +37,9 @@ from draw_shared.dicom.network.message import (
 from draw_shared.dicom.network.message_reader import AbortedByPeer, MessageReader, ReleasedByPeer
 from draw_shared.dicom.network.pdu import (
     COMMAND,
+    MIN_PEER_PDU_BYTES,
     RELEASE_RP,
     RELEASE_RQ,
-    SMALLEST_PEER_PDU,
     AbortSource,
     PduType,
     ProtocolViolation,
@@ -195,7 +195,7 @@ class RequestorAssociation:
 
     def _accept(self, accepted: AssociateAccept, proposed: Sequence[ProposedContext]) -> None:
         """Take note of what was accepted of that which was proposed."""
-        if 0 < accepted.user.max_pdu < SMALLEST_PEER_PDU:
+        if 0 < accepted.user.max_pdu < MIN_PEER_PDU_BYTES:
             raise ProtocolViolation("the peer takes no PDU of useful length")
         offered = {context.context_id: context for context in proposed}
         self.accepted = accepted

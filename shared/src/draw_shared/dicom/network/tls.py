@@ -20,7 +20,7 @@ TLS_1_2_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 _OUT_OF_ITS_TIME: Final = {9: "is not valid yet", 10: "has expired"}
 """By OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
-MOST_BYTES: Final = 2**22
+MAX_FILE_BYTES: Final = 2**22
 """More than any file of authorities has."""
 
 _NOT_READ: Final = {
@@ -185,7 +185,7 @@ def load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> 
 def _require_pem(what: str, name: str, mark: str) -> None:
     try:
         with Path(name).open("rb") as file:
-            held = file.read(MOST_BYTES)
+            held = file.read(MAX_FILE_BYTES)
     except OSError as error:
         words = _NOT_READ.get(error.errno or 0, f"cannot be read: {error.strerror}")
         raise TlsUnusable(f"the {what} {name} {words}") from error

@@ -21,7 +21,7 @@ from typing import Final
 from draw_shared.dicom.network.pdu import (
     HEADER,
     HEADER_BYTES,
-    LARGEST_PDU,
+    MAX_PDU_BYTES,
     PDATA_PREFIX,
     PDV_OVERHEAD,
     AbortReason,
@@ -29,33 +29,33 @@ from draw_shared.dicom.network.pdu import (
     ProtocolViolation,
 )
 
-BUFFER_BYTES: Final = 2 * (LARGEST_PDU + HEADER_BYTES)
+BUFFER_BYTES: Final = 2 * (MAX_PDU_BYTES + HEADER_BYTES)
 FIRST_BUFFER_BYTES: Final = 4096
-KERNEL_SECONDS: Final = 1.0
+KERNEL_TIMEOUT_SECONDS: Final = 1.0
 """How long the kernel waits by itself for something to read; longer waits are polled."""
-PDU_SECONDS: Final = 10.0
+PDU_TIMEOUT_SECONDS: Final = 10.0
 """A PDU that has begun must be complete within this time, whatever the peer says."""
-LONGEST_CONTROL_PDU: Final = 4
+MAX_CONTROL_PDU_BYTES: Final = 4
 SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
 """Before the fragment of a P-DATA PDU that holds one."""
 ITEM_LENGTH_BYTES: Final = 4
 TLS_HANDSHAKE: Final = 0x16
 """First byte of a ClientHello (RFC 8446 5.1); no type of PDU."""
-TOLERANCE: Final = 1024
+TOLERANCE_BYTES: Final = 1024
 """What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
-MOST_BUFFERS: Final = 512
+MAX_BUFFERS: Final = 512
 """Buffers handed to one sendmsg call; Linux takes 1,024."""
-MOST_JOINED: Final = 64
+MAX_JOINED_BUFFERS: Final = 64
 """Buffers joined for one TLS write, so that a large object is never in memory as a whole."""
 
 _LIMITS: Final = {
-    PduType.ASSOCIATE_RQ: LARGEST_PDU,
-    PduType.ASSOCIATE_AC: LARGEST_PDU,
-    PduType.P_DATA: LARGEST_PDU,
-    PduType.ASSOCIATE_RJ: LONGEST_CONTROL_PDU,
-    PduType.RELEASE_RQ: LONGEST_CONTROL_PDU,
-    PduType.RELEASE_RP: LONGEST_CONTROL_PDU,
-    PduType.ABORT: LONGEST_CONTROL_PDU,
+    PduType.ASSOCIATE_RQ: MAX_PDU_BYTES,
+    PduType.ASSOCIATE_AC: MAX_PDU_BYTES,
+    PduType.P_DATA: MAX_PDU_BYTES,
+    PduType.ASSOCIATE_RJ: MAX_CONTROL_PDU_BYTES,
+    PduType.RELEASE_RQ: MAX_CONTROL_PDU_BYTES,
+    PduType.RELEASE_RP: MAX_CONTROL_PDU_BYTES,
+    PduType.ABORT: MAX_CONTROL_PDU_BYTES,
 }
 
 
@@ -78,18 +78,20 @@ class Wire:
         self._end = 0
         self._timeout: float | None = None
         self._encrypted = isinstance(connection, ssl.SSLSocket)
-        self._longest_data = LARGEST_PDU
+        self._longest_data = MAX_PDU_BYTES
         self._unacknowledged = False
         self._quick = connection.family in {socket.AF_INET, socket.AF_INET6}
         if self._quick:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._encrypted:
             connection.settimeout(None)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_SECONDS))
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_TIMEOUT_SECONDS)
+            )
 
     def limit_data(self, announced: int) -> None:
         """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
-        self._longest_data = min(LARGEST_PDU, announced + TOLERANCE)
+        self._longest_data = min(MAX_PDU_BYTES, announced + TOLERANCE_BYTES)
         self._grow_to(BUFFER_BYTES)
 
     def read_pdu(
@@ -119,7 +121,7 @@ class Wire:
                     self._begin = start + length
                     return kind, self._view[start : start + length]
             if held and deadline is None:
-                deadline = time.monotonic() + min(PDU_SECONDS, idle_seconds)
+                deadline = time.monotonic() + min(PDU_TIMEOUT_SECONDS, idle_seconds)
             self._fill(idle_seconds if deadline is None else _left_until(deadline))
 
     def fragments_at_hand(self, context_id: int) -> list[memoryview]:
@@ -186,10 +188,10 @@ class Wire:
         if self._encrypted:
             self._set_timeout(seconds)
             return self._socket.recv_into(into)
-        if seconds >= KERNEL_SECONDS:
+        if seconds >= KERNEL_TIMEOUT_SECONDS:
             with suppress(BlockingIOError):
                 return self._socket.recv_into(into)
-            seconds -= KERNEL_SECONDS
+            seconds -= KERNEL_TIMEOUT_SECONDS
         poller = select.poll()
         poller.register(self._socket.fileno(), select.POLLIN)
         if not poller.poll(max(seconds, 0) * 1000):
@@ -229,8 +231,8 @@ class Wire:
             if len(buffers) == 1:
                 self._socket.sendall(buffers[0])
             elif self._encrypted:
-                for at in range(0, len(buffers), MOST_JOINED):
-                    self._socket.sendall(b"".join(buffers[at : at + MOST_JOINED]))
+                for at in range(0, len(buffers), MAX_JOINED_BUFFERS):
+                    self._socket.sendall(b"".join(buffers[at : at + MAX_JOINED_BUFFERS]))
             else:
                 self._send_gathered(buffers)
         except (BlockingIOError, TimeoutError) as error:
@@ -240,7 +242,7 @@ class Wire:
 
     def _send_gathered(self, buffers: Sequence[bytes | memoryview]) -> None:
         rest = iter(buffers)
-        while group := list(islice(rest, MOST_BUFFERS)):
+        while group := list(islice(rest, MAX_BUFFERS)):
             left = sum(map(len, group))
             while left:
                 sent = self._socket.sendmsg(group)

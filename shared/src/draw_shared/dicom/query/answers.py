@@ -23,9 +23,9 @@ from draw_shared.dicom.query.query import (
     Row,
 )
 
-LONGEST_SHORT: Final = 65534
+MAX_SHORT_LENGTH: Final = 65534
 PREPARED_LENGTHS: Final = 1024
-LARGEST_US: Final = 0xFFFF
+MAX_US: Final = 0xFFFF
 FAILED_UIDS: Final = 0x00080058
 _ITEM: Final = 0xFFFEE000
 
@@ -62,7 +62,7 @@ class ElementWriter:
         """Return a whole element; a value too long for its VR goes as UN (PS3.5 6.2.2)."""
         if len(value) % 2:
             value += padding(vr)
-        if len(value) > LONGEST_SHORT and not self.is_long(vr):
+        if len(value) > MAX_SHORT_LENGTH and not self.is_long(vr):
             vr = "UN"
         return self.head(tag, vr) + self.length(len(value), vr) + value
 
@@ -74,7 +74,7 @@ class ElementWriter:
 
     def numbers(self, text: bytes) -> bytes:
         """Return US values that are given as text; what is no such number is left out."""
-        found = (part for part in text.split(b"\\") if part.isdigit() and int(part) <= LARGEST_US)
+        found = (part for part in text.split(b"\\") if part.isdigit() and int(part) <= MAX_US)
         return b"".join(self._short.pack(int(part)) for part in found)
 
 
@@ -151,9 +151,9 @@ class Answers:
                 value += pad
                 size += 1
             if size >= PREPARED_LENGTHS:
-                if size > LONGEST_SHORT and not self._encoding.is_long(vr):
-                    value = value[:LONGEST_SHORT]
-                    size = LONGEST_SHORT
+                if size > MAX_SHORT_LENGTH and not self._encoding.is_long(vr):
+                    value = value[:MAX_SHORT_LENGTH]
+                    size = MAX_SHORT_LENGTH
                 parts += (head, self._encoding.length(size, vr), value)
             else:
                 parts += (head, lengths[size], value)

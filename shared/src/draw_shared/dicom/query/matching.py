@@ -38,10 +38,10 @@ WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
 """VRs in which a backslash separates nothing (PS3.5 6.2)."""
 NUMBER_VRS: Final = frozenset({"DS", "IS", "SL", "SS", "UL", "US"})
 LIST_VRS: Final = frozenset({"UI"})
-LONGEST_KEY: Final = {True: 262144, False: 4096}
+MAX_KEY_CHARACTERS: Final = {True: 262144, False: 4096}
 """Longest value of a key, characters: of a list of UIDs, and of anything else."""
 NAME_GROUPS: Final = 3
-LONGEST_NUMBER: Final = 32
+MAX_NUMBER_CHARACTERS: Final = 32
 
 
 class InvalidKey(Permanent):
@@ -140,7 +140,7 @@ def parse(vr: str, text: str) -> Condition | None:
     text = text.strip(" \0")
     if not text.strip("*"):
         return None
-    if len(text) > LONGEST_KEY[vr in LIST_VRS]:
+    if len(text) > MAX_KEY_CHARACTERS[vr in LIST_VRS]:
         raise InvalidKey("a key is too long")
     if "\0" in text:
         return Nothing()
@@ -321,6 +321,6 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?0*\d{1,3})?", re.A
 def _number(value: str) -> Decimal | None:
     """Return a number that a value can be, or None."""
     text = value.strip()
-    if len(text) > LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+    if len(text) > MAX_NUMBER_CHARACTERS or not _NUMBER.fullmatch(text):
         return None
     return Decimal(text)

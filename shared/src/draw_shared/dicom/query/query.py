@@ -57,7 +57,7 @@ NOT_KEYS: Final = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x000
 RELATIONAL_QUERIES: Final = 0
 COMBINED_DATE_TIME: Final = 1
 """Positions in the extended negotiation of a query model (PS3.4 C.5.1.1)."""
-MOST_KEYS: Final = 512
+MAX_KEYS: Final = 512
 
 
 def _tag(keyword: str) -> int:
@@ -176,7 +176,7 @@ class _Identifier:
         self.elements: dict[int, tuple[str, bytes]] = {}
         for tag, vr, raw in self.scanner.elements(request.identifier):
             self.elements[tag] = _vr(tag, vr), raw
-            if len(self.elements) > MOST_KEYS:
+            if len(self.elements) > MAX_KEYS:
                 raise Undecodable("an identifier has too many keys")
         self.characters = character_set(self.elements.get(SPECIFIC_CHARACTER_SET, ("", b""))[1])
         self._misread: list[str] = []

@@ -25,15 +25,15 @@ NUMBER_OF_LINES: Final = b"\xff\xdc\x00\x04"
 JPEG_2000_START: Final = b"\xff\x4f\xff\x51"
 JP2_SIGNATURE: Final = b"\0\0\0\x0cjP  "
 CODE_STREAM_BOX: Final = b"jp2c"
-MOST_BOXES: Final = 64
+MAX_BOXES: Final = 64
 
 RLE_HEADER_BYTES: Final = 64
-MOST_SEGMENTS: Final = 15
-LARGEST_GROWTH: Final = 64
+MAX_SEGMENTS: Final = 15
+MAX_GROWTH: Final = 64
 """Bytes that one of RLE can become: two become 128."""
 SMALL_BYTES: Final = 64 * 1024 * 1024
 """Decoded RLE segments up to this size need no look at their runs."""
-LONGEST_PADDING: Final = 1024 * 1024
+MAX_PADDING_BYTES: Final = 1024 * 1024
 BYTE_BITS: Final = 8
 
 
@@ -110,7 +110,7 @@ def _lines(frame: bytes, at: int) -> int:
 def _code_stream(frame: bytes) -> int:
     """Return where the code stream lies in a JP2 file (ISO/IEC 15444-1 I.4)."""
     at = 0
-    for _ in range(MOST_BOXES):
+    for _ in range(MAX_BOXES):
         size, kind = unpack_from(">I4s", frame, at)
         header = 8
         if size == 1:
@@ -145,14 +145,14 @@ def _require_segments(frame: bytes, image: CodestreamSize) -> None:
     wanted = image.samples * ((image.bits + BYTE_BITS - 1) // BYTE_BITS)
     if count != wanted:
         raise Untranscodable(f"a frame has {count} RLE segments instead of {wanted}")
-    if count > MOST_SEGMENTS:
-        raise Untranscodable(f"a frame of RLE has no more than {MOST_SEGMENTS} segments")
+    if count > MAX_SEGMENTS:
+        raise Untranscodable(f"a frame of RLE has no more than {MAX_SEGMENTS} segments")
     begins = [*offsets[:count], len(frame)]
     if begins[0] < RLE_HEADER_BYTES or any(a > b for a, b in pairwise(begins)):
         raise Untranscodable("the segments of a frame of RLE do not follow each other")
-    most = image.rows * image.columns + LONGEST_PADDING
+    most = image.rows * image.columns + MAX_PADDING_BYTES
     for begin, stop in pairwise(begins):
-        if (stop - begin) * LARGEST_GROWTH > SMALL_BYTES and _is_longer(frame, begin, stop, most):
+        if (stop - begin) * MAX_GROWTH > SMALL_BYTES and _is_longer(frame, begin, stop, most):
             raise Untranscodable("an RLE segment of a frame holds more than the image has")
 
 

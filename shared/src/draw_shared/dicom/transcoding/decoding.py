@@ -28,7 +28,7 @@ from draw_shared.dicom.transcoding.source import (
 )
 from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
 
-MOST_PICTURES: Final = 64
+MAX_PICTURES: Final = 64
 """Encapsulated images in one object: its own and its icons'."""
 LOOKED_AT_BYTES: Final = 64 * 1024
 """Of a data set, to tell how it is encoded."""
@@ -143,7 +143,7 @@ class _Stored(NamedTuple):
 
     @classmethod
     def of(cls, descriptor: int, longest_inflated: int) -> "_Stored":
-        head = os.pread(descriptor, part10.LONGEST_META, 0)
+        head = os.pread(descriptor, part10.MAX_META_BYTES, 0)
         try:
             meta, offset = part10.decode(head)
         except Undecodable as error:
@@ -180,6 +180,6 @@ def _encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:
     found = [(start, facts) for start, facts in survey.facts.items() if facts.pixels is not None]
     if found and stored in NATIVE:
         raise Untranscodable("encapsulated pixel data in a transfer syntax without")
-    if len(found) > MOST_PICTURES:
+    if len(found) > MAX_PICTURES:
         raise Untranscodable("too many encapsulated images")
     yield from found

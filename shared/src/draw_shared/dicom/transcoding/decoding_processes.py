@@ -43,12 +43,12 @@ from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodab
 log = structlog.get_logger()
 
 PROCESSES: Final = 2
-DEADLINE_SECONDS: Final = 120.0
+ANSWER_TIMEOUT_SECONDS: Final = 120.0
 """For one answer, also of a storage that is slow."""
-WAIT_SECONDS: Final = 60.0
+FREE_PROCESS_TIMEOUT_SECONDS: Final = 60.0
 """For a process that is not busy."""
-MOST_SAID: Final = 1024 * 1024
-FILES_AT_MOST: Final = 4
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+MAX_FILES: Final = 4
 """As many times the longest inflated data set lies in files, for all peers together."""
 
 
@@ -68,7 +68,7 @@ class DecodingProcesses:
 
     def __init__(self, limits: DecodingLimits, room: Path, *, processes: int = PROCESSES) -> None:
         self._all = [_DecodingProcess(limits, room) for _ in range(processes)]
-        self._files = _Files(FILES_AT_MOST * limits.longest_inflated)
+        self._files = _Files(MAX_FILES * limits.longest_inflated)
         # The one that was used last: the others need not be there before they are needed.
         self._free: queue.LifoQueue[_DecodingProcess] = queue.LifoQueue()
         for process in reversed(self._all):
@@ -115,7 +115,7 @@ class DecodingProcesses:
 
     def _answer(self, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
         try:
-            process = self._free.get(timeout=WAIT_SECONDS)
+            process = self._free.get(timeout=FREE_PROCESS_TIMEOUT_SECONDS)
         except queue.Empty:
             raise NotNow("every process that decodes is busy") from None
         try:
@@ -174,7 +174,7 @@ class _DecodingProcess:
     def ask(self, request: DecodingMessage) -> DecodingMessage:
         """Return the answer."""
         with self._lock:
-            answer = self._answer(request, time.monotonic() + DEADLINE_SECONDS)
+            answer = self._answer(request, time.monotonic() + ANSWER_TIMEOUT_SECONDS)
             if answer.said.pop(WORN, False):
                 log.warning("decoding.process_replaced", reason="worn")
                 self._end()
@@ -191,11 +191,11 @@ class _DecodingProcess:
 
             ready()
             send(connection, request)
-            answer = receive(connection, MOST_SAID + HELD_BYTES, ready)
+            answer = receive(connection, MAX_ANSWER_BYTES + HELD_BYTES, ready)
         except TimeoutError:
             self._end()
             log.warning("decoding.process_replaced", reason="late")
-            raise NotNow(f"decoding it takes more than {DEADLINE_SECONDS:.0f} s") from None
+            raise NotNow(f"decoding it takes more than {ANSWER_TIMEOUT_SECONDS:.0f} s") from None
         except (OSError, ValueError, _Ended) as error:
             raise self._failed() from error
         if answer is None:

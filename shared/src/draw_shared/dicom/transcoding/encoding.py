@@ -41,7 +41,7 @@ IMPLICIT: Final = ElementEncoding(explicit=False)
 EXPLICIT: Final = ElementEncoding(explicit=True)
 BIG: Final = ElementEncoding(explicit=True, big=True)
 
-LONGEST_SHORT: Final = 0xFFFE
+MAX_SHORT_LENGTH: Final = 0xFFFE
 """Longest value whose length has 16 bits; longer ones are written as UN (PS3.5 6.2.2)."""
 
 _WIDTHS: Final = {

@@ -4,7 +4,7 @@ from typing import Final
 
 from draw_shared.dicom.encoding.element_forms import PIXEL_DATA
 from draw_shared.dicom.encoding.vrs import SHORT_VRS
-from draw_shared.dicom.transcoding.encoding import IMPLICIT, LONGEST_SHORT, ElementEncoding
+from draw_shared.dicom.transcoding.encoding import IMPLICIT, MAX_SHORT_LENGTH, ElementEncoding
 from draw_shared.dicom.transcoding.representations import one_of
 from draw_shared.dicom.transcoding.structure import (
     BARE_BYTES,
@@ -14,7 +14,7 @@ from draw_shared.dicom.transcoding.structure import (
     StructureEvent,
 )
 
-MOST_LENGTHS: Final = 50_000
+MAX_LENGTHS: Final = 50_000
 """Sequences and items of one object whose lengths are kept; further ones are delimited."""
 
 
@@ -74,7 +74,7 @@ class Lengths:
         parent.size += header + level.size
         if level.end == level.start:
             return
-        if level.end is None or not level.sized or len(self._found) >= MOST_LENGTHS:
+        if level.end is None or not level.sized or len(self._found) >= MAX_LENGTHS:
             parent.size += BARE_BYTES
         else:
             self._found[level.start] = level.size
@@ -84,5 +84,5 @@ class Lengths:
             return BARE_BYTES
         # Which of several it is decides nothing about the form.
         chosen = one_of(tag, vr, signed=False, waveform_bits=0)
-        short = chosen in SHORT_VRS and length <= LONGEST_SHORT
+        short = chosen in SHORT_VRS and length <= MAX_SHORT_LENGTH
         return BARE_BYTES if short else LONG_BYTES

@@ -29,15 +29,15 @@ from draw_shared.dicom.transcoding.survey import (
 
 ENCAPSULATED_UNCOMPRESSED: Final = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
-LONGEST_VALUE: Final = 0xFFFFFFFE
+MAX_VALUE_BYTES: Final = 0xFFFFFFFE
 END_OF_IMAGE: Final = b"\xff\xd9"
 END_BYTES: Final = 10
 """How near the end of a fragment the end of an image may lie."""
 BYTE_BITS: Final = 8
 OFFSET_BYTES: Final = 4
-LONGEST_TABLE: Final = 4 * 1024 * 1024
+MAX_TABLE_BYTES: Final = 4 * 1024 * 1024
 """Most bytes of a basic offset table."""
-MOST_FRAGMENTS: Final = 100_000
+MAX_FRAGMENTS: Final = 100_000
 """Of one frame."""
 
 
@@ -143,7 +143,7 @@ class EncapsulatedPixels:
         """The first fragment of each frame, and the one behind the last."""
         self.length = self.image.frame_bytes * (len(self.begins) - 1)
         """Of all decoded frames, bytes, without a byte to make it even."""
-        if self.length > LONGEST_VALUE:
+        if self.length > MAX_VALUE_BYTES:
             raise Untranscodable("the decoded pixel data would be longer than a value may be")
         self.vr = b"OB" if self.image.options["bits_allocated"] <= BYTE_BITS else b"OW"
         begin, end = self.begins[:2]
@@ -196,7 +196,7 @@ class EncapsulatedPixels:
 
     def _offsets(self, pixels: Fragments) -> tuple[int, ...]:
         size = pixels.lengths[0]
-        if size > LONGEST_TABLE:
+        if size > MAX_TABLE_BYTES:
             raise Untranscodable("the basic offset table is too long")
         raw = self._read(pixels.positions[0], size)
         return tuple(
@@ -223,7 +223,7 @@ def gathered(
         Untranscodable: it is too long, or made up of too many.
         OSError: the file cannot be read.
     """
-    if len(lengths) > MOST_FRAGMENTS:
+    if len(lengths) > MAX_FRAGMENTS:
         raise Untranscodable("a frame is made up of too many fragments")
     if sum(lengths) > longest_frame:
         raise Untranscodable(f"a frame is longer than {longest_frame} bytes")

@@ -12,7 +12,7 @@ from draw_shared.dicom.encoding.element_forms import (
 )
 from draw_shared.dicom.encoding.vrs import LONG_VRS, SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import (
-    LONGEST_SHORT,
+    MAX_SHORT_LENGTH,
     AsWritten,
     ElementEncoding,
     swapped,
@@ -132,7 +132,7 @@ class Rewriting:
         if is_left_out(met):
             return
         vr = self._one_of(met)
-        if length > LONGEST_SHORT and vr not in LONG_VRS:
+        if length > MAX_SHORT_LENGTH and vr not in LONG_VRS:
             vr = UNKNOWN
         yield self._header(level, tag, vr, length)
         yield from self._copied(length, NO_SWAP if level.encoding.big == self._target.big else vr)

@@ -14,7 +14,7 @@ from draw_shared.errors import Permanent
 
 BLOCK_BYTES: Final = 256 * 1024
 """What is read at a time, a multiple of the width of every number."""
-WIDEST_NUMBER: Final = 8
+MAX_NUMBER_BYTES: Final = 8
 DEFLATED_BYTES: Final = 64 * 1024
 
 
@@ -77,7 +77,7 @@ class DataSetSource(ABC):
         """
         while size:
             held = len(self._held) - self._at
-            taken = size if held >= size else held - held % WIDEST_NUMBER
+            taken = size if held >= size else held - held % MAX_NUMBER_BYTES
             if taken:
                 part = self._held[self._at : self._at + taken]
                 self._at += taken
@@ -85,7 +85,7 @@ class DataSetSource(ABC):
                 yield part
             else:
                 self._fill(min(size, BLOCK_BYTES))
-                if len(self._held) < min(size, WIDEST_NUMBER):
+                if len(self._held) < min(size, MAX_NUMBER_BYTES):
                     raise Untranscodable("the data set is cut short")
 
     def _fill(self, size: int) -> None:

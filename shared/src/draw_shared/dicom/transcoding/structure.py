@@ -34,8 +34,8 @@ from draw_shared.dicom.transcoding.encoding import (
 from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, DataSetSource, Untranscodable
 
-DEEPEST: Final = 128
-LONGEST_CREATOR: Final = 64
+MAX_DEPTH: Final = 128
+MAX_CREATOR_LENGTH: Final = 64
 BARE_BYTES: Final = 8
 LONG_BYTES: Final = 12
 OTHER_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW"))
@@ -152,7 +152,7 @@ class _StructureWalk:
         end = None if length == UNDEFINED else start + length
         if end is not None and parent.bound is not None and end > parent.bound:
             raise Untranscodable("an item is longer than what it lies in")
-        if len(self._stack) > 2 * DEEPEST:
+        if len(self._stack) > 2 * MAX_DEPTH:
             raise Untranscodable("sequences are nested too deeply")
         bound = parent.bound if end is None else end
         level = NestingLevel(start, encoding, end, bound, parent, parent.opaque, items)
@@ -228,7 +228,7 @@ class _StructureWalk:
                 return
         if level.bound is not None and start + length > level.bound:
             raise Untranscodable("an element is longer than what it lies in")
-        if tag >> 16 & 1 and (tag & 0xFFFF) in CREATORS and length <= LONGEST_CREATOR:
+        if tag >> 16 & 1 and (tag & 0xFFFF) in CREATORS and length <= MAX_CREATOR_LENGTH:
             level.creators[tag] = source.ahead(length).decode("ascii", "replace").strip(" \0")
         # A sequence that is left here holds no items.
         yield Met(StructureEvent.VALUE, level, tag, UNKNOWN if vr == b"SQ" else vr, length, regular)

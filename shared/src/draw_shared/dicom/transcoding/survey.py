@@ -29,10 +29,10 @@ NOTED: Final = frozenset(
     )
 )  # fmt: skip
 """Elements of the image pixel module that say how the pixel data are encoded."""
-LONGEST_NOTED: Final = 64
-MOST_NOTED: Final = 100_000
+MAX_NOTED_BYTES: Final = 64
+MAX_NOTED: Final = 100_000
 """Data sets and encapsulated values of which something is noted, for one object."""
-MOST_FRAGMENTS: Final = 2_000_000
+MAX_FRAGMENTS: Final = 2_000_000
 ITEM_BYTES: Final = 8
 """Tag and length of an item."""
 
@@ -46,7 +46,7 @@ class Fragments:
 
     def add(self, position: int, length: int) -> None:
         """Take note of one more."""
-        if len(self.lengths) >= MOST_FRAGMENTS:
+        if len(self.lengths) >= MAX_FRAGMENTS:
             raise Untranscodable("too many fragments")
         self.positions.append(position)
         self.lengths.append(length)
@@ -102,7 +102,7 @@ class Survey:
             self.encapsulated[position] = self.fragments
 
     def _count(self) -> None:
-        if len(self.facts) + len(self.encapsulated) >= MOST_NOTED:
+        if len(self.facts) + len(self.encapsulated) >= MAX_NOTED:
             raise Untranscodable("too many items with pixel data")
 
     def number(self, level: NestingLevel, tag: int) -> int:
@@ -136,7 +136,9 @@ def surveyed(
             if compressed and met.tag == PIXEL_DATA and source.ahead(len(_ITEM)) == _ITEM:
                 raise Untranscodable("the encapsulated pixel data have a defined length")
             if met.tag in NOTED and not met.level.opaque:
-                survey.of(met.level).values[met.tag] = source.ahead(min(met.length, LONGEST_NOTED))
+                survey.of(met.level).values[met.tag] = source.ahead(
+                    min(met.length, MAX_NOTED_BYTES)
+                )
         elif met.kind is StructureEvent.FRAGMENTS:
             survey.encapsulate(met, source.position)
         elif met.kind is StructureEvent.FRAGMENT:

@@ -29,7 +29,7 @@ from draw_shared.dicom.transcoding.source import (
     Untranscodable,
 )
 
-MOST_BROKEN: Final = 1024
+MAX_BROKEN: Final = 1024
 
 
 class Decoding(Protocol):
@@ -90,7 +90,7 @@ class Transcoder:
     def _remember(self, path: Path, error: Untranscodable) -> None:
         with self._lock:
             self._broken[str(path)] = str(error)
-            if len(self._broken) > MOST_BROKEN:
+            if len(self._broken) > MAX_BROKEN:
                 self._broken.popitem(last=False)
 
     def _encoded(self, path: Path, target: str) -> Iterator[bytes]:

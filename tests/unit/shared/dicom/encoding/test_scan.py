@@ -17,7 +17,7 @@ from pydicom.filewriter import write_dataset
 from draw_shared.dicom.encoding import part10
 from draw_shared.dicom.encoding.data_set import gather
 from draw_shared.dicom.encoding.flaws import Flaw
-from draw_shared.dicom.encoding.nesting import DEEPEST
+from draw_shared.dicom.encoding.nesting import MAX_DEPTH
 from draw_shared.dicom.encoding.scan import Scanner
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE
 from draw_shared.dicom.encoding.walk import WalkEnd
@@ -100,7 +100,7 @@ def test_nested_values_are_not_taken_for_the_objects_own(undefined, implicit):
 def test_nesting_is_bounded():
     raw = encoded(nested(1, undefined=True))
     at = raw.index(b"\xfe\xff\x00\xe0") + 8
-    gathered = Scanner(explicit=False).gather(raw[:at] * DEEPEST * 2, WANTED, last=LAST)
+    gathered = Scanner(explicit=False).gather(raw[:at] * MAX_DEPTH * 2, WANTED, last=LAST)
     assert gathered.ending is WalkEnd.DAMAGED
     assert list(gathered.flaws) == [Flaw.UNREADABLE]
 

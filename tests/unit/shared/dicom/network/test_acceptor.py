@@ -200,7 +200,7 @@ def test_rejections_say_why(security, listed, called, answer):
 
 @pytest.mark.security
 def test_the_association_above_the_budget_is_rejected_for_now(monkeypatch):
-    monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.2)
+    monkeypatch.setattr(budgets, "PLACE_TIMEOUT_SECONDS", 0.2)
     limits = AcceptorLimits(places=Limits(1, reserved=0))
     with listening(limits=limits) as (acceptor, _):
         first = associate(acceptor, Verification)

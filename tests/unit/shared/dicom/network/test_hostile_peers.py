@@ -212,7 +212,7 @@ def drip(made, stop):
 
 
 def test_slow_and_silent_requests_share_one_deadline(monkeypatch):
-    monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.5)
+    monkeypatch.setattr(acceptor_module, "SETUP_TIMEOUT_SECONDS", 0.5)
     stop = threading.Event()
     with listening() as (acceptor, _):
         slow, silent = connected(acceptor), connected(acceptor)
@@ -236,7 +236,7 @@ def crumble(made, crumb):
 
 
 def test_a_command_set_in_crumbs_is_timed_out(monkeypatch):
-    monkeypatch.setattr(message_reader, "PDU_SECONDS", 0.4)
+    monkeypatch.setattr(message_reader, "PDU_TIMEOUT_SECONDS", 0.4)
     with listening() as (acceptor, provider):
         made = associated(acceptor)
         crumb = struct.pack(">BxIIBBB", 4, 7, 3, 1, COMMAND, 0)
@@ -247,7 +247,7 @@ def test_a_command_set_in_crumbs_is_timed_out(monkeypatch):
 
 
 def test_a_data_set_in_crumbs_is_timed_out(monkeypatch):
-    monkeypatch.setattr(message_reader, "PDU_SECONDS", 0.4)
+    monkeypatch.setattr(message_reader, "PDU_TIMEOUT_SECONDS", 0.4)
     with listening() as (acceptor, provider):
         made = associated(acceptor)
         made.sendall(command(Operation.C_STORE, 3, data_set=True))

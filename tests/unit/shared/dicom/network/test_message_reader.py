@@ -17,7 +17,7 @@ from draw_shared.dicom.network.pdu import (
     ProtocolViolation,
     fragments,
 )
-from draw_shared.dicom.network.wire import TOLERANCE, Wire
+from draw_shared.dicom.network.wire import TOLERANCE_BYTES, Wire
 
 MAX_PDU = 4096
 CONTEXT = 5
@@ -87,7 +87,7 @@ def test_a_large_data_set_of_a_real_message_is_what_was_sent():
     [
         (pdu(b"x" * 100, context_id=CONTEXT + 2), "expected a data set"),
         (pdu(b"x" * 100, COMMAND), "expected a data set"),
-        (pdu(b"x" * (MAX_PDU + TOLERANCE)), "longer than allowed"),
+        (pdu(b"x" * (MAX_PDU + TOLERANCE_BYTES)), "longer than allowed"),
         (pdu(b""), None),
         (bytes((PduType.P_DATA, 0)) + (0).to_bytes(4, "big"), "holds nothing"),
     ],

@@ -135,7 +135,7 @@ def test_who_sends_no_header_or_nothing_behind_it_makes_room(begun, budget):
 
 
 def test_a_proxy_that_says_nothing_is_closed_in_time(monkeypatch):
-    monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.3)
+    monkeypatch.setattr(acceptor_module, "SETUP_TIMEOUT_SECONDS", 0.3)
     with (
         listening(limits=TRUSTING) as (acceptor, _),
         socket.create_connection(("127.0.0.1", acceptor.port), 5) as made,
@@ -147,7 +147,7 @@ def test_a_proxy_that_says_nothing_is_closed_in_time(monkeypatch):
 def test_a_client_behind_the_proxy_that_has_every_association_keeps_no_other_client_out(
     monkeypatch,
 ):
-    monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.0)
+    monkeypatch.setattr(budgets, "PLACE_TIMEOUT_SECONDS", 0.0)
     with listening(limits=replace(TRUSTING, places=Limits(2, reserved=6))) as (acceptor, _):
         held = []
         for _ in range(2):

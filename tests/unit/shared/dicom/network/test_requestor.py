@@ -122,7 +122,7 @@ def test_pynetdicom_takes_what_we_send_one_at_a_time():
 
 
 def test_rejections_decide_whether_to_try_again(monkeypatch):
-    monkeypatch.setattr(budgets, "PLACE_SECONDS", 0.0)
+    monkeypatch.setattr(budgets, "PLACE_TIMEOUT_SECONDS", 0.0)
     config = EVERYTHING.model_copy(update={"security": SecurityConfig(validate_calling_ae=True)})
     with listening(RecordingProvider(config)) as (acceptor, _), pytest.raises(PeerRejected):
         open_association(remote(acceptor.port), ECHO)

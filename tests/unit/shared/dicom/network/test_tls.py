@@ -289,7 +289,7 @@ def test_who_does_not_finish_the_handshake_makes_room(authority, files):
 
 
 def test_silence_and_crumbs_instead_of_a_handshake_are_closed_in_time(files, monkeypatch):
-    monkeypatch.setattr(acceptor_module, "SETUP_SECONDS", 0.6)
+    monkeypatch.setattr(acceptor_module, "SETUP_TIMEOUT_SECONDS", 0.6)
     with listening(tls=ServerTls(files)) as (acceptor, provider):
         silent = socket.create_connection(("127.0.0.1", acceptor.port), 5)
         slow = socket.create_connection(("127.0.0.1", acceptor.port), 5)
