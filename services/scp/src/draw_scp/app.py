@@ -14,6 +14,7 @@ from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.object_files import ObjectFiles
 from draw_scp.adapters.receiving_processes import ReceivingProcesses
 from draw_scp.adapters.sub_associations import SubAssociations
+from draw_scp.handlers.accounting import OperationAccounting
 from draw_scp.handlers.echo import EchoHandler
 from draw_scp.handlers.find import FindHandler
 from draw_scp.handlers.negotiate import Associations
@@ -184,6 +185,9 @@ class Scp:
             self._deferred,
             loopback_reads=self._settings.scp_loopback_reads,
         )
+        accounting = OperationAccounting(
+            audit, self._metrics, lambda: self._server().logging.performance_metrics
+        )
         retrieve = RetrieveHandler(
             SubOperationService(
                 catalogue,
@@ -196,8 +200,7 @@ class Scp:
             ),
             associations.demand,
             audit,
-            self._metrics,
-            lambda: self._server().logging.performance_metrics,
+            accounting,
         )
         ingest = Ingest(
             self._objects, self._space, self._announcer, self._rules, self._settings.replica
@@ -206,9 +209,7 @@ class Scp:
         find = FindHandler(
             FindService(catalogue, self._own_ae, lambda: self._server().query_retrieve.max_results),
             associations.demand,
-            audit,
-            self._metrics,
-            lambda: self._server().logging.performance_metrics,
+            accounting,
         )
         return Provider(
             admit=associations.admit,
