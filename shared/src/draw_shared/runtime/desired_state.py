@@ -9,7 +9,6 @@ a replica waits then until the database tells.
 """
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.runtime.lifecycle import State
 from draw_shared.runtime.periodic import Periodic
-from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.file_replacement import replace_file
 
 log = structlog.get_logger()
 
@@ -201,20 +200,10 @@ class DesiredState:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._write(self._file, json.dumps(words))
+            replace_file(self._file, self._replica, json.dumps(words).encode())
         except OSError as error:
             if not self._unwritten:
                 log.warning("desired_state.not_kept", error=type(error).__name__)
             self._unwritten = True
         else:
             self._unwritten = False
-
-    def _write(self, kept: Path, words: str) -> None:
-        fresh = kept.with_suffix(f".{self._replica}.new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(words)
-            file.flush()
-            # Or the new name may be there after a power cut, and the words not.
-            os.fsync(file.fileno())
-        fresh.replace(kept)
-        sync_folders((str(kept.parent),))

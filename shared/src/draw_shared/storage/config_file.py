@@ -10,7 +10,7 @@ older one: it may be more open.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from draw_shared.contracts.config_snapshot import ConfigSnapshot, SnapshotDamaged, decoded
+from draw_shared.storage.file_replacement import replace_file
 from draw_shared.storage.folder_sync import sync_folders
 from draw_shared.storage.layout import CONFIG
 
@@ -30,7 +31,7 @@ class ConfigFile:
     def __init__(self, root: Path, writer: str) -> None:
         self._folder = root / CONFIG
         self._copies = (self._folder / "snapshot.json", self._folder / "snapshot.copy.json")
-        self._own = self._folder / f"snapshot.{writer}.new"
+        self._writer = writer
         self._told: dict[str, str] = {}
 
     def newest(self) -> ConfigSnapshot | None:
@@ -52,9 +53,12 @@ class ConfigFile:
         if not self._outdated(snapshot):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
+        sync_folders((str(self._folder.parent),))
         with self._turn() as mine:
-            for path in self._outdated(snapshot) if mine else ():
-                self._put(snapshot, path)
+            outdated = self._outdated(snapshot) if mine else []
+            content = replace(snapshot, release=version("draw-shared")).encoded()
+            for path in outdated:
+                replace_file(path, self._writer, content)
 
     def _outdated(self, snapshot: ConfigSnapshot) -> list[Path]:
         """Return the copies that are to become this version."""
@@ -80,23 +84,6 @@ class ConfigFile:
             yield mine
         finally:
             os.close(descriptor)
-
-    def _put(self, snapshot: ConfigSnapshot, path: Path) -> None:
-        try:
-            self._write(replace(snapshot, release=version("draw-shared")).encoded())
-            self._own.replace(path)
-        except OSError:
-            with suppress(OSError):
-                self._own.unlink(missing_ok=True)
-            raise
-        sync_folders((str(self._folder), str(self._folder.parent)))
-
-    def _write(self, content: bytes) -> None:
-        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
-        with os.fdopen(os.open(self._own, flags, 0o640), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _read(self, path: Path) -> ConfigSnapshot | None:
         try:

@@ -5,15 +5,13 @@ backup was restored: a database that is older than what is kept here does not ha
 """
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
-from draw_shared.storage.folder_sync import sync_folders
+from draw_shared.storage.file_replacement import replace_file
 
 log = structlog.get_logger()
 
@@ -32,7 +30,7 @@ class SealedHeadFile:
 
     def __init__(self, path: Path, writer: str) -> None:
         self.path = path
-        self._own = path.with_name(f"{path.name}.{writer}.new")
+        self._writer = writer
         self._told = ""
 
     def kept(self) -> SealedHead | None:
@@ -57,18 +55,4 @@ class SealedHeadFile:
             OSError: it says what it said before.
         """
         document = asdict(head) | {"kept_at": datetime.now(UTC).isoformat(timespec="seconds")}
-        try:
-            self._write(json.dumps(document).encode() + b"\n")
-            self._own.replace(self.path)
-        except OSError:
-            with suppress(OSError):
-                self._own.unlink(missing_ok=True)
-            raise
-        sync_folders((str(self.path.parent),))
-
-    def _write(self, content: bytes) -> None:
-        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
-        with os.fdopen(os.open(self._own, flags, 0o640), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        replace_file(self.path, self._writer, json.dumps(document).encode() + b"\n")

@@ -100,7 +100,7 @@ def test_a_writer_that_died_between_two_copies_leaves_the_newer_one(file, newest
     before = copy.read_bytes()
     file.keep(snapshot(2))
     copy.write_bytes(before)
-    newest.with_name("snapshot.two.new").write_bytes(b"half")
+    newest.with_name("snapshot.json.two.new").write_bytes(b"half")
     assert file.newest() == snapshot(2)
     file.keep(snapshot(2))
     assert newest.read_bytes() == copy.read_bytes()
