@@ -8,13 +8,12 @@ default may be more open than what the suite was told. A database that comes bac
 what the volume keeps, from a backup or empty, is given that first, by the indexer.
 """
 
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from typing_extensions import override
 
 from draw_shared.contracts.config_reading import ConfigUnreadable, read_config
 from draw_shared.contracts.config_snapshot import AllowedPeer, ConfigSnapshot
@@ -22,12 +21,11 @@ from draw_shared.contracts.server_config import CLOSED, ServerConfig
 from draw_shared.db import config_versions
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
-from draw_shared.runtime.periodic import Periodic
+from draw_shared.runtime.cached_watch import CachedWatch
 from draw_shared.storage.config_file import ConfigFile
 
 log = structlog.get_logger()
 
-INTERVAL_SECONDS: Final = 1.0
 NONE_KNOWN: Final = (
     "neither the database nor the storage volume has a configuration that this release can read"
 )
@@ -50,7 +48,7 @@ class LiveConfig:
     allowed_peers: tuple[AllowedPeer, ...] = ()
 
 
-class ConfigWatch:
+class ConfigWatch(CachedWatch[LiveConfig]):
     """Holds the configuration in force and tells listeners when it changes.
 
     Args:
@@ -61,19 +59,14 @@ class ConfigWatch:
     name = "config-watch"
 
     def __init__(self, database: Database, file: ConfigFile, *, catches_up: bool = False) -> None:
+        super().__init__(database, LiveConfig(0, CLOSED))
         self._catches_up = catches_up
-        self._database = database
         self._file = file
-        self._lock = threading.Lock()
-        self._listeners: list[Callable[[LiveConfig], None]] = []
-        self._current = LiveConfig(0, CLOSED)
         self._taken: ConfigSnapshot | None = None
         self._refused: ConfigSnapshot | None = None
         self._partly = ""
-        self._unwritten = False
         self._away_since: float | None = time.monotonic()
         self._away_told = False
-        self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
         self._take_kept()
 
     @property
@@ -110,33 +103,8 @@ class ConfigWatch:
         since = self._away_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def on_change(self, listener: Callable[[LiveConfig], None]) -> None:
-        """Have `listener` called, on the watching thread, after each change."""
-        self._listeners.append(listener)
-
-    def start(self) -> None:
-        """Read once, if the database is there, then go on watching."""
-        try:
-            self.refresh()
-        except Transient:
-            if not self.known:
-                log.error("config.unknown", reason=NONE_KNOWN)  # noqa: TRY400 - one line
-        self._periodic.start()
-
-    def stop(self, deadline_seconds: float) -> None:
-        """Stop watching."""
-        self._periodic.stop(deadline_seconds)
-
-    def wake(self) -> None:
-        """Look now: somebody said that the configuration has changed."""
-        self._periodic.wake()
-
+    @override
     def refresh(self) -> None:
-        """Read the configuration and tell the listeners when it is another one.
-
-        Raises:
-            DatabaseUnavailable: the one in force stays, or a newer one that the volume keeps.
-        """
         try:
             said = self._said()
         except Transient as error:
@@ -145,7 +113,8 @@ class ConfigWatch:
             raise
         self._came_back()
         if said is not None and self._take(said):
-            self._keep(said)
+            with self._keeping():
+                self._file.keep(said)
         else:
             self._take_kept()
 
@@ -198,11 +167,7 @@ class ConfigWatch:
                 unknown=reading.unknown,
                 tightened=reading.tightened,
             )
-        for listener in self._listeners:
-            try:
-                listener(live)
-            except Exception:
-                log.exception("config.listener_failed", version=live.version)
+        self._tell()
         return True
 
     def _readable(self, snapshot: ConfigSnapshot) -> bool:
@@ -213,16 +178,6 @@ class ConfigWatch:
         except ConfigUnreadable:
             return False
         return True
-
-    def _keep(self, snapshot: ConfigSnapshot) -> None:
-        try:
-            self._file.keep(snapshot)
-        except OSError as error:
-            if not self._unwritten:
-                log.warning("config.snapshot_not_written", error=type(error).__name__)
-            self._unwritten = True
-        else:
-            self._unwritten = False
 
     def _went_away(self, error: Transient) -> None:
         if self._away_since is None:
@@ -237,3 +192,16 @@ class ConfigWatch:
         if self._away_told:
             log.info("config.database_back", away_seconds=round(self.away_seconds, 1))
         self._away_since, self._away_told = None, False
+
+    @override
+    def _log_start_without_database(self, error: Transient) -> None:
+        if not self.known:
+            log.error("config.unknown", reason=NONE_KNOWN)
+
+    @override
+    def _log_listener_failed(self) -> None:
+        log.exception("config.listener_failed", version=self._current.version)  # noqa: LOG004 - called in one
+
+    @override
+    def _log_not_kept(self, reason: str) -> None:
+        log.warning("config.snapshot_not_written", error=reason)

@@ -9,7 +9,6 @@ a replica waits then until the database tells.
 """
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,16 +17,16 @@ from typing import Final
 
 import structlog
 from sqlalchemy import text
+from typing_extensions import override
 
 from draw_shared.db.session import Database
 from draw_shared.errors import Transient
+from draw_shared.runtime.cached_watch import CachedWatch
 from draw_shared.runtime.lifecycle import State
-from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.file_replacement import replace_file
 
 log = structlog.get_logger()
 
-INTERVAL_SECONDS: Final = 1.0
 RUNNING: Final = "running"
 LOST: Final = "what operators want cannot be read from the storage volume, nor from the database"
 ALL: Final = ""
@@ -50,7 +49,7 @@ class Wanted:
     """How often it was told to restart since this process knows."""
 
 
-class DesiredState:
+class DesiredState(CachedWatch[Wanted]):
     """Holds what is wanted and tells listeners when it changes.
 
     Args:
@@ -70,27 +69,22 @@ class DesiredState:
         file: Path | None = None,
         auto_start: Callable[[], bool | None] = lambda: True,
     ) -> None:
-        self._database = database
+        super().__init__(database, Wanted(running=True))
         self._service = service
         self._replica = replica
         self._file = file
         self._auto_start = auto_start
-        self._listeners: list[Callable[[Wanted], None]] = []
-        self._lock = threading.Lock()
         self._word = Wanted(running=True)
-        self._wanted = Wanted(running=True)
         self._restarts_before: int | None = None
         self._told_before: datetime | None = None
         self._told = False
         self._starts_by_itself: bool | None = None
-        self._unwritten = False
         self._lost = False
-        self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
 
     @property
     def wanted(self) -> Wanted:
         """What is wanted now."""
-        return self._wanted
+        return self._current
 
     @property
     def decided(self) -> bool:
@@ -104,41 +98,19 @@ class DesiredState:
 
     def shown(self, state: State, *, busy: bool = False) -> str:
         """Return the state to show of a process: one that shall not work is `stopped`."""
-        if state is not State.READY or self._wanted.running:
+        if state is not State.READY or self._current.running:
             return str(state)
         return str(State.DRAINING if busy else State.STOPPED)
 
-    def on_change(self, listener: Callable[[Wanted], None]) -> None:
-        """Have `listener` called, on the watching thread, after each change."""
-        self._listeners.append(listener)
-
+    @override
     def start(self) -> None:
-        """Read once, if the database is there, then go on watching."""
         kept = self._kept()
         self._lost = kept is None
-        self._word = self._wanted = Wanted(running=kept is not None and self._running(kept))
-        try:
-            self.refresh()
-        except Transient as error:
-            log.warning("desired_state.database_unavailable", error=str(error))
-            if self._lost:
-                log.error("desired_state.unknown", reason=LOST)  # noqa: TRY400 - one line
-        self._periodic.start()
+        self._word = self._current = Wanted(running=kept is not None and self._running(kept))
+        super().start()
 
-    def stop(self, deadline_seconds: float) -> None:
-        """Stop watching."""
-        self._periodic.stop(deadline_seconds)
-
-    def wake(self) -> None:
-        """Look now: somebody said that something else is wanted."""
-        self._periodic.wake()
-
+    @override
     def refresh(self) -> None:
-        """Read what is wanted and tell the listeners when it is something else.
-
-        Raises:
-            DatabaseUnavailable: what was wanted stays wanted.
-        """
         try:
             self._read()
         finally:
@@ -170,18 +142,14 @@ class DesiredState:
                 starts = self._auto_start()
             held_back = not self._told and not starts
             wanted = Wanted(self._word.running and not held_back, self._word.restarts)
-            news = wanted != self._wanted
-            self._wanted = wanted
+            news = wanted != self._current
+            self._current = wanted
             # Last: who sees that it is decided sees what is wanted.
             self._starts_by_itself = starts
         if not news:
             return
         log.info("desired_state.changed", running=wanted.running, restarts=wanted.restarts)
-        for listener in self._listeners:
-            try:
-                listener(wanted)
-            except Exception:
-                log.exception("desired_state.listener_failed")
+        self._tell()
 
     def _kept(self) -> dict[str, str] | None:
         """Return the words that the volume keeps; None when it keeps some that nobody can read."""
@@ -198,12 +166,20 @@ class DesiredState:
     def _keep(self, words: dict[str, str]) -> None:
         if self._file is None or words == self._kept():
             return
-        try:
+        with self._keeping():
             self._file.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._file, self._replica, json.dumps(words).encode())
-        except OSError as error:
-            if not self._unwritten:
-                log.warning("desired_state.not_kept", error=type(error).__name__)
-            self._unwritten = True
-        else:
-            self._unwritten = False
+
+    @override
+    def _log_start_without_database(self, error: Transient) -> None:
+        log.warning("desired_state.database_unavailable", error=str(error))
+        if self._lost:
+            log.error("desired_state.unknown", reason=LOST)
+
+    @override
+    def _log_listener_failed(self) -> None:
+        log.exception("desired_state.listener_failed")  # noqa: LOG004 - called in one
+
+    @override
+    def _log_not_kept(self, reason: str) -> None:
+        log.warning("desired_state.not_kept", error=reason)
