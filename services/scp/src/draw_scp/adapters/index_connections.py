@@ -4,7 +4,7 @@ They are apart from the pool of the other database work: a peer that reads its a
 slowly holds one of these, and nothing else waits for it. One peer never holds all of them
 (`draw_shared.dicom.network.shares`): a quarter is left for peers that hold few or none.
 Statements are planned anew each time with their values, because the best plan for one pattern
-is the worst for another.
+is the worst for another. Why psycopg's own pool is not used: decision 43.
 """
 
 import threading
