@@ -13,7 +13,7 @@ import httpx
 
 from bench.peers import Server
 from bench.process_cost import descendants
-from tools.processes import free_port
+from tools.processes import command_line, free_port
 
 PATIENCE_SECONDS: Final = 240
 SERVICES: Final = {
@@ -29,9 +29,9 @@ MOST_ASSOCIATIONS: Final = 64
 def _service_pids(launcher: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for pid in descendants(launcher):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = command_line(pid)
         for module, name in SERVICES.items():
-            if module.encode() in words:
+            if module in words:
                 found.setdefault(name, pid)
     return found
 
