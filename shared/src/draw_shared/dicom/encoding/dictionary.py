@@ -2,7 +2,8 @@
 
 `import pydicom` brings NumPy, every codec and what downloads test files, and takes a process
 longer than the rest of its start. The modules with the tables import nothing: they are loaded
-here by themselves, so that who only looks something up does not wait for the library.
+here by themselves, so that who only looks something up does not wait for the library (decision
+44).
 """
 
 from functools import cache
