@@ -27,7 +27,6 @@ from draw_shared.contracts.server_config import (
 )
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
-from draw_shared.dicom.network.acceptance import accepted
 from draw_shared.dicom.network.associate import (
     AssociateRequest,
     ProposedContext,
@@ -35,6 +34,7 @@ from draw_shared.dicom.network.associate import (
     UserInformation,
     decode_accept,
 )
+from draw_shared.dicom.network.association import accepted
 from draw_shared.dicom.network.authorization import (
     authorize,
     denial,

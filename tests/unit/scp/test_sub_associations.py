@@ -28,8 +28,8 @@ from draw_shared.dicom.encoding.uids import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
-from draw_shared.dicom.network.acceptance import MAX_OPERATIONS
 from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.association import MAX_OPERATIONS
 from draw_shared.dicom.network.contexts import group_by_contexts
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.service import OperationRefused

@@ -9,14 +9,17 @@ the blocking read.
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 import structlog
 
+from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.network import message
-from draw_shared.dicom.network.acceptance import accepted
 from draw_shared.dicom.network.associate import (
+    AssociateAccept,
     AssociateRequest,
+    UserInformation,
     decode_request,
 )
 from draw_shared.dicom.network.intake import take_in
@@ -37,6 +40,7 @@ from draw_shared.dicom.network.pdu import (
 )
 from draw_shared.dicom.network.placement import AssociationEnd, Placement
 from draw_shared.dicom.network.service import (
+    Accept,
     Admission,
     AssociationInfo,
     AssociationOutcome,
@@ -48,13 +52,13 @@ from draw_shared.dicom.network.service import (
     QueryRequest,
     Reject,
     RetrieveEnd,
+    Sendable,
     StoreRequest,
     SubOperations,
 )
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.network.store_writer import StoreWriter
-from draw_shared.dicom.network.sub_operations import SubOperationChannel, progress
 from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
 log = structlog.get_logger()
@@ -62,6 +66,8 @@ log = structlog.get_logger()
 FIRST_PDU_TIMEOUT_SECONDS: Final = 10.0
 LINGER_TIMEOUT_SECONDS: Final = 2.0
 WRITE_AT: Final = 65536
+MAX_OPERATIONS: Final = 32
+"""Most outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
 
 Room = Callable[[Claimant], Reject | None]
 """Makes room for an association, or says why there is none."""
@@ -388,3 +394,109 @@ class AcceptorAssociation:
             if operation != Operation.C_CANCEL:
                 raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
             self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))
+
+
+class SubOperationChannel:
+    """The association itself as the way back for C-GET sub-operations."""
+
+    def __init__(
+        self, info: AssociationInfo, writer: StoreWriter, answered: Callable[[], int]
+    ) -> None:
+        self._writer = writer
+        self._answered = answered
+        self._contexts: dict[tuple[str, str], int] = {}
+        roles = info.roles
+        for context in info.contexts.values():
+            granted = roles.get(context.abstract_syntax)
+            if granted is not None and granted.scp:
+                key = context.abstract_syntax, context.transfer_syntax
+                self._contexts[key] = context.context_id
+
+    def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
+        return self._contexts.get((sop_class_uid, transfer_syntax_uid))
+
+    def store(
+        self,
+        data: Sendable,
+        context_id: int,
+        sop: tuple[str, str],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int:
+        self._writer.write(data, context_id, sop)
+        meanwhile()
+        return self._answered()
+
+
+def progress(
+    request: CommandSet, operation: int, counts: SubOperations, end: RetrieveEnd | None = None
+) -> bytes:
+    """Return a C-GET or C-MOVE response with its counts (PS3.7 9.3.3.2, 9.3.4.2)."""
+    status = DimseStatus.PENDING if end is None else end.status
+    has_identifier = end is not None and bool(end.identifier)
+    fields: dict[CommandElement, int | str | bytes] = {
+        CommandElement.AFFECTED_SOP_CLASS: request.get(CommandElement.AFFECTED_SOP_CLASS, b""),
+        CommandElement.COMMAND: operation | message.RESPONSE,
+        CommandElement.RESPONDED_MESSAGE_ID: request.number(CommandElement.MESSAGE_ID),
+        CommandElement.DATA_SET_TYPE: message.DATA_SET if has_identifier else message.NO_DATA_SET,
+        CommandElement.STATUS: status,
+        CommandElement.COMPLETED: counts.completed,
+        CommandElement.FAILED: counts.failed,
+        CommandElement.WARNING: counts.warning,
+    }
+    if end is None or status == DimseStatus.CANCELLED:
+        # Only pending and cancelled responses may say what remains (PS3.4 C.4.2.1.6).
+        fields[CommandElement.REMAINING] = counts.remaining
+    if end is not None and end.comment:
+        fields[CommandElement.ERROR_COMMENT] = end.comment[:64]
+    return message.encode(fields)
+
+
+def accepted(
+    peer: Peer, request: AssociateRequest, decision: Accept, max_pdu: int
+) -> tuple[AssociateAccept, AssociationInfo]:
+    """Return the answer to a request that is accepted, and the association; it begins now."""
+    user = UserInformation(
+        max_pdu=max_pdu,
+        implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+        implementation_version=IMPLEMENTATION_VERSION,
+        asynchronous=_granted(request.user.asynchronous),
+        roles=dict(decision.roles),
+        extended=dict(decision.extended),
+        identity_response=(
+            b""
+            if request.user.identity is not None and request.user.identity.positive_response
+            else None
+        ),
+    )
+    answer = AssociateAccept(request.calling_ae, request.called_ae, decision.results, user)
+    proposed = {c.context_id: c.abstract_syntax for c in request.contexts}
+    contexts = {
+        r.context_id: PresentationContext(r.context_id, proposed[r.context_id], r.transfer_syntax)
+        for r in decision.results
+        if r.result == 0
+    }
+    return answer, AssociationInfo(
+        association_id=peer.association_id,
+        calling_ae=request.calling_ae,
+        called_ae=request.called_ae,
+        peer_address=peer.address,
+        local_address=peer.local_address,
+        opened_at=datetime.now(UTC),
+        contexts=contexts,
+        peer_max_pdu=request.user.max_pdu,
+        peer_implementation=request.user.implementation_version,
+        roles=decision.roles,
+        extended=decision.extended,
+        tls=peer.tls,
+        certificate=peer.certificate,
+        rights=decision.rights,
+        listed=decision.listed,
+    )
+
+
+def _granted(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the window we grant: what is asked up to a bound; we perform one at a time."""
+    if proposed is None:
+        return None
+    invoked = proposed[0] or MAX_OPERATIONS
+    return min(invoked, MAX_OPERATIONS), 1
