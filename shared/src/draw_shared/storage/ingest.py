@@ -188,22 +188,13 @@ class Reception:
         self._ingest = ingest
         self._incoming = incoming
         self._rules = rules
-
-    def write(self, chunk: memoryview) -> None:
-        """Take the next fragment.
-
-        Raises:
-            NoSpace: the disk is full; nothing is left behind.
-        """
-        self._incoming.write(chunk)
+        # What comes often goes straight on.
+        self.write = incoming.write
+        self.abandon = incoming.abandon
 
     def complete(self) -> Stored:
         """Return once the object is durable; see `Ingest.complete` for what may be wrong."""
         return self._ingest.complete(self._incoming, self._rules)
-
-    def abandon(self) -> None:
-        """Leave nothing behind."""
-        self._incoming.abandon()
 
 
 @lru_cache(REMEMBERED_UIDS)
