@@ -71,8 +71,6 @@ class Dropped:
 
     months: tuple[str, ...]
     lines: int
-    last_position: int
-    """The highest position in the hash chain among them; 0 when none was chained."""
 
 
 def first_kept(today: date, *, months_kept: int) -> date:
@@ -110,7 +108,7 @@ def drop_before(
         why = f"dropped with the months before {first:%Y-%m}"
         transaction_gaps.say_missing(connection, runs, why, replica, sealing)
     connection.execute(DROP_MONTHS, {"first": first})
-    return Dropped(tuple(names), lines, max((last for _, last in runs), default=0))
+    return Dropped(tuple(names), lines)
 
 
 def _old_runs(connection: Connection, before: dict[str, datetime]) -> list[tuple[int, int]]:

@@ -61,11 +61,6 @@ class Lifecycle:
         """Where the process is in its life."""
         return self._state
 
-    def request_stop(self, *, exit_code: int = 0) -> None:
-        """Ask for the drain, from any thread; a component that cannot go on asks with code 1."""
-        self.exit_code = max(self.exit_code, exit_code)
-        self._stop.set()
-
     def run(self) -> int:
         """Start everything, wait for the request to stop, stop everything, return the exit code."""
         self._listen_to_signals()

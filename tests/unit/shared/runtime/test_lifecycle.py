@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 
 import pytest
 
@@ -28,6 +27,18 @@ class Recorded:
         self._diary.append(f"stop {self.name}")
 
 
+class Terminated:
+    """Has the process asked to stop as soon as all before it has started."""
+
+    name = "terminated"
+
+    def start(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(self, deadline_seconds):
+        pass
+
+
 @pytest.fixture(autouse=True)
 def signals_as_before():
     held = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
@@ -39,8 +50,9 @@ def signals_as_before():
 
 def test_components_start_in_order_and_stop_in_reverse():
     diary: list[str] = []
-    life = Lifecycle([Recorded("database", diary), Recorded("edge", diary)], grace_seconds=5)
-    threading.Timer(0.05, life.request_stop).start()
+    life = Lifecycle(
+        [Recorded("database", diary), Recorded("edge", diary), Terminated()], grace_seconds=5
+    )
     assert life.run() == 0
     assert diary == ["start database", "start edge", "stop edge", "stop database"]
     assert life.state is State.STOPPED
