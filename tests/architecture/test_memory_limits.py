@@ -13,7 +13,7 @@ import yaml
 
 from draw_api.adapters import object_child, object_reader
 from draw_indexer.settings import IndexerSettings
-from draw_scp.app import MOST_PROCESSES
+from draw_scp.app import MAX_PROCESSES
 from draw_scp.settings import ScpSettings
 from draw_shared.dicom.transcoding import decoding_processes
 from draw_shared.dicom.transcoding.decoding import DecodingLimits
@@ -52,7 +52,7 @@ def decoding():
 def needed():
     indexer = defaults(IndexerSettings, "indexer_read")
     return {
-        "scp": SERVICE + (MOST_PROCESSES - 1) * RECEIVING + ANNOUNCING + decoding(),
+        "scp": SERVICE + (MAX_PROCESSES - 1) * RECEIVING + ANNOUNCING + decoding(),
         "qr-worker": SERVICE + decoding(),
         "api": SERVICE + object_reader.CHILDREN * object_child.MEMORY_BYTES,
         "indexer": SERVICE + indexer["indexer_readers"] * indexer["indexer_read_memory_mb"] * MIB,

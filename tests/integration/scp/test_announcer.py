@@ -105,7 +105,7 @@ def test_objects_and_transactions_reach_the_broker(store, queues, announcer):
 def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
     store, queues, announcer, monkeypatch, number
 ):
-    monkeypatch.setattr(module, "SILENT_SECONDS", 8)
+    monkeypatch.setattr(module, "SILENCE_TIMEOUT_SECONDS", 8)
     assert wait_until(lambda: announcer.connected, 60)
     first = announcer._process.pid
     os.kill(first, number)
@@ -122,7 +122,7 @@ def test_one_that_ends_or_hangs_is_replaced_and_nothing_is_lost(
 
 def test_what_it_never_heard_of_is_found_in_the_folder(store, queues, announcer, monkeypatch):
     assert wait_until(lambda: announcer.connected, 60)
-    monkeypatch.setattr(module, "MOST_HELD", 3)
+    monkeypatch.setattr(module, "MAX_HELD_OBJECTS", 3)
     uids = received(store, announcer, series(20))
     assert wait_until(lambda: not spool.entries(store.spool), 60)
     assert stored_uids(queues) == uids

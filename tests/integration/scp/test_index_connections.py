@@ -19,7 +19,7 @@ LISTED = Claimant("192.0.2.66", "LISTED", listed=True)
 
 @pytest.fixture
 def connections(database_url, monkeypatch):
-    monkeypatch.setattr(index_connections, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(index_connections, "WAIT_TIMEOUT_SECONDS", 0.0)
     made = IndexConnections(database_url, most=MOST, statement_seconds=20)
     yield made
     made.stop(5)

@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 
 from draw_scp.adapters.object_files import ObjectFiles
-from draw_scp.adapters.sub_associations import MOST_FRUITLESS, SubAssociations
+from draw_scp.adapters.sub_associations import MAX_FRUITLESS_ASSOCIATIONS, SubAssociations
 from draw_scp.models import DeliveryOrder, Destination, StoredInstance
 from draw_shared.contracts.server_config import (
     EVERYTHING,
@@ -221,7 +221,7 @@ def test_a_destination_that_aborts_at_everything_is_left_alone(tmp_path):
         found = _send(tmp_path, _destination(port), instances)
     assert {one.status for one in found.values()} == {None}
     assert len(found) == 8
-    assert len(accepted) == MOST_FRUITLESS
+    assert len(accepted) == MAX_FRUITLESS_ASSOCIATIONS
 
 
 def test_what_it_takes_nowise_fails_alone(tmp_path):

@@ -37,13 +37,13 @@ log = structlog.get_logger()
 
 NICENESS: Final = 10
 """Receiving comes first: what was acknowledged waits safely in the spool folder."""
-TELL_SECONDS: Final = 0.2
-HOLD_SECONDS: Final = 2.0
+REPORT_INTERVAL_SECONDS: Final = 0.2
+BURST_TIMEOUT_SECONDS: Final = 2.0
 """What comes in a burst waits so long for its end: until then receiving has the machine."""
-FIRST_SECONDS: Final = 1.0
+HEAD_START_TIMEOUT_SECONDS: Final = 1.0
 """How long events may go first, alone, before the audit trail is written."""
-LOOK_SECONDS: Final = 0.01
-QUIET_SECONDS: Final = 0.1
+POLL_INTERVAL_SECONDS: Final = 0.01
+BURST_PAUSE_SECONDS: Final = 0.1
 """A burst has ended when nothing has come for so long."""
 
 
@@ -86,7 +86,7 @@ class Announcing:
         held_since = last_objects = next_report = 0.0
         while True:
             try:
-                if self._receiver.poll(QUIET_SECONDS):
+                if self._receiver.poll(BURST_PAUSE_SECONDS):
                     raw = self._receiver.recv_bytes()
                     now = time.monotonic()
                     held_since = held_since if held else now
@@ -96,14 +96,17 @@ class Announcing:
                 self._take_all(held)
                 raise
             now = time.monotonic()
-            if held and (now - last_objects >= QUIET_SECONDS or now - held_since >= HOLD_SECONDS):
+            if held and (
+                now - last_objects >= BURST_PAUSE_SECONDS
+                or now - held_since >= BURST_TIMEOUT_SECONDS
+            ):
                 finish_seconds = self._take_all(held)
                 if finish_seconds is not None:
                     self._receiver.send(self._status())
                     return finish_seconds
                 held.clear()
             if now >= next_report:
-                next_report = now + TELL_SECONDS
+                next_report = now + REPORT_INTERVAL_SECONDS
                 self._receiver.send(self._status())
 
     def _take_all(self, held: list[bytes]) -> float | None:
@@ -113,9 +116,9 @@ class Announcing:
         # What somebody may be waiting for comes first.
         for arrivals in taken:
             self._announce(arrivals)
-        deadline = time.monotonic() + FIRST_SECONDS
+        deadline = time.monotonic() + HEAD_START_TIMEOUT_SECONDS
         while self._publisher.connected and self._outbox.to_send and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
         for arrivals in taken:
             self._write_down(arrivals)
         return taken[-1].finish_seconds if taken else None

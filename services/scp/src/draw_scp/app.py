@@ -54,8 +54,8 @@ from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.reception import FilingRules, filing_rules
 from draw_shared.storage.space import Space
 
-BEAT_SECONDS: Final = 5.0
-MOST_PROCESSES: Final = 4
+BEAT_INTERVAL_SECONDS: Final = 5.0
+MAX_PROCESSES: Final = 4
 """Processes that receive, unless a setting says otherwise."""
 
 
@@ -100,7 +100,7 @@ class Scp:
         audit = AuditService(self._announcer, self._ahead)
         results = ResultService(audit, self._metrics, self._deferred)
         self._receiving = ReceivingProcesses(
-            settings.scp_processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
+            settings.scp_processes or min(len(os.sched_getaffinity(0)), MAX_PROCESSES),
             self._receiving_config,
             results,
             self._announcer,
@@ -162,7 +162,7 @@ class Scp:
                 self._deferred,
                 self._receiving,
                 self._decoding,
-                Periodic("spool", self._objects.beat, interval_seconds=BEAT_SECONDS),
+                Periodic("spool", self._objects.beat, interval_seconds=BEAT_INTERVAL_SECONDS),
                 self._index,
                 Periodic("space", self._space.measure, interval_seconds=5.0),
                 self._desired,

@@ -46,7 +46,7 @@ from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.objects import ObjectStore, Stored
 from draw_shared.storage.space import Space
 
-TELL_SECONDS: Final = 0.05
+REPORT_INTERVAL_SECONDS: Final = 0.05
 LIFE_SIGN: Final = 20
 """Turns without a report after which an empty one says that we live."""
 
@@ -85,7 +85,7 @@ class Reports:
 
     def _run(self) -> None:
         silent = 0
-        while not self._stopping.wait(TELL_SECONDS):
+        while not self._stopping.wait(REPORT_INTERVAL_SECONDS):
             silent += 1
             if self._waiting or silent > LIFE_SIGN:
                 silent = 0

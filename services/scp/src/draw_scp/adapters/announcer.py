@@ -40,12 +40,12 @@ from draw_shared.storage.objects import Stored
 log = structlog.get_logger()
 
 MODULE: Final = "draw_scp.announcing"
-SILENT_SECONDS: Final = 60.0
+SILENCE_TIMEOUT_SECONDS: Final = 60.0
 """An announcer that says nothing for so long hangs, and is replaced."""
-AGAIN_SECONDS: Final = 1.0
-MOST_HELD: Final = 10_000
+RESTART_INTERVAL_SECONDS: Final = 1.0
+MAX_HELD_OBJECTS: Final = 10_000
 """Objects held while they cannot be handed over; the others are found in the spool folder."""
-MOST_TRANSACTIONS: Final = 50_000
+MAX_HELD_LINES: Final = 50_000
 
 
 class Announcer(TransactionRecorder):
@@ -92,7 +92,7 @@ class Announcer(TransactionRecorder):
 
     def announce(self, stored: Stored) -> None:
         """Take note of a durable object; never waits."""
-        if len(self._stored) >= MOST_HELD:
+        if len(self._stored) >= MAX_HELD_OBJECTS:
             self._overlooked = True
         else:
             self._stored.append(stored)
@@ -103,7 +103,7 @@ class Announcer(TransactionRecorder):
 
     @override
     def record(self, transaction: TransactionLine) -> None:
-        if len(self._transactions) + self._handed_lines < MOST_TRANSACTIONS:
+        if len(self._transactions) + self._handed_lines < MAX_HELD_LINES:
             self._transactions.append(transaction)
             return
         with self._losing:
@@ -178,7 +178,7 @@ class Announcer(TransactionRecorder):
         """Follow the process from its start to its end, again and again."""
         while (process := self._process) is not None and self._connection is not None:
             try:
-                while self._connection.poll(SILENT_SECONDS):
+                while self._connection.poll(SILENCE_TIMEOUT_SECONDS):
                     self._last = self._connection.recv()
                     self._announced(self._last.objects)
                     self._count_lost(self._last.lines_lost)
@@ -198,6 +198,6 @@ class Announcer(TransactionRecorder):
                     log.warning("transaction.not_recorded", records=self._handed_lines)
                 return
             log.warning("announcer.ended", exit_code=code)
-            if self._stopping.wait(AGAIN_SECONDS):
+            if self._stopping.wait(RESTART_INTERVAL_SECONDS):
                 return
             self._begin()

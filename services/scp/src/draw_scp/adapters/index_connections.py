@@ -19,9 +19,9 @@ from draw_shared.dicom.network.shares import Claimant, Limits, Shares, ShareShor
 from draw_shared.dicom.query.query import Row
 from draw_shared.errors import Transient
 
-CONNECT_SECONDS: Final = 5
-WAIT_SECONDS: Final = 5.0
-IDLE_SECONDS: Final = 120
+CONNECT_TIMEOUT_SECONDS: Final = 5
+WAIT_TIMEOUT_SECONDS: Final = 5.0
+IDLE_TIMEOUT_SECONDS: Final = 120
 RESERVED_PART: Final = 4
 """One in so many connections is for peers that have few or none."""
 
@@ -57,7 +57,7 @@ class IndexConnections:
         self._settings = (
             "SET default_transaction_read_only = on; SET jit = off;"
             f" SET statement_timeout = '{statement_seconds}s';"
-            f" SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
+            f" SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_SECONDS}s';"
             " SET client_encoding = 'UTF8'"
         )
 
@@ -69,7 +69,7 @@ class IndexConnections:
             IndexUnavailable: also out of that function.
         """
         place = self._shares.ask(by)
-        shortage = self._shares.wait(place, WAIT_SECONDS)
+        shortage = self._shares.wait(place, WAIT_TIMEOUT_SECONDS)
         if shortage is not None:
             raise IndexUnavailable(SHORTAGES[shortage])
         try:
@@ -121,7 +121,7 @@ class IndexConnections:
             self._url,
             autocommit=True,
             prepare_threshold=None,
-            connect_timeout=CONNECT_SECONDS,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
             application_name="draw-query",
             keepalives_idle=10,
             keepalives_interval=5,

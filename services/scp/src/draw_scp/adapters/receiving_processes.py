@@ -49,12 +49,12 @@ from draw_shared.storage.space import Space
 log = structlog.get_logger()
 
 MODULE: Final = "draw_scp.receiving"
-TELL_SECONDS: Final = 1.0
-AGAIN_SECONDS: Final = 5.0
+INTERVAL_SECONDS: Final = 1.0
+RESTART_INTERVAL_SECONDS: Final = 5.0
 """From the start of one process to that of the next."""
-SILENT_SECONDS: Final = 60.0
+SILENCE_TIMEOUT_SECONDS: Final = 60.0
 """A process that says nothing for so long hangs, and is ended."""
-LAST_SECONDS: Final = 1.0
+EXIT_TIMEOUT_SECONDS: Final = 1.0
 """From the last word of a process to its end."""
 GONE: Final = AssociationEnd(AssociationOutcome.LOST, "the receiving process ended")
 
@@ -161,7 +161,7 @@ class ReceivingProcesses:
         self._next_start = 0.0
         self._sent_config: ReceivingConfig | None = None
         self._stopping = threading.Event()
-        self._periodic = Periodic(self.name, self._look_after, interval_seconds=TELL_SECONDS)
+        self._periodic = Periodic(self.name, self._look_after, interval_seconds=INTERVAL_SECONDS)
 
     @property
     def processes(self) -> int:
@@ -260,7 +260,7 @@ class ReceivingProcesses:
                 process.tell(receiving_config)
         if self._wanted and time.monotonic() >= self._next_start and not self._stopping.is_set():
             self._wanted = False
-            self._next_start = time.monotonic() + AGAIN_SECONDS
+            self._next_start = time.monotonic() + RESTART_INTERVAL_SECONDS
             self._begin(receiving_config)
 
     def _begin(self, receiving_config: ReceivingConfig) -> None:
@@ -276,7 +276,7 @@ class ReceivingProcesses:
     def _listen(self, process: _ReceivingProcess) -> None:
         """Follow a process from its start to its end."""
         try:
-            while process.connection.poll(SILENT_SECONDS):
+            while process.connection.poll(SILENCE_TIMEOUT_SECONDS):
                 # Our own bytes, over a socket that nobody else has.
                 for report in pickle.loads(process.connection.recv_bytes()):  # noqa: S301
                     self._take(process, report)
@@ -287,7 +287,7 @@ class ReceivingProcesses:
             self._ended(process)
 
     def _ended(self, process: _ReceivingProcess) -> None:
-        code = process.end(LAST_SECONDS)
+        code = process.end(EXIT_TIMEOUT_SECONDS)
         with self._lock:
             self._processes.remove(process)
             left = list(process.serves.values())

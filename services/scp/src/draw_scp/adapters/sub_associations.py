@@ -44,12 +44,12 @@ from draw_shared.errors import Permanent
 
 log = structlog.get_logger()
 
-TICK_SECONDS: Final = 0.25
-STOP_SECONDS: Final = 10.0
+POLL_INTERVAL_SECONDS: Final = 0.25
+STOP_TIMEOUT_SECONDS: Final = 10.0
 """How long a sub-operation that is under way may go on after the operation has ended."""
 
 _BROKEN: Final = (TlsUnusable, PeerTrouble, PeerRejected, PeerCongested)
-MOST_FRUITLESS: Final = 3
+MAX_FRUITLESS_ASSOCIATIONS: Final = 3
 """Associations in a row that are broken off before any answer, after which the rest fails."""
 _REASONS: Final[dict[type[BaseException], str]] = {
     Unreachable: "the destination cannot be reached",
@@ -132,7 +132,7 @@ class SubAssociationDelivery(ObjectDelivery):
         running = len(self._threads)
         while running:
             try:
-                found = self._results.get(timeout=TICK_SECONDS)
+                found = self._results.get(timeout=POLL_INTERVAL_SECONDS)
             except queue.Empty:
                 if time.monotonic() > self._stop_by:
                     self._interrupt()
@@ -148,7 +148,7 @@ class SubAssociationDelivery(ObjectDelivery):
 
     @override
     def cancel(self) -> None:
-        self._stop_by = time.monotonic() + STOP_SECONDS
+        self._stop_by = time.monotonic() + STOP_TIMEOUT_SECONDS
         self._stopping.set()
 
     def stop(self) -> None:
@@ -180,7 +180,7 @@ class SubAssociationDelivery(ObjectDelivery):
     def _send_all(self, contexts: Contexts, left: deque[StoredInstance]) -> None:
         """Send what is left, on a further association when the destination breaks one off."""
         fruitless = 0
-        while left and not self._stopping.is_set() and fruitless < MOST_FRUITLESS:
+        while left and not self._stopping.is_set() and fruitless < MAX_FRUITLESS_ASSOCIATIONS:
             try:
                 self._send(contexts, left)
             except _BrokenOff as broken:

@@ -42,7 +42,7 @@ from draw_shared.storage import spool
 log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 1.0
-MOST_UNCONFIRMED: Final = 20
+MAX_UNCONFIRMED: Final = 20
 """Pieces handed to the publisher at a time."""
 MAX_HELD: Final = 20_000
 """Lines in memory while the disk takes none."""
@@ -176,7 +176,7 @@ class TransactionLog:
         if not self._publisher.connected:
             return
         for path in spool.segments(self._folder):
-            if len(self._published) >= MOST_UNCONFIRMED:
+            if len(self._published) >= MAX_UNCONFIRMED:
                 return
             if path not in self._published:
                 self._publish(path)

@@ -32,7 +32,7 @@ from draw_shared.errors import Permanent
 
 log = structlog.get_logger()
 
-PROGRESS_SECONDS: Final = 0.25
+PROGRESS_INTERVAL_SECONDS: Final = 0.25
 PROGRESS_OBJECTS: Final = 50
 """A pending response is due after this time or number of sub-operations, what comes first."""
 
@@ -79,7 +79,10 @@ class SubOperationTally:
     def due(self) -> bool:
         """Return whether the peer should be told how far it is."""
         now = time.monotonic()
-        if now - self._told_at < PROGRESS_SECONDS and self.done - self._told < PROGRESS_OBJECTS:
+        if (
+            now - self._told_at < PROGRESS_INTERVAL_SECONDS
+            and self.done - self._told < PROGRESS_OBJECTS
+        ):
             return False
         self._told, self._told_at = self.done, now
         return self.remaining > 0
