@@ -174,6 +174,8 @@ class Launcher:
         self._home.postgres.stop(BACKEND_STOP_SECONDS)
         broker.join()
         self._home.kill_everything()
+        for claim in self._claims:
+            claim.close()
 
     def _look_after(self) -> None:
         for watched in self._watched:

@@ -9,6 +9,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -210,7 +211,7 @@ def test_children_know_no_settings(reader, monkeypatch, root):
     other = ConfinedObjectReader(root)
     other.facts("CT_small.dcm")
     pids = [c._process.pid for c in other._children if c._process]
-    seen = [open(f"/proc/{pid}/environ", "rb").read() for pid in pids]  # noqa: PTH123, SIM115
+    seen = [Path(f"/proc/{pid}/environ").read_bytes() for pid in pids]
     other.stop(1)
     assert seen
     assert not any(b"DRAW_" in one for one in seen)

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -52,7 +53,7 @@ def associate(acceptor, *contexts, **options):
 
 
 def data_set_bytes(path):
-    raw = open(path, "rb").read()  # noqa: SIM115, PTH123 - a small test file
+    raw = Path(path).read_bytes()
     return raw[144 + struct.unpack_from("<I", raw, 140)[0] :]
 
 

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -45,7 +46,7 @@ def remote(port, **options):
 
 
 def stored_file():
-    raw = open(CT, "rb").read()  # noqa: SIM115, PTH123 - a small test file
+    raw = Path(CT).read_bytes()
     offset = 144 + int.from_bytes(raw[140:144], "little")
     uid = str(pydicom.dcmread(CT).SOPInstanceUID)
     return StoredDataSet(CT, offset, CT_CLASS, uid), raw[offset:], uid
