@@ -168,7 +168,7 @@ class NoEnd:
 
 
 class Findings:
-    def tested(self, _node_id, found):
+    def record_test(self, _node_id, found):
         self.found = found
 
 

@@ -200,7 +200,7 @@ class GeneratedNode:
 
         return self._retrieved(level, keys, progress, tell)
 
-    def learned(self, _node_id, _found):
+    def remember(self, _node_id, _found):
         """Forget it."""
 
     def _retrieved(self, level, keys, progress, tell):

@@ -13,8 +13,8 @@ from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
     congestion_after_refusal,
-    congestion_relieved,
-    usable,
+    relieve_congestion,
+    usable_nodes,
 )
 
 
@@ -81,7 +81,7 @@ def store_of(database):
             database,
             worker=worker,
             lease_seconds=lease_seconds,
-            usable=usable,
+            usable=usable_nodes,
             closed_until=closed_until,
             after_refusal=congestion_after_refusal,
             zone=UTC,
@@ -92,4 +92,4 @@ def store_of(database):
 
 @pytest.fixture
 def nodes(database):
-    return PostgresNodeStates(database, circuit_after_failure, congestion_relieved)
+    return PostgresNodeStates(database, circuit_after_failure, relieve_congestion)

@@ -193,13 +193,13 @@ def test_the_fifth_failure_parks_the_nodes_jobs_and_a_success_wakes_them(rows, s
     job_id = rows.job(node, kind="retrieve")
     store = store_of()
     for _ in range(5):
-        nodes.failed(node, "no connection")
+        nodes.record_failure(node, "no connection")
     store.sweep()
     row = rows.read(job_id)
     assert row["state"] == "waiting"
     assert row["not_before"] > datetime.now(UTC) + timedelta(seconds=50)
     assert store.claim(None) is None
-    nodes.succeeded(node)
+    nodes.record_success(node)
     store.sweep()
     assert store.claim(None).lease.job_id == job_id
 
@@ -207,7 +207,7 @@ def test_the_fifth_failure_parks_the_nodes_jobs_and_a_success_wakes_them(rows, s
 def test_failures_of_many_workers_are_all_counted(rows, nodes):
     node = rows.node()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: nodes.failed(node, "x"), range(40)))
+        list(pool.map(lambda _: nodes.record_failure(node, "x"), range(40)))
     [row] = rows.execute("SELECT circuit FROM remote_nodes")
     assert row["circuit"]["failures"] == 40
 
@@ -218,7 +218,9 @@ def test_refusals_of_many_jobs_at_once_leave_one_and_none_has_used_a_try(rows, s
     store = store_of()
     claimed = [store.claim(None) for _ in range(4)]
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda job: store.congested(job, "its limit is reached"), claimed[:3]))
+        list(
+            pool.map(lambda job: store.requeue_congested(job, "its limit is reached"), claimed[:3])
+        )
     [row] = rows.execute("SELECT congestion, circuit FROM remote_nodes")
     assert (row["congestion"]["limit"], row["circuit"]) == (1, {})
     assert row["congestion"]["reason"] == "its limit is reached"
@@ -230,16 +232,16 @@ def test_refusals_of_many_jobs_at_once_leave_one_and_none_has_used_a_try(rows, s
     again = store.claim(None)
     assert (again.lease.job_id in ids, again.retries_used) == (True, 0)
     with pytest.raises(LostLease):
-        store.congested(claimed[3], "too late")
+        store.requeue_congested(claimed[3], "too late")
 
 
 def test_a_node_that_refuses_our_only_job_rests_and_recovers_by_and_by(rows, store_of, nodes):
     node = rows.node(max_associations=2)
     rows.job(node)
     store = store_of()
-    store.congested(store.claim(None), "temporary congestion")
+    store.requeue_congested(store.claim(None), "temporary congestion")
     assert store.claim(None) is None
-    nodes.succeeded(node)
+    nodes.record_success(node)
     job = store.claim(None)
     assert job.node.congestion.refusals == 0
     store.finish(job.lease, COMPLETE)

@@ -4,7 +4,7 @@ import pytest
 
 from draw_qr_worker.models import FindEnd, RemoteNode
 from draw_qr_worker.services import asking
-from draw_qr_worker.services.asking import FIND_LIMIT, MAX_SECONDS, Asker, Question
+from draw_qr_worker.services.asking import FIND_LIMIT, QUESTION_TIMEOUT_SECONDS, Asker, Question
 from draw_qr_worker.services.asking import ask as ask_plainly
 
 RANGES = ("StudyDate", "StudyTime")
@@ -92,13 +92,13 @@ def test_what_is_found_out_about_the_limit_is_kept_and_forgotten_again():
     kept = {}
 
     class Memory:
-        def learned(self, node_id, found):
+        def remember(self, node_id, found):
             kept[node_id] = found
 
     def tell(node, **capabilities):
         asker = Asker(node, RemoteNode(7, "n", "AE", "h", 104, capabilities=capabilities))
         asker.ask(Question("STUDY", {"StudyDate": "", "StudyTime": ""}), lambda _: None)
-        asker.tell(Memory())
+        asker.record_limit(Memory())
         return kept.pop(7, None)
 
     assert tell(Studies(230, limit=50)) == {FIND_LIMIT: 50}
@@ -169,7 +169,7 @@ def test_a_node_that_sends_without_end_is_stopped(monkeypatch):
 
 def test_a_node_that_never_ends_is_given_up():
     node = Studies(1000, limit=20)
-    now = iter(range(0, 10_000_000, int(MAX_SECONDS / 20)))
+    now = iter(range(0, 10_000_000, int(QUESTION_TIMEOUT_SECONDS / 20)))
     answer, _ = ask(node, clock=lambda: next(now))
     assert node.asked < 40
     assert "given up" in answer.cut

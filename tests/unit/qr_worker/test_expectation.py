@@ -39,7 +39,7 @@ def having(*studies, **faults):
 
 def expected(node, subject=Subject("1"), most=100, **settings):  # noqa: B008 - frozen
     remote = RemoteNode(1, "n", "AE", "h", 104, **settings)
-    return Expectations(node, node, max_studies=most).of(remote, subject, None)
+    return Expectations(node, node, max_studies=most).expect(remote, subject, None)
 
 
 def one(node, subject=Subject("1"), **settings):  # noqa: B008 - frozen

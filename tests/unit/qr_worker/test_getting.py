@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from draw_qr_worker.adapters.getting import storage_proposals
+from draw_qr_worker.adapters.getting import propose_storage
 from draw_shared.dicom.encoding.uids import ALL_STORAGE
 from draw_shared.dicom.network import message, message_reader
 from draw_shared.dicom.network.associate import MAX_CONTEXTS
@@ -190,7 +190,7 @@ def test_what_has_no_place_in_a_retrieve_ends_it(raw, words):
 @pytest.mark.parametrize("classes", [0, 1, 9, 60, 127, 150])
 def test_with_its_own_context_no_more_are_proposed_than_an_association_has(classes):
     wanted = sorted(ALL_STORAGE)[:classes]
-    proposals = storage_proposals(wanted)
+    proposals = propose_storage(wanted)
     assert 0 < len(proposals) < MAX_CONTEXTS
     proposed = {sop_class for sop_class, _ in proposals}
     assert len(proposed & set(wanted)) == min(classes, MAX_CONTEXTS - 1)

@@ -4,7 +4,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from draw_qr_worker.adapters.identifiers import decoded
+from draw_qr_worker.adapters.identifiers import decode_identifier
 from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 GREEK = b"\xc4\xe9\xef\xed\xf5\xf3\xe9\xef\xf2"
@@ -18,7 +18,7 @@ def read(syntax, charset=None, **values):
     answer.StudyInstanceUID = "1.2.3"
     for keyword, raw in values.items():
         setattr(answer, keyword, raw)
-    return decoded(encode(answer, syntax == IMPLICIT_LITTLE, True), syntax)
+    return decode_identifier(encode(answer, syntax == IMPLICIT_LITTLE, True), syntax)
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT_LITTLE, EXPLICIT_LITTLE])
@@ -77,6 +77,6 @@ def test_an_element_that_cannot_be_read_hides_no_other():
             b"\x20\0\x10\0SH\4\0S-1 ",
         )
     )
-    assert decoded(raw, EXPLICIT_LITTLE) == {
+    assert decode_identifier(raw, EXPLICIT_LITTLE) == {
         "AccessionNumber": "A123", "PatientName": "Müller^J", "StudyID": "S-1"
     }  # fmt: skip

@@ -54,7 +54,7 @@ class MemoryStore:
     def retry(self, _lease, *, delay_seconds, error):
         self._write("retry", delay_seconds, error)
 
-    def congested(self, _job, reason):
+    def requeue_congested(self, _job, reason):
         self._write("congested", reason)
 
     def release(self, _lease):
@@ -69,10 +69,10 @@ class MemoryNodes:
     def is_shared(self, _node_id):
         return self.shared
 
-    def succeeded(self, node_id):
+    def record_success(self, node_id):
         self.calls.append(("succeeded", node_id))
 
-    def failed(self, node_id, reason):
+    def record_failure(self, node_id, reason):
         self.calls.append(("failed", node_id, reason))
 
 

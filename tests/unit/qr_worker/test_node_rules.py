@@ -9,9 +9,9 @@ from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
     congestion_after_refusal,
-    congestion_relieved,
     next_opening,
-    usable,
+    relieve_congestion,
+    usable_nodes,
     window_is_open,
 )
 
@@ -72,23 +72,23 @@ def test_the_fifth_failure_in_a_row_opens_the_circuit_and_later_ones_for_longer(
 
 def test_an_open_circuit_holds_back_work_but_not_tests():
     broken = node(circuit=Circuit(5, MONDAY + timedelta(seconds=1)))
-    assert usable([broken], {}, MONDAY) == ([], [1])
+    assert usable_nodes([broken], {}, MONDAY) == ([], [1])
 
 
 def test_a_circuit_whose_time_is_over_lets_one_job_through():
     healing = node(circuit=Circuit(5, MONDAY), max_associations=4)
-    assert usable([healing], {}, MONDAY) == ([1], [1])
-    assert usable([healing], {1: 1}, MONDAY) == ([], [1])
+    assert usable_nodes([healing], {}, MONDAY) == ([1], [1])
+    assert usable_nodes([healing], {1: 1}, MONDAY) == ([], [1])
 
 
 @pytest.mark.parametrize("held_back", [{"paused": True}, {"active": False}, {"windows": (NIGHT,)}])
 def test_pause_inactivity_and_closed_windows_hold_back_work(held_back):
-    assert usable([node(**held_back)], {}, MONDAY) == ([], [1])
+    assert usable_nodes([node(**held_back)], {}, MONDAY) == ([], [1])
 
 
 def test_a_node_takes_no_more_jobs_than_it_allows():
-    assert usable([node(max_associations=2)], {1: 1}, MONDAY) == ([1], [1])
-    assert usable([node(max_associations=2)], {1: 2}, MONDAY) == ([], [])
+    assert usable_nodes([node(max_associations=2)], {1: 1}, MONDAY) == ([1], [1])
+    assert usable_nodes([node(max_associations=2)], {1: 2}, MONDAY) == ([], [])
 
 
 def test_a_circuit_that_opens_into_a_closed_window_waits_for_the_window():
@@ -101,8 +101,8 @@ def test_each_refusal_among_several_takes_one_place_and_lets_the_others_go_on():
     assert (first.limit, first.rest_until) == (3, None)
     assert congestion_after_refusal(first, 2, MONDAY).limit == 1
     narrow = node(max_associations=4, congestion=first)
-    assert usable([narrow], {1: 3}, MONDAY) == ([], [])
-    assert usable([narrow], {1: 2}, MONDAY) == ([1], [1])
+    assert usable_nodes([narrow], {1: 3}, MONDAY) == ([], [])
+    assert usable_nodes([narrow], {1: 2}, MONDAY) == ([1], [1])
 
 
 def test_a_node_that_refuses_our_only_association_rests_longer_each_time():
@@ -112,19 +112,19 @@ def test_a_node_that_refuses_our_only_association_rests_longer_each_time():
         rests.append((congestion.rest_until - MONDAY).total_seconds())
     assert rests == [1, 2, 5, 10, 20, 30, 30, 30]
     busy = node(congestion=congestion)
-    assert usable([busy], {}, MONDAY) == ([], [])
-    assert usable([busy], {}, congestion.rest_until) == ([1], [1])
+    assert usable_nodes([busy], {}, MONDAY) == ([], [])
+    assert usable_nodes([busy], {}, congestion.rest_until) == ([1], [1])
 
 
 def test_a_spared_node_is_asked_for_one_more_each_minute_until_it_has_all():
     held = node(max_associations=3, congestion=Congestion(1, MONDAY, 2, MONDAY))
-    assert congestion_relieved(held, MONDAY + timedelta(seconds=59)) == held.congestion
+    assert relieve_congestion(held, MONDAY + timedelta(seconds=59)) == held.congestion
     later = MONDAY + timedelta(seconds=60)
-    assert congestion_relieved(held, later) == Congestion(2, later)
+    assert relieve_congestion(held, later) == Congestion(2, later)
     almost = node(max_associations=3, congestion=Congestion(2, later))
-    assert congestion_relieved(almost, later + timedelta(seconds=60)) is None
+    assert relieve_congestion(almost, later + timedelta(seconds=60)) is None
 
 
 def test_the_settings_stay_the_most_a_congested_node_is_asked_for():
     narrowed = node(max_associations=1, congestion=Congestion(3, MONDAY))
-    assert usable([narrowed], {1: 1}, MONDAY) == ([], [])
+    assert usable_nodes([narrowed], {1: 1}, MONDAY) == ([], [])

@@ -27,7 +27,7 @@ def test_rate_and_end_follow_from_what_arrives():
     progress, shown, clock = made(expected=100)
     for arrived in range(5, 55, 5):
         clock.now += 1
-        progress.seen(arrived, arrived * 1000)
+        progress.update_arrived(arrived, arrived * 1000)
     assert shown["bytes_per_second"] == 5000
     assert shown["objects_per_second"] == 5.0
     assert (shown["remaining"], shown["eta_seconds"]) == (50, 10.0)
@@ -37,7 +37,7 @@ def test_what_was_here_before_does_not_make_it_look_fast():
     progress, shown, clock = made(expected=100)
     progress.already = 90
     clock.now += 1
-    progress.seen(90, 0)
+    progress.update_arrived(90, 0)
     assert shown["objects_per_second"] == 0
     assert (shown["remaining"], shown["eta_seconds"]) == (10, None)
 
@@ -45,9 +45,9 @@ def test_what_was_here_before_does_not_make_it_look_fast():
 def test_counts_of_several_requests_add_up():
     progress, shown, clock = made()
     progress.next_request()
-    progress.told(SubOperationCounts(0, 4, 1, 0))
+    progress.update_counts(SubOperationCounts(0, 4, 1, 0))
     progress.next_request()
-    progress.told(SubOperationCounts(7, 1, 0, 2))
+    progress.update_counts(SubOperationCounts(7, 1, 0, 2))
     clock.now += 1
     progress.show()
     assert (shown["completed"], shown["failed"], shown["warning"]) == (5, 1, 2)
@@ -56,16 +56,16 @@ def test_counts_of_several_requests_add_up():
 
 def test_a_response_without_counts_changes_nothing():
     progress, shown, clock = made()
-    progress.told(SubOperationCounts(3, 4, 0, 0))
+    progress.update_counts(SubOperationCounts(3, 4, 0, 0))
     clock.now += 1
-    progress.told(SubOperationCounts())
+    progress.update_counts(SubOperationCounts())
     assert (shown["completed"], shown["remaining"]) == (4, 3)
 
 
 def test_it_is_shown_a_few_times_a_second_at_most_but_a_phase_at_once():
     progress, shown, _ = made(expected=9)
     progress.show("asking")
-    progress.seen(5, 5)
+    progress.update_arrived(5, 5)
     assert shown["arrived"] == 0
     progress.show("retrieving")
     assert (shown["arrived"], shown["phase"]) == (5, "retrieving")
@@ -74,8 +74,8 @@ def test_it_is_shown_a_few_times_a_second_at_most_but_a_phase_at_once():
 def test_what_the_peer_last_said_of_a_request_is_kept_for_its_end():
     progress, _, _ = made()
     assert progress.counts == SubOperationCounts()
-    progress.told(SubOperationCounts(3, 2, 0, 0))
-    progress.told(SubOperationCounts(None, None, None, None))
+    progress.update_counts(SubOperationCounts(3, 2, 0, 0))
+    progress.update_counts(SubOperationCounts(None, None, None, None))
     assert progress.counts == SubOperationCounts(3, 2, 0, 0)
     progress.next_request()
     assert progress.counts == SubOperationCounts()

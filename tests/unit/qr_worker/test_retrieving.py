@@ -36,7 +36,7 @@ class Expects:
     def __init__(self, expectation):
         self.expectation = expectation
 
-    def of(self, _node, _subject, _supervision):
+    def expect(self, _node, _subject, _supervision):
         return self.expectation
 
 

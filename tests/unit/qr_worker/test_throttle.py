@@ -30,7 +30,7 @@ def test_what_is_used_takes_its_time():
     clock = Clock()
     throttle = Throttle(1000, Supervised(), clock, clock.sleep)
     for _ in range(50):
-        throttle.used(100)
+        throttle.use(100)
     assert 4.9 <= clock.now - 50 <= 5.1
 
 
@@ -38,20 +38,20 @@ def test_a_pause_earns_no_more_than_a_second():
     clock = Clock()
     throttle = Throttle(1000, Supervised(), clock, clock.sleep)
     clock.now += 100
-    throttle.used(3000)
+    throttle.use(3000)
     assert 1.9 <= clock.now - 150 <= 2.1
 
 
 def test_no_limit_never_waits():
     clock = Clock()
-    Throttle(0, Supervised(), clock, clock.sleep).used(10**9)
+    Throttle(0, Supervised(), clock, clock.sleep).use(10**9)
     assert clock.now == 50
 
 
 def test_a_job_that_shall_stop_is_not_held():
     clock, supervised = Clock(), Supervised()
     supervised.over = True
-    Throttle(1, supervised, clock, clock.sleep).used(10**6)
+    Throttle(1, supervised, clock, clock.sleep).use(10**6)
     assert clock.now == 50
 
 

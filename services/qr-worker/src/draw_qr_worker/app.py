@@ -1,4 +1,4 @@
-"""The composition root: the only place that joins the worker's edges to its adapters."""
+"""The composition root: the only module that joins the worker's handlers to its adapters."""
 
 import random
 from datetime import UTC, datetime, tzinfo
@@ -28,9 +28,9 @@ from draw_qr_worker.services.node_rules import (
     circuit_after_failure,
     closed_until,
     congestion_after_refusal,
-    congestion_relieved,
     next_opening,
-    usable,
+    relieve_congestion,
+    usable_nodes,
 )
 from draw_qr_worker.services.node_tests import EchoTask, ProbeTask
 from draw_qr_worker.services.querying import FindTask
@@ -66,12 +66,12 @@ from draw_shared.storage.reception import FilingRules, filing_rules
 from draw_shared.storage.removal import StorageFiles
 from draw_shared.storage.space import Space
 
-SPACE_SECONDS: Final = 5.0
-EXPIRY_SECONDS: Final = 30.0
+SPACE_CHECK_INTERVAL_SECONDS: Final = 5.0
+EXPIRY_INTERVAL_SECONDS: Final = 30.0
 
 
 class Worker:
-    """One worker process, built but not started."""
+    """One worker process, constructed but not started."""
 
     def __init__(self, settings: QrWorkerSettings) -> None:
         self._settings = settings
@@ -107,12 +107,12 @@ class Worker:
             self._database,
             worker=settings.replica,
             lease_seconds=settings.qr_worker_lease_seconds,
-            usable=usable,
+            usable=usable_nodes,
             closed_until=closed_until,
             after_refusal=congestion_after_refusal,
             zone=self._zone,
         )
-        self._nodes = PostgresNodeStates(self._database, circuit_after_failure, congestion_relieved)
+        self._nodes = PostgresNodeStates(self._database, circuit_after_failure, relieve_congestion)
         self._results = PostgresResultRepository(self._database)
         self._list_answers = PostgresListAnswerRepository(self._database)
         self._decoding = DecodingProcesses(
@@ -139,7 +139,7 @@ class Worker:
         self._metrics.unannounced.set_function(lambda: spool.backlog(self._objects.spool)[0])
 
     def lifecycle(self) -> Lifecycle:
-        """Return the process's life: connections first, then work, then the edges."""
+        """Return the process's lifecycle: connections first, then jobs, then handlers."""
         settings = self._settings
         seconds = settings.qr_worker_sweep_seconds
         tick = Tick(
@@ -194,8 +194,10 @@ class Worker:
                 self._config,
                 self._publisher,
                 self._outbox,
-                Periodic("space", self._space.measure, interval_seconds=SPACE_SECONDS),
-                Periodic("expiry", self._expire, interval_seconds=EXPIRY_SECONDS),
+                Periodic(
+                    "space", self._space.measure, interval_seconds=SPACE_CHECK_INTERVAL_SECONDS
+                ),
+                Periodic("expiry", self._expire, interval_seconds=EXPIRY_INTERVAL_SECONDS),
                 heartbeat,
                 self._desired,
                 leases,
@@ -251,7 +253,7 @@ class Worker:
         return self._config.server.storage.max_object_bytes
 
     def _held_until(self, job: ClaimedJob) -> datetime | None:
-        """Return when the job's own weekly window opens; None: it is open."""
+        """Return when the job's own weekly window opens; None if it is open."""
         now = datetime.now(self._zone)
         opens = next_opening(windows_of(job.parameters.get("windows", ())), now)
         return opens if opens > now else None

@@ -1,4 +1,4 @@
-"""What the worker counts."""
+"""The worker's metrics."""
 
 from collections.abc import Iterable
 
@@ -42,9 +42,10 @@ class WorkerMetrics:
         )
 
     def show_outcomes(self, kinds: Iterable[str], outcomes: Iterable[str]) -> None:
-        """Show that no execution of these kinds has ended in one of these ways yet.
+        """Show zero executions for each pair of kind and outcome.
 
-        An alert looks at the increase: the first is one only if there was a zero before.
+        An alert looks at the increase: it notices the first execution only if there was a zero
+        before.
         """
         ends = list(outcomes)
         for kind in kinds:

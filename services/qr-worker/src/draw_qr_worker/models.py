@@ -1,6 +1,6 @@
-"""What a worker holds in its hands: nodes, claimed jobs, outcomes, and how they fail.
+"""The worker's values: nodes, claimed jobs, outcomes and failures.
 
-How peers fail is in `draw_shared.dicom.network.peer_failures`.
+`draw_shared.dicom.network.peer_failures` defines how peers fail.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ class JobKind(StrEnum):
 
 
 TESTS = (JobKind.ECHO, JobKind.PROBE)
-"""Kinds that an operator uses to look at a node: never held back by pause, window or circuit."""
+"""Kinds that test a node for an operator: pause, window and circuit never hold them back."""
 
 
 class JobState(StrEnum):
-    """Where a job is in its life; the names are those of `jobs.state`."""
+    """A job's state; the names are those of `jobs.state`."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -54,7 +54,7 @@ class NodeWindow:
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """How often a node has failed in a row, and until when it is left alone."""
+    """A node's failures in a row, and until when we do not call it."""
 
     failures: int = 0
     open_until: datetime | None = None
@@ -62,10 +62,10 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class Congestion:
-    """What a node takes for now, since it refused more than that at a time.
+    """How many associations a congested node accepts for now.
 
-    `refusals` counts those in a row that found none of our own associations open; after such
-    a refusal the node is left in peace until `rest_until`.
+    `refusals` counts those in a row that came while none of our own associations was open; after
+    such a refusal we leave the node alone until `rest_until`.
     """
 
     limit: int
@@ -76,7 +76,7 @@ class Congestion:
 
 @dataclass(frozen=True, slots=True)
 class RemoteNode:
-    """A remote application entity as its row describes it."""
+    """A remote application entity, as its row describes it."""
 
     id: int
     name: str
@@ -105,7 +105,7 @@ class RemoteNode:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to a job; the fence is what a successor has raised."""
+    """The right to write to a job; a successor raises the fence."""
 
     job_id: UUID
     fence: int
@@ -113,7 +113,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """One job that this worker executes now."""
+    """A job that this worker is executing."""
 
     lease: Lease
     kind: str
@@ -126,7 +126,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """How an execution ended; `state` is one of the final ones."""
+    """How an execution ended; `state` is a final one."""
 
     state: JobState
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -134,15 +134,15 @@ class JobOutcome:
 
 
 Keys = Mapping[str, str | Sequence[str]]
-"""Query keys by DICOM keyword; an empty value asks for the attribute."""
+"""Query keys by DICOM keyword; an empty value requests the attribute."""
 
 Match = Mapping[str, Any]
-"""Attributes of one C-FIND response by DICOM keyword; several values are a list."""
+"""Attributes of one C-FIND response by DICOM keyword; multiple values are a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindEnd:
-    """How one C-FIND ended: how many matches, and whether the peer stopped before the end."""
+    """How one C-FIND ended: the number of matches, and whether the peer stopped early."""
 
     matches: int
     cut_short: bool
@@ -151,7 +151,7 @@ class FindEnd:
 
 @dataclass(frozen=True, slots=True)
 class SubOperationCounts:
-    """How far the peer says a retrieve is; None where it does not say (PS3.7 9.1.4.1)."""
+    """The peer's sub-operation counts; None where it does not report one (PS3.7 9.1.4.1)."""
 
     remaining: int | None = None
     completed: int | None = None
@@ -171,7 +171,7 @@ class RemoteRetrieveEnd:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a job is about: a study, a series, SOP instances, or studies to be looked up."""
+    """What a job is about: a study, a series, SOP instances, or studies to look up."""
 
     study_instance_uid: str = ""
     series_instance_uid: str = ""
@@ -181,7 +181,7 @@ class Subject:
 
     @property
     def level(self) -> str:
-        """The level of the query/retrieve model that names it."""
+        """The query/retrieve level that the subject names."""
         if self.sop_instance_uids:
             return "IMAGE"
         return "SERIES" if self.series_instance_uid else "STUDY"
@@ -189,7 +189,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One SOP instance that shall arrive."""
+    """One expected SOP instance."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -209,19 +209,19 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Unlisted:
-    """What the index has of one study, or of one series of it, that a job's items do not name."""
+    """Instances of a study or series in the index that the job's items do not name."""
 
     since: int
-    """Instances that came after the job began."""
+    """Instances that arrived after the job began."""
     size_bytes: int
-    """And their bytes."""
+    """Total bytes of those instances."""
     here: int
-    """Instances, whenever they came."""
+    """Instances, whenever they arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedObject:
-    """One object of the index, and where its file lies below the storage root."""
+    """One object in the index, and its file's path below the storage root."""
 
     item: Item
     transfer_syntax_uid: str
@@ -231,7 +231,7 @@ class IndexedObject:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One object that came over our own association and is durable here."""
+    """One object that arrived over our own association and is durable here."""
 
     study_instance_uid: str
     sop_instance_uid: str
@@ -249,18 +249,18 @@ class ListLine:
 
 @dataclass(frozen=True, slots=True)
 class LineAnswer:
-    """What a node said to one line."""
+    """A node's answer to one line."""
 
     state: str
     """complete, truncated or failed."""
     studies: Sequence[Mapping[str, Any]] = ()
-    """Attributes of each study, and how many instances of it the node says it has."""
+    """Attributes of each study, and how many instances of it the node reports."""
     error: str = ""
 
 
 @dataclass(slots=True)
 class ListTally:
-    """How many lines were answered so far, and how."""
+    """How many lines have been answered, and with which result."""
 
     answered: int = 0
     found: int = 0
@@ -276,7 +276,7 @@ class ListTally:
 
 
 class LostLease(DrawError):
-    """Another worker has this job now, or it is over; whatever this one holds is void."""
+    """Another worker holds this job, or the job has ended; this worker's results are void."""
 
 
 class Cancelled(DrawError):
@@ -284,11 +284,11 @@ class Cancelled(DrawError):
 
 
 class Interrupted(DrawError):
-    """This worker is stopping; the job goes back to the queue."""
+    """This worker is stopping; the job returns to the queue."""
 
 
 class Postponed(DrawError):
-    """The job's own weekly window is closed; it goes on when it opens."""
+    """The job's own weekly window is closed; the job continues when it opens."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__("the job's window is closed")
@@ -300,7 +300,7 @@ class StatusTransient(Transient):
 
 
 class SomeNotSent(StatusTransient):
-    """The peer says that sub-operations failed; `outcome` is how the job ends if it stays so."""
+    """The peer reports failed sub-operations; `outcome` ends the job unless a retry succeeds."""
 
     def __init__(self, outcome: JobOutcome) -> None:
         super().__init__(outcome.error)
@@ -312,8 +312,8 @@ class StatusPermanent(Permanent):
 
 
 class NothingThere(Permanent):
-    """The node has nothing of what the job names."""
+    """The node has nothing that the job names."""
 
 
 class InvalidJob(Permanent):
-    """The job's own parameters make no sense."""
+    """The job's own parameters are invalid."""

@@ -1,4 +1,4 @@
-"""Objects of the index, for sending them."""
+"""Reads from the index the objects that a job sends."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -24,7 +24,7 @@ OBJECTS: Final = text(
 
 
 class PostgresStoredObjectRepository(StoredObjectRepository):
-    """The index as a source of objects."""
+    """Reads objects and their file paths from the index."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,8 +1,8 @@
-"""C-GET: objects come back over our own association, into the path of every C-STORE (PS3.4 C.4.3).
+"""C-GET: receives objects over our own association and stores them as C-STORE does (PS3.4 C.4.3).
 
-Each object is durable before it is answered with success, as if it had been sent to the
-receiver. The same SOP class is proposed in one context for each transfer syntax, so that
-the node can send every object as it has it.
+An object is durable before we answer its C-STORE with success, exactly as in the receiver. We
+propose the same SOP class once for each transfer syntax, so that the node can send every object in
+the syntax in which it holds it.
 """
 
 import sys
@@ -15,14 +15,14 @@ from uuid import uuid4
 import structlog
 from typing_extensions import override
 
-from draw_qr_worker.adapters.identifiers import encoded
+from draw_qr_worker.adapters.identifiers import encode_identifier
 from draw_qr_worker.adapters.remote_node import (
     IDENTIFIER_SYNTAXES,
     Proposal,
     RemoteNodes,
     end_of,
-    final_response,
     model_of,
+    read_final_response,
 )
 from draw_qr_worker.adapters.throttle import Throttle, rate_of
 from draw_qr_worker.models import (
@@ -55,7 +55,7 @@ from draw_shared.storage.objects import Stored
 log = structlog.get_logger()
 
 MAX_STORAGE_CONTEXTS: Final = MAX_CONTEXTS - 1
-"""One context is that of C-GET itself."""
+"""C-GET itself needs one of the presentation contexts."""
 USUAL_SYNTAXES: Final = (
     uids.EXPLICIT_LITTLE,
     uids.IMPLICIT_LITTLE,
@@ -70,7 +70,7 @@ USUAL_SYNTAXES: Final = (
     uids.EXPLICIT_BIG,
     uids.DEFLATED_LITTLE,
 )
-"""Transfer syntaxes by how often objects lie in them."""
+"""Transfer syntaxes, the most common first."""
 USUAL_CLASSES: Final = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT
     "1.2.840.10008.5.1.4.1.1.4",  # MR
@@ -100,35 +100,35 @@ USUAL_CLASSES: Final = (
     "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Presentation State
     "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
 )
-"""What is proposed when nobody knows which classes will come."""
+"""Proposed when the classes of the expected objects are unknown."""
 
 
 class TooLarge(Permanent):
-    """The object is larger than the configuration allows."""
+    """The object exceeds the configured maximum size."""
 
 
 class Reception(Protocol):
-    """One object while its data set arrives."""
+    """Receives one object's data set."""
 
     def write(self, chunk: memoryview) -> None:
-        """Take the next fragment."""
+        """Write the next fragment."""
 
     def complete(self) -> Stored:
-        """Return once the object is durable and will be announced."""
+        """Make the object durable, queue its announcement, and return where it is stored."""
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete everything that was written."""
 
 
 class Receiver(Protocol):
-    """The durable way in that every received object takes."""
+    """Stores received objects durably, in the same way as the receiver."""
 
     def begin(self, info: AssociationInfo, request: StoreRequest) -> Reception:
-        """Return who takes the data set of this request."""
+        """Return the reception for the data set of this request."""
 
 
 class GetAssociations(GetPeers):
-    """Fetches from nodes by C-GET; every call opens one association and closes it."""
+    """Fetches from nodes by C-GET; every call opens and closes one association."""
 
     def __init__(
         self, nodes: RemoteNodes, receiver: Receiver, max_object_bytes: Callable[[], int]
@@ -151,32 +151,32 @@ class GetAssociations(GetPeers):
         stored: Callable[[Fetched], None],
     ) -> RemoteRetrieveEnd:
         model = model_of(node, Operation.C_GET)
-        storage = storage_proposals(sop_classes, further_classes=further_classes)
+        storage = propose_storage(sop_classes, further_classes=further_classes)
         proposals = [(model, IDENTIFIER_SYNTAXES), *storage]
         roles = {sop_class: Roles(scu=False, scp=True) for sop_class, _ in storage}
-        with self._nodes.associated(node, supervision, proposals, roles=roles) as (peer, watch):
+        with self._nodes.associate(node, supervision, proposals, roles=roles) as (peer, watch):
             context = peer.context(model)
-            identifier = encoded(level, keys, context.transfer_syntax)
+            identifier = encode_identifier(level, keys, context.transfer_syntax)
             watch.request = request = peer.request(Operation.C_GET, context, identifier=identifier)
-            inlet = _Inlet(
+            inlet = _StoreServer(
                 peer,
                 self._receiver,
-                _info(peer, node, self._nodes.own_ae(node)),
+                _association_info(peer, node, self._nodes.own_ae(node)),
                 self._max_object_bytes(),
                 Throttle(rate_of(node), supervision),
                 stored,
             )
-            response = final_response(peer, request, progress, inlet.take)
+            response = read_final_response(peer, request, progress, inlet.take)
         supervision.check()
         return end_of("C-GET", response, context)
 
 
-def storage_proposals(
+def propose_storage(
     sop_classes: Collection[str], *, further_classes: bool = False
 ) -> list[Proposal]:
-    """Return a context for each class in each transfer syntax, as many syntaxes as fit.
+    """Return a context for each class and transfer syntax, as many as fit.
 
-    Usual classes are among them with `further_classes`, or when none is known.
+    The usual classes are included with `further_classes`, or when no class is known.
     """
     classes: Sequence[str] = sorted(sop_classes)
     if further_classes or not classes:
@@ -188,8 +188,8 @@ def storage_proposals(
     return [(sop_class, (syntax,)) for sop_class in classes for syntax in syntaxes]
 
 
-class _Inlet:
-    """Answers the C-STORE requests that come back over one association."""
+class _StoreServer:
+    """Serves the C-STORE sub-operations that arrive over one association."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class _Inlet:
         self._stored = stored
 
     def take(self, context: PresentationContext, command: CommandSet) -> None:
-        """Make one object durable, answer, and tell of it unless it was refused."""
+        """Store one object, answer the request, and report the object unless it was refused."""
         if command.number(CommandElement.COMMAND) != Operation.C_STORE or not command.has_data_set:
             raise ProtocolViolation("a request that has no place in a retrieve")
         request = StoreRequest(
@@ -219,10 +219,10 @@ class _Inlet:
         )
         fetched: list[Fetched] = []
 
-        def begin() -> _Sink:
-            with _refusals(request.sop_instance_uid):
+        def begin() -> _StoreSink:
+            with _answer_failures(request.sop_instance_uid):
                 reception = self._receiver.begin(self._info, request)
-            return _Sink(reception, request, self._max_object_bytes, fetched.append)
+            return _StoreSink(reception, request, self._max_object_bytes, fetched.append)
 
         status, _ = take_in(begin, lambda take: self._read(context.context_id, take))
         answer = message.response(command, Operation.C_STORE, status)
@@ -231,16 +231,16 @@ class _Inlet:
             self._stored(one)
 
     def _read(self, context_id: int, take: Callable[[memoryview], None]) -> None:
-        def throttled(part: memoryview) -> None:
-            self._throttle.used(len(part))
+        def take_throttled(part: memoryview) -> None:
+            self._throttle.use(len(part))
             take(part)
 
-        # What is refused is read to its end: the node may have others that are not.
-        self._peer.data_set(context_id, throttled, sys.maxsize)
+        # Read a refused data set to its end: the node may send others that we accept.
+        self._peer.data_set(context_id, take_throttled, sys.maxsize)
 
 
-class _Sink:
-    """Takes the data set of one request (the engine's ObjectSink)."""
+class _StoreSink:
+    """Receives the data set of one request (the engine's ObjectSink)."""
 
     def __init__(
         self,
@@ -256,31 +256,31 @@ class _Sink:
         self._size = 0
 
     def write(self, chunk: memoryview) -> None:
-        """Take a fragment."""
+        """Write one fragment."""
         self._size += len(chunk)
-        with _refusals(self._uid):
+        with _answer_failures(self._uid):
             if self._size > self._max_bytes:
                 raise TooLarge("larger than any object may be")
             self._reception.write(chunk)
 
     def commit(self) -> int:
-        """Return success when the object is durable."""
+        """Make the object durable and return success."""
         try:
-            with _refusals(self._uid):
-                self._stored(_fetched(self._uid, self._reception.complete()))
+            with _answer_failures(self._uid):
+                self._stored(_describe_fetched(self._uid, self._reception.complete()))
         except OperationRefused:
             self._reception.abandon()
             raise
         return DimseStatus.SUCCESS
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete everything that was written."""
         self._reception.abandon()
 
 
 @contextmanager
-def _refusals(sop_instance_uid: str) -> Iterator[None]:
-    """Turn what keeps an object from being durable into its answer."""
+def _answer_failures(sop_instance_uid: str) -> Iterator[None]:
+    """Turn each failure to store the object into its C-STORE status."""
     try:
         yield
     except (DrawError, OSError) as error:
@@ -294,7 +294,7 @@ def _refusals(sop_instance_uid: str) -> Iterator[None]:
         raise OperationRefused(status) from error
 
 
-def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
+def _describe_fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
     return Fetched(
         stored.identity.study_instance_uid,
         sop_instance_uid,
@@ -303,8 +303,8 @@ def _fetched(sop_instance_uid: str, stored: Stored) -> Fetched:
     )
 
 
-def _info(peer: RequestorAssociation, node: RemoteNode, own_ae: str) -> AssociationInfo:
-    """Return who sends, as the receiving path wants to know it."""
+def _association_info(peer: RequestorAssociation, node: RemoteNode, own_ae: str) -> AssociationInfo:
+    """Return the sender in the form that the receiving path expects."""
     user = peer.accepted.user
     return AssociationInfo(
         association_id=str(uuid4()),

@@ -1,7 +1,7 @@
-"""Identifiers of C-FIND, C-MOVE and C-GET: from keywords to bytes and back (PS3.4 C.1.1.2).
+"""Encodes and decodes the identifiers of C-FIND, C-MOVE and C-GET (PS3.4 C.1.1.2).
 
-pydicom is loaded when the first identifier is made or read: with NumPy and its codecs it would
-be a third of a worker's start.
+pydicom is imported with the first identifier: with NumPy and its codecs it would take a third of a
+worker's start.
 """
 
 from collections.abc import MutableSequence, Sequence
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
 
-def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
-    """Return an identifier.
+def encode_identifier(level: str, keys: Keys, transfer_syntax: str) -> bytes:
+    """Return the encoded identifier.
 
     Raises:
-        InvalidJob: a keyword is not of the dictionary, or a value does not fit its VR.
+        InvalidJob: a keyword is not in the dictionary, or a value does not fit its VR.
     """
     from pydicom.dataset import Dataset  # noqa: PLC0415
     from pydicom.uid import UID  # noqa: PLC0415
@@ -54,13 +54,13 @@ def encoded(level: str, keys: Keys, transfer_syntax: str) -> bytes:
     return raw
 
 
-def decoded(raw: bytes, transfer_syntax: str) -> Match:
-    """Return the attributes of a response by keyword, without sequences and private ones.
+def decode_identifier(raw: bytes, transfer_syntax: str) -> Match:
+    """Return a response's attributes by keyword, without sequences and private attributes.
 
-    Text is read in the character set that the node declares, or in what it can be.
+    Text is decoded in the character set that the node declares, else in the one that fits.
 
     Raises:
-        PeerAborted: the bytes are no data set.
+        PeerAborted: the bytes are not a data set.
     """
     from pydicom.uid import UID  # noqa: PLC0415
     from pynetdicom.dsutils import decode  # noqa: PLC0415
@@ -69,14 +69,14 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
     try:
         found = decode(BytesIO(raw), syntax.is_implicit_VR, syntax.is_little_endian)
         tags = list(found.keys())
-        characters = _characters(found)
+        characters = _character_set(found)
     except Exception as error:
-        # pydicom raises whatever its readers stumble over.
+        # pydicom raises any of these when it cannot read the bytes.
         raise PeerAborted("the node sent an identifier that is no data set") from error
     attributes: dict[str, Any] = {}
     for tag in tags:
         try:
-            keyword, value = _attribute(found, tag, characters)
+            keyword, value = _read_attribute(found, tag, characters)
         except Exception:  # noqa: BLE001, S112 - one unreadable value must not hide the others
             continue
         if keyword:
@@ -84,32 +84,32 @@ def decoded(raw: bytes, transfer_syntax: str) -> Match:
     return attributes
 
 
-def _attribute(found: "Dataset", tag: "BaseTag", characters: CharacterSet) -> tuple[str, Any]:
-    """Return keyword and value of an element; no keyword for a sequence and a private one."""
+def _read_attribute(found: "Dataset", tag: "BaseTag", characters: CharacterSet) -> tuple[str, Any]:
+    """Return keyword and value of an element; no keyword for sequences and private elements."""
     from pydicom.dataelem import RawDataElement  # noqa: PLC0415
 
     unread: object = found.get_item(tag)
-    if isinstance(unread, RawDataElement) and (text := _text(unread, characters)):
+    if isinstance(unread, RawDataElement) and (text := _decode_text(unread, characters)):
         return _keyword(tag), text
     element = found[tag]
     if element.VR == "SQ" or isinstance(element.value, bytes):
         return "", None
-    return element.keyword, _plain(element.value)
+    return element.keyword, _to_json(element.value)
 
 
-def failed_uids(raw: bytes, transfer_syntax: str) -> tuple[str, ...]:
+def read_failed_uids(raw: bytes, transfer_syntax: str) -> tuple[str, ...]:
     """Return the Failed SOP Instance UID List of a final response (PS3.4 C.4.2.1.4.2)."""
-    found = decoded(raw, transfer_syntax).get("FailedSOPInstanceUIDList") or []
+    found = decode_identifier(raw, transfer_syntax).get("FailedSOPInstanceUIDList") or []
     return (found,) if isinstance(found, str) else tuple(found)
 
 
-def _characters(found: "Dataset") -> CharacterSet:
+def _character_set(found: "Dataset") -> CharacterSet:
     value: object = getattr(found.get_item("SpecificCharacterSet"), "value", None)
     return character_set(value) if isinstance(value, bytes) else DEFAULT_REPERTOIRE
 
 
-def _text(element: "RawDataElement", characters: CharacterSet) -> str | list[str] | None:
-    """Return the text of an element that holds more than ASCII; None for every other."""
+def _decode_text(element: "RawDataElement", characters: CharacterSet) -> str | list[str] | None:
+    """Return an element's text if it holds more than ASCII, else None."""
     vr = element.VR
     if vr is None or vr == "UN":
         vr = dictionary.vr_of(element.tag) if dictionary.lists(element.tag) else "UN"
@@ -131,14 +131,14 @@ def _keyword(tag: int) -> str:
         return ""
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+def _to_json(value: object) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, MutableSequence):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if value is None:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
-    # JSONB cannot hold NUL, with which some peers pad text.
+    # JSONB cannot hold NUL, and some peers pad text with it.
     return str(value).replace("\0", "")
 
 

@@ -1,6 +1,7 @@
-"""What jobs expect to arrive, in PostgreSQL, and what of it is here.
+"""Records in PostgreSQL what each job expects, and which of it has arrived.
 
-What the index has from before is here only while its file is there, as long as the index says.
+An object that the index knew before the job counts only while its file exists with the size that
+the index records.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +35,7 @@ RECORD: Final = text(
     ON CONFLICT (job_id, sop_instance_uid) DO NOTHING
     """
 )
-# In the order in which the indexer locks them.
+# The indexer locks rows in the same order.
 DROP: Final = text(
     """
     DELETE FROM retrieve_items WHERE id IN (
@@ -51,7 +52,7 @@ INDEXED: Final = text(
         AND s.study_instance_uid = i.study_instance_uid
     """
 )
-# Rows that the indexer is marking right now are left to it: waiting could deadlock.
+# Skip rows that the indexer is marking now: waiting for them could deadlock.
 MARK_HERE: Final = text(
     """
     UPDATE retrieve_items SET arrived_at = now() WHERE id IN (
@@ -96,7 +97,7 @@ UNLISTED: Final = text(
 
 
 class PostgresItemRepository(ItemRepository):
-    """The table `retrieve_items`, beside the index and its files."""
+    """The table `retrieve_items`, joined with the index and its files."""
 
     def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
@@ -134,7 +135,7 @@ class PostgresItemRepository(ItemRepository):
             connection.execute(RECORD, values)
             session.commit()
             if arrives_here and here_counts:
-                # Files take their time: the job's row is free again before they are looked at.
+                # Checking files is slow: release the job's row before it begins.
                 self._mark_here(session.connection(), lease.job_id)
                 session.commit()
         return self.items(lease.job_id)
@@ -185,6 +186,6 @@ class PostgresItemRepository(ItemRepository):
         try:
             mark = self._files.mark(path)
         except (OSError, OutsideStorage):
-            # What cannot be looked at is not proved to be here.
+            # A file that we cannot examine is not proved to be here.
             return False
         return mark is not None and mark.size_bytes == size_bytes

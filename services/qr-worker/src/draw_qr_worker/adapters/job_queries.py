@@ -1,7 +1,8 @@
-"""Jobs in PostgreSQL: claim, lease, fence, and the sweep of what was lost.
+"""Jobs in PostgreSQL: claims, leases, fences, and the sweep that recovers lost jobs.
 
-All times are the database's, so that clocks of workers do not matter. Every write of an
-execution carries its fence and requires that the job still runs; no row means LostLease.
+All times are the database's, so the clocks of workers do not matter. Every write of an execution
+carries its fence and requires that the job still runs; if it changes no row, the lease is lost
+(LostLease).
 """
 
 import json
@@ -25,11 +26,13 @@ from draw_qr_worker.ports.jobs import JobQueue
 from draw_shared.db.session import Database
 
 CLAIM_LOCK: Final = 0x4452414A
-"""Key of the advisory lock under which claims are decided one after the other: only so the
-count of a node's running jobs cannot change between counting and claiming."""
+"""Key of the advisory lock that serializes claims.
 
-MOST_LOST_ATTEMPTS: Final = 20
-"""A job whose worker died this often is taken to be what kills workers."""
+Without it the number of a node's running jobs could change between counting and claiming.
+"""
+
+MAX_LOST_ATTEMPTS: Final = 20
+"""After this many dead workers the job itself is assumed to kill them."""
 
 Usable = Callable[[list[RemoteNode], Mapping[int, int], datetime], tuple[list[int], list[int]]]
 ClosedUntil = Callable[[RemoteNode, datetime], datetime | None]
@@ -141,7 +144,7 @@ CONCLUDE_BATCH: Final = text(
         condition="AND b.id = (SELECT parent_id FROM jobs WHERE id = :job_id)"
     )
 )
-"""The batch of one job; what two last children miss of each other is left to the sweep."""
+"""Concludes one job's batch; if the last two children miss each other, the sweep concludes it."""
 END_LOST_ATTEMPTS: Final = text(
     """
     UPDATE job_attempts SET finished_at = now(), outcome = 'lost',
@@ -192,10 +195,10 @@ PARK: Final = text(
 
 
 def hold(session: Session, lease: Lease) -> Connection:
-    """Lock the job for this transaction, so that what is written in it is written by its owner.
+    """Lock the job for this transaction, so that only its owner writes in it.
 
     Raises:
-        LostLease: another worker has the job, or it is over.
+        LostLease: another worker holds the job, or the job has ended.
     """
     connection = session.connection()
     held = connection.execute(HOLD, {"job_id": lease.job_id, "fence": lease.fence}).first()
@@ -205,7 +208,7 @@ def hold(session: Session, lease: Lease) -> Connection:
 
 
 class PostgresJobQueue(JobQueue):
-    """The table `jobs` as workers and sweepers see it."""
+    """Claims, updates and sweeps rows of the table `jobs`."""
 
     def __init__(
         self,
@@ -232,7 +235,7 @@ class PostgresJobQueue(JobQueue):
             connection = session.connection()
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLAIM_LOCK})
             nodes = read_nodes(connection)
-            work, tests = self._usable(nodes, _running(connection), self._now(connection))
+            work, tests = self._usable(nodes, _count_running(connection), self._now(connection))
             row = (
                 connection.execute(
                     CLAIM,
@@ -260,7 +263,7 @@ class PostgresJobQueue(JobQueue):
                 },
             )
             session.commit()
-        return _claimed(row, {node.id: node for node in nodes})
+        return _claimed_job(row, {node.id: node for node in nodes})
 
     @override
     def renew(self, lease: Lease) -> bool:
@@ -310,7 +313,7 @@ class PostgresJobQueue(JobQueue):
         self._write(lease, POSTPONE, values, ended="postponed", error=reason)
 
     @override
-    def congested(self, job: ClaimedJob, reason: str) -> None:
+    def requeue_congested(self, job: ClaimedJob, reason: str) -> None:
         with self._database.session() as session:
             connection = hold(session, job.lease)
             if job.node is not None:
@@ -320,13 +323,13 @@ class PostgresJobQueue(JobQueue):
             session.commit()
 
     def sweep(self) -> int:
-        """Wake what is due, take back what dead workers held, park what waits for its node.
+        """Wake due jobs, take jobs back from dead workers, and park jobs whose node is closed.
 
         Returns how many jobs were taken back from dead workers.
         """
         with self._database.session() as session:
             connection = session.connection()
-            taken = [row[0] for row in connection.execute(TAKE_BACK, {"most": MOST_LOST_ATTEMPTS})]
+            taken = [row[0] for row in connection.execute(TAKE_BACK, {"most": MAX_LOST_ATTEMPTS})]
             if taken:
                 connection.execute(END_LOST_ATTEMPTS, {"job_ids": taken})
             connection.execute(CANCEL_IDLE)
@@ -367,7 +370,7 @@ class PostgresJobQueue(JobQueue):
             session.commit()
 
     def _now(self, connection: Connection) -> datetime:
-        # Not now(): the transaction may have begun before it had to wait for the claim lock.
+        # Not now(): the transaction may have begun long before it got the claim lock.
         moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(self._zone)
 
@@ -377,11 +380,11 @@ def _end_attempt(connection: Connection, lease: Lease, outcome: str, error: str)
     connection.execute(END_ATTEMPT, values)
 
 
-def _running(connection: Connection) -> dict[int, int]:
+def _count_running(connection: Connection) -> dict[int, int]:
     return {row[0]: row[1] for row in connection.execute(RUNNING_PER_NODE)}
 
 
-def _claimed(row: RowMapping, nodes: Mapping[int, RemoteNode]) -> ClaimedJob:
+def _claimed_job(row: RowMapping, nodes: Mapping[int, RemoteNode]) -> ClaimedJob:
     return ClaimedJob(
         lease=Lease(row["id"], row["fence"]),
         kind=row["kind"],

@@ -1,4 +1,4 @@
-"""The lines of lists and what nodes said to them, in PostgreSQL, until it expires."""
+"""Stores the lines of lists and the nodes' answers in PostgreSQL until they expire."""
 
 import json
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ class PostgresListAnswerRepository(ListAnswerRepository):
             session.commit()
 
     def expire(self) -> None:
-        """Forget the studies found for lists that ended too long ago; the lists stay."""
+        """Delete the studies found for lists that ended too long ago; the lists remain."""
         with self._database.session() as session:
             session.connection().execute(EXPIRE)
             session.commit()

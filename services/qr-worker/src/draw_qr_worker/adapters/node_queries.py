@@ -1,4 +1,4 @@
-"""Remote nodes in PostgreSQL: reading them, their circuits, and what tests found."""
+"""Reads remote nodes from PostgreSQL and records their circuits, congestion and test results."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +82,7 @@ class PostgresNodeStates(NodeHealth, NodeFindings):
         self._relieved = relieved
 
     @override
-    def succeeded(self, node_id: int) -> None:
+    def record_success(self, node_id: int) -> None:
         with self._database.session() as session:
             connection = session.connection()
             connection.execute(END_REST, {"id": node_id})
@@ -91,7 +91,7 @@ class PostgresNodeStates(NodeHealth, NodeFindings):
             session.commit()
 
     @override
-    def failed(self, node_id: int, reason: str) -> None:
+    def record_failure(self, node_id: int, reason: str) -> None:
         with self._database.session() as session:
             connection = session.connection()
             row = connection.execute(CIRCUIT_FOR_UPDATE, {"id": node_id}).mappings().first()
@@ -115,7 +115,7 @@ class PostgresNodeStates(NodeHealth, NodeFindings):
         return running > 1
 
     def relieve(self) -> None:
-        """Have congested nodes that were spared long enough asked for one association more."""
+        """Raise by one the limit of each congested node that was spared long enough."""
         with self._database.session() as session:
             connection = session.connection()
             now = connection.execute(text("SELECT now()")).scalar_one()
@@ -132,11 +132,11 @@ class PostgresNodeStates(NodeHealth, NodeFindings):
             session.commit()
 
     @override
-    def tested(self, node_id: int, found: Mapping[str, Any]) -> None:
+    def record_test(self, node_id: int, found: Mapping[str, Any]) -> None:
         self._write(WRITE_TEST, node_id, found)
 
     @override
-    def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
+    def remember(self, node_id: int, found: Mapping[str, Any]) -> None:
         self._write(MERGE_CAPABILITIES, node_id, found)
 
     def _write(self, statement: TextClause, node_id: int, found: Mapping[str, Any]) -> None:
@@ -150,14 +150,14 @@ class PostgresNodeStates(NodeHealth, NodeFindings):
 def lower_concurrency(
     connection: Connection, node_id: int, reason: str, after_refusal: AfterRefusal
 ) -> None:
-    """Keep how many associations the node takes, after it refused one of our jobs.
+    """Lower the node's limit after it refused one of our jobs.
 
     Refusals of several jobs at once are counted one after the other.
     """
     held = connection.execute(CONGESTION_FOR_UPDATE, {"id": node_id}).first()
     if held is None:
         return
-    # After the lock, so that jobs that gave their place back are not counted.
+    # Read after locking, so that jobs that gave their place back are not counted.
     count = connection.execute(RUNNING, {"id": node_id}).one()
     after = after_refusal(congestion_of(held.congestion), count.running, count.now)
     written = {
@@ -178,7 +178,7 @@ def read_nodes(connection: Connection) -> list[RemoteNode]:
 
 
 def node_of(row: RowMapping) -> RemoteNode:
-    """Return the node of one row of `remote_nodes`."""
+    """Return the node in one row of `remote_nodes`."""
     return RemoteNode(
         id=row["id"],
         name=row["name"],
@@ -207,13 +207,13 @@ def node_of(row: RowMapping) -> RemoteNode:
 
 
 def circuit_of(held: Mapping[str, Any]) -> Circuit:
-    """Return the circuit that the column holds."""
+    """Return the circuit stored in the column."""
     until = held.get("open_until")
     return Circuit(int(held.get("failures", 0)), datetime.fromisoformat(until) if until else None)
 
 
 def congestion_of(held: Mapping[str, Any]) -> Congestion | None:
-    """Return what the column says of a node's congestion; None when it says nothing."""
+    """Return the congestion stored in the column; None when there is none."""
     if not held:
         return None
     until = held.get("rest_until")

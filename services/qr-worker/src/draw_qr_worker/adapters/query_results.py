@@ -1,4 +1,4 @@
-"""What queries found, in PostgreSQL, until it expires."""
+"""Stores the results of queries in PostgreSQL until they expire."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ ADD: Final = text(
     ON CONFLICT (query_id, node_id, unique_key) DO NOTHING
     """
 )
-# Queries stay for ever and few of them still have results: from one of those to the next.
+# Queries are never deleted and few still have results: skip from one of those to the next.
 EXPIRE: Final = text(
     """
     WITH RECURSIVE kept AS (
@@ -54,7 +54,7 @@ class PostgresResultRepository(ResultRepository):
             session.commit()
 
     def expire(self) -> None:
-        """Forget the results of queries that are too old; the queries themselves stay."""
+        """Delete the results of queries that are too old; the queries remain."""
         with self._database.session() as session:
             session.connection().execute(EXPIRE)
             session.commit()

@@ -1,7 +1,7 @@
-"""What a remote node is asked: C-ECHO, capabilities, C-FIND, C-MOVE (PS3.4 A, C).
+"""Sends C-ECHO, capability probes, C-FIND and C-MOVE to remote nodes (PS3.4 A, C).
 
-Each failure comes out typed: refused, busy, unreachable, timeout, aborted, or the node's
-final status in words, Transient or Permanent by what another try could change.
+Every failure has a type: refused, busy, unreachable, timeout, aborted, or the final status in
+words. The type is Transient if another try could succeed, else Permanent.
 """
 
 import time
@@ -11,7 +11,11 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from draw_qr_worker.adapters.identifiers import decoded, encoded, failed_uids
+from draw_qr_worker.adapters.identifiers import (
+    decode_identifier,
+    encode_identifier,
+    read_failed_uids,
+)
 from draw_qr_worker.models import (
     FindEnd,
     Keys,
@@ -44,10 +48,10 @@ from draw_shared.dicom.network.service import PresentationContext
 from draw_shared.dicom.network.statuses import PENDING, DimseStatus, describe, is_warning
 from draw_shared.dicom.network.tls import TlsUnusable
 
-SETTLE_SECONDS: Final = 0.5
-"""How long a congested node may need to take our own last association down."""
-CANCEL_SECONDS: Final = 1.2
-"""How long a peer has to heed a C-CANCEL before the association is aborted."""
+SETTLE_TIMEOUT_SECONDS: Final = 0.5
+"""How long a congested node may need to free the place of our previous association."""
+CANCEL_TIMEOUT_SECONDS: Final = 1.2
+"""How long a peer may take to obey a C-CANCEL before we abort the association."""
 
 IDENTIFIER_SYNTAXES: Final = (uids.EXPLICIT_LITTLE, uids.IMPLICIT_LITTLE)
 MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
@@ -68,10 +72,10 @@ MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
     },
 }
 Proposal = tuple[str, tuple[str, ...]]
-"""Abstract syntax and transfer syntaxes of one presentation context that we propose."""
+"""Abstract syntax and transfer syntaxes of one proposed presentation context."""
 
 CUT_SHORT: Final = frozenset({DimseStatus.OUT_OF_RESOURCES, DimseStatus.CANCELLED, 0xB001})
-"""Final C-FIND statuses after matches that mean: there are more (PS3.4 C.4.1.1.4)."""
+"""Final C-FIND statuses that mean that more matches exist (PS3.4 C.4.1.1.4)."""
 
 NEVER_AGAIN: Final = frozenset(
     {
@@ -83,11 +87,11 @@ NEVER_AGAIN: Final = frozenset(
         DimseStatus.DATA_SET_DOES_NOT_MATCH,
     }
 )
-"""Final statuses that the same request will get for ever."""
+"""Final statuses that the same request will always get."""
 
 
 class CancelWatch:
-    """Runs between reads: sends C-CANCEL when the job shall stop, gives up when not heeded."""
+    """Runs between reads: sends C-CANCEL when the job must stop; aborts if the peer ignores it."""
 
     def __init__(
         self, association: RequestorAssociation, supervision: Supervision, alive: Callable[[], bool]
@@ -108,7 +112,7 @@ class CancelWatch:
         elif self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
             self._association.cancel(self.request)
-        elif time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
+        elif time.monotonic() - self._cancelled_at > CANCEL_TIMEOUT_SECONDS:
             self._supervision.check()
 
 
@@ -126,7 +130,7 @@ class AssociationFinder(Finder):
         self._supervision = supervision
         self._watch = watch
         self._model = node.query_model
-        # Fails when the node does not answer in the model that it is set up with.
+        # Fails when the node does not accept the model in its settings.
         association.context(model_of(node, Operation.C_FIND))
 
     @override
@@ -150,7 +154,7 @@ class AssociationFinder(Finder):
         if not self._association.is_open:
             raise PeerAborted("the node did not stop sending matches and was cut off")
         context = self._association.context(MODELS[model or self._model][Operation.C_FIND])
-        identifier = encoded(level, keys, context.transfer_syntax)
+        identifier = encode_identifier(level, keys, context.transfer_syntax)
         request = self._association.request(Operation.C_FIND, context, identifier=identifier)
         self._watch.request = request
         matches, stopped = 0, 0.0
@@ -159,13 +163,13 @@ class AssociationFinder(Finder):
             status = response.status
             if status not in PENDING:
                 break
-            if stopped and time.monotonic() - stopped > CANCEL_SECONDS:
+            if stopped and time.monotonic() - stopped > CANCEL_TIMEOUT_SECONDS:
                 self._association.abort()
                 break
             if stopped:
                 continue
             matches += 1
-            take(decoded(response.identifier, context.transfer_syntax))
+            take(decode_identifier(response.identifier, context.transfer_syntax))
             if enough():
                 stopped = time.monotonic()
                 self._association.cancel(request)
@@ -178,7 +182,7 @@ class AssociationFinder(Finder):
 
 
 class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
-    """Asks nodes; every call opens one association and closes it."""
+    """Sends requests to nodes; every call opens and closes one association."""
 
     def __init__(self, own_ae: Callable[[], str], trusts: PeerTrusts) -> None:
         self._own_ae = own_ae
@@ -187,7 +191,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
     @override
     def echo(self, node: RemoteNode, supervision: Supervision) -> Mapping[str, Any]:
         began = time.monotonic()
-        with self.associated(node, supervision, [_plain(uids.VERIFICATION)]) as (peer, _):
+        with self.associate(node, supervision, [_propose_plain(uids.VERIFICATION)]) as (peer, _):
             associated = time.monotonic()
             status = peer.echo()
             answered = time.monotonic()
@@ -205,8 +209,8 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
             for model, operations in MODELS.items()
             for operation, uid in operations.items()
         } | {"echo": uids.VERIFICATION}
-        proposals = [_plain(uid) for uid in services.values()]
-        with self.associated(node, supervision, proposals) as (peer, _):
+        proposals = [_propose_plain(uid) for uid in services.values()]
+        with self.associate(node, supervision, proposals) as (peer, _):
             accepted = {context.abstract_syntax for context in peer.contexts.values()}
             user = peer.accepted.user
         return {name: uid in accepted for name, uid in services.items()} | {
@@ -219,8 +223,8 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
     @contextmanager
     def finder(self, node: RemoteNode, supervision: Supervision) -> Iterator[AssociationFinder]:
         models = {node.query_model: None, "study": None}
-        proposals = [_plain(MODELS[model][Operation.C_FIND]) for model in models]
-        with self.associated(node, supervision, proposals) as (peer, watch):
+        proposals = [_propose_plain(MODELS[model][Operation.C_FIND]) for model in models]
+        with self.associate(node, supervision, proposals) as (peer, watch):
             yield AssociationFinder(peer, node, supervision, watch)
 
     @override
@@ -235,23 +239,23 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         progress: Callable[[SubOperationCounts], None],
         alive: Callable[[], bool],
     ) -> RemoteRetrieveEnd:
-        proposals = [_plain(model_of(node, Operation.C_MOVE))]
-        with self.associated(node, supervision, proposals, alive=alive) as (peer, watch):
+        proposals = [_propose_plain(model_of(node, Operation.C_MOVE))]
+        with self.associate(node, supervision, proposals, alive=alive) as (peer, watch):
             context = peer.context(model_of(node, Operation.C_MOVE))
-            identifier = encoded(level, keys, context.transfer_syntax)
+            identifier = encode_identifier(level, keys, context.transfer_syntax)
             watch.request = request = peer.request(
                 Operation.C_MOVE, context, identifier=identifier, move_destination=destination
             )
-            response = final_response(peer, request, progress)
+            response = read_final_response(peer, request, progress)
         supervision.check()
         return end_of("retrieve", response, context)
 
     def own_ae(self, node: RemoteNode) -> str:
-        """Return how we call ourselves towards this node."""
+        """Return the calling AE title for this node."""
         return node.calling_ae or self._own_ae()
 
     @contextmanager
-    def associated(
+    def associate(
         self,
         node: RemoteNode,
         supervision: Supervision,
@@ -260,7 +264,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         roles: Mapping[str, Roles] | None = None,
         alive: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[RequestorAssociation, CancelWatch]]:
-        """Yield an association, and the watch that has to know what is under way on it."""
+        """Yield an association, and the watch that must know the request in progress on it."""
         supervision.check()
 
         def connect() -> RequestorAssociation:
@@ -274,7 +278,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         try:
             association = connect()
         except PeerCongested:
-            supervision.pause(SETTLE_SECONDS)
+            supervision.pause(SETTLE_TIMEOUT_SECONDS)
             association = connect()
         with association:
             watch = CancelWatch(association, supervision, alive)
@@ -283,10 +287,10 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
 
 
 def remote_of(node: RemoteNode, calling_ae: str, trusts: PeerTrusts) -> Remote:
-    """Return whom to call for a node.
+    """Return the address and settings with which to call a node.
 
     Raises:
-        Unreachable: our own files for TLS cannot be used.
+        Unreachable: our own TLS files cannot be used.
     """
     try:
         tls = trusts.of(node.tls_fingerprint) if node.tls else None
@@ -304,16 +308,16 @@ def remote_of(node: RemoteNode, calling_ae: str, trusts: PeerTrusts) -> Remote:
 
 
 def refusal(operation: str, status: int) -> StatusPermanent | StatusTransient:
-    """Return the failure that a final status stands for.
+    """Return the exception for a final status.
 
-    The peer's own comment is not repeated: it may name a patient.
+    The peer's own comment is left out because it may name a patient.
     """
     words = f"the node ended the {operation} with: {describe(status)}"
     return StatusPermanent(words) if status in NEVER_AGAIN else StatusTransient(words)
 
 
 def counts_of(response: CommandSet) -> SubOperationCounts:
-    """Return what a response says of the sub-operations (PS3.7 9.1.4.1)."""
+    """Return the sub-operation counts in a response (PS3.7 9.1.4.1)."""
 
     def count(field: CommandElement) -> int | None:
         raw = response.get(field, b"")
@@ -327,13 +331,13 @@ def counts_of(response: CommandSet) -> SubOperationCounts:
     )
 
 
-def final_response(
+def read_final_response(
     peer: RequestorAssociation,
     request: SentRequest,
     progress: Callable[[SubOperationCounts], None],
     serve: Serve | None = None,
 ) -> Response:
-    """Return the last answer to a C-MOVE or C-GET; `progress` is told what each answer counts."""
+    """Return the final response to a C-MOVE or C-GET; pass each response's counts to `progress`."""
     while True:
         response = peer.response(request, serve)
         progress(counts_of(response.command))
@@ -342,7 +346,7 @@ def final_response(
 
 
 def end_of(operation: str, response: Response, context: PresentationContext) -> RemoteRetrieveEnd:
-    """Return the end of a retrieve that a final response stands for.
+    """Return how a retrieve ended, from its final response.
 
     Raises:
         StatusPermanent | StatusTransient: the node refused the whole retrieve.
@@ -350,7 +354,7 @@ def end_of(operation: str, response: Response, context: PresentationContext) -> 
     status, raw = response.status, response.identifier
     if status != DimseStatus.SUCCESS and not is_warning(status):
         raise refusal(operation, status)
-    failed = failed_uids(raw, context.transfer_syntax) if raw else ()
+    failed = read_failed_uids(raw, context.transfer_syntax) if raw else ()
     return RemoteRetrieveEnd(status, describe(status), counts_of(response.command), failed)
 
 
@@ -359,5 +363,5 @@ def model_of(node: RemoteNode, operation: Operation) -> str:
     return MODELS[node.query_model][operation]
 
 
-def _plain(abstract_syntax: str) -> Proposal:
+def _propose_plain(abstract_syntax: str) -> Proposal:
     return abstract_syntax, IDENTIFIER_SYNTAXES

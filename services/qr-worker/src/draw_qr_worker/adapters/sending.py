@@ -1,4 +1,4 @@
-"""C-STORE to a node: objects as it takes them, a few associations one after the other."""
+"""Sends objects to a node by C-STORE, over a few associations in sequence."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class StoreAssociations(StorePeers):
-    """Sends to nodes."""
+    """Sends objects to nodes."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class StoreAssociations(StorePeers):
                 try:
                     self._send_group(remote, (contexts, left), control, throttle, answered)
                 except PeerAborted as error:
-                    # So nodes answer what they cannot take: the rest is not held up by it. Nor is
-                    # it taken for want of a place (PeerTurnedAway), which is tried without end.
+                    # Nodes refuse at once what they cannot take, and that delays nothing else. A
+                    # node
                     first, broken_off = broken_off is None, PeerAborted(str(error))
                     if not first:
                         raise broken_off from error
@@ -74,10 +74,10 @@ class StoreAssociations(StorePeers):
         throttle: Throttle,
         answered: Answered,
     ) -> None:
-        """Send until nothing is left, or one object breaks off in the middle.
+        """Send until no object is left, or the association breaks inside one.
 
-        When the node breaks off, objects of other SOP classes than it owes answers for go first
-        from now on.
+        If the node breaks the association, objects whose SOP class is not among the unanswered ones
+        are sent first from then on.
         """
         contexts, left = group
         taken: dict[str, IndexedObject] = {}
@@ -86,12 +86,12 @@ class StoreAssociations(StorePeers):
             while left:
                 control.check()
                 one = left.popleft()
-                made = self._outgoing(sender, one)
+                made = self._prepare(sender, one)
                 if isinstance(made, str):
                     answered(one, None, made)
                     continue
                 taken[one.item.sop_instance_uid] = one
-                throttle.used(one.size_bytes)
+                throttle.use(one.size_bytes)
                 yield made
 
         with sending(remote, contexts) as sender:
@@ -101,7 +101,7 @@ class StoreAssociations(StorePeers):
                     one = taken.pop(sent.outgoing.sop_instance_uid)
                     answered(one, sent.status, sent.reason)
             except CutShort as cut:
-                # The node must not have it whole: the others go on another association.
+                # The node must not keep this object: the others need another association.
                 sender.association.abort()
                 answered(taken.pop(cut.sop_instance_uid), None, str(cut))
                 left.extendleft(taken.values())
@@ -110,8 +110,8 @@ class StoreAssociations(StorePeers):
                 raise
             control.on_end(lambda: None)
 
-    def _outgoing(self, sender: StoreSender, one: IndexedObject) -> Outgoing | str:
-        """Return an object in the best transfer syntax that the node takes, or why it cannot."""
+    def _prepare(self, sender: StoreSender, one: IndexedObject) -> Outgoing | str:
+        """Return an object in the best transfer syntax the node accepts, or why it takes none."""
         path = self._root / one.path
         sop_class, sop_instance = one.item.sop_class_uid, one.item.sop_instance_uid
 

@@ -1,4 +1,4 @@
-"""Keeps an association below the bytes a second that its node may be burdened with."""
+"""Keeps an association below the bytes per second that its node may receive or send."""
 
 import time
 from collections.abc import Callable
@@ -7,18 +7,18 @@ from typing import Final
 from draw_qr_worker.models import RemoteNode
 from draw_qr_worker.ports.supervision import Supervision
 
-PAUSE_SECONDS: Final = 0.2
+MAX_PAUSE_SECONDS: Final = 0.2
 BURST_SECONDS: Final = 1.0
-"""What was not used in the last second may be used at once."""
+"""Unused allowance of the last second may be used at once."""
 
 
 def rate_of(node: RemoteNode) -> float:
-    """Return one association's share of the node's limit, which is for all of them together."""
+    """Return one association's share of the node's limit, which covers all its associations."""
     return node.max_bytes_per_second / node.max_associations
 
 
 class Throttle:
-    """Slows its caller down to so many bytes a second; 0 is no limit."""
+    """Delays its caller to a maximum of bytes per second; 0 means no limit."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Throttle:
         self._sleep = sleep
         self._free_at = clock()
 
-    def used(self, size: int) -> None:
-        """Wait until what was used so far is within the limit, unless the job shall stop."""
+    def use(self, size: int) -> None:
+        """Wait until the bytes used so far are within the limit, unless the job must stop."""
         if not self._rate:
             return
         now = self._clock()
         self._free_at = max(self._free_at, now - BURST_SECONDS) + size / self._rate
         while (left := self._free_at - self._clock()) > 0 and not self._supervision.ended():
-            self._sleep(min(left, PAUSE_SECONDS))
+            self._sleep(min(left, MAX_PAUSE_SECONDS))

@@ -1,4 +1,4 @@
-"""The edge to time: what the worker does each second, with or without a broker."""
+"""The worker's timer: runs every second, with or without a broker."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from draw_qr_worker.services.dispatch import JobDispatcher
 
 
 class Tick:
-    """Sweeps what is due or lost, then claims while there are free slots and it is wanted."""
+    """Sweeps due and lost jobs, then claims jobs while slots are free and the worker is wanted."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Tick:
         self._wanted = wanted
 
     def on_tick(self) -> None:
-        """Do it once.
+        """Sweep once and claim.
 
         Raises:
             Transient: the database does not answer.

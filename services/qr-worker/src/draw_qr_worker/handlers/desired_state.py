@@ -1,4 +1,4 @@
-"""The edge to operators: the worker is told to stop, start or restart."""
+"""Handles operators' orders to stop, start or restart the worker."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from draw_shared.runtime.desired_state import Wanted
 class DesiredStateHandler:
     """Stops, starts and restarts the worker.
 
-    A stop lets running jobs finish, a restart gives them back to the queue.
+    A stop lets running jobs finish; a restart returns them to the queue.
     """
 
     def __init__(self, dispatch: JobDispatcher, *tell: Callable[[], None]) -> None:
@@ -19,7 +19,7 @@ class DesiredStateHandler:
         self._restarts = 0
 
     def on_change(self, wanted: Wanted) -> None:
-        """Do what is wanted now."""
+        """Bring the worker into the wanted state."""
         if not wanted.running:
             self._dispatch.close()
         elif wanted.restarts != self._restarts:

@@ -1,7 +1,7 @@
-"""The edge to the broker: a wake-up is acknowledged as soon as its job is claimed or not.
+"""Handles wake-ups from the broker: acknowledges each one after trying to claim its job.
 
-When every slot is taken, or another replica was faster, nothing is lost: the row stays, and
-every replica looks for claimable rows by itself.
+If every slot is taken or another replica was faster, nothing is lost: the row remains, and every
+replica also polls for claimable rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from draw_shared.messaging.consumer import Delivery, Failure
 
 
 class JobReady:
-    """Answers `job.ready.v1`."""
+    """Handles `job.ready.v1`."""
 
     def __init__(self, take: Callable[[UUID], bool]) -> None:
         self._take = take
 
     def on_deliveries(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Claim and start each job if there is a free slot; returning acknowledges.
+        """Claim and start each job if a slot is free; returning acknowledges the messages.
 
         Raises:
             Transient: the database does not answer; the messages are tried again.
@@ -38,11 +38,11 @@ class JobReady:
 
 
 class JobChanged:
-    """Answers `control.v1` about a job: it may be one of ours that shall be cancelled."""
+    """Handles `control.v1` for a job: the job may run here and be cancelled now."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self._look = look
 
     def on_control(self, _message: ControlV1) -> None:
-        """Have the leases looked at now instead of in a second."""
+        """Check the leases now instead of at the next tick."""
         self._look()

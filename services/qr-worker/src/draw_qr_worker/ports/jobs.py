@@ -1,4 +1,4 @@
-"""Ports of a job's life: the queue of jobs, and the health of nodes."""
+"""Ports of a job's life: the job queue, and the health of nodes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,41 +9,41 @@ from draw_qr_worker.models import ClaimedJob, JobOutcome, Lease
 
 
 class JobQueue(Protocol):
-    """The jobs' rows; each call is one transaction."""
+    """The rows of jobs; each call is one transaction."""
 
     def claim(self, job_id: UUID | None) -> ClaimedJob | None:
-        """Take one job that may run now, the given one or the most urgent; None: there is none."""
+        """Claim the given job, or the most urgent one; return None if no job may run now."""
 
     def renew(self, lease: Lease) -> bool:
-        """Prolong the lease and return whether the job shall be cancelled; or LostLease."""
+        """Extend the lease and return whether the job must be cancelled; or raise LostLease."""
 
     def report(self, lease: Lease, progress: Mapping[str, Any]) -> None:
-        """Write progress; or LostLease."""
+        """Write progress; or raise LostLease."""
 
     def finish(self, lease: Lease, outcome: JobOutcome) -> None:
-        """Write the final state, and that of the batch when this was its last; or LostLease."""
+        """Write the final state, and the batch's if this was its last job; or raise LostLease."""
 
     def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:
-        """Put the job into `waiting` until the delay is over; or LostLease."""
+        """Put the job into `waiting` until the delay is over; or raise LostLease."""
 
     def release(self, lease: Lease) -> None:
-        """Put the job back into the queue for any worker; or LostLease."""
+        """Return the job to the queue for any worker; or raise LostLease."""
 
     def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
-        """Put the job into `waiting` until then, which is no failed try; or LostLease."""
+        """Put the job into `waiting` until then, without a failed try; or raise LostLease."""
 
-    def congested(self, job: ClaimedJob, reason: str) -> None:
-        """Put the job back into the queue and have its node asked for less; or LostLease."""
+    def requeue_congested(self, job: ClaimedJob, reason: str) -> None:
+        """Return the job to the queue and lower its node's limit; or raise LostLease."""
 
 
 class NodeHealth(Protocol):
-    """The nodes' circuits, shared by all replicas."""
+    """The circuits of nodes, shared by all replicas."""
 
-    def succeeded(self, node_id: int) -> None:
-        """Close the circuit and wake the jobs that waited for it; the node rests no longer."""
+    def record_success(self, node_id: int) -> None:
+        """Close the circuit, wake the jobs that waited for it, and end the node's rest."""
 
-    def failed(self, node_id: int, reason: str) -> None:
+    def record_failure(self, node_id: int, reason: str) -> None:
         """Count a failure; the fifth in a row opens the circuit."""
 
     def is_shared(self, node_id: int) -> bool:
-        """Return whether several of our jobs run against the node now."""
+        """Return whether several of our jobs use the node now."""

@@ -1,4 +1,4 @@
-"""Ports of testing a node: C-ECHO and probe, and where their findings are kept."""
+"""Ports of node tests: C-ECHO and probe, and the store of their findings."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -19,11 +19,11 @@ class EchoPeers(Protocol):
         """
 
     def probe(self, node: RemoteNode, supervision: Supervision) -> Mapping[str, Any]:
-        """Return which services the node accepts, and what it says of itself."""
+        """Return which services the node accepts, and how it identifies itself."""
 
 
 class NodeFindings(NodeMemory, Protocol):
-    """Where the last test of each node is kept."""
+    """Stores the last test of each node."""
 
-    def tested(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what a C-ECHO found."""
+    def record_test(self, node_id: int, found: Mapping[str, Any]) -> None:
+        """Store what a C-ECHO found."""

@@ -1,4 +1,4 @@
-"""Ports of queries: associations for C-FIND, what they teach about a node, and the answers."""
+"""Ports of queries: C-FIND associations, what they teach about a node, and the answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ class Finder(Protocol):
 
     @property
     def models(self) -> frozenset[str]:
-        """The query models in which the node answers."""
+        """The query models that the node accepts."""
 
     def find(
         self,
@@ -34,7 +34,7 @@ class Finder(Protocol):
         model: str = "",
         enough: Callable[[], bool] = lambda: False,
     ) -> FindEnd:
-        """Hand each match to `take` until `enough`, and say how the query ended.
+        """Pass each match to `take` until `enough`, and return how the query ended.
 
         Raises:
             StatusPermanent | StatusTransient: the node refused the query.
@@ -42,24 +42,24 @@ class Finder(Protocol):
 
 
 class NodeMemory(Protocol):
-    """Where what queries find out about a node is kept."""
+    """Stores what queries learn about a node."""
 
-    def learned(self, node_id: int, found: Mapping[str, Any]) -> None:
-        """Keep what is known now beside what was known before; None forgets it."""
+    def remember(self, node_id: int, found: Mapping[str, Any]) -> None:
+        """Merge new findings into the stored ones; None deletes one."""
 
 
 class QueryPeers(Protocol):
     """Opens associations for queries."""
 
     def finder(self, node: RemoteNode, supervision: Supervision) -> AbstractContextManager[Finder]:
-        """Yield a finder for as many queries as are wanted.
+        """Yield a finder that can send any number of queries.
 
-        Study Root is proposed as well: it finds out what a request in other models needs.
+        It also proposes Study Root, whose answers show what a request in another model needs.
         """
 
 
 class ListAnswerRepository(Protocol):
-    """The lines of lists, and what nodes said to them."""
+    """The lines of lists, and the nodes' answers to them."""
 
     def unanswered(self, list_id: UUID, node_id: int) -> Sequence[ListLine]:
         """Return the lines that the node has not answered, in the order of the list."""
@@ -68,11 +68,11 @@ class ListAnswerRepository(Protocol):
         """Return how many lines the node has answered."""
 
     def add(self, lease: Lease, node_id: int, line_id: int, answer: LineAnswer) -> None:
-        """Keep an answer, one that is there already as it is; or LostLease."""
+        """Store an answer unless the line already has one; or raise LostLease."""
 
 
 class ResultRepository(Protocol):
-    """The rows of what queries found."""
+    """The rows of query results."""
 
     def add(self, lease: Lease, query_id: UUID, node_id: int, matches: Mapping[str, Match]) -> None:
-        """Keep matches by their unique keys, one that is there already as it is; or LostLease."""
+        """Store matches whose unique keys are not stored yet; or raise LostLease."""

@@ -1,4 +1,4 @@
-"""Ports of a retrieve: the rows of what is expected, and nodes that send (PS3.4 C.4.2, C.4.3)."""
+"""Ports of a retrieve: rows of expected instances, and nodes that send (PS3.4 C.4.2, C.4.3)."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
@@ -19,7 +19,7 @@ from draw_qr_worker.ports.supervision import Supervision
 
 
 class ItemRepository(Protocol):
-    """The rows of what jobs expect."""
+    """The rows of instances that jobs expect."""
 
     def items(self, job_id: UUID) -> Sequence[Item]:
         """Return what the job expects, study by study and series by series."""
@@ -33,31 +33,32 @@ class ItemRepository(Protocol):
         here_counts: bool,
         none_of: Collection[str] = (),
     ) -> Sequence[Item]:
-        """Keep what is expected and return it; or LostLease.
+        """Store what is expected and return it; or raise LostLease.
 
-        With `arrives_here`, what comes into the index has arrived; with `here_counts` as well,
-        also what is here already. Nothing stays expected of the studies `none_of`.
+        With `arrives_here`, an instance that enters the index has arrived. With `here_counts` as
+        well, an instance that is already here has arrived, too. Nothing of the studies `none_of`
+        remains expected.
         """
 
     def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
-        """Return how much has arrived, and before that mark what is here if that counts.
+        """Return how much has arrived; first mark what is already here, if that counts.
 
-        Without `here_counts` only what the indexer marked has arrived: it marks what comes, also
-        what was here before.
+        Without `here_counts` only the indexer marks: it marks every instance that comes, even one
+        that was here before.
         """
 
     def mark(self, lease: Lease, *, all_but: Collection[str]) -> None:
-        """Mark everything but these SOP instances as arrived; or LostLease."""
+        """Mark everything except these SOP instances as arrived; or raise LostLease."""
 
     def mark_these(self, lease: Lease, these: Collection[str]) -> None:
-        """Mark these SOP instances as arrived; or LostLease."""
+        """Mark these SOP instances as arrived; or raise LostLease."""
 
     def unlisted(self, job_id: UUID, studies: Sequence[str], series: str) -> Mapping[str, Unlisted]:
-        """Return by study what the index has of it, or of one series, beside the job's items."""
+        """Return by study what the index holds of it, or of one series, beyond the job's items."""
 
 
 class MovePeers(Protocol):
-    """Has nodes send."""
+    """Asks nodes to send by C-MOVE."""
 
     def move(
         self,
@@ -70,7 +71,7 @@ class MovePeers(Protocol):
         progress: Callable[[SubOperationCounts], None],
         alive: Callable[[], bool],
     ) -> RemoteRetrieveEnd:
-        """Have the node send to `destination`; `alive` says whether objects keep arriving.
+        """Ask the node to send to `destination`; `alive` tells whether objects keep arriving.
 
         Raises:
             StatusPermanent | StatusTransient: the node refused the whole retrieve.
@@ -92,7 +93,7 @@ class GetPeers(Protocol):
         progress: Callable[[SubOperationCounts], None],
         stored: Callable[[Fetched], None],
     ) -> RemoteRetrieveEnd:
-        """Fetch into our storage; `stored` is told of each object.
+        """Fetch into our storage; call `stored` for each object.
 
         Raises:
             StatusPermanent | StatusTransient: the node refused the whole retrieve.

@@ -1,4 +1,4 @@
-"""Ports of sending: the objects of the index, and nodes that take them by C-STORE."""
+"""Ports of sending: the indexed objects, and nodes that accept them by C-STORE."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -7,18 +7,18 @@ from draw_qr_worker.models import IndexedObject, RemoteNode, Subject
 from draw_qr_worker.ports.supervision import InterruptibleSupervision
 
 Answered = Callable[[IndexedObject, int | None, str], None]
-"""Told each object with the peer's status, or None and why it was not sent."""
+"""Called for each object with the peer's status, or with None and the reason it was not sent."""
 
 
 class StoredObjectRepository(Protocol):
-    """What the index has."""
+    """The objects in the index."""
 
     def objects(self, subject: Subject) -> Sequence[IndexedObject]:
-        """Return the objects of a study, a series, or the SOP instances named."""
+        """Return the objects of a study, a series, or the named SOP instances."""
 
 
 class StorePeers(Protocol):
-    """Sends to nodes."""
+    """Sends objects to nodes."""
 
     def send(
         self,
@@ -27,8 +27,8 @@ class StorePeers(Protocol):
         control: InterruptibleSupervision,
         answered: Answered,
     ) -> None:
-        """Send objects as the node takes them and tell each answer.
+        """Send objects in transfer syntaxes that the node accepts, and report each answer.
 
         Raises:
-            PeerTrouble | PeerRejected | PeerCongested: the association was not possible, or broke.
+            PeerTrouble | PeerRejected | PeerCongested: the association failed or broke.
         """

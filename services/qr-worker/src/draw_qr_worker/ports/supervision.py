@@ -1,31 +1,31 @@
-"""Ports of one execution: what tells it to stop, and what can interrupt its waits."""
+"""Ports of one execution: asking whether it must stop, and interrupting its waits."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class Supervision(Protocol):
-    """Tells a long operation whether it shall go on."""
+    """Tells a long operation whether to continue."""
 
     def ended(self) -> bool:
-        """Return whether the execution shall stop."""
+        """Return whether the execution must stop."""
 
     def check(self) -> None:
-        """Return while the execution shall go on.
+        """Return if the execution may continue.
 
         Raises:
-            Cancelled | Interrupted | LostLease: it shall not.
+            Cancelled | Interrupted | LostLease: the execution must stop.
         """
 
     def pause(self, seconds: float) -> None:
-        """Wait, or raise like `check` as soon as the execution shall stop."""
+        """Wait; raise like `check` as soon as the execution must stop."""
 
 
 class InterruptibleSupervision(Supervision, Protocol):
     """An execution whose end can interrupt a wait."""
 
     def on_end(self, interrupt: Callable[[], None]) -> None:
-        """Have `interrupt` called when the execution shall stop, on whatever thread says so.
+        """Call `interrupt` when the execution must stop, on the thread that stops it.
 
-        For operations whose waits are long: it ends them.
+        Operations with long waits use it to end them.
         """

@@ -1,9 +1,9 @@
-"""One question to a node, answered whole or known to be cut.
+"""Asks a node one question and tells whether the answer is complete.
 
-A question is one C-FIND, asked again in narrower parts where the node stopped too early. A node
-that stops at its limit may say so, or may not: an answer of suspiciously round length is
-checked by asking for its parts, and so is every answer on which a retrieve will rely. Where the
-level above says how many there are, that number decides.
+A question is one C-FIND, repeated in narrower parts where the node stopped too early. A node that
+stops at its limit may not say so. Therefore an answer of suspiciously round length is checked by
+asking for its parts, and so is every answer on which a retrieve relies. Where the level above
+reports a number, that number decides.
 """
 
 import time
@@ -14,63 +14,63 @@ from typing import Any, Final
 
 from draw_qr_worker.models import Match, RemoteNode
 from draw_qr_worker.ports.querying import Finder, NodeMemory
-from draw_qr_worker.services.query_splitting import Part, around, split, whole
+from draw_qr_worker.services.query_splitting import Part, split_around, split_part, whole_part
 
 MAX_REQUESTS: Final = 2000
-"""C-FIND requests for one question; a node that needs more is not going to be read out."""
-MAX_SECONDS: Final = 900.0
-"""The longest that one question may take, whatever the node makes of it."""
+"""C-FIND requests for one question; a node that needs more cannot be read completely."""
+QUESTION_TIMEOUT_SECONDS: Final = 900.0
+"""The maximum duration of one question."""
 MAX_MATCHES: Final = 200_000
 """Matches of one C-FIND; a node that sends more is stopped."""
-SMALLEST_LIMIT: Final = 50
-SMALLEST_RELIED_ON: Final = 10
-"""Limits of real nodes are round numbers: multiples of this, and of fewer where it matters more."""
+MIN_LIMIT_STEP: Final = 50
+MIN_RELIED_ON_STEP: Final = 10
+"""Limits of real nodes are multiples of this; of the smaller step where we rely on the answer."""
 FIND_LIMIT: Final = "find_limit"
-"""What a node's capabilities call the number of matches after which it stops."""
+"""The key in a node's capabilities for the number of matches after which it stops."""
 UNIQUE_KEYS: Final[Mapping[str, str]] = {
     "PATIENT": "PatientID",
     "STUDY": "StudyInstanceUID",
     "SERIES": "SeriesInstanceUID",
     "IMAGE": "SOPInstanceUID",
 }
-_TOLD: Final = ("StudyDate", "StudyTime")
-"""What of a match decides where a question is cut."""
+_SPLIT_ATTRIBUTES: Final = ("StudyDate", "StudyTime")
+"""The attributes of a match that decide where a question is split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and how the answer is judged."""
+    """What to ask, and how to judge the answer."""
 
     level: str
     keys: Mapping[str, Any]
     model: str = ""
-    """Empty: the node's own."""
+    """Empty means the node's own model."""
     number: Callable[[], int | None] = lambda: None
-    """How many there are, as the level above or the matches themselves say."""
+    """The number of matches that the level above, or the matches themselves, report."""
     most: int = 0
-    """Matches after which no more are wanted; 0: all."""
+    """No more matches than this are wanted; 0 means all."""
     relied_on: bool = False
     """Whether every answer is checked, and not only one of round length."""
     splits: bool = True
-    """Whether it may be asked in parts."""
+    """Whether the question may be split."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswer:
-    """How a question was answered; the matches were handed over as they came."""
+    """How a question was answered; the matches were already passed on."""
 
     matches: int
     requests: int
     cut: str = ""
-    """Why there may be more; empty: nothing says so."""
+    """Why more matches may exist; empty if nothing suggests it."""
     unchecked: str = ""
-    """Why the length is suspicious, where nothing could check it."""
+    """Why the length is suspicious, if nothing could check it."""
     limit: int = 0
-    """The node's limit as far as it has shown; 0: none."""
+    """The node's limit as far as it is known; 0 means none."""
 
     @property
     def whole(self) -> bool:
-        """Whether everything was told, as far as a node can be made to say."""
+        """Whether the node gave every match, as far as can be checked."""
         return not self.cut and not self.unchecked
 
 
@@ -85,7 +85,7 @@ class Asker:
 
     @property
     def models(self) -> frozenset[str]:
-        """The query models in which the node answers."""
+        """The query models that the node accepts."""
         return self._finder.models
 
     def ask(
@@ -94,21 +94,21 @@ class Asker:
         take: Callable[[Match], None],
         asked: Callable[[int], None] = lambda _: None,
     ) -> QueryAnswer:
-        """Hand every match to `take` as it comes, and say whether these are all."""
+        """Pass every match to `take` as it arrives, and return whether they are all."""
         before = self.requests
 
-        def counted(requests: int) -> None:
+        def count(requests: int) -> None:
             self.requests = before + requests
             asked(self.requests)
 
-        answer = ask(self._finder, question, take, limit=self._limit, asked=counted)
+        answer = ask(self._finder, question, take, limit=self._limit, asked=count)
         self._limit = answer.limit
         return answer
 
-    def tell(self, memory: NodeMemory) -> None:
-        """Have it kept when the node's limit has shown, or has shown to be none."""
+    def record_limit(self, memory: NodeMemory) -> None:
+        """Store the node's limit if this association found it, or found that there is none."""
         if self._limit != self._known:
-            memory.learned(self._node.id, {FIND_LIMIT: self._limit or None})
+            memory.remember(self._node.id, {FIND_LIMIT: self._limit or None})
 
 
 def ask(
@@ -120,13 +120,13 @@ def ask(
     asked: Callable[[int], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> QueryAnswer:
-    """Hand every match to `take` as it comes, and say whether these are all.
+    """Pass every match to `take` as it arrives, and return whether they are all.
 
-    A match that comes again is handed over again. `limit` is what is known of the node;
-    `asked` is told the number of requests after each.
+    A repeated match is passed on again. `limit` is the node's known limit; `asked` receives the
+    number of requests after each one.
     """
     asking = _Asking(finder, question, take, limit, clock)
-    left = [(whole(question.level, question.keys), 0)]
+    left = [(whole_part(question.level, question.keys), 0)]
     while left and not asking.full:
         if asking.requests >= MAX_REQUESTS or clock() > asking.deadline:
             asking.cut = "the node answers so little at a time that the query was given up"
@@ -137,7 +137,7 @@ def ask(
 
 
 def unique_key(level: str, match: Match) -> str:
-    """Return what tells one match from another."""
+    """Return the value that distinguishes one match from another."""
     keys = [str(match.get(UNIQUE_KEYS[level]) or "")]
     if level == "PATIENT":
         keys.append(str(match.get("IssuerOfPatientID") or ""))
@@ -148,7 +148,7 @@ def unique_key(level: str, match: Match) -> str:
 
 @dataclass(slots=True)
 class _Asking:
-    """What is known so far."""
+    """The state of one question."""
 
     finder: Finder
     question: Question
@@ -161,11 +161,11 @@ class _Asking:
     cut: str = ""
     unchecked: str = ""
     dateless: bool = False
-    """Whether an answer was checked by parts that do not hold all of it."""
+    """Whether an answer was checked by parts that do not cover all of it."""
     cuts: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.deadline = self.clock() + MAX_SECONDS
+        self.deadline = self.clock() + QUESTION_TIMEOUT_SECONDS
 
     @property
     def full(self) -> bool:
@@ -173,17 +173,17 @@ class _Asking:
 
     @property
     def number(self) -> int | None:
-        """How many the level above speaks of; more than that, and it is not to be believed."""
+        """The number that the level above reports; it is ignored if more matches arrived."""
         number = self.question.number()
         return None if number is None or len(self.seen) > number else number
 
     def request(self, part: Part, suspected: int) -> list[tuple[Part, int]]:
-        """Ask for one part, and return the parts that it has to be cut into."""
+        """Ask for one part, and return the parts into which it must be split."""
         told: list[Match] = []
         before = len(self.seen)
 
-        def taken(match: Match) -> None:
-            told.append({name: match[name] for name in _TOLD if name in match})
+        def collect(match: Match) -> None:
+            told.append({name: match[name] for name in _SPLIT_ATTRIBUTES if name in match})
             key = unique_key(part.level, match)
             if key in self.seen or not self.full:
                 self.seen.add(key)
@@ -192,9 +192,9 @@ class _Asking:
         end = self.finder.find(
             part.level,
             part.narrowed(),
-            taken,
+            collect,
             model=self.question.model,
-            enough=lambda: self._enough(len(told)),
+            enough=lambda: self._has_enough(len(told)),
         )
         self.requests += 1
         self._learn(len(told), suspected, cut=end.cut_short, more=len(self.seen) > before)
@@ -206,9 +206,9 @@ class _Asking:
             return []
         if self.number == len(self.seen) and not (end.cut_short or self.question.relied_on):
             return []
-        if end.cut_short or len(told) == self.limit > 0 or self._short(suspected):
-            return self._parts(part, told)
-        return self._checks(part, told, suspected)
+        if end.cut_short or len(told) == self.limit > 0 or self._is_incomplete(suspected):
+            return self._split(part, told)
+        return self._split_to_check(part, told, suspected)
 
     def answer(self) -> QueryAnswer:
         number, found = self.number, len(self.seen)
@@ -219,15 +219,15 @@ class _Asking:
             cut = unchecked = ""
         return QueryAnswer(found, self.requests, cut, unchecked, self.limit)
 
-    def _enough(self, told: int) -> bool:
+    def _has_enough(self, told: int) -> bool:
         return self.full or told >= MAX_MATCHES or self.clock() > self.deadline
 
-    def _short(self, suspected: int) -> bool:
-        """Return whether the first answer is known to lack something."""
+    def _is_incomplete(self, suspected: int) -> bool:
+        """Return whether the first answer is known to be incomplete."""
         return not suspected and self.requests == 1 and self.number is not None
 
     def _learn(self, length: int, suspected: int, *, cut: bool, more: bool) -> None:
-        """Take note of the node's limit: a single cut may be a shortage of the moment."""
+        """Record the node's limit; a single cut may be a shortage of the moment."""
         if length > self.limit > 0:
             self.limit = 0
         if cut:
@@ -236,31 +236,33 @@ class _Asking:
                 self.limit = length
         if not (suspected and more):
             return
-        # A part brought something new: the answer was cut without a word.
-        if _round(suspected) or length == suspected:
+        # A part returned something new, so the node had cut the answer silently.
+        if _is_round(suspected) or length == suspected:
             self.limit = suspected
         if self.dateless:
             self.cut = self.cut or "the node stops at its limit, and some matches have no date"
 
-    def _parts(self, part: Part, told: list[Match]) -> list[tuple[Part, int]]:
-        parts, certain = split(part, told) if self.question.splits else ([], False)
+    def _split(self, part: Part, told: list[Match]) -> list[tuple[Part, int]]:
+        parts, certain = split_part(part, told) if self.question.splits else ([], False)
         if not (parts and certain):
             self.cut = (
                 self.cut or "the node stops at its limit, and the query cannot be cut further"
             )
         return [(each, 0) for each in reversed(parts)]
 
-    def _checks(self, part: Part, told: list[Match], suspected: int) -> list[tuple[Part, int]]:
-        """Return parts that bring something new if the answer was cut without a word."""
+    def _split_to_check(
+        self, part: Part, told: list[Match], suspected: int
+    ) -> list[tuple[Part, int]]:
+        """Return parts that return something new if the node cut the answer silently."""
         length, relied_on = len(told), self.question.relied_on
-        likely = _round(length, SMALLEST_RELIED_ON if relied_on else SMALLEST_LIMIT)
+        likely = _is_round(length, MIN_RELIED_ON_STEP if relied_on else MIN_LIMIT_STEP)
         if not (length == suspected if suspected else likely or (relied_on and length)):
             return []
         if length == 1:
-            return [] if suspected else [(each, length) for each in around(part, told[0])]
-        parts, certain = split(part, told) if self.question.splits else ([], False)
+            return [] if suspected else [(each, length) for each in split_around(part, told[0])]
+        parts, certain = split_part(part, told) if self.question.splits else ([], False)
         if not likely and any(each.modality for each in parts):
-            # Dozens of requests for a length that no limit of a node has.
+            # It would take dozens of requests, and no node has such a limit.
             return []
         if likely and not (parts and certain):
             self.unchecked = f"the answer stops at {length}, and nothing proves that these are all"
@@ -268,5 +270,5 @@ class _Asking:
         return [(each, length) for each in reversed(parts)]
 
 
-def _round(length: int, step: int = SMALLEST_LIMIT) -> bool:
+def _is_round(length: int, step: int = MIN_LIMIT_STEP) -> bool:
     return length >= step and length % step == 0

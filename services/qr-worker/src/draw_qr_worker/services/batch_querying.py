@@ -1,10 +1,10 @@
-"""A list of questions to one node, line by line over as few associations as it takes.
+"""Asks one node the lines of a list, over as few associations as the node allows.
 
-Each line is a query for studies, with a whole or truncated answer of its own, and is kept as
-soon as it is answered: a worker that takes over goes on with the lines that are left. A line
-that the node refuses fails alone; it is asked once more after the others, because a refusal
-may be one of the moment. A line on which the association breaks is asked again on a new one,
-and is to blame only when the node answers others meanwhile: else the node is in trouble.
+Each line is a query for studies with its own answer, complete or truncated. The answer is stored at
+once, so a worker that takes over continues with the remaining lines. A line that the node refuses
+fails alone; it is asked once more after the others, because the refusal may be temporary. A line on
+which the association breaks is asked again on a new association. It is to blame only if the node
+answers other lines; otherwise the node itself is in trouble.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ from draw_qr_worker.services.asking import Asker
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
-from draw_qr_worker.services.querying import Catch, NodeQuery
+from draw_qr_worker.services.querying import MatchCollector, NodeQuery
 from draw_shared.dicom.network.peer_failures import NotSupported, PeerTrouble
 from draw_shared.dicom.query.answer_fits import is_told, meant_by_name, misfit
 from draw_shared.errors import DrawError, Permanent
@@ -39,10 +39,10 @@ from draw_shared.errors import DrawError, Permanent
 LEVEL: Final = "STUDY"
 NUMBER: Final = "NumberOfStudyRelatedInstances"
 MAX_BREAKS_IN_A_ROW: Final = 3
-"""Lines that each broke an association of its own, after which the node is to blame."""
+"""If this many lines each break an association of their own, the node is to blame."""
 REFUSAL_PAUSE_SECONDS: Final = 0.1
 MAX_REFUSAL_PAUSE_SECONDS: Final = 1.0
-"""A node that refuses one line after the other is asked more slowly."""
+"""The pause grows to this while a node refuses line after line."""
 
 
 class BatchFindTask:
@@ -56,16 +56,16 @@ class BatchFindTask:
         self._memory = memory
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Return complete, or partial when a line failed or was not answered whole.
+        """Return complete, or partial when a line failed or its answer is incomplete.
 
         Raises:
             InvalidJob | NotSupported: the node cannot be asked.
-            PeerTrouble: it does not work at the moment.
+            PeerTrouble: the node does not work at the moment.
         """
         node = node_of(job)
         if not node.supports_find:
             raise NotSupported("the node is set up without C-FIND")
-        list_id, most = _asked(job.parameters)
+        list_id, most = _parse_parameters(job.parameters)
         asking = _ListAsking(job.lease, control, node, most, self._answers, self._memory)
         asking.tally = self._answers.tally(list_id, node.id)
         asking.left.extend(self._answers.unanswered(list_id, node.id))
@@ -74,16 +74,16 @@ class BatchFindTask:
                 asking.ask(finder)
             if not asking.left:
                 asking.settle()
-        return _outcome(asking.tally)
+        return _conclude(asking.tally)
 
     def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:
-        """Return failed with the reason; what was answered stays."""
+        """Return failed with the reason; stored answers remain."""
         return JobOutcome(JobState.FAILED, {}, str(error))
 
 
 @dataclass(slots=True)
 class _ListAsking:
-    """A list on its way to one node."""
+    """The progress of one list at one node."""
 
     lease: Lease
     control: ExecutionControl
@@ -93,24 +93,24 @@ class _ListAsking:
     memory: NodeMemory
     left: deque[ListLine] = field(default_factory=deque)
     refused: deque[ListLine] = field(default_factory=deque)
-    """Lines to be asked once more."""
+    """Lines to ask once more."""
     suspects: list[tuple[ListLine, PeerTrouble]] = field(default_factory=list)
     tally: ListTally = field(default_factory=ListTally)
     again: bool = False
 
     def ask(self, finder: Finder) -> None:
-        """Ask lines until none is left, or the association breaks.
+        """Ask lines until none is left or the association breaks.
 
         Raises:
-            PeerTrouble: not the lines are to blame for that.
+            PeerTrouble: the association broke and no line is to blame.
         """
         asker = Asker(finder, self.node)
         asked, refusals = 0, 0
         line: ListLine | None = None
         try:
-            while (line := self._next()) is not None:
+            while (line := self._next_line()) is not None:
                 try:
-                    answer = self._answered(asker, line)
+                    answer = self._ask_line(asker, line)
                 except (Permanent, StatusTransient) as error:
                     self.control.check()
                     refusals += 1
@@ -123,15 +123,15 @@ class _ListAsking:
                 asked += 1
         except PeerTrouble as error:
             self.control.check()
-            self._broken(line, error, first=asked == 0)
+            self._handle_break(line, error, first=asked == 0)
         finally:
-            asker.tell(self.memory)
+            asker.record_limit(self.memory)
 
     def settle(self) -> None:
-        """Ask once more, then have fail, the lines that broke associations while others did not.
+        """Repeat the lines that broke an association while others succeeded, then fail them.
 
         Raises:
-            PeerTrouble: it has answered none.
+            PeerTrouble: the node has answered no line.
         """
         if self.suspects and not self.tally.answered:
             raise self.suspects[-1][1]
@@ -142,17 +142,17 @@ class _ListAsking:
                 self.refused.append(line)
         self.suspects = []
 
-    def _next(self) -> ListLine | None:
+    def _next_line(self) -> ListLine | None:
         if not self.left and not self.again:
             self.left, self.refused, self.again = self.refused, deque(), True
         return self.left.popleft() if self.left else None
 
-    def _answered(self, asker: Asker, line: ListLine) -> LineAnswer:
+    def _ask_line(self, asker: Asker, line: ListLine) -> LineAnswer:
         found: dict[str, Match] = {}
-        catch = Catch(LEVEL, self.most, found.update)
+        catch = MatchCollector(LEVEL, self.most, found.update)
         NodeQuery(asker, self.node, catch, lambda _: self.control.check()).ask(LEVEL, line.keys)
         catch.write()
-        return _judged(line.keys, list(found.values()), catch.doubt)
+        return _judge(line.keys, list(found.values()), catch.doubt)
 
     def _keep(self, line: ListLine, answer: LineAnswer) -> None:
         self._write(line, answer)
@@ -164,11 +164,11 @@ class _ListAsking:
         else:
             self._write(line, LineAnswer("failed", error=str(error)))
 
-    def _broken(self, line: ListLine | None, error: PeerTrouble, *, first: bool) -> None:
+    def _handle_break(self, line: ListLine | None, error: PeerTrouble, *, first: bool) -> None:
         if line is None:
             raise error
         if not first:
-            # The association may have been old: the line begins the next one.
+            # An old association may simply have ended: ask the line first on the next one.
             self.left.appendleft(line)
             return
         self.suspects.append((line, error))
@@ -182,8 +182,8 @@ class _ListAsking:
         self.control.report(answered=told.answered, found=told.found, failed=told.failed)
 
 
-def _judged(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineAnswer:
-    """Return the answer to a line: other patients' studies are neither shown nor fetched."""
+def _judge(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineAnswer:
+    """Return a line's answer; never show or fetch other patients' studies."""
     named = [match for match in found if text_of(match, "StudyInstanceUID")]
     misfits = [(match, misfit(keys, match)) for match in named]
     studies = [
@@ -208,7 +208,7 @@ def _judged(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> Line
     return LineAnswer("truncated" if doubt else "complete", studies, error)
 
 
-def _outcome(tally: ListTally) -> JobOutcome:
+def _conclude(tally: ListTally) -> JobOutcome:
     result = {
         "answered": tally.answered,
         "found": tally.found,
@@ -227,7 +227,7 @@ def _outcome(tally: ListTally) -> JobOutcome:
     return JobOutcome(JobState.PARTIAL, result, f"of {tally.answered} lines {' and '.join(said)}")
 
 
-def _asked(parameters: Mapping[str, Any]) -> tuple[UUID, int]:
+def _parse_parameters(parameters: Mapping[str, Any]) -> tuple[UUID, int]:
     try:
         return UUID(parameters["batch_query_id"]), int(parameters["limit"])
     except (KeyError, ValueError, TypeError) as error:

@@ -1,8 +1,8 @@
-"""What a retrieve has proved: complete, unproved, partial or failed, and the words for it.
+"""Decides whether a retrieve is complete, unproved, partial or failed, and explains why.
 
-Complete means proved: a node said what it has, no level of its answers speaks of more, and every
-bit of it arrived. What was here before the job proves nothing about what was sent, unless it is
-the very SOP instance that the node names.
+Complete means proved: the node said what it has, no level of its answers reports more, and all of
+it arrived. Objects that were here before the job prove nothing about what the node sent, unless the
+node names exactly those SOP instances.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,28 +26,28 @@ class StudyStanding:
 
     @property
     def surplus(self) -> int | None:
-        """How many more are expected than the items name; None: nobody knows."""
+        """How many more instances are expected than the items name; None if unknown."""
         count = self.expected.count
         return None if count is None else max(0, count - len(self.items))
 
     @property
     def missing(self) -> list[str]:
-        """SOP instances by name that have not arrived."""
+        """The named SOP instances that have not arrived."""
         return [item.sop_instance_uid for item in self.items if not item.arrived]
 
     @property
     def unnamed(self) -> int:
-        """How many have not arrived that nobody named."""
+        """The number of expected instances that nobody named and that have not arrived."""
         return max(0, (self.surplus or 0) - self.unlisted.since)
 
     @property
     def arrived(self) -> int:
-        """How many have arrived, also more than were expected."""
+        """The number of instances that have arrived, even beyond those expected."""
         return len(self.items) - len(self.missing) + self.unlisted.since
 
     @property
     def here(self) -> int:
-        """How many of what is expected may be here, whenever it came."""
+        """The number of expected instances that may be here, whenever they arrived."""
         here, surplus = self.unlisted.here, self.surplus
         return (
             len(self.items) - len(self.missing) + (here if surplus is None else min(here, surplus))
@@ -55,12 +55,12 @@ class StudyStanding:
 
     @property
     def short(self) -> int:
-        """How many have not arrived."""
+        """The number of instances that have not arrived."""
         return len(self.missing) + self.unnamed
 
     @property
     def from_before(self) -> bool:
-        """Whether what lacks may be what was here before the job."""
+        """Whether the missing instances may be among those that were here before the job."""
         return not self.missing and self.unnamed > 0 and self.unlisted.here >= (self.surplus or 0)
 
 
@@ -73,7 +73,7 @@ class RetrieveStanding:
 
     @property
     def expected(self) -> int | None:
-        """How many shall arrive: as many as the node says, and whatever was named before."""
+        """The number of expected instances: what the node reports plus what was named before."""
         counts = [each.surplus for each in self.studies]
         if None in counts:
             return None
@@ -81,27 +81,27 @@ class RetrieveStanding:
 
     @property
     def missing(self) -> list[str]:
-        """SOP instances by name that have not arrived."""
+        """The named SOP instances that have not arrived."""
         return [uid for each in self.studies for uid in each.missing]
 
     @property
     def short(self) -> int:
-        """How many have not arrived, as far as anybody speaks of them."""
+        """The number of instances that have not arrived, as far as it is known."""
         return sum(each.short for each in self.studies)
 
     @property
     def arrived(self) -> int:
-        """How many have arrived."""
+        """The number of instances that have arrived."""
         return sum(each.arrived for each in self.studies)
 
     @property
     def here(self) -> int:
-        """How many of what is expected may be here, whenever it came."""
+        """The number of expected instances that may be here, whenever they arrived."""
         return sum(each.here for each in self.studies)
 
     @property
     def over(self) -> bool:
-        """Whether everything that is known of has arrived."""
+        """Whether every instance that is known of has arrived."""
         return self.expected is not None and not self.short
 
     @property
@@ -110,7 +110,7 @@ class RetrieveStanding:
         return self.over and all(each.expected.listed for each in self.studies)
 
 
-def standing(
+def compute_standing(
     expectation: Expectation, items: Sequence[Item], unlisted: Mapping[str, Unlisted]
 ) -> RetrieveStanding:
     """Return how far a job is, study by study; items of further studies count as expected."""
@@ -138,12 +138,12 @@ class Requested:
 
     @property
     def study(self) -> str:
-        """The study of which it asks for something."""
+        """The study of the request."""
         return str(self.request.keys.get("StudyInstanceUID"))
 
     @property
-    def told(self) -> int | None:
-        """Sub-operations that the node says there were; None: it does not say."""
+    def reported(self) -> int | None:
+        """The number of sub-operations that the node reports; None if it reports none."""
         counts = self.end.counts
         if counts.completed is None:
             return None
@@ -152,44 +152,44 @@ class Requested:
 
     @property
     def short(self) -> int:
-        """How many fewer than expected the node says it has sent."""
+        """How many fewer objects the node says it sent than were expected."""
         sent = (self.end.counts.completed or 0) + (self.end.counts.warning or 0)
         return max(0, (self.request.expected or 0) - sent)
 
 
-def doubt_of(standing_: RetrieveStanding, requested: Iterable[Requested]) -> str:
-    """Return why nothing proves that what arrived is everything; empty: it is proved."""
+def doubt_of(standing: RetrieveStanding, requested: Iterable[Requested]) -> str:
+    """Return why nothing proves that everything arrived; empty if it is proved."""
     ends = list(requested)
-    # These are only counted, and somebody else may have sent them.
-    unnamed = {one.expected.study_instance_uid for one in standing_.studies if one.surplus}
+    # These are only counted, and another sender may have sent them.
+    unnamed = {one.expected.study_instance_uid for one in standing.studies if one.surplus}
     for each in ends:
         expected = each.request.expected
-        if expected is None or each.told is None:
+        if expected is None or each.reported is None:
             continue
-        if each.told > expected or (each.short and each.study in unnamed):
-            sent = each.told if each.told > expected else expected - each.short
+        if each.reported > expected or (each.short and each.study in unnamed):
+            sent = each.reported if each.reported > expected else expected - each.short
             return f"the node sent {sent} objects where its answers speak of {expected}"
-    if standing_.expected is None:
+    if standing.expected is None:
         return "the node does not say what it has"
     agreed = {
         each.study
         for each in ends
-        if each.request.expected is not None and each.told == each.request.expected
+        if each.request.expected is not None and each.reported == each.request.expected
     }
-    doubts = [standing_.expectation.doubt]
-    for study in standing_.studies:
+    doubts = [standing.expectation.doubt]
+    for study in standing.studies:
         doubts.append(study.expected.doubt)
         if study.expected.study_instance_uid not in agreed:
             doubts.append(study.expected.unchecked)
     return next(filter(None, doubts), "")
 
 
-def concluded(
+def conclude(
     now: RetrieveStanding, requested: Sequence[Requested], *, failed: int
 ) -> tuple[JobState, str]:
-    """Return how a retrieve to here ends, and why when that is not complete."""
+    """Return how a retrieve to this archive ends, and the reason unless it is complete."""
     said = f"the node said: {requested[-1].end.words}" if requested else "the node was not asked"
-    lacking = _lacking(now, failed)
+    lacking = _conclude_missing(now, failed)
     if lacking is not None:
         state, words = lacking
         return state, f"{words}; {said}"
@@ -199,8 +199,8 @@ def concluded(
     return JobState.COMPLETE, ""
 
 
-def _lacking(now: RetrieveStanding, failed: int) -> tuple[JobState, str] | None:
-    """Return what is known not to have arrived; None: nothing."""
+def _conclude_missing(now: RetrieveStanding, failed: int) -> tuple[JobState, str] | None:
+    """Return what is known to be missing; None if nothing is."""
     if now.expected is None:
         if failed:
             return JobState.PARTIAL, f"{failed} of the objects did not arrive"

@@ -1,10 +1,10 @@
 """Claims jobs for this process and keeps their leases.
 
-Each running job has one thread. One more thread beats: it renews every lease, carries out
-cancel requests, and claims whatever may run while there are free slots. A wake-up from the
-broker only makes that happen sooner. A job whose lease cannot be renewed is stopped here
-before another worker can take it: the deadline is counted from the start of the last
-renewal that worked, on this machine's clock.
+Concurrency: each running job has its own thread. One more thread runs the timer: it renews every
+lease, carries out cancel requests, and claims jobs while slots are free. A wake-up from the broker
+only makes that happen sooner. A job whose lease cannot be renewed is stopped here before another
+worker can claim it: the deadline counts from the start of the last successful renewal, on this
+machine's clock.
 """
 
 import threading
@@ -32,7 +32,7 @@ class _Running:
 
 
 class JobDispatcher:
-    """The slots of one worker process."""
+    """The job slots of one worker process."""
 
     name = "dispatch"
 
@@ -51,18 +51,18 @@ class JobDispatcher:
         self._idle: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Claims begin with `allow`, when the database is known to be usable."""
+        """Do nothing yet: claims begin with `allow`, when the database is known to be usable."""
 
     def allow(self) -> None:
-        """Let jobs be claimed, unless the worker is already stopping."""
+        """Allow claims, unless the worker is already stopping."""
         self._open = not self._stopping
 
     def close(self) -> None:
-        """Claim nothing more until `allow`; jobs that run finish."""
+        """Claim nothing more until `allow`; running jobs finish."""
         self._open = False
 
     def stop(self, deadline_seconds: float) -> None:
-        """Claim nothing more, let jobs finish until near the deadline, then give them back."""
+        """Claim nothing more; let jobs finish until near the deadline, then release the others."""
         self._stopping = True
         self._open = False
         deadline = time.monotonic() + deadline_seconds
@@ -71,16 +71,16 @@ class JobDispatcher:
         self._join(deadline)
 
     def on_free_slot(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called when a job has ended."""
+        """Call `listener` whenever a job has ended."""
         self._idle = listener
 
     @property
     def running(self) -> int:
-        """How many jobs run in this process."""
+        """The number of jobs that run in this process."""
         return len(self._running)
 
     def take(self, job_id: UUID | None = None) -> bool:
-        """Claim a job, the given one or the most urgent, and start it; False: none or no slot.
+        """Claim the given job or the most urgent one and start it; False without a job or slot.
 
         Raises:
             Transient: the database does not answer.
@@ -140,7 +140,7 @@ class JobDispatcher:
             self._execution.run(entry.job, entry.control)
         finally:
             with self._lock:
-                # A successor's claim of the same job may already stand in this place.
+                # A later claim of the same job may already occupy this entry.
                 if self._running.get(entry.job.lease.job_id) is entry:
                     del self._running[entry.job.lease.job_id]
             self._idle()

@@ -1,11 +1,14 @@
-"""What a retrieve will bring, as the node itself says before it begins, and what proves it.
+"""Asks the node, before a retrieve begins, what the retrieve must bring.
 
-Best is a list of SOP instances (C-FIND at the level IMAGE, series by series, because nodes
-want every unique key above the level). Every list is compared with the numbers of the level
-above; where they disagree the larger counts, and the retrieve asks for the whole study instead
-of what was listed. A list that was cut and that no number reaches past leaves a doubt: whatever
-arrives, nothing proves that it is everything. A node that answers no query at all leaves only
-what it says at the end of the retrieve.
+The best answer is a list of SOP instances: C-FIND at the level IMAGE, one series at a time, because
+nodes want every unique key above the level. Nodes err, so every list is compared with the number
+that the level above reports. If they differ, the larger number counts, and the retrieve requests
+the whole study instead of the listed instances. If a list was cut and no number exceeds it, a doubt
+remains: whatever arrives, nothing proves that it is everything. A node that answers no query leaves
+only the counts that it reports at the end of the retrieve.
+
+Concurrency: everything runs on the job's thread over one association, and nothing is stored here
+except the node's limit. If the worker dies, the next try asks again.
 """
 
 from collections.abc import Mapping
@@ -25,47 +28,47 @@ from draw_qr_worker.models import (
 from draw_qr_worker.ports.querying import NodeMemory, QueryPeers
 from draw_qr_worker.ports.supervision import Supervision
 from draw_qr_worker.services.asking import Asker, QueryAnswer, Question
-from draw_qr_worker.services.lookup import Found, larger, look_up, number_of, text_of
+from draw_qr_worker.services.lookup import Found, look_up, merge_larger, number_of, text_of
 from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
 from draw_shared.dicom.network.peer_failures import NotSupported
 
 REFUSED: Final = (NotSupported, StatusPermanent, StatusTransient)
-"""The node answers, but not this query."""
+"""The node answers, but it refuses this query."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyExpectation:
-    """What shall arrive of one study."""
+    """What a retrieve expects of one study."""
 
     study_instance_uid: str
     patient_id: str = ""
     items: tuple[Item, ...] = ()
     count: int | None = None
-    """The most that any level speaks of; None: nothing is known."""
+    """The largest number that any level reports; None if nothing is known."""
     listed: bool = False
-    """Whether the items are all of it."""
+    """Whether the items name every expected instance."""
     doubt: str = ""
-    """Why nothing can prove that the count is right; empty: it is proved."""
+    """Why nothing can prove the count; empty if it is proved."""
     unchecked: str = ""
-    """Why the count is suspicious until the node's own count of what it sent is the same."""
+    """Why the count is suspicious until the node's own count of sent objects confirms it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What shall arrive: items, or only their number, or nothing that is known."""
+    """What a retrieve expects: named instances, only a number, or something unknown."""
 
     studies: tuple[StudyExpectation, ...]
     doubt: str = ""
     """Why there may be more studies."""
     lacking: str = ""
-    """What is known to be there and cannot be named."""
+    """What the node is known to have but does not name."""
     unfit: tuple[str, ...] = ()
-    """Studies that the node named although they are not what the job names."""
+    """Studies that the node named although they do not match the job."""
 
     @property
     def count(self) -> int | None:
-        """How many instances shall arrive."""
+        """The number of expected instances; None if unknown."""
         counts = [study.count for study in self.studies]
         return None if None in counts else sum(count or 0 for count in counts)
 
@@ -78,40 +81,40 @@ class Expectations:
         self._memory = memory
         self._max_studies = max_studies
 
-    def of(self, node: RemoteNode, subject: Subject, supervision: Supervision) -> Expectation:
+    def expect(self, node: RemoteNode, subject: Subject, supervision: Supervision) -> Expectation:
         """Return what the node says it has of the subject.
 
         Raises:
-            NothingThere: it has nothing.
+            NothingThere: the node has nothing.
             NotSupported: the node's query model has no such level.
-            InvalidJob: it names too many studies, or not whose they are.
+            InvalidJob: the node names too many studies, or does not tell whose they are.
             StatusPermanent | StatusTransient: the node refuses to look the studies up.
         """
         levels_above(node.query_model, subject.level)
         if not node.supports_find:
-            return _unasked(node, subject)
+            return _expect_unasked(node, subject)
         try:
             with self._finders.finder(node, supervision) as finder:
                 asker = Asker(finder, node)
                 try:
-                    return self._asked(asker, node, subject)
+                    return self._list_studies(asker, node, subject)
                 finally:
-                    asker.tell(self._memory)
+                    asker.record_limit(self._memory)
         except NotSupported:
-            return _unasked(node, subject)
+            return _expect_unasked(node, subject)
 
-    def _asked(self, asker: Asker, node: RemoteNode, subject: Subject) -> Expectation:
-        found = self._found(asker, node, subject)
+    def _list_studies(self, asker: Asker, node: RemoteNode, subject: Subject) -> Expectation:
+        found = self._look_up(asker, node, subject)
         studies = [
-            _StudyListing(asker, node, subject, uid, row).expected()
+            _StudyListing(asker, node, subject, uid, row).list_levels()
             for uid, row in found.studies.items()
         ]
         expectation = Expectation(
             tuple(studies), found.doubt, found.lacking, tuple(sorted(found.unfit))
         )
-        return _compared(expectation, found)
+        return _compare_with_patient(expectation, found)
 
-    def _found(self, asker: Asker, node: RemoteNode, subject: Subject) -> Found:
+    def _look_up(self, asker: Asker, node: RemoteNode, subject: Subject) -> Found:
         if not subject.study_instance_uid:
             return look_up(asker, node, subject, self._max_studies)
         try:
@@ -120,7 +123,7 @@ class Expectations:
             if needs_patient(node) and not subject.patient_id:
                 raise InvalidJob(NO_PATIENT) from error
         except NothingThere:
-            # Without a match in which to see it, the patient is not known to be the right one.
+            # Without a match that names the patient, the patient may be the wrong one.
             if needs_patient(node) or subject.patient_id or subject.accession_number:
                 raise
         return Found({subject.study_instance_uid: {}})
@@ -132,22 +135,22 @@ NO_PATIENT: Final = (
 )
 
 
-def _unasked(node: RemoteNode, subject: Subject) -> Expectation:
+def _expect_unasked(node: RemoteNode, subject: Subject) -> Expectation:
     if not subject.study_instance_uid:
         raise NothingThere("the node answers no queries, so its studies cannot be looked up")
     if needs_patient(node) and not subject.patient_id:
         raise InvalidJob(NO_PATIENT)
     study = subject.study_instance_uid
     if subject.sop_instance_uids:
-        named = _named(subject, {})
+        named = _named_items(subject, {})
         return Expectation(
             (StudyExpectation(study, subject.patient_id, named, len(named), listed=True),)
         )
     return Expectation((StudyExpectation(study, subject.patient_id),))
 
 
-def _compared(expectation: Expectation, found: Found) -> Expectation:
-    """Return the expectation, compared with the number of all instances of the patient."""
+def _compare_with_patient(expectation: Expectation, found: Found) -> Expectation:
+    """Return the expectation after comparing it with the number of the patient's instances."""
     count, said = expectation.count, found.instances
     if count is None or said is None or said <= count or expectation.lacking:
         return expectation
@@ -157,25 +160,25 @@ def _compared(expectation: Expectation, found: Found) -> Expectation:
 
 @dataclass(slots=True)
 class _Series:
-    """What is known of one series."""
+    """What is known about one series."""
 
     number: int | None
-    """Instances as the level SERIES says."""
+    """The number of instances that the level SERIES reports."""
     listed: int = 0
     answer: QueryAnswer | None = None
-    """How the level IMAGE answered; None: it did not."""
+    """The answer of the level IMAGE; None if there was none."""
 
     @property
     def count(self) -> int | None:
-        """The most that either level speaks of."""
+        """The larger number of the two levels."""
         if self.answer is None or not self.listed:
-            # A series without instances is none: nothing was said.
+            # A series always has instances: an empty answer tells nothing.
             return self.number
         return max(self.listed, self.number or 0)
 
     @property
     def open(self) -> QueryAnswer | None:
-        """The answer, when it was cut and no number says by how much."""
+        """The answer, if it was cut and no number tells by how much."""
         if self.answer is None or self.answer.whole or (self.count or 0) > self.listed:
             return None
         return self.answer
@@ -183,14 +186,14 @@ class _Series:
 
 @dataclass(slots=True)
 class _StudyListing:
-    """One study, asked for level by level."""
+    """Lists one study level by level."""
 
     asker: Asker
     node: RemoteNode
     subject: Subject
     study: str
     row: Match
-    """What the level STUDY says of it; empty: nothing."""
+    """The match of the level STUDY; empty if there is none."""
     series: dict[str, _Series] = field(default_factory=dict)
     items: dict[str, Item] = field(default_factory=dict)
 
@@ -207,8 +210,8 @@ class _StudyListing:
     def whole_study(self) -> bool:
         return self.subject.level == "STUDY"
 
-    def expected(self) -> StudyExpectation:
-        """Return what shall arrive.
+    def list_levels(self) -> StudyExpectation:
+        """Return what to expect of the study.
 
         Raises:
             NothingThere: no level knows the study or series.
@@ -222,10 +225,10 @@ class _StudyListing:
                 raise NothingThere("the node has no such study or series")
             self._list_images()
         if self.subject.sop_instance_uids:
-            # What was asked for by name is expected even if the node does not have it.
-            named = _named(self.subject, self.items)
+            # Instances that the job names are expected even if the node does not list them.
+            named = _named_items(self.subject, self.items)
             return StudyExpectation(self.study, self.patient, named, len(named), listed=True)
-        return self._judged(answer)
+        return self._judge(answer)
 
     def _list_series(self) -> QueryAnswer | None:
         number = number_of(self.row, "NumberOfStudyRelatedSeries") if self.whole_study else None
@@ -234,7 +237,7 @@ class _StudyListing:
         def take(match: Match) -> None:
             uid = text_of(match, "SeriesInstanceUID")
             if uid and self._is_of(match) and self.subject.series_instance_uid in {"", uid}:
-                rows[uid] = larger(rows[uid], match) if uid in rows else match
+                rows[uid] = merge_larger(rows[uid], match) if uid in rows else match
 
         asked = {
             "SeriesInstanceUID": self.subject.series_instance_uid,
@@ -261,7 +264,7 @@ class _StudyListing:
             for uid, series in self.series.items():
                 self._list_images_of(uid, series)
         except REFUSED:
-            # The level is not offered: what the other series hold is not asked either.
+            # The node does not offer the level: do not ask for the other series either.
             return
 
     def _list_images_of(self, series_uid: str, series: _Series) -> None:
@@ -271,7 +274,8 @@ class _StudyListing:
             uid = text_of(match, "SOPInstanceUID")
             if uid and self._is_of(match) and _agrees(match, "SeriesInstanceUID", series_uid):
                 sop_class = text_of(match, "SOPClassUID")
-                # C-GET proposes it, and nodes break off what proposes something else.
+                # C-GET proposes the class, and nodes abort associations that propose an invalid
+                # one.
                 known = sop_class if UID.fullmatch(sop_class) else ""
                 listed[uid] = Item(self.study, series_uid, uid, known)
 
@@ -292,17 +296,17 @@ class _StudyListing:
 
     @property
     def _number(self) -> int | None:
-        """Instances of the subject as the level STUDY says."""
+        """The number of the subject's instances that the level STUDY reports."""
         if not self.whole_study:
             return None
         return number_of(self.row, "NumberOfStudyRelatedInstances")
 
-    def _judged(self, answer: QueryAnswer | None) -> StudyExpectation:
+    def _judge(self, answer: QueryAnswer | None) -> StudyExpectation:
         """Return the largest expectation, and what proves it."""
         counts = [series.count for series in self.series.values()]
         known = answer is not None and bool(counts) and None not in counts
         listed = max(sum(count or 0 for count in counts), len(self.items))
-        unnamed = self._unnamed_series()
+        unnamed = self._count_unnamed_series()
         least = listed + unnamed
         number = self._number
         if number is None and not known:
@@ -310,7 +314,7 @@ class _StudyListing:
         count = max(least, number or 0)
         doubt = unchecked = ""
         if number is None or number <= listed:
-            doubt, unchecked = self._doubts(answer)
+            doubt, unchecked = self._find_doubts(answer)
         if number is not None and number >= least:
             unchecked = ""
         elif unnamed:
@@ -326,25 +330,25 @@ class _StudyListing:
             unchecked,
         )
 
-    def _unnamed_series(self) -> int:
-        """Return how many series the study has more than were named, each with one instance."""
+    def _count_unnamed_series(self) -> int:
+        """Return how many series the node counts but does not name; each has an instance."""
         number = number_of(self.row, "NumberOfStudyRelatedSeries") if self.whole_study else None
         return max(0, (number or 0) - len(self.series))
 
-    def _doubts(self, answer: QueryAnswer | None) -> tuple[str, str]:
+    def _find_doubts(self, answer: QueryAnswer | None) -> tuple[str, str]:
         open_answers = [series.open for series in self.series.values()]
-        if answer is not None and self.whole_study and not self._unnamed_series():
+        if answer is not None and self.whole_study and not self._count_unnamed_series():
             open_answers.append(answer)
         cut = [each.cut for each in open_answers if each is not None and each.cut]
         unchecked = [each.unchecked for each in open_answers if each is not None]
         return (cut or [""])[0], next(filter(None, unchecked), "")
 
 
-def _named(subject: Subject, items: Mapping[str, Item]) -> tuple[Item, ...]:
+def _named_items(subject: Subject, items: Mapping[str, Item]) -> tuple[Item, ...]:
     study, series = subject.study_instance_uid, subject.series_instance_uid
     return tuple(items.get(uid) or Item(study, series, uid) for uid in subject.sop_instance_uids)
 
 
 def _agrees(match: Match, keyword: str, value: str) -> bool:
-    """Return whether a match is of what it was asked for; it may leave that out."""
+    """Return whether a match has this value, or leaves the attribute out."""
     return text_of(match, keyword) in {"", value}

@@ -1,9 +1,13 @@
-"""The life of a job: which state may follow which, and one execution from claim to end.
+"""Executes one claimed job, from the claim to its end.
 
-A claim gives a lease with a fence. Every write names the fence; a worker that was stopped
-and comes back finds that its writes touch no row (LostLease) and drops what it holds.
-An execution ends in exactly one of: final state, back to the queue, or nothing at all
-because the lease is lost.
+A claim grants a lease with a fence, and every write names the fence. A worker that was suspended
+and resumes finds that its writes change no row (LostLease), and drops its results. An execution
+ends in exactly one way: with a final state, with a return to the queue, or with nothing because the
+lease is lost.
+
+Concurrency: each execution runs on its own thread. Another thread renews its lease, writes its
+progress and asks it to stop through ExecutionControl. If the process dies, the lease expires and
+the sweep of any worker queues the job again; only progress since the last renewal is lost.
 """
 
 import threading
@@ -46,10 +50,10 @@ FINAL: Final = frozenset(
 
 
 class ExecutionControl(InterruptibleSupervision):
-    """One execution's line to the outside: is it still ours, shall it stop, how far is it.
+    """Connects one execution to its worker: stop requests in, progress out.
 
-    The request to stop comes from the thread that renews leases; the execution's thread asks
-    between its waits, none of which is longer than a quarter of a second.
+    The thread that renews leases requests the stop. The execution's thread checks for it between
+    waits, none of which is longer than a quarter of a second.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -94,20 +98,20 @@ class ExecutionControl(InterruptibleSupervision):
         self.check()
 
     def report(self, **values: object) -> None:
-        """Have `values` shown as progress; written with the next renewal of the lease."""
+        """Show `values` as progress; the next renewal of the lease writes them."""
         with self._lock:
             self.progress.update(values)
             self._changed = True
 
     def write_progress(self, write: Callable[[dict[str, Any]], None]) -> None:
-        """Hand the progress to `write` if it changed; never an older one after a newer one."""
+        """Pass the progress to `write` if it changed; never an older one after a newer one."""
         with self._writing:
-            progress = self.unwritten()
+            progress = self.take_unwritten()
             if progress is not None:
                 write(progress)
 
-    def unwritten(self) -> dict[str, Any] | None:
-        """Return the progress when it changed since the last call."""
+    def take_unwritten(self) -> dict[str, Any] | None:
+        """Return the progress if it changed since the last call."""
         with self._lock:
             if not self._changed:
                 return None
@@ -116,17 +120,17 @@ class ExecutionControl(InterruptibleSupervision):
 
 
 class Task(Protocol):
-    """What a job of one kind does."""
+    """Performs jobs of one kind."""
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Do it; raise Transient to be tried again, Permanent to fail for good."""
+        """Perform the job; raise Transient to have it tried again, Permanent to fail for good."""
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
-        """Return the final outcome after an error that is not tried again."""
+        """Return the final outcome after an error that is not retried."""
 
 
 class Execution:
-    """Runs a claimed job and writes what came of it."""
+    """Runs a claimed job and writes its outcome."""
 
     def __init__(
         self,
@@ -145,7 +149,7 @@ class Execution:
         self._held_until = held_until
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> None:
-        """Execute `job`; never raises, because the sweeper takes care of what is left."""
+        """Execute `job`; never raises, because the sweeper recovers unfinished jobs."""
         began = time.monotonic()
         bound = log.bind(job_id=str(job.lease.job_id), kind=job.kind, attempt=job.attempt)
         try:
@@ -163,7 +167,7 @@ class Execution:
         try:
             outcome = self._perform(job, control)
         except (Interrupted, Postponed, PeerCongested) as reason:
-            return self._given_back(job, control, reason)
+            return self._give_back(job, control, reason)
         except Cancelled:
             outcome = JobOutcome(JobState.CANCELLED)
         except (Transient, Permanent) as error:
@@ -172,31 +176,31 @@ class Execution:
                 self._flush(control)
                 self._store.retry(job.lease, delay_seconds=delay, error=str(error))
                 return "retry"
-            outcome = self._given_up(job, error)
+            outcome = self._give_up(job, error)
         except LostLease:
             raise
         except Exception:
-            # Not foreseen, so not known to be worth another try.
+            # An unforeseen error: nothing suggests that another try would help.
             log.exception("job.crashed", job_id=str(job.lease.job_id), kind=job.kind)
             outcome = JobOutcome(JobState.FAILED, error="internal failure, see the worker's log")
         self._flush(control)
         self._store.finish(job.lease, outcome)
         return str(outcome.state)
 
-    def _given_back(
+    def _give_back(
         self,
         job: ClaimedJob,
         control: ExecutionControl,
         reason: Interrupted | Postponed | PeerCongested,
     ) -> str:
-        """Let the job go on later, which is neither its end nor a failed try."""
+        """Let the job continue later; this is neither its end nor a failed try."""
         self._flush(control)
         match reason:
             case Postponed():
                 self._store.postpone(job.lease, until=reason.until, reason=str(reason))
                 return "postponed"
             case PeerCongested():
-                self._store.congested(job, str(reason))
+                self._store.requeue_congested(job, str(reason))
                 return "congested"
             case Interrupted():
                 self._store.release(job.lease)
@@ -212,23 +216,23 @@ class Execution:
         try:
             outcome = task.run(job, control)
         except PeerTrouble as error:
-            # A connection that we cut ourselves says nothing about the node.
+            # If we cut the connection ourselves, the error says nothing about the node.
             control.check()
             if job.node is None:
                 raise
             if isinstance(error, PeerTurnedAway) and self._nodes.is_shared(job.node.id):
-                # It serves others of our jobs: this one is one too many.
+                # The node serves other jobs of ours: this association was one too many.
                 raise PeerCongested(f"{error}, while it serves other jobs") from error
-            self._nodes.failed(job.node.id, str(error))
+            self._nodes.record_failure(job.node.id, str(error))
             raise
         except (Transient, Permanent):
             control.check()
             raise
         if job.node is not None:
-            self._nodes.succeeded(job.node.id)
+            self._nodes.record_success(job.node.id)
         return outcome
 
-    def _given_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
+    def _give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         task = self._tasks.get(job.kind)
         if task is None:
             return JobOutcome(JobState.FAILED, error=str(error))

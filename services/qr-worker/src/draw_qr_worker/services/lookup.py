@@ -1,8 +1,8 @@
-"""Which studies a job means that names a patient or an accession number, as the node says.
+"""Looks up the studies of a patient or an accession number at the node.
 
-Nothing is fetched that was not asked for: some nodes ignore a key, or take it as a prefix.
-Every match is compared with every key of the job by our own matching rules, and a match that
-does not return a key is none that fits it.
+Only studies that the job asks for are fetched: some nodes ignore a key or treat it as a prefix.
+Therefore our own matching rules compare every match with every key of the job, and a match that
+does not return a key does not fit.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,31 +30,31 @@ ASKED: Final = (
     "NumberOfStudyRelatedSeries",
     "NumberOfStudyRelatedInstances",
 )
-MOST_FOR_EACH_STUDY: Final = 10
-"""Matches for each study that may be fetched, after which a node is taken to ignore the keys."""
+MAX_MATCHES_PER_STUDY: Final = 10
+"""With more matches for each study that may be fetched, the node seems to ignore the keys."""
 
 MAX_PATIENTS: Final = 1000
-"""Patients who are asked for one by one, to find a study at a node that needs the Patient ID."""
+"""Patients to query one by one when a node needs the Patient ID to find a study."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What a node named, and what of it fits."""
+    """The studies that a node named, and which of them fit."""
 
     studies: dict[str, Match] = field(default_factory=dict)
     unfit: set[str] = field(default_factory=set)
     """Studies that the node named although they do not fit; they are not fetched."""
     doubt: str = ""
-    """Why there may be more studies; empty: nothing says so."""
+    """Why more studies may exist; empty if nothing suggests it."""
     lacking: str = ""
-    """What is known to be there and was not named."""
+    """What the node is known to have but did not name."""
     nameless: bool = False
-    """Whether a study that fits was named by what is no UID; a wildcard would fetch others."""
+    """Whether a fitting study has an invalid UID; used as a key, it could act as a wildcard."""
     instances: int | None = None
-    """Instances of the patient as the node says, where every study of it was asked for."""
+    """The number of the patient's instances, if every study of the patient was asked for."""
 
     def add(self, match: Match, *, fits: bool) -> None:
-        """Take a match; a study that once did not fit never does, one without a UID is none."""
+        """Add a match; ignore it without a UID, or if its study once did not fit."""
         uid = text_of(match, "StudyInstanceUID")
         if not uid:
             return
@@ -65,10 +65,10 @@ class Found:
             self.unfit.add(uid)
             self.studies.pop(uid, None)
         else:
-            self.studies[uid] = larger(self.studies.get(uid, match), match)
+            self.studies[uid] = merge_larger(self.studies.get(uid, match), match)
 
     def largest(self, keyword: str) -> int | None:
-        """Return the largest number that any study's match says."""
+        """Return the largest number in any study's match."""
         said = [number_of(match, keyword) for match in self.studies.values()]
         return max((number for number in said if number is not None), default=None)
 
@@ -98,9 +98,9 @@ def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) 
     question = Question(
         "STUDY",
         dict.fromkeys(ASKED, "") | given,
-        model="study" if _without_patient(asker, node, subject) else "",
+        model="study" if _needs_other_model(asker, node, subject) else "",
         number=number,
-        most=MOST_FOR_EACH_STUDY * max_studies,
+        most=MAX_MATCHES_PER_STUDY * max_studies,
         relied_on=not subject.study_instance_uid,
     )
 
@@ -122,10 +122,10 @@ def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) 
 def _ask_each_patient(
     asker: Asker, question: Question, take: Callable[[Match], None], found: Found
 ) -> QueryAnswer:
-    """Ask for the patients first, and then for the studies of each (PS3.4 C.4.1.3.1.2).
+    """Query the patients first, and then the studies of each (PS3.4 C.4.1.3.1.2).
 
     Raises:
-        InvalidJob: there are too many patients to ask for each.
+        InvalidJob: there are too many patients to query each.
     """
     patients: dict[str, None] = {}
     listed = asker.ask(
@@ -174,19 +174,19 @@ def _judge(found: Found, answer: QueryAnswer, number: int | None) -> None:
 
 
 def text_of(match: Match, keyword: str) -> str:
-    """Return one value as text, without padding; several or none are empty."""
+    """Return one value as text without padding; empty for several values or none."""
     value = match.get(keyword)
     return str(value).strip(" \0") if isinstance(value, str | int) else ""
 
 
 def number_of(match: Match, keyword: str) -> int | None:
-    """Return how many there are; None when the match does not say."""
+    """Return the number in the match; None if the match has none."""
     text = text_of(match, keyword)
     return (int(text) or None) if text.isdecimal() else None
 
 
-def larger(one: Match, other: Match) -> Match:
-    """Return a match that came twice, with the larger of each of its numbers."""
+def merge_larger(one: Match, other: Match) -> Match:
+    """Return a repeated match with the larger of each of its numbers."""
     merged = dict(one)
     for keyword in other:
         number = number_of(other, keyword) if keyword.startswith("NumberOf") else None
@@ -196,7 +196,7 @@ def larger(one: Match, other: Match) -> Match:
 
 
 def fits(given: Mapping[str, str], match: Match) -> bool:
-    """Return whether a match has what a request names, by our own matching rules."""
+    """Return whether a match has the requested values, by our own matching rules."""
     for keyword, vr in KEYS.items():
         condition = parse(vr, given.get(keyword, ""))
         if isinstance(condition, Texts | Patterns) and not text_fits(
@@ -206,6 +206,6 @@ def fits(given: Mapping[str, str], match: Match) -> bool:
     return True
 
 
-def _without_patient(asker: Asker, node: RemoteNode, subject: Subject) -> bool:
-    """Return whether the node has to be asked in the model that needs no Patient ID."""
+def _needs_other_model(asker: Asker, node: RemoteNode, subject: Subject) -> bool:
+    """Return whether the node must be asked in a model that needs no Patient ID."""
     return needs_patient(node) and not subject.patient_id and "study" in asker.models

@@ -1,4 +1,4 @@
-"""What a job has not brought, as its result tells it."""
+"""Describes in a job's result what did not arrive."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,32 +6,31 @@ from typing import Any, Final
 from draw_qr_worker.models import Item, JobOutcome, JobState
 from draw_shared.errors import DrawError
 
-MOST_NAMED: Final = 200
-"""SOP Instance UIDs in a result; all of them are rows of `retrieve_items`."""
+MAX_NAMED: Final = 200
+"""SOP Instance UIDs in a result; `retrieve_items` holds all of them."""
 
 
-def numbers(expected: int | None, lacking: Sequence[str], unnamed: int = 0) -> dict[str, Any]:
-    """Return how many were expected and what is missing of them, by name or without one."""
+def count_missing(expected: int | None, lacking: Sequence[str], unnamed: int = 0) -> dict[str, Any]:
+    """Return how many instances were expected and which are missing, by name or by number."""
     return {
         "expected": expected,
         "missing": len(lacking) + unnamed,
-        "missing_sop_instance_uids": list(lacking[:MOST_NAMED]),
+        "missing_sop_instance_uids": list(lacking[:MAX_NAMED]),
     }
 
 
-def not_arrived(items: Sequence[Item]) -> list[str]:
+def list_missing(items: Sequence[Item]) -> list[str]:
     """Return the SOP Instance UIDs that have not arrived."""
     return [item.sop_instance_uid for item in items if not item.arrived]
 
 
-def given_up(items: Sequence[Item], error: DrawError, *, all_named: bool) -> JobOutcome:
-    """Return partial when something has arrived, else failed, with the reason.
+def conclude_failure(items: Sequence[Item], error: DrawError, *, all_named: bool) -> JobOutcome:
+    """Return partial if something has arrived, else failed, with the reason.
 
-    When nothing that was named is missing, that is complete if the items name everything, and
-    unproved else.
+    If no named instance is missing, return complete if the items name everything, else unproved.
     """
-    lacking = not_arrived(items)
-    result = numbers(len(items) if items else None, lacking)
+    lacking = list_missing(items)
+    result = count_missing(len(items) if items else None, lacking)
     if items and not lacking:
         if all_named:
             return JobOutcome(JobState.COMPLETE, result)

@@ -1,7 +1,7 @@
-"""Whether a node may be used now: active, paused, weekly windows, circuit, parallel jobs.
+"""Decides whether a node may be used now: active, paused, windows, circuit, parallel jobs.
 
-A node that refuses an association for congestion is asked for fewer at a time. Every minute
-without such a refusal it is asked for one more, until it has what its settings allow.
+A node that refuses an association for congestion gets fewer at a time. After every minute without
+such a refusal it gets one more, up to its configured limit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ from typing import Final
 from draw_qr_worker.models import Circuit, Congestion, NodeWindow, RemoteNode
 
 FAILURES_THAT_OPEN: Final = 5
-OPEN_SECONDS: Final = (60.0, 120.0, 300.0, 600.0)
+CIRCUIT_OPEN_SECONDS: Final = (60.0, 120.0, 300.0, 600.0)
 """How long the circuit stays open after the fifth, sixth, seventh ... failure in a row."""
 
-RECOVERY_SECONDS: Final = 60.0
-"""How long a congested node is spared before it is asked for one association more."""
+RECOVERY_INTERVAL_SECONDS: Final = 60.0
+"""How long a congested node is spared before it gets one more association."""
 
 REST_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""How long a node rests that refuses our only association: others have all its places."""
+"""How long a node rests that refuses our only association: others hold all its places."""
 
 DAYS_AHEAD: Final = 8
 
 
 def window_is_open(windows: Sequence[NodeWindow], local: datetime) -> bool:
-    """Return whether `local` lies in one of the windows; no window means always."""
+    """Return whether `local` is inside a window; without windows it always is."""
     return not windows or any(_contains(window, local) for window in windows)
 
 
@@ -32,7 +32,7 @@ def _contains(window: NodeWindow, local: datetime) -> bool:
     now = local.time()
     if window.start < window.end:
         return local.weekday() in window.days and window.start <= now < window.end
-    # Past midnight the window still belongs to the day on which it began.
+    # After midnight the window still belongs to the day on which it began.
     yesterday = (local.weekday() - 1) % 7
     return (local.weekday() in window.days and now >= window.start) or (
         yesterday in window.days and now < window.end
@@ -40,10 +40,10 @@ def _contains(window: NodeWindow, local: datetime) -> bool:
 
 
 def next_opening(windows: Sequence[NodeWindow], local: datetime) -> datetime:
-    """Return the first moment from `local` on that lies in a window.
+    """Return the first moment from `local` on that is inside a window.
 
     Raises:
-        ValueError: the windows hold no day at all.
+        ValueError: the windows name no day.
     """
     if window_is_open(windows, local):
         return local
@@ -62,12 +62,12 @@ def circuit_after_failure(circuit: Circuit, now: datetime) -> Circuit:
     beyond = failures - FAILURES_THAT_OPEN
     if beyond < 0:
         return Circuit(failures)
-    seconds = OPEN_SECONDS[min(beyond, len(OPEN_SECONDS) - 1)]
+    seconds = CIRCUIT_OPEN_SECONDS[min(beyond, len(CIRCUIT_OPEN_SECONDS) - 1)]
     return Circuit(failures, now + timedelta(seconds=seconds))
 
 
 def closed_until(node: RemoteNode, now: datetime) -> datetime | None:
-    """Return when a node that is closed by circuit or window opens again; None when open."""
+    """Return when circuit and window let the node be used again; None if they do now."""
     moment = now
     if node.circuit.open_until is not None:
         moment = max(moment, node.circuit.open_until)
@@ -78,7 +78,7 @@ def closed_until(node: RemoteNode, now: datetime) -> datetime | None:
 def congestion_after_refusal(
     congestion: Congestion | None, running: int, now: datetime
 ) -> Congestion:
-    """Return what a node takes after it refused one of our `running` jobs for congestion."""
+    """Return the congestion after the node refused one of our `running` jobs."""
     if running > 1:
         return Congestion(running - 1, now)
     refusals = congestion.refusals + 1 if congestion else 1
@@ -86,24 +86,24 @@ def congestion_after_refusal(
     return Congestion(1, now, refusals, now + timedelta(seconds=seconds))
 
 
-def congestion_relieved(node: RemoteNode, now: datetime) -> Congestion | None:
-    """Return what a node takes now, one more when it was spared long enough; None: everything."""
+def relieve_congestion(node: RemoteNode, now: datetime) -> Congestion | None:
+    """Return the congestion with a limit raised by one if it is due; None if it has ended."""
     held = node.congestion
-    if held is None or now - held.changed_at < timedelta(seconds=RECOVERY_SECONDS):
+    if held is None or now - held.changed_at < timedelta(seconds=RECOVERY_INTERVAL_SECONDS):
         return held
     return Congestion(held.limit + 1, now) if held.limit + 1 < node.max_associations else None
 
 
 def limit_of(node: RemoteNode) -> int:
-    """Return how many associations the node is asked for at a time."""
+    """Return how many associations the node may get at a time."""
     taken = node.congestion.limit if node.congestion else node.max_associations
     return min(taken, node.max_associations)
 
 
-def places(node: RemoteNode, running: int) -> int:
-    """Return how many more jobs may run against the node by its parallel limit.
+def free_places(node: RemoteNode, running: int) -> int:
+    """Return how many more jobs may run against the node.
 
-    A circuit whose time is over lets one job through; its result closes or opens it.
+    A circuit whose time is over admits one job; its result closes or opens the circuit.
     """
     limit = 1 if node.circuit.open_until is not None else limit_of(node)
     return max(0, limit - running)
@@ -114,7 +114,7 @@ def _rests(node: RemoteNode, now: datetime) -> bool:
     return until is not None and until > now
 
 
-def usable(
+def usable_nodes(
     nodes: Sequence[RemoteNode], running: Mapping[int, int], now: datetime
 ) -> tuple[list[int], list[int]]:
     """Return the ids of the nodes that any job, and that a test, may use now."""
@@ -126,7 +126,7 @@ def usable(
         for node in with_place
         if node.active
         and not node.paused
-        and places(node, running.get(node.id, 0))
+        and free_places(node, running.get(node.id, 0))
         and closed_until(node, now) is None
     ]
     return work, [node.id for node in with_place]

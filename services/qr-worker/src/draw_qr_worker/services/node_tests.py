@@ -1,4 +1,4 @@
-"""Looking at a node: C-ECHO and the probe of its abilities."""
+"""Tests a node: C-ECHO, and the probe of its capabilities."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def node_of(job: ClaimedJob) -> RemoteNode:
     """Return the node that the job is about.
 
     Raises:
-        InvalidJob: there is none, or no longer.
+        InvalidJob: the job names no node, or the node was deleted.
     """
     if job.node is None:
         raise InvalidJob("the job names no remote node, or the node was deleted")
@@ -21,31 +21,31 @@ def node_of(job: ClaimedJob) -> RemoteNode:
 
 
 class EchoTask:
-    """Sends one C-ECHO; a test says at once what is wrong instead of trying for minutes."""
+    """Sends one C-ECHO; reports a failure at once instead of retrying for minutes."""
 
     def __init__(self, peers: EchoPeers, findings: NodeFindings) -> None:
         self._peers = peers
         self._findings = findings
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Return complete with the times taken, or failed with the reason in words."""
+        """Return complete with the measured times, or failed with the reason in words."""
         node = node_of(job)
         try:
             found = {"reachable": True, **self._peers.echo(node, control)}
         except DrawError as error:
             control.check()
-            self._findings.tested(node.id, {**_failed(error), "error": str(error)})
+            self._findings.record_test(node.id, {**_describe_failure(error), "error": str(error)})
             raise
-        self._findings.tested(node.id, found)
+        self._findings.record_test(node.id, found)
         return JobOutcome(JobState.COMPLETE, found)
 
     def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return failed with the reason."""
-        return JobOutcome(JobState.FAILED, _failed(error), str(error))
+        return JobOutcome(JobState.FAILED, _describe_failure(error), str(error))
 
 
-def _failed(error: DrawError) -> dict[str, Any]:
-    """Return what a failed test found: over TLS also the certificate that is not trusted."""
+def _describe_failure(error: DrawError) -> dict[str, Any]:
+    """Return a failed test's findings, including the certificate that TLS did not trust."""
     certificate = error.certificate if isinstance(error, NotTrusted) else None
     if certificate is None:
         return {"reachable": False}
@@ -70,10 +70,10 @@ class ProbeTask:
         self._findings = findings
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Return complete with what was found."""
+        """Return complete with the findings."""
         node = node_of(job)
         found = self._peers.probe(node, control)
-        self._findings.learned(node.id, found)
+        self._findings.remember(node.id, found)
         return JobOutcome(JobState.COMPLETE, found)
 
     def give_up(self, _job: ClaimedJob, error: DrawError) -> JobOutcome:

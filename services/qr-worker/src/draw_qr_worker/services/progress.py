@@ -1,4 +1,4 @@
-"""How far a job is, as operators see it: numbers, rate and when it will be over."""
+"""A job's progress for operators: counts, rate and expected end."""
 
 import time
 from collections import deque
@@ -7,20 +7,20 @@ from typing import Final, Protocol
 
 from draw_qr_worker.models import SubOperationCounts
 
-RATE_SECONDS: Final = 10.0
-"""The rate is that of the last seconds: what was long ago says little about the end."""
-INTERVAL_SECONDS: Final = 0.2
+RATE_WINDOW_SECONDS: Final = 10.0
+"""The rate covers only the last seconds, because older transfers say little about the end."""
+REPORT_INTERVAL_SECONDS: Final = 0.2
 
 
 class ProgressReporter(Protocol):
-    """Where progress is shown."""
+    """Shows progress."""
 
     def report(self, **values: object) -> None:
-        """Have these values shown."""
+        """Show these values."""
 
 
 class Progress:
-    """Counts what one execution has brought and shows it, a few times a second at most."""
+    """Counts what one execution has brought and shows it, at most a few times per second."""
 
     def __init__(
         self, shown: ProgressReporter, clock: Callable[[], float] = time.monotonic
@@ -40,26 +40,26 @@ class Progress:
 
     @property
     def completed(self) -> int:
-        """Sub-operations that succeeded, as the peer says."""
+        """Sub-operations that succeeded, as the peer reports."""
         return (self._before.completed or 0) + (self._now.completed or 0)
 
     @property
     def failed(self) -> int:
-        """Sub-operations that failed, as the peer says."""
+        """Sub-operations that failed, as the peer reports."""
         return (self._before.failed or 0) + (self._now.failed or 0)
 
     @property
     def warning(self) -> int:
-        """Sub-operations with a remark, as the peer says."""
+        """Sub-operations that ended with a warning, as the peer reports."""
         return (self._before.warning or 0) + (self._now.warning or 0)
 
     @property
     def counts(self) -> SubOperationCounts:
-        """What the peer has said last of the request under way; None where it never said."""
+        """The peer's latest counts for the current request; None where it never reported one."""
         return self._now if self._counted else SubOperationCounts()
 
-    def told(self, counts: SubOperationCounts) -> None:
-        """Take note of what the peer says; what it leaves out stays as it was."""
+    def update_counts(self, counts: SubOperationCounts) -> None:
+        """Record the peer's counts; a count that it leaves out stays as it was."""
         self._counted = self._counted or counts.completed is not None
         self._now = SubOperationCounts(
             _known(counts.remaining, self._now.remaining),
@@ -70,20 +70,20 @@ class Progress:
         self.show()
 
     def next_request(self) -> None:
-        """Count on: a further request begins, whose counts start anew."""
+        """Begin a further request: keep the totals, and restart the peer's counts."""
         self._before = SubOperationCounts(0, self.completed, self.failed, self.warning)
         self._now = SubOperationCounts(0, 0, 0, 0)
         self._counted = False
 
-    def seen(self, arrived: int, size_bytes: int) -> None:
-        """Take note of what is here now."""
+    def update_arrived(self, arrived: int, size_bytes: int) -> None:
+        """Record what is here now."""
         self.arrived, self.bytes = arrived, size_bytes
         self.show()
 
     def show(self, phase: str = "", *, now: bool = False) -> None:
-        """Show it; a phase is shown at once."""
+        """Show the progress; a new phase is shown at once."""
         moment = self._clock()
-        if not (now or phase) and moment - self._written_at < INTERVAL_SECONDS:
+        if not (now or phase) and moment - self._written_at < REPORT_INTERVAL_SECONDS:
             return
         self._written_at = moment
         rate, objects = self._rates(moment)
@@ -111,7 +111,7 @@ class Progress:
     def _rates(self, moment: float) -> tuple[float, float]:
         done = max(self.arrived - self.already, self.completed + self.warning)
         self._marks.append((moment, self.bytes, done))
-        while len(self._marks) > 2 and moment - self._marks[0][0] > RATE_SECONDS:  # noqa: PLR2004 - two make a rate
+        while len(self._marks) > 2 and moment - self._marks[0][0] > RATE_WINDOW_SECONDS:  # noqa: PLR2004 - two make a rate
             self._marks.popleft()
         began, first_bytes, first_done = self._marks[0]
         seconds = max(moment - began, 0.001)

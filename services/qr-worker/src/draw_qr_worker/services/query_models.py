@@ -1,8 +1,8 @@
-"""Query models of nodes: which levels each has, and the keys that a request owes to them.
+"""Query models: the levels of each, and the keys that a request must have.
 
-PS3.4 C.4.1.2.2.1 and C.4.2.2.1: a request holds one value of the unique key of each level
-above its own. A model may lack a level: Study Root has no PATIENT, Patient/Study Only (retired)
-neither SERIES nor IMAGE.
+PS3.4 C.4.1.2.2.1 and C.4.2.2.1: a request holds one value of the unique key of each level above its
+own. A model may lack a level: Study Root has no PATIENT, Patient/Study Only (retired) neither
+SERIES nor IMAGE.
 """
 
 from collections.abc import Mapping
@@ -36,12 +36,12 @@ def levels_above(model: str, level: str) -> tuple[str, ...]:
 
 
 def is_single(value: object) -> bool:
-    """Return whether a key has one value, without wildcards."""
+    """Return whether a key has a single value without wildcards."""
     return isinstance(value, str) and bool(value.strip()) and not _SEVERAL.intersection(value)
 
 
 def undetermined(model: str, level: str, keys: Keys) -> str:
-    """Return the topmost level above whose unique key the request lacks; empty: none."""
+    """Return the topmost level above whose unique key the request lacks; empty if none."""
     for above in levels_above(model, level):
         if not is_single(keys.get(UNIQUE_KEYS[above], "")):
             return above

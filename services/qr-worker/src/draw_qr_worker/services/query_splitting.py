@@ -1,10 +1,10 @@
-"""Cutting a query that a node does not answer to the end into narrower ones.
+"""Splits a query that a node does not answer completely into narrower ones.
 
-A study query is cut by date, a single day by time, a single second by modality; a series
-query by modality. Where to cut is read from the matches that did come, so that both halves
-are smaller. What cannot be cut further, or a node that ignores the narrower key, is the end:
-the answer stays truncated. An object without the attribute by which a query is cut matches
-no range, so a truncated answer that holds one can never be completed for certain.
+A study query is split by date, a single day by time, a single second by modality; a series query by
+modality. The matches that did arrive show where to split, so that both halves are smaller. If a
+query cannot be split further, or the node ignores the narrower key, the answer stays truncated. An
+object without the attribute by which a query is split matches no range, so a truncated answer with
+such an object can never be completed for certain.
 """
 
 import re
@@ -43,11 +43,11 @@ class KeySpan:
 
     @property
     def single(self) -> bool:
-        """Whether nothing is left to cut."""
+        """Whether the span cannot be split."""
         return self.first >= self.last
 
     def cut(self, values: Sequence[int]) -> tuple["KeySpan", "KeySpan"]:
-        """Return two smaller spans, cut at the middle of the values seen in this one."""
+        """Return two smaller spans, split at the median of the values inside this one."""
         middle = sorted(values)[(len(values) - 1) // 2]
         if middle >= self.last:
             middle = self.last - 1
@@ -61,7 +61,7 @@ ANY_DAY: Final = KeySpan(1, LAST_DAY)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a query; None is a dimension that may not be cut."""
+    """A part of a query; None is a dimension that may not be split."""
 
     level: str
     keys: Mapping[str, Any]
@@ -70,7 +70,7 @@ class Part:
     modality: str = ""
 
     def narrowed(self) -> dict[str, Any]:
-        """Return the keys with what this piece is limited to."""
+        """Return the query's keys, limited to this part."""
         keys = dict(self.keys)
         if self.days not in {None, ANY_DAY} and self.days is not None:
             keys["StudyDate"] = _dates(self.days)
@@ -81,15 +81,15 @@ class Part:
         return keys
 
     def holds(self, match: Match) -> bool:
-        """Return whether a match is of this piece, as far as it says."""
+        """Return whether a match belongs to this part, as far as it tells."""
         day, second = day_of(match.get("StudyDate")), second_of(match.get("StudyTime"))
         return (self.days is None or day is None or day in self.days) and (
             self.seconds in {None, WHOLE_DAY} or second is None or second in self.seconds
         )
 
 
-def whole(level: str, keys: Mapping[str, Any]) -> Part:
-    """Return the query in one piece."""
+def whole_part(level: str, keys: Mapping[str, Any]) -> Part:
+    """Return the query as a single part."""
     if level != "STUDY":
         return Part(level, keys, None, None)
     days = _span_of(keys.get("StudyDate", ""), ANY_DAY, day_of)
@@ -97,18 +97,18 @@ def whole(level: str, keys: Mapping[str, Any]) -> Part:
     return Part(level, keys, days, seconds)
 
 
-def split(part: Part, matches: Sequence[Match]) -> tuple[list[Part], bool]:
-    """Return narrower parts, none if there is no way; and whether they surely hold everything."""
+def split_part(part: Part, matches: Sequence[Match]) -> tuple[list[Part], bool]:
+    """Return narrower parts, or none; and whether they surely cover everything."""
     if not all(part.holds(match) for match in matches):
-        # The node ignores the key: asking again more narrowly brings the same.
+        # The node ignores the key: a narrower query would return the same.
         return [], False
     if part.days is not None and not part.days.single:
-        days = _known(matches, "StudyDate", day_of)
+        days = _known_values(matches, "StudyDate", day_of)
         if days:
             both = [replace(part, days=span) for span in part.days.cut(days)]
             return both, len(days) == len(matches)
     elif part.days is not None and part.seconds is not None and not part.seconds.single:
-        seconds = _known(matches, "StudyTime", second_of)
+        seconds = _known_values(matches, "StudyTime", second_of)
         if seconds:
             both = [replace(part, seconds=span) for span in part.seconds.cut(seconds)]
             return both, len(seconds) == len(matches)
@@ -118,7 +118,7 @@ def split(part: Part, matches: Sequence[Match]) -> tuple[list[Part], bool]:
     return [], False
 
 
-def around(part: Part, match: Match) -> list[Part]:
+def split_around(part: Part, match: Match) -> list[Part]:
     """Return the days of a part before and after that of its only match."""
     day = day_of(match.get("StudyDate"))
     if part.days is None or day is None or day not in part.days:
@@ -128,7 +128,7 @@ def around(part: Part, match: Match) -> list[Part]:
 
 
 def day_of(value: object) -> int | None:
-    """Return the ordinal of a DA value, None if it is none."""
+    """Return the ordinal of a DA value; None if it is invalid."""
     text = str(value or "").strip()
     if not DATE.fullmatch(text):
         return None
@@ -139,7 +139,7 @@ def day_of(value: object) -> int | None:
 
 
 def second_of(value: object) -> int | None:
-    """Return the second of the day of a TM value, None if it is none."""
+    """Return the second of the day of a TM value; None if it is invalid."""
     found = TIME.fullmatch(str(value or "").strip())
     if found is None:
         return None
@@ -147,7 +147,7 @@ def second_of(value: object) -> int | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _known(
+def _known_values(
     matches: Sequence[Match], keyword: str, read: Callable[[object], int | None]
 ) -> list[int]:
     found = (read(match.get(keyword)) for match in matches)
@@ -157,7 +157,7 @@ def _known(
 def _span_of(
     key: object, unlimited: KeySpan, read: Callable[[object], int | None]
 ) -> KeySpan | None:
-    """Return the span that a key asks for; None when it is none that can be cut."""
+    """Return the span of a key; None if it cannot be split."""
     if not key:
         return unlimited
     if not isinstance(key, str):
@@ -175,7 +175,7 @@ def _dates(span: KeySpan) -> str:
 
 
 def _times(span: KeySpan) -> str:
-    # A fraction of the last second still belongs to the span.
+    # The span includes fractions of its last second.
     return f"{_time(span.first)}-{_time(span.last)}.999999"
 
 

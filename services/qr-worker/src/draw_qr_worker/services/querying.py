@@ -1,8 +1,8 @@
-"""A query to one node: its answer kept as it comes, whole or known to be truncated.
+"""Queries one node; stores its answer as it arrives and knows whether it is truncated.
 
-A query that lacks a unique key of a level above asks for that level first, and then once for
-each entity found (PS3.4 C.4.1.3.1.1); where the node also answers in the model that needs no
-such key, it is asked in that one.
+A query that lacks a unique key of a higher level first asks for that level, and then once for each
+entity found (PS3.4 C.4.1.3.1.1). If the node also accepts a model that needs no such key, the query
+uses that model.
 """
 
 import time
@@ -27,9 +27,9 @@ from draw_shared.dicom.network.peer_failures import NotSupported
 from draw_shared.dicom.query.typed_keys import one_value_each
 from draw_shared.errors import DrawError
 
-MATCHES_AT_ONCE: Final = 200
-SECONDS_AT_ONCE: Final = 1.0
-"""Matches are kept in batches of this many or this age, while the node still sends."""
+MAX_BATCH_MATCHES: Final = 200
+MAX_BATCH_AGE_SECONDS: Final = 1.0
+"""Matches are stored in batches of this size or age, while the node still sends."""
 _PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 RETURN_KEYS: Final[Mapping[str, Sequence[str]]] = {
     "PATIENT": (*_PATIENT, "IssuerOfPatientID", "NumberOfPatientRelatedStudies"),
@@ -63,22 +63,22 @@ RETURN_KEYS: Final[Mapping[str, Sequence[str]]] = {
         "InstanceNumber",
     ),
 }
-"""What is asked for at each level besides the keys of the query."""
+"""The attributes to request at each level besides the keys of the query."""
 PATIENT_KEYS: Final = frozenset(RETURN_KEYS["PATIENT"])
 NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "SERIES": ("STUDY", "NumberOfStudyRelatedSeries"),
     "IMAGE": ("SERIES", "NumberOfSeriesRelatedInstances"),
 }
-"""Which level says how many matches of a level there are, and where."""
+"""The level and attribute that report how many matches a level has."""
 
 
 @dataclass(slots=True)
-class Catch:
-    """What has been found; it is kept batch by batch."""
+class MatchCollector:
+    """Collects matches and stores them in batches."""
 
     level: str
     most: int
-    """Matches after which the operator wants no more; 0: all."""
+    """The operator wants no more matches than this; 0 means all."""
     keep: Callable[[Mapping[str, Match]], None]
     seen: set[str] = field(default_factory=set)
     waiting: dict[str, Match] = field(default_factory=dict)
@@ -91,22 +91,22 @@ class Catch:
 
     @property
     def left(self) -> int:
-        """How many more are wanted; 0: all."""
+        """How many more matches are wanted; 0 means all."""
         return self.most - len(self.seen) if self.most else 0
 
     def take(self, match: Match) -> None:
-        """Take a match that may have come before."""
+        """Add a match, which may be a repeated one."""
         key = unique_key(self.level, match)
         if key in self.seen or self.full:
             return
         self.seen.add(key)
         self.waiting[key] = match
-        late = time.monotonic() - self.kept_at > SECONDS_AT_ONCE
-        if late or len(self.waiting) >= MATCHES_AT_ONCE:
+        late = time.monotonic() - self.kept_at > MAX_BATCH_AGE_SECONDS
+        if late or len(self.waiting) >= MAX_BATCH_MATCHES:
             self.write()
 
     def write(self) -> None:
-        """Keep what is not kept yet."""
+        """Store the waiting matches."""
         self.kept_at = time.monotonic()
         if self.waiting:
             self.keep(self.waiting)
@@ -114,7 +114,7 @@ class Catch:
 
 
 class FindTask:
-    """Asks one node and keeps what it answers."""
+    """Asks one node and stores its answers."""
 
     def __init__(self, finders: QueryPeers, results: ResultRepository, memory: NodeMemory) -> None:
         self._finders = finders
@@ -122,16 +122,16 @@ class FindTask:
         self._memory = memory
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Return complete, or partial when the node does not tell everything.
+        """Return complete, or partial when the node does not give every match.
 
         Raises:
-            InvalidJob | NotSupported: the query makes no sense, or none to this node.
+            InvalidJob | NotSupported: the query is invalid, or the node cannot answer it.
             StatusPermanent | StatusTransient: the node refused it.
         """
         node = node_of(job)
         if not node.supports_find:
             raise NotSupported("the node is set up without C-FIND")
-        query_id, level, keys, most = _asked(job.parameters)
+        query_id, level, keys, most = _parse_parameters(job.parameters)
 
         def keep(matches: Mapping[str, Match]) -> None:
             self._results.add(job.lease, query_id, node.id, matches)
@@ -141,15 +141,15 @@ class FindTask:
             control.report(matches=len(catch.seen), requests=requests)
             control.check()
 
-        catch = Catch(level, most, keep)
+        catch = MatchCollector(level, most, keep)
         with self._finders.finder(node, control) as finder:
             query = NodeQuery(Asker(finder, node), node, catch, requested)
             try:
                 query.ask(level, keys)
             finally:
-                # Also what a query has found that is cancelled now.
+                # A cancelled query keeps what it has found, too.
                 catch.write()
-                query.asker.tell(self._memory)
+                query.asker.record_limit(self._memory)
         control.report(matches=len(catch.seen), requests=query.asker.requests)
         result = {
             "completeness": "truncated" if catch.doubt else "complete",
@@ -171,12 +171,12 @@ class NodeQuery:
 
     asker: Asker
     node: RemoteNode
-    catch: Catch
+    catch: MatchCollector
     requested: Callable[[int], None]
-    """Told the number of requests after each; may raise to end the query."""
+    """Receives the number of requests after each one; may raise to end the query."""
 
     def ask(self, level: str, keys: Mapping[str, Any]) -> None:
-        """Have everything that matches taken, one value of a key at a time."""
+        """Collect every match, with one query for each value of a multi-valued key."""
         for question in one_value_each(keys):
             if not self.catch.full:
                 self._ask(level, question)
@@ -185,18 +185,18 @@ class NodeQuery:
         model = self.node.query_model
         if level == "PATIENT" and "PATIENT" not in LEVELS[model]:
             # Study Root has no such level: patients are attributes of their studies.
-            self._of_studies(keys)
+            self._ask_patients_by_studies(keys)
             return
         above = undetermined(model, level, keys)
         if not above:
-            self._matches(level, keys)
+            self._ask_level(level, keys)
         elif "study" in self.asker.models and not undetermined("study", level, keys):
-            self._matches(level, keys, model="study")
+            self._ask_level(level, keys, model="study")
         else:
-            self._each(above, level, keys)
+            self._ask_each(above, level, keys)
 
-    def _each(self, above: str, level: str, keys: Mapping[str, Any]) -> None:
-        """Ask for the entities of a level above, and then below each of them."""
+    def _ask_each(self, above: str, level: str, keys: Mapping[str, Any]) -> None:
+        """Ask for the entities of a higher level, and then for the level below each of them."""
         unique = UNIQUE_KEYS[above]
         upper = {UNIQUE_KEYS[each] for each in levels_above(self.node.query_model, above)}
         asked = {name: keys[name] for name in keys if name in PATIENT_KEYS | upper} | {
@@ -209,7 +209,7 @@ class NodeQuery:
         self.catch.doubt = self.catch.doubt or answer.cut or answer.unchecked
         single = [value for value in found if is_single(value)]
         if len(single) < len(found):
-            # Such a value would name several again, or all.
+            # Such a value would match several entities again, or all of them.
             self.catch.doubt = self.catch.doubt or (
                 f"{len(found) - len(single)} at the level {above} cannot be asked for:"
                 f" the {unique} is empty, or holds a wildcard or a backslash"
@@ -219,18 +219,18 @@ class NodeQuery:
                 return
             self._ask(level, dict(keys) | {unique: value})
 
-    def _of_studies(self, keys: Mapping[str, Any]) -> None:
+    def _ask_patients_by_studies(self, keys: Mapping[str, Any]) -> None:
         names = [*RETURN_KEYS["PATIENT"], *keys]
 
         def take(match: Match) -> None:
             self.catch.take({name: match[name] for name in names if name in match})
 
-        self._asked("STUDY", keys, take, model="", most=0)
+        self._ask_question("STUDY", keys, take, model="", most=0)
 
-    def _matches(self, level: str, keys: Mapping[str, Any], model: str = "") -> None:
-        self._asked(level, keys, self.catch.take, model=model, most=self.catch.left)
+    def _ask_level(self, level: str, keys: Mapping[str, Any], model: str = "") -> None:
+        self._ask_question(level, keys, self.catch.take, model=model, most=self.catch.left)
 
-    def _asked(
+    def _ask_question(
         self,
         level: str,
         keys: Mapping[str, Any],
@@ -248,7 +248,7 @@ class NodeQuery:
         self.catch.doubt = self.catch.doubt or doubt
 
     def _number(self, level: str, keys: Mapping[str, Any], model: str) -> int | None:
-        """Return how many matches there are as the level above says, if all of them are asked."""
+        """Return the number of matches that the level above reports, if it covers the query."""
         above, keyword = NUMBERS.get(level, ("", ""))
         own = {UNIQUE_KEYS[each] for each in LEVELS["patient"]}
         if not above or any(value for name, value in keys.items() if name not in own):
@@ -266,7 +266,7 @@ def _value_of(match: Match, keyword: str) -> str:
     return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _asked(parameters: Mapping[str, Any]) -> tuple[UUID, str, dict[str, Any], int]:
+def _parse_parameters(parameters: Mapping[str, Any]) -> tuple[UUID, str, dict[str, Any], int]:
     try:
         level, keys = str(parameters["level"]), dict(parameters["keys"])
         query_id, most = UUID(parameters["query_id"]), int(parameters.get("limit", 0))

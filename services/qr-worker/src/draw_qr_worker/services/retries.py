@@ -1,7 +1,7 @@
-"""When a failed execution is tried again: 5, 30, 120 and 600 seconds later, with jitter.
+"""Decides when a failed execution is retried: after 5, 30, 120 and 600 seconds, with jitter.
 
-The exception's type alone decides: Transient is tried again while tries are left,
-Permanent and everything unforeseen is not.
+The exception's type alone decides. Transient is retried while tries are left; Permanent and every
+unforeseen exception is not.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from draw_shared.errors import Transient
 
 BACK_OFF_SECONDS: Final = (5.0, 30.0, 120.0, 600.0)
 JITTER: Final = 0.2
-"""Each delay is moved by up to this share, so that many jobs do not come back together."""
+"""Each delay varies by up to this share, so that many jobs do not return together."""
 
 
 class RetryPolicy:

@@ -1,7 +1,7 @@
-"""What is asked for, what is still missing, and the fewest requests that fetch it.
+"""Plans the fewest requests that fetch what is still missing.
 
-A request names whole studies or series where everything in them is missing, and single
-SOP instances otherwise, so that a second try does not fetch again what has arrived.
+A request names a whole study or series if everything in it is missing, and single SOP instances
+otherwise, so that a second try does not fetch again what has arrived.
 """
 
 import re
@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from draw_qr_worker.models import InvalidJob, Item, Keys, Subject
 
-UIDS_IN_A_REQUEST: Final = 100
-"""SOP Instance UIDs in one identifier; well below what peers are known to take."""
+MAX_UIDS_PER_REQUEST: Final = 100
+"""SOP Instance UIDs in one identifier; well below what peers are known to accept."""
 PATTERN: Final = re.compile(r"[*?\\]")
 UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
 class Method(StrEnum):
-    """How objects come."""
+    """How to fetch objects."""
 
     AUTO = "auto"
     MOVE = "move"
@@ -34,9 +34,9 @@ class RetrieveOrder:
     subject: Subject
     method: Method = Method.AUTO
     destination: str = ""
-    """AE title to which C-MOVE sends; empty: ourselves."""
+    """AE title to which C-MOVE sends; empty means our own."""
     force: bool = False
-    """Retrieve also what is here already."""
+    """Retrieve even what is already here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class PlannedRequest:
     level: str
     keys: Keys
     sop_classes: frozenset[str] = frozenset()
-    """Which classes come, as far as known: C-GET has to propose them."""
+    """The known SOP classes of the objects, which C-GET must propose."""
     further_classes: bool = False
-    """Whether others may come as well."""
+    """Whether objects of other classes may come as well."""
     expected: int | None = None
-    """How many instances it shall bring."""
+    """How many instances the request should bring."""
 
 
 def order_of(parameters: Mapping[str, Any]) -> RetrieveOrder:
-    """Return what the job's row asks for.
+    """Return the order in the job's row.
 
     Raises:
-        InvalidJob: the row makes no sense.
+        InvalidJob: the row is invalid.
     """
     try:
         return RetrieveOrder(
@@ -71,15 +71,15 @@ def order_of(parameters: Mapping[str, Any]) -> RetrieveOrder:
 
 
 def subject_of(parameters: Mapping[str, Any]) -> Subject:
-    """Return what the job is about.
+    """Return the subject of the job.
 
     Raises:
-        InvalidJob: nothing is named, or a UID is none.
+        InvalidJob: nothing is named, or a UID is invalid.
     """
     subject = Subject(
         study_instance_uid=str(parameters.get("study_instance_uid", "")),
         series_instance_uid=str(parameters.get("series_instance_uid", "")),
-        # Each once: what is expected twice would be waited for after it has arrived.
+        # Without duplicates: a retrieve would wait for the second one for ever.
         sop_instance_uids=tuple(dict.fromkeys(map(str, parameters.get("sop_instance_uids", ())))),
         patient_id=str(parameters.get("patient_id", "")).strip(),
         accession_number=str(parameters.get("accession_number", "")).strip(),
@@ -101,32 +101,32 @@ def subject_of(parameters: Mapping[str, Any]) -> Subject:
     return subject
 
 
-def whole(
+def plan_whole(
     study: str, items: Sequence[Item], subject: Subject, expected: int | None
 ) -> PlannedRequest:
-    """Return the request for everything of a study, or of the series that the subject names."""
+    """Return the request for a whole study, or for the series that the subject names."""
     keys = _keys(study, subject)
     return PlannedRequest(
         subject.level, keys, _classes(items), further_classes=True, expected=expected
     )
 
 
-def missing(items: Sequence[Item], subject: Subject) -> list[PlannedRequest]:
+def plan_missing(items: Sequence[Item], subject: Subject) -> list[PlannedRequest]:
     """Return the requests for the items that have not arrived."""
     requests: list[PlannedRequest] = []
-    for study, of_study in _grouped(items, lambda item: item.study_instance_uid):
+    for study, of_study in _group(items, lambda item: item.study_instance_uid):
         asked = subject if subject.level != "STUDY" else Subject(study)
         if not any(item.arrived for item in of_study) and subject.level != "IMAGE":
             requests.append(_request(asked.level, _keys(study, asked), of_study))
             continue
-        requests += _missing_of_study(study, of_study, subject)
+        requests += _plan_missing_of_study(study, of_study, subject)
     return requests
 
 
-def _missing_of_study(
+def _plan_missing_of_study(
     study: str, items: Sequence[Item], subject: Subject
 ) -> Iterator[PlannedRequest]:
-    for series, of_series in _grouped(items, lambda item: item.series_instance_uid):
+    for series, of_series in _group(items, lambda item: item.series_instance_uid):
         keys: dict[str, str | Sequence[str]] = {
             "StudyInstanceUID": study,
             "SeriesInstanceUID": series,
@@ -135,7 +135,7 @@ def _missing_of_study(
         if len(left) == len(of_series) and subject.level != "IMAGE":
             yield _request("SERIES", keys, left)
             continue
-        for part in _parts(left):
+        for part in _chunk(left):
             uids = [item.sop_instance_uid for item in part]
             yield _request("IMAGE", keys | {"SOPInstanceUID": uids}, part)
 
@@ -147,14 +147,14 @@ def _keys(study: str, subject: Subject) -> dict[str, str | Sequence[str]]:
     return keys
 
 
-def _grouped(items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[tuple[str, list[Item]]]:
+def _group(items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[tuple[str, list[Item]]]:
     for value, group in groupby(sorted(items, key=key), key=key):
         yield value, list(group)
 
 
-def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for at in range(0, len(items), UIDS_IN_A_REQUEST):
-        yield items[at : at + UIDS_IN_A_REQUEST]
+def _chunk(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for at in range(0, len(items), MAX_UIDS_PER_REQUEST):
+        yield items[at : at + MAX_UIDS_PER_REQUEST]
 
 
 def _request(level: str, keys: Keys, items: Sequence[Item]) -> PlannedRequest:

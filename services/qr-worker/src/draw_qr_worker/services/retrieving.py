@@ -1,9 +1,14 @@
-"""A retrieve from beginning to end: what is expected, fetching it, seeing that it arrived.
+"""A retrieve from beginning to end: ask what to expect, fetch it, wait until it has arrived.
 
-Expected SOP instances are rows (`retrieve_items`) before anything is fetched, so every later
-try, also by another worker, asks only for what has not arrived. Arrival means: the index has
-it; of what was here before, that its file is there as well. What another node is to get cannot
-be seen arriving; there the peer's counts decide.
+The expected SOP instances are rows (`retrieve_items`) before the fetch begins. A later try, even by
+another worker, therefore requests only what has not arrived. An instance has arrived when the index
+has it; if it was here before the job, its file must exist, too. When another node is the
+destination, nobody here sees the arrival, and the peer's counts decide.
+
+Concurrency: one job runs on one thread. By C-MOVE, the receiver and the indexer store the objects
+in other processes; this thread polls the rows that the indexer marks. By C-GET, this thread itself
+stores each object durably. If the worker dies, the association breaks and the job's lease expires.
+Rows and stored objects remain; only this try's counts are lost.
 """
 
 import time
@@ -27,13 +32,13 @@ from draw_qr_worker.ports.retrieving import GetPeers, ItemRepository, MovePeers
 from draw_qr_worker.services.conclusion import (
     Requested,
     RetrieveStanding,
-    concluded,
+    compute_standing,
+    conclude,
     doubt_of,
-    standing,
 )
 from draw_qr_worker.services.expectation import Expectation, Expectations
 from draw_qr_worker.services.jobs import ExecutionControl
-from draw_qr_worker.services.missing import MOST_NAMED, given_up, not_arrived, numbers
+from draw_qr_worker.services.missing import MAX_NAMED, conclude_failure, count_missing, list_missing
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.query_models import needs_patient
@@ -41,19 +46,19 @@ from draw_qr_worker.services.retrieve_plan import (
     Method,
     PlannedRequest,
     RetrieveOrder,
-    missing,
     order_of,
-    whole,
+    plan_missing,
+    plan_whole,
 )
 from draw_shared.errors import DrawError
 
-LOOK_SECONDS: Final = 0.5
-FIRST_LOOK_SECONDS: Final = 0.05
-"""The index is a moment behind: the first looks follow quickly, later ones at leisure."""
-TOLD_PATIENCE: Final = 4
-"""So many times the patience for what the node says it has sent; the index may be behind."""
-STORED_PATIENCE: Final = 20
-"""And for what we have stored ourselves: it is on its way to the index."""
+MAX_POLL_INTERVAL_SECONDS: Final = 0.5
+MIN_POLL_INTERVAL_SECONDS: Final = 0.05
+"""The index lags briefly: the first polls follow quickly, later ones slowly."""
+SENT_WAIT_FACTOR: Final = 4
+"""Multiplies the wait for objects that the node says it has sent: the index may lag."""
+STORED_WAIT_FACTOR: Final = 20
+"""Multiplies the wait for objects that we stored ourselves: they will reach the index."""
 
 
 NOTHING_KNOWN: Final = Expectation(())
@@ -61,7 +66,7 @@ NOTHING_KNOWN: Final = Expectation(())
 
 @dataclass(slots=True)
 class _Run:
-    """One execution and what it knows so far."""
+    """The state of one execution."""
 
     job: ClaimedJob
     control: ExecutionControl
@@ -71,12 +76,12 @@ class _Run:
     by_get: bool
     elsewhere: bool
     expectation: Expectation = NOTHING_KNOWN
-    now: RetrieveStanding = field(default_factory=lambda: standing(NOTHING_KNOWN, (), {}))
+    now: RetrieveStanding = field(default_factory=lambda: compute_standing(NOTHING_KNOWN, (), {}))
     requested: list[Requested] = field(default_factory=list)
     fetched: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Sizes of what came by C-GET, by study and SOP Instance UID."""
+    """Sizes of objects fetched by C-GET, by study and SOP Instance UID."""
     strays: set[str] = field(default_factory=set)
-    """Studies of which something came by C-GET although nobody asked for it."""
+    """Studies of which C-GET brought objects that nobody requested."""
     stored: int = 0
     stored_bytes: int = 0
     arrived: int = 0
@@ -113,31 +118,31 @@ class RetrieveTask:
         self._arrival_seconds = arrival_seconds
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Return complete, unproved, or partial with what did not come.
+        """Return complete, unproved, or partial with what did not arrive.
 
         Raises:
             NothingThere | InvalidJob: there is nothing to retrieve.
-            StatusTransient: the node says that some could not be sent.
+            StatusTransient: the node says that it could not send some objects.
         """
         node, order = node_of(job), order_of(job.parameters)
-        by_get, elsewhere = self._by_get(node, order), not self._arrives_here(job)
+        by_get, elsewhere = self._choose_get(node, order), not self._arrives_here(job)
         run = _Run(job, control, node, order, Progress(control), by_get, elsewhere)
         self._expect(run)
         if not run.now.nothing_left:
             run.progress.show("retrieving")
-            for request in self._requests(run):
+            for request in self._plan_requests(run):
                 control.check()
                 run.progress.next_request()
                 end = self._get(run, request) if run.by_get else self._move(run, request)
                 if end.counts.completed is None:
-                    # Some nodes count while they send and not at the end.
+                    # Some nodes report counts only while they send, and not at the end.
                     end = replace(end, counts=run.progress.counts)
                 run.requested.append(Requested(request, end))
         if elsewhere:
-            return self._told(run)
+            return self._conclude_from_counts(run)
         run.progress.show("arriving")
         self._wait(run)
-        return self._outcome(run)
+        return self._conclude(run)
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         """Return partial when something has arrived, else failed, with the reason."""
@@ -148,14 +153,14 @@ class RetrieveTask:
         if items and self._arrives_here(job):
             self._table.look(job_id, here_counts=not job.parameters.get("force", False))
             items = self._table.items(job_id)
-        return given_up(items, error, all_named=False)
+        return conclude_failure(items, error, all_named=False)
 
-    # What is expected
+    # Expecting
 
     def _expect(self, run: _Run) -> None:
-        """Ask the node what there is, also when an earlier try has asked: a list may be short."""
+        """Ask the node what it has, even if an earlier try has asked: that list may be short."""
         run.progress.show("asking")
-        run.expectation = self._expectations.of(run.node, run.order.subject, run.control)
+        run.expectation = self._expectations.expect(run.node, run.order.subject, run.control)
         items = self._table.record(
             run.job.lease,
             [item for study in run.expectation.studies for item in study.items],
@@ -163,26 +168,27 @@ class RetrieveTask:
             here_counts=run.here_counts,
             none_of=run.expectation.unfit,
         )
-        run.now = standing(run.expectation, items, {})
+        run.now = compute_standing(run.expectation, items, {})
         run.progress.expected = run.now.expected
         run.progress.already = sum(item.arrived for item in items)
-        run.progress.seen(run.progress.already, 0)
+        run.progress.update_arrived(run.progress.already, 0)
 
-    def _requests(self, run: _Run) -> list[PlannedRequest]:
+    def _plan_requests(self, run: _Run) -> list[PlannedRequest]:
         subject = run.order.subject
         requests: list[PlannedRequest] = []
-        # What an earlier try named and the node does not name now cannot be compared: it lacks.
+        # Items of an earlier try that the node no longer names cannot be compared: they are
+        # missing.
         fitting = {study.study_instance_uid for study in run.expectation.studies}
         for study in run.now.studies:
             uid, surplus = study.expected.study_instance_uid, study.surplus
             if uid not in fitting:
                 continue
             if study.expected.listed:
-                asked = missing(study.items, subject)
+                asked = plan_missing(study.items, subject)
             else:
-                # Only the whole brings what was not named.
+                # Only a request for the whole study brings unnamed instances.
                 known = None if surplus is None else surplus + len(study.items)
-                asked = [whole(uid, study.items, subject, known)]
+                asked = [plan_whole(uid, study.items, subject, known)]
             if needs_patient(run.node):
                 above = {"PatientID": study.expected.patient_id or subject.patient_id}
                 asked = [replace(each, keys=above | dict(each.keys)) for each in asked]
@@ -191,7 +197,7 @@ class RetrieveTask:
 
     # Fetching
 
-    def _by_get(self, node: RemoteNode, order: RetrieveOrder) -> bool:
+    def _choose_get(self, node: RemoteNode, order: RetrieveOrder) -> bool:
         method = order.method
         if method is Method.AUTO:
             prefer_get = node.supports_get and not node.supports_move and not order.destination
@@ -211,7 +217,7 @@ class RetrieveTask:
             request.keys,
             destination=destination,
             supervision=run.control,
-            progress=run.progress.told,
+            progress=run.progress.update_counts,
             alive=lambda: self._more_arrived(run),
         )
 
@@ -227,7 +233,7 @@ class RetrieveTask:
             run.stored_bytes += one.size_bytes
             of_study = run.fetched.setdefault(one.study_instance_uid, {})
             of_study[one.sop_instance_uid] = one.size_bytes
-            run.progress.seen(run.progress.already + run.stored, run.stored_bytes)
+            run.progress.update_arrived(run.progress.already + run.stored, run.stored_bytes)
 
         return self._getters.get(
             run.node,
@@ -236,7 +242,7 @@ class RetrieveTask:
             sop_classes=request.sop_classes,
             further_classes=request.further_classes,
             supervision=run.control,
-            progress=run.progress.told,
+            progress=run.progress.update_counts,
             stored=stored,
         )
 
@@ -246,21 +252,21 @@ class RetrieveTask:
         here = {"", self._own_ae(), job.node.move_destination if job.node else ""}
         return job.parameters.get("destination", "") in here
 
-    def _look(self, run: _Run, *, items: bool = False) -> RetrieveStanding:
-        """Return how far the job is by now; with `items` also which of them have arrived."""
+    def _poll(self, run: _Run, *, items: bool = False) -> RetrieveStanding:
+        """Return how far the job is; with `items`, also read which items have arrived."""
         run.looked_at = time.monotonic()
         found = self._table.look(run.job_id, here_counts=run.here_counts)
         rows = [item for study in run.now.studies for item in study.items]
         if items or found.arrived == found.expected != sum(item.arrived for item in rows):
             rows = list(self._table.items(run.job_id))
-        run.now = standing(run.expectation, rows, self._unlisted(run))
+        run.now = compute_standing(run.expectation, rows, self._read_unlisted(run))
         run.arrived = found.arrived + run.now.arrived - sum(item.arrived for item in rows)
-        # What we stored ourselves is shown as soon as it is durable.
+        # Show what we stored ourselves as soon as it is durable.
         shown = max(run.arrived, run.progress.already + run.stored)
-        run.progress.seen(shown, max(found.size_bytes, run.stored_bytes))
+        run.progress.update_arrived(shown, max(found.size_bytes, run.stored_bytes))
         return run.now
 
-    def _unlisted(self, run: _Run) -> Mapping[str, Unlisted]:
+    def _read_unlisted(self, run: _Run) -> Mapping[str, Unlisted]:
         studies = [s for s in run.now.studies if not s.expected.listed]
         if not studies:
             return {}
@@ -273,64 +279,64 @@ class RetrieveTask:
             came = [n for sop, n in run.fetched.get(uid, {}).items() if sop not in named]
             there = found.get(uid, Unlisted(0, 0, 0))
             if len(came) > there.since:
-                # Durable here, though the index may know them from before.
+                # They are durable here, though the index may have known them before.
                 found[uid] = Unlisted(len(came), sum(came), max(there.here, len(came)))
         return found
 
     def _more_arrived(self, run: _Run) -> bool:
-        """Return whether objects have arrived since the last look, at most twice a second."""
-        if run.elsewhere or time.monotonic() - run.looked_at < LOOK_SECONDS:
+        """Return whether objects have arrived since the last poll, at most twice a second."""
+        if run.elsewhere or time.monotonic() - run.looked_at < MAX_POLL_INTERVAL_SECONDS:
             return False
         before = run.progress.arrived
-        self._look(run)
+        self._poll(run)
         return run.progress.arrived > before
 
     def _wait(self, run: _Run) -> None:
-        """Return when everything has arrived, or nothing more has for a while."""
-        seen, quiet_since, pause = -1, time.monotonic(), FIRST_LOOK_SECONDS
+        """Return when everything has arrived, or when nothing more has arrived for too long."""
+        seen, quiet_since, pause = -1, time.monotonic(), MIN_POLL_INTERVAL_SECONDS
         while True:
-            now = self._look(run)
+            now = self._poll(run)
             if run.arrived > seen:
                 seen, quiet_since = run.arrived, time.monotonic()
             told = run.progress.completed + run.progress.warning
             if run.arrived >= told and (now.over or (now.expected is None and told)):
                 return
-            if time.monotonic() - quiet_since >= self._patience(run, max(seen, now.here)):
+            if time.monotonic() - quiet_since >= self._quiet_seconds(run, max(seen, now.here)):
                 return
             run.control.pause(pause)
-            pause = min(1.4 * pause, LOOK_SECONDS)
+            pause = min(1.4 * pause, MAX_POLL_INTERVAL_SECONDS)
 
-    def _patience(self, run: _Run, seen: int) -> float:
-        """Return how long nothing more may arrive, by how sure it is that more will."""
+    def _quiet_seconds(self, run: _Run, seen: int) -> float:
+        """Return how long to wait for a further object; longer if more objects surely come."""
         already, told = run.progress.already, run.progress.completed + run.progress.warning
         if already + run.stored > seen:
-            return self._arrival_seconds * STORED_PATIENCE
+            return self._arrival_seconds * STORED_WAIT_FACTOR
         if not run.by_get and already + told > seen:
-            return self._arrival_seconds * TOLD_PATIENCE
+            return self._arrival_seconds * SENT_WAIT_FACTOR
         return self._arrival_seconds
 
-    # What came of it
+    # Concluding
 
-    def _told(self, run: _Run) -> JobOutcome:
-        """Conclude from the peer's counts: nobody here sees what another node gets."""
+    def _conclude_from_counts(self, run: _Run) -> JobOutcome:
+        """Conclude from the peer's counts: nobody here sees what another node receives."""
         progress = run.progress
         failed = {uid for end in run.requested for uid in end.end.failed_sop_instance_uids}
         short = max(progress.failed, sum(each.short for each in run.requested), len(failed))
-        counted = all(each.told is not None for each in run.requested)
-        lacking = set(not_arrived(self._table.items(run.job_id)))
+        counted = all(each.reported is not None for each in run.requested)
+        lacking = set(list_missing(self._table.items(run.job_id)))
         if counted and len(failed) == short and failed <= lacking:
-            # Else it is not known which of them were not sent.
+            # Otherwise nobody knows which of them were not sent.
             self._table.mark(run.job.lease, all_but=failed)
         items = self._table.items(run.job_id)
         progress.arrived = progress.already + progress.completed + progress.warning
         progress.show("over")
-        result = self._result(run, not_arrived(items), 0)
+        result = self._result(run, list_missing(items), 0)
         if not counted and not progress.failed:
-            words = f"the node does not count what it sends; {self._words(run)}"
+            words = f"the node does not count what it sends; {self._quote_node(run)}"
             return JobOutcome(JobState.UNPROVED, result, words)
         if short:
             state = JobState.PARTIAL if progress.arrived else JobState.FAILED
-            outcome = JobOutcome(state, result, f"{short} were not sent; {self._words(run)}")
+            outcome = JobOutcome(state, result, f"{short} were not sent; {self._quote_node(run)}")
             if progress.failed:
                 raise SomeNotSent(outcome)
             return outcome
@@ -343,25 +349,25 @@ class RetrieveTask:
             )
         return JobOutcome(JobState.COMPLETE, result)
 
-    def _outcome(self, run: _Run) -> JobOutcome:
-        now = self._look(run, items=True)
+    def _conclude(self, run: _Run) -> JobOutcome:
+        now = self._poll(run, items=True)
         run.progress.arrived = now.arrived
         run.progress.show("over")
-        state, words = concluded(now, run.requested, failed=run.progress.failed)
+        state, words = conclude(now, run.requested, failed=run.progress.failed)
         unnamed = now.short - len(now.missing)
         outcome = JobOutcome(state, self._result(run, now.missing, unnamed), words)
         if state is not JobState.COMPLETE and run.progress.failed:
             raise SomeNotSent(outcome)
         return outcome
 
-    def _words(self, run: _Run) -> str:
+    def _quote_node(self, run: _Run) -> str:
         if not run.requested:
             return "the node was not asked"
         return f"the node said: {run.requested[-1].end.words}"
 
     def _result(self, run: _Run, lacking: Sequence[str], unnamed: int) -> dict[str, Any]:
         progress, unfit = run.progress, run.expectation.unfit
-        return numbers(progress.expected, lacking, unnamed) | {
+        return count_missing(progress.expected, lacking, unnamed) | {
             "arrived": progress.arrived,
             "already_here": progress.already,
             "completed": progress.completed,
@@ -370,7 +376,7 @@ class RetrieveTask:
             "bytes": progress.bytes,
             "node_said": run.requested[-1].end.words if run.requested else "",
             "not_asked_for": len(run.strays),
-            "not_asked_for_study_instance_uids": sorted(run.strays)[:MOST_NAMED],
+            "not_asked_for_study_instance_uids": sorted(run.strays)[:MAX_NAMED],
             "not_fetched": len(unfit),
-            "not_fetched_study_instance_uids": list(unfit[:MOST_NAMED]),
+            "not_fetched_study_instance_uids": list(unfit[:MAX_NAMED]),
         }

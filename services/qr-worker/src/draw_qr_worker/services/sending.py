@@ -1,4 +1,4 @@
-"""Forwarding what is here to a node by C-STORE; every later try sends only what is missing."""
+"""Forwards indexed objects to a node by C-STORE; a later try sends only what is missing."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -17,14 +17,14 @@ from draw_qr_worker.models import (
 from draw_qr_worker.ports.retrieving import ItemRepository
 from draw_qr_worker.ports.sending import StoredObjectRepository, StorePeers
 from draw_qr_worker.services.jobs import ExecutionControl
-from draw_qr_worker.services.missing import given_up, numbers
+from draw_qr_worker.services.missing import conclude_failure, count_missing
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.retrieve_plan import subject_of
 from draw_shared.dicom.network.statuses import describe, is_success, is_warning
 from draw_shared.errors import DrawError
 
-MARKED_AT_ONCE: Final = 50
+ANSWERS_PER_WRITE: Final = 50
 
 
 class SendTask:
@@ -38,11 +38,11 @@ class SendTask:
         self._peers = peers
 
     def run(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
-        """Return complete when the node has taken everything, or partial.
+        """Return complete when the node has accepted everything, else partial.
 
         Raises:
-            NothingThere: the index has nothing of it.
-            StatusTransient: the node refused some.
+            NothingThere: the index holds nothing that the job names.
+            StatusTransient: the node refused some objects.
         """
         node, subject = node_of(job), subject_of(job.parameters)
         objects = {one.item.sop_instance_uid: one for one in self._catalogue.objects(subject)}
@@ -60,18 +60,18 @@ class SendTask:
         ]
         try:
             if left:
-                self._peers.send(node, left, control, tally.answered)
+                self._peers.send(node, left, control, tally.count_answer)
         finally:
             tally.write()
-        return tally.outcome(len(items))
+        return tally.conclude(len(items))
 
     def give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
-        """Return partial when the node has taken something, else failed, with the reason."""
-        return given_up(self._table.items(job.lease.job_id), error, all_named=True)
+        """Return partial when the node has accepted something, else failed, with the reason."""
+        return conclude_failure(self._table.items(job.lease.job_id), error, all_named=True)
 
 
 class _Tally:
-    """What the node has answered, kept in rows every few objects."""
+    """The node's answers, written to rows every few objects."""
 
     def __init__(
         self, table: ItemRepository, lease: Lease, progress: Progress, items: Sequence[Item]
@@ -88,7 +88,7 @@ class _Tally:
         progress.already = len(items) - len(self._lacking)
         progress.show("sending")
 
-    def answered(self, one: IndexedObject, status: int | None, reason: str = "") -> None:
+    def count_answer(self, one: IndexedObject, status: int | None, reason: str = "") -> None:
         """Count one answer."""
         uid = one.item.sop_instance_uid
         if status is not None and is_success(status):
@@ -104,20 +104,22 @@ class _Tally:
         counts = SubOperationCounts(
             len(self._lacking), self._completed, self._failed, self._warning
         )
-        self._progress.told(counts)
-        self._progress.seen(self._progress.already + self._completed + self._warning, self._bytes)
-        if len(self._unwritten) >= MARKED_AT_ONCE:
+        self._progress.update_counts(counts)
+        self._progress.update_arrived(
+            self._progress.already + self._completed + self._warning, self._bytes
+        )
+        if len(self._unwritten) >= ANSWERS_PER_WRITE:
             self.write()
 
     def write(self) -> None:
-        """Keep what was taken, so that nobody sends it again."""
+        """Mark the accepted objects, so that no later try sends them again."""
         if self._unwritten:
             self._table.mark_these(self._lease, self._unwritten)
             self._unwritten = []
 
-    def outcome(self, expected: int) -> JobOutcome:
-        """Return how it ended."""
-        result = numbers(expected, sorted(self._lacking)) | {
+    def conclude(self, expected: int) -> JobOutcome:
+        """Return how the job ended."""
+        result = count_missing(expected, sorted(self._lacking)) | {
             "completed": self._completed,
             "failed": self._failed,
             "warning": self._warning,
