@@ -14,7 +14,7 @@ from draw_indexer.adapters.announced_objects import (
     RabbitAnnouncementBroker,
 )
 from draw_indexer.adapters.next_versions import announce_by
-from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncementService
+from draw_indexer.services.lost_announcements import CHECKS_UNTIL_LOST, LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.messaging import connection, topology
@@ -101,9 +101,9 @@ class Archive:
         assert wait_until(lambda: not spool.entries(store.spool))
         return stored
 
-    def look(self, times=1):
+    def check(self, times=1):
         for _ in range(times):
-            self.lost.look()
+            self.lost.check()
 
     @contextmanager
     def consuming(self):
@@ -154,15 +154,15 @@ def depth(channel, queue=WORK.name):
 def test_what_the_broker_lost_is_announced_again_and_indexed(archive, channel):
     stored = archive.announce(*datasets.series(OBJECTS))
     channel.queue_purge(WORK.name)
-    archive.look(LOOKS - 1)
+    archive.check(CHECKS_UNTIL_LOST - 1)
     assert (archive.announced_again, archive.lost.objects) == ([], 0)
-    archive.look()
+    archive.check()
     assert (sum(archive.announced_again), archive.lost.objects) == (OBJECTS, OBJECTS)
     with archive.consuming():
         assert wait_until(
             lambda: archive.uids() == {one.identity.sop_instance_uid for one in stored}
         )
-    archive.look()
+    archive.check()
     assert (archive.waiting, archive.lost.objects) == (0, 0)
     assert sum(archive.announced_again) == OBJECTS
 
@@ -176,7 +176,7 @@ def test_what_is_indexed_is_forgotten_and_never_announced_again(archive, channel
         assert wait_until(
             lambda: len(archive.indexed.scalars("SELECT path FROM instance_conflicts")) == 1
         )
-    archive.look(2)
+    archive.check(2)
     assert (archive.waiting, archive.announced_again) == (0, [])
 
 
@@ -188,7 +188,7 @@ def test_what_replaced_another_explains_both(archive):
         assert wait_until(
             lambda: len(archive.indexed.scalars("SELECT path FROM instance_conflicts")) == 1
         )
-    archive.look(2)
+    archive.check(2)
     assert archive.waiting == 0
 
 
@@ -198,7 +198,7 @@ def test_what_was_deleted_meanwhile_is_not_announced_again(archive):
     with archive.consuming():
         assert wait_until(lambda: len(archive.uids()) == 2)
     archive.indexed.delete(str(first.StudyInstanceUID))
-    archive.look(LOOKS)
+    archive.check(CHECKS_UNTIL_LOST)
     assert (archive.waiting, archive.announced_again) == (0, [])
 
 
@@ -208,7 +208,7 @@ def test_what_was_received_again_after_its_deletion_is_missed(archive, channel):
     archive.indexed.delete(str(one.StudyInstanceUID))
     archive.announce(one)
     channel.queue_purge(WORK.name)
-    archive.look(LOOKS)
+    archive.check(CHECKS_UNTIL_LOST)
     assert sum(archive.announced_again) == 1
     with archive.consuming():
         assert wait_until(lambda: archive.uids() == {str(one.SOPInstanceUID)})
@@ -220,8 +220,8 @@ def test_the_index_is_not_asked_for_what_one_has_indexed_oneself(archive, databa
         assert wait_until(lambda: len(archive.uids()) == 3)
     arrivals.empty(database)
     own = archive.another(archive.indexed.recently)
-    for _ in range(LOOKS):
-        own.look()
+    for _ in range(CHECKS_UNTIL_LOST):
+        own.check()
     assert (archive.waiting, archive.announced_again) == (0, [])
 
 
@@ -234,8 +234,8 @@ def test_what_is_received_again_is_missed_by_whoever_indexed_it_before(archive, 
     archive.announce(one)
     channel.queue_purge(WORK.name)
     own = archive.another(archive.indexed.recently)
-    for _ in range(LOOKS):
-        own.look()
+    for _ in range(CHECKS_UNTIL_LOST):
+        own.check()
     assert archive.announced_again == [1]
 
 
@@ -247,7 +247,7 @@ def test_a_dead_letter_is_not_announced_again(archive, channel):
         assert wait_until(lambda: depth(channel, WORK.dead) == 1)
     archive.announce(gone)
     channel.queue_purge(WORK.name)
-    archive.look(LOOKS)
+    archive.check(CHECKS_UNTIL_LOST)
     assert (archive.waiting, archive.announced_again) == (1, [1])
     assert depth(channel, WORK.dead) == 1
 
@@ -258,7 +258,7 @@ def test_a_dead_letter_that_was_discarded_at_once_does_not_return(archive, chann
     with archive.consuming():
         assert wait_until(lambda: depth(channel, WORK.dead) == 1)
         channel.queue_purge(WORK.dead)
-        archive.look(LOOKS + 2)
+        archive.check(CHECKS_UNTIL_LOST + 2)
         assert (archive.announced_again, archive.waiting) == ([], 0)
     assert depth(channel, WORK.dead) == 0
 
@@ -268,12 +268,12 @@ def test_one_indexer_looks_at_a_time(archive, database, channel):
     channel.queue_purge(WORK.name)
     with PostgresAnnouncedObjectRepository(database).looking() as rows:
         assert rows is not None
-        archive.look(2 * LOOKS)
+        archive.check(2 * CHECKS_UNTIL_LOST)
         assert archive.announced_again == []
     other = archive.another()
-    for _ in range(LOOKS):
-        other.look()
-        archive.look()
+    for _ in range(CHECKS_UNTIL_LOST):
+        other.check()
+        archive.check()
     assert archive.announced_again == [1]
 
 

@@ -97,12 +97,12 @@ def test_a_lane_rests_longer_each_time_and_tries_with_one(stragglers):
     lane, pauses = Lane(), (5, 30, 600)
     for _ in range(MAX_UNDER_WAY + stragglers):
         assert lane.room(0) in {0, MAX_UNDER_WAY}
-        lane.failed(0, pauses)
+        lane.record_failure(0, pauses)
     assert (lane.room(4), lane.room(6)) == (0, 1)
-    lane.failed(6, pauses)
+    lane.record_failure(6, pauses)
     assert (lane.room(35), lane.room(37)) == (0, 1)
     for now in (40, 200):
-        lane.failed(now, pauses)
+        lane.record_failure(now, pauses)
         assert lane.room(now + MAX_REST_SECONDS + 1) == 1, "a minute at most"
-    lane.succeeded()
+    lane.record_success()
     assert lane.room(200) == MAX_UNDER_WAY

@@ -1,9 +1,9 @@
-"""`python -m draw_indexer` runs one indexer until it is told to stop."""
+"""`python -m draw_indexer` runs one indexer until it receives a stop signal."""
 
 import gc
 import sys
 
-# What is imported is no garbage; the lifecycle lets the collector begin.
+# Imported modules are not garbage; the lifecycle switches the collector on.
 gc.disable()
 
 from draw_indexer.app import Indexer  # noqa: E402
@@ -12,7 +12,7 @@ from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
-    """Run and return the exit code."""
+    """Run the indexer and return its exit code."""
     own_files.keep_from_others()
     settings = IndexerSettings.read()
     logging.configure_for(settings)

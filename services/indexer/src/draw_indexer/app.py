@@ -1,4 +1,4 @@
-"""The composition root: the only place that joins the indexer's edges to its adapters."""
+"""The composition root: the only module that joins the indexer's handlers to its adapters."""
 
 import time
 from collections.abc import Callable
@@ -60,28 +60,28 @@ from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles
 
-PROBE_SECONDS = 1.0
-REMOVAL_SECONDS = 1.0
-DELIVERY_SECONDS = 1.0
-TRIM_SECONDS = 300.0
-PARTITION_SECONDS = 3600.0
+PROBE_INTERVAL_SECONDS = 1.0
+REMOVAL_INTERVAL_SECONDS = 1.0
+DELIVERY_INTERVAL_SECONDS = 1.0
+TRIM_INTERVAL_SECONDS = 300.0
+PARTITION_INTERVAL_SECONDS = 3600.0
 SECONDS_PER_DAY = 86_400.0
-CHAIN_SECONDS = 2.0
-LATEST_TRY_SECONDS = sum(topology.INSTANCE_STORED_WORK.ladder_seconds) + 60.0
-"""What has failed is tried for the last time, or dead, after so long."""
+CHAIN_INTERVAL_SECONDS = 2.0
+RETRIES_END_SECONDS = sum(topology.INSTANCE_STORED_WORK.ladder_seconds) + 60.0
+"""The time after which a failed message has had its last try, or is dead."""
 TRANSACTION_BATCH = 20
 """Messages, each with up to some hundred lines."""
 
 
 class Indexer:
-    """One indexer process, built but not started."""
+    """One indexer process, constructed but not started."""
 
     def __init__(self, settings: IndexerSettings) -> None:
         self._settings = settings
         self._database_ready = False
         self._latest_deletion = LatestDeletion(settings.storage_root)
         self._deleted_ns = 0
-        """The latest deletion when the volume was looked at last."""
+        """The latest deletion at the last look at the volume."""
         self._registry = service_registry(
             service=settings.service, replica=settings.replica, version=version("draw-indexer")
         )
@@ -102,7 +102,7 @@ class Indexer:
         show_config(self._registry, self._config)
         self._publisher = Publisher(self._broker_url, client=settings.replica)
         self._places = Places(settings.storage_root)
-        self._readers = [self._reader() for _ in range(settings.indexer_readers)]
+        self._readers = [self._build_reader() for _ in range(settings.indexer_readers)]
         indexing = IndexingService(
             PostgresIndexRepository(self._database, StorageFiles(settings.storage_root)),
             lambda: self._config.server.storage.duplicates,
@@ -115,8 +115,8 @@ class Indexer:
         )
         self._consumption = Consumption(
             lambda: [
-                self._transaction_lines(),
-                *(self._instances(reader, indexing) for reader in self._readers),
+                self._build_transaction_lines(),
+                *(self._build_instances(reader, indexing) for reader in self._readers),
             ],
             lambda: self._desired.wanted,
         )
@@ -126,7 +126,7 @@ class Indexer:
             announce=announce_by(self._publisher, self._places),
         )
         self._recently_indexed = RecentlyIndexed()
-        self._lost = self._lost_announcements()
+        self._lost = self._build_lost_announcements()
         self._metrics.gauge(
             "draw_indexer_broker_connected",
             "Whether announcements can come now",
@@ -134,7 +134,7 @@ class Indexer:
         )
 
     def lifecycle(self) -> Lifecycle:
-        """Return the process's life: connections first, then upkeep, then the consumers."""
+        """Return the process's lifecycle: connections first, then upkeep, then the consumers."""
         settings = self._settings
         checks = {
             "database": lambda: self._database_ready,
@@ -160,7 +160,7 @@ class Indexer:
             self._transactions.extend_chain,
             self._metrics.chained.inc,
         )
-        stability = self._stability()
+        stability = self._build_stability()
         heartbeat = Heartbeat(
             self._database,
             service=settings.service,
@@ -177,9 +177,11 @@ class Indexer:
             self._config,
             self._publisher,
             heartbeat,
-            Periodic("database probe", self._probe, interval_seconds=PROBE_SECONDS),
-            Periodic("partitions", upkeep.on_partitions, interval_seconds=PARTITION_SECONDS),
-            Periodic("hash chain", upkeep.on_chain, interval_seconds=CHAIN_SECONDS),
+            Periodic("database probe", self._probe, interval_seconds=PROBE_INTERVAL_SECONDS),
+            Periodic(
+                "partitions", upkeep.on_partitions, interval_seconds=PARTITION_INTERVAL_SECONDS
+            ),
+            Periodic("hash chain", upkeep.on_chain, interval_seconds=CHAIN_INTERVAL_SECONDS),
             Periodic(
                 "stability",
                 stability.close_quiet,
@@ -188,11 +190,11 @@ class Indexer:
             self._queues,
             Periodic(
                 "lost announcements",
-                self._lost.look,
+                self._lost.check,
                 interval_seconds=settings.indexer_lost_announcements_seconds,
             ),
-            *self._storage_care(lambda: lifecycle.state is State.DRAINING),
-            *self._deliveries(lambda: lifecycle.state is State.DRAINING),
+            *self._build_storage_care(lambda: lifecycle.state is State.DRAINING),
+            *self._build_deliveries(lambda: lifecycle.state is State.DRAINING),
             ComponentGroup("header readers", self._readers),
             self._desired,
             self._consumption,
@@ -201,7 +203,7 @@ class Indexer:
         lifecycle = Lifecycle(components, grace_seconds=settings.stop_seconds)
         return lifecycle
 
-    def _reader(self) -> ConfinedHeaderReader:
+    def _build_reader(self) -> ConfinedHeaderReader:
         settings = self._settings
         return ConfinedHeaderReader(
             settings.storage_root,
@@ -211,7 +213,7 @@ class Indexer:
             replaced=self._metrics.readers_replaced.inc,
         )
 
-    def _instances(self, reader: ConfinedHeaderReader, indexing: IndexingService) -> Consumer:
+    def _build_instances(self, reader: ConfinedHeaderReader, indexing: IndexingService) -> Consumer:
         handler = InstanceStored(
             reader,
             self._places.opened,
@@ -223,7 +225,7 @@ class Indexer:
         work = topology.INSTANCE_STORED_WORK
 
         def failed(outcome: str, message: bytes) -> None:
-            self._metrics.put(work.name, outcome)
+            self._metrics.count_put_aside(work.name, outcome)
             if outcome == "dead":
                 self._queues.put_aside(message)
 
@@ -237,7 +239,7 @@ class Indexer:
             failed=failed,
         )
 
-    def _transaction_lines(self) -> Consumer:
+    def _build_transaction_lines(self) -> Consumer:
         def written(lines: int) -> None:
             self._metrics.transactions.inc(lines)
             self._metrics.chained.inc(lines)
@@ -251,10 +253,10 @@ class Indexer:
             client=self._settings.replica,
             batch=TRANSACTION_BATCH,
             wait_seconds=self._settings.indexer_wait_seconds,
-            failed=lambda outcome, _: self._metrics.put(work.name, outcome),
+            failed=lambda outcome, _: self._metrics.count_put_aside(work.name, outcome),
         )
 
-    def _stability(self) -> StabilityService:
+    def _build_stability(self) -> StabilityService:
         def announce(message: Message) -> None:
             self._publisher.publish(message, exchange=topology.NOTICES)
 
@@ -265,14 +267,14 @@ class Indexer:
             lambda level, number: self._metrics.stable.labels(level).inc(number),
         )
 
-    def _lost_announcements(self) -> LostAnnouncementService:
+    def _build_lost_announcements(self) -> LostAnnouncementService:
         lost = LostAnnouncementService(
             AnnouncedRecords(self._settings.storage_root),
             PostgresAnnouncedObjectRepository(self._database),
             self._queues,
             lambda: self._consumption.connected,
             self._metrics.announced_again.inc,
-            int(LATEST_TRY_SECONDS / self._settings.indexer_lost_announcements_seconds) + 1,
+            int(RETRIES_END_SECONDS / self._settings.indexer_lost_announcements_seconds) + 1,
             self._recently_indexed,
         )
         self._metrics.gauge(
@@ -282,7 +284,7 @@ class Indexer:
         )
         return lost
 
-    def _storage_care(self, stopping: Callable[[], bool]) -> list[Component]:
+    def _build_storage_care(self, stopping: Callable[[], bool]) -> list[Component]:
         settings = self._settings
 
         def rule() -> RetentionRule:
@@ -312,18 +314,24 @@ class Indexer:
             self._database, settings.storage_root, announce_by(self._publisher, self._places)
         )
         return [
-            Periodic("file removal", clean_up.remove_files, interval_seconds=REMOVAL_SECONDS),
+            Periodic(
+                "file removal", clean_up.remove_files, interval_seconds=REMOVAL_INTERVAL_SECONDS
+            ),
             Periodic(
                 "clean-up",
                 clean_up.delete_expired,
                 interval_seconds=settings.indexer_clean_up_seconds,
             ),
-            Periodic("next versions", following.announce, interval_seconds=REMOVAL_SECONDS),
-            Periodic("old tombstones", deletions.forget_old, interval_seconds=PARTITION_SECONDS),
+            Periodic(
+                "next versions", following.announce, interval_seconds=REMOVAL_INTERVAL_SECONDS
+            ),
+            Periodic(
+                "old tombstones", deletions.forget_old, interval_seconds=PARTITION_INTERVAL_SECONDS
+            ),
         ]
 
-    def _deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
-        """Return what tells others of changes: the handler and the webhooks."""
+    def _build_deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
+        """Return the components that report changes to others: the handler and the webhooks."""
         settings = self._settings
         feed = PostgresFeedRepository(self._database)
         handing_over = HandingOverService(
@@ -348,7 +356,7 @@ class Indexer:
             stopping,
         )
 
-        sending = Periodic("webhooks", webhooks.deliver, interval_seconds=DELIVERY_SECONDS)
+        sending = Periodic("webhooks", webhooks.deliver, interval_seconds=DELIVERY_INTERVAL_SECONDS)
 
         def fan_out() -> None:
             if webhooks.fan_out():
@@ -362,22 +370,23 @@ class Indexer:
             )
 
         return [
-            Periodic("handler", handing_over.hand_over, interval_seconds=DELIVERY_SECONDS),
+            Periodic("handler", handing_over.hand_over, interval_seconds=DELIVERY_INTERVAL_SECONDS),
             sender,
             sending,
-            Periodic("webhook fan-out", fan_out, interval_seconds=DELIVERY_SECONDS),
-            Periodic("old changes", forget, interval_seconds=TRIM_SECONDS),
+            Periodic("webhook fan-out", fan_out, interval_seconds=DELIVERY_INTERVAL_SECONDS),
+            Periodic("old changes", forget, interval_seconds=TRIM_INTERVAL_SECONDS),
         ]
 
     def _broker_answers(self) -> bool:
-        """Return whether messages can come, or shall not."""
+        """Return whether messages can arrive, or must not."""
         return self._consumption.connected or not self._desired.wanted.running
 
     def _probe(self) -> None:
         try:
             with self._database.session() as session:
                 self._schema.look(session)
-                # Lost or restored while we run, the volume does not know it either.
+                # If the database was lost or restored meanwhile, the volume does not know it
+                # either.
                 if not self._database_ready or self._latest_deletion.moment_ns() < self._deleted_ns:
                     files = StorageFiles(self._settings.storage_root)
                     deletion.recall_latest(session.connection(), files)

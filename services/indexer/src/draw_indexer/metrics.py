@@ -1,4 +1,4 @@
-"""What the indexer counts."""
+"""The indexer's metrics."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -13,7 +13,7 @@ OUTCOMES: Final = ("indexed", "unchanged", "conflict", "deleted")
 
 
 class IndexerMetrics:
-    """Batches, what became of their objects, and how far behind the index is."""
+    """Batches, the results of their objects, and how far the index is behind."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -125,14 +125,14 @@ class IndexerMetrics:
         )
 
     def show_reasons(self, reasons: Iterable[str]) -> None:
-        """Show that there was no failure to read yet, for each of these reasons.
+        """Show zero read failures for each of these reasons.
 
-        Alerts look at increases: the first failure is one only if there was a zero before.
+        Alerts look at increases: they notice the first failure only if there was a zero before.
         """
         for reason in reasons:
             self.read_failures.labels(reason)
 
-    def wrote(
+    def count_batch(
         self,
         *,
         fresh: int,
@@ -155,24 +155,24 @@ class IndexerMetrics:
         for table, number in rows.items():
             self.rows.labels(table).inc(number)
 
-    def found(self, kind: str) -> None:
-        """Count what the transaction log had to say about itself."""
+    def count_fault(self, kind: str) -> None:
+        """Count a fault that the transaction log reports about itself."""
         self.findings.labels(kind).inc()
 
     def show_sealed(self, position: Callable[[], float]) -> None:
-        """Show up to where the transaction log is known to be sealed."""
+        """Show the position up to which the transaction log is known to be sealed."""
         self.gauge(
             "draw_indexer_transactions_sealed_position",
             "Place in the hash chain of the newest line of the transaction log known to be sealed",
             position,
         )
 
-    def lagged(self, seconds: float) -> None:
-        """Note how long one object took from its reception to the commit."""
+    def observe_lag(self, seconds: float) -> None:
+        """Observe the time of one object from reception to commit."""
         self.lag.observe(seconds)
         self.last_lag = seconds
 
-    def put(self, queue: str, outcome: str) -> None:
+    def count_put_aside(self, queue: str, outcome: str) -> None:
         """Count one message that was put aside."""
         self.dead += outcome == "dead"
         self.put_aside.labels(queue, outcome).inc()

@@ -1,4 +1,4 @@
-"""What the indexer knows of objects, versions and rows."""
+"""The indexer's values: objects, versions and rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ Row = dict[str, Any]
 """Columns of a row by name."""
 
 Texts = Mapping[str, Any]
-"""Values of one level by keyword: text as decoded, or a list of documents for a sequence."""
+"""Values of one level by keyword: decoded text, or a list of documents for a sequence."""
 
 
 ENDINGS: Final = frozenset((Flaw.UNREADABLE.name, Flaw.CUT_SHORT.name))
-"""Flaws behind which nothing was read."""
+"""Flaws after which nothing more was read."""
 
 
 class Reason(StrEnum):
@@ -51,33 +51,33 @@ class HostileFile(Permanent):
 
 
 class ReaderTooSlow(Transient):
-    """The storage did not give the header in time."""
+    """The storage did not deliver the header in time."""
 
 
 class Refused(Permanent):
-    """PostgreSQL does not take a value; the error never quotes it."""
+    """PostgreSQL rejects a value; the error never quotes it."""
 
 
 class MalformedMessage(Permanent):
-    """The message is not what its routing key promises."""
+    """The message does not have the form that its routing key promises."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Header:
-    """What one object says of each level."""
+    """The values of one object at each level."""
 
     patient: Texts
     study: Texts
     series: Texts
     image: Texts
     flaws: Sequence[str] = ()
-    """Names of what the header was read past (`draw_shared.dicom.encoding.flaws.Flaw`)."""
+    """The flaws in the header (`draw_shared.dicom.encoding.flaws.Flaw`)."""
     damage: str = ""
-    """The same in words, with the elements concerned; nothing of their values."""
+    """The same in words, with the elements concerned but without their values."""
 
     @property
     def complete(self) -> bool:
-        """Whether the data set could be read to the last wanted element."""
+        """Whether the data set was read to the last wanted element."""
         return not ENDINGS.intersection(self.flaws)
 
 
@@ -100,19 +100,19 @@ class AnnouncedObject:
     peer_address: str = ""
     move_originator_ae: str = ""
     reread: bool = False
-    """Whether the index has it, and is to hold what its header says now."""
+    """Whether the index has the object and must replace its values by the header's."""
     dated_ns: int = 0
-    """Time of modification with which it was received; 0: as its file says."""
+    """The file's time of modification at reception; 0 means the file's present one."""
 
     @cached_property
     def source(self) -> str:
-        """Name this object in `sources`; the order of names is that of reception."""
+        """The object's name in `sources`; the names sort by reception."""
         return source_name(self.received_at, self.sop_instance_uid, self.content_sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One announced object whose header was read."""
+    """One announced object with its header."""
 
     stored: AnnouncedObject
     header: Header
@@ -120,34 +120,34 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """Objects of a batch whose announced file may not be indexed."""
+    """Objects of a batch whose announced file must not be indexed."""
 
     deleted: Sequence[Arrival] = ()
     """Their file is older than the deletion of the object or its study."""
     missing: Sequence[Arrival] = ()
-    """Their file is not there any more; whether anything needs it is found out without haste."""
+    """Their file is gone; whether a row needs it is found out later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What is known of an object that does not lie where it was announced."""
+    """What is known of an object whose file is not at the announced path."""
 
     needed: bool = True
-    """False: it was deleted since, or the index has it under another path."""
+    """False if the object was deleted, or if the index has it under another path."""
     path: str = ""
-    """Where it lies instead, known to whoever removes files."""
+    """The file's present path, according to the records of removals."""
     returning: bool = False
-    """Whether a removal that is not finished may bring it back."""
+    """Whether an unfinished removal may restore it."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """Messages with announcements that the broker has."""
+    """The messages with announcements that the broker holds."""
 
     waiting: int
-    """For a consumer to take them."""
+    """Waiting for a consumer."""
     later: int
-    """For being tried again."""
+    """Waiting for a retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +162,9 @@ class Known:
     calling_ae: str
     series_instance_uid: str
     study_instance_uid: str
-    """The study it names; its series may lie in another."""
+    """The study that it names; its series may be in another one."""
     person_known: bool = True
-    """Whether the release that indexed it kept whom it names."""
+    """Whether the release that indexed it stored the patient that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,22 +197,22 @@ class VersionConflict:
 
 @dataclass(slots=True)
 class Verdict:
-    """What the arrivals of one SOP Instance UID mean."""
+    """What the arrivals of one SOP Instance UID change."""
 
     current: Arrival | None = None
-    """The one to be written as the current version, if that changes."""
+    """The one to write as the current version, if it changes."""
     fresh: bool = False
     """Whether the current version has other bytes than before, or is the first."""
     displaced: Known | None = None
     """The version that was current until now."""
     set_aside: list[VersionConflict] = field(default_factory=list)
     describing: list[Arrival] = field(default_factory=list)
-    """Arrivals that say something of the series and study of the current version."""
+    """Arrivals that describe the series and study of the current version."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PatientKey:
-    """What tells patients apart; a study without a PatientID has a patient of its own."""
+    """Identifies a patient; a study without a PatientID has a patient of its own."""
 
     patient_id: str
     issuer: str
@@ -220,12 +220,12 @@ class PatientKey:
 
     @property
     def stated(self) -> str:
-        """The key as `instances.stated_patient` has it."""
+        """The key in the form of `instances.stated_patient`."""
         return f"{self.patient_id}^^^{self.issuer}" if self.issuer else self.patient_id
 
 
 def inside(path: str) -> str:
-    """Return a stored path that lies below the storage root.
+    """Return a stored path if it is below the storage root.
 
     Raises:
         MalformedMessage: it would leave the root.
@@ -243,9 +243,9 @@ class IndexChanges:
     arrived: Sequence[str]
     """Every SOP Instance UID of the batch."""
     latest: bool
-    """Whether what was received last goes first."""
+    """Whether the last received version takes precedence."""
     came: list[str] = field(default_factory=list)
-    """Those of `arrived` of a reception that is new to the index, for jobs that wait for them."""
+    """Those of `arrived` whose reception is new to the index, for jobs that wait for them."""
     patients: dict[PatientKey, Row] = field(default_factory=dict)
     studies: dict[str, Row] = field(default_factory=dict)
     series: dict[str, Row] = field(default_factory=dict)
@@ -255,52 +255,52 @@ class IndexChanges:
     study_of: dict[str, str] = field(default_factory=dict)
     """The study of each series that is written or counted."""
     ids: dict[tuple[Level, Any], int] = field(default_factory=dict)
-    """Identities of rows that are there already."""
+    """Identities of existing rows."""
     reopened: set[str] = field(default_factory=set)
-    """Series that have something new."""
+    """Series that received something new."""
     left_series: set[str] = field(default_factory=set)
     left_studies: set[str] = field(default_factory=set)
     left_patients: set[int] = field(default_factory=set)
-    """What lost a part of itself, and goes when nothing is left."""
+    """Rows that lost a part; empty ones are deleted."""
     moved_studies: set[str] = field(default_factory=set)
     moved_series: dict[str, str] = field(default_factory=dict)
-    """Series that have another study now, with their former one."""
+    """Series that moved to another study, with their former one."""
     displaced: set[tuple[str, str]] = field(default_factory=set)
     """Versions, by UID and hash, that were current until now."""
     settled: list[tuple[str, str]] = field(default_factory=list)
-    """Versions, by UID and hash, that are current by now."""
+    """Versions, by UID and hash, that are current now."""
     conflicts: list[VersionConflict] = field(default_factory=list)
     new_conflicts: list[VersionConflict] = field(default_factory=list)
-    """Conflicts that were not known before, once they are written."""
+    """Conflicts that were not known before; filled by the write."""
     ambiguous: list[str] = field(default_factory=list)
-    """Studies whose patient has turned out to be several people, once they are written."""
+    """Studies whose patient turned out to be several people; filled by the write."""
     received: list[Arrival] = field(default_factory=list)
-    """Current versions that are new, for the change feed and the count of the day."""
+    """New current versions, for the change feed and the count of the day."""
     doubtful: list[AnnouncedObject] = field(default_factory=list)
-    """Objects whose file may be one that no row needs: the bytes lie elsewhere too."""
+    """Objects whose file perhaps no row needs, because the same bytes are stored elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedBatch:
-    """What one batch meant for the index."""
+    """What one batch changed in the index."""
 
     fresh: int = 0
     unchanged: int = 0
     conflicts: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
     recorded: Sequence[VersionConflict] = ()
-    """What was put into `instance_conflicts`, as another version or for what it says."""
+    """Versions put into `instance_conflicts`, as not current or as contradictory."""
     ambiguous: Sequence[str] = ()
-    """Studies whose patient has turned out to be several people."""
+    """Studies whose patient turned out to be several people."""
     deleted: Sequence[AnnouncedObject] = ()
-    """What was not indexed because it was deleted since its reception."""
+    """Objects not indexed because they were deleted after their reception."""
     missing: Sequence[AnnouncedObject] = ()
-    """What was not indexed because its file went, or another took its name, meanwhile."""
+    """Objects not indexed because their file is gone or another file took its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A series or study of which nothing has arrived for the quiet period."""
+    """A series or study that received nothing during the quiet period."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -309,7 +309,7 @@ class Closed:
 
 
 Headers = Sequence[Header | Exception]
-"""One answer for each file asked for, in order."""
+"""One answer for each requested file, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,21 +331,21 @@ class SeriesObject:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """One change on its way to one webhook."""
+    """One change to be delivered to one webhook."""
 
     id: int
     webhook_id: int
     url: str
     secrets: Sequence[str]
-    """Each signs; the former one too for a while after it was replaced."""
+    """Each signs; the former one also signs for a while after its replacement."""
     body: str
     attempts: int
-    """How often it was sent, this time included."""
+    """How often it was sent, including this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookAnswer:
-    """What came of sending; without a status there was no answer."""
+    """The result of sending; without a status there was no answer."""
 
     status: int | None
     error: str = ""
@@ -365,7 +365,7 @@ class WebhookAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What came of one delivery, and in how many seconds it is tried again; None: never."""
+    """The result of one delivery, and the seconds until its next try; None means never."""
 
     delivery: ClaimedDelivery
     answer: WebhookAnswer
@@ -373,13 +373,13 @@ class DeliveryResult:
 
     @property
     def dead(self) -> bool:
-        """Whether it was given up."""
+        """Whether the delivery was given up."""
         return self.again_in is None and not self.answer.taken
 
 
 @dataclass(frozen=True, slots=True)
 class DisabledWebhook:
-    """A webhook that is told nothing more until an administrator says so."""
+    """A webhook that gets no more deliveries until an administrator enables it."""
 
     id: int
     reason: str

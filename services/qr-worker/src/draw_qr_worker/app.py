@@ -124,7 +124,7 @@ class Worker:
         execution = Execution(
             self._jobs,
             self._nodes,
-            self._tasks(),
+            self._build_tasks(),
             RetryPolicy(random.SystemRandom().uniform, settings.qr_worker_back_off_seconds),
             self._metrics.executed,
             self._held_until,
@@ -216,7 +216,7 @@ class Worker:
         )
         return lifecycle
 
-    def _tasks(self) -> dict[str, Task]:
+    def _build_tasks(self) -> dict[str, Task]:
         settings = self._settings
         trusts = PeerTrusts(settings.qr_worker_tls_ca_file, settings.qr_worker_tls_certificate_file)
         peers = RemoteNodes(self._own_ae, trusts)

@@ -123,7 +123,7 @@ def test_too_long_identifiers_are_cut_and_stay_different(tmp_path):
     one, _ = read(written(tmp_path, StudyID="x" * 400 + "1"))
     other, _ = read(written(tmp_path, StudyID="x" * 400 + "2"))
     ids = [levels[Level.STUDY]["StudyID"] for levels in (one, other)]
-    assert len(ids[0]) == header_reader.LONGEST_SHORT
+    assert len(ids[0]) == header_reader.MAX_SHORT_LENGTH
     assert ids[0] != ids[1]
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from draw_indexer.models import UnderWay
 from draw_indexer.services import lost_announcements as module
-from draw_indexer.services.lost_announcements import LOOKS, LostAnnouncementService
+from draw_indexer.services.lost_announcements import CHECKS_UNTIL_LOST, LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
 from draw_shared.errors import Transient
 from draw_shared.storage.announced import Announced
 from support.publishing import announcement
 
-LATER = 9 * LOOKS
+LATER = 9 * CHECKS_UNTIL_LOST
 
 
 class FakeRecords:
@@ -79,7 +79,7 @@ class FakeBroker:
         self.announced = []
         self.refuses = False
 
-    def under_way(self):
+    def count_under_way(self):
         return UnderWay(self.waiting, self.later)
 
     def dead(self):
@@ -112,9 +112,9 @@ class Looking:
     def _count(self, objects):
         self.counted += objects
 
-    def look(self, times=1):
+    def check(self, times=1):
         for _ in range(times):
-            self.use_case.look()
+            self.use_case.check()
 
     @property
     def lost(self):
@@ -129,10 +129,10 @@ def looking():
 def test_what_is_indexed_is_asked_for_once_and_forgotten(looking):
     one = announcement()
     looking.records.keep(one)
-    looking.look()
+    looking.check()
     assert looking.index.asked == [], "what was just announced is not in the index yet"
     looking.index.rows.add(one.event_id)
-    looking.look(5)
+    looking.check(5)
     assert (looking.index.asked, looking.records.held, looking.lost) == ([one], {}, 0)
 
 
@@ -141,10 +141,10 @@ def test_what_this_process_has_indexed_is_forgotten_without_asking(looking):
     looking.records.keep(first, second)
     looking.records.keep(second)
     looking.recently.add([first.to_bytes()])
-    looking.look(2)
+    looking.check(2)
     assert looking.index.asked == [first, second, second], "one of them may be missing"
     looking.recently.add([second.to_bytes()])
-    looking.look()
+    looking.check()
     assert (len(looking.index.asked), looking.records.held) == (3, {})
 
 
@@ -153,7 +153,7 @@ def test_what_a_database_that_was_away_may_have_lost_is_asked_for(looking):
     looking.records.keep(one)
     looking.recently.add([one.to_bytes()])
     looking.recently.forget()
-    looking.look(LOOKS)
+    looking.check(CHECKS_UNTIL_LOST)
     assert looking.broker.announced == [[one]]
 
 
@@ -178,22 +178,22 @@ def test_what_is_missing_in_several_looks_is_announced_again_and_counted(looking
     here, gone = announcement(), announcement()
     looking.index.rows.add(here.event_id)
     looking.records.keep(here, gone)
-    looking.look(LOOKS - 1)
+    looking.check(CHECKS_UNTIL_LOST - 1)
     assert (looking.broker.announced, looking.lost) == ([], 0)
-    looking.look()
+    looking.check()
     assert (looking.broker.announced, looking.lost, looking.counted) == ([[gone]], 1, 1)
-    looking.look(LOOKS)
+    looking.check(CHECKS_UNTIL_LOST)
     assert (len(looking.broker.announced), looking.lost) == (1, 1)
     looking.index.rows.add(gone.event_id)
-    looking.look()
+    looking.check()
     assert (looking.records.held, looking.lost) == ({}, 0)
 
 
 def test_what_does_not_come_is_announced_less_and_less_often(looking):
     looking.records.keep(announcement())
-    looking.look(LOOKS * (1 + 2 + 4 + 8))
+    looking.check(CHECKS_UNTIL_LOST * (1 + 2 + 4 + 8))
     assert len(looking.broker.announced) == 4
-    looking.look(1000)
+    looking.check(1000)
     assert len(looking.broker.announced) < 20
     assert looking.lost == 1
 
@@ -203,10 +203,10 @@ def test_a_long_queue_gets_no_doubles(looking):
     looking.records.keep(first)
     looking.records.keep(second)
     looking.broker.waiting = module.SHORT_QUEUE + 1
-    looking.look(100)
+    looking.check(100)
     assert (looking.broker.announced, looking.lost) == ([], 0)
     looking.broker.waiting = 0
-    looking.look(LOOKS - 1)
+    looking.check(CHECKS_UNTIL_LOST - 1)
     assert looking.broker.announced == [], "consumers have the last of it in their hands"
 
 
@@ -215,19 +215,19 @@ def test_a_long_queue_is_not_compared_with_everything_that_waits_in_it(looking, 
     made = [announcement() for _ in range(5)]
     for one in made:
         looking.records.keep(one)
-    looking.look()
+    looking.check()
     looking.broker.waiting = module.SHORT_QUEUE + 1
     looking.index.rows.add(made[0].event_id)
-    looking.look()
+    looking.check()
     assert looking.index.asked == made[:2]
 
 
 def test_what_may_be_tried_again_later_is_waited_for(looking):
     looking.records.keep(announcement())
     looking.broker.later = 1
-    looking.look(LATER - 1)
+    looking.check(LATER - 1)
     assert looking.broker.announced == []
-    looking.look()
+    looking.check()
     assert len(looking.broker.announced) == 1
 
 
@@ -236,51 +236,51 @@ def test_what_people_know_as_a_dead_letter_is_left_to_them(looking):
     looking.broker.letters = {dead.event_id}
     looking.records.keep(dead)
     looking.records.keep(dead, gone)
-    looking.look(LOOKS)
+    looking.check(CHECKS_UNTIL_LOST)
     assert (looking.broker.announced, looking.lost) == ([[gone]], 1)
     assert [record.tries for record in looking.records.held.values()] == [1]
 
 
 def test_while_nobody_consumes_nothing_is_lost(looking):
     looking.records.keep(announcement())
-    looking.look(LOOKS - 1)
+    looking.check(CHECKS_UNTIL_LOST - 1)
     looking.consuming = False
-    looking.look(10)
+    looking.check(10)
     looking.consuming = True
-    looking.look(LOOKS - 1)
+    looking.check(CHECKS_UNTIL_LOST - 1)
     assert (looking.broker.announced, looking.lost) == ([], 0)
 
 
 def test_after_an_outage_consumers_have_their_time(looking):
     looking.records.keep(announcement())
-    looking.look(LOOKS - 1)
+    looking.check(CHECKS_UNTIL_LOST - 1)
     looking.index.away = True
     with pytest.raises(Transient):
-        looking.look()
+        looking.check()
     looking.index.away = False
-    looking.look(LOOKS - 1)
+    looking.check(CHECKS_UNTIL_LOST - 1)
     assert looking.broker.announced == []
-    looking.look()
+    looking.check()
     assert len(looking.broker.announced) == 1
 
 
 def test_one_process_looks_at_a_time(looking):
     looking.records.keep(announcement())
     looking.index.taken = True
-    looking.look(2 * LOOKS)
+    looking.check(2 * CHECKS_UNTIL_LOST)
     assert (looking.broker.announced, looking.index.asked) == ([], [])
 
 
 def test_a_broker_that_takes_nothing_leaves_them_lost_and_is_not_pressed(looking):
     looking.records.keep(announcement())
     looking.broker.refuses = True
-    looking.look(LOOKS)
+    looking.check(CHECKS_UNTIL_LOST)
     [record] = looking.records.held.values()
     assert (looking.lost, looking.counted, record.tries) == (1, 0, 1)
-    looking.look()
+    looking.check()
     assert looking.lost == 1
     looking.broker.refuses = False
-    looking.look(2 * LOOKS)
+    looking.check(2 * CHECKS_UNTIL_LOST)
     assert (len(looking.broker.announced), looking.counted) == (1, 1)
 
 
@@ -288,6 +288,6 @@ def test_one_look_reads_a_bounded_number_of_records(looking, monkeypatch):
     monkeypatch.setattr(module, "RECORDS_AT_ONCE", 3)
     for _ in range(10):
         looking.records.keep(announcement())
-    looking.look(2)
+    looking.check(2)
     assert len(looking.index.asked) == 3
     assert len(looking.use_case._looks) == 3

@@ -1,4 +1,4 @@
-"""What the index and the broker know of objects that were announced."""
+"""Finds out whether announced objects are in the index, in a queue or among the dead letters."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -26,9 +26,9 @@ from draw_shared.messaging.dead_letters import DeadLetters
 from draw_shared.messaging.queue_depths import QueueDepths
 
 LOOKING_LOCK: Final = 0x4C4F5354
-"""Key of the advisory lock under which lost announcements are looked for, by one process."""
-MOST_DEAD: Final = 10_000
-"""Dead letters that are looked at; they are read one by one."""
+"""Key of the advisory lock that lets only one process search for lost announcements."""
+MAX_DEAD_LETTERS: Final = 10_000
+"""The maximum of dead letters to read; each costs one call."""
 
 TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 MISSING: Final = text(
@@ -42,11 +42,11 @@ MISSING: Final = text(
             AND c.content_sha256 = decode(k.hash, 'hex'))
     """
 )
-"""Which of these versions the index has not, neither as current nor set aside."""
+"""Which of these versions the index lacks, both as current and as set aside."""
 
 
 class PostgresAnnouncedObjectRepository(AnnouncedObjectRepository):
-    """The index, for one process at a time that looks for what was announced."""
+    """Gives the index to one process at a time that searches for lost announcements."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -62,7 +62,7 @@ class PostgresAnnouncedObjectRepository(AnnouncedObjectRepository):
 
 
 class PostgresAnnouncedObjectLookup(AnnouncedObjectLookup):
-    """The index within the transaction that has the lock."""
+    """The index within the transaction that holds the lock."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -86,10 +86,10 @@ def _received_ns(one: InstanceStoredV1) -> int:
 
 
 class RabbitAnnouncementBroker(AnnouncementBroker):
-    """The queues of announcements; belongs to the thread that asks.
+    """The queues of announcements; belongs to the thread that uses it.
 
-    What this process has made a dead letter stays known although somebody discards the letter:
-    who does that has seen it, and shall not find it there again a minute later.
+    An announcement that this process turned into a dead letter stays known even if somebody
+    discards the letter: that person has seen it, and must not find it there again a minute later.
 
     Args:
         announce: returns once the broker has these announcements, or raises a Transient.
@@ -102,14 +102,14 @@ class RabbitAnnouncementBroker(AnnouncementBroker):
     ) -> None:
         self._depths = QueueDepths(url, client=client)
         self._letters = DeadLetters(url, client=client)
-        self._put_aside: deque[UUID] = deque(maxlen=MOST_DEAD)
+        self._put_aside: deque[UUID] = deque(maxlen=MAX_DEAD_LETTERS)
         self._announce = announce
 
     def start(self) -> None:
-        """Connect when asked for the first time."""
+        """Do nothing: the first question connects."""
 
     def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
-        """Let go of the connection."""
+        """Close the connection."""
         self._depths.close()
 
     @override
@@ -117,24 +117,24 @@ class RabbitAnnouncementBroker(AnnouncementBroker):
         self._announce(objects)
 
     @override
-    def under_way(self) -> UnderWay:
+    def count_under_way(self) -> UnderWay:
         self._depths.look()
         seen = self._depths.seen
         later = sum(seen.get(name, 0) for name in LATER)
         return UnderWay(unindexed(seen) - later, later)
 
     def put_aside(self, announcement: bytes) -> None:
-        """Remember one that becomes a dead letter now; any thread may call it."""
+        """Remember an announcement that becomes a dead letter now; any thread may call this."""
         self._put_aside.extend(_event_ids(announcement))
 
     @override
     def dead(self) -> Collection[UUID]:
-        letters = self._letters.look(topology.INSTANCE_STORED_WORK.dead, MOST_DEAD)
+        letters = self._letters.look(topology.INSTANCE_STORED_WORK.dead, MAX_DEAD_LETTERS)
         found = {one for letter in letters for one in _event_ids(letter.body.encode())}
         return found.union(self._put_aside.copy())
 
 
 def _event_ids(announcement: bytes) -> Iterator[UUID]:
-    """Yield the event id of an announcement, if it can be read."""
+    """Yield the event id of an announcement, if it is readable."""
     with suppress(ValueError):
         yield UUID(identifiers(announcement).get("event_id", ""))

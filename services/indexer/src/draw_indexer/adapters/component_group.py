@@ -1,4 +1,4 @@
-"""Components of one kind that start and stop side by side, as one."""
+"""Starts and stops several components in parallel, as one component."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -7,9 +7,9 @@ from draw_shared.runtime.lifecycle import Component
 
 
 class ComponentGroup:
-    """Starts and stops its parts at the same time, so that they share one deadline.
+    """Starts and stops its parts in parallel, so that they share one deadline.
 
-    A part that fails to start fails the whole; the others are stopped by `stop`.
+    If a part fails to start, the group fails to start; `stop` then stops the other parts.
     """
 
     def __init__(self, name: str, parts: Sequence[Component]) -> None:
@@ -17,21 +17,23 @@ class ComponentGroup:
         self._parts = tuple(parts)
 
     def start(self) -> None:
-        """Return when all have started."""
-        failures = _side_by_side([part.start for part in self._parts], None)
+        """Return when all parts have started."""
+        failures = _run_parallel([part.start for part in self._parts], None)
         if failures:
             raise failures[0]
 
     def stop(self, deadline_seconds: float) -> None:
-        """Return when all have ended, or at the deadline."""
-        _side_by_side([_stopping(part, deadline_seconds) for part in self._parts], deadline_seconds)
+        """Return when all parts have stopped, or at the deadline."""
+        _run_parallel(
+            [_stop_action(part, deadline_seconds) for part in self._parts], deadline_seconds
+        )
 
 
-def _stopping(part: Component, deadline_seconds: float) -> Callable[[], None]:
+def _stop_action(part: Component, deadline_seconds: float) -> Callable[[], None]:
     return lambda: part.stop(deadline_seconds)
 
 
-def _side_by_side(
+def _run_parallel(
     actions: Sequence[Callable[[], None]], deadline_seconds: float | None
 ) -> list[Exception]:
     failures: list[Exception] = []

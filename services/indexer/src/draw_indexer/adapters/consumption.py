@@ -1,4 +1,4 @@
-"""The consumers of one indexer as one component, which operators stop and start."""
+"""Runs one indexer's consumers as one component that operators can stop and start."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -8,14 +8,14 @@ from draw_indexer.adapters.component_group import ComponentGroup
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.runtime.desired_state import Wanted
 
-PAUSE_SECONDS: Final = 10.0
+PAUSE_TIMEOUT_SECONDS: Final = 10.0
 
 
 class Consumption:
-    """Consumes while that is wanted; stopped, messages wait in their queues.
+    """Consumes while operators want it to; otherwise messages wait in their queues.
 
     Args:
-        make: returns new consumers, because one that has ended does not begin again.
+        make: returns new consumers, because a consumer that has ended cannot start again.
     """
 
     name = "consumers"
@@ -32,31 +32,31 @@ class Consumption:
 
     @property
     def running(self) -> bool:
-        """Whether messages are taken, as soon as the broker is there."""
+        """Whether this process consumes, or will as soon as the broker answers."""
         return bool(self._consumers)
 
     @property
     def connected(self) -> bool:
-        """Whether messages can come now to each consumer."""
+        """Whether every consumer can receive messages now."""
         return self.running and all(consumer.connected for consumer in self._consumers)
 
     def start(self) -> None:
-        """Begin to do what is wanted."""
+        """Begin to do what operators want."""
         self._open = True
         self.follow(self._wanted())
 
     def follow(self, wanted: Wanted) -> None:
-        """Consume, do not, or begin anew, as it is wanted now."""
+        """Consume, stop or restart, as operators want now."""
         with self._lock:
             if not wanted.running or wanted.restarts != self._restarts:
-                self._pause(PAUSE_SECONDS)
+                self._pause(PAUSE_TIMEOUT_SECONDS)
             self._restarts = wanted.restarts
             if wanted.running and self._open and not self._consumers:
                 self._consumers = self._make()
                 ComponentGroup(self.name, self._consumers).start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Let the batches under way end, and end for good."""
+        """Let the current batches finish, then stop for good."""
         self._open = False
         with self._lock:
             self._pause(deadline_seconds)

@@ -1,8 +1,14 @@
-"""Removes second files of objects that the index has, each only when the first is proved.
+"""Removes duplicate files of indexed objects, once the other file is proved to be whole.
 
-Both files are read whole, before the index's turn is taken, for that takes time. In the turn
-it is asked again which file the row names, and whether that is still the file that was read.
-A copy is better than a file that is missing or damaged: then the row moves to the copy.
+A copy is a second file of an object whose row names another one. Both files are read completely
+before this process takes its turn to write the index, because reading is slow. Within the turn it
+checks again which file the row names, and whether that is still the file that was read. If the
+row's file is missing or damaged, the row moves to the copy instead.
+
+Concurrency: every indexer may run this; the turn admits one at a time, and receivers continue to
+store files meanwhile. `StorageFiles.remove` therefore sets a file aside first and keeps it if a
+receiver has touched it. If the process dies, the record of the copy remains and the next run, of
+any indexer, repeats it.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,8 +64,8 @@ FOLLOW: Final = text(
     "UPDATE file_copies SET path = :path, inode = :inode, modified_ns = :modified_ns WHERE id = :id"
 )
 FORGET: Final = text("DELETE FROM file_copies WHERE id = ANY(:ids)")
-MOST_BYTES: Final = 256 * 1024 * 1024
-"""What is read for one transaction, a single larger file excepted."""
+MAX_BYTES_PER_RUN: Final = 256 * 1024 * 1024
+"""The maximum to read for one transaction, except for a single larger file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +83,11 @@ class Copy:
 
     @property
     def mark(self) -> FileMark:
-        """Which file is meant."""
+        """Identifies the file that the record means."""
         return FileMark(self.inode, self.modified_ns, self.size_bytes)
 
     def is_in(self, content: FileContent | None) -> bool:
-        """Return whether this is the object, whole."""
+        """Return whether the content is this object, complete."""
         return content is not None and (
             (content.sop_instance_uid, content.content_sha256)
             == (self.sop_instance_uid, self.content_sha256)
@@ -90,20 +96,20 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was read of a copy and of the file that the row names."""
+    """The content of a copy and of the file that the row names."""
 
     copy: Copy
     own: FileContent | None
     first: str | None
-    """Path that the row names; None without a row."""
+    """The path in the row; None without a row."""
     content: FileContent | None
 
 
 class FileCopies(SuperfluousCopies):
-    """The use case's way to copies.
+    """Compares copies with the files that rows name, and removes superfluous ones.
 
     Args:
-        freed: takes note of how many bytes there are again room for.
+        freed: receives the number of bytes that were freed.
     """
 
     def __init__(
@@ -120,25 +126,25 @@ class FileCopies(SuperfluousCopies):
             require_served_schema(session)
             connection = session.connection()
             rows = connection.execute(PENDING, {"most": most, "after": self._after})
-            copies = _not_too_much([Copy(**row) for row in rows.mappings()])
+            copies = _limit_bytes([Copy(**row) for row in rows.mappings()])
             if not copies:
                 self._after = 0
                 return 0
-            compared = self._compared(connection, copies)
+            compared = self._compare(connection, copies)
             take_turn(connection)
-            found = [copy for copy in copies if self._found_again(connection, copy)]
+            found = [copy for copy in copies if self._recover(connection, copy)]
             if not found:
-                # The others are asked again after the last.
+                # Continue after the last one, so that the others get their turn.
                 self._after = copies[-1].id
             done = [
                 item
                 for item in compared
-                if item.copy not in found and self._settled(connection, item)
+                if item.copy not in found and self._settle(connection, item)
             ]
             gone = [item for item in done if self._files.mark(item.copy.path) is None]
             for item in gone:
                 if item.first is not None:
-                    # The object was sent again then: retention counts from that.
+                    # The copy came from sending the object again: retention counts from then.
                     self._files.renew(item.first, item.copy.modified_ns)
             connection.execute(FORGET, {"ids": [item.copy.id for item in done]})
             session.commit()
@@ -149,8 +155,8 @@ class FileCopies(SuperfluousCopies):
         self._files.tidy([item.copy.path for item in gone])
         return len(done) + len(found)
 
-    def _compared(self, connection: Connection, copies: Sequence[Copy]) -> list[Compared]:
-        firsts = _firsts(connection, copies)
+    def _compare(self, connection: Connection, copies: Sequence[Copy]) -> list[Compared]:
+        firsts = _read_row_paths(connection, copies)
         compared = (self._read(copy, firsts.get(copy.id)) for copy in copies)
         return [item for item in compared if item is not None]
 
@@ -164,21 +170,21 @@ class FileCopies(SuperfluousCopies):
             return None
         return Compared(copy, own, first, content)
 
-    def _found_again(self, connection: Connection, copy: Copy) -> bool:
-        """Return whether a removal was interrupted; the file has a name again, to be judged."""
+    def _recover(self, connection: Connection, copy: Copy) -> bool:
+        """Return whether an interrupted removal was found; the file then has its name again."""
         aside = self._files.lies_aside(copy.mark)
         if aside:
             self._files.put_back(copy.path, copy.mark)
         found = self._files.whereabouts(copy.path, copy.mark)
         elsewhere = found is not None and found[0] != copy.path
         if elsewhere:
-            self._followed(connection, copy)
+            self._follow(connection, copy)
         return aside or elsewhere
 
-    def _followed(self, connection: Connection, copy: Copy) -> bool:
-        """Have the record say where the copy lies now and since when it is wanted.
+    def _follow(self, connection: Connection, copy: Copy) -> bool:
+        """Update the record with the copy's present path and time of modification.
 
-        Return whether it still lies anywhere.
+        Return whether the copy still exists.
         """
         found = self._files.whereabouts(copy.path, copy.mark)
         if found is not None:
@@ -187,46 +193,45 @@ class FileCopies(SuperfluousCopies):
             connection.execute(FOLLOW, values | {"id": copy.id})
         return found is not None
 
-    def _settled(self, connection: Connection, item: Compared) -> bool:
-        """Do what is right with a copy, and return whether nothing is left to do."""
+    def _settle(self, connection: Connection, item: Compared) -> bool:
+        """Remove, keep or promote a copy; return whether nothing is left to do."""
         copy = item.copy
-        # Read anew for each: another copy of the object may have become the row's file.
-        if item.first != _firsts(connection, [copy]).get(copy.id):
+        # Read again for each: another copy of the object may have become the row's file.
+        if item.first != _read_row_paths(connection, [copy]).get(copy.id):
             return False
         if item.first == copy.path:
             return True
         if item.first is None:
-            return self._without_row(connection, copy)
-        return self._beside(connection, item, item.first)
+            return self._settle_without_row(connection, copy)
+        return self._settle_beside_row(connection, item, item.first)
 
-    def _beside(self, connection: Connection, item: Compared, first: str) -> bool:
-        """Keep of a copy and its row's file the one that is whole, or the row's."""
+    def _settle_beside_row(self, connection: Connection, item: Compared, first: str) -> bool:
+        """Keep the one that is whole of a copy and its row's file; prefer the row's."""
         copy = item.copy
         if item.own is None:
-            # It may have come back since it was looked for, and is not proved yet.
+            # It may have reappeared since the search, and is not proved yet.
             return self._files.mark(copy.path) is None
         if not copy.is_in(item.own):
-            # Another object has the name now, or it is damaged and tells nothing.
+            # The path now holds another object, or the file is damaged: it proves nothing.
             if not copy.is_in(item.content):
                 log.error("copy.neither_is_whole", sop_instance_uid=copy.sop_instance_uid)
             return True
         if copy.is_in(item.content):
-            return self._superfluous(connection, item, first)
-        return self._moved(connection, item, first)
+            return self._remove_superfluous(connection, item, first)
+        return self._move_row(connection, item, first)
 
-    def _superfluous(self, connection: Connection, item: Compared, first: str) -> bool:
+    def _remove_superfluous(self, connection: Connection, item: Compared, first: str) -> bool:
         copy, content = item.copy, item.content
 
         def still_there() -> bool:
             return content is not None and self._files.mark(first) == content.mark
 
         end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, still_there)
-        # Kept: a receiver has touched it, which may have seen in time that it was on its way
-        # out and then does not announce it; or the first has changed.
-        return end is Removed.GONE or not self._followed(connection, copy)
+        # Kept: a receiver has touched the file, perhaps just before it was set aside, and then
+        return end is Removed.GONE or not self._follow(connection, copy)
 
-    def _moved(self, connection: Connection, item: Compared, former: str) -> bool:
-        """Have the row name the copy; its own file is missing or damaged."""
+    def _move_row(self, connection: Connection, item: Compared, former: str) -> bool:
+        """Make the row name the copy, because the row's own file is missing or damaged."""
         copy, own = item.copy, item.own
         read = item.content.mark if item.content is not None else None
         damaged = self._files.mark(former)
@@ -251,26 +256,26 @@ class FileCopies(SuperfluousCopies):
         )
         return True
 
-    def _without_row(self, connection: Connection, copy: Copy) -> bool:
-        """Remove what was deleted meanwhile; else a row or a deletion is still to decide."""
+    def _settle_without_row(self, connection: Connection, copy: Copy) -> bool:
+        """Remove a copy whose object was deleted; otherwise wait for a row or a deletion."""
         deleted = copy.modified_ns < tombstones.of(connection, [copy]).before(copy)
         end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, lambda: deleted)
-        return end is Removed.GONE or not self._followed(connection, copy)
+        return end is Removed.GONE or not self._follow(connection, copy)
 
 
-def _not_too_much(copies: Sequence[Copy]) -> list[Copy]:
+def _limit_bytes(copies: Sequence[Copy]) -> list[Copy]:
     taken: list[Copy] = []
     size = 0
     for copy in copies:
         size += copy.size_bytes
-        if taken and size > MOST_BYTES:
+        if taken and size > MAX_BYTES_PER_RUN:
             break
         taken.append(copy)
     return taken
 
 
-def _firsts(connection: Connection, copies: Sequence[Copy]) -> dict[int, str]:
-    """Return the path that the row of each copy's object names."""
+def _read_row_paths(connection: Connection, copies: Sequence[Copy]) -> dict[int, str]:
+    """Return the path in the row of each copy's object."""
     values = {
         "ids": [copy.id for copy in copies],
         "uids": [copy.sop_instance_uid for copy in copies],

@@ -1,6 +1,6 @@
-"""Judges whether what was announced was deleted since, and whether its file still lies there.
+"""Finds announced objects that were deleted, or whose file is gone.
 
-Within the index's turn: no deletion and no removal of a file happens meanwhile.
+Runs within this process's turn to write, so no file is deleted or removed at the same time.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from draw_shared.db.deletion import LeftFile
 from draw_shared.storage.removal import FileMark, StorageFiles
 
 
-def judged(
+def judge_arrivals(
     connection: Connection, files: StorageFiles, arrivals: Sequence[Arrival]
 ) -> tuple[Departed, list[tuple[LeftFile, FileMark]]]:
-    """Return what departed of these, and the files that have to go with what was deleted."""
+    """Return which objects departed, and the files to remove with what was deleted."""
     found = tombstones.of(connection, [arrival.stored for arrival in arrivals])
     if not found:
         return Departed(), []
@@ -27,14 +27,15 @@ def judged(
         if not before:
             continue
         mark = files.mark(arrival.stored.path)
-        if not _lies_there(files, arrival.stored, mark, before):
+        if not _is_still_there(files, arrival.stored, mark, before):
             missing.append(arrival)
         elif mark is not None and _is_deleted(files, arrival.stored, mark, before):
             deleted.append((arrival, mark))
     named = deletion.named_paths(connection, [a.stored.sop_instance_uid for a, _ in deleted])
     for arrival, _ in deleted:
         if arrival.stored.path in named:
-            # It names a deleted study and lies in another, which earlier releases did not say.
+            # The object names a deleted study and is in another; earlier releases did not record
+            # that.
             files.renew(arrival.stored.path, found.before(arrival.stored))
     gone = [(a, mark) for a, mark in deleted if a.stored.path not in named]
     return (
@@ -48,19 +49,19 @@ def _is_deleted(files: StorageFiles, stored: AnnouncedObject, mark: FileMark, be
     if mark.modified_ns >= before:
         return False
     if stored.dated_ns >= before:
-        # It was received after that, and a backup was put over it before its turn came.
+        # The object was received after the deletion, and then a backup replaced its file.
         files.renew(stored.path, stored.dated_ns)
         return False
     return True
 
 
-def _lies_there(
+def _is_still_there(
     files: StorageFiles, stored: AnnouncedObject, mark: FileMark | None, before: int
 ) -> bool:
-    """Return whether the file is still the one that was announced.
+    """Return whether the file is still the announced one.
 
-    Its header was read before the turn. Since then it may have been removed, or put aside
-    by a removal that brings it back, and another object may have been given its name.
+    Its header was read before the turn. Since then a removal may have deleted the file, or set it
+    aside and perhaps will restore it, and another object may have got its name.
     """
     older = mark is None or mark.modified_ns < before
     if not (older and stored.dated_ns >= before):
@@ -68,8 +69,7 @@ def _lies_there(
             return files.instance(stored.path) == stored.sop_instance_uid
         if older:
             return mark is not None
-    # Announced before the deletion, written or claimed after it: also another version. Or
-    # received after it, and another file has come in its place.
+    # Announced before the deletion, but written or claimed after it, perhaps as another version.
     content = files.content(stored.path)
     return content is not None and (
         (content.sop_instance_uid, content.content_sha256)
@@ -78,12 +78,12 @@ def _lies_there(
 
 
 def received_ns(stored: AnnouncedObject) -> int:
-    """Return when its first byte came, by the receiver's clock, in nanoseconds since 1970."""
+    """Return when the first byte arrived, by the receiver's clock, in nanoseconds since 1970."""
     return int(stored.received_at.timestamp() * 1_000_000) * 1000
 
 
 def left_file(stored: AnnouncedObject) -> LeftFile:
-    """Return the announced file as one that no row may need any more."""
+    """Return the announced file as one that perhaps no row needs."""
     return LeftFile(
         stored.path, stored.sop_instance_uid, stored.study_instance_uid, stored.content_sha256
     )

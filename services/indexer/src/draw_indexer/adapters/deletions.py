@@ -41,7 +41,7 @@ RECORD: Final = text(
 
 
 class PostgresExpiredStudyRepository(ExpiredStudyRepository):
-    """Rows first, then files."""
+    """Deletes expired studies: rows first, then files."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class PostgresExpiredStudyRepository(ExpiredStudyRepository):
             now = datetime.now(UTC)
             if not self._retention.still_expired(connection, study_instance_uid, days, now):
                 return None
-            # What has come since belongs to a study that is still received.
+            # Objects that arrived later belong to a study that is still being received.
             before_ns = int((now - timedelta(days=days)).timestamp()) * SECOND_NS
             gone = deletion.delete_study(
                 connection, study_instance_uid, self._files, by=ACTOR, before_ns=before_ns
@@ -105,7 +105,7 @@ class PostgresExpiredStudyRepository(ExpiredStudyRepository):
         return len(found)
 
     def forget_old(self) -> None:
-        """Forget deletions of which no file can come back any more."""
+        """Delete the records of deletions whose files can no longer come back."""
         with self._database.session() as session:
             require_served_schema(session)
             tombstones.forget_old(session.connection())
@@ -116,7 +116,7 @@ class PostgresExpiredStudyRepository(ExpiredStudyRepository):
         end = Removed.KEPT
         try:
             if removal.named:
-                # What an interrupted removal left aside may be what the row means.
+                # An interrupted removal may have set aside the very file that the row means.
                 self._files.put_back(removal.path, meant)
             else:
                 end = self._files.remove(removal.path, meant, removal.sop_instance_uid)
@@ -128,9 +128,9 @@ class PostgresExpiredStudyRepository(ExpiredStudyRepository):
         return end
 
     def _keep(self, connection: Connection, removal: PendingRemoval, meant: FileMark) -> None:
-        """Record what stays and no row names as a copy; that is judged when there is a row.
+        """Record a remaining file without a row as a copy; it is judged when there is a row.
 
-        Whoever touched it found it gone then, and announces another file, or announces this.
+        A sender that touched the file found it gone, so it announces another file, or this one.
         """
         kept = self._files.whereabouts(removal.path, meant)
         if kept is None or (removal.named and kept[0] == removal.path):

@@ -1,4 +1,4 @@
-"""The change feed as its consumers read it, each at its own place."""
+"""Reads the change feed for its consumers, each from its own position."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ TRIMMED_AT_ONCE: Final = 10_000
 
 TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
 UNLOCK: Final = text("SELECT pg_advisory_unlock(:key)")
-# A consumer that is new begins with what happens from now on.
+# A new consumer starts with the changes that happen from now on.
 BEGIN: Final = text(
     "INSERT INTO feed_positions (consumer, sequence)"
     " SELECT :consumer, coalesce(max(sequence), 0) FROM changes ON CONFLICT DO NOTHING"
@@ -43,7 +43,7 @@ OBJECTS: Final = text(
     "SELECT i.sop_instance_uid, i.path FROM instances i JOIN series r ON r.id = i.series_pk"
     " WHERE r.series_instance_uid = :uid ORDER BY i.id"
 )
-# What somebody has still to read stays, however old.
+# Keep changes that a consumer has not read, however old they are.
 TRIM: Final = text(
     """
     DELETE FROM changes WHERE sequence = ANY(ARRAY(
@@ -83,7 +83,7 @@ class PostgresFeedRepository(FeedRepository):
             return [SeriesObject(*row) for row in found]
 
     def trim(self, days: int) -> None:
-        """Forget old changes that every consumer here has read."""
+        """Delete old changes that every consumer here has read."""
         while self._trim(days) == TRIMMED_AT_ONCE:
             pass
 
@@ -97,7 +97,7 @@ class PostgresFeedRepository(FeedRepository):
 
 
 class PostgresFeedReader(FeedReader):
-    """One consumer's place, for as long as its lock is held."""
+    """One consumer's position, while this process holds its lock."""
 
     def __init__(self, connection: Connection, consumer: str) -> None:
         self._connection = connection
@@ -105,7 +105,7 @@ class PostgresFeedReader(FeedReader):
 
     @override
     def stable_series(self) -> Sequence[StableSeries]:
-        # Whatever is committed up to here is seen: writers of the feed take turns.
+        # Every change up to here is committed and visible: writers of the feed take turns.
         last = self._connection.execute(LAST).scalar() or 0
         values = {"consumer": self._consumer, "last": last, "kind": SERIES_STABLE, "most": AT_ONCE}
         found = [StableSeries(*row) for row in self._connection.execute(STABLE, values)]
@@ -126,5 +126,5 @@ def _unlock(connection: Connection, key: int) -> None:
     try:
         connection.execute(UNLOCK, {"key": key})
     except DBAPIError:
-        # The pooled connection must not go on holding the lock.
+        # Otherwise the pooled connection would keep the lock.
         connection.invalidate()

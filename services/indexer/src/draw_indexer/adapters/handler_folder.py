@@ -1,8 +1,8 @@
 """The DICOM handler's folder: a series appears in it complete or not at all.
 
-A series is put together beside its place under a name that begins with a dot, and renamed.
-What comes later to a series that lies there is added file by file, each complete or not at
-all. Nothing that lies there is ever changed.
+A series is assembled beside its final place, under a name that begins with a dot, and then renamed.
+Objects that arrive later are added file by file, each complete or not at all. Files already there
+never change.
 """
 
 import errno
@@ -27,13 +27,13 @@ from draw_shared.storage.layout import safe_part
 log = structlog.get_logger()
 
 NO_LINK: Final = frozenset((errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK))
-"""Where the file system does not link, files are copied."""
+"""The file system cannot link here, so files are copied."""
 PART: Final = ".part"
 READABLE: Final = 0o644
 
 
 class HandlerFolderUnavailable(Transient):
-    """The handler's folder does not take files now."""
+    """The handler's folder does not accept files now."""
 
 
 class HandlerFolder(SeriesFolder):
@@ -46,7 +46,7 @@ class HandlerFolder(SeriesFolder):
     def deliver(
         self, folder: Path, series_instance_uid: str, objects: Sequence[SeriesObject], *, link: bool
     ) -> Path:
-        with _reasons():
+        with _translate_errors():
             if overlap(folder, self._root):
                 raise HandlerFolderUnavailable(
                     "the handler's folder and the storage lie one inside the other"
@@ -58,10 +58,10 @@ class HandlerFolder(SeriesFolder):
                 sync_folders((str(place),))
                 return place
             beside = folder / f".{place.name}{PART}"
-            # Left by a crash, maybe by another delivery of other objects.
+            # Left by a crash, perhaps by another delivery of other objects.
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
-            # Whoever is let into the handler's folder is to read what comes into it.
+            # Everyone who may enter the handler's folder may read the files in it.
             beside.chmod(_mode(folder))
             for one in objects:
                 self._put(one, beside, link=link)
@@ -78,13 +78,13 @@ class HandlerFolder(SeriesFolder):
         part = place / f".{target.name}{PART}"
         part.unlink(missing_ok=True)
         try:
-            if not (link and _linked(source, part)):
-                _copied(source, part)
+            if not (link and _link(source, part)):
+                _copy(source, part)
                 part.chmod(_mode(place.parent) & READABLE)
         except FileNotFoundError:
             if source.exists():
                 raise
-            # Its study was deleted meanwhile, and with it the reason to hand it over.
+            # Its study was deleted, and with it the reason to hand it over.
             log.warning("handler.file_missing", sop_instance_uid=one.sop_instance_uid)
             return
         part.rename(target)
@@ -94,7 +94,7 @@ def _mode(folder: Path) -> int:
     return stat.S_IMODE(folder.stat().st_mode)
 
 
-def _linked(source: Path, target: Path) -> bool:
+def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source, target)
     except OSError as error:
@@ -104,7 +104,7 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _copied(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
     descriptor = os.open(target, os.O_RDONLY)
     try:
@@ -114,7 +114,7 @@ def _copied(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Reads from a stored file what the index holds, in bounded memory and without pixel data.
+"""Reads the index's attributes from a stored file, in bounded memory and without pixel data.
 
-Runs in the reading processes (see `reader_process`). Text is decoded by the data set's
-character sets (PS3.5 6.1), freed of padding and of what PostgreSQL cannot hold, and cut at
-lengths that no valid value reaches. What cannot be understood is left out: an object that
-was acknowledged is indexed with what it says legibly.
+Runs in the reading processes (see `reader_process`). Text is decoded by the data set's character
+sets (PS3.5 6.1), stripped of padding and of what PostgreSQL cannot store, and truncated at lengths
+that no valid value reaches. Unreadable values are left out: an acknowledged object is indexed with
+its legible values.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from draw_shared.storage.identification import REQUIRED
 Document = dict[str, Any]
 
 FIRST_BYTES: Final = 16 * 1024
-"""Enough for the header of nearly every image; one read."""
-MOST_BYTES: Final = 64 * 1024 * 1024
-"""What lies behind is not looked for."""
+"""One read of this size contains the header of nearly every image."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Nothing behind this offset is read."""
 
 CHARACTER_SET: Final = 0x00080005
 REQUESTS: Final = 0x00400275
@@ -43,8 +43,8 @@ REQUIRED_FOR_INDEX: Final = REQUIRED | {
     keys.BY_KEYWORD["PatientID"].tag,
     keys.BY_KEYWORD["PatientName"].tag,
 }
-"""What is looked for to the end of the data set: nearly every object has it."""
-MOST_REQUESTS: Final = 32
+"""These are searched for to the end of the data set: nearly every object has them."""
+MAX_REQUESTS: Final = 32
 
 RADIOTHERAPY: Final = "1.2.840.10008.5.1.4.1.1.481."
 LAST_OF_CLASS: Final = {
@@ -56,14 +56,23 @@ LAST_OF_PLANS: Final = max(keys.BY_TAG)
 
 NUMBER_VRS: Final = frozenset({"US"})
 
-LONGEST: Final = {"CS": 64, "UI": 64, "AS": 16, "DA": 64, "TM": 64, "IS": 64, "DS": 64, "PN": 512}
-LONGEST_SHORT: Final = 256
-LONGEST_TEXT: Final = 10240
-MOST_ENCODED: Final = 8 * LONGEST_TEXT
-"""Bytes of a value that are decoded; escape sequences make that dear."""
+MAX_LENGTHS: Final = {
+    "CS": 64,
+    "UI": 64,
+    "AS": 16,
+    "DA": 64,
+    "TM": 64,
+    "IS": 64,
+    "DS": 64,
+    "PN": 512,
+}
+MAX_SHORT_LENGTH: Final = 256
+MAX_TEXT_LENGTH: Final = 10240
+MAX_ENCODED_BYTES: Final = 8 * MAX_TEXT_LENGTH
+"""The maximum bytes of a value to decode; escape sequences make decoding expensive."""
 HASH_CHARACTERS: Final = 16
-MOST_VALUES: Final = 64
-"""Of one element; more are cut off like text that is too long."""
+MAX_VALUES: Final = 64
+"""Values of one element; further ones are cut off like text that is too long."""
 
 
 class _Read(NamedTuple):
@@ -74,40 +83,40 @@ class _Read(NamedTuple):
     """Where the data set begins."""
     transfer_syntax_uid: str
     last: int
-    """Where the last element stands that is wanted, in a data set that is in order."""
+    """The last wanted tag, if the data set is in order."""
 
-    def gathered(self, head: bytes, *, whole: bool) -> tuple[Scanner, Gathered]:
-        """Return what was found, in the head of the file if that is enough."""
+    def gather(self, head: bytes, *, whole: bool) -> tuple[Scanner, Gathered]:
+        """Return the elements found, from the head of the file if that suffices."""
         data = memoryview(head)[self.offset :]
-        scanner, found = self._gathered(data, REQUIRED_FOR_INDEX, whole=whole)
+        scanner, found = self._scan(data, REQUIRED_FOR_INDEX, whole=whole)
         if found.ending is not WalkEnd.PASSED and not whole:
-            data, whole = self._mapped()
-            scanner, found = self._gathered(data, REQUIRED_FOR_INDEX, whole=whole)
+            data, whole = self._map()
+            scanner, found = self._scan(data, REQUIRED_FOR_INDEX, whole=whole)
         if Flaw.ORDER in found.flaws and found.ending is WalkEnd.PASSED:
-            # What is not there yet may stand at the end.
-            data, whole = self._mapped()
-            scanner, found = self._gathered(data, WANTED, whole=whole)
+            # A missing element may be at the end.
+            data, whole = self._map()
+            scanner, found = self._scan(data, WANTED, whole=whole)
         return scanner, found
 
-    def _gathered(
+    def _scan(
         self, data: memoryview, required: frozenset[int], *, whole: bool
     ) -> tuple[Scanner, Gathered]:
         return gather(
             data, self.transfer_syntax_uid, WANTED, last=self.last, required=required, whole=whole
         )
 
-    def _mapped(self) -> tuple[memoryview, bool]:
-        """Return the data set as far as it is looked at, and whether that is all of it."""
+    def _map(self) -> tuple[memoryview, bool]:
+        """Return the data set as far as it is read, and whether that is all of it."""
         size = os.fstat(self.descriptor).st_size
-        length = min(size, MOST_BYTES)
+        length = min(size, MAX_BYTES)
         held = mmap.mmap(self.descriptor, length, access=mmap.ACCESS_READ)
         return memoryview(held)[self.offset :], length == size
 
 
 class HeaderReader:
-    """Reads headers; one object for many files, because what they share is decoded once.
+    """Reads headers; keep one for many files, because it decodes shared values once.
 
-    Level documents that two files have in common are the same object in both results.
+    If two files have the same level document, both results contain the same object.
     """
 
     def __init__(self) -> None:
@@ -115,12 +124,12 @@ class HeaderReader:
         self._levels: dict[tuple[bytes | None, ...], Document] = {}
 
     def forget(self) -> None:
-        """Let go of what earlier files had in common."""
+        """Drop the documents kept from earlier files."""
         self._sets.clear()
         self._levels.clear()
 
     def read(self, path: str) -> tuple[Document, Document, Document, Document, Flaws]:
-        """Return the documents of the four levels, and what the header was read past.
+        """Return the documents of the four levels, and the flaws in the header.
 
         Raises:
             OSError: the file cannot be read.
@@ -143,56 +152,58 @@ class HeaderReader:
             head = os.pread(descriptor, part10.MAX_META_BYTES + part10.META_START, 0)
             meta, offset = part10.decode(head)
         read = _Read(descriptor, offset, meta.transfer_syntax_uid, _last_of(meta.sop_class_uid))
-        scanner, gathered = read.gathered(head, whole=whole)
+        scanner, gathered = read.gather(head, whole=whole)
         found = gathered.values
         patient, study, series = (
-            self._level(level, scanner, found)
+            self._read_level(level, scanner, found)
             for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
         )
-        image = self._decoded(Level.IMAGE, scanner, found)
+        image = self._decode(Level.IMAGE, scanner, found)
         return patient, study, series, image, gathered.flaws
 
-    def _level(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
-        """Return the document of a level, the same one for the same raw values."""
-        # The scanner's identity tells byte orders apart.
+    def _read_level(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
+        """Return a level's document; the same object for the same raw values."""
+        # The scanner's identity distinguishes byte orders.
         raw = (bytes((level,)), str(id(scanner)).encode(), *map(found.get, TAGS[level]))
         known = self._levels.get(raw)
         if known is None:
-            known = self._levels[raw] = self._decoded(level, scanner, found)
+            known = self._levels[raw] = self._decode(level, scanner, found)
         return known
 
-    def _decoded(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
-        characters = self._set_of(found.get(CHARACTER_SET, b""))
+    def _decode(self, level: Level, scanner: Scanner, found: dict[int, bytes]) -> Document:
+        characters = self._character_set(found.get(CHARACTER_SET, b""))
         document: Document = {}
         for attribute in OF_LEVEL[level]:
             raw = found.get(attribute.tag)
-            if raw and (text := _text(attribute, raw, characters, scanner)):
+            if raw and (text := _decode_text(attribute, raw, characters, scanner)):
                 document[attribute.keyword] = text
         if level is Level.SERIES and REQUESTS in found:
-            requests = self._requests(scanner, found[REQUESTS], characters)
+            requests = self._read_requests(scanner, found[REQUESTS], characters)
             if requests:
                 document[keys.REQUEST_ATTRIBUTES] = requests
         return document
 
-    def _requests(self, scanner: Scanner, raw: bytes, characters: CharacterSet) -> list[Document]:
+    def _read_requests(
+        self, scanner: Scanner, raw: bytes, characters: CharacterSet
+    ) -> list[Document]:
         documents: list[Document] = []
         try:
-            for item in islice(scanner.items(raw, WANTED_OF_REQUESTS), MOST_REQUESTS):
+            for item in islice(scanner.items(raw, WANTED_OF_REQUESTS), MAX_REQUESTS):
                 own = item.get(CHARACTER_SET)
-                held = self._set_of(own) if own else characters
+                held = self._character_set(own) if own else characters
                 document = {
                     keyword: text
                     for tag, keyword in REQUEST_TAGS.items()
-                    if tag in item and (text := _text(REQUEST_TEXT[tag], item[tag], held))
+                    if tag in item and (text := _decode_text(REQUEST_TEXT[tag], item[tag], held))
                 }
                 if document:
                     documents.append(document)
         except Undecodable:
-            # What could be read of it is still right.
+            # The items read so far are still valid.
             return documents
         return documents
 
-    def _set_of(self, raw: bytes) -> CharacterSet:
+    def _character_set(self, raw: bytes) -> CharacterSet:
         known = self._sets.get(raw)
         if known is None:
             known = self._sets[raw] = character_set(raw)
@@ -223,7 +234,7 @@ def _last_of(sop_class_uid: str) -> int:
     return LAST_OF_CLASS.get(sop_class_uid, LAST_OF_PLANS)
 
 
-def _text(
+def _decode_text(
     attribute: IndexedAttribute,
     raw: bytes,
     characters: CharacterSet,
@@ -232,11 +243,11 @@ def _text(
     """Return a value as text; empty when there is none."""
     vr = attribute.vr
     if vr in NUMBER_VRS and scanner is not None:
-        return "\\".join(map(str, scanner.numbers(raw[: 2 * MOST_VALUES])))
+        return "\\".join(map(str, scanner.numbers(raw[: 2 * MAX_VALUES])))
     if raw.isascii() and ESCAPE not in raw:
         text = raw.decode("ascii")
     elif vr in TEXT_VRS:
-        text = characters.read(raw[:MOST_ENCODED], vr)
+        text = characters.read(raw[:MAX_ENCODED_BYTES], vr)
         if attribute.keyword in keys.IDENTIFIERS:
             text = distinct(text, raw)
     else:
@@ -244,20 +255,20 @@ def _text(
     if "\0" in text:
         text = text.replace("\0", "")
     if vr in WHOLE_TEXT_VRS:
-        return text.rstrip()[:LONGEST_TEXT]
+        return text.rstrip()[:MAX_TEXT_LENGTH]
     if "\\" in text:
-        values = text.split("\\", MOST_VALUES)[:MOST_VALUES]
+        values = text.split("\\", MAX_VALUES)[:MAX_VALUES]
         text = "\\".join(value.strip() for value in values)
-        return text[:LONGEST_TEXT] if text.strip("\\") else ""
-    return _bounded(attribute, text.strip())
+        return text[:MAX_TEXT_LENGTH] if text.strip("\\") else ""
+    return _truncate(attribute, text.strip())
 
 
-def _bounded(attribute: IndexedAttribute, text: str) -> str:
-    longest = LONGEST.get(attribute.vr, LONGEST_SHORT)
+def _truncate(attribute: IndexedAttribute, text: str) -> str:
+    longest = MAX_LENGTHS.get(attribute.vr, MAX_SHORT_LENGTH)
     if len(text) <= longest:
         return text
     if attribute.column and attribute.vr in {"LO", "SH"}:
-        # Two identifiers that differ must stay different, or two patients become one.
+        # Identifiers that differ must stay different; otherwise two patients become one.
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{text[: longest - HASH_CHARACTERS - 1]}~{digest[:HASH_CHARACTERS]}"
     return text[:longest]

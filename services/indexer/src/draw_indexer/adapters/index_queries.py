@@ -1,9 +1,9 @@
-"""The index in PostgreSQL, written by one transaction at a time.
+"""Writes the index in PostgreSQL, one transaction at a time.
 
-Writers take turns (`draw_shared.db.feed`): what a batch has read stays true until its commit,
-and writers cannot deadlock with each other, however many indexers there are. Reading headers,
-which costs more, goes on meanwhile. Rows are written in the order of their keys all the same,
-for the sake of those who write without a turn.
+Writers take turns (`draw_shared.db.feed`): what a batch has read stays true until its commit, and
+writers cannot deadlock with each other, however many indexers run. Reading headers costs more and
+continues in parallel. Rows are written in the order of their keys all the same, because other
+writers take no turn.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from sqlmodel import Session
 from typing_extensions import override
 
 from draw_indexer.adapters import index_statements as sql
-from draw_indexer.adapters.deleted_objects import judged, left_file, received_ns
+from draw_indexer.adapters.deleted_objects import judge_arrivals, left_file, received_ns
 from draw_indexer.models import (
     AnnouncedObject,
     Arrival,
@@ -49,8 +49,8 @@ from draw_shared.storage.removal import FileMark, StorageFiles
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what PostgreSQL will never take into Refused, without the values it quotes."""
+def translate_refusals() -> Iterator[None]:
+    """Turn PostgreSQL's rejections into Refused, without the values that they quote."""
     try:
         yield
     except DBAPIError as error:
@@ -59,7 +59,7 @@ def refusals() -> Iterator[None]:
 
 
 class PostgresIndexRepository(IndexRepository):
-    """The way to the index."""
+    """Reads and writes the index."""
 
     def __init__(self, database: Database, files: StorageFiles) -> None:
         self._database = database
@@ -68,16 +68,16 @@ class PostgresIndexRepository(IndexRepository):
     @override
     @contextmanager
     def writing(self) -> Iterator["PostgresIndexTransaction"]:
-        with refusals(), self._database.session() as session:
+        with translate_refusals(), self._database.session() as session:
             require_served_schema(session)
             take_turn(session.connection())
             yield PostgresIndexTransaction(session, self._files)
 
     @override
-    def sought(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
+    def look_up(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
         if not objects:
             return []
-        with refusals(), self._database.session() as session:
+        with translate_refusals(), self._database.session() as session:
             connection = session.connection()
             values = {
                 "numbers": list(range(len(objects))),
@@ -85,7 +85,7 @@ class PostgresIndexRepository(IndexRepository):
                 "hashes": [stored.content_sha256 for stored in objects],
                 "paths": [stored.path for stored in objects],
             }
-            # Records before rows: what a record told of meanwhile is in the rows then.
+            # Deletion records before rows: a change between the two reads then shows in the rows.
             removing = set(connection.execute(sql.REMOVING, values).scalars())
             studies = {"studies": [stored.study_instance_uid for stored in objects]}
             recorded = dict(_tuples(connection.execute(sql.RECORDED, values | studies)))
@@ -115,8 +115,8 @@ class PostgresIndexTransaction(IndexTransaction):
         self._deleted: list[tuple[LeftFile, FileMark]] = []
 
     @override
-    def departed(self, arrivals: Sequence[Arrival]) -> Departed:
-        departed, files = judged(self._connection, self._files, arrivals)
+    def find_departed(self, arrivals: Sequence[Arrival]) -> Departed:
+        departed, files = judge_arrivals(self._connection, self._files, arrivals)
         self._deleted += files
         return departed
 
@@ -150,11 +150,11 @@ class PostgresIndexTransaction(IndexTransaction):
     @override
     def write(self, changes: IndexChanges) -> Mapping[str, int]:
         written: Counter[str] = Counter()
-        left = self._left(changes)
+        left = self._find_left(changes)
         known_patients = {n for (level, _), n in changes.ids.items() if level is Level.PATIENT}
         persons.adopt(self._connection, sorted(known_patients | changes.left_patients))
         self._write_parents(changes, written)
-        # Before the batch's own objects are there, of which it knows what they name.
+        # Before the batch's own objects are written; the batch knows what those name.
         self._review_series(changes)
         settled = self._write_instances(changes, written)
         known = {(uid, digest) for uid, digest, *_ in settled}
@@ -164,7 +164,7 @@ class PostgresIndexTransaction(IndexTransaction):
         self._count_days(changes, known)
         self._execute(sql.NOTE_ARRIVALS, uids=changes.came)
         self._append_changes(changes)
-        # Of a version that was set aside before it became current, there may be two files.
+        # A version that was set aside before it became current may have two files.
         copies = [LeftFile(path, uid, study, digest) for uid, digest, study, path in settled]
         copies += [left_file(stored) for stored in changes.doubtful]
         if copies or self._deleted:
@@ -181,7 +181,7 @@ class PostgresIndexTransaction(IndexTransaction):
     def _write(self, statement: TextClause, rows: Sequence[Row]) -> CursorResult[Any]:
         return self._execute(statement, rows=to_json(rows).decode())
 
-    def _left(self, changes: IndexChanges) -> list[Mapping[str, Any]]:
+    def _find_left(self, changes: IndexChanges) -> list[Mapping[str, Any]]:
         """Return series, study and patient of everything that loses something."""
         if not changes.left_series and not changes.left_studies:
             return []
@@ -234,7 +234,7 @@ class PostgresIndexTransaction(IndexTransaction):
     def _write_instances(
         self, changes: IndexChanges, written: Counter[str]
     ) -> list[tuple[str, ...]]:
-        """Write current versions; return those that had been set aside, with study and path."""
+        """Write current versions; return those that were set aside before, with study and path."""
         if not changes.instances:
             return []
         rows = [
@@ -268,7 +268,7 @@ class PostgresIndexTransaction(IndexTransaction):
             self._execute(sql.DROP_EMPTY_PATIENTS, ids=sorted(patients))
 
     def _review_persons(self, changes: IndexChanges, left: list[Mapping[str, Any]]) -> None:
-        """Write whom patients' objects name, and note studies that have made one ambiguous."""
+        """Write whom patients' objects name, and record studies that became ambiguous."""
         patients = {key: changes.ids[Level.PATIENT, key] for key in changes.patient_of.values()}
         reviewed = {*patients.values(), *changes.left_patients, *_column(left, "patient")}
         if not reviewed:
@@ -299,7 +299,7 @@ class PostgresIndexTransaction(IndexTransaction):
         made = {(uid, digest) for fresh, uid, digest in _tuples(result) if fresh}
         written["instance_conflicts"] += len(made)
         changes.new_conflicts = [of_version[key] for key in sorted(made)]
-        # A current version is here when it contradicts its study, which says nothing of before.
+        # A current version is here because it contradicts its study; that does not make it known.
         return (of_version.keys() - made - set(changes.settled)) | changes.displaced
 
     def _count_days(self, changes: IndexChanges, known: Collection[tuple[str, str]]) -> None:
@@ -309,7 +309,7 @@ class PostgresIndexTransaction(IndexTransaction):
         new: dict[tuple[str, str], Any] = {
             (c.sop_instance_uid, c.content_sha256): c for c in changes.conflicts
         }
-        # A current version that contradicts its study is in both, and is one object.
+        # A current version that contradicts its study is in both lists, but it is one object.
         for key in changes.settled:
             new.pop(key, None)
         objects: Counter[str] = Counter()
@@ -332,11 +332,13 @@ class PostgresIndexTransaction(IndexTransaction):
                 for s in stored
             ],
         )
-        self._append(INSTANCE_CONFLICT, self._concerned(changes.new_conflicts))
+        self._append(INSTANCE_CONFLICT, self._concerned_studies(changes.new_conflicts))
         self._append(PATIENT_AMBIGUOUS, [(uid, "", "") for uid in changes.ambiguous])
 
-    def _concerned(self, conflicts: Sequence[VersionConflict]) -> list[tuple[str, str, str]]:
-        """Return the studies that conflicts concern: that the object names, and that it is in."""
+    def _concerned_studies(
+        self, conflicts: Sequence[VersionConflict]
+    ) -> list[tuple[str, str, str]]:
+        """Return the studies that conflicts concern: those that objects name or are in."""
         if not conflicts:
             return []
         uids = sorted({conflict.sop_instance_uid for conflict in conflicts})
@@ -344,7 +346,7 @@ class PostgresIndexTransaction(IndexTransaction):
         return list(found | {(c.study_instance_uid, "", c.sop_instance_uid) for c in conflicts})
 
     def _append(self, kind: str, entries: Sequence[tuple[str, str, str]]) -> None:
-        """Append changes, each with study, series and object, in a settled order."""
+        """Append changes, each with study, series and object, in a fixed order."""
         if entries:
             studies, series, uids = zip(*sorted(entries), strict=True)
             self._execute(

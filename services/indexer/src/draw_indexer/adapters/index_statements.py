@@ -1,6 +1,6 @@
 """The SQL of the index's writer; every statement takes a whole batch.
 
-Rows go over as one JSON document each statement, which costs the least on both sides.
+Each statement gets its rows as one JSON document, which is the cheapest form on both sides.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ VERSIONS: Final = text(
     WHERE i.sop_instance_uid = ANY(:uids)
     """
 )
-"""What is current, with the study it names: that of its series, or else it is a conflict."""
+"""The current versions, each with the study that it names: its conflict's, or its series'."""
 
 SETTLED: Final = text(
     """
@@ -32,7 +32,7 @@ SETTLED: Final = text(
             AND c.content_sha256 = decode(k.hash, 'hex') AND c.path <> k.path)
     """
 )
-"""Which of these objects the index has, with the same bytes, under another path."""
+"""Which of these objects the index has with the same bytes under another path."""
 
 RECORDED: Final = text(
     """
@@ -43,7 +43,7 @@ RECORDED: Final = text(
         AND c.content_sha256 = decode(k.hash, 'hex') AND c.path <> k.path
     """
 )
-"""Where else these objects lie, by the files that may have to go."""
+"""Where else these objects are stored, by the records of files that may be removed."""
 
 REMOVING: Final = text(
     """
@@ -56,7 +56,7 @@ REMOVING: Final = text(
             AND c.sop_instance_uid = k.uid AND c.content_sha256 = decode(k.hash, 'hex'))
     """
 )
-"""Which of these objects have, under this path, a removal that is not finished."""
+"""Which of these objects have an unfinished removal under this path."""
 
 # As JSON, so that dates and times have the form in which they are written.
 SERIES: Final = text(
@@ -183,7 +183,7 @@ LEFT: Final = text(
         UNION SELECT study_pk FROM series WHERE series_instance_uid = ANY(:series))
     """
 )
-"""Rows of which a batch takes something away."""
+"""Rows from which a batch takes something away."""
 
 DROP_EMPTY_SERIES: Final = text(
     "DELETE FROM series r WHERE id = ANY(:ids)"
@@ -254,9 +254,9 @@ REVIEW_SERIES: Final = text(
     WHERE c.reason <> EXCLUDED.reason
     """
 )
-"""Series have another study: of their current objects, others contradict it now.
+"""After series moved to another study: other current objects of theirs contradict it now.
 
-What was no conflict has named the former study.
+An object without a conflict has named the former study.
 """
 
 REVIEW_PATIENTS: Final = text(
@@ -280,7 +280,7 @@ REVIEW_PATIENTS: Final = text(
     ON CONFLICT (sop_instance_uid, content_sha256) DO NOTHING
     """
 )
-"""A study has another patient: of its current objects, others contradict it now."""
+"""After a study got another patient: other current objects of it contradict it now."""
 
 HOMES: Final = text(
     """
@@ -289,7 +289,7 @@ HOMES: Final = text(
     WHERE i.sop_instance_uid = ANY(:uids)
     """
 )
-"""In which studies these objects are."""
+"""The studies that contain these objects."""
 
 COUNT_DAYS: Final = text(
     """

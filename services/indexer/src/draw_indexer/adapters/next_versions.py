@@ -1,7 +1,7 @@
-"""Announces versions that were set aside, once what was current in their place is gone.
+"""Announces versions that were set aside, once the current version in their place is gone.
 
-They are indexed like everything that is announced: one becomes current, and is a conflict no
-more. An announcement too many does no harm, so nothing is locked meanwhile.
+They are indexed like every announced object: one becomes current and is no longer a conflict. A
+repeated announcement does no harm, so nothing is locked.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from draw_shared.storage.stored_file import described
 log = structlog.get_logger()
 
 AT_ONCE: Final = 100
-PATIENCE_SECONDS: Final = 10.0
+CONFIRM_TIMEOUT_SECONDS: Final = 10.0
 
 WAITING: Final = text(
     "SELECT id, path, sop_instance_uid FROM instance_conflicts"
@@ -35,11 +35,11 @@ DONE: Final = text("UPDATE instance_conflicts SET to_announce = false WHERE id =
 
 
 class BrokerSilent(Transient):
-    """The broker does not confirm what is announced."""
+    """The broker does not confirm announcements."""
 
 
 class NextVersions:
-    """The way from a conflict to the queue.
+    """Announces set-aside versions to the index queue.
 
     Args:
         announce: returns once the broker has these announcements, or raises a Transient.
@@ -59,13 +59,13 @@ class NextVersions:
         """Announce every version that waits for it.
 
         Raises:
-            Transient: the database or the broker does not answer; they go on waiting.
+            Transient: the database or the broker does not answer; the versions keep waiting.
         """
-        while self._announced(AT_ONCE):
+        while self._announce_some(AT_ONCE):
             pass
 
-    def _announced(self, most: int) -> int:
-        """Announce some, and return how many waited."""
+    def _announce_some(self, most: int) -> int:
+        """Announce some versions, and return how many waited."""
         with self._database.session() as session:
             require_served_schema(session)
             waiting = session.connection().execute(WAITING, {"most": most}).all()
@@ -82,7 +82,7 @@ class NextVersions:
         try:
             event = event_of(described(self._root, path))
         except (OSError, Undecodable, ValueError) as error:
-            # Its row stays, and goes with a deletion of its study, or by `draw-admin reconcile`.
+            # Its row stays until its study is deleted or `draw-admin reconcile` removes it.
             log.error(  # noqa: TRY400 - what it says of the file may name a patient
                 "version.not_announced",
                 sop_instance_uid=sop_instance_uid,
@@ -96,14 +96,14 @@ class NextVersions:
 def announce_by(
     publisher: Publisher, places: Places
 ) -> Callable[[Sequence[InstanceStoredV1]], None]:
-    """Return what announces through a publisher and waits for the broker's confirms."""
+    """Return a function that announces through a publisher and waits for the broker's confirms."""
 
     def announce(events: Sequence[InstanceStoredV1]) -> None:
         confirms: SimpleQueue[bool] = SimpleQueue()
         for event in events:
             publisher.publish(places.sealed(event), confirms.put)
         try:
-            confirmed = [confirms.get(timeout=PATIENCE_SECONDS) for _ in events]
+            confirmed = [confirms.get(timeout=CONFIRM_TIMEOUT_SECONDS) for _ in events]
         except Empty:
             confirmed = [False]
         if not all(confirmed):

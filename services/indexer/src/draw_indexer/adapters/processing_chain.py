@@ -1,4 +1,4 @@
-"""The processing chain behind Celery's workers."""
+"""Starts the processing chain, which runs in Celery's workers."""
 
 from uuid import UUID
 

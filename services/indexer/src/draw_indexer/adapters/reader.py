@@ -1,9 +1,8 @@
-"""A child process that reads headers, so that no file can stop or kill the indexer.
+"""Reads headers in a child process, so that no file can block or crash the indexer.
 
-Concurrency: each consumer has a reader of its own; threads that share one wait for each
-other. The process is started when it is first needed, and again after it died or was killed.
-A batch that it did not survive is read again file by file: only the file that kills it alone
-is given up.
+Concurrency: each consumer has its own reader; threads that share one wait for each other. The
+process starts when it is first needed, and again after it died or was killed. If a batch kills it,
+the batch is read again file by file, and only the file that kills it alone is given up.
 """
 
 import json
@@ -34,11 +33,11 @@ from draw_shared.dicom.confinement import command, environment
 log = structlog.get_logger()
 
 CHUNK: Final = 1024 * 1024
-END_SECONDS: Final = 2.0
+END_TIMEOUT_SECONDS: Final = 2.0
 
 
 class ReaderDied(Exception):
-    """The process ended while it was asked."""
+    """The process ended before it answered."""
 
 
 class ConfinedHeaderReader(HeaderSource):
@@ -62,7 +61,7 @@ class ConfinedHeaderReader(HeaderSource):
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return when the process can read, so that the first batch need not wait for it."""
+        """Return when the process is ready, so that the first batch need not wait for it."""
         self.read([])
 
     def _begin(self) -> None:
@@ -73,18 +72,18 @@ class ConfinedHeaderReader(HeaderSource):
             env=environment(),
         )
 
-    def stop(self, deadline_seconds: float = END_SECONDS) -> None:
+    def stop(self, deadline_seconds: float = END_TIMEOUT_SECONDS) -> None:
         """End the process."""
         process, self._process = self._process, None
         if process is None:
             return
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                # Dead, it does not take what it was asked last, and is closed all the same.
+                # A dead process does not take its last request; close the pipe all the same.
                 with suppress(BrokenPipeError):
                     pipe.close()
         try:
-            process.wait(min(deadline_seconds, END_SECONDS))
+            process.wait(min(deadline_seconds, END_TIMEOUT_SECONDS))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -93,20 +92,20 @@ class ConfinedHeaderReader(HeaderSource):
     def read(self, paths: Sequence[str]) -> Headers:
         with self._lock:
             try:
-                return self._asked(paths)
+                return self._ask(paths)
             except (ReaderTooSlow, ReaderDied) as error:
                 log.warning("reader.replaced", files=len(paths), error=type(error).__name__)
-            return [self._alone(path) for path in paths]
+            return [self._read_alone(path) for path in paths]
 
-    def _alone(self, path: str) -> Header | Exception:
+    def _read_alone(self, path: str) -> Header | Exception:
         try:
-            return self._asked([path])[0]
+            return self._ask([path])[0]
         except ReaderTooSlow as slow:
             return slow
         except ReaderDied:
             return HostileFile("the process that read the header died")
 
-    def _asked(self, paths: Sequence[str]) -> Headers:
+    def _ask(self, paths: Sequence[str]) -> Headers:
         try:
             answer = self._exchange(json.dumps(list(paths)).encode() + b"\n")
         except (ReaderTooSlow, OSError, ValueError) as error:
@@ -114,7 +113,7 @@ class ConfinedHeaderReader(HeaderSource):
             if isinstance(error, ReaderTooSlow):
                 raise
             raise ReaderDied from error
-        return _headers(json.loads(answer))
+        return _parse_headers(json.loads(answer))
 
     def _exchange(self, request: bytes) -> bytes:
         if self._process is None:
@@ -147,12 +146,12 @@ class ConfinedHeaderReader(HeaderSource):
         self._replaced()
 
 
-def _headers(answer: dict[str, Any]) -> Headers:
+def _parse_headers(answer: dict[str, Any]) -> Headers:
     documents = answer["documents"]
     found: list[Header | Exception] = []
     for file in answer["files"]:
         if isinstance(file[0], str):
-            found.append(_failure(file[0], file[1]))
+            found.append(_to_failure(file[0], file[1]))
             continue
         patient, study, series, image, said = file
         levels = documents[patient], documents[study], documents[series], image
@@ -160,7 +159,7 @@ def _headers(answer: dict[str, Any]) -> Headers:
     return found
 
 
-def _failure(word: str, reason: str) -> Exception:
+def _to_failure(word: str, reason: str) -> Exception:
     match word:
         case reader_process.MISSING | reader_process.STORAGE:
             return FileMissing(reason)

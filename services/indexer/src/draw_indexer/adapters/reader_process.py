@@ -1,9 +1,9 @@
 """`python -m draw_indexer.adapters.reader_process`: reads headers for the indexer, within limits.
 
-One line of JSON on standard input asks for a batch, one on standard output answers it; the
-end of the input ends the process. A file that takes too much memory is an answer; one that
-takes too much processor time ends the process, and so does whatever crashes the
-interpreter: the indexer starts another one and loses nothing.
+Each request is one line of JSON on standard input, each answer one on standard output; the end of
+the input ends the process. A file that needs too much memory gets a failure as its answer. A file
+that needs too much processor time, or crashes the interpreter, ends the process; the indexer starts
+another one and loses nothing.
 """
 
 import json
@@ -27,19 +27,19 @@ def main(words: list[str]) -> None:
     """Answer until the input ends; the words are root, memory in MB, CPU seconds per batch."""
     root, memory_mb, cpu_seconds = words
     confine(int(memory_mb) * 1024**2)
-    # Odd character sets and values are what peers send; the result says what was legible.
+    # Peers send odd character sets and values; the result says what was legible.
     warnings.simplefilter("ignore")
     reader = HeaderReader()
     for line in sys.stdin.buffer:
         allow_seconds(int(cpu_seconds))
-        answer = _answered(reader, Path(root), json.loads(line))
+        answer = _answer(reader, Path(root), json.loads(line))
         sys.stdout.buffer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
         sys.stdout.buffer.flush()
         reader.forget()
 
 
-def _answered(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, Any]:
-    """Return distinct documents, and for each file their numbers or a word and a reason."""
+def _answer(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, Any]:
+    """Return distinct documents, and for each file their numbers or a failure word and a reason."""
     documents: list[dict[str, Any]] = []
     numbers: dict[int, int] = {}
 
@@ -52,7 +52,7 @@ def _answered(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, A
 
     files: list[Any] = []
     for path in paths:
-        found = _found(reader, f"{root}/{path}")
+        found = _read(reader, f"{root}/{path}")
         if isinstance(found[0], str):
             files.append(found)
         else:
@@ -62,8 +62,8 @@ def _answered(reader: HeaderReader, root: Path, paths: list[str]) -> dict[str, A
     return {"documents": documents, "files": files}
 
 
-def _found(reader: HeaderReader, path: str) -> Sequence[Any]:
-    """Return what the reader finds, or a word and a reason."""
+def _read(reader: HeaderReader, path: str) -> Sequence[Any]:
+    """Return what the reader finds, or a failure word and a reason."""
     try:
         return reader.read(path)
     except FileNotFoundError:

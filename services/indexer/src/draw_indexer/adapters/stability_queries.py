@@ -1,4 +1,4 @@
-"""Finds and closes series and studies of which nothing arrives any more."""
+"""Finds and closes series and studies that receive nothing more."""
 
 from typing import Any, Final
 
@@ -11,9 +11,9 @@ from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 
-MOST_AT_ONCE: Final = 500
+MAX_CLOSED_AT_ONCE: Final = 500
 
-# Objects may be indexed long after their reception, so both have to be quiet.
+# Objects may be indexed long after their reception, so both times must be quiet.
 QUIET: Final = (
     "stable_at IS NULL AND last_received_at < now() - make_interval(secs => :seconds)"
     " AND updated_at < now() - make_interval(secs => :seconds)"
@@ -58,7 +58,7 @@ APPEND_CHANGES: Final = text(
 
 
 class PostgresStabilityRepository(StabilityRepository):
-    """Series and studies in PostgreSQL, as far as their quiet is concerned."""
+    """Closes quiet series and studies in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,7 +73,7 @@ class PostgresStabilityRepository(StabilityRepository):
             take_turn(connection)
 
             def closed(statement: TextClause, kind: str) -> list[Closed]:
-                values: dict[str, Any] = {"seconds": seconds, "most": MOST_AT_ONCE}
+                values: dict[str, Any] = {"seconds": seconds, "most": MAX_CLOSED_AT_ONCE}
                 rows = connection.execute(statement, values).mappings()
                 found = [Closed(**row) for row in rows]
                 if found:

@@ -1,4 +1,4 @@
-"""Writes the transaction log, and keeps its partitions and its hash chain."""
+"""Writes the transaction log, and maintains its partitions and its hash chain."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import structlog
 
-from draw_indexer.adapters.index_queries import refusals
+from draw_indexer.adapters.index_queries import translate_refusals
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.transaction import CUT, FINDINGS, TransactionRecord
@@ -28,8 +28,8 @@ class PostgresTransactionChain:
     """The table `transactions`.
 
     Args:
-        database: that has it.
-        seals: seals what is written; None writes it unsealed.
+        database: the database that holds the table.
+        seals: seals the lines; None writes them unsealed.
     """
 
     def __init__(self, database: Database, seals: "Seals | None" = None) -> None:
@@ -38,31 +38,31 @@ class PostgresTransactionChain:
         self._appended: Head | None = None
 
     def write(self, records: Sequence[TransactionRecord]) -> int:
-        """Write and chain lines that are not there yet, and return how many those were.
+        """Write and chain the lines that are not there yet, and return how many those were.
 
         Raises:
             DatabaseUnavailable: nothing is written.
-            Refused: PostgreSQL does not take these lines.
+            Refused: PostgreSQL rejects these lines.
         """
         rows = [record.model_dump(mode="json", exclude_none=True) for record in records]
-        # A NUL cannot be in a text of PostgreSQL's.
+        # PostgreSQL's text type cannot hold NUL.
         document = json.dumps(rows, separators=(",", ":")).replace("\\u0000", "")
         sealing = self._sealing()
-        with refusals(), self._database.session() as session:
+        with translate_refusals(), self._database.session() as session:
             require_served_schema(session)
             head = transaction_chain.append(session.connection(), document, sealing)
             session.commit()
         if head is None:
             return 0
         self._appended = head
-        self._grown(head)
+        self._record_head(head)
         return head.added
 
     def make_partitions(self) -> list[str]:
-        """Make the partitions of the coming months and return the names of new ones.
+        """Create the partitions of the coming months and return the names of new ones.
 
         Raises:
-            DatabaseUnavailable: none is made.
+            DatabaseUnavailable: no partition is created.
         """
         with self._database.session() as session:
             require_served_schema(session)
@@ -73,10 +73,10 @@ class PostgresTransactionChain:
         return made
 
     def drop_months(self, months_kept: int, replica: str) -> partitions.Dropped | None:
-        """Drop the months beyond so many whole ones before the current one.
+        """Drop the months older than this many whole months before the current one.
 
         Raises:
-            DatabaseUnavailable: none is dropped.
+            DatabaseUnavailable: no month is dropped.
         """
         first = partitions.first_kept(datetime.now(UTC).date(), months_kept=months_kept)
         sealing = self._sealing()
@@ -89,10 +89,10 @@ class PostgresTransactionChain:
         return dropped
 
     def extend_chain(self) -> Head | None:
-        """Add lines that are not in the hash chain yet; return its head if it grew.
+        """Add to the hash chain the lines that it lacks; return its head if it grew.
 
         Raises:
-            DatabaseUnavailable: the chain is as before.
+            DatabaseUnavailable: the chain is unchanged.
         """
         if self._seals is not None:
             self._seals.look()
@@ -102,16 +102,16 @@ class PostgresTransactionChain:
             session.commit()
         appended, self._appended = self._appended, None
         if head is not None:
-            self._grown(head)
+            self._record_head(head)
         if self._seals is not None:
             self._seals.keep()
         if head is not None:
             return head
-        # What was appended since is counted already.
+        # Lines appended since then are counted already.
         return replace(appended, added=0) if appended else None
 
     def _sealing(self) -> Sealing | None:
-        """Return what to seal with, once the log says that sealing has begun."""
+        """Return the sealing, once the log says that sealing has begun."""
         if self._seals is None:
             return None
         if not self._seals.begun:
@@ -122,22 +122,22 @@ class PostgresTransactionChain:
                 session.commit()
             self._seals.begun = True
             if head is not None:
-                self._grown(head)
+                self._record_head(head)
         return self._seals.sealing
 
-    def _grown(self, head: Head) -> None:
+    def _record_head(self, head: Head) -> None:
         if self._seals is not None:
-            self._seals.grown(head)
+            self._seals.record_head(head)
 
 
 class Seals:
-    """What this process seals with, and the newest sealed head that it knows of.
+    """This process's keys for sealing, and the newest sealed head that it knows.
 
     Args:
         keyring: the keys.
-        file: keeps the newest head outside the database, for all processes.
+        file: stores the newest head outside the database, for all processes.
         replica: this process.
-        found: called with the action of each line by which the log says what was wrong with it.
+        found: called with the action of each line in which the log reports a fault of its own.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Seals:
         self._found = found
         self.sealing = Sealing(keyring, replica)
         self.begun = False
-        """Whether it is known that the log says so."""
+        """Whether the log is known to say that sealing has begun."""
         self._cut = False
         self._kept: Head | None = None
 
@@ -162,18 +162,18 @@ class Seals:
         if keyring is None:
             return None
         file = SealedHeadFile(settings.sealed_head(), settings.replica)
-        made = cls(keyring, file, settings.replica, metrics.found)
+        made = cls(keyring, file, settings.replica, metrics.count_fault)
         metrics.show_sealed(lambda: made.position)
         return made
 
     @property
     def position(self) -> int:
-        """The position of the newest sealed line that is known; 0: none yet."""
+        """The position of the newest sealed line that is known; 0 means none yet."""
         known = self.sealing.known
         return known.position if known else 0
 
-    def grown(self, head: Head) -> None:
-        """Note a head that is committed, and tell what the log had to say on the way to it."""
+    def record_head(self, head: Head) -> None:
+        """Record a committed head, and report the faults that the log recorded up to it."""
         self.sealing = replace(self.sealing, known=head)
         for action in head.said:
             if action in FINDINGS:
@@ -182,7 +182,7 @@ class Seals:
         self._cut = self._cut or CUT in head.said
 
     def look(self) -> None:
-        """Take what is kept as known, if another process has sealed since."""
+        """Read the stored head, in case another process has sealed since."""
         kept = None if self._cut else self._file.kept()
         known = self.sealing.known
         if kept is None or (known is not None and kept.position <= known.position):
@@ -192,7 +192,7 @@ class Seals:
             self.sealing = replace(self.sealing, known=head)
 
     def keep(self) -> None:
-        """Keep the newest head outside the database, unless a newer one is kept there."""
+        """Store the newest head outside the database, unless a newer one is stored there."""
         known = self.sealing.known
         if known is None or known == self._kept:
             return
@@ -208,7 +208,7 @@ class Seals:
 
 
 def _head_of(kept: SealedHead, keyring: Keyring) -> Head | None:
-    """Return a head that was kept, if these keys have sealed it."""
+    """Return a stored head, if these keys have sealed it."""
     try:
         chain_hash, seal = bytes.fromhex(kept.chain_hash), bytes.fromhex(kept.seal)
         keyring.lines_sealed(seal, kept.position, chain_hash)

@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries in PostgreSQL."""
+"""Stores webhooks and their deliveries in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -14,7 +14,7 @@ from draw_shared.db.session import Database
 CONSUMER: Final = "webhooks"
 CHANGES_AT_ONCE: Final = 2_000
 LEASE_SECONDS: Final = 60.0
-"""How long nobody else sends what was claimed: longer than any exchange lasts."""
+"""How long a claimed delivery belongs to its sender; longer than any exchange."""
 MAX_ERROR_LENGTH: Final = 200
 FORGOTTEN_AT_ONCE: Final = 10_000
 
@@ -29,8 +29,7 @@ ANY_NEW: Final = text(
 POSITION: Final = text(
     "SELECT sequence FROM feed_positions WHERE consumer = :consumer FOR UPDATE SKIP LOCKED"
 )
-# A webhook is told of what happens after it was made. One that is being removed stays until
-# its deliveries are written.
+# A webhook gets the changes that happen after its creation. One that is being removed stays
 FAN_OUT: Final = text(
     """
     WITH read AS (SELECT * FROM changes WHERE sequence > :after ORDER BY sequence LIMIT :most),
@@ -53,8 +52,7 @@ FAN_OUT: Final = text(
 ADVANCE: Final = text(
     "UPDATE feed_positions SET sequence = :sequence, updated_at = now() WHERE consumer = :consumer"
 )
-# One short look into the index of what is pending for each webhook, however much was
-# delivered before. The array keeps the planner from joining with all deliveries.
+# One short index lookup of pending deliveries for each webhook, however many were delivered
 CLAIM: Final = text(
     """
     WITH due AS MATERIALIZED (
@@ -101,7 +99,7 @@ DISABLE_FAILING: Final = text(
     RETURNING id, disabled_reason
     """
 )
-# The URL may have been changed while the old one was asked.
+# The URL may have been changed while the request to the old one was under way.
 DISABLE_GONE: Final = text(
     """
     UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'gone'
@@ -173,7 +171,7 @@ class PostgresDeliveryRepository(DeliveryRepository):
         return disabled
 
     def forget_old(self, *, delivered_days: int, dead_days: int) -> None:
-        """Forget what was delivered or given up long ago."""
+        """Delete deliveries that were made or given up long ago."""
         for state, days in (("delivered", delivered_days), ("dead", dead_days)):
             values = {"state": state, "days": days, "most": FORGOTTEN_AT_ONCE}
             while self._forget(values) == FORGOTTEN_AT_ONCE:
@@ -189,7 +187,7 @@ class PostgresDeliveryRepository(DeliveryRepository):
     def _judge(
         self, connection: Connection, results: Sequence[DeliveryResult]
     ) -> list[DisabledWebhook]:
-        """Note which webhooks fail; disable those that have for long, and those that are gone."""
+        """Record which webhooks fail; disable those that have failed for long or are gone."""
         succeeding = {r.delivery.webhook_id for r in results if r.answer.taken}
         failing = {r.delivery.webhook_id for r in results} - succeeding
         found = []

@@ -1,10 +1,9 @@
-"""Sends webhook deliveries over HTTP, to where an administrator said and nowhere else.
+"""Sends webhook deliveries over HTTP, only to addresses that an administrator allows.
 
-One thread serves every receiver: what hangs costs a task, no thread. The deadline is that of
-the whole exchange, by the clock: looking up the name, connecting, TLS, headers and body.
-Redirects are not followed, proxies of the environment are not used, and the address that
-was checked is the one that is connected to: a name cannot lead elsewhere after it was looked
-at.
+Concurrency: one thread serves every receiver; a receiver that hangs costs a task, not a thread. One
+deadline, by the clock, covers the whole exchange: name lookup, connecting, TLS, headers and body.
+Redirects are not followed, and proxies of the environment are not used. The connection goes to the
+very address that was checked: a later lookup of the name cannot lead elsewhere.
 """
 
 import asyncio
@@ -29,13 +28,13 @@ log = structlog.get_logger()
 
 TIMEOUT_SECONDS: Final = 10.0
 CONNECT_TIMEOUT_SECONDS: Final = 3.0
-"""For one address, when a name has several: the next one shall still have its turn."""
+"""For one address of a name with several, so that the next one gets its turn."""
 MAX_ANSWER_BYTES: Final = 65_536
-"""Read of an answer's body; the status counts, however much there would be."""
-LEAST_PART_BYTES: Final = 1024
-"""What a part of the body counts at least: each costs the one thread its time, however small."""
+"""The maximum to read of an answer's body; only the status counts."""
+MIN_PART_BYTES: Final = 1024
+"""The minimum that each part of a body counts: however small, it costs the thread its time."""
 MAX_EXCHANGE_BYTES: Final = 2 * MAX_ANSWER_BYTES
-"""Read of a connection: headers, interim answers and how the body is divided count as well."""
+"""The maximum to read from a connection, with headers, interim answers and chunk sizes."""
 
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
@@ -56,7 +55,7 @@ class AddressRefused(OSError):
 
 
 class NameWithoutAddress(OSError):
-    """The receiver's name leads nowhere."""
+    """The receiver's name has no address."""
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -66,14 +65,14 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class TooMuchSent(Exception):
-    """The receiver sends more than belongs to any answer; it would keep all others waiting."""
+    """The receiver sends more than any answer needs and would keep all others waiting."""
 
     def __init__(self) -> None:
         super().__init__("the answer has too many bytes")
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection of which no more is read than a whole answer may have."""
+    """A connection from which no more is read than a whole answer may have."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -110,10 +109,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
 
 
 class NameLookups:
-    """Looks names up, each in a thread of its own that all who ask for it share.
+    """Looks up names, each in its own thread, which all who ask for the name share.
 
-    A name server that does not answer keeps nobody else's lookup waiting, and there are never
-    more threads than names.
+    A name server that does not answer delays no other lookup, and there are never more threads than
+    names.
     """
 
     def __init__(self, resolve: Resolve) -> None:
@@ -144,7 +143,7 @@ class NameLookups:
             found = self._resolve(host, port)
         except (OSError, UnicodeError):
             found = NameWithoutAddress("the name has no address")
-        # A sender that was stopped in the meantime has no loop any more.
+        # A sender that was stopped meanwhile has no loop any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._finish, (host, port), found)
 
@@ -153,14 +152,14 @@ class NameLookups:
 
 
 class CheckedNetwork(httpcore.AnyIOBackend):
-    """Connects to addresses that a receiver may have, for one exchange."""
+    """Connects only to addresses that a receiver may have, for one exchange."""
 
     def __init__(self, lookups: NameLookups) -> None:
         self._lookups = lookups
         self._opened: list[httpcore.AsyncNetworkStream] = []
 
     async def close(self) -> None:
-        """Close every connection: httpcore forgets one whose TLS handshake is broken off."""
+        """Close every connection: httpcore forgets one whose TLS handshake was interrupted."""
         for stream in self._opened:
             await stream.aclose()
 
@@ -203,11 +202,11 @@ class HttpDeliverySender(DeliverySender):
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the sending thread."""
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Break off what is under way; it is sent again later."""
+        """Abort what is under way; it is sent again later."""
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(deadline_seconds)
 
@@ -244,14 +243,14 @@ class HttpDeliverySender(DeliverySender):
     async def _answer(
         self, network: CheckedNetwork, url: str, body: bytes, headers: Mapping[str, str]
     ) -> WebhookAnswer:
-        """Return what came of sending, within the time for it."""
+        """Return the result of sending, within its time limit."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(network, url, body, headers)
         except TimeoutError:
             return WebhookAnswer(None, f"no complete answer within {self._timeout:g} s")
         except Exception as error:
-            reason = _reason(error)
+            reason = _describe_error(error)
             if reason == UNKNOWN:
                 log.exception("webhook.sending_failed")
             return WebhookAnswer(None, reason)
@@ -266,13 +265,13 @@ class HttpDeliverySender(DeliverySender):
             read = 0
             with suppress(TooMuchSent):
                 async for part in answer.aiter_stream():
-                    read += max(len(part), LEAST_PART_BYTES)
+                    read += max(len(part), MIN_PART_BYTES)
                     if read >= MAX_ANSWER_BYTES:
                         break
-        return WebhookAnswer(answer.status, _words(answer.status))
+        return WebhookAnswer(answer.status, _describe_status(answer.status))
 
 
-def _words(status: int) -> str:
+def _describe_status(status: int) -> str:
     """Return what a status means; the receiver's own words are not kept."""
     if status in SUCCESS:
         return ""
@@ -284,7 +283,7 @@ def _words(status: int) -> str:
         return "unknown status"
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Return words for people; those of the HTTP library may quote what the receiver sent."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""The edge to time: what the indexer does whether anything arrives or not."""
+"""The indexer's timer: the work that it does whether or not messages arrive."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 class Upkeep:
-    """Keeps the transaction log's partitions ahead of time and its hash chain complete."""
+    """Creates the transaction log's partitions in advance and completes its hash chain."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Upkeep:
         self._chained = chained
 
     def on_partitions(self) -> None:
-        """Make what is missing, and drop what is older than the configuration keeps.
+        """Create missing partitions, and drop those older than the configuration keeps.
 
         Raises:
             Transient: the database does not answer.
@@ -38,7 +38,7 @@ class Upkeep:
             log.info("transactions.dropped", partitions=list(dropped.months), lines=dropped.lines)
 
     def on_chain(self) -> None:
-        """Add what is not in the chain yet, and log the head for who keeps logs elsewhere.
+        """Extend the chain, and log its head for those who keep logs elsewhere.
 
         Raises:
             Transient: the database does not answer.

@@ -1,8 +1,11 @@
-"""The edge to the broker: a batch of announcements is acknowledged once it is committed.
+"""Handles announcements from the broker: acknowledges a batch once it is committed.
 
-A message that can never be indexed goes alone to the dead letters, with a reason; a file
-that is not visible yet is looked for again later. The database being away concerns the whole
-batch, which then waits.
+A message that can never be indexed goes to the dead letters alone, with a reason. If a file is not
+visible yet, its message is retried later. If the database does not answer, the whole batch waits.
+
+Concurrency: each consumer has one thread with its own InstanceStored and header reader, so batches
+are read in parallel; IndexingService lets them write in turn. If the process dies, nothing is lost:
+the broker delivers the unacknowledged batch again, and indexing it twice gives the same rows.
 """
 
 import time
@@ -52,7 +55,7 @@ REASONS: Final = (
     ),
     INCOMPLETE,
 )
-"""Why headers are not read, or not to their end, as the metric has it."""
+"""The reasons in the metric of headers that were not read, or not completely."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +67,7 @@ class AnnouncedMessage:
 
     @property
     def words(self) -> dict[str, str]:
-        """What a line of the log says of it."""
+        """The fields that identify it in the log."""
         return {
             "sop_instance_uid": self.stored.sop_instance_uid,
             "event_id": self.stored.event_id,
@@ -77,7 +80,7 @@ Lost = tuple[AnnouncedMessage, Exception]
 
 
 class InstanceStored:
-    """Answers `instance.stored.v1`; belongs to one consumer's thread."""
+    """Handles `instance.stored.v1`; belongs to one consumer's thread."""
 
     def __init__(
         self,
@@ -98,21 +101,23 @@ class InstanceStored:
         self._indexed = indexed
 
     def on_instances_stored(self, batch: Sequence[Delivery]) -> Sequence[Failure]:
-        """Index the batch; return what could not be.
+        """Index the batch; return the messages that failed.
 
         Raises:
-            Transient: the database does not answer; the batch is given again.
+            Transient: the database does not answer; the broker delivers the batch again.
         """
         announced: list[AnnouncedMessage] = []
         failures: list[Failure] = []
         for delivery in batch:
             try:
-                announced.append(AnnouncedMessage(delivery, stored_of(delivery.body, self._opened)))
+                announced.append(
+                    AnnouncedMessage(delivery, read_announcement(delivery.body, self._opened))
+                )
             except (MalformedMessage, FileMissing) as error:
                 failures.append(Failure(delivery, error))
-        lost, moved = self._sought(self._taken(announced))
+        lost, moved = self._sort_out_lost(self._index_readable(announced))
         if moved:
-            lost += self._taken(moved)
+            lost += self._index_readable(moved)
         for announcement, reason in lost:
             log.warning(
                 "instance.not_read",
@@ -123,15 +128,15 @@ class InstanceStored:
             failures.append(Failure(announcement.delivery, reason))
         return failures
 
-    def _taken(self, announced: Sequence[AnnouncedMessage]) -> list[Lost]:
-        """Index what can be read; return the rest, with why it could not."""
+    def _index_readable(self, announced: Sequence[AnnouncedMessage]) -> list[Lost]:
+        """Index the readable objects; return the others with the reason."""
         began = time.perf_counter()
         lost: list[Lost] = []
         arrivals: list[Arrival] = []
         headers = self._reader.read([each.stored.path for each in announced])
         for each, header in zip(announced, headers, strict=True):
             try:
-                arrivals.append(Arrival(each.stored, self._checked(each.stored, header)))
+                arrivals.append(Arrival(each.stored, self._check_header(each.stored, header)))
             except Exception as error:  # noqa: BLE001 - whatever the reader gave: it is this message's
                 lost.append((each, error))
         read = time.perf_counter()
@@ -145,13 +150,13 @@ class InstanceStored:
         self._metrics.seconds.labels("write").observe(time.perf_counter() - read)
         return lost
 
-    def _sought(self, lost: Sequence[Lost]) -> tuple[list[Lost], list[AnnouncedMessage]]:
-        """Return what has to fail, and what lies elsewhere than it was announced.
+    def _sort_out_lost(self, lost: Sequence[Lost]) -> tuple[list[Lost], list[AnnouncedMessage]]:
+        """Return the messages that fail, and those whose file is now under another path.
 
-        Copies and deleted objects, whose file was removed, need no answer.
+        Copies and deleted objects whose file was removed are neither.
         """
         gone = {id(each): each.stored for each, error in lost if _may_be_removed(each, error)}
-        known = dict(zip(gone, self._indexing.sought(list(gone.values())), strict=True))
+        known = dict(zip(gone, self._indexing.look_up(list(gone.values())), strict=True))
         failed: list[Lost] = []
         moved: list[AnnouncedMessage] = []
         for each, error in lost:
@@ -166,12 +171,12 @@ class InstanceStored:
                 failed.append((each, error))
         return failed, moved
 
-    def _checked(self, stored: AnnouncedObject, header: Header | Exception) -> Header:
-        """Return the header if it is that of the announced object.
+    def _check_header(self, stored: AnnouncedObject, header: Header | Exception) -> Header:
+        """Return the header if it belongs to the announced object.
 
         Raises:
             Transient: the file cannot be read now.
-            Permanent: it never can, or is another object's.
+            Permanent: the file will never be readable, or belongs to another object.
         """
         if isinstance(header, Exception):
             self._metrics.read_failures.labels(type(header).__name__).inc()
@@ -195,9 +200,9 @@ class InstanceStored:
         return header
 
     def _index(self, arrivals: Sequence[Arrival]) -> Sequence[AnnouncedObject]:
-        """Index the arrivals; return those whose file is not there any more."""
+        """Index the arrivals; return those whose file is gone."""
         written = self._indexing.index(arrivals)
-        self._metrics.wrote(
+        self._metrics.count_batch(
             fresh=written.fresh,
             unchanged=written.unchanged,
             conflicts=written.conflicts,
@@ -209,7 +214,7 @@ class InstanceStored:
         for arrival in arrivals:
             if arrival.stored.reread:
                 continue
-            self._metrics.lagged(max(0.0, (now - arrival.stored.received_at).total_seconds()))
+            self._metrics.observe_lag(max(0.0, (now - arrival.stored.received_at).total_seconds()))
         for conflict in written.recorded:
             log.warning(
                 "instance.conflict",
@@ -232,13 +237,13 @@ class InstanceStored:
 
 
 def _may_be_removed(announcement: AnnouncedMessage, error: Exception) -> bool:
-    """Return whether an announced file may have been removed; it is looked for twice before."""
+    """Return whether a removal may explain the failure; a missing file is retried once before."""
     missing = isinstance(error, FileMissing) and announcement.delivery.attempt > 0
     return missing or isinstance(error, OtherObject)
 
 
 def _log_indexed(arrivals: Sequence[Arrival]) -> None:
-    """Log the objects of each association in one line: thousands a second have to go by."""
+    """Log the objects of each association in one line: thousands arrive per second."""
     events: defaultdict[str, list[str]] = defaultdict(list)
     for arrival in arrivals:
         events[arrival.stored.association_id].append(arrival.stored.event_id)
@@ -253,12 +258,12 @@ def _log_indexed(arrivals: Sequence[Arrival]) -> None:
             )
 
 
-def stored_of(body: bytes, opened: Callable[[InstanceStoredV2], str]) -> AnnouncedObject:
+def read_announcement(body: bytes, opened: Callable[[InstanceStoredV2], str]) -> AnnouncedObject:
     """Return the object that a message announces.
 
     Raises:
-        MalformedMessage: the message is not what it should be.
-        FileMissing: where the object lies cannot be opened, or not yet.
+        MalformedMessage: the message is invalid.
+        FileMissing: the sealed path of the object cannot be opened, or not yet.
     """
     try:
         event = instance_stored(body)

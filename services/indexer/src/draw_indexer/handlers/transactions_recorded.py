@@ -1,4 +1,4 @@
-"""The edge to the broker for the transaction log: acknowledged once its lines are rows."""
+"""Handles the transaction log's messages: acknowledges them once their lines are rows."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,17 +12,17 @@ Write = Callable[[Sequence[TransactionRecord]], int]
 
 
 class TransactionsRecorded:
-    """Answers `transactions.recorded.v1`."""
+    """Handles `transactions.recorded.v1`."""
 
     def __init__(self, write: Write, written: Callable[[int], None]) -> None:
         self._write = write
         self._written = written
 
     def on_transactions_recorded(self, batch: Sequence[Delivery]) -> Sequence[Failure]:
-        """Write every line once, however often it comes; return messages that are malformed.
+        """Write every line once, however often it arrives; return malformed messages.
 
         Raises:
-            Transient: the database does not answer; the batch is given again.
+            Transient: the database does not answer; the broker delivers the batch again.
         """
         failures: list[Failure] = []
         records: list[TransactionRecord] = []

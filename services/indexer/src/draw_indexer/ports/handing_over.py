@@ -10,25 +10,25 @@ from draw_indexer.models import SeriesObject, StableSeries
 
 
 class FeedReader(Protocol):
-    """One consumer's place in the change feed, for as long as nobody else has it."""
+    """One consumer's position in the change feed, while no other process holds it."""
 
     def stable_series(self) -> Sequence[StableSeries]:
-        """Return the next series that became complete; none when all are read."""
+        """Return the next series that became complete; none when all were read."""
 
     def advance(self, sequence: int) -> None:
-        """Never read this change again."""
+        """Move the position behind this change."""
 
     def skip(self) -> None:
-        """Never read anything again that has happened until now."""
+        """Move the position behind everything that has happened until now."""
 
 
 class FeedRepository(Protocol):
     """The change feed."""
 
     def reading(self, consumer: str) -> AbstractContextManager[FeedReader | None]:
-        """Give this consumer's place, or None while another process has it.
+        """Yield this consumer's position, or None while another process holds it.
 
-        It may be held for minutes, so that no transaction may hold it.
+        It may be held for minutes, so no transaction may hold it.
         """
 
     def objects_of(self, series_instance_uid: str) -> Sequence[SeriesObject]:
@@ -41,10 +41,10 @@ class SeriesFolder(Protocol):
     def deliver(
         self, folder: Path, series_instance_uid: str, objects: Sequence[SeriesObject], *, link: bool
     ) -> Path:
-        """Return where the objects lie, all of them complete; what lies there already stays.
+        """Put the objects into the folder, each complete, and return where; existing files stay.
 
         Raises:
-            Transient: it could not be done now.
+            Transient: it is not possible now.
         """
 
 
@@ -55,5 +55,5 @@ class TaskQueue(Protocol):
         """Return once the broker has the task.
 
         Raises:
-            Transient: it could not be done now.
+            Transient: it is not possible now.
         """

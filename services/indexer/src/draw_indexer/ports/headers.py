@@ -7,7 +7,7 @@ from draw_indexer.models import Headers
 
 
 class HeaderSource(Protocol):
-    """The way to the headers of stored files."""
+    """Reads the headers of stored files."""
 
     def read(self, paths: Sequence[str]) -> Headers:
-        """Return the header of each file, or why there is none: a Transient or Permanent."""
+        """Return the header of each file, or a Transient or Permanent that says why not."""

@@ -1,4 +1,4 @@
-"""Ports of the index as the indexer writes it: one transaction for each batch."""
+"""Ports of writing the index: one transaction for each batch."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,10 +19,10 @@ from draw_indexer.models import (
 class IndexTransaction(Protocol):
     """The index within one transaction."""
 
-    def departed(self, arrivals: Sequence[Arrival]) -> Departed:
-        """Return those of which something was deleted, and whose file went with it or may not stay.
+    def find_departed(self, arrivals: Sequence[Arrival]) -> Departed:
+        """Return the arrivals that were deleted, and those whose file is gone or must go.
 
-        Files of what was deleted are recorded as to be removed when the batch is written.
+        When the batch is written, the files of deleted objects are recorded for removal.
         """
 
     def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
@@ -38,14 +38,14 @@ class IndexTransaction(Protocol):
         """Return these patients."""
 
     def write(self, changes: IndexChanges) -> Mapping[str, int]:
-        """Write all that a batch changes, and return how many rows of which table."""
+        """Write all changes of a batch, and return how many rows of each table."""
 
     def commit(self) -> None:
-        """Make it true."""
+        """Commit the transaction."""
 
 
 class IndexRepository(Protocol):
-    """The way to the index."""
+    """Reads and writes the index."""
 
     def writing(self) -> AbstractContextManager[IndexTransaction]:
         """Wait until no other writer is at work, and begin a transaction.
@@ -53,11 +53,11 @@ class IndexRepository(Protocol):
         Raises:
             Transient: the database does not answer.
             SchemaMismatch: this release cannot serve the schema.
-            Refused: the database does not take these rows.
+            Refused: the database rejects these rows.
         """
 
-    def sought(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
-        """Return what is known of each of these, which do not lie where they were announced.
+    def look_up(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
+        """Return what is known of each of these objects, whose file is not at the announced path.
 
         Raises:
             Transient: the database does not answer.

@@ -11,39 +11,39 @@ from draw_shared.storage.announced import Announced
 
 
 class AnnouncementRecords(Protocol):
-    """What was announced, on the storage volume."""
+    """The records of announcements on the storage volume."""
 
     def names(self, most: int) -> Sequence[str]:
-        """Return the names of records, what was announced first of all first."""
+        """Return the names of records, the oldest announcements first."""
 
     def lines(self, name: str) -> Sequence[bytes]:
         """Return the announcements of a record as they were published; none if it is unreadable."""
 
     def remove(self, name: str) -> None:
-        """Remove a record of which nothing is missing."""
+        """Remove a record whose objects are all indexed."""
 
     def read(self, name: str) -> Announced | None:
-        """Return a record; None when it is gone. What cannot be read of it is left out."""
+        """Return a record without its unreadable lines; None when it is gone."""
 
     def postpone(self, record: Announced) -> str:
-        """Count that a record is announced again, put it behind all others; return its new name."""
+        """Count a repeated announcement; move the record behind all others; return its new name."""
 
     def settle(self, record: Announced) -> None:
-        """Remove a record that nothing is missing of; one that is damaged is set aside."""
+        """Remove a record whose objects are all indexed; set it aside if it is damaged."""
 
 
 class AnnouncedObjectLookup(Protocol):
-    """The index, for whoever looks."""
+    """The index during one comparison."""
 
     def missing(self, objects: Sequence[InstanceStoredV1]) -> Sequence[InstanceStoredV1]:
-        """Return those that the index has not, in no version, and that were not deleted."""
+        """Return the objects that the index has in no version and that were not deleted."""
 
 
 class AnnouncedObjectRepository(Protocol):
-    """The way to the index."""
+    """Gives access to the index."""
 
     def looking(self) -> AbstractContextManager[AnnouncedObjectLookup | None]:
-        """Give the index to one process at a time; None: another is looking.
+        """Yield the index to one process at a time; None if another process compares now.
 
         Raises:
             Transient: the database does not answer.
@@ -51,17 +51,17 @@ class AnnouncedObjectRepository(Protocol):
 
 
 class AnnouncementBroker(Protocol):
-    """The way to the queues."""
+    """The queues of announcements."""
 
-    def under_way(self) -> UnderWay:
-        """Return how many messages with announcements there are.
+    def count_under_way(self) -> UnderWay:
+        """Return how many messages with announcements the broker holds.
 
         Raises:
             Transient: the broker does not answer.
         """
 
     def dead(self) -> Collection[UUID]:
-        """Return the announcements that are dead letters, or that this process made some.
+        """Return the announcements that are dead letters, or that this process turned into some.
 
         Raises:
             Transient: the broker does not answer.
@@ -71,5 +71,5 @@ class AnnouncementBroker(Protocol):
         """Return once the broker has these announcements.
 
         Raises:
-            Transient: it does not take them.
+            Transient: the broker does not accept them.
         """

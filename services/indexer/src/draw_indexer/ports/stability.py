@@ -9,7 +9,7 @@ class StabilityRepository(Protocol):
     """Series and studies of the index."""
 
     def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
-        """Close what has been quiet for so long; return the series and studies closed now.
+        """Close what received nothing for this long; return the series and studies closed now.
 
         Raises:
             Transient: the database does not answer; nothing is closed.

@@ -1,4 +1,4 @@
-"""Ports of the webhook deliveries: their table, and the way to the receivers."""
+"""Ports of webhook deliveries: their table, and sending to the receivers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -10,17 +10,17 @@ class DeliveryRepository(Protocol):
     """The table of deliveries."""
 
     def fan_out(self) -> int:
-        """Make deliveries of changes that are new, and return how many changes were read."""
+        """Create deliveries of new changes, and return how many changes were read."""
 
     def claim(self, room: Mapping[int, int], usual_room: int) -> Sequence[ClaimedDelivery]:
-        """Return due deliveries, as many of each webhook as it has room for, nobody else's now."""
+        """Claim due deliveries, for each webhook as many as it has room for."""
 
     def note(self, results: Sequence[DeliveryResult]) -> Sequence[DisabledWebhook]:
-        """Note what came of deliveries, and return webhooks that are told nothing more."""
+        """Record the results of deliveries, and return the webhooks that are now disabled."""
 
 
 class DeliverySender(Protocol):
-    """The way to the receivers."""
+    """Sends to the receivers."""
 
     def post(
         self,
@@ -29,4 +29,4 @@ class DeliverySender(Protocol):
         headers: Mapping[str, str],
         answered: Callable[[WebhookAnswer], None],
     ) -> None:
-        """Send without waiting; `answered` is called once, whatever the receiver does."""
+        """Send without waiting; call `answered` once, whatever the receiver does."""

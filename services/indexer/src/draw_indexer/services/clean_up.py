@@ -1,8 +1,8 @@
-"""Deletes whole oldest studies beyond retention, and files that no row needs.
+"""Deletes the oldest studies, each completely, beyond retention, and files that no row needs.
 
-Rows go before files, see `draw_shared.db.deletion`; being killed in between leaves records
-of what is to be finished, and the next call, of any indexer, finishes it. Files that no row
-needs are those of what was deleted, and copies of what the index has.
+Rows go before files, see `draw_shared.db.deletion`. If the process dies in between, records say
+what remains to be done, and the next call, in any indexer, does it. Files that no row needs are
+those of deleted objects, and copies of indexed ones.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 FILES_AT_ONCE: Final = 200
 """Files removed in one turn of the index; writers wait meanwhile."""
 COPIES_AT_ONCE: Final = 20
-"""Copies that are compared, whole, with what makes them superfluous."""
+"""Copies that are compared completely with the files that make them superfluous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class RetentionRule:
 
 
 class CleanUpService:
-    """The use case; called again and again, by every indexer."""
+    """Cleans up; every indexer calls it repeatedly."""
 
     def __init__(
         self,
@@ -49,25 +49,25 @@ class CleanUpService:
         self._stopping = stopping
 
     def remove_files(self) -> None:
-        """Remove every copy, and finish every deletion that is recorded.
+        """Remove every copy, and finish every recorded deletion.
 
         Raises:
-            Transient: the database does not answer; the records stay.
+            Transient: the database does not answer; the records remain.
         """
-        # Copies first: a damaged file that one of them replaces is recorded.
+        # Copies first: that records a damaged file which a copy replaces.
         while self._copies.remove(COPIES_AT_ONCE) and not self._stopping():
             pass
         while self._studies.remove_files(FILES_AT_ONCE) and not self._stopping():
             pass
 
     def delete_expired(self) -> None:
-        """Delete every study beyond retention that nothing keeps.
+        """Delete every study beyond retention that nothing protects.
 
         Raises:
             Transient: the database or the broker does not answer; nothing is half done.
         """
         rule = self._rule()
-        # What waits in the queue may belong to any study.
+        # A message in the queue may belong to any study.
         if not rule.clean_up or self._backlog():
             return
         expired = self._studies.expired(rule.retention_days)

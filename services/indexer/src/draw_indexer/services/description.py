@@ -1,10 +1,9 @@
-"""What the rows above an object say: each attribute from one object, and which one.
+"""Decides which object gives each attribute of a series, study or patient row.
 
-Objects of a series, a study, a patient need not agree. Each attribute has the value of the
-object that goes first among those that have one: received first under `keep_existing`,
-received last under `replace`. The row keeps from which object each value is, so that the
-result is the same in whatever order objects are indexed. An object that is read anew says
-anew what it has said.
+The objects of a series, study or patient need not agree. Each attribute has the value of the object
+that takes precedence among those that have one: the first received under `keep_existing`, the last
+received under `replace`. The row stores the source of each value, so the result does not depend on
+the order of indexing. If an object is read again, its new values replace its old ones.
 """
 
 import re
@@ -24,8 +23,8 @@ from draw_shared.dicom.query.keys import IndexedAttribute, Level
 
 Before = Callable[[str, str], bool]
 
-LONGEST_COLUMN: Final = 512
-LARGEST_INTEGER: Final = 2**31 - 1
+MAX_COLUMN_LENGTH: Final = 512
+MAX_INTEGER: Final = 2**31 - 1
 INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 REQUESTS: Final = keys.REQUEST_ATTRIBUTES
 REQUESTS_COLUMN: Final = "request_attributes"
@@ -45,11 +44,11 @@ class Value(NamedTuple):
     column: Any = None
     search: str = ""
     document: Any = None
-    """What lies in `attributes` under the keyword."""
+    """The value in `attributes` under the keyword."""
 
 
 class Description:
-    """One row's attributes, growing with each object that says something of it."""
+    """One row's attributes; objects add their values to them."""
 
     def __init__(self, level: Level, before: Before, row: Mapping[str, Any] | None = None) -> None:
         self._level = level
@@ -57,10 +56,10 @@ class Description:
         self._values: dict[str, tuple[str, Value]] = {}
         self.changed = row is None
         if row is not None:
-            self._values.update(_held(level, row))
+            self._values.update(_read_row(level, row))
 
     def add(self, source: str, texts: Mapping[str, Any]) -> None:
-        """Take over what one object says where it goes first."""
+        """Adopt an object's values where it takes precedence."""
         for attribute in DESCRIBING[self._level]:
             text = texts.get(attribute.keyword)
             if text and self._goes_first(attribute.keyword, source):
@@ -73,31 +72,31 @@ class Description:
             self._put(REQUESTS, source, Value(column=texts[REQUESTS]))
 
     def add_parent(self, keyword: str, source: str, key: object) -> None:
-        """Take over to whom one object says the row belongs, if it goes first."""
+        """Adopt the parent that an object names, if it takes precedence."""
         if self._goes_first(keyword, source):
             self._put(keyword, source, Value(column=key))
 
     def set_parent(self, keyword: str, sources: Mapping[str, str], key: object) -> None:
-        """Note to whom the row belongs by now, as its `sources` tell."""
+        """Record the row's parent, according to its `sources`."""
         if sources:
             self._values[keyword] = (_source(sources, keyword), Value(column=key))
 
     def parent(self, keyword: str) -> Any:  # noqa: ANN401 - what was put in
-        """Return to whom the row belongs, or None when nobody has said so."""
+        """Return the row's parent, or None if no object has named one."""
         held = self._values.get(keyword)
         return held[1].column if held else None
 
     def absorb(self, other: "Description") -> None:
-        """Take over what another row of the same level says where that goes first."""
+        """Adopt another row's values, at the same level, where it takes precedence."""
         for keyword, (source, value) in other._values.items():  # noqa: SLF001 - of the same class
             if self._goes_first(keyword, source):
                 self._put(keyword, source, value)
 
     def row(self) -> Row:
-        """Return the columns that the row has to have."""
-        row: Row = {"attributes": {}, "sources": _named(self._values)}
+        """Return the columns that the row must have."""
+        row: Row = {"attributes": {}, "sources": _to_sources(self._values)}
         for attribute in DESCRIBING[self._level]:
-            value = self._values.get(attribute.keyword, ("", _nothing(attribute)))[1]
+            value = self._values.get(attribute.keyword, ("", _empty_value(attribute)))[1]
             if attribute.column:
                 row[attribute.column] = value.column
             if attribute.search:
@@ -120,7 +119,7 @@ class Description:
 
 
 def value_of(attribute: IndexedAttribute, text: str) -> Value:
-    """Return how a row holds `text`; what its column cannot express lies in `attributes`."""
+    """Return how a row holds `text`; what its column cannot express is in `attributes`."""
     if not attribute.column:
         return Value(document=text)
     match attribute.vr:
@@ -135,13 +134,13 @@ def value_of(attribute: IndexedAttribute, text: str) -> Value:
             number = whole_number(text)
             return Value(number, document=text if number is None else None)
         case _:
-            return Value(text[:LONGEST_COLUMN], _search(attribute, text[:LONGEST_COLUMN]))
+            return Value(text[:MAX_COLUMN_LENGTH], _search(attribute, text[:MAX_COLUMN_LENGTH]))
 
 
 def whole_number(text: str) -> int | None:
     """Return the number in `text` if an integer column can hold it."""
     number = int(text) if INTEGER.fullmatch(text) else None
-    return number if number is not None and abs(number) <= LARGEST_INTEGER else None
+    return number if number is not None and abs(number) <= MAX_INTEGER else None
 
 
 def _search(attribute: IndexedAttribute, text: str) -> str:
@@ -151,11 +150,11 @@ def _search(attribute: IndexedAttribute, text: str) -> str:
     return bounded_search_text(made)
 
 
-def _nothing(attribute: IndexedAttribute) -> Value:
+def _empty_value(attribute: IndexedAttribute) -> Value:
     return Value(column=None if attribute.vr in {"DA", "TM", "IS"} else "")
 
 
-def _held(level: Level, row: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, Value]]]:
+def _read_row(level: Level, row: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, Value]]]:
     attributes, sources = row["attributes"], row["sources"]
     for attribute in DESCRIBING[level]:
         column = row[attribute.column] if attribute.column else None
@@ -178,7 +177,7 @@ def _source(sources: Mapping[str, str], keyword: str) -> str:
     return sources.get(keyword) or sources.get("", "")
 
 
-def _named(values: Mapping[str, tuple[str, Value]]) -> dict[str, str]:
+def _to_sources(values: Mapping[str, tuple[str, Value]]) -> dict[str, str]:
     """Return `sources`: the commonest once under the empty key, the others by keyword."""
     if not values:
         return {}

@@ -1,8 +1,8 @@
-"""Hands each series that is complete to the DICOM handler: into its folder, and as a task.
+"""Hands each complete series to the DICOM handler: into its folder, and as a task.
 
-What is to be done is read from the change feed behind a position that moves only when a
-series is handed over: a crash, a full folder or an absent broker delivers it again and
-skips nothing. What happens while everything is off is not made up for later.
+It reads the change feed behind a position that moves only when a series is handed over. After a
+crash, or if the folder is full or the broker away, the series is delivered again and none is
+skipped. Changes that happen while handing over is off are not delivered later.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ TASK_NAMESPACE: Final = UUID("0f6a5c3e-51a0-5d0b-9a0e-6f5f4dfc7f11")
 
 
 class HandingOverService:
-    """The use case; called again and again, by every indexer."""
+    """Hands series over; every indexer calls it repeatedly."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class HandingOverService:
         """Hand over every series that became complete.
 
         Raises:
-            Transient: the next one could not be handed over; it comes first next time.
+            Transient: the next series could not be handed over; it comes first next time.
         """
         with self._feed.reading(CONSUMER) as position:
             if position is None:
@@ -96,6 +96,6 @@ class HandingOverService:
 
 
 def wanted(config: HandlerConfig) -> bool:
-    """Return whether anything is to be done with a series."""
+    """Return whether a series is to be handed over at all."""
     into_folder = (config.auto_import or config.copy_to_folder) and bool(config.folder)
     return into_folder or (config.trigger_processing and bool(config.celery_task))

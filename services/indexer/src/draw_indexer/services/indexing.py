@@ -1,9 +1,14 @@
 """Writes a batch of objects into the index: one transaction, the same rows in any order.
 
-Decided here, of rows and sources: which version of each SOP instance is current, which
-object each attribute of a series, study or patient is from, and to which study a series
-and to which patient a study belongs. Writers take turns (see `IndexRepository.writing`), so that
-what was read stays true until the commit.
+It decides which version of each SOP instance is current, which object gives each attribute of a
+series, study or patient, and to which study a series and to which patient a study belongs. The
+steps are: read the rows that the arrivals concern, judge the versions, merge the descriptions,
+write everything at once.
+
+Concurrency: consumers of all indexers call this in parallel, but writers take turns (see
+`IndexRepository.writing`), so what a batch read stays true until its commit. If the process dies
+before the commit, nothing is written and the broker delivers the batch again; after it, writing the
+batch a second time changes nothing.
 """
 
 from collections import defaultdict
@@ -34,7 +39,7 @@ STUDY: Final = "StudyInstanceUID"
 
 
 class IndexingService:
-    """The use case."""
+    """Indexes batches."""
 
     def __init__(self, index: IndexRepository, policy: Callable[[], DuplicatePolicy]) -> None:
         self._index = index
@@ -49,24 +54,24 @@ class IndexingService:
         versions = Versions(self._policy())
         with self._index.writing() as rows:
             batch = _Batch(rows, versions, arrivals)
-            written = rows.write(batch.changes())
+            written = rows.write(batch.build_changes())
             rows.commit()
-        return batch.outcome(written)
+        return batch.summarise(written)
 
-    def sought(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
+    def look_up(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
         """Return what is known of objects without their file; see `IndexRepository.sought`."""
-        return self._index.sought(objects)
+        return self._index.look_up(objects)
 
 
 class _Batch:
-    """One batch on its way from arrivals to rows."""
+    """Turns one batch of arrivals into rows."""
 
     def __init__(
         self, rows: IndexTransaction, versions: Versions, arrivals: Sequence[Arrival]
     ) -> None:
         self._rows = rows
         self._versions = versions
-        self._departed = rows.departed(arrivals)
+        self._departed = rows.find_departed(arrivals)
         gone = {id(a) for a in (*self._departed.deleted, *self._departed.missing)}
         if gone:
             arrivals = [arrival for arrival in arrivals if id(arrival) not in gone]
@@ -74,19 +79,19 @@ class _Batch:
             sorted({a.stored.sop_instance_uid for a in arrivals}), versions.latest
         )
         self._size = len(arrivals)
-        self._verdicts = self._judged(arrivals)
+        self._verdicts = self._judge(arrivals)
         self._describing = [a for v in self._verdicts for a in v.describing]
 
-    def changes(self) -> IndexChanges:
-        """Return what is to be written."""
+    def build_changes(self) -> IndexChanges:
+        """Return the changes to write."""
         if self._describing:
-            self._series()
-            self._studies_and_patients()
-            self._instances()
+            self._merge_series()
+            self._merge_studies_and_patients()
+            self._merge_instances()
         return self._changes
 
-    def outcome(self, written: Mapping[str, int]) -> IndexedBatch:
-        """Return what the batch meant."""
+    def summarise(self, written: Mapping[str, int]) -> IndexedBatch:
+        """Return what the batch changed."""
         fresh = sum(verdict.fresh for verdict in self._verdicts)
         conflicts = sum(len(verdict.set_aside) for verdict in self._verdicts)
         recorded = self._changes.conflicts
@@ -103,16 +108,16 @@ class _Batch:
             missing,
         )
 
-    def _judged(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+    def _judge(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         by_uid: defaultdict[str, list[Arrival]] = defaultdict(list)
         for arrival in arrivals:
             by_uid[arrival.stored.sop_instance_uid].append(arrival)
         known = self._rows.versions(self._changes.arrived)
         found = []
         for uid in self._changes.arrived:
-            if any(_came(arrival.stored, known.get(uid)) for arrival in by_uid[uid]):
+            if any(_is_new_reception(arrival.stored, known.get(uid)) for arrival in by_uid[uid]):
                 self._changes.came.append(uid)
-            verdict = self._versions.judged(known.get(uid), by_uid[uid])
+            verdict = self._versions.judge(known.get(uid), by_uid[uid])
             if verdict.current is None:
                 # It describes nothing new: the same bytes, or bytes that were set aside.
                 verdict.describing = [
@@ -125,21 +130,21 @@ class _Batch:
                 self._changes.left_series.add(displaced.series_instance_uid)
                 self._changes.displaced.add((uid, displaced.content_sha256))
             self._changes.conflicts += verdict.set_aside
-            self._changes.doubtful += _doubtful(verdict, known.get(uid), by_uid[uid])
+            self._changes.doubtful += _find_doubtful(verdict, known.get(uid), by_uid[uid])
             found.append(verdict)
         return found
 
-    def _series(self) -> None:
+    def _merge_series(self) -> None:
         uids = sorted({a.stored.series_instance_uid for a in self._describing})
         held = self._rows.series(uids)
-        said = _grouped(self._describing, lambda a: a.stored.series_instance_uid, Level.SERIES)
+        said = _group(self._describing, lambda a: a.stored.series_instance_uid, Level.SERIES)
         for uid in uids:
             row = held.get(uid)
             description = Description(Level.SERIES, self._versions.before, row)
             if row is not None:
                 self._changes.ids[Level.SERIES, uid] = row["id"]
                 description.set_parent(STUDY, row["sources"], row["study_instance_uid"])
-            for arrival in self._firsts(said[uid]):
+            for arrival in self._first_of_each(said[uid]):
                 description.add(arrival.stored.source, arrival.header.series)
                 description.add_parent(
                     STUDY, arrival.stored.source, arrival.stored.study_instance_uid
@@ -152,10 +157,10 @@ class _Batch:
             if description.changed:
                 self._changes.series[uid] = description.row()
 
-    def _studies_and_patients(self) -> None:
+    def _merge_studies_and_patients(self) -> None:
         uids = sorted(set(self._changes.study_of.values()))
         held = self._rows.studies(uids)
-        said = _grouped(
+        said = _group(
             (a for a in self._describing if self._study(a) == a.stored.study_instance_uid),
             lambda a: a.stored.study_instance_uid,
             Level.STUDY,
@@ -169,9 +174,9 @@ class _Batch:
                 before = _key_of(row["patient"])
                 if before.patient_id:
                     description.set_parent(PATIENT, row["sources"], before)
-            for arrival in self._firsts(said[uid]):
+            for arrival in self._first_of_each(said[uid]):
                 description.add(arrival.stored.source, arrival.header.study)
-                if key := _stated(arrival):
+                if key := _stated_patient(arrival):
                     description.add_parent(PATIENT, arrival.stored.source, key)
             patient = description.parent(PATIENT) or PatientKey("", "", uid)
             self._changes.patient_of[uid] = patient
@@ -179,24 +184,24 @@ class _Batch:
                 self._move(uid, patient, row["patient"], moved)
             if description.changed or uid in self._changes.moved_studies:
                 self._changes.studies[uid] = description.row()
-        self._patients({uid: row["patient"] for uid, row in held.items()}, moved)
+        self._merge_patients({uid: row["patient"] for uid, row in held.items()}, moved)
 
     def _move(
         self, study: str, to: PatientKey, former: Row, moved: dict[PatientKey, list[Row]]
     ) -> None:
-        """Note that a study leaves its patient; what an unidentified one was told goes along."""
+        """Record that a study leaves its patient; an unidentified patient's values go with it."""
         self._changes.left_patients.add(former["id"])
         self._changes.moved_studies.add(study)
         if not _key_of(former).patient_id:
             moved.setdefault(to, []).append(former)
 
-    def _patients(
+    def _merge_patients(
         self, of_studies: Mapping[str, Row], moved: Mapping[PatientKey, list[Row]]
     ) -> None:
         wanted = set(self._changes.patient_of.values())
         held = {key: row for row in of_studies.values() if (key := _key_of(row)) in wanted}
         held |= self._rows.patients(sorted(wanted - held.keys()))
-        said = _grouped(
+        said = _group(
             (a for a in self._describing if self._names_its_patient(a)),
             lambda a: self._changes.patient_of[self._study(a)],
             Level.PATIENT,
@@ -208,12 +213,12 @@ class _Batch:
                 self._changes.ids[Level.PATIENT, key] = row["id"]
             for former in moved.get(key, ()):
                 description.absorb(Description(Level.PATIENT, self._versions.before, former))
-            for arrival in self._firsts(said[key]):
+            for arrival in self._first_of_each(said[key]):
                 description.add(arrival.stored.source, arrival.header.patient)
             if description.changed:
                 self._changes.patients[key] = description.row()
 
-    def _instances(self) -> None:
+    def _merge_instances(self) -> None:
         for verdict in self._verdicts:
             arrival = verdict.current
             if arrival is None:
@@ -234,16 +239,16 @@ class _Batch:
         return None if self._names_its_patient(arrival) else Reason.OTHER_PATIENT
 
     def _study(self, arrival: Arrival) -> str:
-        """Return the study in which the object's series is."""
+        """Return the study that contains the object's series."""
         return self._changes.study_of[arrival.stored.series_instance_uid]
 
     def _names_its_patient(self, arrival: Arrival) -> bool:
         """Return whether the object names its study's patient, or none at all."""
-        key = _stated(arrival)
+        key = _stated_patient(arrival)
         return key is None or key == self._changes.patient_of[self._study(arrival)]
 
-    def _firsts(self, said: Mapping[int, list[Arrival]]) -> Iterable[Arrival]:
-        """Yield of the arrivals that say the same only the one that goes first."""
+    def _first_of_each(self, said: Mapping[int, list[Arrival]]) -> Iterable[Arrival]:
+        """Yield, of arrivals with the same values, only the one that takes precedence."""
         for arrivals in said.values():
             first = arrivals[0]
             for arrival in arrivals[1:]:
@@ -252,18 +257,18 @@ class _Batch:
             yield first
 
 
-def _came(stored: AnnouncedObject, known: Known | None) -> bool:
-    """Return whether an announcement is of a reception that the index has not, and no repetition.
+def _is_new_reception(stored: AnnouncedObject, known: Known | None) -> bool:
+    """Return whether the announced reception is new to the index, and not a repetition.
 
-    What a reindex announces was received before; it proves nothing of what a node has sent.
+    A reindex announces earlier receptions, which prove nothing about what a node has sent.
     """
     return not stored.reread and (known is None or known.received_at != stored.received_at)
 
 
-def _doubtful(
+def _find_doubtful(
     verdict: Verdict, known: Known | None, arrivals: Sequence[Arrival]
 ) -> Iterable[AnnouncedObject]:
-    """Return what does not lie where the current version lies."""
+    """Return the objects whose path differs from the current version's."""
     current = verdict.current.stored if verdict.current else known
     path = current.path if current else ""
     return [arrival.stored for arrival in arrivals if arrival.stored.path != path]
@@ -272,14 +277,13 @@ def _doubtful(
 Said = defaultdict[Any, defaultdict[Any, list[Arrival]]]
 
 
-def _grouped(arrivals: Iterable[Arrival], key: Callable[[Arrival], Any], level: Level) -> Said:
-    """Return the arrivals by the row they describe, and there by what they say of it."""
+def _group(arrivals: Iterable[Arrival], key: Callable[[Arrival], Any], level: Level) -> Said:
+    """Return the arrivals by the row they describe, and there by their values."""
     found: Said = defaultdict(lambda: defaultdict(list))
     for arrival in arrivals:
         header = arrival.header
         document = (header.patient, header.study, header.series)[level]
-        # Readers give objects of one batch that say the same the same document. To whom
-        # the row belongs is said too.
+        # Readers return the same document for objects of a batch with the same values. The
         said = (
             id(document),
             id(header.patient) if level is Level.STUDY else 0,
@@ -289,7 +293,7 @@ def _grouped(arrivals: Iterable[Arrival], key: Callable[[Arrival], Any], level: 
     return found
 
 
-def _stated(arrival: Arrival) -> PatientKey | None:
+def _stated_patient(arrival: Arrival) -> PatientKey | None:
     texts = arrival.header.patient
     patient_id = texts.get(PATIENT)
     if not patient_id:
@@ -310,7 +314,7 @@ def instance_row(arrival: Arrival) -> Row:
         image["InstanceNumber"] = number
     for keyword in ("SOPInstanceUID", "SOPClassUID"):
         image.pop(keyword, None)
-    stated = _stated(arrival)
+    stated = _stated_patient(arrival)
     return {
         "sop_instance_uid": stored.sop_instance_uid,
         "sop_class_uid": stored.sop_class_uid,

@@ -1,16 +1,19 @@
-"""Finds objects that were announced, are not in the index and are on no way there; announces them.
+"""Finds announced objects that never reach the index, and announces them again.
 
-The broker may lose what it has confirmed, with its disk or by somebody's hand. What was announced
-is on record on the storage volume (`draw_shared.storage.announced`). Each look compares the
-oldest records with the index and removes those of which nothing is missing. What is missing is
-under way as a rule: in the queue, in the hands of a consumer, or waiting to be tried again. It
-counts as lost when it was missing in several looks, one after the other, in which the queue was
-short: what waited at the first of them was taken long before the last. Looks are counted, not
-seconds: clocks step, and processes are halted.
+The broker can lose confirmed messages, with its disk or by an operator's mistake. A record of each
+announcement is on the storage volume (`draw_shared.storage.announced`). Each check compares the
+oldest records with the index and removes those whose objects are all indexed. A missing object is
+usually on its way: in the queue, with a consumer, or waiting for a retry. It counts as lost when it
+was missing in several consecutive checks with a short queue: a message that waited at the first
+check was delivered long before the last. Checks are counted, not seconds, because clocks step and
+processes are suspended.
 
-Nothing is lost by being wrong: an object that is announced twice gives the same rows. But a
-queue that is long only because much comes must not grow by what waits in it anyway, and what
-does not come although it was announced again is announced less and less often.
+A wrong guess does no harm: announcing an object twice gives the same rows. But a queue that is long
+because much arrives must not grow by messages that it already holds. Therefore nothing is announced
+again while the queue is long, and an object that stays missing is announced less and less often.
+
+Concurrency: a timer thread of every indexer calls this; a lock lets one process compare at a time.
+The counts of checks are in memory only: if the process dies, another one starts to count again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,31 +36,31 @@ from draw_shared.storage.announced import Announced
 log = structlog.get_logger()
 
 RECORDS_AT_ONCE: Final = 1_000
-"""Records that one look reads at most; the others come when these are settled."""
+"""Records that one check reads at most; the others come when these are settled."""
 OBJECTS_AT_ONCE: Final = 2_000
-"""Objects that one statement asks for, and one record more."""
+"""Objects in one statement; one further record may exceed it."""
 SHORT_QUEUE: Final = 100
 """Messages, each with up to some dozens of objects, that consumers take within seconds."""
-LOOKS: Final = 4
-"""In how many looks something has to be missing."""
-MOST_DOUBLINGS: Final = 5
-"""How often these become twice as many, for what was announced again in vain."""
+CHECKS_UNTIL_LOST: Final = 4
+"""The number of checks in which an object must be missing."""
+MAX_DOUBLINGS: Final = 5
+"""How often that number doubles after repeated announcements in vain."""
 IDENTIFIERS_PER_LINE: Final = 200
 """Log drivers cut lines of more than 16 KiB."""
 
 
 Lost = tuple[Announced, Sequence[InstanceStoredV1]]
-"""A record, and what of it is lost."""
+"""A record and its lost objects."""
 
 
 class LostAnnouncementService:
-    """The use case; called again and again, by every indexer.
+    """Finds lost announcements; every indexer calls it repeatedly.
 
     Args:
-        consuming: whether announcements can come to this process now. While nobody takes
-            them, nothing can be said of what does not come.
-        looks_later: looks after which what is tried again has come, or is dead.
-        recently: what this process has indexed; the index is not asked for it.
+        consuming: whether this process can receive announcements now. If nobody takes them, a
+          missing object proves nothing.
+        looks_later: the number of checks after which a retried message has arrived or is dead.
+        recently: what this process has indexed; it saves asking the index.
     """
 
     def __init__(
@@ -78,15 +81,15 @@ class LostAnnouncementService:
         self._looks_later = looks_later
         self._recently = recently
         self._looks: dict[str, int] = {}
-        """In how many looks in a row each record was there while the queue was short."""
+        """The number of consecutive checks with a short queue in which each record was there."""
         self.objects = 0
-        """Objects that the last look has found lost, or announced again and still missing."""
+        """Objects that the last check found lost, or announced again and still missing."""
 
-    def look(self) -> None:
-        """Do it once.
+    def check(self) -> None:
+        """Check once.
 
         Raises:
-            Transient: the database or the broker does not answer; nothing was forgotten.
+            Transient: the database or the broker does not answer; no record is removed.
         """
         if not self._consuming():
             self._looks.clear()
@@ -96,17 +99,17 @@ class LostAnnouncementService:
             with self._index.looking() as rows:
                 self.objects = self._compare(rows) if rows is not None else 0
         except Transient:
-            # Consumers wait for the same, with what they have taken in their hands.
+            # Consumers are waiting as well, and hold messages that they cannot index.
             self._looks.clear()
             raise
 
     def _compare(self, rows: AnnouncedObjectLookup) -> int:
-        """Return how many objects are lost, or were and are not back."""
-        under_way = self._broker.under_way()
+        """Return how many objects are lost, or were lost and are still missing."""
+        under_way = self._broker.count_under_way()
         short = under_way.waiting <= SHORT_QUEUE
         found = 0
-        due = [name for name in self._due(short=short) if not self._settled(name)]
-        for portion in self._portions(due):
+        due = [name for name in self._count_check(short=short) if not self._remove_if_indexed(name)]
+        for portion in self._read_portions(due):
             missing = {
                 one.event_id for one in rows.missing([o for r in portion for o in r.objects])
             }
@@ -116,25 +119,25 @@ class LostAnnouncementService:
                 lacking = [one for one in record.objects if one.event_id in missing]
                 if not lacking:
                     self._records.settle(record)
-                elif self._looks[record.name] >= self._patience(record, under_way):
+                elif self._looks[record.name] >= self._checks_until_lost(record, under_way):
                     lost.append((record, lacking))
                 else:
                     waiting = True
                     found += len(lacking) if record.tries else 0
             found += self._announce_again(lost)
-            # What was announced later waits behind it.
+            # Later announcements wait behind this one.
             if waiting and not short:
                 break
         return found
 
-    def _due(self, *, short: bool) -> list[str]:
-        """Count this look, and return the records that were there in the last one already."""
+    def _count_check(self, *, short: bool) -> list[str]:
+        """Count this check, and return the records that existed at the last one."""
         before = self._looks
         names = self._records.names(RECORDS_AT_ONCE)
         self._looks = {name: before.get(name, 0) + 1 if short else 0 for name in names}
         return [name for name in names if name in before]
 
-    def _settled(self, name: str) -> bool:
+    def _remove_if_indexed(self, name: str) -> bool:
         """Remove a record if this process has indexed all of it; return whether it did."""
         lines = self._records.lines(name)
         indexed = bool(lines) and self._recently.has_all(lines)
@@ -142,7 +145,7 @@ class LostAnnouncementService:
             self._records.remove(name)
         return indexed
 
-    def _portions(self, names: Sequence[str]) -> Iterator[list[Announced]]:
+    def _read_portions(self, names: Sequence[str]) -> Iterator[list[Announced]]:
         portion: list[Announced] = []
         objects = 0
         for name in names:
@@ -157,13 +160,13 @@ class LostAnnouncementService:
         if portion:
             yield portion
 
-    def _patience(self, record: Announced, under_way: UnderWay) -> int:
-        """Return in how many looks something of a record has to be missing to be lost."""
-        looks = LOOKS << min(record.tries, MOST_DOUBLINGS)
+    def _checks_until_lost(self, record: Announced, under_way: UnderWay) -> int:
+        """Return the number of checks in which a record's object must be missing to be lost."""
+        looks = CHECKS_UNTIL_LOST << min(record.tries, MAX_DOUBLINGS)
         return max(looks, self._looks_later) if under_way.later else looks
 
     def _announce_again(self, lost: Sequence[Lost]) -> int:
-        """Announce what is lost, except what people know of; return how many objects that are."""
+        """Announce lost objects except dead letters; return how many objects that are."""
         if not lost:
             return 0
         dead = self._broker.dead()
@@ -172,7 +175,8 @@ class LostAnnouncementService:
             again = [one for one in lacking if one.event_id not in dead]
             number += len(again)
             if again:
-                # First: what cannot be put off is not announced in each look.
+                # Postpone first: a record that cannot be postponed must not be announced at each
+                # check.
                 self._looks[self._records.postpone(record)] = 0
                 self._announce(again)
             else:

@@ -1,10 +1,9 @@
-"""Remembers which announcements this process has indexed, so that nobody asks the index again.
+"""Remembers which announcements this process has indexed, to save queries to the index.
 
-An announcement is recognised by its event and the moment of its reception, which every version
-of its message has, and which are found without reading the rest: the same object that is
-received again, after it was deleted for instance, is another announcement. Concurrency:
-consumers add, another thread asks. Nothing depends on what is forgotten: the index itself is
-asked then.
+An announcement is identified by its event and the time of its reception. Every version of the
+message has both, and they are found without parsing the rest. If the same object is received again,
+for instance after a deletion, it is another announcement. Concurrency: consumers add, another
+thread asks. Forgetting is harmless: the index itself is asked then.
 """
 
 import re
@@ -14,14 +13,14 @@ from collections.abc import Iterable
 from typing import Final
 
 MAX_REMEMBERED: Final = 20_000
-"""Some seconds of the fastest reception, between two looks at the records; 4 MB."""
-# Inside of a JSON string a quotation mark has a backslash before it.
+"""Some seconds of the fastest reception, between two checks of the records; 4 MB."""
+# Inside a JSON string a quotation mark has a backslash before it.
 EVENT_ID: Final = re.compile(rb'"event_id":"([^"]+)"')
 OCCURRED_AT: Final = re.compile(rb'"occurred_at":"([^"]+)"')
 
 
 class RecentlyIndexed:
-    """Announcements of which the index has everything, the latest ones."""
+    """The latest announcements whose objects are all in the index."""
 
     def __init__(self) -> None:
         self._receptions: OrderedDict[bytes, None] = OrderedDict()
@@ -48,6 +47,6 @@ class RecentlyIndexed:
 
 
 def _reception(announcement: bytes) -> bytes:
-    """Return what tells receptions apart; nothing if it is not to be found."""
+    """Return what identifies a reception; empty if it is not found."""
     event_id, occurred_at = EVENT_ID.search(announcement), OCCURRED_AT.search(announcement)
     return event_id[1] + occurred_at[1] if event_id and occurred_at else b""

@@ -1,8 +1,8 @@
-"""Closes series and studies after their quiet period, and says so.
+"""Closes series and studies after their quiet period, and announces it.
 
-The change feed, written with the closing, is the truth. The messages after the commit are
-for those who would rather be told: one that is lost is in the feed all the same. An object
-that arrives later opens its series and study again, and they are closed and announced anew.
+The change feed is written with the closing and is authoritative. The messages after the commit only
+spare their receivers the polling: if one is lost, the feed still has the change. An object that
+arrives later reopens its series and study; they are closed and announced again.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class StabilityService:
-    """The use case; done again and again."""
+    """Closes quiet series and studies; called repeatedly."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class StabilityService:
         self._now = now
 
     def close_quiet(self) -> None:
-        """Do it once.
+        """Close and announce what is quiet now.
 
         Raises:
             Transient: the database does not answer.

@@ -1,9 +1,9 @@
-"""Which version of a SOP instance is current: same rows whatever the order of events.
+"""Decides which version of a SOP instance is current, in whatever order messages arrive.
 
-Versions with one SOP Instance UID differ in their bytes. Under `keep_existing` the one
-received first is current, under `replace` the one received last; the order of reception
-decides, not that of indexing. A version received several times counts with its first
-reception under `keep_existing` and with its last under `replace`.
+Versions with one SOP Instance UID differ in their bytes. Under `keep_existing` the one received
+first is current, under `replace` the one received last; the order of reception decides, not that of
+indexing. A version that was received several times counts with its first reception under
+`keep_existing` and with its last under `replace`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,13 +24,13 @@ class Versions:
         self.reason = Reason.REPLACED if self.latest else Reason.KEPT
 
     def before(self, one: str, other: str) -> bool:
-        """Return whether what the source `one` says goes before what `other` says."""
+        """Return whether the source `one` takes precedence over `other`."""
         return one > other if self.latest else one < other
 
-    def judged(self, known: Known | None, arrivals: Iterable[Arrival]) -> Verdict:
-        """Return what the arrivals of one SOP Instance UID mean beside what is known of it."""
+    def judge(self, known: Known | None, arrivals: Iterable[Arrival]) -> Verdict:
+        """Return what the arrivals of one SOP Instance UID change, given the known version."""
         best = self._of_each_version(arrivals)
-        verdict = self._chosen(known, best)
+        verdict = self._choose(known, best)
         current = verdict.current.stored if verdict.current else None
         current_hash = current.content_sha256 if current else known and known.content_sha256
         aside: dict[str, VersionConflict] = {}
@@ -46,30 +46,29 @@ class Versions:
         verdict.set_aside.extend(aside.values())
         return verdict
 
-    def _chosen(self, known: Known | None, best: Mapping[str, Arrival]) -> Verdict:
-        """Return which version is to be written as the current one, if any."""
+    def _choose(self, known: Known | None, best: Mapping[str, Arrival]) -> Verdict:
+        """Return which version to write as the current one, if any."""
         winner = self._first(best.values())
         if known is None:
             return Verdict(current=winner, fresh=True)
         if self._outranks(winner.stored, known):
             if known.content_sha256 != winner.stored.content_sha256:
                 return Verdict(current=winner, fresh=True, displaced=known)
-            return Verdict(current=_lying(winner, known))
+            return Verdict(current=_at_known_path(winner, known))
         same = best.get(known.content_sha256)
         if same is not None and (
             same.stored.reread
             or not known.person_known
             or same.stored.study_instance_uid != known.study_instance_uid
         ):
-            # It is to be read anew; or earlier releases did not keep whom it names, or, when
-            # its series went to another study, which study.
-            lying = _lying(same, known)
+            # The object is to be read again; or an earlier release did not store whom it names, or,
+            lying = _at_known_path(same, known)
             stored = replace(lying.stored, received_at=known.received_at)
             return Verdict(current=replace(lying, stored=stored))
         return Verdict()
 
     def _put_aside(self, aside: dict[str, VersionConflict], conflict: VersionConflict) -> None:
-        """Keep of one version the reception that counts."""
+        """Keep, for one version, the reception that counts."""
         held = aside.get(conflict.content_sha256)
         if held is not None:
             one, other = (conflict.received_at, conflict.path), (held.received_at, held.path)
@@ -107,7 +106,7 @@ class Versions:
 
 
 def conflict_of(stored: AnnouncedObject, reason: Reason) -> VersionConflict:
-    """Return the record of an object that contradicts what the index has."""
+    """Return the record of an object that contradicts the index."""
     return VersionConflict(
         stored.sop_instance_uid,
         stored.study_instance_uid,
@@ -120,8 +119,8 @@ def conflict_of(stored: AnnouncedObject, reason: Reason) -> VersionConflict:
     )
 
 
-def _lying(arrival: Arrival, known: Known) -> Arrival:
-    """Return the arrival as lying where its bytes lie already: readers hold that path."""
+def _at_known_path(arrival: Arrival, known: Known) -> Arrival:
+    """Return the arrival with the path at which its bytes are already stored: readers hold it."""
     if arrival.stored.path == known.path:
         return arrival
     return replace(

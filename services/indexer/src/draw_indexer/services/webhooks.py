@@ -1,11 +1,11 @@
-"""Tells webhooks of changes: each change once in the table, then sent until it is taken.
+"""Delivers changes to webhooks: each change is one row, sent until the receiver takes it.
 
-Deliveries are made from the change feed in the transaction that moves its position, so that
-none is missing or double in the table. They are sent at least once: after a crash between
-the answer and the note of it, again.
+Deliveries are created from the change feed in the transaction that moves its position, so the table
+misses none and has none twice. They are sent at least once: after a crash between the answer and
+its record, a delivery is sent again.
 
-Each webhook has a lane of its own: so many deliveries under way, and rests of its own when it
-fails. A receiver that hangs fills its lane and nobody else's.
+Each webhook has its own lane: a limit of deliveries under way, and pauses after failures. A
+receiver that hangs fills its own lane only.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ MAX_UNDER_WAY: Final = 4
 """Deliveries to one webhook at a time, from each indexer."""
 MAX_REST_SECONDS: Final = 60.0
 MAX_JITTER: Final = 0.2
-"""Share by which a pause may be longer, so that what failed together does not return together."""
+"""The maximum share by which a pause is extended, so that failures do not return together."""
 POLL_INTERVAL_SECONDS: Final = 0.25
 STOP_TIMEOUT_SECONDS: Final = 3.0
 ID_LENGTH: Final = 32
@@ -39,7 +39,7 @@ ID_LENGTH: Final = 32
 
 @dataclass(slots=True)
 class Lane:
-    """What is under way to one webhook, and how it has answered lately."""
+    """The deliveries under way to one webhook, and its recent failures."""
 
     under_way: int = 0
     failures: int = 0
@@ -53,8 +53,8 @@ class Lane:
         most = 1 if self.failures >= MAX_UNDER_WAY else MAX_UNDER_WAY
         return max(0, most - self.under_way)
 
-    def failed(self, now: float, pauses: Sequence[float]) -> None:
-        """Rest after some failures in a row, longer each time; then one delivery tries."""
+    def record_failure(self, now: float, pauses: Sequence[float]) -> None:
+        """Pause after some failures in a row, longer each time; then one delivery tries."""
         if now < self.rests_until:
             return
         self.failures += 1
@@ -62,14 +62,14 @@ class Lane:
         if rest >= 0 and pauses:
             self.rests_until = now + min(pauses[min(rest, len(pauses) - 1)], MAX_REST_SECONDS)
 
-    def succeeded(self) -> None:
-        """Send as usual."""
+    def record_success(self) -> None:
+        """Send as usual again."""
         self.failures = 0
         self.rests_until = 0.0
 
 
 class WebhookDeliveryService:
-    """The use case; called again and again, by every indexer."""
+    """Creates and sends deliveries; every indexer calls it repeatedly."""
 
     def __init__(
         self,
@@ -91,9 +91,9 @@ class WebhookDeliveryService:
         self._unnoted: list[DeliveryResult] = []
 
     def fan_out(self) -> int:
-        """Make the deliveries of every new change, and return how many changes were read.
+        """Create the deliveries of every new change, and return how many changes were read.
 
-        It waits for no delivery: whoever calls it has a thread for it.
+        It does not wait for deliveries: the caller has a thread for it.
 
         Raises:
             Transient: the database does not answer.
@@ -104,14 +104,15 @@ class WebhookDeliveryService:
         return read
 
     def deliver(self) -> None:
-        """Send what is due until nothing is due and nothing under way.
+        """Send due deliveries until none is due and none under way.
 
         Raises:
-            Transient: the database does not answer. What was answered is noted with the next
-                call; after a crash it is sent again.
+            Transient: the database does not answer. Answers are recorded with the next call;
+            after a
+              crash their deliveries are sent again.
         """
         while not self._stopping():
-            self._note()
+            self._record_results()
             now = time.monotonic()
             room = {key: lane.room(now) for key, lane in self._lanes.items()}
             for delivery in self._deliveries.claim(room, MAX_UNDER_WAY):
@@ -122,7 +123,7 @@ class WebhookDeliveryService:
         give_up_at = time.monotonic() + STOP_TIMEOUT_SECONDS
         while self._under_way() and time.monotonic() < give_up_at:
             self._wait(POLL_INTERVAL_SECONDS)
-            self._note()
+            self._record_results()
 
     def _under_way(self) -> int:
         return sum(lane.under_way for lane in self._lanes.values())
@@ -131,7 +132,7 @@ class WebhookDeliveryService:
         self._lanes[delivery.webhook_id].under_way += 1
 
         def answered(answer: WebhookAnswer) -> None:
-            self._answers.put(DeliveryResult(delivery, answer, self._again_in(delivery, answer)))
+            self._answers.put(DeliveryResult(delivery, answer, self._retry_delay(delivery, answer)))
 
         try:
             signed = signed_headers(delivery, int(self._clock()))
@@ -145,14 +146,14 @@ class WebhookDeliveryService:
         }
         self._sender.post(delivery.url, delivery.body.encode(), headers, answered)
 
-    def _again_in(self, delivery: ClaimedDelivery, answer: WebhookAnswer) -> float | None:
+    def _retry_delay(self, delivery: ClaimedDelivery, answer: WebhookAnswer) -> float | None:
         if answer.taken or answer.gone or delivery.attempts > len(self._pauses):
             return None
         longer = 1 + random.uniform(0, MAX_JITTER)  # noqa: S311 - spreads load, guards nothing
         return self._pauses[delivery.attempts - 1] * longer
 
     def _wait(self, seconds: float) -> None:
-        """Wait for an answer and take all that have come."""
+        """Wait for an answer, and take all that have arrived."""
         try:
             self._unnoted.append(self._answers.get(timeout=seconds))
             while True:
@@ -160,7 +161,7 @@ class WebhookDeliveryService:
         except queue.Empty:
             return
 
-    def _note(self) -> None:
+    def _record_results(self) -> None:
         if not self._unnoted:
             return
         disabled = self._deliveries.note(self._unnoted)
@@ -170,15 +171,15 @@ class WebhookDeliveryService:
             lane = self._lanes[result.delivery.webhook_id]
             lane.under_way -= 1
             if result.answer.taken:
-                lane.succeeded()
+                lane.record_success()
             else:
-                lane.failed(now, self._pauses)
-            self._tell(result)
+                lane.record_failure(now, self._pauses)
+            self._report(result)
         for webhook in disabled:
             log.error("webhook.disabled", webhook=webhook.id, reason=webhook.reason)
             self._counted("disabled")
 
-    def _tell(self, result: DeliveryResult) -> None:
+    def _report(self, result: DeliveryResult) -> None:
         if result.answer.taken:
             self._counted("delivered")
             return
@@ -195,10 +196,10 @@ class WebhookDeliveryService:
 
 
 def signed_headers(delivery: ClaimedDelivery, timestamp: int) -> dict[str, str]:
-    """Return the headers that say which message this is, and prove who sent it and when.
+    """Return the headers that identify this message, and prove who sent it and when.
 
-    They are those of the Standard Webhooks specification. The id is made of the body, which
-    is the same with each try and says when what happened: no other message has it.
+    They are those of the Standard Webhooks specification. The id is derived from the body, which is
+    the same with each try and contains the time of the event: no other message has it.
 
     Raises:
         ValueError: a secret is no base64.
