@@ -1,9 +1,9 @@
-"""`python -m draw_api` runs the API until it is told to stop."""
+"""`python -m draw_api` runs the API until it receives a stop signal."""
 
 import gc
 import sys
 
-# What is imported is no garbage; the lifecycle lets the collector begin.
+# Imported modules are not garbage; the lifecycle switches the collector on.
 gc.disable()
 
 from draw_api.app import Api  # noqa: E402
@@ -12,7 +12,7 @@ from draw_shared.runtime import logging, own_files  # noqa: E402
 
 
 def main() -> int:
-    """Run and return the exit code."""
+    """Run the API and return its exit code."""
     own_files.keep_from_others()
     settings = ApiSettings.read()
     logging.configure_for(settings)

@@ -1,7 +1,7 @@
-"""`draw-admin`: what an administrator does at a shell; `draw-admin --help` lists it.
+"""`draw-admin`: an administrator's commands at a shell; `draw-admin --help` lists them.
 
-Answers go to standard output, words about progress to standard error. The exit code is 0
-when all is well, 1 when something differs, is broken or could not be done, 2 for wrong words.
+Results go to standard output, progress to standard error. The exit code is 0 when all is well, 1
+when something differs, is broken or could not be done, 2 for invalid arguments.
 """
 
 import argparse
@@ -63,7 +63,7 @@ TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Do what the words say and return the exit code."""
+    """Run the command in the arguments and return the exit code."""
     given = _parser().parse_args(words)
     logging.configure("WARNING", service="draw-admin", replica="draw-admin")
     action: Callable[[argparse.Namespace], int] = given.action
@@ -141,9 +141,9 @@ def _parser() -> argparse.ArgumentParser:
 def _migrate(given: argparse.Namespace) -> int:
     """Bring the database to this release's schema; give a new one configuration and first user.
 
-    The services' roles are made where that is allowed, and have the rights that they need.
+    The services' roles are created where that is allowed, and get the rights that they need.
     """
-    # Alembic is for this command alone: the others begin without it.
+    # Only this command needs Alembic: the others start without it.
     from draw_shared.db.migrate import bring_up_to_date, seed_config  # noqa: PLC0415
 
     settings = MigrationSettings.read()
@@ -176,7 +176,7 @@ def _migrate(given: argparse.Namespace) -> int:
 
 
 def first_configuration(*, everything: bool) -> ServerConfig:
-    """Return what a new database begins with, listening where the environment says.
+    """Return a new database's first configuration; environment variables set the addresses.
 
     Raises:
         ValueError: a variable's value is not allowed.
@@ -187,7 +187,7 @@ def first_configuration(*, everything: bool) -> ServerConfig:
 
 
 def _create_user(given: argparse.Namespace) -> int:
-    """Add somebody who may sign in."""
+    """Add a user."""
     new = NewUser.model_validate(
         {"name": given.name, "role": given.role, "password": password_from(given.password_file)}
     )
@@ -198,7 +198,7 @@ def _create_user(given: argparse.Namespace) -> int:
 
 
 def _set_password(given: argparse.Namespace) -> int:
-    """Give a user a new password and sign him out everywhere, as when it was forgotten."""
+    """Set a user's new password and end all the user's sessions, as after a forgotten one."""
     new = PasswordReset.model_validate({"password": password_from(given.password_file)})
     with _users() as users:
         user = users.named(given.name)
@@ -213,7 +213,7 @@ def _audit(session: Session, settings: ApiSettings) -> PostgresAuditTrail:
 
 @contextmanager
 def _users() -> Iterator[UserService]:
-    """Yield the use case; what it does is committed when nothing fails."""
+    """Yield the use case; commit its changes when nothing fails."""
     settings = ApiSettings.read()
     with _session(settings) as session:
         users = PostgresUserRepository(session), Argon2Passwords(), FailedAttempts()
@@ -222,7 +222,7 @@ def _users() -> Iterator[UserService]:
 
 
 def _reindex(given: argparse.Namespace) -> int:
-    """Announce every file on the volume anew; the running indexers make its rows."""
+    """Announce every file on the volume again; the running indexers make its rows."""
     settings = ApiSettings.read()
     with _publishing(settings) as announcements:
         reindex = ReindexService(
@@ -246,7 +246,7 @@ def _reindex(given: argparse.Namespace) -> int:
 
 
 def _reconcile(given: argparse.Namespace) -> int:
-    """Compare disk and index both ways; without --repair nothing is changed."""
+    """Compare disk and index both ways; change nothing without --repair."""
     settings = ApiSettings.read()
     files = VolumeFiles(settings.storage_root)
     begun = time.time()
@@ -271,7 +271,7 @@ def _reconcile(given: argparse.Namespace) -> int:
 
 
 def _show_left(done: Rebuilt) -> None:
-    """Print what an operator should look at."""
+    """Print what an operator should examine."""
     for path in done.unreadable:
         print(f"unreadable {path}")  # noqa: T201
     for uid in sorted(done.returned):
@@ -281,8 +281,8 @@ def _show_left(done: Rebuilt) -> None:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    """Compute the hash chain of the transaction log anew."""
-    # With the classes of all tables, which no other command needs.
+    """Compute the hash chain of the transaction log again."""
+    # It imports the classes of all tables, which no other command needs.
     from draw_api.adapters.transaction_queries import PostgresTransactionRepository  # noqa: PLC0415
 
     known = None
@@ -346,7 +346,7 @@ def _publishing(settings: ApiSettings) -> Iterator[FileAnnouncements]:
 
 
 class _Progress:
-    """Says on standard error how far it is, every few seconds."""
+    """Reports progress on standard error every few seconds."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -363,12 +363,12 @@ def _now() -> datetime:
 
 
 def _operator() -> Principal:
-    """Return who acts, for the audit log: whoever has the shell has all rights."""
+    """Return the acting principal for the audit log: whoever has the shell has all rights."""
     return Principal(0, f"draw-admin (uid {os.getuid()})", Role.ADMIN, "")
 
 
 def _outage(error: DatabaseUnavailable) -> str:
-    """Return where to look; the driver's words name host, port and database, no password."""
+    """Return where to look; the driver's words name host, port and database, but no password."""
     told = " ".join(str(getattr(error.__cause__, "orig", error)).split())
     return f"the database does not answer; is DRAW_DATABASE_URL right, and PostgreSQL up? {told}"
 

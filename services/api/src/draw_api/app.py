@@ -105,7 +105,7 @@ def _role_rules(settings: ApiSettings) -> RoleRules:
 
 
 class Api:
-    """One API process, built but not started."""
+    """One API process, constructed but not started."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
@@ -143,11 +143,11 @@ class Api:
         self._probe = DatabaseProbe(self._database, self._schema, self._ensure_administrator)
 
     def application(self) -> FastAPI:
-        """Return the ASGI application alone, as for its OpenAPI document."""
+        """Return the ASGI application alone, for instance for its OpenAPI document."""
         return self._application(Health(lambda: State.READY, {}))
 
     def lifecycle(self) -> Lifecycle:
-        """Return the process's life: connections first, the web server last."""
+        """Return the process's lifecycle: connections first, the web server last."""
         settings = self._settings
         checks = {"database": self._probe.there}
         reasons = {"database": lambda: self._schema.reason}
@@ -207,7 +207,7 @@ class Api:
 
     @contextmanager
     def work(self) -> Iterator[UnitOfWork]:
-        """Yield the use cases of one request in one transaction; wake-ups leave after its commit.
+        """Yield the use cases of one request in one transaction; send wake-ups after its commit.
 
         Raises:
             DatabaseUnavailable: nothing was changed.
@@ -293,7 +293,7 @@ class Api:
         settings = self._settings
         provider = None
         if settings.api_oidc_issuer and settings.api_oidc_client_secret is not None:
-            # With its HTTP client and cryptography, which only few need and each start would load.
+            # It imports an HTTP client and cryptography, which few need and each start would load.
             from draw_api.adapters.identity_provider import Client, OidcIdentityProvider  # noqa: PLC0415
 
             client = Client(

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class ApiMetrics:
-    """Counts what was asked and how long the answers took, by route and never by address."""
+    """Counts requests and measures answers, by route and never by address."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -39,5 +39,5 @@ class ApiMetrics:
         )
 
     def refused(self, status: int) -> None:
-        """Count an answer that was given before there was a request that could be read."""
+        """Count an answer that was given before a request could be read."""
         self.requests.labels("other", "unread", str(status)).inc()

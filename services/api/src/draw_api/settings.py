@@ -16,7 +16,7 @@ from draw_shared.runtime.settings import (
 
 
 def _networks(value: str) -> str:
-    """Return addresses and networks as they compare; what is none would trust nobody silently."""
+    """Return addresses and networks in normal form; an invalid one would silently trust nobody."""
     return ",".join(str(network_of(one)) for one in value.split(",") if one.strip())
 
 
@@ -76,7 +76,7 @@ class SingleSignOnSettings(SettingsGroup):
 
 
 class MigrationSettings(ServiceSettings, PostgresSettings):
-    """What `draw-admin migrate` reads; the database as its owner reaches it is enough."""
+    """What `draw-admin migrate` reads; the owner's connection to the database is enough."""
 
     service: ClassVar[str] = "draw-admin"
 
@@ -102,7 +102,7 @@ class MigrationSettings(ServiceSettings, PostgresSettings):
 
     @property
     def service_urls(self) -> dict[str, str]:
-        """By service, the database as it reaches it, where that is told."""
+        """The connection of each service to the database, where it is set."""
         told = {
             "scp": self.scp_database_url,
             "indexer": self.indexer_database_url,
@@ -119,7 +119,7 @@ class ApiSettings(
     TransactionLogSettings,
     SingleSignOnSettings,
 ):
-    """What this process is told by its environment."""
+    """Everything the API reads from its environment."""
 
     service: ClassVar[str] = "api"
 

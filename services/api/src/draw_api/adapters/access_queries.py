@@ -11,7 +11,7 @@ from draw_api.models.access import Account, KnownSession, KnownToken, Role
 from draw_api.ports.access import AccountRepository
 
 FIRST_USER_LOCK: Final = 0x44524155
-"""Key of the advisory lock under which the first administrator is created."""
+"""Key of the advisory lock that serializes creating the first administrator."""
 
 TOKEN_USE_NOTED_EVERY_SECONDS: Final = 60
 
@@ -51,7 +51,7 @@ TOKEN_USED: Final = text("UPDATE api_tokens SET last_used_at = now() WHERE id = 
 
 
 class PostgresAccountRepository(AccountRepository):
-    """Who may come in, within one transaction."""
+    """Users, sessions and tokens, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()

@@ -1,7 +1,7 @@
-"""What was received by minutes and days, read from PostgreSQL.
+"""Reads from PostgreSQL what was received by minutes and days.
 
-Minutes are added up once and remembered: only the last few, into which journals may still
-bring lines, are read again. So an hour of a busy receiver costs no more than its last minutes.
+Each minute is summed once and remembered. Only the last few minutes are read again, because
+journals may still add lines to them, so an hour of a busy receiver costs only its last minutes.
 """
 
 import threading
@@ -45,7 +45,7 @@ CHANGES: Final = text(
     f"SELECT {COLUMNS} FROM changes WHERE sequence < :before"  # noqa: S608 - our own words
     " ORDER BY sequence DESC LIMIT :limit"
 )
-# Only the index of kinds has them in this order: a rare kind is not looked for among all.
+# Only the index of kinds has this order: otherwise a rare kind is searched for among all.
 CHANGES_OF_KIND: Final = text(
     f"SELECT {COLUMNS} FROM changes"  # noqa: S608 - our own words
     " WHERE (kind, sequence) < (:kind, :before) AND (kind, sequence) > (:kind, 0)"
@@ -55,7 +55,7 @@ LAST: Final = 2**63 - 1
 
 
 class RecentMinutes:
-    """The minutes that were added up before, shared by all requests."""
+    """The sums of past minutes, shared by all requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class RecentMinutes:
         self._read_at: datetime | None = None
 
     def read(self, session: Session) -> list[ReceivedMinute]:
-        """Return the minutes of the last hour in which something came."""
+        """Return the minutes of the last hour in which objects arrived."""
         with self._lock:
             now = datetime.now(UTC)
             if self._read_at is None or now - self._read_at > KEPT:
@@ -81,7 +81,7 @@ class RecentMinutes:
 
 
 class RecentOutlook:
-    """The forecast as it was found lately, shared by all requests."""
+    """The latest forecast, shared by all requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class RecentOutlook:
 
 
 class PostgresReceptionRepository(ReceptionRepository):
-    """What was received lately, within one transaction."""
+    """Recent receptions and changes, within one transaction."""
 
     def __init__(self, session: Session, recent: RecentMinutes) -> None:
         self._session = session

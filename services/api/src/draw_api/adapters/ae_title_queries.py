@@ -38,7 +38,7 @@ TAKEN: Final = text(
 REMOVE: Final = text("DELETE FROM allowed_ae_titles WHERE id = :id RETURNING ae_title")
 ARRAYS: Final = ("rights", "move_destinations", "certificates")
 TITLES_LOCK: Final = 0x44524145
-"""Key of the advisory lock under which AE titles are added and renamed, so that a clash is seen."""
+"""Key of the advisory lock that serializes adding and renaming AE titles, so no clash is missed."""
 
 
 class PostgresAeTitleRepository(AeTitleRepository):
@@ -101,6 +101,6 @@ class PostgresAeTitleRepository(AeTitleRepository):
 
 
 def _values(settings: AllowedAeTitleSettings) -> dict[str, Any]:
-    """Return the columns; of several values each is an array."""
+    """Return the columns; lists become arrays."""
     given = settings.model_dump(mode="json")
     return given | {name: list(given[name]) for name in ARRAYS}

@@ -1,6 +1,6 @@
-"""Patients, studies, series and instances, read from PostgreSQL.
+"""Reads patients, studies, series and instances from PostgreSQL.
 
-Lists go by keyset on the identity column: each page costs the same, however far down.
+Lists use keyset pagination on the identity column: every page costs the same, however far down.
 """
 
 from collections.abc import Sequence
@@ -103,8 +103,7 @@ class PostgresArchiveRepository(ArchiveRepository):
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
         last_first = col(S.id).desc()
         if _few_days(criteria):
-            # In one statement with the order, PostgreSQL would rather read all studies backwards
-            # until it has a page.
+            # In one statement with the order, PostgreSQL would read all studies backwards until it
             few = _matching_studies(_study_ids(), criteria).cte("few").prefix_with("MATERIALIZED")
             page = select(few.c.id).order_by(few.c.id.desc()).limit(limit + 1)
             if cursor is not None:
@@ -192,7 +191,7 @@ def _called(
 
 
 def _persons(of_whom: ColumnElement[bool], name: str) -> Label[Any]:
-    """Return whom objects name, who has the name asked for and who the patient's row has first."""
+    """Return the persons whom objects name: first those with this name, then the row's."""
     order: list[Any] = [not_(_called(N, name))] if name else []
     order += [col(N.name_search) != col(P.name_search), col(N.name_search), col(N.birth_date)]
     person = func.jsonb_build_object(
@@ -207,7 +206,7 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
     if criteria.patient_id or criteria.patient_name:
         query = _matching_patients(query, criteria.patient_id, criteria.patient_name)
     if criteria.patient_name:
-        # Of several people, it is the one whom the study's own objects name.
+        # If the patient is several people, match the person whom the study's own objects name.
         own = exists().where(col(N.study_pk) == col(S.id), _called(N, criteria.patient_name))
         query = query.where(or_(not_(col(P.ambiguous)), own))
     if criteria.study_instance_uid:
@@ -224,7 +223,7 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
 
 
 def _few_days(criteria: StudyCriteria) -> bool:
-    """Return whether the studies of so few days are asked for that they can all be looked at."""
+    """Return whether the range has so few days that all its studies can be examined."""
     if criteria.date_from is None:
         return False
     end = criteria.date_to or datetime.now(UTC).date()

@@ -1,4 +1,4 @@
-"""Lines of the transaction log that the API itself writes."""
+"""Writes the API's own lines of the transaction log."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -26,12 +26,12 @@ INSERT: Final = text(
 
 
 class PostgresAuditTrail(AuditTrail):
-    """Writes management actions into the transaction they belong to.
+    """Writes management actions within the transaction that performs them.
 
     Args:
-        session: of that transaction.
+        session: the session of that transaction.
         replica: this process.
-        keyring: attests lines until they are chained and sealed; None leaves them without.
+        keyring: attests lines until they are chained and sealed; None leaves them unattested.
     """
 
     def __init__(self, session: Session, *, replica: str, keyring: Keyring | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Lists of questions to remote nodes and what each node said, in PostgreSQL."""
+"""Stores lists of questions to remote nodes and the nodes' answers in PostgreSQL."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -77,7 +77,7 @@ ANSWERS: Final = """
             WHERE k.line_id = l.id AND k.node_id = c.node_id OFFSET 0) AS a ON true
     WHERE l.batch_query_id = :id
 """
-"""What each node said to each line, or why it says nothing; OFFSET 0: looked up one by one."""
+"""Each node's answer to each line, or why it has none; OFFSET 0: looked up one by one."""
 STUDIES: Final = """
     SELECT given.position, given.study->'attributes' AS attributes,
         given.study->'attributes'->>'StudyInstanceUID' AS study_instance_uid,
@@ -93,7 +93,7 @@ STUDIES: Final = """
             WHERE k.study_instance_uid = given.study->'attributes'->>'StudyInstanceUID' OFFSET 0)
             AS s ON true
 """
-"""The studies of one answer, with what of each is here; OFFSET 0: looked up one by one."""
+"""The studies of one answer, and how much of each is here; OFFSET 0: looked up one by one."""
 COUNTED: Final = f"""
     answers AS ({ANSWERS}),
     counted AS (SELECT a.*, held.missing, held.total, held.told FROM answers a, LATERAL (
@@ -166,7 +166,7 @@ ASKED: Final = text(
     "SELECT number, keys FROM batch_query_lines WHERE batch_query_id = :id ORDER BY number"
 )
 PRIORITY: Final = 4
-"""Somebody waits, but one query of a person's goes before a list of thousands."""
+"""A user waits for it, but a single query goes before a list of thousands."""
 
 
 class PostgresBatchQueryRepository(BatchQueryRepository):

@@ -1,7 +1,7 @@
-"""Objects in conflict, read from PostgreSQL: what each contradicts is found when it is asked.
+"""Reads objects in conflict from PostgreSQL, and finds what each contradicts now.
 
-A list of one kind looks at a bounded number of conflicts, newest first; what lies further back
-is on one of the next pages.
+A list of one kind examines a bounded number of conflicts, newest first; older matches are on one of
+the next pages.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.ports.conflicts import ConflictRepository
 
 LOOKED_AT: Final = 5000
-"""Conflicts that one page of one kind looks at, at most."""
+"""The maximum of conflicts that one page of one kind examines."""
 LAST: Final = 2**63 - 1
 
 # OFFSET 0 keeps the planner from reading whole tables for few conflicts.

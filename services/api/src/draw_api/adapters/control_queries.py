@@ -1,4 +1,4 @@
-"""What is wanted of the services, in PostgreSQL."""
+"""Stores the desired state of services in PostgreSQL."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -23,7 +23,7 @@ PUT: Final = text(
         updated_at = clock_timestamp(), updated_by = EXCLUDED.updated_by
     """
 )
-# What all shall do, each shall do that was once told something else.
+# An order to all replicas also replaces the orders to single ones.
 FOLLOW: Final = text(
     "UPDATE service_controls SET desired_state = :wanted WHERE service = :service AND replica <> ''"
 )

@@ -1,4 +1,4 @@
-"""Watches whether the database is there, and does once what needs it first."""
+"""Watches whether the database answers, and runs the first action that needs it."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ TRUSTED_SECONDS: Final = 8.0
 class DatabaseProbe:
     """Knows whether the database answered lately, with a schema that this release serves.
 
-    `when_first_seen` runs once, on the probe's thread, as soon as it does; until that has
-    worked the database does not count as there.
+    `when_first_seen` runs once on the probe's thread, as soon as the database answers. Until it has
+    succeeded, the database does not count as available.
     """
 
     name = "database-probe"
@@ -32,11 +32,11 @@ class DatabaseProbe:
         self._periodic = Periodic(self.name, self._look, interval_seconds=INTERVAL_SECONDS)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start probing."""
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Stop looking."""
+        """Stop probing."""
         self._periodic.stop(deadline_seconds)
 
     def there(self) -> bool:

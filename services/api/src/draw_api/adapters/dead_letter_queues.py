@@ -1,4 +1,4 @@
-"""The broker's dead-letter queues, as the use case asks for them."""
+"""Adapts the broker's dead-letter queues to the port of the use case."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from draw_shared.messaging.dead_letters import QUEUES, DeadLetters
 
 
 class RabbitDeadLetterQueues(DeadLetterQueues):
-    """Looks into, empties and refills dead-letter queues."""
+    """Lists, returns and deletes the messages of dead-letter queues."""
 
     def __init__(self, letters: DeadLetters) -> None:
         self._letters = letters

@@ -1,4 +1,4 @@
-"""Users who come from the identity provider, in PostgreSQL."""
+"""Stores users of the identity provider in PostgreSQL."""
 
 from typing import Final
 
@@ -40,7 +40,7 @@ class PostgresExternalUserRepository(ExternalUserRepository):
             values = {"name": name, "role": str(role), "subject": subject}
             if self._connection.execute(ADD, values).first() is not None:
                 return self.external(subject)
-        # Somebody else has added the same person at the same moment, or all names are taken.
+        # Another request added the same person at the same moment, or all names are taken.
         return self.external(subject)
 
     @override

@@ -1,4 +1,4 @@
-"""What disk and broker say about themselves; neither may keep an answer waiting."""
+"""Reads the state of disk and broker without delaying an answer."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from draw_shared.storage.space import DiskRoom, disk_room
 
 
 class SystemHostStatus(HostStatus, StorageVolume):
-    """The storage volume, and the broker as last seen."""
+    """The storage volume, and the last known state of the broker."""
 
     def __init__(self, storage_root: Path, queue_depths: Callable[[], Mapping[str, int]]) -> None:
         self._root = storage_root
@@ -35,5 +35,5 @@ class SystemHostStatus(HostStatus, StorageVolume):
         return self._queue_depths()
 
     def unindexed(self) -> int:
-        """Return how many announcements wait for the index, as last seen."""
+        """Return the last known number of announcements that wait for the index."""
         return unindexed(self.queue_depths())

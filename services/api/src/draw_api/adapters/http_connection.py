@@ -1,10 +1,12 @@
-"""One connection of HTTP/1.1, with limits where uvicorn has none.
+"""Limits each HTTP/1.1 connection where uvicorn sets no limit.
 
-A connection has a time to say what it wants, to send its body, and to take its answer; each
-address has so many connections, and the server so many in all. What uvicorn answers by itself,
-before the application sees a request, has the same headers as the application's answers.
+A client has limited time to send a request's head and its body, and to accept the answer. Each
+address has a maximum of connections, and so has the server. Answers that uvicorn gives itself,
+before the application sees a request, get the same headers as the application's answers.
 
-Everything here happens on the server's event loop, between two of its steps: no locks.
+Concurrency: everything here runs as callbacks on the server's event loop, so it needs no locks; it
+must never block. The application's routes run on other threads. All state is in memory: if the
+process dies, its connections break and clients connect again.
 """
 
 import asyncio
@@ -26,35 +28,35 @@ HEAD: Final = "head"
 BODY: Final = "body"
 REST: Final = "rest of a body"
 LEAST_TAKEN_BYTES: Final = 16 * 1024
-"""A client that takes less than this of its answer in its time is taken for gone."""
+"""A client that accepts fewer bytes of its answer within the time limit counts as gone."""
 RETRY_SECONDS: Final = 10
 PROBLEM: Final = b"application/problem+json"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTimeouts:
-    """What a client has time for, in seconds."""
+    """The time limits of a client, in seconds."""
 
     head: float = 10.0
-    """A request's first line and headers."""
+    """To send a request's first line and headers."""
     body: float = 60.0
     rest: float = 5.0
-    """What is left of a body when the answer was given before; it is thrown away."""
+    """To send the rest of a body that is discarded because the answer was already given."""
     answer: float = 30.0
-    """The next part of an answer."""
+    """To accept the next part of an answer."""
 
     def of(self, waits_for: str) -> float:
-        """Return the time for what a connection waits for."""
+        """Return the time limit for what a connection waits for."""
         return {HEAD: self.head, BODY: self.body, REST: self.rest}[waits_for]
 
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """How many connections there are, in all and from each address.
+    """Limits the number of connections, in total and from each address.
 
-    A new one that finds its address's share or the whole room used up takes the place of the
-    oldest there without a request. So clients that only hold connections keep nobody out, and
-    one that leaves many open may go on.
+    If a new connection finds its address's share or the total used up, it replaces the oldest one
+    there that has no request. Clients that only hold connections therefore keep nobody out, and a
+    client that leaves many open may continue.
     """
 
     most: int
@@ -63,12 +65,12 @@ class ConnectionLimits:
     unlimited: Callable[[str], bool] = field(default=lambda _: False)
     """Whether an address stands for many clients, as a trusted proxy's does."""
     refused: Callable[[int], None] = field(default=lambda _: None)
-    """Told the status of each answer that the application knows nothing of."""
+    """Receives the status of each answer that the application does not see."""
     _inside: "dict[BoundedConnection, str]" = field(default_factory=dict)
     _of_each: Counter[str] = field(default_factory=Counter)
 
     def enter(self, connection: "BoundedConnection", address: str) -> bool:
-        """Return whether there is room; if so it is taken."""
+        """Take a place for the connection; return whether there was one."""
         whom = budgeted(address)
         if self._of_each[whom] >= self.most_each and not self.unlimited(address):
             if not self._make_room(of=whom):
@@ -93,7 +95,7 @@ class ConnectionLimits:
         return True
 
     def leave(self, connection: "BoundedConnection") -> None:
-        """Give the connection's place to others."""
+        """Free the connection's place."""
         whom = self._inside.pop(connection, None)
         if whom is not None:
             self._of_each[whom] -= 1
@@ -102,7 +104,7 @@ class ConnectionLimits:
 
 
 class BoundedConnection(H11Protocol):
-    """One connection, with times and numbers bounded."""
+    """One connection with time limits and a place among the limited connections."""
 
     def __init__(self, *, room: ConnectionLimits, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(**given)
@@ -113,13 +115,13 @@ class BoundedConnection(H11Protocol):
 
     @property
     def without_request(self) -> bool:
-        """Whether it has no request that is complete."""
+        """Whether the connection has no request under way."""
         cycle = self._cycle
         return cycle is None or cycle.response_complete
 
     @property
     def _cycle(self) -> RequestResponseCycle | None:
-        # uvicorn does not say that there is none before the first request.
+        # uvicorn sets no type for the time before the first request, when there is no cycle.
         return cast("RequestResponseCycle | None", self.cycle)
 
     @override
@@ -171,12 +173,12 @@ class BoundedConnection(H11Protocol):
             self._taking = None
 
     def drop(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if not self.transport.is_closing():
             self.transport.close()
 
     def _watch(self) -> None:
-        """Give the client its time for what it is to send next, counted from when that began."""
+        """Start the time limit for what the client must send next, when that changes."""
         if self.transport.is_closing():
             return
         waits_for = self._awaited()
@@ -185,7 +187,7 @@ class BoundedConnection(H11Protocol):
             self._set_timer(self._room.times.of(waits_for) if waits_for else None)
 
     def _awaited(self) -> str | None:
-        """Return what the client is to send next, if it has begun or has to begin."""
+        """Return what the client must send next, or None if it need not send anything."""
         if self.conn.their_state is h11.SEND_BODY:
             return REST if self.conn.our_state is h11.DONE else BODY
         # uvicorn itself ends a connection that stays idle after an answer.
@@ -201,7 +203,7 @@ class BoundedConnection(H11Protocol):
         if self._waits_for == REST:
             self.drop()
         elif self._waits_for == BODY and self.flow.read_paused:
-            # Nobody can send what nobody reads.
+            # The client cannot send while nobody reads.
             self._set_timer(self._room.times.body)
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
@@ -220,7 +222,7 @@ class BoundedConnection(H11Protocol):
     def _refuse(self, status: HTTPStatus, words: str, *more: tuple[str, str]) -> None:
         """Answer without the application, if nothing was answered yet, and close."""
         if (cycle := self._cycle) is not None and not cycle.response_complete:
-            # What the application says from now on goes nowhere.
+            # The application's further messages are discarded.
             cycle.disconnected = True
             cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:

@@ -1,7 +1,7 @@
-"""An OpenID Connect provider over HTTPS (OpenID Connect Core 1.0, RFC 6749, RFC 7636).
+"""Talks to an OpenID Connect provider over HTTPS (OpenID Connect Core 1.0, RFC 6749, RFC 7636).
 
-What the provider publishes about itself is kept for an hour, its keys too; a key that is
-not known is looked up again at once, at most every few seconds.
+The provider's metadata and keys are cached for an hour. An unknown key is looked up again at once,
+at most every few seconds.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ NAME_CLAIMS: Final = ("preferred_username", "email", "name")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """How we are known to the provider."""
+    """Our registration at the provider."""
 
     issuer: str
     client_id: str
@@ -53,7 +53,7 @@ class OidcIdentityProvider(IdentityProvider):
         self._found_until = 0.0
         self._keys: KeySet | None = None
         self._keys_at = -KEPT_SECONDS
-        # A seal of its own: the secret itself signs nothing that leaves this process.
+        # A separate key for sealing: the secret itself signs nothing that leaves this process.
         secret = f"draw sealed sign-in {client.client_secret}".encode()
         self._seal = OctKey.import_key(hashlib.sha256(secret).digest())
 

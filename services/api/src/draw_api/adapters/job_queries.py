@@ -48,7 +48,7 @@ CANCEL: Final = text(
     WHERE (id = :id OR parent_id = :id) AND finished_at IS NULL
     """
 )
-"""A batch is called off with its children."""
+"""Cancels a batch together with its children."""
 
 
 class PostgresJobRepository(JobRepository):
@@ -118,7 +118,7 @@ def cursor_of(row: RowMapping) -> str:
 
 
 def key_of(cursor: str) -> tuple[datetime, UUID]:
-    """Return when the job before a cursor was created, and its id."""
+    """Return the creation time and id of the job before a cursor."""
     moment, job_id = decode_cursor(cursor, (str, str))
     try:
         return datetime.fromisoformat(str(moment)), UUID(str(job_id))

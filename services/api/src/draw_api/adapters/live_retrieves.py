@@ -1,7 +1,7 @@
-"""The retrieve jobs under way as the database shows them now, shared by all who watch.
+"""Reads the running retrieve jobs from the database for all watchers.
 
-One thread reads while anybody watches, once a second, however many do. So every replica of
-the API shows the same, and the database does not feel the number of open pages.
+Concurrency: while anybody watches, one thread reads once a second for all of them. Every replica of
+the API therefore shows the same, and the number of open pages does not load the database.
 """
 
 import threading
@@ -23,7 +23,7 @@ MOST_SHOWN: Final = 1000
 
 
 class PolledRetrieves(LiveRetrieves):
-    """What is under way, or only just over."""
+    """The retrieves that are running or have just ended."""
 
     name = "live-retrieves"
 
@@ -36,11 +36,11 @@ class PolledRetrieves(LiveRetrieves):
         self._periodic = Periodic(self.name, self._look, interval_seconds=INTERVAL_SECONDS)
 
     def start(self) -> None:
-        """Begin to look when somebody watches."""
+        """Start reading as soon as somebody watches."""
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Tell who watches that it is over."""
+        """Tell all watchers that watching is over."""
         self._stopping = True
         self._periodic.stop(deadline_seconds)
 

@@ -1,4 +1,4 @@
-"""Remote nodes in PostgreSQL, as operators set them up."""
+"""Remote nodes in PostgreSQL, as operators configure them."""
 
 import json
 from typing import Any, Final
@@ -28,7 +28,7 @@ ADD: Final = text(
     ON CONFLICT (name) DO NOTHING RETURNING id
     """
 )
-# What was learned of the node at its old address is forgotten with that address.
+# A new address deletes what was learned of the node at its old one.
 REPLACE: Final = text(
     """
     UPDATE remote_nodes SET name = :name, ae_title = :ae_title, host = :host, port = :port,
@@ -55,7 +55,7 @@ HOLD: Final = text("SELECT id FROM remote_nodes WHERE id = :id FOR UPDATE")
 PAUSE: Final = text(
     "UPDATE remote_nodes SET paused = :paused, updated_at = now() WHERE id = :id RETURNING name"
 )
-# What the last test and earlier failures say holds no longer.
+# The results of the last test and of earlier failures are no longer valid.
 PIN: Final = text(
     """
     UPDATE remote_nodes SET tls_fingerprint = :fingerprint, updated_at = now(), circuit = '{}',
@@ -71,7 +71,7 @@ UNFINISHED_JOBS: Final = text(
     "SELECT count(*) FROM jobs WHERE node_id = :id AND finished_at IS NULL"
 )
 NAMES_LOCK: Final = 0x4452414E
-"""Key of the advisory lock under which nodes are renamed, so that a taken name is seen."""
+"""Key of the advisory lock that serializes naming nodes, so that no taken name is missed."""
 
 
 class PostgresNodeRepository(NodeRepository):

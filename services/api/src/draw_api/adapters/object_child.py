@@ -1,7 +1,7 @@
-"""The child process of `object_reader`: opens one object after another and says what it shows.
+"""The child process of `object_reader`: opens objects one by one and describes their content.
 
-It reads requests from its standard input and never ends by itself because of a bad file:
-what goes wrong is said in words, without anything from the file.
+It reads requests from standard input, and a bad file does not end it. Failures are described in
+words, without anything from the file.
 """
 
 import json
@@ -16,12 +16,12 @@ from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
 
 MEMORY_BYTES: Final = 1280 * 1024**2
 CPU_SECONDS: Final = 20
-"""Of processor time, for one request."""
+"""The processor time for one request."""
 
 WORN_BYTES: Final = MEMORY_BYTES // 2
-"""Who still has so much after an answer is to be replaced: codecs that fail keep what they took.
+"""A child that still holds so much memory after an answer is replaced: failed codecs leak.
 
-So is who had not enough, since nobody knows whether the object or what was kept is to blame.
+So is a child that ran out of memory, since either the object or a leak may be the cause.
 """
 NOT_ENOUGH: Final = "it needs too much memory"
 
@@ -56,7 +56,7 @@ ACTIONS: Final[dict[str, Callable[[Mapping[str, Any]], Answer]]] = {
 
 
 def answer(request: Mapping[str, Any]) -> Answer:
-    """Return the answer to one request, or in words why there is none."""
+    """Return the answer to one request, or words that say why there is none."""
     try:
         return ACTIONS[request["action"]](request)
     except NoSuchFrame:

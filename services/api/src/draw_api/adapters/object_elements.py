@@ -1,4 +1,4 @@
-"""The elements of an object as rows of a tree: bounded, and text only."""
+"""Reads an object's elements as rows of a tree: bounded, and text only."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,7 +20,7 @@ BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
 def elements(path: str, search: str) -> dict[str, Any]:
-    """Return the elements of a file, or those in which a text occurs and the sequences above."""
+    """Return the elements of a file, or those that contain a text and the sequences above them."""
     held = pydicom.dcmread(source(path), force=True, defer_size=DEFER_BYTES)
     rows: list[dict[str, Any]] = []
     truncated = False
@@ -94,7 +94,7 @@ def _value(element: DataElement) -> str:
     if element.VR in BINARY or isinstance(value, bytes | bytearray):
         return f"{len(value)} bytes" if hasattr(value, "__len__") else "binary"
     if isinstance(value, MultiValue):
-        # Only as many as can be shown: there may be millions of contour points.
+        # Convert only as many as can be shown: there may be millions of contour points.
         shown = "\\".join(str(one) for one in value[:LONGEST_VALUE])
     else:
         shown = str(value)

@@ -1,4 +1,4 @@
-"""Pixel data of an object as a picture, windowed as asked or as the object suggests."""
+"""Renders pixel data as a picture, with the requested window or the object's own."""
 
 import io
 from collections import OrderedDict
@@ -19,16 +19,16 @@ from draw_api.adapters.pydicom_source import source
 Array = NDArray[Any]
 
 MOST_COLOURS: Final = 120_000_000
-"""Samples of a frame in colour."""
+"""Samples of a colour frame."""
 MOST_GREYS: Final = 40_000_000
-"""Pixels of a grey frame: each becomes a number of 64 bits, twice."""
+"""Pixels of a grey frame: each becomes a 64-bit number, twice."""
 KEPT_FRAMES: Final = 6
 KEPT_BYTES: Final = 128 * 1024 * 1024
-"""Of frames that were decoded, while another is."""
+"""Bytes of decoded frames that remain in memory while another is decoded."""
 DEFER_BYTES: Final = 4096
 JPEG_QUALITY: Final = 90
 LOSSLESS_UP_TO: Final = 300_000
-"""Pixels up to which a picture is PNG: small ones show every pixel, large ones come quickly."""
+"""Up to so many pixels a picture is PNG: small ones show every pixel, large ones load quickly."""
 COLOUR: Final = 3
 SPREAD: Final = (1.0, 99.5)
 DOSE: Final = "RTDOSE"
@@ -47,7 +47,7 @@ LIKELY_RATIO: Final = (0.2, 5.0)
 
 
 class NotAnImage(Exception):
-    """There is nothing to be rendered; the text says why, without anything from the file."""
+    """The object has nothing to render; the text says why, without anything from the file."""
 
 
 class NoSuchFrame(Exception):
@@ -68,7 +68,7 @@ _frames: "OrderedDict[tuple[str, int], _Frame]" = OrderedDict()
 
 
 def facts(path: str) -> dict[str, Any]:
-    """Return what an object shows and in which range."""
+    """Return what an object contains and its range of values."""
     held = _header(path)
     modality = str(held.get("Modality", ""))
     kinds = {"RTSTRUCT": "structures", "RTPLAN": "plan", DOSE: "dose"}
@@ -178,7 +178,7 @@ def _pixels(path: str, index: int) -> Array:
     try:
         return pixel_array(source(path), index=index)
     except (AttributeError, ValueError):
-        # Read as a whole it may do: deflated data sets, odd elements before the pixel data.
+        # Try to read it as a whole: deflated data sets, odd elements before the pixel data.
         return pixel_array(pydicom.dcmread(source(path), force=True), index=index)
 
 
@@ -200,7 +200,7 @@ def _grey(pixels: Array, held: Dataset, number: int, *, inverted: bool) -> _Fram
 
 
 def _functional(held: Dataset, number: int, keyword: str) -> Dataset | None:
-    """Return an item of the functional groups of one frame (PS3.3 C.7.6.16), if there is one."""
+    """Return an item of one frame's functional groups (PS3.3 C.7.6.16), if there is one."""
     frames = held.get("PerFrameFunctionalGroupsSequence") or []
     shared = held.get("SharedFunctionalGroupsSequence") or []
     for group in (*frames[number - 1 : number], *shared[:1]):
@@ -244,7 +244,7 @@ def _eight_bit(pixels: Array) -> Array:
 
 
 def _aspect(held: Dataset) -> float:
-    """Return how much higher than wide a pixel is."""
+    """Return the ratio of a pixel's height to its width."""
     spacing = held.get("PixelSpacing") or held.get("ImagerPixelSpacing")
     ratio = held.get("PixelAspectRatio")
     try:

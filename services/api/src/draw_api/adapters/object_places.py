@@ -1,4 +1,4 @@
-"""Where the objects of series and studies lie, read from PostgreSQL."""
+"""Reads the paths of objects in series and studies from PostgreSQL."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -35,7 +35,7 @@ FILES: Final = text(
 
 
 class PostgresObjectRepository(ObjectRepository):
-    """Where the current objects lie, within one transaction."""
+    """The paths of current objects, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

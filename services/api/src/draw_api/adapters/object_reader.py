@@ -1,12 +1,11 @@
-"""Opens stored objects in child processes, so that a hostile file costs a child and no more.
+"""Opens stored objects in child processes, so that a hostile file can only kill a child.
 
-Each child works on one request at a time under a deadline and a limit of memory; one that is
-late, dies or has not given back its memory is replaced. The same file always goes to the same
-child, which remembers the last frames it decoded. Children get no settings: no secret can leak
-through a codec.
+Each child handles one request at a time, with a deadline and a memory limit. A child that is late,
+dies or keeps its memory is replaced. The same file always goes to the same child, which remembers
+the last decoded frames. Children get no settings, so no secret can leak through a codec.
 
-Between parent and child go JSON lines, and bytes of a length that such a line names: what
-comes back is data, whatever became of the child.
+Parent and child exchange JSON lines, and bytes of a length that such a line names: whatever happens
+to the child, its output is only data.
 """
 
 import json
@@ -42,7 +41,7 @@ READ_BYTES: Final = 1024**2
 
 
 class _Gone(Exception):
-    """The child died, was late, or said something that is no answer."""
+    """The child died, was late, or sent an invalid answer."""
 
 
 class _Child:
@@ -139,7 +138,7 @@ class ConfinedObjectReader(ObjectReader):
         """Do nothing: children start when they are needed."""
 
     def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - killing takes no time
-        """End the children."""
+        """Stop the children."""
         for child in self._children:
             child.end()
 

@@ -1,4 +1,4 @@
-"""RT Structure Sets and RT Plans as tables that people read."""
+"""Converts RT Structure Sets and RT Plans to tables for people."""
 
 from collections.abc import Iterable
 from typing import Any, Final

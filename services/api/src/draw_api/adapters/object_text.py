@@ -1,4 +1,4 @@
-"""Text of an object that is looked at: read as the index reads it."""
+"""Decodes an object's text for display, in the same way as the index."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ SPECIFIC_CHARACTER_SET: Final = 0x00080005
 
 
 def declared(held: Dataset, around: CharacterSet) -> CharacterSet:
-    """Return the character set of a data set: its own, else the one around it (PS3.5 7.5.3)."""
+    """Return the character set of a data set: its own, else the enclosing one's (PS3.5 7.5.3)."""
     value: object = getattr(held.get_item(SPECIFIC_CHARACTER_SET), "value", None)
     if not value:
         return around
@@ -24,14 +24,14 @@ def declared(held: Dataset, around: CharacterSet) -> CharacterSet:
 
 
 def inherit(item: Dataset, around: Dataset) -> Dataset:
-    """Return an item that declares the character set of the data set around it, if none itself."""
+    """Return an item that declares the enclosing data set's character set, or its own."""
     if SPECIFIC_CHARACTER_SET in around and SPECIFIC_CHARACTER_SET not in item:
         item[SPECIFIC_CHARACTER_SET] = around[SPECIFIC_CHARACTER_SET]
     return item
 
 
 def text_beyond_ascii(held: Dataset, tag: int, characters: CharacterSet) -> str | None:
-    """Return the text of an element that nobody has read yet, or None if ASCII holds its value."""
+    """Return the text of an element that pydicom has not decoded, or None if its value is ASCII."""
     element: object = held.get_item(tag)
     raw = element.value if isinstance(element, RawDataElement) else None
     if not raw or (raw.isascii() and ESCAPE not in raw):

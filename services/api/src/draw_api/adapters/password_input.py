@@ -1,4 +1,4 @@
-"""A new password as an administrator gives it at a shell."""
+"""Reads a new password from an administrator at a shell."""
 
 import getpass
 import sys
@@ -15,7 +15,7 @@ def password_from(file: Path | None) -> str:
     """Return the password in a file, on standard input for `-`, or typed twice for None.
 
     Raises:
-        ValueError: there is nobody to ask, or the two differ.
+        ValueError: there is no terminal, or the two differ.
         OSError: the file cannot be read.
     """
     if file is None:

@@ -15,21 +15,23 @@ from draw_api.ports.access import Passwords, SignInAttempt, SignInAttempts
 from draw_shared.addresses import budgeted
 
 MOST_AT_ONCE: Final = 2
-"""Each hash takes 64 MiB: many sign-ins at once must wait, not exhaust the memory."""
+"""Each hash takes 64 MiB: many sign-ins at once must wait instead of exhausting the memory."""
 
 NOBODYS: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4"
     "$hm9OBAO1gmEBN+0pSLDb8g$zqVBK+htenZt8n10pXSxW95vW/9x6n5lfa6K3vF+q+s"
 )
-"""Of no password that anybody has: what a name that is not known is compared with. To make one
-would take a fifth of a second of each start."""
+"""A hash that matches nobody's password; sign-ins with unknown names are compared with it.
+
+It is a constant because computing it would add a fifth of a second to each start.
+"""
 
 WINDOW_SECONDS: Final = 60.0
 MOST_FAILURES_PER_NAME: Final = 5
 MOST_FAILURES_PER_ADDRESS: Final = 20
 MOST_REMEMBERED: Final = 10_000
 SOON_SECONDS: Final = 1.0
-"""When to come again if those that are under way may all fail."""
+"""The delay before another attempt, if those under way may all fail."""
 
 
 class Argon2Passwords(Passwords):
@@ -61,11 +63,10 @@ class Argon2Passwords(Passwords):
 class FailedAttempts(SignInAttempts):
     """Counts failures of the last minute, per name and address and per address.
 
-    An attempt counts as failed from its beginning on, and until it has succeeded: however many
-    come at once, no more are looked at than may fail. A name alone is not counted, so that nobody
-    can lock another out from elsewhere. Of IPv6 a network counts as one address, because one
-    machine has all of it. Each replica counts for itself: with several, the limits are that many
-    times higher.
+    An attempt counts as failed from its start until it succeeds, so parallel attempts cannot exceed
+    the limit. A name alone is not counted, so that nobody can lock out another user from elsewhere.
+    An IPv6 network counts as one address, because one machine has all of it. Each replica counts by
+    itself: with several replicas the limits are that many times higher.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +92,7 @@ class FailedAttempts(SignInAttempts):
         return CountedAttempt(self, keys)
 
     def end(self, keys: Sequence[tuple[str, str]], *, succeeded: bool | None) -> None:
-        """Take note of how an attempt has ended; None: it could not be made."""
+        """Record how an attempt has ended; None: it could not be made."""
         with self._lock:
             self._under_way.subtract(keys)
             for key in keys:
@@ -108,7 +109,7 @@ class FailedAttempts(SignInAttempts):
                 self._failures.setdefault(key, deque(maxlen=MOST_FAILURES_PER_ADDRESS)).append(now)
 
     def _wait(self, key: tuple[str, str], most: int, now: float) -> float:
-        """Return in how many seconds one more may be tried; 0: now."""
+        """Return in how many seconds the next attempt may be made; 0 means now."""
         times = self._failures.get(key, ())
         failed = [at for at in times if at > now - WINDOW_SECONDS]
         left = most - len(failed)
@@ -117,7 +118,7 @@ class FailedAttempts(SignInAttempts):
         return SOON_SECONDS if self._under_way[key] >= left else 0.0
 
     def _forget_old(self, now: float) -> None:
-        """Make room: first what is over, then those who failed longest ago."""
+        """Make room: first drop old failures, then the names with the oldest ones."""
         newest = sorted((times[-1], key) for key, times in self._failures.items())
         for number, (at, key) in enumerate(newest):
             if at > now - WINDOW_SECONDS and number >= MOST_REMEMBERED // 10:

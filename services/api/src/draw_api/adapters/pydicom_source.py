@@ -1,9 +1,9 @@
-"""Stored files as pydicom can read them.
+"""Makes stored files readable for pydicom.
 
-It takes what a data set carries of group 0002 for the file's own group, transfer syntax
-included, and stops or fails at flaws that the index reads past. A file whose header has
-such flaws is given to it anew: in the encoding it really has, each element once, in order,
-and what is not in order inside as bytes without structure.
+If a data set contains elements of group 0002, pydicom takes them for the file meta group, including
+the transfer syntax; other flaws, which the index reads past, make it stop or fail. Such a file is
+rewritten for pydicom: in its real encoding, each element once and in order, and disordered
+sequences as bytes without structure.
 """
 
 import io
@@ -33,7 +33,7 @@ PLAIN: Final = frozenset((DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLIC
 
 
 def source(path: str) -> str | BinaryIO:
-    """Return what pydicom reads a file from: its path, or the file made readable for it."""
+    """Return the input for pydicom: the file's path, or the repaired file."""
     with (
         Path(path).open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held,
@@ -64,7 +64,7 @@ def _repaired(data: memoryview, meta: part10.FileMeta) -> bytes:
             # The first of two, as in the index.
             elements.setdefault(span.tag, _encoded(span, held))
     except Undecodable:
-        # What could be read so far is shown.
+        # Show what could be read so far.
         pass
     true = meta.transfer_syntax_uid if encapsulated else _plain_syntax(held.scanner)
     body = b"".join(raw for _, raw in sorted(elements.items()))

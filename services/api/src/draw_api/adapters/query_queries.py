@@ -1,4 +1,4 @@
-"""Queries to remote nodes and what they found, in PostgreSQL, as operators see them."""
+"""Queries to remote nodes and their matches in PostgreSQL, as operators see them."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -74,7 +74,7 @@ CONDITIONS: Final = {
     "since": "q.created_at >= :since",
     "until": "q.created_at < :until",
 }
-"""What narrows the history, by the value that asks for it; what nobody asks for is not there."""
+"""The conditions of the history, by the criterion that uses each; unused ones are left out."""
 QUERY: Final = text(f"{COLUMNS} WHERE q.id = :id")
 ASKED: Final = text(
     """
@@ -105,7 +105,7 @@ ASCENDING: Final = text(MATCHES.format(comparison=">", direction="ASC"))
 DESCENDING: Final = text(MATCHES.format(comparison="<", direction="DESC"))
 REMOVE: Final = text("DELETE FROM jobs WHERE id = :id")
 PRIORITY: Final = 3
-"""Somebody waits for the answer: queries go before retrieves of the usual priority."""
+"""A user waits for the answer: queries go before retrieves of the usual priority."""
 
 
 class PostgresQueryRepository(QueryRepository):

@@ -1,8 +1,8 @@
-"""What was looked at lately, so that the frames of one object are one line of the log.
+"""Remembers recent views, so that the frames of one object give one line in the log.
 
-A browser shows a picture that it has for ten minutes without asking; a view that comes again
-within that time is no other line either. Only what is committed counts: a request whose line was
-rolled back has shown nothing. Each replica remembers for itself, and may write a line more.
+A browser shows a cached picture for ten minutes without asking; a repeated view within that time
+gives no further line either. Only committed views count, because a request that was rolled back has
+shown nothing. Each replica remembers by itself, and may write one line more.
 """
 
 import threading
@@ -18,14 +18,14 @@ from draw_api.ports.objects import ViewRegister
 
 AGAIN_SECONDS: Final = 600.0
 MOST_REMEMBERED: Final = 20_000
-"""What is forgotten sooner is another line when it comes again."""
+"""A view that is forgotten earlier gives another line when it is repeated."""
 
 View = tuple[str, str, str, str]
 """Who, from which address, what, and its UID."""
 
 
 class RecentViews:
-    """The views that are on record, for all requests of this process."""
+    """The recorded views, for all requests of this process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -33,13 +33,13 @@ class RecentViews:
         self._views: OrderedDict[View, float] = OrderedDict()
 
     def knows(self, view: View) -> bool:
-        """Return whether this view is on record since a short while."""
+        """Return whether this view was recorded a short while ago."""
         with self._lock:
             since = self._views.get(view)
         return since is not None and self._monotonic() - since < AGAIN_SECONDS
 
     def remember(self, views: Iterable[View]) -> None:
-        """Take note of what is on record now."""
+        """Remember views that are now recorded."""
         now = self._monotonic()
         with self._lock:
             for view in views:
@@ -65,6 +65,6 @@ class CollectedViews(ViewRegister):
         return True
 
     def remember(self) -> None:
-        """Count what was kept: the transaction is committed."""
+        """Remember the collected views: the transaction is committed."""
         if self._views:
             self._recent.remember(self._views)

@@ -1,4 +1,4 @@
-"""The index in PostgreSQL beside a list of the files on the volume."""
+"""Compares the index in PostgreSQL with a list of the files on the volume."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -27,7 +27,7 @@ CONFLICTS_WITHOUT_FILE: Final = text(
     "SELECT c.id, c.path FROM instance_conflicts c"
     " WHERE NOT EXISTS (SELECT FROM found_files f WHERE f.path = c.path) ORDER BY c.path"
 )
-# What is still to be removed is known. A copy goes beside its row, or by a tombstone.
+# Files on record for removal are known. A copy goes with its row, or by a tombstone.
 FILES_WITHOUT_ROW: Final = text(
     """
     SELECT f.path FROM found_files f

@@ -1,4 +1,4 @@
-"""Retrieve jobs in PostgreSQL, as operators ask for them and watch them."""
+"""Retrieve jobs in PostgreSQL, as operators request and watch them."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -29,8 +29,10 @@ from draw_api.models.retrieves import (
 from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
 
 ASKING_LOCK: Final = 0x44524152
-"""Key of the advisory lock under which retrieves are asked for, so that of two that ask for
-the same at the same time the second finds the first."""
+"""Key of the advisory lock that serializes requests for retrieves.
+
+Of two equal requests at the same time, the second one then finds the first.
+"""
 
 OURS: Final = "(j.kind = 'retrieve' OR j.kind = 'batch' AND j.parameters->>'of' = 'retrieve')"
 COLUMNS: Final = """
@@ -86,7 +88,7 @@ ON_THE_WAY: Final = text(
     ORDER BY subject, state = 'scheduled', not_before NULLS FIRST, priority, created_at
     """
 )
-"""Of several for the same subject, the one that begins first."""
+"""If several jobs have the same subject, the one that begins first."""
 PULL_FORWARD: Final = text(
     """
     WITH held AS (
@@ -256,7 +258,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
         return page_of([(cursor_of(row), retrieve_of(row)) for row in rows], limit)
 
     def live(self, limit: int) -> list[Retrieve]:
-        """Return what is not over, or only just."""
+        """Return the retrieves that are running or have just ended."""
         rows = self._connection.execute(LIVE, {"limit": limit}).mappings()
         return [retrieve_of(row) for row in rows]
 
@@ -304,7 +306,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
 
 
 def retrieve_of(row: RowMapping) -> Retrieve:
-    """Return the job that a row describes."""
+    """Return the job in a row."""
     return Retrieve.model_validate(_shown(row))
 
 

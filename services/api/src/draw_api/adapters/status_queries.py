@@ -1,4 +1,4 @@
-"""Replicas and sums over the index, read from PostgreSQL."""
+"""Reads replicas and sums over the index from PostgreSQL."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from draw_api.ports.status import StatusRepository
 
 TOTALS_KEPT_SECONDS: Final = 5.0
 
-# Stopped and vanished replicas are shown for a day, then they are history.
+# Stopped and vanished replicas are shown for a day.
 REPLICAS: Final = text(
     """
     SELECT replica, service, host, address, state, started_at, heartbeat_at,
@@ -37,7 +37,7 @@ STORED: Final = text(
 
 
 class RecentTotals:
-    """Keeps the sums for some seconds: with a million studies they take a while to add up."""
+    """Caches the sums for some seconds: with a million studies they are slow."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class RecentTotals:
 
 
 class PostgresStatusRepository(StatusRepository):
-    """What the database says about the suite, within one transaction."""
+    """The state of the suite in the database, within one transaction."""
 
     def __init__(self, session: Session, totals: RecentTotals) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Usage of the storage in PostgreSQL, and the deletion of studies."""
+"""Reads the usage of the storage from PostgreSQL, and deletes studies."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -31,7 +31,7 @@ from draw_shared.storage.removal import StorageFiles
 RULES: Final = text(
     "SELECT document -> 'storage' AS storage FROM server_config ORDER BY version DESC LIMIT 1"
 )
-# What contradicts its study is both a conflict and current, and one file.
+# An object that contradicts its study is a conflict and current, but it is one file.
 SUMS: Final = text(
     """
     SELECT s.*, c.*, d.* FROM
@@ -97,7 +97,7 @@ LARGEST: Final = 2**63 - 1
 
 
 class PostgresStorageRepository(StorageRepository):
-    """What takes up the storage, within one transaction."""
+    """What fills the storage, within one transaction."""
 
     def __init__(self, session: Session, root: Path) -> None:
         self._connection = session.connection()

@@ -1,4 +1,4 @@
-"""The objects on the storage volume: found by walking, read as after their reception."""
+"""Finds the objects on the storage volume, and announces them as after their reception."""
 
 import os
 from collections import deque
@@ -31,7 +31,7 @@ SECOND_NS: Final = 1_000_000_000
 
 
 class BrokerSilent(Transient):
-    """The broker does not confirm what is announced."""
+    """The broker does not confirm announcements."""
 
 
 class VolumeFiles(StoredFiles):
@@ -64,7 +64,7 @@ class VolumeFiles(StoredFiles):
 
 
 class FileAnnouncements(Announcements):
-    """Announces files anew, a bounded number of them on their way to the broker."""
+    """Announces files again, with a bounded number of unconfirmed announcements."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class FileAnnouncements(Announcements):
                 came.deleted.append(event.path)
             elif event.occurred_at.timestamp() * SECOND_NS < before_ns:
                 came.returned.add(event.study_instance_uid)
-            # Also what was deleted: the indexers judge it again, and remove the file.
+            # Deleted objects, too: the indexers find the deletion again, and remove the file.
             self.publish(event)
         return came
 
@@ -134,11 +134,11 @@ class FileAnnouncements(Announcements):
                 raise BrokerSilent("the broker does not take announcements")
 
     def _event(self, path: str) -> tuple[InstanceStoredV1, int] | None:
-        """Return what announces a file, and when that was last wanted."""
+        """Return the announcement of a file, and when the file was last wanted."""
         try:
             mark = self._files.mark(path)
             event = event_of(described(self._root, path))
         except (FileNotFoundError, Undecodable, ValueError):
-            # Damaged, none of ours, or deleted meanwhile.
+            # The file is damaged, not ours, or was deleted meanwhile.
             return None
         return None if mark is None else (event, mark.modified_ns)

@@ -1,4 +1,4 @@
-"""Metrics of the suite as a whole; every API replica shows the same, so take the maximum."""
+"""Metrics of the whole suite; every API replica shows the same, so use the maximum."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -16,7 +16,7 @@ def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
 
 
 class SuiteMetrics(Collector):
-    """Shows what database, broker and disk said last; a scrape asks none of them but the disk."""
+    """Shows the last known state of database and broker; a scrape itself reads only the disk."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class SuiteMetrics(Collector):
         if disk is not None:
             yield _single("disk_size_bytes", "Size of the storage volume", disk.total_bytes)
             yield _single("disk_free_bytes", "Room on the storage volume", disk.free_bytes)
-            # Always shown, or rules would name what is not there; 0 of 0 is above no threshold.
+            # Always shown, because rules name it; 0 of 0 is above no threshold.
             yield _single(
                 "disk_inodes", "Inodes of the storage volume; 0: no fixed number", disk.total_inodes
             )

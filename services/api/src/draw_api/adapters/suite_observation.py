@@ -1,4 +1,4 @@
-"""What the database says about the whole suite, looked up now and then for the metrics."""
+"""Reads the state of the whole suite from the database at intervals, for the metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from draw_shared.db.session import Database
 from draw_shared.db.tables import JOB_STATES
 
 FORECAST_DAYS: Final = 7
-"""Days before today whose receptions tell how fast the storage fills."""
+"""The number of days before today that give the rate at which the storage fills."""
 
-# A replica that vanished is told for ten minutes; then it was replaced or is known.
+# A vanished replica is reported for ten minutes; then it was replaced or is known.
 REPLICAS: Final = text(
     f"""
     SELECT service, CASE WHEN heartbeat_at < now() - interval '{REPLICA_TIMEOUT_SECONDS} seconds'
@@ -52,9 +52,9 @@ class SuiteState:
     """The suite at one moment."""
 
     replicas: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """How many, by service and state."""
+    """The number of replicas by service and state."""
     jobs: Mapping[str, int] = field(default_factory=dict)
-    """How many are unfinished, by state."""
+    """The number of unfinished jobs by state."""
     oldest_job_seconds: Mapping[str, float] = field(default_factory=dict)
     circuits: Mapping[str, bool] = field(default_factory=dict)
     """Whether the circuit of a node is open, by the node's name."""
@@ -63,7 +63,7 @@ class SuiteState:
 
 
 class SuiteObservation:
-    """Looks when told to and keeps what was seen; nothing while the database is away."""
+    """Keeps the last observed state; None while the database is away."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,14 +71,14 @@ class SuiteObservation:
 
     @property
     def seen(self) -> SuiteState | None:
-        """The suite as last seen, or None when the last look failed."""
+        """The suite as last observed, or None when the last observation failed."""
         return self._seen
 
     def look(self) -> None:
-        """Ask the database.
+        """Observe the suite.
 
         Raises:
-            DatabaseUnavailable: it does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         try:
             self._seen = self._looked()

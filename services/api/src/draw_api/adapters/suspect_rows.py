@@ -1,10 +1,9 @@
-"""Rows that an earlier release may have written wrongly, found by walking through the index.
+"""Finds rows that an earlier release may have written wrongly, by walking through the index.
 
-Earlier releases read text with another decoder than queries do, and headers no further than
-to their first flaw. What they wrote shows it: escape sequences and replacement characters,
-characters of Latin 1 (which stood for every set they did not know), no Rows and no Bits
-Allocated, or that the header was damaged. Such rows may be right; reading their object anew
-does them no harm.
+Earlier releases decoded text differently from queries, and read headers only up to the first flaw.
+Their rows show it: escape sequences and replacement characters, characters of Latin 1 (used for
+every unknown set), neither Rows nor Bits Allocated, or a damaged header. Such rows may also be
+right; reading their object again does no harm.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from draw_shared.storage.outbox import ae_title
 
 ROWS_AT_ONCE: Final = 10_000
 SUSPECT_TEXT: Final = r"[\u001b\u0080-\u00ff\ufffd]|\\u001b"
-"""In a JSON document an escape is spelt out."""
+"""A JSON document spells out an escape."""
 
 LAST: Final = "SELECT coalesce(max(id), 0) FROM {table}"
 DESCRIBED_BY: Final = """
@@ -28,7 +27,7 @@ SELECT DISTINCT split_part(source.value, ' ', 2)
 FROM {table} r, jsonb_each_text(r.sources) AS source
 WHERE r.id > :after AND r.id <= :until AND CAST(to_jsonb(r) AS text) ~ :suspect
 """
-"""The objects from which the values of rows are: the second word of a source."""
+"""The objects that gave the values of rows: the second word of a source."""
 INSTANCES: Final = """
 SELECT sop_instance_uid FROM instances
 WHERE id > :after AND id <= :until AND (

@@ -1,8 +1,7 @@
-"""The transaction log in PostgreSQL; lists go by keyset on time and identity.
+"""The transaction log in PostgreSQL; lists use keyset pagination on time and identity.
 
-A list looks at a bounded number of lines: those that an index gives for one of the criteria,
-newest first, and among them for the others. What is asked for and lies further back is on
-one of the next pages.
+A list examines a bounded number of lines: an index gives the newest lines for one criterion, and
+those are checked for the others. Older matches are on one of the next pages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,11 +53,11 @@ COLUMNS: Final[tuple[Any, ...]] = (
     T.detail,
 )  # fmt: skip
 LOOKED_AT: Final = 20_000
-"""Lines that one page looks at, at most."""
+"""The maximum of lines that one page examines."""
 
 Key = tuple[datetime, int]
 
-# An attacker may be refused a million times; the newest say who he is.
+# An attacker may be refused a million times; the newest lines suffice to identify them.
 REJECTED: Final = text(
     """
     SELECT calling_ae, coalesce(peer_address, '') AS peer_address, coalesce(detail, '') AS reason,
@@ -76,12 +75,12 @@ REJECTED: Final = text(
 
 
 class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
-    """The table `transactions`, within one transaction of the database.
+    """The table `transactions`, within one database transaction.
 
     Args:
-        session: of that transaction.
+        session: the session of that transaction.
         keyring: checks seals; None checks only the chain.
-        sealed_head: keeps the newest sealed line outside the database.
+        sealed_head: stores the newest sealed line outside the database.
     """
 
     def __init__(
@@ -100,8 +99,7 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
     ) -> Page[Transaction]:
         before = _key(cursor) if cursor is not None else None
         if criteria.uid:
-            # Indexes find all of it at once. In one statement with the order, PostgreSQL would
-            # rather read the log backwards until it has a page.
+            # Indexes find all of these at once. In one statement with the order, PostgreSQL would
             found_by_uid = (
                 select(*COLUMNS)
                 .where(*_span(criteria, before), _of_uid(criteria.uid), *_matching(criteria))
@@ -128,7 +126,7 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
         return self._connection.execute(ordered).mappings().all()
 
     def _further(self, criteria: TransactionCriteria, before: Key | None) -> str | None:
-        """Return the cursor behind the last line that a page looks at; None: there are no more."""
+        """Return the cursor behind the last line that a page examines; None: there are no more."""
         looked_at = _looked_at(criteria, before, (T.occurred_at, T.id)).subquery()
         last = select(looked_at).order_by(looked_at.c.occurred_at.desc(), looked_at.c.id.desc())
         row = self._connection.execute(last.offset(LOOKED_AT - 1).limit(1)).mappings().first()
@@ -142,7 +140,7 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
 
     @override
     def verify(self, known: KnownHead | None) -> ChainReport:
-        # Read first: what is sealed meanwhile is newer than what was kept.
+        # Read before verifying: lines sealed meanwhile are newer than the stored head.
         kept = self._sealed_head.kept() if self._sealed_head else None
         heads = [Head(one.position, bytes.fromhex(one.chain_hash)) for one in (known, kept) if one]
         found = verify(self._connection, heads, self._keyring)
@@ -192,7 +190,7 @@ def _rejected_before(cursor: str | None) -> dict[str, object]:
 def _looked_at(
     criteria: TransactionCriteria, before: Key | None, columns: Sequence[Any]
 ) -> Select[Any]:
-    """Return the newest lines that fit one criterion which has an index."""
+    """Return the newest lines that match one criterion with an index."""
     ordered = (col(T.occurred_at).desc(), col(T.id).desc())
     branches = [
         select(*columns)
@@ -207,13 +205,13 @@ def _looked_at(
 
 
 def _branches(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
-    """Return conditions for which an index has the lines by time; no line fits two of them."""
+    """Return conditions whose lines an index has by time; no line matches two of them."""
     title, outcomes = criteria.ae_title, set(criteria.outcomes)
     if title:
         called = [col(T.called_ae) == title, col(T.calling_ae).is_distinct_from(title)]
         return [[col(T.calling_ae) == title], called]
     if outcomes and TransactionOutcome.SUCCESS not in outcomes:
-        # The index holds nothing else; that has to stand there in words.
+        # The index holds nothing else; its condition must be repeated literally.
         rare: ColumnElement[bool] = literal_column("outcome <> 'success'", Boolean)
         return [[col(T.outcome) == str(one), rare] for one in sorted(outcomes)]
     if criteria.actor:

@@ -1,4 +1,4 @@
-"""Users, sessions and tokens in PostgreSQL, for those who manage them."""
+"""Users, sessions and tokens in PostgreSQL, for their management."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ REMOVE: Final = text("DELETE FROM users WHERE id = :id")
 ADMINISTRATORS: Final = text(
     "SELECT id FROM users WHERE role = 'admin' AND active ORDER BY id FOR UPDATE"
 )
-# A piece of the token's hash names the session; the token cannot be found from it.
+# Part of the token's hash identifies the session; it does not reveal the token.
 SESSION_ID: Final = "encode(substring(s.token_hash FOR 12), 'hex')"
 SESSIONS: Final = text(
     f"""

@@ -1,4 +1,4 @@
-"""Sends wake-ups after the commit; one that is lost is made up for by polling."""
+"""Sends wake-ups after the commit; polling makes up for a lost one."""
 
 import structlog
 from typing_extensions import override
@@ -25,7 +25,7 @@ class CollectedWakeUps(WakeUps):
         self._messages.append(message)
 
     def send(self) -> None:
-        """Send what was collected."""
+        """Send the collected wake-ups."""
         for message in self._messages:
             try:
                 self._publisher.publish(message, exchange=_exchange(message))
@@ -34,5 +34,5 @@ class CollectedWakeUps(WakeUps):
 
 
 def _exchange(message: Command) -> str:
-    """Return where a wake-up goes: to every replica, or to one that is free."""
+    """Return where a wake-up goes: to every replica, or to a free one."""
     return topology.CONTROL if isinstance(message, ControlV1) else topology.EVENTS

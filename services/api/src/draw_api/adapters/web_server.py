@@ -1,4 +1,4 @@
-"""uvicorn as a component: its own thread, no signal handlers, a drain with a deadline."""
+"""Runs uvicorn as a component: its own thread, no signal handlers, a drain with a deadline."""
 
 import resource
 import socket
@@ -25,19 +25,20 @@ BACKLOG: Final = 256
 MOST_CONNECTIONS: Final = 800
 MOST_CONNECTIONS_EACH: Final = 100
 OTHER_FILES: Final = 200
-"""File descriptors for everything but clients: database, broker, stored files."""
+"""File descriptors for everything except clients: database, broker, stored files."""
 
 
 class WebServer:
-    """Serves an ASGI application on one TCP port; at `::` for IPv4 as well, as the receiver does.
+    """Serves an ASGI application on one TCP port; on `::` also for IPv4, as the receiver does.
 
     Args:
-        trusted_proxies: addresses and networks, separated by commas, whose word is taken for
-            who the client is, and who may have any number of connections.
+        trusted_proxies: addresses and networks, separated by commas, that may name the client's
+          address and may have any number of connections.
         most_each: connections of one address; the server has at most 800 in all, or fewer when
-            the process may open no more files.
+        the
+          process may open no more files.
         times: how long a client may take for each part of a request.
-        refused: told the status of each answer that the application knows nothing of.
+        refused: receives the status of each answer that the application does not see.
     """
 
     name = "web-server"
@@ -80,7 +81,7 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port in use, also when any free one was asked for."""
+        """The port in use, even if any free one was requested."""
         return int(self._socket.getsockname()[1]) if self._socket else self._address[1]
 
     def start(self) -> None:
@@ -96,7 +97,6 @@ class WebServer:
             self._address, family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
         # asyncio sets it only on sockets that name their protocol; accepted ones inherit this.
-        # Else every answer waits 40 ms for the client's acknowledgement of its headers.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
@@ -106,7 +106,7 @@ class WebServer:
             time.sleep(0.01)
 
     def stop(self, deadline_seconds: float) -> None:
-        """Take no new connections, let answers finish until near the deadline, then close."""
+        """Accept no connections; let answers finish until near the deadline, then close."""
         self._server.should_exit = True
         self._thread.join(max(0.1, deadline_seconds - LAST_SECONDS))
         if self._thread.is_alive():
@@ -124,7 +124,7 @@ def _most_connections() -> int:
 
 
 def _among(networks: str) -> Callable[[str], bool]:
-    """Return what says whether an address is in one of the networks."""
+    """Return a predicate that tells whether an address is in one of the networks."""
     found = [network_of(one) for one in networks.split(",") if one]
 
     def among(address: str) -> bool:
@@ -138,7 +138,7 @@ def _among(networks: str) -> Callable[[str], bool]:
 
 
 def _as_seen(networks: str) -> list[str]:
-    """Return networks as a socket for IPv4 names its peers and, mapped, as one for both does."""
+    """Return networks as an IPv4 socket and, mapped, as a dual-stack socket name their peers."""
     found = [network_of(one) for one in networks.split(",") if one]
     mapped = [
         f"::ffff:{one.network_address}/{MAPPED.prefixlen + one.prefixlen}"

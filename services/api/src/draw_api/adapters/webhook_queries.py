@@ -21,14 +21,13 @@ from draw_api.models.webhooks import (
 from draw_api.ports.webhooks import ChangeRepository, WebhookRepository
 
 BOTH_SIGN_HOURS: Final = 24
-"""How long a secret that was replaced signs beside the new one."""
+"""How long a replaced secret signs beside the new one."""
 
 CHANGES: Final = text(
     "SELECT * FROM changes WHERE sequence > :since AND sequence <= :last"
     " ORDER BY sequence LIMIT :limit"
 )
-# The next of each kind by itself. Only the index of kinds has them in this order, so that a
-# rare kind is not looked for among all others.
+# The next entries of each kind separately: only the index of kinds has this order, so that a
 CHANGES_OF_KINDS: Final = text(
     """
     SELECT c.* FROM unnest(CAST(:kinds AS text[])) AS wanted (kind) CROSS JOIN LATERAL (
@@ -82,7 +81,7 @@ DELIVERIES: Final = text(
     ORDER BY sequence DESC LIMIT :limit
     """
 )
-# The state stands there in words, so that the index of what is not delivered serves.
+# The state is a literal, so that the index of undelivered rows can be used.
 DELIVERIES_OF_STATE: Final = {
     state: text(
         f"""
@@ -110,7 +109,7 @@ class PostgresWebhookRepository(WebhookRepository, ChangeRepository):
 
     @override
     def after(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
-        # Writers take turns: what is committed up to the last number is complete.
+        # Writers take turns: everything up to the last number is committed.
         bounds = self._connection.execute(BOUNDS).one()
         first, last = bounds.first or 0, bounds.last or 0
         values: dict[str, Any] = {"since": since, "last": last, "limit": limit + 1}

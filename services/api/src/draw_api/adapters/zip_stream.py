@@ -1,4 +1,4 @@
-"""A ZIP archive of stored files, made while it is sent: neither memory nor disk holds it."""
+"""Makes a ZIP archive of stored files while it is sent; neither memory nor disk holds it."""
 
 import io
 import zipfile
@@ -15,7 +15,7 @@ EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 
 
 class _ZipSink(io.RawIOBase):
-    """What `zipfile` writes to; the bytes are taken out again as soon as they are there."""
+    """The output of `zipfile`; its bytes are taken out as soon as they are written."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -36,10 +36,10 @@ class _ZipSink(io.RawIOBase):
 
 
 def zipped(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
-    """Yield the archive in pieces; a file that has gone meanwhile is left out."""
+    """Yield the archive in pieces; files that no longer exist are left out."""
     sink = _ZipSink()
     inside = root.resolve()
-    # Stored, not deflated: most objects are compressed or noise, and time counts.
+    # Stored, not deflated: most objects are compressed or noise, and speed matters.
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             path = (inside / file.path).resolve()

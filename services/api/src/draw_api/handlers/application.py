@@ -1,4 +1,4 @@
-"""Puts the routes together: REST, web page, probes, problem documents, what is around requests."""
+"""Assembles the application: REST, web page, probes, problem documents, middleware."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,7 @@ ROUTERS = (
 
 @dataclass(frozen=True, slots=True)
 class AppDependencies:
-    """What the routes need and do not make themselves."""
+    """What the routes need from the composition root."""
 
     work: WorkFactory
     sign_on: SingleSignOnService
@@ -93,7 +93,7 @@ class AppDependencies:
 
 
 class Application(FastAPI):
-    """FastAPI inside `Observed`, which middleware that is added could not surround with."""
+    """FastAPI inside `Observed`, which added middleware could not surround."""
 
     @override
     def build_middleware_stack(self) -> ASGIApp:
@@ -101,7 +101,7 @@ class Application(FastAPI):
 
 
 def application(given: AppDependencies) -> FastAPI:
-    """Return the whole ASGI application; nothing in it connects before a request comes."""
+    """Return the whole ASGI application; it connects to nothing before the first request."""
     made = Application(
         title="DRAW DICOM",
         version=given.version,
@@ -124,7 +124,7 @@ def application(given: AppDependencies) -> FastAPI:
     openapi.install(made, ROUTERS)
     site.install(made)
     made.add_middleware(BoundedBodies)
-    # What is refused before there is a route is said in the same way.
+    # Requests that are refused before routing get the same answers.
     foreseen = {e: h for e, h in made.exception_handlers.items() if e is not Exception}
     made.add_middleware(ExceptionMiddleware, handlers=foreseen)
     return made

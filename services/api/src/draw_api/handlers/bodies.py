@@ -1,7 +1,7 @@
-"""How much a request may bring, decided before any of it is read.
+"""Limits the size of request bodies before any of a body is read.
 
-Everybody may send a form or document of usual size. More is taken only from somebody who is
-known, and only from a few at a time, because all of it is in memory before a route sees it.
+Everybody may send a form or document of usual size. Larger bodies are accepted only from known
+users, and only a few at a time, because a body is completely in memory before a route sees it.
 """
 
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ MOST_BYTES: Final = 8 * 1024**2
 
 
 class BoundedBodies:
-    """ASGI middleware; a request of usual size passes as it is."""
+    """ASGI middleware; a request of usual size passes unchanged."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
@@ -35,8 +35,8 @@ class BoundedBodies:
         """Serve one request.
 
         Raises:
-            HTTPException: it brings too much.
-            TryLater: too much of this kind is being read.
+            HTTPException: the body is too large.
+            TryLater: too many large bodies are being read.
         """
         if scope["type"] != "http" or _said(scope) <= USUAL_BYTES:
             await self._application(scope, receive, send)
@@ -49,7 +49,7 @@ class BoundedBodies:
 
 @asynccontextmanager
 async def _admitted(request: Request) -> AsyncIterator[int]:
-    """Yield how much may be read, when it is this request's turn."""
+    """Yield how much may be read, once it is this request's turn."""
     room: WaitingRoom = request.app.state.waiting_room
     if credential_of(request) is not None:
         async with room.turn(RequestCost.ORDINARY, request, room.whom(request)):
@@ -74,10 +74,10 @@ def _is_known(request: Request) -> bool:
 
 
 def _said(scope: Scope) -> int:
-    """Return how long the body is said to be; one that comes in chunks may be of any length."""
+    """Return the declared length of the body; a chunked body may have any length."""
     if _is_chunked(scope):
         return MOST_BYTES + 1
-    # The server takes no other than one decimal number (RFC 9112 6.3).
+    # The server accepts only one decimal number (RFC 9112 6.3).
     return int(dict(scope["headers"]).get(b"content-length", b"0"))
 
 
@@ -110,17 +110,17 @@ def _too_large(most: int, whose: str = "") -> HTTPException:
 async def form_of(
     request: Request, *, max_files: int, max_fields: int, max_part_size: int
 ) -> AsyncIterator[FormData]:
-    """Yield what a form has, and forget its files after the block.
+    """Yield the fields of a form, and delete its files after the block.
 
     Raises:
-        HTTPException: it is no form, or one with too much in it.
+        HTTPException: the body is not a form, or the form has too much in it.
     """
     try:
         data = await request.form(
             max_files=max_files, max_fields=max_fields, max_part_size=max_part_size
         )
     except UnicodeError:
-        # A part may name any of Python's encodings, and some fail in ways of their own.
+        # A part may name any of Python's encodings, and some fail in their own ways.
         raise HTTPException(HTTPStatus.BAD_REQUEST, "The form's encoding is not known.") from None
     try:
         yield data

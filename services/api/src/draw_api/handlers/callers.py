@@ -1,7 +1,7 @@
-"""Whose budget a request counts against, without asking the database.
+"""Finds whose budget a request counts against, without asking the database.
 
-Credentials that were right before stand for their user, all others for the address that they
-come from: so it does no good to invent some.
+Credentials that were valid before count for their user, all others for the address that they come
+from, so inventing credentials does not help.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ MOST_REMEMBERED: Final = 10_000
 
 
 class Callers:
-    """Remembers whose credentials were right, so that a queue knows it without the database.
+    """Remembers which credentials were valid, so that queues know the user without the database.
 
-    That they were once right lets nobody in; it only says whose budget a request counts against.
+    An earlier validity grants no access; it only tells whose budget a request counts against.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Callers:
         self._known: OrderedDict[bytes, int] = OrderedDict()
 
     def remember(self, credential: str, user_id: int) -> None:
-        """Let this credential stand for its user."""
+        """Count this credential for its user."""
         digest = _digest(credential)
         with self._lock:
             self._known[digest] = user_id
@@ -32,7 +32,7 @@ class Callers:
                 self._known.popitem(last=False)
 
     def user(self, credential: str) -> int | None:
-        """Return for whom it stands, if for anybody."""
+        """Return the user of a credential, if known."""
         with self._lock:
             return self._known.get(_digest(credential))
 

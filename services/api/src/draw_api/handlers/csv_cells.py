@@ -1,4 +1,4 @@
-"""Tables for spreadsheets: no cell can be a formula."""
+"""Writes tables for spreadsheets in which no cell can be a formula."""
 
 import csv
 import io
@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Final
 
 FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What makes spreadsheets compute the rest of a cell."""
+"""Characters that make spreadsheets compute the rest of a cell."""
 NEUTRALISED: Final = re.compile(r"'+[=+\-@\t\r]")
-"""What would be read back as such a cell gets one more mark, of which one goes when it is read."""
+"""A cell that would be read back as such gets one more mark; reading removes one."""
 HIDDEN_FORMULA: Final = re.compile(r"""([,;\t|\r\n]["\s]*)(?='*[=+\-@])""")
-"""Where a spreadsheet that divides a line at another separator than ours sees a new cell."""
+"""Where a spreadsheet that splits lines at another separator than ours begins a new cell."""
 
 
 def csv_of(rows: Iterable[Sequence[object]], separator: str = ",") -> str:
@@ -23,7 +23,7 @@ def csv_of(rows: Iterable[Sequence[object]], separator: str = ",") -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value for a spreadsheet: a text that would be a formula stays a text."""
+    """Return a value for a spreadsheet: a text that looks like a formula stays a text."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Who is asking: session cookie or bearer token, role, CSRF token."""
+"""Identifies the caller: session cookie or bearer token, permission, CSRF token."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
@@ -30,7 +30,7 @@ _csrf = APIKeyHeader(
 
 
 def client_address(request: Request) -> str:
-    """Return the address of the client, as the socket or a trusted proxy says."""
+    """Return the address of the client, according to the socket or a trusted proxy."""
     return canonical(request.client.host) if request.client else ""
 
 
@@ -57,14 +57,14 @@ def _known(work: UnitOfWork, token: str | None, session: str | None, request: Re
 
 
 def remembered(request: Request, credential: str, by: Principal) -> Principal:
-    """Return who asks, and let his next requests count as his before the database is asked."""
+    """Return the caller; later requests count against the caller before the database is asked."""
     callers: Callers = request.app.state.callers
     callers.remember(credential, by.user_id)
     return by
 
 
 def credential_of(request: Request) -> str | None:
-    """Return the bearer token of a request, or else the token of its session, right or wrong."""
+    """Return the bearer token of a request, or else the token of its session, valid or not."""
     return _bearer_of(request) or request.cookies.get(COOKIE)
 
 
@@ -74,16 +74,16 @@ def _bearer_of(request: Request) -> str | None:
 
 
 def known(request: Request, work: UnitOfWork) -> Principal:
-    """Return who asks, whatever he may do.
+    """Return the caller, whatever the permissions.
 
     Raises:
-        Unauthenticated: nobody, or nobody known.
+        Unauthenticated: the request has no credentials, or unknown ones.
     """
     return _known(work, _bearer_of(request), request.cookies.get(COOKIE), request)
 
 
 def require_still(request: Request, work: UnitOfWork, permission: Permission) -> None:
-    """Return when whoever began a request may do this still, for answers that last.
+    """Return if the caller of a long answer still has the permission.
 
     Raises:
         Unauthenticated: the session or the token has ended.
@@ -93,14 +93,14 @@ def require_still(request: Request, work: UnitOfWork, permission: Permission) ->
 
 
 class Guard:
-    """What stands before a route, and the permission that the route names."""
+    """A check before a route, with the permission that the route names."""
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
 
 class Requires(Guard):
-    """A dependency that lets in who may do something."""
+    """A dependency that admits callers with a permission."""
 
     def __call__(self, principal: Annotated[Principal, Depends(_principal)]) -> Principal:
         require(principal, self.permission)
@@ -108,7 +108,7 @@ class Requires(Guard):
 
 
 class Opens(Guard):
-    """A dependency that lets in everybody, for what everybody may do."""
+    """A dependency that admits everybody, for what everybody may do."""
 
     def __init__(self, permission: Permission) -> None:
         super().__init__(permission)
@@ -116,7 +116,7 @@ class Opens(Guard):
             raise ValueError(f"not everybody may do {permission}")
 
     async def __call__(self) -> None:
-        """Let everybody in."""
+        """Admit everybody."""
 
 
 def requires(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
@@ -137,7 +137,7 @@ def permission_of(dependant: Dependant) -> Permission | None:
 
 
 def dependants_of(dependant: Dependant) -> Iterator[Dependant]:
-    """Yield what a route depends on, and what that depends on in turn."""
+    """Yield the dependencies of a route, and their own dependencies."""
     yield dependant
     for inner in dependant.dependencies:
         yield from dependants_of(inner)

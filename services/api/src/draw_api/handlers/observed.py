@@ -1,7 +1,7 @@
-"""Around every request: headers that protect browsers, metrics, no caching of answers.
+"""Adds to every request: headers that protect browsers, metrics, no caching of answers.
 
-It is the outermost layer of the application, so that an answer to a failure of any other layer
-has the same headers and is counted like the rest.
+It is the outermost layer of the application. Answers to failures in any other layer therefore get
+the same headers and are counted, too.
 """
 
 import time
@@ -18,7 +18,7 @@ from draw_shared.errors import Transient
 
 
 class Observed:
-    """ASGI middleware; adds nothing to the time an answer takes to stream."""
+    """ASGI middleware; does not delay streaming."""
 
     def __init__(self, application: ASGIApp, metrics: ApiMetrics) -> None:
         self._application = application
@@ -43,11 +43,11 @@ class Observed:
         try:
             await self._application(scope, receive, observed)
         except Exception as error:
-            # A stream that the database leaves half-way is cut off, but nothing of ours is wrong.
+            # If the database breaks a stream, the stream ends early, but nothing of ours is wrong.
             if not isinstance(error.__cause__, Transient):
                 self._metrics.unexpected_failures.inc()
             if started:
-                # It was logged by who answered; the server closes what is not complete.
+                # The failed layer has logged it; the server closes what is not complete.
                 return
             answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, SOMETHING_UNEXPECTED)
             await answer(scope, receive, observed)

@@ -1,7 +1,7 @@
-"""The OpenAPI document: what every operation has in common is said in one place.
+"""The OpenAPI document: defines in one place what all operations have in common.
 
-Summary and description come from the docstring, the role from the permission that the route
-names, and the problems that any operation can answer with are documented for each.
+Summary and description come from the docstring, the role from the permission that the route names.
+The problems that any operation can answer with are documented for each.
 """
 
 import inspect

@@ -1,9 +1,9 @@
-"""Whether a browser was made to sign somebody in by the page of another site.
+"""Detects whether another site's page made the browser sign in.
 
-A stranger who signs a visitor's browser in under his own name learns what the visitor then looks
-for. There is no session yet that a CSRF token could belong to, so the browser has to say where
-the request comes from: in `Sec-Fetch-Site`, which browsers send to HTTPS and to their own machine
-alone, and else in `Origin` (RFC 6454). Programs send neither.
+A stranger who signs a visitor's browser in under the stranger's name learns what the visitor then
+searches for. There is no session yet to which a CSRF token could belong, so the browser must say
+where the request comes from: in `Sec-Fetch-Site`, which browsers send only over HTTPS and to their
+own machine, and otherwise in `Origin` (RFC 6454). Programs send neither.
 """
 
 from typing import Final
@@ -19,10 +19,10 @@ USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def require_own_site(request: Request) -> None:
-    """Return unless a browser says that another site's page made it ask.
+    """Return unless the browser says that another site's page made the request.
 
     Raises:
-        Forbidden: it says so.
+        Forbidden: another site's page made it.
     """
     said = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
@@ -36,12 +36,12 @@ def require_own_site(request: Request) -> None:
 
 
 def _foreign(origin: str, request: Request) -> bool:
-    """Return whether an origin is no address of ours; `null` is everybody's and nobody's."""
+    """Return whether an origin is not ours; `null` is nobody's."""
     sign_on: SingleSignOnService = request.app.state.sign_on
     scheme, _, host = origin.lower().partition("://")
     port = USUAL_PORTS.get(scheme)
     if port is None:
         return True
-    # TLS may end before us: the scheme that the browser sees is then not ours.
+    # TLS may end at a proxy: then the browser's scheme differs from ours.
     own = {request.headers.get("host", ""), urlsplit(sign_on.public_url).netloc}
     return host.removesuffix(port) not in {name.lower().removesuffix(port) for name in own if name}

@@ -1,7 +1,7 @@
-"""`/livez`, `/readyz` and `/metrics` of the API, on its own port.
+"""Serves `/livez`, `/readyz` and `/metrics` of the API on its own port.
 
-They are answered also while every thread for requests waits, for a locked table say: who
-cannot see what is wrong would restart what is not broken.
+They answer even while all threads for requests wait, for instance for a locked table. Otherwise an
+orchestrator that cannot see the cause would restart what is not broken.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from draw_api.models.permissions import Permission
 from draw_shared.runtime.health import Health
 
 SCRAPES: Final = 2
-"""Threads of their own, because the disk is looked at, which may take its time."""
+"""Their own threads, because reading the disk may take time."""
 
 
 def probes(health: Health, registry: CollectorRegistry) -> APIRouter:
-    """Return the routes that orchestrators and Prometheus ask."""
+    """Return the routes for orchestrators and Prometheus."""
     router = APIRouter(include_in_schema=False, dependencies=[opens(Permission.OBSERVE)])
     scrapes = ThreadPoolExecutor(SCRAPES, thread_name_prefix="metrics")
 

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one table from failure to HTTP status."""
+"""Answers errors as problem details (RFC 9457): one table from failure to HTTP status."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -54,7 +54,7 @@ STATUSES: Final[dict[type[Exception], HTTPStatus]] = {
 
 
 class FieldError(BaseModel):
-    """One field and what is wrong with it."""
+    """One field and its problem."""
 
     field: str = Field(examples=["node_id"])
     message: str = Field(examples=["there is no such remote node"])
@@ -77,7 +77,7 @@ def problem(
     errors: Sequence[FieldProblem] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Return the answer that says what is wrong."""
+    """Return the answer that describes a problem."""
     body = Problem(
         type="about:blank",
         title=status.phrase,
@@ -91,7 +91,7 @@ def problem(
 
 
 def failure(error: Refusal | TryLater) -> Response:
-    """Return the answer that this failure becomes."""
+    """Return the answer for this failure."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="draw"'

@@ -1,10 +1,14 @@
-"""Requests wait for their turn, so that one user who asks for much keeps nobody else waiting.
+"""Makes requests wait for their turn, so that one busy user does not delay the others.
 
-Every kind of work has so many places, and each user so many of them. A request that finds none
-waits in its user's queue, where it holds neither a thread nor a connection to the database;
-a place that becomes free goes to the user who has waited longest since his last turn. A user
-who has too much waiting is told so at once (429), one who has waited too long as well (503),
-both with a time to try again. Everything here happens on the server's event loop: no locks.
+Each kind of work has a number of places, and each user may hold some of them. A request without a
+place waits in its user's queue, where it holds neither a thread nor a database connection. A free
+place goes to the user whose last turn was longest ago. If too many requests of a user wait, a
+further one is refused at once (429); if one waits too long, it is refused then (503). Both answers
+name a time after which to try again.
+
+Concurrency: everything here runs on the server's event loop, so it needs no locks; the admitted
+requests themselves run in parallel on the thread pool. The queues are in memory, each replica has
+its own, and a client whose request dies with the process must repeat it.
 """
 
 import asyncio
@@ -34,32 +38,31 @@ class RequestCost(StrEnum):
     OBJECTS = "objects"
     """Opens stored objects in a child process."""
     SUMS = "sums"
-    """Adds up or compares much of the database."""
+    """Sums up or compares much of the database."""
     DOWNLOADS = "downloads"
-    """Sends much, for as long as the client takes to read it."""
+    """Sends much data, for as long as the client takes to read it."""
     SIGN_INS = "sign-ins"
     """Hashes a password, slowly on purpose; always counted by address."""
     STREAMS = "streams"
-    """Stays open to say what changes."""
+    """Stays open and sends changes."""
     BODIES = "bodies"
-    """Brings much to be read before anything else."""
+    """Has a large body that must be read before anything else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much of one kind there may be at a time."""
+    """How many requests of one kind may run and wait."""
 
     places: int
     each: int
     """Places of one user."""
     waiting: int
-    """Requests of one user that may wait."""
+    """Waiting requests of one user."""
     patience_seconds: float = 30.0
 
 
 BUDGETS: Final[Mapping[RequestCost, Budget]] = {
-    # With the looks of streams no more than there are threads, and connections to the database:
-    # 40. So nothing that runs waits for either.
+    # Together with the reads of streams at most 40: the number of threads and of database
     RequestCost.ORDINARY: Budget(places=14, each=6, waiting=100),
     RequestCost.OBJECTS: Budget(places=4, each=2, waiting=100),
     RequestCost.SUMS: Budget(places=4, each=2, waiting=20),
@@ -72,7 +75,7 @@ BUDGETS: Final[Mapping[RequestCost, Budget]] = {
 
 
 class Turns:
-    """The places of one kind of work, and who waits for one."""
+    """The places of one kind of work, and the queues for them."""
 
     def __init__(self, kind: RequestCost, budget: Budget, metrics: ApiMetrics) -> None:
         self._kind = kind
@@ -82,23 +85,23 @@ class Turns:
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     def waiting(self) -> int:
-        """How many requests wait."""
+        """Return how many requests wait."""
         return sum(map(len, self._queues.values()))
 
     @contextmanager
     def held(self, whom: str) -> Iterator[None]:
-        """Give the place back after the block; `take` it before."""
+        """Free the place after the block; `take` it before."""
         try:
             yield
         finally:
             self._give_back(whom)
 
     async def take(self, whom: str) -> None:
-        """Return when there is a place.
+        """Return when this request has a place.
 
         Raises:
-            TooMuchAtOnce: too many requests of this user wait already.
-            Busy: there was no place for too long.
+            TooMuchAtOnce: too many requests of this user already wait.
+            Busy: no place became free in time.
         """
         if self._has_room_for(whom) and whom not in self._queues:
             self._held[whom] += 1
@@ -119,7 +122,7 @@ class Turns:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                # It was this one's turn in the same moment.
+                # It got its turn in the same moment.
                 self._give_back(whom)
             else:
                 with suppress(KeyError, ValueError):
@@ -146,7 +149,7 @@ class Turns:
             del self._held[whom]
         while (next_one := next(filter(self._has_room_for, self._queues), None)) is not None:
             turn = self._queues[next_one].popleft()
-            # Behind the others, if it has more that waits.
+            # Behind the others, if more of its requests wait.
             self._queues.move_to_end(next_one)
             self._forget_empty(next_one)
             if not turn.done():
@@ -159,22 +162,22 @@ class Turns:
 
 
 class Costs:
-    """Stands in a route's dependencies and says what it costs; without one it is ordinary."""
+    """A route's dependency that declares its cost; without one the route is ordinary."""
 
     def __init__(self, kind: RequestCost) -> None:
         self.kind = kind
 
     async def __call__(self) -> None:
-        """Do nothing: `takes_turn` looks for it before anything else happens."""
+        """Do nothing: `takes_turn` reads the cost before anything else happens."""
 
 
 def costs(kind: RequestCost) -> Any:  # noqa: ANN401 - what stands at a route
-    """Return the dependency by which a route says what it costs."""
+    """Return the dependency with which a route declares its cost."""
     return Depends(Costs(kind))
 
 
 class WaitingRoom:
-    """Every kind's turns."""
+    """The turns of all kinds."""
 
     def __init__(self, callers: Callers, metrics: ApiMetrics) -> None:
         self._callers = callers
@@ -184,7 +187,7 @@ class WaitingRoom:
 
     @asynccontextmanager
     async def turn(self, kind: RequestCost, request: Request, whom: str) -> AsyncIterator[None]:
-        """Have the block run when it is its turn; what nobody waits for any more is not run."""
+        """Run the block in its turn; raise instead if the client is gone."""
         turns = self._turns[kind]
         await turns.take(whom)
         with turns.held(whom):
@@ -200,16 +203,16 @@ class WaitingRoom:
 
 
 def whom_of(request: Request) -> str:
-    """Return the address that a request counts against while nobody is known to have sent it."""
+    """Return the address that a request counts against while its user is unknown."""
     return budgeted(client_address(request))
 
 
 async def takes_turn(request: Request) -> AsyncIterator[None]:
-    """Let a route run when it is its turn, until its answer is sent.
+    """Let a route run in its turn, and hold the place until its answer is sent.
 
     Raises:
-        TooMuchAtOnce: too many requests of this user wait already.
-        Busy: there was no place for too long.
+        TooMuchAtOnce: too many requests of this user already wait.
+        Busy: no place became free in time.
     """
     room: WaitingRoom = request.app.state.waiting_room
     found = (one.call for one in dependants_of(request.scope["route"].dependant))
@@ -220,4 +223,4 @@ async def takes_turn(request: Request) -> AsyncIterator[None]:
 
 
 TAKES_TURN: Final = Depends(takes_turn, scope="request")
-"""To be the first dependency of every route: what comes after it waits with it."""
+"""Must be the first dependency of every route: the others wait until it has a place."""

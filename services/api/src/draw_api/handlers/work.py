@@ -1,8 +1,8 @@
-"""One request is one transaction: what a route works with, and when it is committed.
+"""Runs one request as one transaction, and provides its use cases.
 
-The transaction begins before the route runs and is committed after it has returned and
-before the answer is sent, so that an answer never promises what was rolled back.
-Wake-ups for other processes leave after the commit.
+The transaction begins before the route runs, and is committed after the route has returned and
+before the answer is sent, so that an answer never promises what was rolled back. Wake-ups for other
+processes leave after the commit.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Who asks, and what he may do."""
+"""The caller, and what the caller may do."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ UserName = Annotated[
 
 
 class Role(StrEnum):
-    """What somebody may do; each role includes the ones before it."""
+    """What a user may do; each role includes the ones before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -37,16 +37,16 @@ RANKS: Final = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody known who is asking."""
+    """The authenticated caller."""
 
     user_id: int
     name: str
     role: Role
     address: str
     token_name: str | None = None
-    """Name of the bearer token, when it is a program that asks."""
+    """Name of the bearer token, if a program calls."""
     csrf_token: str | None = None
-    """What unsafe requests must repeat, when it is a browser that asks."""
+    """What unsafe requests must repeat, if a browser calls."""
 
     @property
     def actor(self) -> str:
@@ -55,13 +55,13 @@ class Principal:
 
     @property
     def is_program(self) -> bool:
-        """Whether a bearer token asks, not somebody who signed in."""
+        """Whether the caller uses a bearer token instead of a session."""
         return self.token_name is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What is needed to let a user in."""
+    """What is needed to authenticate a user."""
 
     user_id: int
     name: str
@@ -72,7 +72,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class KnownSession:
-    """A signed-in browser whose time is not over."""
+    """The unexpired session of a signed-in browser."""
 
     user_id: int
     name: str
@@ -83,7 +83,7 @@ class KnownSession:
 
 @dataclass(frozen=True, slots=True)
 class KnownToken:
-    """A bearer token that may be used."""
+    """A bearer token that is valid."""
 
     user_id: int
     user_name: str
@@ -111,7 +111,7 @@ class SessionStarted(Answer):
 
 
 class Me(Answer):
-    """The one who asks."""
+    """The caller."""
 
     name: str = Field(examples=["admin"])
     role: Role = Field(examples=["admin"])

@@ -1,4 +1,4 @@
-"""How much was received when."""
+"""Received objects per minute and per day."""
 
 from datetime import date, datetime
 
@@ -22,7 +22,7 @@ class ReceivedDay(Answer):
 
 
 class Throughput(Answer):
-    """What was received lately; minutes and days in which nothing came are left out."""
+    """What was received lately; minutes and days without objects are left out."""
 
     minutes: list[ReceivedMinute]
     days: list[ReceivedDay]

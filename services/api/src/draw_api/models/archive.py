@@ -10,7 +10,7 @@ from draw_api.models.paging import Answer
 
 
 class NamedPerson(Answer):
-    """Whom objects name as their patient."""
+    """A person whom objects name as their patient."""
 
     name: str = Field(examples=["CompressedSamples^MR1"])
     birth_date: date | None
@@ -37,7 +37,7 @@ class Patient(NamedPerson):
 
 
 class StudyPatient(NamedPerson):
-    """Whose study it is: of an ambiguous patient, the person whom the study's own objects name."""
+    """The study's patient; if ambiguous, the person whom the study's own objects name."""
 
     patient_id: str = Field(examples=["4MR1"])
     issuer_of_patient_id: str
@@ -108,7 +108,7 @@ class Instance(Answer):
 
 @dataclass(frozen=True, slots=True)
 class PatientCriteria:
-    """Which patients; an empty value matches all."""
+    """Selects patients; an empty value matches all."""
 
     patient_id: str = ""
     name: str = ""
@@ -117,7 +117,7 @@ class PatientCriteria:
 
 @dataclass(frozen=True, slots=True)
 class StudyCriteria:
-    """Which studies; an empty value matches all. Identifier and name match by their beginning."""
+    """Selects studies; an empty value matches all. Identifier and name match by their beginning."""
 
     patient_id: str = ""
     patient_name: str = ""
@@ -130,7 +130,7 @@ class StudyCriteria:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """Where the file of an instance lies, relative to the storage root."""
+    """The path of an instance's file, relative to the storage root."""
 
     sop_instance_uid: str
     study_instance_uid: str

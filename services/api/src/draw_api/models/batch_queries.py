@@ -1,4 +1,4 @@
-"""Batch queries: a list of questions to remote nodes, and what each node has of each line."""
+"""Batch queries: a list of questions to remote nodes, and each node's answer to each line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ MAX_LINES: Final = 5_000
 MAX_QUESTIONS: Final = 20_000
 """Lines times nodes."""
 MAX_STUDIES_A_LINE: Final = 100
-"""Studies kept of what one node finds for one line; more, and the line is truncated."""
+"""Studies kept of one node's matches for one line; with more the line is truncated."""
 MAX_SELECTED: Final = 10_000
 
 NODES: Final = Field(min_length=1, max_length=MOST_NODES)
 NodeIds = Annotated[list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]], NODES]
 NodeIdsInAddress = Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], NODES]
-"""The same as a parameter, where numbers are digits."""
+"""The same as a query parameter, where numbers are digits."""
 Found = Literal["waiting", "not_found", "found", "several", "truncated", "failed", "cancelled"]
 Here = Literal["complete", "partial", "no", "unknown"]
 Wanted = Literal["missing", "complete"]
@@ -41,7 +41,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class AskedLine:
-    """One question and the line of the list where it stands."""
+    """One question and its line number in the list."""
 
     number: int
     keys: Mapping[str, str]
@@ -55,12 +55,15 @@ class StudySource:
     study_instance_uid: str
     instances_there: int | None
     certain: bool
-    """Whether it is the only study of its line, its patient has the name that was asked for and
-    not one that only begins like it, and the node told everything."""
+    """Whether the study certainly is the wanted one.
+
+    It is the only study of its line, its patient has exactly the name in the line, and the node
+    returned everything.
+    """
 
 
 class NewBatchQuery(Request):
-    """What to ask which nodes: for each line the keys of one query for studies."""
+    """The nodes to ask, and for each line the keys of one query for studies."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -73,7 +76,7 @@ class NewBatchQuery(Request):
 
 
 class BatchNode(Answer):
-    """How far one node is with a list."""
+    """One node's progress with a list."""
 
     node_id: int | None
     node_name: str | None
@@ -101,7 +104,7 @@ class BatchQuery(Answer):
 
 
 class BatchQueryWithSums(BatchQuery):
-    """One list with what was found and what of it is here."""
+    """One list with the number of studies found, and how many of them are here."""
 
     lines_by_state: dict[str, int] = Field(
         description="waiting, not_found, found, several, truncated, failed, cancelled: lines,"
@@ -123,7 +126,7 @@ class FoundStudy(Answer):
 
 
 class BatchLine(Answer):
-    """What one node said to one line."""
+    """One node's answer to one line."""
 
     number: int = Field(description="line of the list")
     keys: dict[str, str]
@@ -144,7 +147,7 @@ class ChosenStudy(Request):
 
 
 class RetrieveFound(Request):
-    """What of a batch query shall be retrieved, when and how."""
+    """Which studies of a batch query to retrieve, when and how."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"several": True, "priority": 5}]})
 
@@ -163,13 +166,13 @@ class RetrieveFound(Request):
     not_before: Moment | None = Field(default=None, description="begin at the earliest")
 
     def options(self, node_id: int) -> RetrieveOptions:
-        """Return how it is retrieved from one node."""
+        """Return the options for retrieving from one node."""
         given = self.model_dump(include={"method", "priority", "not_before"})
         return RetrieveOptions.model_validate(given | {"node_id": node_id})
 
 
 class RetrievesBegun(Answer):
-    """The retrieves that a batch query led to, one or a batch for each node."""
+    """The retrieves started from a batch query, one or a batch for each node."""
 
     retrieves: list[Retrieve]
     studies: int = Field(description="studies that are retrieved now")

@@ -137,7 +137,7 @@ def differences(
 
 
 def document_of(model: BaseModel) -> dict[str, Any]:
-    """Return a document as it is stored."""
+    """Return a document in the form in which it is stored."""
     return model.model_dump(mode="json")
 
 
@@ -182,7 +182,7 @@ def _field(path: str, name: str, schema: Mapping[str, Any], default: JsonValue) 
 
 
 def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with what it refers to; what is said beside the reference wins."""
+    """Return a schema with its references resolved; what stands beside a reference wins."""
     reference = schema.get("$ref")
     if reference is None:
         return dict(schema)

@@ -1,4 +1,4 @@
-"""Objects that contradict what the index has."""
+"""Objects that contradict the index."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,14 @@ from draw_api.models.paging import Answer
 
 
 class ConflictKind(StrEnum):
-    """In what an object contradicts the index; of several, the one that comes last here."""
+    """How an object contradicts the index; if in several ways, the last one here counts."""
 
     ANOTHER_OBJECT = "another_object"
-    """It came under a SOP Instance UID that another object of its study has."""
+    """Another object of its study has the same SOP Instance UID."""
     ANOTHER_PATIENT = "another_patient"
     """It names another patient than its study has."""
     ANOTHER_STUDY = "another_study"
-    """What is current under its SOP Instance UID lies in another study than it names."""
+    """The current object with its SOP Instance UID is in another study than it names."""
 
 
 class ObjectConflict(Answer):
@@ -50,8 +50,8 @@ class ObjectConflict(Answer):
 
 @dataclass(frozen=True, slots=True)
 class ConflictCriteria:
-    """Which conflicts; an empty value matches all."""
+    """Selects conflicts; an empty value matches all."""
 
     study_instance_uid: str = ""
-    """Named by the object, or with the current one of its SOP Instance UID."""
+    """The study that the object names, or that contains the current one with its UID."""
     kind: ConflictKind | None = None

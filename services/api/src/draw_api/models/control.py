@@ -1,4 +1,4 @@
-"""What operators want of the services, and how each replica is doing."""
+"""The desired state of services, and the actual state of each replica."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ class ServiceName(StrEnum):
 
 
 class ControlAction(StrEnum):
-    """What a service can be told."""
+    """What an operator can order a service to do."""
 
     START = "start"
     STOP = "stop"
@@ -43,13 +43,13 @@ class Control:
 
 
 class ControlledReplica(Replica):
-    """One replica with what is wanted of it."""
+    """One replica with its desired state."""
 
     desired_state: DesiredState = Field(examples=["running"])
 
 
 class ServiceState(Answer):
-    """One service: what is wanted, and its replicas."""
+    """One service: its desired state, and its replicas."""
 
     service: ServiceName = Field(examples=["scp"])
     desired_state: DesiredState = Field(

@@ -6,7 +6,7 @@ from draw_api.models.paging import Answer
 
 
 class DeadLetterQueue(Answer):
-    """One queue that collects what could not be handled."""
+    """One queue that collects messages that could not be processed."""
 
     name: str = Field(examples=["indexer.dead"])
     messages: int = Field(description="waiting, as the broker said last")
@@ -27,6 +27,6 @@ class DeadLetter(Answer):
 
 
 class Settled(Answer):
-    """How many messages an action was about."""
+    """How many messages an action affected."""
 
     messages: int

@@ -1,4 +1,4 @@
-"""How a request can fail; the edge alone knows which HTTP status each becomes."""
+"""The ways in which a request can fail; only the handlers know the HTTP status of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ class Refusal(Permanent):
 
 
 class Unauthenticated(Refusal):
-    """Nobody, or nobody known, is asking."""
+    """The request has no credentials, or invalid ones."""
 
 
 class Forbidden(Refusal):
-    """Somebody known is asking for what his role does not allow."""
+    """The caller's role does not allow the request."""
 
 
 class NotFound(Refusal):
-    """What is asked for does not exist."""
+    """The requested resource does not exist."""
 
 
 class Conflict(Refusal):
@@ -35,7 +35,7 @@ class Conflict(Refusal):
 
 
 class PreconditionFailed(Refusal):
-    """Somebody else has changed it since the client read it."""
+    """Somebody else has changed the resource since the client read it."""
 
 
 class PreconditionRequired(Refusal):
@@ -51,11 +51,11 @@ class Invalid(Refusal):
 
 
 class ProviderUnavailable(Transient):
-    """The identity provider does not answer, or not as it should; the text is shown."""
+    """The identity provider does not answer properly; the text is shown."""
 
 
 class TryLater(Transient):
-    """Not now; the text is shown to the client, with the time after which to try again."""
+    """The request may be repeated later; the text and the delay are shown to the client."""
 
     def __init__(self, words: str, retry_after_seconds: int) -> None:
         super().__init__(f"{words}; try again in {retry_after_seconds} s.")
@@ -70,14 +70,14 @@ class TooManyAttempts(TryLater):
 
 
 class TooMuchAtOnce(TryLater):
-    """One user asks for more at a time than is taken from one."""
+    """One user has more requests at a time than are accepted from one user."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__("Too many of your requests are under way", retry_after_seconds)
 
 
 class Busy(TryLater):
-    """Others were served, for too long."""
+    """The request waited too long for its turn."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__("Others are being served and nothing was done", retry_after_seconds)

@@ -1,4 +1,4 @@
-"""Hosts as people type them: one rule for remote nodes, webhooks and the address to listen on."""
+"""Hosts as people type them: one rule for remote nodes, webhooks and the listening address."""
 
 import re
 from ipaddress import ip_address
@@ -10,15 +10,15 @@ from pydantic import AfterValidator, Field
 MAX_NAME_LENGTH: Final = 253
 MAX_LABEL_LENGTH: Final = 63
 LABEL: Final = re.compile(r"[A-Za-z0-9_-]+")
-"""RFC 1123, and the underscore that names of containers and Windows machines have."""
+"""RFC 1123, and the underscore in names of containers and Windows machines."""
 EXAMPLES: Final = "a host is a name such as pacs.example.org or an address such as 192.0.2.17"
 
 
 def checked_host(typed: str) -> str:
-    """Return a host as it is looked up: an international name as IDNA 2008 writes it.
+    """Return a host in the form for lookups: an international name is encoded by IDNA 2008.
 
     Raises:
-        ValueError: it can be no name and no address; the message says why in words.
+        ValueError: it is neither a name nor an address; the message says why.
     """
     host = typed.strip()
     if not host:

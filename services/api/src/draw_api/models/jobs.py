@@ -28,12 +28,12 @@ SopInstanceUids = Annotated[
     Field(max_length=MOST_INSTANCES),
     AfterValidator(lambda uids: list(dict.fromkeys(uids))),
 ]
-"""Each counts once, however often it is named."""
+"""Repeated UIDs count once."""
 FINISHED: Final = ("complete", "unproved", "partial", "failed", "cancelled")
 
 
 class _NewJob(Request):
-    """What every job against a remote node has."""
+    """The parameters of every job against a remote node."""
 
     node_id: StrictInt = Field(ge=1, le=2**63 - 1, examples=[1])
     priority: StrictInt = Field(default=5, ge=1, le=9, description="1 is the most urgent")
@@ -47,13 +47,13 @@ class NewEcho(_NewJob):
 
 
 class NewProbe(_NewJob):
-    """Finding out which services a remote node accepts."""
+    """A test of which services a remote node accepts."""
 
     kind: Literal["probe"] = Field(examples=["probe"])
 
 
 class NewSend(_NewJob):
-    """Sending what is here to a remote node by C-STORE, as it is stored."""
+    """Sends stored objects to a remote node by C-STORE."""
 
     kind: Literal["send"] = Field(examples=["send"])
     study_instance_uid: Uid
@@ -104,7 +104,7 @@ class JobAttempt(Answer):
 
 
 class JobWithAttempts(Job):
-    """One job with everything that was tried."""
+    """One job with all its attempts."""
 
     parameters: dict[str, Any]
     history: list[JobAttempt]

@@ -1,7 +1,7 @@
-"""Dates and moments as a request writes them: as text, never as a number.
+"""Dates and moments in requests: as text, never as a number.
 
-A number would be taken as seconds since 1970, and so would a date of DICOM: 20261128 were a day
-in August 1970.
+A number would be read as seconds since 1970, even a DICOM date: 20261128 would be a day in August
+1970.
 """
 
 import re
@@ -29,7 +29,7 @@ def _written_as_moment(value: object) -> object:
 
 
 CalendarDate = Annotated[date, BeforeValidator(_written_as_date)]
-"""A day, as ISO 8601 writes it."""
+"""A day in the form of ISO 8601."""
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_as_moment)]
-"""A moment with its time zone, as RFC 3339 writes it."""
+"""A moment with its time zone, in the form of RFC 3339."""

@@ -28,7 +28,7 @@ class Window(Request):
 
 
 class NodeSettings(Request):
-    """Everything that is set about a remote node."""
+    """The settings of a remote node."""
 
     name: Annotated[str, Field(min_length=1, max_length=64), LINE] = Field(examples=["PACS"])
     ae_title: AeTitle = Field(examples=["ORTHANC"])
@@ -82,7 +82,7 @@ class NewPin(Request):
 
 
 class Node(Answer):
-    """A remote node with what is known of it."""
+    """A remote node with its settings and findings."""
 
     id: int
     name: str = Field(examples=["PACS"])
@@ -119,12 +119,12 @@ class Node(Answer):
     )
     @property
     def find_limit(self) -> int | None:
-        """The limit that queries have learned and that can be forgotten."""
+        """The limit that queries have found and that can be forgotten."""
         return self.capabilities.get("find_limit")
 
     @property
     def shown_certificate(self) -> dict[str, Any] | None:
-        """What it showed at its last test, when that is not trusted and could be pinned."""
+        """The certificate at the last test, if it is not trusted and can be pinned."""
         shown: dict[str, Any] | None = self.last_test.get("certificate") if self.tls else None
         return shown
 

@@ -1,4 +1,4 @@
-"""What is inside stored objects: images, readable tables, elements."""
+"""The content of stored objects: images, readable tables, elements."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,7 @@ class StoredSlice:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Where an object lies, relative to the storage root, and its name in an archive of files."""
+    """An object's path below the storage root, and its name in an archive of files."""
 
     path: str
     name: str
@@ -36,7 +36,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How a frame shall be shown; without centre and width, as the object itself suggests."""
+    """How to render a frame; without centre and width, as the object itself suggests."""
 
     frame: int = 1
     center: float | None = None
@@ -47,14 +47,14 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One frame as a browser shows it."""
+    """One frame in a form that a browser displays."""
 
     content: bytes
     media_type: str
 
 
 class Table(Answer):
-    """Something readable; every cell is plain text."""
+    """A readable table; every cell is plain text."""
 
     title: str
     columns: list[str]
@@ -62,7 +62,7 @@ class Table(Answer):
 
 
 class ObjectFacts(Answer):
-    """What an object shows and in which range."""
+    """What an object contains and its range of values."""
 
     kind: Kind
     frames: int = Field(default=0, description="0 when there is nothing to be rendered")

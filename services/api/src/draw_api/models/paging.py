@@ -1,4 +1,4 @@
-"""Pages of lists, and cursors that stay right while rows are added."""
+"""Pages of lists, and cursors that stay valid while rows are added."""
 
 import base64
 import binascii
@@ -27,13 +27,13 @@ class Answer(BaseModel):
 
 
 class Request(BaseModel):
-    """A request body; unknown fields are refused, so that a typing mistake is seen."""
+    """A request body; unknown fields are refused, so that typing mistakes are noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
 class Parameters(Request):
-    """The same document as parameters of an address: digits are numbers there."""
+    """A request body in the form of query parameters: digits become numbers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -63,15 +63,15 @@ class Page(Answer, Generic[Item]):
 
 
 def encode_cursor(*keys: int | str) -> str:
-    """Return the opaque text that stands for the row with these sort keys."""
+    """Return the opaque text for the row with these sort keys."""
     return base64.urlsafe_b64encode(json.dumps(keys).encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str, kinds: tuple[type, ...]) -> tuple[int | str, ...]:
-    """Return the sort keys that `encode_cursor` was given.
+    """Return the sort keys from which `encode_cursor` made the text.
 
     Raises:
-        Invalid: the text was not made by `encode_cursor` for this list.
+        Invalid: `encode_cursor` did not make the text for this list.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
@@ -96,7 +96,7 @@ def _can_be_compared(key: int | str) -> bool:
 
 
 def foreign_cursor() -> Invalid:
-    """Return the failure of a cursor that was not made for this list."""
+    """Return the failure for a cursor that belongs to another list."""
     return Invalid([FieldProblem("cursor", "this cursor does not belong to this list")])
 
 

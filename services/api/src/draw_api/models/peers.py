@@ -1,4 +1,4 @@
-"""Calling AE titles and their rights, and why somebody may or may not."""
+"""Calling AE titles and their rights, and explanations of decisions about them."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -50,7 +50,7 @@ OptionalCertificateName = Annotated[
 
 
 class AllowedAeTitleSettings(Request):
-    """Everything that is set about a calling AE title."""
+    """The settings of a calling AE title."""
 
     ae_title: AeTitle = Field(examples=["CT_ROOM_2"])
     description: Annotated[str, Field(max_length=200), LINE] = Field(
@@ -97,7 +97,7 @@ class AllowedAeTitle(Answer):
 
 
 class Check(Answer):
-    """One rule and whether it lets the peer pass."""
+    """One rule and whether the peer passes it."""
 
     rule: str = Field(examples=["calling AE title"])
     passed: bool
@@ -130,7 +130,7 @@ class Explanation(Answer):
 
 
 class Proposal(Request):
-    """What a peer would propose."""
+    """A peer's proposal."""
 
     calling_ae: AeTitle
     address: Address
@@ -141,7 +141,7 @@ class Proposal(Request):
 
 
 class RejectedPeer(Answer):
-    """A peer that was turned away, with the same reason each time."""
+    """A peer that was rejected, with the same reason each time."""
 
     calling_ae: str | None = Field(
         description="null when it was turned away before it said so", examples=["CT_ROOM_2"]
@@ -161,7 +161,7 @@ class RejectedPeer(Answer):
 
 
 class PeerToAllow(Request):
-    """A rejected peer that shall be let in."""
+    """A rejected peer that is to be allowed."""
 
     calling_ae: AeTitle = Field(examples=["CT_ROOM_2"])
     address: Address = Field(min_length=2, examples=["192.0.2.17"])

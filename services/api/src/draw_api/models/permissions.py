@@ -1,9 +1,9 @@
-"""Who may do what: the one table that decides, for REST, for the page and in use cases.
+"""Permissions: the one table that decides for REST, for the page and in use cases.
 
-Every route names one permission; no other place names a role. A role includes the ones
-before it. A bearer token may do what both its own role and its owner's may, and nothing that
-is for persons only: whoever has stolen a token must not be able to make himself credentials
-that outlive it, nor to end those by which its owner would stop him.
+Every route names one permission; no other place names a role. A role includes the ones before it. A
+bearer token may do what both its own role and its owner's allow, except what is for persons only: a
+stolen token must not create credentials that outlive it, nor end the sessions and tokens with which
+its owner would stop the thief.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from draw_api.models.access import Principal, Role
 
 
 class Permission(StrEnum):
-    """Something that one may be allowed to do."""
+    """Something that a caller may be allowed to do."""
 
     SIGN_IN = "session.begin"
     OBSERVE = "probes.read"
@@ -59,14 +59,14 @@ class Permission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one needs for something."""
+    """The conditions of one permission."""
 
     role: Role | None
-    """The lowest role that may; None: anybody, also who has not signed in."""
+    """The lowest role that suffices; None means everybody, even without signing in."""
     what: str
     """What is allowed, in words."""
     persons_only: bool = False
-    """True: only who has signed in himself, no bearer token."""
+    """Whether only a signed-in person may do it, and no bearer token."""
 
 
 def _anybody(what: str) -> Rule:
@@ -136,7 +136,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
 
 
 def may(principal: Principal, permission: Permission) -> bool:
-    """Return whether the principal may do this."""
+    """Return whether the principal has the permission."""
     rule = RULES[permission]
     if rule.role is None:
         return True

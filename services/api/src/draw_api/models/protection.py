@@ -1,4 +1,4 @@
-"""Headers that protect browsers: on every answer, whoever gives it."""
+"""Headers that protect browsers, on every answer."""
 
 from typing import Final
 
@@ -18,4 +18,4 @@ HEADERS: Final = {
 STRICT_TRANSPORT: Final = "max-age=31536000"
 CACHING: Final = "Cache-Control"
 NO_STORE: Final = "no-store"
-"""Of every answer that does not say otherwise; only files that everybody may see do."""
+"""On every answer that sets no other caching; only public files do."""

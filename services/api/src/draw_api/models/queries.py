@@ -1,4 +1,4 @@
-"""Queries to remote nodes, as operators ask them and read what was found."""
+"""Queries to remote nodes, as operators send them and read their results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ NEEDED_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "SERIES": ("StudyInstanceUID",),
     "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID"),
 }
-"""Unique keys of the levels above, that hierarchical queries need (PS3.4 C.4.1.2.1)."""
+"""Unique keys of the levels above, which hierarchical queries need (PS3.4 C.4.1.2.1)."""
 
 EXAMPLE: Final[dict[str, Any]] = {
     "level": "STUDY",
@@ -49,7 +49,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 
 class NewQuery(Request):
-    """What to ask which nodes: keys by DICOM keyword, with wildcards and ranges."""
+    """The nodes to ask, and keys by DICOM keyword, with wildcards and ranges."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -90,10 +90,10 @@ class NewQuery(Request):
 
 
 def _as_sent(keys: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
-    """Return what nodes are sent for keys as they were typed.
+    """Return the keys in the form in which nodes get them.
 
     Raises:
-        ValidationError: some can mean nothing, or two things; each problem names its key.
+        ValidationError: some keys have no meaning or two; each problem names its key.
     """
     sent: dict[str, str | list[str]] = {}
     problems: list[InitErrorDetails] = []
@@ -112,7 +112,7 @@ def _as_sent(keys: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class QueryCriteria:
-    """Which queries of the history; an empty value matches all."""
+    """Selects queries of the history; an empty value matches all."""
 
     node_id: int | None = None
     created_by: str = ""
@@ -121,7 +121,7 @@ class QueryCriteria:
 
 
 class NodeAnswer(Answer):
-    """How far one node is with a query."""
+    """One node's progress with a query."""
 
     node_id: int | None
     node_name: str | None

@@ -1,4 +1,4 @@
-"""Retrieve jobs, as operators ask for them and watch them."""
+"""Retrieve jobs, as operators request and watch them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,7 +35,7 @@ def _one_value(typed: str) -> str:
 
 
 Identifier = Annotated[str, Field(max_length=64), AfterValidator(_one_value)]
-"""Patient ID or Accession Number as a single value; blanks around it mean nothing."""
+"""Patient ID or Accession Number as a single value; surrounding blanks are ignored."""
 
 EXAMPLE: Final[dict[str, Any]] = {
     "node_id": 1,
@@ -66,7 +66,7 @@ class WantedItem(Request):
 
 
 class RetrieveOptions(Request):
-    """From where, to where, when and how."""
+    """From where, to where, when and how to retrieve."""
 
     node_id: StrictInt = Field(ge=1, le=2**63 - 1, description="remote node to retrieve from")
     method: Literal["auto", "move", "get"] = Field(
@@ -89,7 +89,7 @@ class RetrieveOptions(Request):
 
 
 class RetrieveParameters(Parameters, RetrieveOptions):
-    """From where, to where, when and how, beside a list."""
+    """The options of a retrieve, sent beside a list."""
 
 
 class NewRetrieve(RetrieveOptions):
@@ -157,7 +157,7 @@ class Retrieve(Answer):
 
 
 class RetrieveWithAttempts(Retrieve):
-    """One retrieve job with everything that was tried."""
+    """One retrieve job with all its attempts."""
 
     history: list[JobAttempt]
 
@@ -178,7 +178,7 @@ class Urgency(Request):
 
 
 def parameters_of(options: RetrieveOptions, item: WantedItem) -> dict[str, Any]:
-    """Return what the job's row says about one item; what is empty is left out."""
+    """Return the parameters of a job for one item, without empty ones."""
     named = item.model_dump(mode="json", exclude_defaults=True)
     told = options.model_dump(
         mode="json", include={"method", "destination", "windows", "force"}, exclude_defaults=True
@@ -187,5 +187,5 @@ def parameters_of(options: RetrieveOptions, item: WantedItem) -> dict[str, Any]:
 
 
 def item_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the item again from what the job's row says."""
+    """Return the item in a job's parameters."""
     return {name: parameters[name] for name in WantedItem.model_fields if name in parameters}

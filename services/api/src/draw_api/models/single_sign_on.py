@@ -10,37 +10,37 @@ from draw_api.models.paging import Answer
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """What the browser keeps, sealed, while it is at the provider."""
+    """What the browser keeps, sealed, while the user signs in at the provider."""
 
     state: str
     nonce: str
     verifier: str
-    """Of PKCE (RFC 7636)."""
+    """The code verifier of PKCE (RFC 7636)."""
     target: str
-    """Path to go to afterwards."""
+    """The path to open after signing in."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalIdentity:
-    """Whom the provider has identified."""
+    """The user whom the provider has identified."""
 
     issuer: str
     subject: str
     name: str
     groups: tuple[str, ...]
-    """Values of the claim that decides about the role."""
+    """Values of the claim that decides the role."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRules:
-    """Which values of the claim give which role; the highest counts."""
+    """Which values of the claim give which role; the highest role counts."""
 
     admin: frozenset[str]
     operator: frozenset[str]
     viewer: frozenset[str]
 
     def role(self, groups: tuple[str, ...]) -> Role | None:
-        """Return the role of somebody with these values, or None when he has none here."""
+        """Return the role for these values, or None if they give none."""
         for role, values in (
             (Role.ADMIN, self.admin),
             (Role.OPERATOR, self.operator),
@@ -52,7 +52,7 @@ class RoleRules:
 
 
 class SingleSignOnState(Answer):
-    """Whether one may sign in through an identity provider, and how it is called."""
+    """Whether users may sign in through an identity provider, and its name."""
 
     enabled: bool
     name: str = Field(examples=["Hospital account"])

@@ -1,4 +1,4 @@
-"""How the suite is doing."""
+"""The state of the suite."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +41,7 @@ class Totals:
 
 
 class DicomPort(Answer):
-    """Where a receiver really accepts associations now, whatever the configuration wants."""
+    """Where a receiver actually accepts associations, whatever its configuration says."""
 
     host: str = Field(examples=["192.0.2.10"])
     port: int = Field(examples=[11112])
@@ -80,14 +80,14 @@ class Replica(Answer):
 
 
 class Received(Answer):
-    """What was ever received and indexed."""
+    """What was received and indexed in total."""
 
     objects: int
     size_bytes: int
 
 
 class Storage(Answer):
-    """What is stored, and the room on the disk; null where it cannot be seen."""
+    """What is stored, and the room on the disk; null where it cannot be read."""
 
     studies: int
     instances: int
@@ -99,7 +99,7 @@ class Storage(Answer):
 
 
 class Backlog(Answer):
-    """What is received but not yet indexed."""
+    """Objects that are received but not yet indexed."""
 
     unannounced_objects: int = Field(description="durable, not yet handed to the broker")
     queues: dict[str, int] = Field(

@@ -1,4 +1,4 @@
-"""What takes up the storage, how fast it fills, and what may go."""
+"""What fills the storage, how fast it fills, and what may be deleted."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -24,7 +24,7 @@ Reason = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class StorageRules:
-    """What the configuration in force allows."""
+    """The storage limits in the configuration in force."""
 
     max_storage_gb: int = 100
     min_free_percent: int = 2
@@ -33,7 +33,7 @@ class StorageRules:
 
     @property
     def limits(self) -> SpaceLimits:
-        """What the receivers go by."""
+        """The limits that the receivers apply."""
         return SpaceLimits.configured(self.max_storage_gb, self.min_free_percent)
 
 
@@ -53,7 +53,7 @@ class StorageSums:
 
 
 class GrowthDay(Answer):
-    """What was received and new on one day (UTC)."""
+    """New objects received on one day (UTC)."""
 
     day: date
     objects: int
@@ -61,7 +61,7 @@ class GrowthDay(Answer):
 
 
 class Forecast(Answer):
-    """When the storage is full if it goes on like in the last days."""
+    """When the storage will be full at the rate of the last days."""
 
     days_observed: int
     bytes_per_day: int = Field(description="mean of the days observed, today not counted")
@@ -106,7 +106,7 @@ class StorageUsage(Answer):
 
 
 class PatientUsage(Answer):
-    """What one patient takes up."""
+    """What one patient occupies."""
 
     id: int
     patient_id: str
@@ -119,7 +119,7 @@ class PatientUsage(Answer):
 
 
 class StudyUsage(Answer):
-    """What one study takes up."""
+    """What one study occupies."""
 
     id: int
     study_instance_uid: str
@@ -133,7 +133,7 @@ class StudyUsage(Answer):
 
 
 class ModalityUsage(Answer):
-    """What the series of one modality take up."""
+    """What the series of one modality occupy."""
 
     modality: str
     series: int
@@ -142,7 +142,7 @@ class ModalityUsage(Answer):
 
 
 class ExpiredStudy(Answer):
-    """One study that the clean-up takes."""
+    """One study that the clean-up deletes."""
 
     study_instance_uid: str
     instances: int
@@ -151,7 +151,7 @@ class ExpiredStudy(Answer):
 
 
 class CleanUpPreview(Answer):
-    """What the clean-up would delete, oldest first, as of now."""
+    """What the clean-up would delete now, oldest first."""
 
     enabled: bool = Field(description="whether the clean-up is on; the list is what it would take")
     retention_days: int
@@ -161,13 +161,13 @@ class CleanUpPreview(Answer):
 
 
 class Hold(Request):
-    """A study shall stay."""
+    """The reason to exempt a study from clean-up and deletion."""
 
     reason: Reason
 
 
 class Deleted(Answer):
-    """What went; its files follow within seconds, and nothing of it comes back by itself."""
+    """What was deleted; the files follow within seconds, and nothing comes back by itself."""
 
     study_instance_uid: str
     instances: int

@@ -1,4 +1,4 @@
-"""How texts of addresses, parameters and forms are written."""
+"""Forms of texts in addresses, parameters and forms."""
 
 import re
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ DIGITS: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def whole_number(text: str) -> int | None:
-    """Return the whole number that a text is; None for one that no row or field has."""
+    """Return the whole number in the text; None if no row or field can have it."""
     number = DIGITS.fullmatch(text.strip())
     return int(number[0]) if number else None
 
 
 def whole_numbers(texts: Iterable[str]) -> list[int]:
-    """Return those of the texts that are whole numbers, as such."""
+    """Return those of the texts that are whole numbers, as numbers."""
     return [number for one in texts if (number := whole_number(one)) is not None]

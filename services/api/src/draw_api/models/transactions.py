@@ -13,12 +13,12 @@ from draw_shared.contracts.transaction import TransactionKind, TransactionOutcom
 
 @dataclass(frozen=True, slots=True)
 class TransactionCriteria:
-    """Which lines; an empty value matches all."""
+    """Selects lines; an empty value matches all."""
 
     kinds: tuple[TransactionKind, ...] = ()
     outcomes: tuple[TransactionOutcome, ...] = ()
     ae_title: str = ""
-    """Calling or called."""
+    """Calling or called AE title."""
     peer_address: str = ""
     uid: str = ""
     """Study or SOP Instance UID, or the identifier of an association."""
@@ -56,28 +56,28 @@ class Transaction(Answer):
     @computed_field(description="bytes per second; null where nothing was moved")  # type: ignore[prop-decorator]  # pydantic's own way
     @property
     def rate_bytes_per_second(self) -> float | None:
-        """How fast the bytes came."""
+        """Bytes per second."""
         if not self.size_bytes or not self.duration_seconds:
             return None
         return round(self.size_bytes / self.duration_seconds, 1)
 
 
 class KnownHead(Request):
-    """A head of the chain that was kept elsewhere."""
+    """A head of the chain that was stored elsewhere."""
 
     position: StrictInt = Field(ge=1, le=2**63 - 1, examples=[120000])
     chain_hash: Sha256
 
 
 class ChainBreak(Answer):
-    """A place where the log is not what was chained."""
+    """A place where the log differs from what was chained."""
 
     position: int = Field(examples=[4711])
     reason: str = Field(examples=["the line or its predecessor was changed"])
 
 
 class LogFinding(Answer):
-    """Something in the log that was not as it was sealed when it was found, as the log says."""
+    """A difference from the sealed log, as the log itself reported it."""
 
     position: int
     occurred_at: datetime
@@ -87,7 +87,7 @@ class LogFinding(Answer):
 
 
 class ChainReport(Answer):
-    """Whether the transaction log is as it was written."""
+    """Whether the transaction log is unchanged."""
 
     intact: bool = Field(description="no breaks, and no findings that nobody has accepted")
     sealed: bool = Field(

@@ -1,4 +1,4 @@
-"""What rebuilding and comparing find out about disk and index."""
+"""The results of rebuilding the index and of comparing it with the disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ class FoundFile:
 
 @dataclass(slots=True)
 class Reannounced:
-    """What came of announcing some files."""
+    """The result of announcing some files."""
 
     unreadable: list[str] = field(default_factory=list)
-    """Paths that no object can be read from."""
+    """Paths of files that contain no readable object."""
     deleted: list[str] = field(default_factory=list)
-    """Paths of objects that were deleted since their reception: the indexers remove the files."""
+    """Paths of objects that were deleted after their reception: the indexers remove the files."""
     returned: set[str] = field(default_factory=set)
-    """Studies that were deleted since an object's reception, and whose file is newer all the same.
+    """Deleted studies with a file that is newer than the deletion.
 
     The object was received again, or the file was copied without its time.
     """
@@ -35,9 +35,9 @@ class Rebuilt:
     announced: int = 0
     size_bytes: int = 0
     deleted: int = 0
-    """Objects that were deleted since their reception, and are not indexed again."""
+    """Objects that were deleted after their reception, and are not indexed again."""
     returned: set[str] = field(default_factory=set)
-    """Studies that were deleted, and come back with files that are newer."""
+    """Deleted studies that come back with files that are newer."""
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -52,12 +52,12 @@ class Differences:
     """Records of conflicts, by their number and path."""
     files_without_row: list[str] = field(default_factory=list)
     too_new: int = 0
-    """Files without row that may still be on their way into the index."""
+    """Files without a row that may still be on their way into the index."""
     other_size: list[str] = field(default_factory=list)
 
     @property
     def any(self) -> bool:
-        """Whether anything is wrong."""
+        """Whether there is any difference."""
         return bool(
             self.rows_without_file
             or self.conflicts_without_file
@@ -67,7 +67,7 @@ class Differences:
 
     @property
     def lines(self) -> Iterator[str]:
-        """Each difference in a line, and how many there are of each."""
+        """Each difference in a line, and the number of each kind."""
         yield from (f"row without file: {uid} {path}" for uid, path in self.rows_without_file)
         yield from (f"conflict without file: {path}" for _, path in self.conflicts_without_file)
         yield from (f"file without row: {path}" for path in self.files_without_row)
@@ -76,7 +76,7 @@ class Differences:
 
     @property
     def summary(self) -> str:
-        """How many there are of each."""
+        """The number of each kind."""
         return (
             f"{self.files} files; {len(self.rows_without_file)} rows without file,"
             f" {len(self.conflicts_without_file)} conflicts without file,"

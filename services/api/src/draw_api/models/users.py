@@ -12,7 +12,7 @@ from draw_shared.contracts.texts import LINE, NewPassword
 
 
 class NewUser(Request):
-    """A user to be added; without password he signs in through the identity provider only."""
+    """A new user; without a password only the identity provider can sign the user in."""
 
     name: UserName = Field(examples=["m.curie"])
     role: Role = Field(examples=["operator"])
@@ -20,7 +20,7 @@ class NewUser(Request):
 
 
 class UserSettings(Request):
-    """What an administrator sets about a user."""
+    """The settings of a user."""
 
     role: Role = Field(examples=["viewer"])
     active: StrictBool = Field(default=True, description="off: may not sign in, and is signed out")
@@ -46,7 +46,7 @@ class PasswordReset(Request):
 
 
 class PasswordChange(Request):
-    """The asker's own new password."""
+    """The caller's own new password."""
 
     current_password: SecretStr = Field(min_length=1, max_length=200, examples=["old one here"])
     new_password: NewPassword = Field(examples=["correct horse battery"])
@@ -65,7 +65,7 @@ class Session(Answer):
 
 
 class NewToken(Request):
-    """A token to be made."""
+    """A new bearer token."""
 
     name: Annotated[str, Field(min_length=1, max_length=64), LINE] = Field(examples=["dose report"])
     role: Role = Field(description="at most the asker's own", examples=["viewer"])
@@ -75,7 +75,7 @@ class NewToken(Request):
 
 
 class Token(Answer):
-    """A bearer token; the token itself is not kept."""
+    """A bearer token, without the secret text, which is not stored."""
 
     id: int = Field(examples=[5])
     name: str = Field(examples=["dose report"])
@@ -89,6 +89,6 @@ class Token(Answer):
 
 
 class TokenMade(Token):
-    """A new token, the only time that it is shown."""
+    """A new token; only now is its text shown."""
 
     token: str = Field(examples=["draw_J2k..."])

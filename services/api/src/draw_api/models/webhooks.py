@@ -1,4 +1,4 @@
-"""The change feed, and webhooks that are told of it."""
+"""The change feed, and webhooks that deliver it."""
 
 import base64
 from datetime import datetime
@@ -23,7 +23,7 @@ ChangeKind = Literal[
 ]
 DeliveryState = Literal["pending", "delivered", "dead"]
 MOST_COUNTED: Final = 1000
-"""Deliveries of a webhook are counted up to this number: a receiver that hangs has any number."""
+"""Deliveries of a webhook are counted up to this number; a receiver that hangs has very many."""
 
 
 def _checked_url(url: str) -> str:
@@ -70,7 +70,7 @@ def _checked_secret(secret: SecretStr) -> SecretStr:
 PREFIX: Final = "whsec_"
 MIN_KEY_BYTES: Final = 24
 MAX_KEY_BYTES: Final = 64
-"""Bounds of Standard Webhooks."""
+"""Limits of the Standard Webhooks specification."""
 Secret = Annotated[
     SecretStr,
     Field(
@@ -86,7 +86,7 @@ Words = Annotated[str, Field(max_length=200), LINE]
 
 
 class Change(Answer):
-    """One entry of the feed; what does not apply is empty."""
+    """One entry of the feed; inapplicable fields are empty."""
 
     sequence: int
     kind: str = Field(examples=["series.stable"])
@@ -108,7 +108,7 @@ class Changes(Answer):
 
 
 class NewWebhook(Request):
-    """A URL to be told of changes from now on."""
+    """A URL that receives changes from now on."""
 
     url: Url
     secret: Secret | None = None
@@ -118,7 +118,7 @@ class NewWebhook(Request):
 
 
 class WebhookChange(Request):
-    """What shall be different; what is left out stays."""
+    """The fields to change; omitted ones stay as they are."""
 
     url: Url | None = None
     secret: Secret | None = Field(
@@ -129,7 +129,7 @@ class WebhookChange(Request):
     active: StrictBool | None = Field(default=None, description="false keeps deliveries waiting")
 
     def values(self) -> dict[str, Any]:
-        """Return the columns to be written, the secret in plain."""
+        """Return the columns to write, with the secret in plain text."""
         found = self.model_dump(exclude_none=True)
         if self.secret is not None:
             found["secret"] = self.secret.get_secret_value()
@@ -137,7 +137,7 @@ class WebhookChange(Request):
 
 
 class Webhook(Answer):
-    """A URL that is told of changes."""
+    """A URL that receives changes."""
 
     id: int
     url: str
@@ -174,13 +174,13 @@ class WebhookMade(Webhook):
 
 
 class SecretMade(Answer):
-    """A new secret; the one before signs as well for 24 hours."""
+    """A new secret; the previous one also signs for 24 hours."""
 
     secret: str = Field(description="signs deliveries; shown only now")
 
 
 class WebhookDelivery(Answer):
-    """One change on its way to one webhook."""
+    """One change to be delivered to one webhook."""
 
     id: int
     sequence: int

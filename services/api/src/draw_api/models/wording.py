@@ -1,7 +1,7 @@
-"""What is wrong with a value, said in words: the one translation of validation errors.
+"""The words for invalid values: the one translation of validation errors.
 
-REST, forms, lists and `draw-admin` say the same. No message has a regular expression, a
-name of a Python type or the value itself, which may be a password.
+REST, forms, lists and `draw-admin` use the same words. No message contains a regular expression,
+the name of a Python type or the value itself, which may be a password.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ BODY: Final = "body"
 WHERE: Final = frozenset({BODY, "query", "path", "header", "cookie"})
 OTHERWISE: Final = "cannot be used"
 BUILT_IN: Final = frozenset(get_args(ErrorType))
-"""Kinds of pydantic's own; any other is ours and said in words already."""
+"""pydantic's own kinds; any other kind is ours and already has words."""
 
 WORDS: Final[Mapping[str, str]] = {
     "missing": "is needed",
@@ -63,7 +63,7 @@ WORDS: Final[Mapping[str, str]] = {
     "datetime_from_date_parsing": MOMENT_WORDS,
     "timezone_aware": "must say its time zone, as 2026-11-28T22:00:00Z does",
 }
-"""What is said for each kind of pydantic's errors, filled in with its context."""
+"""The words for each kind of pydantic's errors, filled in with its context."""
 
 
 def problems_of(errors: Iterable[Mapping[str, Any]], sent: object = None) -> list[FieldProblem]:
@@ -92,9 +92,9 @@ def words_of(error: Mapping[str, Any]) -> str:
 
 
 def field_of(location: Sequence[int | str], sent: object, kind: str) -> str:
-    """Return the dotted path of a field, without where in the request it was.
+    """Return the dotted path of a field, without its place in the request.
 
-    Steps that are no field of what was sent, as the tag of a union, are left out.
+    Steps that are not fields of the document, such as the tag of a union, are left out.
     """
     if kind == "json_invalid":
         return BODY

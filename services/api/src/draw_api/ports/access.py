@@ -13,13 +13,13 @@ class AccountRepository(Protocol):
         """Return the user of this name, active or not."""
 
     def any_user(self) -> bool:
-        """Return whether there is a user at all; no other caller can add the first meanwhile."""
+        """Return whether any user exists; until the commit nobody else can add the first one."""
 
     def add_user(self, name: str, role: str, password_hash: str) -> int:
         """Add a user and return the id."""
 
     def signed_in(self, user_id: int, password_hash: str | None) -> None:
-        """Note the time of the sign-in, and a fresh hash of the same password if given."""
+        """Record the time of the sign-in, and a new hash of the same password if given."""
 
     def add_session(
         self,
@@ -30,49 +30,49 @@ class AccountRepository(Protocol):
         *,
         address: str,
     ) -> None:
-        """Add a session, and forget those whose time is over."""
+        """Add a session, and delete expired ones."""
 
     def session(self, token_hash: bytes) -> KnownSession | None:
-        """Return the session if its time is not over and its user is active."""
+        """Return the session if it has not expired and its user is active."""
 
     def end_session(self, token_hash: bytes) -> None:
-        """Forget the session."""
+        """Delete the session."""
 
     def token(self, token_hash: bytes) -> KnownToken | None:
-        """Return the token if it is valid and its user is active, and note its use."""
+        """Return the token if it is valid and its user is active, and record its use."""
 
 
 class Passwords(Protocol):
     """Hashes and checks passwords, slowly on purpose."""
 
     def hash(self, password: str) -> str:
-        """Return what is kept of the password."""
+        """Return the hash of a password."""
 
     def matches(self, password_hash: str, password: str) -> bool:
-        """Return whether this is the password; an empty hash takes as long and is False."""
+        """Return whether the password matches; an empty hash takes as long and never matches."""
 
     def outdated(self, password_hash: str) -> bool:
         """Return whether the hash was made with weaker parameters than today's."""
 
 
 class SignInAttempts(Protocol):
-    """Counts attempts to prove a password."""
+    """Counts failed attempts to prove a password."""
 
     def begin(self, name: str, address: str) -> "SignInAttempt":
         """Return an attempt that counts as failed until it has succeeded.
 
         Raises:
-            TooManyAttempts: with those that failed or are under way there are too many.
+            TooManyAttempts: too many attempts have failed or are under way.
         """
 
 
 class SignInAttempt(Protocol):
-    """One attempt under way, for `with`; without `succeeded` or an exception it was a failure."""
+    """One attempt, for `with`; it fails unless `succeeded` is called or an exception is raised."""
 
     def succeeded(self) -> None:
-        """Forget this name's failures from this address."""
+        """Reset the failures of this name from this address."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """Take note that it is over."""
+        """End the attempt."""

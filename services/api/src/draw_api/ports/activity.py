@@ -1,4 +1,4 @@
-"""Port of the received objects per minute and of the forecast of the disk."""
+"""Port of the received objects per minute and of the change feed."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from draw_api.models.webhooks import Change
 
 
 class ReceptionRepository(Protocol):
-    """What the transaction log and the index say about the past."""
+    """Reads the transaction log and the index."""
 
     def throughput(self) -> Throughput:
         """Return the last hour by minutes and the last month by days."""

@@ -27,16 +27,16 @@ class ArchiveRepository(Protocol):
         """Return one study."""
 
     def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
-        """Return a page of the study's series, in the order in which they came."""
+        """Return a page of the study's series, in the order of arrival."""
 
     def one_series(self, series_instance_uid: str) -> Series | None:
         """Return one series."""
 
     def instances(self, series_instance_uid: str, cursor: str | None, limit: int) -> Page[Instance]:
-        """Return a page of the series' instances, in the order in which they came."""
+        """Return a page of the series' instances, in the order of arrival."""
 
     def instance(self, sop_instance_uid: str) -> Instance | None:
         """Return one instance."""
 
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
-        """Return where the current file of an instance lies."""
+        """Return the path of an instance's current file."""

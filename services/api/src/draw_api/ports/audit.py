@@ -1,4 +1,4 @@
-"""Port of the audit trail: who changed, read or was refused what."""
+"""Port of the audit trail: who changed or read something, or was refused it."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from draw_shared.contracts.transaction import TransactionOutcome
 
 
 class AuditTrail(Protocol):
-    """Takes lines in the transaction of the action itself: both are kept or neither."""
+    """Writes lines in the transaction of the action itself: both are kept or neither."""
 
     def record(
         self,
@@ -18,12 +18,12 @@ class AuditTrail(Protocol):
         study_instance_uid: str | None = None,
         sop_instance_uid: str | None = None,
     ) -> None:
-        """Keep that `by` did `action`; `detail` names identifiers and settings, never patients."""
+        """Record that `by` did `action`; `detail` has identifiers and settings, never patients."""
 
     def record_failure(self, by: Principal, action: str, detail: str) -> None:
-        """Keep that `by` tried `action` and may not; raise nothing after it, or it is not kept."""
+        """Record that `by` tried `action` without permission; an exception would undo it."""
 
     def record_anonymous(
         self, name: str, address: str, action: str, outcome: TransactionOutcome, detail: str = ""
     ) -> None:
-        """Keep that somebody who called himself `name` tried `action`."""
+        """Record that an unauthenticated client named `name` tried `action`."""

@@ -15,10 +15,10 @@ from draw_api.models.paging import Page
 
 
 class BatchQueryRepository(Protocol):
-    """The rows that are batch queries, their jobs and their answers."""
+    """The rows of batch queries, their jobs and their answers."""
 
     def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
-        """Return for each node that exists what hinders asking it, empty if nothing."""
+        """Return for each existing node what prevents a query to it, empty if nothing."""
 
     def add(
         self,
@@ -30,7 +30,7 @@ class BatchQueryRepository(Protocol):
         """Add a list with a job for each node; return its id and those of the jobs."""
 
     def batch_queries(self, cursor: str | None, limit: int) -> Page[BatchQuery]:
-        """Return a page of lists, last asked first."""
+        """Return a page of lists, the latest first."""
 
     def batch_query(self, batch_query_id: UUID) -> BatchQueryWithSums | None:
         """Return one list with its progress."""
@@ -45,7 +45,7 @@ class BatchQueryRepository(Protocol):
         cursor: str | None,
         limit: int,
     ) -> Page[BatchLine]:
-        """Return a page of what nodes said, in the order of the list."""
+        """Return a page of the nodes' answers, in the order of the list."""
 
     def asked(self, batch_query_id: UUID) -> Sequence[AskedLine]:
         """Return the questions."""
@@ -57,7 +57,7 @@ class BatchQueryRepository(Protocol):
         """Return node and Study Instance UID of every study found."""
 
     def cancel(self, batch_query_id: UUID) -> str | None:
-        """Call the list off; return its state before."""
+        """Cancel the list; return its previous state."""
 
     def remove(self, batch_query_id: UUID) -> None:
-        """Forget a list with its answers."""
+        """Delete a list with its answers."""

@@ -1,4 +1,4 @@
-"""Ports of the configuration: its versions, and the volume that objects lie on."""
+"""Ports of the configuration: its versions, and the storage volume."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from draw_api.models.paging import Page
 
 
 class ConfigRepository(Protocol):
-    """The rows that are the versions."""
+    """The rows of the versions."""
 
     def newest(self) -> StoredVersion | None:
         """Return the version in force."""
@@ -19,14 +19,14 @@ class ConfigRepository(Protocol):
     def page(
         self, cursor: str | None, limit: int
     ) -> Page[tuple[StoredVersion, dict[str, Any] | None]]:
-        """Return a page of versions, newest first, each with the document before it."""
+        """Return a page of versions, newest first, each with the previous document."""
 
     def add(self, number: int, document: Mapping[str, Any], by: str, comment: str) -> bool:
-        """Add a version; False when the number is taken by now."""
+        """Add a version; return False if another caller has taken the number."""
 
 
 class StorageVolume(Protocol):
     """The volume on which objects are stored."""
 
     def overlaps(self, folder: str) -> bool:
-        """Return whether a folder is the storage root, lies inside it or has it inside."""
+        """Return whether a folder is the storage root, is inside it or contains it."""

@@ -1,4 +1,4 @@
-"""Port of the list of objects whose UIDs are used twice."""
+"""Port of the list of objects that contradict the index."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from draw_api.models.paging import Page
 
 
 class ConflictRepository(Protocol):
-    """What the index knows of objects in conflict."""
+    """The conflicts in the index."""
 
     def page(
         self, criteria: ConflictCriteria, cursor: str | None, limit: int

@@ -8,17 +8,17 @@ from draw_api.models.status import ReplicaRow
 
 
 class ControlRepository(Protocol):
-    """The rows that say what is wanted."""
+    """The rows of desired states."""
 
     def controls(self) -> Sequence[Control]:
         """Return every row."""
 
     def put(self, service: str, replica: str, wanted: str, by: str, *, restart: bool) -> None:
-        """Want this of a replica, or of all and then of each that was told something else."""
+        """Set the desired state of a replica, or of all, even of those with their own state."""
 
 
 class ReplicaRepository(Protocol):
-    """The heartbeats."""
+    """The heartbeats of replicas."""
 
     def replicas(self) -> Sequence[ReplicaRow]:
-        """Return every replica that was seen within a day."""
+        """Return every replica with a heartbeat within a day."""

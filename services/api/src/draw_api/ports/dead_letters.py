@@ -16,14 +16,14 @@ class DeadLetterQueues(Protocol):
         """Return the messages of a queue, up to a limit, and leave them there."""
 
     def put_back(self, queue: str, key: str) -> int:
-        """Put one message, or all for an empty key, back to where they failed."""
+        """Return one message, or all for an empty key, to the queue where it failed."""
 
     def discard(self, queue: str, key: str) -> int:
-        """Throw one message away."""
+        """Delete one message."""
 
 
 class KnownQueueDepths(Protocol):
-    """What the broker said last."""
+    """What the broker last reported."""
 
     def queue_depths(self) -> Mapping[str, int]:
-        """Return the messages waiting, by queue; empty when the broker does not answer."""
+        """Return the number of waiting messages by queue; empty when the broker does not answer."""

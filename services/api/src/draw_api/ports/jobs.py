@@ -8,13 +8,13 @@ from draw_api.models.paging import Page
 
 
 class JobRepository(Protocol):
-    """The rows that are the jobs."""
+    """The rows of jobs."""
 
     def node_is_active(self, node_id: int) -> bool | None:
         """Return whether the node may be used; None when there is no such node."""
 
     def add(self, job: NewJob, created_by: str) -> UUID:
-        """Add a job, scheduled when it has a time to begin, else queued; return its id."""
+        """Add a job, scheduled if it has a start time, else queued; return its id."""
 
     def jobs(
         self, state: str | None, node_id: int | None, cursor: str | None, limit: int
@@ -25,4 +25,4 @@ class JobRepository(Protocol):
         """Return one job with its attempts."""
 
     def cancel(self, job_id: UUID) -> str | None:
-        """End the job if nobody runs it, else ask its worker to; return the state before."""
+        """End the job if no worker runs it, else ask its worker to; return the previous state."""

@@ -9,7 +9,7 @@ from draw_api.models.retrieves import Retrieve
 
 
 class LiveRetrieves(Protocol):
-    """What is under way, seen by all who watch."""
+    """The running retrieves, shared by all watchers."""
 
     @property
     def stopping(self) -> bool:
@@ -17,7 +17,7 @@ class LiveRetrieves(Protocol):
 
     @property
     def seen(self) -> Mapping[UUID, Retrieve]:
-        """What was seen last; never changed, only replaced."""
+        """The latest state; never changed, only replaced."""
 
     def watching(self) -> AbstractContextManager[None]:
-        """Have it looked at during the block."""
+        """Keep the state up to date during the block."""

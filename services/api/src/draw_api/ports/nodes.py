@@ -7,7 +7,7 @@ from draw_api.models.paging import Page
 
 
 class NodeRepository(Protocol):
-    """The rows that are the nodes."""
+    """The rows of nodes."""
 
     def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
         """Return a page of nodes, in the order in which they were added."""
@@ -19,7 +19,7 @@ class NodeRepository(Protocol):
         """Add a node and return its id, or None when its name is taken."""
 
     def replace(self, node_id: int, node: NodeSettings) -> bool | None:
-        """Set everything; False when another node has the name, None when there is no such node."""
+        """Replace all settings; False when another node has the name, None without such a node."""
 
     def pause(self, node_id: int, *, paused: bool) -> str | None:
         """Set whether jobs wait, and return the node's name; None when there is no such node."""
@@ -28,10 +28,10 @@ class NodeRepository(Protocol):
         """Set the certificate that the node must show; return its name, None: no such node."""
 
     def forget_find_limit(self, node_id: int) -> str | None:
-        """Forget after how many matches the node stops; return its name, None: no such node."""
+        """Delete the node's known limit of matches; return its name, None: no such node."""
 
     def remove(self, node_id: int) -> str | None:
-        """Forget a node and return its name, or None when there is no such node."""
+        """Delete a node and return its name, or None when there is no such node."""
 
     def unfinished_jobs(self, node_id: int) -> int:
         """Return how many jobs still need the node; none can be added until the commit."""

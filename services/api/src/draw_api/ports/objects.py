@@ -1,4 +1,4 @@
-"""Ports of looking into stored objects: where they lie, what they contain, and who looked first."""
+"""Ports of viewing stored objects: their paths, their content, and recent views."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -16,10 +16,10 @@ from draw_api.models.objects import (
 
 
 class ObjectRepository(Protocol):
-    """Where the current objects lie."""
+    """The paths of current objects."""
 
     def stored_object(self, sop_instance_uid: str) -> StoredObject | None:
-        """Return where the current file of an instance lies."""
+        """Return the path of an instance's current file."""
 
     def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
         """Return the instances of a series by their number, up to a limit."""
@@ -32,7 +32,7 @@ class ObjectReader(Protocol):
     """Opens files that may be hostile, within limits of time and memory."""
 
     def facts(self, path: str) -> ObjectFacts:
-        """Return what an object shows."""
+        """Return what an object contains."""
 
     def picture(self, path: str, rendering: Rendering) -> Picture:
         """Return one frame as a picture.
@@ -43,17 +43,17 @@ class ObjectReader(Protocol):
         """
 
     def elements(self, path: str, search: str) -> Elements:
-        """Return the elements, or those around what is searched for."""
+        """Return the elements, or those that match a search and the sequences around them."""
 
     def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
-        """Yield a ZIP archive in pieces; a file that is not there any more is left out."""
+        """Yield a ZIP archive in pieces; files that no longer exist are left out."""
 
 
 class ViewRegister(Protocol):
-    """What somebody has looked at lately."""
+    """The recent views of each user."""
 
     def first(self, by: Principal, what: str, uid: str) -> bool:
-        """Return whether this is no view that is on record already.
+        """Return whether this view is not on record yet.
 
-        It counts as one when the transaction is committed.
+        It is on record once the transaction is committed.
         """

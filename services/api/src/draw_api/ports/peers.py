@@ -11,7 +11,7 @@ from draw_shared.contracts.config_snapshot import AllowedPeer
 
 
 class AeTitleRepository(Protocol):
-    """The rows that are the list of AE titles."""
+    """The rows of the list of AE titles."""
 
     def page(self, cursor: str | None, limit: int) -> Page[AllowedAeTitle]:
         """Return a page of AE titles, in the order in which they were added."""
@@ -20,26 +20,26 @@ class AeTitleRepository(Protocol):
         """Return one by its id."""
 
     def by_title(self, ae_title: str) -> AllowedAeTitle | None:
-        """Return one by its AE title; it cannot be added meanwhile."""
+        """Return one by its AE title; nobody can add it until the commit."""
 
     def add(self, settings: AllowedAeTitleSettings) -> int | None:
-        """Add an AE title and return its id, or None when it is there already."""
+        """Add an AE title and return its id, or None when it exists already."""
 
     def replace(self, row_id: int, settings: AllowedAeTitleSettings) -> bool | None:
-        """Set everything; False when another row has the AE title, None when there is no row."""
+        """Replace all settings; False when another row has the AE title, None without a row."""
 
     def remove(self, row_id: int) -> str | None:
-        """Forget an AE title and return it, or None when there is no such row."""
+        """Delete an AE title and return it, or None when there is no such row."""
 
     def active(self) -> Sequence[AllowedPeer]:
-        """Return the AE titles that are on the list for the receiver."""
+        """Return the AE titles that the receiver allows."""
 
     def loopback_reads(self) -> bool:
-        """Return whether a receiver lets peers of its own machine read that are not on the list."""
+        """Return whether peers on a receiver's own machine may read without being on the list."""
 
 
 class RejectionRepository(Protocol):
-    """Rejections on record."""
+    """The recorded rejections."""
 
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
         """Return a page of peers by AE title, address and reason, last seen first."""

@@ -9,13 +9,13 @@ from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
 
 
 class QueryRepository(Protocol):
-    """The rows that are queries, their jobs and their results."""
+    """The rows of queries, their jobs and their results."""
 
     def node_states(self, node_ids: Collection[int]) -> Mapping[int, str]:
-        """Return for each node that exists what hinders asking it, empty if nothing."""
+        """Return for each existing node what prevents a query to it, empty if nothing."""
 
     def fresh(self, fingerprint: str, max_age_seconds: int) -> UUID | None:
-        """Return the same query if it was asked lately and its answer is whole or under way."""
+        """Return the same query if it is recent and its answer is complete or under way."""
 
     def add(
         self, query: NewQuery, fingerprint: str, created_by: str
@@ -23,13 +23,13 @@ class QueryRepository(Protocol):
         """Add a query with a job for each node; return its id and those of the jobs."""
 
     def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
-        """Return a page of those queries, last asked first."""
+        """Return a page of those queries, the latest first."""
 
     def query(self, query_id: UUID) -> Query | None:
         """Return one query."""
 
     def asked(self, query_id: UUID) -> NewQuery:
-        """Return what was asked."""
+        """Return the parameters of a query."""
 
     def matches(
         self,
@@ -41,10 +41,10 @@ class QueryRepository(Protocol):
         cursor: str | None,
         limit: int,
     ) -> Page[QueryMatch]:
-        """Return a page of what was found; `sort` is a keyword, with a minus for descending."""
+        """Return a page of matches; `sort` is a keyword, with a minus for descending."""
 
     def cancel(self, query_id: UUID) -> str | None:
-        """Call the query off; return its state before."""
+        """Cancel the query; return its previous state."""
 
     def remove(self, query_id: UUID) -> None:
-        """Forget a query with its results."""
+        """Delete a query with its results."""

@@ -10,23 +10,23 @@ class StoredFiles(Protocol):
     """The objects on the storage volume."""
 
     def found(self) -> Iterator[FoundFile]:
-        """Yield every file of an object; what vanishes meanwhile is left out."""
+        """Yield every file of an object; files that vanish meanwhile are left out."""
 
     def exists(self, path: str) -> bool:
         """Return whether a file is there now."""
 
 
 class IndexAuditRepository(Protocol):
-    """The index, beside a list of files."""
+    """The index, for comparison with a list of files."""
 
     def compare(self, files: Iterable[FoundFile]) -> Differences:
-        """Return how index and files differ; what came meanwhile may be among it."""
+        """Return how index and files differ; recent arrivals may be among the differences."""
 
     def hold(self) -> None:
-        """Wait until nobody writes the index; nobody does then, to the end of this transaction."""
+        """Wait until nobody writes the index, and keep writers out until this transaction ends."""
 
     def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
-        """Delete current objects, by UID and path, and count anew."""
+        """Delete current objects, by UID and path, and update the counts."""
 
     def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:
-        """Delete records of conflicts, by number and path; waits until nobody writes the index."""
+        """Wait until nobody writes the index; delete records of conflicts, by number and path."""

@@ -1,4 +1,4 @@
-"""Ports of announcing stored files to the indexer once more."""
+"""Ports of announcing stored files to the indexer again."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -11,29 +11,29 @@ class SuspectRepository(Protocol):
     """The rows of the index that an earlier release may have written wrongly."""
 
     def objects(self) -> Iterator[Sequence[InstanceStoredV1]]:
-        """Yield the objects that such rows came from, in bounded portions.
+        """Yield the objects behind such rows, in bounded portions.
 
         Raises:
-            Transient: the database went away; what was yielded is not all.
+            Transient: the database went away; more objects may follow.
         """
 
 
 class Announcements(Protocol):
-    """The way to the indexers."""
+    """Sends announcements to the indexers."""
 
     def publish(self, event: InstanceStoredV1) -> None:
         """Announce an object.
 
         Raises:
-            Transient: the broker does not take it.
+            Transient: the broker does not accept it.
         """
 
     def announce(self, paths: list[str]) -> Reannounced:
-        """Announce these objects anew; return which are none, and which were deleted.
+        """Announce these files again; return which hold no object, and which were deleted.
 
         Raises:
-            Transient: the broker does not take them.
+            Transient: the broker does not accept them.
         """
 
     def finish(self) -> None:
-        """Return once the broker has everything that was announced."""
+        """Return once the broker has confirmed every announcement."""

@@ -16,7 +16,7 @@ from draw_api.models.retrieves import (
 
 @dataclass(frozen=True, slots=True)
 class NewRetrieveRow:
-    """One retrieve job to be added."""
+    """One new retrieve job."""
 
     subject: str
     parameters: Mapping[str, Any]
@@ -24,7 +24,7 @@ class NewRetrieveRow:
 
 
 class RetrieveRepository(Protocol):
-    """The rows that are retrieve jobs and their batches."""
+    """The rows of retrieve jobs and their batches."""
 
     def node_is_active(self, node_id: int) -> bool | None:
         """Return whether the node may be used; None when there is no such node."""
@@ -35,10 +35,10 @@ class RetrieveRepository(Protocol):
     def pull_forward(
         self, job_ids: Collection[UUID], options: RetrieveOptions, windows: Sequence[Any]
     ) -> Sequence[UUID]:
-        """Have jobs begin as early and be as urgent as asked now; return those that changed.
+        """Give jobs the earlier start and higher priority asked now; return those that changed.
 
-        A job that was held to weekly windows may begin in these `windows` as well, or at any
-        time when there are none. What runs is left alone.
+        A job with weekly windows may then also begin in these `windows`, or at any time if there
+        are none. Running jobs stay as they are.
         """
 
     def add(
@@ -51,8 +51,8 @@ class RetrieveRepository(Protocol):
     ) -> tuple[UUID, Sequence[UUID]]:
         """Add jobs, below a batch if one is described; return the first id, and those to wake.
 
-        A job that retries another takes over what that one expected and what of it has arrived.
-        What was deleted since has to arrive again.
+        A job that retries another takes over its expected instances and which of them have arrived.
+        Instances deleted since then must arrive again.
         """
 
     def retrieves(
@@ -64,7 +64,7 @@ class RetrieveRepository(Protocol):
         cursor: str | None,
         limit: int,
     ) -> Page[Retrieve]:
-        """Return a page of jobs, last created first; without a parent those that have none."""
+        """Return a page of jobs, last created first; without a parent only those that have none."""
 
     def retrieve(self, job_id: UUID) -> RetrieveWithAttempts | None:
         """Return one job with its attempts."""
@@ -72,16 +72,16 @@ class RetrieveRepository(Protocol):
     def instances(
         self, job_id: UUID, *, missing: bool, cursor: str | None, limit: int
     ) -> Page[RetrievedInstance]:
-        """Return a page of what the job, or the batch, expects."""
+        """Return a page of the instances that the job, or the batch, expects."""
 
     def parameters(self, job_id: UUID) -> Mapping[str, Any]:
-        """Return what the job's row asks for."""
+        """Return the parameters in the job's row."""
 
     def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
-        """Return the children that are over and not complete."""
+        """Return the children that have ended and are not complete."""
 
     def cancel(self, job_id: UUID) -> str | None:
-        """Call the job and its children off; return its state before."""
+        """Cancel the job and its children; return its previous state."""
 
     def prioritise(self, job_id: UUID, priority: int) -> None:
-        """Set the priority of a job and its children that are not over."""
+        """Set the priority of a job and of its unfinished children."""

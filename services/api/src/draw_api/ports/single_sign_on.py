@@ -7,13 +7,13 @@ from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn
 
 
 class IdentityProvider(Protocol):
-    """The provider, and what seals the browser's cookie."""
+    """The provider, and the sealing of the browser's cookie."""
 
     def sign_in_url(self, pending: PendingSignIn, challenge: str, redirect_uri: str) -> str:
-        """Return where to send the browser."""
+        """Return the address of the provider's sign-in page."""
 
     def identity(self, code: str, pending: PendingSignIn, redirect_uri: str) -> ExternalIdentity:
-        """Redeem the code and return whom the provider has identified.
+        """Redeem the code and return the user whom the provider has identified.
 
         Raises:
             Unauthenticated: the code or the provider's token is not valid.
@@ -21,10 +21,10 @@ class IdentityProvider(Protocol):
         """
 
     def seal(self, pending: PendingSignIn) -> str:
-        """Return a text for the browser to keep, which only we can have made."""
+        """Return a text for the browser's cookie that only this suite can make."""
 
     def opened(self, sealed: str) -> PendingSignIn | None:
-        """Return what was sealed, or None when it is not ours or too old."""
+        """Return the content of a sealed text, or None if it is not ours or too old."""
 
 
 class ExternalUserRepository(Protocol):
@@ -37,7 +37,7 @@ class ExternalUserRepository(Protocol):
         """Add a user under the first of the names that is free."""
 
     def set_role(self, user_id: int, role: str) -> None:
-        """Set what he may do."""
+        """Set the user's role."""
 
     def other_administrators(self, user_id: int) -> int:
-        """Return how many other active administrators there are; none can go until the commit."""
+        """Return the number of other active administrators; it cannot fall until the commit."""

@@ -9,14 +9,14 @@ from draw_shared.storage.space import DiskRoom
 
 
 class StatusRepository(ReplicaRepository, Protocol):
-    """What the database says."""
+    """Reads the state of the suite from the database."""
 
     def totals(self) -> Totals:
         """Return sums over the index."""
 
 
 class HostStatus(KnownQueueDepths, Protocol):
-    """What disk and broker say; neither is needed for an answer."""
+    """The state of disk and broker; an answer does without either."""
 
     def disk(self) -> DiskRoom | None:
-        """Return the room on the storage volume, or None when it cannot be seen from here."""
+        """Return the room on the storage volume, or None when this process cannot see it."""

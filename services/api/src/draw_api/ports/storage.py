@@ -1,4 +1,4 @@
-"""Port of what the storage holds, of its growth, and of deleting studies."""
+"""Port of the content of the storage, its growth, and deleting studies."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -18,16 +18,16 @@ from draw_api.models.storage import (
 
 
 class StorageRepository(Protocol):
-    """The index, as far as storage is concerned."""
+    """The index, as far as storage needs it."""
 
     def rules(self) -> StorageRules:
-        """Return what the configuration in force allows."""
+        """Return the storage rules of the configuration in force."""
 
     def sums(self) -> StorageSums:
         """Return sums over the index."""
 
     def growth(self, days: int) -> Sequence[GrowthDay]:
-        """Return the last days up to today, oldest first, also those without reception."""
+        """Return the last days up to today, oldest first, including days without reception."""
 
     def first_day(self) -> date | None:
         """Return the day of the first reception."""
@@ -44,13 +44,13 @@ class StorageRepository(Protocol):
     def expired(
         self, rules: StorageRules, now: datetime, cursor: str | None, limit: int
     ) -> CleanUpPreview:
-        """Return a page of what the clean-up takes."""
+        """Return a page of the studies that the clean-up deletes."""
 
     def held(self, study_instance_uid: str) -> bool | None:
-        """Return whether the study is held, and stays so meanwhile; None: there is none."""
+        """Return whether the study is held, and lock it until the commit; None: there is none."""
 
     def set_held(self, study_instance_uid: str, *, held: bool) -> None:
-        """Set or take the mark."""
+        """Set or remove the mark."""
 
     def is_busy(self, study_instance_uid: str) -> bool:
         """Return whether an unfinished job names the study."""

@@ -7,7 +7,7 @@ from draw_api.models.transactions import ChainReport, KnownHead, Transaction, Tr
 
 
 class TransactionRepository(Protocol):
-    """The lines on record."""
+    """The recorded lines."""
 
     def page(
         self, criteria: TransactionCriteria, cursor: str | None, limit: int
@@ -18,11 +18,11 @@ class TransactionRepository(Protocol):
         """Return one line."""
 
     def verify(self, known: KnownHead | None) -> ChainReport:
-        """Compute the chain of hashes again and compare."""
+        """Compute the hash chain again and compare."""
 
 
 class PageReader(Protocol):
     """Reads one page."""
 
     def __call__(self, cursor: str | None, limit: int) -> Page[Transaction]:
-        """Return the page that the cursor begins."""
+        """Return the page at the cursor."""

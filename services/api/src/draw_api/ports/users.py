@@ -1,4 +1,4 @@
-"""Port of the users that sign in with a password of this suite."""
+"""Port of users, sessions and tokens."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from draw_api.models.users import NewToken, Session, Token, User
 
 
 class UserRepository(Protocol):
-    """Users, sessions and tokens, for those who manage them."""
+    """Users, sessions and tokens, for their management."""
 
     def users(self, cursor: str | None, limit: int) -> Page[User]:
         """Return a page of users, in the order in which they were added."""
@@ -17,39 +17,39 @@ class UserRepository(Protocol):
         """Return one user."""
 
     def account(self, name: str) -> Account | None:
-        """Return the user of this name with his password's hash."""
+        """Return the user of this name with the password's hash."""
 
     def add(self, name: str, role: str, password_hash: str) -> int | None:
         """Add a user and return the id, or None when the name is taken."""
 
     def set(self, user_id: int, role: str, *, active: bool) -> None:
-        """Set role and whether he may sign in."""
+        """Set the role and whether the user may sign in."""
 
     def set_password(self, user_id: int, password_hash: str) -> None:
         """Replace the password's hash."""
 
     def remove(self, user_id: int) -> None:
-        """Forget a user with his sessions and tokens."""
+        """Delete a user with all sessions and tokens."""
 
     def other_administrators(self, user_id: int) -> int:
-        """Return how many other active administrators there are; none can go until the commit."""
+        """Return the number of other active administrators; it cannot fall until the commit."""
 
     def sessions(
         self, user_id: int | None, csrf_token: str | None, cursor: str | None, limit: int
     ) -> Page[Session]:
-        """Return a page of the sessions of a user or of all; that with the token is current."""
+        """Return a page of the sessions of a user or of all; the one with the token is current."""
 
     def session_owner(self, session_id: str) -> int | None:
-        """Return whose session this is."""
+        """Return the owner of this session."""
 
     def end_session(self, session_id: str) -> None:
-        """Forget a session."""
+        """Delete a session."""
 
     def end_sessions(self, user_id: int, keep: str | None) -> None:
-        """Forget all sessions of a user but that with this CSRF token."""
+        """Delete all sessions of a user except the one with this CSRF token."""
 
     def tokens(self, user_id: int | None, cursor: str | None, limit: int) -> Page[Token]:
-        """Return a page of the tokens of a user or of all, in the order they were made."""
+        """Return a page of the tokens of a user or of all, in the order of creation."""
 
     def token(self, token_id: int) -> Token | None:
         """Return one token."""
@@ -58,7 +58,7 @@ class UserRepository(Protocol):
         """Add a token and return the id."""
 
     def revoke_token(self, token_id: int) -> None:
-        """Make a token worthless."""
+        """Revoke a token."""
 
     def revoke_tokens(self, user_id: int) -> int:
-        """Make all tokens of a user worthless, and return how many were not before."""
+        """Revoke all tokens of a user, and return how many were valid before."""

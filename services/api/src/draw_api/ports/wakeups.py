@@ -6,9 +6,9 @@ from draw_shared.contracts.envelope import Command
 
 
 class WakeUps(Protocol):
-    """Takes messages that are sent once the transaction is committed.
+    """Collects messages that are sent once the transaction is committed.
 
-    A message may be lost while the broker is down: what it points at is found by polling.
+    A message may be lost while the broker is down; its receivers then find the change by polling.
     """
 
     def after_commit(self, message: Command) -> None:

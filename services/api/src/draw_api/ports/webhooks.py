@@ -15,7 +15,7 @@ from draw_api.models.webhooks import (
 
 
 class ChangeRepository(Protocol):
-    """The feed; entries are seen in the order of their numbers."""
+    """The feed; entries become visible in the order of their numbers."""
 
     def after(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
         """Return the next entries."""
@@ -31,7 +31,7 @@ class WebhookRepository(Protocol):
         """Return one webhook."""
 
     def disabled(self) -> int:
-        """Return how many the suite itself has made inactive."""
+        """Return how many webhooks the suite itself has disabled."""
 
     def add(self, new: NewWebhook, secret: str, created_by: str) -> int:
         """Add a webhook and return its id."""
@@ -40,7 +40,7 @@ class WebhookRepository(Protocol):
         """Write these columns."""
 
     def remove(self, webhook_id: int) -> None:
-        """Forget a webhook with its deliveries."""
+        """Delete a webhook with its deliveries."""
 
     def deliveries(
         self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int

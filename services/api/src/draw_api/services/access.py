@@ -1,8 +1,8 @@
-"""Signing in and being known afterwards.
+"""Signs users in and authenticates their requests.
 
-Passwords are kept as argon2id, session and bearer tokens as SHA-256: whoever reads the
-database can sign in with none of them. A wrong name and a wrong password take the same
-time and give the same answer.
+Passwords are stored as argon2id hashes, session and bearer tokens as SHA-256 hashes, so reading the
+database gives no credentials. A wrong name and a wrong password take the same time and give the
+same answer.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Started:
 
 
 def token_hash(token: str) -> bytes:
-    """Return what is kept of a token; a fast hash suffices for 256 random bits."""
+    """Return the stored hash of a token; a fast hash suffices for 256 random bits."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -49,7 +49,7 @@ def ensure_administrator(store: AccountRepository, passwords: Passwords, passwor
 
 
 class AccessService:
-    """Lets people and programs in."""
+    """Authenticates people and programs."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class AccessService:
         self._session_length = session_length
 
     def sign_in(self, name: str, password: str, address: str) -> Started | None:
-        """Return a new session, or None for a wrong name or password; both are on record.
+        """Return a new session, or None for a wrong name or password; record both.
 
         Raises:
             TooManyAttempts: this name or address has failed too often lately.
@@ -93,15 +93,15 @@ class AccessService:
         return self.start_session(account, address, renewed)
 
     def sign_out(self, by: Principal, token: str) -> None:
-        """Make the session's token worthless."""
+        """End the session of this token."""
         self._store.end_session(token_hash(token))
         self._audit.record(by, "session.end")
 
     def by_session(self, token: str, address: str) -> Principal:
-        """Return whose browser this is.
+        """Return the principal of a browser session.
 
         Raises:
-            Unauthenticated: nobody's, or not any more.
+            Unauthenticated: the session does not exist or has expired.
         """
         found = self._store.session(token_hash(token)) if len(token) <= LONGEST_TOKEN else None
         if found is None:
@@ -111,7 +111,7 @@ class AccessService:
         )
 
     def by_token(self, token: str, address: str) -> Principal:
-        """Return whose program this is; it may do what both its token and its user may.
+        """Return the principal of a token; it may do what both the token and its user may.
 
         Raises:
             Unauthenticated: the token is unknown, revoked or expired.
@@ -130,7 +130,7 @@ class AccessService:
     def start_session(
         self, account: Account, address: str, password_hash: str | None = None
     ) -> Started:
-        """Return a new session of somebody who has shown who he is."""
+        """Return a new session for an authenticated user."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         session = KnownSession(
             user_id=account.user_id,
@@ -153,10 +153,10 @@ class AccessService:
 
 
 def require(principal: Principal, permission: Permission) -> None:
-    """Return when the principal may do this.
+    """Return if the principal has the permission.
 
     Raises:
-        Forbidden: his role is too low, or a program asks for what only a person may do.
+        Forbidden: the role is too low, or a program asks for what only a person may do.
     """
     if may(principal, permission):
         return
@@ -167,7 +167,7 @@ def require(principal: Principal, permission: Permission) -> None:
 
 
 def require_csrf(principal: Principal, sent: str | None) -> None:
-    """Return when the request carries the session's CSRF token, or came with a bearer token.
+    """Return if the request carries the session's CSRF token, or came with a bearer token.
 
     Raises:
         Forbidden: another site may have made the browser send it.

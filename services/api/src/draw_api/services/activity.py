@@ -1,4 +1,4 @@
-"""How much was received when, for charts."""
+"""Received objects over time, for charts."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from draw_api.ports.activity import ReceptionRepository
 
 
 class ActivityService:
-    """Shows how much came in lately."""
+    """Shows how much was received lately."""
 
     def __init__(self, history: ReceptionRepository, outlook: Callable[[], Forecast]) -> None:
         self._history = history
@@ -21,7 +21,7 @@ class ActivityService:
         return self._history.throughput()
 
     def forecast(self) -> Forecast:
-        """Return when the storage is full, at most a minute old: it takes a while to add up."""
+        """Return when the storage will be full, at most a minute old, because the sums are slow."""
         return self._outlook()
 
     def changes(self, kind: str, cursor: str | None, limit: int) -> Page[Change]:

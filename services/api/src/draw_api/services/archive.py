@@ -17,7 +17,7 @@ from draw_api.ports.audit import AuditTrail
 
 
 class ArchiveService:
-    """Finds what was received."""
+    """Finds patients, studies, series and instances."""
 
     def __init__(self, catalogue: ArchiveRepository, audit: AuditTrail) -> None:
         self._catalogue = catalogue
@@ -76,10 +76,10 @@ class ArchiveService:
         return found
 
     def hand_out(self, by: Principal, sop_instance_uid: str) -> StoredObject:
-        """Return where an instance's file lies, and keep on record who asked for it.
+        """Return the path of an instance's file, and record who asked for it.
 
         Raises:
-            NotFound: the index does not have it.
+            NotFound: the index does not have the instance.
         """
         found = self._catalogue.stored_object(sop_instance_uid)
         if found is None:

@@ -1,4 +1,4 @@
-"""Asking remote nodes a list of questions, reading the answers, and retrieving what is missing."""
+"""Batch queries: sends a list of questions to nodes, shows answers, retrieves what is missing."""
 
 from collections.abc import Iterator, Sequence
 from uuid import UUID
@@ -28,7 +28,7 @@ from draw_shared.contracts.job import JobReadyV1
 
 
 class BatchQueryService:
-    """What operators do with lists of questions."""
+    """Manages lists of questions for operators."""
 
     def __init__(
         self,
@@ -43,18 +43,19 @@ class BatchQueryService:
         self._audit = audit
 
     def ask(self, by: Principal, asked: QueryList, node_ids: Sequence[int]) -> BatchQueryWithSums:
-        """Ask every line of each node.
+        """Ask each node every line.
 
         Raises:
-            Invalid: a node does not exist, is switched off or answers no queries, or there
-                are too many questions.
+            Invalid: a node does not exist, is switched off or answers no queries, or there are
+            too many
+              questions.
         """
         nodes = list(dict.fromkeys(node_ids))
         self.require(asked, nodes)
         return self._add(by, asked.columns, asked.lines, nodes)
 
     def require(self, asked: QueryList, node_ids: Sequence[int]) -> None:
-        """Return if every line can be asked of each node; raises as `ask`."""
+        """Return if each node can be asked every line; raises like `ask`."""
         if not node_ids:
             raise Invalid([FieldProblem("node_ids", "choose at least one node to ask")])
         if len(asked.lines) * len(node_ids) > MAX_QUESTIONS:
@@ -70,11 +71,11 @@ class BatchQueryService:
             raise Invalid(problems)
 
     def ask_again(self, by: Principal, batch_query_id: UUID) -> BatchQueryWithSums:
-        """Ask an old list anew.
+        """Ask an earlier list again.
 
         Raises:
             NotFound: there is no such list.
-            Invalid: a node cannot be asked any more.
+            Invalid: a node can no longer be asked.
         """
         known = self.batch_query(batch_query_id)
         lines = self._table.asked(batch_query_id)
@@ -102,23 +103,23 @@ class BatchQueryService:
         cursor: str | None,
         limit: int,
     ) -> Page[BatchLine]:
-        """Return a page of what nodes said so far; NotFound when there is no such list."""
+        """Return a page of the answers so far; NotFound when there is no such list."""
         self.batch_query(batch_query_id)
         return self._table.lines(
             batch_query_id, node_id=node_id, state=state, here=here, cursor=cursor, limit=limit
         )
 
     def begin_export(self, by: Principal, batch_query_id: UUID) -> None:
-        """Keep on record that somebody takes the answers away; NotFound: no such list."""
+        """Record that a user exports the answers; NotFound: no such list."""
         self.batch_query(batch_query_id)
         self._audit.record(by, "batch-query.export", str(batch_query_id))
 
     def retrieve(
         self, by: Principal, batch_query_id: UUID, wanted: RetrieveFound
     ) -> RetrievesBegun:
-        """Retrieve what was chosen, or each study that is not completely here from one node.
+        """Retrieve the chosen studies, or each study that is not completely here from one node.
 
-        Of several nodes that have a study, the one is taken that names most instances.
+        If several nodes have a study, it is retrieved from the one that reports most instances.
 
         Raises:
             NotFound: there is no such list.
@@ -142,7 +143,7 @@ class BatchQueryService:
             try:
                 asked = self._retrieves.create(by, wanted.options(node_id), items)
             except Conflict:
-                # All of this node's are on the way: the others must not wait for that.
+                # All studies of this node are on the way; continue with the other nodes.
                 continue
             begun.append(asked.retrieve)
             new += (sum(asked.retrieve.children.values()) or 1) if asked.new else 0
@@ -152,11 +153,11 @@ class BatchQueryService:
         return RetrievesBegun(retrieves=begun, studies=new, on_the_way=total - new)
 
     def cancel(self, by: Principal, batch_query_id: UUID) -> BatchQueryWithSums:
-        """Call a list off; what was answered stays.
+        """Cancel a list; answers so far remain.
 
         Raises:
             NotFound: there is no such list.
-            Conflict: it is over already.
+            Conflict: it has already ended.
         """
         self.batch_query(batch_query_id)
         before = self._table.cancel(batch_query_id)
@@ -167,11 +168,11 @@ class BatchQueryService:
         return self.batch_query(batch_query_id)
 
     def remove(self, by: Principal, batch_query_id: UUID) -> None:
-        """Forget a list with its answers.
+        """Delete a list with its answers.
 
         Raises:
             NotFound: there is no such list.
-            Conflict: it is not over yet.
+            Conflict: it has not ended yet.
         """
         if self.batch_query(batch_query_id).state not in FINISHED:
             raise Conflict("The batch query is not over yet; cancel it first.")
@@ -186,7 +187,7 @@ class BatchQueryService:
         node_ids: Sequence[int],
     ) -> BatchQueryWithSums:
         batch_query_id, jobs = self._table.add(columns, lines, node_ids, by.actor)
-        # The keys may name patients: they stay out of the log.
+        # The keys may name patients, so they stay out of the log.
         nodes = " ".join(map(str, node_ids))
         detail = f"{batch_query_id} lines {len(lines)} nodes {nodes}"
         self._audit.record(by, "batch-query.create", detail)

@@ -1,8 +1,8 @@
-"""Reading, changing and rolling back the configuration document.
+"""Reads, changes and rolls back the configuration document.
 
-A change is a new version: who, when, and the whole document as this release knows it; what a
-later release has in it besides is lost by the change. Receivers find it by polling each second
-and sooner through a wake-up, so a broker that is down delays nothing for long.
+A change is a new version with its author, time, and the whole document as this release knows it;
+settings that only a later release knows are lost. Receivers poll for it every second, and sooner
+after a wake-up, so a broker that is down hardly delays it.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class ConfigurationService(AccessConfiguration):
         return _shown(self._newest())
 
     def number_in_force(self) -> int:
-        """Return the number of the version in force, be it readable here or not."""
+        """Return the number of the version in force, even if this release cannot read it."""
         return self._newest().version
 
     def version(self, number: int) -> ConfigVersion:
@@ -92,12 +92,12 @@ class ConfigurationService(AccessConfiguration):
     def patch(
         self, by: Principal, patch: Mapping[str, Any], if_match: str | None, comment: str = ""
     ) -> ConfigVersion:
-        """Apply a merge patch (RFC 7396): what it names changes, null gives the default back.
+        """Apply a merge patch (RFC 7396): named settings change, null restores the default.
 
         Raises:
             PreconditionRequired: the client does not say which version it read.
-            PreconditionFailed: that is not the version in force.
-            Invalid: the result would not be a configuration; the fields say why.
+            PreconditionFailed: another version is in force.
+            Invalid: the result is not a valid configuration; the fields say why.
         """
         newest = self._matching(if_match)
         wanted = self._checked(merged(document_of(_read(newest)), patch))
@@ -109,8 +109,8 @@ class ConfigurationService(AccessConfiguration):
         Raises:
             NotFound: there is no such version.
             PreconditionRequired: the client does not say which version it read.
-            PreconditionFailed: that is not the version in force.
-            Invalid: what was right then cannot be used now; the fields say why.
+            PreconditionFailed: another version is in force.
+            Invalid: a setting is no longer valid; the fields say why.
         """
         newest = self._matching(if_match)
         wanted = self._checked(document_of(self.version(number).document))
@@ -216,7 +216,7 @@ def _shown(stored: StoredVersion) -> ConfigVersion:
 
 
 def _read(stored: StoredVersion) -> ServerConfig:
-    """Return what a version means to this release; Conflict when it cannot tell."""
+    """Return the configuration in a version; Conflict if this release cannot read it."""
     try:
         return read_config(stored.document).config
     except ConfigUnreadable as error:

@@ -1,4 +1,4 @@
-"""What settings must agree on with each other; single settings are checked by the contract."""
+"""Checks that settings fit each other; the contract checks single settings."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ from draw_shared.contracts.server_config import (
 
 
 def disagreements(config: ServerConfig) -> list[FieldProblem]:
-    """Return what does not fit together, by the field to mend."""
+    """Return the contradictions, by the field to correct."""
     return [*_network(config.network), *_tls(config.network), *_handler(config.handler)]
 
 

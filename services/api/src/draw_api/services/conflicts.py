@@ -1,4 +1,4 @@
-"""Objects that contradict what the index has; people in conflict are those of the archive."""
+"""Lists objects that contradict the index; ambiguous patients are in the archive."""
 
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.paging import Page
@@ -6,7 +6,7 @@ from draw_api.ports.conflicts import ConflictRepository
 
 
 class ConflictService:
-    """Finds objects that a person has to look at."""
+    """Finds objects that a person has to examine."""
 
     def __init__(self, table: ConflictRepository) -> None:
         self._table = table
@@ -14,5 +14,5 @@ class ConflictService:
     def conflicts(
         self, criteria: ConflictCriteria, cursor: str | None, limit: int
     ) -> Page[ObjectConflict]:
-        """Return a page of the conflicts that match; those of a kind may be on later pages."""
+        """Return a page of matching conflicts; those of one kind may be on later pages."""
         return self._table.page(criteria, cursor, limit)

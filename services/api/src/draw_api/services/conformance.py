@@ -26,7 +26,7 @@ LEVELS: Final = {
 
 
 def statement(config: ServerConfig, version: str) -> str:
-    """Return the statement as Markdown; it says what this configuration does and nothing else."""
+    """Return the statement as Markdown; it describes exactly this configuration."""
     parts = (
         _overview(config, version),
         _introduction(),

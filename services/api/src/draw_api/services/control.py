@@ -1,7 +1,7 @@
-"""Starting, stopping and restarting services, all replicas of one or a single one.
+"""Starts, stops and restarts services, all replicas or a single one.
 
-What is wanted is a row; replicas find it by polling each second and sooner through a
-wake-up. It stays wanted when processes end and start again.
+The desired state is a row. Replicas poll for it every second, and sooner after a wake-up. It
+remains when processes end and start again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ WANTED: Final[Mapping[ControlAction, DesiredState]] = {
 
 
 class ControlService:
-    """What operators do with services."""
+    """Controls services for operators."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class ControlService:
     def tell(
         self, by: Principal, service: ServiceName, action: ControlAction, replica: str | None
     ) -> ServiceState:
-        """Want a service started, stopped or restarted: one replica, or all.
+        """Order one replica, or all, of a service to start, stop or restart.
 
         Raises:
-            Conflict: it is the API, which cannot be told by itself.
+            Conflict: the service is the API, which cannot control itself.
             NotFound: the service has no such replica.
         """
         if service is ServiceName.API:

@@ -1,9 +1,9 @@
-"""Lists as people save them: CSV of whatever encoding, separator and line ends.
+"""Reads lists as people save them: CSV in any common encoding, with any separator and line ends.
 
-What a spreadsheet has done to a value before it was saved cannot be undone here: long
-numbers as 1.23E+11, identifiers turned into dates, cells that show an error. Such values are
-refused with their line and column, because another patient may have what is left of them.
-Leading zeros that may be lost are only a doubt: shown, and for the operator to judge.
+A spreadsheet can damage values before it saves them: long numbers become 1.23E+11, identifiers
+become dates, cells show an error. This cannot be undone. Such values are refused with their line
+and column, because what is left may identify another patient. Leading zeros that may be lost are
+only a doubt, which the operator must judge.
 """
 
 import codecs
@@ -20,18 +20,18 @@ from draw_api.models.failures import FieldProblem, Invalid
 
 MAX_LIST_BYTES: Final = 4 * 1024 * 1024
 MAX_LIST_LINES: Final = 100_000
-"""More than any list of ours may ask for, and what is read in a second or two."""
+"""More than any of our lists may contain; reading it takes a second or two."""
 MAX_PROBLEMS: Final = 20
 SEPARATORS: Final = ",;\t|"
 TAB_IN_WORDS: Final = "\\t"
 SEPARATOR_LINE: Final = re.compile(
     r'"?sep=(\\t|[^\w\s"]|\t)"?[,;\t|]*(\r\n|\r|\n|\Z)', re.IGNORECASE
 )
-"""The first line by which Excel is told which separator follows."""
+"""The first line that tells Excel which separator follows."""
 FORMULA_TEXT: Final = re.compile(r'="(.*)"')
-"""How an export keeps a spreadsheet from taking an identifier for a number."""
+"""The form by which an export prevents a spreadsheet from reading an identifier as a number."""
 NEUTRALISED: Final = re.compile(r"""(\A|[,;\t|\r\n]["\s]*)'(?='*[=+\-@])""")
-"""How our own lists keep a spreadsheet from taking a value, or a part of it, for a formula."""
+"""The form by which our own lists prevent a spreadsheet from computing a value, or part of it."""
 BINARY: Final = {
     b"PK\x03\x04": "this is a workbook (.xlsx) or another archive; save it as CSV",
     b"\xd0\xcf\x11\xe0": "this is a workbook (.xls); save it as CSV",
@@ -51,8 +51,10 @@ OTHER_CODE_PAGE: Final = re.compile(
     rf"\w*(?:(?<=[^\W\d_])[{_MARKS}](?=[^\W\d_])"
     rf"|(?<=[A-Za-z])[{_CAPITALS}](?=[a-z])|(?<=[a-z])[{_CAPITALS}])\w*"
 )
-"""Marks and capitals within words: most letters with accents of MS-DOS and old Macintosh, read
-as Windows-1252."""
+"""Marks and capitals within words: most accented letters of MS-DOS and old Macintosh, when read as
+
+Windows-1252.
+"""
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
 NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 INVISIBLE: Final = "\u200b\u200e\u200f\ufeff"
@@ -76,7 +78,7 @@ CELL_ERROR: Final = re.compile(
     r"#+|#(N/?A|NV|REF|BEZUG|VALUE|WERT|NAME|NUM|ZAHL|DIV/0|NULL)[!?]?", re.IGNORECASE
 )
 ROUNDED: Final = re.compile(r"[1-9][0-9]{14}0+")
-"""A number of more than 15 digits, as a spreadsheet keeps it."""
+"""A number of more than 15 digits in the form in which a spreadsheet keeps it."""
 FRACTION: Final = re.compile(r"[0-9]+[.,]0")
 MIN_LINES_TO_COMPARE: Final = 5
 USUAL_SHARE: Final = 0.8
@@ -84,7 +86,7 @@ USUAL_SHARE: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line with something in it; `number` is where it begins in the file, from 1."""
+    """One non-empty line; `number` is where it begins in the file, from 1."""
 
     number: int
     cells: Sequence[str]
@@ -92,14 +94,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column that is used: what it says, what its heading says, and where it is."""
+    """One used column: its meaning, its heading, and its position."""
 
     name: str
     title: str
     position: int
 
     def place(self, line: Line) -> str:
-        """Return in words where this column's cell of a line is."""
+        """Return in words the place of this column's cell in a line."""
         return f"line {line.number}, column {self.title}" if self.title else f"line {line.number}"
 
     def cell(self, line: Line) -> str:
@@ -113,28 +115,28 @@ class CsvList:
 
     columns: Sequence[Column]
     ignored: Sequence[str]
-    """Headings that mean nothing here."""
+    """Headings without a meaning here."""
     lines: Sequence[Line]
 
     def fields(self, line: Line) -> dict[str, str]:
-        """Return what a line says, without what is empty."""
+        """Return the values of a line, without empty ones."""
         found = ((column.name, column.cell(line)) for column in self.columns)
         return {name: value for name, value in found if value}
 
     def place(self, line: Line, name: str) -> str:
-        """Return in words where a value of a line stands."""
+        """Return in words the place of a value in a line."""
         return next(column.place(line) for column in self.columns if column.name == name)
 
 
 Known = Callable[[str], str]
-"""Returns what a heading names, empty when it names nothing that is known."""
+"""Returns the meaning of a heading, empty if it is unknown."""
 
 
 def text_of(raw: bytes) -> str:
     """Return the text of a file: UTF-8, UTF-16 with or without its mark, else Windows-1252.
 
     Raises:
-        Invalid: it is too long, no text, or holds control characters.
+        Invalid: the file is too long, is not text, or holds control characters.
     """
     if len(raw) > MAX_LIST_BYTES:
         raise wrong("body", f"the list is longer than {MAX_LIST_BYTES // 1024**2} MB")
@@ -151,12 +153,12 @@ def text_of(raw: bytes) -> str:
 
 
 def list_of(text: str, known: Known, *, headless: Callable[[str], str]) -> CsvList:
-    """Return the lines of a list with what each column means.
+    """Return the lines of a list with the meaning of each column.
 
-    The first line names the columns, unless `headless` says what its only cell is.
+    The first line names the columns, unless `headless` names the meaning of its only cell.
 
     Raises:
-        Invalid: the list is empty, too long, no CSV, or its heading names something twice.
+        Invalid: the list is empty, too long, not CSV, or its heading names something twice.
     """
     lines = list(islice(_lines(text), MAX_LIST_LINES + 1))
     if len(lines) > MAX_LIST_LINES:
@@ -186,7 +188,7 @@ def list_of(text: str, known: Known, *, headless: Callable[[str], str]) -> CsvLi
 
 
 def damage(value: str) -> str:
-    """Return in words what a spreadsheet has done to an identifier; empty if nothing."""
+    """Return in words how a spreadsheet has damaged an identifier; empty if it has not."""
     if SHORTENED.fullmatch(value):
         return (
             f"a spreadsheet has shortened this number to {value}; format the column as text"
@@ -209,7 +211,7 @@ def damage(value: str) -> str:
 
 
 def doubts_of(found: CsvList, names: Sequence[str]) -> list[FieldProblem]:
-    """Return which identifiers may have lost leading zeros, or become numbers, before."""
+    """Return which identifiers may have lost leading zeros, or have become numbers."""
     doubts: list[FieldProblem] = []
     for column in found.columns:
         if column.name in names:
@@ -218,12 +220,12 @@ def doubts_of(found: CsvList, names: Sequence[str]) -> list[FieldProblem]:
 
 
 def wrong(field: str, message: str) -> Invalid:
-    """Return the refusal of one thing."""
+    """Return the refusal of one field."""
     return Invalid([FieldProblem(field, message)])
 
 
 def plain_title(title: str) -> str:
-    """Return a heading without case, blanks and punctuation, as synonyms are compared."""
+    """Return a heading without case, blanks and punctuation, for comparison with synonyms."""
     return re.sub(r"[\W_]", "", title).casefold()
 
 
@@ -278,7 +280,7 @@ def _lines(text: str) -> Iterator[Line]:
 
 
 def _cell(cell: str) -> str:
-    # A line end within quotes is a blank to whoever reads the value.
+    # A line end within quotes reads as a blank.
     value = LINE_END.sub(" ", cell).strip().strip(INVISIBLE)
     formula = FORMULA_TEXT.fullmatch(value)
     if formula:
@@ -287,8 +289,8 @@ def _cell(cell: str) -> str:
 
 
 def _separator(text: str) -> str:
-    """Return the separator that the first line with something in it uses most."""
-    # Without what is quoted: a heading may have line ends within.
+    """Return the separator that the first non-empty line uses most."""
+    # Quoted parts do not count: a heading may contain line ends.
     lines = re.split(r"[\r\n]+", QUOTED.sub("x", text[:MAX_HEADING_LENGTH]))
     first = next((line for line in lines if line.strip(SEPARATORS + " ")), text)
     return max(SEPARATORS, key=first.count)

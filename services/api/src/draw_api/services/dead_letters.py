@@ -1,4 +1,4 @@
-"""Looking at messages that no consumer could handle, and putting them back to work."""
+"""Shows messages that no consumer could process, and returns them to their queues."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from draw_api.ports.dead_letters import DeadLetterQueues, KnownQueueDepths
 
 
 class DeadLetterService:
-    """What administrators do with dead letters."""
+    """Manages dead letters for administrators."""
 
     def __init__(self, box: DeadLetterQueues, depths: KnownQueueDepths, audit: AuditTrail) -> None:
         self._box = box
@@ -18,19 +18,19 @@ class DeadLetterService:
         self._audit = audit
 
     def queues(self) -> list[DeadLetterQueue]:
-        """Return every queue with what waits there."""
+        """Return every queue with the number of its messages."""
         depths = self._depths.queue_depths()
         return [
             DeadLetterQueue(name=name, messages=depths.get(name, 0)) for name in self._box.queues()
         ]
 
     def letters(self, queue: str) -> Sequence[DeadLetter]:
-        """Return what waits in a queue; NotFound when it collects no dead letters."""
+        """Return the messages in a queue; NotFound when it collects no dead letters."""
         self._require(queue)
         return self._box.look(queue)
 
     def replay(self, by: Principal, queue: str, key: str = "") -> int:
-        """Put one message, or all, back to where they failed; NotFound when it is gone."""
+        """Return one message, or all, to where it failed; NotFound when it is gone."""
         self._require(queue)
         done = self._box.put_back(queue, key)
         if key and not done:
@@ -39,7 +39,7 @@ class DeadLetterService:
         return done
 
     def discard(self, by: Principal, queue: str, key: str) -> int:
-        """Throw a message away; NotFound when it is gone."""
+        """Delete a message; NotFound when it is gone."""
         self._require(queue)
         done = self._box.discard(queue, key) if key else 0
         if not done:

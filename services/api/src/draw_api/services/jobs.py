@@ -1,4 +1,4 @@
-"""Giving work to the workers, watching it, and calling it off."""
+"""Creates, shows and cancels jobs."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from draw_shared.contracts.job import JobReadyV1
 
 
 class JobService:
-    """What operators do with jobs."""
+    """Manages jobs for operators."""
 
     def __init__(self, table: JobRepository, wakeups: WakeUps, audit: AuditTrail) -> None:
         self._table = table
@@ -22,7 +22,7 @@ class JobService:
         self._audit = audit
 
     def create(self, by: Principal, job: NewJob) -> JobWithAttempts:
-        """Put a job into the queue; a worker takes it at once, or when its time has come.
+        """Queue a job; a worker starts it at once, or at its start time.
 
         Raises:
             Invalid: there is no such node, or it is switched off.
@@ -47,7 +47,7 @@ class JobService:
         return self._table.jobs(state, node_id, cursor, limit)
 
     def job(self, job_id: UUID) -> JobWithAttempts:
-        """Return one job with everything that was tried.
+        """Return one job with all its attempts.
 
         Raises:
             NotFound: there is no such job.
@@ -58,11 +58,11 @@ class JobService:
         return found
 
     def cancel(self, by: Principal, job_id: UUID) -> JobWithAttempts:
-        """Call a job off; one that runs is ended by its worker as soon as it can.
+        """Cancel a job; its worker ends a running one as soon as it can.
 
         Raises:
             NotFound: there is no such job.
-            Conflict: it is over already.
+            Conflict: it has already ended.
         """
         before = self._table.cancel(job_id)
         if before is None:

@@ -1,7 +1,7 @@
-"""Which attribute a heading of a list means: by keyword, name, tag or a usual synonym.
+"""Finds the attribute that a list's heading means: by keyword, name, tag or usual synonym.
 
-Lists have columns for people too. A single word such as `Date`, `Comments` or `Status` is a
-keyword of some attribute as well; taken for it, it would silently narrow what is asked.
+Lists also have columns for people. A single word such as `Date`, `Comments` or `Status` is the
+keyword of some attribute, too; using it as a key would silently narrow the query.
 """
 
 import re
@@ -29,7 +29,7 @@ SYNONYMS: Final = {
     "ReferringPhysicianName": "referringphysician",
     "IssuerOfPatientID": "",
 }
-"""Usual headings beside keyword and name, as `plain_title` leaves them."""
+"""Usual headings besides keyword and name, in the form of `plain_title`."""
 TAG: Final = re.compile(r"[0-9a-f]{8}")
 SEVERAL_WORDS: Final = re.compile(r"[A-Z].*[a-z].*[A-Z].*")
 DATA_SET_FROM: Final = 0x00080000

@@ -1,4 +1,4 @@
-"""The remote nodes that jobs talk to."""
+"""Manages the remote nodes."""
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, NotFound
@@ -9,7 +9,7 @@ from draw_api.ports.nodes import NodeRepository
 
 
 class NodeService:
-    """What operators do with remote nodes."""
+    """Manages remote nodes for operators."""
 
     def __init__(self, table: NodeRepository, audit: AuditTrail) -> None:
         self._table = table
@@ -39,7 +39,7 @@ class NodeService:
         return self.node(node_id)
 
     def replace(self, by: Principal, node_id: int, settings: NodeSettings) -> Node:
-        """Set everything about a node; running jobs go on with what they began with.
+        """Replace all settings of a node; running jobs continue with the previous ones.
 
         Raises:
             NotFound: there is no such node.
@@ -54,7 +54,7 @@ class NodeService:
         return self.node(node_id)
 
     def pause(self, by: Principal, node_id: int, *, paused: bool) -> Node:
-        """Let the node's jobs wait, or go on; what runs is not touched.
+        """Make the node's jobs wait, or continue; running jobs are not affected.
 
         Raises:
             NotFound: there is no such node.
@@ -66,11 +66,11 @@ class NodeService:
         return self.node(node_id)
 
     def pin(self, by: Principal, node_id: int, fingerprint: str) -> Node:
-        """Trust the node from now on by this certificate alone, and forget its last test.
+        """Trust only this certificate of the node from now on, and forget its last test.
 
         Raises:
             NotFound: there is no such node.
-            Conflict: TLS is not spoken with it.
+            Conflict: the node does not use TLS.
         """
         if not self.node(node_id).tls:
             raise Conflict("TLS is not spoken with this node: it shows no certificate.")
@@ -81,7 +81,7 @@ class NodeService:
         return self.node(node_id)
 
     def forget_find_limit(self, by: Principal, node_id: int) -> Node:
-        """Let the next query find out anew after how many matches the node stops.
+        """Forget the node's limit of matches, so that the next query finds it again.
 
         Raises:
             NotFound: there is no such node.
@@ -93,7 +93,7 @@ class NodeService:
         return self.node(node_id)
 
     def remove(self, by: Principal, node_id: int) -> None:
-        """Forget a node; its finished jobs stay.
+        """Delete a node; its finished jobs remain.
 
         Raises:
             NotFound: there is no such node.

@@ -1,4 +1,4 @@
-"""Looks into stored objects: renders images, reads elements, hands out whole studies."""
+"""Shows the content of stored objects: renders images, reads elements, archives studies."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,11 +18,11 @@ from draw_api.ports.objects import ObjectReader, ObjectRepository, ViewRegister
 
 IMAGES: Final = "images and tables"
 ELEMENTS: Final = "elements"
-"""What somebody looks at, as the transaction log has it."""
+"""What a user views, in the words of the transaction log."""
 
 
 class ObjectService:
-    """Shows what is inside the objects of the archive, and keeps on record who has looked."""
+    """Shows the content of stored objects, and records who has viewed them."""
 
     def __init__(
         self, places: ObjectRepository, reader: ObjectReader, views: ViewRegister, audit: AuditTrail
@@ -37,13 +37,13 @@ class ObjectService:
         return self._places.slices(series_instance_uid)
 
     def view(self, by: Principal, study_instance_uid: str, series_instance_uid: str) -> None:
-        """Keep on record that somebody looks at the images of a series."""
+        """Record that a user views the images of a series."""
         self._audit.record(
             by, "series.view", series_instance_uid, study_instance_uid=study_instance_uid
         )
 
     def facts(self, by: Principal, sop_instance_uid: str) -> ObjectFacts:
-        """Return what an object shows; NotFound when the index does not have it."""
+        """Return what an object contains; NotFound when the index does not have it."""
         return self._reader.facts(self._looked_at(by, sop_instance_uid, IMAGES).path)
 
     def picture(self, by: Principal, sop_instance_uid: str, rendering: Rendering) -> Picture:
@@ -63,7 +63,7 @@ class ObjectService:
         return found.model_copy(update={"header_damage": stored.header_damage})
 
     def hand_out_study(self, by: Principal, study_instance_uid: str) -> Iterator[bytes]:
-        """Return a ZIP archive of a study in pieces, and keep on record who asked for it.
+        """Return a ZIP archive of a study in pieces, and record who asked for it.
 
         Raises:
             NotFound: the index has no such study.
@@ -80,7 +80,7 @@ class ObjectService:
         return self._reader.archive(files)
 
     def _looked_at(self, by: Principal, sop_instance_uid: str, what: str) -> StoredObject:
-        """Return where an object lies that is about to be shown, once that is on record."""
+        """Record that a user views an object, and return its path."""
         found = self._places.stored_object(sop_instance_uid)
         if found is None:
             raise NotFound("The index has no such instance.")

@@ -1,4 +1,4 @@
-"""What the receiver would answer a peer, told rule by rule and right by right."""
+"""Explains the receiver's decision about a peer, rule by rule and right by right."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -33,7 +33,7 @@ SERVICES: Final = {
     Right.RETRIEVE: "c_get",
     Right.MOVE: "c_move",
 }
-"""The switches of the configuration by the rights to what they switch."""
+"""The switches in the configuration, by the rights that need them."""
 
 
 def explained(
@@ -75,7 +75,7 @@ def with_denial(peer: RejectedPeer) -> RejectedPeer:
 
 
 def can_be_allowed(peer: RejectedPeer, rules: admission.AccessRules) -> bool:
-    """Return whether title, address or a right is what stands between this peer and us now."""
+    """Return whether allowing the AE title, the address or a right would admit this peer now."""
     if peer.calling_ae is None or admission.comparable(peer.peer_address) is None:
         return False
     contexts = (ProposedContext(CONTEXT_ID, uids.VERIFICATION, (uids.IMPLICIT_LITTLE,)),)
@@ -99,7 +99,7 @@ def _numbers(refused: Reject) -> str:
 
 
 def _negotiated(answer: Explanation, decision: Accept | Reject, found: Standing) -> Explanation:
-    """Return the explanation with what becomes of the presentation context."""
+    """Return the explanation with the decision about the presentation context."""
     told: dict[str, object] = {}
     if isinstance(decision, Reject):
         accepted, words = False, decision.words
@@ -138,7 +138,7 @@ def _lacking(right: Right, found: Standing) -> str:
 
 
 def _peer(proposal: Proposal) -> Peer:
-    """Return who would call, with a certificate that has the name or fingerprint that is given."""
+    """Return the peer of a proposal, with a certificate that has the given name or fingerprint."""
     text = proposal.certificate
     shown = PeerCertificate(fingerprint=text, common_name=text) if text else None
     return Peer("", proposal.address, "", certificate=shown)

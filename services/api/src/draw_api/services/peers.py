@@ -1,6 +1,6 @@
-"""Who may associate and for what: the list of AE titles, proposals explained, who was rejected.
+"""Manages who may associate: the list of AE titles, explanations, rejected peers.
 
-What is explained is decided by the very rules the receiver decides by.
+The explanations use the same rules as the receiver.
 """
 
 from typing import Final
@@ -30,7 +30,7 @@ ALLOWED_FROM_REJECTION: Final = "allowed after a rejection"
 
 
 class PeerService:
-    """What administrators do about those who associate."""
+    """Manages peers for administrators."""
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ class PeerService:
     def replace(
         self, by: Principal, row_id: int, settings: AllowedAeTitleSettings
     ) -> AllowedAeTitle:
-        """Set everything about an AE title.
+        """Replace all settings of an AE title.
 
-        Open associations may go on storing; queries and retrieves ask for the right anew.
+        Open associations may continue to store; queries and retrieves check the right again.
 
         Raises:
             NotFound: there is no such row.
@@ -89,7 +89,7 @@ class PeerService:
         return self.one(row_id)
 
     def remove(self, by: Principal, row_id: int) -> None:
-        """Take an AE title off the list.
+        """Remove an AE title from the list.
 
         Raises:
             NotFound: there is no such row.
@@ -100,7 +100,7 @@ class PeerService:
         self._changed(by, "ae_title.delete", ae_title)
 
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
-        """Return who was turned away in the last days, and whether allowing would help now."""
+        """Return the peers rejected in the last days, and whether allowing them would help now."""
         _, rules = self._rules()
         page = self._rejections.rejected(days, cursor, limit)
         named = map(with_denial, page.items)
@@ -111,16 +111,16 @@ class PeerService:
         return Page(items=items, next_cursor=page.next_cursor)
 
     def loopback_reads(self) -> bool:
-        """Return whether peers of a receiver's own machine read without being on the list."""
+        """Return whether peers on a receiver's own machine may read without being on the list."""
         return self._table.loopback_reads()
 
     def rights_of_others(self) -> frozenset[Right]:
-        """Return what AE titles may do that are not on the list."""
+        """Return the rights of AE titles that are not on the list."""
         config, rules = self._rules()
         return frozenset() if config.security.validate_calling_ae else rules.unknown_rights
 
     def allow(self, by: Principal, peer: PeerToAllow) -> Explanation:
-        """Let a rejected peer in: its AE title, and its address where addresses are restricted."""
+        """Allow a rejected peer: its AE title, and its address if addresses are restricted."""
         _, rules = self._rules()
         known = self._table.by_title(peer.calling_ae)
         settings = _allowing(peer, known, rules.unknown_rights)
@@ -152,7 +152,7 @@ class PeerService:
 def _allowing(
     peer: PeerToAllow, known: AllowedAeTitle | None, unknown_rights: frozenset[Right]
 ) -> AllowedAeTitleSettings:
-    """Return what is set about a rejected peer; what it has already it keeps."""
+    """Return the settings that allow a rejected peer; it keeps the rights that it has."""
     only_from = peer.address if peer.only_from_address else ""
     if known is None:
         rights = {*peer.rights, *unknown_rights} if peer.rights else set(EVERY_RIGHT)
@@ -178,7 +178,7 @@ def _allowing(
 
 
 def _told(settings: AllowedAeTitleSettings) -> str:
-    """Return a line of the transaction log about what was set."""
+    """Return a line for the transaction log about the settings."""
     told = f"{settings.ae_title}: {', '.join(settings.rights) or 'no right'}"
     if settings.move_destinations:
         told += f"; moves to {', '.join(settings.move_destinations)}"

@@ -1,4 +1,4 @@
-"""Asking remote nodes what they have, and reading what they said."""
+"""Sends queries to remote nodes, and shows their answers."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from draw_shared.contracts.job import JobReadyV1
 
 
 class QueryService:
-    """What operators do with queries."""
+    """Manages queries for operators."""
 
     def __init__(self, table: QueryRepository, wakeups: WakeUps, audit: AuditTrail) -> None:
         self._table = table
@@ -28,7 +28,7 @@ class QueryService:
         self._audit = audit
 
     def ask(self, by: Principal, query: NewQuery) -> tuple[Query, bool]:
-        """Ask, unless the same was asked lately; return the query and whether it is new.
+        """Send a query, unless the same one is recent; return it and whether it is new.
 
         Raises:
             Invalid: a node does not exist, is switched off or answers no queries.
@@ -40,7 +40,7 @@ class QueryService:
             if known is not None:
                 return self.query(known), False
         query_id, jobs = self._table.add(query, fingerprint, by.actor)
-        # The keys may name a patient: they stay out of the log.
+        # The keys may name a patient, so they stay out of the log.
         nodes = " ".join(map(str, query.node_ids))
         self._audit.record(by, "query.create", f"{query_id} {query.level} nodes {nodes}")
         for job_id in jobs:
@@ -48,11 +48,11 @@ class QueryService:
         return self.query(query_id), True
 
     def ask_again(self, by: Principal, query_id: UUID) -> Query:
-        """Ask an old query anew.
+        """Send an earlier query again.
 
         Raises:
             NotFound: there is no such query.
-            Invalid: what it asks would not be sent any more.
+            Invalid: its keys are no longer accepted.
         """
         self.query(query_id)
         try:
@@ -64,7 +64,7 @@ class QueryService:
         return self.ask(by, asked.model_copy(update={"max_age_seconds": 0}))[0]
 
     def queries(self, criteria: QueryCriteria, cursor: str | None, limit: int) -> Page[Query]:
-        """Return a page of those queries, last asked first."""
+        """Return a page of those queries, the latest first."""
         return self._table.queries(criteria, cursor, limit)
 
     def query(self, query_id: UUID) -> Query:
@@ -84,18 +84,18 @@ class QueryService:
         cursor: str | None,
         limit: int,
     ) -> Page[QueryMatch]:
-        """Return a page of what was found so far; NotFound when there is no such query."""
+        """Return a page of the matches so far; NotFound when there is no such query."""
         self.query(query_id)
         return self._table.matches(
             query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=limit
         )
 
     def cancel(self, by: Principal, query_id: UUID) -> Query:
-        """Call a query off; what was found stays.
+        """Cancel a query; matches so far remain.
 
         Raises:
             NotFound: there is no such query.
-            Conflict: it is over already.
+            Conflict: it has already ended.
         """
         self.query(query_id)
         before = self._table.cancel(query_id)
@@ -106,11 +106,11 @@ class QueryService:
         return self.query(query_id)
 
     def remove(self, by: Principal, query_id: UUID) -> None:
-        """Forget a query with its results.
+        """Delete a query with its results.
 
         Raises:
             NotFound: there is no such query.
-            Conflict: it is not over yet.
+            Conflict: it has not ended yet.
         """
         if self.query(query_id).state not in FINISHED:
             raise Conflict("The query is not over yet; cancel it first.")
@@ -131,6 +131,6 @@ class QueryService:
 
 
 def fingerprint_of(query: NewQuery) -> str:
-    """Return what is the same for queries that would get the same answer."""
+    """Return a fingerprint that is equal for queries with the same answer."""
     asked = [query.level, sorted(query.keys.items()), sorted(set(query.node_ids)), query.limit]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()

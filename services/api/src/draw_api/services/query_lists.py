@@ -30,27 +30,27 @@ ANY_NODE: Final = [1]
 
 @dataclass(frozen=True, slots=True)
 class QueryList:
-    """What a list asks, and what in it may not be what was meant."""
+    """The questions in a list, and doubts about them."""
 
     columns: Sequence[str]
     lines: Sequence[AskedLine]
     repeated: int
-    """Lines that ask the same as one before; they are asked once."""
+    """Lines that repeat an earlier question; each question is asked once."""
     ignored: Sequence[str]
     """Headings that name no attribute."""
     doubts: Sequence[FieldProblem]
 
 
 def query_list_of_csv(raw: bytes) -> QueryList:
-    """Return what a file of bytes asks; raises as `query_list_of_text`, or if it is no text."""
+    """Return the questions in a file; raises like `query_list_of_text`, or if it is not text."""
     return query_list_of_text(text_of(raw))
 
 
 def query_list_of_text(text: str) -> QueryList:
     """Return the questions of a list.
 
-    The first line names the attributes; without such a line there is one column of Study
-    Instance UIDs. Columns that name none are ignored.
+    The first line names the attributes; without such a line there is one column of Study Instance
+    UIDs. Columns that name no attribute are ignored.
 
     Raises:
         Invalid: lines cannot be asked, each with its number and column.
@@ -71,7 +71,7 @@ def query_list_of_text(text: str) -> QueryList:
 
 
 def _asked(found: CsvList) -> list[AskedLine]:
-    """Return what each line asks; a line that is there again is not looked at again."""
+    """Return the question of each line; repeated lines are not checked again."""
     problems: list[FieldProblem] = []
     asked: list[AskedLine] = []
     known: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
@@ -98,7 +98,7 @@ def _asked(found: CsvList) -> list[AskedLine]:
 
 
 def query_list_of_keys(lines: Sequence[Mapping[str, str]]) -> QueryList:
-    """Return the questions that a program asks, numbered from 1.
+    """Return a program's questions, numbered from 1.
 
     Raises:
         Invalid: a line cannot be asked.
@@ -119,7 +119,7 @@ def query_list_of_keys(lines: Sequence[Mapping[str, str]]) -> QueryList:
 
 
 def distinct(lines: Sequence[AskedLine]) -> tuple[list[AskedLine], int]:
-    """Return the lines without those that ask the same as one before, and how many these are.
+    """Return the lines without repeated questions, and how many were repeated.
 
     Raises:
         Invalid: there are too many.
@@ -138,7 +138,7 @@ def _headless(cell: str) -> str:
 
 
 def _sent(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the keys as nodes are sent them, and what is wrong with which; with all: empty."""
+    """Return the keys for the nodes, and the problems by key; keys are empty with any problem."""
     below = [keyword for keyword in BELOW_STUDIES if keyword in keys]
     if below:
         return {}, dict.fromkeys(below, "a list asks for studies; this is below them")

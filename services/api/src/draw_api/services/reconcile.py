@@ -1,8 +1,7 @@
-"""Compares disk and index both ways, and mends what can be mended.
+"""Compares disk and index both ways, and repairs what it can.
 
-A row without file is deleted: it promises what is not there. A file without row is
-announced, as after its reception. A size that differs is only shown: which is right
-cannot be known here.
+A row without a file is deleted, because its object no longer exists. A file without a row is
+announced, as after its reception. A different size is only shown: nothing tells which is right.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ Key = TypeVar("Key")
 
 
 class ReconcileService:
-    """The use case."""
+    """Compares and repairs disk and index."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class ReconcileService:
                 yield file
 
         found = self._index.compare(remembered())
-        # Rows that came during the walk are compared with an older list: look again.
+        # Compared with an older list, rows that came during the walk seem to differ: compare again.
         found.rows_without_file = self._without_file(found.rows_without_file)
         found.conflicts_without_file = self._without_file(found.conflicts_without_file)
         settled = [path for path in found.files_without_row if path not in modified]
@@ -59,15 +58,16 @@ class ReconcileService:
         return found
 
     def repair(self, by: Principal, found: Differences, *, empty: bool = False) -> Rebuilt:
-        """Delete rows without file and announce files without row, and keep on record that.
+        """Delete rows without a file, announce files without a row, and record both.
 
-        With `empty`, also where the volume has no object at all.
+        With `empty`, repair even if the volume has no object at all.
 
         Raises:
-            VolumeEmpty: it has none, and may not; nothing was changed.
-            Transient: database or broker went away; what is left is found again.
+            VolumeEmpty: the volume has no object, and `empty` is not given; nothing was
+            changed.
+            Transient: database or broker went away; a repetition continues with the rest.
         """
-        # Since they were shown, what they name may have been received again and indexed.
+        # Since the comparison, their objects may have been received again and indexed.
         self._index.hold()
         rows = self._without_file(found.rows_without_file)
         conflicts = self._without_file(found.conflicts_without_file)

@@ -1,8 +1,8 @@
-"""Rebuilds the index from the files: each is announced as it was after its reception.
+"""Rebuilds the index from the files: announces each as it was after its reception.
 
-Every file carries where it came from and when, so that the indexers make the same rows of
-it as the first time. They do the work, all of them at once, while receiving goes on. What
-was deleted since its reception is not indexed again: if a file of it is left, it goes.
+Every file records its sender and time of reception, so the indexers make the same rows of it as the
+first time. All indexers share the work while receiving continues. Objects that were deleted after
+their reception are not indexed again; their remaining files are removed.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ AT_ONCE: Final = 200
 
 
 class ReindexService:
-    """The use case."""
+    """Announces stored objects again."""
 
     def __init__(
         self, files: StoredFiles, announcements: Announcements, progress: Callable[[Rebuilt], None]
@@ -30,15 +30,15 @@ class ReindexService:
         """Announce every object on the volume.
 
         Raises:
-            Transient: the broker went away; doing it again from the beginning does no harm.
+            Transient: the broker went away; repeating it from the beginning does no harm.
         """
         return self.announce(self._files.found())
 
     def reread(self, suspects: SuspectRepository) -> Rebuilt:
-        """Have the objects of suspect rows read anew, and the rows say what they say.
+        """Have the objects of suspect rows read again, and the rows corrected.
 
         Raises:
-            Transient: the broker went away; doing it again from the beginning does no harm.
+            Transient: the broker went away; repeating it from the beginning does no harm.
         """
         done = Rebuilt()
         for events in suspects.objects():

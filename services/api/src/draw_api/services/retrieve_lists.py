@@ -1,4 +1,4 @@
-"""Lists of what shall be retrieved: which column says what, and what is wrong in which line."""
+"""Lists of what to retrieve: the meaning of each column, and the errors of each line."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ NO_SINGLE_VALUE: Final = frozenset("\\*?")
 
 @dataclass(frozen=True, slots=True)
 class RetrieveList:
-    """What a list asks for, and what in it may not be what was meant."""
+    """The items of a list, and doubts about them."""
 
     items: list[WantedItem]
     doubts: list[FieldProblem]
@@ -46,27 +46,27 @@ class RetrieveList:
 
 @dataclass(slots=True)
 class _Group:
-    """Lines that are one item: the same line again, or instances of one series."""
+    """Lines that form one item: repeated lines, or instances of one series."""
 
     number: int
-    """The first of them."""
+    """The first of these lines."""
     fields: Mapping[str, str]
     instances: dict[str, None] = field(default_factory=dict)
 
 
 def list_of_csv(raw: bytes) -> RetrieveList:
-    """Return what a file of bytes lists; raises as `list_of_text`, or when it is no text."""
+    """Return the items in a file; raises like `list_of_text`, or if it is not text."""
     return list_of_text(text_of(raw))
 
 
 def list_of_text(text: str) -> RetrieveList:
     """Return the items of a list; lines that name instances of one series become one item.
 
-    The first line names the columns; without such a line there is one column of Study
-    Instance UIDs. Columns that mean nothing here are ignored.
+    The first line names the columns; without such a line there is one column of Study Instance
+    UIDs. Columns without a meaning here are ignored.
 
     Raises:
-        Invalid: lines cannot be understood, each with its number and column.
+        Invalid: lines cannot be used, each with its number and column.
     """
     found = list_of(text, _meaning, headless=_headless)
     if not found.columns:
@@ -97,7 +97,7 @@ def _items(found: CsvList) -> list[WantedItem]:
             break
         if bad:
             continue
-        # Without the instance, so that those of one series meet.
+        # Without the instance, so that instances of one series get the same key.
         instance = fields.pop("sop_instance_uid", "")
         key = (*fields.items(), ("instances", "some" if instance else ""))
         group = groups.setdefault(key, _Group(line.number, fields))

@@ -1,4 +1,4 @@
-"""Asking for retrieves, watching them, calling them off, and fetching what is missing."""
+"""Creates, shows, cancels and repeats retrieves."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
 
 MOST_WAKEUPS = 32
-"""Wake-ups for one batch: enough to begin at once, the rest is found by whoever is free."""
+"""Wake-ups for one batch: enough to begin at once; free workers poll for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedRetrieve:
-    """What became of a request: a new job or batch, or one that was on the way already.
+    """The result of a request: a new job or batch, or one that was already on the way.
 
-    `pulled_forward` says that what was on the way begins sooner than it would have.
+    `pulled_forward` says that the existing one now begins sooner.
     """
 
     retrieve: Retrieve
@@ -41,7 +41,7 @@ class RequestedRetrieve:
 
 
 class RetrieveService:
-    """What operators do with retrieve jobs."""
+    """Manages retrieve jobs for operators."""
 
     def __init__(self, table: RetrieveRepository, wakeups: WakeUps, audit: AuditTrail) -> None:
         self._table = table
@@ -51,11 +51,11 @@ class RetrieveService:
     def create(
         self, by: Principal, options: RetrieveOptions, items: Sequence[WantedItem]
     ) -> RequestedRetrieve:
-        """Ask for items; what is on the way already is not asked for again, but pulled forward.
+        """Request items; those already on the way are pulled forward instead of requested again.
 
         Raises:
             Invalid: there is no such node, or it is switched off.
-            Conflict: all of several items are on the way already, and as soon as asked.
+            Conflict: all of several items are already on the way, and as soon as requested.
         """
         self._require_node(options.node_id)
         rows = {}
@@ -65,11 +65,11 @@ class RetrieveService:
         return self._added(by, options, list(rows.values()), "retrieve.create")
 
     def retry(self, by: Principal, job_id: UUID) -> RequestedRetrieve:
-        """Ask for what a finished job or batch lacks, and for nothing else.
+        """Request only what a finished job or batch lacks.
 
         Raises:
             NotFound: there is no such job.
-            Conflict: it is not over yet, or nothing is missing.
+            Conflict: it has not ended yet, or nothing is missing.
         """
         job = self.retrieve(job_id)
         if job.state not in FINISHED:
@@ -87,7 +87,7 @@ class RetrieveService:
             told = {n: held[n] for n in ("method", "destination", "force") if n in held}
             item = WantedItem.model_validate(item_of(held))
             subject = subject_of(options.model_copy(update=told), item)
-            # When to begin is not repeated: a retry is wanted now.
+            # The start time is not repeated: a retry is wanted now.
             rows.append(NewRetrieveRow(subject, item_of(held) | told, each))
         return self._added(by, options, rows, "retrieve.retry")
 
@@ -100,7 +100,7 @@ class RetrieveService:
         cursor: str | None,
         limit: int,
     ) -> Page[Retrieve]:
-        """Return a page of jobs, last created first; without a parent those that have none."""
+        """Return a page of jobs, last created first; without a parent only those that have none."""
         return self._table.retrieves(
             state=state, node_id=node_id, parent_id=parent_id, cursor=cursor, limit=limit
         )
@@ -120,11 +120,11 @@ class RetrieveService:
         return self._table.instances(job_id, missing=missing, cursor=cursor, limit=limit)
 
     def cancel(self, by: Principal, job_id: UUID) -> RetrieveWithAttempts:
-        """Call a job or batch off.
+        """Cancel a job or batch.
 
         Raises:
             NotFound: there is no such job.
-            Conflict: it is over already.
+            Conflict: it has already ended.
         """
         self.retrieve(job_id)
         before = self._table.cancel(job_id)
@@ -135,11 +135,11 @@ class RetrieveService:
         return self.retrieve(job_id)
 
     def prioritise(self, by: Principal, job_id: UUID, priority: int) -> RetrieveWithAttempts:
-        """Set how urgent a job or batch is.
+        """Set the priority of a job or batch.
 
         Raises:
             NotFound: there is no such job.
-            Conflict: it is over already.
+            Conflict: it has already ended.
         """
         if self.retrieve(job_id).state in FINISHED:
             raise Conflict("The job is over.")
@@ -212,7 +212,7 @@ class RetrieveService:
 
 
 def subject_of(options: RetrieveOptions, item: WantedItem) -> str:
-    """Return what is the same for jobs that would bring the same to the same place."""
+    """Return a key that is equal for jobs that bring the same to the same place."""
     instances = "\\".join(sorted(item.sop_instance_uids))
     parts = (
         "retrieve",

@@ -1,4 +1,4 @@
-"""What the conformance statement says of the transfer syntaxes of what is sent (PS3.2)."""
+"""The conformance statement about the transfer syntaxes of sent objects (PS3.2)."""
 
 from typing import Final
 

@@ -1,8 +1,8 @@
-"""Signing in through an OpenID Connect provider: authorization code flow with PKCE.
+"""Signs users in through an OpenID Connect provider: authorization code flow with PKCE.
 
-The provider says who somebody is and which groups he is in; the role follows from the
-groups at each sign-in. An external user is known by issuer and subject, never by his name:
-nobody becomes a local user by being called like one.
+The provider tells the user's identity and groups; the groups decide the role at each sign-in. An
+external user is identified by issuer and subject, never by name, so nobody becomes a local user by
+having the same name.
 """
 
 import base64
@@ -41,7 +41,7 @@ class SingleSignOnService:
         return self._provider is not None
 
     def begin(self, target: str, redirect_uri: str) -> tuple[str, str]:
-        """Return where to send the browser, and what it shall keep meanwhile.
+        """Return the provider's address for the browser, and the sealed state that it must keep.
 
         Raises:
             NotFound: there is no provider.
@@ -61,11 +61,12 @@ class SingleSignOnService:
     def finish(
         self, sealed: str | None, state: str, code: str, redirect_uri: str
     ) -> tuple[ExternalIdentity, str]:
-        """Return who has come back from the provider, and where he wanted to go.
+        """Return the user who came back from the provider, and the path to open.
 
         Raises:
             NotFound: there is no provider.
-            Unauthenticated: he has not begun here, or the provider does not vouch for him.
+            Unauthenticated: the sign-in did not begin here, or the provider does not vouch for
+            the user.
             Transient: the provider does not answer.
         """
         provider = self._required()
@@ -81,7 +82,7 @@ class SingleSignOnService:
 
 
 class ExternalAccessService:
-    """Lets in whom the provider has identified."""
+    """Signs in users whom the provider has identified."""
 
     def __init__(
         self,
@@ -96,10 +97,10 @@ class ExternalAccessService:
         self._audit = audit
 
     def sign_in(self, identity: ExternalIdentity, address: str) -> Started | Forbidden:
-        """Return a new session of this person, who is added when he comes for the first time.
+        """Return a new session of this user, who is added at the first sign-in.
 
-        Return why not when his groups give him no role here, or he was shut out; both are on
-        record.
+        Return Forbidden when the groups give no role here, or the user was deactivated; both are
+        recorded.
         """
         subject = f"{identity.issuer}|{identity.subject}"
         try:
@@ -111,7 +112,7 @@ class ExternalAccessService:
             return refused
 
     def _let_in(self, identity: ExternalIdentity, subject: str, address: str) -> Started:
-        """Return a new session; what raises Forbidden has changed nothing."""
+        """Return a new session; raise Forbidden before anything is changed."""
         role = self._rules.role(identity.groups)
         if role is None:
             raise Forbidden("The identity provider gives you no role here.")
@@ -141,7 +142,7 @@ class ExternalAccessService:
 
 
 def names(identity: ExternalIdentity, subject: str) -> list[str]:
-    """Return user names for somebody, the nicest first; the last is his alone."""
+    """Return user names to try, the nicest first; the last one is unique."""
     plain = NOT_IN_A_NAME.sub(".", identity.name).strip("._@-") or "user"
     host = urlsplit(identity.issuer).hostname or "provider"
     mark = hashlib.sha256(subject.encode()).hexdigest()[:NAME_SUFFIX]

@@ -1,4 +1,4 @@
-"""How the suite is doing: replicas, what came in, room, backlog."""
+"""The state of the suite: replicas, received objects, room, backlog."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -21,17 +21,17 @@ from draw_shared.storage.space import room
 STOPPED: Final = "stopped"
 GONE: Final = "gone"
 BACKLOG_DETAIL: Final = "backlog"
-"""Key of `service_replicas.details` under which a receiver says what it has yet to announce."""
+"""Key of `service_replicas.details` for a receiver's objects that are not yet announced."""
 BOUND_DETAIL: Final = "dicom"
-"""Key under which it says where it really accepts associations."""
+"""Key for the ports on which a receiver actually accepts associations."""
 EARLIER_BOUND_DETAIL: Final = "bound"
-"""Key under which the release before says so, when it had one port."""
+"""Key for the same in the previous release, which had one port."""
 USED_DETAIL: Final = "storage_used_bytes"
-"""Key under which it says what it counts against the quota."""
+"""Key for the bytes that a receiver counts against the quota."""
 
 
 class StatusService:
-    """Puts together what operators look at first."""
+    """Collects what operators look at first."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class StatusService:
 
 
 def described(row: ReplicaRow) -> Replica:
-    """Return what is shown of a replica; one that is not there has no uptime or associations."""
+    """Return a replica for display; one that is gone has no uptime or associations."""
     missing = row.state != ENDED and row.heartbeat_age_seconds > REPLICA_TIMEOUT_SECONDS
     state = GONE if missing else row.state
     there = state not in {GONE, ENDED}
@@ -101,16 +101,16 @@ def described(row: ReplicaRow) -> Replica:
 
 
 def _bound(row: ReplicaRow) -> list[DicomPort]:
-    # A receiver of the release before has one port, one of an earlier release does not say.
+    # A receiver of the previous release has one port; an earlier one does not report any.
     earlier = row.details.get(EARLIER_BOUND_DETAIL)
     found = row.details.get(BOUND_DETAIL, [earlier] if earlier else [])
     return [DicomPort.model_validate(one) for one in found]
 
 
 def reported_used_bytes(rows: Sequence[ReplicaRow]) -> int | None:
-    """Return what the receivers that live count against the quota; None: no one has counted.
+    """Return what live receivers count against the quota; None if none has counted.
 
-    They refuse by this number, and know of objects that are not indexed yet.
+    Receivers refuse by this number, which includes objects that are not indexed yet.
     """
     living = [row for row in rows if described(row).state not in {GONE, ENDED}]
     counted = [row.details.get(USED_DETAIL) for row in living]

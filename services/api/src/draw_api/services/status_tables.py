@@ -1,4 +1,4 @@
-"""The statuses that the receiver answers, as tables of the conformance statement."""
+"""Tables of the receiver's DIMSE statuses for the conformance statement."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""How full the storage is, what takes it up, what goes and what stays."""
+"""How full the storage is, what fills it, what is deleted and what stays."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ OBSERVED_DAYS: Final = 30
 
 
 class StorageService:
-    """What an administrator does about room."""
+    """Manages the storage for administrators."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class StorageService:
         )
 
     def growth(self, days: int) -> Sequence[GrowthDay]:
-        """Return what came on each of the last days, oldest first."""
+        """Return what was received on each of the last days, oldest first."""
         return self._tables.growth(days)
 
     def patients(self, cursor: str | None, limit: int) -> Page[PatientUsage]:
@@ -106,7 +106,7 @@ class StorageService:
         return found.model_copy(update={"waiting": found.waiting or self._unindexed() > 0})
 
     def hold(self, by: Principal, study_instance_uid: str, reason: str) -> None:
-        """Exempt a study from clean-up and deletion, and keep on record why.
+        """Exempt a study from clean-up and deletion, and record why.
 
         Raises:
             NotFound: the index does not have it.
@@ -116,7 +116,7 @@ class StorageService:
         self._audit.record(by, "study.hold", reason, study_instance_uid=study_instance_uid)
 
     def release(self, by: Principal, study_instance_uid: str) -> None:
-        """Let the clean-up have a study again.
+        """Allow the clean-up to delete a study again.
 
         Raises:
             NotFound: the index does not have it.
@@ -126,14 +126,14 @@ class StorageService:
             self._audit.record(by, "study.release", study_instance_uid=study_instance_uid)
 
     def delete(self, by: Principal, study_instance_uid: str, reason: str) -> Deleted:
-        """Delete a study with all its files, and keep on record why.
+        """Delete a study with all its files, and record why.
 
-        From the commit on no query finds it; the files go right after, and nothing of it
-        comes back but by being received again.
+        After the commit no query finds it; the files follow at once, and nothing of it comes back
+        unless it is received again.
 
         Raises:
             NotFound: the index does not have it, not even set aside for another study.
-            Conflict: it is held, or a job is at it.
+            Conflict: it is held, or a job is working on it.
         """
         if self._tables.held(study_instance_uid):
             raise Conflict("The study is held; release it first.")

@@ -1,4 +1,4 @@
-"""Looking at the transaction log."""
+"""Reads and verifies the transaction log."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from draw_shared.contracts.transaction import ACCEPTED
 
 
 class TransactionService:
-    """The transaction log, as operators read it."""
+    """Shows the transaction log to operators."""
 
     def __init__(self, log: TransactionRepository, audit: AuditTrail) -> None:
         self._log = log
@@ -32,18 +32,18 @@ class TransactionService:
         return self._log.page(criteria, cursor, limit)
 
     def one(self, transaction_id: int) -> Transaction:
-        """Return one line; NotFound when it is not there, or not any more."""
+        """Return one line; NotFound when it does not exist, or no longer exists."""
         found = self._log.one(transaction_id)
         if found is None:
             raise NotFound("There is no such line in the transaction log.")
         return found
 
     def begin_export(self, by: Principal) -> None:
-        """Keep on record that somebody takes the log away."""
+        """Record that a user exports the log."""
         self._audit.record(by, "transactions.export")
 
     def verify(self, by: Principal, known: KnownHead | None) -> ChainReport:
-        """Compute the chain of hashes again; that it was done, and the outcome, is on record."""
+        """Compute the hash chain again; record that it was done, and the result."""
         report = self._log.verify(known)
         found = f"{len(report.breaks)} breaks, {len(report.findings)} findings"
         words = "intact" if report.intact else found
@@ -52,7 +52,7 @@ class TransactionService:
         return report
 
     def accept(self, by: Principal, report: ChainReport, reason: str) -> None:
-        """Keep on record that somebody has looked at what a report found, and says why it was.
+        """Record that a user has examined a report's findings, and why they occurred.
 
         Raises:
             NotFound: there is nothing to accept.
@@ -67,7 +67,7 @@ class TransactionService:
 
 
 def pages(read: "PageReader", limit: int) -> Iterator[Page[Transaction]]:
-    """Yield every page, each read when it is wanted."""
+    """Yield every page, each read when it is needed."""
     cursor: str | None = None
     while True:
         page = read(cursor, limit)

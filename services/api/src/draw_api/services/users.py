@@ -1,7 +1,7 @@
-"""Users, their sessions and their tokens.
+"""Manages users, their sessions and their tokens.
 
-There is always an active administrator: the rows of administrators are locked before one
-is removed, demoted or shut out, so that two who remove each other cannot both succeed.
+There is always an active administrator: the rows of administrators are locked before one is
+removed, demoted or deactivated, so two administrators who remove each other cannot both succeed.
 """
 
 import secrets
@@ -33,7 +33,7 @@ LAST_ADMINISTRATOR: Final = "This is the last active administrator."
 
 
 class UserService:
-    """What administrators do with users, and users with what is theirs."""
+    """Manages users for administrators, and users' own sessions and tokens."""
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class UserService:
         return self.user(user_id)
 
     def set(self, by: Principal, user_id: int, settings: UserSettings) -> User:
-        """Set role and whether he may sign in; both hold from his next request on.
+        """Set the role and whether the user may sign in; both apply from the next request on.
 
         Raises:
             NotFound: there is no such user.
-            Conflict: he is the last active administrator.
+            Conflict: this is the last active administrator.
         """
         user = self.user(user_id)
         if settings.role is not Role.ADMIN or not settings.active:
@@ -99,11 +99,11 @@ class UserService:
         return self.user(user_id)
 
     def remove(self, by: Principal, user_id: int) -> None:
-        """Forget a user with his sessions and tokens.
+        """Delete a user with all sessions and tokens.
 
         Raises:
             NotFound: there is no such user.
-            Conflict: he is the last active administrator.
+            Conflict: this is the last active administrator.
         """
         user = self.user(user_id)
         self._require_another_administrator(user)
@@ -111,10 +111,9 @@ class UserService:
         self._audit.record(by, "user.delete", user.name)
 
     def reset_password(self, by: Principal, user_id: int, password: str) -> None:
-        """Give a user a new password, sign him out everywhere and revoke his tokens.
+        """Set a user's new password, end all sessions and revoke all tokens of the user.
 
-        Whoever knew the old one may have made himself tokens by it. NotFound: there is no such
-        user.
+        A thief of the old password may have made tokens with it. NotFound: there is no such user.
         """
         user = self.user(user_id)
         self._table.set_password(user_id, self._passwords.hash(password))
@@ -123,9 +122,10 @@ class UserService:
         self._audit.record(by, "user.password_reset", f"{user.name} tokens revoked {revoked}")
 
     def change_password(self, by: Principal, change: PasswordChange) -> Invalid | None:
-        """Change the asker's own password and end his other sessions.
+        """Change the caller's own password and end the caller's other sessions.
 
-        Return why nothing was changed when the current password is wrong, which is on record.
+        Return the reason when nothing was changed because the current password is wrong, which is
+        recorded.
 
         Raises:
             TooManyAttempts: the current password was wrong too often lately.
@@ -149,12 +149,12 @@ class UserService:
     def sessions(
         self, by: Principal, cursor: str | None, limit: int, *, all_users: bool
     ) -> Page[Session]:
-        """Return a page of the asker's own sessions, or of everybody's; Forbidden."""
+        """Return a page of the caller's own sessions, or of everybody's; Forbidden."""
         owner = _owner(by, all_users=all_users)
         return self._table.sessions(owner, by.csrf_token, cursor, limit)
 
     def end_session(self, by: Principal, session_id: str) -> None:
-        """Sign a browser out; NotFound when it is not there, or another's that he may not end."""
+        """End a session; NotFound when it does not exist, or the caller may not end it."""
         owner = self._table.session_owner(session_id)
         if owner is None or not _may_end(by, owner):
             raise NotFound("There is no such session.")
@@ -164,14 +164,14 @@ class UserService:
     def tokens(
         self, by: Principal, cursor: str | None, limit: int, *, all_users: bool
     ) -> Page[Token]:
-        """Return a page of the asker's own tokens, or of everybody's; Forbidden."""
+        """Return a page of the caller's own tokens, or of everybody's; Forbidden."""
         return self._table.tokens(_owner(by, all_users=all_users), cursor, limit)
 
     def make_token(self, by: Principal, new: NewToken) -> TokenMade:
-        """Make a token and return it, this once.
+        """Create a token and return it, only this once.
 
         Raises:
-            Invalid: the role is above the asker's, or the token would have expired already.
+            Invalid: the role is above the caller's, or the token would already have expired.
         """
         if not by.role.allows(new.role):
             raise Invalid([FieldProblem("role", f"must not be above your own, {by.role}")])
@@ -186,7 +186,7 @@ class UserService:
         return TokenMade(token=token, **made.model_dump())
 
     def revoke_token(self, by: Principal, token_id: int) -> None:
-        """Make a token worthless; NotFound when it is not there or he may not end another's."""
+        """Revoke a token; NotFound when it does not exist, or the caller may not revoke it."""
         found = self._table.token(token_id)
         if found is None or not _may_end(by, found.user_id):
             raise NotFound("There is no such token.")

@@ -1,4 +1,4 @@
-"""The change feed, and who is told of it over HTTP."""
+"""Manages the change feed and the webhooks that deliver it over HTTP."""
 
 import base64
 import secrets
@@ -30,7 +30,7 @@ KEY_BYTES: Final = 32
 
 
 class WebhookService:
-    """What an administrator does about whom to tell."""
+    """Manages webhooks for administrators."""
 
     def __init__(self, feed: ChangeRepository, table: WebhookRepository, audit: AuditTrail) -> None:
         self._feed = feed
@@ -46,7 +46,7 @@ class WebhookService:
         return self._table.all()
 
     def disabled(self) -> int:
-        """Return how many webhooks are told nothing more because their receivers fail."""
+        """Return how many webhooks get no deliveries because their receivers fail."""
         return self._table.disabled()
 
     def one(self, webhook_id: int) -> Webhook:
@@ -61,7 +61,7 @@ class WebhookService:
         return found
 
     def add(self, by: Principal, new: NewWebhook) -> WebhookMade:
-        """Tell a URL of changes from now on; without a secret, one is made."""
+        """Send changes to a URL from now on; without a secret, create one."""
         made = None if new.secret else _new_secret()
         given = new.secret.get_secret_value() if new.secret else ""
         webhook_id = self._table.add(new, made or given, by.actor)
@@ -69,7 +69,7 @@ class WebhookService:
         return WebhookMade(**self.one(webhook_id).model_dump(), secret=made)
 
     def renew_secret(self, by: Principal, webhook_id: int) -> SecretMade:
-        """Give a webhook a new secret; the one before signs as well for a day.
+        """Give a webhook a new secret; the previous one also signs for a day.
 
         Raises:
             NotFound: there is none of this number.
@@ -79,7 +79,7 @@ class WebhookService:
         return SecretMade(secret=secret)
 
     def change(self, by: Principal, webhook_id: int, wanted: WebhookChange) -> Webhook:
-        """Change a webhook; deliveries on their way use what is new.
+        """Change a webhook; pending deliveries use the new settings.
 
         Raises:
             NotFound: there is none of this number.
@@ -94,7 +94,7 @@ class WebhookService:
         return self.one(webhook_id)
 
     def remove(self, by: Principal, webhook_id: int) -> None:
-        """Forget a webhook with its deliveries.
+        """Delete a webhook with its deliveries.
 
         Raises:
             NotFound: there is none of this number.
@@ -111,7 +111,7 @@ class WebhookService:
         return self._table.deliveries(webhook_id, state, cursor, limit)
 
     def replay(self, by: Principal, webhook_id: int, delivery_id: int | None) -> Replayed:
-        """Send one delivery again, whatever became of it, or all that are dead.
+        """Send one delivery again, whatever its state, or all dead ones.
 
         Raises:
             NotFound: there is no such webhook or delivery.

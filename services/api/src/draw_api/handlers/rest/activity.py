@@ -1,4 +1,4 @@
-"""How much was received when."""
+"""Received objects over time."""
 
 from typing import Annotated
 

@@ -50,7 +50,7 @@ def patients(
 ) -> Page[Patient]:
     """Return patients, last added first; identifier and name match by their beginning.
 
-    A name is also that of another person whom objects name under the same identity.
+    A name also matches other persons whom objects name under the same identity.
     """
     return work.archive.patients(PatientCriteria(patient_id, name, ambiguous), cursor, limit)
 
@@ -71,7 +71,7 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
 ) -> Page[Study]:
     """Return studies, last added first; patient identifier and name match by their beginning.
 
-    Of a patient who is several people, a study has the name that its own objects say.
+    If a patient is several people, a study has the name in its own objects.
     """
     criteria = StudyCriteria(
         patient_id=patient_id,
@@ -99,7 +99,7 @@ def series(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Series]:
-    """Return the study's series, in the order in which they came."""
+    """Return the study's series, in the order of arrival."""
     return work.archive.series(study_instance_uid, cursor, limit)
 
 
@@ -114,13 +114,13 @@ def instances(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Instance]:
-    """Return the series' instances, in the order in which they came."""
+    """Return the series' instances, in the order of arrival."""
     return work.archive.instances(study_instance_uid, series_instance_uid, cursor, limit)
 
 
 @router.get("/instances/{sop_instance_uid}", responses=NOT_FOUND)
 def instance(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> Instance:
-    """Return one instance, with the identifiers that follow it through logs and messages."""
+    """Return one instance, with the identifiers that appear in logs and messages."""
     return work.archive.instance(sop_instance_uid)
 
 
@@ -134,7 +134,7 @@ def instance(_: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> In
 def instance_file(
     request: Request, by: MayDownloadObjects, work: InWork, sop_instance_uid: UidInPath
 ) -> FileResponse:
-    """Return the file of an instance as it is stored; who asked is kept on record."""
+    """Return the file of an instance as it is stored; the access is recorded."""
     stored = work.archive.hand_out(by, sop_instance_uid)
     root: Path = request.app.state.storage_root
     path = (root / stored.path).resolve()

@@ -95,10 +95,10 @@ def ask_from_list(
     ],
     body: UploadedList,
 ) -> BatchQueryWithSums:
-    """Ask one or several nodes what a CSV list asks, sent as it is or as the file of a form.
+    """Ask one or several nodes the questions of a CSV list, sent as it is or as a form's file.
 
-    Each column is a query key by keyword, name or tag, each line a query for studies. Columns
-    that name no attribute are ignored. Encodings and separators as for lists of retrieves.
+    Each column is a query key by keyword, name or tag, each line a query for studies. Columns that
+    name no attribute are ignored. Encodings and separators as for lists of retrieves.
     """
     return _created(response, work.batch_queries.ask(by, query_list_of_csv(body), node_id))
 
@@ -107,7 +107,7 @@ def ask_from_list(
 def batch_queries(
     _: MayReadQueries, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[BatchQuery]:
-    """Return what lists were asked, last asked first."""
+    """Return the lists, the latest first."""
     return work.batch_queries.batch_queries(cursor, limit)
 
 
@@ -130,7 +130,7 @@ def lines(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[BatchLine]:
-    """Return what each node said to each line so far, and what of it is here."""
+    """Return each node's answer to each line so far, and how much of it is here."""
     return work.batch_queries.lines(
         query_id, node_id=node_id, state=state, here=here, cursor=cursor, limit=limit
     )
@@ -154,9 +154,9 @@ def export(
         Wanted | None, Query(description="missing: lines of which not everything is here")
     ] = None,
 ) -> StreamingResponse:
-    """Return the table as CSV, with the columns always the same; no cell can be a formula.
+    """Return the table as CSV, always with the same columns; no cell can be a formula.
 
-    What `state=found` or `here=missing` leaves is a list that can be retrieved.
+    With `state=found` or `here=missing` the result is a list that can be retrieved.
     """
     work.batch_queries.begin_export(by, query_id)
     return StreamingResponse(
@@ -176,19 +176,19 @@ def retrieve(by: MayRunJobs, work: InWork, query_id: UUID, body: RetrieveFound) 
 def ask_again(
     response: Response, by: MayRunQueries, work: InWork, query_id: UUID
 ) -> BatchQueryWithSums:
-    """Ask the same list anew."""
+    """Ask the same list again."""
     return _created(response, work.batch_queries.ask_again(by, query_id))
 
 
 @router.post("/{query_id}/cancel", responses=NOT_NOW)
 def cancel(by: MayRunQueries, work: InWork, query_id: UUID) -> BatchQueryWithSums:
-    """Call a list off; what was answered stays."""
+    """Cancel a list; answers so far remain."""
     return work.batch_queries.cancel(by, query_id)
 
 
 @router.delete("/{query_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_NOW)
 def remove(by: MayRunQueries, work: InWork, query_id: UUID) -> None:
-    """Forget a list with its answers; what was retrieved stays."""
+    """Delete a list with its answers; retrieved objects remain."""
     work.batch_queries.remove(by, query_id)
 
 
@@ -206,7 +206,7 @@ def _table(
     *,
     bom: bool,
 ) -> Iterator[str]:
-    """Yield the table in pieces, each read in a transaction of its own."""
+    """Yield the table in pieces, each read in its own transaction."""
     yield (BYTE_ORDER_MARK if bom else "") + csv_of([COLUMNS], separator)
     cursor: str | None = None
     while True:

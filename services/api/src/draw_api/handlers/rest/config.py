@@ -75,7 +75,7 @@ def change(
     if_match: IfMatch = None,
     comment: Comment = "",
 ) -> ConfigVersion:
-    """Change settings with a JSON merge patch (RFC 7396); each replica has them within 2 s."""
+    """Change settings with a JSON merge patch (RFC 7396); each replica applies them within 2 s."""
     return _tagged(response, work.configuration.patch(by, body, if_match, comment))
 
 

@@ -1,4 +1,4 @@
-"""Objects that contradict what the index has."""
+"""Objects that contradict the index."""
 
 from typing import Annotated
 
@@ -29,10 +29,10 @@ def conflicts(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[ObjectConflict]:
-    """Return objects that contradict the index, last found first; nothing of them is lost.
+    """Return objects that contradict the index, last found first; none of them is lost.
 
     People are listed by `GET /api/v1/patients?ambiguous=true`. A page of one kind may have fewer
-    items than its limit, or none, and go on.
+    items than its limit, or none, and still have a next page.
     """
     criteria = ConflictCriteria(study_instance_uid or "", kind)
     return work.conflicts.conflicts(criteria, cursor, limit)

@@ -1,4 +1,4 @@
-"""The services of the suite, and telling them to start, stop or restart."""
+"""The services of the suite, and orders to start, stop or restart them."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -21,7 +21,7 @@ MayControlServices = Annotated[Principal, requires(Permission.CONTROL_SERVICES)]
 
 @router.get("")
 def services(_: MayReadStatus, work: InWork) -> list[ServiceState]:
-    """Return each service with what is wanted of it and how its replicas are doing."""
+    """Return each service with its desired state and the state of its replicas."""
     return work.control.services()
 
 
@@ -43,5 +43,5 @@ def tell(
         REPLICA_NAME,
     ] = None,
 ) -> ServiceState:
-    """Start, stop or restart; stopping drains, and what is wanted survives restarts."""
+    """Start, stop or restart; stopping drains, and the desired state survives restarts."""
     return work.control.tell(by, service, action, replica)

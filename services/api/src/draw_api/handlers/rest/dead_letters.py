@@ -1,4 +1,4 @@
-"""Messages that no consumer could handle."""
+"""Messages that no consumer could process."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -24,7 +24,7 @@ Key = Annotated[str, Path(examples=["6f1c0a9d52b34e8f7a61b2c3"]), SHORT_HASH]
 
 @router.get("")
 def queues(_: MayManageDeadLetters, work: InWork) -> list[DeadLetterQueue]:
-    """Return every dead-letter queue with what waits there."""
+    """Return every dead-letter queue with the number of its messages."""
     return work.dead_letters.queues()
 
 
@@ -36,17 +36,17 @@ def letters(_: MayManageDeadLetters, work: InWork, queue: Queue) -> list[DeadLet
 
 @router.post("/{queue}/replay", responses=NOT_FOUND)
 def replay_all(by: MayManageDeadLetters, work: InWork, queue: Queue) -> Settled:
-    """Put every message back to where it failed."""
+    """Return every message to the queue where it failed."""
     return Settled(messages=work.dead_letters.replay(by, queue))
 
 
 @router.post("/{queue}/{key}/replay", responses=NOT_FOUND)
 def replay(by: MayManageDeadLetters, work: InWork, queue: Queue, key: Key) -> Settled:
-    """Put one message back to where it failed."""
+    """Return one message to the queue where it failed."""
     return Settled(messages=work.dead_letters.replay(by, queue, key))
 
 
 @router.delete("/{queue}/{key}", responses=NOT_FOUND)
 def discard(by: MayManageDeadLetters, work: InWork, queue: Queue, key: Key) -> Settled:
-    """Throw one message away."""
+    """Delete one message."""
     return Settled(messages=work.dead_letters.discard(by, queue, key))

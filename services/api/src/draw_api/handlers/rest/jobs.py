@@ -25,7 +25,7 @@ NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
 
 @router.post("", status_code=HTTPStatus.CREATED)
 def create(response: Response, by: MayRunJobs, work: InWork, body: NewJob) -> JobWithAttempts:
-    """Give a job to the workers; `Location` says where to watch it."""
+    """Create a job for the workers; `Location` is where to watch it."""
     job = work.jobs.create(by, body)
     response.headers["Location"] = f"{router.prefix}/{job.id}"
     return job
@@ -46,11 +46,11 @@ def jobs(
 
 @router.get("/{job_id}", responses=NOT_FOUND)
 def job(_: MayReadJobs, work: InWork, job_id: UUID) -> JobWithAttempts:
-    """Return one job with everything that was tried."""
+    """Return one job with all its attempts."""
     return work.jobs.job(job_id)
 
 
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def cancel(by: MayRunJobs, work: InWork, job_id: UUID) -> JobWithAttempts:
-    """Call a job off; one that runs becomes `cancelling` until its worker has let go."""
+    """Cancel a job; a running one is `cancelling` until its worker has stopped."""
     return work.jobs.cancel(by, job_id)

@@ -1,6 +1,6 @@
-"""A request has no parameter that its operation does not know, and none twice.
+"""Refuses requests with parameters that their operation does not know, or that are repeated.
 
-What is misspelt would be ignored, and the answer would be another one than was asked for.
+Ignoring a misspelt parameter would give another answer than the client asked for.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from draw_api.handlers.rest.single_sign_on import CALLBACK
 from draw_api.models.failures import FieldProblem, Invalid
 
 OTHERS_ADD: Final = frozenset({CALLBACK})
-"""To these an identity provider adds what it likes, and it is ignored (RFC 6749 4.1.2)."""
+"""An identity provider may add any parameters to these; they are ignored (RFC 6749 4.1.2)."""
 
 
 async def require_known_parameters(request: Request) -> None:
-    """Return when the operation knows every parameter of the request.
+    """Return if the operation knows every parameter of the request.
 
     Raises:
-        Invalid: it does not know one, or one is there twice that it takes once.
+        Invalid: it does not know one, or a single parameter is there twice.
     """
     route = request.scope["route"]
     if request.url.path in OTHERS_ADD:
@@ -34,7 +34,7 @@ async def require_known_parameters(request: Request) -> None:
 
 
 def _known(dependant: Dependant) -> Iterator[tuple[str, bool]]:
-    """Yield the name of each parameter, and whether it may be there several times."""
+    """Yield the name of each parameter, and whether it may be repeated."""
     for one in dependants_of(dependant):
         for parameter in one.query_params:
             kind = parameter.field_info.annotation

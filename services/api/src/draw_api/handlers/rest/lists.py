@@ -13,9 +13,9 @@ from draw_api.services.csv_lists import MAX_LIST_BYTES, wrong
 FIELD: Final = "file"
 FORM: Final = "multipart/form-data"
 MAX_FORM_BYTES: Final = MAX_LIST_BYTES + 64 * 1024
-"""A list with what a form puts around it."""
+"""The maximum of a list and the form around it."""
 TAKEN: Final = ("", "application/csv", "application/vnd.ms-excel", "application/octet-stream")
-"""What programs call a CSV file besides text."""
+"""Media types, besides text, under which programs send CSV files."""
 REFUSALS: Final = documented(
     HTTPStatus.LENGTH_REQUIRED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -24,7 +24,7 @@ REFUSALS: Final = documented(
 
 
 def list_body(example: str) -> dict[str, Any]:
-    """Return how the OpenAPI document describes a body that is a list."""
+    """Return the OpenAPI description of a body that is a list."""
     csv = {"schema": {"type": "string", "examples": [example]}}
     file = {"type": "string", "format": "binary", "description": "a CSV file"}
     properties = {FIELD: file | {"examples": [example]}}
@@ -69,4 +69,4 @@ def _too_large() -> HTTPException:
 
 
 UploadedList = Annotated[bytes, Depends(_uploaded)]
-"""The bytes of a list; to be taken after the identity, so that only who may sends much."""
+"""The bytes of a list; depends on the identity first, so that only permitted callers send much."""

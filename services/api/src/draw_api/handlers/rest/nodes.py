@@ -48,7 +48,7 @@ def node(_: MayReadNodes, work: InWork, node_id: RowId) -> Node:
 
 @router.put("/{node_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def replace(by: MayManageNodes, work: InWork, node_id: RowId, body: NodeSettings) -> Node:
-    """Set everything about a remote node; what is left out gets its default."""
+    """Replace all settings of a remote node; omitted ones get their default."""
     return work.nodes.replace(by, node_id, body)
 
 
@@ -58,7 +58,7 @@ def replace(by: MayManageNodes, work: InWork, node_id: RowId, body: NodeSettings
     responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def remove(by: MayManageNodes, work: InWork, node_id: RowId) -> None:
-    """Forget a remote node; its finished jobs stay."""
+    """Delete a remote node; its finished jobs remain."""
     work.nodes.remove(by, node_id)
 
 
@@ -66,7 +66,7 @@ def remove(by: MayManageNodes, work: InWork, node_id: RowId) -> None:
     "/{node_id}/test", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.NOT_FOUND)
 )
 def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
-    """Send a C-ECHO; the job says how it went, `last_test` of the node keeps it."""
+    """Send a C-ECHO; the job has the result, and the node's `last_test` keeps it."""
     work.nodes.node(node_id)
     job = work.jobs.create(by, NewEcho(kind="echo", node_id=node_id, priority=1))
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
@@ -77,7 +77,7 @@ def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> Jo
     "/{node_id}/probe", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.NOT_FOUND)
 )
 def probe(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
-    """Find out which services the node accepts; `capabilities` of the node keeps it."""
+    """Find out which services the node accepts; the node's `capabilities` keep them."""
     work.nodes.node(node_id)
     job = work.jobs.create(by, NewProbe(kind="probe", node_id=node_id, priority=1))
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
@@ -86,23 +86,23 @@ def probe(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> J
 
 @router.post("/{node_id}/pause", responses=NOT_FOUND)
 def pause(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
-    """Let the jobs of this node wait; what runs goes on, and the node can still be tested."""
+    """Make the jobs of this node wait; running ones continue, and the node can still be tested."""
     return work.nodes.pause(by, node_id, paused=True)
 
 
 @router.post("/{node_id}/resume", responses=NOT_FOUND)
 def resume(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
-    """Let the jobs of this node go on."""
+    """Let the jobs of this node continue."""
     return work.nodes.pause(by, node_id, paused=False)
 
 
 @router.post("/{node_id}/pin", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def pin(by: MayManageNodes, work: InWork, node_id: RowId, body: NewPin) -> Node:
-    """Trust this node by one certificate alone, whoever signed it and whatever it names."""
+    """Trust this node only by this certificate, whoever signed it and whatever it names."""
     return work.nodes.pin(by, node_id, body.fingerprint)
 
 
 @router.delete("/{node_id}/find-limit", responses=NOT_FOUND)
 def forget_find_limit(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
-    """Forget after how many matches the node stops; the next query finds it out anew."""
+    """Forget after how many matches the node stops; the next query finds it again."""
     return work.nodes.forget_find_limit(by, node_id)

@@ -1,4 +1,4 @@
-"""What is inside stored objects: pictures, elements, whole studies."""
+"""The content of stored objects: pictures, elements, whole studies."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -36,7 +36,7 @@ Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
     dependencies=[costs(RequestCost.OBJECTS)],
 )
 def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
-    """Return what an object shows: frames and range of an image, tables of a plan."""
+    """Return what an object contains: frames and range of an image, tables of a plan."""
     return work.objects.facts(by, sop_instance_uid)
 
 
@@ -56,7 +56,7 @@ def rendered(
     edge: Annotated[int, Query(ge=16, le=LARGEST_EDGE, description="longest side, pixels")] = 1024,
     inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
-    """Return one frame as PNG or JPEG, windowed as asked or as the object suggests."""
+    """Return one frame as PNG or JPEG, with the requested window or the object's own."""
     found = work.objects.picture(
         by, sop_instance_uid, Rendering(frame, center, width, edge, inverted)
     )
@@ -71,7 +71,7 @@ def rendered(
 def elements(
     by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath, search: SearchText = ""
 ) -> Elements:
-    """Return the data elements, or those in which a text occurs."""
+    """Return the data elements, or those that contain a text."""
     return work.objects.elements(by, sop_instance_uid, search.strip())
 
 
@@ -84,7 +84,7 @@ def elements(
 def archive(
     by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
-    """Return every file of a study as a ZIP archive; who asked is kept on record."""
+    """Return every file of a study as a ZIP archive; the access is recorded."""
     return StreamingResponse(
         work.objects.hand_out_study(by, study_instance_uid),
         media_type="application/zip",

@@ -1,4 +1,4 @@
-"""Parameters that several resources have."""
+"""Parameters of several resources."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ Cursor = Annotated[
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="most items on a page")]
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 UidInPath = Annotated[Uid, Path(examples=["1.2.840.113619.2.1.1"])]
-# PostgreSQL's text cannot hold NUL; nothing that is searched for has control characters.
+# PostgreSQL's text cannot hold NUL, and nothing searched for has control characters.
 SearchText = Annotated[str, Query(max_length=128), LINE]
 
 __all__ = ["DEFAULT_LIMIT", "Cursor", "Limit", "RowId", "SearchText", "UidInPath"]

@@ -1,4 +1,4 @@
-"""The list of AE titles with their rights, and who may associate."""
+"""The list of AE titles with their rights, and decisions about associations."""
 
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -62,13 +62,13 @@ def one(_: MayReadPeers, work: InWork, ae_title_id: RowId) -> AllowedAeTitle:
 def replace(
     by: MayManagePeers, work: InWork, ae_title_id: RowId, body: AllowedAeTitleSettings
 ) -> AllowedAeTitle:
-    """Set everything about an allowed AE title; what is left out gets its default."""
+    """Replace all settings of an allowed AE title; omitted ones get their default."""
     return work.peers.replace(by, ae_title_id, body)
 
 
 @titles.delete("/{ae_title_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
 def remove(by: MayManagePeers, work: InWork, ae_title_id: RowId) -> None:
-    """Take an AE title off the list; its open associations go on."""
+    """Remove an AE title from the list; its open associations continue."""
     work.peers.remove(by, ae_title_id)
 
 
@@ -94,7 +94,7 @@ def explain(
     ] = None,
     certificate: Annotated[OptionalCertificateName, Query()] = "",
 ) -> Explanation:
-    """Say by the receiver's own rules whether it would accept a peer, what it may do, and why."""
+    """Explain by the receiver's own rules whether it would accept a peer, and with which rights."""
     return work.peers.explain(
         Proposal(
             calling_ae=calling_ae,
@@ -115,11 +115,11 @@ def rejected(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[RejectedPeer]:
-    """Return who was turned away, by AE title, address and reason, last seen first."""
+    """Return the rejected peers, by AE title, address and reason, last seen first."""
     return work.peers.rejected(days, cursor, limit)
 
 
 @access.post("/rejected-peers/allow", status_code=HTTPStatus.CREATED)
 def allow(by: MayManagePeers, work: InWork, body: PeerToAllow) -> Explanation:
-    """Let a rejected peer in, and say what would happen now if it came again."""
+    """Allow a rejected peer, and explain what would happen if it called again now."""
     return work.peers.allow(by, body)

@@ -32,7 +32,7 @@ NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
     responses={HTTPStatus.OK: {"model": models.Query, "description": "A fresh answer was there"}},
 )
 def ask(response: Response, by: MayRunQueries, work: InWork, body: models.NewQuery) -> models.Query:
-    """Ask one or several nodes; watch it at `Location`, results come in while it runs."""
+    """Query one or several nodes; watch it at `Location`, results arrive while it runs."""
     query, new = work.queries.ask(by, body)
     response.headers["Location"] = f"{router.prefix}/{query.id}"
     if not new:
@@ -53,7 +53,7 @@ def queries(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[models.Query]:
-    """Return what was asked, last asked first."""
+    """Return the queries, the latest first."""
     criteria = models.QueryCriteria(node_id, created_by, since, until)
     return work.queries.queries(criteria, cursor, limit)
 
@@ -82,7 +82,7 @@ def results(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[models.QueryMatch]:
-    """Return what was found so far; `search` looks into every value."""
+    """Return the matches so far; `search` looks into every value."""
     return work.queries.matches(
         query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=limit
     )
@@ -90,7 +90,7 @@ def results(
 
 @router.post("/{query_id}/rerun", status_code=HTTPStatus.CREATED, responses=NOT_FOUND)
 def ask_again(response: Response, by: MayRunQueries, work: InWork, query_id: UUID) -> models.Query:
-    """Ask the same anew."""
+    """Send the same query again."""
     made = work.queries.ask_again(by, query_id)
     response.headers["Location"] = f"{router.prefix}/{made.id}"
     return made
@@ -98,11 +98,11 @@ def ask_again(response: Response, by: MayRunQueries, work: InWork, query_id: UUI
 
 @router.post("/{query_id}/cancel", responses=NOT_NOW)
 def cancel(by: MayRunQueries, work: InWork, query_id: UUID) -> models.Query:
-    """Call a query off; what was found stays."""
+    """Cancel a query; matches so far remain."""
     return work.queries.cancel(by, query_id)
 
 
 @router.delete("/{query_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_NOW)
 def remove(by: MayRunQueries, work: InWork, query_id: UUID) -> None:
-    """Forget a query with its results."""
+    """Delete a query with its results."""
     work.queries.remove(by, query_id)

@@ -1,8 +1,8 @@
 """Progress of retrieve jobs as server-sent events.
 
-A stream has an event `retrieve` whenever a job looks different than before, with the same
-document as `GET /api/v1/retrieves/{id}` but its history, and `end` when the job is over. A
-stream ends with its session or token, and after an hour; browsers then connect again by themselves.
+A stream sends an event `retrieve` whenever a job has changed, with the same document as `GET
+/api/v1/retrieves/{id}` but without its history, and `end` when the job is over. A stream ends with
+its session or token, and after an hour; browsers then connect again by themselves.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 
 LOOK_SECONDS: Final = 0.25
 SILENCE_SECONDS: Final = 15.0
-"""After so long a comment is sent, so that proxies and clients see the stream alive."""
+"""After this silence a comment is sent, so that proxies and clients see that the stream lives."""
 CHECK_SECONDS: Final = 2.0
-"""So often a stream looks at least whether its session or token has ended."""
+"""A stream checks at least this often whether its session or token has ended."""
 LONGEST_SECONDS: Final = 3600.0
 MEDIA_TYPE: Final = "text/event-stream"
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
@@ -52,7 +52,7 @@ HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     dependencies=[costs(RequestCost.STREAMS)],
 )
 async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
-    """Stream the progress of everything that is under way."""
+    """Stream the progress of all running jobs."""
     return _streamed(request, None)
 
 
@@ -113,7 +113,7 @@ def _may_still(request: Request) -> bool:
 
 
 def _news(current: Mapping[UUID, Retrieve], shown: dict[UUID, Retrieve]) -> Iterator[Retrieve]:
-    """Yield what looks different, and remember how; what is out of view is forgotten."""
+    """Yield and remember the jobs that have changed; forget those that are out of view."""
     for gone in shown.keys() - current.keys():
         del shown[gone]
     for job_id, retrieve in current.items():

@@ -58,11 +58,11 @@ def create_from_list(
     options: Annotated[RetrieveParameters, Query()],
     body: UploadedList,
 ) -> Retrieve:
-    """Retrieve what a CSV list names, sent as it is or as the file of a form.
+    """Retrieve the items of a CSV list, sent as it is or as the file of a form.
 
     Columns, in any order and by their usual names: StudyInstanceUID, SeriesInstanceUID,
-    SOPInstanceUID, PatientID, AccessionNumber. UTF-8, UTF-16 or Windows-1252; comma,
-    semicolon, tab or what a first line such as `sep=;` says.
+    SOPInstanceUID, PatientID, AccessionNumber. UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab
+    or the separator in a first line such as `sep=;`.
     """
     return _answered(response, work.retrieves.create(by, options, list_of_csv(body).items))
 
@@ -85,7 +85,7 @@ def retrieves(
 
 @router.get("/{job_id}", responses=NOT_FOUND)
 def retrieve(_: MayReadJobs, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
-    """Return one job or batch with its progress and everything that was tried."""
+    """Return one job or batch with its progress and all its attempts."""
     return work.retrieves.retrieve(job_id)
 
 
@@ -104,19 +104,19 @@ def instances(
 
 @router.post("/{job_id}/cancel", responses=NOT_NOW)
 def cancel(by: MayRunJobs, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
-    """Call a job or batch off; what runs becomes `cancelling` until its worker has let go."""
+    """Cancel a job or batch; running ones are `cancelling` until their worker has stopped."""
     return work.retrieves.cancel(by, job_id)
 
 
 @router.post("/{job_id}/retry", status_code=HTTPStatus.CREATED, responses=NOT_NOW | ON_THE_WAY)
 def retry(response: Response, by: MayRunJobs, work: InWork, job_id: UUID) -> Retrieve:
-    """Retrieve what a finished job or batch lacks, and nothing else, as a new job."""
+    """Retrieve only what a finished job or batch lacks, as a new job."""
     return _answered(response, work.retrieves.retry(by, job_id))
 
 
 @router.put("/{job_id}/priority", responses=NOT_NOW)
 def prioritise(by: MayRunJobs, work: InWork, job_id: UUID, body: Urgency) -> RetrieveWithAttempts:
-    """Set how urgent a job or batch is that is not over."""
+    """Set the priority of an unfinished job or batch."""
     return work.retrieves.prioritise(by, job_id, body.priority)
 
 

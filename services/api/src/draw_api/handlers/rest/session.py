@@ -1,4 +1,4 @@
-"""Signing in and out, and who one is."""
+"""Signing in and out, and the caller's own account."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -39,7 +39,7 @@ def sign_in(request: Request, response: Response, body: SignIn, work: InWork) ->
     password = body.password.get_secret_value()
     started = work.access.sign_in(body.name, password, client_address(request))
     if started is None:
-        # Returned, not raised: the attempt has to stay on record.
+        # Returned, not raised: the attempt must stay on record.
         return failure(Unauthenticated("Wrong name or password."))
     session = started.session
     response.set_cookie(
@@ -74,5 +74,5 @@ def sign_out(
 
 @router.get("/me")
 def me(by: MayReadOwnAccount) -> Me:
-    """Return who is asking."""
+    """Return the caller."""
     return Me(name=by.name, role=by.role, token_name=by.token_name, csrf_token=by.csrf_token)

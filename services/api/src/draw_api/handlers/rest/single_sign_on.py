@@ -33,7 +33,7 @@ REDIRECT: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("")
 def state(request: Request) -> SingleSignOnState:
-    """Say whether one may sign in through an identity provider."""
+    """Return whether users may sign in through an identity provider."""
     sign_on: SingleSignOnService = request.app.state.sign_on
     return SingleSignOnState(enabled=sign_on.enabled, name=sign_on.name)
 
@@ -84,12 +84,12 @@ def finish(
     if error and sign_on.enabled:
         raise Unauthenticated("The identity provider has not signed you in.")
     identity, target = sign_on.finish(sealed, state, code, _redirect_uri(request))
-    # The provider was asked before the transaction begins: it may be slow.
+    # The provider was asked before the transaction begins, because it may be slow.
     factory: WorkFactory = request.app.state.work
     with factory() as work:
         started = work.external_access.sign_in(identity, client_address(request))
     if isinstance(started, Forbidden):
-        # After the commit: the attempt has to stay on record.
+        # After the commit: the attempt must stay on record.
         raise started
     answer = RedirectResponse(target, HTTPStatus.SEE_OTHER)
     answer.set_cookie(
@@ -99,7 +99,7 @@ def finish(
         path="/",
         secure=request.url.scheme == "https",
         httponly=True,
-        # Lax: the browser comes from the provider's site and must bring it along.
+        # Lax: the browser comes from the provider's site and must send it.
         samesite="lax",
     )
     answer.delete_cookie(PENDING_COOKIE, path=CALLBACK, httponly=True, samesite="lax")

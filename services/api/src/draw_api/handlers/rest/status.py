@@ -1,4 +1,4 @@
-"""How the suite is doing."""
+"""The state of the suite."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Room: what takes it up, when it ends, what goes and what stays."""
+"""The storage: what fills it, when it will be full, what is deleted and what stays."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -45,7 +45,7 @@ def usage(_: MayReadStorage, work: InWork) -> StorageUsage:
 def growth(
     _: MayReadStorage, work: InWork, days: Annotated[int, Query(ge=1, le=3650)] = 30
 ) -> list[GrowthDay]:
-    """Return what came on each of the last days, oldest first."""
+    """Return what was received on each of the last days, oldest first."""
     return list(work.storage.growth(days))
 
 
@@ -53,7 +53,7 @@ def growth(
 def patients(
     _: MayReadStorage, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[PatientUsage]:
-    """Return patients by what they take up, largest first."""
+    """Return patients by the space they occupy, largest first."""
     return work.storage.patients(cursor, limit)
 
 
@@ -61,13 +61,13 @@ def patients(
 def studies(
     _: MayReadStorage, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[StudyUsage]:
-    """Return studies by what they take up, largest first."""
+    """Return studies by the space they occupy, largest first."""
     return work.storage.studies(cursor, limit)
 
 
 @router.get("/storage/modalities")
 def modalities(_: MayReadStorage, work: InWork) -> list[ModalityUsage]:
-    """Return modalities by what they take up, largest first."""
+    """Return modalities by the space they occupy, largest first."""
     return list(work.storage.modalities())
 
 
@@ -101,7 +101,7 @@ def hold(by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath, body: 
     responses=NOT_FOUND,
 )
 def release(by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath) -> None:
-    """Let clean-up and deletion have a study again."""
+    """Allow clean-up and deletion of a study again."""
     work.storage.release(by, study_instance_uid)
 
 
@@ -115,9 +115,9 @@ def delete(
     study_instance_uid: UidInPath,
     reason: Annotated[Reason, Query()],
 ) -> Deleted:
-    """Delete a study: no query finds it any more, and its files go within seconds.
+    """Delete a study: no query finds it any more, and its files are removed within seconds.
 
-    Nothing of it comes back, neither by rebuilding the index nor from announcements that are
-    still under way; only what is received from now on is stored.
+    Nothing of it comes back, neither by rebuilding the index nor from announcements that are still
+    under way; only objects received from now on are stored.
     """
     return work.storage.delete(by, study_instance_uid, reason)

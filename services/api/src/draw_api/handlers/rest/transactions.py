@@ -73,8 +73,8 @@ def transactions(
 ) -> Page[Transaction]:
     """Return lines of the transaction log, newest first.
 
-    A page looks through a bounded number of lines: it may hold few or none and still have a
-    `next_cursor`, which goes on with older ones.
+    A page examines a bounded number of lines: it may hold few or none and still have a
+    `next_cursor`, which continues with older ones.
     """
     return work.transactions.transactions(criteria, cursor, limit)
 
@@ -100,9 +100,9 @@ def export(
 
 @router.post("/verify", dependencies=[costs(RequestCost.SUMS)])
 def verify(by: MayVerifyTransactions, work: InWork, body: KnownHead | None = None) -> ChainReport:
-    """Compute the chain of hashes again: is every line as it was written?
+    """Compute the hash chain again: is every line as it was written?
 
-    A head that was kept elsewhere shows whether the whole chain was computed anew.
+    A head that was stored elsewhere shows whether the whole chain was recomputed.
     """
     return work.transactions.verify(by, body)
 
@@ -114,7 +114,7 @@ def one(_: MayReadTransactions, work: InWork, transaction_id: RowId) -> Transact
 
 
 def _csv(factory: WorkFactory, criteria: TransactionCriteria) -> Iterator[str]:
-    """Yield the table in pieces, each read in a transaction of its own."""
+    """Yield the table in pieces, each read in its own transaction."""
 
     def read(cursor: str | None, limit: int) -> Page[Transaction]:
         with factory() as work:

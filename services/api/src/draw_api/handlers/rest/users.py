@@ -68,19 +68,19 @@ def user(_: MayReadUsers, work: InWork, user_id: RowId) -> User:
 
 @users.put("/{user_id}", responses=NOT_FOUND | CONFLICT)
 def settings(by: MayManageUsers, work: InWork, user_id: RowId, body: UserSettings) -> User:
-    """Set a user's role and whether he may sign in; an active administrator always remains."""
+    """Set a user's role and permission to sign in; an active administrator always remains."""
     return work.users.set(by, user_id, body)
 
 
 @users.delete("/{user_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND | CONFLICT)
 def remove(by: MayManageUsers, work: InWork, user_id: RowId) -> None:
-    """Forget a user with his sessions and tokens; an active administrator always remains."""
+    """Delete a user with all sessions and tokens; an active administrator always remains."""
     work.users.remove(by, user_id)
 
 
 @users.put("/{user_id}/password", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
 def reset_password(by: MayManageUsers, work: InWork, user_id: RowId, body: PasswordReset) -> None:
-    """Give a user a new password, sign him out everywhere and revoke his tokens."""
+    """Set a user's new password, end all sessions and revoke all tokens of the user."""
     work.users.reset_password(by, user_id, body.password.get_secret_value())
 
 
@@ -93,9 +93,9 @@ def reset_password(by: MayManageUsers, work: InWork, user_id: RowId, body: Passw
 def change_password(
     by: MayChangeOwnPassword, work: InWork, body: PasswordChange
 ) -> Response | None:
-    """Change one's own password and end one's other sessions; not with a token."""
+    """Change the caller's own password and end the caller's other sessions; not with a token."""
     refused = work.users.change_password(by, body)
-    # Returned, not raised: the attempt has to stay on record.
+    # Returned, not raised: the attempt must stay on record.
     return failure(refused) if refused else None
 
 
@@ -107,7 +107,7 @@ def signed_in(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Session]:
-    """Return one's own sessions, or everybody's."""
+    """Return the caller's own sessions, or everybody's."""
     return work.users.sessions(by, cursor, limit, all_users=all_users)
 
 
@@ -117,7 +117,7 @@ def end_session(
     work: InWork,
     session_id: Annotated[str, Path(examples=["6f1c0a9d52b34e8f7a61b2c3"]), SHORT_HASH],
 ) -> None:
-    """Sign a browser out: one's own, or as administrator anybody's."""
+    """End a session: the caller's own, or as administrator anybody's."""
     work.users.end_session(by, session_id)
 
 
@@ -129,17 +129,17 @@ def made(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Token]:
-    """Return one's own tokens, or everybody's; the tokens themselves are not kept."""
+    """Return the caller's own tokens, or everybody's; the secret texts are not stored."""
     return work.users.tokens(by, cursor, limit, all_users=all_users)
 
 
 @tokens.post("", status_code=HTTPStatus.CREATED, responses=FORBIDDEN)
 def make(by: MayMakeTokens, work: InWork, body: NewToken) -> TokenMade:
-    """Make a bearer token for a program; it is shown this once. Not with a token."""
+    """Create a bearer token for a program; it is shown only this once. Not with a token."""
     return work.users.make_token(by, body)
 
 
 @tokens.delete("/{token_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
 def revoke(by: MayEndOwnCredentials, work: InWork, token_id: RowId) -> None:
-    """Make a token worthless: one's own, or as administrator anybody's."""
+    """Revoke a token: the caller's own, or as administrator anybody's."""
     work.users.revoke_token(by, token_id)

@@ -1,4 +1,4 @@
-"""What other programs follow: the change feed, and webhooks that are told of it."""
+"""The change feed, and webhooks that deliver it to other programs."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -43,7 +43,7 @@ def changes(
     kind: Annotated[list[ChangeKind] | None, Query(description="only these kinds")] = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Changes:
-    """Return what has changed, in order; whoever remembers `next_since` misses nothing."""
+    """Return the changes in order; a client that remembers `next_since` misses none."""
     return work.webhooks.changes(since, kind or [], limit)
 
 
@@ -57,7 +57,7 @@ def webhooks(_: MayManageWebhooks, work: InWork) -> list[Webhook]:
 def add_webhook(
     response: Response, by: MayManageWebhooks, work: InWork, body: NewWebhook
 ) -> WebhookMade:
-    """Tell a URL of changes from now on; a secret that is left out is made and shown, this once."""
+    """Send changes to a URL from now on; an omitted secret is created and shown, only this once."""
     made = work.webhooks.add(by, body)
     response.headers["Location"] = f"{router.prefix}/webhooks/{made.id}"
     return made
@@ -73,19 +73,19 @@ def webhook(_: MayManageWebhooks, work: InWork, webhook_id: RowId) -> Webhook:
 def change_webhook(
     by: MayManageWebhooks, work: InWork, webhook_id: RowId, body: WebhookChange
 ) -> Webhook:
-    """Change a webhook; what is left out stays."""
+    """Change a webhook; omitted fields stay as they are."""
     return work.webhooks.change(by, webhook_id, body)
 
 
 @router.delete("/webhooks/{webhook_id}", status_code=HTTPStatus.NO_CONTENT, responses=NOT_FOUND)
 def remove_webhook(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> None:
-    """Forget a webhook with its deliveries."""
+    """Delete a webhook with its deliveries."""
     work.webhooks.remove(by, webhook_id)
 
 
 @router.post("/webhooks/{webhook_id}/secret", responses=NOT_FOUND)
 def renew_secret(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> SecretMade:
-    """Make a new secret and show it, this once; the one before signs as well for 24 hours."""
+    """Create a new secret and show it, only this once; the previous one also signs for 24 hours."""
     return work.webhooks.renew_secret(by, webhook_id)
 
 
@@ -98,7 +98,7 @@ def deliveries(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[WebhookDelivery]:
-    """Return what was sent to a webhook and what came of it, newest first."""
+    """Return the deliveries of a webhook and their results, newest first."""
     return work.webhooks.deliveries(webhook_id, state, cursor, limit)
 
 
@@ -110,5 +110,5 @@ def replay_dead(by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> Repla
 
 @router.post("/webhooks/{webhook_id}/deliveries/{delivery_id}/replay", responses=NOT_FOUND)
 def replay(by: MayManageWebhooks, work: InWork, webhook_id: RowId, delivery_id: RowId) -> Replayed:
-    """Send one delivery again, whatever became of it."""
+    """Send one delivery again, whatever its state."""
     return work.webhooks.replay(by, webhook_id, delivery_id)

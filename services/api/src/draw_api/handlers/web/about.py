@@ -1,4 +1,4 @@
-"""What this is: version, DICOM services in force, where the documents are."""
+"""The about page: version, DICOM services in force, links to documents."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
@@ -65,6 +65,6 @@ class AboutView(View):
 
 @router.get("/about")
 def about(request: Request, by: MayReadStatus, work: InWork) -> Response:
-    """Show what this is and what it supports."""
+    """Show the version and what it supports."""
     current = work.configuration.current()
     return page(request, by, AboutView(current.document, current.version))

@@ -1,4 +1,4 @@
-"""Batch queries: a list of questions, what each node has of each line, what of it is here."""
+"""Batch queries: a list of questions, each node's answers, and how much of them is here."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,12 +46,12 @@ PREVIEWED: Final = 50
 STATES: Final[tuple[str, ...]] = get_args(Found)
 HERE: Final[tuple[str, ...]] = get_args(Wanted)
 Choice = Annotated[str, Query(max_length=20)]
-"""What a select sends; nothing, or nonsense, means all."""
+"""The value of a select; an empty or invalid one means all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListView(View):
-    """A list of questions, and what would be made of it."""
+    """A list of questions, and what it would ask."""
 
     template: ClassVar[str] = "batch-queries/form.html.jinja"
 
@@ -72,7 +72,7 @@ class ListView(View):
 
 @dataclass(frozen=True, slots=True)
 class HistoryView(View):
-    """What lists were asked."""
+    """The lists asked so far."""
 
     template: ClassVar[str] = "batch-queries/list.html.jinja"
 
@@ -95,7 +95,7 @@ class BatchQueryView(View):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be said."""
+        """Whether no more answers will come."""
         return self.query.state in FINISHED
 
     @property
@@ -104,13 +104,13 @@ class BatchQueryView(View):
         return self.query.lines * len(self.query.nodes)
 
     def keys_of(self, line: BatchLine) -> list[tuple[str, str]]:
-        """Return what a line asks; a template would take `keys` for the model's method."""
+        """Return the keys of a line; a template would take `keys` for the model's method."""
         return list(line.keys.items())
 
 
 @router.get("/batch-queries")
 def history(request: Request, by: MayReadQueries, work: InWork, cursor: Cursor = None) -> Response:
-    """Show what lists were asked, last asked first."""
+    """Show the lists, the latest first."""
     return page(request, by, HistoryView(work.batch_queries.batch_queries(cursor, ON_A_PAGE)))
 
 
@@ -123,7 +123,7 @@ def form(request: Request, by: MayRunQueries, work: InWork) -> Response:
 
 @router.post("/batch-queries/preview")
 def preview(request: Request, act: RunQueriesAct, work: InWork) -> Response:
-    """Show what would be asked; nobody is asked yet."""
+    """Show what would be asked, without asking."""
     view = _understood(work, act.form)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if view.problems else HTTPStatus.OK
     return page(request, act.by, view, status=status)
@@ -131,7 +131,7 @@ def preview(request: Request, act: RunQueriesAct, work: InWork) -> Response:
 
 @router.post("/batch-queries/new")
 def start(request: Request, act: RunQueriesAct, work: InWork) -> Response:
-    """Ask what the list asks."""
+    """Ask the questions of the list."""
     view = _understood(work, act.form)
     if view.asked is None:
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -150,7 +150,7 @@ def batch_query(
     here: Choice = "",
     cursor: Cursor = None,
 ) -> Response:
-    """Show what each node has of each line."""
+    """Show each node's answer to each line."""
     view = _look(work, query_id, node_id=node_id, state=state, here=here, cursor=cursor)
     return page(request, by, view)
 
@@ -165,7 +165,7 @@ def live(
     here: Choice = "",
     cursor: Cursor = None,
 ) -> StreamingResponse:
-    """Stream what the nodes say."""
+    """Stream the nodes' answers."""
 
     def look(work: UnitOfWork) -> BatchQueryView:
         return _look(work, query_id, node_id=node_id, state=state, here=here, cursor=cursor)
@@ -175,20 +175,20 @@ def live(
 
 @router.post("/batch-queries/{query_id}/again")
 def again(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
-    """Ask the same list anew."""
+    """Ask the same list again."""
     return redirect(f"/batch-queries/{work.batch_queries.ask_again(act.by, query_id).id}")
 
 
 @router.post("/batch-queries/{query_id}/cancel")
 def cancel(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
-    """Call a list off."""
+    """Cancel a list."""
     work.batch_queries.cancel(act.by, query_id)
     return redirect(f"/batch-queries/{query_id}", "job-cancelled")
 
 
 @router.get("/batch-queries/{query_id}/remove")
 def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID) -> Response:
-    """Ask once more before a list is forgotten."""
+    """Ask for confirmation before a list is deleted."""
     work.batch_queries.batch_query(query_id)
     here = f"/batch-queries/{query_id}"
     view = ConfirmView(
@@ -203,14 +203,14 @@ def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID
 
 @router.post("/batch-queries/{query_id}/remove")
 def remove(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
-    """Forget a list."""
+    """Delete a list."""
     work.batch_queries.remove(act.by, query_id)
     return redirect("/batch-queries", "query-removed")
 
 
 @router.post("/batch-queries/{query_id}/retrieve")
 def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
-    """Retrieve what was ticked, or all that is missing."""
+    """Retrieve the ticked studies, or all that are missing."""
     wanted = options_of(act.form)
     wanted.pop("force", None)
     if act.form.text("which") == "missing":
@@ -227,7 +227,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
 
 
 def _ticked(form: CheckedForm) -> list[dict[str, int | str]]:
-    """Return what is ticked: node and study, divided by a blank."""
+    """Return the ticked studies: node and study, separated by a blank."""
     pairs = [text.partition(" ") for text in form.texts("selected")]
     return [
         {"node_id": number, "study_instance_uid": study}

@@ -31,7 +31,7 @@ PREVIEWED: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class BatchView(View):
-    """The list, and what would be made of it."""
+    """The list, and the items that would be made of it."""
 
     template: ClassVar[str] = "jobs/batch.html.jinja"
 
@@ -54,7 +54,7 @@ def form(request: Request, by: MayRunJobs, work: InWork) -> Response:
 
 @router.post("/batches/preview")
 def preview(request: Request, act: RunJobsAct, work: InWork) -> Response:
-    """Show what would be made of the list; nothing is retrieved."""
+    """Show the items of the list without retrieving them."""
     view = _understood(work, act.form)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if view.problems else HTTPStatus.OK
     return page(request, act.by, view, status=status)
@@ -62,7 +62,7 @@ def preview(request: Request, act: RunJobsAct, work: InWork) -> Response:
 
 @router.post("/batches/new")
 def start(request: Request, act: RunJobsAct, work: InWork) -> Response:
-    """Retrieve what the list names."""
+    """Retrieve the items of the list."""
     view = _understood(work, act.form)
     if view.problems:
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -41,12 +41,12 @@ Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 @dataclass(frozen=True, slots=True)
 class ShownField:
-    """One setting with what the reference says of it."""
+    """One setting with its reference."""
 
     setting: ConfigField
     field: FormField
     changed: bool
-    """Differs from the default."""
+    """Whether the value differs from the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def form(request: Request, by: MayReadConfiguration, work: InWork) -> Response:
 
 @router.post("/config")
 def save(request: Request, act: ChangeConfigurationAct, work: InWork) -> Response:
-    """Change what differs from the configuration in force."""
+    """Change the settings that differ from the configuration in force."""
     version = work.configuration.current()
     current = document_of(version.document)
     sent = _sent(act.form)
@@ -121,7 +121,7 @@ def history(
 def ask_restore(
     request: Request, by: MayChangeConfiguration, work: InWork, version: Version
 ) -> Response:
-    """Ask once more before an earlier version is put in force."""
+    """Ask for confirmation before an earlier version is put in force."""
     earlier = work.configuration.version(version)
     current = work.configuration.current()
     view = ConfirmView(

@@ -1,4 +1,4 @@
-"""Asks once more before something that cannot be taken back; works without JavaScript."""
+"""Asks for confirmation before an irreversible action; works without JavaScript."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from draw_api.handlers.web.pages import View
 
 @dataclass(frozen=True, slots=True)
 class ConfirmView(View):
-    """What would be done, and the button that does it."""
+    """The action, and the button that performs it."""
 
     template: ClassVar[str] = "confirm.html.jinja"
 
@@ -19,5 +19,5 @@ class ConfirmView(View):
     back: str
     fields: tuple[tuple[str, str], ...] = ()
     reason: str = ""
-    """Label of a text that has to be given; empty: none is asked for."""
+    """Label of a required text; empty means that none is needed."""
     danger: bool = True

@@ -1,4 +1,4 @@
-"""Objects that contradict what the index has, and patients who are several people."""
+"""Objects that contradict the index, and patients who are several people."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
@@ -24,7 +24,7 @@ MOST_PATIENTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class ConflictListView(View):
-    """A page of the conflicts that match, and the last patients with several people."""
+    """A page of the conflicts that match, and the latest patients with several people."""
 
     template: ClassVar[str] = "conflicts/list.html.jinja"
     fragment: ClassVar[str] = "conflicts/_list.html.jinja"

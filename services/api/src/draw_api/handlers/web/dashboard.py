@@ -1,4 +1,4 @@
-"""The dashboard: how the suite is doing, live, and telling its services what to do."""
+"""The dashboard: the state of the suite, live, and orders to its services."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -70,25 +70,25 @@ class DashboardView(View):
 
     @property
     def dead(self) -> int:
-        """Messages that nobody could handle."""
+        """Messages that no consumer could process."""
         queues = self.status.backlog.queues
         return sum(depth for name, depth in queues.items() if name.endswith(DEAD))
 
     @property
     def receivers(self) -> list[Replica]:
-        """The receivers that are there."""
+        """The receivers that are alive."""
         return [
             r for r in self.status.replicas if r.service == "scp" and r.state not in {GONE, ENDED}
         ]
 
     @property
     def ports(self) -> list[tuple[DicomPort, int]]:
-        """Where receivers really accept associations, and how many of them there."""
+        """Where receivers actually accept associations, and how many receivers do so there."""
         return list(Counter(port for r in self.receivers for port in r.dicom_ports).items())
 
     @property
     def unlike_configured(self) -> list[Replica]:
-        """The receivers that cannot do as they are configured; their last error says why."""
+        """The receivers that cannot follow their configuration; their last error says why."""
         return [receiver for receiver in self.receivers if receiver.last_error]
 
 
@@ -108,7 +108,7 @@ def _look(work: UnitOfWork) -> DashboardView:
 
 @router.get("/")
 def dashboard(request: Request, by: MayReadStatus, work: InWork) -> Response:
-    """Show how the suite is doing."""
+    """Show the state of the suite."""
     return page(request, by, _look(work))
 
 
@@ -120,7 +120,7 @@ def live(request: Request, _: MayReadStatus) -> StreamingResponse:
 
 @router.get("/live/throughput")
 def throughput(_: MayReadStatus, work: InWork) -> Throughput:
-    """Return what the chart shows."""
+    """Return the data of the chart."""
     return work.activity.throughput()
 
 
@@ -132,7 +132,7 @@ def ask(
     action: ControlAction,
     replica: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """Ask once more before a service is told something."""
+    """Ask for confirmation before a service gets an order."""
     whom = replica or f"every replica of {service}"
     view = ConfirmView(
         title=f"{action.capitalize()} {whom}?",
@@ -150,6 +150,6 @@ def ask(
 def tell(
     act: ControlServicesAct, work: InWork, service: ServiceName, action: ControlAction
 ) -> Response:
-    """Tell a service, or one replica of it, what to do."""
+    """Order a service, or one replica of it, to start, stop or restart."""
     work.control.tell(act.by, service, action, act.form.text("replica") or None)
     return redirect("/", "told")

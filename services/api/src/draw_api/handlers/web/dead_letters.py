@@ -1,4 +1,4 @@
-"""Dead letters: what waits in which queue, each message in full, replay and discard."""
+"""Dead letters: the messages in each queue, replay and discard."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class DeadLettersView(View):
     letters: Sequence[DeadLetter]
 
     def readable(self, body: str) -> str:
-        """Return a message with one field on a line, or as it is."""
+        """Return a message with one field per line, or unchanged if it is not JSON."""
         try:
             return json.dumps(json.loads(body), indent=2)
         except ValueError:
@@ -45,7 +45,7 @@ class DeadLettersView(View):
 
 @router.get("/dead-letters")
 def queues(request: Request, by: MayManageDeadLetters, work: InWork) -> Response:
-    """Show which queues hold something."""
+    """Show which queues hold messages."""
     found = work.dead_letters.queues()
     first = next((queue.name for queue in found if queue.messages), "")
     letters = work.dead_letters.letters(first) if first else []
@@ -61,21 +61,21 @@ def letters(request: Request, by: MayManageDeadLetters, work: InWork, queue: Que
 
 @router.post("/dead-letters/{queue}/replay")
 def replay_all(act: ManageDeadLettersAct, work: InWork, queue: Queue) -> Response:
-    """Put every message of a queue back to work."""
+    """Return every message of a queue to where it failed."""
     work.dead_letters.replay(act.by, queue)
     return redirect(f"/dead-letters/{queue}", "replayed")
 
 
 @router.post("/dead-letters/{queue}/{key}/replay")
 def replay(act: ManageDeadLettersAct, work: InWork, queue: Queue, key: Key) -> Response:
-    """Put one message back to work."""
+    """Return one message to where it failed."""
     work.dead_letters.replay(act.by, queue, key)
     return redirect(f"/dead-letters/{queue}", "replayed")
 
 
 @router.get("/dead-letters/{queue}/{key}/discard")
 def ask_discard(request: Request, by: MayManageDeadLetters, queue: Queue, key: Key) -> Response:
-    """Ask once more before a message is thrown away."""
+    """Ask for confirmation before a message is deleted."""
     view = ConfirmView(
         title="Throw this message away?",
         text="What it said is lost to its consumer. An object's event can be made again by"
@@ -89,6 +89,6 @@ def ask_discard(request: Request, by: MayManageDeadLetters, queue: Queue, key: K
 
 @router.post("/dead-letters/{queue}/{key}/discard")
 def discard(act: ManageDeadLettersAct, work: InWork, queue: Queue, key: Key) -> Response:
-    """Throw a message away."""
+    """Delete a message."""
     work.dead_letters.discard(act.by, queue, key)
     return redirect(f"/dead-letters/{queue}", "discarded")

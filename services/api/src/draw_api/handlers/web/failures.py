@@ -1,6 +1,6 @@
-"""Failures as pages: outside `/api/` a problem document is shown as HTML.
+"""Shows failures as pages: outside `/api/` a problem document becomes HTML.
 
-Who is not signed in is sent to the sign-in page and back afterwards.
+A visitor who is not signed in goes to the sign-in page, and back afterwards.
 """
 
 import inspect
@@ -27,7 +27,7 @@ RETRY_AFTER: Final = "Retry-After"
 
 @dataclass(frozen=True, slots=True)
 class FailureView(View):
-    """What went wrong, and what can be done about it."""
+    """What went wrong, and what to do about it."""
 
     template: ClassVar[str] = "failure.html.jinja"
     fragment: ClassVar[str] = "_failure.html.jinja"
@@ -74,7 +74,7 @@ def _as_page(request: Request, answer: Response) -> Response:
 
 
 def _visitor(request: Request) -> Principal | None:
-    """Return whose page failed; None when it failed before that was known."""
+    """Return the visitor of the failed page; None if it failed before identification."""
     found = getattr(request.state, "visitor", None)
     return found if isinstance(found, Principal) else None
 

@@ -1,4 +1,4 @@
-"""Forms made from the same classes that REST reads: one place for ranges, help and defaults."""
+"""Builds forms from the classes that REST reads: one source of ranges, help and defaults."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class FormField:
 
 
 def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Return the model with these values; what a field says in digits is a number there.
+    """Return the model with these values; digits in a number's field become numbers.
 
     Raises:
         Invalid: a value cannot be used; each problem names its field.
@@ -67,7 +67,7 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - what
 
 
 def values_of(model: type[BaseModel], form: CheckedForm) -> dict[str, Any]:
-    """Return what a form says about a model's simple fields; what is not there is left out."""
+    """Return a form's values for a model's simple fields; missing fields are left out."""
     found: dict[str, Any] = {}
     for name, schema in _properties(model).items():
         kind = _kind(schema)
@@ -86,7 +86,7 @@ def fields_of(
     only: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
 ) -> list[FormField]:
-    """Return the fields of a model, filled in, each with what is wrong with it."""
+    """Return the fields of a model, filled in, each with its problem."""
     schema = model.model_json_schema()
     required = set(schema.get("required", ()))
     properties = _properties(model)
@@ -104,13 +104,13 @@ def fields_of(
 
 
 def error_of(name: str, problems: Sequence[FieldProblem]) -> str:
-    """Return what is wrong with a field or something inside it."""
+    """Return the problem of a field or of something inside it."""
     found = (p.message for p in problems if p.field == name or p.field.startswith(f"{name}."))
     return "; ".join(dict.fromkeys(found))
 
 
 def lines(text: str) -> list[str]:
-    """Return the lines of a text that say something; commas divide as well."""
+    """Return the non-empty lines of a text; commas also separate."""
     return [part.strip() for part in text.replace(",", "\n").splitlines() if part.strip()]
 
 
@@ -123,7 +123,7 @@ def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
 
 
 def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema without references, and of alternatives the one that says most."""
+    """Return a schema without references; of alternatives, the most specific one."""
     found = dict(schema)
     if "$ref" in found:
         found = {**definitions[found.pop("$ref").rpartition("/")[2]], **found}

@@ -1,4 +1,4 @@
-"""The change feed and webhooks, with what became of each delivery."""
+"""The change feed and webhooks, with the result of each delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ NEW: Final = "/webhooks/new"
 
 @dataclass(frozen=True, slots=True)
 class ChangesView(View):
-    """The feed, last first, and who is told of it."""
+    """The feed, the latest change first, and its webhooks."""
 
     template: ClassVar[str] = "changes/list.html.jinja"
     fragment: ClassVar[str] = "changes/_list.html.jinja"
@@ -69,7 +69,7 @@ class WebhookFormView(View):
 
 @dataclass(frozen=True, slots=True)
 class WebhookView(View):
-    """A webhook and what it was told."""
+    """A webhook and its deliveries."""
 
     template: ClassVar[str] = "changes/detail.html.jinja"
 
@@ -81,7 +81,7 @@ class WebhookView(View):
 
 @dataclass(frozen=True, slots=True)
 class SecretView(View):
-    """A webhook's secret, the only time that it is shown."""
+    """A webhook's secret; only now is it shown."""
 
     template: ClassVar[str] = "changes/secret.html.jinja"
 
@@ -97,7 +97,7 @@ def changes(
     kind: Annotated[str, Query(max_length=32)] = "",
     cursor: Cursor = None,
 ) -> Response:
-    """Show what changed last, and the webhooks."""
+    """Show the latest changes, and the webhooks."""
     known = kind if kind in KINDS else ""
     view = ChangesView(
         found=work.activity.changes(known, cursor, ON_A_PAGE),
@@ -116,7 +116,7 @@ def new(request: Request, by: MayManageWebhooks) -> Response:
 
 @router.post("/webhooks/new")
 def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
-    """Tell a URL of changes from now on."""
+    """Send changes to a URL from now on."""
     values = _values(act.form)
     try:
         made = work.webhooks.add(act.by, checked(NewWebhook, values))
@@ -137,7 +137,7 @@ def webhook(
     state: Annotated[DeliveryState | None, Query()] = None,
     cursor: Cursor = None,
 ) -> Response:
-    """Show a webhook and what it was told."""
+    """Show a webhook and its deliveries."""
     view = WebhookView(
         webhook=work.webhooks.one(webhook_id),
         deliveries=work.webhooks.deliveries(webhook_id, state, cursor, ON_A_PAGE),
@@ -155,7 +155,7 @@ def edit(request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowI
 
 @router.post("/webhooks/{webhook_id}/edit")
 def save(request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
-    """Change a webhook; an empty secret stays what it was."""
+    """Change a webhook; an empty secret stays as it was."""
     values = _values(act.form)
     try:
         work.webhooks.change(act.by, webhook_id, checked(WebhookChange, values))
@@ -170,7 +170,7 @@ def save(request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: Row
 def ask_secret(
     request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowId
 ) -> Response:
-    """Ask once more before a webhook gets a new secret."""
+    """Ask for confirmation before a webhook gets a new secret."""
     found = work.webhooks.one(webhook_id)
     view = ConfirmView(
         title="Make a new secret?",
@@ -188,7 +188,7 @@ def ask_secret(
 def renew_secret(
     request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: RowId
 ) -> Response:
-    """Make a new secret and show it, this once."""
+    """Create a new secret and show it, only this once."""
     made = work.webhooks.renew_secret(act.by, webhook_id)
     view = SecretView(work.webhooks.one(webhook_id), made.secret)
     return page(request, act.by, view)
@@ -198,7 +198,7 @@ def renew_secret(
 def ask_remove(
     request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowId
 ) -> Response:
-    """Ask once more before a webhook is forgotten."""
+    """Ask for confirmation before a webhook is deleted."""
     found = work.webhooks.one(webhook_id)
     view = ConfirmView(
         title="Remove this webhook?",
@@ -212,14 +212,14 @@ def ask_remove(
 
 @router.post("/webhooks/{webhook_id}/remove")
 def remove(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
-    """Forget a webhook."""
+    """Delete a webhook."""
     work.webhooks.remove(act.by, webhook_id)
     return redirect("/changes", "webhook-removed")
 
 
 @router.post("/webhooks/{webhook_id}/replay")
 def replay(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
-    """Send one delivery again, or all that were given up."""
+    """Send one delivery again, or all dead ones."""
     said = act.form.text("delivery_id")
     delivery_id = whole_number(said)
     if said and delivery_id is None:

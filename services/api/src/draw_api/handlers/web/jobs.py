@@ -1,4 +1,4 @@
-"""Jobs: retrieves with live progress and what is missing, and everything else workers do."""
+"""Jobs: retrieves with live progress and missing instances, and all other jobs."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, get_args
@@ -132,7 +132,7 @@ def live(request: Request, _: MayReadJobs, job_id: UUID) -> StreamingResponse:
 
 @router.get("/jobs/{job_id}/cancel")
 def ask_cancel(request: Request, by: MayRunJobs, work: InWork, job_id: UUID) -> Response:
-    """Ask once more before a job is called off."""
+    """Ask for confirmation before a job is cancelled."""
     _look(work, job_id)
     view = ConfirmView(
         title="Call this job off?",
@@ -146,7 +146,7 @@ def ask_cancel(request: Request, by: MayRunJobs, work: InWork, job_id: UUID) -> 
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
-    """Call a job off."""
+    """Cancel a job."""
     if isinstance(_look(work, job_id), RetrieveView):
         work.retrieves.cancel(act.by, job_id)
     else:
@@ -163,14 +163,14 @@ def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
 
 @router.post("/jobs/{job_id}/priority")
 def prioritise(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
-    """Set how urgent a job is."""
+    """Set the priority of a job."""
     said = checked(Urgency, {"priority": act.form.text("priority")})
     work.retrieves.prioritise(act.by, job_id, said.priority)
     return redirect(f"/jobs/{job_id}", "job-priority")
 
 
 def notice_of(asked: RequestedRetrieve) -> str:
-    """Return what to say about a request for a retrieve."""
+    """Return the notice about a requested retrieve."""
     if asked.new:
         return "job-created"
     return "job-pulled-forward" if asked.pulled_forward else "job-known"

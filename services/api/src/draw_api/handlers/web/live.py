@@ -1,9 +1,10 @@
-"""Live parts of pages as server-sent events.
+"""Streams the changing parts of pages as server-sent events.
 
-A stream sends the page's fragment whenever it looks different than before. Each look is a
-transaction of its own that also checks the session and what its user may see, so that a
-stream ends with them. Rendering happens in a few threads of their own, one look at a time for
-each stream; how many there may be is said in `turns`.
+A stream sends the page's fragment whenever it has changed. Each rendering is a transaction of its
+own that also checks the session and its user's permission, so the stream ends with them.
+
+Concurrency: a few extra threads render, for each stream one fragment at a time; `turns` limits the
+number of streams.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ Look = Callable[[UnitOfWork], View]
 
 
 def stream(request: Request, look: Look, path: str, permission: Permission) -> StreamingResponse:
-    """Return the stream of what `look` finds, as the fragment of the page at `path`."""
+    """Return the stream of the views from `look`, each as the fragment of the page at `path`."""
     return StreamingResponse(
         _events(request, look, path, permission), media_type="text/event-stream", headers=HEADERS
     )
@@ -63,7 +64,7 @@ async def _events(
 
 
 def _seen(request: Request, look: Look, path: str, permission: Permission) -> str | None:
-    """Return the fragment as it looks now, or None when there is nothing to be seen."""
+    """Return the fragment as it is now, or None when the session or the permission has ended."""
     factory: WorkFactory = request.app.state.work
     try:
         with factory() as work:

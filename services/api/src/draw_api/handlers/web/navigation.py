@@ -1,4 +1,4 @@
-"""Where things are: the navigation of every page."""
+"""The navigation of every page."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,9 +14,9 @@ class NavigationEntry:
     title: str
     icon: str
     permission: Permission
-    """What one needs to see it; who may not is not shown the way."""
+    """The permission to see it; the entry is hidden without it."""
     also: tuple[str, ...] = ()
-    """Other beginnings of paths that belong here."""
+    """Other beginnings of paths that belong to this entry."""
 
 
 NAVIGATION: Final = (

@@ -65,7 +65,7 @@ class NodeListView(View):
 
 @dataclass(frozen=True, slots=True)
 class NodeView(View):
-    """One node with what is known of it."""
+    """One node with its findings."""
 
     template: ClassVar[str] = "nodes/detail.html.jinja"
     fragment: ClassVar[str] = "nodes/_live.html.jinja"
@@ -120,7 +120,7 @@ def node(request: Request, by: MayReadNodes, work: InWork, node_id: RowId) -> Re
 
 @router.get("/live/nodes/{node_id}", dependencies=[costs(RequestCost.STREAMS)])
 def live(request: Request, _: MayReadNodes, node_id: RowId) -> StreamingResponse:
-    """Stream what is known of a node."""
+    """Stream the findings of a node."""
     return stream(
         request, lambda work: _look(work, node_id), f"/nodes/{node_id}", Permission.READ_NODES
     )
@@ -136,7 +136,7 @@ def edit(request: Request, by: MayManageNodes, work: InWork, node_id: RowId) -> 
 
 @router.post("/nodes/{node_id}/edit")
 def save(request: Request, act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
-    """Set everything about a node."""
+    """Replace all settings of a node."""
     here = f"/nodes/{node_id}"
     values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
     try:
@@ -149,7 +149,7 @@ def save(request: Request, act: ManageNodesAct, work: InWork, node_id: RowId) ->
 
 @router.post("/nodes/{node_id}/test")
 def test(act: RunJobsAct, work: InWork, node_id: RowId) -> Response:
-    """Try a C-ECHO."""
+    """Send a C-ECHO."""
     work.jobs.create(act.by, NewEcho(kind="echo", node_id=node_id, priority=1))
     return redirect(f"/nodes/{node_id}", "node-tested")
 
@@ -163,7 +163,7 @@ def probe(act: RunJobsAct, work: InWork, node_id: RowId) -> Response:
 
 @router.post("/nodes/{node_id}/pause")
 def pause(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
-    """Let the node's jobs wait, or go on."""
+    """Make the node's jobs wait, or continue."""
     paused = act.form.text("paused") == "true"
     work.nodes.pause(act.by, node_id, paused=paused)
     return redirect(f"/nodes/{node_id}", "node-paused" if paused else "node-resumed")
@@ -179,14 +179,14 @@ def pin(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
 
 @router.post("/nodes/{node_id}/forget-limit")
 def forget_limit(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
-    """Let the next query find out anew after how many matches the node stops."""
+    """Forget the node's limit of matches, so that the next query finds it again."""
     work.nodes.forget_find_limit(act.by, node_id)
     return redirect(f"/nodes/{node_id}", "node-limit-forgotten")
 
 
 @router.get("/nodes/{node_id}/remove")
 def ask_remove(request: Request, by: MayManageNodes, work: InWork, node_id: RowId) -> Response:
-    """Ask once more before a node is removed."""
+    """Ask for confirmation before a node is deleted."""
     found = work.nodes.node(node_id)
     view = ConfirmView(
         title=f"Remove {found.name}?",
@@ -200,7 +200,7 @@ def ask_remove(request: Request, by: MayManageNodes, work: InWork, node_id: RowI
 
 @router.post("/nodes/{node_id}/remove")
 def remove(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
-    """Remove a node."""
+    """Delete a node."""
     work.nodes.remove(act.by, node_id)
     return redirect("/nodes", "node-removed")
 
@@ -216,7 +216,7 @@ def _values(windows: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def window_of(line: str) -> dict[str, Any]:
-    """Return a weekly window from a line such as `mon-fri 22:00-06:00`; nonsense has no days."""
+    """Return the weekly window in a line such as `mon-fri 22:00-06:00`; no days if invalid."""
     found = WINDOW_LINE.match(line.strip())
     if found is None:
         return {"days": [], "start": line.strip(), "end": ""}

@@ -1,4 +1,4 @@
-"""What is inside the objects: the image viewer, pictures, elements, files."""
+"""The content of objects: the image viewer, pictures, elements, files."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
@@ -46,7 +46,7 @@ Frame = Annotated[int, Query(ge=1, le=MOST_FRAMES)]
 
 @dataclass(frozen=True, slots=True)
 class SeriesView(View):
-    """One series, and the object of it that is looked at."""
+    """One series, and the object in view."""
 
     template: ClassVar[str] = "series/detail.html.jinja"
 
@@ -62,7 +62,7 @@ class SeriesView(View):
 
     @property
     def shown(self) -> StoredSlice:
-        """The object that is looked at."""
+        """The object in view."""
         return self.slices[self.position - 1]
 
     @property
@@ -72,7 +72,7 @@ class SeriesView(View):
 
     @property
     def presets(self) -> tuple[tuple[str, int, int], ...]:
-        """Windows that are usual for the modality."""
+        """The usual windows of the modality."""
         return PRESETS.get(self.series.modality, ())
 
 

@@ -1,7 +1,7 @@
-"""Turns a view into HTML: a whole page, or only its changing part when htmx asks.
+"""Renders a view as HTML: a whole page, or only its changing part when htmx asks.
 
-A view is a dataclass that names its template; a template sees it as `view`, and what is
-around every page as `frame`. Text is escaped unless it is markup of our own.
+A view is a dataclass that names its template. The template gets it as `view`, and the surroundings
+of every page as `frame`. Text is escaped unless it is our own markup.
 """
 
 import hashlib
@@ -30,16 +30,16 @@ NOTICE: Final = "notice"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one page shows."""
+    """The content of one page."""
 
     template: ClassVar[str]
     fragment: ClassVar[str] = ""
-    """The template of the part that htmx replaces; empty: always the whole page."""
+    """The template of the part that htmx replaces; empty means always the whole page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around every page."""
+    """The surroundings of every page."""
 
     by: Principal | None
     path: str
@@ -57,7 +57,7 @@ class Frame:
 
     @property
     def csrf_token(self) -> str:
-        """What every form has to send back."""
+        """The token that every form must send back."""
         return (self.by.csrf_token or "") if self.by else ""
 
     @property
@@ -66,12 +66,12 @@ class Frame:
         return place_of(self.path)
 
     def with_parameter(self, name: str, value: str) -> str:
-        """Return the address of this page with one parameter set, as for its next page."""
+        """Return the address of this page with one parameter set, such as its next page's."""
         others = [(key, held) for key, held in parse_qsl(self.query) if key not in {name, NOTICE}]
         return f"{self.path}?{urlencode([*others, (name, value)])}"
 
     def may(self, permission: str) -> bool:
-        """Return whether the user may do this; a page offers nothing that he may not."""
+        """Return whether the user has the permission; a page offers nothing else."""
         return self.by is not None and may(self.by, Permission(permission))
 
 
@@ -81,7 +81,7 @@ def asset(name: str) -> str:
 
 
 def has_asset(name: str) -> bool:
-    """Return whether a file that an installation step brings is there."""
+    """Return whether an installation step has provided the file."""
     return (STATIC / name).is_file()
 
 
@@ -106,7 +106,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **context: object) -> str:
-    """Return a template filled in."""
+    """Return the rendered template."""
     return _environment().get_template(template).render(context)
 
 
@@ -126,7 +126,7 @@ def page(
 
 
 def frame_of(request: Request, by: Principal | None, path: str = "") -> Frame:
-    """Return what is around the page that answers this request, or the page at `path`."""
+    """Return the frame of the page that answers this request, or of the page at `path`."""
     return Frame(
         by=by,
         path=path or request.url.path,
@@ -137,20 +137,20 @@ def frame_of(request: Request, by: Principal | None, path: str = "") -> Frame:
 
 
 def asks_for_fragment(request: Request) -> bool:
-    """Return whether htmx wants a part of the page it shows."""
+    """Return whether htmx requests a part of the page that it shows."""
     headers = request.headers
     return "hx-request" in headers and "hx-history-restore-request" not in headers
 
 
 def redirect(path: str, notice: str = "") -> Response:
-    """Return the answer to a form that was carried out: look there, it says what was done."""
+    """Return the redirect after a processed form, with a notice of what was done."""
     joint = "&" if "?" in path else "?"
     target = f"{path}{joint}{urlencode({NOTICE: notice})}" if notice else path
     return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER)
 
 
 def address(path: str, **parameters: object) -> str:
-    """Return a path with those parameters that say something."""
+    """Return a path with its non-empty parameters."""
     said = {name: value for name, value in parameters.items() if value not in {None, ""}}
     return f"{path}?{urlencode(said)}" if said else path
 
@@ -197,4 +197,4 @@ NOTICES: Final = {
     "replayed": "The messages are back in their queues.",
     "discarded": "The message is gone.",
 }
-"""What a page says above its content after a form was carried out, by the key in its address."""
+"""Notices above a page's content after a processed form, by their key in the address."""

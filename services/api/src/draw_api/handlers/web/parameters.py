@@ -1,4 +1,4 @@
-"""What the pages' addresses may carry; nonsense is ignored rather than refused, where it can be."""
+"""Parameters of the pages' addresses; invalid ones are ignored rather than refused if possible."""
 
 from datetime import date
 from typing import Annotated, Final
@@ -17,7 +17,7 @@ RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 def day_of(text: str) -> date | None:
-    """Return a date as a date picker sends it; None for nothing or nonsense."""
+    """Return the date from a date picker; None if it is empty or invalid."""
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:

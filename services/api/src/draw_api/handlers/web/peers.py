@@ -1,4 +1,4 @@
-"""AE titles that may associate, who was turned away, and why somebody would be."""
+"""AE titles that may associate, rejected peers, and explanations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ SERVICES: Final[Mapping[Right, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class PeersView(View):
-    """Who may associate, and who was turned away."""
+    """The allowed AE titles, and the rejected peers."""
 
     template: ClassVar[str] = "ae-titles/list.html.jinja"
 
@@ -64,7 +64,7 @@ class PeersView(View):
     rejected: Page[RejectedPeer]
     security: SecurityConfig
     loopback_reads: bool
-    """Whether peers of a receiver's own machine read without being on the list."""
+    """Whether peers on a receiver's own machine may read without being on the list."""
     others: frozenset[Right]
     """Rights of AE titles that are not on the list."""
     every_right: ClassVar[tuple[Right, ...]] = EVERY_RIGHT
@@ -73,7 +73,7 @@ class PeersView(View):
 
 @dataclass(frozen=True, slots=True)
 class RejectedView(View):
-    """A page of who was turned away."""
+    """A page of rejected peers."""
 
     template: ClassVar[str] = "ae-titles/rejected.html.jinja"
 
@@ -89,7 +89,7 @@ class AeTitleView(View):
 
     fields: list[FormField]
     rights: frozenset[str]
-    """Those that are ticked."""
+    """The ticked rights."""
     action: str
     title: str
     problem: str = ""
@@ -100,7 +100,7 @@ class AeTitleView(View):
 
 @dataclass(frozen=True, slots=True)
 class SimulatorView(View):
-    """What would happen to a proposal, rule by rule."""
+    """The decision about a proposal, rule by rule."""
 
     template: ClassVar[str] = "ae-titles/simulator.html.jinja"
 
@@ -110,7 +110,7 @@ class SimulatorView(View):
 
 @router.get("/ae-titles")
 def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = None) -> Response:
-    """List who may associate, and who was turned away lately."""
+    """List the allowed AE titles, and recently rejected peers."""
     view = PeersView(
         allowed=work.peers.allowed(cursor, ON_A_PAGE),
         rejected=work.peers.rejected(REJECTED_DAYS, None, MOST_REJECTED),
@@ -123,7 +123,7 @@ def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = Non
 
 @router.get("/ae-titles/rejected")
 def rejected(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = None) -> Response:
-    """List who was turned away lately, last seen first."""
+    """List recently rejected peers, last seen first."""
     return page(request, by, RejectedView(work.peers.rejected(REJECTED_DAYS, cursor, ON_A_PAGE)))
 
 
@@ -170,7 +170,7 @@ def simulator(
 
 @router.post("/ae-titles/allow")
 def allow(act: ManagePeersAct, work: InWork) -> Response:
-    """Let a rejected peer in."""
+    """Allow a rejected peer."""
     values = {
         "calling_ae": act.form.text("calling_ae"),
         "address": act.form.text("address"),
@@ -191,7 +191,7 @@ def edit(request: Request, by: MayManagePeers, work: InWork, row_id: RowId) -> R
 
 @router.post("/ae-titles/{row_id}")
 def save(request: Request, act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
-    """Set everything about an AE title."""
+    """Replace all settings of an AE title."""
     values = _values(act.form)
     try:
         work.peers.replace(act.by, row_id, checked(AllowedAeTitleSettings, values))
@@ -203,7 +203,7 @@ def save(request: Request, act: ManagePeersAct, work: InWork, row_id: RowId) -> 
 
 @router.get("/ae-titles/{row_id}/remove")
 def ask_remove(request: Request, by: MayManagePeers, work: InWork, row_id: RowId) -> Response:
-    """Ask once more before an AE title is taken off the list."""
+    """Ask for confirmation before an AE title is removed from the list."""
     found = work.peers.one(row_id)
     view = ConfirmView(
         title=f"Take {found.ae_title} off the list?",
@@ -218,7 +218,7 @@ def ask_remove(request: Request, by: MayManagePeers, work: InWork, row_id: RowId
 
 @router.post("/ae-titles/{row_id}/remove")
 def remove(act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
-    """Take an AE title off the list."""
+    """Remove an AE title from the list."""
     work.peers.remove(act.by, row_id)
     return redirect(ADDRESS, "title-removed")
 
@@ -243,7 +243,7 @@ def _texts(found: object) -> Sequence[object]:
 
 
 def _values(form: CheckedForm) -> dict[str, object]:
-    """Return what the form of an AE title says."""
+    """Return the values of the form of an AE title."""
     return values_of(AllowedAeTitleSettings, form) | {"rights": form.texts("rights")}
 
 

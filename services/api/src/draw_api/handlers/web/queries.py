@@ -38,7 +38,7 @@ RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
 
 MOST_NODES: Final = 200
 KEYS: Final = {
-    # keyword: label, hint, level from which on it means something
+    # keyword: label, hint, the level from which on it has a meaning
     "PatientName": ("Patient name", "SMITH^J*", "PATIENT"),
     "PatientID": ("Patient ID", "12*", "PATIENT"),
     "PatientBirthDate": ("Born", "1960-11-01", "PATIENT"),
@@ -90,7 +90,7 @@ QueryState = Annotated[str, Query(), SORT_KEY]
 
 @dataclass(frozen=True, slots=True)
 class BuilderView(View):
-    """What to ask which nodes."""
+    """The query to build, and the nodes to ask."""
 
     template: ClassVar[str] = "queries/form.html.jinja"
 
@@ -103,19 +103,19 @@ class BuilderView(View):
     levels: ClassVar[tuple[str, ...]] = LEVELS
 
     def error(self, keyword: str) -> str:
-        """Return what is wrong with a key."""
+        """Return the problem of a key."""
         return error_of(f"keys.{keyword}", self.problems)
 
     @property
     def general(self) -> str:
-        """What is wrong with the query as a whole."""
+        """The problem of the query as a whole."""
         names = {f"keys.{keyword}" for keyword in KEYS}
         return "; ".join(p.message for p in self.problems if p.field not in names)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryListView(View):
-    """What was asked."""
+    """The queries so far."""
 
     template: ClassVar[str] = "queries/list.html.jinja"
 
@@ -129,7 +129,7 @@ class QueryListView(View):
         return any(self.asked.values())
 
     def keys_of(self, query: Asked) -> list[tuple[str, Any]]:
-        """Return what was asked for; a template would take `keys` for the model's method."""
+        """Return the keys of a query; a template would take `keys` for the model's method."""
         return list(query.keys.items())
 
 
@@ -149,12 +149,12 @@ class QueryView(View):
 
     @property
     def sent(self) -> list[tuple[str, Any]]:
-        """What the nodes were sent, as far as it narrows what they find."""
+        """The keys that narrow the query, as the nodes got them."""
         return [(keyword, value) for keyword, value in self.query.keys.items() if value]
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more matches will come."""
         return self.query.state in FINISHED
 
     @property
@@ -164,7 +164,7 @@ class QueryView(View):
 
     @property
     def retrievable(self) -> bool:
-        """Whether a match can be retrieved as it is."""
+        """Whether a match can be retrieved directly."""
         return self.query.level in RETRIEVABLE
 
 
@@ -179,7 +179,7 @@ def queries(
     date_to: SearchText = "",
     cursor: Cursor = None,
 ) -> Response:
-    """List what was asked, last asked first."""
+    """List the queries, the latest first."""
     first, last = day_of(date_from), day_of(date_to)
     criteria = QueryCriteria(
         node_id=whole_number(node_id),
@@ -205,7 +205,7 @@ def _midnight(day: date) -> datetime:
 
 
 def _end_of(day: date) -> datetime | None:
-    """Return when a day is over; None for the last one that a calendar has."""
+    """Return the end of a day; None for the last day that a calendar has."""
     return None if day == date.max else _midnight(day) + DAY
 
 
@@ -226,7 +226,7 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
 
 @router.post("/queries/new")
 def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
-    """Ask the chosen nodes."""
+    """Query the chosen nodes."""
     values = {keyword: act.form.text(keyword) for keyword in KEYS}
     chosen = act.form.texts("node_id")
     asked = {
@@ -260,7 +260,7 @@ def query(
     node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     cursor: Cursor = None,
 ) -> Response:
-    """Show what a query found."""
+    """Show the matches of a query."""
     view = _look(work, query_id, search=search, sort=sort, node_id=node_id, cursor=cursor)
     return page(request, by, view)
 
@@ -275,7 +275,7 @@ def live(
     node_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     cursor: Cursor = None,
 ) -> StreamingResponse:
-    """Stream what a query finds."""
+    """Stream the matches of a query."""
 
     def look(work: UnitOfWork) -> QueryView:
         return _look(work, query_id, search=search, sort=sort, node_id=node_id, cursor=cursor)
@@ -285,20 +285,20 @@ def live(
 
 @router.post("/queries/{query_id}/again")
 def again(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
-    """Ask the same anew."""
+    """Send the same query again."""
     return redirect(f"/queries/{work.queries.ask_again(act.by, query_id).id}")
 
 
 @router.post("/queries/{query_id}/cancel")
 def cancel(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
-    """Call a query off."""
+    """Cancel a query."""
     work.queries.cancel(act.by, query_id)
     return redirect(f"/queries/{query_id}", "job-cancelled")
 
 
 @router.get("/queries/{query_id}/remove")
 def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID) -> Response:
-    """Ask once more before a query is forgotten."""
+    """Ask for confirmation before a query is deleted."""
     work.queries.query(query_id)
     here = f"/queries/{query_id}"
     view = ConfirmView(
@@ -313,14 +313,14 @@ def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID
 
 @router.post("/queries/{query_id}/remove")
 def remove(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
-    """Forget a query."""
+    """Delete a query."""
     work.queries.remove(act.by, query_id)
     return redirect("/queries", "query-removed")
 
 
 @router.post("/queries/{query_id}/retrieve")
 def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
-    """Retrieve what was selected, from the nodes where it was found."""
+    """Retrieve the selected matches, from the nodes where they were found."""
     work.queries.query(query_id)
     items = _selected(act.form)
     if not items:
@@ -336,7 +336,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
 
 
 def options_of(form: CheckedForm) -> dict[str, Any]:
-    """Return how something shall be retrieved, as far as a form says."""
+    """Return the options of a retrieve that the form contains."""
     found: dict[str, Any] = {
         name: form.text(name) for name in ("method", "priority", "destination") if form.text(name)
     }
@@ -348,7 +348,7 @@ def options_of(form: CheckedForm) -> dict[str, Any]:
 
 
 def _selected(form: CheckedForm) -> dict[int, list[dict[str, str]]]:
-    """Return what is ticked: node, study and series, divided by blanks."""
+    """Return the ticked matches: node, study and series, separated by blanks."""
     found: dict[int, list[dict[str, str]]] = {}
     for text in form.texts("selected"):
         node, _, uids = text.partition(" ")

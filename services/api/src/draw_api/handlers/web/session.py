@@ -37,11 +37,11 @@ class SignInView(View):
     name: str = ""
     problem: str = ""
     provider: str = ""
-    """Name of the identity provider one may sign in through."""
+    """Name of the identity provider, if users may sign in through one."""
 
 
 async def _sign_in_form(request: Request) -> AsyncIterator[CheckedForm]:
-    """Return the form; another site's page may not sign anybody in."""
+    """Return the form; another site's page must not sign anybody in."""
     require_own_site(request)
     async with read_form(request, max_files=0, max_fields=10) as form:
         yield form
@@ -57,7 +57,7 @@ def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the para
 def sign_in(
     request: Request, work: InWork, sent: Annotated[CheckedForm, Depends(_sign_in_form)]
 ) -> Response:
-    """Sign in and go to where the visitor wanted to be."""
+    """Sign in and open the page that the visitor wanted."""
     target = local_path(sent.text("next"))
 
     def again(problem: str, status: HTTPStatus) -> Response:
@@ -73,7 +73,7 @@ def sign_in(
     password = asked.password.get_secret_value()
     started = work.access.sign_in(asked.name, password, client_address(request))
     if started is None:
-        # Returned, not raised: the attempt has to stay on record.
+        # Returned, not raised: the attempt must stay on record.
         return again("Wrong name or password.", HTTPStatus.UNAUTHORIZED)
     answer = redirect(target or "/")
     answer.set_cookie(
@@ -105,6 +105,6 @@ def _provider(request: Request) -> str:
 
 
 def local_path(text: str) -> str:
-    """Return a path of this site, or nothing: a link may not lead elsewhere after signing in."""
+    """Return a path of this site, or nothing: a link must not lead elsewhere after signing in."""
     good = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
     return text[:LONGEST_PATH] if good else ""

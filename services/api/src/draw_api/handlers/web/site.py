@@ -1,4 +1,4 @@
-"""The whole web page: its routes, its static files, its failures."""
+"""Installs the whole web page: its routes, its static files, its failures."""
 
 import re
 from typing import Final
@@ -59,7 +59,7 @@ VERSIONED: Final = re.compile(rb"(^|&)v=[0-9a-f]{12}$")
 
 
 class OwnFiles(StaticFiles):
-    """Static files; an address with a digest never changes what it means."""
+    """Static files; the content of an address with a digest never changes."""
 
     @override
     async def get_response(self, path: str, scope: Scope) -> Response:

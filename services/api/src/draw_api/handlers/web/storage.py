@@ -1,4 +1,4 @@
-"""Storage: how full, how fast, by whom; what clean-up would take; hold and delete a study."""
+"""Storage: how full, how fast, by whom; preview of clean-up; hold and delete a study."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
@@ -71,7 +71,7 @@ class StorageView(View):
 
 @dataclass(frozen=True, slots=True)
 class CleanUpView(View):
-    """Exactly what the clean-up would take now."""
+    """Exactly what the clean-up would delete now."""
 
     template: ClassVar[str] = "storage/clean-up.html.jinja"
 
@@ -100,7 +100,7 @@ def clean_up(
     days: Annotated[int | None, Query(ge=1, le=3650)] = None,
     cursor: Cursor = None,
 ) -> Response:
-    """Show what the clean-up would take; nothing is deleted."""
+    """Show what the clean-up would delete, without deleting it."""
     preview = work.storage.clean_up_preview(days, cursor, ON_A_PAGE)
     return page(request, by, CleanUpView(preview, days))
 
@@ -109,7 +109,7 @@ def clean_up(
 def ask_hold(
     request: Request, by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
-    """Ask why a study shall be held."""
+    """Ask for the reason to hold a study."""
     work.archive.study(study_instance_uid)
     here = f"/studies/{study_instance_uid}"
     view = ConfirmView(
@@ -143,7 +143,7 @@ def release(act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath) ->
 def ask_delete(
     request: Request, by: MayDeleteStudies, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
-    """Ask why a study shall be deleted."""
+    """Ask for the reason to delete a study."""
     study = work.archive.study(study_instance_uid)
     here = f"/studies/{study_instance_uid}"
     view = ConfirmView(

@@ -110,7 +110,7 @@ def one(request: Request, by: MayReadTransactions, work: InWork, transaction_id:
 
 
 def status_of(text: str) -> int | None:
-    """Return a DIMSE status as people write it: A700, 0xA700."""
+    """Return the DIMSE status in a text such as A700 or 0xA700."""
     try:
         found = int(text.strip().lower().removesuffix("h"), HEXADECIMAL) if text.strip() else None
     except ValueError:
@@ -119,7 +119,7 @@ def status_of(text: str) -> int | None:
 
 
 def moment_of(text: str) -> datetime | None:
-    """Return a moment as a picker sends it, in UTC; None for nothing or nonsense."""
+    """Return the moment from a picker, in UTC; None if it is empty or invalid."""
     try:
         found = datetime.fromisoformat(text) if text else None
     except ValueError:

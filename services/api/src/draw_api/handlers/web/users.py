@@ -1,4 +1,4 @@
-"""Users, their sessions and tokens; and one's own password."""
+"""Users, their sessions and tokens, and the user's own password."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -47,12 +47,12 @@ MOST: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class UsersView(View):
-    """Everything about who may come in."""
+    """Users, tokens and sessions."""
 
     template: ClassVar[str] = "users/list.html.jinja"
 
     users: Page[User] | None
-    """None when one may not see them."""
+    """None if the caller may not see them."""
     tokens: list[Token]
     sessions: list[Session]
     own_name: str
@@ -60,7 +60,7 @@ class UsersView(View):
 
 @dataclass(frozen=True, slots=True)
 class FormView(View):
-    """One form of this part."""
+    """One form about users or tokens."""
 
     template: ClassVar[str] = "users/form.html.jinja"
 
@@ -73,7 +73,7 @@ class FormView(View):
 
 @dataclass(frozen=True, slots=True)
 class UserView(View):
-    """One user with what an administrator can set."""
+    """One user with the settings for administrators."""
 
     template: ClassVar[str] = "users/detail.html.jinja"
 
@@ -85,7 +85,7 @@ class UserView(View):
 
 @dataclass(frozen=True, slots=True)
 class TokenView(View):
-    """A token, the only time that it is shown."""
+    """A token; only now is it shown."""
 
     template: ClassVar[str] = "users/token.html.jinja"
 
@@ -96,7 +96,7 @@ class TokenView(View):
 def users(
     request: Request, by: MayReadOwnCredentials, work: InWork, cursor: Cursor = None
 ) -> Response:
-    """List users, tokens and sessions: one's own, or everybody's where one may see them."""
+    """List users, tokens and sessions: the caller's own, or everybody's with the permission."""
     everybodys = may(by, Permission.READ_ALL_CREDENTIALS)
     view = UsersView(
         users=work.users.users(cursor, ON_A_PAGE) if may(by, Permission.READ_USERS) else None,
@@ -126,20 +126,20 @@ def add(request: Request, act: ManageUsersAct, work: InWork) -> Response:
 
 @router.get("/users/password")
 def own_password(request: Request, by: MayChangeOwnPassword) -> Response:
-    """Show the form for one's own password."""
+    """Show the form for the caller's own password."""
     return page(request, by, _own_password())
 
 
 @router.post("/users/password")
 def change_password(request: Request, act: ChangeOwnPasswordAct, work: InWork) -> Response:
-    """Change one's own password."""
+    """Change the caller's own password."""
     values = {name: act.form.exact(name) for name in ("current_password", "new_password")}
     try:
         refused = work.users.change_password(act.by, checked(PasswordChange, values))
     except (Invalid, Conflict, Forbidden) as error:
         return _refused(request, act.by, _own_password(error))
     if refused is not None:
-        # Returned, not raised: the attempt has to stay on record.
+        # Returned, not raised: the attempt must stay on record.
         return _refused(request, act.by, _own_password(refused))
     return redirect("/users", "password-set")
 
@@ -152,7 +152,7 @@ def user(request: Request, by: MayManageUsers, work: InWork, user_id: RowId) -> 
 
 @router.post("/users/{user_id}")
 def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
-    """Set role and whether a user may sign in."""
+    """Set a user's role and whether the user may sign in."""
     try:
         settings = checked(UserSettings, values_of(UserSettings, act.form))
         work.users.set(act.by, user_id, settings)
@@ -163,7 +163,7 @@ def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) ->
 
 @router.post("/users/{user_id}/password")
 def reset(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
-    """Give a user a new password."""
+    """Set a user's new password."""
     try:
         said = checked(PasswordReset, {"password": act.form.exact("password")})
         work.users.reset_password(act.by, user_id, said.password.get_secret_value())
@@ -174,7 +174,7 @@ def reset(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -
 
 @router.get("/users/{user_id}/remove")
 def ask_remove(request: Request, by: MayManageUsers, work: InWork, user_id: RowId) -> Response:
-    """Ask once more before a user is forgotten."""
+    """Ask for confirmation before a user is deleted."""
     found = work.users.user(user_id)
     view = ConfirmView(
         title=f"Remove {found.name}?",
@@ -188,7 +188,7 @@ def ask_remove(request: Request, by: MayManageUsers, work: InWork, user_id: RowI
 
 @router.post("/users/{user_id}/remove")
 def remove(act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
-    """Forget a user."""
+    """Delete a user."""
     work.users.remove(act.by, user_id)
     return redirect("/users", "user-removed")
 
@@ -201,7 +201,7 @@ def new_token(request: Request, by: MayMakeTokens) -> Response:
 
 @router.post("/tokens/new")
 def make_token(request: Request, act: MakeTokensAct, work: InWork) -> Response:
-    """Make a token and show it, this once."""
+    """Create a token and show it, only this once."""
     values = values_of(NewToken, act.form)
     expires = values.get("expires_at")
     values["expires_at"] = f"{expires}Z" if expires else None
@@ -214,14 +214,14 @@ def make_token(request: Request, act: MakeTokensAct, work: InWork) -> Response:
 
 @router.post("/tokens/{token_id}/revoke")
 def revoke(act: EndOwnCredentialsAct, work: InWork, token_id: RowId) -> Response:
-    """Make a token worthless."""
+    """Revoke a token."""
     work.users.revoke_token(act.by, token_id)
     return redirect("/users", "token-revoked")
 
 
 @router.post("/users/sessions/{session_id}/end")
 def end_session(act: EndOwnCredentialsAct, work: InWork, session_id: SessionId) -> Response:
-    """Sign a browser out."""
+    """End a session."""
     work.users.end_session(act.by, session_id)
     return redirect("/users", "session-ended")
 

@@ -1,8 +1,8 @@
-"""Who looks at the page, and that a form came from it.
+"""Identifies the visitor, and proves that a form came from our page.
 
-The page knows browsers only: bearer tokens are for REST. A form carries the session's CSRF
-token in a hidden field; a request that changes something has no other way to a principal
-than `SubmittedForm`, so that none can forget to check it.
+The web page knows only browsers: bearer tokens are for REST. A form carries the session's CSRF
+token in a hidden field. Routes that change something get their principal only through
+`SubmittedForm`, so none can forget to check the token.
 """
 
 import re
@@ -36,7 +36,7 @@ MOST_BYTES: Final = 4 * 1024**2
 MOST_FIELDS: Final = 2000
 MOST_FILES: Final = 1
 NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
-"""What neither PostgreSQL nor a page can hold, and no JSON document may."""
+"""Characters that neither PostgreSQL, a page nor a JSON document can hold."""
 
 SessionCookie = Annotated[str | None, CookieParameter(alias=COOKIE, include_in_schema=False)]
 
@@ -45,7 +45,7 @@ class CheckedForm:
     """The fields of a form, as the browser sent them.
 
     Raises:
-        Invalid: a field holds what is no text.
+        Invalid: a field holds something that is not text.
     """
 
     def __init__(self, data: FormData) -> None:
@@ -59,12 +59,12 @@ class CheckedForm:
             raise Invalid(list(dict.fromkeys(problems)))
 
     def text(self, name: str) -> str:
-        """Return a field's text without blanks around it; empty when there is none."""
+        """Return a field's text without surrounding blanks; empty when there is none."""
         value = self._data.get(name)
         return value.strip() if isinstance(value, str) else ""
 
     def texts(self, name: str) -> list[str]:
-        """Return every value of a field that may be there several times."""
+        """Return every value of a field that may be repeated."""
         return [value for value in self._data.getlist(name) if isinstance(value, str)]
 
     def exact(self, name: str) -> str:
@@ -91,7 +91,7 @@ def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> P
 
 
 def require_small(request: Request) -> None:
-    """Refuse a form that says to be large, or does not say how large it is."""
+    """Refuse a form that declares a large size, or none."""
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
         raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
@@ -103,11 +103,11 @@ def require_small(request: Request) -> None:
 async def read_form(
     request: Request, *, max_files: int, max_fields: int
 ) -> AsyncIterator[CheckedForm]:
-    """Read a form, and forget its files after the block.
+    """Read a form, and delete its files after the block.
 
     Raises:
-        HTTPException: it is too large, or no form.
-        Invalid: a field holds what is no text.
+        HTTPException: the body is too large, or not a form.
+        Invalid: a field holds something that is not text.
     """
     require_small(request)
     async with form_of(
@@ -125,7 +125,7 @@ async def _form(
 
 
 class SubmittedForm:
-    """A form that was sent on purpose, and by whom."""
+    """A form that was sent on purpose, and the principal who sent it."""
 
     def __init__(self, by: Principal, form: CheckedForm) -> None:
         self.by = by
@@ -133,7 +133,7 @@ class SubmittedForm:
 
 
 class PageAccess(Guard):
-    """A dependency that lets in who may see a page."""
+    """A dependency that admits callers who may see a page."""
 
     def __call__(self, request: Request, by: Annotated[Principal, Depends(_visitor)]) -> Principal:
         if request.method not in SAFE_METHODS:
@@ -143,7 +143,7 @@ class PageAccess(Guard):
 
 
 class FormAccess(Guard):
-    """A dependency that lets in who may do something, with the form that says what."""
+    """A dependency that admits callers with a permission, and returns their form."""
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""How values are written on the page: sizes, durations, person names, UIDs in words."""
+"""Formats values for the page: sizes, durations, person names, UIDs in words."""
 
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
@@ -28,7 +28,7 @@ TENTHS_BELOW: Final = 100
 
 
 def size(number: float | None) -> str:
-    """Return bytes as people read them, in powers of 1000."""
+    """Return bytes in readable form, in powers of 1000."""
     if number is None:
         return NIL
     value = float(number)
@@ -46,7 +46,7 @@ def count(number: float | None) -> str:
 
 
 def counted(number: int) -> str:
-    """Return how many deliveries a webhook has, as far as they are counted."""
+    """Return how many deliveries a webhook has, up to the number that is counted."""
     return f"{count(MOST_COUNTED)}+" if number > MOST_COUNTED else count(number)
 
 
@@ -122,7 +122,7 @@ def is_retired(uid: str) -> bool:
 
 
 def sop_class(value: str | None) -> str:
-    """Return a SOP class's name without the words that all of them have."""
+    """Return a SOP class's name without the words that all names have."""
     return uid_name(value).removesuffix(" Storage")
 
 
