@@ -18,7 +18,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 import draw_api
-from draw_api.handlers.bodies import MOST_BYTES, USUAL_BYTES
+from draw_api.handlers.bodies import MAX_BYTES, USUAL_BYTES
 from draw_api.handlers.web.site import ROUTERS
 from draw_api.models.protection import HEADERS
 from support.api import PASSWORD, offline_document
@@ -278,7 +278,7 @@ def test_hundreds_of_megabytes_are_refused_unread(shared_api, role):
 
 def test_much_is_taken_only_from_somebody_who_is_known(shared_api):
     body = json.dumps({"node_id": 1, "items": [{"study_instance_uid": "1.2"}] * 9000}).encode()
-    assert USUAL_BYTES < len(body) < MOST_BYTES
+    assert USUAL_BYTES < len(body) < MAX_BYTES
     headers = {"Content-Type": "application/json"}
     for forged in ({}, {"Authorization": "Bearer draw_x"}, {"Cookie": "draw_session=x"}):
         answer = shared_api.client().post(

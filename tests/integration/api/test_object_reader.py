@@ -21,7 +21,7 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from draw_api.adapters import object_elements, object_reader, object_tables
 from draw_api.adapters.object_reader import ConfinedObjectReader
-from draw_api.adapters.zip_stream import zipped
+from draw_api.adapters.zip_stream import zip_files
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import Rendering, StoredFile
 from draw_shared.dicom.encoding.part10 import FileMeta
@@ -197,7 +197,7 @@ def test_nothing_outside_the_storage_is_opened(reader, tmp_path):
 @pytest.mark.security
 def test_a_child_that_is_late_is_replaced(reader, monkeypatch):
     before = reader._children[0]._process, reader._children[1]._process
-    monkeypatch.setattr(object_reader, "DEADLINE_SECONDS", 0.0)
+    monkeypatch.setattr(object_reader, "REQUEST_TIMEOUT_SECONDS", 0.0)
     with pytest.raises(Conflict):
         reader.picture("JPEG2000.dcm", Rendering(center=1, width=9))
     monkeypatch.undo()
@@ -253,7 +253,7 @@ def test_text_is_read_in_its_character_set_in_items_too(tmp_path):
 
 
 def test_the_tree_of_elements_is_bounded(root, monkeypatch):
-    monkeypatch.setattr(object_elements, "MOST_ELEMENTS", 10)
+    monkeypatch.setattr(object_elements, "MAX_ELEMENTS", 10)
     found = object_elements.elements(str(root / "rtplan.dcm"), "")
     assert len(found["items"]) == 10
     assert found["truncated"]
@@ -262,7 +262,7 @@ def test_the_tree_of_elements_is_bounded(root, monkeypatch):
 def test_a_zip_archive_has_every_file_byte_by_byte(root):
     files = [StoredFile(name, f"s/{name}", 0) for name in ("CT_small.dcm", "rtdose.dcm")]
     lost = [StoredFile("lost.dcm", "s/lost.dcm", 0), StoredFile("../../etc/passwd", "p", 0)]
-    whole = io.BytesIO(b"".join(zipped(root, [*files, *lost])))
+    whole = io.BytesIO(b"".join(zip_files(root, [*files, *lost])))
     with zipfile.ZipFile(whole) as archive:
         assert archive.namelist() == [file.name for file in files]
         for file in files:

@@ -111,7 +111,7 @@ def test_a_token_signed_with_the_shared_secret_is_refused(api, provider):
 
 
 def test_a_new_key_of_the_provider_is_looked_up(api, provider, monkeypatch):
-    monkeypatch.setattr("draw_api.adapters.identity_provider.KEYS_AT_MOST_EVERY_SECONDS", 0)
+    monkeypatch.setattr("draw_api.adapters.identity_provider.MIN_KEY_LOOKUP_INTERVAL_SECONDS", 0)
     sign_in(api, provider)
     provider.renew_key()
     assert sign_in(api, provider)[1].status_code == 303

@@ -37,7 +37,7 @@ def test_those_under_way_count_as_failed_until_one_has_succeeded():
     attempts.begin("joliot", HERE)
     attempts.begin("curie", THERE)
     with under_way[0] as right:
-        right.succeeded()
+        right.succeed()
     attempts.begin("curie", HERE)
 
 
@@ -73,7 +73,7 @@ def test_many_addresses_of_one_network_are_one():
 
 
 def test_a_flood_of_names_makes_nobody_forgotten_who_failed_just_now(monkeypatch):
-    monkeypatch.setattr(passwords, "MOST_REMEMBERED", 40)
+    monkeypatch.setattr(passwords, "MAX_REMEMBERED", 40)
     clock = Clock()
     attempts = FailedAttempts(clock)
     for number in range(200):

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from draw_api.models.hosts import checked_host
+from draw_api.models.hosts import check_host
 from draw_api.models.nodes import NodeSettings
 from draw_api.models.webhooks import NewWebhook
 from draw_api.services.config_rules import disagreements
@@ -68,7 +68,7 @@ def node(host):
 @pytest.mark.parametrize("typed", WRONG)
 def test_what_can_be_no_host_is_refused_in_words_wherever_it_is_typed(typed):
     with pytest.raises(ValueError, match=WRONG[typed]):
-        checked_host(typed)
+        check_host(typed)
     with pytest.raises(ValidationError):
         node(typed)
     if len(typed) <= LONGEST_CONFIGURED:
@@ -79,11 +79,11 @@ def test_what_can_be_no_host_is_refused_in_words_wherever_it_is_typed(typed):
 
 @pytest.mark.parametrize("typed", RIGHT)
 def test_names_and_addresses_are_taken_as_they_are_looked_up(typed):
-    assert checked_host(typed) in {RIGHT[typed], "::ffff:c000:211"}
-    assert checked_host(checked_host(typed)) == checked_host(typed)
-    assert node(typed).host == checked_host(typed)
+    assert check_host(typed) in {RIGHT[typed], "::ffff:c000:211"}
+    assert check_host(check_host(typed)) == check_host(typed)
+    assert node(typed).host == check_host(typed)
     if len(typed) <= LONGEST_CONFIGURED:
-        assert not problems_of(checked_host(typed))
+        assert not problems_of(check_host(typed))
 
 
 def test_an_address_to_listen_on_is_written_as_it_is_looked_up():

@@ -1,7 +1,7 @@
 """When a view is another line of the transaction log."""
 
 from draw_api.adapters import recent_views
-from draw_api.adapters.recent_views import AGAIN_SECONDS, CollectedViews, RecentViews
+from draw_api.adapters.recent_views import REPEAT_WINDOW_SECONDS, CollectedViews, RecentViews
 from draw_api.models.access import Principal, Role
 
 CURIE = Principal(1, "curie", Role.VIEWER, "192.0.2.1")
@@ -24,7 +24,7 @@ def test_a_view_is_on_record_once_in_a_while_for_each_who_where_and_what():
     assert seen(recent, ELSEWHERE)
     assert seen(recent, CURIE, "1.3")
     assert seen(recent, CURIE, what="images")
-    now[0] = AGAIN_SECONDS
+    now[0] = REPEAT_WINDOW_SECONDS
     assert [seen(recent, CURIE) for _ in range(2)] == [True, False]
 
 
@@ -36,7 +36,7 @@ def test_what_was_rolled_back_is_not_on_record():
 
 
 def test_who_looks_at_very_much_is_written_down_more_often(monkeypatch):
-    monkeypatch.setattr(recent_views, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(recent_views, "MAX_REMEMBERED", 3)
     recent = RecentViews()
     assert all(seen(recent, CURIE, str(number)) for number in range(5))
     assert not seen(recent, CURIE, "4")

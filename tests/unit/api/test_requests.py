@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 import draw_api
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.models import jobs, nodes, queries, retrieves, users, webhooks
 from draw_api.models.access import SignIn
 from draw_api.models.failures import Invalid
@@ -187,11 +187,11 @@ def test_an_error_that_nobody_put_into_words_shows_nothing_of_python():
 
 def test_a_form_says_numbers_in_digits():
     sent = NODE | {"port": " 104 ", "timeout_seconds": "5"}
-    assert checked(nodes.NodeSettings, sent).port == 104
-    asked = checked(queries.NewQuery, {"node_ids": ["7"], "keys": {"PatientID": "5"}})
+    assert validate_form(nodes.NodeSettings, sent).port == 104
+    asked = validate_form(queries.NewQuery, {"node_ids": ["7"], "keys": {"PatientID": "5"}})
     assert asked.node_ids == [7]
     assert asked.keys == {"PatientID": "5"}
     for wrong in ("", "abc", "1.0", "1e3", "9" * 5000, "½"):
         with pytest.raises(Invalid) as refused:
-            checked(nodes.NodeSettings, NODE | {"port": wrong})
+            validate_form(nodes.NodeSettings, NODE | {"port": wrong})
         assert refused.value.problems[0].message == "must be a whole number"

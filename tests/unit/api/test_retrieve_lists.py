@@ -6,7 +6,7 @@ Encodings, separators and damaged values are covered by test_csv_lists.
 import pytest
 
 from draw_api.models.failures import Invalid
-from draw_api.models.jobs import MOST_INSTANCES
+from draw_api.models.jobs import MAX_INSTANCES
 from draw_api.services.retrieve_lists import list_of_csv
 
 
@@ -38,7 +38,7 @@ def test_instances_of_one_series_become_one_item():
 
 
 def test_an_item_of_a_list_has_no_more_instances_than_one_of_a_document():
-    lines = "".join(f"1.2,1.3,1.4.{n}\n" for n in range(MOST_INSTANCES + 1))
+    lines = "".join(f"1.2,1.3,1.4.{n}\n" for n in range(MAX_INSTANCES + 1))
     with pytest.raises(Invalid) as caught:
         list_of_csv(f"StudyInstanceUID,SeriesInstanceUID,SOPInstanceUID\n{lines}".encode())
     assert caught.value.problems[0].field == "line 2"

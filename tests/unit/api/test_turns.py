@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from draw_api.app import POOL_SIZE
-from draw_api.handlers.callers import MOST_REMEMBERED, Callers
+from draw_api.handlers.callers import MAX_REMEMBERED, Callers
 from draw_api.handlers.turns import BUDGETS, Budget, RequestCost, Turns
-from draw_api.handlers.web.live import LOOKING
+from draw_api.handlers.web.live import RENDERERS
 from draw_api.metrics import ApiMetrics
 from draw_api.models.failures import Busy, TooMuchAtOnce
 
@@ -33,7 +33,7 @@ class Work:
 
         async def run():
             await self.at.take(whom)
-            with self.at.held(whom):
+            with self.at.hold(whom):
                 self.order.append(name)
                 await self.ends[name].wait()
 
@@ -107,7 +107,7 @@ def test_who_has_waited_too_long_is_told_to_come_again_and_leaves_no_trace():
     async def told():
         at = turns(places=1, each=1, waiting=5, patience=0.01)
         await at.take("a")
-        with at.held("a"), pytest.raises(Busy):
+        with at.hold("a"), pytest.raises(Busy):
             await at.take("b")
         assert at.waiting() == 0
         assert (at._held, at._queues) == ({}, {})
@@ -165,7 +165,7 @@ def test_what_runs_finds_a_thread_and_a_connection_to_the_database():
         b.places for k, b in BUDGETS.items() if k not in {RequestCost.STREAMS, RequestCost.BODIES}
     ]
     connections = 2 * POOL_SIZE  # the pool overflows to as many again
-    assert sum(holding) + LOOKING._max_workers <= connections
+    assert sum(holding) + RENDERERS._max_workers <= connections
     assert all(2 * budget.each <= budget.places for budget in BUDGETS.values())
 
 
@@ -173,6 +173,6 @@ def test_invented_credentials_stand_for_nobody_and_old_ones_are_forgotten():
     callers = Callers()
     callers.remember("right", 7)
     assert (callers.user("right"), callers.user("wrong"), callers.user("\ud800")) == (7, None, None)
-    for number in range(MOST_REMEMBERED):
+    for number in range(MAX_REMEMBERED):
         callers.remember(f"token {number}", number)
     assert callers.user("right") is None

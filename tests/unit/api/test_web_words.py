@@ -136,7 +136,7 @@ def test_a_form_is_made_from_the_class_that_rest_reads():
 
 def test_what_is_wrong_names_its_field():
     with pytest.raises(Invalid) as failure:
-        forms.checked(Example, {"name": "far too long a name", "size": 0})
+        forms.validate_form(Example, {"name": "far too long a name", "size": 0})
     assert [problem.field for problem in failure.value.problems] == ["name", "size"]
 
 

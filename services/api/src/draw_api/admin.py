@@ -22,7 +22,7 @@ from sqlmodel import Session
 from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.config_queries import PostgresConfigRepository
-from draw_api.adapters.password_input import password_from
+from draw_api.adapters.password_input import read_password
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
@@ -58,7 +58,7 @@ from draw_shared.errors import DrawError
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime import logging
 
-SHOWN_SECONDS: Final = 5.0
+REPORT_INTERVAL_SECONDS: Final = 5.0
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 
 
@@ -189,7 +189,7 @@ def first_configuration(*, everything: bool) -> ServerConfig:
 def _create_user(given: argparse.Namespace) -> int:
     """Add a user."""
     new = NewUser.model_validate(
-        {"name": given.name, "role": given.role, "password": password_from(given.password_file)}
+        {"name": given.name, "role": given.role, "password": read_password(given.password_file)}
     )
     with _users() as users:
         user = users.add(_operator(), new)
@@ -199,9 +199,9 @@ def _create_user(given: argparse.Namespace) -> int:
 
 def _set_password(given: argparse.Namespace) -> int:
     """Set a user's new password and end all the user's sessions, as after a forgotten one."""
-    new = PasswordReset.model_validate({"password": password_from(given.password_file)})
+    new = PasswordReset.model_validate({"password": read_password(given.password_file)})
     with _users() as users:
-        user = users.named(given.name)
+        user = users.by_name(given.name)
         users.reset_password(_operator(), user.user_id, new.password.get_secret_value())
     print(f"user {user.name}, new password")  # noqa: T201
     return 0
@@ -224,7 +224,7 @@ def _users() -> Iterator[UserService]:
 def _reindex(given: argparse.Namespace) -> int:
     """Announce every file on the volume again; the running indexers make its rows."""
     settings = ApiSettings.read()
-    with _publishing(settings) as announcements:
+    with _open_announcements(settings) as announcements:
         reindex = ReindexService(
             VolumeFiles(settings.storage_root), announcements, _Progress("announced")
         )
@@ -250,7 +250,7 @@ def _reconcile(given: argparse.Namespace) -> int:
     settings = ApiSettings.read()
     files = VolumeFiles(settings.storage_root)
     begun = time.time()
-    with _session(settings) as session, _publishing(settings) as announcements:
+    with _session(settings) as session, _open_announcements(settings) as announcements:
 
         def announce(found: list[FoundFile]) -> Rebuilt:
             return ReindexService(files, announcements, _Progress("announced")).announce(found)
@@ -329,7 +329,7 @@ def _session(settings: ApiSettings) -> Iterator[Session]:
 
 
 @contextmanager
-def _publishing(settings: ApiSettings) -> Iterator[FileAnnouncements]:
+def _open_announcements(settings: ApiSettings) -> Iterator[FileAnnouncements]:
     publisher = Publisher(settings.broker_url.get_secret_value(), client="draw-admin")
     database = Database(settings.database_url.get_secret_value())
 
@@ -350,11 +350,11 @@ class _Progress:
 
     def __init__(self, word: str) -> None:
         self._word = word
-        self._next = time.monotonic() + SHOWN_SECONDS
+        self._next = time.monotonic() + REPORT_INTERVAL_SECONDS
 
     def __call__(self, done: Rebuilt) -> None:
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + SHOWN_SECONDS
+            self._next = time.monotonic() + REPORT_INTERVAL_SECONDS
             _say(f"{done.announced} {self._word} ...")
 
 

@@ -85,8 +85,8 @@ log = structlog.get_logger()
 
 POOL_SIZE: Final = 20
 """Connections kept; FastAPI's thread pool runs up to 40 requests at a time."""
-DEPTHS_SECONDS: Final = 2.0
-OBSERVATION_SECONDS: Final = 5.0
+QUEUE_DEPTH_INTERVAL_SECONDS: Final = 2.0
+OBSERVATION_INTERVAL_SECONDS: Final = 5.0
 
 
 def _now() -> datetime:
@@ -94,13 +94,13 @@ def _now() -> datetime:
 
 
 def _role_rules(settings: ApiSettings) -> RoleRules:
-    def listed(value: str) -> frozenset[str]:
+    def split_list(value: str) -> frozenset[str]:
         return frozenset(part.strip() for part in value.split(",") if part.strip())
 
     return RoleRules(
-        admin=listed(settings.api_oidc_admin_groups),
-        operator=listed(settings.api_oidc_operator_groups),
-        viewer=listed(settings.api_oidc_viewer_groups),
+        admin=split_list(settings.api_oidc_admin_groups),
+        operator=split_list(settings.api_oidc_operator_groups),
+        viewer=split_list(settings.api_oidc_viewer_groups),
     )
 
 
@@ -157,16 +157,18 @@ class Api:
             settings.api_port,
             trusted_proxies=settings.api_trusted_proxies,
             most_each=settings.api_connections_per_address,
-            refused=self._metrics.refused,
+            refused=self._metrics.count_refusal,
         )
         lifecycle = Lifecycle(
             [
                 self._publisher,
-                Periodic("queue-depths", self._depths.look, interval_seconds=DEPTHS_SECONDS),
+                Periodic(
+                    "queue-depths", self._depths.look, interval_seconds=QUEUE_DEPTH_INTERVAL_SECONDS
+                ),
                 Periodic(
                     "suite observation",
                     self._observation.look,
-                    interval_seconds=OBSERVATION_SECONDS,
+                    interval_seconds=OBSERVATION_INTERVAL_SECONDS,
                 ),
                 self._probe,
                 self._objects,

@@ -38,6 +38,6 @@ class ApiMetrics:
             registry=registry,
         )
 
-    def refused(self, status: int) -> None:
+    def count_refusal(self, status: int) -> None:
         """Count an answer that was given before a request could be read."""
         self.requests.labels("other", "unread", str(status)).inc()

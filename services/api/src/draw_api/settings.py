@@ -69,7 +69,7 @@ class SingleSignOnSettings(SettingsGroup):
     )
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_complete(self) -> Self:
         if self.api_oidc_issuer and self.api_oidc_client_secret is None:
             raise ValueError("DRAW_API_OIDC_ISSUER needs DRAW_API_OIDC_CLIENT_SECRET")
         return self

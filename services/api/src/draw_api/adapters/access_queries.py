@@ -13,7 +13,7 @@ from draw_api.ports.access import AccountRepository
 FIRST_USER_LOCK: Final = 0x44524155
 """Key of the advisory lock that serializes creating the first administrator."""
 
-TOKEN_USE_NOTED_EVERY_SECONDS: Final = 60
+TOKEN_USE_INTERVAL_SECONDS: Final = 60
 
 ACCOUNT: Final = text("SELECT id, name, role, password_hash, active FROM users WHERE name = :name")
 ADD_USER: Final = text(
@@ -78,7 +78,7 @@ class PostgresAccountRepository(AccountRepository):
         return int(added.scalar_one())
 
     @override
-    def signed_in(self, user_id: int, password_hash: str | None) -> None:
+    def record_sign_in(self, user_id: int, password_hash: str | None) -> None:
         self._connection.execute(SIGNED_IN, {"user_id": user_id, "password_hash": password_hash})
 
     @override
@@ -117,7 +117,7 @@ class PostgresAccountRepository(AccountRepository):
     @override
     def token(self, token_hash: bytes) -> KnownToken | None:
         row = self._connection.execute(
-            TOKEN, {"token_hash": token_hash, "noted_every": TOKEN_USE_NOTED_EVERY_SECONDS}
+            TOKEN, {"token_hash": token_hash, "noted_every": TOKEN_USE_INTERVAL_SECONDS}
         ).first()
         if row is None:
             return None

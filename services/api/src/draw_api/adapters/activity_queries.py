@@ -23,7 +23,7 @@ from draw_api.ports.activity import ReceptionRepository
 SHOWN: Final = timedelta(hours=1)
 UNSETTLED: Final = timedelta(minutes=3)
 KEPT: Final = timedelta(seconds=4)
-OUTLOOK_KEPT_SECONDS: Final = 60.0
+OUTLOOK_CACHE_SECONDS: Final = 60.0
 
 MINUTES: Final = text(
     """
@@ -93,7 +93,7 @@ class RecentOutlook:
         with self._lock:
             if self._found is None or time.monotonic() >= self._until:
                 self._found = find()
-                self._until = time.monotonic() + OUTLOOK_KEPT_SECONDS
+                self._until = time.monotonic() + OUTLOOK_CACHE_SECONDS
             return self._found
 
 

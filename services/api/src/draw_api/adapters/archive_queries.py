@@ -50,7 +50,7 @@ I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3
 N: Final = tables.StatedPersonRow
 
 FEW_DAYS: Final = timedelta(days=31)
-MOST_PERSONS: Final = 10
+MAX_PERSONS: Final = 10
 NOBODY: Final = {"name": "", "birth_date": None, "sex": ""}
 
 PATIENT_COLUMNS: Final[tuple[Any, ...]] = (
@@ -104,6 +104,7 @@ class PostgresArchiveRepository(ArchiveRepository):
         last_first = col(S.id).desc()
         if _few_days(criteria):
             # In one statement with the order, PostgreSQL would read all studies backwards until it
+            # has a page.
             few = _matching_studies(_study_ids(), criteria).cte("few").prefix_with("MATERIALIZED")
             page = select(few.c.id).order_by(few.c.id.desc()).limit(limit + 1)
             if cursor is not None:
@@ -179,12 +180,12 @@ def _matching_patients(query: Select[Any], patient_id: str, name: str) -> Select
     if patient_id:
         query = query.where(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
     if name:
-        others = select(col(N.patient_pk)).where(_called(N, name)).scalar_subquery()
-        query = query.where(or_(_called(P, name), col(P.id) == any_(func.array(others))))
+        others = select(col(N.patient_pk)).where(_has_name(N, name)).scalar_subquery()
+        query = query.where(or_(_has_name(P, name), col(P.id) == any_(func.array(others))))
     return query
 
 
-def _called(
+def _has_name(
     whom: type[tables.PatientRow | tables.StatedPersonRow], name: str
 ) -> ColumnElement[bool]:
     return col(whom.name_search).like(f"={like_literal(search_text(name))}%")
@@ -192,13 +193,13 @@ def _called(
 
 def _persons(of_whom: ColumnElement[bool], name: str) -> Label[Any]:
     """Return the persons whom objects name: first those with this name, then the row's."""
-    order: list[Any] = [not_(_called(N, name))] if name else []
+    order: list[Any] = [not_(_has_name(N, name))] if name else []
     order += [col(N.name_search) != col(P.name_search), col(N.name_search), col(N.birth_date)]
     person = func.jsonb_build_object(
         "name", func.min(N.name), "birth_date", N.birth_date, "sex", func.max(N.sex)
     )
     found = select(person).where(of_whom).group_by(col(N.name_search), col(N.birth_date))
-    found = found.order_by(*order).limit(MOST_PERSONS).correlate(P, S)
+    found = found.order_by(*order).limit(MAX_PERSONS).correlate(P, S)
     return func.array(found.scalar_subquery()).label("persons")
 
 
@@ -207,7 +208,7 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
         query = _matching_patients(query, criteria.patient_id, criteria.patient_name)
     if criteria.patient_name:
         # If the patient is several people, match the person whom the study's own objects name.
-        own = exists().where(col(N.study_pk) == col(S.id), _called(N, criteria.patient_name))
+        own = exists().where(col(N.study_pk) == col(S.id), _has_name(N, criteria.patient_name))
         query = query.where(or_(not_(col(P.ambiguous)), own))
     if criteria.study_instance_uid:
         query = query.where(col(S.study_instance_uid) == criteria.study_instance_uid)

@@ -13,7 +13,7 @@ from draw_api.ports.audit import AuditTrail
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db.seals import Keyring, attested
 
-LONGEST_DETAIL: Final = 2000
+MAX_DETAIL_LENGTH: Final = 2000
 
 INSERT: Final = text(
     """
@@ -54,7 +54,7 @@ class PostgresAuditTrail(AuditTrail):
             by.address,
             action,
             TransactionOutcome.SUCCESS,
-            detail=detail[:LONGEST_DETAIL],
+            detail=detail[:MAX_DETAIL_LENGTH],
             study_instance_uid=study_instance_uid,
             sop_instance_uid=sop_instance_uid,
         )

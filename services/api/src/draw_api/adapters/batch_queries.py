@@ -218,7 +218,7 @@ class PostgresBatchQueryRepository(BatchQueryRepository):
         values = {"before": before, "before_id": before_id, "limit": limit + 1}
         rows = self._connection.execute(LISTS, values).mappings()
         return page_of(
-            [(cursor_of(row), BatchQuery.model_validate(_shown(row))) for row in rows], limit
+            [(cursor_of(row), BatchQuery.model_validate(_to_fields(row))) for row in rows], limit
         )
 
     @override
@@ -229,7 +229,7 @@ class PostgresBatchQueryRepository(BatchQueryRepository):
             return None
         sums = self._connection.execute(SUMS, values).mappings().all()
         return BatchQueryWithSums.model_validate(
-            _shown(row)
+            _to_fields(row)
             | {
                 "lines_by_state": {each["state"]: each["lines"] for each in sums},
                 "studies": sum(each["studies"] for each in sums),
@@ -304,7 +304,7 @@ def _key_of(cursor: str) -> tuple[int, UUID]:
         raise foreign_cursor() from None
 
 
-def _shown(row: RowMapping) -> dict[str, Any]:
+def _to_fields(row: RowMapping) -> dict[str, Any]:
     nodes: Sequence[Mapping[str, Any]] = row["nodes"]
     return {
         **row,

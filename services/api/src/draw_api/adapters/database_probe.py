@@ -8,8 +8,8 @@ from draw_shared.db.session import Database
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.runtime.schema_watch import SchemaWatch
 
-INTERVAL_SECONDS: Final = 2.0
-TRUSTED_SECONDS: Final = 8.0
+PROBE_INTERVAL_SECONDS: Final = 2.0
+TRUST_TIMEOUT_SECONDS: Final = 8.0
 
 
 class DatabaseProbe:
@@ -29,7 +29,7 @@ class DatabaseProbe:
         self._when_first_seen = when_first_seen
         self._prepared = False
         self._seen_at: float | None = None
-        self._periodic = Periodic(self.name, self._look, interval_seconds=INTERVAL_SECONDS)
+        self._periodic = Periodic(self.name, self._look, interval_seconds=PROBE_INTERVAL_SECONDS)
 
     def start(self) -> None:
         """Start probing."""
@@ -41,7 +41,9 @@ class DatabaseProbe:
 
     def there(self) -> bool:
         """Return whether the database answered within the last seconds."""
-        return self._seen_at is not None and time.monotonic() - self._seen_at < TRUSTED_SECONDS
+        return (
+            self._seen_at is not None and time.monotonic() - self._seen_at < TRUST_TIMEOUT_SECONDS
+        )
 
     def _look(self) -> None:
         with self._database.session() as session:

@@ -27,7 +27,7 @@ from draw_shared.addresses import budgeted
 HEAD: Final = "head"
 BODY: Final = "body"
 REST: Final = "rest of a body"
-LEAST_TAKEN_BYTES: Final = 16 * 1024
+MIN_TAKEN_BYTES: Final = 16 * 1024
 """A client that accepts fewer bytes of its answer within the time limit counts as gone."""
 RETRY_SECONDS: Final = 10
 PROBLEM: Final = b"application/problem+json"
@@ -163,7 +163,7 @@ class BoundedConnection(H11Protocol):
     @override
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._expect_taking()
+        self._watch_taking()
 
     @override
     def resume_writing(self) -> None:
@@ -181,12 +181,12 @@ class BoundedConnection(H11Protocol):
         """Start the time limit for what the client must send next, when that changes."""
         if self.transport.is_closing():
             return
-        waits_for = self._awaited()
+        waits_for = self._expected_part()
         if waits_for != self._waits_for:
             self._waits_for = waits_for
             self._set_timer(self._room.times.of(waits_for) if waits_for else None)
 
-    def _awaited(self) -> str | None:
+    def _expected_part(self) -> str | None:
         """Return what the client must send next, or None if it need not send anything."""
         if self.conn.their_state is h11.SEND_BODY:
             return REST if self.conn.our_state is h11.DONE else BODY
@@ -197,9 +197,9 @@ class BoundedConnection(H11Protocol):
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._late)
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._on_timeout)
 
-    def _late(self) -> None:
+    def _on_timeout(self) -> None:
         if self._waits_for == REST:
             self.drop()
         elif self._waits_for == BODY and self.flow.read_paused:
@@ -208,16 +208,16 @@ class BoundedConnection(H11Protocol):
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
 
-    def _expect_taking(self) -> None:
+    def _watch_taking(self) -> None:
         left = self.transport.get_write_buffer_size()
-        self._taking = self.loop.call_later(self._room.times.answer, self._taken, left)
+        self._taking = self.loop.call_later(self._room.times.answer, self._check_taken, left)
 
-    def _taken(self, before: int) -> None:
+    def _check_taken(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
-        if before - left < LEAST_TAKEN_BYTES:
+        if before - left < MIN_TAKEN_BYTES:
             self.transport.abort()
         else:
-            self._expect_taking()
+            self._watch_taking()
 
     def _refuse(self, status: HTTPStatus, words: str, *more: tuple[str, str]) -> None:
         """Answer without the application, if nothing was answered yet, and close."""
@@ -228,7 +228,7 @@ class BoundedConnection(H11Protocol):
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._room.refused(int(status))
             for event in _answer(
-                status, words, [*self.server_state.default_headers, *_named(more)]
+                status, words, [*self.server_state.default_headers, *_encode_headers(more)]
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.drop()
@@ -244,8 +244,8 @@ def _answer(
         reason=status.phrase.encode(),
         headers=[
             *headers,
-            *_named(HEADERS.items()),
-            *_named([(CACHING, NO_STORE)]),
+            *_encode_headers(HEADERS.items()),
+            *_encode_headers([(CACHING, NO_STORE)]),
             (b"content-type", PROBLEM),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
@@ -255,5 +255,5 @@ def _answer(
     yield h11.EndOfMessage()
 
 
-def _named(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def _encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]

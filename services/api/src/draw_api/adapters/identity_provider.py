@@ -24,10 +24,10 @@ from draw_api.ports.single_sign_on import IdentityProvider
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 """Asymmetric only: a token signed with the client's secret proves nothing (RFC 8725 3.1)."""
 SEAL: Final = "HS256"
-SECONDS: Final = 5.0
-KEPT_SECONDS: Final = 3600.0
-KEYS_AT_MOST_EVERY_SECONDS: Final = 10.0
-PENDING_SECONDS: Final = 600
+REQUEST_TIMEOUT_SECONDS: Final = 5.0
+CACHE_SECONDS: Final = 3600.0
+MIN_KEY_LOOKUP_INTERVAL_SECONDS: Final = 10.0
+SIGN_IN_TIMEOUT_SECONDS: Final = 600
 LEEWAY_SECONDS: Final = 60
 NAME_CLAIMS: Final = ("preferred_username", "email", "name")
 
@@ -52,7 +52,7 @@ class OidcIdentityProvider(IdentityProvider):
         self._found: dict[str, Any] = {}
         self._found_until = 0.0
         self._keys: KeySet | None = None
-        self._keys_at = -KEPT_SECONDS
+        self._keys_at = -CACHE_SECONDS
         # A separate key for sealing: the secret itself signs nothing that leaves this process.
         secret = f"draw sealed sign-in {client.client_secret}".encode()
         self._seal = OctKey.import_key(hashlib.sha256(secret).digest())
@@ -69,14 +69,14 @@ class OidcIdentityProvider(IdentityProvider):
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        endpoint = str(self._discovered()["authorization_endpoint"])
+        endpoint = str(self._discover()["authorization_endpoint"])
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
 
     @override
     def identity(self, code: str, pending: PendingSignIn, redirect_uri: str) -> ExternalIdentity:
         redeemed = self._request(
             "POST",
-            str(self._discovered()["token_endpoint"]),
+            str(self._discover()["token_endpoint"]),
             data={
                 "grant_type": "authorization_code",
                 "code": code,
@@ -92,11 +92,11 @@ class OidcIdentityProvider(IdentityProvider):
 
     @override
     def seal(self, pending: PendingSignIn) -> str:
-        claims = asdict(pending) | {"exp": int(time.time()) + PENDING_SECONDS}
+        claims = asdict(pending) | {"exp": int(time.time()) + SIGN_IN_TIMEOUT_SECONDS}
         return jwt.encode({"alg": SEAL}, claims, self._seal)
 
     @override
-    def opened(self, sealed: str) -> PendingSignIn | None:
+    def unseal(self, sealed: str) -> PendingSignIn | None:
         try:
             claims = jwt.decode(sealed, self._seal, algorithms=[SEAL]).claims
             jwt.JWTClaimsRegistry(exp={"essential": True}).validate(claims)
@@ -117,13 +117,13 @@ class OidcIdentityProvider(IdentityProvider):
             nonce={"essential": True, "value": nonce},
         )
         try:
-            claims = self._decoded(token)
+            claims = self._decode(token)
             wanted.validate(claims)
         except (JoseError, ValueError) as error:
             raise Unauthenticated("The identity provider's token is not valid.") from error
         return claims
 
-    def _decoded(self, token: str) -> dict[str, Any]:
+    def _decode(self, token: str) -> dict[str, Any]:
         try:
             return dict(jwt.decode(token, self._key_set(), algorithms=ALGORITHMS).claims)
         except (JoseError, ValueError):
@@ -140,7 +140,7 @@ class OidcIdentityProvider(IdentityProvider):
             _texts(claims.get(self._client.groups_claim)),
         )
 
-    def _discovered(self) -> dict[str, Any]:
+    def _discover(self) -> dict[str, Any]:
         with self._lock:
             if time.monotonic() < self._found_until:
                 return self._found
@@ -150,15 +150,15 @@ class OidcIdentityProvider(IdentityProvider):
         if found.get("issuer") != self._client.issuer or any(n not in found for n in needed):
             raise ProviderUnavailable("The identity provider describes itself as another one.")
         with self._lock:
-            self._found, self._found_until = found, time.monotonic() + KEPT_SECONDS
+            self._found, self._found_until = found, time.monotonic() + CACHE_SECONDS
         return found
 
     def _key_set(self, *, fresh: bool = False) -> KeySet:
-        longest = KEYS_AT_MOST_EVERY_SECONDS if fresh else KEPT_SECONDS
+        longest = MIN_KEY_LOOKUP_INTERVAL_SECONDS if fresh else CACHE_SECONDS
         with self._lock:
             if self._keys is not None and time.monotonic() - self._keys_at < longest:
                 return self._keys
-        found = self._request("GET", str(self._discovered()["jwks_uri"]))
+        found = self._request("GET", str(self._discover()["jwks_uri"]))
         try:
             keys = KeySet.import_key_set({"keys": found["keys"]})
         except (JoseError, KeyError, TypeError, ValueError) as error:
@@ -169,7 +169,9 @@ class OidcIdentityProvider(IdentityProvider):
 
     def _request(self, method: str, url: str, **how: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's
         try:
-            answer = httpx.request(method, url, timeout=SECONDS, follow_redirects=False, **how)
+            answer = httpx.request(
+                method, url, timeout=REQUEST_TIMEOUT_SECONDS, follow_redirects=False, **how
+            )
             if method == "POST" and answer.is_client_error:
                 raise Unauthenticated("The identity provider does not accept this sign-in.")
             answer.raise_for_status()

@@ -18,8 +18,8 @@ from draw_api.ports.live_retrieves import LiveRetrieves
 from draw_shared.db.session import Database
 from draw_shared.runtime.periodic import Periodic
 
-INTERVAL_SECONDS: Final = 1.0
-MOST_SHOWN: Final = 1000
+POLL_INTERVAL_SECONDS: Final = 1.0
+MAX_SHOWN: Final = 1000
 
 
 class PolledRetrieves(LiveRetrieves):
@@ -33,7 +33,7 @@ class PolledRetrieves(LiveRetrieves):
         self._watching = 0
         self._stopping = False
         self._seen: Mapping[UUID, Retrieve] = {}
-        self._periodic = Periodic(self.name, self._look, interval_seconds=INTERVAL_SECONDS)
+        self._periodic = Periodic(self.name, self._look, interval_seconds=POLL_INTERVAL_SECONDS)
 
     def start(self) -> None:
         """Start reading as soon as somebody watches."""
@@ -71,5 +71,5 @@ class PolledRetrieves(LiveRetrieves):
             self._seen = {}
             return
         with self._database.session() as session:
-            found = PostgresRetrieveRepository(session).live(MOST_SHOWN)
+            found = PostgresRetrieveRepository(session).live(MAX_SHOWN)
         self._seen = {retrieve.id: retrieve for retrieve in found}

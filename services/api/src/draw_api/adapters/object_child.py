@@ -15,7 +15,7 @@ from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, pict
 from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
 
 MEMORY_BYTES: Final = 1280 * 1024**2
-CPU_SECONDS: Final = 20
+MAX_CPU_SECONDS: Final = 20
 """The processor time for one request."""
 
 WORN_BYTES: Final = MEMORY_BYTES // 2
@@ -74,7 +74,7 @@ def main() -> None:
     confine(MEMORY_BYTES)
     warnings.simplefilter("ignore")
     for line in sys.stdin.buffer:
-        allow_seconds(CPU_SECONDS)
+        allow_seconds(MAX_CPU_SECONDS)
         said, content = answer(json.loads(line))
         worn = said.get("trouble") == NOT_ENOUGH or held_bytes() > WORN_BYTES
         head = json.dumps(said | {"bytes": len(content), "worn": worn}).encode()

@@ -8,13 +8,13 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from draw_api.adapters.object_text import declared, text_beyond_ascii
+from draw_api.adapters.object_text import character_set_of, text_beyond_ascii
 from draw_api.adapters.pydicom_source import source
 from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE, CharacterSet
 
-MOST_ELEMENTS: Final = 4000
-DEEPEST: Final = 8
-LONGEST_VALUE: Final = 256
+MAX_ELEMENTS: Final = 4000
+MAX_DEPTH: Final = 8
+MAX_VALUE_LENGTH: Final = 256
 DEFER_BYTES: Final = 64 * 1024
 BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
@@ -26,12 +26,12 @@ def elements(path: str, search: str) -> dict[str, Any]:
     truncated = False
     wanted = search.casefold()
     for row in _rows(held):
-        if len(rows) >= MOST_ELEMENTS:
+        if len(rows) >= MAX_ELEMENTS:
             truncated = True
             break
         rows.append(row)
     if wanted:
-        rows = list(_found(rows, wanted))
+        rows = list(_filter_rows(rows, wanted))
     return {"items": rows, "truncated": truncated}
 
 
@@ -43,7 +43,7 @@ def _rows(held: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def _level(held: Dataset, depth: int, around: CharacterSet) -> Iterator[dict[str, Any]]:
-    characters = declared(held, around)
+    characters = character_set_of(held, around)
     for tag in sorted(held.keys()):
         try:
             text = text_beyond_ascii(held, tag, characters)
@@ -63,7 +63,7 @@ def _sequence(
 ) -> Iterator[dict[str, Any]]:
     items = element.value or []
     yield _row(depth, _tag(element), "SQ", element.name, f"{len(items)} items", is_sequence=True)
-    if depth >= DEEPEST:
+    if depth >= MAX_DEPTH:
         return
     for number, item in enumerate(items, start=1):
         yield _row(depth + 1, "", "", f"Item {number}", "", is_sequence=True)
@@ -95,17 +95,17 @@ def _value(element: DataElement) -> str:
         return f"{len(value)} bytes" if hasattr(value, "__len__") else "binary"
     if isinstance(value, MultiValue):
         # Convert only as many as can be shown: there may be millions of contour points.
-        shown = "\\".join(str(one) for one in value[:LONGEST_VALUE])
+        shown = "\\".join(str(one) for one in value[:MAX_VALUE_LENGTH])
     else:
         shown = str(value)
     return _cut(shown)
 
 
 def _cut(shown: str) -> str:
-    return shown if len(shown) <= LONGEST_VALUE else f"{shown[: LONGEST_VALUE - 1]}…"
+    return shown if len(shown) <= MAX_VALUE_LENGTH else f"{shown[: MAX_VALUE_LENGTH - 1]}…"
 
 
-def _found(rows: list[dict[str, Any]], wanted: str) -> Iterator[dict[str, Any]]:
+def _filter_rows(rows: list[dict[str, Any]], wanted: str) -> Iterator[dict[str, Any]]:
     above: list[dict[str, Any]] = []
     for row in rows:
         while above and above[-1]["depth"] >= row["depth"]:

@@ -18,9 +18,9 @@ from draw_api.adapters.pydicom_source import source
 
 Array = NDArray[Any]
 
-MOST_COLOURS: Final = 120_000_000
+MAX_COLOUR_SAMPLES: Final = 120_000_000
 """Samples of a colour frame."""
-MOST_GREYS: Final = 40_000_000
+MAX_GREY_PIXELS: Final = 40_000_000
 """Pixels of a grey frame: each becomes a 64-bit number, twice."""
 KEPT_FRAMES: Final = 6
 KEPT_BYTES: Final = 128 * 1024 * 1024
@@ -98,10 +98,10 @@ def picture(
 ) -> tuple[bytes, str]:
     """Return one frame as PNG or JPEG with its media type."""
     held = _header(path)
-    decoded = _decoded(path, held, frame)
+    decoded = _decode_cached(path, held, frame)
     shown = decoded.values
     if shown.ndim != COLOUR:
-        shown = _windowed(
+        shown = _apply_window(
             decoded,
             center if center is not None else decoded.center,
             width if width is not None else decoded.width,
@@ -109,8 +109,8 @@ def picture(
         if decoded.inverted != inverted:
             shown = 255 - shown
         if held.get("Modality") == DOSE:
-            shown = _coloured(shown)
-    image = _fitted(Image.fromarray(shown), _aspect(held), edge)
+            shown = _apply_colours(shown)
+    image = _fit(Image.fromarray(shown), _aspect(held), edge)
     out = io.BytesIO()
     if image.width * image.height <= LOSSLESS_UP_TO:
         image.save(out, "PNG", compress_level=3)
@@ -126,7 +126,7 @@ def _header(path: str) -> Dataset:
 
 
 def _image_facts(path: str, held: Dataset) -> dict[str, Any]:
-    first = _decoded(path, held, 1)
+    first = _decode_cached(path, held, 1)
     grey = first.values.ndim != COLOUR
     units = {"CT": "HU", DOSE: str(held.get("DoseUnits", "")).capitalize()}
     return {
@@ -142,7 +142,7 @@ def _image_facts(path: str, held: Dataset) -> dict[str, Any]:
     }
 
 
-def _decoded(path: str, held: Dataset, number: int) -> _Frame:
+def _decode_cached(path: str, held: Dataset, number: int) -> _Frame:
     """Return a frame, from memory if it was decoded lately."""
     key = (path, number)
     known = _frames.get(key)
@@ -160,7 +160,7 @@ def _decode(path: str, held: Dataset, number: int) -> _Frame:
     if "Rows" not in held or "Columns" not in held:
         raise NotAnImage("there is no image in it")
     samples = int(held.get("SamplesPerPixel") or 1)
-    most = MOST_GREYS if samples == 1 else MOST_COLOURS
+    most = MAX_GREY_PIXELS if samples == 1 else MAX_COLOUR_SAMPLES
     if int(held.Rows) * int(held.Columns) * samples > most:
         raise NotAnImage("the image is too large to be shown here")
     if not 1 <= number <= max(1, int(held.get("NumberOfFrames") or 1)):
@@ -218,7 +218,7 @@ def _first(value: Any) -> float | None:  # noqa: ANN401 - one value or several
         return None
 
 
-def _windowed(frame: _Frame, center: float | None, width: float | None) -> Array:
+def _apply_window(frame: _Frame, center: float | None, width: float | None) -> Array:
     """Return grey from 0 to 255 by the linear function (PS3.3 C.11.2.1.2)."""
     span = max(width or 1.0, 1e-6)
     low = (center or 0.0) - span / 2
@@ -226,7 +226,7 @@ def _windowed(frame: _Frame, center: float | None, width: float | None) -> Array
     return np.asarray(np.clip(np.nan_to_num(scaled), 0, 255).astype(np.uint8))
 
 
-def _coloured(grey: Array) -> Array:
+def _apply_colours(grey: Array) -> Array:
     places = np.linspace(0, 255, len(DOSE_COLOURS))
     table = np.stack(
         [np.interp(np.arange(256), places, DOSE_COLOURS[:, band]) for band in range(COLOUR)],
@@ -255,7 +255,7 @@ def _aspect(held: Dataset) -> float:
     return found if LIKELY_RATIO[0] <= found <= LIKELY_RATIO[1] else 1.0
 
 
-def _fitted(image: Image.Image, aspect: float, edge: int) -> Image.Image:
+def _fit(image: Image.Image, aspect: float, edge: int) -> Image.Image:
     width, height = image.width, max(1, round(image.height * aspect))
     scale = min(1.0, edge / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

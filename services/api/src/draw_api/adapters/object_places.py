@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from draw_api.adapters.archive_queries import PostgresArchiveRepository
 from draw_api.models.archive import StoredObject
-from draw_api.models.objects import MOST_FRAMES, StoredFile, StoredSlice
+from draw_api.models.objects import MAX_FRAMES, StoredFile, StoredSlice
 from draw_api.ports.objects import ObjectRepository
 
-MOST_SLICES: Final = 5000
+MAX_SLICES: Final = 5000
 
 SLICES: Final = text(
     """
@@ -46,13 +46,13 @@ class PostgresObjectRepository(ObjectRepository):
 
     @override
     def slices(self, series_instance_uid: str) -> Sequence[StoredSlice]:
-        asked = {"uid": series_instance_uid, "most": MOST_SLICES}
+        asked = {"uid": series_instance_uid, "most": MAX_SLICES}
         rows = self._session.connection().execute(SLICES, asked)
         return [
             StoredSlice(
                 row.sop_instance_uid,
                 row.instance_number,
-                max(1, min(MOST_FRAMES, row.frames)),
+                max(1, min(MAX_FRAMES, row.frames)),
                 row.sop_class_uid,
                 row.transfer_syntax_uid,
                 row.size_bytes,

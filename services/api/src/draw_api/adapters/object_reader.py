@@ -23,7 +23,7 @@ import structlog
 from typing_extensions import override
 
 from draw_api.adapters import object_child
-from draw_api.adapters.zip_stream import zipped
+from draw_api.adapters.zip_stream import zip_files
 from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_api.ports.objects import ObjectReader
@@ -32,11 +32,11 @@ from draw_shared.dicom.confinement import command, environment
 log = structlog.get_logger()
 
 CHILDREN: Final = 2
-DEADLINE_SECONDS: Final = 20.0
-WAIT_SECONDS: Final = 15.0
+REQUEST_TIMEOUT_SECONDS: Final = 20.0
+QUEUE_TIMEOUT_SECONDS: Final = 15.0
 RETRY_SECONDS: Final = 5
-LONGEST_LINE: Final = 16 * 1024**2
-LARGEST_PICTURE: Final = 64 * 1024**2
+MAX_LINE_BYTES: Final = 16 * 1024**2
+MAX_PICTURE_BYTES: Final = 64 * 1024**2
 READ_BYTES: Final = 1024**2
 
 
@@ -55,10 +55,10 @@ class _Child:
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the child's answer and the bytes that belong to it."""
-        if not self._lock.acquire(timeout=WAIT_SECONDS):
+        if not self._lock.acquire(timeout=QUEUE_TIMEOUT_SECONDS):
             raise TooManyAttempts(RETRY_SECONDS)
         try:
-            return self._answer(request, time.monotonic() + DEADLINE_SECONDS)
+            return self._answer(request, time.monotonic() + REQUEST_TIMEOUT_SECONDS)
         except (OSError, ValueError, _Gone) as error:
             log.warning("object.unreadable", child=self._number, error=type(error).__name__)
             self._end()
@@ -79,20 +79,20 @@ class _Child:
         self._held.clear()
 
     def _answer(self, request: dict[str, Any], deadline: float) -> tuple[dict[str, Any], bytes]:
-        process = self._running()
+        process = self._ensure_running()
         if process.stdin is None:
             raise _Gone
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
         while (end := self._held.find(b"\n")) < 0:
-            if len(self._held) > LONGEST_LINE:
+            if len(self._held) > MAX_LINE_BYTES:
                 raise _Gone
             self._read(process, deadline)
         line = bytes(self._held[:end])
         del self._held[: end + 1]
         answer = json.loads(line)
         length = answer.get("bytes", 0) if isinstance(answer, dict) else -1
-        if not isinstance(length, int) or not 0 <= length <= LARGEST_PICTURE:
+        if not isinstance(length, int) or not 0 <= length <= MAX_PICTURE_BYTES:
             raise _Gone
         while len(self._held) < length:
             self._read(process, deadline)
@@ -112,7 +112,7 @@ class _Child:
             raise _Gone
         self._held += piece
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _ensure_running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
             self._end()
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -144,7 +144,7 @@ class ConfinedObjectReader(ObjectReader):
 
     @override
     def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
-        return zipped(self._root, files)
+        return zip_files(self._root, files)
 
     @override
     def facts(self, path: str) -> ObjectFacts:

@@ -6,12 +6,12 @@ from typing import Any, Final
 import pydicom
 from pydicom.dataset import Dataset
 
-from draw_api.adapters.object_text import declared, inherit, text_beyond_ascii
+from draw_api.adapters.object_text import character_set_of, inherit, text_beyond_ascii
 from draw_api.adapters.pydicom_source import source
 from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE
 
-MOST_ROWS: Final = 1000
-LONGEST_CELL: Final = 200
+MAX_ROWS: Final = 1000
+MAX_CELL_LENGTH: Final = 200
 COORDINATES: Final = 3
 
 
@@ -129,17 +129,17 @@ def _items(held: Dataset, keyword: str) -> list[Dataset]:
         found = held.get(keyword) or []
     except Exception:  # noqa: BLE001 - a sequence that cannot be decoded has no items
         return []
-    return [inherit(item, held) for item in found[:MOST_ROWS]]
+    return [inherit(item, held) for item in found[:MAX_ROWS]]
 
 
 def _text(held: Dataset, keyword: str) -> str:
     try:
         tag = pydicom.datadict.tag_for_keyword(keyword) or 0
-        text = text_beyond_ascii(held, tag, declared(held, DEFAULT_REPERTOIRE))
+        text = text_beyond_ascii(held, tag, character_set_of(held, DEFAULT_REPERTOIRE))
         value = held.get(keyword) if text is None else text
     except Exception:  # noqa: BLE001 - a value that cannot be decoded is not shown
         return ""
-    return "" if value is None else str(value)[:LONGEST_CELL]
+    return "" if value is None else str(value)[:MAX_CELL_LENGTH]
 
 
 def _length(contour: Dataset) -> int:

@@ -12,7 +12,7 @@ from draw_shared.dicom.encoding.code_extensions import ESCAPE
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 
 
-def declared(held: Dataset, around: CharacterSet) -> CharacterSet:
+def character_set_of(held: Dataset, around: CharacterSet) -> CharacterSet:
     """Return the character set of a data set: its own, else the enclosing one's (PS3.5 7.5.3)."""
     value: object = getattr(held.get_item(SPECIFIC_CHARACTER_SET), "value", None)
     if not value:

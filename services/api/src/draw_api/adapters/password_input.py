@@ -11,7 +11,7 @@ NO_TERMINAL: Final = (
 )
 
 
-def password_from(file: Path | None) -> str:
+def read_password(file: Path | None) -> str:
     """Return the password in a file, on standard input for `-`, or typed twice for None.
 
     Raises:
@@ -19,12 +19,12 @@ def password_from(file: Path | None) -> str:
         OSError: the file cannot be read.
     """
     if file is None:
-        return _typed_password()
+        return _ask_password()
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     return text.rstrip("\r\n")
 
 
-def _typed_password() -> str:
+def _ask_password() -> str:
     if not sys.stdin.isatty():
         raise ValueError(NO_TERMINAL)
     try:

@@ -14,7 +14,7 @@ from draw_api.models.failures import TooManyAttempts
 from draw_api.ports.access import Passwords, SignInAttempt, SignInAttempts
 from draw_shared.addresses import budgeted
 
-MOST_AT_ONCE: Final = 2
+MAX_PARALLEL_HASHES: Final = 2
 """Each hash takes 64 MiB: many sign-ins at once must wait instead of exhausting the memory."""
 
 NOBODYS: Final = (
@@ -26,11 +26,11 @@ NOBODYS: Final = (
 It is a constant because computing it would add a fifth of a second to each start.
 """
 
-WINDOW_SECONDS: Final = 60.0
-MOST_FAILURES_PER_NAME: Final = 5
-MOST_FAILURES_PER_ADDRESS: Final = 20
-MOST_REMEMBERED: Final = 10_000
-SOON_SECONDS: Final = 1.0
+FAILURE_WINDOW_SECONDS: Final = 60.0
+MAX_FAILURES_PER_NAME: Final = 5
+MAX_FAILURES_PER_ADDRESS: Final = 20
+MAX_REMEMBERED: Final = 10_000
+MIN_RETRY_SECONDS: Final = 1.0
 """The delay before another attempt, if those under way may all fail."""
 
 
@@ -39,7 +39,7 @@ class Argon2Passwords(Passwords):
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
-        self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._slots = threading.BoundedSemaphore(MAX_PARALLEL_HASHES)
 
     @override
     def hash(self, password: str) -> str:
@@ -82,8 +82,8 @@ class FailedAttempts(SignInAttempts):
         with self._lock:
             now = self._monotonic()
             wait = max(
-                self._wait(keys[0], MOST_FAILURES_PER_NAME, now),
-                self._wait(keys[1], MOST_FAILURES_PER_ADDRESS, now),
+                self._wait(keys[0], MAX_FAILURES_PER_NAME, now),
+                self._wait(keys[1], MAX_FAILURES_PER_ADDRESS, now),
             )
             if wait <= 0:
                 self._under_way.update(keys)
@@ -103,25 +103,25 @@ class FailedAttempts(SignInAttempts):
             if succeeded is not False:
                 return
             now = self._monotonic()
-            if len(self._failures) >= MOST_REMEMBERED:
+            if len(self._failures) >= MAX_REMEMBERED:
                 self._forget_old(now)
             for key in keys:
-                self._failures.setdefault(key, deque(maxlen=MOST_FAILURES_PER_ADDRESS)).append(now)
+                self._failures.setdefault(key, deque(maxlen=MAX_FAILURES_PER_ADDRESS)).append(now)
 
     def _wait(self, key: tuple[str, str], most: int, now: float) -> float:
         """Return in how many seconds the next attempt may be made; 0 means now."""
         times = self._failures.get(key, ())
-        failed = [at for at in times if at > now - WINDOW_SECONDS]
+        failed = [at for at in times if at > now - FAILURE_WINDOW_SECONDS]
         left = most - len(failed)
         if left <= 0:
-            return failed[-most] + WINDOW_SECONDS - now
-        return SOON_SECONDS if self._under_way[key] >= left else 0.0
+            return failed[-most] + FAILURE_WINDOW_SECONDS - now
+        return MIN_RETRY_SECONDS if self._under_way[key] >= left else 0.0
 
     def _forget_old(self, now: float) -> None:
         """Make room: first drop old failures, then the names with the oldest ones."""
         newest = sorted((times[-1], key) for key, times in self._failures.items())
         for number, (at, key) in enumerate(newest):
-            if at > now - WINDOW_SECONDS and number >= MOST_REMEMBERED // 10:
+            if at > now - FAILURE_WINDOW_SECONDS and number >= MAX_REMEMBERED // 10:
                 return
             del self._failures[key]
 
@@ -135,7 +135,7 @@ class CountedAttempt(SignInAttempt):
         self._succeeded = False
 
     @override
-    def succeeded(self) -> None:
+    def succeed(self) -> None:
         self._succeeded = True
 
     @override

@@ -28,7 +28,7 @@ from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS
 from draw_shared.dicom.encoding.walk import Span, Undecodable
 
 UNKNOWN: Final = b"UN"
-LARGEST_SHORT: Final = 0xFFFF
+MAX_SHORT_LENGTH: Final = 0xFFFF
 PLAIN: Final = frozenset((DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE))
 
 
@@ -46,10 +46,10 @@ def source(path: str) -> str | BinaryIO:
             _, found = gather(data, meta.transfer_syntax_uid, frozenset(), last=PIXEL_DATA - 1)
             if not found.flaws:
                 return path
-            return io.BytesIO(_repaired(data, meta))
+            return io.BytesIO(_repair(data, meta))
 
 
-def _repaired(data: memoryview, meta: part10.FileMeta) -> bytes:
+def _repair(data: memoryview, meta: part10.FileMeta) -> bytes:
     """Return the file as it would be without flaws."""
     try:
         held = opened(data, meta.transfer_syntax_uid)
@@ -62,7 +62,7 @@ def _repaired(data: memoryview, meta: part10.FileMeta) -> bytes:
             if span.tag == PIXEL_DATA and span.stop == span.after:
                 encapsulated = False
             # The first of two, as in the index.
-            elements.setdefault(span.tag, _encoded(span, held))
+            elements.setdefault(span.tag, _encode(span, held))
     except Undecodable:
         # Show what could be read so far.
         pass
@@ -71,7 +71,7 @@ def _repaired(data: memoryview, meta: part10.FileMeta) -> bytes:
     return meta._replace(transfer_syntax_uid=true).encode() + body
 
 
-def _encoded(span: Span, held: Opened) -> bytes:
+def _encode(span: Span, held: Opened) -> bytes:
     scanner = held.scanner
     order = ">" if scanner.big_endian else "<"
     tag = pack(f"{order}HH", span.tag >> 16, span.tag & 0xFFFF)
@@ -92,7 +92,7 @@ def _vr(span: Span, length: int) -> bytes:
         vr = dictionary_VR(span.tag)[:2].encode() if dictionary_has_tag(span.tag) else UNKNOWN
     if span.flawed and (vr == b"SQ" or span.stop != span.after):
         return UNKNOWN
-    return UNKNOWN if length > LARGEST_SHORT and vr not in LONG_VRS else vr
+    return UNKNOWN if length > MAX_SHORT_LENGTH and vr not in LONG_VRS else vr
 
 
 def _plain_syntax(scanner: Scanner) -> str:

@@ -16,8 +16,8 @@ from typing_extensions import override
 from draw_api.models.access import Principal
 from draw_api.ports.objects import ViewRegister
 
-AGAIN_SECONDS: Final = 600.0
-MOST_REMEMBERED: Final = 20_000
+REPEAT_WINDOW_SECONDS: Final = 600.0
+MAX_REMEMBERED: Final = 20_000
 """A view that is forgotten earlier gives another line when it is repeated."""
 
 View = tuple[str, str, str, str]
@@ -36,7 +36,7 @@ class RecentViews:
         """Return whether this view was recorded a short while ago."""
         with self._lock:
             since = self._views.get(view)
-        return since is not None and self._monotonic() - since < AGAIN_SECONDS
+        return since is not None and self._monotonic() - since < REPEAT_WINDOW_SECONDS
 
     def remember(self, views: Iterable[View]) -> None:
         """Remember views that are now recorded."""
@@ -45,7 +45,7 @@ class RecentViews:
             for view in views:
                 self._views[view] = now
                 self._views.move_to_end(view)
-            while len(self._views) > MOST_REMEMBERED:
+            while len(self._views) > MAX_REMEMBERED:
                 self._views.popitem(last=False)
 
 

@@ -219,7 +219,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
         given = {
             "ids": ids,
             "subjects": [row.subject for row in rows],
-            "parameters": [json.dumps(_held(row)) for row in rows],
+            "parameters": [json.dumps(_to_row(row)) for row in rows],
             "parent_id": parent_id,
             "state": "queued" if options.not_before is None else "scheduled",
         }
@@ -269,7 +269,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
             return None
         attempts = self._connection.execute(ATTEMPTS, {"id": job_id}).mappings()
         history = [JobAttempt.model_validate(attempt) for attempt in attempts]
-        return RetrieveWithAttempts.model_validate(_shown(row) | {"history": history})
+        return RetrieveWithAttempts.model_validate(_to_fields(row) | {"history": history})
 
     @override
     def instances(
@@ -307,14 +307,14 @@ class PostgresRetrieveRepository(RetrieveRepository):
 
 def retrieve_of(row: RowMapping) -> Retrieve:
     """Return the job in a row."""
-    return Retrieve.model_validate(_shown(row))
+    return Retrieve.model_validate(_to_fields(row))
 
 
-def _held(row: NewRetrieveRow) -> dict[str, Any]:
+def _to_row(row: NewRetrieveRow) -> dict[str, Any]:
     return dict(row.parameters) | ({"retry_of": str(row.retry_of)} if row.retry_of else {})
 
 
-def _shown(row: RowMapping) -> dict[str, Any]:
+def _to_fields(row: RowMapping) -> dict[str, Any]:
     parameters = row["parameters"]
     batch = row["kind"] == "batch"
     return {
@@ -324,13 +324,13 @@ def _shown(row: RowMapping) -> dict[str, Any]:
         "destination": parameters.get("destination", ""),
         "retry_of": parameters.get("retry_of"),
         "children": row["children"] or {},
-        "progress": _summed(row["sums"]) if batch else row["progress"],
+        "progress": _sum_progress(row["sums"]) if batch else row["progress"],
         "result": row["result"]
         or ({"already_on_the_way": parameters.get("already_on_the_way", 0)} if batch else {}),
     }
 
 
-def _summed(sums: Mapping[str, Any] | None) -> dict[str, Any]:
+def _sum_progress(sums: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the progress of a batch from the sums of its children."""
     if not sums:
         return {}

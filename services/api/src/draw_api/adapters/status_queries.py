@@ -12,7 +12,7 @@ from typing_extensions import override
 from draw_api.models.status import ReplicaRow, Totals
 from draw_api.ports.status import StatusRepository
 
-TOTALS_KEPT_SECONDS: Final = 5.0
+TOTALS_CACHE_SECONDS: Final = 5.0
 
 # Stopped and vanished replicas are shown for a day.
 REPLICAS: Final = text(
@@ -49,7 +49,7 @@ class RecentTotals:
         with self._lock:
             if self._found is None or time.monotonic() >= self._until:
                 self._found = _totals(session)
-                self._until = time.monotonic() + TOTALS_KEPT_SECONDS
+                self._until = time.monotonic() + TOTALS_CACHE_SECONDS
             return self._found
 
 

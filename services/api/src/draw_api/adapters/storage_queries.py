@@ -93,7 +93,7 @@ BUSY: Final = text(
             WHERE j.finished_at IS NULL AND t.study_instance_uid = :uid)
     """
 )
-LARGEST: Final = 2**63 - 1
+MAX_BIGINT: Final = 2**63 - 1
 
 
 class PostgresStorageRepository(StorageRepository):
@@ -195,7 +195,7 @@ class PostgresStorageRepository(StorageRepository):
     def _largest(
         self, statement: Executable, cursor: str | None, limit: int
     ) -> Sequence[RowMapping]:
-        size, key = decode_cursor(cursor, (int, int)) if cursor else (LARGEST, LARGEST)
+        size, key = decode_cursor(cursor, (int, int)) if cursor else (MAX_BIGINT, MAX_BIGINT)
         return self._rows(statement, size=size, id=key, limit=limit + 1)
 
     def _rows(self, statement: Executable, **values: Any) -> Sequence[RowMapping]:  # noqa: ANN401

@@ -25,8 +25,8 @@ from draw_shared.storage.removal import StorageFiles, received_ns
 from draw_shared.storage.stored_file import described
 
 READERS: Final = 4
-MOST_IN_FLIGHT: Final = 2_000
-PATIENCE_SECONDS: Final = 60.0
+MAX_IN_FLIGHT: Final = 2_000
+CONFIRM_TIMEOUT_SECONDS: Final = 60.0
 SECOND_NS: Final = 1_000_000_000
 
 
@@ -115,22 +115,22 @@ class FileAnnouncements(Announcements):
 
     @override
     def publish(self, event: InstanceStoredV1) -> None:
-        self._wait(lambda: self._in_flight < MOST_IN_FLIGHT)
+        self._wait(lambda: self._in_flight < MAX_IN_FLIGHT)
         with self._changed:
             self._in_flight += 1
 
-        def confirmed(good: bool) -> None:  # noqa: FBT001 - the publisher's callback
+        def on_confirm(good: bool) -> None:  # noqa: FBT001 - the publisher's callback
             with self._changed:
                 self._in_flight -= 1
                 if not good:
                     self._refused.append(event)
                 self._changed.notify_all()
 
-        self._publisher.publish(self._places.sealed(event), confirmed)
+        self._publisher.publish(self._places.sealed(event), on_confirm)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:
-            if not self._changed.wait_for(condition, PATIENCE_SECONDS):
+            if not self._changed.wait_for(condition, CONFIRM_TIMEOUT_SECONDS):
                 raise BrokerSilent("the broker does not take announcements")
 
     def _event(self, path: str) -> tuple[InstanceStoredV1, int] | None:

@@ -36,7 +36,7 @@ class SuiteMetrics(Collector):
         yield _labelled("queue_messages", "Messages that wait, by queue", "queue", depths)
         yield from self._room()
         if state is not None:
-            yield from _seen(state)
+            yield from _collect_state(state)
 
     def _room(self) -> Iterator[Metric]:
         disk = self._disk()
@@ -50,7 +50,7 @@ class SuiteMetrics(Collector):
             yield _single("disk_free_inodes", "Inodes that are free", disk.free_inodes)
 
 
-def _seen(state: SuiteState) -> Iterator[Metric]:
+def _collect_state(state: SuiteState) -> Iterator[Metric]:
     yield _single("config_version", "Newest configuration", state.config_version)
     yield _single(
         "received_bytes_per_day", "Mean of the last seven days", state.received_bytes_per_day

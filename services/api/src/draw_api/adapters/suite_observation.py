@@ -81,12 +81,12 @@ class SuiteObservation:
             DatabaseUnavailable: the database does not answer.
         """
         try:
-            self._seen = self._looked()
+            self._seen = self._observe()
         except BaseException:
             self._seen = None
             raise
 
-    def _looked(self) -> SuiteState:
+    def _observe(self) -> SuiteState:
         with self._database.session() as session:
             connection = session.connection()
 

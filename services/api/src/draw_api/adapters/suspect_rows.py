@@ -64,17 +64,17 @@ class PostgresSuspectRepository(SuspectRepository):
     def objects(self) -> Iterator[Sequence[InstanceStoredV1]]:
         for table, statement in SUSPECTS.items():
             suspects = text(statement)
-            (last,) = self._found(text(LAST.format(table=table)))
+            (last,) = self._find(text(LAST.format(table=table)))
             for after in range(0, last, ROWS_AT_ONCE):
                 bounds = {"after": after, "until": after + ROWS_AT_ONCE, "suspect": SUSPECT_TEXT}
-                if uids := self._found(suspects, **bounds):
-                    yield self._announcing(uids)
+                if uids := self._find(suspects, **bounds):
+                    yield self._build_events(uids)
 
-    def _found(self, statement: TextClause, **values: Any) -> list[Any]:  # noqa: ANN401
+    def _find(self, statement: TextClause, **values: Any) -> list[Any]:  # noqa: ANN401
         with self._database.session() as session:
             return list(session.connection().execute(statement, values).scalars())
 
-    def _announcing(self, uids: Sequence[str]) -> list[InstanceStoredV1]:
+    def _build_events(self, uids: Sequence[str]) -> list[InstanceStoredV1]:
         with self._database.session() as session:
             rows = session.connection().execute(OBJECTS, {"uids": list(uids)}).mappings()
             return [self._event(row) for row in rows]

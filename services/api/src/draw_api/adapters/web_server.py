@@ -18,12 +18,12 @@ from draw_api.adapters.http_connection import (
 )
 from draw_shared.addresses import MAPPED, address_of, network_of
 
-START_SECONDS: Final = 15.0
-LAST_SECONDS: Final = 2.0
-KEEP_ALIVE_SECONDS: Final = 20
+START_TIMEOUT_SECONDS: Final = 15.0
+EXIT_TIMEOUT_SECONDS: Final = 2.0
+KEEP_ALIVE_TIMEOUT_SECONDS: Final = 20
 BACKLOG: Final = 256
-MOST_CONNECTIONS: Final = 800
-MOST_CONNECTIONS_EACH: Final = 100
+MAX_CONNECTIONS: Final = 800
+MAX_CONNECTIONS_PER_ADDRESS: Final = 100
 OTHER_FILES: Final = 200
 """File descriptors for everything except clients: database, broker, stored files."""
 
@@ -33,10 +33,10 @@ class WebServer:
 
     Args:
         trusted_proxies: addresses and networks, separated by commas, that may name the client's
-          address and may have any number of connections.
+            address and may have any number of connections.
         most_each: connections of one address; the server has at most 800 in all, or fewer when
-        the
-          process may open no more files.
+            the
+            process may open no more files.
         times: how long a client may take for each part of a request.
         refused: receives the status of each answer that the application does not see.
     """
@@ -50,17 +50,17 @@ class WebServer:
         port: int,
         *,
         trusted_proxies: str,
-        most_each: int = MOST_CONNECTIONS_EACH,
+        most_each: int = MAX_CONNECTIONS_PER_ADDRESS,
         times: ConnectionTimeouts | None = None,
         refused: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._address = (host, port)
         self._socket: socket.socket | None = None
         room = ConnectionLimits(
-            _most_connections(),
+            _max_connections(),
             most_each,
             times or ConnectionTimeouts(),
-            _among(trusted_proxies),
+            _membership_test(trusted_proxies),
             refused,
         )
         self._server = uvicorn.Server(
@@ -73,8 +73,8 @@ class WebServer:
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(trusted_proxies),
-                forwarded_allow_ips=_as_seen(trusted_proxies),
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                forwarded_allow_ips=_socket_forms(trusted_proxies),
+                timeout_keep_alive=KEEP_ALIVE_TIMEOUT_SECONDS,
             )
         )
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -97,9 +97,10 @@ class WebServer:
             self._address, family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
         # asyncio sets it only on sockets that name their protocol; accepted ones inherit this.
+        # Otherwise every answer waits 40 ms for the client's acknowledgement of its headers.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread.start()
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not self._server.started:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise TimeoutError("the web server did not start")
@@ -108,22 +109,22 @@ class WebServer:
     def stop(self, deadline_seconds: float) -> None:
         """Accept no connections; let answers finish until near the deadline, then close."""
         self._server.should_exit = True
-        self._thread.join(max(0.1, deadline_seconds - LAST_SECONDS))
+        self._thread.join(max(0.1, deadline_seconds - EXIT_TIMEOUT_SECONDS))
         if self._thread.is_alive():
             self._server.force_exit = True
-            self._thread.join(LAST_SECONDS)
+            self._thread.join(EXIT_TIMEOUT_SECONDS)
 
     def _run(self) -> None:
         if self._socket is not None:
             self._server.run(sockets=[self._socket])
 
 
-def _most_connections() -> int:
+def _max_connections() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(MOST_CONNECTIONS, max(MOST_CONNECTIONS_EACH, files - OTHER_FILES))
+    return min(MAX_CONNECTIONS, max(MAX_CONNECTIONS_PER_ADDRESS, files - OTHER_FILES))
 
 
-def _among(networks: str) -> Callable[[str], bool]:
+def _membership_test(networks: str) -> Callable[[str], bool]:
     """Return a predicate that tells whether an address is in one of the networks."""
     found = [network_of(one) for one in networks.split(",") if one]
 
@@ -137,7 +138,7 @@ def _among(networks: str) -> Callable[[str], bool]:
     return among
 
 
-def _as_seen(networks: str) -> list[str]:
+def _socket_forms(networks: str) -> list[str]:
     """Return networks as an IPv4 socket and, mapped, as a dual-stack socket name their peers."""
     found = [network_of(one) for one in networks.split(",") if one]
     mapped = [

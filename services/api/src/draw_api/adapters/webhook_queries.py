@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.webhooks import (
-    MOST_COUNTED,
+    MAX_COUNTED,
     Change,
     ChangeKind,
     Changes,
@@ -27,7 +27,8 @@ CHANGES: Final = text(
     "SELECT * FROM changes WHERE sequence > :since AND sequence <= :last"
     " ORDER BY sequence LIMIT :limit"
 )
-# The next entries of each kind separately: only the index of kinds has this order, so that a
+# The next entries of each kind separately: only the index of kinds has this order, so that a rare
+# kind is not searched for among all others.
 CHANGES_OF_KINDS: Final = text(
     """
     SELECT c.* FROM unnest(CAST(:kinds AS text[])) AS wanted (kind) CROSS JOIN LATERAL (
@@ -43,9 +44,9 @@ WEBHOOKS: Final = text(
     f"""
     SELECT w.*,
         (SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id
-            AND d.state = 'pending' LIMIT {MOST_COUNTED + 1}) counted) AS pending,
+            AND d.state = 'pending' LIMIT {MAX_COUNTED + 1}) counted) AS pending,
         (SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id
-            AND d.state = 'dead' LIMIT {MOST_COUNTED + 1}) counted) AS dead
+            AND d.state = 'dead' LIMIT {MAX_COUNTED + 1}) counted) AS dead
     FROM webhooks w WHERE CAST(:id AS bigint) IS NULL OR w.id = :id ORDER BY w.id
     """  # noqa: S608 - our own number
 )
@@ -98,7 +99,7 @@ AGAIN: Final = (
 )
 REPLAY: Final = text(f"{AGAIN} AND id = :id")
 REPLAY_DEAD: Final = text(f"{AGAIN} AND state = 'dead'")
-LARGEST: Final = 2**63 - 1
+MAX_BIGINT: Final = 2**63 - 1
 
 
 class PostgresWebhookRepository(WebhookRepository, ChangeRepository):
@@ -159,7 +160,7 @@ class PostgresWebhookRepository(WebhookRepository, ChangeRepository):
     def deliveries(
         self, webhook_id: int, state: DeliveryState | None, cursor: str | None, limit: int
     ) -> Page[WebhookDelivery]:
-        (before,) = decode_cursor(cursor, (int,)) if cursor else (LARGEST,)
+        (before,) = decode_cursor(cursor, (int,)) if cursor else (MAX_BIGINT,)
         values = {"webhook_id": webhook_id, "before": before, "limit": limit + 1}
         statement = DELIVERIES_OF_STATE[state] if state else DELIVERIES
         rows = self._connection.execute(statement, values).mappings()

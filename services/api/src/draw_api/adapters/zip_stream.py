@@ -35,7 +35,7 @@ class _ZipSink(io.RawIOBase):
         return taken
 
 
-def zipped(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
+def zip_files(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
     """Yield the archive in pieces; files that no longer exist are left out."""
     sink = _ZipSink()
     inside = root.resolve()

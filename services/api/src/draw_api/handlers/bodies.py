@@ -15,13 +15,13 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from draw_api.handlers.identity import credential_of, known
+from draw_api.handlers.identity import credential_of, identify
 from draw_api.handlers.turns import RequestCost, WaitingRoom
 from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Unauthenticated
 
 USUAL_BYTES: Final = 64 * 1024
-MOST_BYTES: Final = 8 * 1024**2
+MAX_BYTES: Final = 8 * 1024**2
 """The longest list of studies, as a document; the other routes have limits of their own."""
 
 
@@ -38,17 +38,17 @@ class BoundedBodies:
             HTTPException: the body is too large.
             TryLater: too many large bodies are being read.
         """
-        if scope["type"] != "http" or _said(scope) <= USUAL_BYTES:
+        if scope["type"] != "http" or _declared_length(scope) <= USUAL_BYTES:
             await self._application(scope, receive, send)
             return
-        if _said(scope) > MOST_BYTES and not _is_chunked(scope):
-            raise _too_large(MOST_BYTES)
-        async with _admitted(Request(scope)) as most:
-            await self._application(scope, _counted(receive, most), send)
+        if _declared_length(scope) > MAX_BYTES and not _is_chunked(scope):
+            raise _too_large(MAX_BYTES)
+        async with _admit(Request(scope)) as most:
+            await self._application(scope, _limit_receive(receive, most), send)
 
 
 @asynccontextmanager
-async def _admitted(request: Request) -> AsyncIterator[int]:
+async def _admit(request: Request) -> AsyncIterator[int]:
     """Yield how much may be read, once it is this request's turn."""
     room: WaitingRoom = request.app.state.waiting_room
     if credential_of(request) is not None:
@@ -56,7 +56,7 @@ async def _admitted(request: Request) -> AsyncIterator[int]:
             somebody = await run_in_threadpool(_is_known, request)
         if somebody:
             async with room.turn(RequestCost.BODIES, request, room.whom(request)):
-                yield MOST_BYTES
+                yield MAX_BYTES
             return
     if not _is_chunked(request.scope):
         raise _too_large(USUAL_BYTES, " from somebody who is not signed in")
@@ -67,16 +67,16 @@ def _is_known(request: Request) -> bool:
     factory: WorkFactory = request.app.state.work
     with factory() as work:
         try:
-            known(request, work)
+            identify(request, work)
         except Unauthenticated:
             return False
     return True
 
 
-def _said(scope: Scope) -> int:
+def _declared_length(scope: Scope) -> int:
     """Return the declared length of the body; a chunked body may have any length."""
     if _is_chunked(scope):
-        return MOST_BYTES + 1
+        return MAX_BYTES + 1
     # The server accepts only one decimal number (RFC 9112 6.3).
     return int(dict(scope["headers"]).get(b"content-length", b"0"))
 
@@ -85,10 +85,10 @@ def _is_chunked(scope: Scope) -> bool:
     return any(name == b"transfer-encoding" for name, _ in scope["headers"])
 
 
-def _counted(receive: Receive, most: int) -> Receive:
+def _limit_receive(receive: Receive, most: int) -> Receive:
     taken = 0
 
-    async def counted() -> Message:
+    async def receive_counted() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
@@ -96,7 +96,7 @@ def _counted(receive: Receive, most: int) -> Receive:
             raise _too_large(most)
         return message
 
-    return counted
+    return receive_counted
 
 
 def _too_large(most: int, whose: str = "") -> HTTPException:

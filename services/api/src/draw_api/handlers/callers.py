@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-MOST_REMEMBERED: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 
 
 class Callers:
@@ -28,7 +28,7 @@ class Callers:
         with self._lock:
             self._known[digest] = user_id
             self._known.move_to_end(digest)
-            while len(self._known) > MOST_REMEMBERED:
+            while len(self._known) > MAX_REMEMBERED:
                 self._known.popitem(last=False)
 
     def user(self, credential: str) -> int | None:

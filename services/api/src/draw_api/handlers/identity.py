@@ -50,13 +50,13 @@ def _principal(
 def _known(work: UnitOfWork, token: str | None, session: str | None, request: Request) -> Principal:
     address = client_address(request)
     if token is not None:
-        return remembered(request, token, work.access.by_token(token, address))
+        return remember_caller(request, token, work.access.by_token(token, address))
     if not session:
         raise Unauthenticated("Sign in, or send a bearer token.")
-    return remembered(request, session, work.access.by_session(session, address))
+    return remember_caller(request, session, work.access.by_session(session, address))
 
 
-def remembered(request: Request, credential: str, by: Principal) -> Principal:
+def remember_caller(request: Request, credential: str, by: Principal) -> Principal:
     """Return the caller; later requests count against the caller before the database is asked."""
     callers: Callers = request.app.state.callers
     callers.remember(credential, by.user_id)
@@ -73,7 +73,7 @@ def _bearer_of(request: Request) -> str | None:
     return token if scheme.lower() == "bearer" else None
 
 
-def known(request: Request, work: UnitOfWork) -> Principal:
+def identify(request: Request, work: UnitOfWork) -> Principal:
     """Return the caller, whatever the permissions.
 
     Raises:
@@ -89,7 +89,7 @@ def require_still(request: Request, work: UnitOfWork, permission: Permission) ->
         Unauthenticated: the session or the token has ended.
         Forbidden: its role is too low now.
     """
-    require(known(request, work), permission)
+    require(identify(request, work), permission)
 
 
 class Guard:

@@ -45,7 +45,7 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Make `application` describe itself, once and when first asked."""
     routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
 
-    def described() -> dict[str, Any]:
+    def describe() -> dict[str, Any]:
         if application.openapi_schema is None:
             application.openapi_schema = document(application, routes)
         return application.openapi_schema
@@ -60,9 +60,9 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
         ],
     )
     def description() -> JSONResponse:
-        return JSONResponse(described())
+        return JSONResponse(describe())
 
-    application.openapi = described  # type: ignore[method-assign]  # FastAPI's way to extend it
+    application.openapi = describe  # type: ignore[method-assign]  # FastAPI's way to extend it
 
 
 def document(application: FastAPI, routes: Iterable[APIRoute]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def failure(error: Refusal | TryLater) -> Response:
     return problem(STATUSES[type(error)], str(error), errors=problems, headers=headers)
 
 
-def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that can fail with these statuses."""
     return {
         int(status): {

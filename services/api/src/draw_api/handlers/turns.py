@@ -63,6 +63,7 @@ class Budget:
 
 BUDGETS: Final[Mapping[RequestCost, Budget]] = {
     # Together with the reads of streams at most 40: the number of threads and of database
+    # connections. A running request therefore waits for neither.
     RequestCost.ORDINARY: Budget(places=14, each=6, waiting=100),
     RequestCost.OBJECTS: Budget(places=4, each=2, waiting=100),
     RequestCost.SUMS: Budget(places=4, each=2, waiting=20),
@@ -89,7 +90,7 @@ class Turns:
         return sum(map(len, self._queues.values()))
 
     @contextmanager
-    def held(self, whom: str) -> Iterator[None]:
+    def hold(self, whom: str) -> Iterator[None]:
         """Free the place after the block; `take` it before."""
         try:
             yield
@@ -109,14 +110,14 @@ class Turns:
         queue = self._queues.setdefault(whom, deque())
         try:
             if len(queue) >= self._budget.waiting:
-                raise self._turned_away(whom)
+                raise self._refusal(whom)
             turn = asyncio.get_running_loop().create_future()
             queue.append(turn)
         finally:
             self._forget_empty(whom)
-        await self._patiently(whom, turn)
+        await self._wait_for_turn(whom, turn)
 
-    async def _patiently(self, whom: str, turn: "asyncio.Future[None]") -> None:
+    async def _wait_for_turn(self, whom: str, turn: "asyncio.Future[None]") -> None:
         try:
             async with asyncio.timeout(self._budget.patience_seconds):
                 await turn
@@ -133,7 +134,7 @@ class Turns:
                 raise Busy(RETRY_SECONDS) from None
             raise
 
-    def _turned_away(self, whom: str) -> Exception:
+    def _refusal(self, whom: str) -> Exception:
         if self._budget.waiting or self._held[whom] >= self._budget.each:
             self._metrics.turned_away.labels(self._kind, "too many").inc()
             return TooMuchAtOnce(RETRY_SECONDS)
@@ -190,7 +191,7 @@ class WaitingRoom:
         """Run the block in its turn; raise instead if the client is gone."""
         turns = self._turns[kind]
         await turns.take(whom)
-        with turns.held(whom):
+        with turns.hold(whom):
             if request.method in SAFE_METHODS and await request.is_disconnected():
                 raise ClientDisconnect
             yield

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from draw_api.models.jobs import JobState
 from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
-from draw_api.models.queries import MOST_NODES, KeyValue
+from draw_api.models.queries import MAX_NODES, KeyValue
 from draw_api.models.retrieves import Retrieve, RetrieveOptions
 from draw_shared.contracts.identifiers import Uid
 
@@ -22,7 +22,7 @@ MAX_STUDIES_A_LINE: Final = 100
 """Studies kept of one node's matches for one line; with more the line is truncated."""
 MAX_SELECTED: Final = 10_000
 
-NODES: Final = Field(min_length=1, max_length=MOST_NODES)
+NODES: Final = Field(min_length=1, max_length=MAX_NODES)
 NodeIds = Annotated[list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]], NODES]
 NodeIdsInAddress = Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], NODES]
 """The same as a query parameter, where numbers are digits."""

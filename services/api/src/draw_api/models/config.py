@@ -106,7 +106,7 @@ def reference() -> ConfigReference:
     defaults = REFERENCE.model_dump(mode="json")
     sections = []
     for name in ServerConfig.model_fields:
-        section = _resolved(schema["properties"][name], definitions)
+        section = _resolve(schema["properties"][name], definitions)
         sections.append(
             ConfigSection(
                 name=name,
@@ -121,7 +121,7 @@ def reference() -> ConfigReference:
 def patch_schema() -> dict[str, Any]:
     """Return the JSON schema of a merge patch: the document's, nothing required, null resets."""
     schema = ServerConfig.model_json_schema()
-    return _patchable(schema, schema["$defs"])
+    return _make_patchable(schema, schema["$defs"])
 
 
 def differences(
@@ -141,12 +141,12 @@ def document_of(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json")
 
 
-def _patchable(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    found = _resolved(schema, definitions)
+def _make_patchable(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    found = _resolve(schema, definitions)
     if "properties" not in found:
         plain = {k: v for k, v in found.items() if k not in {"default", "rebinds"}}
         return {"anyOf": [plain, {"type": "null"}]}
-    properties = {k: _patchable(v, definitions) for k, v in found["properties"].items()}
+    properties = {k: _make_patchable(v, definitions) for k, v in found["properties"].items()}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
@@ -158,7 +158,7 @@ def _fields(
 ) -> Iterator[ConfigField]:
     for name, given in section["properties"].items():
         path = f"{prefix}.{name}"
-        found = _resolved(given, definitions)
+        found = _resolve(given, definitions)
         if "properties" in found:
             yield from _fields(path, found, definitions, defaults[name])
         else:
@@ -181,7 +181,7 @@ def _field(path: str, name: str, schema: Mapping[str, Any], default: JsonValue) 
     )
 
 
-def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema with its references resolved; what stands beside a reference wins."""
     reference = schema.get("$ref")
     if reference is None:

@@ -14,7 +14,7 @@ LABEL: Final = re.compile(r"[A-Za-z0-9_-]+")
 EXAMPLES: Final = "a host is a name such as pacs.example.org or an address such as 192.0.2.17"
 
 
-def checked_host(typed: str) -> str:
+def check_host(typed: str) -> str:
     """Return a host in the form for lookups: an international name is encoded by IDNA 2008.
 
     Raises:
@@ -81,5 +81,5 @@ def _ipv6(host: str) -> str:
 Host = Annotated[
     str,
     Field(max_length=1000, description="name or address", examples=["pacs.example.org"]),
-    AfterValidator(checked_host),
+    AfterValidator(check_host),
 ]

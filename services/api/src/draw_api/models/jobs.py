@@ -22,10 +22,10 @@ JobState = Literal[
     "failed",
     "cancelled",
 ]
-MOST_INSTANCES: Final = 5_000
+MAX_INSTANCES: Final = 5_000
 SopInstanceUids = Annotated[
     list[Uid],
-    Field(max_length=MOST_INSTANCES),
+    Field(max_length=MAX_INSTANCES),
     AfterValidator(lambda uids: list(dict.fromkeys(uids))),
 ]
 """Repeated UIDs count once."""
@@ -61,7 +61,7 @@ class NewSend(_NewJob):
     sop_instance_uids: SopInstanceUids = Field(default=[], description="of that series; empty: all")
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_complete(self) -> Self:
         if self.sop_instance_uids and not self.series_instance_uid:
             raise ValueError("SOP instances need the Series Instance UID")
         return self

@@ -16,20 +16,20 @@ DATE_WORDS: Final = "must be a date such as 2026-11-28"
 MOMENT_WORDS: Final = "must be a date and time with zone such as 2026-11-28T22:00:00Z"
 
 
-def _written_as_date(value: object) -> object:
+def _require_date_text(value: object) -> object:
     if isinstance(value, date) or (isinstance(value, str) and DATE.fullmatch(value)):
         return value
     raise ValueError(DATE_WORDS)
 
 
-def _written_as_moment(value: object) -> object:
+def _require_moment_text(value: object) -> object:
     if isinstance(value, datetime) or (isinstance(value, str) and MOMENT.fullmatch(value)):
         return value
     raise ValueError(MOMENT_WORDS)
 
 
-CalendarDate = Annotated[date, BeforeValidator(_written_as_date)]
+CalendarDate = Annotated[date, BeforeValidator(_require_date_text)]
 """A day in the form of ISO 8601."""
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_as_moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_moment_text)]
 """A moment with its time zone, in the form of RFC 3339."""

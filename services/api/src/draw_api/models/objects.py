@@ -8,8 +8,8 @@ from pydantic import Field
 from draw_api.models.paging import Answer
 
 Kind = Literal["image", "dose", "structures", "plan", "other"]
-MOST_FRAMES = 100_000
-LARGEST_EDGE = 2048
+MAX_FRAMES = 100_000
+MAX_EDGE = 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,14 +37,14 @@ class Parameters(Request):
 
     @model_validator(mode="before")
     @classmethod
-    def _typed(cls, given: object) -> object:
+    def _convert(cls, given: object) -> object:
         if not isinstance(given, Mapping):
             return given
         kinds = {name: field.annotation for name, field in cls.model_fields.items()}
-        return {name: _typed(kinds.get(name), value) for name, value in given.items()}
+        return {name: _convert(kinds.get(name), value) for name, value in given.items()}
 
 
-def _typed(kind: object, value: object) -> object:
+def _convert(kind: object, value: object) -> object:
     if not isinstance(value, str):
         return value
     if kind is bool:

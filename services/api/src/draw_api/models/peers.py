@@ -13,7 +13,7 @@ from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
 
 
-def _checked_address(value: str) -> str:
+def _check_address(value: str) -> str:
     if not value:
         return ""
     if "%" in value:
@@ -24,7 +24,7 @@ def _checked_address(value: str) -> str:
 Address = Annotated[
     str,
     Field(max_length=45, description="IPv4 or IPv6 address", examples=["192.0.2.17"]),
-    AfterValidator(_checked_address),
+    AfterValidator(_check_address),
 ]
 
 
@@ -36,7 +36,7 @@ Rights = Annotated[tuple[Right, ...], AfterValidator(_in_order)]
 """Rights, each once and in one order."""
 
 
-def _checked_certificate(value: str) -> str:
+def _check_certificate(value: str) -> str:
     return CERTIFICATE_NAME.validate_python(value) if value.strip() else ""
 
 
@@ -45,7 +45,7 @@ CERTIFICATE_NAME: Final = TypeAdapter[str](CertificateName)
 OptionalCertificateName = Annotated[
     str,
     Field(max_length=200, description="name or fingerprint of the certificate that is shown"),
-    AfterValidator(_checked_certificate),
+    AfterValidator(_check_certificate),
 ]
 
 

@@ -31,9 +31,9 @@ KeyValues = Annotated[
     Annotated[KeyValue, Tag("text")] | Annotated[list[KeyValue], Tag("texts")],
     Discriminator(lambda value: "texts" if isinstance(value, list) else "text"),
 ]
-MOST_KEYS: Final = 50
-MOST_NODES: Final = 32
-MOST_RESULTS: Final = 100_000
+MAX_KEYS: Final = 50
+MAX_NODES: Final = 32
+MAX_RESULTS: Final = 100_000
 NOT_ASKED_FOR: Final = frozenset({"SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN"})
 NEEDED_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "SERIES": ("StudyInstanceUID",),
@@ -56,15 +56,15 @@ class NewQuery(Request):
     level: Level = "STUDY"
     keys: dict[str, KeyValues] = Field(
         default={},
-        max_length=MOST_KEYS,
+        max_length=MAX_KEYS,
         description="an empty value asks for the attribute; the usual ones are asked for anyway;"
         " `01.11.2026` or `Smith, J` is sent as DICOM writes it, what is unclear is refused",
     )
     node_ids: list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]] = Field(
-        min_length=1, max_length=MOST_NODES
+        min_length=1, max_length=MAX_NODES
     )
     limit: StrictInt = Field(
-        default=0, ge=0, le=MOST_RESULTS, description="most results of each node; 0: all"
+        default=0, ge=0, le=MAX_RESULTS, description="most results of each node; 0: all"
     )
     max_age_seconds: StrictInt = Field(
         default=300, ge=0, le=86400, description="take an answer that is this fresh; 0: ask anew"
@@ -72,24 +72,24 @@ class NewQuery(Request):
 
     @field_validator("keys")
     @classmethod
-    def _known(cls, keys: dict[str, Any]) -> dict[str, Any]:
+    def _check_keywords(cls, keys: dict[str, Any]) -> dict[str, Any]:
         for keyword in keys:
             tag = dictionary.tag_of(keyword)
             if tag is None or tag >> 16 in {0x0000, 0x0002} or keyword == "QueryRetrieveLevel":
                 raise ValueError(f"{keyword[:64]!r} is no keyword of an attribute to ask for")
             if NOT_ASKED_FOR.intersection(dictionary.vr_of(tag).split(" or ")):
                 raise ValueError(f"{keyword} cannot be asked for")
-        return _as_sent(keys)
+        return _normalise_keys(keys)
 
     @model_validator(mode="after")
-    def _hierarchical(self) -> Self:
+    def _check_hierarchy(self) -> Self:
         for keyword in NEEDED_ABOVE.get(self.level, ()):
             if not self.keys.get(keyword):
                 raise ValueError(f"a query at the level {self.level} needs the {keyword}")
         return self
 
 
-def _as_sent(keys: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
+def _normalise_keys(keys: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
     """Return the keys in the form in which nodes get them.
 
     Raises:

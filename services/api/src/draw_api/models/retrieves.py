@@ -20,7 +20,7 @@ from draw_api.models.nodes import Window
 from draw_api.models.paging import Answer, Parameters, Request
 from draw_shared.contracts.identifiers import FIRST_PRINTABLE, OptionalAeTitle, OptionalUid
 
-MOST_ITEMS: Final = 10_000
+MAX_ITEMS: Final = 10_000
 DELETE: Final = "\x7f"
 NOT_IN_AN_IDENTIFIER: Final = frozenset("\\*?")
 
@@ -55,7 +55,7 @@ class WantedItem(Request):
     accession_number: Identifier = Field(default="", description="looked up, as the patient")
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_complete(self) -> Self:
         if self.sop_instance_uids and not self.series_instance_uid:
             raise ValueError("SOP instances need the Series Instance UID")
         if self.series_instance_uid and not self.study_instance_uid:
@@ -82,7 +82,7 @@ class RetrieveOptions(Request):
     )
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         if self.method == "get" and self.destination:
             raise ValueError("C-GET brings objects here and to no other destination")
         return self
@@ -100,7 +100,7 @@ class NewRetrieve(RetrieveOptions):
     windows: list[Window] = Field(
         default=[], max_length=28, description="weekly spans in which it may begin; empty: always"
     )
-    items: list[WantedItem] = Field(min_length=1, max_length=MOST_ITEMS)
+    items: list[WantedItem] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
 class Retrieve(Answer):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
-from draw_api.models.hosts import checked_host
+from draw_api.models.hosts import check_host
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE, TextForm
 from draw_shared.contracts.webhook_address import is_refused, numeric_address
@@ -22,21 +22,21 @@ ChangeKind = Literal[
     "patient.ambiguous",
 ]
 DeliveryState = Literal["pending", "delivered", "dead"]
-MOST_COUNTED: Final = 1000
+MAX_COUNTED: Final = 1000
 """Deliveries of a webhook are counted up to this number; a receiver that hangs has very many."""
 
 
-def _checked_url(url: str) -> str:
-    if not _usable(url):
+def _check_url(url: str) -> str:
+    if not _is_usable(url):
         raise ValueError("must be an http or https URL without user name and fragment")
-    checked_host(urlsplit(url).hostname or "")
+    check_host(urlsplit(url).hostname or "")
     address = numeric_address(urlsplit(url).hostname or "")
     if address is not None and is_refused(address):
         raise ValueError("leads to an address where no receiver may be")
     return url
 
 
-def _usable(url: str) -> bool:
+def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -50,11 +50,11 @@ Url = Annotated[
     str,
     Field(max_length=500, examples=["https://handler.example/draw"]),
     TextForm(r"^[!-~]+$", "must be an http or https URL without blanks"),
-    AfterValidator(_checked_url),
+    AfterValidator(_check_url),
 ]
 
 
-def _checked_secret(secret: SecretStr) -> SecretStr:
+def _check_secret(secret: SecretStr) -> SecretStr:
     prefix, key = secret.get_secret_value()[: len(PREFIX)], secret.get_secret_value()[len(PREFIX) :]
     try:
         size = len(base64.b64decode(key, validate=True))
@@ -78,7 +78,7 @@ Secret = Annotated[
         description=f"signs deliveries: {PREFIX} followed by {MIN_KEY_BYTES} to {MAX_KEY_BYTES}"
         " bytes in base64 (Standard Webhooks); left out, one is made",
     ),
-    AfterValidator(_checked_secret),
+    AfterValidator(_check_secret),
 ]
 Kinds = Annotated[list[ChangeKind], Field(min_length=1, max_length=7, examples=[["series.stable"]])]
 USUAL_KINDS: Final[list[ChangeKind]] = ["series.stable", "study.stable", "study.deleted"]
@@ -157,11 +157,11 @@ class Webhook(Answer):
     created_by: str
     updated_at: datetime
     pending: int = Field(
-        description=f"deliveries on their way; {MOST_COUNTED + 1} means more than {MOST_COUNTED}"
+        description=f"deliveries on their way; {MAX_COUNTED + 1} means more than {MAX_COUNTED}"
     )
     dead: int = Field(
-        description=f"deliveries that were given up; {MOST_COUNTED + 1} means more"
-        f" than {MOST_COUNTED}"
+        description=f"deliveries that were given up; {MAX_COUNTED + 1} means more"
+        f" than {MAX_COUNTED}"
     )
 
 

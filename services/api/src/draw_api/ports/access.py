@@ -18,7 +18,7 @@ class AccountRepository(Protocol):
     def add_user(self, name: str, role: str, password_hash: str) -> int:
         """Add a user and return the id."""
 
-    def signed_in(self, user_id: int, password_hash: str | None) -> None:
+    def record_sign_in(self, user_id: int, password_hash: str | None) -> None:
         """Record the time of the sign-in, and a new hash of the same password if given."""
 
     def add_session(
@@ -69,7 +69,7 @@ class SignInAttempts(Protocol):
 class SignInAttempt(Protocol):
     """One attempt, for `with`; it fails unless `succeeded` is called or an exception is raised."""
 
-    def succeeded(self) -> None:
+    def succeed(self) -> None:
         """Reset the failures of this name from this address."""
 
     def __enter__(self) -> Self: ...

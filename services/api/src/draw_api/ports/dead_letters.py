@@ -16,7 +16,7 @@ class DeadLetterQueues(Protocol):
         """Return the messages of a queue, up to a limit, and leave them there."""
 
     def put_back(self, queue: str, key: str) -> int:
-        """Return one message, or all for an empty key, to the queue where it failed."""
+        """Put one message, or all for an empty key, back into the queue where it failed."""
 
     def discard(self, queue: str, key: str) -> int:
         """Delete one message."""

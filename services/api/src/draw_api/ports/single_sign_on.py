@@ -23,7 +23,7 @@ class IdentityProvider(Protocol):
     def seal(self, pending: PendingSignIn) -> str:
         """Return a text for the browser's cookie that only this suite can make."""
 
-    def opened(self, sealed: str) -> PendingSignIn | None:
+    def unseal(self, sealed: str) -> PendingSignIn | None:
         """Return the content of a sealed text, or None if it is not ours or too old."""
 
 

@@ -21,7 +21,7 @@ from draw_shared.contracts.transaction import TransactionOutcome
 
 TOKEN_PREFIX: Final = "draw_"  # noqa: S105 - how a token begins, so that secret scanners know it
 TOKEN_BYTES: Final = 32
-LONGEST_TOKEN: Final = 128
+MAX_TOKEN_LENGTH: Final = 128
 ADMINISTRATOR: Final = "admin"
 
 Clock = Callable[[], datetime]
@@ -88,7 +88,7 @@ class AccessService:
                     TransactionOutcome.FAILURE,
                 )
                 return None
-            attempt.succeeded()
+            attempt.succeed()
         renewed = self._passwords.hash(password) if self._outdated(account) else None
         return self.start_session(account, address, renewed)
 
@@ -103,7 +103,7 @@ class AccessService:
         Raises:
             Unauthenticated: the session does not exist or has expired.
         """
-        found = self._store.session(token_hash(token)) if len(token) <= LONGEST_TOKEN else None
+        found = self._store.session(token_hash(token)) if len(token) <= MAX_TOKEN_LENGTH else None
         if found is None:
             raise Unauthenticated("The session has ended; sign in again.")
         return Principal(
@@ -116,7 +116,7 @@ class AccessService:
         Raises:
             Unauthenticated: the token is unknown, revoked or expired.
         """
-        found = self._store.token(token_hash(token)) if len(token) <= LONGEST_TOKEN else None
+        found = self._store.token(token_hash(token)) if len(token) <= MAX_TOKEN_LENGTH else None
         if found is None:
             raise Unauthenticated("This token is not known, was revoked or has expired.")
         weaker = found.token_role if found.user_role.allows(found.token_role) else found.user_role
@@ -139,7 +139,7 @@ class AccessService:
             csrf_token=secrets.token_urlsafe(TOKEN_BYTES),
             expires_at=self._clock() + self._session_length,
         )
-        self._store.signed_in(account.user_id, password_hash)
+        self._store.record_sign_in(account.user_id, password_hash)
         self._store.add_session(
             token_hash(token),
             session.user_id,

@@ -17,7 +17,7 @@ from draw_api.models.batch_queries import (
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
-from draw_api.models.retrieves import MOST_ITEMS, Retrieve, WantedItem
+from draw_api.models.retrieves import MAX_ITEMS, Retrieve, WantedItem
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.batch_queries import BatchQueryRepository
 from draw_api.ports.wakeups import WakeUps
@@ -47,8 +47,8 @@ class BatchQueryService:
 
         Raises:
             Invalid: a node does not exist, is switched off or answers no queries, or there are
-            too many
-              questions.
+                too many
+                questions.
         """
         nodes = list(dict.fromkeys(node_ids))
         self.require(asked, nodes)
@@ -128,13 +128,13 @@ class BatchQueryService:
         """
         self.batch_query(batch_query_id)
         if wanted.studies:
-            chosen = self._chosen(batch_query_id, wanted)
+            chosen = self._select_chosen(batch_query_id, wanted)
         else:
-            chosen = self._missing(batch_query_id, several=wanted.several)
+            chosen = self._select_missing(batch_query_id, several=wanted.several)
         if not chosen:
             raise Conflict("Nothing is missing that could be retrieved without choosing.")
-        if max(map(len, chosen.values())) > MOST_ITEMS:
-            message = f"more than {MOST_ITEMS} studies of one node; choose some of them"
+        if max(map(len, chosen.values())) > MAX_ITEMS:
+            message = f"more than {MAX_ITEMS} studies of one node; choose some of them"
             raise Invalid([FieldProblem("studies", message)])
         begun: list[Retrieve] = []
         new = 0
@@ -195,7 +195,7 @@ class BatchQueryService:
             self._wakeups.after_commit(JobReadyV1(job_id=job_id))
         return self.batch_query(batch_query_id)
 
-    def _chosen(self, batch_query_id: UUID, wanted: RetrieveFound) -> dict[int, list[str]]:
+    def _select_chosen(self, batch_query_id: UUID, wanted: RetrieveFound) -> dict[int, list[str]]:
         found = self._table.found(batch_query_id)
         problems = [
             FieldProblem(f"studies.{n}", "the node did not answer with this study")
@@ -206,7 +206,7 @@ class BatchQueryService:
             raise Invalid(problems[:1])
         return _by_node((one.node_id, one.study_instance_uid) for one in wanted.studies)
 
-    def _missing(self, batch_query_id: UUID, *, several: bool) -> dict[int, list[str]]:
+    def _select_missing(self, batch_query_id: UUID, *, several: bool) -> dict[int, list[str]]:
         best: dict[str, StudySource] = {}
         for source in self._table.sources(batch_query_id):
             if source.certain or several:

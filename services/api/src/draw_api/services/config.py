@@ -40,7 +40,7 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 
 ANY: Final = "*"
-LONGEST_COMMENT: Final = 200
+MAX_COMMENT_LENGTH: Final = 200
 OVERLAPS: Final = "must lie outside the folder in which objects are stored, and not above it"
 
 
@@ -61,7 +61,7 @@ class ConfigurationService(AccessConfiguration):
 
     @override
     def current(self) -> ConfigVersion:
-        return _shown(self._newest())
+        return _to_version(self._newest())
 
     def number_in_force(self) -> int:
         """Return the number of the version in force, even if this release cannot read it."""
@@ -72,7 +72,7 @@ class ConfigurationService(AccessConfiguration):
         found = self._versions.version(number)
         if found is None:
             raise NotFound("There is no such version of the configuration.")
-        return _shown(found)
+        return _to_version(found)
 
     def history(self, cursor: str | None, limit: int) -> Page[ConfigHistoryEntry]:
         """Return who changed what and when, newest first."""
@@ -99,8 +99,8 @@ class ConfigurationService(AccessConfiguration):
             PreconditionFailed: another version is in force.
             Invalid: the result is not a valid configuration; the fields say why.
         """
-        newest = self._matching(if_match)
-        wanted = self._checked(merged(document_of(_read(newest)), patch))
+        newest = self._require_match(if_match)
+        wanted = self._check(merge_patch(document_of(_read(newest)), patch))
         return self._put(by, newest, wanted, comment)
 
     def restore(self, by: Principal, number: int, if_match: str | None) -> ConfigVersion:
@@ -112,8 +112,8 @@ class ConfigurationService(AccessConfiguration):
             PreconditionFailed: another version is in force.
             Invalid: a setting is no longer valid; the fields say why.
         """
-        newest = self._matching(if_match)
-        wanted = self._checked(document_of(self.version(number).document))
+        newest = self._require_match(if_match)
+        wanted = self._check(document_of(self.version(number).document))
         return self._put(by, newest, wanted, f"version {number} again")
 
     @override
@@ -124,11 +124,11 @@ class ConfigurationService(AccessConfiguration):
         if not allowed or network in allowed:
             return False
         patch = {"security": {"allowed_ips": [*allowed, network]}}
-        wanted = self._checked(merged(document_of(config), patch))
+        wanted = self._check(merge_patch(document_of(config), patch))
         self._put(by, newest, wanted, f"{network} allowed")
         return True
 
-    def _checked(self, document: Mapping[str, Any]) -> ServerConfig:
+    def _check(self, document: Mapping[str, Any]) -> ServerConfig:
         """Return the configuration in a document; Invalid when it is none."""
         try:
             config = ServerConfig.model_validate(document)
@@ -148,7 +148,7 @@ class ConfigurationService(AccessConfiguration):
             raise NotFound("There is no configuration yet: the database is not prepared.")
         return newest
 
-    def _matching(self, if_match: str | None) -> StoredVersion:
+    def _require_match(self, if_match: str | None) -> StoredVersion:
         if if_match is None:
             raise PreconditionRequired(
                 "Send If-Match with the ETag of the version that you read (GET /api/v1/config)."
@@ -167,9 +167,9 @@ class ConfigurationService(AccessConfiguration):
         document = document_of(wanted)
         changes = _changes(newest.document, document)
         if not changes:
-            return _shown(newest)
+            return _to_version(newest)
         number = newest.version + 1
-        if not self._versions.add(number, document, by.actor, comment[:LONGEST_COMMENT]):
+        if not self._versions.add(number, document, by.actor, comment[:MAX_COMMENT_LENGTH]):
             raise Conflict("Somebody else has changed the configuration at the same moment.")
         self._audit.record(by, "config.update", f"{number}: {', '.join(c.field for c in changes)}")
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.CONFIG))
@@ -187,7 +187,7 @@ def matches(if_match: str, version: int) -> bool:
     return ANY in named or etag(version) in named
 
 
-def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+def merge_patch(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document with a merge patch applied (RFC 7396)."""
     result = dict(document)
     for name, value in patch.items():
@@ -195,7 +195,7 @@ def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
             result.pop(name, None)
         elif isinstance(value, Mapping):
             inner = result.get(name)
-            result[name] = merged(inner if isinstance(inner, Mapping) else {}, value)
+            result[name] = merge_patch(inner if isinstance(inner, Mapping) else {}, value)
         else:
             result[name] = value
     return result
@@ -205,7 +205,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Config
     return sorted(differences(before, after), key=lambda change: change.field)
 
 
-def _shown(stored: StoredVersion) -> ConfigVersion:
+def _to_version(stored: StoredVersion) -> ConfigVersion:
     return ConfigVersion(
         version=stored.version,
         created_at=stored.created_at,

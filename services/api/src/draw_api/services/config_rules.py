@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from draw_api.models.failures import FieldProblem
-from draw_api.models.hosts import checked_host
+from draw_api.models.hosts import check_host
 from draw_shared.contracts.server_config import (
     ClientCertificates,
     HandlerConfig,
@@ -28,7 +28,7 @@ def _network(network: NetworkConfig) -> Iterator[FieldProblem]:
 
 def _host(host: str) -> Iterator[FieldProblem]:
     try:
-        looked_up = checked_host(host)
+        looked_up = check_host(host)
     except ValueError as error:
         yield FieldProblem("network.host", str(error))
         return

@@ -206,7 +206,7 @@ def _acceptance(config: ServerConfig) -> Iterator[str]:
 
 def _contexts(config: ServerConfig) -> Iterator[str]:
     services = config.services
-    plain = _named(uids.MESSAGE_SYNTAXES)
+    plain = _join_names(uids.MESSAGE_SYNTAXES)
     rows: list[tuple[str, ...]] = []
     if services.c_echo:
         rows.append((_name(uids.VERIFICATION), uids.VERIFICATION, plain))
@@ -286,7 +286,7 @@ def _retriever(config: ServerConfig) -> Iterator[str]:
     )
     yield ""
     models = (*uids.FIND_MODELS, *uids.MOVE_MODELS, *uids.GET_MODELS)
-    plain = _named(uids.MESSAGE_SYNTAXES[:2])
+    plain = _join_names(uids.MESSAGE_SYNTAXES[:2])
     yield from _table(
         ("Abstract syntax", "UID", "Transfer syntaxes"),
         [(_name(uid), uid, plain) for uid in (uids.VERIFICATION, *models)],
@@ -420,7 +420,7 @@ def _name(uid: str) -> str:
     return f"{name} (retired)" if registered and registered.retired else name
 
 
-def _named(syntaxes: Iterable[str]) -> str:
+def _join_names(syntaxes: Iterable[str]) -> str:
     return ", ".join(_name(uid) for uid in syntaxes)
 
 

@@ -21,7 +21,7 @@ from draw_api.models.status import Replica
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.control import ControlRepository, ReplicaRepository
 from draw_api.ports.wakeups import WakeUps
-from draw_api.services.status import described
+from draw_api.services.status import describe_replica
 from draw_shared.contracts.control import ControlSubject, ControlV1
 
 ALL: Final = ""
@@ -51,7 +51,7 @@ class ControlService:
     def services(self) -> list[ServiceState]:
         """Return every service with its replicas."""
         controls = {(c.service, c.replica): c for c in self._table.controls()}
-        seen = [described(row) for row in self._replicas.replicas()]
+        seen = [describe_replica(row) for row in self._replicas.replicas()]
         return [_state(service, controls, seen) for service in ServiceName]
 
     def service(self, service: ServiceName) -> ServiceState:

@@ -143,7 +143,7 @@ def text_of(raw: bytes) -> str:
     for beginning, words in BINARY.items():
         if raw.startswith(beginning):
             raise wrong("body", words)
-    text = _decoded(raw).removesuffix(END_OF_DOS_FILE)
+    text = _decode(raw).removesuffix(END_OF_DOS_FILE)
     bad = NO_TEXT.search(text)
     if bad:
         number = len(LINE_END.findall(text, 0, bad.start())) + 1
@@ -229,7 +229,7 @@ def plain_title(title: str) -> str:
     return re.sub(r"[\W_]", "", title).casefold()
 
 
-def _decoded(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     encoding = next((name for mark, name in ENCODINGS if raw.startswith(mark)), "")
     mark = next((mark for mark, _ in ENCODINGS if raw.startswith(mark)), b"")
     if not encoding:

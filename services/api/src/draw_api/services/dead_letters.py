@@ -30,7 +30,7 @@ class DeadLetterService:
         return self._box.look(queue)
 
     def replay(self, by: Principal, queue: str, key: str = "") -> int:
-        """Return one message, or all, to where it failed; NotFound when it is gone."""
+        """Put one message, or all, back into its queue; NotFound when it is gone."""
         self._require(queue)
         done = self._box.put_back(queue, key)
         if key and not done:

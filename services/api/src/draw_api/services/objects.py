@@ -44,7 +44,7 @@ class ObjectService:
 
     def facts(self, by: Principal, sop_instance_uid: str) -> ObjectFacts:
         """Return what an object contains; NotFound when the index does not have it."""
-        return self._reader.facts(self._looked_at(by, sop_instance_uid, IMAGES).path)
+        return self._reader.facts(self._record_view(by, sop_instance_uid, IMAGES).path)
 
     def picture(self, by: Principal, sop_instance_uid: str, rendering: Rendering) -> Picture:
         """Return one frame as a picture.
@@ -53,12 +53,12 @@ class ObjectService:
             NotFound: the index does not have it, or it has no such frame.
             Conflict: it cannot be rendered.
         """
-        stored = self._looked_at(by, sop_instance_uid, IMAGES)
+        stored = self._record_view(by, sop_instance_uid, IMAGES)
         return self._reader.picture(stored.path, rendering)
 
     def elements(self, by: Principal, sop_instance_uid: str, search: str = "") -> Elements:
         """Return the object's elements; NotFound when the index does not have it."""
-        stored = self._looked_at(by, sop_instance_uid, ELEMENTS)
+        stored = self._record_view(by, sop_instance_uid, ELEMENTS)
         found = self._reader.elements(stored.path, search)
         return found.model_copy(update={"header_damage": stored.header_damage})
 
@@ -79,7 +79,7 @@ class ObjectService:
         )
         return self._reader.archive(files)
 
-    def _looked_at(self, by: Principal, sop_instance_uid: str, what: str) -> StoredObject:
+    def _record_view(self, by: Principal, sop_instance_uid: str, what: str) -> StoredObject:
         """Record that a user views an object, and return its path."""
         found = self._places.stored_object(sop_instance_uid)
         if found is None:

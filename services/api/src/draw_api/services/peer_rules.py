@@ -36,7 +36,7 @@ SERVICES: Final = {
 """The switches in the configuration, by the rights that need them."""
 
 
-def explained(
+def explain_proposal(
     proposal: Proposal, config: ServerConfig, rules: admission.AccessRules
 ) -> Explanation:
     """Return whether the receiver would accept a proposal, what the peer may do, and why."""
@@ -61,7 +61,7 @@ def explained(
     if proposal.sop_class_uid is None:
         return answer
     decision = authorize(peer, request, rules, capabilities(config))
-    return _negotiated(answer, decision, found)
+    return _add_negotiation(answer, decision, found)
 
 
 def with_denial(peer: RejectedPeer) -> RejectedPeer:
@@ -98,7 +98,9 @@ def _numbers(refused: Reject) -> str:
     return f"{refused.result}/{refused.source}/{refused.reason}"
 
 
-def _negotiated(answer: Explanation, decision: Accept | Reject, found: Standing) -> Explanation:
+def _add_negotiation(
+    answer: Explanation, decision: Accept | Reject, found: Standing
+) -> Explanation:
     """Return the explanation with the decision about the presentation context."""
     told: dict[str, object] = {}
     if isinstance(decision, Reject):

@@ -19,7 +19,7 @@ from draw_api.models.peers import (
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.peers import AccessConfiguration, AeTitleRepository, RejectionRepository
 from draw_api.ports.wakeups import WakeUps
-from draw_api.services.peer_rules import can_be_allowed, explained, with_denial
+from draw_api.services.peer_rules import can_be_allowed, explain_proposal, with_denial
 from draw_shared.contracts.association_rules import access_rules
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
@@ -66,7 +66,7 @@ class PeerService:
         row_id = self._table.add(settings)
         if row_id is None:
             raise Conflict(f"{settings.ae_title} is in the list already.")
-        self._changed(by, "ae_title.create", _told(settings))
+        self._record_change(by, "ae_title.create", _describe_settings(settings))
         return self.one(row_id)
 
     def replace(
@@ -85,7 +85,7 @@ class PeerService:
             raise NotFound("There is no such allowed AE title.")
         if not done:
             raise Conflict(f"{settings.ae_title} is in the list already.")
-        self._changed(by, "ae_title.update", _told(settings))
+        self._record_change(by, "ae_title.update", _describe_settings(settings))
         return self.one(row_id)
 
     def remove(self, by: Principal, row_id: int) -> None:
@@ -97,7 +97,7 @@ class PeerService:
         ae_title = self._table.remove(row_id)
         if ae_title is None:
             raise NotFound("There is no such allowed AE title.")
-        self._changed(by, "ae_title.delete", ae_title)
+        self._record_change(by, "ae_title.delete", ae_title)
 
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
         """Return the peers rejected in the last days, and whether allowing them would help now."""
@@ -123,20 +123,20 @@ class PeerService:
         """Allow a rejected peer: its AE title, and its address if addresses are restricted."""
         _, rules = self._rules()
         known = self._table.by_title(peer.calling_ae)
-        settings = _allowing(peer, known, rules.unknown_rights)
+        settings = _settings_to_allow(peer, known, rules.unknown_rights)
         if known is None:
             self._table.add(settings)
         else:
             self._table.replace(known.id, settings)
         if rules.allowed_networks and not admission.within(peer.address, rules.allowed_networks):
             self._settings.allow_address(by, peer.address)
-        self._changed(by, "peer.allow", f"{_told(settings)}; {peer.address}")
+        self._record_change(by, "peer.allow", f"{_describe_settings(settings)}; {peer.address}")
         return self.explain(Proposal(calling_ae=peer.calling_ae, address=peer.address))
 
     def explain(self, proposal: Proposal) -> Explanation:
         """Return whether the receiver would accept a proposal, what the peer may do, and why."""
         config, rules = self._rules()
-        return explained(proposal, config, rules)
+        return explain_proposal(proposal, config, rules)
 
     def _rules(self) -> tuple[ServerConfig, admission.AccessRules]:
         config = self._settings.current().document
@@ -144,12 +144,12 @@ class PeerService:
             config, self._table.active(), loopback_reads=self._table.loopback_reads()
         )
 
-    def _changed(self, by: Principal, action: str, detail: str) -> None:
+    def _record_change(self, by: Principal, action: str, detail: str) -> None:
         self._audit.record(by, action, detail)
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.CONFIG))
 
 
-def _allowing(
+def _settings_to_allow(
     peer: PeerToAllow, known: AllowedAeTitle | None, unknown_rights: frozenset[Right]
 ) -> AllowedAeTitleSettings:
     """Return the settings that allow a rejected peer; it keeps the rights that it has."""
@@ -177,7 +177,7 @@ def _allowing(
     )
 
 
-def _told(settings: AllowedAeTitleSettings) -> str:
+def _describe_settings(settings: AllowedAeTitleSettings) -> str:
     """Return a line for the transaction log about the settings."""
     told = f"{settings.ae_title}: {', '.join(settings.rights) or 'no right'}"
     if settings.move_destinations:

@@ -61,7 +61,7 @@ def query_list_of_text(text: str) -> QueryList:
     for column in found.columns:
         if column.name in BELOW_STUDIES:
             raise wrong("line 1", f"a list asks for studies; {column.title} is below them")
-    asked = _asked(found)
+    asked = _parse_lines(found)
     return QueryList(
         [column.name for column in found.columns],
         *distinct(asked),
@@ -70,7 +70,7 @@ def query_list_of_text(text: str) -> QueryList:
     )
 
 
-def _asked(found: CsvList) -> list[AskedLine]:
+def _parse_lines(found: CsvList) -> list[AskedLine]:
     """Return the question of each line; repeated lines are not checked again."""
     problems: list[FieldProblem] = []
     asked: list[AskedLine] = []
@@ -81,7 +81,7 @@ def _asked(found: CsvList) -> list[AskedLine]:
         if said in known:
             asked.append(AskedLine(line.number, known[said]))
             continue
-        sent, wrongs = _sent(fields)
+        sent, wrongs = _to_keys(fields)
         damaged = {name: damage(fields[name]) for name in IDENTIFIERS if name in fields}
         wrongs |= {name: message for name, message in damaged.items() if message}
         for name, message in wrongs.items():
@@ -107,7 +107,7 @@ def query_list_of_keys(lines: Sequence[Mapping[str, str]]) -> QueryList:
     asked: list[AskedLine] = []
     columns: dict[str, None] = {}
     for position, keys in enumerate(lines):
-        sent, wrongs = _sent(keys)
+        sent, wrongs = _to_keys(keys)
         for name, message in wrongs.items():
             place = f"lines.{position}.{name}" if name else f"lines.{position}"
             problems.append(FieldProblem(place, message))
@@ -137,7 +137,7 @@ def _headless(cell: str) -> str:
     return "StudyInstanceUID" if uid_like else ""
 
 
-def _sent(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def _to_keys(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the keys for the nodes, and the problems by key; keys are empty with any problem."""
     below = [keyword for keyword in BELOW_STUDIES if keyword in keys]
     if below:
@@ -145,14 +145,14 @@ def _sent(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     try:
         asked = NewQuery(level="STUDY", keys=dict(keys), node_ids=ANY_NODE)
     except ValidationError as error:
-        return {}, dict(_wrongs(error))
+        return {}, dict(_key_problems(error))
     sent = {keyword: str(value) for keyword, value in asked.keys.items() if value}
     if not any(value.strip(ASKS_FOR_ALL) for value in sent.values()):
         return {}, {"": "this asks for everything the node has"}
     return sent, {}
 
 
-def _wrongs(error: ValidationError) -> Iterator[tuple[str, str]]:
+def _key_problems(error: ValidationError) -> Iterator[tuple[str, str]]:
     for one in error.errors():
         inside = one["loc"][1:2]
         yield str(inside[0]) if inside else "", words_of(one)

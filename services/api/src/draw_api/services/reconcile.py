@@ -42,16 +42,16 @@ class ReconcileService:
         """Return how disk and index differ; files modified later may be on their way."""
         modified: dict[str, float] = {}
 
-        def remembered() -> Iterator[FoundFile]:
+        def remember() -> Iterator[FoundFile]:
             for file in self._files.found():
                 if file.modified > newer_than:
                     modified[file.path] = file.modified
                 yield file
 
-        found = self._index.compare(remembered())
+        found = self._index.compare(remember())
         # Compared with an older list, rows that came during the walk seem to differ: compare again.
-        found.rows_without_file = self._without_file(found.rows_without_file)
-        found.conflicts_without_file = self._without_file(found.conflicts_without_file)
+        found.rows_without_file = self._recheck_missing(found.rows_without_file)
+        found.conflicts_without_file = self._recheck_missing(found.conflicts_without_file)
         settled = [path for path in found.files_without_row if path not in modified]
         found.too_new = len(found.files_without_row) - len(settled)
         found.files_without_row = [path for path in settled if self._files.exists(path)]
@@ -64,13 +64,13 @@ class ReconcileService:
 
         Raises:
             VolumeEmpty: the volume has no object, and `empty` is not given; nothing was
-            changed.
+                changed.
             Transient: database or broker went away; a repetition continues with the rest.
         """
         # Since the comparison, their objects may have been received again and indexed.
         self._index.hold()
-        rows = self._without_file(found.rows_without_file)
-        conflicts = self._without_file(found.conflicts_without_file)
+        rows = self._recheck_missing(found.rows_without_file)
+        conflicts = self._recheck_missing(found.conflicts_without_file)
         lost = len(rows) + len(conflicts)
         if lost and not empty and next(self._files.found(), None) is None:
             raise VolumeEmpty(
@@ -91,5 +91,5 @@ class ReconcileService:
         )
         return announced
 
-    def _without_file(self, rows: Iterable[tuple[Key, str]]) -> list[tuple[Key, str]]:
+    def _recheck_missing(self, rows: Iterable[tuple[Key, str]]) -> list[tuple[Key, str]]:
         return [(key, path) for key, path in rows if not self._files.exists(path)]

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from draw_api.models.failures import FieldProblem, Invalid
-from draw_api.models.retrieves import MOST_ITEMS, WantedItem
+from draw_api.models.retrieves import MAX_ITEMS, WantedItem
 from draw_api.models.wording import words_of
 from draw_api.services.csv_lists import (
     MAX_PROBLEMS,
@@ -103,8 +103,8 @@ def _items(found: CsvList) -> list[WantedItem]:
         group = groups.setdefault(key, _Group(line.number, fields))
         if instance:
             group.instances[instance] = None
-        if len(groups) > MOST_ITEMS:
-            raise wrong("body", f"the list has more than {MOST_ITEMS} items")
+        if len(groups) > MAX_ITEMS:
+            raise wrong("body", f"the list has more than {MAX_ITEMS} items")
     items = [_item(group, problems) for group in groups.values()]
     if problems:
         raise Invalid(problems[:MAX_PROBLEMS])

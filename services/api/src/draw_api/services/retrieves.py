@@ -24,7 +24,7 @@ from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
 
-MOST_WAKEUPS = 32
+MAX_WAKEUPS = 32
 """Wake-ups for one batch: enough to begin at once; free workers poll for the rest."""
 
 
@@ -62,7 +62,7 @@ class RetrieveService:
         for item in items:
             subject = subject_of(options, item)
             rows[subject] = NewRetrieveRow(subject, parameters_of(options, item))
-        return self._added(by, options, list(rows.values()), "retrieve.create")
+        return self._add(by, options, list(rows.values()), "retrieve.create")
 
     def retry(self, by: Principal, job_id: UUID) -> RequestedRetrieve:
         """Request only what a finished job or batch lacks.
@@ -89,7 +89,7 @@ class RetrieveService:
             subject = subject_of(options.model_copy(update=told), item)
             # The start time is not repeated: a retry is wanted now.
             rows.append(NewRetrieveRow(subject, item_of(held) | told, each))
-        return self._added(by, options, rows, "retrieve.retry")
+        return self._add(by, options, rows, "retrieve.retry")
 
     def retrieves(
         self,
@@ -154,16 +154,16 @@ class RetrieveService:
         if not active:
             raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
 
-    def _added(
+    def _add(
         self, by: Principal, options: RetrieveOptions, rows: Sequence[NewRetrieveRow], action: str
     ) -> RequestedRetrieve:
         on_the_way: Mapping[str, UUID] = {}
         if not options.force:
             on_the_way = self._table.on_the_way([row.subject for row in rows])
         new = [row for row in rows if row.subject not in on_the_way]
-        pulled = self._pulled_forward(by, options, rows, on_the_way)
+        pulled = self._pull_forward(by, options, rows, on_the_way)
         if not new:
-            return self._known(rows, on_the_way, pulled)
+            return self._describe_existing(rows, on_the_way, pulled)
         batch = None
         if len(rows) > 1:
             batch = {"of": "retrieve", "items": len(new), "already_on_the_way": len(on_the_way)}
@@ -173,7 +173,7 @@ class RetrieveService:
             self._wake([*pulled, *to_wake])
         return RequestedRetrieve(self.retrieve(job_id), new=True, pulled_forward=bool(pulled))
 
-    def _pulled_forward(
+    def _pull_forward(
         self,
         by: Principal,
         options: RetrieveOptions,
@@ -188,7 +188,7 @@ class RetrieveService:
             self._audit.record(by, "retrieve.prioritise", f"{job_id} {options.priority} sooner")
         return pulled
 
-    def _known(
+    def _describe_existing(
         self,
         rows: Sequence[NewRetrieveRow],
         on_the_way: Mapping[str, UUID],
@@ -207,7 +207,7 @@ class RetrieveService:
         return RequestedRetrieve(found, new=False, pulled_forward=bool(pulled))
 
     def _wake(self, job_ids: Sequence[UUID]) -> None:
-        for job_id in job_ids[:MOST_WAKEUPS]:
+        for job_id in job_ids[:MAX_WAKEUPS]:
             self._wakeups.after_commit(JobReadyV1(job_id=job_id))
 
 

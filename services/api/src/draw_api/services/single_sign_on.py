@@ -21,7 +21,7 @@ from draw_api.services.access import TOKEN_BYTES, AccessService, Started
 from draw_shared.contracts.transaction import TransactionOutcome
 
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
-LONGEST_NAME: Final = 64
+MAX_NAME_LENGTH: Final = 64
 NAME_SUFFIX: Final = 8
 
 
@@ -47,7 +47,7 @@ class SingleSignOnService:
             NotFound: there is no provider.
             Transient: it does not answer.
         """
-        provider = self._required()
+        provider = self._require_provider()
         pending = PendingSignIn(
             state=secrets.token_urlsafe(TOKEN_BYTES),
             nonce=secrets.token_urlsafe(TOKEN_BYTES),
@@ -66,16 +66,16 @@ class SingleSignOnService:
         Raises:
             NotFound: there is no provider.
             Unauthenticated: the sign-in did not begin here, or the provider does not vouch for
-            the user.
+                the user.
             Transient: the provider does not answer.
         """
-        provider = self._required()
-        pending = provider.opened(sealed) if sealed else None
+        provider = self._require_provider()
+        pending = provider.unseal(sealed) if sealed else None
         if pending is None or not secrets.compare_digest(state.encode(), pending.state.encode()):
             raise Unauthenticated("This sign-in was not begun here, or too long ago; try again.")
         return provider.identity(code, pending, redirect_uri), pending.target
 
-    def _required(self) -> IdentityProvider:
+    def _require_provider(self) -> IdentityProvider:
         if self._provider is None:
             raise NotFound("No identity provider is set up.")
         return self._provider
@@ -106,7 +106,7 @@ class ExternalAccessService:
         try:
             return self._let_in(identity, subject, address)
         except Forbidden as refused:
-            name = names(identity, subject)[0]
+            name = candidate_names(identity, subject)[0]
             failed = TransactionOutcome.FAILURE
             self._audit.record_anonymous(name, address, "session.create", failed, str(refused))
             return refused
@@ -116,22 +116,24 @@ class ExternalAccessService:
         role = self._rules.role(identity.groups)
         if role is None:
             raise Forbidden("The identity provider gives you no role here.")
-        account = self._users.external(subject) or self._added(identity, subject, role, address)
+        account = self._users.external(subject) or self._add_user(identity, subject, role, address)
         if not account.active:
             raise Forbidden("An administrator has shut you out.")
         if account.role is not role:
-            account = self._with_role(account, role, address)
+            account = self._update_role(account, role, address)
         return self._access.start_session(account, address)
 
-    def _added(self, identity: ExternalIdentity, subject: str, role: Role, address: str) -> Account:
-        account = self._users.add_external(subject, names(identity, subject), role)
+    def _add_user(
+        self, identity: ExternalIdentity, subject: str, role: Role, address: str
+    ) -> Account:
+        account = self._users.add_external(subject, candidate_names(identity, subject), role)
         if account is None:
             raise Forbidden("Every name that could be yours is taken by somebody else.")
         by = Principal(account.user_id, account.name, role, address)
         self._audit.record(by, "user.create", f"{account.name} {role} external")
         return account
 
-    def _with_role(self, account: Account, role: Role, address: str) -> Account:
+    def _update_role(self, account: Account, role: Role, address: str) -> Account:
         others = self._users.other_administrators(account.user_id)
         if account.role is Role.ADMIN and not others:
             raise Forbidden("You are the last administrator; make another one before you stop.")
@@ -141,14 +143,14 @@ class ExternalAccessService:
         return Account(account.user_id, account.name, role, account.password_hash, account.active)
 
 
-def names(identity: ExternalIdentity, subject: str) -> list[str]:
+def candidate_names(identity: ExternalIdentity, subject: str) -> list[str]:
     """Return user names to try, the nicest first; the last one is unique."""
     plain = NOT_IN_A_NAME.sub(".", identity.name).strip("._@-") or "user"
     host = urlsplit(identity.issuer).hostname or "provider"
     mark = hashlib.sha256(subject.encode()).hexdigest()[:NAME_SUFFIX]
     at_host = plain if "@" in plain else f"{plain}@{NOT_IN_A_NAME.sub('.', host)}"
-    own = f"{plain[: LONGEST_NAME - NAME_SUFFIX - 1]}-{mark}"
-    return [plain[:LONGEST_NAME], at_host[:LONGEST_NAME], own]
+    own = f"{plain[: MAX_NAME_LENGTH - NAME_SUFFIX - 1]}-{mark}"
+    return [plain[:MAX_NAME_LENGTH], at_host[:MAX_NAME_LENGTH], own]
 
 
 def local_path(target: str) -> str:

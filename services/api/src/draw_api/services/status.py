@@ -49,7 +49,7 @@ class StatusService:
     def status(self) -> Status:
         """Return the suite's state now."""
         rows = self._observations.replicas()
-        replicas = [described(row) for row in rows]
+        replicas = [describe_replica(row) for row in rows]
         totals = self._observations.totals()
         disk = self._host_status.disk()
         limits = self._rules().limits
@@ -76,7 +76,7 @@ class StatusService:
         )
 
 
-def described(row: ReplicaRow) -> Replica:
+def describe_replica(row: ReplicaRow) -> Replica:
     """Return a replica for display; one that is gone has no uptime or associations."""
     missing = row.state != ENDED and row.heartbeat_age_seconds > REPLICA_TIMEOUT_SECONDS
     state = GONE if missing else row.state
@@ -112,7 +112,7 @@ def reported_used_bytes(rows: Sequence[ReplicaRow]) -> int | None:
 
     Receivers refuse by this number, which includes objects that are not indexed yet.
     """
-    living = [row for row in rows if described(row).state not in {GONE, ENDED}]
+    living = [row for row in rows if describe_replica(row).state not in {GONE, ENDED}]
     counted = [row.details.get(USED_DETAIL) for row in living]
     return max((number for number in counted if isinstance(number, int) and number), default=None)
 

@@ -61,7 +61,7 @@ class UserService:
             raise NotFound(NO_USER)
         return found
 
-    def named(self, name: str) -> Account:
+    def by_name(self, name: str) -> Account:
         """Return the user of this name; NotFound when there is none."""
         found = self._table.account(name)
         if found is None:
@@ -138,7 +138,7 @@ class UserService:
                 return Invalid(
                     [FieldProblem("current_password", "this is not the current password")]
                 )
-            attempt.succeeded()
+            attempt.succeed()
         self._table.set_password(
             by.user_id, self._passwords.hash(change.new_password.get_secret_value())
         )

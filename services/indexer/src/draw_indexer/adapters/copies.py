@@ -227,7 +227,8 @@ class FileCopies(SuperfluousCopies):
             return content is not None and self._files.mark(first) == content.mark
 
         end = self._files.remove(copy.path, copy.mark, copy.sop_instance_uid, still_there)
-        # Kept: a receiver has touched the file, perhaps just before it was set aside, and then
+        # Kept: a receiver has touched the file, perhaps just before it was set aside, and then does
+        # not announce it; or the row's file has changed.
         return end is Removed.GONE or not self._follow(connection, copy)
 
     def _move_row(self, connection: Connection, item: Compared, former: str) -> bool:

@@ -69,7 +69,8 @@ def _is_still_there(
             return files.instance(stored.path) == stored.sop_instance_uid
         if older:
             return mark is not None
-    # Announced before the deletion, but written or claimed after it, perhaps as another version.
+    # Announced before the deletion, but written or claimed after it, perhaps as another version. Or
+    # received after it, and another file has taken its place.
     content = files.content(stored.path)
     return content is not None and (
         (content.sop_instance_uid, content.content_sha256)

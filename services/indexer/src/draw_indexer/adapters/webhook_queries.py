@@ -29,7 +29,8 @@ ANY_NEW: Final = text(
 POSITION: Final = text(
     "SELECT sequence FROM feed_positions WHERE consumer = :consumer FOR UPDATE SKIP LOCKED"
 )
-# A webhook gets the changes that happen after its creation. One that is being removed stays
+# A webhook gets the changes that happen after its creation. One that is being removed stays until
+# its deliveries are written.
 FAN_OUT: Final = text(
     """
     WITH read AS (SELECT * FROM changes WHERE sequence > :after ORDER BY sequence LIMIT :most),
@@ -52,7 +53,8 @@ FAN_OUT: Final = text(
 ADVANCE: Final = text(
     "UPDATE feed_positions SET sequence = :sequence, updated_at = now() WHERE consumer = :consumer"
 )
-# One short index lookup of pending deliveries for each webhook, however many were delivered
+# One short index lookup of pending deliveries for each webhook, however many were delivered before.
+# The array keeps the planner from joining with all deliveries.
 CLAIM: Final = text(
     """
     WITH due AS MATERIALIZED (

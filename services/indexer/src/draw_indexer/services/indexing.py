@@ -59,7 +59,7 @@ class IndexingService:
         return batch.summarise(written)
 
     def look_up(self, objects: Sequence[AnnouncedObject]) -> Sequence[Whereabouts]:
-        """Return what is known of objects without their file; see `IndexRepository.sought`."""
+        """Return what is known of objects without their file; see `IndexRepository.look_up`."""
         return self._index.look_up(objects)
 
 
@@ -283,7 +283,8 @@ def _group(arrivals: Iterable[Arrival], key: Callable[[Arrival], Any], level: Le
     for arrival in arrivals:
         header = arrival.header
         document = (header.patient, header.study, header.series)[level]
-        # Readers return the same document for objects of a batch with the same values. The
+        # Readers return the same document for objects of a batch with the same values. The parent
+        # of the row is one of those values.
         said = (
             id(document),
             id(header.patient) if level is Level.STUDY else 0,

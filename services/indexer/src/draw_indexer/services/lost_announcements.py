@@ -58,7 +58,7 @@ class LostAnnouncementService:
 
     Args:
         consuming: whether this process can receive announcements now. If nobody takes them, a
-          missing object proves nothing.
+            missing object proves nothing.
         looks_later: the number of checks after which a retried message has arrived or is dead.
         recently: what this process has indexed; it saves asking the index.
     """

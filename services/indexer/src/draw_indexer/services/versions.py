@@ -62,6 +62,7 @@ class Versions:
             or same.stored.study_instance_uid != known.study_instance_uid
         ):
             # The object is to be read again; or an earlier release did not store whom it names, or,
+            # when its series moved to another study, which study it names.
             lying = _at_known_path(same, known)
             stored = replace(lying.stored, received_at=known.received_at)
             return Verdict(current=replace(lying, stored=stored))

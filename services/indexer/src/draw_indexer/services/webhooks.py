@@ -108,8 +108,8 @@ class WebhookDeliveryService:
 
         Raises:
             Transient: the database does not answer. Answers are recorded with the next call;
-            after a
-              crash their deliveries are sent again.
+                after a
+                crash their deliveries are sent again.
         """
         while not self._stopping():
             self._record_results()

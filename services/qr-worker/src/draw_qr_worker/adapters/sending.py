@@ -58,8 +58,9 @@ class StoreAssociations(StorePeers):
                 try:
                     self._send_group(remote, (contexts, left), control, throttle, answered)
                 except PeerAborted as error:
-                    # Nodes refuse at once what they cannot take, and that delays nothing else. A
-                    # node
+                    # Some nodes abort on an object that they cannot accept; the others must not
+                    # wait for it. Raise a plain PeerAborted: a PeerTurnedAway (no free place) would
+                    # be retried without end.
                     first, broken_off = broken_off is None, PeerAborted(str(error))
                     if not first:
                         raise broken_off from error

@@ -27,13 +27,13 @@ class JobQueue(Protocol):
         """Put the job into `waiting` until the delay is over; or raise LostLease."""
 
     def release(self, lease: Lease) -> None:
-        """Return the job to the queue for any worker; or raise LostLease."""
+        """Put the job back into the queue for any worker; or raise LostLease."""
 
     def postpone(self, lease: Lease, *, until: datetime, reason: str) -> None:
         """Put the job into `waiting` until then, without a failed try; or raise LostLease."""
 
     def requeue_congested(self, job: ClaimedJob, reason: str) -> None:
-        """Return the job to the queue and lower its node's limit; or raise LostLease."""
+        """Put the job back into the queue and lower its node's limit; or raise LostLease."""
 
 
 class NodeHealth(Protocol):

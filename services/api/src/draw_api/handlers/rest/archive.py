@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText, UidInPath
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/api/v1", tags=["archive"])
 MayReadArchive = Annotated[Principal, requires(Permission.READ_ARCHIVE)]
 MayDownloadObjects = Annotated[Principal, requires(Permission.DOWNLOAD_OBJECTS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
 
 
 @router.get("/patients")

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.turns import RequestCost, costs
@@ -37,8 +37,8 @@ MayRunQueries = Annotated[Principal, requires(Permission.RUN_QUERIES)]
 MayReadQueries = Annotated[Principal, requires(Permission.READ_QUERIES)]
 MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
-NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
+NOT_NOW = responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 LIST: Final = "PatientID;StudyDate;Modality\n0042;20260101-20260131;CT\n0043;;\n"
 EXPORT_PAGE: Final = 1000
 SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t"}
@@ -77,7 +77,7 @@ def ask(
 ) -> BatchQueryWithSums:
     """Ask one or several nodes a list of questions; watch it at `Location`."""
     asked = query_list_of_keys(body.lines)
-    return _created(response, work.batch_queries.ask(by, asked, body.node_ids))
+    return _set_location(response, work.batch_queries.ask(by, asked, body.node_ids))
 
 
 @router.post(
@@ -100,7 +100,7 @@ def ask_from_list(
     Each column is a query key by keyword, name or tag, each line a query for studies. Columns that
     name no attribute are ignored. Encodings and separators as for lists of retrieves.
     """
-    return _created(response, work.batch_queries.ask(by, query_list_of_csv(body), node_id))
+    return _set_location(response, work.batch_queries.ask(by, query_list_of_csv(body), node_id))
 
 
 @router.get("")
@@ -177,7 +177,7 @@ def ask_again(
     response: Response, by: MayRunQueries, work: InWork, query_id: UUID
 ) -> BatchQueryWithSums:
     """Ask the same list again."""
-    return _created(response, work.batch_queries.ask_again(by, query_id))
+    return _set_location(response, work.batch_queries.ask_again(by, query_id))
 
 
 @router.post("/{query_id}/cancel", responses=NOT_NOW)
@@ -192,7 +192,7 @@ def remove(by: MayRunQueries, work: InWork, query_id: UUID) -> None:
     work.batch_queries.remove(by, query_id)
 
 
-def _created(response: Response, made: BatchQueryWithSums) -> BatchQueryWithSums:
+def _set_location(response: Response, made: BatchQueryWithSums) -> BatchQueryWithSums:
     response.headers["Location"] = f"{router.prefix}/{made.id}"
     return made
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -19,7 +19,7 @@ from draw_api.models.config import (
 )
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.services.config import LONGEST_COMMENT, etag
+from draw_api.services.config import MAX_COMMENT_LENGTH, etag
 from draw_shared.contracts.texts import LINE
 
 router = APIRouter(prefix="/api/v1/config", tags=["configuration"])
@@ -28,7 +28,7 @@ MayReadConfiguration = Annotated[Principal, requires(Permission.READ_CONFIGURATI
 MayChangeConfiguration = Annotated[Principal, requires(Permission.CHANGE_CONFIGURATION)]
 
 REFERENCE: Final = reference()
-GUARDED: Final = documented(
+GUARDED: Final = responses(
     HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.PRECONDITION_REQUIRED
 )
 
@@ -52,7 +52,7 @@ Patch = Annotated[
 Comment = Annotated[
     str,
     Query(
-        max_length=LONGEST_COMMENT,
+        max_length=MAX_COMMENT_LENGTH,
         description="why, for the history",
         examples=["more modalities"],
     ),
@@ -63,7 +63,7 @@ Comment = Annotated[
 @router.get("")
 def current(response: Response, _: MayReadConfiguration, work: InWork) -> ConfigVersion:
     """Return the configuration in force; `ETag` names its version."""
-    return _tagged(response, work.configuration.current())
+    return _set_etag(response, work.configuration.current())
 
 
 @router.patch("", responses=GUARDED)
@@ -76,7 +76,7 @@ def change(
     comment: Comment = "",
 ) -> ConfigVersion:
     """Change settings with a JSON merge patch (RFC 7396); each replica applies them within 2 s."""
-    return _tagged(response, work.configuration.patch(by, body, if_match, comment))
+    return _set_etag(response, work.configuration.patch(by, body, if_match, comment))
 
 
 @router.get("/reference")
@@ -93,15 +93,15 @@ def history(
     return work.configuration.history(cursor, limit)
 
 
-@router.get("/versions/{version}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/versions/{version}", responses=responses(HTTPStatus.NOT_FOUND))
 def version(
     response: Response, _: MayReadConfiguration, work: InWork, version: VersionInPath
 ) -> ConfigVersion:
     """Return one version of the configuration."""
-    return _tagged(response, work.configuration.version(version))
+    return _set_etag(response, work.configuration.version(version))
 
 
-@router.post("/versions/{version}/restore", responses=GUARDED | documented(HTTPStatus.NOT_FOUND))
+@router.post("/versions/{version}/restore", responses=GUARDED | responses(HTTPStatus.NOT_FOUND))
 def restore(
     response: Response,
     by: MayChangeConfiguration,
@@ -110,9 +110,9 @@ def restore(
     if_match: IfMatch = None,
 ) -> ConfigVersion:
     """Roll back: put an earlier version in force again, as a new version."""
-    return _tagged(response, work.configuration.restore(by, version, if_match))
+    return _set_etag(response, work.configuration.restore(by, version, if_match))
 
 
-def _tagged(response: Response, found: ConfigVersion) -> ConfigVersion:
+def _set_etag(response: Response, found: ConfigVersion) -> ConfigVersion:
     response.headers["ETag"] = etag(found.version)
     return found

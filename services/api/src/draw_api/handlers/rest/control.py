@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.control import ControlAction, ServiceName, ServiceState
@@ -31,7 +31,7 @@ def service(_: MayReadStatus, work: InWork, service: ServiceName) -> ServiceStat
     return work.control.service(service)
 
 
-@router.post("/{service}/{action}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+@router.post("/{service}/{action}", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def tell(
     by: MayControlServices,
     work: InWork,

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue, Settled
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
 MayManageDeadLetters = Annotated[Principal, requires(Permission.MANAGE_DEAD_LETTERS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
 Queue = Annotated[str, Path(examples=["indexer.dead"]), QUEUE_NAME]
 Key = Annotated[str, Path(examples=["6f1c0a9d52b34e8f7a61b2c3"]), SHORT_HASH]
 
@@ -36,13 +36,13 @@ def letters(_: MayManageDeadLetters, work: InWork, queue: Queue) -> list[DeadLet
 
 @router.post("/{queue}/replay", responses=NOT_FOUND)
 def replay_all(by: MayManageDeadLetters, work: InWork, queue: Queue) -> Settled:
-    """Return every message to the queue where it failed."""
+    """Put every message back into the queue where it failed."""
     return Settled(messages=work.dead_letters.replay(by, queue))
 
 
 @router.post("/{queue}/{key}/replay", responses=NOT_FOUND)
 def replay(by: MayManageDeadLetters, work: InWork, queue: Queue, key: Key) -> Settled:
-    """Return one message to the queue where it failed."""
+    """Put one message back into the queue where it failed."""
     return Settled(messages=work.dead_letters.replay(by, queue, key))
 
 

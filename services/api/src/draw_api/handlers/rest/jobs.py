@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
 MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
@@ -50,7 +50,7 @@ def job(_: MayReadJobs, work: InWork, job_id: UUID) -> JobWithAttempts:
     return work.jobs.job(job_id)
 
 
-@router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+@router.post("/{job_id}/cancel", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def cancel(by: MayRunJobs, work: InWork, job_id: UUID) -> JobWithAttempts:
     """Cancel a job; a running one is `cancelling` until its worker has stopped."""
     return work.jobs.cancel(by, job_id)

@@ -27,13 +27,13 @@ async def require_known_parameters(request: Request) -> None:
     route = request.scope["route"]
     if request.url.path in OTHERS_ADD:
         return
-    known = dict(_known(route.dependant))
+    known = dict(_known_names(route.dependant))
     problems = list(_problems(request, known))
     if problems:
         raise Invalid(problems)
 
 
-def _known(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+def _known_names(dependant: Dependant) -> Iterator[tuple[str, bool]]:
     """Yield the name of each parameter, and whether it may be repeated."""
     for one in dependants_of(dependant):
         for parameter in one.query_params:

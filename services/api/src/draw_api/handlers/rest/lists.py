@@ -7,7 +7,7 @@ from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import UploadFile
 
 from draw_api.handlers.bodies import form_of
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.services.csv_lists import MAX_LIST_BYTES, wrong
 
 FIELD: Final = "file"
@@ -16,7 +16,7 @@ MAX_FORM_BYTES: Final = MAX_LIST_BYTES + 64 * 1024
 """The maximum of a list and the form around it."""
 TAKEN: Final = ("", "application/csv", "application/vnd.ms-excel", "application/octet-stream")
 """Media types, besides text, under which programs send CSV files."""
-REFUSALS: Final = documented(
+REFUSALS: Final = responses(
     HTTPStatus.LENGTH_REQUIRED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -32,10 +32,10 @@ def list_body(example: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"text/csv": csv, FORM: form}}}
 
 
-async def _uploaded(request: Request) -> bytes:
+async def _read_upload(request: Request) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == FORM:
-        return await _of_form(request)
+        return await _read_form_file(request)
     if kind not in TAKEN and not kind.startswith("text/"):
         raise HTTPException(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the list as text/csv or {FORM}."
@@ -48,7 +48,7 @@ async def _uploaded(request: Request) -> bytes:
     return bytes(raw)
 
 
-async def _of_form(request: Request) -> bytes:
+async def _read_form_file(request: Request) -> bytes:
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
         raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
@@ -68,5 +68,5 @@ def _too_large() -> HTTPException:
     )
 
 
-UploadedList = Annotated[bytes, Depends(_uploaded)]
+UploadedList = Annotated[bytes, Depends(_read_upload)]
 """The bytes of a list; depends on the identity first, so that only permitted callers send much."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -21,7 +21,7 @@ MayReadNodes = Annotated[Principal, requires(Permission.READ_NODES)]
 MayManageNodes = Annotated[Principal, requires(Permission.MANAGE_NODES)]
 MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
 
 
 @router.get("")
@@ -32,7 +32,7 @@ def nodes(
     return work.nodes.nodes(cursor, limit)
 
 
-@router.post("", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.CONFLICT))
+@router.post("", status_code=HTTPStatus.CREATED, responses=responses(HTTPStatus.CONFLICT))
 def add(response: Response, by: MayManageNodes, work: InWork, body: NodeSettings) -> Node:
     """Add a remote node."""
     node = work.nodes.add(by, body)
@@ -46,7 +46,7 @@ def node(_: MayReadNodes, work: InWork, node_id: RowId) -> Node:
     return work.nodes.node(node_id)
 
 
-@router.put("/{node_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+@router.put("/{node_id}", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def replace(by: MayManageNodes, work: InWork, node_id: RowId, body: NodeSettings) -> Node:
     """Replace all settings of a remote node; omitted ones get their default."""
     return work.nodes.replace(by, node_id, body)
@@ -55,7 +55,7 @@ def replace(by: MayManageNodes, work: InWork, node_id: RowId, body: NodeSettings
 @router.delete(
     "/{node_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def remove(by: MayManageNodes, work: InWork, node_id: RowId) -> None:
     """Delete a remote node; its finished jobs remain."""
@@ -63,7 +63,9 @@ def remove(by: MayManageNodes, work: InWork, node_id: RowId) -> None:
 
 
 @router.post(
-    "/{node_id}/test", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.NOT_FOUND)
+    "/{node_id}/test",
+    status_code=HTTPStatus.CREATED,
+    responses=responses(HTTPStatus.NOT_FOUND),
 )
 def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
     """Send a C-ECHO; the job has the result, and the node's `last_test` keeps it."""
@@ -74,7 +76,9 @@ def test(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> Jo
 
 
 @router.post(
-    "/{node_id}/probe", status_code=HTTPStatus.CREATED, responses=documented(HTTPStatus.NOT_FOUND)
+    "/{node_id}/probe",
+    status_code=HTTPStatus.CREATED,
+    responses=responses(HTTPStatus.NOT_FOUND),
 )
 def probe(response: Response, by: MayRunJobs, work: InWork, node_id: RowId) -> JobWithAttempts:
     """Find out which services the node accepts; the node's `capabilities` keep them."""
@@ -96,7 +100,7 @@ def resume(by: MayManageNodes, work: InWork, node_id: RowId) -> Node:
     return work.nodes.pause(by, node_id, paused=False)
 
 
-@router.post("/{node_id}/pin", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+@router.post("/{node_id}/pin", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
 def pin(by: MayManageNodes, work: InWork, node_id: RowId, body: NewPin) -> Node:
     """Trust this node only by this certificate, whoever signed it and whatever it names."""
     return work.nodes.pin(by, node_id, body.fingerprint)

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.objects import LARGEST_EDGE, MOST_FRAMES, Elements, ObjectFacts, Rendering
+from draw_api.models.objects import MAX_EDGE, MAX_FRAMES, Elements, ObjectFacts, Rendering
 from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["archive"])
 MayReadArchive = Annotated[Principal, requires(Permission.READ_ARCHIVE)]
 MayDownloadObjects = Annotated[Principal, requires(Permission.DOWNLOAD_OBJECTS)]
 
-FAILURES = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+FAILURES = responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the frame"}
 }
@@ -50,10 +50,10 @@ def rendered(
     by: MayReadArchive,
     work: InWork,
     sop_instance_uid: UidInPath,
-    frame: Annotated[int, Query(ge=1, le=MOST_FRAMES)] = 1,
+    frame: Annotated[int, Query(ge=1, le=MAX_FRAMES)] = 1,
     center: Number = None,
     width: Number = None,
-    edge: Annotated[int, Query(ge=16, le=LARGEST_EDGE, description="longest side, pixels")] = 1024,
+    edge: Annotated[int, Query(ge=16, le=MAX_EDGE, description="longest side, pixels")] = 1024,
     inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
     """Return one frame as PNG or JPEG, with the requested window or the object's own."""
@@ -78,7 +78,7 @@ def elements(
 @router.get(
     "/studies/{study_instance_uid}/archive",
     response_class=StreamingResponse,
-    responses=documented(HTTPStatus.NOT_FOUND) | ARCHIVE,
+    responses=responses(HTTPStatus.NOT_FOUND) | ARCHIVE,
     dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def archive(

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -30,8 +30,8 @@ access = APIRouter(prefix="/api/v1/access", tags=["access"])
 MayReadPeers = Annotated[Principal, requires(Permission.READ_PEERS)]
 MayManagePeers = Annotated[Principal, requires(Permission.MANAGE_PEERS)]
 
-NOT_FOUND: Final = documented(HTTPStatus.NOT_FOUND)
-CONFLICT: Final = documented(HTTPStatus.CONFLICT)
+NOT_FOUND: Final = responses(HTTPStatus.NOT_FOUND)
+CONFLICT: Final = responses(HTTPStatus.CONFLICT)
 
 
 @titles.get("")

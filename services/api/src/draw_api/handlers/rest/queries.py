@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText
 from draw_api.handlers.work import InWork
 from draw_api.models import queries as models
@@ -22,8 +22,8 @@ router = APIRouter(prefix="/api/v1/queries", tags=["queries"])
 MayRunQueries = Annotated[Principal, requires(Permission.RUN_QUERIES)]
 MayReadQueries = Annotated[Principal, requires(Permission.READ_QUERIES)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
-NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
+NOT_NOW = responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
 @router.post(

@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from draw_api.handlers.identity import require_still, requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
@@ -32,12 +32,12 @@ router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
 
 MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 
-LOOK_SECONDS: Final = 0.25
-SILENCE_SECONDS: Final = 15.0
+POLL_INTERVAL_SECONDS: Final = 0.25
+KEEP_ALIVE_INTERVAL_SECONDS: Final = 15.0
 """After this silence a comment is sent, so that proxies and clients see that the stream lives."""
-CHECK_SECONDS: Final = 2.0
+SESSION_CHECK_INTERVAL_SECONDS: Final = 2.0
 """A stream checks at least this often whether its session or token has ended."""
-LONGEST_SECONDS: Final = 3600.0
+MAX_STREAM_SECONDS: Final = 3600.0
 MEDIA_TYPE: Final = "text/event-stream"
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}, "description": "Events"}
@@ -52,23 +52,23 @@ HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     dependencies=[costs(RequestCost.STREAMS)],
 )
 async def all_events(request: Request, _: MayReadJobs) -> StreamingResponse:
-    """Stream the progress of all running jobs."""
-    return _streamed(request, None)
+    """Stream the progress of all unfinished retrieves."""
+    return _stream(request, None)
 
 
 @router.get(
     "/{job_id}/events",
     response_class=StreamingResponse,
-    responses=STREAM | documented(HTTPStatus.NOT_FOUND),
+    responses=STREAM | responses(HTTPStatus.NOT_FOUND),
     dependencies=[costs(RequestCost.STREAMS)],
 )
 def events(request: Request, _: MayReadJobs, work: InWork, job_id: UUID) -> StreamingResponse:
     """Stream the progress of one job or batch until it is over."""
     known = Retrieve.model_validate(work.retrieves.retrieve(job_id).model_dump())
-    return _streamed(request, known)
+    return _stream(request, known)
 
 
-def _streamed(request: Request, one: Retrieve | None) -> StreamingResponse:
+def _stream(request: Request, one: Retrieve | None) -> StreamingResponse:
     live: LiveRetrieves = request.app.state.live_retrieves
     return StreamingResponse(_events(request, live, one), media_type=MEDIA_TYPE, headers=HEADERS)
 
@@ -78,12 +78,12 @@ async def _events(
 ) -> AsyncIterator[str]:
     with live.watching():
         shown: dict[UUID, Retrieve] = {}
-        deadline, spoken = time.monotonic() + LONGEST_SECONDS, time.monotonic()
+        deadline, spoken = time.monotonic() + MAX_STREAM_SECONDS, time.monotonic()
         checked = spoken
         current: Mapping[UUID, Retrieve] = {} if one is None else {one.id: one}
         while not live.stopping and time.monotonic() < deadline:
-            news = list(_news(current, shown))
-            if news or time.monotonic() - checked > CHECK_SECONDS:
+            news = list(_find_changes(current, shown))
+            if news or time.monotonic() - checked > SESSION_CHECK_INTERVAL_SECONDS:
                 # Nothing leaves after the end of the session or token.
                 if not await run_in_threadpool(_may_still, request):
                     return
@@ -94,10 +94,10 @@ async def _events(
             if one is not None and shown[one.id].state in FINISHED:
                 yield _event("end", shown[one.id])
                 return
-            if time.monotonic() - spoken > SILENCE_SECONDS:
+            if time.monotonic() - spoken > KEEP_ALIVE_INTERVAL_SECONDS:
                 spoken = time.monotonic()
                 yield ": still here\n\n"
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             seen = live.seen
             current = seen if one is None else {one.id: seen.get(one.id, shown[one.id])}
 
@@ -112,7 +112,9 @@ def _may_still(request: Request) -> bool:
     return True
 
 
-def _news(current: Mapping[UUID, Retrieve], shown: dict[UUID, Retrieve]) -> Iterator[Retrieve]:
+def _find_changes(
+    current: Mapping[UUID, Retrieve], shown: dict[UUID, Retrieve]
+) -> Iterator[Retrieve]:
     """Yield and remember the jobs that have changed; forget those that are out of view."""
     for gone in shown.keys() - current.keys():
         del shown[gone]

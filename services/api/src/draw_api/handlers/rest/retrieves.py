@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
@@ -31,9 +31,9 @@ router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
 MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
 MayReadJobs = Annotated[Principal, requires(Permission.READ_JOBS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
-NOT_NOW = documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
-ON_THE_WAY = documented(HTTPStatus.CONFLICT) | {
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
+NOT_NOW = responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+ON_THE_WAY = responses(HTTPStatus.CONFLICT) | {
     HTTPStatus.OK: {"model": Retrieve, "description": "It was on the way; now as soon as asked"}
 }
 LIST = "StudyInstanceUID\n1.2.840.113619.2.55.3\n1.2.840.113619.2.55.4\n"
@@ -42,7 +42,7 @@ LIST = "StudyInstanceUID\n1.2.840.113619.2.55.3\n1.2.840.113619.2.55.4\n"
 @router.post("", status_code=HTTPStatus.CREATED, responses=ON_THE_WAY)
 def create(response: Response, by: MayRunJobs, work: InWork, body: NewRetrieve) -> Retrieve:
     """Retrieve studies, series or SOP instances from a node; several items make a batch."""
-    return _answered(response, work.retrieves.create(by, body, body.items))
+    return _set_answer(response, work.retrieves.create(by, body, body.items))
 
 
 @router.post(
@@ -64,7 +64,7 @@ def create_from_list(
     SOPInstanceUID, PatientID, AccessionNumber. UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab
     or the separator in a first line such as `sep=;`.
     """
-    return _answered(response, work.retrieves.create(by, options, list_of_csv(body).items))
+    return _set_answer(response, work.retrieves.create(by, options, list_of_csv(body).items))
 
 
 @router.get("")
@@ -111,7 +111,7 @@ def cancel(by: MayRunJobs, work: InWork, job_id: UUID) -> RetrieveWithAttempts:
 @router.post("/{job_id}/retry", status_code=HTTPStatus.CREATED, responses=NOT_NOW | ON_THE_WAY)
 def retry(response: Response, by: MayRunJobs, work: InWork, job_id: UUID) -> Retrieve:
     """Retrieve only what a finished job or batch lacks, as a new job."""
-    return _answered(response, work.retrieves.retry(by, job_id))
+    return _set_answer(response, work.retrieves.retry(by, job_id))
 
 
 @router.put("/{job_id}/priority", responses=NOT_NOW)
@@ -120,7 +120,7 @@ def prioritise(by: MayRunJobs, work: InWork, job_id: UUID, body: Urgency) -> Ret
     return work.retrieves.prioritise(by, job_id, body.priority)
 
 
-def _answered(response: Response, asked: RequestedRetrieve) -> Retrieve:
+def _set_answer(response: Response, asked: RequestedRetrieve) -> Retrieve:
     response.headers["Location"] = f"{router.prefix}/{asked.retrieve.id}"
     if not asked.new:
         response.status_code = HTTPStatus.OK

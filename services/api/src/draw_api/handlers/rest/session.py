@@ -8,7 +8,7 @@ from fastapi import Cookie as CookieParameter
 
 from draw_api.handlers.identity import COOKIE, client_address, opens, requires
 from draw_api.handlers.own_site import require_own_site
-from draw_api.handlers.problems import documented, failure
+from draw_api.handlers.problems import failure, responses
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Me, Principal, SessionStarted, SignIn
@@ -30,7 +30,7 @@ MayReadOwnAccount = Annotated[Principal, requires(Permission.READ_OWN_ACCOUNT)]
         opens(Permission.SIGN_IN),
         Depends(require_own_site),
     ],
-    responses=documented(
+    responses=responses(
         HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS
     ),
 )

@@ -8,7 +8,7 @@ from fastapi import Cookie as CookieParameter
 from fastapi.responses import RedirectResponse
 
 from draw_api.handlers.identity import COOKIE, client_address, opens
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import SearchText
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import WorkFactory
@@ -24,7 +24,7 @@ router = APIRouter(
 )
 
 PENDING_COOKIE: Final = "draw_oidc"
-PENDING_SECONDS: Final = 600
+SIGN_IN_TIMEOUT_SECONDS: Final = 600
 CALLBACK: Final = "/api/v1/oidc/callback"
 REDIRECT: Final[dict[int | str, dict[str, Any]]] = {
     302: {"description": "to the identity provider", "headers": {"Location": {}}},
@@ -42,7 +42,7 @@ def state(request: Request) -> SingleSignOnState:
     "/sign-in",
     status_code=HTTPStatus.FOUND,
     response_class=RedirectResponse,
-    responses=documented(HTTPStatus.NOT_FOUND) | REDIRECT,
+    responses=responses(HTTPStatus.NOT_FOUND) | REDIRECT,
 )
 def begin(
     request: Request,
@@ -55,7 +55,7 @@ def begin(
     answer.set_cookie(
         PENDING_COOKIE,
         sealed,
-        max_age=PENDING_SECONDS,
+        max_age=SIGN_IN_TIMEOUT_SECONDS,
         path=CALLBACK,
         secure=request.url.scheme == "https",
         httponly=True,
@@ -68,7 +68,7 @@ def begin(
     "/callback",
     status_code=HTTPStatus.SEE_OTHER,
     response_class=RedirectResponse,
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
 )
 def finish(
     request: Request,

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, UidInPath
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
@@ -32,7 +32,7 @@ MayPreviewCleanUp = Annotated[Principal, requires(Permission.PREVIEW_CLEAN_UP)]
 MayHoldStudies = Annotated[Principal, requires(Permission.HOLD_STUDIES)]
 MayDeleteStudies = Annotated[Principal, requires(Permission.DELETE_STUDIES)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
 
 
 @router.get("/storage", dependencies=[costs(RequestCost.SUMS)])
@@ -107,7 +107,7 @@ def release(by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath) -> 
 
 @router.delete(
     "/studies/{study_instance_uid}",
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def delete(
     by: MayDeleteStudies,

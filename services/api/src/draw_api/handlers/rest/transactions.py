@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
@@ -107,7 +107,7 @@ def verify(by: MayVerifyTransactions, work: InWork, body: KnownHead | None = Non
     return work.transactions.verify(by, body)
 
 
-@router.get("/{transaction_id}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/{transaction_id}", responses=responses(HTTPStatus.NOT_FOUND))
 def one(_: MayReadTransactions, work: InWork, transaction_id: RowId) -> Transaction:
     """Return one line of the transaction log."""
     return work.transactions.one(transaction_id)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented, failure
+from draw_api.handlers.problems import failure, responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -37,9 +37,9 @@ MayReadOwnCredentials = Annotated[Principal, requires(Permission.READ_OWN_CREDEN
 MayEndOwnCredentials = Annotated[Principal, requires(Permission.END_OWN_CREDENTIALS)]
 MayMakeTokens = Annotated[Principal, requires(Permission.MAKE_TOKENS)]
 
-NOT_FOUND: Final = documented(HTTPStatus.NOT_FOUND)
-CONFLICT: Final = documented(HTTPStatus.CONFLICT)
-FORBIDDEN: Final = documented(HTTPStatus.FORBIDDEN)
+NOT_FOUND: Final = responses(HTTPStatus.NOT_FOUND)
+CONFLICT: Final = responses(HTTPStatus.CONFLICT)
+FORBIDDEN: Final = responses(HTTPStatus.FORBIDDEN)
 
 AllUsers = Annotated[bool, Query(description="everybody's; for administrators")]
 
@@ -88,7 +88,7 @@ def reset_password(by: MayManageUsers, work: InWork, user_id: RowId, body: Passw
     "/password",
     status_code=HTTPStatus.NO_CONTENT,
     response_model=None,
-    responses=documented(HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+    responses=responses(HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
 )
 def change_password(
     by: MayChangeOwnPassword, work: InWork, body: PasswordChange

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import documented
+from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/v1", tags=["integration"])
 MayReadChanges = Annotated[Principal, requires(Permission.READ_CHANGES)]
 MayManageWebhooks = Annotated[Principal, requires(Permission.MANAGE_WEBHOOKS)]
 
-NOT_FOUND = documented(HTTPStatus.NOT_FOUND)
+NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
 
 
 @router.get("/changes")

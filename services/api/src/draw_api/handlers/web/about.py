@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.pages import View, page
-from draw_api.handlers.web.visitor import looks
+from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.web.words import is_retired, uid_name
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -17,7 +17,7 @@ from draw_shared.dicom.encoding import uids
 
 router = APIRouter(include_in_schema=False)
 
-MayReadStatus = Annotated[Principal, looks(Permission.READ_STATUS)]
+MayReadStatus = Annotated[Principal, page_requires(Permission.READ_STATUS)]
 
 MODELS: Final = {
     "c_find": uids.FIND_MODELS,

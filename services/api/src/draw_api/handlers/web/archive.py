@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, UidInPath, day_of
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Patient, PatientCriteria, Series, Study, StudyCriteria
@@ -21,12 +21,12 @@ from draw_api.models.texts import MODALITY
 
 router = APIRouter(include_in_schema=False)
 
-MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
-RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
+MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MOST_SERIES: Final = 500
-MOST_NODES: Final = 200
-MOST_CONFLICTS: Final = 20
+MAX_SERIES: Final = 500
+MAX_NODES: Final = 200
+MAX_CONFLICTS: Final = 20
 MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "CR", "DX", "US")
 
 
@@ -137,15 +137,15 @@ def study(
     request: Request, by: MayReadArchive, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
     """Show one study."""
-    series = work.archive.series(study_instance_uid, None, MOST_SERIES)
+    series = work.archive.series(study_instance_uid, None, MAX_SERIES)
     view = StudyView(
         study=work.archive.study(study_instance_uid),
         series=series.items,
         more_series=series.next_cursor is not None,
         conflicts=work.conflicts.conflicts(
-            ConflictCriteria(study_instance_uid), None, MOST_CONFLICTS
+            ConflictCriteria(study_instance_uid), None, MAX_CONFLICTS
         ),
-        nodes=[node for node in work.nodes.nodes(None, MOST_NODES).items if node.active],
+        nodes=[node for node in work.nodes.nodes(None, MAX_NODES).items if node.active],
     )
     return page(request, by, view)
 
@@ -159,5 +159,5 @@ def send(act: RunJobsAct, work: InWork, study_instance_uid: UidInPath) -> Respon
         "study_instance_uid": study_instance_uid,
         "series_instance_uid": act.form.text("series_instance_uid"),
     }
-    job = work.jobs.create(act.by, checked(NewSend, wanted))
+    job = work.jobs.create(act.by, validate_form(NewSend, wanted))
     return redirect(f"/jobs/{job.id}", "job-created")

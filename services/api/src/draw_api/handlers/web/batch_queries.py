@@ -10,12 +10,12 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.queries import askable, options_of
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.web.queries import options_of, queryable_nodes
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.batch_queries import (
@@ -37,10 +37,10 @@ from draw_api.services.query_lists import QueryList, query_list_of_text
 
 router = APIRouter(include_in_schema=False)
 
-MayReadQueries = Annotated[Principal, looks(Permission.READ_QUERIES)]
-MayRunQueries = Annotated[Principal, looks(Permission.RUN_QUERIES)]
-RunQueriesAct = Annotated[SubmittedForm, acts(Permission.RUN_QUERIES)]
-RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
+MayReadQueries = Annotated[Principal, page_requires(Permission.READ_QUERIES)]
+MayRunQueries = Annotated[Principal, page_requires(Permission.RUN_QUERIES)]
+RunQueriesAct = Annotated[SubmittedForm, form_requires(Permission.RUN_QUERIES)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 PREVIEWED: Final = 50
 STATES: Final[tuple[str, ...]] = get_args(Found)
@@ -117,14 +117,14 @@ def history(request: Request, by: MayReadQueries, work: InWork, cursor: Cursor =
 @router.get("/batch-queries/new")
 def form(request: Request, by: MayRunQueries, work: InWork) -> Response:
     """Show the form for a list."""
-    nodes = askable(work)
+    nodes = queryable_nodes(work)
     return page(request, by, ListView(nodes, frozenset(node.id for node in nodes[:1])))
 
 
 @router.post("/batch-queries/preview")
 def preview(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     """Show what would be asked, without asking."""
-    view = _understood(work, act.form)
+    view = _parse_form(work, act.form)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if view.problems else HTTPStatus.OK
     return page(request, act.by, view, status=status)
 
@@ -132,7 +132,7 @@ def preview(request: Request, act: RunQueriesAct, work: InWork) -> Response:
 @router.post("/batch-queries/new")
 def start(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     """Ask the questions of the list."""
-    view = _understood(work, act.form)
+    view = _parse_form(work, act.form)
     if view.asked is None:
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     made = work.batch_queries.ask(act.by, view.asked, sorted(view.chosen))
@@ -216,17 +216,17 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     if act.form.text("which") == "missing":
         wanted["several"] = act.form.has("several")
     else:
-        wanted["studies"] = _ticked(act.form)
+        wanted["studies"] = _read_ticked(act.form)
         if not wanted["studies"]:
             raise Conflict("Nothing is selected. Tick what shall be retrieved.")
-    begun = work.batch_queries.retrieve(act.by, query_id, checked(RetrieveFound, wanted))
+    begun = work.batch_queries.retrieve(act.by, query_id, validate_form(RetrieveFound, wanted))
     notice = "job-created" if begun.studies else "job-known"
     if len(begun.retrieves) > 1:
         return redirect("/jobs", notice)
     return redirect(f"/jobs/{begun.retrieves[0].id}", notice)
 
 
-def _ticked(form: CheckedForm) -> list[dict[str, int | str]]:
+def _read_ticked(form: CheckedForm) -> list[dict[str, int | str]]:
     """Return the ticked studies: node and study, separated by a blank."""
     pairs = [text.partition(" ") for text in form.texts("selected")]
     return [
@@ -236,7 +236,7 @@ def _ticked(form: CheckedForm) -> list[dict[str, int | str]]:
     ]
 
 
-def _understood(work: UnitOfWork, form: CheckedForm) -> ListView:
+def _parse_form(work: UnitOfWork, form: CheckedForm) -> ListView:
     text = form.exact("text")
     chosen = frozenset(whole_numbers(form.texts("node_id")))
     asked: QueryList | None = None
@@ -247,7 +247,7 @@ def _understood(work: UnitOfWork, form: CheckedForm) -> ListView:
         work.batch_queries.require(asked, sorted(chosen))
     except Invalid as error:
         asked, problems = None, error.problems
-    return ListView(askable(work), chosen, text, asked, problems)
+    return ListView(queryable_nodes(work), chosen, text, asked, problems)
 
 
 def _look(

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.queries import options_of
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid
@@ -22,10 +22,10 @@ from draw_api.services.retrieve_lists import list_of_text
 
 router = APIRouter(include_in_schema=False)
 
-MayRunJobs = Annotated[Principal, looks(Permission.RUN_JOBS)]
-RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
+MayRunJobs = Annotated[Principal, page_requires(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MOST_NODES: Final = 200
+MAX_NODES: Final = 200
 PREVIEWED: Final = 50
 
 
@@ -55,7 +55,7 @@ def form(request: Request, by: MayRunJobs, work: InWork) -> Response:
 @router.post("/batches/preview")
 def preview(request: Request, act: RunJobsAct, work: InWork) -> Response:
     """Show the items of the list without retrieving them."""
-    view = _understood(work, act.form)
+    view = _parse_form(work, act.form)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if view.problems else HTTPStatus.OK
     return page(request, act.by, view, status=status)
 
@@ -63,15 +63,15 @@ def preview(request: Request, act: RunJobsAct, work: InWork) -> Response:
 @router.post("/batches/new")
 def start(request: Request, act: RunJobsAct, work: InWork) -> Response:
     """Retrieve the items of the list."""
-    view = _understood(work, act.form)
+    view = _parse_form(work, act.form)
     if view.problems:
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
-    options = checked(RetrieveOptions, options_of(act.form) | {"node_id": view.node_id})
+    options = validate_form(RetrieveOptions, options_of(act.form) | {"node_id": view.node_id})
     asked = work.retrieves.create(act.by, options, view.items)
     return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
 
 
-def _understood(work: UnitOfWork, form: CheckedForm) -> BatchView:
+def _parse_form(work: UnitOfWork, form: CheckedForm) -> BatchView:
     text = form.exact("text")
     items: list[WantedItem] = []
     doubts: list[FieldProblem] = []
@@ -79,7 +79,7 @@ def _understood(work: UnitOfWork, form: CheckedForm) -> BatchView:
     try:
         text = text_of(form.file("file") or text.encode())
         found = list_of_text(text)
-        checked(RetrieveOptions, options_of(form) | {"node_id": form.text("node_id")})
+        validate_form(RetrieveOptions, options_of(form) | {"node_id": form.text("node_id")})
     except Invalid as error:
         problems = error.problems
     else:
@@ -97,5 +97,5 @@ def _understood(work: UnitOfWork, form: CheckedForm) -> BatchView:
 
 
 def _nodes(work: UnitOfWork) -> list[Node]:
-    nodes = work.nodes.nodes(None, MOST_NODES).items
+    nodes = work.nodes.nodes(None, MAX_NODES).items
     return [node for node in nodes if node.active and (node.supports_move or node.supports_get)]

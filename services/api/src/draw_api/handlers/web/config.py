@@ -10,7 +10,7 @@ from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import FormField, error_of, lines
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.config import (
@@ -29,9 +29,9 @@ from draw_api.services.config import etag
 
 router = APIRouter(include_in_schema=False)
 
-MayReadConfiguration = Annotated[Principal, looks(Permission.READ_CONFIGURATION)]
-ChangeConfigurationAct = Annotated[SubmittedForm, acts(Permission.CHANGE_CONFIGURATION)]
-MayChangeConfiguration = Annotated[Principal, looks(Permission.CHANGE_CONFIGURATION)]
+MayReadConfiguration = Annotated[Principal, page_requires(Permission.READ_CONFIGURATION)]
+ChangeConfigurationAct = Annotated[SubmittedForm, form_requires(Permission.CHANGE_CONFIGURATION)]
+MayChangeConfiguration = Annotated[Principal, page_requires(Permission.CHANGE_CONFIGURATION)]
 
 REFERENCE: Final = reference()
 INPUTS: Final = {"boolean": "switch", "integer": "number", "list": "lines", "choice": "choice"}
@@ -91,7 +91,7 @@ def save(request: Request, act: ChangeConfigurationAct, work: InWork) -> Respons
     """Change the settings that differ from the configuration in force."""
     version = work.configuration.current()
     current = document_of(version.document)
-    sent = _sent(act.form)
+    sent = _read_values(act.form)
     patch = _patch(current, sent)
     comment = act.form.text("comment")
     if not patch:
@@ -100,10 +100,10 @@ def save(request: Request, act: ChangeConfigurationAct, work: InWork) -> Respons
     try:
         work.configuration.patch(act.by, patch, f'"{said_version}"', comment)
     except Invalid as error:
-        view = _view(version, _merged(current, sent), error.problems, comment=comment)
+        view = _view(version, _merge(current, sent), error.problems, comment=comment)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     except PreconditionFailed:
-        view = _view(version, _merged(current, sent), problem=CHANGED_MEANWHILE, comment=comment)
+        view = _view(version, _merge(current, sent), problem=CHANGED_MEANWHILE, comment=comment)
         return page(request, act.by, view, status=HTTPStatus.PRECONDITION_FAILED)
     return redirect("/config", "config-saved")
 
@@ -153,7 +153,7 @@ def _view(
     comment: str = "",
 ) -> ConfigView:
     sections = [
-        ShownSection(section, [_shown(one, document, problems) for one in section.fields])
+        ShownSection(section, [_show_field(one, document, problems) for one in section.fields])
         for section in REFERENCE.sections
     ]
     known = {one.path for section in REFERENCE.sections for one in section.fields}
@@ -167,7 +167,7 @@ def _within(field: str, path: str) -> bool:
     return field == path or field.startswith(f"{path}.")
 
 
-def _shown(
+def _show_field(
     setting: ConfigField, document: dict[str, Any], problems: tuple[FieldProblem, ...]
 ) -> ShownField:
     value = _at(document, setting.path)
@@ -204,7 +204,7 @@ def _help(setting: ConfigField) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _sent(form: CheckedForm) -> dict[str, Any]:
+def _read_values(form: CheckedForm) -> dict[str, Any]:
     """Return the settings of the form by their paths; text that is no number stays text."""
     found: dict[str, Any] = {}
     for section in REFERENCE.sections:
@@ -223,15 +223,15 @@ def _sent(form: CheckedForm) -> dict[str, Any]:
 
 
 def _patch(current: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
-    return _nested({path: value for path, value in sent.items() if _at(current, path) != value})
+    return _nest({path: value for path, value in sent.items() if _at(current, path) != value})
 
 
-def _merged(current: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+def _merge(current: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     every = {one.path: _at(current, one.path) for s in REFERENCE.sections for one in s.fields}
-    return _nested(every | sent)
+    return _nest(every | sent)
 
 
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
+def _nest(values: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for path, value in values.items():
         *folders, name = path.split(".")

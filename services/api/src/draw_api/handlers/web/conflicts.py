@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
-from draw_api.handlers.web.visitor import looks
+from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Patient, PatientCriteria
@@ -17,9 +17,9 @@ from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
 
-MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
+MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
 
-MOST_PATIENTS: Final = 10
+MAX_PATIENTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,6 @@ def conflicts(
         found=work.conflicts.conflicts(criteria, cursor, ON_A_PAGE),
         study_instance_uid=study_instance_uid,
         kind=known or "",
-        patients=work.archive.patients(PatientCriteria(ambiguous=True), None, MOST_PATIENTS),
+        patients=work.archive.patients(PatientCriteria(ambiguous=True), None, MAX_PATIENTS),
     )
     return page(request, by, view)

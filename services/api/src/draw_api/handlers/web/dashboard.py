@@ -11,7 +11,7 @@ from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.activity import Throughput
@@ -28,9 +28,9 @@ from draw_shared.contracts.transaction import TransactionOutcome
 
 router = APIRouter(include_in_schema=False)
 
-MayReadStatus = Annotated[Principal, looks(Permission.READ_STATUS)]
-MayControlServices = Annotated[Principal, looks(Permission.CONTROL_SERVICES)]
-ControlServicesAct = Annotated[SubmittedForm, acts(Permission.CONTROL_SERVICES)]
+MayReadStatus = Annotated[Principal, page_requires(Permission.READ_STATUS)]
+MayControlServices = Annotated[Principal, page_requires(Permission.CONTROL_SERVICES)]
+ControlServicesAct = Annotated[SubmittedForm, form_requires(Permission.CONTROL_SERVICES)]
 
 SHOWN: Final = 8
 DEAD: Final = (".dead", ".unroutable")

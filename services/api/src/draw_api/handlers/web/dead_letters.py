@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
@@ -18,8 +18,8 @@ from draw_api.models.texts import QUEUE_NAME, SHORT_HASH
 
 router = APIRouter(include_in_schema=False)
 
-MayManageDeadLetters = Annotated[Principal, looks(Permission.MANAGE_DEAD_LETTERS)]
-ManageDeadLettersAct = Annotated[SubmittedForm, acts(Permission.MANAGE_DEAD_LETTERS)]
+MayManageDeadLetters = Annotated[Principal, page_requires(Permission.MANAGE_DEAD_LETTERS)]
+ManageDeadLettersAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_DEAD_LETTERS)]
 
 Queue = Annotated[str, Path(), QUEUE_NAME]
 Key = Annotated[str, Path(), SHORT_HASH]
@@ -61,14 +61,14 @@ def letters(request: Request, by: MayManageDeadLetters, work: InWork, queue: Que
 
 @router.post("/dead-letters/{queue}/replay")
 def replay_all(act: ManageDeadLettersAct, work: InWork, queue: Queue) -> Response:
-    """Return every message of a queue to where it failed."""
+    """Put every message of a queue back to where it failed."""
     work.dead_letters.replay(act.by, queue)
     return redirect(f"/dead-letters/{queue}", "replayed")
 
 
 @router.post("/dead-letters/{queue}/{key}/replay")
 def replay(act: ManageDeadLettersAct, work: InWork, queue: Queue, key: Key) -> Response:
-    """Return one message to where it failed."""
+    """Put one message back to where it failed."""
     work.dead_letters.replay(act.by, queue, key)
     return redirect(f"/dead-letters/{queue}", "replayed")
 

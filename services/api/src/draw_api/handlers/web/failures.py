@@ -46,14 +46,14 @@ def install(application: FastAPI) -> None:
 
 
 def _for_people(handler: Handler) -> Handler:
-    async def shown(request: Request, error: Exception) -> Response:
+    async def show(request: Request, error: Exception) -> Response:
         made = handler(request, error)
         answer = await made if inspect.isawaitable(made) else made
         if request.url.path.startswith(PROGRAMS):
             return answer
         return _as_page(request, answer)
 
-    return shown
+    return show
 
 
 def _as_page(request: Request, answer: Response) -> Response:
@@ -67,10 +67,10 @@ def _as_page(request: Request, answer: Response) -> Response:
         errors=tuple((e["field"], e["message"]) for e in problem.get("errors", ())),
         retry_after=answer.headers.get(RETRY_AFTER, ""),
     )
-    shown = page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))
+    show = page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))
     if view.retry_after:
-        shown.headers[RETRY_AFTER] = view.retry_after
-    return shown
+        show.headers[RETRY_AFTER] = view.retry_after
+    return show
 
 
 def _visitor(request: Request) -> Principal | None:

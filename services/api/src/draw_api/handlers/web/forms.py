@@ -40,7 +40,7 @@ class FormField:
         return bool(self.help or self.error)
 
 
-def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
+def validate_form(model: type[Model], values: Mapping[str, Any]) -> Model:
     """Return the model with these values; digits in a number's field become numbers.
 
     Raises:
@@ -48,7 +48,7 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
     """
     properties = _properties(model)
     typed = {
-        name: _typed(properties[name], value) if name in properties else value
+        name: _convert(properties[name], value) if name in properties else value
         for name, value in values.items()
     }
     try:
@@ -57,12 +57,12 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise Invalid(problems_of(error.errors(), typed)) from error
 
 
-def _typed(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - whatever a form has
+def _convert(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - whatever a form has
     if isinstance(value, str) and schema.get("type") == "integer":
         number = whole_number(value)
         return value if number is None else number
     if isinstance(value, list) and schema.get("type") == "array":
-        return [_typed(schema.get("items", {}), one) for one in value]
+        return [_convert(schema.get("items", {}), one) for one in value]
     return value
 
 
@@ -174,11 +174,11 @@ def _field(
 def _help(schema: Mapping[str, Any], kind: str) -> str:
     said = str(schema.get("description", ""))
     low, high = schema.get("minimum"), schema.get("maximum")
-    if kind == "number" and low is not None and high is not None and high < MOST_SHOWN:
+    if kind == "number" and low is not None and high is not None and high < MAX_SHOWN:
         said = f"{said}; {low} to {high}" if said else f"{low} to {high}"
     if kind == "lines":
         said = f"{said}; one on a line" if said else "one on a line"
     return said[:1].upper() + said[1:]
 
 
-MOST_SHOWN: Final = 2**40
+MAX_SHOWN: Final = 2**40

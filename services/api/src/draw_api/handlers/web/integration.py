@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Final, get_args
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, checked, fields_of
+from draw_api.handlers.web.forms import FormField, fields_of, validate_form
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid, NotFound
@@ -31,9 +31,9 @@ from draw_api.models.webhooks import (
 
 router = APIRouter(include_in_schema=False)
 
-MayReadChanges = Annotated[Principal, looks(Permission.READ_CHANGES)]
-MayManageWebhooks = Annotated[Principal, looks(Permission.MANAGE_WEBHOOKS)]
-ManageWebhooksAct = Annotated[SubmittedForm, acts(Permission.MANAGE_WEBHOOKS)]
+MayReadChanges = Annotated[Principal, page_requires(Permission.READ_CHANGES)]
+MayManageWebhooks = Annotated[Principal, page_requires(Permission.MANAGE_WEBHOOKS)]
+ManageWebhooksAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_WEBHOOKS)]
 
 KINDS: Final[tuple[str, ...]] = get_args(ChangeKind)
 STATES: Final[tuple[str, ...]] = get_args(DeliveryState)
@@ -119,7 +119,7 @@ def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
     """Send changes to a URL from now on."""
     values = _values(act.form)
     try:
-        made = work.webhooks.add(act.by, checked(NewWebhook, values))
+        made = work.webhooks.add(act.by, validate_form(NewWebhook, values))
     except Invalid as error:
         view = _form("Add a webhook", NEW, values, error.problems)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -158,7 +158,7 @@ def save(request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: Row
     """Change a webhook; an empty secret stays as it was."""
     values = _values(act.form)
     try:
-        work.webhooks.change(act.by, webhook_id, checked(WebhookChange, values))
+        work.webhooks.change(act.by, webhook_id, validate_form(WebhookChange, values))
     except Invalid as error:
         title = str(values["url"])
         view = _form(title, f"/webhooks/{webhook_id}/edit", values, error.problems)

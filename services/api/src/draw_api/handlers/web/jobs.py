@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import NotFound
@@ -25,12 +25,12 @@ from draw_api.services.retrieves import RequestedRetrieve
 
 router = APIRouter(include_in_schema=False)
 
-MayReadJobs = Annotated[Principal, looks(Permission.READ_JOBS)]
-MayRunJobs = Annotated[Principal, looks(Permission.RUN_JOBS)]
-RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
+MayReadJobs = Annotated[Principal, page_requires(Permission.READ_JOBS)]
+MayRunJobs = Annotated[Principal, page_requires(Permission.RUN_JOBS)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MOST_MISSING: Final = 100
-MOST_CHILDREN: Final = 200
+MAX_MISSING: Final = 100
+MAX_CHILDREN: Final = 200
 STATES: Final = get_args(JobState)
 State = Annotated[JobState | None, Query()]
 
@@ -96,7 +96,7 @@ def jobs(
     request: Request, by: MayReadJobs, work: InWork, state: State = None, cursor: Cursor = None
 ) -> Response:
     """List retrieve jobs, last created first."""
-    return page(request, by, _listed(work, state, cursor))
+    return page(request, by, _list(work, state, cursor))
 
 
 @router.get("/jobs/all")
@@ -113,7 +113,7 @@ def live_list(
     request: Request, _: MayReadJobs, state: State = None, cursor: Cursor = None
 ) -> StreamingResponse:
     """Stream the list."""
-    return stream(request, lambda work: _listed(work, state, cursor), "/jobs", Permission.READ_JOBS)
+    return stream(request, lambda work: _list(work, state, cursor), "/jobs", Permission.READ_JOBS)
 
 
 @router.get("/jobs/{job_id}")
@@ -164,7 +164,7 @@ def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
 @router.post("/jobs/{job_id}/priority")
 def prioritise(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
     """Set the priority of a job."""
-    said = checked(Urgency, {"priority": act.form.text("priority")})
+    said = validate_form(Urgency, {"priority": act.form.text("priority")})
     work.retrieves.prioritise(act.by, job_id, said.priority)
     return redirect(f"/jobs/{job_id}", "job-priority")
 
@@ -176,7 +176,7 @@ def notice_of(asked: RequestedRetrieve) -> str:
     return "job-pulled-forward" if asked.pulled_forward else "job-known"
 
 
-def _listed(work: UnitOfWork, state: str | None, cursor: str | None) -> RetrieveListView:
+def _list(work: UnitOfWork, state: str | None, cursor: str | None) -> RetrieveListView:
     found = work.retrieves.retrieves(
         state=state, node_id=None, parent_id=None, cursor=cursor, limit=ON_A_PAGE
     )
@@ -192,10 +192,10 @@ def _look(work: UnitOfWork, job_id: UUID) -> RetrieveView | OtherJobView:
     missing: list[RetrievedInstance] = []
     if found.kind == "batch":
         children = work.retrieves.retrieves(
-            state=None, node_id=None, parent_id=job_id, cursor=None, limit=MOST_CHILDREN
+            state=None, node_id=None, parent_id=job_id, cursor=None, limit=MAX_CHILDREN
         ).items
     if found.state in FINISHED and found.state != "complete":
         missing = work.retrieves.instances(
-            job_id, missing=True, cursor=None, limit=MOST_MISSING
+            job_id, missing=True, cursor=None, limit=MAX_MISSING
         ).items
     return RetrieveView(found, children, missing)

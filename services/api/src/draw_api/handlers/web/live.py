@@ -24,11 +24,11 @@ from draw_api.models.permissions import Permission
 from draw_api.services.access import require
 from draw_shared.errors import Transient
 
-LOOK_SECONDS: Final = 2.0
-WAKE_SECONDS: Final = 0.25
-SILENCE_SECONDS: Final = 15.0
-LONGEST_SECONDS: Final = 1800.0
-LOOKING: Final = ThreadPoolExecutor(4, thread_name_prefix="live")
+RENDER_INTERVAL_SECONDS: Final = 2.0
+POLL_INTERVAL_SECONDS: Final = 0.25
+KEEP_ALIVE_INTERVAL_SECONDS: Final = 15.0
+MAX_STREAM_SECONDS: Final = 1800.0
+RENDERERS: Final = ThreadPoolExecutor(4, thread_name_prefix="live")
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 UNAVAILABLE: Final = "event: unavailable\ndata: -\n\n"
 
@@ -48,22 +48,24 @@ async def _events(
     state, loop = request.app.state, asyncio.get_running_loop()
     shown, began = "", time.monotonic()
     spoken = began
-    while time.monotonic() - began < LONGEST_SECONDS:
-        found = await loop.run_in_executor(LOOKING, _seen, request, look, path, permission)
+    while time.monotonic() - began < MAX_STREAM_SECONDS:
+        found = await loop.run_in_executor(
+            RENDERERS, _render_fragment, request, look, path, permission
+        )
         if found is None:
             yield UNAVAILABLE
             return
-        if found != shown or time.monotonic() - spoken > SILENCE_SECONDS:
+        if found != shown or time.monotonic() - spoken > KEEP_ALIVE_INTERVAL_SECONDS:
             yield _event(found) if found != shown else ": still here\n\n"
             shown, spoken = found, time.monotonic()
-        until = time.monotonic() + LOOK_SECONDS
+        until = time.monotonic() + RENDER_INTERVAL_SECONDS
         while time.monotonic() < until:
             if state.live_retrieves.stopping:
                 return
-            await asyncio.sleep(WAKE_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _seen(request: Request, look: Look, path: str, permission: Permission) -> str | None:
+def _render_fragment(request: Request, look: Look, path: str, permission: Permission) -> str | None:
     """Return the fragment as it is now, or None when the session or the permission has ended."""
     factory: WorkFactory = request.app.state.work
     try:

@@ -10,11 +10,11 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, checked, error_of, fields_of, values_of
+from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form, values_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -25,10 +25,10 @@ from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
 
-MayReadNodes = Annotated[Principal, looks(Permission.READ_NODES)]
-MayManageNodes = Annotated[Principal, looks(Permission.MANAGE_NODES)]
-ManageNodesAct = Annotated[SubmittedForm, acts(Permission.MANAGE_NODES)]
-RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
+MayReadNodes = Annotated[Principal, page_requires(Permission.READ_NODES)]
+MayManageNodes = Annotated[Principal, page_requires(Permission.MANAGE_NODES)]
+ManageNodesAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_NODES)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 LATELY: Final = 10
 WINDOW_LINE: Final = re.compile(
@@ -105,7 +105,7 @@ def add(request: Request, act: ManageNodesAct, work: InWork) -> Response:
     """Add a node."""
     values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
     try:
-        node = work.nodes.add(act.by, checked(NodeSettings, values))
+        node = work.nodes.add(act.by, validate_form(NodeSettings, values))
     except (Invalid, Conflict) as error:
         view = _form("Add a remote node", "/nodes/new", "/nodes", values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -140,7 +140,7 @@ def save(request: Request, act: ManageNodesAct, work: InWork, node_id: RowId) ->
     here = f"/nodes/{node_id}"
     values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
     try:
-        work.nodes.replace(act.by, node_id, checked(NodeSettings, values))
+        work.nodes.replace(act.by, node_id, validate_form(NodeSettings, values))
     except (Invalid, Conflict) as error:
         view = _form(str(values.get("name", "")), f"{here}/edit", here, values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -172,7 +172,7 @@ def pause(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
 @router.post("/nodes/{node_id}/pin")
 def pin(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     """Trust the node from now on by the certificate that it showed."""
-    wanted = checked(NewPin, {"fingerprint": act.form.text("fingerprint")})
+    wanted = validate_form(NewPin, {"fingerprint": act.form.text("fingerprint")})
     work.nodes.pin(act.by, node_id, wanted.fingerprint)
     return redirect(f"/nodes/{node_id}", "node-pinned")
 

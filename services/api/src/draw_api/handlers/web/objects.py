@@ -9,14 +9,14 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
-from draw_api.handlers.web.visitor import looks
+from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
 from draw_api.models.failures import NotFound
 from draw_api.models.objects import (
-    LARGEST_EDGE,
-    MOST_FRAMES,
+    MAX_EDGE,
+    MAX_FRAMES,
     Element,
     Elements,
     ObjectFacts,
@@ -28,8 +28,8 @@ from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
 
-MayReadArchive = Annotated[Principal, looks(Permission.READ_ARCHIVE)]
-MayDownloadObjects = Annotated[Principal, looks(Permission.DOWNLOAD_OBJECTS)]
+MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
+MayDownloadObjects = Annotated[Principal, page_requires(Permission.DOWNLOAD_OBJECTS)]
 
 THUMBNAIL_EDGE: Final = 152
 PRESETS: Final = {
@@ -41,7 +41,7 @@ PRESETS: Final = {
     ),
 }
 Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
-Frame = Annotated[int, Query(ge=1, le=MOST_FRAMES)]
+Frame = Annotated[int, Query(ge=1, le=MAX_FRAMES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
     work: InWork,
     study_instance_uid: UidInPath,
     series_instance_uid: UidInPath,
-    object_: Annotated[int, Query(alias="object", ge=1, le=MOST_FRAMES)] = 1,
+    object_: Annotated[int, Query(alias="object", ge=1, le=MAX_FRAMES)] = 1,
     frame: Frame = 1,
     center: Number = None,
     width: Number = None,
@@ -141,12 +141,12 @@ def picture(
     frame: Frame = 1,
     center: Number = None,
     width: Number = None,
-    edge: Annotated[int, Query(ge=16, le=LARGEST_EDGE)] = 1024,
+    edge: Annotated[int, Query(ge=16, le=MAX_EDGE)] = 1024,
     inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
     """Return one frame as a picture."""
     rendering = Rendering(frame, center, width, edge, inverted)
-    return _sent(work.objects.picture(by, sop_instance_uid, rendering))
+    return _picture_response(work.objects.picture(by, sop_instance_uid, rendering))
 
 
 @router.get("/series/{series_instance_uid}/thumbnail", dependencies=[costs(RequestCost.OBJECTS)])
@@ -158,7 +158,7 @@ def thumbnail(by: MayReadArchive, work: InWork, series_instance_uid: UidInPath) 
     middle = slices[len(slices) // 2]
     frame = middle.frames // 2 + 1
     rendering = Rendering(frame=frame, edge=THUMBNAIL_EDGE)
-    return _sent(work.objects.picture(by, middle.sop_instance_uid, rendering))
+    return _picture_response(work.objects.picture(by, middle.sop_instance_uid, rendering))
 
 
 @router.get("/instances/{sop_instance_uid}/elements", dependencies=[costs(RequestCost.OBJECTS)])
@@ -188,5 +188,5 @@ def download(
     )
 
 
-def _sent(found: Picture) -> Response:
+def _picture_response(found: Picture) -> Response:
     return Response(found.content, media_type=found.media_type)

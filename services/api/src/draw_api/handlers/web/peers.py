@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, checked, error_of, fields_of, values_of
+from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -30,12 +30,12 @@ from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
 
 router = APIRouter(include_in_schema=False)
 
-MayReadPeers = Annotated[Principal, looks(Permission.READ_PEERS)]
-MayManagePeers = Annotated[Principal, looks(Permission.MANAGE_PEERS)]
-ManagePeersAct = Annotated[SubmittedForm, acts(Permission.MANAGE_PEERS)]
+MayReadPeers = Annotated[Principal, page_requires(Permission.READ_PEERS)]
+MayManagePeers = Annotated[Principal, page_requires(Permission.MANAGE_PEERS)]
+ManagePeersAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_PEERS)]
 
 REJECTED_DAYS: Final = 7
-MOST_REJECTED: Final = 50
+MAX_REJECTED: Final = 50
 ADDRESS: Final = "/ae-titles"
 SIMPLE_FIELDS: Final = (
     "ae_title",
@@ -113,7 +113,7 @@ def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = Non
     """List the allowed AE titles, and recently rejected peers."""
     view = PeersView(
         allowed=work.peers.allowed(cursor, ON_A_PAGE),
-        rejected=work.peers.rejected(REJECTED_DAYS, None, MOST_REJECTED),
+        rejected=work.peers.rejected(REJECTED_DAYS, None, MAX_REJECTED),
         security=work.configuration.current().document.security,
         loopback_reads=work.peers.loopback_reads(),
         others=work.peers.rights_of_others(),
@@ -139,7 +139,7 @@ def add(request: Request, act: ManagePeersAct, work: InWork) -> Response:
     """Allow an AE title."""
     values = _values(act.form)
     try:
-        work.peers.add(act.by, checked(AllowedAeTitleSettings, values))
+        work.peers.add(act.by, validate_form(AllowedAeTitleSettings, values))
     except (Invalid, Conflict) as error:
         view = _form("/ae-titles/new", "Allow an AE title", values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -165,7 +165,7 @@ def simulator(
         "sop_class_uid": sop_class_uid.strip() or None,
         "certificate": certificate.strip(),
     }
-    return page(request, by, _simulated(work, values, asked=bool(calling_ae or address)))
+    return page(request, by, _simulate(work, values, asked=bool(calling_ae or address)))
 
 
 @router.post("/ae-titles/allow")
@@ -178,7 +178,7 @@ def allow(act: ManagePeersAct, work: InWork) -> Response:
         "rights": act.form.texts("rights"),
         "move_destination": act.form.text("move_destination"),
     }
-    work.peers.allow(act.by, checked(PeerToAllow, values))
+    work.peers.allow(act.by, validate_form(PeerToAllow, values))
     return redirect(ADDRESS, "peer-allowed")
 
 
@@ -194,7 +194,7 @@ def save(request: Request, act: ManagePeersAct, work: InWork, row_id: RowId) -> 
     """Replace all settings of an AE title."""
     values = _values(act.form)
     try:
-        work.peers.replace(act.by, row_id, checked(AllowedAeTitleSettings, values))
+        work.peers.replace(act.by, row_id, validate_form(AllowedAeTitleSettings, values))
     except (Invalid, Conflict) as error:
         view = _form(f"{ADDRESS}/{row_id}", str(values.get("ae_title", "")), values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -247,14 +247,14 @@ def _values(form: CheckedForm) -> dict[str, object]:
     return values_of(AllowedAeTitleSettings, form) | {"rights": form.texts("rights")}
 
 
-def _simulated(work: UnitOfWork, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
+def _simulate(work: UnitOfWork, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
     labels = {"sop_class_uid": "SOP class UID", "address": "From address"}
     names = ("calling_ae", "address", "called_ae", "sop_class_uid", "certificate")
     problems: tuple[FieldProblem, ...] = ()
     explanation = None
     if asked:
         try:
-            explanation = work.peers.explain(checked(Proposal, values))
+            explanation = work.peers.explain(validate_form(Proposal, values))
         except Invalid as error:
             problems = error.problems
     return SimulatorView(

@@ -11,12 +11,12 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import checked, error_of
+from draw_api.handlers.web.forms import error_of, validate_form
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, day_of
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
@@ -31,12 +31,12 @@ from draw_api.models.texts import SORT_KEY, whole_number, whole_numbers
 
 router = APIRouter(include_in_schema=False)
 
-MayReadQueries = Annotated[Principal, looks(Permission.READ_QUERIES)]
-MayRunQueries = Annotated[Principal, looks(Permission.RUN_QUERIES)]
-RunQueriesAct = Annotated[SubmittedForm, acts(Permission.RUN_QUERIES)]
-RunJobsAct = Annotated[SubmittedForm, acts(Permission.RUN_JOBS)]
+MayReadQueries = Annotated[Principal, page_requires(Permission.READ_QUERIES)]
+MayRunQueries = Annotated[Principal, page_requires(Permission.RUN_QUERIES)]
+RunQueriesAct = Annotated[SubmittedForm, form_requires(Permission.RUN_QUERIES)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MOST_NODES: Final = 200
+MAX_NODES: Final = 200
 KEYS: Final = {
     # keyword: label, hint, the level from which on it has a meaning
     "PatientName": ("Patient name", "SMITH^J*", "PATIENT"),
@@ -189,7 +189,7 @@ def queries(
     )
     view = QueryListView(
         found=work.queries.queries(criteria, cursor, ON_A_PAGE),
-        nodes=work.nodes.nodes(None, MOST_NODES).items,
+        nodes=work.nodes.nodes(None, MAX_NODES).items,
         asked={
             "node_id": node_id,
             "created_by": created_by,
@@ -213,7 +213,7 @@ def _end_of(day: date) -> datetime | None:
 def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
     """Show the form of a query; the address may fill it in."""
     given = request.query_params
-    nodes = askable(work)
+    nodes = queryable_nodes(work)
     chosen = whole_numbers(given.getlist("node_id"))
     view = BuilderView(
         nodes=nodes,
@@ -236,10 +236,10 @@ def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
         "max_age_seconds": 0 if act.form.has("anew") else 300,
     }
     try:
-        query, new = work.queries.ask(act.by, checked(NewQuery, asked))
+        query, new = work.queries.ask(act.by, validate_form(NewQuery, asked))
     except Invalid as error:
         view = BuilderView(
-            nodes=askable(work),
+            nodes=queryable_nodes(work),
             chosen=frozenset(whole_numbers(chosen)),
             level=str(asked["level"]),
             values=values,
@@ -322,13 +322,13 @@ def remove(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
 def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     """Retrieve the selected matches, from the nodes where they were found."""
     work.queries.query(query_id)
-    items = _selected(act.form)
+    items = _read_selected(act.form)
     if not items:
         raise Conflict("Nothing is selected. Tick what shall be retrieved.")
     jobs = []
     for node_id, wanted in items.items():
         values = {**options_of(act.form), "node_id": node_id, "items": wanted}
-        new = checked(NewRetrieve, values)
+        new = validate_form(NewRetrieve, values)
         jobs.append(work.retrieves.create(act.by, new, new.items))
     if len(jobs) > 1:
         return redirect("/jobs", "job-created")
@@ -347,7 +347,7 @@ def options_of(form: CheckedForm) -> dict[str, Any]:
     return found
 
 
-def _selected(form: CheckedForm) -> dict[int, list[dict[str, str]]]:
+def _read_selected(form: CheckedForm) -> dict[int, list[dict[str, str]]]:
     """Return the ticked matches: node, study and series, separated by blanks."""
     found: dict[int, list[dict[str, str]]] = {}
     for text in form.texts("selected"):
@@ -376,7 +376,7 @@ def _look(
     return QueryView(work.queries.query(query_id), matches, search, sort, node_id)
 
 
-def askable(work: UnitOfWork) -> list[Node]:
+def queryable_nodes(work: UnitOfWork) -> list[Node]:
     """Return the nodes that answer queries."""
-    nodes = work.nodes.nodes(None, MOST_NODES).items
+    nodes = work.nodes.nodes(None, MAX_NODES).items
     return [node for node in nodes if node.active and node.supports_find]

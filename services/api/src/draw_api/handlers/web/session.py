@@ -10,9 +10,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.turns import RequestCost, costs
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.visitor import CheckedForm, SessionCookie, SubmittedForm, acts, read_form
+from draw_api.handlers.web.visitor import (
+    CheckedForm,
+    SessionCookie,
+    SubmittedForm,
+    form_requires,
+    read_form,
+)
 from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
@@ -22,9 +28,9 @@ from draw_api.services.single_sign_on import SingleSignOnService
 
 router = APIRouter(include_in_schema=False)
 
-EndOwnCredentialsAct = Annotated[SubmittedForm, acts(Permission.END_OWN_CREDENTIALS)]
+EndOwnCredentialsAct = Annotated[SubmittedForm, form_requires(Permission.END_OWN_CREDENTIALS)]
 
-LONGEST_PATH: Final = 2000
+MAX_PATH_LENGTH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def sign_in(
 
     try:
         values = {"name": sent.text("name"), "password": sent.exact("password")}
-        asked = checked(SignIn, values)
+        asked = validate_form(SignIn, values)
     except Invalid as error:
         problem = ". ".join(f"{words(p.field)} {p.message}" for p in error.problems)
         return again(f"{problem}.", HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -107,4 +113,4 @@ def _provider(request: Request) -> str:
 def local_path(text: str) -> str:
     """Return a path of this site, or nothing: a link must not lead elsewhere after signing in."""
     good = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return text[:LONGEST_PATH] if good else ""
+    return text[:MAX_PATH_LENGTH] if good else ""

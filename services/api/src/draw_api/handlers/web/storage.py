@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import checked
+from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.permissions import Permission
@@ -26,14 +26,14 @@ from draw_api.models.storage import (
 
 router = APIRouter(include_in_schema=False)
 
-MayReadStorage = Annotated[Principal, looks(Permission.READ_STORAGE)]
-MayPreviewCleanUp = Annotated[Principal, looks(Permission.PREVIEW_CLEAN_UP)]
-MayHoldStudies = Annotated[Principal, looks(Permission.HOLD_STUDIES)]
-HoldStudiesAct = Annotated[SubmittedForm, acts(Permission.HOLD_STUDIES)]
-MayDeleteStudies = Annotated[Principal, looks(Permission.DELETE_STUDIES)]
-DeleteStudiesAct = Annotated[SubmittedForm, acts(Permission.DELETE_STUDIES)]
+MayReadStorage = Annotated[Principal, page_requires(Permission.READ_STORAGE)]
+MayPreviewCleanUp = Annotated[Principal, page_requires(Permission.PREVIEW_CLEAN_UP)]
+MayHoldStudies = Annotated[Principal, page_requires(Permission.HOLD_STUDIES)]
+HoldStudiesAct = Annotated[SubmittedForm, form_requires(Permission.HOLD_STUDIES)]
+MayDeleteStudies = Annotated[Principal, page_requires(Permission.DELETE_STUDIES)]
+DeleteStudiesAct = Annotated[SubmittedForm, form_requires(Permission.DELETE_STUDIES)]
 
-LARGEST: Final = 10
+MAX_LISTED: Final = 10
 DAYS: Final = 30
 BAR_HEIGHT: Final = 60
 
@@ -86,8 +86,8 @@ def storage(request: Request, by: MayReadStorage, work: InWork) -> Response:
         usage=work.storage.usage(),
         growth=list(work.storage.growth(DAYS)),
         modalities=list(work.storage.modalities()),
-        patients=work.storage.patients(None, LARGEST).items,
-        studies=work.storage.studies(None, LARGEST).items,
+        patients=work.storage.patients(None, MAX_LISTED).items,
+        studies=work.storage.studies(None, MAX_LISTED).items,
     )
     return page(request, by, view)
 
@@ -127,7 +127,7 @@ def ask_hold(
 @router.post("/studies/{study_instance_uid}/hold")
 def hold(act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
     """Hold a study."""
-    said = checked(Hold, {"reason": act.form.text("reason")})
+    said = validate_form(Hold, {"reason": act.form.text("reason")})
     work.storage.hold(act.by, study_instance_uid, said.reason)
     return redirect(f"/studies/{study_instance_uid}", "study-held")
 
@@ -162,6 +162,6 @@ def ask_delete(
 @router.post("/studies/{study_instance_uid}/delete")
 def delete(act: DeleteStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
     """Delete a study."""
-    said = checked(Hold, {"reason": act.form.text("reason")})
+    said = validate_form(Hold, {"reason": act.form.text("reason")})
     work.storage.delete(act.by, study_instance_uid, said.reason)
     return redirect("/studies", "study-deleted")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
-from draw_api.handlers.web.visitor import looks
+from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.paging import Page
@@ -19,7 +19,7 @@ from draw_shared.contracts.transaction import TransactionKind, TransactionOutcom
 
 router = APIRouter(include_in_schema=False)
 
-MayReadTransactions = Annotated[Principal, looks(Permission.READ_TRANSACTIONS)]
+MayReadTransactions = Annotated[Principal, page_requires(Permission.READ_TRANSACTIONS)]
 
 EXPORT: Final = "/api/v1/transactions/export.csv"
 HEXADECIMAL: Final = 16

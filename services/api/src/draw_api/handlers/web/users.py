@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, checked, fields_of, values_of
+from draw_api.handlers.web.forms import FormField, fields_of, validate_form, values_of
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.visitor import SubmittedForm, acts, looks
+from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
@@ -31,18 +31,18 @@ from draw_api.models.users import (
 
 router = APIRouter(include_in_schema=False)
 
-MayReadOwnCredentials = Annotated[Principal, looks(Permission.READ_OWN_CREDENTIALS)]
-MayManageUsers = Annotated[Principal, looks(Permission.MANAGE_USERS)]
-ManageUsersAct = Annotated[SubmittedForm, acts(Permission.MANAGE_USERS)]
-MayChangeOwnPassword = Annotated[Principal, looks(Permission.CHANGE_OWN_PASSWORD)]
-ChangeOwnPasswordAct = Annotated[SubmittedForm, acts(Permission.CHANGE_OWN_PASSWORD)]
-MayMakeTokens = Annotated[Principal, looks(Permission.MAKE_TOKENS)]
-MakeTokensAct = Annotated[SubmittedForm, acts(Permission.MAKE_TOKENS)]
-EndOwnCredentialsAct = Annotated[SubmittedForm, acts(Permission.END_OWN_CREDENTIALS)]
+MayReadOwnCredentials = Annotated[Principal, page_requires(Permission.READ_OWN_CREDENTIALS)]
+MayManageUsers = Annotated[Principal, page_requires(Permission.MANAGE_USERS)]
+ManageUsersAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_USERS)]
+MayChangeOwnPassword = Annotated[Principal, page_requires(Permission.CHANGE_OWN_PASSWORD)]
+ChangeOwnPasswordAct = Annotated[SubmittedForm, form_requires(Permission.CHANGE_OWN_PASSWORD)]
+MayMakeTokens = Annotated[Principal, page_requires(Permission.MAKE_TOKENS)]
+MakeTokensAct = Annotated[SubmittedForm, form_requires(Permission.MAKE_TOKENS)]
+EndOwnCredentialsAct = Annotated[SubmittedForm, form_requires(Permission.END_OWN_CREDENTIALS)]
 
 SessionId = Annotated[str, Path(), SHORT_HASH]
 
-MOST: Final = 200
+MAX_LISTED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ def users(
     everybodys = may(by, Permission.READ_ALL_CREDENTIALS)
     view = UsersView(
         users=work.users.users(cursor, ON_A_PAGE) if may(by, Permission.READ_USERS) else None,
-        tokens=work.users.tokens(by, None, MOST, all_users=everybodys).items,
-        sessions=work.users.sessions(by, None, MOST, all_users=everybodys).items,
+        tokens=work.users.tokens(by, None, MAX_LISTED, all_users=everybodys).items,
+        sessions=work.users.sessions(by, None, MAX_LISTED, all_users=everybodys).items,
         own_name=by.name,
     )
     return page(request, by, view)
@@ -118,9 +118,9 @@ def add(request: Request, act: ManageUsersAct, work: InWork) -> Response:
     """Add a user."""
     values = _with_secret(values_of(NewUser, act.form), "password", act.form.exact("password"))
     try:
-        work.users.add(act.by, checked(NewUser, values))
+        work.users.add(act.by, validate_form(NewUser, values))
     except (Invalid, Conflict) as error:
-        return _refused(request, act.by, _new_user(values, error))
+        return _refuse(request, act.by, _new_user(values, error))
     return redirect("/users", "user-added")
 
 
@@ -135,12 +135,12 @@ def change_password(request: Request, act: ChangeOwnPasswordAct, work: InWork) -
     """Change the caller's own password."""
     values = {name: act.form.exact(name) for name in ("current_password", "new_password")}
     try:
-        refused = work.users.change_password(act.by, checked(PasswordChange, values))
+        refused = work.users.change_password(act.by, validate_form(PasswordChange, values))
     except (Invalid, Conflict, Forbidden) as error:
-        return _refused(request, act.by, _own_password(error))
+        return _refuse(request, act.by, _own_password(error))
     if refused is not None:
         # Returned, not raised: the attempt must stay on record.
-        return _refused(request, act.by, _own_password(refused))
+        return _refuse(request, act.by, _own_password(refused))
     return redirect("/users", "password-set")
 
 
@@ -154,10 +154,10 @@ def user(request: Request, by: MayManageUsers, work: InWork, user_id: RowId) -> 
 def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Set a user's role and whether the user may sign in."""
     try:
-        settings = checked(UserSettings, values_of(UserSettings, act.form))
+        settings = validate_form(UserSettings, values_of(UserSettings, act.form))
         work.users.set(act.by, user_id, settings)
     except (Invalid, Conflict) as error:
-        return _refused(request, act.by, _one(work, user_id, error))
+        return _refuse(request, act.by, _one(work, user_id, error))
     return redirect("/users", "user-saved")
 
 
@@ -165,10 +165,10 @@ def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) ->
 def reset(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Set a user's new password."""
     try:
-        said = checked(PasswordReset, {"password": act.form.exact("password")})
+        said = validate_form(PasswordReset, {"password": act.form.exact("password")})
         work.users.reset_password(act.by, user_id, said.password.get_secret_value())
     except (Invalid, Conflict) as error:
-        return _refused(request, act.by, _one(work, user_id, error))
+        return _refuse(request, act.by, _one(work, user_id, error))
     return redirect("/users", "password-set")
 
 
@@ -206,9 +206,9 @@ def make_token(request: Request, act: MakeTokensAct, work: InWork) -> Response:
     expires = values.get("expires_at")
     values["expires_at"] = f"{expires}Z" if expires else None
     try:
-        made = work.users.make_token(act.by, checked(NewToken, values))
+        made = work.users.make_token(act.by, validate_form(NewToken, values))
     except (Invalid, Conflict, Forbidden) as error:
-        return _refused(request, act.by, _new_token({**values, "expires_at": expires}, error))
+        return _refuse(request, act.by, _new_token({**values, "expires_at": expires}, error))
     return page(request, act.by, TokenView(made), status=HTTPStatus.CREATED)
 
 
@@ -235,7 +235,7 @@ def _problems(error: Failure) -> tuple[tuple[FieldProblem, ...], str]:
     return (), str(error) if error else ""
 
 
-def _refused(request: Request, by: Principal, view: View) -> Response:
+def _refuse(request: Request, by: Principal, view: View) -> Response:
     return page(request, by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 

@@ -22,7 +22,7 @@ from draw_api.handlers.identity import (
     SAFE_METHODS,
     Guard,
     client_address,
-    remembered,
+    remember_caller,
 )
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -31,10 +31,10 @@ from draw_api.models.permissions import Permission
 from draw_api.services.access import require, require_csrf
 
 CSRF_FIELD: Final = "csrf_token"
-MOST_DIGITS: Final = 15
-MOST_BYTES: Final = 4 * 1024**2
-MOST_FIELDS: Final = 2000
-MOST_FILES: Final = 1
+MAX_DIGITS: Final = 15
+MAX_BYTES: Final = 4 * 1024**2
+MAX_FIELDS: Final = 2000
+MAX_FILES: Final = 1
 NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 """Characters that neither PostgreSQL, a page nor a JSON document can hold."""
 
@@ -79,13 +79,13 @@ class CheckedForm:
     def file(self, name: str) -> bytes:
         """Return the content of an uploaded file; empty when there is none."""
         value = self._data.get(name)
-        return value.file.read(MOST_BYTES) if isinstance(value, UploadFile) else b""
+        return value.file.read(MAX_BYTES) if isinstance(value, UploadFile) else b""
 
 
 def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> Principal:
     if not session:
         raise Unauthenticated("Please sign in.")
-    by = remembered(request, session, work.access.by_session(session, client_address(request)))
+    by = remember_caller(request, session, work.access.by_session(session, client_address(request)))
     request.state.visitor = by
     return by
 
@@ -95,7 +95,7 @@ def require_small(request: Request) -> None:
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
         raise HTTPException(HTTPStatus.LENGTH_REQUIRED)
-    if len(said) > MOST_DIGITS or int(said) > MOST_BYTES:
+    if len(said) > MAX_DIGITS or int(said) > MAX_BYTES:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
@@ -111,7 +111,7 @@ async def read_form(
     """
     require_small(request)
     async with form_of(
-        request, max_files=max_files, max_fields=max_fields, max_part_size=MOST_BYTES
+        request, max_files=max_files, max_fields=max_fields, max_part_size=MAX_BYTES
     ) as data:
         yield CheckedForm(data)
 
@@ -119,7 +119,7 @@ async def read_form(
 async def _form(
     request: Request, by: Annotated[Principal, Depends(_visitor)]
 ) -> AsyncIterator[CheckedForm]:
-    async with read_form(request, max_files=MOST_FILES, max_fields=MOST_FIELDS) as form:
+    async with read_form(request, max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
         require_csrf(by, form.text(CSRF_FIELD) or request.headers.get(CSRF_HEADER))
         yield form
 
@@ -154,11 +154,11 @@ class FormAccess(Guard):
         return SubmittedForm(by, form)
 
 
-def looks(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
+def page_requires(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
     """Return the dependency of a page that needs a permission."""
     return Depends(PageAccess(permission))
 
 
-def acts(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
+def form_requires(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a signature
     """Return the dependency of a form that needs a permission."""
     return Depends(FormAccess(permission))

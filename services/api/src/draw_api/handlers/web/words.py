@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from draw_api.models.webhooks import MOST_COUNTED
+from draw_api.models.webhooks import MAX_COUNTED
 from draw_shared.dicom.encoding.dictionary import registered_uids
 
 NIL: Final = "\N{EN DASH}"
@@ -47,7 +47,7 @@ def count(number: float | None) -> str:
 
 def counted(number: int) -> str:
     """Return how many deliveries a webhook has, up to the number that is counted."""
-    return f"{count(MOST_COUNTED)}+" if number > MOST_COUNTED else count(number)
+    return f"{count(MAX_COUNTED)}+" if number > MAX_COUNTED else count(number)
 
 
 def duration(seconds: float | None) -> str:
