@@ -273,7 +273,7 @@ def test_what_an_earlier_release_wrote_wrongly_is_read_anew(suite):
         )
     answer = draw_admin(suite, "reindex", "--only", "damaged")
     assert answer.returncode == 0, answer.stderr
-    assert "objects are read anew" in answer.stdout
+    assert "objects are read again" in answer.stdout
     mended = "SELECT FROM patients WHERE patient_id = 'Old-1' AND name = :name AND name_search = :s"
     found = {"name": str(made.PatientName), "s": "=zhang^xiaodong=张^小东="}
     assert suite.wait_for_rows(1, mended, 20, **found)

@@ -135,7 +135,7 @@ def test_no_operation_takes_a_parameter_that_it_does_not_know(admin, method, pat
     known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
     said = problems(admin.request(method, filled(path), params={"max_limit": "1"}))
     words = said["max_limit"]
-    assert words.startswith("is no parameter here; there ")
+    assert words.startswith("is not a parameter here; there ")
     assert all(name in words for name in known)
     once = [
         one["name"]

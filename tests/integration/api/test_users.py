@@ -215,7 +215,7 @@ def test_a_weak_token_touches_nothing_stronger(api, admin):
     for path in (f"{TOKENS}/{mine['id']}", f"{TOKENS}/{weak['id']}", f"{SESSIONS}/{session['id']}"):
         refused = program.delete(path)
         assert refused.status_code == 403
-        assert refused.json()["detail"] == "This needs somebody who signed in, not a token."
+        assert refused.json()["detail"] == "This needs a signed-in person, not a token."
     program.cookies = admin.cookies
     assert program.delete("/api/v1/session").status_code == 403
     assert admin.get("/api/v1/me").status_code == 200

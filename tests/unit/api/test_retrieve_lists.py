@@ -54,5 +54,5 @@ def test_each_line_that_is_wrong_is_named():
         list_of_csv(b"StudyInstanceUID,SOPInstanceUID\n1.2.3,\nnonsense,\n1.2,1.2.9\n")
     problems = [(p.field, p.message) for p in caught.value.problems]
     assert [field for field, _ in problems] == ["line 3, column StudyInstanceUID", "line 4"]
-    assert problems[0][1] == "nonsense is no UID: a UID has digits and single dots between them"
+    assert problems[0][1] == "nonsense is not a UID: a UID has digits and single dots between them"
     assert "Series Instance UID" in problems[1][1]

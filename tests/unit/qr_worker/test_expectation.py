@@ -180,7 +180,7 @@ def test_studies_are_looked_up_and_only_those_that_fit_are_expected():
 def test_a_study_that_is_named_by_no_uid_is_not_asked_for_and_is_known_to_lack(name):
     found = expected(having(objects(), objects(name)), Subject(patient_id="P"))
     assert [study.study_instance_uid for study in found.studies] == ["1"]
-    assert found.lacking == "the node names a study by what is no Study Instance UID"
+    assert found.lacking == "the node names a study by an invalid Study Instance UID"
     with pytest.raises(NothingThere):
         expected(having(objects(name)), Subject(patient_id="P"))
 

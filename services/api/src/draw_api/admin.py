@@ -113,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     reindex.add_argument(
         "--only",
         choices=["damaged"],
-        help="only have read anew, of what the index has, the objects of rows that an earlier"
-        " release may have written wrongly",
+        help="only read again the indexed objects whose rows an earlier release may have written"
+        " wrongly",
     )
     reconcile = command("reconcile", _reconcile)
     reconcile.add_argument("--repair", action="store_true", help="mend it instead of showing it")
@@ -234,7 +234,7 @@ def _reindex(given: argparse.Namespace) -> int:
                 done = reindex.reread(PostgresSuspectRepository(database, settings.replica))
             finally:
                 database.dispose()
-            print(f"{done.announced} objects are read anew, {done.size_bytes} bytes")  # noqa: T201
+            print(f"{done.announced} objects are read again, {done.size_bytes} bytes")  # noqa: T201
             return 0
         done = reindex.run()
     _show_left(done)
@@ -265,7 +265,7 @@ def _reconcile(given: argparse.Namespace) -> int:
             print(f"{announced.announced} files without row announced, to be indexed")  # noqa: T201
             _show_left(announced)
             if announced.deleted:
-                print(f"{announced.deleted} files of what was deleted go")  # noqa: T201
+                print(f"{announced.deleted} files of deleted objects are removed")  # noqa: T201
             return 1 if announced.unreadable or found.other_size else 0
     return 1 if found.any else 0
 

@@ -22,7 +22,7 @@ class ApiMetrics:
         )
         self.unexpected_failures = Counter(
             "draw_api_unexpected_failures",
-            "Requests that failed for a reason that nobody foresaw",
+            "Requests that failed for an unforeseen reason",
             registry=registry,
         )
         self.waiting = Gauge(

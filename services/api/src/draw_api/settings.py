@@ -20,7 +20,7 @@ def _networks(value: str) -> str:
     return ",".join(str(network_of(one)) for one in value.split(",") if one.strip())
 
 
-OWN_URL: Final = "the database as it is reached, with a role of its own, by"
+OWN_URL: Final = "database URL, with a role of its own, for"
 FirstPassword = Annotated[
     NewPassword | None,
     Field(
@@ -83,8 +83,8 @@ class MigrationSettings(ServiceSettings, PostgresSettings):
     database_admin_url: SecretStr | None = Field(
         default=None,
         repr=False,
-        description="the database as somebody reaches it who may make roles: then the owner's and"
-        " the services' are made; default: they are there",
+        description="connection to the database with a role that may create roles: then the owner's"
+        " and the services' roles are created; default: they exist",
     )
     scp_database_url: SecretStr | None = Field(
         default=None, repr=False, description=f"{OWN_URL} the receiver"

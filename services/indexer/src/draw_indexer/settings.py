@@ -53,8 +53,8 @@ class IndexerSettings(ServiceSettings, PostgresSettings, BrokerSettings, Transac
     indexer_lost_announcements_seconds: float = Field(
         default=5.0,
         gt=0,
-        description="how often the index is compared with what was announced; what is missing four"
-        " times is announced again",
+        description="how often the index is compared with the announcements; objects that are"
+        " missing four times are announced again",
     )
     indexer_changes_days: int = Field(
         default=90, ge=1, description="how long the change feed is kept, days"

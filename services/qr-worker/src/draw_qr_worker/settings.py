@@ -39,7 +39,7 @@ class QrWorkerSettings(
     qr_worker_arrival_seconds: float = Field(
         default=15.0,
         gt=0,
-        description="a retrieve waits this long after the last arrival for what is missing",
+        description="a retrieve waits this long after the last arrival for missing instances",
     )
     qr_worker_max_studies_per_item: int = Field(
         default=100,

@@ -158,7 +158,7 @@ class BoundedConnection(H11Protocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
+        self._refuse(HTTPStatus.BAD_REQUEST, "This is not a valid HTTP request.")
 
     @override
     def pause_writing(self) -> None:

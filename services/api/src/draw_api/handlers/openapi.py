@@ -103,7 +103,7 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         operation.pop("security", None)
     else:
         operation[ROLE_KEY] = str(rule.role)
-        persons = ", and somebody who signed in: no token" if rule.persons_only else ""
+        persons = ", and a signed-in person: no token" if rule.persons_only else ""
         operation["description"] += f"\n\nNeeds the role `{rule.role}`{persons}."
         cookie = COOKIE if method in SAFE_METHODS else COOKIE_AND_CSRF
         operation["security"] = [cookie] if rule.persons_only else [BEARER, cookie]

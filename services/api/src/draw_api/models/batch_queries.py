@@ -133,7 +133,7 @@ class BatchLine(Answer):
     node_id: int | None
     node_name: str | None
     state: Found = Field(
-        description="several: more than one study; truncated: the node has more than is told"
+        description="several: more than one study; truncated: the node has more than it returned"
     )
     error: str
     studies: list[FoundStudy]

@@ -80,7 +80,7 @@ class ConfigField(Answer):
     choices: list[str] = Field(default=[], description="allowed values of a choice")
     max_length: int | None = Field(default=None, description="of a text")
     effect: Literal["live", "rebind"] = Field(
-        description="`live`: in force for the next association; `rebind`: the port is opened anew"
+        description="`live`: in force for the next association; `rebind`: the port is opened again"
     )
 
 

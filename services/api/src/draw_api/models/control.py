@@ -53,10 +53,10 @@ class ServiceState(Answer):
 
     service: ServiceName = Field(examples=["scp"])
     desired_state: DesiredState = Field(
-        description="of replicas that were not told something else", examples=["running"]
+        description="of replicas without an order of their own", examples=["running"]
     )
     controllable: bool = Field(description="false for the API itself")
-    changed_at: datetime | None = Field(description="when it was last told something")
+    changed_at: datetime | None = Field(description="when it last got an order")
     changed_by: str = Field(examples=["admin"])
     active_associations: int
     replicas: list[ControlledReplica] = Field(description="without those that ended a day ago")

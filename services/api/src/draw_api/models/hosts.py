@@ -52,7 +52,7 @@ def _to_ascii(host: str) -> str:
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as error:
-        raise ValueError("this is no international host name (IDNA)") from error
+        raise ValueError("this is not an international host name (IDNA)") from error
 
 
 def _ipv4(host: str) -> str:
@@ -71,7 +71,7 @@ def _ipv6(host: str) -> str:
     except ValueError as error:
         if re.fullmatch(r"(\[.*\]|[^:]+):[0-9]+", host):
             raise ValueError("the port has a field of its own") from error
-        raise ValueError("this is no IPv6 address, such as 2001:db8::17") from error
+        raise ValueError("this is not an IPv6 address such as 2001:db8::17") from error
     _, _, zone = inner.partition("%")
     if zone and not re.fullmatch(r"[A-Za-z0-9._-]+", zone):
         raise ValueError("the zone of an IPv6 address is the name of a network interface")

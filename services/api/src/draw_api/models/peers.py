@@ -144,7 +144,7 @@ class RejectedPeer(Answer):
     """A peer that was rejected, with the same reason each time."""
 
     calling_ae: str | None = Field(
-        description="null when it was turned away before it said so", examples=["CT_ROOM_2"]
+        description="null when it was rejected before it named itself", examples=["CT_ROOM_2"]
     )
     peer_address: str = Field(examples=["192.0.2.17"])
     reason: str = Field(examples=["the calling AE title is not allowed (1/1/3)"])

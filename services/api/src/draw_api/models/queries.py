@@ -57,8 +57,8 @@ class NewQuery(Request):
     keys: dict[str, KeyValues] = Field(
         default={},
         max_length=MAX_KEYS,
-        description="an empty value asks for the attribute; the usual ones are asked for anyway;"
-        " `01.11.2026` or `Smith, J` is sent as DICOM writes it, what is unclear is refused",
+        description="an empty value requests the attribute; the usual ones are requested anyway;"
+        " `01.11.2026` or `Smith, J` is sent in DICOM form, unclear values are refused",
     )
     node_ids: list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]] = Field(
         min_length=1, max_length=MAX_NODES
@@ -67,7 +67,7 @@ class NewQuery(Request):
         default=0, ge=0, le=MAX_RESULTS, description="most results of each node; 0: all"
     )
     max_age_seconds: StrictInt = Field(
-        default=300, ge=0, le=86400, description="take an answer that is this fresh; 0: ask anew"
+        default=300, ge=0, le=86400, description="accept an answer of this age; 0: ask again"
     )
 
     @field_validator("keys")
@@ -76,7 +76,7 @@ class NewQuery(Request):
         for keyword in keys:
             tag = dictionary.tag_of(keyword)
             if tag is None or tag >> 16 in {0x0000, 0x0002} or keyword == "QueryRetrieveLevel":
-                raise ValueError(f"{keyword[:64]!r} is no keyword of an attribute to ask for")
+                raise ValueError(f"{keyword[:64]!r} is not the keyword of a query key")
             if NOT_ASKED_FOR.intersection(dictionary.vr_of(tag).split(" or ")):
                 raise ValueError(f"{keyword} cannot be asked for")
         return _normalise_keys(keys)
@@ -141,7 +141,7 @@ class Query(Answer):
     node_ids: list[int]
     state: JobState
     completeness: Literal["", "complete", "truncated"] = Field(
-        description="truncated: some node did not tell everything; empty: not over yet"
+        description="truncated: some node did not return everything; empty: not finished yet"
     )
     matches: int
     nodes: list[NodeAnswer]

@@ -56,8 +56,8 @@ class Replica(Answer):
     host: str
     address: str = Field(description="where it listens for HTTP")
     dicom: DicomPort | None = Field(
-        description="of a receiver: what is really bound, of two ports the one without TLS; null:"
-        " nobody can send to it"
+        description="of a receiver: the port that is actually bound, of two the one without TLS;"
+        " null: nobody can send to it"
     )
     dicom_ports: list[DicomPort] = Field(
         default=[], description="of a receiver: every port that is really bound, without TLS first"
@@ -73,7 +73,7 @@ class Replica(Answer):
     active_associations: int
     config_version: int
     last_error: str = Field(
-        description="of a receiver: why what is bound is not what is configured",
+        description="of a receiver: why the bound ports differ from the configuration",
         examples=["still on 0.0.0.0:11112 without TLS, because the key /tls/key.pem is not there"],
     )
     details: dict[str, Any]

@@ -69,15 +69,15 @@ class Forecast(Answer):
         description="0 while objects are refused; null: it is not expected to fill up, as nothing"
         " comes or clean-up keeps pace"
     )
-    limited_by: SpaceShortage | None = Field(description="what is reached first")
+    limited_by: SpaceShortage | None = Field(description="the limit that is reached first")
 
 
 class StorageUsage(Answer):
     """The storage at one moment."""
 
     used_bytes: int = Field(
-        description="current objects, conflicts, files waiting for removal, and what is not"
-        " indexed yet: as the receivers count it, or without one as indexed"
+        description="current objects, conflicts, files waiting for removal, and objects not"
+        " indexed yet: as the receivers count them, or without a receiver as indexed"
     )
     limit_bytes: int | None = Field(description="the quota; null: there is none")
     disk_total_bytes: int | None
@@ -86,7 +86,7 @@ class StorageUsage(Answer):
     disk_total_inodes: int | None = Field(description="null: the file system has no fixed number")
     disk_free_inodes: int | None
     room_bytes: int | None = Field(
-        description="size of the largest object that is taken now; null: there is no quota, and"
+        description="size of the largest object that is accepted now; null: there is no quota, and"
         " the disk cannot be seen"
     )
     refusing: SpaceShortage | None = Field(description="why C-STORE is answered 0xA700 now")
@@ -173,6 +173,6 @@ class Deleted(Answer):
     instances: int
     size_bytes: int
     files: int = Field(
-        description="files that go: of its objects, versions set aside, copies. What was received"
-        " and is not indexed yet goes as well, and is not counted"
+        description="files to remove: of its objects, versions set aside, copies. Objects that were"
+        " received but are not indexed yet are removed, too, and not counted"
     )

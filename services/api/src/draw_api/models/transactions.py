@@ -83,7 +83,7 @@ class LogFinding(Answer):
     occurred_at: datetime
     action: str = Field(examples=["transactions.cut"])
     detail: str
-    accepted: bool = Field(description="somebody has looked at it since, and said so in the log")
+    accepted: bool = Field(description="somebody has examined it since, and recorded it in the log")
 
 
 class ChainReport(Answer):
@@ -91,8 +91,8 @@ class ChainReport(Answer):
 
     intact: bool = Field(description="no breaks, and no findings that nobody has accepted")
     sealed: bool = Field(
-        description="seals were checked too; without a key, whoever writes the database can make"
-        " a log that is intact"
+        description="seals were checked too; without a key, anybody who can write the database can"
+        " forge an intact log"
     )
     as_found: int = Field(
         description="the position up to which lines were there before sealing began; 0: none"

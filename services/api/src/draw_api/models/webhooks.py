@@ -103,7 +103,7 @@ class Changes(Answer):
     next_since: int = Field(description="give it back as `since` to read on; never skips any")
     more: bool = Field(description="whether there are further entries already")
     trimmed: bool = Field(
-        description="entries behind `since` are older than the feed is kept: read the index anew"
+        description="entries behind `since` are older than the feed is kept: read the index again"
     )
 
 
@@ -185,7 +185,7 @@ class WebhookDelivery(Answer):
     id: int
     sequence: int
     kind: str
-    body: str = Field(description="what is sent, exactly")
+    body: str = Field(description="the exact body that is sent")
     state: DeliveryState
     attempts: int
     next_attempt_at: datetime

@@ -163,7 +163,7 @@ def require(principal: Principal, permission: Permission) -> None:
     needed = RULES[permission].role
     if needed is not None and not principal.role.allows(needed):
         raise Forbidden(f"This needs the role {needed}; yours is {principal.role}.")
-    raise Forbidden("This needs somebody who signed in, not a token.")
+    raise Forbidden("This needs a signed-in person, not a token.")
 
 
 def require_csrf(principal: Principal, sent: str | None) -> None:

@@ -73,7 +73,7 @@ def _introduction() -> Iterator[str]:
     yield ""
     yield (
         "This statement is generated from the configuration in force (`draw-admin conformance`)."
-        " It does not replace testing with the peers that shall be connected."
+        " It does not replace testing with the peers to be connected."
     )
     yield ""
 

@@ -121,9 +121,9 @@ def _fault(name: str, value: str) -> str:
     if said:
         return said
     if name in UIDS:
-        return f"{value} is no UID: a UID has digits and single dots between them"
+        return f"{value} is not a UID: a UID has digits and single dots between them"
     if NO_SINGLE_VALUE.intersection(value):
-        return f"{value} is no single value: *, ? and \\ cannot be looked up"
+        return f"{value} is not a single value: *, ? and \\ cannot be looked up"
     return ""
 
 

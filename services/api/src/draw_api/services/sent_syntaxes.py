@@ -20,5 +20,5 @@ _WORDS: Final = (
     " never has a whole message of a broken object; the object is refused at once the next"
     " time, and C-MOVE and forwarding go on with the others on another association."
 )
-SENT: Final = ("### 4.7 Transfer syntaxes of what is sent", "", _WORDS, "")
+SENT: Final = ("### 4.7 Transfer syntaxes of sent objects", "", _WORDS, "")
 """Lines of the statement."""

@@ -142,7 +142,7 @@ class InstanceStored:
         read = time.perf_counter()
         if arrivals:
             missing = {id(stored) for stored in self._index(arrivals)}
-            went = FileMissing("the file went before its turn came")
+            went = FileMissing("the file disappeared before its turn came")
             lost += [(each, went) for each in announced if id(each.stored) in missing]
             left = {id(each) for each, _ in lost}
             self._indexed(each.delivery.body for each in announced if id(each) not in left)

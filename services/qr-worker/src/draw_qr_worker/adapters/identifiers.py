@@ -72,7 +72,7 @@ def decode_identifier(raw: bytes, transfer_syntax: str) -> Match:
         characters = _character_set(found)
     except Exception as error:
         # pydicom raises any of these when it cannot read the bytes.
-        raise PeerAborted("the node sent an identifier that is no data set") from error
+        raise PeerAborted("the node sent an identifier that is not a data set") from error
     attributes: dict[str, Any] = {}
     for tag in tags:
         try:

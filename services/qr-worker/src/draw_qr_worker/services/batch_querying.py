@@ -199,11 +199,11 @@ def _judge(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineA
     untold = {wrong for match, wrong in misfits if wrong and not is_told(match, wrong)}
     if untold and not studies:
         words = " and ".join(sorted(untold))
-        error = f"the node does not tell {words} of what it found: nothing shows what fits"
+        error = f"the node does not tell {words} of its matches: nothing shows which of them fit"
         return LineAnswer("failed", error=error)
     said = [doubt, f"the node named {unfit} studies that do not fit" if unfit else ""]
     if not all(study["meant"] for study in studies):
-        said.append("the name goes on after what was asked for: choose what to retrieve")
+        said.append("the name continues after the one asked for: choose what to retrieve")
     error = "; ".join(filter(None, said))
     return LineAnswer("truncated" if doubt else "complete", studies, error)
 

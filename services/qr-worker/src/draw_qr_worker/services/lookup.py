@@ -168,7 +168,7 @@ def _judge(found: Found, answer: QueryAnswer, number: int | None) -> None:
             f" and names {len(found.studies)}"
         )
     elif found.nameless:
-        found.lacking = "the node names a study by what is no Study Instance UID"
+        found.lacking = "the node names a study by an invalid Study Instance UID"
     else:
         found.doubt = answer.cut or answer.unchecked
 

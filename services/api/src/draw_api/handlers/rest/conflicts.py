@@ -23,7 +23,7 @@ def conflicts(
     _: MayReadArchive,
     work: InWork,
     study_instance_uid: Annotated[
-        Uid | None, Query(description="named by the object, or of what is current in its place")
+        Uid | None, Query(description="named by the object, or of the current object in its place")
     ] = None,
     kind: Annotated[ConflictKind | None, Query()] = None,
     cursor: Cursor = None,

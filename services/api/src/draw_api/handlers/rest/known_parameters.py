@@ -49,7 +49,7 @@ def _problems(request: Request, known: dict[str, bool]) -> Iterator[FieldProblem
     for name in dict.fromkeys(request.query_params):
         times = len(request.query_params.getlist(name))
         if name not in known:
-            yield FieldProblem(name, f"is no parameter here; {_list_of(list(known))}")
+            yield FieldProblem(name, f"is not a parameter here; {_list_of(list(known))}")
         elif times > 1 and not known[name]:
             yield FieldProblem(name, f"is given {times} times; once is meant")
 

@@ -193,7 +193,7 @@ def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID
     here = f"/batch-queries/{query_id}"
     view = ConfirmView(
         title="Forget this batch query?",
-        text="The list goes with all its answers; what was retrieved stays.",
+        text="The list is deleted with all its answers; retrieved objects remain.",
         button="Forget it",
         action=f"{here}/remove",
         back=here,
@@ -218,7 +218,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     else:
         wanted["studies"] = _read_ticked(act.form)
         if not wanted["studies"]:
-            raise Conflict("Nothing is selected. Tick what shall be retrieved.")
+            raise Conflict("Nothing is selected. Tick what to retrieve.")
     begun = work.batch_queries.retrieve(act.by, query_id, validate_form(RetrieveFound, wanted))
     notice = "job-created" if begun.studies else "job-known"
     if len(begun.retrieves) > 1:

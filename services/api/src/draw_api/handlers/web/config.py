@@ -35,7 +35,7 @@ MayChangeConfiguration = Annotated[Principal, page_requires(Permission.CHANGE_CO
 
 REFERENCE: Final = reference()
 INPUTS: Final = {"boolean": "switch", "integer": "number", "list": "lines", "choice": "choice"}
-CHANGED_MEANWHILE: Final = "Somebody else has changed the configuration meanwhile. Look at it anew."
+CHANGED_MEANWHILE: Final = "Somebody else has changed the configuration meanwhile. Reload it."
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -127,7 +127,7 @@ def ask_restore(
     view = ConfirmView(
         title=f"Roll back to version {earlier.version}?",
         text="Every setting becomes what it was then; the history keeps both. Where port, host,"
-        " AE title or TLS differ, the receiver opens its port anew.",
+        " AE title or TLS differ, the receiver opens its port again.",
         button=f"Roll back to version {earlier.version}",
         action=f"/config/history/{earlier.version}/restore",
         back="/config/history",

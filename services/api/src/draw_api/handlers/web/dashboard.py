@@ -40,9 +40,9 @@ PROBLEMS: Final = (
 )
 CONSEQUENCES: Final = {
     ControlAction.START: "It takes up its work again.",
-    ControlAction.STOP: "It finishes what it has begun and then does nothing until it is started"
+    ControlAction.STOP: "It finishes its current work and then does nothing until it is started"
     " again, also after a restart of the machine.",
-    ControlAction.RESTART: "It finishes what it has begun, ends, and begins anew.",
+    ControlAction.RESTART: "It finishes its current work, ends, and starts again.",
 }
 
 

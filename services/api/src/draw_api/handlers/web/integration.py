@@ -202,7 +202,7 @@ def ask_remove(
     found = work.webhooks.one(webhook_id)
     view = ConfirmView(
         title="Remove this webhook?",
-        text=f"{found.url} is told nothing any more; deliveries on their way are forgotten.",
+        text=f"{found.url} gets no more deliveries; pending ones are deleted.",
         button="Remove the webhook",
         action=f"/webhooks/{webhook_id}/remove",
         back=f"/webhooks/{webhook_id}",

@@ -157,7 +157,7 @@ def address(path: str, **parameters: object) -> str:
 
 NOTICES: Final = {
     "signed-out": "You are signed out.",
-    "told": "The service was told; its state follows.",
+    "told": "The service got the order; its state follows.",
     "config-saved": "The configuration is saved; every replica has it within two seconds.",
     "config-same": "Nothing was changed.",
     "config-restored": "The earlier version is in force again, as a new version.",
@@ -172,7 +172,7 @@ NOTICES: Final = {
     "node-paused": "The node's jobs wait until it is resumed.",
     "node-resumed": "The node's jobs go on.",
     "node-pinned": "Pinned: it is trusted by this certificate alone. Test the connection again.",
-    "node-limit-forgotten": "The next query finds out anew after how many matches it stops.",
+    "node-limit-forgotten": "The next query finds out again after how many matches it stops.",
     "query-removed": "The query is forgotten.",
     "query-cached": "The same was asked a moment ago: this is that answer.",
     "job-cancelled": "The job is called off.",

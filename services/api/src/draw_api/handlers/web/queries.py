@@ -303,7 +303,7 @@ def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID
     here = f"/queries/{query_id}"
     view = ConfirmView(
         title="Forget this query?",
-        text="What it found goes with it; what was retrieved stays.",
+        text="Its results are deleted with it; retrieved objects remain.",
         button="Forget it",
         action=f"{here}/remove",
         back=here,
@@ -324,7 +324,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     work.queries.query(query_id)
     items = _read_selected(act.form)
     if not items:
-        raise Conflict("Nothing is selected. Tick what shall be retrieved.")
+        raise Conflict("Nothing is selected. Tick what to retrieve.")
     jobs = []
     for node_id, wanted in items.items():
         values = {**options_of(act.form), "node_id": node_id, "items": wanted}
