@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from draw_qr_worker.models import (
-    Arrivals,
+    ArrivalCounts,
     Fetched,
     FindEnd,
     RemoteRetrieveEnd,
@@ -77,11 +77,11 @@ class Index:
             self._mark({*self.before, *self.came})
         return self.items(None)
 
-    def look(self, _job_id, *, here_counts):
+    def count_arrivals(self, _job_id, *, here_counts):
         if self.arrives_here and here_counts:
             self._mark({*self.before, *self.came})
         arrived = sum(item.arrived for item in self.rows.values())
-        return Arrivals(len(self.rows), arrived, 10 * arrived)
+        return ArrivalCounts(len(self.rows), arrived, 10 * arrived)
 
     def mark(self, _lease, *, all_but):
         self._mark(self.rows.keys() - set(all_but))

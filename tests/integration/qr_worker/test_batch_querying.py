@@ -257,4 +257,4 @@ def test_a_node_that_ignores_keys_brings_no_other_patients_studies(ask):
     assert found[2]["studies"][0]["meant"] is True
     assert "do not fit" in found[3]["error"]
     assert found[5]["studies"][0]["meant"] is False
-    assert "the name goes on" in found[5]["error"]
+    assert "the name continues" in found[5]["error"]

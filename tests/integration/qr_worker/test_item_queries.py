@@ -4,7 +4,7 @@ import pytest
 
 from draw_qr_worker.adapters.catalogue_queries import PostgresStoredObjectRepository
 from draw_qr_worker.adapters.item_queries import PostgresItemRepository
-from draw_qr_worker.models import Arrivals, Item, Lease, LostLease, Subject, Unlisted
+from draw_qr_worker.models import ArrivalCounts, Item, Lease, LostLease, Subject, Unlisted
 from draw_shared.storage.removal import StorageFiles
 
 pytestmark = pytest.mark.integration
@@ -78,12 +78,12 @@ def test_recording_twice_changes_nothing(items, lease, index):
 
 def test_looking_marks_and_counts_what_has_arrived(items, lease, index):
     items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
-    assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 0, 0)
+    assert items.count_arrivals(lease.job_id, here_counts=True) == ArrivalCounts(4, 0, 0)
     index("1.1.1", size=70)
     index("1.1.3", size=50)
     index("7.7.7")
-    assert items.look(lease.job_id, here_counts=False) == Arrivals(4, 0, 0)
-    assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 2, 120)
+    assert items.count_arrivals(lease.job_id, here_counts=False) == ArrivalCounts(4, 0, 0)
+    assert items.count_arrivals(lease.job_id, here_counts=True) == ArrivalCounts(4, 2, 120)
     arrived = [item.sop_instance_uid for item in items.items(lease.job_id) if item.arrived]
     assert arrived == ["1.1.1", "1.1.3"]
 
@@ -96,20 +96,20 @@ def test_what_the_index_has_without_its_whole_file_is_not_here(items, lease, ind
     found = items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
     assert [item.arrived for item in found] == [False, False, False, True]
     whole.rename(whole.with_name("1.1.0"))
-    assert items.look(lease.job_id, here_counts=True).arrived == 2
+    assert items.count_arrivals(lease.job_id, here_counts=True).arrived == 2
 
 
 def test_what_goes_elsewhere_has_not_arrived_by_being_here(items, lease, index):
     index("1.1.0")
     items.record(lease, EXPECTED, arrives_here=False, here_counts=True)
-    assert items.look(lease.job_id, here_counts=True).arrived == 0
+    assert items.count_arrivals(lease.job_id, here_counts=True).arrived == 0
 
 
 def test_an_instance_of_another_study_has_not_arrived(items, lease, index):
     index("1.1.0", series="2.1", study="2")
     found = items.record(lease, EXPECTED, arrives_here=True, here_counts=True)
     assert not any(item.arrived for item in found)
-    assert items.look(lease.job_id, here_counts=True) == Arrivals(4, 0, 0)
+    assert items.count_arrivals(lease.job_id, here_counts=True) == ArrivalCounts(4, 0, 0)
 
 
 def test_nothing_stays_expected_of_studies_that_do_not_fit(items, lease):

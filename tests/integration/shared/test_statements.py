@@ -83,7 +83,7 @@ COMPOSED = {
     "draw_api.adapters.suspect_rows.objects": "an administrator's walk by 10,000 ids at a time",
     "draw_api.adapters.transaction_queries._branches": "asked for by every page and route below",
     "draw_api.adapters.transaction_queries._further": "asked for by every page and route below",
-    "draw_api.adapters.transaction_queries._looked_at": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries._examine": "asked for by every page and route below",
     "draw_api.adapters.transaction_queries.one": "asked for by every page and route below",
     "draw_api.adapters.transaction_queries.page": "asked for by every page and route below",
     "draw_api.adapters.query_queries.queries": "asked for by every page and route below",

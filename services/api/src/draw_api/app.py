@@ -296,9 +296,9 @@ class Api:
         provider = None
         if settings.api_oidc_issuer and settings.api_oidc_client_secret is not None:
             # It imports an HTTP client and cryptography, which few need and each start would load.
-            from draw_api.adapters.identity_provider import Client, OidcIdentityProvider  # noqa: PLC0415
+            from draw_api.adapters.identity_provider import ClientRegistration, OidcIdentityProvider  # noqa: PLC0415
 
-            client = Client(
+            client = ClientRegistration(
                 issuer=settings.api_oidc_issuer,
                 client_id=settings.api_oidc_client_id,
                 client_secret=settings.api_oidc_client_secret.get_secret_value(),

@@ -119,7 +119,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Departed:
+class DepartedObjects:
     """Objects of a batch whose announced file must not be indexed."""
 
     deleted: Sequence[Arrival] = ()
@@ -151,7 +151,7 @@ class UnderWay:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CurrentVersion:
     """The version of a SOP instance that is current in the index."""
 
     sop_instance_uid: str
@@ -203,7 +203,7 @@ class Verdict:
     """The one to write as the current version, if it changes."""
     fresh: bool = False
     """Whether the current version has other bytes than before, or is the first."""
-    displaced: Known | None = None
+    displaced: CurrentVersion | None = None
     """The version that was current until now."""
     set_aside: list[VersionConflict] = field(default_factory=list)
     describing: list[Arrival] = field(default_factory=list)
@@ -299,7 +299,7 @@ class IndexedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedEntity:
     """A series or study that received nothing during the quiet period."""
 
     study_instance_uid: str

@@ -199,7 +199,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class ArrivalCounts:
     """How much of what a job expects is here."""
 
     expected: int

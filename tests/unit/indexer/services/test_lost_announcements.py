@@ -290,4 +290,4 @@ def test_one_look_reads_a_bounded_number_of_records(looking, monkeypatch):
         looking.records.keep(announcement())
     looking.check(2)
     assert len(looking.index.asked) == 3
-    assert len(looking.use_case._looks) == 3
+    assert len(looking.use_case._checks) == 3

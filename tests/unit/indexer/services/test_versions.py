@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from draw_indexer.models import Known, Reason
+from draw_indexer.models import CurrentVersion, Reason
 from draw_indexer.services.versions import Versions
 from draw_shared.contracts.server_config import DuplicatePolicy
 from support.arrivals import arrival
@@ -18,7 +18,7 @@ KEEP, REPLACE = DuplicatePolicy.KEEP_EXISTING, DuplicatePolicy.REPLACE
 
 def known_of(one):
     stored = one.stored
-    return Known(
+    return CurrentVersion(
         stored.sop_instance_uid,
         stored.content_sha256,
         stored.received_at,

@@ -33,7 +33,7 @@ NAME_CLAIMS: Final = ("preferred_username", "email", "name")
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientRegistration:
     """Our registration at the provider."""
 
     issuer: str
@@ -46,7 +46,7 @@ class Client:
 class OidcIdentityProvider(IdentityProvider):
     """One provider."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ClientRegistration) -> None:
         self._client = client
         self._lock = threading.Lock()
         self._found: dict[str, Any] = {}

@@ -109,7 +109,7 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
             )
             rows = self._newest(select(found_by_uid), limit + 1, found_by_uid.c)
             return page_of([(_cursor(row), _line(row)) for row in rows], limit)
-        looked_at = _select_examined(criteria, before, COLUMNS).subquery()
+        looked_at = _examine(criteria, before, COLUMNS).subquery()
         query: Select[Any] = select(looked_at).where(*_matching(criteria, looked_at.c))
         rows = self._newest(query, limit + 1, looked_at.c)
         found = page_of([(_cursor(row), _line(row)) for row in rows], limit)
@@ -128,7 +128,7 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
 
     def _further(self, criteria: TransactionCriteria, before: Key | None) -> str | None:
         """Return the cursor behind the last line that a page examines; None: there are no more."""
-        looked_at = _select_examined(criteria, before, (T.occurred_at, T.id)).subquery()
+        looked_at = _examine(criteria, before, (T.occurred_at, T.id)).subquery()
         last = select(looked_at).order_by(looked_at.c.occurred_at.desc(), looked_at.c.id.desc())
         row = self._connection.execute(last.offset(LOOKED_AT - 1).limit(1)).mappings().first()
         return None if row is None else _cursor(row)
@@ -188,7 +188,7 @@ def _rejected_before(cursor: str | None) -> dict[str, object]:
     return {"before": before, "ae": ae, "address": address, "reason": reason}
 
 
-def _select_examined(
+def _examine(
     criteria: TransactionCriteria, before: Key | None, columns: Sequence[Any]
 ) -> Select[Any]:
     """Return the newest lines that match one criterion with an index."""

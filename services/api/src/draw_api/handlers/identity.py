@@ -107,7 +107,7 @@ class Requires(Guard):
         return principal
 
 
-class Opens(Guard):
+class OpenToAll(Guard):
     """A dependency that admits everybody, for what everybody may do."""
 
     def __init__(self, permission: Permission) -> None:
@@ -126,7 +126,7 @@ def requires(permission: Permission) -> Any:  # noqa: ANN401 - what stands in a 
 
 def opens(permission: Permission) -> Any:  # noqa: ANN401 - what stands at a route
     """Return the dependency of a route that is open to everybody."""
-    return Depends(Opens(permission))
+    return Depends(OpenToAll(permission))
 
 
 def permission_of(dependant: Dependant) -> Permission | None:

@@ -162,7 +162,7 @@ class Turns:
             del self._queues[whom]
 
 
-class Costs:
+class DeclaredCost:
     """A route's dependency that declares its cost; without one the route is ordinary."""
 
     def __init__(self, kind: RequestCost) -> None:
@@ -174,7 +174,7 @@ class Costs:
 
 def costs(kind: RequestCost) -> Any:  # noqa: ANN401 - what stands at a route
     """Return the dependency with which a route declares its cost."""
-    return Depends(Costs(kind))
+    return Depends(DeclaredCost(kind))
 
 
 class WaitingRoom:
@@ -217,7 +217,9 @@ async def takes_turn(request: Request) -> AsyncIterator[None]:
     """
     room: WaitingRoom = request.app.state.waiting_room
     found = (one.call for one in dependants_of(request.scope["route"].dependant))
-    kind = next((call.kind for call in found if isinstance(call, Costs)), RequestCost.ORDINARY)
+    kind = next(
+        (call.kind for call in found if isinstance(call, DeclaredCost)), RequestCost.ORDINARY
+    )
     whom = whom_of(request) if kind is RequestCost.SIGN_INS else room.whom(request)
     async with room.turn(kind, request, whom):
         yield

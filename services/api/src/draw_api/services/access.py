@@ -28,7 +28,7 @@ Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedSession:
     """A new session; the token goes into the cookie and nowhere else."""
 
     token: str
@@ -68,7 +68,7 @@ class AccessService:
         self._clock = clock
         self._session_length = session_length
 
-    def sign_in(self, name: str, password: str, address: str) -> Started | None:
+    def sign_in(self, name: str, password: str, address: str) -> StartedSession | None:
         """Return a new session, or None for a wrong name or password; record both.
 
         Raises:
@@ -129,7 +129,7 @@ class AccessService:
 
     def start_session(
         self, account: Account, address: str, password_hash: str | None = None
-    ) -> Started:
+    ) -> StartedSession:
         """Return a new session for an authenticated user."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         session = KnownSession(
@@ -149,7 +149,7 @@ class AccessService:
         )
         by = Principal(account.user_id, account.name, account.role, address)
         self._audit.record(by, "session.create")
-        return Started(token, session)
+        return StartedSession(token, session)
 
 
 def require(principal: Principal, permission: Permission) -> None:

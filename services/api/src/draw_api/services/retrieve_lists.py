@@ -45,7 +45,7 @@ class RetrieveList:
 
 
 @dataclass(slots=True)
-class _Group:
+class _ItemLines:
     """Lines that form one item: repeated lines, or instances of one series."""
 
     number: int
@@ -83,7 +83,7 @@ def _headless(cell: str) -> str:
 
 
 def _items(found: CsvList) -> list[WantedItem]:
-    groups: dict[tuple[tuple[str, str], ...], _Group] = {}
+    groups: dict[tuple[tuple[str, str], ...], _ItemLines] = {}
     problems: list[FieldProblem] = []
     for line in found.lines:
         fields = found.fields(line)
@@ -100,7 +100,7 @@ def _items(found: CsvList) -> list[WantedItem]:
         # Without the instance, so that instances of one series get the same key.
         instance = fields.pop("sop_instance_uid", "")
         key = (*fields.items(), ("instances", "some" if instance else ""))
-        group = groups.setdefault(key, _Group(line.number, fields))
+        group = groups.setdefault(key, _ItemLines(line.number, fields))
         if instance:
             group.instances[instance] = None
         if len(groups) > MAX_ITEMS:
@@ -127,7 +127,7 @@ def _fault(name: str, value: str) -> str:
     return ""
 
 
-def _item(group: _Group, problems: list[FieldProblem]) -> WantedItem | None:
+def _item(group: _ItemLines, problems: list[FieldProblem]) -> WantedItem | None:
     given: dict[str, str | list[str]] = dict(group.fields)
     if group.instances:
         given["sop_instance_uids"] = list(group.instances)

@@ -17,7 +17,7 @@ from draw_api.models.failures import Forbidden, NotFound, Unauthenticated
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn, RoleRules
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.single_sign_on import ExternalUserRepository, IdentityProvider
-from draw_api.services.access import TOKEN_BYTES, AccessService, Started
+from draw_api.services.access import TOKEN_BYTES, AccessService, StartedSession
 from draw_shared.contracts.transaction import TransactionOutcome
 
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
@@ -96,7 +96,7 @@ class ExternalAccessService:
         self._rules = rules
         self._audit = audit
 
-    def sign_in(self, identity: ExternalIdentity, address: str) -> Started | Forbidden:
+    def sign_in(self, identity: ExternalIdentity, address: str) -> StartedSession | Forbidden:
         """Return a new session of this user, who is added at the first sign-in.
 
         Return Forbidden when the groups give no role here, or the user was deactivated; both are
@@ -111,7 +111,7 @@ class ExternalAccessService:
             self._audit.record_anonymous(name, address, "session.create", failed, str(refused))
             return refused
 
-    def _let_in(self, identity: ExternalIdentity, subject: str, address: str) -> Started:
+    def _let_in(self, identity: ExternalIdentity, subject: str, address: str) -> StartedSession:
         """Return a new session; raise Forbidden before anything is changed."""
         role = self._rules.role(identity.groups)
         if role is None:

@@ -95,7 +95,7 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedCopy:
     """The content of a copy and of the file that the row names."""
 
     copy: Copy
@@ -155,20 +155,20 @@ class FileCopies(SuperfluousCopies):
         self._files.tidy([item.copy.path for item in gone])
         return len(done) + len(found)
 
-    def _compare(self, connection: Connection, copies: Sequence[Copy]) -> list[Compared]:
+    def _compare(self, connection: Connection, copies: Sequence[Copy]) -> list[ComparedCopy]:
         firsts = _read_row_paths(connection, copies)
         compared = (self._read(copy, firsts.get(copy.id)) for copy in copies)
         return [item for item in compared if item is not None]
 
-    def _read(self, copy: Copy, first: str | None) -> Compared | None:
+    def _read(self, copy: Copy, first: str | None) -> ComparedCopy | None:
         if first is None or first == copy.path:
-            return Compared(copy, None, first, None)
+            return ComparedCopy(copy, None, first, None)
         try:
             own, content = self._files.content(copy.path), self._files.content(first)
         except OSError as error:
             log.warning("copy.not_read", copy=copy.id, error=type(error).__name__)
             return None
-        return Compared(copy, own, first, content)
+        return ComparedCopy(copy, own, first, content)
 
     def _recover(self, connection: Connection, copy: Copy) -> bool:
         """Return whether an interrupted removal was found; the file then has its name again."""
@@ -193,7 +193,7 @@ class FileCopies(SuperfluousCopies):
             connection.execute(FOLLOW, values | {"id": copy.id})
         return found is not None
 
-    def _settle(self, connection: Connection, item: Compared) -> bool:
+    def _settle(self, connection: Connection, item: ComparedCopy) -> bool:
         """Remove, keep or promote a copy; return whether nothing is left to do."""
         copy = item.copy
         # Read again for each: another copy of the object may have become the row's file.
@@ -205,7 +205,7 @@ class FileCopies(SuperfluousCopies):
             return self._settle_without_row(connection, copy)
         return self._settle_beside_row(connection, item, item.first)
 
-    def _settle_beside_row(self, connection: Connection, item: Compared, first: str) -> bool:
+    def _settle_beside_row(self, connection: Connection, item: ComparedCopy, first: str) -> bool:
         """Keep the one that is whole of a copy and its row's file; prefer the row's."""
         copy = item.copy
         if item.own is None:
@@ -220,7 +220,7 @@ class FileCopies(SuperfluousCopies):
             return self._remove_superfluous(connection, item, first)
         return self._move_row(connection, item, first)
 
-    def _remove_superfluous(self, connection: Connection, item: Compared, first: str) -> bool:
+    def _remove_superfluous(self, connection: Connection, item: ComparedCopy, first: str) -> bool:
         copy, content = item.copy, item.content
 
         def still_there() -> bool:
@@ -231,7 +231,7 @@ class FileCopies(SuperfluousCopies):
         # not announce it; or the row's file has changed.
         return end is Removed.GONE or not self._follow(connection, copy)
 
-    def _move_row(self, connection: Connection, item: Compared, former: str) -> bool:
+    def _move_row(self, connection: Connection, item: ComparedCopy, former: str) -> bool:
         """Make the row name the copy, because the row's own file is missing or damaged."""
         copy, own = item.copy, item.own
         read = item.content.mark if item.content is not None else None

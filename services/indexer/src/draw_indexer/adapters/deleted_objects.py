@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from draw_indexer.models import AnnouncedObject, Arrival, Departed
+from draw_indexer.models import AnnouncedObject, Arrival, DepartedObjects
 from draw_shared.db import deletion, tombstones
 from draw_shared.db.deletion import LeftFile
 from draw_shared.storage.removal import FileMark, StorageFiles
@@ -15,11 +15,11 @@ from draw_shared.storage.removal import FileMark, StorageFiles
 
 def judge_arrivals(
     connection: Connection, files: StorageFiles, arrivals: Sequence[Arrival]
-) -> tuple[Departed, list[tuple[LeftFile, FileMark]]]:
+) -> tuple[DepartedObjects, list[tuple[LeftFile, FileMark]]]:
     """Return which objects departed, and the files to remove with what was deleted."""
     found = tombstones.of(connection, [arrival.stored for arrival in arrivals])
     if not found:
-        return Departed(), []
+        return DepartedObjects(), []
     deleted: list[tuple[Arrival, FileMark]] = []
     missing: list[Arrival] = []
     for arrival in arrivals:
@@ -39,7 +39,7 @@ def judge_arrivals(
             files.renew(arrival.stored.path, found.before(arrival.stored))
     gone = [(a, mark) for a, mark in deleted if a.stored.path not in named]
     return (
-        Departed([arrival for arrival, _ in gone], missing),
+        DepartedObjects([arrival for arrival, _ in gone], missing),
         [(left_file(arrival.stored), mark) for arrival, mark in gone],
     )
 

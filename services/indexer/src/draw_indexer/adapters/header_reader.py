@@ -75,7 +75,7 @@ MAX_VALUES: Final = 64
 """Values of one element; further ones are cut off like text that is too long."""
 
 
-class _Read(NamedTuple):
+class _HeaderRead(NamedTuple):
     """One reading of a header."""
 
     descriptor: int
@@ -151,7 +151,9 @@ class HeaderReader:
                 raise
             head = os.pread(descriptor, part10.MAX_META_BYTES + part10.META_START, 0)
             meta, offset = part10.decode(head)
-        read = _Read(descriptor, offset, meta.transfer_syntax_uid, _last_of(meta.sop_class_uid))
+        read = _HeaderRead(
+            descriptor, offset, meta.transfer_syntax_uid, _last_of(meta.sop_class_uid)
+        )
         scanner, gathered = read.gather(head, whole=whole)
         found = gathered.values
         patient, study, series = (

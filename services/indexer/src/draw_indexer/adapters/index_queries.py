@@ -23,9 +23,9 @@ from draw_indexer.adapters.deleted_objects import judge_arrivals, left_file, rec
 from draw_indexer.models import (
     AnnouncedObject,
     Arrival,
-    Departed,
+    CurrentVersion,
+    DepartedObjects,
     IndexChanges,
-    Known,
     PatientKey,
     Reason,
     Refused,
@@ -115,15 +115,15 @@ class PostgresIndexTransaction(IndexTransaction):
         self._deleted: list[tuple[LeftFile, FileMark]] = []
 
     @override
-    def find_departed(self, arrivals: Sequence[Arrival]) -> Departed:
+    def find_departed(self, arrivals: Sequence[Arrival]) -> DepartedObjects:
         departed, files = judge_arrivals(self._connection, self._files, arrivals)
         self._deleted += files
         return departed
 
     @override
-    def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
+    def versions(self, uids: Sequence[str]) -> Mapping[str, CurrentVersion]:
         found = self._execute(sql.VERSIONS, uids=list(uids)).mappings()
-        return {row["sop_instance_uid"]: Known(**row) for row in found}
+        return {row["sop_instance_uid"]: CurrentVersion(**row) for row in found}
 
     @override
     def series(self, uids: Sequence[str]) -> Mapping[str, Row]:

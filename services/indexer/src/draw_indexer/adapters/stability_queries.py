@@ -5,7 +5,7 @@ from typing import Any, Final
 from sqlalchemy import TextClause, text
 from typing_extensions import override
 
-from draw_indexer.models import Closed
+from draw_indexer.models import ClosedEntity
 from draw_indexer.ports.stability import StabilityRepository
 from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
 from draw_shared.db.guard import require_served_schema
@@ -64,7 +64,7 @@ class PostgresStabilityRepository(StabilityRepository):
         self._database = database
 
     @override
-    def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
+    def close_quiet(self, seconds: float) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()
@@ -72,10 +72,10 @@ class PostgresStabilityRepository(StabilityRepository):
                 return [], []
             take_turn(connection)
 
-            def closed(statement: TextClause, kind: str) -> list[Closed]:
+            def closed(statement: TextClause, kind: str) -> list[ClosedEntity]:
                 values: dict[str, Any] = {"seconds": seconds, "most": MAX_CLOSED_AT_ONCE}
                 rows = connection.execute(statement, values).mappings()
-                found = [Closed(**row) for row in rows]
+                found = [ClosedEntity(**row) for row in rows]
                 if found:
                     connection.execute(
                         APPEND_CHANGES,

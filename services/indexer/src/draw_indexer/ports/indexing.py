@@ -7,9 +7,9 @@ from typing import Protocol
 from draw_indexer.models import (
     AnnouncedObject,
     Arrival,
-    Departed,
+    CurrentVersion,
+    DepartedObjects,
     IndexChanges,
-    Known,
     PatientKey,
     Row,
     Whereabouts,
@@ -19,13 +19,13 @@ from draw_indexer.models import (
 class IndexTransaction(Protocol):
     """The index within one transaction."""
 
-    def find_departed(self, arrivals: Sequence[Arrival]) -> Departed:
+    def find_departed(self, arrivals: Sequence[Arrival]) -> DepartedObjects:
         """Return the arrivals that were deleted, and those whose file is gone or must go.
 
         When the batch is written, the files of deleted objects are recorded for removal.
         """
 
-    def versions(self, uids: Sequence[str]) -> Mapping[str, Known]:
+    def versions(self, uids: Sequence[str]) -> Mapping[str, CurrentVersion]:
         """Return the current versions of these SOP instances."""
 
     def series(self, uids: Sequence[str]) -> Mapping[str, Row]:

@@ -2,13 +2,13 @@
 
 from typing import Protocol
 
-from draw_indexer.models import Closed
+from draw_indexer.models import ClosedEntity
 
 
 class StabilityRepository(Protocol):
     """Series and studies of the index."""
 
-    def close_quiet(self, seconds: float) -> tuple[list[Closed], list[Closed]]:
+    def close_quiet(self, seconds: float) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
         """Close what received nothing for this long; return the series and studies closed now.
 
         Raises:

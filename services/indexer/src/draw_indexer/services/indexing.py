@@ -18,9 +18,9 @@ from typing import Any, Final
 from draw_indexer.models import (
     AnnouncedObject,
     Arrival,
+    CurrentVersion,
     IndexChanges,
     IndexedBatch,
-    Known,
     PatientKey,
     Reason,
     Row,
@@ -257,7 +257,7 @@ class _Batch:
             yield first
 
 
-def _is_new_reception(stored: AnnouncedObject, known: Known | None) -> bool:
+def _is_new_reception(stored: AnnouncedObject, known: CurrentVersion | None) -> bool:
     """Return whether the announced reception is new to the index, and not a repetition.
 
     A reindex announces earlier receptions, which prove nothing about what a node has sent.
@@ -266,7 +266,7 @@ def _is_new_reception(stored: AnnouncedObject, known: Known | None) -> bool:
 
 
 def _find_doubtful(
-    verdict: Verdict, known: Known | None, arrivals: Sequence[Arrival]
+    verdict: Verdict, known: CurrentVersion | None, arrivals: Sequence[Arrival]
 ) -> Iterable[AnnouncedObject]:
     """Return the objects whose path differs from the current version's."""
     current = verdict.current.stored if verdict.current else known

@@ -59,7 +59,7 @@ class LostAnnouncementService:
     Args:
         consuming: whether this process can receive announcements now. If nobody takes them, a
             missing object proves nothing.
-        looks_later: the number of checks after which a retried message has arrived or is dead.
+        checks_later: the number of checks after which a retried message has arrived or is dead.
         recently: what this process has indexed; it saves asking the index.
     """
 
@@ -70,7 +70,7 @@ class LostAnnouncementService:
         broker: AnnouncementBroker,
         consuming: Callable[[], bool],
         announced_again: Callable[[int], None],
-        looks_later: int,
+        checks_later: int,
         recently: RecentlyIndexed,
     ) -> None:
         self._records = records
@@ -78,9 +78,9 @@ class LostAnnouncementService:
         self._broker = broker
         self._consuming = consuming
         self._announced_again = announced_again
-        self._looks_later = looks_later
+        self._checks_later = checks_later
         self._recently = recently
-        self._looks: dict[str, int] = {}
+        self._checks: dict[str, int] = {}
         """The number of consecutive checks with a short queue in which each record was there."""
         self.objects = 0
         """Objects that the last check found lost, or announced again and still missing."""
@@ -92,7 +92,7 @@ class LostAnnouncementService:
             Transient: the database or the broker does not answer; no record is removed.
         """
         if not self._consuming():
-            self._looks.clear()
+            self._checks.clear()
             self.objects = 0
             return
         try:
@@ -100,7 +100,7 @@ class LostAnnouncementService:
                 self.objects = self._compare(rows) if rows is not None else 0
         except Transient:
             # Consumers are waiting as well, and hold messages that they cannot index.
-            self._looks.clear()
+            self._checks.clear()
             raise
 
     def _compare(self, rows: AnnouncedObjectLookup) -> int:
@@ -119,7 +119,7 @@ class LostAnnouncementService:
                 lacking = [one for one in record.objects if one.event_id in missing]
                 if not lacking:
                     self._records.settle(record)
-                elif self._looks[record.name] >= self._checks_until_lost(record, under_way):
+                elif self._checks[record.name] >= self._checks_until_lost(record, under_way):
                     lost.append((record, lacking))
                 else:
                     waiting = True
@@ -132,9 +132,9 @@ class LostAnnouncementService:
 
     def _count_check(self, *, short: bool) -> list[str]:
         """Count this check, and return the records that existed at the last one."""
-        before = self._looks
+        before = self._checks
         names = self._records.names(RECORDS_AT_ONCE)
-        self._looks = {name: before.get(name, 0) + 1 if short else 0 for name in names}
+        self._checks = {name: before.get(name, 0) + 1 if short else 0 for name in names}
         return [name for name in names if name in before]
 
     def _remove_if_indexed(self, name: str) -> bool:
@@ -162,8 +162,8 @@ class LostAnnouncementService:
 
     def _checks_until_lost(self, record: Announced, under_way: UnderWay) -> int:
         """Return the number of checks in which a record's object must be missing to be lost."""
-        looks = CHECKS_UNTIL_LOST << min(record.tries, MAX_DOUBLINGS)
-        return max(looks, self._looks_later) if under_way.later else looks
+        checks = CHECKS_UNTIL_LOST << min(record.tries, MAX_DOUBLINGS)
+        return max(checks, self._checks_later) if under_way.later else checks
 
     def _announce_again(self, lost: Sequence[Lost]) -> int:
         """Announce lost objects except dead letters; return how many objects that are."""
@@ -177,7 +177,7 @@ class LostAnnouncementService:
             if again:
                 # Postpone first: a record that cannot be postponed must not be announced at each
                 # check.
-                self._looks[self._records.postpone(record)] = 0
+                self._checks[self._records.postpone(record)] = 0
                 self._announce(again)
             else:
                 self._records.settle(record)

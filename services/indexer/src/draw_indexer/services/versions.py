@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from draw_indexer.models import AnnouncedObject, Arrival, Known, Reason, Verdict, VersionConflict
+from draw_indexer.models import (
+    AnnouncedObject,
+    Arrival,
+    CurrentVersion,
+    Reason,
+    Verdict,
+    VersionConflict,
+)
 from draw_shared.contracts.server_config import DuplicatePolicy
 
 Rank = tuple[datetime, str, str]
@@ -27,7 +34,7 @@ class Versions:
         """Return whether the source `one` takes precedence over `other`."""
         return one > other if self.latest else one < other
 
-    def judge(self, known: Known | None, arrivals: Iterable[Arrival]) -> Verdict:
+    def judge(self, known: CurrentVersion | None, arrivals: Iterable[Arrival]) -> Verdict:
         """Return what the arrivals of one SOP Instance UID change, given the known version."""
         best = self._of_each_version(arrivals)
         verdict = self._choose(known, best)
@@ -46,7 +53,7 @@ class Versions:
         verdict.set_aside.extend(aside.values())
         return verdict
 
-    def _choose(self, known: Known | None, best: Mapping[str, Arrival]) -> Verdict:
+    def _choose(self, known: CurrentVersion | None, best: Mapping[str, Arrival]) -> Verdict:
         """Return which version to write as the current one, if any."""
         winner = self._first(best.values())
         if known is None:
@@ -89,11 +96,11 @@ class Versions:
         choose = max if self.latest else min
         return choose(arrivals, key=lambda arrival: _rank(arrival.stored))
 
-    def _outranks(self, stored: AnnouncedObject, known: Known) -> bool:
+    def _outranks(self, stored: AnnouncedObject, known: CurrentVersion) -> bool:
         one, other = _rank(stored), _rank(known)
         return one > other if self.latest else one < other
 
-    def _known_aside(self, known: Known) -> VersionConflict:
+    def _known_aside(self, known: CurrentVersion) -> VersionConflict:
         return VersionConflict(
             known.sop_instance_uid,
             known.study_instance_uid,
@@ -120,7 +127,7 @@ def conflict_of(stored: AnnouncedObject, reason: Reason) -> VersionConflict:
     )
 
 
-def _at_known_path(arrival: Arrival, known: Known) -> Arrival:
+def _at_known_path(arrival: Arrival, known: CurrentVersion) -> Arrival:
     """Return the arrival with the path at which its bytes are already stored: readers hold it."""
     if arrival.stored.path == known.path:
         return arrival
@@ -129,11 +136,11 @@ def _at_known_path(arrival: Arrival, known: Known) -> Arrival:
     )
 
 
-def _rank(version: AnnouncedObject | Known) -> Rank:
+def _rank(version: AnnouncedObject | CurrentVersion) -> Rank:
     return version.received_at, version.content_sha256, version.path
 
 
-def _home(current: AnnouncedObject | None, known: Known | None) -> tuple[str, str]:
+def _home(current: AnnouncedObject | None, known: CurrentVersion | None) -> tuple[str, str]:
     version = current or known
     if version is None:
         raise ValueError("neither an arrival nor a known version")

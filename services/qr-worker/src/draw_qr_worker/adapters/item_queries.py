@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from typing_extensions import override
 
 from draw_qr_worker.adapters.job_queries import hold
-from draw_qr_worker.models import Arrivals, Item, Lease, Unlisted
+from draw_qr_worker.models import ArrivalCounts, Item, Lease, Unlisted
 from draw_qr_worker.ports.retrieving import ItemRepository
 from draw_shared.db.session import Database
 from draw_shared.storage.removal import OutsideStorage, StorageFiles
@@ -141,14 +141,14 @@ class PostgresItemRepository(ItemRepository):
         return self.items(lease.job_id)
 
     @override
-    def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
+    def count_arrivals(self, job_id: UUID, *, here_counts: bool) -> ArrivalCounts:
         with self._database.session() as session:
             connection = session.connection()
             if here_counts:
                 self._mark_here(connection, job_id)
             row = connection.execute(ARRIVALS, {"job_id": job_id}).mappings().one()
             session.commit()
-        return Arrivals(row["expected"], row["arrived"], int(row["size_bytes"]))
+        return ArrivalCounts(row["expected"], row["arrived"], int(row["size_bytes"]))
 
     @override
     def mark(self, lease: Lease, *, all_but: Collection[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from draw_qr_worker.models import (
-    Arrivals,
+    ArrivalCounts,
     Fetched,
     Item,
     Keys,
@@ -40,7 +40,7 @@ class ItemRepository(Protocol):
         remains expected.
         """
 
-    def look(self, job_id: UUID, *, here_counts: bool) -> Arrivals:
+    def count_arrivals(self, job_id: UUID, *, here_counts: bool) -> ArrivalCounts:
         """Return how much has arrived; first mark what is already here, if that counts.
 
         Without `here_counts` only the indexer marks: it marks every instance that comes, even one

@@ -125,7 +125,7 @@ def ask(
     A repeated match is passed on again. `limit` is the node's known limit; `asked` receives the
     number of requests after each one.
     """
-    asking = _Asking(finder, question, take, limit, clock)
+    asking = _QuestionState(finder, question, take, limit, clock)
     left = [(whole_part(question.level, question.keys), 0)]
     while left and not asking.full:
         if asking.requests >= MAX_REQUESTS or clock() > asking.deadline:
@@ -147,7 +147,7 @@ def unique_key(level: str, match: Match) -> str:
 
 
 @dataclass(slots=True)
-class _Asking:
+class _QuestionState:
     """The state of one question."""
 
     finder: Finder

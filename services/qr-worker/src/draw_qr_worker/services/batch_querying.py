@@ -66,7 +66,7 @@ class BatchFindTask:
         if not node.supports_find:
             raise NotSupported("the node is set up without C-FIND")
         list_id, most = _parse_parameters(job.parameters)
-        asking = _ListAsking(job.lease, control, node, most, self._answers, self._memory)
+        asking = _ListRun(job.lease, control, node, most, self._answers, self._memory)
         asking.tally = self._answers.tally(list_id, node.id)
         asking.left.extend(self._answers.unanswered(list_id, node.id))
         while asking.left or asking.refused:
@@ -82,7 +82,7 @@ class BatchFindTask:
 
 
 @dataclass(slots=True)
-class _ListAsking:
+class _ListRun:
     """The progress of one list at one node."""
 
     lease: Lease

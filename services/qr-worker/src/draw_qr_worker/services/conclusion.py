@@ -130,7 +130,7 @@ def compute_standing(
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
+class EndedRequest:
     """One request and how the node ended it."""
 
     request: PlannedRequest
@@ -157,7 +157,7 @@ class Requested:
         return max(0, (self.request.expected or 0) - sent)
 
 
-def doubt_of(standing: RetrieveStanding, requested: Iterable[Requested]) -> str:
+def doubt_of(standing: RetrieveStanding, requested: Iterable[EndedRequest]) -> str:
     """Return why nothing proves that everything arrived; empty if it is proved."""
     ends = list(requested)
     # These are only counted, and another sender may have sent them.
@@ -185,7 +185,7 @@ def doubt_of(standing: RetrieveStanding, requested: Iterable[Requested]) -> str:
 
 
 def conclude(
-    now: RetrieveStanding, requested: Sequence[Requested], *, failed: int
+    now: RetrieveStanding, requested: Sequence[EndedRequest], *, failed: int
 ) -> tuple[JobState, str]:
     """Return how a retrieve to this archive ends, and the reason unless it is complete."""
     said = f"the node said: {requested[-1].end.words}" if requested else "the node was not asked"

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Running:
+class _RunningJob:
     job: ClaimedJob
     control: ExecutionControl
     thread: threading.Thread | None = None
@@ -45,7 +45,7 @@ class JobDispatcher:
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
         self._claiming = threading.Lock()
-        self._running: dict[UUID, _Running] = {}
+        self._running: dict[UUID, _RunningJob] = {}
         self._open = False
         self._stopping = False
         self._idle: Callable[[], None] = lambda: None
@@ -92,7 +92,7 @@ class JobDispatcher:
             job = self._store.claim(job_id)
             if job is None:
                 return False
-            entry = _Running(job, ExecutionControl(job.lease), renewed_at=asked_at)
+            entry = _RunningJob(job, ExecutionControl(job.lease), renewed_at=asked_at)
             entry.thread = threading.Thread(
                 target=self._run, args=(entry,), name=f"job-{job.lease.job_id}", daemon=True
             )
@@ -115,7 +115,7 @@ class JobDispatcher:
         for entry in entries:
             entry.control.end(reason)
 
-    def _renew(self, entry: _Running) -> None:
+    def _renew(self, entry: _RunningJob) -> None:
         asked_at = time.monotonic()
         control = entry.control
         try:
@@ -130,12 +130,12 @@ class JobDispatcher:
         else:
             entry.renewed_at = asked_at
 
-    def _lose(self, entry: _Running, reason: LostLease) -> None:
+    def _lose(self, entry: _RunningJob, reason: LostLease) -> None:
         if entry.job.lease.job_id in self._running and not entry.control.ended():
             log.warning("job.lease_lost", job_id=str(entry.job.lease.job_id))
         entry.control.end(reason)
 
-    def _run(self, entry: _Running) -> None:
+    def _run(self, entry: _RunningJob) -> None:
         try:
             self._execution.run(entry.job, entry.control)
         finally:

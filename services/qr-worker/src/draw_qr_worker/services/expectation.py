@@ -28,7 +28,7 @@ from draw_qr_worker.models import (
 from draw_qr_worker.ports.querying import NodeMemory, QueryPeers
 from draw_qr_worker.ports.supervision import Supervision
 from draw_qr_worker.services.asking import Asker, QueryAnswer, Question
-from draw_qr_worker.services.lookup import Found, look_up, merge_larger, number_of, text_of
+from draw_qr_worker.services.lookup import LookupResult, look_up, merge_larger, number_of, text_of
 from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
 from draw_shared.dicom.network.peer_failures import NotSupported
@@ -114,7 +114,7 @@ class Expectations:
         )
         return _compare_with_patient(expectation, found)
 
-    def _look_up(self, asker: Asker, node: RemoteNode, subject: Subject) -> Found:
+    def _look_up(self, asker: Asker, node: RemoteNode, subject: Subject) -> LookupResult:
         if not subject.study_instance_uid:
             return look_up(asker, node, subject, self._max_studies)
         try:
@@ -126,7 +126,7 @@ class Expectations:
             # Without a match that names the patient, the patient may be the wrong one.
             if needs_patient(node) or subject.patient_id or subject.accession_number:
                 raise
-        return Found({subject.study_instance_uid: {}})
+        return LookupResult({subject.study_instance_uid: {}})
 
 
 NO_PATIENT: Final = (
@@ -149,7 +149,7 @@ def _expect_unasked(node: RemoteNode, subject: Subject) -> Expectation:
     return Expectation((StudyExpectation(study, subject.patient_id),))
 
 
-def _compare_with_patient(expectation: Expectation, found: Found) -> Expectation:
+def _compare_with_patient(expectation: Expectation, found: LookupResult) -> Expectation:
     """Return the expectation after comparing it with the number of the patient's instances."""
     count, said = expectation.count, found.instances
     if count is None or said is None or said <= count or expectation.lacking:
@@ -159,7 +159,7 @@ def _compare_with_patient(expectation: Expectation, found: Found) -> Expectation
 
 
 @dataclass(slots=True)
-class _Series:
+class _SeriesListing:
     """What is known about one series."""
 
     number: int | None
@@ -194,7 +194,7 @@ class _StudyListing:
     study: str
     row: Match
     """The match of the level STUDY; empty if there is none."""
-    series: dict[str, _Series] = field(default_factory=dict)
+    series: dict[str, _SeriesListing] = field(default_factory=dict)
     items: dict[str, Item] = field(default_factory=dict)
 
     @property
@@ -256,7 +256,7 @@ class _StudyListing:
         except REFUSED:
             return None
         for uid, row in rows.items():
-            self.series[uid] = _Series(number_of(row, "NumberOfSeriesRelatedInstances"))
+            self.series[uid] = _SeriesListing(number_of(row, "NumberOfSeriesRelatedInstances"))
         return answer
 
     def _list_images(self) -> None:
@@ -267,7 +267,7 @@ class _StudyListing:
             # The node does not offer the level: do not ask for the other series either.
             return
 
-    def _list_images_of(self, series_uid: str, series: _Series) -> None:
+    def _list_images_of(self, series_uid: str, series: _SeriesListing) -> None:
         listed: dict[str, Item] = {}
 
         def take(match: Match) -> None:

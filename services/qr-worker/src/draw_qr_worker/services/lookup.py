@@ -38,7 +38,7 @@ MAX_PATIENTS: Final = 1000
 
 
 @dataclass(slots=True)
-class Found:
+class LookupResult:
     """The studies that a node named, and which of them fit."""
 
     studies: dict[str, Match] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Found:
         return max((number for number in said if number is not None), default=None)
 
 
-def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) -> Found:
+def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) -> LookupResult:
     """Return the studies of a patient or accession number, or the named study itself.
 
     Raises:
@@ -86,7 +86,7 @@ def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) 
         "AccessionNumber": subject.accession_number,
         "StudyInstanceUID": subject.study_instance_uid,
     }
-    found = Found()
+    found = LookupResult()
     whole_patient = bool(subject.patient_id) and not (
         subject.accession_number or subject.study_instance_uid
     )
@@ -120,7 +120,7 @@ def look_up(asker: Asker, node: RemoteNode, subject: Subject, max_studies: int) 
 
 
 def _ask_each_patient(
-    asker: Asker, question: Question, take: Callable[[Match], None], found: Found
+    asker: Asker, question: Question, take: Callable[[Match], None], found: LookupResult
 ) -> QueryAnswer:
     """Query the patients first, and then the studies of each (PS3.4 C.4.1.3.1.2).
 
@@ -149,7 +149,7 @@ def _ask_each_patient(
     return replace(listed, matches=len(found.studies), cut=cut, unchecked=unchecked)
 
 
-def _require_bounded(found: Found, max_studies: int) -> None:
+def _require_bounded(found: LookupResult, max_studies: int) -> None:
     if len(found.studies) > max_studies:
         raise InvalidJob(
             f"the node names more than {max_studies} studies for this item, the most that"
@@ -160,7 +160,7 @@ def _require_bounded(found: Found, max_studies: int) -> None:
         raise NothingThere(f"the node has no study that fits what the job names{named}")
 
 
-def _judge(found: Found, answer: QueryAnswer, number: int | None) -> None:
+def _judge(found: LookupResult, answer: QueryAnswer, number: int | None) -> None:
     named = len(found.studies) + len(found.unfit)
     if number is not None and named < number:
         found.lacking = (

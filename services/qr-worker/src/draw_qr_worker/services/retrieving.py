@@ -30,7 +30,7 @@ from draw_qr_worker.models import (
 )
 from draw_qr_worker.ports.retrieving import GetPeers, ItemRepository, MovePeers
 from draw_qr_worker.services.conclusion import (
-    Requested,
+    EndedRequest,
     RetrieveStanding,
     compute_standing,
     conclude,
@@ -65,7 +65,7 @@ NOTHING_KNOWN: Final = Expectation(())
 
 
 @dataclass(slots=True)
-class _Run:
+class _RetrieveRun:
     """The state of one execution."""
 
     job: ClaimedJob
@@ -77,7 +77,7 @@ class _Run:
     elsewhere: bool
     expectation: Expectation = NOTHING_KNOWN
     now: RetrieveStanding = field(default_factory=lambda: compute_standing(NOTHING_KNOWN, (), {}))
-    requested: list[Requested] = field(default_factory=list)
+    requested: list[EndedRequest] = field(default_factory=list)
     fetched: dict[str, dict[str, int]] = field(default_factory=dict)
     """Sizes of objects fetched by C-GET, by study and SOP Instance UID."""
     strays: set[str] = field(default_factory=set)
@@ -85,7 +85,7 @@ class _Run:
     stored: int = 0
     stored_bytes: int = 0
     arrived: int = 0
-    looked_at: float = 0.0
+    polled_at: float = 0.0
 
     @property
     def job_id(self) -> UUID:
@@ -126,7 +126,7 @@ class RetrieveTask:
         """
         node, order = node_of(job), order_of(job.parameters)
         by_get, elsewhere = self._choose_get(node, order), not self._arrives_here(job)
-        run = _Run(job, control, node, order, Progress(control), by_get, elsewhere)
+        run = _RetrieveRun(job, control, node, order, Progress(control), by_get, elsewhere)
         self._expect(run)
         if not run.now.nothing_left:
             run.progress.show("retrieving")
@@ -137,7 +137,7 @@ class RetrieveTask:
                 if end.counts.completed is None:
                     # Some nodes report counts only while they send, and not at the end.
                     end = replace(end, counts=run.progress.counts)
-                run.requested.append(Requested(request, end))
+                run.requested.append(EndedRequest(request, end))
         if elsewhere:
             return self._conclude_from_counts(run)
         run.progress.show("arriving")
@@ -151,13 +151,13 @@ class RetrieveTask:
         job_id = job.lease.job_id
         items = self._table.items(job_id)
         if items and self._arrives_here(job):
-            self._table.look(job_id, here_counts=not job.parameters.get("force", False))
+            self._table.count_arrivals(job_id, here_counts=not job.parameters.get("force", False))
             items = self._table.items(job_id)
         return conclude_failure(items, error, all_named=False)
 
     # Expecting
 
-    def _expect(self, run: _Run) -> None:
+    def _expect(self, run: _RetrieveRun) -> None:
         """Ask the node what it has, even if an earlier try has asked: that list may be short."""
         run.progress.show("asking")
         run.expectation = self._expectations.expect(run.node, run.order.subject, run.control)
@@ -173,7 +173,7 @@ class RetrieveTask:
         run.progress.already = sum(item.arrived for item in items)
         run.progress.update_arrived(run.progress.already, 0)
 
-    def _plan_requests(self, run: _Run) -> list[PlannedRequest]:
+    def _plan_requests(self, run: _RetrieveRun) -> list[PlannedRequest]:
         subject = run.order.subject
         requests: list[PlannedRequest] = []
         # Items of an earlier try that the node no longer names cannot be compared: they are
@@ -209,7 +209,7 @@ class RetrieveTask:
             raise InvalidJob(f"the node is set up without C-{method.name}")
         return method is Method.GET
 
-    def _move(self, run: _Run, request: PlannedRequest) -> RemoteRetrieveEnd:
+    def _move(self, run: _RetrieveRun, request: PlannedRequest) -> RemoteRetrieveEnd:
         destination = run.order.destination or run.node.move_destination or self._own_ae()
         return self._movers.move(
             run.node,
@@ -221,7 +221,7 @@ class RetrieveTask:
             alive=lambda: self._more_arrived(run),
         )
 
-    def _get(self, run: _Run, request: PlannedRequest) -> RemoteRetrieveEnd:
+    def _get(self, run: _RetrieveRun, request: PlannedRequest) -> RemoteRetrieveEnd:
         wanted = {study.expected.study_instance_uid for study in run.now.studies}
         series = run.order.subject.series_instance_uid
 
@@ -252,10 +252,10 @@ class RetrieveTask:
         here = {"", self._own_ae(), job.node.move_destination if job.node else ""}
         return job.parameters.get("destination", "") in here
 
-    def _poll(self, run: _Run, *, items: bool = False) -> RetrieveStanding:
+    def _poll(self, run: _RetrieveRun, *, items: bool = False) -> RetrieveStanding:
         """Return how far the job is; with `items`, also read which items have arrived."""
-        run.looked_at = time.monotonic()
-        found = self._table.look(run.job_id, here_counts=run.here_counts)
+        run.polled_at = time.monotonic()
+        found = self._table.count_arrivals(run.job_id, here_counts=run.here_counts)
         rows = [item for study in run.now.studies for item in study.items]
         if items or found.arrived == found.expected != sum(item.arrived for item in rows):
             rows = list(self._table.items(run.job_id))
@@ -266,7 +266,7 @@ class RetrieveTask:
         run.progress.update_arrived(shown, max(found.size_bytes, run.stored_bytes))
         return run.now
 
-    def _read_unlisted(self, run: _Run) -> Mapping[str, Unlisted]:
+    def _read_unlisted(self, run: _RetrieveRun) -> Mapping[str, Unlisted]:
         studies = [s for s in run.now.studies if not s.expected.listed]
         if not studies:
             return {}
@@ -283,15 +283,15 @@ class RetrieveTask:
                 found[uid] = Unlisted(len(came), sum(came), max(there.here, len(came)))
         return found
 
-    def _more_arrived(self, run: _Run) -> bool:
+    def _more_arrived(self, run: _RetrieveRun) -> bool:
         """Return whether objects have arrived since the last poll, at most twice a second."""
-        if run.elsewhere or time.monotonic() - run.looked_at < MAX_POLL_INTERVAL_SECONDS:
+        if run.elsewhere or time.monotonic() - run.polled_at < MAX_POLL_INTERVAL_SECONDS:
             return False
         before = run.progress.arrived
         self._poll(run)
         return run.progress.arrived > before
 
-    def _wait(self, run: _Run) -> None:
+    def _wait(self, run: _RetrieveRun) -> None:
         """Return when everything has arrived, or when nothing more has arrived for too long."""
         seen, quiet_since, pause = -1, time.monotonic(), MIN_POLL_INTERVAL_SECONDS
         while True:
@@ -306,7 +306,7 @@ class RetrieveTask:
             run.control.pause(pause)
             pause = min(1.4 * pause, MAX_POLL_INTERVAL_SECONDS)
 
-    def _quiet_seconds(self, run: _Run, seen: int) -> float:
+    def _quiet_seconds(self, run: _RetrieveRun, seen: int) -> float:
         """Return how long to wait for a further object; longer if more objects surely come."""
         already, told = run.progress.already, run.progress.completed + run.progress.warning
         if already + run.stored > seen:
@@ -317,7 +317,7 @@ class RetrieveTask:
 
     # Concluding
 
-    def _conclude_from_counts(self, run: _Run) -> JobOutcome:
+    def _conclude_from_counts(self, run: _RetrieveRun) -> JobOutcome:
         """Conclude from the peer's counts: nobody here sees what another node receives."""
         progress = run.progress
         failed = {uid for end in run.requested for uid in end.end.failed_sop_instance_uids}
@@ -349,7 +349,7 @@ class RetrieveTask:
             )
         return JobOutcome(JobState.COMPLETE, result)
 
-    def _conclude(self, run: _Run) -> JobOutcome:
+    def _conclude(self, run: _RetrieveRun) -> JobOutcome:
         now = self._poll(run, items=True)
         run.progress.arrived = now.arrived
         run.progress.show("over")
@@ -360,12 +360,12 @@ class RetrieveTask:
             raise SomeNotSent(outcome)
         return outcome
 
-    def _quote_node(self, run: _Run) -> str:
+    def _quote_node(self, run: _RetrieveRun) -> str:
         if not run.requested:
             return "the node was not asked"
         return f"the node said: {run.requested[-1].end.words}"
 
-    def _result(self, run: _Run, lacking: Sequence[str], unnamed: int) -> dict[str, Any]:
+    def _result(self, run: _RetrieveRun, lacking: Sequence[str], unnamed: int) -> dict[str, Any]:
         progress, unfit = run.progress, run.expectation.unfit
         return count_missing(progress.expected, lacking, unnamed) | {
             "arrived": progress.arrived,

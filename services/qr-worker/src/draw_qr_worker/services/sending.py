@@ -52,7 +52,7 @@ class SendTask:
                 raise NothingThere("there is nothing of it here")
             named = [one.item for one in objects.values()]
             items = self._table.record(job.lease, named, arrives_here=False, here_counts=False)
-        tally = _Tally(self._table, job.lease, Progress(control), items)
+        tally = _AnswerTally(self._table, job.lease, Progress(control), items)
         left = [
             objects[item.sop_instance_uid]
             for item in items
@@ -70,7 +70,7 @@ class SendTask:
         return conclude_failure(self._table.items(job.lease.job_id), error, all_named=True)
 
 
-class _Tally:
+class _AnswerTally:
     """The node's answers, written to rows every few objects."""
 
     def __init__(
