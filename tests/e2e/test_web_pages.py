@@ -5,6 +5,7 @@ transfer syntax is not covered here but in the tests of the object reader.
 """
 
 import re
+import subprocess
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +13,7 @@ from playwright.sync_api import expect
 from support import browser as browsers
 from support import datasets, peers, phantom, receptions, senders
 from support.browser import DESKTOP, PHONE, Visitor
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -29,9 +31,9 @@ JOIN instances i ON i.sop_instance_uid = c.sop_instance_uid
 JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk LIMIT 1
 """
 PARTS_OF_ALL_KINDS = (
-    "/", "/studies", "/conflicts", "/storage", "/queries/new", "/jobs/all", "/nodes/new",
-    "/transactions", "/ae-titles", "/ae-titles/simulator?calling_ae=A&address=192.0.2.1",
-    "/config/history", "/users", "/services/scp/stop",
+    "/", "/services", "/studies", "/conflicts", "/storage", "/queries/new", "/jobs/all",
+    "/nodes/new", "/transactions", "/ae-titles", "/config/history",
+    "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/users", "/services/scp/stop",
 )  # fmt: skip
 
 
@@ -129,11 +131,27 @@ def test_names_are_text_and_nothing_else(visitor, studies):
 def test_search_narrows_while_typing(visitor, studies):
     page = visitor.page
     page.goto("/studies")
-    page.fill("#patient_id", "H-3")
+    page.keyboard.press("/")
+    page.keyboard.type("H-3")
     expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page).to_have_url(re.compile("patient_id=H-3"))
-    page.fill("#patient_id", "nobody")
+    expect(page).to_have_url(re.compile("search=H-3"))
+    page.fill("#search", "nobody")
     expect(page.get_by_text("No study matches")).to_be_visible()
+
+
+def test_one_field_finds_whatever_people_type(visitor, studies):
+    page = visitor.page
+    page.goto("/studies")
+    for typed in ("wolfe a", "Wolfe, A", "山田", "taro yamada", "h-3 thorax", "YAMADA"):
+        wanted = studies["long" if "olfe" in typed else "ideographs"]
+        page.fill("#search", "")
+        expect(page.locator("tbody tr")).not_to_have_count(1)
+        page.fill("#search", typed)
+        expect(page.locator("tbody tr")).to_have_count(1)
+        expect(page.locator("tbody a")).to_have_attribute("href", f"/studies/{wanted}")
+    # The whole row leads to the study.
+    page.locator("tbody td").nth(1).click(force=True)
+    expect(page).to_have_url(re.compile(re.escape(wanted)))
 
 
 def _series(page, study, modality):
@@ -155,9 +173,11 @@ def test_images_are_shown_stepped_and_windowed(visitor, studies):
     page = visitor.page
     _series(page, studies["ideographs"], "CT")
     assert _picture(page)[:2] == [phantom.EDGE, phantom.EDGE]
+    expect(page.locator("[data-overlay]")).to_have_text("2 / 3")
+    expect(page.locator("[data-edge]")).to_have_text(["R", "L", "A", "P"])
     before = _picture(page)[2]
     page.locator(".screen").press("ArrowDown")
-    expect(page.locator("[data-overlay]")).to_have_text("2 / 3")
+    expect(page.locator("[data-overlay]")).to_have_text("3 / 3")
     page.wait_for_function("src => document.querySelector('[data-screen]').src !== src", arg=before)
     page.click("text=Lung")
     expect(page.locator("[data-screen]")).to_have_attribute(
@@ -166,14 +186,61 @@ def test_images_are_shown_stepped_and_windowed(visitor, studies):
     assert page.input_value("#width") == "1500"
 
 
+def test_what_names_an_image_follows_the_image_shown(visitor, studies):
+    page = visitor.page
+    _series(page, studies["ideographs"], "CT")
+    named = page.locator("[data-uid] code")
+    uids = [
+        one.get_attribute("data-copy") for one in page.locator("tr[data-row] [data-copy]").all()
+    ]
+    assert named.get_attribute("title") == uids[1]
+    expect(page.locator("[data-place]")).to_have_text("z -1.5 mm, thickness 3 mm")
+    page.locator(".screen").press("ArrowUp")
+    expect(named).to_have_attribute("title", uids[0])
+    expect(page.locator("[data-place]")).to_have_text("z -4.5 mm, thickness 3 mm")
+    expect(page.locator("dd[data-number]")).to_have_text("1")
+    expect(page.locator("tr[aria-current]")).to_have_attribute("data-row", "1")
+    expect(page.locator("[data-file]")).to_have_attribute(
+        "href", f"/api/v1/instances/{uids[0]}/file"
+    )
+    expect(page).to_have_url(re.compile("object=1"))
+    page.get_by_role("link", name="DICOM tags").click()
+    expect(page).to_have_url(re.compile(f"/instances/{re.escape(uids[0])}/elements"))
+    page.go_back()
+    expect(page.locator("[data-overlay]")).to_have_text("1 / 3")
+
+
+def test_dragging_changes_the_window(visitor, studies):
+    page = visitor.page
+    _series(page, studies["ideographs"], "CT")
+    assert (page.input_value("#center"), page.input_value("#width")) == ("40.0", "400.0")
+    box = page.locator(".screen").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 150, y + 75, steps=20)
+    page.mouse.up()
+    # A drag of 300 pixels doubles the window.
+    assert (page.input_value("#center"), page.input_value("#width")) == ("140", "600")
+    expect(page.locator("[data-screen]")).to_have_attribute(
+        "src", re.compile("center=140&width=600")
+    )
+    expect(page).to_have_url(re.compile("center=140&width=600"))
+
+
 def test_dose_structures_and_plan_are_readable(visitor, studies):
     page = visitor.page
     _series(page, studies["script"], "RTDOSE")
     assert _picture(page)[0] == phantom.DOSE_EDGE
-    expect(page.locator("[data-for=frame]")).to_have_text("1 of 3")
-    page.locator(".screen").press("ArrowDown")
     expect(page.locator("[data-for=frame]")).to_have_text("2 of 3")
-    expect(page.get_by_text("Gy", exact=False).first).to_be_visible()
+    scale = page.locator("[data-values]").inner_text()
+    assert scale.startswith("0 to ")
+    assert scale.endswith(" Gy")
+    page.locator(".screen").press("ArrowDown")
+    expect(page.locator("[data-for=frame]")).to_have_text("3 of 3")
+    expect(page.locator("[data-place]")).not_to_be_empty()
+    expect(page.locator("[data-values]")).to_have_text(scale)
+    expect(page.locator("[data-dose]")).to_contain_text("Gy")
     _series(page, studies["script"], "RTSTRUCT")
     expect(page.locator("tr", has_text="Spinal cord")).to_contain_text("ORGAN")
     _series(page, studies["script"], "RTPLAN")
@@ -184,10 +251,10 @@ def test_dose_structures_and_plan_are_readable(visitor, studies):
 def test_elements_are_a_searchable_tree(visitor, studies):
     page = visitor.page
     _series(page, studies["script"], "RTPLAN")
-    page.click("text=Elements >> nth=0")
+    page.click("text=DICOM tags")
     expect(page.locator("tr", has_text="Patient's Name")).to_contain_text("<script>")
     page.fill("#search", "GantryAngle")
-    expect(page.get_by_text("No element matches")).to_be_visible()
+    expect(page.get_by_text("No tag matches")).to_be_visible()
     page.fill("#search", "Gantry Angle")
     expect(page.locator("tbody tr", has_text="181").first).to_be_visible()
     expect(page.locator("tbody tr", has_text="Beam Sequence").first).to_be_visible()
@@ -231,8 +298,9 @@ def test_a_study_is_downloaded_held_and_released(visitor, studies, tmp_path):
     assert download.value.path().read_bytes()[:2] == b"PK"
     page.click("a:has-text('Hold')")
     page.fill("#reason", "needed for a meeting")
-    page.click("button:has-text('Hold it')")
+    page.click("button:has-text('Hold the study')")
     expect(page.get_by_role("status")).to_contain_text("held")
+    expect(page.locator("main")).to_contain_text("needed for a meeting (admin,")
     page.click("button:has-text('Release')")
     expect(page.get_by_role("status")).to_contain_text("released")
 
@@ -251,6 +319,14 @@ def test_a_study_is_deleted_with_a_reason(visitor, running_suite):
     page = visitor.page
     page.goto(f"/studies/{uid}")
     page.click("a:has-text('Delete')")
+    expect(page.locator("main")).to_contain_text("Mistake, Sent")
+    expect(page.locator("main")).to_contain_text("GONE")
+    page.locator("#reason").evaluate("field => { field.form.noValidate = true; }")
+    page.fill("#reason", "x")
+    page.click("button:has-text('Delete the study')")
+    expect(page.locator("#h-reason .error")).to_contain_text("at least 3 characters")
+    assert page.input_value("#reason") == "x"
+    assert visitor.complaints.pop().count("422")
     page.fill("#reason", "sent by mistake")
     page.click("button:has-text('Delete the study')")
     expect(page.get_by_role("status")).to_contain_text("deleted")
@@ -310,14 +386,14 @@ def test_remote_node_query_retrieve_to_completion(visitor, remote):
     page.click("button:has-text('Save')")
     page.click("button:has-text('Test connection')")
     expect(page.locator("#h-test + *, section:has(#h-test)").last).to_contain_text(
-        "Answers", timeout=LIVE
+        "Reachable", timeout=LIVE
     )
 
     page.goto("/queries/new")
     page.fill("#k-PatientName", "REMOTE*")
     page.click("button:has-text('Query')")
     expect(page.locator("td", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
-    expect(page.get_by_text("Everything was told")).to_be_visible(timeout=LIVE)
+    expect(page.get_by_text("Complete: the node has sent every match")).to_be_visible(timeout=LIVE)
     page.check("[name=selected]")
     expect(page.locator("[data-selected]")).to_have_text("1 selected")
     page.click("button:has-text('Retrieve selected')")
@@ -381,13 +457,13 @@ def test_clean_up_is_only_shown(visitor, running_suite):
     page.click("text=What would clean-up take?")
     page.fill("#days", "1")
     page.click("button:has-text('Show')")
-    expect(page.get_by_text("Nothing would go")).to_be_visible()
+    expect(page.get_by_text("Nothing would be deleted")).to_be_visible()
     assert running_suite.rows("SELECT count(*) AS n FROM studies") == before
 
 
 def test_a_service_is_stopped_and_started_live(visitor):
     page = visitor.page
-    page.goto("/")
+    page.goto("/services")
     row = page.locator("tr", has=page.locator("th", has_text=re.compile("^indexer$")))
     row.locator("a:has-text('Stop')").click()
     page.click("button:has-text('Stop')")
@@ -402,7 +478,7 @@ def test_the_dashboard_refreshes_until_switched_off(visitor, running_suite):
     page = visitor.page
     page.goto("/")
     expect(page.locator("[data-live-dot].on")).to_be_visible()
-    tile = page.locator(".tile", has_text="Objects received").locator("dd")
+    tile = page.locator(".tile", has_text="Images received").locator("dd")
     before = tile.inner_text()
     page.locator("#flow canvas").wait_for()
     objects = phantom.study(slices=1, PatientName="Live^Lena", PatientID="LIVE")
@@ -443,28 +519,177 @@ def test_users_and_tokens(visitor, browser, running_suite):
 
 
 @pytest.mark.security
-def test_a_form_without_its_token_changes_nothing(visitor, running_suite):
-    page = visitor.page
-    page.goto("/ae-titles/new")
-    page.fill("#f-ae_title", "FORGED")
-    page.evaluate("() => document.querySelector('main [name=csrf_token]').value = 'x'")
-    page.click("button:has-text('Save')")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Forbidden")
-    assert visitor.complaints.pop().count("403")
+@pytest.mark.parametrize("token", [{}, {"csrf_token": "x"}])
+def test_a_form_without_its_token_changes_nothing(visitor, running_suite, token):
+    answer = visitor.page.request.post(
+        "/ae-titles/new", form={"ae_title": "FORGED", "rights": "store", **token}
+    )
+    assert answer.status == 403
+    assert "Nothing was changed" in answer.text()
     assert running_suite.rows("SELECT id FROM allowed_ae_titles WHERE ae_title = 'FORGED'") == []
+
+
+def test_what_was_typed_survives_an_older_page_an_ended_session_and_no_answer(
+    browser, running_suite
+):
+    visitor = Visitor(browser, running_suite.web_url).sign_in()
+    page, second = visitor.page, visitor.context.new_page()
+    page.goto("/ae-titles/new")
+    page.fill("#f-ae_title", "TWO_TABS")
+    # Somebody signs out and in again in another tab: the token in this page is an old one.
+    second.goto("/")
+    second.click("button:has-text('Sign out')")
+    second.wait_for_url(re.compile("/sign-in"))
+    page.click("main button:has-text('Save')")
+    expect(page.locator("main [role=alert]")).to_contain_text("Your session has ended")
+    assert page.input_value("#f-ae_title") == "TWO_TABS"
+    with visitor.context.expect_page() as opened:
+        page.click("main [role=alert] a")
+    opened.value.fill("#name", "admin")
+    opened.value.fill("#password", browsers.ADMIN_PASSWORD)
+    opened.value.click("button:has-text('Sign in')")
+    opened.value.wait_for_url(re.compile("/ae-titles/new$"))
+    page.route("**/api/v1/me", lambda route: route.abort())
+    page.click("main button:has-text('Save')")
+    expect(page.locator("main [role=alert]")).to_contain_text("does not answer")
+    page.unroute("**/api/v1/me")
+    page.click("main button:has-text('Save')")
+    expect(page.locator("tr", has_text="TWO_TABS")).to_be_visible()
+    expect(page.get_by_role("status")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("status")).to_have_count(0)
+    visitor.close()
+
+
+@pytest.mark.security
+def test_a_link_cannot_claim_that_something_was_done(visitor):
+    visitor.page.goto("/users?notice=user-removed")
+    expect(visitor.page.get_by_role("status")).to_have_count(0)
+
+
+def test_a_live_page_says_that_it_is_old_and_recovers(browser, running_suite):
+    visitor = Visitor(browser, running_suite.web_url).sign_in()
+    page = visitor.page
+    page.goto("/")
+    expect(page.locator("[data-live-dot].on")).not_to_have_count(0)
+    # A proxy answers 503 while the API restarts.
+    page.route("**/live/dashboard", lambda route: route.fulfill(status=503))
+    page.reload()
+    expect(page.locator("[data-stale]")).to_contain_text("No news since", timeout=LIVE)
+    page.unroute("**/live/dashboard")
+    expect(page.locator("[data-live-dot].on")).not_to_have_count(0, timeout=2 * LIVE)
+    expect(page.locator("[data-stale]")).to_have_count(0)
+    visitor.context.clear_cookies()
+    page.reload()
+    expect(page).to_have_url(re.compile("/sign-in"))
+    visitor.sign_in()
+    visitor.context.clear_cookies()
+    page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("[data-stale]")).to_contain_text("Your session has ended")
+    expect(page.locator("[data-stale] a")).to_have_attribute("href", "/sign-in?next=%2F")
+    visitor.close()
+
+
+def test_filters_keep_their_place_in_history_and_across_pages(visitor, studies):
+    page = visitor.page
+    page.goto("/patients")
+    page.goto("/studies")
+    page.fill("#search", "H-3")
+    page.press("#search", "Tab")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.wait_for_timeout(600)
+    page.go_back()
+    expect(page).to_have_url(re.compile("/studies$"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("/patients$"))
+
+
+def test_an_ended_session_leads_back_to_the_filter(browser, running_suite, studies):
+    visitor = Visitor(browser, running_suite.web_url).sign_in()
+    page = visitor.page
+    page.goto("/studies?patient_id=H-1")
+    visitor.context.clear_cookies()
+    page.fill("#patient_name", "B")
+    page.wait_for_url(re.compile("/sign-in"))
+    page.fill("#name", "admin")
+    page.fill("#password", browsers.ADMIN_PASSWORD)
+    page.click("button:has-text('Sign in')")
+    expect(page).to_have_url(re.compile(r"/studies\?patient_id=H-1$"))
+    visitor.close()
+
+
+def test_what_needs_somebody_is_repaired_where_it_is_shown(visitor, running_suite):
+    page = visitor.page
+    page.goto("/config")
+    page.locator("[id='f-security.validate_calling_ae']").check()
+    page.click("main button:has-text('Save')")
+    expect(page.get_by_role("status")).to_contain_text("saved")
+    wait_until(lambda: _rejected(running_suite, "NEW_CT"), 10)
+    page.goto("/")
+    row = page.locator(".needs li", has_text="NEW_CT")
+    expect(row).to_contain_text("the calling AE title is not allowed", timeout=LIVE)
+    row.get_by_role("button", name="Allow").click()
+    expect(page.get_by_role("status").first).to_contain_text("let in")
+    wait_until(lambda: not _rejected(running_suite, "NEW_CT"), 10)
+    page.goto("/config")
+    page.locator("[id='f-security.validate_calling_ae']").uncheck()
+    page.click("main button:has-text('Save')")
+    expect(page.get_by_role("status")).to_contain_text("saved")
+
+
+def _rejected(suite, ae_title):
+    """Return whether an AE title is rejected now."""
+    port = str(suite.dicom_port)
+    done = subprocess.run(["echoscu", "-aet", ae_title, "127.0.0.1", port], check=False, timeout=20)
+    return done.returncode != 0
+
+
+def test_a_patients_page_shows_that_patient_and_no_other(visitor, running_suite):
+    for patient_id, name in (("A", "Short^Id"), ("AB", "Longer^Id")):
+        one = datasets.build(PatientID=patient_id, PatientName=name)
+        with senders.association(running_suite.dicom_port, senders.contexts_of([one])) as made:
+            assert made.send_c_store(one).Status == 0
+    running_suite.wait_for_rows(
+        2, "SELECT id FROM patients WHERE patient_id IN ('A', 'AB')", seconds=10
+    )
+    page = visitor.page
+    page.goto("/patients?patient_id=A")
+    page.get_by_role("link", name="Short, Id").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Short, Id")
+    expect(page.locator("#found tbody tr")).to_have_count(1)
+    page.locator("#found tbody a").click()
+    page.get_by_role("link", name="All studies").click()
+    expect(page).to_have_url(re.compile(r"/patients/\d+$"))
+
+
+def test_times_are_typed_as_they_are_shown(visitor, running_suite, studies):
+    """The browser is in Berlin."""
+    page = visitor.page
+    page.goto("/transactions")
+    expect(page.get_by_text("Times are in Europe/Berlin")).to_be_visible()
+    shown = page.locator("tbody tr time").first.inner_text()
+    page.get_by_label("From (Europe/Berlin)").fill(shown[:16].replace(" ", "T"))
+    expect(page).to_have_url(re.compile("since=20"))
+    page.get_by_label("To (Europe/Berlin)").fill("2099-12-31T23:59")
+    expect(page).to_have_url(re.compile("until=2099-12-31T22%3A59"))
+    expect(page.locator("tbody tr").first).to_be_visible()
+    page.reload()
+    assert page.get_by_label("From (Europe/Berlin)").input_value() == shown[:16].replace(" ", "T")
+    page.get_by_label("From (Europe/Berlin)").fill("2099-12-30T00:00")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
 
 
 def test_everything_works_without_javascript(browser, running_suite, studies):
     visitor = Visitor(browser, running_suite.web_url, java_script_enabled=False).sign_in()
     page = visitor.page
     page.goto("/studies")
-    page.fill("#patient_id", "H-0")
+    page.fill("#search", "H-0")
     page.click("button:has-text('Search')")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.locator("tbody a").first.click()
     page.locator(".series > a", has_text="CT thorax").click()
     page.click("a:has-text('Next')")
-    expect(page.locator("[data-overlay]")).to_contain_text("2 / 3")
+    expect(page.locator("[data-overlay]")).to_contain_text("3 / 3")
     page.goto("/ae-titles/new")
     page.fill("#f-ae_title", "PLAIN")
     page.click("button:has-text('Save')")

@@ -141,6 +141,8 @@ def _dose(slices, common):
     made.Rows = made.Columns = DOSE_EDGE
     made.NumberOfFrames = slices
     made.PixelSpacing = [step, step]
+    made.ImagePositionPatient = [-EDGE, -EDGE, -slices / 2 * THICKNESS]
+    made.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     made.GridFrameOffsetVector = [n * THICKNESS for n in range(slices)]
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.BitsAllocated = made.BitsStored = 16

@@ -208,6 +208,7 @@ def test_each_study_is_found_by_and_shown_with_its_own_name(admin, people):
     for study, shown in ((john, SHOWN_JOHN), (jane, SHOWN_JANE)):
         of_study = get(admin, f"studies/{study}")["patient"]
         assert of_study == shown | {
+            "id": of_study["id"],
             "patient_id": patient,
             "issuer_of_patient_id": "",
             "ambiguous": True,

@@ -101,6 +101,12 @@ def test_dose_is_in_its_unit_and_in_colour(reader):
     facts = reader.facts("phantom4.dcm")
     assert (facts.kind, facts.unit) == ("dose", "Gy")
     assert 60 < facts.high < 75
+    # One scale for the whole object: a frame with little dose is not shown as if it had much.
+    frames = [reader.facts("phantom4.dcm", number) for number in range(1, facts.frames + 1)]
+    assert {(one.low, one.high, one.center, one.width) for one in frames} == {
+        (0.0, facts.high, facts.high / 2, facts.high)
+    }
+    assert frames[0].location != frames[-1].location
     assert opened(reader.picture("phantom4.dcm", Rendering())).mode == "RGB"
 
 

@@ -69,7 +69,7 @@ class Asker:
         form = {"csrf_token": csrf} if is_page(route) and method in UNSAFE else None
         with self.client.stream(method, filled(route.path), data=form) as answer:
             if answer.headers.get("Location", "").startswith("/sign-in"):
-                return "signed-out" in answer.headers["Location"]
+                return "signed-out" in answer.headers.get("Set-Cookie", "")
             return answer.status_code not in {401, 403}
 
 

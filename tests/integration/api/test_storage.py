@@ -129,8 +129,8 @@ def told(client):
     assert status["storage"]["refusing"] == usage["refusing"]
     for page in ("/storage", "/"):
         text = client.get(page).raise_for_status().text
-        assert ("New objects are refused (0xA700)" in text) == bool(usage["refusing"])
-        assert ("Not expected to fill up" in text) != bool(usage["refusing"])
+        assert ("mages are refused (0xA700)" in text) == bool(usage["refusing"])
+        assert ("Forecast not known yet" in text) != bool(usage["refusing"])
     return usage["refusing"]
 
 

@@ -141,7 +141,7 @@ def test_the_page_shows_a_secret_once_and_which_webhook_is_disabled(admin, api):
         "UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'gone',"
         " failing_since = now()",
     )
-    assert "1 webhook</a> disabled" in admin.get("/").text
+    assert "1 webhook is disabled" in admin.get("/").text
     assert "answered 410" in admin.get(f"/webhooks/{number}").text
     assert "Disabled" in admin.get("/changes").text
 

@@ -12,6 +12,7 @@ from draw_api.handlers.web import forms, words
 from draw_api.handlers.web.navigation import place_of
 from draw_api.handlers.web.nodes import window_line, window_of
 from draw_api.handlers.web.pages import Frame, address
+from draw_api.handlers.web.queries import name_pattern
 from draw_api.handlers.web.session import local_path
 from draw_api.handlers.web.transactions import moment_of, status_of
 from draw_api.models.failures import FieldProblem, Invalid
@@ -149,6 +150,21 @@ def test_each_page_has_its_place(path, place):
 
 
 def test_the_next_page_keeps_the_filter():
-    frame = Frame(None, "/studies", "patient_id=A%26B&cursor=x&notice=y", "1", "")
+    frame = Frame(None, "/studies", "patient_id=A%26B&cursor=x", "1", "")
     assert frame.with_parameter("cursor", "z") == "/studies?patient_id=A%26B&cursor=z"
     assert address("/studies", patient_id="A&B", name="") == "/studies?patient_id=A%26B"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("", ""),
+        ("Müller", "Müller*"),
+        ("Suzuki Hanako", "Suzuki Hanako"),
+        ("Smith, J", "Smith, J"),
+        ("SMITH^J", "SMITH^J"),
+        ("*son", "*son"),
+    ],
+)
+def test_a_name_is_asked_for_by_its_beginning(typed, sent):
+    assert name_pattern(typed) == sent

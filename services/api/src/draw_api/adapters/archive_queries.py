@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
     Executable,
     Label,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union,
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
@@ -49,6 +52,11 @@ R: Final = tables.SeriesRow
 I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
 N: Final = tables.StatedPersonRow
 
+MAX_WORDS: Final = 5
+SHORTEST_INSIDE: Final = 3
+"""Letters of a word that is looked for anywhere: a trigram has three."""
+MAX_RARE: Final = 10_000
+"""Studies with a word, below which they are all looked at."""
 FEW_DAYS: Final = timedelta(days=31)
 MAX_PERSONS: Final = 10
 NOBODY: Final = {"name": "", "birth_date": None, "sex": ""}
@@ -60,7 +68,7 @@ PATIENT_COLUMNS: Final[tuple[Any, ...]] = (
 STUDY_COLUMNS: Final[tuple[Any, ...]] = (
     S.id, S.study_instance_uid, S.study_date, S.study_time, S.accession_number, S.study_id,
     S.description, S.referring_physician, S.modalities, S.series_count, S.instance_count,
-    S.size_bytes, S.held, S.last_received_at, S.stable_at,
+    S.size_bytes, S.held, S.last_received_at, S.stable_at, S.patient_pk,
     P.patient_id, P.issuer_of_patient_id, P.name, P.birth_date, P.sex, P.ambiguous,
 )  # fmt: skip
 SERIES_COLUMNS: Final[tuple[Any, ...]] = (
@@ -83,13 +91,7 @@ class PostgresArchiveRepository(ArchiveRepository):
 
     @override
     def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
-        named = col(N.name_search) != ""
-        of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id), named)
-        query: Select[Any] = _matching_patients(
-            select(*PATIENT_COLUMNS, _persons(of_the_patient, criteria.name)),
-            criteria.patient_id,
-            criteria.name,
-        )
+        query = _matching_patients(_patients(criteria.name), criteria.patient_id, criteria.name)
         if criteria.ambiguous is not None:
             query = query.where(col(P.ambiguous) if criteria.ambiguous else not_(col(P.ambiguous)))
         query = query.order_by(col(P.id).desc()).limit(limit + 1)
@@ -100,22 +102,49 @@ class PostgresArchiveRepository(ArchiveRepository):
         )
 
     @override
+    def patient(self, patient_key: int) -> Patient | None:
+        row = self._row(_patients().where(col(P.id) == patient_key))
+        return None if row is None else Patient.model_validate(row)
+
+    @override
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
         last_first = col(S.id).desc()
         if _few_days(criteria):
-            # In one statement with the order, PostgreSQL would read all studies backwards until it
-            # has a page.
-            few = _matching_studies(_study_ids(), criteria).cte("few").prefix_with("MATERIALIZED")
+            # In one statement with the order, PostgreSQL would rather read all studies backwards
+            # until it has a page.
+            asked = self._searched(_matching_studies(_study_ids(), criteria), criteria.search)
+            few = asked.cte("few").prefix_with("MATERIALIZED")
             page = select(few.c.id).order_by(few.c.id.desc()).limit(limit + 1)
             if cursor is not None:
                 page = page.where(few.c.id < _key(cursor))
             query = _studies(criteria.patient_name).where(col(S.id).in_(page)).order_by(last_first)
         else:
             query = _matching_studies(_studies(criteria.patient_name), criteria)
+            query = self._searched(query, criteria.search)
             query = query.order_by(last_first).limit(limit + 1)
             if cursor is not None:
                 query = query.where(col(S.id) < _key(cursor))
         return page_of([(_cursor(row), _study(row)) for row in self._rows(query)], limit)
+
+    def _searched(self, query: Select[Any], search: str) -> Select[Any]:
+        """Add the words that are searched for.
+
+        A rare word is looked up in its indexes; with words that are common only, studies are
+        read from the last one back until there is a page.
+        """
+        words = _words(search)
+        for word in sorted(words, key=len, reverse=True)[:1]:
+            found = union(
+                *(
+                    select(place.where(condition).limit(MAX_RARE).subquery())
+                    for place, condition in _places(word)
+                )
+            )
+            ids = self._connection.execute(found).scalars().all()
+            if len(ids) < MAX_RARE:
+                words.remove(word)
+                query = query.where(col(S.id) == any_(cast(list(ids), ARRAY(BigInteger))))
+        return query.where(*map(_has, words))
 
     @override
     def study(self, study_instance_uid: str) -> Study | None:
@@ -210,10 +239,12 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
         # If the patient is several people, match the person whom the study's own objects name.
         own = exists().where(col(N.study_pk) == col(S.id), _has_name(N, criteria.patient_name))
         query = query.where(or_(not_(col(P.ambiguous)), own))
-    if criteria.study_instance_uid:
-        query = query.where(col(S.study_instance_uid) == criteria.study_instance_uid)
-    if criteria.accession_number:
-        query = query.where(col(S.accession_number) == criteria.accession_number)
+    exact: tuple[tuple[Any, object], ...] = (
+        (S.patient_pk, criteria.patient_key),
+        (S.study_instance_uid, criteria.study_instance_uid or None),
+        (S.accession_number, criteria.accession_number or None),
+    )
+    query = query.where(*(col(column) == value for column, value in exact if value is not None))
     if criteria.date_from is not None:
         query = query.where(col(S.study_date) >= criteria.date_from)
     if criteria.date_to is not None:
@@ -223,12 +254,61 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
     return query
 
 
+def _words(search: str) -> list[str]:
+    """Return what is searched for as words, without what only parts names."""
+    return list(dict.fromkeys(search_text(search).replace("^", " ").replace(",", " ").split()))[
+        :MAX_WORDS
+    ]
+
+
+def _parts(word: str) -> list[str]:
+    """Return patterns of a word in a name: a short one has to begin a part of it.
+
+    A short word has no trigram of its own, but one with the beginning.
+    """
+    literal = like_literal(word)
+    if len(word) >= SHORTEST_INSIDE:
+        return [f"%{literal}%"]
+    return [f"%={literal}%", f"%^{literal}%"]
+
+
+def _places(word: str) -> list[tuple[Select[Any], ColumnElement[bool]]]:
+    """Return where a word may be: the studies to look at, and the condition for an index."""
+    inside = f"%{like_literal(word)}%"
+    parts = _parts(word)
+    with_patient = select(col(S.id)).join(P, col(P.id) == col(S.patient_pk))
+    found = [
+        (with_patient, or_(*(col(P.name_search).like(part) for part in parts))),
+        (select(col(N.study_pk)), or_(*(col(N.name_search).like(part) for part in parts))),
+    ]
+    if len(word) >= SHORTEST_INSIDE:
+        found += [
+            (with_patient, col(P.patient_id).ilike(inside)),
+            (select(col(S.id)), col(S.accession_number).ilike(inside)),
+            (select(col(S.id)), col(S.description_search).like(inside)),
+        ]
+    return found
+
+
+def _has(word: str) -> ColumnElement[bool]:
+    """Return whether a study, joined to its patient, has a word in one of these places."""
+    (_, named), (_, stated), *others = _places(word)
+    of_study = exists().where(col(N.study_pk) == col(S.id), stated)
+    return or_(named, *(condition for _, condition in others), of_study)
+
+
 def _few_days(criteria: StudyCriteria) -> bool:
     """Return whether the range has so few days that all its studies can be examined."""
     if criteria.date_from is None:
         return False
     end = criteria.date_to or datetime.now(UTC).date()
     return end - criteria.date_from <= FEW_DAYS
+
+
+def _patients(name: str = "") -> Select[Any]:
+    named = col(N.name_search) != ""
+    of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id), named)
+    return select(*PATIENT_COLUMNS, _persons(of_the_patient, name))
 
 
 def _study_ids() -> Select[Any]:
@@ -255,7 +335,9 @@ def _instances() -> Select[Any]:
 def _study(row: RowMapping) -> Study:
     shown = (row["persons"] or [NOBODY])[0] if row["ambiguous"] else {}
     named = [person for person in row["persons"] if person["name"]]
-    patient = StudyPatient.model_validate({**row, **shown, "persons": named})
+    patient = StudyPatient.model_validate(
+        {**row, **shown, "persons": named, "id": row["patient_pk"]}
+    )
     return Study.model_validate({**row, "patient": patient})
 
 

@@ -29,7 +29,7 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 def _facts(request: Mapping[str, Any]) -> Answer:
-    return {"facts": facts(request["path"])}, b""
+    return {"facts": facts(request["path"], request["frame"])}, b""
 
 
 def _picture(request: Mapping[str, Any]) -> Answer:

@@ -2,6 +2,7 @@
 
 import io
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
+from draw_api.adapters.object_geometry import placed
 from draw_api.adapters.object_tables import plan_tables, structure_tables
 from draw_api.adapters.pydicom_source import source
 
@@ -25,6 +27,7 @@ MAX_GREY_PIXELS: Final = 40_000_000
 KEPT_FRAMES: Final = 6
 KEPT_BYTES: Final = 128 * 1024 * 1024
 """Bytes of decoded frames that remain in memory while another is decoded."""
+KEPT_DOSES: Final = 64
 DEFER_BYTES: Final = 4096
 JPEG_QUALITY: Final = 90
 LOSSLESS_UP_TO: Final = 300_000
@@ -43,6 +46,7 @@ DOSE_COLOURS: Final = np.array(
         [220, 20, 20],
     ]
 )
+PLANES: Final = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 LIKELY_RATIO: Final = (0.2, 5.0)
 
 
@@ -65,10 +69,11 @@ class _Frame:
 
 
 _frames: "OrderedDict[tuple[str, int], _Frame]" = OrderedDict()
+_largest_doses: "OrderedDict[str, float]" = OrderedDict()
 
 
-def facts(path: str) -> dict[str, Any]:
-    """Return what an object contains and its range of values."""
+def facts(path: str, frame: int = 1) -> dict[str, Any]:
+    """Return what an object contains, its range of values, and where one of its frames lies."""
     held = _header(path)
     modality = str(held.get("Modality", ""))
     kinds = {"RTSTRUCT": "structures", "RTPLAN": "plan", DOSE: "dose"}
@@ -80,11 +85,11 @@ def facts(path: str) -> dict[str, Any]:
     if said["kind"] == "other" and "Rows" in held:
         said["kind"] = "image"
     try:
-        return said | _image_facts(path, held)
+        return said | _image_facts(path, held, frame)
     except (NotAnImage, NoSuchFrame) as error:
         return said | {"trouble": str(error) or "there is no image in it"}
-    except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
-        return said | {"trouble": f"its pixel data cannot be decoded ({type(error).__name__})"}
+    except Exception:  # noqa: BLE001 - codecs raise whatever they like
+        return said | {"trouble": "its pixel data are damaged, or in a form that is not supported"}
 
 
 def picture(
@@ -125,21 +130,38 @@ def _header(path: str) -> Dataset:
     )
 
 
-def _image_facts(path: str, held: Dataset) -> dict[str, Any]:
-    first = _decode_cached(path, held, 1)
-    grey = first.values.ndim != COLOUR
+def _image_facts(path: str, held: Dataset, number: int) -> dict[str, Any]:
+    shown = _decode_cached(path, held, number)
+    grey = shown.values.ndim != COLOUR
+    low, high = (float(shown.values.min()), float(shown.values.max())) if grey else (0.0, 255.0)
+    if held.get("Modality") == DOSE:
+        low, high = 0.0, _largest_dose(path, held)
     units = {"CT": "HU", DOSE: str(held.get("DoseUnits", "")).capitalize()}
     return {
         "frames": max(1, int(held.get("NumberOfFrames") or 1)),
         "rows": int(held.Rows),
         "columns": int(held.Columns),
-        "center": first.center if grey else None,
-        "width": first.width if grey else None,
-        "low": float(first.values.min()) if grey else 0.0,
-        "high": float(first.values.max()) if grey else 255.0,
+        "center": shown.center if grey else None,
+        "width": shown.width if grey else None,
+        "low": low,
+        "high": high,
         "unit": units.get(str(held.get("Modality", "")), "") if grey else "",
         "windowed": grey,
+        **placed(held, number, _functional_items(held, number)),
     }
+
+
+def _largest_dose(path: str, held: Dataset) -> float:
+    """Return the largest dose of all frames: one scale for the whole object."""
+    known = _largest_doses.get(path)
+    if known is None:
+        scaling = float(held.get("DoseGridScaling") or 1.0)
+        frames = max(1, int(held.get("NumberOfFrames") or 1))
+        known = max(float(_pixels(path, index).max()) for index in range(frames)) * scaling
+        while len(_largest_doses) >= KEPT_DOSES:
+            _largest_doses.popitem(last=False)
+        _largest_doses[path] = known
+    return known
 
 
 def _decode_cached(path: str, held: Dataset, number: int) -> _Frame:
@@ -166,12 +188,11 @@ def _decode(path: str, held: Dataset, number: int) -> _Frame:
     if not 1 <= number <= max(1, int(held.get("NumberOfFrames") or 1)):
         raise NoSuchFrame
     pixels = _pixels(path, number - 1)
-    photometric = str(held.get("PhotometricInterpretation", ""))
-    if photometric == "PALETTE COLOR":
+    if str(held.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, held)
     if pixels.ndim == COLOUR:
         return _Frame(_eight_bit(pixels), None, None, inverted=False)
-    return _grey(pixels, held, number, inverted=photometric == "MONOCHROME1")
+    return _grey(path, pixels, held, number)
 
 
 def _pixels(path: str, index: int) -> Array:
@@ -182,12 +203,13 @@ def _pixels(path: str, index: int) -> Array:
         return pixel_array(pydicom.dcmread(source(path), force=True), index=index)
 
 
-def _grey(pixels: Array, held: Dataset, number: int, *, inverted: bool) -> _Frame:
+def _grey(path: str, pixels: Array, held: Dataset, number: int) -> _Frame:
+    inverted = str(held.get("PhotometricInterpretation", "")) == "MONOCHROME1"
     transformed = _functional(held, number, "PixelValueTransformationSequence") or held
     values = np.asarray(apply_modality_lut(pixels, transformed))
     if held.get("Modality") == DOSE:
         values = values * float(held.get("DoseGridScaling") or 1.0)
-        top = float(values.max())
+        top = _largest_dose(path, held)
         return _Frame(values.astype(np.float32), top / 2, top or 1.0, inverted=inverted)
     voi = _functional(held, number, "FrameVOILUTSequence") or held
     center, width = _first(voi.get("WindowCenter")), _first(voi.get("WindowWidth"))
@@ -201,14 +223,24 @@ def _grey(pixels: Array, held: Dataset, number: int, *, inverted: bool) -> _Fram
 
 def _functional(held: Dataset, number: int, keyword: str) -> Dataset | None:
     """Return an item of one frame's functional groups (PS3.3 C.7.6.16), if there is one."""
-    frames = held.get("PerFrameFunctionalGroupsSequence") or []
-    shared = held.get("SharedFunctionalGroupsSequence") or []
-    for group in (*frames[number - 1 : number], *shared[:1]):
+    for group in _functional_groups(held, number):
         found = group.get(keyword)
         if found:
             item: Dataset = found[0]
             return item
     return None
+
+
+def _functional_groups(held: Dataset, number: int) -> Iterator[Dataset]:
+    """Yield the functional groups of a frame, its own before those that all frames share."""
+    yield from (held.get("PerFrameFunctionalGroupsSequence") or [])[number - 1 : number]
+    yield from (held.get("SharedFunctionalGroupsSequence") or [])[:1]
+
+
+def _functional_items(held: Dataset, number: int) -> list[Dataset]:
+    """Return what the functional groups say of where a frame lies."""
+    found = (_functional(held, number, keyword) for keyword in PLANES)
+    return [item for item in found if item is not None]
 
 
 def _first(value: Any) -> float | None:  # noqa: ANN401 - one value or several

@@ -147,8 +147,8 @@ class ConfinedObjectReader(ObjectReader):
         return zip_files(self._root, files)
 
     @override
-    def facts(self, path: str) -> ObjectFacts:
-        answer, _ = self._ask("facts", path)
+    def facts(self, path: str, frame: int = 1) -> ObjectFacts:
+        answer, _ = self._ask("facts", path, frame=frame)
         return ObjectFacts.model_validate(answer["facts"])
 
     @override

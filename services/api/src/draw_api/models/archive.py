@@ -39,6 +39,7 @@ class Patient(NamedPerson):
 class StudyPatient(NamedPerson):
     """The study's patient; if ambiguous, the person whom the study's own objects name."""
 
+    id: int = Field(description="of the patient, as in the list of patients")
     patient_id: str = Field(examples=["4MR1"])
     issuer_of_patient_id: str
     ambiguous: bool = Field(description="whether objects name several people under this identity")
@@ -126,6 +127,10 @@ class StudyCriteria:
     date_from: date | None = None
     date_to: date | None = None
     modality: str = ""
+    search: str = ""
+    """Words that all are somewhere in name, Patient ID, accession number or description."""
+    patient_key: int | None = None
+    """The identity of one patient: a Patient ID alone may be several people's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,10 +70,19 @@ class ObjectFacts(Answer):
     columns: int = 0
     center: float | None = Field(default=None, description="window suggested by the object")
     width: float | None = None
-    low: float = Field(default=0.0, description="smallest value of the first frame")
-    high: float = Field(default=0.0, description="largest value of the first frame")
+    low: float = Field(default=0.0, description="smallest value of the frame; of dose 0")
+    high: float = Field(
+        default=0.0, description="largest value of the frame; of dose the largest of all frames"
+    )
     unit: str = Field(default="", examples=["HU"])
     windowed: bool = Field(default=False, description="whether window and level mean anything")
+    edges: list[str] = Field(
+        default=[],
+        description="directions of the patient at the left, right, top and bottom edge",
+        examples=[["R", "L", "A", "P"]],
+    )
+    location: str = Field(default="", description="where the frame lies", examples=["z -35.0 mm"])
+    thickness_mm: float | None = Field(default=None, description="slice thickness")
     facts: list[tuple[str, str]] = Field(default=[], description="name and value")
     tables: list[Table] = Field(default=[], description="for people to read")
     trouble: str = Field(default="", description="why it cannot be rendered, in words")

@@ -20,6 +20,9 @@ class ArchiveRepository(Protocol):
     def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
         """Return a page of patients, last added first."""
 
+    def patient(self, patient_key: int) -> Patient | None:
+        """Return one patient."""
+
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
         """Return a page of studies, last added first."""
 

@@ -31,8 +31,8 @@ class ObjectRepository(Protocol):
 class ObjectReader(Protocol):
     """Opens files that may be hostile, within limits of time and memory."""
 
-    def facts(self, path: str) -> ObjectFacts:
-        """Return what an object contains."""
+    def facts(self, path: str, frame: int = 1) -> ObjectFacts:
+        """Return what an object contains, and where one of its frames lies."""
 
     def picture(self, path: str, rendering: Rendering) -> Picture:
         """Return one frame as a picture.

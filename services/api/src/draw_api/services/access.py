@@ -175,4 +175,7 @@ def require_csrf(principal: Principal, sent: str | None) -> None:
     if principal.csrf_token is None:
         return
     if sent is None or not secrets.compare_digest(sent.encode(), principal.csrf_token.encode()):
-        raise Forbidden("The X-CSRF-Token header is missing or not that of this session.")
+        raise Forbidden(
+            "The X-CSRF-Token header, or the token of the form, is missing or not that of this"
+            " session. Nothing was changed; load the page again, and repeat it."
+        )

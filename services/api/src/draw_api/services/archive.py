@@ -27,6 +27,17 @@ class ArchiveService:
         """Return a page of the patients that match."""
         return self._catalogue.patients(criteria, cursor, limit)
 
+    def patient(self, patient_key: int) -> Patient:
+        """Return one patient.
+
+        Raises:
+            NotFound: the index does not have it.
+        """
+        found = self._catalogue.patient(patient_key)
+        if found is None:
+            raise NotFound("The index has no such patient.")
+        return found
+
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
         """Return a page of the studies that match.
 

@@ -42,9 +42,9 @@ class ObjectService:
             by, "series.view", series_instance_uid, study_instance_uid=study_instance_uid
         )
 
-    def facts(self, by: Principal, sop_instance_uid: str) -> ObjectFacts:
+    def facts(self, by: Principal, sop_instance_uid: str, frame: int = 1) -> ObjectFacts:
         """Return what an object contains; NotFound when the index does not have it."""
-        return self._reader.facts(self._record_view(by, sop_instance_uid, IMAGES).path)
+        return self._reader.facts(self._record_view(by, sop_instance_uid, IMAGES).path, frame)
 
     def picture(self, by: Principal, sop_instance_uid: str, rendering: Rendering) -> Picture:
         """Return one frame as a picture.

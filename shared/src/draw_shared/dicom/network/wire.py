@@ -41,6 +41,8 @@ SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
 ITEM_LENGTH_BYTES: Final = 4
 TLS_HANDSHAKE: Final = 0x16
 """First byte of a ClientHello (RFC 8446 5.1); no type of PDU."""
+HTTP_RESPONSE: Final = ord("H")
+"""First byte of a status line (RFC 9112 4); no type of PDU."""
 TOLERANCE_BYTES: Final = 1024
 """What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
 MAX_BUFFERS: Final = 512
@@ -308,6 +310,10 @@ def _oversize(kind: int) -> ProtocolViolation:
     if kind == TLS_HANDSHAKE:
         return ProtocolViolation(
             "the peer speaks TLS on a port without it", AbortReason.UNRECOGNIZED_PDU
+        )
+    if kind == HTTP_RESPONSE:
+        return ProtocolViolation(
+            "this is a web server (HTTP), not DICOM", AbortReason.UNRECOGNIZED_PDU
         )
     if kind not in _LIMITS:
         return ProtocolViolation(f"PDU type 0x{kind:02X} is unknown", AbortReason.UNRECOGNIZED_PDU)

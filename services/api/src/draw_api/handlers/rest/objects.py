@@ -35,9 +35,14 @@ Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
     responses=FAILURES,
     dependencies=[costs(RequestCost.OBJECTS)],
 )
-def facts(by: MayReadArchive, work: InWork, sop_instance_uid: UidInPath) -> ObjectFacts:
+def facts(
+    by: MayReadArchive,
+    work: InWork,
+    sop_instance_uid: UidInPath,
+    frame: Annotated[int, Query(ge=1, le=MAX_FRAMES)] = 1,
+) -> ObjectFacts:
     """Return what an object contains: frames and range of an image, tables of a plan."""
-    return work.objects.facts(by, sop_instance_uid)
+    return work.objects.facts(by, sop_instance_uid, frame)
 
 
 @router.get(

@@ -1,13 +1,21 @@
 """Studies and patients of the archive, and one study with its series."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, UidInPath, day_of
+from draw_api.handlers.web.parameters import (
+    ON_A_PAGE,
+    Cursor,
+    RowId,
+    SearchText,
+    UidInPath,
+    day_of,
+)
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -18,6 +26,7 @@ from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.texts import MODALITY
+from draw_api.models.transactions import Transaction, TransactionCriteria
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,6 +36,7 @@ RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 MAX_SERIES: Final = 500
 MAX_NODES: Final = 200
 MAX_CONFLICTS: Final = 20
+SPANS: Final = (("Today", 0), ("7 days", 6), ("30 days", 29))
 MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "CR", "DX", "US")
 
 
@@ -40,6 +50,17 @@ class StudyListView(View):
     found: Page[Study]
     asked: dict[str, str]
     modalities: tuple[str, ...] = MODALITIES
+
+    @property
+    def spans(self) -> list[tuple[str, str]]:
+        """Usual spans of study dates, by the first day of each."""
+        today = datetime.now(UTC).date()
+        return [(name, (today - timedelta(days=days)).isoformat()) for name, days in SPANS]
+
+    @property
+    def detailed(self) -> bool:
+        """Whether anything beside the one search field is filled in."""
+        return any(value for name, value in self.asked.items() if name != "search")
 
     @property
     def filtered(self) -> bool:
@@ -66,6 +87,18 @@ class PatientListView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class PatientView(View):
+    """One patient, by identity, with the studies."""
+
+    template: ClassVar[str] = "patients/detail.html.jinja"
+    fragment: ClassVar[str] = "studies/_list.html.jinja"
+
+    patient: Patient
+    found: Page[Study]
+    filtered: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class StudyView(View):
     """One study with its series."""
 
@@ -76,6 +109,8 @@ class StudyView(View):
     more_series: bool
     conflicts: Page[ObjectConflict]
     nodes: list[Node]
+    hold: Transaction | None
+    """The line of the log that says who holds the study, and why."""
 
 
 @router.get("/studies")
@@ -83,6 +118,7 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
     by: MayReadArchive,
     work: InWork,
+    search: SearchText = "",
     patient_name: SearchText = "",
     patient_id: SearchText = "",
     accession_number: SearchText = "",
@@ -101,8 +137,10 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
         date_from=day_of(date_from),
         date_to=day_of(date_to),
         modality=modality,
+        search=search.strip(),
     )
     asked = {
+        "search": search,
         "patient_name": patient_name,
         "patient_id": patient_id,
         "accession_number": accession_number,
@@ -132,15 +170,30 @@ def patients(
     return page(request, by, PatientListView(found, patient_id, name, several))
 
 
+@router.get("/patients/{patient_key}")
+def patient(
+    request: Request, by: MayReadArchive, work: InWork, patient_key: RowId, cursor: Cursor = None
+) -> Response:
+    """Show one patient with the studies, last received first."""
+    found = work.archive.patient(patient_key)
+    studies = work.archive.studies(StudyCriteria(patient_key=patient_key), cursor, ON_A_PAGE)
+    return page(request, by, PatientView(found, studies))
+
+
 @router.get("/studies/{study_instance_uid}")
 def study(
     request: Request, by: MayReadArchive, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
     """Show one study."""
     series = work.archive.series(study_instance_uid, None, MAX_SERIES)
+    found = work.archive.study(study_instance_uid)
+    held = TransactionCriteria(uid=study_instance_uid, action="study.hold")
     view = StudyView(
-        study=work.archive.study(study_instance_uid),
-        series=series.items,
+        study=found,
+        series=sorted(series.items, key=_by_number),
+        hold=next(iter(work.transactions.transactions(held, None, 1).items), None)
+        if found.held
+        else None,
         more_series=series.next_cursor is not None,
         conflicts=work.conflicts.conflicts(
             ConflictCriteria(study_instance_uid), None, MAX_CONFLICTS
@@ -148,6 +201,11 @@ def study(
         nodes=[node for node in work.nodes.nodes(None, MAX_NODES).items if node.active],
     )
     return page(request, by, view)
+
+
+def _by_number(series: Series) -> tuple[bool, int]:
+    """Sort series as their modality numbered them; those without a number come last."""
+    return series.series_number is None, series.series_number or 0
 
 
 @router.post("/studies/{study_instance_uid}/send")

@@ -18,6 +18,11 @@ class ConfirmView(View):
     action: str
     back: str
     fields: tuple[tuple[str, str], ...] = ()
+    about: tuple[tuple[str, str], ...] = ()
+    """What it would be done to, by name and value."""
     reason: str = ""
-    """Label of a required text; empty means that none is needed."""
+    """Label of a text that has to be given; empty: none is asked for."""
+    typed: str = ""
+    problem: str = ""
+    """What is wrong with the text that was typed."""
     danger: bool = True

@@ -1,22 +1,24 @@
-"""The dashboard: the state of the suite, live, and orders to its services."""
+"""The dashboard: what needs somebody, with the repair beside it, and how the suite is doing."""
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
-from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.live import stream
-from draw_api.handlers.web.pages import View, address, page, redirect
-from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
+from draw_api.handlers.web.pages import View, page
+from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.activity import Throughput
-from draw_api.models.control import ControlAction, ServiceName, ServiceState
+from draw_api.models.conflicts import ConflictCriteria
+from draw_api.models.control import ServiceState
 from draw_api.models.jobs import Job
+from draw_api.models.peers import RejectedPeer
 from draw_api.models.permissions import Permission
 from draw_api.models.status import DicomPort, Replica, Status
 from draw_api.models.storage import Forecast
@@ -24,31 +26,27 @@ from draw_api.models.transactions import Transaction, TransactionCriteria
 from draw_api.services.status import GONE
 from draw_shared.contracts.replicas import ENDED
 from draw_shared.contracts.server_config import NetworkConfig
-from draw_shared.contracts.transaction import TransactionOutcome
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 router = APIRouter(include_in_schema=False)
 
 MayReadStatus = Annotated[Principal, page_requires(Permission.READ_STATUS)]
-MayControlServices = Annotated[Principal, page_requires(Permission.CONTROL_SERVICES)]
-ControlServicesAct = Annotated[SubmittedForm, form_requires(Permission.CONTROL_SERVICES)]
 
 SHOWN: Final = 8
 DEAD: Final = (".dead", ".unroutable")
-PROBLEMS: Final = (
-    TransactionOutcome.FAILURE,
-    TransactionOutcome.REJECTED,
-)
-CONSEQUENCES: Final = {
-    ControlAction.START: "It takes up its work again.",
-    ControlAction.STOP: "It finishes its current work and then does nothing until it is started"
-    " again, also after a restart of the machine.",
-    ControlAction.RESTART: "It finishes its current work, ends, and starts again.",
-}
+DICOM: Final = tuple(kind for kind in TransactionKind if kind is not TransactionKind.MANAGEMENT)
+NEEDED: Final = 5
+"""Rejected peers, and jobs in each state, of which the first are shown."""
+REJECTED_DAYS: Final = 1
+NEEDS_RETRY: Final = ("failed", "partial", "unproved", "waiting")
+FETCHING: Final = ("retrieve", "batch")
+"""Kinds of jobs that can be retried with what they lack."""
+RECENT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardView(View):
-    """What an operator looks at first."""
+    """What an operator page_requires at first."""
 
     template: ClassVar[str] = "dashboard/detail.html.jinja"
     fragment: ClassVar[str] = "dashboard/_live.html.jinja"
@@ -58,9 +56,39 @@ class DashboardView(View):
     services: list[ServiceState]
     network: NetworkConfig
     recent: list[Transaction]
-    problems: list[Transaction]
     jobs: list[Job]
+    """Those that have failed or wait, of the last days."""
+    rejected: list[RejectedPeer]
+    conflicts: bool
+    last_stored: Transaction | None
     disabled_webhooks: int
+    retried: ClassVar[tuple[str, ...]] = FETCHING
+
+    @property
+    def silent(self) -> list[tuple[str, str]]:
+        """The replicas that have gone without being told to, by service and name."""
+        found = [
+            (str(service.service), replica.replica)
+            for service in self.services
+            for replica in service.replicas
+            if replica.state == GONE
+        ]
+        never = [(str(s.service), "no replica") for s in self.services if not s.replicas]
+        return [*found, *never]
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing needs anybody."""
+        return not (
+            self.jobs
+            or self.rejected
+            or self.conflicts
+            or self.dead
+            or self.disabled_webhooks
+            or self.silent
+            or self.unlike_configured
+            or self.status.storage.refusing
+        )
 
     @property
     def queued(self) -> int:
@@ -94,14 +122,26 @@ class DashboardView(View):
 
 def _look(work: UnitOfWork) -> DashboardView:
     read = work.transactions.transactions
+    stored = TransactionCriteria(
+        kinds=(TransactionKind.C_STORE,), outcomes=(TransactionOutcome.SUCCESS,)
+    )
+    since = datetime.now(UTC) - RECENT
+    jobs = [
+        job
+        for state in NEEDS_RETRY
+        for job in work.jobs.jobs(state, None, None, NEEDED).items
+        if job.created_at > since
+    ]
     return DashboardView(
         status=work.status.status(),
         forecast=work.activity.forecast(),
         services=work.control.services(),
         network=work.configuration.current().document.network,
-        recent=read(TransactionCriteria(), None, SHOWN).items,
-        problems=read(TransactionCriteria(outcomes=PROBLEMS), None, SHOWN).items,
-        jobs=work.jobs.jobs(None, None, None, SHOWN).items,
+        recent=read(TransactionCriteria(kinds=DICOM), None, SHOWN).items,
+        jobs=jobs,
+        rejected=work.peers.rejected(REJECTED_DAYS, None, NEEDED).items,
+        conflicts=bool(work.conflicts.conflicts(ConflictCriteria(), None, 1).items),
+        last_stored=next(iter(read(stored, None, 1).items), None),
         disabled_webhooks=work.webhooks.disabled(),
     )
 
@@ -122,34 +162,3 @@ def live(request: Request, _: MayReadStatus) -> StreamingResponse:
 def throughput(_: MayReadStatus, work: InWork) -> Throughput:
     """Return the data of the chart."""
     return work.activity.throughput()
-
-
-@router.get("/services/{service}/{action}")
-def ask(
-    request: Request,
-    by: MayControlServices,
-    service: ServiceName,
-    action: ControlAction,
-    replica: Annotated[str, Query(max_length=200)] = "",
-) -> Response:
-    """Ask for confirmation before a service gets an order."""
-    whom = replica or f"every replica of {service}"
-    view = ConfirmView(
-        title=f"{action.capitalize()} {whom}?",
-        text=CONSEQUENCES[action],
-        button=f"{action.capitalize()} {whom}",
-        action=address(f"/services/{service}/{action}"),
-        back="/",
-        fields=(("replica", replica),) if replica else (),
-        danger=action is not ControlAction.START,
-    )
-    return page(request, by, view)
-
-
-@router.post("/services/{service}/{action}")
-def tell(
-    act: ControlServicesAct, work: InWork, service: ServiceName, action: ControlAction
-) -> Response:
-    """Order a service, or one replica of it, to start, stop or restart."""
-    work.control.tell(act.by, service, action, act.form.text("replica") or None)
-    return redirect("/", "told")

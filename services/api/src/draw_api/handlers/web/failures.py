@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI, Request, Response
 
@@ -80,9 +80,12 @@ def _visitor(request: Request) -> Principal | None:
 
 
 def _to_sign_in(request: Request) -> Response:
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    url = urlsplit(str(request.url))
+    if asks_for_fragment(request):
+        url = urlsplit(request.headers.get("hx-current-url", ""))
+    here = (url.path or "/") + (f"?{url.query}" if url.query else "")
     back = here if request.method in SAFE_METHODS else "/"
     target = f"{SIGN_IN}?next={quote(back, safe='')}" if back != "/" else SIGN_IN
     if asks_for_fragment(request):
-        return Response(headers={REDIRECT_HEADER: SIGN_IN})
+        return Response(headers={REDIRECT_HEADER: target})
     return redirect(target)

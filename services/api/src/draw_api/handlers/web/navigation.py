@@ -66,6 +66,7 @@ NAVIGATION: Final = (
     (
         "System",
         (
+            NavigationEntry("/services", "Services", "gauge", Permission.READ_STATUS),
             NavigationEntry(
                 "/users",
                 "Users and tokens",

@@ -13,7 +13,7 @@ from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
-from draw_api.models.failures import NotFound
+from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import (
     MAX_EDGE,
     MAX_FRAMES,
@@ -32,6 +32,12 @@ MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
 MayDownloadObjects = Annotated[Principal, page_requires(Permission.DOWNLOAD_OBJECTS)]
 
 THUMBNAIL_EDGE: Final = 152
+NO_PICTURE: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 76 76"><g fill="none" stroke="#7d8794"'
+    ' stroke-width="3"><rect x="18" y="22" width="40" height="32" rx="3"/>'
+    '<path d="m18 54 40-32"/></g></svg>'
+)
+"""In the place of a picture that no object of a series has."""
 PRESETS: Final = {
     "CT": (
         ("Soft tissue", 40, 400),
@@ -66,9 +72,9 @@ class SeriesView(View):
         return self.slices[self.position - 1]
 
     @property
-    def steps(self) -> list[tuple[str, int]]:
-        """Each object with its frames, for the viewer's slider."""
-        return [(one.sop_instance_uid, one.frames) for one in self.slices]
+    def steps(self) -> list[tuple[str, int, int | None]]:
+        """Each object with its frames and its number, for the viewer's slider."""
+        return [(one.sop_instance_uid, one.frames, one.instance_number) for one in self.slices]
 
     @property
     def presets(self) -> tuple[tuple[str, int, int], ...]:
@@ -103,29 +109,30 @@ def series(  # noqa: PLR0917 - query parameters, given by name
     work: InWork,
     study_instance_uid: UidInPath,
     series_instance_uid: UidInPath,
-    object_: Annotated[int, Query(alias="object", ge=1, le=MAX_FRAMES)] = 1,
-    frame: Frame = 1,
+    object_: Annotated[int | None, Query(alias="object", ge=1, le=MAX_FRAMES)] = None,
+    frame: Annotated[int | None, Query(ge=1, le=MAX_FRAMES)] = None,
     center: Number = None,
     width: Number = None,
     inverted: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
-    """Show a series: its images, or its tables."""
+    """Show a series, from its middle on: its images, or its tables."""
     study = work.archive.study(study_instance_uid)
     found = work.archive.one_series(study_instance_uid, series_instance_uid)
     slices = list(work.objects.slices(series_instance_uid))
     if not slices:
         raise NotFound("There is no object in this series any more.")
-    position = min(object_, len(slices))
+    position = min(object_ or _middle(len(slices)), len(slices))
     shown = slices[position - 1]
-    if "object" not in request.query_params:
+    frame = min(frame or (_middle(shown.frames) if object_ is None else 1), shown.frames)
+    if object_ is None:
         work.objects.view(by, study_instance_uid, series_instance_uid)
     view = SeriesView(
         study=study,
         series=found,
         slices=slices,
         position=position,
-        frame=min(frame, shown.frames),
-        facts=work.objects.facts(by, shown.sop_instance_uid),
+        frame=frame,
+        facts=work.objects.facts(by, shown.sop_instance_uid, frame),
         center=center,
         width=width,
         inverted=inverted,
@@ -151,14 +158,19 @@ def picture(
 
 @router.get("/series/{series_instance_uid}/thumbnail", dependencies=[costs(RequestCost.OBJECTS)])
 def thumbnail(by: MayReadArchive, work: InWork, series_instance_uid: UidInPath) -> Response:
-    """Return a small picture from the middle of a series."""
+    """Return a small picture from the middle of a series, or of another object that has one."""
     slices = work.objects.slices(series_instance_uid)
     if not slices:
         raise NotFound("There is no object in this series any more.")
-    middle = slices[len(slices) // 2]
-    frame = middle.frames // 2 + 1
-    rendering = Rendering(frame=frame, edge=THUMBNAIL_EDGE)
-    return _picture_response(work.objects.picture(by, middle.sop_instance_uid, rendering))
+    number = len(slices)
+    for index in dict.fromkeys((number // 2, number // 4, 3 * number // 4, 0, number - 1)):
+        one = slices[index]
+        rendering = Rendering(frame=_middle(one.frames), edge=THUMBNAIL_EDGE)
+        try:
+            return _picture_response(work.objects.picture(by, one.sop_instance_uid, rendering))
+        except (Conflict, NotFound):
+            continue
+    return Response(NO_PICTURE, media_type="image/svg+xml")
 
 
 @router.get("/instances/{sop_instance_uid}/elements", dependencies=[costs(RequestCost.OBJECTS)])
@@ -186,6 +198,11 @@ def download(
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
     )
+
+
+def _middle(number: int) -> int:
+    """Return the middle one of so many, counted from 1."""
+    return number // 2 + 1 if number > 1 else 1
 
 
 def _picture_response(found: Picture) -> Response:

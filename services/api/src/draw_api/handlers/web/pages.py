@@ -12,7 +12,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -25,7 +25,9 @@ from draw_api.models.permissions import Permission, may
 
 PACKAGE: Final = Path(__file__).resolve().parents[2]
 STATIC: Final = PACKAGE / "static"
-NOTICE: Final = "notice"
+NOTICE_COOKIE: Final = "draw_notice"
+NOTICE_SECONDS: Final = 30
+"""For the way from a form to the page that says what it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,16 @@ class Frame:
         return place_of(self.path)
 
     def with_parameter(self, name: str, value: str) -> str:
-        """Return the address of this page with one parameter set, such as its next page's."""
-        others = [(key, held) for key, held in parse_qsl(self.query) if key not in {name, NOTICE}]
-        return f"{self.path}?{urlencode([*others, (name, value)])}"
+        """Return the address of this page with one parameter set, as for its next page."""
+        return f"{self.path}?{urlencode([*self._others(name), (name, value)])}"
+
+    def without_parameter(self, name: str) -> str:
+        """Return the address of this page without one parameter, as for its first page."""
+        others = self._others(name)
+        return f"{self.path}?{urlencode(others)}" if others else self.path
+
+    def _others(self, name: str) -> list[tuple[str, str]]:
+        return [(key, held) for key, held in parse_qsl(self.query) if key != name]
 
     def may(self, permission: str) -> bool:
         """Return whether the user has the permission; a page offers nothing else."""
@@ -122,6 +131,12 @@ def page(
     template = view.fragment if view.fragment and asks_for_fragment(request) else view.template
     answer = HTMLResponse(render(template, view=view, frame=frame), status_code=status)
     answer.headers["Vary"] = "HX-Request"
+    if asks_for_fragment(request):
+        if urlsplit(request.headers.get("hx-current-url", ""))[2:4] == request.url.components[2:4]:
+            # The browser is there: a second entry in its history would need a second "Back".
+            answer.headers["HX-Push-Url"] = "false"
+    elif NOTICE_COOKIE in request.cookies:
+        answer.delete_cookie(NOTICE_COOKIE, httponly=True, samesite="strict")
     return answer
 
 
@@ -132,7 +147,7 @@ def frame_of(request: Request, by: Principal | None, path: str = "") -> Frame:
         path=path or request.url.path,
         query=request.url.query,
         version=version("draw-api"),
-        notice=NOTICES.get(request.query_params.get(NOTICE, ""), ""),
+        notice=NOTICES.get(request.cookies.get(NOTICE_COOKIE, ""), ""),
     )
 
 
@@ -143,10 +158,17 @@ def asks_for_fragment(request: Request) -> bool:
 
 
 def redirect(path: str, notice: str = "") -> Response:
-    """Return the redirect after a processed form, with a notice of what was done."""
-    joint = "&" if "?" in path else "?"
-    target = f"{path}{joint}{urlencode({NOTICE: notice})}" if notice else path
-    return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER)
+    """Return the answer to a form that was carried out: look there, it says what was done.
+
+    The notice is in a cookie, not in the address: a link cannot claim that something was done,
+    and a page that is loaded again does not repeat it.
+    """
+    answer = RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
+    if notice:
+        answer.set_cookie(
+            NOTICE_COOKIE, notice, max_age=NOTICE_SECONDS, httponly=True, samesite="strict"
+        )
+    return answer
 
 
 def address(path: str, **parameters: object) -> str:
@@ -197,4 +219,4 @@ NOTICES: Final = {
     "replayed": "The messages are back in their queues.",
     "discarded": "The message is gone.",
 }
-"""Notices above a page's content after a processed form, by their key in the address."""
+"""What a page says above its content after a form was carried out, by the key in a cookie."""

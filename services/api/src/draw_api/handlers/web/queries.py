@@ -1,5 +1,6 @@
 """Queries to remote nodes: builder, results that can be retrieved, history."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
@@ -38,8 +39,8 @@ RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 MAX_NODES: Final = 200
 KEYS: Final = {
-    # keyword: label, hint, the level from which on it has a meaning
-    "PatientName": ("Patient name", "SMITH^J*", "PATIENT"),
+    # keyword: label, hint, level from which on it means something
+    "PatientName": ("Patient name begins with", "Smith, J", "PATIENT"),
     "PatientID": ("Patient ID", "12*", "PATIENT"),
     "PatientBirthDate": ("Born", "1960-11-01", "PATIENT"),
     "StudyDate": ("Study date", "20260101-20260131", "STUDY"),
@@ -85,6 +86,7 @@ TITLES: Final = {
 }
 DAY: Final = timedelta(days=1)
 RETRIEVABLE: Final = ("STUDY", "SERIES")
+NAME_SYNTAX: Final = re.compile(r"[\^*?=,\s]")
 QueryState = Annotated[str, Query(), SORT_KEY]
 
 
@@ -228,10 +230,11 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
 def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     """Query the chosen nodes."""
     values = {keyword: act.form.text(keyword) for keyword in KEYS}
+    keys = values | {"PatientName": name_pattern(values["PatientName"])}
     chosen = act.form.texts("node_id")
     asked = {
         "level": act.form.text("level") or "STUDY",
-        "keys": {keyword: value for keyword, value in values.items() if value},
+        "keys": {keyword: value for keyword, value in keys.items() if value},
         "node_ids": chosen,
         "max_age_seconds": 0 if act.form.has("anew") else 300,
     }
@@ -247,6 +250,14 @@ def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
         )
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(f"/queries/{query.id}", "" if new else "query-cached")
+
+
+def name_pattern(typed: str) -> str:
+    """Return a name as people type it as a pattern: nodes compare names exactly (PS3.4 C.2.2.2.1).
+
+    A comma, `^`, a wildcard or a second word says more, and stays.
+    """
+    return f"{typed}*" if typed and not NAME_SYNTAX.search(typed) else typed
 
 
 @router.get("/queries/{query_id}")
@@ -341,7 +352,7 @@ def options_of(form: CheckedForm) -> dict[str, Any]:
         name: form.text(name) for name in ("method", "priority", "destination") if form.text(name)
     }
     if form.text("not_before"):
-        found["not_before"] = f"{form.text('not_before')}Z"
+        found["not_before"] = f"{form.text('not_before').removesuffix('Z')}Z"
     if form.has("force"):
         found["force"] = True
     return found

@@ -26,6 +26,7 @@ from draw_api.handlers.web import (
     objects,
     peers,
     queries,
+    services,
     session,
     storage,
     transactions,
@@ -36,6 +37,7 @@ from draw_api.handlers.web.pages import STATIC
 ROUTERS: Final = (
     session.router,
     dashboard.router,
+    services.router,
     archive.router,
     objects.router,
     conflicts.router,

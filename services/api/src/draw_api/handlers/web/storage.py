@@ -1,11 +1,13 @@
 """Storage: how full, how fast, by whom; preview of clean-up; hold and delete a study."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.turns import RequestCost, costs
+from draw_api.handlers.web import words
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.pages import View, page, redirect
@@ -13,6 +15,8 @@ from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
+from draw_api.models.archive import Study
+from draw_api.models.failures import Invalid
 from draw_api.models.permissions import Permission
 from draw_api.models.storage import (
     CleanUpPreview,
@@ -109,25 +113,21 @@ def clean_up(
 def ask_hold(
     request: Request, by: MayHoldStudies, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
-    """Ask for the reason to hold a study."""
-    work.archive.study(study_instance_uid)
-    here = f"/studies/{study_instance_uid}"
-    view = ConfirmView(
-        title="Hold this study?",
-        text="Clean-up leaves it alone and nobody can delete it until it is released.",
-        button="Hold it",
-        action=f"{here}/hold",
-        back=here,
-        reason="Why? Kept on record; do not name the patient.",
-        danger=False,
-    )
-    return page(request, by, view)
+    """Ask why a study is to be held."""
+    return page(request, by, _hold_view(work.archive.study(study_instance_uid)))
 
 
 @router.post("/studies/{study_instance_uid}/hold")
-def hold(act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+def hold(
+    request: Request, act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath
+) -> Response:
     """Hold a study."""
-    said = validate_form(Hold, {"reason": act.form.text("reason")})
+    typed = act.form.text("reason")
+    try:
+        said = validate_form(Hold, {"reason": typed})
+    except Invalid as error:
+        view = _hold_view(work.archive.study(study_instance_uid))
+        return _asked_again(request, act.by, view, typed, error)
     work.storage.hold(act.by, study_instance_uid, said.reason)
     return redirect(f"/studies/{study_instance_uid}", "study-held")
 
@@ -143,25 +143,76 @@ def release(act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath) ->
 def ask_delete(
     request: Request, by: MayDeleteStudies, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
-    """Ask for the reason to delete a study."""
-    study = work.archive.study(study_instance_uid)
-    here = f"/studies/{study_instance_uid}"
-    view = ConfirmView(
-        title="Delete this study for ever?",
-        text=f"{study.instance_count} objects go from the archive and from the disk, with every"
-        " copy and version of them, and what was received and is not indexed yet. Rebuilding the"
-        " index does not bring them back; there is no way back but to receive them again.",
-        button="Delete the study",
-        action=f"{here}/delete",
-        back=here,
-        reason="Why? Kept on record; do not name the patient.",
-    )
-    return page(request, by, view)
+    """Ask why a study is to be deleted."""
+    return page(request, by, _delete_view(work.archive.study(study_instance_uid)))
 
 
 @router.post("/studies/{study_instance_uid}/delete")
-def delete(act: DeleteStudiesAct, work: InWork, study_instance_uid: UidInPath) -> Response:
+def delete(
+    request: Request, act: DeleteStudiesAct, work: InWork, study_instance_uid: UidInPath
+) -> Response:
     """Delete a study."""
-    said = validate_form(Hold, {"reason": act.form.text("reason")})
+    typed = act.form.text("reason")
+    try:
+        said = validate_form(Hold, {"reason": typed})
+    except Invalid as error:
+        view = _delete_view(work.archive.study(study_instance_uid))
+        return _asked_again(request, act.by, view, typed, error)
     work.storage.delete(act.by, study_instance_uid, said.reason)
     return redirect("/studies", "study-deleted")
+
+
+def _hold_view(study: Study) -> ConfirmView:
+    here = f"/studies/{study.study_instance_uid}"
+    return ConfirmView(
+        title="Hold this study?",
+        text="Clean-up skips it, and nobody can delete it until it is released.",
+        button="Hold the study",
+        action=f"{here}/hold",
+        back=here,
+        about=_about(study),
+        reason="Reason (recorded in the transaction log; do not name the patient)",
+        danger=False,
+    )
+
+
+def _delete_view(study: Study) -> ConfirmView:
+    here = f"/studies/{study.study_instance_uid}"
+    return ConfirmView(
+        title="Delete this study permanently?",
+        text="The study is removed from the archive and from the disk, with every copy and version"
+        " of its images, and with images that were received and are not indexed yet. This cannot"
+        " be undone; rebuilding the index does not bring it back.",
+        button="Delete the study",
+        action=f"{here}/delete",
+        back=here,
+        about=_about(study),
+        reason="Reason (recorded in the transaction log; do not name the patient)",
+    )
+
+
+def _about(study: Study) -> tuple[tuple[str, str], ...]:
+    """Return by what a person tells a study from others."""
+    patient = study.patient
+    born = f", born {words.day(patient.birth_date)}" if patient.birth_date else ""
+    images = "image" if study.instance_count == 1 else "images"
+    contents = (
+        f"{', '.join(study.modalities)}, {words.count(study.series_count)} series,"
+        f" {words.count(study.instance_count)} {images}, {words.size(study.size_bytes)}"
+    )
+    return (
+        ("Patient", f"{words.person(patient.name) or 'No name'}{born}"),
+        ("Patient ID", patient.patient_id or words.NIL),
+        ("Study", f"{words.day(study.study_date)} {study.description}".strip()),
+        ("Accession number", study.accession_number or words.NIL),
+        ("Contents", contents),
+    )
+
+
+def _asked_again(
+    request: Request, by: Principal, view: ConfirmView, typed: str, error: Invalid
+) -> Response:
+    """Return the question with what was typed and what is wrong with it."""
+    problem = "; ".join(f"It {found.message}." for found in error.problems)
+    again = replace(view, typed=typed, problem=problem)
+    return page(request, by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)

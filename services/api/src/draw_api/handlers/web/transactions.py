@@ -35,10 +35,18 @@ class TransactionListView(View):
 
     found: Page[Transaction]
     criteria: TransactionCriteria
-    since: str
-    until: str
     kinds: tuple[str, ...] = tuple(TransactionKind)
     outcomes: tuple[str, ...] = tuple(TransactionOutcome)
+
+    @property
+    def since(self) -> str:
+        """The beginning of what is shown, as a picker has it, in UTC."""
+        return picked(self.criteria.since)
+
+    @property
+    def until(self) -> str:
+        """The end of what is shown, as a picker has it, in UTC."""
+        return picked(self.criteria.until)
 
     @property
     def export(self) -> str:
@@ -100,7 +108,7 @@ def transactions(  # noqa: PLR0917 - query parameters, given by name
         until=moment_of(until),
     )
     found = work.transactions.transactions(criteria, cursor, ON_A_PAGE)
-    return page(request, by, TransactionListView(found, criteria, since, until))
+    return page(request, by, TransactionListView(found, criteria))
 
 
 @router.get("/transactions/{transaction_id}")
@@ -116,6 +124,11 @@ def status_of(text: str) -> int | None:
     except ValueError:
         return None
     return found if found is None or 0 <= found <= HIGHEST_STATUS else None
+
+
+def picked(moment: datetime | None) -> str:
+    """Return a moment as a picker has it, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if moment else ""
 
 
 def moment_of(text: str) -> datetime | None:

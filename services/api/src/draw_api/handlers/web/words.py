@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from draw_api.models.moments import MOMENT
 from draw_api.models.webhooks import MAX_COUNTED
 from draw_shared.dicom.encoding.dictionary import registered_uids
 
@@ -140,6 +141,20 @@ def share(part: float | None, whole: float | None) -> int:
     return max(0, min(100, round(100 * part / whole)))
 
 
+def plain(value: Any) -> Markup:  # noqa: ANN401 - whatever a document has
+    """Return a value of a document as people write it: yes and no, moments, lists with commas."""
+    if isinstance(value, bool):
+        return escape("yes" if value else "no")
+    if isinstance(value, list | tuple):
+        return Markup(", ").join(plain(one) for one in value) or NOTHING
+    if isinstance(value, str) and MOMENT.fullmatch(value):
+        try:
+            return moment(value)
+        except ValueError:
+            pass
+    return marked(value)
+
+
 def marked(text: Any) -> Markup:  # noqa: ANN401 - whatever a template has
     """Return text with control characters made visible, so that none can disturb its line."""
     shown = "".join(
@@ -186,4 +201,5 @@ FILTERS: Final = {
     "words": words,
     "share": share,
     "marked": marked,
+    "plain": plain,
 }

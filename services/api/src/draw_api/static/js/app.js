@@ -18,6 +18,36 @@
     }
   }
 
+  // Moments are typed in the browser's zone and sent in UTC; without this script they are UTC.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "this computer's zone";
+
+  function typeLocally(root) {
+    for (const shown of root.querySelectorAll('input[type="datetime-local"][name]')) {
+      const sent = document.createElement("input");
+      sent.type = "hidden";
+      sent.name = shown.name;
+      shown.removeAttribute("name");
+      shown.dataset.zoned = sent.name;
+      shown.after(sent);
+      const label = root.querySelector(`label[for="${shown.id}"]`);
+      if (label) label.textContent = label.textContent.replace("UTC", zone);
+      if (shown.value) {
+        const at = new Date(`${shown.value}Z`);
+        sent.value = at.toISOString();
+        shown.value = local(at).slice(0, 16).replace(" ", "T");
+      }
+    }
+  }
+
+  for (const kind of ["input", "change"]) {
+    // In the capturing phase: what is sent is right before anybody sends it.
+    document.addEventListener(kind, ({ target }) => {
+      if (!target.dataset?.zoned) return;
+      const at = new Date(target.value);
+      target.nextElementSibling.value = Number.isNaN(at.valueOf()) ? "" : at.toISOString();
+    }, true);
+  }
+
   // Changes only what differs, so that nothing jumps, no focus is lost and nothing closes.
   function morph(old, fresh) {
     if (old.isEqualNode(fresh)) return;
@@ -59,7 +89,10 @@
   }
 
   const automatic = () => localStorage.getItem(AUTO) !== "off";
+  const FIRST_RETRY = 1000;
+  const LAST_RETRY = 30000;
   let sources = [];
+  let retries = [];
 
   function dots(on) {
     for (const dot of document.querySelectorAll("[data-live-dot]")) dot.classList.toggle("on", on);
@@ -67,25 +100,110 @@
 
   function watch() {
     for (const source of sources) source.close();
+    for (const retry of retries) clearTimeout(retry);
     sources = [];
+    retries = [];
     dots(false);
     if (!automatic() || document.hidden) return;
-    for (const place of document.querySelectorAll("[data-live]")) {
-      const source = new EventSource(place.dataset.live);
-      source.onopen = () => dots(true);
-      source.onerror = () => dots(false);
-      source.onmessage = (event) => {
-        const held = document.createElement("template");
-        held.innerHTML = event.data;
-        showTimes(held.content);
-        morphChildren(place, held.content);
-        window.htmx?.process(place);
-        letScroll();
-        if (place.querySelector("[data-live-end]")) source.close();
-      };
-      sources.push(source);
-    }
+    for (const place of document.querySelectorAll("[data-live]")) follow(place, FIRST_RETRY, new Date());
   }
+
+  // A stream that ends is opened again, later and later; meanwhile the page says how old it is.
+  function follow(place, wait, heard) {
+    const source = new EventSource(place.dataset.live);
+    let ended = false;
+    sources.push(source);
+    source.onopen = () => { dots(true); };
+    source.onmessage = (event) => {
+      wait = FIRST_RETRY;
+      heard = new Date();
+      stale(place, "");
+      const held = document.createElement("template");
+      held.innerHTML = event.data;
+      showTimes(held.content);
+      morphChildren(place, held.content);
+      window.htmx?.process(place);
+      letScroll();
+      if (place.querySelector("[data-live-end]")) { ended = true; source.close(); }
+    };
+    source.onerror = async () => {
+      source.close();
+      dots(false);
+      if (ended) return;
+      ended = true;
+      if (await signedOut()) return stale(place, "", true);
+      if (new Date() - heard > 5000) stale(place, `No news since ${local(heard).slice(11)}. Trying again.`);
+      retries.push(setTimeout(() => follow(place, Math.min(2 * wait, LAST_RETRY), heard), wait));
+    };
+    source.addEventListener("unavailable", source.onerror);
+  }
+
+  const signInAddress = () => `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+
+  // Whether the session has ended; a server that does not answer has not said so.
+  async function signedOut() {
+    const answer = await fetch("/api/v1/me").catch(() => null);
+    return answer?.status === 401;
+  }
+
+  function stale(place, words, ended = false) {
+    let note = document.querySelector("[data-stale]");
+    if (!words && !ended) { note?.remove(); return; }
+    if (!note) {
+      note = document.createElement("div");
+      note.className = "notice warn";
+      note.dataset.stale = "";
+      note.setAttribute("role", "status");
+      place.before(note);
+    }
+    note.replaceChildren(ended ? sessionEnded("to see what is new") : paragraph(words));
+  }
+
+  function paragraph(words) {
+    const made = document.createElement("p");
+    made.textContent = words;
+    return made;
+  }
+
+  function sessionEnded(why, target = "") {
+    const made = paragraph("Your session has ended. ");
+    const link = document.createElement("a");
+    link.href = signInAddress();
+    link.textContent = "Sign in again";
+    link.target = target;
+    made.append(link, ` ${why}.`);
+    return made;
+  }
+
+  // Before a form is sent: is the session still there, and is this its token? A page may be older
+  // than the session of its browser. What was typed stays in any case.
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    const token = form.querySelector('input[name="csrf_token"]');
+    if (!token || event.defaultPrevented || form.dataset.sending) return;
+    event.preventDefault();
+    const submitter = event.submitter;
+    const answer = await fetch("/api/v1/me").catch(() => null);
+    if (!answer?.ok) {
+      const note = form.querySelector("[data-unsent]") ?? document.createElement("div");
+      note.className = "notice bad";
+      note.dataset.unsent = "";
+      note.setAttribute("role", "alert");
+      note.replaceChildren(
+        answer?.status === 401
+          ? sessionEnded("in another tab; then send this once more", "_blank")
+          : paragraph("The server does not answer. Nothing was sent; try again in a moment."),
+      );
+      form.prepend(note);
+      return;
+    }
+    token.value = (await answer.json()).csrf_token;
+    form.querySelector("[data-unsent]")?.remove();
+    form.dataset.sending = "yes";
+    form.requestSubmit(submitter);
+    // A download leaves the page as it is.
+    setTimeout(() => { delete form.dataset.sending; }, 0);
+  });
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
@@ -142,12 +260,24 @@
     }
   });
 
-  document.addEventListener("htmx:afterSwap", (event) => { showTimes(event.target); letScroll(); });
+  // A key such as "/" leads to the field that names it, unless somebody types.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+    const field = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (!field) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+
+  document.addEventListener("htmx:afterSwap", (event) => { showTimes(event.target); typeLocally(event.target); letScroll(); });
   document.addEventListener("visibilitychange", watch);
   window.addEventListener("pagehide", () => sources.forEach((source) => source.close()));
 
   for (const box of document.querySelectorAll("[data-live-switch]")) box.checked = automatic();
+  for (const place of document.querySelectorAll("[data-zone]")) place.textContent = `Times are in ${zone}.`;
   showTimes(document);
+  typeLocally(document);
   letScroll();
   new ResizeObserver(letScroll).observe(document.body);
   watch();

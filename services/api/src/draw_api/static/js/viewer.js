@@ -1,29 +1,33 @@
-// Steps through the objects and frames of a series; drags change window and level.
+// Steps through the images and frames of a series; dragging changes window and level. Whatever
+// names an image on the page, its links and the address follow the image that is shown.
 (() => {
   "use strict";
   const form = document.querySelector("[data-viewer]");
   if (!form) return;
   const steps = JSON.parse(form.dataset.steps);
-  const [center0, width0] = JSON.parse(form.dataset.suggested);
+  let [center0, width0] = JSON.parse(form.dataset.suggested);
   let img = form.querySelector("[data-screen]");
   const screen = form.querySelector(".screen");
   const field = (name) => form.elements[name];
-  const number = (name) => (field(name)?.value === "" || !field(name) ? null : Number(field(name).value));
+  const number = (name) => (!field(name) || field(name).value === "" ? null : Number(field(name).value));
+  const everywhere = (selector, act) => document.querySelectorAll(selector).forEach(act);
   let touched = new URLSearchParams(location.search).has("center");
   let busy = false;
   let wanted = "";
+  let following = 0;
 
   const object = () => Math.min(steps.length, Number(field("object").value) || 1);
+  const uid = () => steps[object() - 1][0];
   const frames = () => steps[object() - 1][1];
 
-  function source() {
+  function asked() {
     const said = new URLSearchParams({ frame: field("frame").value });
     if (touched && number("center") !== null && number("width") !== null) {
       said.set("center", field("center").value);
       said.set("width", field("width").value);
     }
     if (field("inverted")?.checked) said.set("inverted", "true");
-    return `/instances/${steps[object() - 1][0]}/picture?${said}`;
+    return said;
   }
 
   // One picture at a time: while one is on its way only the last wish is remembered.
@@ -37,9 +41,57 @@
     say("frame", `${frame.value} of ${frames()}`);
     form.querySelector("[data-overlay]").textContent =
       `${object()} / ${steps.length}` + (frames() > 1 ? `, frame ${frame.value} / ${frames()}` : "");
-    screen.setAttribute("aria-label", `Image ${object()} of ${steps.length}, frame ${frame.value} of ${frames()}. Arrow keys step, drag changes the window.`);
-    wanted = source();
+    screen.setAttribute("aria-label", `Image ${object()} of ${steps.length}, frame ${frame.value} of ${frames()}. ${form.dataset.hint}`);
+    name();
+    wanted = `/instances/${uid()}/picture?${asked()}`;
     if (!busy) load();
+    clearTimeout(following);
+    following = setTimeout(follow, 150);
+  }
+
+  function name() {
+    everywhere("[data-uid] code", (code) => {
+      code.title = uid();
+      code.textContent = uid().length > 26 ? `${uid().slice(0, 14)}…${uid().slice(-12)}` : uid();
+    });
+    everywhere("[data-uid] [data-copy]", (copy) => {
+      copy.dataset.copy = uid();
+      copy.setAttribute("aria-label", `Copy ${uid()}`);
+    });
+    everywhere("[data-number]", (out) => { out.textContent = steps[object() - 1][2] ?? "–"; });
+    everywhere("[data-tags]", (link) => { link.href = `/instances/${uid()}/elements`; });
+    everywhere("[data-file]", (link) => { link.href = `/api/v1/instances/${uid()}/file`; });
+    everywhere("[data-row]", (row) => {
+      if (Number(row.dataset.row) === object()) row.setAttribute("aria-current", "true");
+      else row.removeAttribute("aria-current");
+    });
+    const range = form.querySelector("[data-dose]");
+    if (range && number("center") !== null) {
+      const low = number("center") - number("width") / 2;
+      range.querySelector("[data-low]").textContent = Number(low.toPrecision(3));
+      range.querySelector("[data-high]").textContent = Number((low + number("width")).toPrecision(3));
+    }
+  }
+
+  // Once somebody rests on an image: its address, its values and where it lies.
+  async function follow() {
+    const said = asked();
+    said.set("object", object());
+    history.replaceState(history.state, "", `${location.pathname}?${said}`);
+    const now = uid(), frame = field("frame").value;
+    const answer = await fetch(`/api/v1/instances/${now}/facts?frame=${frame}`).catch(() => null);
+    if (!answer?.ok || now !== uid() || frame !== field("frame").value) return;
+    const facts = await answer.json();
+    [center0, width0] = [facts.center, facts.width];
+    if (!touched && field("center") && facts.center !== null) {
+      field("center").value = facts.center;
+      field("width").value = facts.width;
+    }
+    const values = form.querySelector("[data-values]");
+    if (values) values.textContent = `${Number(facts.low.toPrecision(5))} to ${Number(facts.high.toPrecision(5))} ${facts.unit}`;
+    const place = [facts.location, facts.thickness_mm !== null ? `thickness ${facts.thickness_mm} mm` : ""];
+    form.querySelector("[data-place]").textContent = place.filter(Boolean).join(", ");
+    form.querySelectorAll("[data-edge]").forEach((letter, index) => { letter.textContent = facts.edges[index] ?? ""; });
   }
 
   function load() {
@@ -93,8 +145,10 @@
   screen.addEventListener("wheel", (event) => { event.preventDefault(); step(Math.sign(event.deltaY)); }, { passive: false });
 
   let drag = null;
+  // Else the browser drags the picture itself, and no further pointer event comes.
+  screen.addEventListener("dragstart", (event) => event.preventDefault());
   screen.addEventListener("pointerdown", (event) => {
-    if (!field("center")) return;
+    if (!field("center") || event.button !== 0) return;
     drag = { x: event.clientX, y: event.clientY, center: number("center") ?? 0, width: number("width") ?? 1 };
     screen.setPointerCapture(event.pointerId);
   });
