@@ -3,7 +3,7 @@
 import gc
 import sys
 
-# What is imported is no garbage; the lifecycle lets the collector begin.
+# Imported objects are no garbage; the lifecycle enables the collector.
 gc.disable()
 
 from draw_scp.app import Scp  # noqa: E402

@@ -1,12 +1,12 @@
-"""`python -m draw_scp.announcing`: the receiver's process that announces.
+"""`python -m draw_scp.announcing`: the child process that publishes and writes the audit trail.
 
-Takes from the receiver what it stored and what it did, over the pipe whose descriptor is
-its argument, and works for it what can wait until the peer has its answer: events to the
-broker, spool entries to remove, the audit trail, at level DEBUG a line in the log for each
-object. It gives way to receiving: what comes in a burst is held until it ends, at most two
-seconds, and the process is nice. It ends when the receiver says so or is gone; what it has not
-announced by then lies in the spool folder, and the audit trail is written. What of that it has
-not said to be written when it is killed itself, its successor is handed again.
+The receiver sends it batches over a pipe. It does all work that can wait until the peer has its
+answer: it publishes events, removes spool entries, writes the audit trail and, at level DEBUG,
+logs each object. It yields to receiving: it runs nice and holds batches until a burst ends, at
+most two seconds. Concurrency: the main thread reads the pipe; publisher, outbox and transaction
+log have their own threads. It ends when the receiver tells it to or is gone: it has then written
+the audit trail, and unannounced objects stay in the spool folder. If it is killed, the receiver
+sends the next one every batch that it had not reported as written.
 """
 
 import gc
@@ -36,15 +36,15 @@ from draw_shared.storage.reception import ASSOCIATION_KEY
 log = structlog.get_logger()
 
 NICENESS: Final = 10
-"""Receiving comes first: what was acknowledged waits safely in the spool folder."""
+"""Receiving comes first: acknowledged objects are safe in the spool folder."""
 REPORT_INTERVAL_SECONDS: Final = 0.2
 BURST_TIMEOUT_SECONDS: Final = 2.0
-"""What comes in a burst waits so long for its end: until then receiving has the machine."""
+"""Longest time a burst is held; until then receiving has the machine."""
 HEAD_START_TIMEOUT_SECONDS: Final = 1.0
-"""How long events may go first, alone, before the audit trail is written."""
+"""How long events are sent alone before the audit trail is written."""
 POLL_INTERVAL_SECONDS: Final = 0.01
 BURST_PAUSE_SECONDS: Final = 0.1
-"""A burst has ended when nothing has come for so long."""
+"""A burst has ended when nothing arrives for this time."""
 
 
 class Announcing:
@@ -58,7 +58,7 @@ class Announcing:
         self._lines_lost = 0
         self._recorded: UUID | None = None
         self._publisher = Publisher(settings.broker_url.get_secret_value(), client=settings.replica)
-        # The receiver holds the right to the spool folder; this works in its name.
+        # The receiver holds the lock on the spool folder; this process works on its behalf.
         store = ObjectStore(settings.storage_root, settings.replica)
         self._outbox = SpoolOutbox(store, self._publisher, lambda: self._layout, self._count)
         self._transactions = TransactionLog(
@@ -66,11 +66,11 @@ class Announcing:
         )
 
     def run(self) -> None:
-        """Work until the receiver says that it has no more, or is gone."""
+        """Work until the receiver sends its last batch or is gone."""
         self._publisher.start()
         self._outbox.start()
         self._transactions.start()
-        # As in the lifecycle of a service: what is there now stays.
+        # As in the lifecycle of a service: what exists now stays for good.
         gc.freeze()
         try:
             finish_seconds = self._work()
@@ -81,7 +81,7 @@ class Announcing:
             component.stop(max(0.1, deadline - time.monotonic()))
 
     def _work(self) -> float:
-        """Take what comes, and return how long the end may take."""
+        """Receive batches until the last one, and return how long stopping may take."""
         held: list[bytes] = []
         held_since = last_objects = next_report = 0.0
         while True:
@@ -110,10 +110,10 @@ class Announcing:
                 self._receiver.send(self._status())
 
     def _take_all(self, held: list[bytes]) -> float | None:
-        """Work on what was held, and return what the last of it says of the end."""
-        # The receiver's own bytes, over a pipe that nobody else has.
+        """Process the held batches, and return the finish time of the last one, if it has one."""
+        # Our own bytes, over a pipe that only the receiver has.
         taken: list[AnnouncerBatch] = [pickle.loads(memoryview(raw)[1:]) for raw in held]  # noqa: S301
-        # What somebody may be waiting for comes first.
+        # Somebody may be waiting for the events, so they go first.
         for arrivals in taken:
             self._announce(arrivals)
         deadline = time.monotonic() + HEAD_START_TIMEOUT_SECONDS
@@ -144,7 +144,7 @@ class Announcing:
     def _write_down(self, arrivals: AnnouncerBatch) -> None:
         for batch in arrivals.batches:
             for number, transaction in enumerate(batch.transactions):
-                # A batch that is handed over again makes the same records.
+                # The same batch sent again makes the same record ids.
                 self._transactions.record(transaction, uuid5(batch.id, str(number)))
         if arrivals.lost is not None:
             self._transactions.lose(arrivals.lost)

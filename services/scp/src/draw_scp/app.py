@@ -1,4 +1,4 @@
-"""The composition root of the receiver; its processes have theirs: `announcing`, `receiving`."""
+"""The composition root of the receiver; `announcing` and `receiving` are those of its children."""
 
 import math
 import os
@@ -56,11 +56,11 @@ from draw_shared.storage.space import Space
 
 BEAT_INTERVAL_SECONDS: Final = 5.0
 MAX_PROCESSES: Final = 4
-"""Processes that receive, unless a setting says otherwise."""
+"""Largest number of receiving processes, unless a setting says otherwise."""
 
 
 class Scp:
-    """One receiver process, built but not started."""
+    """One receiver, built but not started."""
 
     def __init__(self, settings: ScpSettings) -> None:
         self._settings = settings
@@ -125,7 +125,7 @@ class Scp:
         self._show_gauges()
 
     def lifecycle(self) -> Lifecycle:
-        """Return the process's life: connections first, then work, then the edges."""
+        """Return the lifecycle of the process: connections first, then work, then the edges."""
         allow_descriptors()
         settings = self._settings
         health = HealthServer(
@@ -175,7 +175,7 @@ class Scp:
         return lifecycle
 
     def _provider(self, audit: AuditService, results: OperationResults) -> Provider:
-        """Return what answers the engine, from one object for each DIMSE service."""
+        """Return the provider for the engine, made of one object per DIMSE service."""
         catalogue = PostgresCatalogue(self._index)
         files = ObjectFiles(self._objects.resolve, Transcoder(self._decoding))
         associations = Associations(
@@ -281,7 +281,7 @@ class Scp:
             state = State.STARTING
         shown = self._desired.shown(state, busy=busy)
         return Pulse(
-            # Without its port it has not begun; it tries again each second.
+            # Without its port it is still starting; it tries to open the port each second.
             state=shown if self._listener.listening or shown != State.READY else State.STARTING,
             started_at=self._listener.opened_at,
             address=f"{self._settings.scp_http_host}:{http_port}",
@@ -290,7 +290,7 @@ class Scp:
             last_error=self._config.trouble or self._listener.problem,
             details={
                 "port": self._listener.port,
-                # What an API of the release before shows.
+                # For an API of the previous release.
                 "bound": bound[0] if bound else None,
                 "dicom": bound,
                 "backlog": number,
@@ -374,7 +374,7 @@ class Scp:
 
 
 class _Effective:
-    """The configuration in force with what this process's environment sets instead."""
+    """The configuration in force, with the values that this process's environment overrides."""
 
     def __init__(self, watch: ConfigWatch, settings: ScpSettings) -> None:
         self._watch = watch

@@ -1,4 +1,4 @@
-"""What the receiver counts."""
+"""The metrics of the receiver."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ BYTES = (1e4, 1e5, 5e5, 1e6, 1e7, 1e8, 1e9)
 
 
 class ScpMetrics:
-    """Associations, operations, objects and what waits to be announced."""
+    """Counts associations, operations, objects, and objects not announced yet."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -88,5 +88,5 @@ class ScpMetrics:
         )
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
-        """Show a value that is computed when it is asked for."""
+        """Add a gauge whose value is computed at each scrape."""
         Gauge(name, words, registry=self._registry).set_function(value)

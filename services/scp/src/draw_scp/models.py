@@ -27,11 +27,11 @@ class Destination:
     host: str
     port: int
     calling_ae: str
-    """How we call ourselves there; empty is our own AE title."""
+    """Our AE title there; empty means the configured one."""
     timeout_seconds: float
     tls: bool
     tls_fingerprint: str
-    """Of the certificate that is pinned; empty: one that an authority has signed for the host."""
+    """Of the pinned certificate; empty means one that an authority has signed for the host."""
     max_associations: int
 
 
@@ -45,18 +45,18 @@ class SubOperation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of one object that was to be sent."""
+    """Outcome of one object that was to be sent."""
 
     sop_instance_uid: str
     status: int | None
-    """The peer's answer; None if it was not sent or not answered."""
+    """The peer's answer; None if the object was not sent or not answered."""
     reason: str = ""
-    """Why the association could not be had, or broke."""
+    """Why there was no association, or why it broke."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOrder:
-    """In whose name sub-operations are performed (PS3.7 9.1.1.1), and on how many associations."""
+    """On whose behalf sub-operations run (PS3.7 9.1.1.1), and on how many associations."""
 
     originator_ae: str
     message_id: int
@@ -64,7 +64,7 @@ class DeliveryOrder:
 
 
 class TransactionLine(NamedTuple):
-    """One line of the audit trail, in plain values that are quickly handed to another process."""
+    """One line of the audit trail, in plain values that are cheap to send to another process."""
 
     occurred_at: float
     """Unix time, seconds."""
@@ -86,19 +86,19 @@ class TransactionLine(NamedTuple):
 
 
 class NotOnRecord(Transient):
-    """The disk takes no line of the audit trail: what it would tell of must not happen."""
+    """The disk has no space for a line of the audit trail, so the event must not happen."""
 
 
 class Lost(NamedTuple):
-    """Lines of the audit trail that could not be kept."""
+    """Lines of the audit trail that were lost."""
 
     lines: int
     first: float
     last: float
-    """When the earliest and the latest of them would have been (Unix time, seconds)."""
+    """Times of the earliest and the latest of them (Unix time, seconds)."""
 
     def joined(self, other: "Lost | None") -> "Lost":
-        """Return both as one."""
+        """Return the sum of both."""
         if other is None:
             return self
         return Lost(

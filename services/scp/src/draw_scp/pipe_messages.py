@@ -1,6 +1,6 @@
-"""What the receiver and its processes say to each other through their pipes.
+"""Messages between the receiver and its child processes.
 
-Pickled, and only ever between processes of one release on one machine.
+They are pickled: both ends are always of the same release, on the same machine.
 """
 
 from dataclasses import dataclass
@@ -19,88 +19,88 @@ from draw_shared.storage.reception import FilingRules
 
 @dataclass(frozen=True, slots=True)
 class AnnouncerConfig:
-    """What of the configuration in force concerns what is done after the answer."""
+    """The part of the configuration that concerns work after the answer."""
 
     layout: Layout
     log_received: bool
-    """Whether each object that was received is a line in the log."""
+    """Whether each received object is logged."""
     log_level: str
 
 
 WITH_OBJECTS: Final = b"\1"
 WITHOUT_OBJECTS: Final = b"\0"
-"""First byte of what the receiver hands over, before the pickle: whether a burst goes on."""
+"""First byte of a message, before the pickle: whether a burst of objects goes on."""
 
 
 class Batch(NamedTuple):
-    """Lines of the audit trail that are handed over together, again if it is not known to end."""
+    """Audit lines that are sent together, and again unless they are reported as written."""
 
     id: UUID
     transactions: list[TransactionLine]
 
 
 class AnnouncerBatch(NamedTuple):
-    """What the receiver hands to the announcer at a time."""
+    """One message from the receiver to the announcer."""
 
     announcer_config: AnnouncerConfig
     stored: list[Stored]
     batches: list[Batch]
     lost: Lost | None
-    """Lines that the receiver could not keep until now."""
+    """Lines that the receiver has lost since the last message."""
     overlooked: bool
-    """Whether there are entries in the spool folder that were never handed over."""
+    """Whether the spool folder has entries that were never sent."""
     finish_seconds: float | None
-    """That there will be no more, and how long the announcer may take for what it has."""
+    """Set in the last message: how long the announcer may take for the rest."""
 
 
 class AnnouncerStatus(NamedTuple):
-    """What the announcer tells the receiver, several times a second."""
+    """What the announcer reports to the receiver, several times a second."""
 
     connected: bool
-    """Whether it reaches the broker."""
+    """Whether it is connected to the broker."""
     objects: int = 0
-    """Confirmed by the broker since it last told."""
+    """Confirmed by the broker since the last report."""
     recorded: UUID | None = None
-    """The last batch of the audit trail that it answers for."""
+    """The last batch of audit lines that it is responsible for now."""
     lines_lost: int = 0
-    """Of the audit trail, since it last told."""
+    """Audit lines lost since the last report."""
     reserve_bytes: int = 0
-    """Room on the disk that it keeps for the audit trail."""
+    """Disk space that it has reserved for the audit trail."""
 
 
 class ReceivingConfig(NamedTuple):
-    """What the receiver tells its receiving processes, whenever it changes."""
+    """What the receiver sends to its receiving processes, whenever it changes."""
 
     rules: FilingRules
     c_store: bool
     """Whether C-STORE is switched on."""
     log_level: str
     used_bytes: int
-    """What the storage holds, as far as the receiver knows."""
+    """How many bytes the storage holds, as far as the receiver knows."""
 
 
 class AssociationHandover(NamedTuple):
-    """An accepted association for a receiving process; the connection's descriptor follows."""
+    """An accepted association for a receiving process; the socket's descriptor follows."""
 
     info: AssociationInfo
     limits: AssociationLimits
 
 
 class ReceivingReady(NamedTuple):
-    """First word of a receiving process: it takes associations."""
+    """First report of a receiving process: it can take associations."""
 
     writer: str
-    """Part of the names of all files that it makes in the spool folder."""
+    """Part of the names of all files that the process creates in the spool folder."""
 
 
 class ObjectStored(NamedTuple):
-    """A receiving process has made an object durable: it is to be announced."""
+    """A receiving process has made an object durable; it is to be announced."""
 
     stored: Stored
 
 
 class OperationReport(NamedTuple):
-    """What became of an operation in a receiving process."""
+    """The outcome of an operation in a receiving process."""
 
     association_id: str
     result: Result
@@ -114,4 +114,4 @@ class AssociationEnded(NamedTuple):
 
 
 Report = ReceivingReady | ObjectStored | OperationReport | AssociationEnded
-"""What a receiving process tells the receiver, in the order in which it happened."""
+"""What a receiving process reports to the receiver, in the order in which it happened."""

@@ -1,11 +1,12 @@
-"""`python -m draw_scp.receiving`: one more process that receives, for a receiver on many cores.
+"""`python -m draw_scp.receiving`: an additional receiving process, for a machine with many cores.
 
-One interpreter runs one thread at a time. The receiver accepts every association itself and
-hands some over, connection and all, over the socket whose descriptor is this process's
-argument. What is received here is durable before it is answered, exactly as there; what is
-told to the receiver afterwards is for its counters, the audit trail and the announcer. This
-process shares the receiver's right to the spool folder, and ends at once when the receiver
-says so or is gone.
+One interpreter runs one thread at a time. The receiver accepts every association and hands some
+to this process, socket included, over the socket pair whose descriptor is its argument. Objects
+are durable before they are answered, as in the receiver; the reports sent afterwards feed the
+receiver's counters, the audit trail and the announcer. Concurrency: the main thread takes
+messages from the receiver, each association has a thread, one thread sends reports. The process
+shares the receiver's lock on the spool folder. It ends at once when the receiver tells it to or
+is gone; its open associations are lost then, durable objects are not.
 """
 
 import gc
@@ -48,11 +49,11 @@ from draw_shared.storage.space import Space
 
 REPORT_INTERVAL_SECONDS: Final = 0.05
 LIFE_SIGN: Final = 20
-"""Turns without a report after which an empty one says that we live."""
+"""Report intervals without a report after which an empty one proves that we are alive."""
 
 
 class Reports:
-    """What the receiver is told, in order: several times a second, and at once when it waits."""
+    """Reports to the receiver, in order: several times a second, at once when a thread waits."""
 
     def __init__(self, receiver: Connection) -> None:
         self._receiver = receiver
@@ -68,18 +69,18 @@ class Reports:
         self._waiting.append(OperationReport(info.association_id, result))
 
     def ended(self, association_id: str, ending: AssociationEnd) -> None:
-        """Say that an association has ended; its thread in the receiver waits for that."""
+        """Report that an association has ended; its thread in the receiver waits for this."""
         self._waiting.append(AssociationEnded(association_id, ending))
         self._tell()
 
     def start(self) -> None:
-        """Say that we have begun, and go on telling."""
+        """Report that we are ready, and start the reporting thread."""
         self._waiting.append(ReceivingReady(WRITER))
         self._tell()
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell what is left."""
+        """Send the remaining reports."""
         self._stopping.set()
         self._thread.join()
 
@@ -95,7 +96,7 @@ class Reports:
     def _tell(self) -> None:
         with self._telling:
             reports = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            # A receiver that is gone is noticed where its messages are read.
+            # The thread that reads the receiver's messages notices when it is gone.
             with suppress(OSError):
                 self._receiver.send_bytes(pickle.dumps(reports))
 
@@ -122,7 +123,7 @@ class ReceivingProcess:
         )
 
     def run(self) -> None:
-        """Serve what is handed over until the receiver says that it is over.
+        """Serve associations until the receiver says to stop.
 
         Raises:
             EOFError, OSError: the receiver is gone.
@@ -178,7 +179,7 @@ def main() -> int:
         try:
             ReceivingProcess(settings, receiver).run()
         except (EOFError, OSError):
-            # Without a receiver nobody counts or limits these associations: as if killed with it.
+            # Without a receiver nobody counts or limits these associations: end like it.
             os._exit(1)
     return 0
 

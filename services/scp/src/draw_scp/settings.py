@@ -1,4 +1,4 @@
-"""Settings of the receiver; what operators change live is in the configuration document."""
+"""Settings of the receiver; operators change the configuration document, not these, at runtime."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +16,7 @@ from draw_shared.runtime.settings import (
 
 
 class ReceivingSettings(ServiceSettings, StorageSettings):
-    """What a further receiving process reads: peers talk to it, so it knows no secret."""
+    """What a receiving process reads: peers talk to it, so it knows no secret."""
 
     service: ClassVar[str] = "scp"
 
@@ -30,7 +30,7 @@ class AnnouncingSettings(ServiceSettings, BrokerSettings, StorageSettings):
 class ScpSettings(
     ServiceSettings, PostgresSettings, BrokerSettings, StorageSettings, TranscodingSettings
 ):
-    """Everything the receiver reads from its environment."""
+    """Everything that the receiver reads from its environment."""
 
     service: ClassVar[str] = "scp"
 

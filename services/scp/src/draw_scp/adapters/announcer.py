@@ -1,10 +1,13 @@
-"""The announcer as the receiver sees it: a process of its own, started anew when it ends.
+"""The receiver's end of the announcing process, which is restarted whenever it ends.
 
-Publishing and receiving in one process would wait for each other's interpreter lock. What
-was stored and what was done is handed over in batches; an announcer that ends loses no
-object, because the next one looks into the spool folder, and no line of the audit trail,
-because the next one is handed again what was not said to be written. Concurrency: any thread
-hands over, one calls `flush`, one listens.
+Publishing in the receiver itself would compete with receiving for the interpreter lock, so
+`draw_scp.announcing` does it in a child process. The receiver sends stored objects and audit
+lines over a pipe in batches. A child that dies loses no object, because the next one scans the
+spool folder, and no audit line, because the next one gets every batch again that was not reported
+as written. If the receiver itself dies, the audit lines that it still held are lost.
+
+Concurrency: any thread adds objects and lines; one thread calls `flush`; one thread reads the
+child's status and restarts the child.
 """
 
 import pickle
@@ -41,15 +44,15 @@ log = structlog.get_logger()
 
 MODULE: Final = "draw_scp.announcing"
 SILENCE_TIMEOUT_SECONDS: Final = 60.0
-"""An announcer that says nothing for so long hangs, and is replaced."""
+"""An announcer that reports nothing for this time hangs, and is replaced."""
 RESTART_INTERVAL_SECONDS: Final = 1.0
 MAX_HELD_OBJECTS: Final = 10_000
-"""Objects held while they cannot be handed over; the others are found in the spool folder."""
+"""Objects held while the announcer is away; it finds the others in the spool folder."""
 MAX_HELD_LINES: Final = 50_000
 
 
 class Announcer(TransactionRecorder):
-    """Hands durable objects and the audit trail to the announcing process."""
+    """Sends durable objects and the audit trail to the announcing process."""
 
     name = "announcer"
 
@@ -67,7 +70,7 @@ class Announcer(TransactionRecorder):
         self._stored: deque[Stored] = deque()
         self._transactions: deque[TransactionLine] = deque()
         self._handed: deque[Batch] = deque()
-        """Not known to be written."""
+        """Sent, but not yet reported as written."""
         self._handed_lines = 0
         self._again = False
         self._losing = threading.Lock()
@@ -82,23 +85,23 @@ class Announcer(TransactionRecorder):
 
     @property
     def connected(self) -> bool:
-        """Whether announcements can leave now."""
+        """Whether the announcing process is connected to the broker."""
         return self._last.connected
 
     @property
     def reserve_bytes(self) -> int:
-        """Room on the disk that is kept for the audit trail."""
+        """Disk space that is reserved for the audit trail."""
         return self._last.reserve_bytes
 
     def announce(self, stored: Stored) -> None:
-        """Take note of a durable object; never waits."""
+        """Queue a durable object for announcement; never waits."""
         if len(self._stored) >= MAX_HELD_OBJECTS:
             self._overlooked = True
         else:
             self._stored.append(stored)
 
     def look(self) -> None:
-        """Have what lies in the spool folder announced, whether it was announced before or not."""
+        """Have the spool folder scanned, and everything in it announced, again if need be."""
         self._overlooked = True
 
     @override
@@ -111,21 +114,21 @@ class Announcer(TransactionRecorder):
             self._lost = Lost(1, at, at).joined(self._lost)
 
     def flush(self) -> None:
-        """Hand over what has come since the last time."""
+        """Send everything that was added since the last flush."""
         if self._stored or self._transactions or self._overlooked or self._again:
             self._hand_over(None)
 
     def start(self) -> None:
-        """Start the process; it need not be ready to be handed something.
+        """Start the process; batches may be sent before it is ready.
 
-        The room for the audit trail is taken before anything can be received.
+        The disk space for the audit trail is reserved before anything can be received.
         """
         Journal(self._folder).take_reserve()
         self._begin()
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Have it announce and record what it has, as far as the time allows, and end."""
+        """Let it announce and record the rest within the deadline, then end it."""
         deadline = time.monotonic() + deadline_seconds
         self._stopping.set()
         self._hand_over(max(0.1, deadline_seconds - 1.0))
@@ -169,13 +172,13 @@ class Announcer(TransactionRecorder):
                 self._again = False
 
     def _take_note(self, recorded: UUID | None) -> None:
-        """Forget batches up to the one that is written."""
+        """Forget batches up to and including the one that was written."""
         with self._handing_over:
             while any(batch.id == recorded for batch in self._handed):
                 self._handed_lines -= len(self._handed.popleft().transactions)
 
     def _listen(self) -> None:
-        """Follow the process from its start to its end, again and again."""
+        """Read the status of the process until it ends, restart it, and repeat."""
         while (process := self._process) is not None and self._connection is not None:
             try:
                 while self._connection.poll(SILENCE_TIMEOUT_SECONDS):

@@ -1,4 +1,4 @@
-"""The index in PostgreSQL, asked for matches of queries and for instances to send."""
+"""The index in PostgreSQL: matches of queries, and instances to send."""
 
 from collections.abc import Iterator
 from typing import Final

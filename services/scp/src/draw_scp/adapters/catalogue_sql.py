@@ -1,11 +1,11 @@
-"""What is asked of the index as SQL: conditions, columns, joins.
+"""Queries of the index as SQL: conditions, columns, joins.
 
-Every value goes as a parameter; what is put into the text are names of our own tables and
-attributes. Values are selected as the text that answers hold, so that nothing is parsed
-between the database and the network.
+Every value is a parameter; only names of our own tables and attributes are put into the text.
+Values are selected as the text that answers contain, so that nothing is parsed between the
+database and the network.
 
-Where a patient is several people (`patients.ambiguous`), what is asked and answered of a study
-is the person `n` whom its own objects name; of a patient it is the one that fits.
+Where one patient identity covers several people (`patients.ambiguous`), a study is matched and
+answered with the person `n` that its own objects name, a patient with the person that matches.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,7 +43,7 @@ _JOINS: Final = {
     Level.SERIES: "JOIN series e ON e.id = i.series_pk",
 }
 _PERSONAL: Final = frozenset({"name", "birth_date", "sex"})
-"""Columns that `stated_persons` has of each person."""
+"""Columns that `stated_persons` has for each person."""
 _INDEXED_OF_PERSONS: Final = frozenset({"name", "birth_date"})
 _AMONG_PERSONS: Final = ALIASES | {Level.PATIENT: "n"}
 _ARRAYS: Final = frozenset({"modalities", "sop_classes"})
@@ -55,7 +55,7 @@ _TIME_DIGITS: Final = 12
 
 
 class SelectBuilder:
-    """A SELECT that grows; a parameter is added when its place in the text is written."""
+    """A SELECT under construction; a parameter is added when its placeholder is written."""
 
     def __init__(self, aliases: Mapping[Level, str] = ALIASES) -> None:
         self._aliases = aliases
@@ -94,7 +94,7 @@ class SelectBuilder:
         return self._value(attribute, condition, expression)
 
     def _value(self, attribute: IndexedAttribute, condition: Condition, expression: str) -> str:
-        """Return the condition on one value."""
+        """Return the condition for one value."""
         match condition:
             case Texts():
                 return self._texts(condition, expression)
@@ -119,7 +119,7 @@ class SelectBuilder:
     def _patterns(self, attribute: IndexedAttribute, condition: Patterns, expression: str) -> str:
         words = []
         if attribute.search and all(_is_ascii(one) for one in condition.patterns):
-            # The comparable text has the trigram index; what it lets through is compared exactly.
+            # The comparable text has the trigram index; its matches are then compared exactly.
             column = f"{ALIASES[attribute.level]}.{attribute.search}"
             rough = [_loosened(one) for one in condition.patterns]
             words.append(_any(f"{column} LIKE {self._parameter(one)}" for one in rough))
@@ -152,7 +152,7 @@ class SelectBuilder:
         )
 
     def _moments(self, attribute: IndexedAttribute, condition: Moments) -> str:
-        """Return the condition on a date and its time together."""
+        """Return the condition for a date and its time together."""
         clock = time_of(attribute)
         day, hour = stored(attribute), stored(clock)
         words: list[str] = []
@@ -166,7 +166,7 @@ class SelectBuilder:
             if end is None:
                 continue
             first = self._parameter(end.date() if attribute.column else f"{end:%Y%m%d}")
-            # The date alone is what an index can be asked for.
+            # An index can answer only the condition on the date.
             words.append(f"{day} {sign} {first}")
             again = self._parameter(end.date() if attribute.column else f"{end:%Y%m%d}")
             second = self._parameter(end.time() if clock.column else f"{end:%H%M%S%f}")
@@ -215,11 +215,11 @@ class SelectBuilder:
         )
 
     def _in_some_group(self, one: Pattern, column: str) -> str:
-        """Return the condition that a pattern fits a whole group of `=a=i=p=`."""
+        """Return the condition that a pattern matches a whole group of `=a=i=p=`."""
         ends = one.tokens[0] is Wild.MANY, one.tokens[-1] is Wild.MANY
         inner = one.tokens[ends[0] : len(one.tokens) - ends[1]]
         before, after = ("%" if ends[0] else "%="), ("%" if ends[1] else "=%")
-        # A wildcard inside could reach from one group into the next; the rest cannot.
+        # A wildcard inside could reach into the next group; other patterns cannot.
         rough = before + like(Pattern(inner)) + after
         words = f"{column} LIKE {self._parameter(rough)}"
         if any(isinstance(token, Wild) for token in inner):
@@ -238,7 +238,7 @@ class SelectBuilder:
 
 
 class _Finding(SelectBuilder):
-    """A SELECT that tells the people under one identity apart."""
+    """A SELECT that distinguishes the people under one identity."""
 
     def __init__(self, query: FindQuery) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class _Finding(SelectBuilder):
         self.levels |= {attribute.level for attribute in query.columns}
         if self._persons.conditions:
             self.conditions.append("(NOT p.ambiguous OR n.id IS NOT NULL)")
-        # Without a condition, a patient is answered as his row has him.
+        # Without a condition, a patient is answered as its row says.
         self._telling = bool(self._persons.conditions) or (
             query.level > Level.PATIENT and any(map(_is_personal, query.columns))
         )
@@ -264,14 +264,14 @@ class _Finding(SelectBuilder):
         self.levels.add(attribute.level)
         words = self._condition(attribute, condition)
         if isinstance(condition, Moments):
-            # With a name, only the date is kept.
+            # If there is a name condition, only the date is kept.
             low, high = condition.low, condition.high
             condition = Dates(low and low.date(), high and high.date())
         self._persons.require(attribute, condition)
         self.conditions.append(f"({words} OR {self._otherwise(attribute, condition)})")
 
     def _otherwise(self, attribute: IndexedAttribute, condition: Condition) -> str:
-        """Return how an index finds patients of whom another person may fit."""
+        """Return the condition by which an index finds patients whose other persons may match."""
         if attribute.column not in _INDEXED_OF_PERSONS:
             return "p.ambiguous"
         found = SelectBuilder(_AMONG_PERSONS)
@@ -281,14 +281,14 @@ class _Finding(SelectBuilder):
         return f"p.id = ANY(ARRAY(SELECT n.patient_pk FROM stated_persons n WHERE {words}))"  # noqa: S608 - parameters
 
     def finished(self) -> tuple[bytes, list[Any]]:
-        """Return the statement with its parameters."""
+        """Return the statement and its parameters."""
         level = self._query.level
         columns = [self._shown(attribute) for attribute in self._query.columns]
         if not self._telling:
             return self.text(level, columns), self.parameters
         of_whom = "n.patient_pk = p.id" if level is Level.PATIENT else "n.study_pk = s.id"
         fitting = " AND ".join(["p.ambiguous", of_whom, *self._persons.conditions])
-        # The name of the patient's row goes before others of one study.
+        # The name in the patient's row takes precedence over others of the study.
         join = (
             f"LEFT JOIN LATERAL (SELECT n.* FROM stated_persons n WHERE {fitting}"  # noqa: S608
             " ORDER BY n.name_search <> p.name_search, n.name_search, n.birth_date, n.name, n.sex"
@@ -310,7 +310,7 @@ def _is_personal(attribute: IndexedAttribute) -> bool:
 
 
 def find_statement(query: FindQuery) -> tuple[bytes, list[Any]]:
-    """Return the statement that finds the matches of a query, but for `left_over` conditions."""
+    """Return the statement that finds the matches of a query, except for `left_over` conditions."""
     return _Finding(query).finished()
 
 
@@ -319,7 +319,7 @@ def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
     statement = SelectBuilder()
     for attribute, condition in selection.conditions.items():
         statement.require(attribute, condition)
-    # Which studies objects leave of is on record, whatever the retrieve names.
+    # The audit trail records the studies, at whatever level the retrieve asks.
     statement.levels.add(Level.STUDY)
     columns = (
         "i.sop_instance_uid",
@@ -333,7 +333,7 @@ def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
 
 
 def stored(attribute: IndexedAttribute, alias: str = "") -> str:
-    """Return the expression of an attribute's value as the index compares it."""
+    """Return the expression of an attribute's value in the form that the index compares."""
     alias = alias or ALIASES[attribute.level]
     if attribute.column:
         return f"{alias}.{attribute.column}"
@@ -341,7 +341,7 @@ def stored(attribute: IndexedAttribute, alias: str = "") -> str:
 
 
 def shown(attribute: IndexedAttribute) -> str:
-    """Return the expression of an attribute's value as answers hold it, as text."""
+    """Return the expression of an attribute's value as text, in the form that answers contain."""
     expression = stored(attribute)
     if not attribute.column:
         return expression
@@ -352,7 +352,7 @@ def shown(attribute: IndexedAttribute) -> str:
     text = _FORMATS.get(attribute.vr)
     if text is None:
         return expression
-    # What the column could not hold as it was lies beside it (see draw_shared.dicom.query.keys).
+    # A value that the column cannot hold is in the document (see draw_shared.dicom.query.keys).
     beside = f"{ALIASES[attribute.level]}.attributes->>'{attribute.keyword}'"
     return f"coalesce({beside}, {text.format(expression)})"
 
@@ -365,7 +365,7 @@ _FORMATS: Final[Mapping[str, str]] = {
 
 
 def like(one: Pattern) -> str:
-    """Return a pattern for LIKE."""
+    """Return a pattern in the syntax of LIKE."""
     words = {Wild.ONE: "_", Wild.MANY: "%"}
     return "".join(
         words[token] if isinstance(token, Wild) else like_literal(token) for token in one.tokens
@@ -377,7 +377,7 @@ def _is_ascii(one: Pattern) -> bool:
 
 
 def _loosened(one: Pattern) -> str:
-    """Return a LIKE pattern on comparable text that lets through whatever fits `one`."""
+    """Return a LIKE pattern on comparable text that matches at least what `one` matches."""
     parts = ("%" if isinstance(t, Wild) else like_literal(search_text(t)) for t in one.tokens)
     return f"%{'%'.join(parts)}%"
 

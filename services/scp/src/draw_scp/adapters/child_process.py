@@ -1,8 +1,8 @@
-"""Further processes of one receiver: how they begin, and what they begin with.
+"""Child processes of a receiver: how they start, and what they are given.
 
-The receiver and a child talk over a socket pair that nobody else has. The child ends when
-the receiver says so or is gone. It is told the settings that it reads and no other: a process
-that talks to peers knows neither database nor broker.
+The receiver and a child talk over a private socket pair. The child ends when the receiver tells it
+to or is gone. It gets only the settings that it reads: a process that talks to peers has access
+to neither database nor broker.
 """
 
 import signal
@@ -22,11 +22,11 @@ Read = TypeVar("Read", bound=ServiceSettings)
 def begin(
     module: str, settings: type[ServiceSettings], *inherited: int
 ) -> tuple[subprocess.Popen[bytes], Connection]:
-    """Start a module as a child; return it and our end of what we talk over.
+    """Start a module as a child; return the process and our end of the socket pair.
 
     Args:
-        module: what it runs.
-        settings: what it reads of its environment.
+        module: the module to run.
+        settings: the settings that it reads from its environment.
         inherited: file descriptors that it keeps open as long as it lives.
     """
     ours, theirs = Pipe()
@@ -42,8 +42,8 @@ def begin(
 
 
 def begun(settings_read: type[Read]) -> tuple[Read, Connection]:
-    """Return, in a child, its settings and its end of what it talks over; it can log then."""
-    # The receiver decides when it is over, also after a Ctrl-C that reaches both.
+    """Return, in the child, its settings and its end of the socket pair, with logging set up."""
+    # The receiver decides when the child ends, even after a Ctrl-C that reaches both.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     settings = settings_read.read()

@@ -1,8 +1,8 @@
-"""Does what can wait until the peer has its answer: counting, audit, log lines.
+"""Runs what can wait until the peer has its answer: counting, audit, log lines.
 
-One thread does everything handed over, in order, a few hundredths of a second later.
-While an association's thread waits for the disk, this one works. What is handed over
-last is lost when the process is killed; nothing here is acknowledged data.
+One thread runs all tasks in order, a few hundredths of a second after they were added; it works
+while the threads of associations wait for the disk. When the process is killed, the last tasks
+are lost; they hold no acknowledged data.
 """
 
 import threading
@@ -21,7 +21,7 @@ INTERVAL_SECONDS: Final = 0.05
 
 
 class DeferredTasks(Deferral):
-    """A queue of small things to do."""
+    """A queue of small tasks."""
 
     name = "deferred-tasks"
 
@@ -36,11 +36,11 @@ class DeferredTasks(Deferral):
         self._waiting.append((action, arguments))
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Do what is left."""
+        """Run the remaining tasks."""
         self._stopping.set()
         self._thread.join(deadline_seconds)
 

@@ -1,10 +1,10 @@
-"""Connections to the index for queries: few, read-only, each query a cursor on the server.
+"""Connections to the index for queries: few, read-only, one server-side cursor per query.
 
-They are apart from the pool of the other database work: a peer that reads its answers
-slowly holds one of these, and nothing else waits for it. One peer never holds all of them
-(`draw_shared.dicom.network.shares`): a quarter is left for peers that hold few or none.
-Statements are planned anew each time with their values, because the best plan for one pattern
-is the worst for another. Why psycopg's own pool is not used: decision 43.
+They are separate from the pool of the other database work: a peer that reads its answers slowly
+occupies one of these, and nothing else waits for it. No peer can occupy all of them
+(`draw_shared.dicom.network.shares`): a quarter is reserved for peers that hold few or none.
+Each statement is planned with its own values, because the best plan for one pattern is the worst
+for another. Decision 43 says why psycopg's own pool is not used.
 """
 
 import threading
@@ -23,7 +23,7 @@ CONNECT_TIMEOUT_SECONDS: Final = 5
 WAIT_TIMEOUT_SECONDS: Final = 5.0
 IDLE_TIMEOUT_SECONDS: Final = 120
 RESERVED_PART: Final = 4
-"""One in so many connections is for peers that have few or none."""
+"""One in so many connections is reserved for peers that hold few or none."""
 
 SHORTAGES: Final = {
     ShareShortage.OF_SHARE: "too many queries of this peer at the same time",
@@ -41,7 +41,7 @@ class IndexConnections:
     """Lends a connection to one query at a time.
 
     Args:
-        most: connections at most.
+        most: largest number of connections.
         statement_seconds: how long the server may work on one step of an answer.
     """
 
@@ -63,10 +63,10 @@ class IndexConnections:
 
     @contextmanager
     def reading(self, statement: bytes, parameters: Sequence[Any], by: Claimant) -> Iterator[Fetch]:
-        """Yield a function that returns up to so many further rows, as UTF-8 text.
+        """Yield a function that returns up to the given number of further rows, as UTF-8 text.
 
         Raises:
-            IndexUnavailable: also out of that function.
+            IndexUnavailable: raised by that function too.
         """
         place = self._shares.ask(by)
         shortage = self._shares.wait(place, WAIT_TIMEOUT_SECONDS)
@@ -83,10 +83,10 @@ class IndexConnections:
             self._shares.give_back(place)
 
     def start(self) -> None:
-        """Connections are made when they are needed."""
+        """Do nothing: connections are opened on demand."""
 
     def stop(self, _deadline_seconds: float) -> None:
-        """Close every connection, those that are lent when they come back."""
+        """Close every connection; a connection in use is closed when it is returned."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -105,8 +105,8 @@ class IndexConnections:
                 cursor = connection.cursor(binary=True)
                 cursor.execute(b"DECLARE found NO SCROLL CURSOR FOR " + statement, parameters)
             except psycopg.OperationalError:
-                # A server that was restarted has cut off what lay idle: only a fresh
-                # connection says that it is away.
+                # A restarted server has cut idle connections: only the failure of a fresh one
+                # shows that the server is down.
                 if fresh or not connection.closed:
                     self._give_back(connection)
                     raise
@@ -127,7 +127,7 @@ class IndexConnections:
             keepalives_interval=5,
             keepalives_count=3,
         )
-        # Text stays the bytes that it is on the way to the peer.
+        # Text stays bytes all the way to the peer.
         connection.adapters.register_loader("text", ByteaBinaryLoader)
         connection.execute(self._settings.encode())
         connection.autocommit = False
@@ -153,7 +153,7 @@ def _fetch(cursor: psycopg.Cursor[Any], count: int) -> list[Row]:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Turn whatever the database says into the failure to answer: an answer may not be wrong."""
+    """Raise IndexUnavailable for every database error: an answer must not be wrong."""
     try:
         yield
     except psycopg.errors.QueryCanceled as error:

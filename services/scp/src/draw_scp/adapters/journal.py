@@ -1,11 +1,11 @@
-"""Files of lines whose room is taken before the lines are: a full disk finds them prepared.
+"""Files of lines whose disk space is allocated beforehand, so that a full disk cannot stop them.
 
-Lines go to a segment, `<name>.jsonl.open` while it is written and `<name>.jsonl` once it is
-complete. Each segment is allocated as a whole before its first line. Some more lie allocated in
-reserve, also while nobody runs; they are used when the disk gives no new one, and go back to
-the reserve when what they held was handed on. A reader takes whole lines only, and nothing of
-the zeros that an allocated file ends with. One segment more is kept for a note, which is written
-over and over in its place. Belongs to one thread at a time.
+Lines go to a segment, named `<name>.jsonl.open` while it is written and `<name>.jsonl` once it is
+complete. A segment is allocated as a whole before its first line. A reserve of allocated segments
+stays on disk, even while no process runs. It is used when the disk has no space for a new segment,
+and refilled with segments whose lines were handed on. A reader takes whole lines only and ignores
+the zeros at the end of an allocated file. One more segment is kept for a note, which is rewritten
+in place. A journal belongs to one thread at a time.
 """
 
 import os
@@ -20,11 +20,11 @@ from draw_shared.storage.incoming import spool_name
 
 SEGMENT_BYTES: Final = 512 * 1024
 MAX_LINES: Final = 500
-"""Lines of a segment: what one message holds."""
+"""Lines of a segment: one message holds as many."""
 RESERVE_BYTES: Final = 8 * 2**20
 """At most 8,000 lines, which is 16 segments of `MAX_LINES`."""
 RESERVE_SHARE: Final = 64
-"""On a small disk the reserve is no larger than this part of it."""
+"""On a small disk the reserve takes at most one in so many bytes."""
 NOTE_BYTES: Final = 4096
 
 
@@ -38,12 +38,12 @@ class _Segment:
 
 
 class Journal:
-    """The segments of one folder, or of those that are named alike there.
+    """The segments of one folder, or those of them that share two suffixes.
 
     Args:
         open_segment: suffix of a segment while it is written.
-        reserve: suffix of what lies in reserve.
-        most_reserve_bytes: how large the reserve is on a disk that is large enough.
+        reserve: suffix of a segment in the reserve.
+        most_reserve_bytes: size of the reserve on a disk that is large enough.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Journal:
         self._most_reserve_bytes = most_reserve_bytes
         self._segment: _Segment | None = None
         self._closed: list[str] = []
-        """Segments whose name does not say yet that they are complete."""
+        """Complete segments that still have the name of an open one."""
         self._reserve: list[str] = []
         self._spare_note = ""
         self._note: _Segment | None = None
 
     @property
     def reserve_bytes(self) -> int:
-        """Room that is allocated for lines to come."""
+        """Disk space that is allocated for further lines."""
         return len(self._reserve) * SEGMENT_BYTES
 
     @property
@@ -76,7 +76,7 @@ class Journal:
         return bool(self._spare_note or self._note) and self.reserve_bytes >= self._wanted()
 
     def take_reserve(self) -> bool:
-        """Take the room that lies in reserve and what is missing of it; return whether all is."""
+        """Adopt the reserve on disk and allocate the rest; return whether it is complete."""
         for path in spool.reserves(self._folder, self._reserve_suffix):
             size = Path(path).stat().st_size
             if size == SEGMENT_BYTES:
@@ -88,12 +88,12 @@ class Journal:
         return self.fill_reserve()
 
     def start(self) -> None:
-        """Take the reserve, and complete what a crash left."""
+        """Adopt the reserve, and complete segments left by a crash."""
         self.take_reserve()
         spool.close_segments(self._folder, self._open_suffix)
 
     def fill_reserve(self) -> bool:
-        """Take what is missing of the reserve, as far as the disk has it; return whether all is."""
+        """Allocate the rest of the reserve, if the disk has it; return whether it is complete."""
         with suppress(OSError):
             if not self._spare_note and self._note is None:
                 self._spare_note = self._allocated(self._reserve_suffix, NOTE_BYTES)
@@ -102,9 +102,9 @@ class Journal:
         return self.reserved
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Write lines, and return how many; the others found no room.
+        """Write lines, and return how many were written; there was no space for the others.
 
-        Each line ends with a line feed and fits into a segment.
+        Each line must end with a line feed and fit into a segment.
         """
         done = 0
         with suppress(OSError):
@@ -118,11 +118,11 @@ class Journal:
         return done
 
     def close(self) -> None:
-        """Complete the segment that is written."""
+        """Complete the open segment."""
         segment, self._segment = self._segment, None
         if segment is not None:
             with suppress(OSError):
-                # Room that is not needed goes back, unless it is to be kept for the next lines.
+                # Unused space is freed, unless the reserve still needs it.
                 if self.reserve_bytes >= self._wanted():
                     os.ftruncate(segment.descriptor, segment.filled)
             os.close(segment.descriptor)
@@ -133,11 +133,11 @@ class Journal:
                 del self._closed[0]
 
     def recycle(self, path: str) -> None:
-        """Remove a complete segment that is handed on; its room may go to the reserve."""
+        """Remove a segment whose lines were handed on, or return its space to the reserve."""
         with suppress(FileNotFoundError):
             if self.reserve_bytes < self._wanted() and _allocated_bytes(path) >= SEGMENT_BYTES:
                 with suppress(OSError):
-                    # Empty before it is in reserve: what it held must not be read again.
+                    # Emptied before it joins the reserve: its lines must not be read again.
                     _write_over(path, bytes(SEGMENT_BYTES))
                     spare = self._name(self._reserve_suffix)
                     Path(path).rename(spare)
@@ -146,9 +146,9 @@ class Journal:
             Path(path).unlink(missing_ok=True)
 
     def write_note(self, line: bytes) -> bool:
-        """Have this line read if nothing is written any more; return whether it will be.
+        """Write a line that counts if nothing more is written; return whether it is on disk.
 
-        It takes the place of the note before.
+        It replaces the previous note.
         """
         padded = line.removesuffix(b"\n").ljust(NOTE_BYTES - 1) + b"\n"
         try:
@@ -159,11 +159,11 @@ class Journal:
         return True
 
     def close_note(self) -> None:
-        """Have the note read as it is now."""
+        """Complete the note as it is now."""
         self._end_note(wanted=True)
 
     def remove_note(self) -> None:
-        """Take the note back."""
+        """Discard the note."""
         self._end_note(wanted=False)
 
     def _end_note(self, *, wanted: bool) -> None:
@@ -184,10 +184,10 @@ class Journal:
         return self._note
 
     def _segment_for(self, line: bytes) -> _Segment:
-        """Return where the next line goes; it has room for it.
+        """Return the segment for the next line; it has space for it.
 
         Raises:
-            OSError: there is no room.
+                OSError: the disk has no space.
         """
         segment = self._segment
         if segment is not None and (
@@ -212,7 +212,7 @@ class Journal:
         segment.filled += whole
         segment.lines += number
         if written < len(raw):
-            # A line that was only begun must not be found; what comes next begins elsewhere.
+            # A partial line must not be read; the next line goes to another segment.
             with suppress(OSError):
                 os.ftruncate(segment.descriptor, segment.filled)
             self.close()
@@ -229,7 +229,7 @@ class Journal:
         return _Segment(path, descriptor, room)
 
     def _allocated(self, suffix: str, size: int) -> str:
-        """Return a new file that has all of its room."""
+        """Return a new file whose space is fully allocated."""
         path = self._name(suffix)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
         try:
@@ -248,14 +248,14 @@ class Journal:
         return path.removesuffix(self._open_suffix) + spool.SEGMENT
 
     def _wanted(self) -> int:
-        """Return how large the reserve is when it is complete, at least one segment."""
+        """Return the size of the complete reserve, at least one segment."""
         disk = os.statvfs(self._folder)
         most = min(self._most_reserve_bytes, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
         return max(1, most // SEGMENT_BYTES) * SEGMENT_BYTES
 
 
 def whole_lines(raw: bytes) -> tuple[list[bytes], bool]:
-    """Return the lines of a segment, and whether one more was only begun."""
+    """Return the complete lines of a segment, and whether a partial one follows."""
     *lines, rest = raw.rstrip(b"\0").split(b"\n")
     return lines, bool(rest)
 
@@ -271,7 +271,7 @@ def _fitting(segment: _Segment, lines: Sequence[bytes], first: int) -> int:
 
 
 def _allocated_bytes(path: str) -> int:
-    # st_blocks counts 512 bytes, whatever the file system's blocks are (stat(2)).
+    # st_blocks counts units of 512 bytes on every file system (stat(2)).
     return Path(path).stat().st_blocks * 512
 
 
@@ -291,7 +291,7 @@ def _put_out(descriptor: int, raw: bytes, offset: int) -> None:
 
 
 def _put_out_as_far_as_possible(descriptor: int, raw: bytes, offset: int) -> int:
-    """Return how many bytes the disk has taken; the kernel may take fewer at a time than given."""
+    """Return how many bytes were written; the kernel may take fewer than it is given."""
     left = memoryview(raw)
     with suppress(OSError):
         while left:

@@ -1,10 +1,10 @@
-"""Keeps lines of the audit trail that must be on disk before what they tell of happens.
+"""Writes audit lines that must be on disk before the event they record happens.
 
-What the receiver reports as a rule is written by the announcing process, up to some seconds
-later (`draw_scp.adapters.transaction_log`). These lines the receiver itself writes to a segment
-of its own, whose room is taken before: it costs a write to the page cache. They outlive every
-end of the process, not a power cut, as the others. Each second the segment is completed, and
-the announcing process publishes it with its own. Any number of threads may write.
+Most lines are written by the announcing process, up to some seconds later
+(`draw_scp.adapters.transaction_log`). The receiver itself writes these, to its own preallocated
+segment, at the cost of a write to the page cache. They survive the end of the process but not a
+power cut, like the others. Each second the segment is completed; the announcing process publishes
+it with its own. Concurrency: any number of threads may write.
 """
 
 import threading
@@ -24,11 +24,11 @@ from draw_shared.storage import spool
 
 INTERVAL_SECONDS: Final = 1.0
 RESERVE_BYTES: Final = 4 * SEGMENT_BYTES
-"""For 2,000 lines on a disk that takes nothing any more."""
+"""Space for 2,000 lines on a full disk."""
 
 
 class LinesAhead(DurableRecorder):
-    """Segments of the audit trail beside those of the announcing process."""
+    """Segments of the audit trail, in addition to those of the announcing process."""
 
     name = "lines-ahead"
 
@@ -52,7 +52,7 @@ class LinesAhead(DurableRecorder):
             raise NotOnRecord("the transaction log has no room")
 
     def start(self) -> None:
-        """Take the room, and complete what a crash left; needs the spool folder's lock."""
+        """Adopt the reserve, complete segments left by a crash; needs the spool folder's lock."""
         with self._lock:
             self._journal.start()
         self._periodic.start()

@@ -1,15 +1,14 @@
 """Keeps the DICOM ports as the configuration wants them: without TLS, with TLS, or both.
 
-Address, ports and TLS cannot change on an open socket: a new listener is proved first, its
-files read and its ports taken, and only when it listens does the old one stop. On the same
-address both have the same sockets, on the same port of another address they share the port
-for that moment, so that nobody is refused in between. Who has connected to the old one is
-served to the end. A restart is a new listener on the same sockets. A listener that cannot be
-opened leaves the old one as it was. Where there is none, one of its two ports is opened if
-that can be had alone, else they stay closed. It is tried again each second, and `problem` says
-why. Everything else changes for new associations without any of this. Only the receiver itself
-listens: its receiving processes are handed what it has accepted, so what is proved here holds
-for all of them.
+Address, ports and TLS cannot be changed on an open socket. So a new listener reads its files and
+binds its ports first, and the old one stops only when the new one listens. On the same address
+both use the same sockets; on another address they share the port for that moment, so that no peer
+is refused. Associations of the old listener are served to their end. A restart is a new listener
+on the same sockets. If the new listener cannot be opened, the old one stays. If there is no old
+one, one of two ports is opened if that is possible alone; otherwise the ports stay closed. Failed
+attempts are repeated each second, and `problem` says why they fail. All other changes apply to
+new associations without a new listener. Only the receiver listens: its receiving processes get
+accepted associations, so whatever is checked here holds for all of them.
 """
 
 import socket
@@ -41,7 +40,7 @@ INTERVAL_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a listener is bound to, and for which time it is opened."""
+    """What a listener is bound to; a restart makes it another binding."""
 
     host: str
     ports: tuple[ListeningPort, ...]
@@ -50,13 +49,13 @@ class Binding:
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether one of the ports is for TLS."""
+        """Whether one of the ports uses TLS."""
         return any(port.tls for port in self.ports)
 
 
 @dataclass(frozen=True, slots=True)
 class _ConfigLimits:
-    """The limits that one version of the configuration sets."""
+    """The limits from one version of the configuration."""
 
     config: ServerConfig
     limits: AcceptorLimits
@@ -69,7 +68,7 @@ class _ConfigLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A listener that is open, and what it was opened for."""
+    """An open listener and what it was opened for."""
 
     binding: Binding
     tls: ServerTls | None
@@ -85,7 +84,7 @@ class _Open:
 
     @property
     def ports(self) -> tuple[ListeningPort, ...]:
-        """Its ports as they really are."""
+        """The ports it really listens on."""
         given = zip(self.acceptor.ports, self.binding.ports, strict=True)
         return tuple(ListeningPort(port, wanted.tls) for port, wanted in given)
 
@@ -123,18 +122,18 @@ class Listener:
 
     @property
     def listening(self) -> bool:
-        """Whether a port is open, be it another than wanted, or all closed as they shall be."""
+        """Whether a port is open, even one other than configured, or all are closed on purpose."""
         return self._open is not None or self._wanted() is None
 
     @property
     def as_wanted(self) -> bool:
-        """Whether the ports are as the configuration wants them, be they closed."""
+        """Whether the ports are as configured; that may be closed."""
         found = self._open
         return (found.binding if found is not None else None) == self._wanted()
 
     @property
     def problem(self) -> str:
-        """Why the ports are not as the configuration wants them; empty when they are."""
+        """Why the ports are not as configured; empty when they are."""
         found, refusal = self._open, self._refusal
         if refusal:
             return f"{f'still on {found.words}' if found else 'not listening'}, because {refusal}"
@@ -142,13 +141,13 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port in use, of two the one without TLS; 0 when none is."""
+        """The port in use, of two the one without TLS; 0 if there is none."""
         found = self._open
         return found.acceptor.port if found is not None else 0
 
     @property
     def bound(self) -> list[dict[str, str | int | bool]]:
-        """Where associations are really accepted: host, port and whether with TLS, plain first."""
+        """Where associations are accepted: host, port and whether with TLS, plain first."""
         found = self._open
         if found is None:
             return []
@@ -166,16 +165,16 @@ class Listener:
         return sum(acceptor.connections for acceptor in self._acceptors())
 
     def start(self) -> None:
-        """Listen, if the configuration says so; what cannot be opened is tried again."""
+        """Listen, if configured; ports that cannot be opened are tried again."""
         self._reconcile()
         self._periodic.start()
 
     def apply(self) -> None:
-        """Look at the configuration now."""
+        """Apply the current configuration now."""
         self._periodic.wake()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Take no new associations and let those that run finish."""
+        """Accept no new associations, and let the open ones finish."""
         self._periodic.stop(0)
         with self._lock:
             self._stopped = True
@@ -210,7 +209,7 @@ class Listener:
         self._replace(old, new)
 
     def _open_in_part(self, wanted: Binding) -> None:
-        """Open the one of two ports that can be had; the other is tried again."""
+        """Open the one of two ports that can be bound; the other is tried again."""
         for port in wanted.ports if len(wanted.ports) > 1 else ():
             try:
                 new = self._opened(replace(wanted, ports=(port,)), None)
@@ -233,7 +232,7 @@ class Listener:
                 if old is not None:
                     self._draining.append(old.acceptor)
         if stopped:
-            # The old one is being stopped already, with its associations.
+            # The old one is already stopping, with its associations.
             if new is not None:
                 new.acceptor.stop(0)
             return
@@ -242,10 +241,10 @@ class Listener:
         log.info("listener.changed", bound=new.words if new is not None else "nothing")
 
     def _opened(self, wanted: Binding, old: _Open | None) -> _Open:
-        """Return a new listener beside the old one, which it leaves as it is.
+        """Open a new listener beside the old one, which stays as it is.
 
         Raises:
-            CannotListen: the address or the port cannot be had.
+            CannotListen: the address or the port cannot be bound.
             TlsUnusable: the certificate, key or authorities cannot be used.
         """
         numbers = {port.port for port in wanted.ports}
@@ -289,7 +288,7 @@ class Listener:
             raise CannotListen(f"the socket cannot be handed on: {error.strerror}") from error
 
     def _limits(self) -> AcceptorLimits:
-        """Return the limits in force; each version of the configuration is translated once."""
+        """Return the limits in force; each version of the configuration is converted once."""
         last, config = self._last_limits, self._config()
         if config is not last.config:
             last = self._last_limits = _ConfigLimits.of(config)
@@ -305,7 +304,7 @@ class Listener:
                 self._draining.remove(old.acceptor)
 
     def _wanted(self) -> Binding | None:
-        """Return what is wanted to be bound, None when the receiver is off."""
+        """Return the configured binding, or None when the receiver is off."""
         config, desired = self._config(), self._desired()
         if not config.services.enabled or not desired.running:
             return None
@@ -314,7 +313,7 @@ class Listener:
 
 
 def _earlier(old: _Open | None, port: int) -> socket.socket | None:
-    """Return the socket that listens on a port by now."""
+    """Return the old socket that listens on a port, or None."""
     if old is None:
         return None
     doors = zip(old.binding.ports, old.acceptor.doors, strict=True)
@@ -322,12 +321,12 @@ def _earlier(old: _Open | None, port: int) -> socket.socket | None:
 
 
 def _handed_on(old: Binding, new: Binding) -> frozenset[int]:
-    """Return the ports whose sockets both have."""
+    """Return the ports whose sockets both bindings use."""
     if old.host != new.host:
         return frozenset()
     return frozenset(p.port for p in old.ports) & frozenset(p.port for p in new.ports)
 
 
 def _same_tls(old: _Open, wanted: Binding) -> bool:
-    """Return whether TLS is spoken by now, with the same files."""
+    """Return whether the old listener speaks TLS with the same files."""
     return old.tls is not None and old.binding.tls == wanted.tls

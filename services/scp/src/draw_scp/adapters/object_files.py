@@ -1,4 +1,4 @@
-"""Stored objects as what C-STORE sub-operations send."""
+"""Opens stored objects for C-STORE sub-operations."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import DrawError, Permanent
 
 LOADED_BYTES: Final = 4 * 1024 * 1024
-"""Files up to this size are read in one go; larger ones are sent from where they lie."""
+"""Files up to this size are read at once; larger ones are sent from the file."""
 
 
 class NotReadable(Permanent):
@@ -43,10 +43,10 @@ class ObjectFiles(RenditionSource):
         )
 
     def stored(self, instance: StoredInstance) -> Sendable:
-        """Return the object as it lies, in memory unless it is large.
+        """Return the stored object, in memory unless it is large.
 
         Raises:
-            NotReadable: it does not lie there, or is no Part 10 file.
+            NotReadable: the file is missing, unreadable or not a Part 10 file.
         """
         try:
             path = str(self._resolve(instance.path))

@@ -1,13 +1,13 @@
-"""More processes that receive, because one interpreter runs one thread at a time.
+"""Additional receiving processes, because one interpreter runs one thread at a time.
 
-Every connection is accepted, limited, admitted and counted in this process. An association
-that only stores is then handed to whoever serves fewest, and its thread here waits for the
-end. The processes are started when they are of use: the first when two associations are
-open at once. One that ends takes its associations with it and is replaced when the next one
-is of use; what it had made durable lies in the spool folder and is announced from there.
+The receiver itself accepts, limits, admits and counts every connection. An association that only
+stores is handed, socket included, to the process that serves the fewest; the association's thread
+here waits until it ends. Processes start on demand: the first when two associations are open at
+once. When a process dies, its associations are lost and the next demand replaces it; the objects
+it made durable are in the spool folder, and the receiver announces them from there.
 
-Concurrency: any association's thread calls `serve`; one thread starts processes and tells
-them their configuration, one for each process listens to it.
+Concurrency: any association's thread calls `serve`; one thread starts processes and sends them
+their configuration; one thread per process reads its reports.
 """
 
 import pickle
@@ -51,38 +51,38 @@ log = structlog.get_logger()
 MODULE: Final = "draw_scp.receiving"
 INTERVAL_SECONDS: Final = 1.0
 RESTART_INTERVAL_SECONDS: Final = 5.0
-"""From the start of one process to that of the next."""
+"""Least time between the starts of two processes."""
 SILENCE_TIMEOUT_SECONDS: Final = 60.0
-"""A process that says nothing for so long hangs, and is ended."""
+"""A process that reports nothing for this time hangs, and is killed."""
 EXIT_TIMEOUT_SECONDS: Final = 1.0
-"""From the last word of a process to its end."""
+"""How long a process may take to exit after it closed its connection."""
 GONE: Final = AssociationEnd(AssociationOutcome.LOST, "the receiving process ended")
 
 
 class SharedSpool(Protocol):
-    """The spool folder that all processes of this receiver share."""
+    """The spool folder, shared by all processes of this receiver."""
 
     @property
     def lock_descriptor(self) -> int:
-        """What keeps the folder ours."""
+        """Descriptor of the lock that keeps the folder ours."""
 
     def forget_parts(self, writer: str) -> None:
-        """Remove what a process that has ended was writing."""
+        """Remove the unfinished files of a process that has ended."""
 
 
 class SharedOutbox(Protocol):
     """Announces what is durable."""
 
     def announce(self, stored: Stored) -> None:
-        """Take note of an object."""
+        """Accept a durable object for announcement."""
 
     def look(self) -> None:
-        """Find in the spool folder what nobody told of."""
+        """Scan the spool folder for objects that nobody reported."""
 
 
 @dataclass(slots=True, eq=False)
 class _RemoteAssociation:
-    """An association that a process serves."""
+    """An association that another process serves."""
 
     info: AssociationInfo
     ended: threading.Event = field(default_factory=threading.Event)
@@ -90,26 +90,26 @@ class _RemoteAssociation:
 
 
 class _ReceivingProcess:
-    """One receiving process and what it serves."""
+    """One receiving process and the associations it serves."""
 
     def __init__(self, lock_descriptor: int, receiving_config: ReceivingConfig) -> None:
         self.serves: dict[str, _RemoteAssociation] = {}
         self.writer = ""
-        """Known once it takes associations."""
+        """Empty until the process is ready to take associations."""
         self._talking = threading.Lock()
-        # It inherits the right to the spool folder: while it lives, nobody else has that.
+        # The child inherits the lock on the spool folder and keeps it for as long as it lives.
         self._process, self.connection = child_process.begin(
             MODULE, ReceivingSettings, lock_descriptor
         )
         self.tell(receiving_config)
 
     def tell(self, message: ReceivingConfig | None) -> None:
-        """Tell it its configuration, or that it is over; one that is gone does not matter."""
+        """Send a new configuration, or None to end it; a process that is gone is ignored."""
         with self._talking, suppress(OSError):
             self.connection.send(message)
 
     def hand_over(self, handed: AssociationHandover, descriptor: int) -> bool:
-        """Give it an association, and return whether it has it."""
+        """Hand it an association, and return whether it took it."""
         with self._talking:
             try:
                 self.connection.send(handed)
@@ -121,7 +121,7 @@ class _ReceivingProcess:
         return True
 
     def end(self, seconds: float) -> int:
-        """End it, by force after some time, and return its exit code."""
+        """Wait for its end, kill it after `seconds`, and return its exit code."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         self._process.kill()
@@ -129,11 +129,11 @@ class _ReceivingProcess:
 
 
 class ReceivingProcesses:
-    """The placement of associations among this process and others.
+    """Places each association in this process or in another one.
 
     Args:
-        most: processes that receive at most, this one included.
-        receiving_config: what is in force now.
+        most: largest number of receiving processes, including this one.
+        receiving_config: returns the configuration in force.
     """
 
     name = "receiving"
@@ -165,19 +165,19 @@ class ReceivingProcesses:
 
     @property
     def processes(self) -> int:
-        """How many processes receive now, this one included."""
+        """Number of processes that receive now, including this one."""
         return 1 + sum(bool(process.writer) for process in self._processes)
 
     def start(self) -> None:
-        """Begin to look after processes; there is none yet."""
+        """Start the supervising thread; processes start on demand."""
         self._periodic.start()
 
     def tell(self) -> None:
-        """Tell all processes their configuration now: it has changed."""
+        """Send the changed configuration to all processes now."""
         self._periodic.wake()
 
     def stop(self, deadline_seconds: float) -> None:
-        """End all processes; the associations have ended before."""
+        """End all processes; their associations have ended before."""
         self._stopping.set()
         self._periodic.stop(deadline_seconds)
         deadline = time.monotonic() + deadline_seconds
@@ -211,7 +211,7 @@ class ReceivingProcesses:
         wire: Wire,
         limits: AssociationLimits,
     ) -> AssociationEnd | None:
-        """Return how an association ended in a process, None when that did not take it."""
+        """Return how the association ended there, or None if the process did not take it."""
         if not process.hand_over(AssociationHandover(elsewhere.info, limits), wire.descriptor):
             with self._lock:
                 process.serves.pop(elsewhere.info.association_id, None)
@@ -220,7 +220,7 @@ class ReceivingProcesses:
         return elsewhere.ending
 
     def _any_order(self) -> bool:
-        """Return whether an object's name is the same whichever process files it, and when."""
+        """Return whether an object gets the same file name in every process and at any time."""
         layout: Layout = self._receiving_config().rules.layout
         return layout.structure is not StorageStructure.DATE and layout.naming in {
             FileNaming.SOP_UID,
@@ -230,7 +230,7 @@ class ReceivingProcesses:
     def _reserved(
         self, info: AssociationInfo
     ) -> tuple[_ReceivingProcess, _RemoteAssociation] | None:
-        """Return which process gets this association, None when this one keeps it."""
+        """Return the process for this association, or None to serve it here."""
         with self._lock:
             ready = [process for process in self._processes if process.writer]
             least = min(ready, key=lambda process: len(process.serves), default=None)
@@ -274,10 +274,10 @@ class ReceivingProcesses:
         self._listening = [*(one for one in self._listening if one.is_alive()), thread]
 
     def _listen(self, process: _ReceivingProcess) -> None:
-        """Follow a process from its start to its end."""
+        """Read the reports of a process until it ends."""
         try:
             while process.connection.poll(SILENCE_TIMEOUT_SECONDS):
-                # Our own bytes, over a socket that nobody else has.
+                # Our own bytes, over a socket that only the child has.
                 for report in pickle.loads(process.connection.recv_bytes()):  # noqa: S301
                     self._take(process, report)
             log.error("receiving.silent")
@@ -319,7 +319,7 @@ class ReceivingProcesses:
 
 
 def _only_stores(info: AssociationInfo) -> bool:
-    """Return whether nothing but storage, and perhaps verification, was negotiated."""
+    """Return whether only storage, and perhaps verification, was negotiated."""
     classes = {context.abstract_syntax for context in info.contexts.values()}
     asking = (Operation.C_FIND, Operation.C_MOVE, Operation.C_GET)
     return bool(classes - {uids.VERIFICATION}) and not any(

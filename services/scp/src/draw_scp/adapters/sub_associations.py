@@ -1,13 +1,12 @@
-"""Sub-associations of C-MOVE: objects sent to a destination by one or several threads.
+"""Sub-associations of C-MOVE: one or several threads send objects to a destination.
 
-Each thread has an association of its own and takes the next object from a shared queue
-until none is left, so a slow association holds up nothing but itself. What a thread has
-sent without an answer when its association breaks is failed; what was not begun is sent on
-another when the destination broke off (some do so at an object that they cannot take), else
-left to the other threads, and failed only when none is left. An object that breaks off in the
-middle costs the association too, so that the destination never has it whole.
-Objects that need more than 128 presentation contexts are sent in groups, on one association
-after the other.
+Each thread has its own association and takes the next object from a shared queue until it is
+empty, so a slow association delays nothing but itself. When an association breaks, the objects
+sent on it without an answer are failed. The rest is sent on a new association if the destination
+broke it off (some do that for an object they cannot take); otherwise the other threads send it,
+and it fails only when none is left. An object that breaks off in the middle ends the association
+as well, so that the destination never stores it. Objects that need more than 128 presentation
+contexts are sent in groups, on one association after the other.
 """
 
 import queue
@@ -46,11 +45,11 @@ log = structlog.get_logger()
 
 POLL_INTERVAL_SECONDS: Final = 0.25
 STOP_TIMEOUT_SECONDS: Final = 10.0
-"""How long a sub-operation that is under way may go on after the operation has ended."""
+"""How long a running sub-operation may continue after the operation has ended."""
 
 _BROKEN: Final = (TlsUnusable, PeerTrouble, PeerRejected, PeerCongested)
 MAX_FRUITLESS_ASSOCIATIONS: Final = 3
-"""Associations in a row that are broken off before any answer, after which the rest fails."""
+"""Consecutive associations that break off without any answer before the rest fails."""
 _REASONS: Final[dict[type[BaseException], str]] = {
     Unreachable: "the destination cannot be reached",
     PeerRejected: "the destination rejected the association",
@@ -64,8 +63,8 @@ class SubAssociations(ObjectDeliveries):
     """Sends objects to destinations.
 
     Args:
-        own_ae: our AE title, for destinations that want no other.
-        trusts: which destinations are trusted that speak TLS.
+        own_ae: our AE title, for destinations that have no other configured.
+        trusts: how destinations with TLS are trusted.
     """
 
     def __init__(self, files: ObjectFiles, own_ae: Callable[[], str], trusts: PeerTrusts) -> None:
@@ -100,7 +99,7 @@ class SubAssociations(ObjectDeliveries):
 
 
 class SubAssociationDelivery(ObjectDelivery):
-    """One operation's threads and what they share."""
+    """The threads of one operation and their shared state."""
 
     def __init__(
         self,
@@ -119,7 +118,7 @@ class SubAssociationDelivery(ObjectDelivery):
         self._reason = ""
 
     def start(self, number: int) -> None:
-        """Begin with so many associations."""
+        """Start this number of threads."""
         self._threads = [
             threading.Thread(target=self._run, name=f"sub-association-{n}", daemon=True)
             for n in range(number)
@@ -152,7 +151,7 @@ class SubAssociationDelivery(ObjectDelivery):
         self._stopping.set()
 
     def stop(self) -> None:
-        """Return when no thread works any more."""
+        """Return when all threads have ended."""
         self.cancel()
         for thread in self._threads:
             thread.join(max(0.0, self._stop_by - time.monotonic()))
@@ -178,7 +177,7 @@ class SubAssociationDelivery(ObjectDelivery):
             self._results.put(None)
 
     def _send_all(self, contexts: Contexts, left: deque[StoredInstance]) -> None:
-        """Send what is left, on a further association when the destination breaks one off."""
+        """Send the queue, on a new association whenever the destination breaks one off."""
         fruitless = 0
         while left and not self._stopping.is_set() and fruitless < MAX_FRUITLESS_ASSOCIATIONS:
             try:
@@ -188,10 +187,10 @@ class SubAssociationDelivery(ObjectDelivery):
                 put_last(left, _kind, broken.owed)
 
     def _send(self, contexts: Contexts, left: deque[StoredInstance]) -> None:
-        """Send what is left on one association.
+        """Send the queue on one association.
 
         Raises:
-            _BrokenOff: the destination broke it off; what it owed an answer for is failed.
+            _BrokenOff: the destination broke it off; unanswered objects are failed.
         """
         taken: dict[str, StoredInstance] = {}
         answered = 0
@@ -210,7 +209,7 @@ class SubAssociationDelivery(ObjectDelivery):
         except PeerBrokeProtocol:
             raise
         except PeerAborted as error:
-            # So peers answer what they cannot take; with the next object they may do.
+            # Some peers answer objects they cannot take like this; they may take the next one.
             self._reason = _reason(error)
             log.warning("move.association_failed", reason=self._reason, error=type(error).__name__)
             owed = frozenset(instance.sop_class_uid for instance in taken.values())
@@ -222,7 +221,7 @@ class SubAssociationDelivery(ObjectDelivery):
     def _outgoing(
         self, sender: StoreSender, left: deque[StoredInstance], taken: dict[str, StoredInstance]
     ) -> Iterator[Outgoing]:
-        """Take objects as they can be sent, until none is left."""
+        """Yield objects from the queue, ready to send, until it is empty."""
         while not self._stopping.is_set():
             try:
                 instance = left.popleft()
@@ -237,7 +236,7 @@ class SubAssociationDelivery(ObjectDelivery):
                 yield outgoing
 
     def _as_taken(self, sender: StoreSender, instance: StoredInstance) -> Outgoing:
-        """Return an object in the best transfer syntax that the destination takes."""
+        """Return an object in the best transfer syntax that the destination accepts."""
         sop_class, uid = instance.sop_class_uid, instance.sop_instance_uid
 
         def takes(syntax: str) -> bool:
@@ -269,11 +268,11 @@ class _BrokenOff(Exception):
         super().__init__(answered)
         self.answered = answered
         self.owed = owed
-        """SOP classes of the objects that it did not answer for."""
+        """SOP classes of the objects that were not answered."""
 
 
 class NotTaken(Permanent):
-    """No transfer syntax that the destination takes can be had of the object."""
+    """The object cannot be had in any transfer syntax that the destination accepts."""
 
 
 def _kind(instance: StoredInstance) -> tuple[str, str]:

@@ -1,15 +1,15 @@
-"""Keeps the audit trail on disk until the broker has it.
+"""Keeps the audit trail on disk until the broker has confirmed it.
 
-Records are appended, one JSON line each, to a piece of the log in the spool folder; a
-piece is completed each second or every 500 records, published as one message and removed
-when the broker has confirmed it. Pieces that a crash left are published after the next
-start. A record survives the end of the process after the next `flush`; a power cut may
-lose the last seconds, because pieces are not synced: they are no acknowledged data.
+Records are appended to a segment in the spool folder, one JSON line each. A segment is completed
+each second or after 500 records, published as one message, and removed once the broker has
+confirmed it. Segments left by a crash are published after the next start. A flushed record
+survives the end of the process; a power cut may lose the last seconds, because segments are not
+synced: audit records are not acknowledged data.
 
-When even the room kept in reserve is used up, so many lines are held in memory until there is
-room again, and those beyond are counted. A line of the log says how many and of which time.
-It is on disk from the first line on that could not be written, in a place of its own, so that
-it is read also when the process ends before it can write what it holds.
+When even the reserved space is used up, a bounded number of lines is held in memory until there
+is space again, and further ones are counted. A line of the log itself states how many are missing
+and from which time. It is written, to its own place, as soon as the first line cannot be written,
+so that it can be read even if the process ends before it can write the lines it holds.
 """
 
 import threading
@@ -43,9 +43,9 @@ log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 1.0
 MAX_UNCONFIRMED: Final = 20
-"""Pieces handed to the publisher at a time."""
+"""Segments handed to the publisher at a time."""
 MAX_HELD: Final = 20_000
-"""Lines in memory while the disk takes none."""
+"""Lines held in memory while the disk has no space."""
 
 
 class TransactionLog:
@@ -70,14 +70,14 @@ class TransactionLog:
         self._held: deque[tuple[float, bytes]] = deque()
         self._lost: Lost | None = None
         self._note_id: UUID | None = None
-        """Of the line that tells what is lost, while there is one."""
+        """Id of the line that states the losses, while there is one."""
         self._short = False
         self._published: set[str] = set()
         self._periodic = Periodic(self.name, self._turn, interval_seconds=INTERVAL_SECONDS)
 
     @property
     def reserve_bytes(self) -> int:
-        """Room on the disk that is kept for lines to come."""
+        """Disk space that is reserved for further lines."""
         return self._journal.reserve_bytes
 
     def record(self, transaction: TransactionLine, record_id: UUID) -> None:
@@ -86,12 +86,12 @@ class TransactionLog:
         self._recorded.append((transaction.occurred_at, line))
 
     def lose(self, lost: Lost) -> None:
-        """Take note of lines that somebody else had to give up."""
+        """Count lines that another component had to give up."""
         with self._lock:
             self._add_lost(lost)
 
     def flush(self) -> None:
-        """Write what was recorded, as far as the disk takes it."""
+        """Write the recorded lines, as far as the disk has space."""
         with self._lock:
             self._held.extend(self._recorded.popleft() for _ in range(len(self._recorded)))
             while self._held and self._write(MAX_LINES):
@@ -101,13 +101,13 @@ class TransactionLog:
             self._tell_losses()
 
     def start(self) -> None:
-        """Publish what was left, and go on with what comes."""
+        """Publish segments left by an earlier run, and begin the regular work."""
         with self._lock:
             self._journal.start()
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Hand the last piece over; what is not confirmed stays on disk."""
+        """Hand over the last segment; unconfirmed segments stay on disk."""
         self._periodic.stop(deadline_seconds)
         self._turn()
         with self._lock:
@@ -124,7 +124,7 @@ class TransactionLog:
         return written
 
     def _give_up_the_youngest(self) -> None:
-        """Keep so many lines and no more while nothing can be written."""
+        """Drop the youngest lines beyond the bound while nothing can be written."""
         times = [self._held.pop()[0] for _ in range(len(self._held) - MAX_HELD)]
         if times:
             self._add_lost(Lost(len(times), min(times), max(times)))
@@ -135,7 +135,7 @@ class TransactionLog:
         log.warning("transaction.not_recorded", records=lost.lines)
 
     def _tell_losses(self) -> None:
-        """Have the log itself say what of it is missing, or would be if we ended now."""
+        """Write the line that states which lines are missing, or would be if we ended now."""
         missing = self._lost
         if self._held:
             missing = Lost(len(self._held), self._held[0][0], self._held[-1][0]).joined(missing)
@@ -168,8 +168,8 @@ class TransactionLog:
     def _turn(self) -> None:
         self.flush()
         with self._lock:
-            # A segment that the reserve gave is filled to its end while it can go nowhere: the
-            # disk may give no other.
+            # While nothing can be published, a segment from the reserve is filled to its end: the
+            # disk may have no space for another.
             if self._journal.reserved or self._publisher.connected:
                 self._journal.close()
             self._look_after_reserve()
@@ -196,7 +196,7 @@ class TransactionLog:
             self._done(path, damaged)
             return
         event = TransactionsRecordedV1(
-            # The same piece published twice is the same event.
+            # Publishing the same segment twice makes the same event.
             event_id=uuid5(NAMESPACE_OID, f"{self._replica}:{Path(path).name}"),
             occurred_at=datetime.now(UTC),
             replica=self._replica,
@@ -223,7 +223,7 @@ def line_of(transaction: TransactionLine, record_id: UUID, replica: str) -> byte
     """Return one record as a line of a journal: a `TransactionRecord` as JSON."""
     known = transaction._asdict()
     known["occurred_at"] = datetime.fromtimestamp(transaction.occurred_at, UTC)
-    # Thousands come a second: it is validated when it is read.
+    # Thousands are written per second, so a record is validated when it is read.
     record = {"record_id": record_id, "replica": replica, **known}
     return to_json(record, exclude_none=True) + b"\n"
 
@@ -232,9 +232,9 @@ _MOMENT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def _records(raw: bytes) -> tuple[tuple[TransactionRecord, ...], int]:
-    """Return the records of a piece, and how many lines of it cannot be read.
+    """Return the records of a segment and the number of its unreadable lines.
 
-    A crash may have cut the last one short.
+    A crash may have cut the last line short.
     """
     found: list[TransactionRecord] = []
     lines, cut = whole_lines(raw)

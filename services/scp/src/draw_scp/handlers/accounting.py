@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class OperationAccount:
-    """How far one operation is; the status is that of one which is broken off."""
+    """The state of one operation; until it ends, the status is that of a broken one."""
 
     kind: TransactionKind
     status: int
@@ -34,11 +34,11 @@ class OperationAccount:
     matches: int = 0
     counts: SubOperations = field(default_factory=lambda: SubOperations(0, 0, 0, 0))
     study: str | None = None
-    """The only study that was asked for, or of which anything was sent."""
+    """The only study that was requested, or of which anything was sent."""
 
 
 class OperationAccounting:
-    """Accounts for each operation when it ends, however it ends."""
+    """Accounts for each operation when it ends, in whatever way it ends."""
 
     def __init__(
         self, audit: AuditService, metrics: ScpMetrics, log_answered: Callable[[], bool]
@@ -55,11 +55,11 @@ class OperationAccounting:
         account: OperationAccount,
         failures: Mapping[type[Transient], DimseStatus],
     ) -> Iterator[None]:
-        """Account for what is done in the context, however it ends.
+        """Account for the operation in this context, in whatever way it ends.
 
         Raises:
-            OperationRefused: also for a failure, with the status of the first in `failures`
-                that it is.
+            OperationRefused: for other failures too, with the status of the first matching type in
+                `failures`.
         """
         begun = time.perf_counter()
         try:
@@ -123,7 +123,7 @@ class OperationAccounting:
 
 
 def warn_of_misread(keywords: Sequence[str], info: AssociationInfo) -> None:
-    """Say in the log which keys of an identifier are no text in their character set."""
+    """Log which keys of an identifier cannot be decoded in their character set."""
     if keywords:
         log.warning(
             "query.key_misread",

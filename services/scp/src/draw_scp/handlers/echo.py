@@ -6,7 +6,7 @@ from draw_shared.dicom.network.statuses import DimseStatus
 
 
 class EchoHandler:
-    """Answers that we are here."""
+    """Answers C-ECHO requests with success."""
 
     def __init__(self, results: OperationResults) -> None:
         self._results = results

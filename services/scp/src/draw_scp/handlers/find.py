@@ -1,4 +1,4 @@
-"""C-FIND: the use case, else each failure to one status (PS3.4 C.4.1.1.4)."""
+"""C-FIND: runs the use case, and maps each failure to one status (PS3.4 C.4.1.1.4)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -43,7 +43,7 @@ class FindHandler:
     def find(
         self, info: AssociationInfo, request: QueryRequest, _cancelled: Callable[[], bool]
     ) -> Iterator[Matches]:
-        """Yield the answers; the end is success, Refused any other final status."""
+        """Yield the answers; the end means success, OperationRefused any other final status."""
         account = OperationAccount(
             TransactionKind.C_FIND, DimseStatus.CANCELLED, "broken off by the peer"
         )
@@ -61,7 +61,7 @@ class FindHandler:
 
 
 def _warn_of_impossible(keywords: Sequence[str], info: AssociationInfo) -> None:
-    """Say in the log which keys of a query nothing can match (PS3.4 C.2.2.2)."""
+    """Log which keys of a query cannot match anything (PS3.4 C.2.2.2)."""
     if keywords:
         log.warning(
             "query.key_impossible",

@@ -1,4 +1,4 @@
-"""Who may associate and for what, from the configuration in force; what came of it is recorded."""
+"""Decides from the configuration in force who may associate and for what; records the outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """What one version of the configuration means for associations."""
+    """What one version of the configuration offers to associations."""
 
     config: LiveConfig
     rules: AccessRules
@@ -48,7 +48,7 @@ class Associations:
     """Admits associations, and records how they begin and end.
 
     Args:
-        loopback_reads: whether peers of this machine may read without being on the list.
+        loopback_reads: whether peers on this machine may read without being listed.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Associations:
         return decision
 
     def demand(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
-        """Return when the peer of an association still has a right now.
+        """Return if the peer of an association still has a right.
 
         Raises:
-            Refused: it has not, or nothing may be sent to this move destination for it.
+            OperationRefused: it has not, or may not have objects sent to this move destination.
         """
         peer = Peer(
             info.association_id,
@@ -98,9 +98,9 @@ class Associations:
             raise OperationRefused(status, words)
 
     def _denied(self, peer: Peer, calling_ae: str, right: Right, destination: str) -> str:
-        """Return in words why this may not be, empty when it may."""
+        """Return the reason for a denial in words, or nothing when there is none."""
         rules = self._offer().rules
-        # A title that was bound to a certificate, or has left the list, since it associated.
+        # Since it associated, the title may have been bound to a certificate or unlisted.
         refused = refuse_calling(peer, calling_ae, rules)
         found = standing(peer, calling_ae, rules)
         if refused is not None:
@@ -112,7 +112,7 @@ class Associations:
         return ""
 
     def opened(self, info: AssociationInfo) -> None:
-        """Take note of an accepted association."""
+        """Record an accepted association."""
         self._audit.opened(info)
         if self._logged:
             log.debug(
@@ -127,7 +127,7 @@ class Associations:
             )
 
     def closed(self, info: AssociationInfo, outcome: AssociationOutcome, reason: str) -> None:
-        """Take note of its end, once its objects are accounted for."""
+        """Record the end of an association, after its objects were accounted for."""
         self._deferred(self._account, info, outcome, reason)
 
     def _account(self, info: AssociationInfo, outcome: AssociationOutcome, reason: str) -> None:
@@ -149,7 +149,7 @@ class Associations:
             )
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject) -> None:
-        """Take note of a connection that was turned away; the accepting thread does not wait."""
+        """Record a rejected connection; the accepting thread does not wait for it."""
         self._deferred(self._account_rejection, peer, request, reject)
 
     def _account_rejection(
@@ -188,7 +188,7 @@ class Associations:
         return self._config().server.logging.connection_attempts
 
     def _offer(self) -> _Offer:
-        """Return what the configuration in force means."""
+        """Return the offer of the configuration in force."""
         offer, config = self._last_offer, self._config()
         if config is not offer.config:
             offer = self._last_offer = self._offer_of(config)

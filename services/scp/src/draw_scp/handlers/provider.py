@@ -1,4 +1,4 @@
-"""The engine's ServiceProvider: for each of its questions, the function that answers it."""
+"""The engine's ServiceProvider: maps each of its questions to the function that answers it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Retrieving = Iterator[SubOperations | RetrieveEnd]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Put together by the composition root; what each function promises, the engine says."""
+    """Built by the composition root; `ServiceProvider` documents what each function promises."""
 
     admit: Callable[[Peer, AssociateRequest], Accept | Reject]
     opened: Callable[[AssociationInfo], None]

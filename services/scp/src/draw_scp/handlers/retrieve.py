@@ -1,4 +1,4 @@
-"""C-GET and C-MOVE: the use case, else each failure to one status (PS3.4 C.4.2.1.5, C.4.3.1.4)."""
+"""C-GET and C-MOVE: runs the use case, maps failures to statuses (PS3.4 C.4.2.1.5, C.4.3.1.4)."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -27,7 +27,7 @@ from draw_shared.dicom.query.query import Selection, selected
 from draw_shared.errors import Transient
 
 Told = SubOperations | RetrieveEnd
-"""What the peer is told."""
+"""What is sent to the peer."""
 
 
 FAILURES: Final = {
@@ -58,7 +58,7 @@ class RetrieveHandler:
         channel: SameAssociation,
         cancelled: Callable[[], bool],
     ) -> Iterator[Told]:
-        """Yield progress and at last the end."""
+        """Yield progress and finally the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
             self._demand(info, Right.RETRIEVE)
@@ -69,7 +69,7 @@ class RetrieveHandler:
     def move(
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
     ) -> Iterator[Told]:
-        """Yield progress and at last the end."""
+        """Yield progress and finally the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
             self._demand(info, Right.MOVE, request.move_destination)

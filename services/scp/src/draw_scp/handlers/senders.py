@@ -1,4 +1,4 @@
-"""What a receiving process answers: C-ECHO and C-STORE, and nothing else."""
+"""The operations of a receiving process: C-ECHO and C-STORE, and nothing else."""
 
 from typing import NoReturn
 
@@ -14,7 +14,7 @@ from draw_shared.dicom.network.statuses import DimseStatus
 
 
 class SenderOperations:
-    """Answers associations on which nothing but verification and storage was negotiated."""
+    """Serves associations that negotiated only verification and storage."""
 
     def __init__(self, echo: EchoHandler, store: StoreHandler) -> None:
         self._echo = echo

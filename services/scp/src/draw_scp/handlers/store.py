@@ -1,4 +1,4 @@
-"""C-STORE: the use case, else each typed failure to one status (PS3.4 B.2.3)."""
+"""C-STORE: runs the use case, and maps each typed failure to one status (PS3.4 B.2.3)."""
 
 import time
 from collections.abc import Callable
@@ -32,15 +32,15 @@ class StoreHandler:
         self._offered = offered
 
     def store(self, info: AssociationInfo, request: StoreRequest) -> "ObjectReceiver":
-        """Return who takes the data set.
+        """Return the sink for the data set.
 
         Raises:
-            Refused: the object cannot be taken, whatever it holds.
+            OperationRefused: the object cannot be accepted, whatever its content.
         """
         begun = time.perf_counter()
         try:
             if not self._offered():
-                # Negotiated for C-GET's way back, or before it was switched off.
+                # Negotiated for the way back of C-GET, or before C-STORE was switched off.
                 raise SopClassNotNegotiated("C-STORE is switched off")
             if Right.STORE not in info.rights:
                 raise StoreNotAuthorized("no right to store")
@@ -57,7 +57,7 @@ class StoreHandler:
         begun: float,
         complete: float,
     ) -> None:
-        """Have an object that is durable now accounted for."""
+        """Account for an object that is durable now."""
         now = time.perf_counter()
         self._results.note(info, StoreSucceeded(request, stored, now - begun, now - complete))
 
@@ -66,7 +66,7 @@ class StoreHandler:
     ) -> OperationRefused:
         """Account for a failure and return its answer."""
         status = answer_to(error)
-        # The words of our own failures are fixed texts; others may hold a path.
+        # Our own failures have fixed texts; others may contain a path.
         reason = str(error) if isinstance(error, DrawError) else type(error).__name__
         seconds = time.perf_counter() - begun
         self._results.note(info, StoreRefused(request, status, reason, seconds))
@@ -109,5 +109,5 @@ class ObjectReceiver:
         return DimseStatus.SUCCESS
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind; the association ended in the middle."""
         self._reception.abandon()

@@ -1,4 +1,4 @@
-"""Ports of the audit trail: records that may follow, and records that must come first."""
+"""Ports of the audit trail: records that may follow an event, and records that must precede it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,11 +14,11 @@ class TransactionRecorder(Protocol):
 
 
 class DurableRecorder(Protocol):
-    """Keeps records that must be kept before what they tell of happens."""
+    """Keeps records that must be on disk before the event they describe happens."""
 
     def keep(self, transactions: Sequence[TransactionLine]) -> None:
-        """Return once these records outlive this process.
+        """Return once these records will survive the end of this process.
 
         Raises:
-            NotOnRecord: the disk takes some of them no more, not even in the reserve.
+            NotOnRecord: the disk has no space for all of them, not even in the reserve.
         """

@@ -1,4 +1,4 @@
-"""Ports of every DIMSE operation: rights, results, and what is done after the answer."""
+"""Ports of every DIMSE operation: rights, results, and tasks that follow the answer."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVarTuple
@@ -11,20 +11,20 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Deferral(Protocol):
-    """Takes what is to be done when the peer has its answer."""
+    """Takes tasks that can wait until the peer has its answer."""
 
     def __call__(self, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
-        """Have `action` done soon with these arguments."""
+        """Call `action` soon with these arguments."""
 
 
 class RightsDemand(Protocol):
-    """Asks whether a peer still has the right to what it asks for."""
+    """Checks whether a peer still has the right to what it asks for."""
 
     def __call__(self, info: AssociationInfo, right: Right, destination: str = "") -> None:
-        """Return when it has.
+        """Return if it has.
 
         Raises:
-            Refused: it has not, or nothing may be sent to this move destination for it.
+            OperationRefused: it has not, or may not have objects sent to this move destination.
         """
 
 
@@ -38,9 +38,9 @@ class StoreSucceeded(NamedTuple):
     request: StoreRequest
     stored: Stored
     seconds: float
-    """From the request to the object being durable."""
+    """From the request until the object was durable."""
     commit_seconds: float
-    """From its last byte to the object being durable."""
+    """From its last byte until the object was durable."""
 
 
 class StoreRefused(NamedTuple):
@@ -54,11 +54,11 @@ class StoreRefused(NamedTuple):
 
 
 Result = Echoed | StoreSucceeded | StoreRefused
-"""What became of one operation of a sender."""
+"""Outcome of one operation of a sender."""
 
 
 class OperationResults(Protocol):
-    """Takes note of what became of senders' operations."""
+    """Accepts the outcomes of senders' operations."""
 
     def note(self, info: AssociationInfo, result: Result) -> None:
-        """Take note of one, in the order in which they happened."""
+        """Accept one outcome; calls must be in the order in which they happened."""

@@ -1,4 +1,4 @@
-"""Port of C-FIND: what the index has (PS3.4 C.4.1)."""
+"""Port of C-FIND: the content of the index (PS3.4 C.4.1)."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,10 +11,10 @@ class MatchCatalogue(Protocol):
     """The index."""
 
     def matches(self, query: FindQuery, by: Claimant) -> Iterator[list[Row]]:
-        """Yield matches for a peer in portions, but for the query's `left_over` conditions.
+        """Yield the matches for a peer in portions, without checking the `left_over` conditions.
 
-        Memory does not grow with their number.
+        Memory use does not grow with the number of matches.
 
         Raises:
-            Transient: the index does not answer; what was yielded is not all.
+            Transient: the index does not answer; the matches are incomplete.
         """

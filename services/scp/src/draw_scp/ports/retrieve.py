@@ -14,17 +14,17 @@ class InstanceCatalogue(Protocol):
     """The index."""
 
     def instances(self, selection: Selection, by: Claimant) -> list[StoredInstance]:
-        """Return what is to be sent, series by series in the order of instance numbers.
+        """Return the instances to send, series by series in the order of instance numbers.
 
         Raises:
-            Transient: the index does not answer; nothing is known about what there is.
+            Transient: the index does not answer; nothing is known about the selection.
         """
 
     def destination(self, ae_title: str, by: Claimant) -> Destination | None:
         """Return the active remote node with this AE title, or None.
 
         Raises:
-            Transient: the index does not answer; it is not known whether there is one.
+            Transient: the index does not answer; nothing is known about the node.
         """
 
 
@@ -34,27 +34,27 @@ class RenditionSource(Protocol):
     def renditions(
         self, instance: StoredInstance, takes: Callable[[str], bool]
     ) -> Iterator[Rendition]:
-        """Yield the object in every transfer syntax that a peer takes, best first.
+        """Yield the object in every transfer syntax that the peer accepts, the best first.
 
         Raises:
-            Permanent: it does not lie there, or is no Part 10 file.
+            Permanent: the file is missing or not a Part 10 file.
         """
 
 
 class ObjectDelivery(Protocol):
-    """Objects on their way to a destination."""
+    """Objects on their way to one destination."""
 
     def results(self) -> Iterator[Delivered | None]:
-        """Yield what became of each object as it does, and None now and then meanwhile."""
+        """Yield the result of each object once it is known, and None from time to time."""
 
     def cancel(self) -> None:
-        """Begin no further object; `results` ends with those that are under way."""
+        """Start no further object; `results` ends after those already started."""
 
 
 class ObjectDeliveries(Protocol):
-    """Sends to other peers."""
+    """Sends objects to other peers."""
 
     def delivering(
         self, destination: Destination, order: DeliveryOrder, instances: Sequence[StoredInstance]
     ) -> AbstractContextManager[ObjectDelivery]:
-        """Begin; nothing is under way any more when the block is left."""
+        """Start sending; everything has ended when the block is left."""

@@ -1,7 +1,7 @@
 """Writes the audit trail: every association, rejection and operation, without patient data.
 
-What a peer fetches is on record before the first object leaves (PS3.15 A.5.3.3, Begin
-Transferring DICOM Instances): a receiver that is killed meanwhile leaves that line.
+A retrieve is recorded before the first object leaves (PS3.15 A.5.3.3, Begin Transferring DICOM
+Instances), so that the record exists even if the receiver is killed while it sends.
 """
 
 import time
@@ -27,7 +27,7 @@ _OUTCOMES: Final = {
 
 @dataclass(slots=True)
 class AssociationTally:
-    """What came over one association so far."""
+    """What one association has transferred so far."""
 
     begun: float = field(default_factory=time.monotonic)
     operations: int = 0
@@ -36,7 +36,7 @@ class AssociationTally:
 
 
 class AnsweredOperation(NamedTuple):
-    """One DIMSE operation that was answered."""
+    """One answered DIMSE operation."""
 
     kind: TransactionKind
     status: int
@@ -50,7 +50,7 @@ class AnsweredOperation(NamedTuple):
 
 
 class AuditService:
-    """Turns what happens into records and keeps a tally of each open association."""
+    """Turns events into records, and keeps a tally of each open association."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class AuditService:
     ) -> None:
         """Record which studies a retrieve is about to send objects of, and how many of each.
 
-        `destination` is the AE title of a C-MOVE; empty: the peer that asks.
+        `destination` is the AE title of a C-MOVE; empty means the peer that asks.
 
         Raises:
             NotOnRecord: nothing may be sent.
@@ -133,7 +133,7 @@ class AuditService:
     def closed(
         self, info: AssociationInfo, outcome: AssociationOutcome, reason: str
     ) -> AssociationTally:
-        """Record an association that has ended, and return its tally."""
+        """Record the end of an association, and return its tally."""
         tally = self._open.pop(info.association_id, None) or AssociationTally()
         self._records.record(
             TransactionLine(
@@ -153,9 +153,9 @@ class AuditService:
         return tally
 
     def denied(self, peer: Peer, titles: tuple[str, str], status: int, words: str) -> None:
-        """Record that a peer has asked for what it has no right to.
+        """Record that a peer asked for something it has no right to.
 
-        `titles` are the calling and the called AE title, `status` the result of the presentation
+        `titles` are the calling and the called AE title; `status` is the result of the presentation
         context or the DIMSE status of the operation.
         """
         self._records.record(

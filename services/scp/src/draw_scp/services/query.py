@@ -1,4 +1,4 @@
-"""C-FIND: understands an identifier, asks the index, writes the answers."""
+"""C-FIND: parses an identifier, queries the index, and encodes the answers."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -15,7 +15,7 @@ ONLINE: Final = b"ONLINE"
 
 
 class TooManyMatches(OperationRefused):
-    """There are more matches than the configuration allows to be answered."""
+    """There are more matches than the configuration allows."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(DimseStatus.OUT_OF_RESOURCES, f"more than {limit} matches, here are some")
@@ -26,7 +26,7 @@ class FindService:
 
     Args:
         ae_title: our AE title, from which matches can be retrieved.
-        limit: how many matches are answered; 0 is no limit.
+        limit: returns the largest number of matches; 0 means no limit.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class FindService:
     def answers(
         self, query: FindQuery, transfer_syntax_uid: str, by: Claimant
     ) -> Iterator[Matches]:
-        """Yield the answers to a peer in portions; a portion may be empty.
+        """Yield the encoded answers in portions; a portion may be empty.
 
         Raises:
-            TooManyMatches: what was yielded is what the limit allows, and not all.
-            Transient: the index does not answer; what was yielded is not all.
+            TooManyMatches: the limit was yielded, and there are more.
+            Transient: the index does not answer; the answers are incomplete.
         """
         constants = {
             Constant.RETRIEVE_AE_TITLE: self._ae_title().encode("ascii", "replace"),
@@ -67,12 +67,12 @@ class FindService:
 
 
 def _remaining_conditions(query: FindQuery) -> Callable[[Row], bool] | None:
-    """Return what the index leaves to be compared, or None if nothing."""
+    """Return the conditions that the index cannot check, or None if there are none."""
     positions = {attribute: n for n, attribute in enumerate(query.columns)}
     left = [(positions[attribute], names) for attribute, names in query.left_over.items()]
     return (lambda row: all(_fits(row[n], names) for n, names in left)) if left else None
 
 
 def _fits(value: bytes | None, names: Names) -> bool:
-    """Return whether one of the person names in a value fits."""
+    """Return whether one of the person names in a value matches."""
     return any(name_fits(names, name) for name in str(value or b"", "utf-8").split("\\"))

@@ -1,4 +1,4 @@
-"""What became of senders' operations, in metrics, audit trail and log."""
+"""Records the outcome of senders' operations in metrics, audit trail and log."""
 
 import structlog
 from typing_extensions import override
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class ResultService(OperationResults):
-    """Records what was answered; an object that was stored, when its peer has the answer."""
+    """Records each answer; a stored object is recorded after the peer has its answer."""
 
     def __init__(self, audit: AuditService, metrics: ScpMetrics, deferred_tasks: Deferral) -> None:
         self._audit = audit

@@ -1,8 +1,13 @@
-"""C-GET and C-MOVE: finds what is asked for and sends it, object by object.
+"""C-GET and C-MOVE: finds the selected objects and sends them one by one.
 
-Every object ends as completed, warning or failed; what cannot be read, or what the peer
-takes in no transfer syntax that it can be had in, is a failed sub-operation and never an
-end of the operation (PS3.4 C.4.2.1, C.4.3.1).
+Each object ends as completed, warning or failed. An unreadable object, or one that cannot be had
+in a transfer syntax that the peer accepts, is a failed sub-operation; the operation continues
+(PS3.4 C.4.2.1, C.4.3.1).
+
+Concurrency: a C-GET runs on the thread of its association; a C-MOVE waits on that thread while
+the threads of the sub-associations send. The caller iterates the steps and sends each of them to
+the peer. Nothing is stored here: when the process dies, the operation is lost and the peer asks
+again; the audit trail has recorded that objects were about to leave (`DeliveryBegins`).
 """
 
 import time
@@ -34,15 +39,15 @@ log = structlog.get_logger()
 
 PROGRESS_INTERVAL_SECONDS: Final = 0.25
 PROGRESS_OBJECTS: Final = 50
-"""A pending response is due after this time or number of sub-operations, what comes first."""
+"""A pending response is due after this time or this number of sub-operations."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryBegins:
-    """Objects are about to leave: nothing was sent, and whoever takes this may prevent it."""
+    """Objects are about to leave; the consumer may still prevent it by raising."""
 
     leaving: Mapping[str, int]
-    """How many objects of each study, by Study Instance UID."""
+    """Number of objects of each study, by Study Instance UID."""
 
 
 Step = DeliveryBegins | SubOperations | RetrieveEnd
@@ -50,7 +55,7 @@ Step = DeliveryBegins | SubOperations | RetrieveEnd
 
 @dataclass(slots=True)
 class SubOperationTally:
-    """Counts of one operation."""
+    """The sub-operation counts of one operation."""
 
     remaining: int
     completed: int = 0
@@ -61,11 +66,11 @@ class SubOperationTally:
 
     @property
     def done(self) -> int:
-        """Sub-operations that have ended."""
+        """Number of sub-operations that have ended."""
         return self.completed + self.warning + len(self.failed)
 
     def count(self, sop_instance_uid: str, status: int | None) -> SubOperation:
-        """Take note of how one sub-operation ended; None is one that was not possible."""
+        """Count one sub-operation by its status; None means that it could not be performed."""
         self.remaining -= 1
         if status == DimseStatus.SUCCESS:
             self.completed += 1
@@ -77,7 +82,7 @@ class SubOperationTally:
         return SubOperation.FAILED
 
     def due(self) -> bool:
-        """Return whether the peer should be told how far it is."""
+        """Return whether the next progress report to the peer is due."""
         now = time.monotonic()
         if (
             now - self._told_at < PROGRESS_INTERVAL_SECONDS
@@ -88,7 +93,7 @@ class SubOperationTally:
         return self.remaining > 0
 
     def counts(self) -> SubOperations:
-        """Return the counts of a response."""
+        """Return the counts for a response."""
         # The fields are unsigned shorts.
         numbers = (self.remaining, self.completed, len(self.failed), self.warning)
         return SubOperations(*(min(number, 0xFFFF) for number in numbers))
@@ -112,8 +117,8 @@ class SubOperationService:
     """Performs C-GET and C-MOVE.
 
     Args:
-        parallel: associations that are opened to one destination, at most.
-        counted: takes note of the operation (`c-get`, `c-move`) and the end of each object.
+        parallel: returns the largest number of associations to one destination.
+        counted: receives the operation (`c-get`, `c-move`) and the end of each object.
     """
 
     def __init__(
@@ -138,7 +143,7 @@ class SubOperationService:
         cancelled: Callable[[], bool],
         by: Claimant,
     ) -> Iterator[Step]:
-        """Yield what is to leave, then progress and at last the end.
+        """Yield what is about to leave, then progress, and finally the end.
 
         Raises:
             Transient: the index does not answer; nothing was sent.
@@ -171,10 +176,10 @@ class SubOperationService:
         by: Claimant,
         cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
-        """Yield what is to leave, then progress and at last the end.
+        """Yield what is about to leave, then progress, and finally the end.
 
         Raises:
-            Refused: the move destination is none of the configured nodes.
+            OperationRefused: the move destination is not a configured node.
             Transient: the index does not answer; nothing was sent.
         """
         destination = self._catalogue.destination(request.move_destination, by)
@@ -200,7 +205,7 @@ class SubOperationService:
         yield tally.end(request.context.transfer_syntax, cancelled=stopped, reason=reason)
 
     def _to_send(self, instance: StoredInstance, channel: SameAssociation) -> "_Prepared":
-        """Return an object with the best that the peer takes of it ready to be sent."""
+        """Return an object with its best rendition for the peer ready to send."""
 
         def takes(syntax: str) -> bool:
             return channel.context_for(instance.sop_class_uid, syntax) is not None
@@ -215,7 +220,7 @@ def _begin(instances: Sequence[StoredInstance]) -> DeliveryBegins:
 
 
 class _Prepared:
-    """One object on its way back: what of it is sent, and what else could be."""
+    """One object on its way back to the peer, with its remaining renditions."""
 
     def __init__(self, instance: StoredInstance, renditions: Iterator[Rendition]) -> None:
         self.instance = instance
@@ -224,17 +229,17 @@ class _Prepared:
         self._reason = "no presentation context takes it"
 
     def advance(self) -> None:
-        """Make the next rendition ready, if there is one."""
+        """Prepare the next rendition, if there is one."""
         try:
             self._next = next(self._renditions, None)
         except Permanent as error:
             self._next, self._reason = None, str(error)
 
     def send_back(self, channel: SameAssociation, meanwhile: Callable[[], None]) -> Delivered:
-        """Send one rendition after the other, until the peer takes one or there is no more.
+        """Send renditions in turn until the peer accepts one or none is left.
 
         Raises:
-            CutShort: it broke off in the middle; the association must be aborted.
+            CutShort: the data set broke off in the middle; the association must be aborted.
             ConnectionError | TimeoutError: the association is lost.
         """
         uid, status = self.instance.sop_instance_uid, None
@@ -249,7 +254,7 @@ class _Prepared:
     def _sent(
         self, rendition: Rendition, channel: SameAssociation, meanwhile: Callable[[], None]
     ) -> int | None:
-        """Send one rendition and return the peer's status, or None if it cannot be had."""
+        """Send one rendition and return the peer's status, or None if it could not be sent."""
         sop = self.instance.sop_class_uid, self.instance.sop_instance_uid
         context_id = channel.context_for(sop[0], rendition.transfer_syntax_uid)
         if context_id is None:
@@ -261,13 +266,13 @@ class _Prepared:
         except Permanent as error:
             self._reason = str(error)
         except OSError as error:
-            # The file is read before anything is sent: the association goes on.
+            # The file is read before anything is sent, so the association can continue.
             self._reason = f"its file cannot be read: {type(error).__name__}"
         return None
 
 
 class _Ready:
-    """Makes objects ready to be sent, one ahead: the next while the peer takes the last."""
+    """Prepares objects one ahead: the next one while the peer processes the current one."""
 
     def __init__(
         self,
@@ -279,7 +284,7 @@ class _Ready:
         self._next: _Prepared | None = None
 
     def look_ahead(self) -> None:
-        """Make the next object ready, if there is one and it is not ready yet."""
+        """Prepare the next object, if there is one and it is not prepared yet."""
         if self._next is None:
             instance = next(self._waiting, None)
             if instance is not None:
