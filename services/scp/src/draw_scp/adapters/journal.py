@@ -187,7 +187,7 @@ class Journal:
         """Return the segment for the next line; it has space for it.
 
         Raises:
-                OSError: the disk has no space.
+            OSError: the disk has no space.
         """
         segment = self._segment
         if segment is not None and (

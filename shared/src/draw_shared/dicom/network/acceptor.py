@@ -1,13 +1,12 @@
-"""Listens for connections and gives each a thread, within budgets.
+"""Listens for connections and serves each on its own thread, within budgets.
 
-A door is a socket that listens and what is spoken there: with TLS or without. An acceptor may
-have one of each, with budgets in common.
+A door is a listening socket, with TLS or without. An acceptor may have one of each, with common
+budgets.
 
-Concurrency: one thread accepts and does nothing that could wait for a peer; one thread
-per connection does the PROXY header, the TLS handshake and the association. A connection
-for which there is no room in the budgets gets A-ASSOCIATE-RJ (transient) from the accepting
-thread without a read, and one more thread keeps such connections open for a moment, so that
-the answer arrives.
+Concurrency: one thread accepts and does nothing that could wait for a peer. One thread per
+connection reads the PROXY header, does the TLS handshake and serves the association. A connection
+beyond the budgets gets A-ASSOCIATE-RJ (transient) from the accepting thread, which reads nothing;
+another thread keeps such connections open for a moment, so that the answer arrives.
 """
 
 import selectors
@@ -42,26 +41,26 @@ from draw_shared.dicom.network.wire import Wire
 log = structlog.get_logger()
 
 SETUP_TIMEOUT_SECONDS: Final = 12.0
-"""From the connection to a whole A-ASSOCIATE-RQ, PROXY header and TLS handshake included."""
+"""From the connection to the complete A-ASSOCIATE-RQ, with PROXY header and TLS handshake."""
 POLL_INTERVAL_SECONDS: Final = 0.1
 HANDSHAKE_TIMEOUT_SECONDS: Final = 0.5
-"""How long the rest of TCP's handshake may take when a port is given up."""
+"""How long TCP handshakes under way may take after a port is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A socket that listens, and what is spoken there."""
+    """A listening socket, and whether it uses TLS."""
 
     listener: socket.socket
     tls: ServerTls | None = None
-    """None: TLS is not spoken."""
+    """None: without TLS."""
 
 
 class Acceptor:
-    """Doors, whose sockets become its own, and the associations that came through them.
+    """Owns its doors' sockets, and serves the associations that come through them.
 
     Args:
-        limits: those in force now.
+        limits: returns the limits in force.
         budgets: shared with other acceptors; by default its own.
     """
 
@@ -90,7 +89,7 @@ class Acceptor:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The port of each door, also when any free one was asked for."""
+        """The port of each door, even if any free port was requested."""
         return self._ports
 
     @property
@@ -109,10 +108,10 @@ class Acceptor:
         return len(self._open())
 
     def start(self) -> None:
-        """Accept what comes.
+        """Start to accept connections.
 
         Raises:
-            CannotListen: the system has no thread left for it; the sockets are closed.
+            CannotListen: the system cannot start another thread; the sockets are closed.
         """
         for door in self.doors:
             door.listener.settimeout(0)
@@ -126,10 +125,10 @@ class Acceptor:
             raise CannotListen("the system has no thread left for it") from error
 
     def retire(self, *, handed_on: Container[int]) -> None:
-        """Leave the ports to a successor, and return when everybody who has connected is served.
+        """Leave the ports to a successor, and return when every connection has been served.
 
-        `handed_on`: ports where the successor accepts from the same socket, and has what waits
-        there.
+        The successor accepts from the same sockets on the ports in `handed_on`, including the
+        connections that wait there.
         """
         given_up = [
             door
@@ -137,7 +136,7 @@ class Acceptor:
             if port not in handed_on
         ]
         for door in given_up:
-            # Where it fails, a peer that connects at that very moment may have to do so again.
+            # If this fails, a peer that connects at this very moment may have to try again.
             with suppress(OSError):
                 turn_deaf(door.listener)
         if given_up:
@@ -145,7 +144,7 @@ class Acceptor:
         self._stopping.set()
         self._accepting.join()
         for door in given_up:
-            # A stop meanwhile has closed it.
+            # A concurrent stop has closed it.
             with suppress(OSError):
                 while self._accepted_one(door):
                     pass
@@ -155,7 +154,7 @@ class Acceptor:
         self._lingering_close.stop()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Take no new connections, let associations finish, abort what is left at the deadline."""
+        """Accept no new connections, let associations finish, abort the rest at the deadline."""
         deadline = time.monotonic() + deadline_seconds
         self._stopping.set()
         self._accepting.join(deadline_seconds)
@@ -194,13 +193,13 @@ class Acceptor:
                 self._accepted_one(key.data)
 
     def _accepted_one(self, door: Door) -> bool:
-        """Return whether somebody has connected, and take him."""
+        """Accept a waiting connection, and return whether there was one."""
         try:
             connected, origin = door.listener.accept()
         except (TimeoutError, BlockingIOError):
             return False
         except OSError as error:
-            # Out of descriptors or memory: what is connected goes on, new ones wait.
+            # Out of descriptors or memory: connections continue, new ones wait.
             log.warning("connection.not_accepted", error=type(error).__name__)
             time.sleep(POLL_INTERVAL_SECONDS)
             return False
@@ -227,7 +226,7 @@ class Acceptor:
         self._budgets.forget(connection)
 
     def _turn_out(self, giving: Connection) -> None:
-        """Tell a peer that it has to come again; its own thread closes the connection."""
+        """Reject a connection that gives way; its own thread closes it."""
         decision = admission.GAVE_WAY
         self._provider.rejected(Peer(_new_id(), giving.address, ""), None, decision)
         if giving.tls is None:
@@ -258,7 +257,7 @@ class Acceptor:
             self._forget(connection)
 
     def _dropped(self, connection: Connection, reason: str) -> None:
-        # One that has given way was told, and is accounted for.
+        # A connection that has given way was already answered and accounted for.
         if self._budgets.counts(connection):
             log.info("connection.dropped", address=connection.address, reason=reason)
 
@@ -275,11 +274,11 @@ class Acceptor:
                 self._turn_away(connection, connection.socket.dup(), client)
                 return
         if connection.tls is not None:
-            # Known before the handshake, so that others can end it.
+            # Set before the handshake, so that other threads can end it.
             connection.socket = secured = connection.tls.context().wrap_socket(
                 connection.socket, server_side=True, do_handshake_on_connect=False
             )
-            # The time holds for the handshake as a whole, whatever the pace.
+            # The timeout covers the handshake as a whole, however slowly it proceeds.
             secured.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
                 secured.do_handshake()
@@ -299,7 +298,7 @@ class Acceptor:
 
 
 def _peer(address: str, local_address: str, connected: socket.socket) -> Peer:
-    """Return who has connected, and over TLS what the peer has shown of itself."""
+    """Return the peer of a connection, with its verified certificate if it uses TLS."""
     if not isinstance(connected, ssl.SSLSocket):
         return Peer(_new_id(), address, local_address)
     shown = verified_certificate(connected)

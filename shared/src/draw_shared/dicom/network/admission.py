@@ -1,4 +1,4 @@
-"""Who may associate: titles, addresses, certificates and identity (PS3.8 9.3.4)."""
+"""Decides who may associate: titles, addresses, certificates and identity (PS3.8 9.3.4)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import Peer, Reject
 
 REMEMBERED_ADDRESSES: Final = 1024
-"""Each query and retrieve looks at its peer's address again."""
+"""Every query and retrieve checks its peer's address."""
 
 PERMANENT: Final = 1
 TRANSIENT: Final = 2
@@ -59,38 +59,38 @@ AE_TITLE_LIMIT_EXCEEDED: Final = Reject(
 
 @dataclass(frozen=True, slots=True)
 class ListedPeer:
-    """What holds for a calling AE title on the list."""
+    """The rules for one calling AE title on the list."""
 
     expected_address: str = ""
-    """The only one it may call from; empty: any."""
+    """The only address it may call from; empty: any."""
     rights: frozenset[Right] = frozenset(Right)
     move_destinations: frozenset[str] = frozenset()
-    """AE titles to which it may have objects sent by C-MOVE; none named: everywhere."""
+    """AE titles to which its C-MOVE may send; empty: all."""
     certificates: tuple[str, ...] = ()
-    """Names and fingerprints, one of which its certificate has; none named: not bound."""
+    """Names and fingerprints, one of which its certificate must have; empty: not bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """The rules in force; by default nobody is refused, and AE titles not on the list may echo."""
+    """The rules in force; by default everybody may associate, and unlisted AE titles may echo."""
 
     ae_title: str
     check_called_ae: bool = False
     validate_calling_ae: bool = False
     accept_user_identity: bool = True
     allowed_networks: tuple[IpNetwork, ...] = ()
-    """Where peers may be; none named: anywhere."""
+    """Where peers may be; empty: anywhere."""
     listed: Mapping[str, ListedPeer] = field(default_factory=dict)
     """The list, by AE title."""
     unknown_rights: frozenset[Right] = frozenset({Right.ECHO})
-    """Of AE titles that are not on it."""
+    """Rights of AE titles that are not listed."""
     loopback_reads: bool = False
-    """Whether AE titles that are not on it may read when they call from this machine."""
+    """Whether unlisted AE titles may read when they call from this machine."""
 
 
 @lru_cache(REMEMBERED_ADDRESSES)
 def comparable(address: str) -> IpAddress | None:
-    """Return an address for comparison, or None when it is none."""
+    """Return an address in comparable form, or None if it is not an address."""
     try:
         return address_of(address)
     except ValueError:
@@ -98,13 +98,13 @@ def comparable(address: str) -> IpAddress | None:
 
 
 def within(address: str, networks: Iterable[IpNetwork]) -> bool:
-    """Return whether `address` lies in one of `networks`."""
+    """Return whether `address` is in one of `networks`."""
     found = comparable(address)
     return found is not None and any(found in network for network in networks)
 
 
 def refuse(peer: Peer, request: AssociateRequest, rules: AccessRules) -> Reject | None:
-    """Return why this peer may not associate, or None when it may."""
+    """Return why this peer may not associate, or None if it may."""
     if rules.allowed_networks and not within(peer.address, rules.allowed_networks):
         return NOT_ALLOWED
     if not request.protocol_version & 1:
@@ -119,7 +119,7 @@ def refuse(peer: Peer, request: AssociateRequest, rules: AccessRules) -> Reject 
 
 
 def refuse_calling(peer: Peer, calling_ae: str, rules: AccessRules) -> Reject | None:
-    """Return why a peer may not call itself so, or None when it may."""
+    """Return why a peer may not use its calling AE title, or None if it may."""
     listed = rules.listed.get(calling_ae)
     if listed is not None and listed.certificates:
         if peer.certificate is None:
@@ -134,6 +134,6 @@ def refuse_calling(peer: Peer, calling_ae: str, rules: AccessRules) -> Reject | 
 
 
 def is_expected(listed: ListedPeer, peer: Peer) -> bool:
-    """Return whether an AE title on the list calls from where it is expected."""
+    """Return whether a listed AE title calls from the expected address."""
     expected = listed.expected_address
     return not expected or comparable(expected) == comparable(peer.address)

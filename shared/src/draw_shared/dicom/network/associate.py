@@ -1,4 +1,4 @@
-"""A-ASSOCIATE-RQ and -AC as values, read and written within bounds (PS3.8 9.3.2, PS3.7 D.3)."""
+"""A-ASSOCIATE-RQ and -AC as values, decoded within bounds (PS3.8 9.3.2, PS3.7 D.3)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ PROTOCOL_VERSION: Final = 1
 FIXED: Final = Struct(">HH16s16s32x")
 ITEM: Final = Struct(">BxH")
 MAX_CONTEXTS: Final = 128
-"""Of one association: context ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
+"""Contexts of one association: their ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
 
 APPLICATION_CONTEXT_ITEM: Final = 0x10
 CONTEXT_RQ_ITEM: Final = 0x20
@@ -58,7 +58,7 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class UserIdentity:
-    """Who the requestor says it is (PS3.7 D.3.3.7); kept only long enough to decide."""
+    """Who the requestor claims to be (PS3.7 D.3.3.7); kept only until the decision."""
 
     kind: int
     positive_response: bool
@@ -67,7 +67,7 @@ class UserIdentity:
 
 @dataclass(frozen=True, slots=True)
 class UserInformation:
-    """The negotiated user information that both directions have."""
+    """The negotiated user information that requests and answers have in common."""
 
     max_pdu: int = 0
     implementation_class_uid: str = ""
@@ -220,7 +220,7 @@ def _ae(raw: bytes) -> str:
 
 
 def _printable(raw: bytes) -> str:
-    """Return text of a peer without control characters, which no title or name may hold."""
+    """Return text from a peer without control characters, which no title or name may contain."""
     return "".join(
         character if character.isprintable() else "?"
         for character in raw.decode("ascii", "replace").strip(" \0")
@@ -228,7 +228,7 @@ def _printable(raw: bytes) -> str:
 
 
 def _uid(raw: bytes) -> str:
-    """Return a UID of an item; some peers pad it with a NUL although PS3.8 F forbids that."""
+    """Return the UID of an item; some peers pad it with a NUL although PS3.8 F forbids that."""
     if len(raw) > 65:  # noqa: PLR2004 - 64 characters and a pad byte
         raise ProtocolViolation("a UID is longer than 64 characters")
     return raw.rstrip(b"\0 ").decode("ascii", "replace")
@@ -303,7 +303,7 @@ _USER_ITEMS: Final[dict[int, Callable[[dict[str, object], bytes], None]]] = {
 
 
 def _decode_user(value: bytes) -> UserInformation:
-    """Return the user information; sub-items that are not known are ignored (PS3.8 9.3.1)."""
+    """Return the user information; unknown sub-items are ignored (PS3.8 9.3.1)."""
     found: dict[str, object] = {}
     try:
         for kind, part in _items(value):

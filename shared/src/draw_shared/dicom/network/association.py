@@ -1,10 +1,13 @@
 """The accepting side of one association, from A-ASSOCIATE-RQ to its end (PS3.8 9.2).
 
-One thread runs `serve` for one connection and does everything in it: it reads a request,
-has the provider answer it, writes the answer, reads the next. Nothing is shared with
-other associations. A peer that sends ahead (asynchronous operations window) is answered
-in order. `abort` may be called from another thread: it closes the connection, which ends
-the blocking read.
+One thread runs `serve` for one connection and does everything in it, in order: it reads a
+request, calls the provider, writes the answer, and reads the next. A peer that sends requests
+ahead (asynchronous operations window) gets its answers one after the other. Associations share
+nothing, so they run in parallel without locks. Only `abort` may be called by another thread: it
+shuts the connection down, which ends the blocking read.
+
+When the connection breaks, the operation under way is abandoned: a half-received object is
+dropped, and answers that were not sent are lost. Answered objects are durable.
 """
 
 import time
@@ -67,14 +70,14 @@ FIRST_PDU_TIMEOUT_SECONDS: Final = 10.0
 LINGER_TIMEOUT_SECONDS: Final = 2.0
 WRITE_AT: Final = 65536
 MAX_OPERATIONS: Final = 32
-"""Most outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
+"""Largest number of outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
 
 Room = Callable[[Claimant], Reject | None]
-"""Makes room for an association, or says why there is none."""
+"""Makes room for an association, or returns why there is none."""
 
 
 class AcceptorAssociation:
-    """Serves one connection."""
+    """Serves the accepting side of one connection."""
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ class AcceptorAssociation:
             dimse_seconds=limits.dimse_timeout_seconds,
             acse_seconds=limits.acse_timeout_seconds,
         )
-        # A request that came while another one was still being answered.
+        # A request that arrived while another one was being answered.
         self._deferred: tuple[PresentationContext, CommandSet] | None = None
 
     @property
@@ -108,7 +111,7 @@ class AcceptorAssociation:
 
     @property
     def in_hand(self) -> bool:
-        """Whether a whole request has come that is being answered or was accepted."""
+        """Whether a complete request was received and is being answered, or was accepted."""
         return self._in_hand
 
     def serve(
@@ -116,8 +119,8 @@ class AcceptorAssociation:
     ) -> AssociationEnd:
         """Run the association to its end and return how it ended.
 
-        `room` says why there is no room for it; `requested_by` is when the request
-        must be there, on the monotonic clock (the ARTIM timer of PS3.8 9.1.5).
+        `room` returns why there is no room for the association. `requested_by` is the time, on the
+        monotonic clock, by which the request must be complete (the ARTIM timer of PS3.8 9.1.5).
         """
 
         def served() -> AssociationEnd:
@@ -139,13 +142,13 @@ class AcceptorAssociation:
         return ending
 
     def carry_on(self, info: AssociationInfo) -> AssociationEnd:
-        """Serve an association that was accepted elsewhere, and return how it ended."""
+        """Serve an association that another process accepted, and return how it ended."""
         self._info = info
         self._wire.limit_data(self._limits.max_pdu_bytes)
         return self._ending(self._operate)
 
     def _ending(self, served: Callable[[], AssociationEnd]) -> AssociationEnd:
-        """Have the connection served and closed, and return how it ended."""
+        """Serve and close the connection, and return how the association ended."""
         try:
             ending = served()
         except ReleasedByPeer:
@@ -363,7 +366,7 @@ class AcceptorAssociation:
         self._send([b"".join(buffers)])
 
     def _cancel_check(self, message_id: int) -> Callable[[], bool]:
-        """Return a function that says whether the peer has cancelled, without waiting."""
+        """Return a function that checks, without waiting, whether the peer has cancelled."""
         self._cancelled.discard(message_id)
 
         def cancelled() -> bool:
@@ -376,14 +379,14 @@ class AcceptorAssociation:
                 if command.number(CommandElement.COMMAND) == Operation.C_CANCEL:
                     self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))
                 else:
-                    # Sent ahead; what follows stays with the network until it is its turn.
+                    # Sent ahead: it waits here for its turn, later ones in the socket.
                     self._deferred = context, command
             return message_id in self._cancelled
 
         return cancelled
 
     def _sub_operation_status(self) -> int:
-        """Read until the peer answers a C-STORE sub-operation; a C-CANCEL may come before."""
+        """Return the peer's answer to a C-STORE sub-operation; a C-CANCEL may come first."""
         if self._deferred is not None:
             raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
         while True:
@@ -397,7 +400,7 @@ class AcceptorAssociation:
 
 
 class SubOperationChannel:
-    """The association itself as the way back for C-GET sub-operations."""
+    """Sends C-GET sub-operations back over the association itself."""
 
     def __init__(
         self, info: AssociationInfo, writer: StoreWriter, answered: Callable[[], int]
@@ -444,7 +447,7 @@ def progress(
         CommandElement.WARNING: counts.warning,
     }
     if end is None or status == DimseStatus.CANCELLED:
-        # Only pending and cancelled responses may say what remains (PS3.4 C.4.2.1.6).
+        # Only pending and cancelled responses may contain this element (PS3.4 C.4.2.1.6).
         fields[CommandElement.REMAINING] = counts.remaining
     if end is not None and end.comment:
         fields[CommandElement.ERROR_COMMENT] = end.comment[:64]
@@ -454,7 +457,7 @@ def progress(
 def accepted(
     peer: Peer, request: AssociateRequest, decision: Accept, max_pdu: int
 ) -> tuple[AssociateAccept, AssociationInfo]:
-    """Return the answer to a request that is accepted, and the association; it begins now."""
+    """Return the A-ASSOCIATE-AC and the association that it establishes."""
     user = UserInformation(
         max_pdu=max_pdu,
         implementation_class_uid=IMPLEMENTATION_CLASS_UID,
@@ -495,7 +498,7 @@ def accepted(
 
 
 def _granted(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the window we grant: what is asked up to a bound; we perform one at a time."""
+    """Return the granted window: invoked up to the bound, performed one at a time."""
     if proposed is None:
         return None
     invoked = proposed[0] or MAX_OPERATIONS

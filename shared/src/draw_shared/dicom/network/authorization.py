@@ -1,15 +1,15 @@
-"""What an associated peer may ask for: its rights, and how it is told that it lacks one.
+"""Decides what an associated peer may ask for, and how a denial is answered.
 
-An AE title that is not on the list may verify and store as the configuration says, and read
-nothing. Reading needs an AE title on the list, or, where the process is told so, an address of
-this machine. The list's word goes before that of the address.
+An unlisted AE title may verify and store as the configuration says, and read nothing. Reading
+requires a listed AE title or, if the process allows it, an address of this machine. The list takes
+precedence over the address.
 
-A right is asked for twice: when presentation contexts are negotiated, and at each query and
-retrieve, so that a right that is taken away ends with the operation under way. How it is told:
+Rights are checked when presentation contexts are negotiated, and again at each query and
+retrieve, so that a revoked right ends with the current operation. A denial is answered like this:
 
-- Nothing that the peer proposes is left, and its AE title is not on the list: the association is
-  rejected, calling AE title not recognized (PS3.8 9.3.4), which every peer shows its operator.
-- Else the contexts are refused one by one as user-rejection (PS3.8 9.3.3.2).
+- If nothing that the peer proposes is left and its AE title is not listed, the association is
+  rejected: calling AE title not recognized (PS3.8 9.3.4), which every peer shows its operator.
+- Otherwise the contexts are refused one by one as user-rejection (PS3.8 9.3.3.2).
 - An operation is answered 0x0124, not authorized (PS3.7 C), with an error comment.
 """
 
@@ -42,14 +42,14 @@ class Standing:
 
     rights: frozenset[Right]
     listed: bool
-    """Whether its AE title is on the list, and it calls from where it is expected."""
+    """Whether its AE title is listed and it calls from the expected address."""
     words: str
-    """Why it has these rights and no others."""
+    """Why it has exactly these rights."""
     destinations: frozenset[str] = field(default_factory=frozenset)
-    """AE titles to which C-MOVE may send for it; none: every remote node."""
+    """AE titles to which its C-MOVE may send; empty: every remote node."""
 
     def may_move_to(self, destination: str) -> bool:
-        """Return whether objects may be sent to this AE title for it."""
+        """Return whether its C-MOVE may send to this AE title."""
         return not self.destinations or destination in self.destinations
 
 
@@ -89,24 +89,24 @@ def authorize(
 
 
 def denial(rights: Iterable[Right], found: Standing) -> str:
-    """Return in words which rights a peer lacks and why; `denied_rights` reads it."""
+    """Return which rights a peer lacks and why, in the words that `denied_rights` parses."""
     return f"no right to {', '.join(rights)}: {found.words}"
 
 
 def denial_of_destination(destination: str) -> str:
-    """Return in words that nothing may be moved there; `denied_destination` reads it."""
+    """Return that nothing may be moved there, in the words that `denied_destination` parses."""
     return f"no right to move to {destination} (0x0124)"
 
 
 def denied_rights(reason: str) -> tuple[Right, ...]:
-    """Return the rights that a recorded reason says were lacking."""
+    """Return the missing rights that a recorded reason names."""
     found = DENIED.fullmatch(reason)
     named = known_rights(found[1].split(", ")) if found else frozenset()
     return tuple(right for right in Right if right in named)
 
 
 def denied_destination(reason: str) -> str:
-    """Return the move destination that a recorded reason names, empty when it names none."""
+    """Return the move destination that a recorded reason names, or nothing."""
     found = DENIED_DESTINATION.fullmatch(reason)
     return found[1] if found else ""
 

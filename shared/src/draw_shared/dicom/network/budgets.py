@@ -1,11 +1,11 @@
-"""How many connections and associations there may be, and who gives way to whom.
+"""Limits the number of connections and associations, and decides which connections give way.
 
-When a budget of connections is used up, one whose peer has not asked for an association yet
-gives way to the new one, the oldest of the address that has most, so that peers that are silent
-or crawl keep nobody out. The association budget is counted apart: idle sockets cannot use it up.
-A request that finds it used up waits for a moment, so that a burst of short associations is
-served. Of both, some are reserved for peers that have few or none (`shares`): who asks for all
-there are leaves them to the others. One `Budgets` counts for all listeners of a receiver.
+When the connections of a budget are used up, a new one replaces one whose peer has not requested
+an association yet: the oldest of the address that has most. So peers that are silent or slow keep
+nobody out. Associations are counted separately, so idle sockets cannot use them up. A request that
+finds all of them in use waits for a moment, which absorbs bursts of short associations. Some of
+both are reserved for peers that hold few or none (`shares`): a peer that asks for everything
+leaves them to the others. One `Budgets` counts for all listeners of a receiver.
 """
 
 import select
@@ -25,9 +25,9 @@ from draw_shared.dicom.network.shares import Claimant, SharedPlace, Shares, Shar
 from draw_shared.dicom.network.tls import ServerTls
 
 PLACE_TIMEOUT_SECONDS: Final = 3.0
-"""How long a request waits for its place; some peers wait five seconds for their answer."""
+"""How long a request waits for a place; some peers wait only five seconds for their answer."""
 GRACE_PERIOD_SECONDS: Final = 1.0
-"""A connection so young that has something to read has had no chance to be heard."""
+"""A younger connection with unread data is spared: we had no time to read its request."""
 REFUSALS: Final[Mapping[ShareShortage, Reject]] = {
     ShareShortage.OF_ADDRESS: admission.ADDRESS_LIMIT_EXCEEDED,
     ShareShortage.OF_AE_TITLE: admission.AE_TITLE_LIMIT_EXCEEDED,
@@ -38,29 +38,29 @@ REFUSALS: Final[Mapping[ShareShortage, Reject]] = {
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One accepted connection, counted for an address."""
+    """One accepted connection, counted for one address."""
 
     socket: socket.socket
     address: str
     turn_out: Callable[["Connection"], None]
-    """Is called, without any lock, when it has given way and is counted no more."""
+    """Called without any lock after the connection has given way and is no longer counted."""
     tls: ServerTls | None = None
-    """How TLS is spoken on it; None: it is not."""
+    """How TLS is used on it; None: not at all."""
     association: AcceptorAssociation | None = None
     place: SharedPlace | None = None
-    """Among the associations, if it has asked for one."""
+    """Its place among the associations, if it has requested one."""
     barred: bool = False
-    """Whether it gets none any more."""
+    """Whether it can no longer get a place."""
     accepted_at: float = field(default_factory=time.monotonic)
 
     @property
     def associated(self) -> bool:
-        """Whether it has a place among the associations."""
+        """Whether it holds a place among the associations."""
         return self.place is not None and self.place.taken
 
     @property
     def can_give_way(self) -> bool:
-        """Whether its peer has had time to ask for an association, and has not."""
+        """Whether its peer had time to request an association, and did not."""
         if self.association is not None and self.association.in_hand:
             return False
         return time.monotonic() - self.accepted_at > GRACE_PERIOD_SECONDS or not _readable(
@@ -69,28 +69,28 @@ class Connection:
 
 
 class Budgets:
-    """Counts what is open for all threads.
+    """Counts open connections and associations, for all threads.
 
     Args:
-        limits: those in force now.
+        limits: returns the limits in force.
     """
 
     def __init__(self, limits: Callable[[], AcceptorLimits]) -> None:
         self._limits = limits
         self._lock = threading.Lock()
         self._connections: dict[Connection, None] = {}
-        """In the order in which they came."""
+        """In the order in which they were accepted."""
         self._per_address: Counter[str] = Counter()
         self._shares = Shares(lambda: limits().places)
 
     @property
     def associations(self) -> int:
-        """How many associations have a place."""
+        """How many associations hold a place."""
         return self._shares.held
 
     @property
     def connections(self) -> list[Connection]:
-        """Every connection that is counted, the oldest first."""
+        """Every counted connection, the oldest first."""
         with self._lock:
             return list(self._connections)
 
@@ -99,7 +99,7 @@ class Budgets:
         return connection in self._connections
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection if there is room, or others give way."""
+        """Count a new connection, if there is room or others can give way."""
         limits = self._limits()
         address = connection.address
         limited = not admission.within(address, limits.trusted_proxies)
@@ -118,7 +118,7 @@ class Budgets:
             giving.turn_out(giving)
 
     def move(self, connection: Connection, client: str) -> bool:
-        """Count a connection for the client behind the proxy, if that has room.
+        """Count a connection for the client behind the proxy instead, if there is room for that.
 
         Raises:
             ConnectionError: it has given way to another one.
@@ -140,10 +140,10 @@ class Budgets:
             giving.turn_out(giving)
 
     def take_place(self, connection: Connection, claimant: Claimant) -> Reject | None:
-        """Count one more association once there is room, and return why there is none.
+        """Wait for a place for an association, and return None, or why there is none.
 
-        There is none when it does not come in time, after `give_up`, and for a connection that
-        has given way.
+        There is none if the wait times out, after `give_up`, and for a connection that has given
+        way.
         """
         with self._lock:
             if connection.barred or connection not in self._connections:
@@ -153,14 +153,14 @@ class Budgets:
         return None if shortage is None else REFUSALS[shortage]
 
     def give_up(self, connection: Connection) -> None:
-        """Give a connection that has no place among the associations none from now on."""
+        """Refuse a connection without a place any place from now on."""
         with self._lock:
             connection.barred = True
             if connection.place is not None and not connection.place.taken:
                 self._shares.give_back(connection.place)
 
     def forget(self, connection: Connection) -> None:
-        """Count a connection that has ended no more."""
+        """Stop counting a connection that has ended."""
         with self._lock:
             if connection in self._connections:
                 self._remove(connection)
@@ -176,13 +176,13 @@ class Budgets:
         return self._per_address[address] >= limits.max_connections_per_address
 
     def _reserved(self, address: str, others: int) -> bool:
-        """Return whether there is a connection for an address beside the others that there are."""
+        """Return whether an address may have one more connection besides `others`."""
         limits = self._limits()
         free = limits.max_connections + limits.places.reserved - others
         return others < limits.max_connections or self._per_address[address] < free
 
     def _giving_way(self, address: str | None = None) -> Connection | None:
-        """Count the oldest that can give way, of one address or the one with most, no more."""
+        """Stop counting the connection that gives way, of one address or of the one with most."""
         found, most = None, 0
         for connection in self._connections:
             has = self._per_address[connection.address]
@@ -203,11 +203,11 @@ class Budgets:
 
 
 def _readable(connected: socket.socket) -> bool:
-    """Return whether something has come that nobody has read yet."""
+    """Return whether received data waits to be read."""
     waiting = select.poll()
     try:
         waiting.register(connected, select.POLLIN)
     except ValueError:
-        # Its own thread has closed it.
+        # The connection's own thread has closed it.
         return False
     return bool(waiting.poll(0))

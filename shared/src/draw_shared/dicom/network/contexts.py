@@ -1,4 +1,4 @@
-"""Presentation contexts that we propose, and objects in groups that one association can take."""
+"""Presentation contexts that we propose, and groups of objects that fit one association."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ Contexts = tuple[ProposedContext, ...]
 
 
 def number_contexts(proposals: Iterable[tuple[str, tuple[str, ...]]]) -> Contexts:
-    """Return a context for each abstract syntax with its transfer syntaxes; ids are odd."""
+    """Return one context with an odd id for each abstract syntax and its transfer syntaxes."""
     return tuple(
         ProposedContext(2 * position + 1, abstract_syntax, transfer_syntaxes)
         for position, (abstract_syntax, transfer_syntaxes) in enumerate(proposals)
@@ -22,7 +22,7 @@ def number_contexts(proposals: Iterable[tuple[str, tuple[str, ...]]]) -> Context
 def contexts_for(objects: Iterable[tuple[str, str]]) -> Contexts:
     """Return one context for each different (SOP class, transfer syntax), for at most 128.
 
-    One syntax in each: so the peer accepts an object as it is stored or not at all.
+    Each has one syntax, so the peer accepts an object as it is stored or not at all.
     """
     pairs = list(dict.fromkeys(objects))[:MAX_CONTEXTS]
     return number_contexts((sop_class, (syntax,)) for sop_class, syntax in pairs)
@@ -31,10 +31,10 @@ def contexts_for(objects: Iterable[tuple[str, str]]) -> Contexts:
 def group_by_contexts(
     objects: Iterable[Object], kind: Callable[[Object], tuple[str, str]]
 ) -> list[tuple[Contexts, deque[Object]]]:
-    """Return objects in groups that need at most 128 contexts, with the contexts of each.
+    """Return groups of objects that need at most 128 contexts each, with their contexts.
 
-    `kind` returns SOP class and transfer syntax of an object. Each class is proposed in the
-    syntaxes in which its objects are stored, and in the two that every peer should take.
+    `kind` returns the SOP class and transfer syntax of an object. Each class is proposed in the
+    syntaxes in which its objects are stored, and in the two that every peer should accept.
     """
     by_class: dict[str, list[Object]] = {}
     for one in objects:

@@ -1,4 +1,4 @@
-"""Fingerprints of certificates: one way of writing them, whatever people have typed."""
+"""Fingerprints of certificates in one notation, however they were typed."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ WORDS: Final = (
 
 
 def fingerprint_of(certificate: bytes) -> str:
-    """Return the SHA-256 of a certificate in DER, written as openssl prints it."""
+    """Return the SHA-256 of a certificate in DER, in openssl's notation."""
     return _written(hashlib.sha256(certificate).hexdigest())
 
 
@@ -24,7 +24,7 @@ def checked_fingerprint(typed: str) -> str:
     """Return the fingerprint that was typed, or that of the first certificate in PEM.
 
     Raises:
-        ValueError: it is neither; the words say what is wanted.
+        ValueError: the text is neither; the message says what is expected.
     """
     block = PEM.search(typed)
     if block is not None:

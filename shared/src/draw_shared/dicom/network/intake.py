@@ -1,4 +1,4 @@
-"""The data set of one C-STORE on its way to who takes it, or to nowhere after a refusal."""
+"""Passes the data set of one C-STORE to its sink, or drops it after a refusal."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,10 @@ Take = Callable[[memoryview], None]
 
 
 def take_in(begin: Callable[[], ObjectSink], read: Callable[[Take], None]) -> tuple[int, str]:
-    """Have one data set taken, and return status and comment to answer.
+    """Receive one data set, and return the status and comment of the answer.
 
-    `read` reads it to its end, also what nobody takes because `begin` or the sink has refused.
-    When it fails in the middle, the sink has forgotten everything.
+    `read` reads the data set to its end, even if `begin` or the sink has refused it. If it fails
+    in the middle, the sink has abandoned the object.
     """
     intake = _Intake()
     try:
@@ -27,14 +27,14 @@ def take_in(begin: Callable[[], ObjectSink], read: Callable[[Take], None]) -> tu
 
 
 class _Intake:
-    """Hands fragments to a sink until it refuses, and says what to answer."""
+    """Passes fragments to a sink until it refuses, and determines the answer."""
 
     def __init__(self) -> None:
         self.sink: ObjectSink | None = None
         self.refusal: OperationRefused | None = None
 
     def take(self, part: memoryview) -> None:
-        """Hand over one fragment, or drop it."""
+        """Pass one fragment to the sink, or drop it."""
         if self.sink is None:
             return
         try:
@@ -44,7 +44,7 @@ class _Intake:
             self.give_up()
 
     def finish(self) -> tuple[int, str]:
-        """Make the object durable and return status and comment to answer."""
+        """Make the object durable, and return the status and comment of the answer."""
         if self.sink is not None:
             try:
                 return self.sink.commit(), ""
@@ -55,7 +55,7 @@ class _Intake:
         return self.refusal.status, self.refusal.comment
 
     def give_up(self) -> None:
-        """Have the sink forget what it has."""
+        """Have the sink abandon the object."""
         if self.sink is not None:
             self.sink.abandon()
             self.sink = None

@@ -1,4 +1,4 @@
-"""Closes refused connections once their peers have read why, without a thread for each."""
+"""Closes rejected connections after their peers have read the reason, on one thread for all."""
 
 import resource
 import selectors
@@ -13,10 +13,10 @@ POLL_INTERVAL_SECONDS: Final = 0.1
 
 
 class LingeringClose:
-    """Keeps refused connections open until the peer has read why, on one thread."""
+    """Keeps rejected connections open until the peer has read the reason."""
 
     def __init__(self) -> None:
-        # A quarter of the descriptors: files of running transfers need the others.
+        # A quarter of the descriptors: files of running transfers need the rest.
         self._most = min(MAX_LINGERING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._selector = selectors.DefaultSelector()
         self._deadlines: dict[socket.socket, float] = {}
@@ -25,11 +25,11 @@ class LingeringClose:
         self._thread = threading.Thread(target=self._run, name="dicom-lingering-close", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Close what is still open."""
+        """Close the connections that are still open."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(2)

@@ -1,8 +1,8 @@
-"""Sockets that listen: opened anew, or on the port of one that goes on listening.
+"""Listening sockets: new ones, or a second one on the port of one that still listens.
 
-Nobody else can come in between, and nobody is refused: the earlier socket is closed only when
-the new one listens (they share the port for that moment, SO_REUSEPORT), has let nobody in
-since, and has been emptied.
+No other program can take the port in between, and no peer is refused: the earlier socket is
+closed only after the new one listens (both share the port for that moment, SO_REUSEPORT), the
+earlier one admits no new connections, and its waiting ones have been accepted.
 """
 
 import ctypes
@@ -22,26 +22,26 @@ NO_SYN: Final = struct.pack(
     *(0x30, 0, 0, 13),  # A = the flags in the TCP header
     *(0x54, 0, 0, 0x12),  # A &= SYN | ACK
     *(0x15, 0, 1, 0x02),  # SYN alone?
-    *(0x06, 0, 0, 0),  # then it never came, and is sent again,
-    *(0x06, 0, 0, 0xFFFFFFFF),  # else it is taken.
+    *(0x06, 0, 0, 0),  # drop it; the peer sends it again,
+    *(0x06, 0, 0, 0xFFFFFFFF),  # otherwise accept it.
 )
-"""A filter in the instructions of linux/filter.h that lets no connection begin."""
+"""A socket filter (instructions of linux/filter.h) that admits no new connection."""
 
 
 class CannotListen(Transient):
-    """Nobody can listen there as things are; the text says why."""
+    """Listening there is impossible at the moment; the text says why."""
 
 
 def spoken(host: str, port: int) -> str:
-    """Return an address and a port as people write them."""
+    """Return an address and a port in the notation of people."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listening(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    """Return a socket that listens; port 0 takes any free one.
+    """Return a listening socket; port 0 takes any free one.
 
     Raises:
-        CannotListen: the address or the port cannot be had.
+        CannotListen: the address or the port cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -66,7 +66,7 @@ def listening_beside(earlier: socket.socket, host: str) -> socket.socket:
     """Return a socket that listens at another address on the port of `earlier`.
 
     Raises:
-        CannotListen: the address cannot be had, or the port is another program's there.
+        CannotListen: the address cannot be bound, or another program has the port there.
     """
     port = int(earlier.getsockname()[1])
     shared = earlier.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
@@ -80,9 +80,9 @@ def listening_beside(earlier: socket.socket, host: str) -> socket.socket:
 
 
 def turn_deaf(listener: socket.socket) -> None:
-    """Let no connection begin on a socket, while those that have begun come in.
+    """Admit no new connections on a socket, but let the ones under way complete.
 
-    A peer that is not heard asks again after a second: then another socket may listen there.
+    A peer that gets no answer tries again after a second; by then another socket may listen.
     """
     program = ctypes.create_string_buffer(NO_SYN, len(NO_SYN))
     filters = struct.pack("HP", len(NO_SYN) // 8, ctypes.addressof(program))

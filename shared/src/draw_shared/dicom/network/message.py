@@ -1,4 +1,4 @@
-"""DIMSE command sets: read and written without a general data set (PS3.7 6.3, E)."""
+"""DIMSE command sets, decoded and encoded without a general data set (PS3.7 6.3, E)."""
 
 from enum import IntEnum
 from struct import Struct, pack
@@ -9,7 +9,7 @@ from draw_shared.dicom.network.pdu import ProtocolViolation
 NO_DATA_SET: Final = 0x0101
 DATA_SET: Final = 0x0001
 MAX_COMMAND_BYTES: Final = 16384
-"""Longest command set that is read, bytes; real ones have a few hundred."""
+"""Longest accepted command set, bytes; real ones have a few hundred."""
 MAX_MESSAGE_ID: Final = 65535
 
 ELEMENT: Final = Struct("<HHI")
@@ -44,7 +44,7 @@ class CommandElement(IntEnum):
 
 
 class Operation(IntEnum):
-    """Command fields (PS3.7 E.1); a response has bit 15 set."""
+    """Command fields (PS3.7 E.1); those of responses have bit 15 set."""
 
     C_STORE = 0x0001
     C_GET = 0x0010
@@ -118,7 +118,7 @@ def _value(value: int | str | bytes) -> bytes:
 
 
 def encode(fields: dict[CommandElement, int | str | bytes]) -> bytes:
-    """Return a command set with its group length; numbers are US, text is padded to even length."""
+    """Return a command set with its group length; numbers become US, text gets an even length."""
     body = bytearray()
     for element in sorted(fields):
         raw = _value(fields[element])
@@ -137,7 +137,7 @@ def response(
     """
     sop_class = request.get(CommandElement.AFFECTED_SOP_CLASS)
     sop_instance = request.get(CommandElement.AFFECTED_SOP_INSTANCE)
-    # Each message that comes is answered: the elements in their order, without sorting.
+    # Speed matters, as every message is answered: the elements are listed in order, not sorted.
     body = b"".join(
         (
             _element(CommandElement.AFFECTED_SOP_CLASS, sop_class) if sop_class else b"",

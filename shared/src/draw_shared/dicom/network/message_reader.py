@@ -1,8 +1,8 @@
-"""Messages out of P-DATA: command sets and data sets, fragment by fragment (PS3.7 6.3, PS3.8 E).
+"""Reads messages from P-DATA: command sets and data sets by fragments (PS3.7 6.3, PS3.8 E).
 
-Nothing is kept of a data set here, and a command set is bounded, so memory does not
-depend on what a peer sends. A peer must make progress: a command set that has begun is
-whole within a deadline, and a data set brings a least number of bytes in each window.
+Data sets are not kept here and command sets are bounded, so memory use does not depend on what a
+peer sends. A peer must make progress: a command set that has begun must be complete within a
+deadline, and a data set must bring a least number of bytes in each window.
 """
 
 import time
@@ -23,12 +23,12 @@ from draw_shared.dicom.network.pdu import (
 from draw_shared.dicom.network.wire import PDU_TIMEOUT_SECONDS, PeerTooSlow, Wire
 
 MAX_IDENTIFIER_BYTES: Final = 262144
-"""Longest identifier of a request: whoever may associate may send one, on each association."""
+"""Longest identifier of a request: any peer may send one on each of its associations."""
 MIN_BYTES_PER_TIMEOUT: Final = 1024
-"""What of a data set must come in each PDU_TIMEOUT_SECONDS, headers not counted."""
+"""Bytes of a data set that must arrive in each PDU_TIMEOUT_SECONDS, without headers."""
 
 ReadPdu = Callable[..., tuple[int, memoryview]]
-"""Reads as `Wire.read_pdu` does, and may do something else while it waits."""
+"""Reads a PDU like `Wire.read_pdu`, and may do something else while it waits."""
 
 
 class AbortedByPeer(ConnectionError):
@@ -36,14 +36,14 @@ class AbortedByPeer(ConnectionError):
 
 
 class ReleasedByPeer(Exception):
-    """The peer asked for release, and was answered."""
+    """The peer requested release, and got its answer."""
 
 
 class MessageReader:
-    """Reads what the peer of an established association sends.
+    """Reads the messages of the peer of an established association.
 
     Args:
-        read_pdu: what reads in the place of `wire.read_pdu`.
+        read_pdu: replaces `wire.read_pdu`.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class MessageReader:
         self._read_pdu = read_pdu or wire.read_pdu
         self._dimse_seconds = dimse_seconds
         self._acse_seconds = acse_seconds
-        # Items of the last PDU that are not used yet: it may end one message and begin another.
+        # Unused items of the last PDU: it may end one message and begin the next.
         self._items: list[tuple[int, int, memoryview]] = []
         self._next = 0
 
     def waiting(self) -> bool:
-        """Return whether something has come that is not read yet."""
+        """Return whether received data waits to be read."""
         return self._next < len(self._items) or self._wire.waiting()
 
     def command(self, idle_seconds: float) -> tuple[int, CommandSet]:
-        """Return context id and command set of the next message.
+        """Return the context id and the command set of the next message.
 
         Raises:
             ReleasedByPeer | AbortedByPeer | PeerClosed | PeerTooSlow | ProtocolViolation:
-                there is none.
+                no message came.
         """
         context_id, control, part = self._item(idle_seconds)
         first, raw = context_id, bytearray()
@@ -87,7 +87,7 @@ class MessageReader:
             context_id, control, part = self._item(self._dimse_seconds, whole_by)
 
     def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
-        """Hand each fragment of the data set that follows to `take`."""
+        """Pass each fragment of the data set that follows to `take`."""
         total = seen = 0
         window_ends = time.monotonic() + PDU_TIMEOUT_SECONDS
         while True:
@@ -110,7 +110,7 @@ class MessageReader:
                 window_ends, seen = time.monotonic() + PDU_TIMEOUT_SECONDS, total
 
     def _middle(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> int:
-        """Hand over what has come of the middle of a data set, and return its length."""
+        """Pass on what has arrived of the middle of a data set, and return its length."""
         joined = b"".join(self._wire.fragments_at_hand(context_id))
         if len(joined) > limit:
             raise ProtocolViolation("a data set is too long")
@@ -138,7 +138,7 @@ class MessageReader:
         self._next = 0
 
     def _data(self, idle_seconds: float, whole_by: float | None) -> memoryview:
-        """Return the body of the next P-DATA PDU; anything else ends the association."""
+        """Return the body of the next P-DATA PDU; any other PDU ends the association."""
         kind, body = self._read_pdu(idle_seconds, whole_by=whole_by)
         if kind == PduType.P_DATA:
             return body

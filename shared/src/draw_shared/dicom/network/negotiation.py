@@ -1,4 +1,4 @@
-"""Which proposed presentation contexts and roles are accepted (PS3.8 9.3.3.2, PS3.7 D.3.3.4)."""
+"""Decides which presentation contexts and roles are accepted (PS3.8 9.3.3.2, PS3.7 D.3.3.4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +21,10 @@ ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
 
 RELATIONAL: Final = 1
-"""Extended negotiation of query models: byte 1 relational queries, byte 2 combined date-time."""
+"""Extended negotiation of query models: byte 1 is relational queries, 2 combined date-time."""
 STORAGE_ANSWER: Final = bytes((2, 0, 3, 0, 0, 0))
-"""Extended negotiation of storage (PS3.4 B.3.1): every attribute is kept (level 2), digital
-signatures bit by bit (level 3), nothing is coerced."""
+"""Extended negotiation of storage (PS3.4 B.3.1): all attributes are stored (level 2), digital
+signatures are preserved bit by bit (level 3), nothing is coerced."""
 
 _CLASSES_OF: Final[Mapping[int, frozenset[str]]] = {
     Operation.C_ECHO: frozenset((uids.VERIFICATION,)),
@@ -40,13 +40,13 @@ _RIGHTS: Final[Mapping[str, Right]] = {
     **dict.fromkeys(uids.GET_MODELS, Right.RETRIEVE),
     **dict.fromkeys(uids.MOVE_MODELS, Right.MOVE),
 }
-"""Rights by the SOP classes that need them; all others are classes of storage."""
+"""Rights by the SOP classes that need them; all other classes are storage."""
 
 ALL_RIGHTS: Final = frozenset(Right)
 
 
 def belongs(operation: int, abstract_syntax: str) -> bool:
-    """Return whether an operation may come in a presentation context of this class."""
+    """Return whether an operation is allowed in a presentation context of this class."""
     return operation not in _CLASSES_OF or abstract_syntax in _CLASSES_OF[operation]
 
 
@@ -55,32 +55,32 @@ class Capabilities:
     """What is offered now, for storage and for other services."""
 
     storage: frozenset[str] = uids.ALL_STORAGE
-    """Storage SOP classes by their UIDs."""
+    """UIDs of the storage SOP classes."""
     promiscuous: bool = False
-    """Whether all SOP classes that the standard does not define for other services are added."""
+    """Whether to add every SOP class that the standard does not define for another service."""
     storage_syntaxes: frozenset[str] = uids.ALL_TRANSFER_SYNTAXES
     receives: bool = True
-    """Whether objects are received, by C-STORE."""
+    """Whether objects are received by C-STORE."""
     sends_back: bool = False
-    """Whether objects are sent by C-GET, for which the requestor acts as SCP of their classes."""
+    """Whether objects are sent by C-GET; the requestor then acts as SCP of their classes."""
     models: frozenset[str] = frozenset()
-    """SOP classes of C-FIND, C-MOVE and C-GET; their extended negotiation is answered."""
+    """SOP classes of C-FIND, C-MOVE and C-GET, whose extended negotiation is answered."""
     verification: bool = True
 
     def stores(self, sop_class: str) -> bool:
-        """Return whether this is a SOP class of objects that are received or sent back."""
+        """Return whether objects of this SOP class are received or sent back."""
         return (self.receives or self.sends_back) and (
             sop_class in self.storage or (self.promiscuous and sop_class not in uids.OTHER_CLASSES)
         )
 
     def syntaxes(self, sop_class: str) -> frozenset[str] | None:
-        """Return the transfer syntaxes for a SOP class, or None when it is not offered."""
+        """Return the transfer syntaxes offered for a SOP class, or None if it is not offered."""
         if sop_class in self.models or (self.verification and sop_class == uids.VERIFICATION):
             return frozenset(uids.MESSAGE_SYNTAXES)
         return self.storage_syntaxes if self.stores(sop_class) else None
 
     def granted(self, rights: frozenset[Right]) -> "Capabilities":
-        """Return what of it is offered to a peer with these rights."""
+        """Return what is offered to a peer with these rights."""
         if rights >= ALL_RIGHTS:
             return self
         return replace(
@@ -102,7 +102,7 @@ def negotiate(
 ) -> Accept:
     """Return the answer to every proposed context; the requestor's order of syntaxes decides.
 
-    A context that is offered, but not to a peer with these rights, is a user-rejection.
+    A context that is offered, but not to a peer with these rights, gets user-rejection.
     """
     offered = offers.granted(rights)
     roles = _roles(request, offered)
@@ -135,9 +135,9 @@ def _roles(request: AssociateRequest, offered: Capabilities) -> dict[str, Roles]
 def _with_rejections(
     request: AssociateRequest, results: tuple[ContextResult, ...], offers: Capabilities
 ) -> tuple[tuple[ContextResult, ...], tuple[Right, ...]]:
-    """Return results that say where only a right is lacking, and which rights are.
+    """Return results that mark contexts for which only a right is missing, and those rights.
 
-    `results` go by what is offered to the peer, `offers` to one that has all rights.
+    `results` are for what is offered to the peer, `offers` for a peer with all rights.
     """
     roles = _roles(request, offers)
     found: list[ContextResult] = []

@@ -1,4 +1,4 @@
-"""Protocol data units of the DICOM upper layer: framing, release, abort, P-DATA (PS3.8 9.3)."""
+"""Protocol data units of the upper layer: framing, reject, release, abort, P-DATA (PS3.8 9.3)."""
 
 from enum import IntEnum
 from struct import Struct
@@ -12,9 +12,9 @@ PDATA_PREFIX: Final = Struct(">BxIIBB")
 HEADER_BYTES: Final = 6
 PDV_OVERHEAD: Final = 6
 MIN_PEER_PDU_BYTES: Final = 128
-"""A peer that takes less is not served: each byte would cost a PDU."""
+"""A peer that accepts less is not served: each byte would cost a PDU."""
 MAX_PDU_BYTES: Final = 131072
-"""Largest maximum length that the configuration allows; no PDU body may be longer."""
+"""Largest maximum length that can be configured; no PDU body may be longer."""
 
 COMMAND: Final = 0x01
 LAST: Final = 0x02
@@ -51,7 +51,7 @@ class AbortReason(IntEnum):
 
 
 class ProtocolViolation(Permanent):
-    """The peer broke PS3.8 or PS3.7; the association is aborted for the reason given."""
+    """The peer violated PS3.8 or PS3.7; the association is aborted with the given reason."""
 
     def __init__(
         self, what: str, reason: AbortReason = AbortReason.INVALID_PARAMETER_VALUE
@@ -98,7 +98,7 @@ def pdvs(body: memoryview) -> list[tuple[int, int, memoryview]]:
 
 
 def fragment_bytes(peer_max_pdu: int) -> int:
-    """Return the longest fragment that fits a PDU the peer takes."""
+    """Return the length of the longest fragment that fits a PDU of the peer."""
     return min(peer_max_pdu or MAX_PDU_BYTES, MAX_PDU_BYTES) - PDV_OVERHEAD
 
 

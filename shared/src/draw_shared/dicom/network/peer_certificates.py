@@ -1,4 +1,4 @@
-"""What a TLS peer shows of itself: its certificate (RFC 5280)."""
+"""Reads the certificate that a TLS peer shows (RFC 5280)."""
 
 import ssl
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from draw_shared.dicom.network.service import PeerCertificate
 
 MAX_NAMES: Final = 20
 MAX_TEXT_CHARACTERS: Final = 300
-"""Of what a certificate says; nobody limits that, and it is shown and logged."""
+"""Longest text taken from a certificate; it is shown and logged, and nothing else limits it."""
 
 
 def verified_certificate(secured: ssl.SSLSocket) -> PeerCertificate | None:
-    """Return the certificate that the peer has proved to be its own; None when it showed none.
+    """Return the certificate that the peer has proved to own, or None if it showed none.
 
-    One that was not checked against our authorities does not count.
+    A certificate that was not verified against our authorities does not count.
     """
     whole = secured.getpeercert(binary_form=True)
     return certificate_of(whole) if whole is not None and secured.getpeercert() else None
 
 
 def certificate_of(whole: bytes) -> PeerCertificate:
-    """Return what a certificate in DER says; of one that cannot be read, only its fingerprint."""
+    """Return the content of a certificate in DER; only the fingerprint if it is unreadable."""
     fingerprint = fingerprint_of(whole)
     try:
         found = x509.load_der_x509_certificate(whole)
@@ -44,13 +44,13 @@ def certificate_of(whole: bytes) -> PeerCertificate:
 
 
 def _common_name(found: x509.Certificate) -> str:
-    """Return the subject's first common name, empty when it has none."""
+    """Return the subject's first common name, or nothing if it has none."""
     names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
 
 
 def _names(found: x509.Certificate) -> Sequence[str]:
-    """Return the hosts that a certificate is for: DNS names and addresses (RFC 9525 2)."""
+    """Return the hosts that a certificate is valid for: DNS names and addresses (RFC 9525 2)."""
     try:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension):

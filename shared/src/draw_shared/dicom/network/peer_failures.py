@@ -1,6 +1,6 @@
-"""How the peer of an association that we ask for fails: each failure once, retried by its type.
+"""How the peer of an association that we request fails; the type decides whether to retry.
 
-The texts reach operators, who call a peer a node.
+The messages are for operators, who call a peer a node.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
 
 
 class PeerTrouble(Transient):
-    """The peer itself does not work at the moment."""
+    """The peer does not work at the moment."""
 
 
 class Unreachable(PeerTrouble):
@@ -33,22 +33,22 @@ class Unreachable(PeerTrouble):
 
 
 class PeerTimeout(PeerTrouble):
-    """The peer did not answer in time, or makes no progress."""
+    """The peer did not answer in time, or made no progress."""
 
 
 class PeerAborted(PeerTrouble):
-    """The peer aborted the association, closed the connection or sent what is not DICOM."""
+    """The peer aborted, closed the connection or sent something that is not DICOM."""
 
 
 class PeerTurnedAway(PeerAborted):
-    """The peer ended the association, or the connection, before it answered anything on it.
+    """The peer ended the association or the connection before its first answer.
 
-    So do nodes that have no place left and do not know how to say so (PS3.8 9.3.4).
+    Nodes without a free place do this if they cannot say so (PS3.8 9.3.4).
     """
 
 
 class PeerBrokeProtocol(PeerAborted):
-    """The peer sent what PS3.7 or PS3.8 does not allow, and was aborted."""
+    """The peer violated PS3.7 or PS3.8, and was aborted."""
 
 
 class PeerBusy(PeerTrouble):
@@ -56,18 +56,18 @@ class PeerBusy(PeerTrouble):
 
 
 class PeerCongested(Transient):
-    """The peer takes no further association for now, and says so: no trouble, only patience.
+    """The peer accepts no further association for now and says so; it is not in trouble.
 
     Temporary congestion or local limit exceeded (PS3.8 9.3.4).
     """
 
 
 class PeerRejected(Permanent):
-    """The peer rejected the association for good (rejected-permanent, PS3.8 9.3.4)."""
+    """The peer rejected the association permanently (rejected-permanent, PS3.8 9.3.4)."""
 
 
 class NotSupported(Permanent):
-    """The peer accepted no presentation context for what is to be done."""
+    """The peer accepted no presentation context for the task."""
 
 
 def rejection(result: int, source: int, reason: int) -> PeerRejected | PeerBusy | PeerCongested:

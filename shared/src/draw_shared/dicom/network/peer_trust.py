@@ -1,9 +1,9 @@
-"""Which TLS peers we trust when we call them (PS3.15 B.9, RFC 9525).
+"""Decides which TLS peers we trust when we call them (PS3.15 B.9, RFC 9525).
 
-A peer has to show a certificate that one of our authorities has signed and that is for the
+A peer must show a certificate that one of our authorities has signed and that is valid for the
 host we call: one of its DNS names or addresses (subjectAltName), wildcards included. The common
-name counts for nothing. Or a certificate is pinned, which many devices need that have signed
-their own: then exactly that one is trusted, whoever signed it, whatever it names and however
+name is ignored. Alternatively a certificate is pinned, which many devices with self-signed ones
+need: then exactly this certificate is trusted, whoever signed it, whatever it names and however
 old it is, and no other.
 """
 
@@ -33,25 +33,25 @@ FAILURES: Final = {
     "UNSUPPORTED_PROTOCOL": "it speaks an old version of TLS only",
     "TLSV1_ALERT_UNKNOWN_CA": "it does not know the authority of our certificate",
 }
-"""By OpenSSL's reasons."""
+"""Messages by OpenSSL's reasons."""
 NOT_YET: Final = 9
 EXPIRED: Final = 10
 SELF_SIGNED: Final = 18
 UNKNOWN_ISSUER: Final = frozenset({2, 19, 20, 21})
-"""X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and its like: the chain ends at nobody we know."""
+"""X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and similar: the chain does not end at our authorities."""
 
 
 class NotTrusted(Unreachable):
-    """The peer's certificate is not one that we trust; the text says why, and what to do.
+    """The peer's certificate is not trusted; the text says why, and what to do.
 
-    Another try succeeds once an operator has pinned it or the peer has another.
+    A retry succeeds after an operator has pinned it or the peer has another one.
     """
 
     def __init__(self, why: str, certificate: PeerCertificate | None, where: str = "") -> None:
         super().__init__(f"no TLS with {where}: {why}" if where else why)
         self.why = why
         self.certificate = certificate
-        """What the peer showed; None where it could not be looked at."""
+        """The certificate that the peer showed; None if it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,16 @@ class PeerTrust:
 
     verifying: ssl.SSLContext
     looking: ssl.SSLContext
-    """Trusts nobody and asks for nothing: what the peer shows is compared afterwards."""
+    """Trusts nobody and verifies nothing; the certificate is compared afterwards."""
     fingerprint: str = ""
-    """Of the certificate that is pinned; empty: none is."""
+    """Fingerprint of the pinned certificate; empty: none is pinned."""
 
     def secured(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
-        """Return a connection on which TLS is spoken with the peer that was meant.
+        """Return a TLS connection to the intended peer.
 
         Raises:
-            NotTrusted: it shows a certificate that is not trusted; the connection is closed.
-            OSError: there is no TLS with it; the text says why.
+            NotTrusted: its certificate is not trusted; the connection is closed.
+            OSError: TLS failed; the text says why.
         """
         host = host.partition("%")[0]
         address = connection.getpeername()
@@ -82,7 +82,7 @@ class PeerTrust:
         except ssl.SSLError as error:
             raise ConnectionError(FAILURES.get(error.reason or "", str(error.reason))) from error
         finally:
-            # Of the handshake's failure nothing is left; else it is the secured one's by now.
+            # Closes nothing that is in use: TLS has taken the descriptor over.
             connection.close()
         if self.fingerprint:
             self._compare(secured)
@@ -100,7 +100,7 @@ class PeerTrust:
             )
 
     def _look(self, address: tuple[str, int], host: str) -> PeerCertificate | None:
-        """Return what a peer shows to anybody: OpenSSL does not tell of what it has refused."""
+        """Return the certificate that a peer shows; OpenSSL drops one that it has rejected."""
         try:
             with (
                 socket.create_connection(address[:2], LOOK_TIMEOUT_SECONDS) as connection,
@@ -113,11 +113,11 @@ class PeerTrust:
 
 
 class PeerTrusts:
-    """Makes the trust in each peer; renewed files are taken up by themselves.
+    """Builds the trust in each peer; replaced files are loaded automatically.
 
     Args:
-        ca_file: authorities in PEM that take the place of the system's.
-        certificate_file: certificate chain and key in PEM that are shown to peers.
+        ca_file: authorities in PEM that replace those of the system.
+        certificate_file: certificate chain and key in PEM that we show to peers.
     """
 
     def __init__(self, ca_file: Path | None = None, certificate_file: Path | None = None) -> None:
@@ -128,7 +128,7 @@ class PeerTrusts:
         self._made: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
     def of(self, fingerprint: str = "") -> PeerTrust:
-        """Return the trust in a peer whose certificate is pinned, or in any other.
+        """Return the trust in the peer with this pinned certificate, or in any other peer.
 
         Raises:
             TlsUnusable: our own files cannot be used.
@@ -167,7 +167,7 @@ class PeerTrusts:
 def _why(
     error: ssl.SSLCertVerificationError, certificate: PeerCertificate | None, host: str
 ) -> str:
-    """Return why a certificate is not trusted, and what to do, in words."""
+    """Return why a certificate is not trusted, and what to do about it."""
     code = error.verify_code
     if code in HOST_DIFFERS:
         whom = _whom(certificate)

@@ -1,4 +1,4 @@
-"""Where an association is served once it is accepted: in the thread at hand, or elsewhere."""
+"""Decides where an accepted association is served: on the current thread, or elsewhere."""
 
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, Protocol
@@ -9,7 +9,7 @@ from draw_shared.dicom.network.wire import Wire
 
 
 class AssociationEnd(NamedTuple):
-    """How an association ended, and a fixed text that says why if it was not released."""
+    """How an association ended; if it was not released, a fixed text says why."""
 
     outcome: AssociationOutcome
     reason: str = ""
@@ -25,8 +25,8 @@ class Placement(Protocol):
         limits: AssociationLimits,
         here: Callable[[], NoReturn],
     ) -> AssociationEnd:
-        """Return when the association has ended.
+        """Serve the association, and return when it has ended.
 
-        `here` serves it in this thread and raises what ends it. Whoever serves it elsewhere
-        ends it there, and never calls `here`; the connection is closed by the caller.
+        `here` serves it on the current thread and raises what ended it. An implementation that
+        serves it elsewhere never calls `here`. The caller closes the connection.
         """

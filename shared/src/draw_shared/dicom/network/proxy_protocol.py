@@ -1,6 +1,6 @@
-"""PROXY protocol version 2: the address of the client behind a trusted load balancer.
+"""Reads the PROXY protocol, version 2: the client's address behind a trusted load balancer.
 
-Follows the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), section 2.2.
+See the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), section 2.2.
 """
 
 import socket
@@ -18,15 +18,15 @@ MAX_ADDRESSES_BYTES: Final = 2048
 VERSION_LOCAL: Final = 0x20
 VERSION_PROXY: Final = 0x21
 ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
-"""Length of an address over TCP and IPv4, TCP and IPv6."""
+"""Length of an address for TCP over IPv4 and TCP over IPv6."""
 
 
 def read_client_address(connection: socket.socket, seconds: float) -> str | None:
-    """Return the client's address, or None for a connection of the proxy itself (health check).
+    """Return the client's address, or None if the proxy itself connects (health check).
 
     Raises:
         ProtocolViolation: there is no header of version 2, or it is malformed.
-        OSError: the connection failed or nothing came in time.
+        OSError: the connection failed, or the header did not arrive in time.
     """
     deadline = time.monotonic() + seconds
     signature, version, family, length = HEADER.unpack(_exactly(connection, HEADER.size, deadline))

@@ -1,7 +1,7 @@
-"""In which transfer syntaxes a peer can have an object.
+"""Yields the transfer syntaxes in which a peer can have an object.
 
-As it is stored if the peer takes that; else, or if that fails, in the uncompressed transfer
-syntaxes that it takes, one after the other.
+The stored one comes first, if the peer accepts it. If it does not, or that fails, the
+uncompressed ones follow that the peer accepts.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,17 +29,17 @@ def renditions(
     takes: Callable[[str], bool],
     transcoder: Transcoder,
 ) -> Iterator[Rendition]:
-    """Yield an object in every transfer syntax that a peer takes, best first.
+    """Yield an object in every transfer syntax that the peer accepts, the best first.
 
     Args:
         path: its file.
-        transfer_syntax_uid: in which it is stored.
-        stored: returns it as it lies.
-        takes: says whether the peer has accepted a transfer syntax for its SOP class.
-        transcoder: makes the others of it, when they are sent.
+        transfer_syntax_uid: its stored transfer syntax.
+        stored: returns the object as it is stored.
+        takes: returns whether the peer has accepted a transfer syntax for its SOP class.
+        transcoder: converts it to other transfer syntaxes while they are sent.
 
     Raises:
-        Permanent: it cannot be read.
+        Permanent: the file cannot be read.
     """
     if takes(transfer_syntax_uid):
         yield Rendition(stored(), transfer_syntax_uid)

@@ -1,10 +1,13 @@
-"""The requesting side of one association, on the thread that opened it (PS3.8 9.2, PS3.7).
+"""The requesting side of one association, used by the thread that opened it (PS3.8 9.2, PS3.7).
 
-Every wait has an end: a peer that is silent for the timeout, that makes no progress, or that
-sends what is not DICOM is aborted, and the failure is one of `peer_failures`. With a `between`
-hook every wait is cut into short ones, and the hook runs between them; it may cancel a request
-or raise. So a job can be cancelled, or lose its lease, while a peer says nothing, and no other
-thread touches the connection. Only `interrupt` may be called by another thread.
+Every wait is bounded: a peer that stays silent for the timeout, makes no progress or breaks the
+protocol is aborted, and the caller gets one of the failures in `peer_failures`. With a `between`
+hook, every wait is divided into short ones, and the hook runs between them; it may cancel a
+request or raise. So a job can be cancelled, or lose its lease, while a peer is silent, and no
+second thread is needed. Only `interrupt` may be called by another thread.
+
+Associations share nothing and run in parallel, one thread each. When the connection breaks,
+requests without an answer are lost; the caller decides whether to repeat them.
 """
 
 import socket
@@ -65,13 +68,13 @@ ABORT_TIMEOUT_SECONDS: Final = 1.0
 HOOK_INTERVAL_SECONDS: Final = 0.25
 REJECT_BYTES: Final = 4
 MAX_ANSWER_IDENTIFIER_BYTES: Final = 4 * 1024 * 1024
-"""Longest identifier of an answer. It is more than for requests: a list of failed instances names
-up to 65,535 of 64 characters, and it comes from a peer that we chose, on few associations."""
+"""Longest identifier of an answer. It exceeds that of a request: a list of failed instances holds
+up to 65,535 UIDs of 64 characters, and it comes from a peer that we chose, on few associations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Whom to call, and as whom."""
+    """The peer to call, and how to call it."""
 
     host: str
     port: int
@@ -80,9 +83,9 @@ class Remote:
     timeout_seconds: float = 30.0
     tls: PeerTrust | None = None
     originator: tuple[str, int] | None = None
-    """AE title and message id of the C-MOVE that this serves (PS3.7 9.1.1.1)."""
+    """AE title and message id of the C-MOVE that caused this (PS3.7 9.1.1.1)."""
     max_pdu_bytes: int = 16384
-    """Longest P-DATA PDU that we announce to take."""
+    """Longest P-DATA PDU that we announce to accept."""
 
     @property
     def address(self) -> str:
@@ -91,7 +94,7 @@ class Remote:
 
 
 Serve = Callable[[PresentationContext, CommandSet], None]
-"""Answers a request that the peer sends on our association."""
+"""Answers a request from the peer on our association."""
 
 
 class Addresses(NamedTuple):
@@ -102,7 +105,7 @@ class Addresses(NamedTuple):
 
 
 class SentRequest(NamedTuple):
-    """A request that was sent."""
+    """A request that was sent, and is perhaps not answered yet."""
 
     operation: Operation
     message_id: int
@@ -110,7 +113,7 @@ class SentRequest(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An answer to a request of ours."""
+    """An answer to one of our requests."""
 
     message_id: int
     status: int
@@ -119,7 +122,7 @@ class Response(NamedTuple):
 
 
 class RequestorAssociation:
-    """An association with a peer; leaving the block releases it, by an exception aborts it."""
+    """An association with a peer; leaving the block releases it, an exception aborts it."""
 
     def __init__(self, wire: Wire, remote: Remote, between: Callable[[], None] | None) -> None:
         self._wire = wire
@@ -171,15 +174,15 @@ class RequestorAssociation:
         raise NotSupported("the node accepts the association but not this service")
 
     def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
-        """Return the context in which the peer takes this class in this syntax, or None."""
+        """Return the context in which the peer accepts this class in this syntax, or None."""
         return self._by_kind.get((sop_class_uid, transfer_syntax_uid))
 
     def negotiate(self, request: AssociateRequest) -> None:
-        """Ask for the association.
+        """Request the association.
 
         Raises:
-            PeerRejected | PeerBusy | PeerCongested: it was rejected.
-            PeerTimeout | PeerAborted: it was not answered.
+            PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
+            PeerTimeout | PeerAborted: the peer did not answer.
         """
         self.send([request.encode()])
         with self._failures():
@@ -194,7 +197,7 @@ class RequestorAssociation:
             self._accept(decode_accept(bytes(body)), request.contexts)
 
     def _accept(self, accepted: AssociateAccept, proposed: Sequence[ProposedContext]) -> None:
-        """Take note of what was accepted of that which was proposed."""
+        """Record which of the proposed contexts were accepted."""
         if 0 < accepted.user.max_pdu < MIN_PEER_PDU_BYTES:
             raise ProtocolViolation("the peer takes no PDU of useful length")
         offered = {context.context_id: context for context in proposed}
@@ -231,7 +234,7 @@ class RequestorAssociation:
         if identifier is not None:
             fields[CommandElement.PRIORITY] = 0
         if move_destination:
-            # Padded here: a title with a dot and a digit would be taken for a UID.
+            # Padded here: a title with a dot and a digit would be padded like a UID.
             fields[CommandElement.MOVE_DESTINATION] = move_destination.encode("ascii").ljust(16)
         self.send_command(fields, context.context_id, identifier)
         return SentRequest(operation, self._message_id, context.context_id)
@@ -253,7 +256,7 @@ class RequestorAssociation:
         """Send whole PDUs.
 
         Raises:
-            PeerTimeout: the peer does not read them.
+            PeerTimeout: the peer does not read.
             PeerAborted: the connection ended.
         """
         with self._failures():
@@ -263,7 +266,7 @@ class RequestorAssociation:
                 raise PeerTooSlow("the node does not read what it is sent") from slow
 
     def cancel(self, request: SentRequest) -> None:
-        """Send C-CANCEL; whether the peer heeds it is its affair (PS3.7 9.3.2.3)."""
+        """Send C-CANCEL; the peer may ignore it (PS3.7 9.3.2.3)."""
         fields: dict[CommandElement, int | str | bytes] = {
             CommandElement.COMMAND: Operation.C_CANCEL,
             CommandElement.RESPONDED_MESSAGE_ID: request.message_id,
@@ -276,10 +279,10 @@ class RequestorAssociation:
         request: SentRequest,
         serve: Serve | None = None,
     ) -> Response:
-        """Return the next answer to a request; requests of the peer go to `serve` meanwhile.
+        """Return the next answer to a request; requests from the peer go to `serve` until then.
 
         Raises:
-            PeerTimeout | PeerAborted: there was none.
+            PeerTimeout | PeerAborted: no answer came.
         """
         return self.response_to_any(request.operation, (request.message_id,), serve)
 
@@ -289,7 +292,7 @@ class RequestorAssociation:
         message_ids: Container[int],
         serve: Serve | None = None,
     ) -> Response:
-        """Return the next answer, as `response` does, to any of several requests."""
+        """Return the next answer to any of several requests, as `response` does for one."""
         with self._failures():
             context, command = self._received()
             found = command.number(CommandElement.COMMAND)
@@ -301,7 +304,7 @@ class RequestorAssociation:
             if found != operation | RESPONSE or message_id not in message_ids:
                 raise ProtocolViolation("an answer to something else")
             identifier = b""
-            # Some peers leave the element out where no data set follows.
+            # Some peers omit the element if no data set follows.
             if command.number(CommandElement.DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET:
                 identifier = self._reader.identifier(
                     context.context_id, MAX_ANSWER_IDENTIFIER_BYTES
@@ -316,10 +319,10 @@ class RequestorAssociation:
         return context, command
 
     def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
-        """Hand each fragment of the data set that follows a request to `take`.
+        """Pass each fragment of the data set that follows a request to `take`.
 
         Raises:
-            PeerTimeout | PeerAborted: it did not come as a whole, or is longer than `limit`.
+            PeerTimeout | PeerAborted: it was not completed, or is longer than `limit`.
         """
         with self._failures():
             self._reader.data_set(context_id, take, limit)
@@ -334,15 +337,15 @@ class RequestorAssociation:
         return self.response(self.request(Operation.C_ECHO, self.context(VERIFICATION))).status
 
     def still_alive(self) -> None:
-        """Begin the timeout anew: there is other evidence that the peer works."""
+        """Restart the timeout: something else shows that the peer works."""
         self._waiting_since = time.monotonic()
 
     def interrupt(self) -> None:
-        """End whatever wait is under way, as if the peer had closed; any thread may call."""
+        """End the current wait as if the peer had closed; any thread may call this."""
         self._wire.interrupt()
 
     def release(self) -> None:
-        """End the association in order, or cut it when the peer does not play along."""
+        """End the association in order, or close the connection if the peer does not cooperate."""
         if not self._open:
             return
         deadline = time.monotonic() + RELEASE_TIMEOUT_SECONDS
@@ -372,7 +375,7 @@ class RequestorAssociation:
     def _read_pdu(
         self, idle_seconds: float, *, whole_by: float | None = None
     ) -> tuple[int, memoryview]:
-        """Return the next PDU, and have the hook run until it comes."""
+        """Return the next PDU, and run the hook until it comes."""
         self._waiting_since = time.monotonic()
         try:
             if self.between is None:
@@ -401,7 +404,7 @@ class RequestorAssociation:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """End the association when the peer fails, and name the failure."""
+        """Turn a failure of the peer into its exception, and end the association."""
         try:
             yield
         except PeerTooSlow as slow:
@@ -434,11 +437,11 @@ def open_association(
 ) -> RequestorAssociation:
     """Connect and associate.
 
-    `asynchronous` is how many operations we propose to have outstanding, invoked and performed
-    (PS3.7 D.3.3.3); `between` runs while the peer is waited for.
+    `asynchronous` is the proposed window of outstanding operations, invoked and performed (PS3.7
+    D.3.3.3). `between` runs repeatedly during every wait for the peer.
 
     Raises:
-        Unreachable | PeerTimeout | PeerAborted: it did not work, or the peer is not trusted.
+        Unreachable | PeerTimeout | PeerAborted: it failed, or the peer is not trusted.
         PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
     """
     connection = _connected(remote)
@@ -477,7 +480,7 @@ def _connected(remote: Remote) -> socket.socket:
     except OSError as error:
         raise Unreachable(f"no TLS with {remote.address}: {error}") from error
     finally:
-        # Without TLS nothing is left of it; else it is the secured one's by now.
+        # Closes nothing that is in use: TLS has taken the descriptor over.
         connection.close()
 
 

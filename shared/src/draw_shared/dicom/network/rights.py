@@ -1,8 +1,8 @@
-"""What a calling AE title may ask of a receiver.
+"""The rights of calling AE titles at a receiver.
 
-Rights are kept by their names. A later release adds one with the service that it is for
-(modality worklist, storage commitment); a release leaves out those that it does not know, so
-that none is granted by mistake.
+Rights are stored by name. A later release adds a right together with its service (modality
+worklist, storage commitment). A release ignores the names that it does not know, so that no right
+is granted by mistake.
 """
 
 from collections.abc import Iterable
@@ -26,10 +26,10 @@ class Right(StrEnum):
 
 
 READING: Final = frozenset({Right.QUERY, Right.RETRIEVE, Right.MOVE})
-"""Rights by which what is stored here becomes known elsewhere."""
+"""Rights that let stored data become known elsewhere."""
 
 EVERY_RIGHT: Final = tuple(Right)
-"""What an AE title on the list may do unless somebody has chosen otherwise."""
+"""The rights of a listed AE title unless somebody has chosen others."""
 
 
 def known_rights(names: Iterable[str]) -> frozenset[Right]:

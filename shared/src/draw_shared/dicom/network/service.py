@@ -1,9 +1,9 @@
-"""What the association engine asks of the service that uses it.
+"""The interface between the association engine and the service that uses it.
 
-The engine reads and writes PDUs and knows nothing of files, databases or configuration;
-a `ServiceProvider` admits associations and answers each operation. One association is
-served by one thread, so a provider's methods are called one after the other for one
-association, and at the same time for different ones.
+The engine reads and writes PDUs and knows nothing of files, databases or configuration. A
+`ServiceProvider` admits associations and answers each operation. One thread serves one
+association, so a provider's methods are called in sequence for the same association, and in
+parallel for different ones.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
@@ -29,42 +29,42 @@ class PresentationContext:
 
 @dataclass(frozen=True, slots=True)
 class PeerCertificate:
-    """What a certificate says; texts are empty where it cannot be read."""
+    """The content of a certificate; texts are empty if they cannot be read."""
 
     fingerprint: str
-    """SHA-256 of the whole certificate, as `fingerprints` writes it."""
+    """SHA-256 of the whole certificate, in the notation of `fingerprints`."""
     subject: str = ""
     """Distinguished name (RFC 4514)."""
     common_name: str = ""
-    """The subject's first."""
+    """The subject's first common name."""
     issuer: str = ""
     serial: str = ""
-    """The number that the issuer gave it, hexadecimal."""
+    """The issuer's number for it, hexadecimal."""
     names: tuple[str, ...] = ()
-    """Hosts that it is for: DNS names and addresses (subjectAltName)."""
+    """Hosts that it is valid for: DNS names and addresses (subjectAltName)."""
     not_before: datetime | None = None
     not_after: datetime | None = None
 
     def is_one_of(self, bound: Collection[str]) -> bool:
-        """Return whether it has one of these fingerprints, common names or hosts."""
+        """Return whether one of its fingerprint, common name and hosts is in `bound`."""
         names = {name.casefold() for name in (self.common_name, *self.names) if name}
         return any(one == self.fingerprint or one.casefold() in names for one in bound)
 
     @property
     def words(self) -> str:
-        """Who it is for, and how it is told from others, for logs."""
+        """Its subject and what identifies it, for logs."""
         return f"{self.subject} (SHA-256 {self.fingerprint})"
 
 
 @dataclass(frozen=True, slots=True)
 class AssociationInfo:
-    """Who is at the other end of an accepted association, and what was negotiated."""
+    """The peer of an accepted association, and what was negotiated."""
 
     association_id: str
     calling_ae: str
     called_ae: str
     peer_address: str
-    """Address of the client itself, also behind a proxy."""
+    """Address of the client itself, even behind a proxy."""
     local_address: str
     opened_at: datetime
     contexts: Mapping[int, PresentationContext]
@@ -73,17 +73,17 @@ class AssociationInfo:
     roles: Mapping[str, Roles] = field(default_factory=dict)
     extended: Mapping[str, bytes] = field(default_factory=dict)
     tls: str = ""
-    """Version of TLS that is spoken; empty: none is."""
+    """TLS version; empty: without TLS."""
     certificate: PeerCertificate | None = None
-    """What the peer has proved to be its own, signed by one of our authorities."""
+    """The certificate that the peer has proved to own, signed by one of our authorities."""
     rights: frozenset[Right] = frozenset(Right)
-    """What it might ask for when it associated."""
+    """Its rights when it associated."""
     listed: bool = False
-    """Whether it calls with an allowed AE title from where that is expected."""
+    """Whether it calls with a listed AE title from the expected address."""
 
     @property
     def claimant(self) -> Claimant:
-        """As whom the peer asks for its share of what is scarce."""
+        """The peer as a claimant for its share of scarce resources."""
         return Claimant(self.peer_address, self.calling_ae, self.listed)
 
 
@@ -111,7 +111,7 @@ class QueryRequest:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """A batch of encoded identifiers, all pending with one status."""
+    """A batch of encoded identifiers, all pending with the same status."""
 
     identifiers: Sequence[bytes]
     status: int
@@ -119,7 +119,7 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class SubOperations:
-    """How far a C-GET or C-MOVE is (PS3.7 9.1.3.1.7)."""
+    """Progress of a C-GET or C-MOVE (PS3.7 9.1.3.1.7)."""
 
     remaining: int
     completed: int
@@ -134,13 +134,13 @@ class RetrieveEnd:
     status: int
     counts: SubOperations
     identifier: bytes = b""
-    """Failed SOP Instance UID List, encoded; empty when none failed."""
+    """Failed SOP Instance UID List, encoded; empty if none failed."""
     comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDataSet:
-    """A Part 10 file whose data set is sent as it lies."""
+    """A Part 10 file whose data set is sent as it is stored."""
 
     path: str
     data_set_offset: int
@@ -149,22 +149,22 @@ class StoredDataSet:
 
 
 class DataSetStream(Protocol):
-    """A data set that is made while it is sent."""
+    """A data set that is produced while it is sent."""
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Yield its parts, one after the other.
+        """Yield its parts in order.
 
         Raises:
-            Permanent | OSError: it cannot be had; if in the middle, it breaks off there.
+            Permanent | OSError: it cannot be had, or breaks off after the parts yielded.
         """
 
 
 Sendable = StoredDataSet | bytes | memoryview | DataSetStream
-"""An object to send: a file as it lies, an encoded data set in memory, or one being made."""
+"""An object to send: a stored file, an encoded data set in memory, or one being produced."""
 
 
 class CutShort(Permanent):
-    """A data set broke off in the middle of its message: only an abort keeps it from the peer."""
+    """A data set broke off in the middle of its message; only an abort keeps it from the peer."""
 
     def __init__(self, sop_instance_uid: str, reason: str) -> None:
         super().__init__(reason)
@@ -175,7 +175,7 @@ class SameAssociation(Protocol):
     """Sends C-STORE sub-operations back over the association that asked with C-GET."""
 
     def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
-        """Return the context in which the peer takes this class in this syntax, or None."""
+        """Return the context in which the peer accepts this class in this syntax, or None."""
 
     def store(
         self,
@@ -186,13 +186,13 @@ class SameAssociation(Protocol):
     ) -> int:
         """Send one object and return the peer's status.
 
-        `sop` is (SOP Class UID, SOP Instance UID). `meanwhile` is called once the object is
-        on its way, before the answer is waited for.
+        `sop` is (SOP Class UID, SOP Instance UID). `meanwhile` is called after the object was sent,
+        before the wait for the answer.
         """
 
 
 class OperationRefused(Permanent):
-    """The operation is answered with this status."""
+    """The operation is to be answered with this status."""
 
     def __init__(self, status: int, comment: str = "") -> None:
         super().__init__(comment or f"0x{status:04X}")
@@ -201,24 +201,24 @@ class OperationRefused(Permanent):
 
 
 class ObjectSink(Protocol):
-    """Takes the data set of one C-STORE as it arrives."""
+    """Receives the data set of one C-STORE as it arrives."""
 
     def write(self, chunk: memoryview) -> None:
-        """Take a fragment; it must be used at once, the memory is written over afterwards.
+        """Take a fragment; its memory is reused after this call returns.
 
         Raises:
-            Refused: the rest of the data set is read and dropped, and this status answered.
+            OperationRefused: answer this status, after reading and dropping the rest.
         """
 
     def commit(self) -> int:
-        """Make the object durable and return the status to answer.
+        """Make the object durable, and return the status to answer.
 
         Raises:
-            Refused: nothing is left behind; this status is answered.
+            OperationRefused: answer this status; nothing is left behind.
         """
 
     def abandon(self) -> None:
-        """Forget everything: the association ended in the middle."""
+        """Discard the object: the association ended in the middle."""
 
 
 class AssociationOutcome(StrEnum):
@@ -233,20 +233,20 @@ class AssociationOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One connection, known before anything was negotiated."""
+    """The peer of a connection, as known before any negotiation."""
 
     association_id: str
     address: str
     local_address: str
     tls: str = ""
-    """Version of TLS that is spoken; empty: none is."""
+    """TLS version; empty: without TLS."""
     certificate: PeerCertificate | None = None
-    """What the peer has proved to be its own, signed by one of our authorities."""
+    """The certificate that the peer has proved to own, signed by one of our authorities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A-ASSOCIATE-RJ: result, source and reason of PS3.8 9.3.4, and words for the log."""
+    """A-ASSOCIATE-RJ: result, source and reason of PS3.8 9.3.4, and a text for the log."""
 
     result: int
     source: int
@@ -256,20 +256,20 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """What is accepted of a request."""
+    """The accepted part of a request."""
 
     results: tuple[ContextResult, ...]
     roles: Mapping[str, Roles]
     extended: Mapping[str, bytes]
     rights: frozenset[Right] = frozenset(Right)
     denied: tuple[Right, ...] = ()
-    """Rights for want of which presentation contexts were refused."""
+    """Missing rights, because of which presentation contexts were refused."""
     listed: bool = False
-    """Whether the peer calls with an allowed AE title from where that is expected."""
+    """Whether the peer calls with a listed AE title from the expected address."""
 
 
 class Admission(Protocol):
-    """Says who may associate, and is told what becomes of it."""
+    """Decides who may associate, and is notified of each association."""
 
     def admit(self, peer: Peer, request: AssociateRequest, /) -> Accept | Reject:
         """Decide whether this peer may associate, and for what."""
@@ -281,7 +281,7 @@ class Admission(Protocol):
         """An association has ended."""
 
     def rejected(self, peer: Peer, request: AssociateRequest | None, reject: Reject, /) -> None:
-        """A connection was turned away; without a request when it never got that far."""
+        """A connection was rejected; `request` is None if none was received."""
 
 
 class Operations(Protocol):
@@ -291,16 +291,16 @@ class Operations(Protocol):
         """Return the status of a C-ECHO."""
 
     def store(self, info: AssociationInfo, request: StoreRequest, /) -> ObjectSink:
-        """Return who takes the data set.
+        """Return the sink for the data set.
 
         Raises:
-            Refused: the data set is read and dropped, and this status answered.
+            OperationRefused: answer this status, after reading and dropping the data set.
         """
 
     def find(
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool], /
     ) -> Iterator[Matches]:
-        """Yield matches; the end is success, Refused any other final status."""
+        """Yield matches; the end means success, OperationRefused any other final status."""
 
     def get(
         self,
@@ -310,13 +310,13 @@ class Operations(Protocol):
         cancelled: Callable[[], bool],
         /,
     ) -> Iterator[SubOperations | RetrieveEnd]:
-        """Yield progress and at last the end."""
+        """Yield progress and finally the end."""
 
     def move(
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool], /
     ) -> Iterator[SubOperations | RetrieveEnd]:
-        """Yield progress and at last the end."""
+        """Yield progress and finally the end."""
 
 
 class ServiceProvider(Admission, Operations, Protocol):
-    """Everything that listening for associations needs."""
+    """Everything that an acceptor needs from its service."""

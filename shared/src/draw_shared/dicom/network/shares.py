@@ -1,12 +1,16 @@
-"""Who of several peers gets the next of few places, so that none can keep the others out.
+"""Divides a limited number of places among peers, so that no peer can keep the others out.
 
-Most places go to whoever comes first: one peer alone may have them all. Those that are reserved
-beyond them go to a peer only while it has fewer than there are reserved ones left, so that the
-last is never taken by somebody who has one. How deep a peer may reach into them depends on how
-hard it is to be somebody else: a third is for any other AE title, because peers may share an
-address (NAT, a terminal server); a second third needs another address, because a title is
-easily made up; all are for AE titles on the list, from where they are expected. Whoever has to
-wait stands in line; who has least goes first.
+Most places are free for all: one peer may hold every one of them. Beyond them there are reserved
+places. A peer gets one only while it holds fewer places than reserved ones are left, so a peer
+that already holds one never gets the last. How many of the reserved places a peer can reach
+depends on how hard its identity is to fake: one third is open to any other AE title, because
+peers may share an address (NAT, a terminal server); a second third requires another address,
+because a title is easily made up; all are open to listed AE titles that call from the expected
+address. Requests that cannot be met wait in a queue; the peer that holds the fewest places is
+served first.
+
+Concurrency: any thread asks, waits and gives back; one lock guards the counts, and nothing waits
+while it holds the lock. The counts live in the memory of one process and are lost with it.
 """
 
 import threading
@@ -16,17 +20,17 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 UNLISTED_PARTS: Final = (1, 2)
-"""Thirds of the reserve for another AE title, and for another address."""
+"""Thirds of the reserve that another AE title can reach, and that another address can reach."""
 PARTS: Final = 3
 
 
 class Claimant(NamedTuple):
-    """Who asks for a place."""
+    """The peer that asks for a place."""
 
     address: str
     ae_title: str
     listed: bool
-    """Whether it is an allowed AE title that calls from where it is expected."""
+    """Whether its AE title is listed and it calls from the expected address."""
 
 
 class Limits(NamedTuple):
@@ -34,9 +38,9 @@ class Limits(NamedTuple):
 
     places: int
     reserved: int
-    """Beyond `places`."""
+    """In addition to `places`."""
     per_address: int = 0
-    """At most so many for one address; 0: no limit of its own."""
+    """Largest number for one address; 0 means no limit."""
     per_ae_title: int = 0
 
 
@@ -51,7 +55,7 @@ class ShareShortage(Enum):
 
 
 class SharedPlace:
-    """What somebody has or waits for."""
+    """A place that a peer holds or waits for."""
 
     __slots__ = ("_settled", "claimant", "taken", "waiting")
 
@@ -62,28 +66,28 @@ class SharedPlace:
         self._settled: threading.Event | None = None
 
     def settle(self, *, taken: bool) -> None:
-        """Let whoever waits for it go on."""
+        """Record the outcome and wake the thread that waits for it."""
         self.taken = taken
         self.waiting = False
         if self._settled is not None:
             self._settled.set()
 
     def stand_in_line(self) -> None:
-        """Wait from now on; what is taken at once, as a rule, needs nothing to wait for."""
+        """Begin to wait; a place that is taken at once needs no event."""
         self.waiting = True
         self._settled = threading.Event()
 
     def wait(self, seconds: float) -> None:
-        """Return when it was taken or given up, or when the time is over."""
+        """Return when the place was taken or given up, or after `seconds`."""
         if self._settled is not None:
             self._settled.wait(seconds)
 
 
 class Shares:
-    """Counts the places that peers have, for all threads.
+    """Counts the places that peers hold, for all threads.
 
     Args:
-        limits: how many there are now.
+        limits: returns the limits in force.
     """
 
     def __init__(self, limits: Callable[[], Limits]) -> None:
@@ -100,7 +104,7 @@ class Shares:
         return self._held
 
     def ask(self, claimant: Claimant) -> SharedPlace:
-        """Return a place that is taken, or stands in line."""
+        """Return a place that is taken, or that waits in the queue."""
         place = SharedPlace(claimant)
         with self._lock:
             self._serve_line()
@@ -112,9 +116,9 @@ class Shares:
         return place
 
     def wait(self, place: SharedPlace, seconds: float) -> ShareShortage | None:
-        """Wait for a place and return why it cannot be had, None when it is taken.
+        """Wait for a place, and return None when it is taken, or why it cannot be had.
 
-        One that was not taken in time stands in line no more.
+        A place that was not taken in time leaves the queue.
         """
         if place.waiting:
             place.wait(seconds)
@@ -129,7 +133,7 @@ class Shares:
             return lacks or ShareShortage.OF_PLACES
 
     def give_back(self, place: SharedPlace) -> None:
-        """Take a place back, or give up waiting for it; once more does no harm."""
+        """Return a place, or stop waiting for it; calling this twice is harmless."""
         with self._lock:
             if place.taken:
                 place.taken = False
@@ -139,7 +143,7 @@ class Shares:
                 self._leave_line(place)
 
     def _lacks(self, claimant: Claimant, limits: Limits) -> ShareShortage | None:
-        """Return what stands between somebody and a place."""
+        """Return why a peer cannot have a place now, or None if it can."""
         address, title = self._has(claimant)
         if limits.per_address and address >= limits.per_address:
             return ShareShortage.OF_ADDRESS
@@ -152,7 +156,7 @@ class Shares:
         if claimant.listed:
             reach.append((title, limits.reserved))
         left = [(has, limits.places + depth - self._held) for has, depth in reach]
-        # Who has all of the others' places gets none of these, however few there are.
+        # A peer that holds all unreserved places gets no reserved one, however few there are.
         if any(has < min(free, limits.places) for has, free in left):
             return None
         return (
@@ -160,7 +164,7 @@ class Shares:
         )
 
     def _serve_line(self) -> None:
-        """Give what is free to those in line: who has least first, then who came first."""
+        """Give free places to the queue: the peer with the fewest first, then the longest wait."""
         if not self._line:
             return
         limits = self._limits()
@@ -175,7 +179,7 @@ class Shares:
         return title if place.claimant.listed else address
 
     def _has(self, claimant: Claimant) -> tuple[int, int]:
-        """Return how many places its address and its AE title have."""
+        """Return how many places the peer's address and its AE title hold."""
         return self._by_address[claimant.address], self._by_title[_title(claimant)]
 
     def _take(self, place: SharedPlace) -> None:
@@ -200,5 +204,5 @@ class Shares:
 
 
 def _title(claimant: Claimant) -> tuple[str, bool]:
-    """Return as what an AE title counts: nobody uses one up from where it is not expected."""
+    """Return what an AE title counts as: unexpected callers do not use up a listed title."""
     return claimant.ae_title, claimant.listed

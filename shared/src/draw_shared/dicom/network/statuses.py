@@ -5,7 +5,7 @@ from typing import Final
 
 
 class DimseStatus(IntEnum):
-    """Statuses that the suite sends, or tells apart when peers send them."""
+    """Statuses that the suite sends, or distinguishes when peers send them."""
 
     SUCCESS = 0x0000
     SOP_CLASS_NOT_SUPPORTED = 0x0122
@@ -33,30 +33,31 @@ ANSWERED: Final = frozenset(DimseStatus) - {
     DimseStatus.PROCESSING_FAILURE,
     DimseStatus.MISTYPED_ARGUMENT,
 }
-"""What the receiver answers."""
+"""Statuses that the receiver answers."""
 
 
 def is_warning(status: int) -> bool:
-    """Return whether an operation succeeded with a remark (PS3.7 C.3)."""
+    """Return whether a status is a warning: the operation succeeded with a remark (PS3.7 C.3)."""
     return status in {0x0001, 0x0107, 0x0116} or status >> 12 == 0xB  # noqa: PLR2004 - PS3.7 C.3
 
 
 def is_success(status: int) -> bool:
-    """Return whether the peer holds the object: success or a warning."""
+    """Return whether a status is success or a warning, so that the peer has the object."""
     return status == DimseStatus.SUCCESS or is_warning(status)
 
 
 def is_of_encoding(status: int) -> bool:
-    """Return whether a C-STORE that failed so may succeed in another transfer syntax.
+    """Return whether a failed C-STORE may succeed in another transfer syntax.
 
-    Errors of the data set or of processing it (PS3.4 B.2.3), not of room or permission.
+    True for errors of the data set or of processing it (PS3.4 B.2.3), not for lack of space or
+    permission.
     """
     named = {DimseStatus.PROCESSING_FAILURE, DimseStatus.SOP_CLASS_NOT_SUPPORTED}
     return status in named or status >> 8 == 0xA9 or status >> 12 == 0xC  # noqa: PLR2004
 
 
 def describe(status: int) -> str:
-    """Return a status as operators read it: its name and number."""
+    """Return a status in the form that operators read: its name and number."""
     try:
         name = DimseStatus(status).name.replace("_", " ").capitalize()
     except ValueError:

@@ -1,7 +1,7 @@
-"""C-STORE over an association of our own: objects go out as they lie (PS3.4 B).
+"""Sends objects by C-STORE over an association of our own (PS3.4 B).
 
-Requests may be sent ahead of their answers, as far as the peer's asynchronous operations
-window allows; a peer that grants none gets one at a time. A sender belongs to the thread that
+Requests are sent ahead of their answers as far as the peer's asynchronous operations window
+allows; a peer that grants no window gets one at a time. A sender belongs to the thread that
 opened it.
 """
 
@@ -21,7 +21,7 @@ from draw_shared.dicom.network.store_writer import StoreWriter
 from draw_shared.errors import Permanent
 
 MAX_OUTSTANDING: Final = 16
-"""Requests sent ahead: what is in flight must fit the sockets' buffers in both directions."""
+"""Largest number of requests sent ahead; they must fit the socket buffers in both directions."""
 
 Object = TypeVar("Object")
 
@@ -35,12 +35,12 @@ class Outgoing:
     sop_instance_uid: str
     transfer_syntax_uid: str
     others: Iterator[Rendition] = field(default_factory=lambda: iter(()))
-    """What is sent instead when this cannot be had, or is refused for what it is."""
+    """Alternatives to send if this rendition fails or is refused for its encoding."""
     refusal: int | None = None
-    """What the peer answered when it was sent in another transfer syntax."""
+    """The peer's answer to an earlier rendition."""
 
     def other(self, status: int | None) -> "Outgoing | None":
-        """Return the same object as the peer may take it, after this status; or None."""
+        """Return the next rendition that the peer may accept after this status, or None."""
         if status is not None and not is_of_encoding(status):
             return None
         rendition = next(self.others, None)
@@ -56,9 +56,9 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the peer answered for one object.
+    """The peer's answer for one object.
 
-    An object without a context, or that cannot be had in any, was not sent and has no status.
+    An object that has no context, or cannot be had in any, was not sent and has no status.
     """
 
     outgoing: Outgoing
@@ -80,7 +80,7 @@ class StoreSender:
 
     @property
     def window(self) -> int:
-        """How many C-STORE requests may be outstanding (PS3.7 D.3.3.3); 1 when not negotiated."""
+        """The number of outstanding C-STORE requests (PS3.7 D.3.3.3); 1 if none was negotiated."""
         granted = self.association.accepted.user.asynchronous
         if granted is None:
             return 1
@@ -91,14 +91,14 @@ class StoreSender:
         return self.association.context_for(sop_class_uid, transfer_syntax_uid) is not None
 
     def store(self, objects: Iterable[Outgoing]) -> Iterator[Sent]:
-        """Send objects and yield each with its status, in the order in which answers come.
+        """Send objects and yield each with its status, in the order of the answers.
 
-        An object that fails for its transfer syntax is sent in the next one that it can be
-        had in, and yielded once.
+        An object that fails because of its transfer syntax is sent again in the next possible one,
+        and yielded once.
 
         Raises:
             CutShort: an object broke off in the middle; the association must be aborted.
-            PeerTimeout | PeerAborted: the association is lost; what was not yielded was not
+            PeerTimeout | PeerAborted: the association is lost; objects not yielded were not
                 answered.
         """
         again: deque[Outgoing] = deque()
@@ -112,7 +112,7 @@ class StoreSender:
                 yield ended
 
     def _ended(self, objects: Iterable[Outgoing], again: deque[Outgoing]) -> Iterator[Sent]:
-        """Send objects, before them what is to be sent again, and yield each as it ends."""
+        """Send objects, those in `again` first, and yield each when it has ended."""
         outstanding: dict[int, Outgoing] = {}
         coming = iter(objects)
         try:
@@ -127,13 +127,13 @@ class StoreSender:
                 if ended is not None:
                     yield ended
         except CutShort:
-            # The peer has what was sent before as a whole.
+            # The peer has received the earlier objects completely.
             while outstanding:
                 yield self._sent(outstanding)
             raise
 
     def _begun(self, outgoing: Outgoing, outstanding: dict[int, Outgoing]) -> Sent | None:
-        """Send one request, and return what has ended meanwhile: it or another."""
+        """Send one request, and return an object that has ended by now: this one or another."""
         kind = outgoing.sop_class_uid, outgoing.transfer_syntax_uid
         context_id = self.association.context_for(*kind)
         if context_id is None:
@@ -146,7 +146,7 @@ class StoreSender:
         except Permanent as error:
             return Sent(outgoing, None, str(error))
         except OSError as error:
-            # The file is read before anything is sent: the association goes on.
+            # The file is read before anything is sent, so the association can continue.
             return Sent(outgoing, None, f"its file cannot be read: {type(error).__name__}")
         outstanding[message_id] = outgoing
         return self._sent(outstanding) if len(outstanding) >= self.window else None
@@ -158,7 +158,7 @@ class StoreSender:
 
 @contextmanager
 def sending(remote: Remote, contexts: Sequence[ProposedContext]) -> Iterator[StoreSender]:
-    """Yield a sender on an association of its own, which is released, or aborted by an exception.
+    """Yield a sender on its own association, which is released, or aborted on an exception.
 
     Raises:
         PeerTrouble | PeerRejected | PeerCongested: as `open_association` does.
@@ -171,10 +171,10 @@ def sending(remote: Remote, contexts: Sequence[ProposedContext]) -> Iterator[Sto
 def put_last(
     left: deque[Object], kind: Callable[[Object], tuple[str, str]], classes: Container[str]
 ) -> None:
-    """Let objects of other SOP classes go first, each in the order that they had."""
+    """Move objects of these SOP classes to the end; the order is otherwise kept."""
     taken: list[Object] = []
     with suppress(IndexError):
-        # Other threads may take from it meanwhile.
+        # Other threads may take objects from it at the same time.
         while True:
             taken.append(left.popleft())
     left.extend(sorted(taken, key=lambda one: kind(one)[0] in classes))

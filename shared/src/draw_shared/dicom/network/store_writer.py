@@ -1,4 +1,4 @@
-"""Sends C-STORE requests with stored bytes or streams, on any association (PS3.7 9.1.1)."""
+"""Sends C-STORE requests, with stored bytes or streams, on any association (PS3.7 9.1.1)."""
 
 import mmap
 import os
@@ -13,15 +13,15 @@ from draw_shared.dicom.network.service import CutShort, Sendable, StoredDataSet
 from draw_shared.errors import Permanent
 
 MAPPED_FROM: Final = 8 * 1024 * 1024
-"""Files from this size on, bytes, are mapped instead of read, so that memory stays flat."""
+"""Files from this size on, bytes, are mapped instead of read, to keep memory use low."""
 FRAGMENTS_AT_ONCE: Final = 256
-"""Fragments of a data set that are prepared before they are written."""
+"""Fragments of a data set that are prepared for one write."""
 
 Send = Callable[[Sequence[bytes | memoryview]], None]
 
 
 class StoreWriter:
-    """Writes C-STORE requests with `send`; its user reads the answers."""
+    """Writes C-STORE requests with `send`; the caller reads the answers."""
 
     def __init__(
         self, send: Send, peer_max_pdu: int, *, originator: tuple[str, int] | None = None
@@ -75,7 +75,7 @@ class StoreWriter:
         return self._message_id
 
     def _write_stream(self, chunks: Iterator[bytes], context_id: int, sop: tuple[str, str]) -> int:
-        # Begun before the command: what cannot be had is known by now.
+        # Started before the command is sent, so that a failure at the start sends nothing.
         part: bytes | None = next(chunks, b"")
         buffers = self._command(context_id, sop)
         while part is not None:
@@ -109,7 +109,7 @@ class StoreWriter:
         try:
             self._send(buffers)
         finally:
-            # Views of a mapped file must be gone before it is unmapped.
+            # Views of a mapped file must be released before it is unmapped.
             for buffer in buffers:
                 if isinstance(buffer, memoryview):
                     buffer.release()

@@ -1,4 +1,4 @@
-"""DICOM TLS: the BCP 195 profile (PS3.15 B.9), with certificates that may change while running."""
+"""DICOM TLS: the BCP 195 profile (PS3.15 B.9), with certificates that may change at runtime."""
 
 import errno
 import ssl
@@ -21,7 +21,7 @@ _OUT_OF_ITS_TIME: Final = {9: "is not valid yet", 10: "has expired"}
 """By OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 MAX_FILE_BYTES: Final = 2**22
-"""More than any file of authorities has."""
+"""No file of authorities is larger."""
 
 _NOT_READ: Final = {
     errno.ENOENT: "is not there",
@@ -45,7 +45,7 @@ _HANDSHAKE_FAILURES: Final = {
     "UNSUPPORTED_PROTOCOL": "the peer speaks an old version of TLS only",
     "NO_SHARED_CIPHER": "the peer has weak cipher suites only",
 }
-"""By OpenSSL's reasons."""
+"""Messages by OpenSSL's reasons."""
 
 
 class TlsUnusable(Permanent):
@@ -54,19 +54,19 @@ class TlsUnusable(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Files in PEM with which TLS is spoken, and whether peers have to show a certificate."""
+    """The PEM files for TLS; with authorities, peers must show a certificate."""
 
     certificate_file: str
     """Our certificate with its chain."""
     key_file: str = ""
     """Empty: the key is in the file of the certificate."""
     client_ca_file: str = ""
-    """Authorities that sign peers."""
+    """Authorities that sign the certificates of peers."""
     client_certificates: ssl.VerifyMode = ssl.CERT_NONE
 
 
 class ServerTls:
-    """Gives the context for each handshake; a renewed certificate is taken up by itself.
+    """Provides the context of each handshake; a renewed certificate is loaded automatically.
 
     Raises:
         TlsUnusable: a file cannot be used.
@@ -78,12 +78,12 @@ class ServerTls:
         self._seen = self._stamps()
         self._context = _server_context(files)
         self.outdated = _outdated(self._context, files.certificate_file)
-        """That peers will refuse the certificate, and why; empty when it is in its time."""
+        """Why peers will refuse the certificate because of its date; empty if it is valid now."""
         self.problem = self.outdated
-        """What is wrong with the files, in words; empty when nothing is."""
+        """What is wrong with the files, in words; empty if nothing is."""
 
     def context(self) -> ssl.SSLContext:
-        """Return the context of the files as they are now; unusable new files keep the old."""
+        """Return the context of the current files; if they are unusable, the previous one."""
         with self._lock:
             stamps = self._stamps()
             if stamps != self._seen:
@@ -115,14 +115,14 @@ class ServerTls:
 
 
 def handshake_failure(error: ssl.SSLError) -> str:
-    """Return in words why no TLS came about with a peer that has called."""
+    """Return in words why the handshake with a calling peer failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is not trusted: {error.verify_message}"
     return _HANDSHAKE_FAILURES.get(error.reason or "", f"no TLS: {error.reason}")
 
 
 def stamp(name: str) -> tuple[int, int]:
-    """Return what changes when a file does: time of its last change, and inode."""
+    """Return a value that changes when the file does: its modification time and inode."""
     try:
         found = Path(name).stat()
     except OSError:
@@ -135,7 +135,7 @@ def _server_context(files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(TLS_1_2_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    # A peer that renegotiates for ever would cost a core.
+    # A peer that renegotiates without end would use up a core.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.verify_mode = files.client_certificates
     load_pair(context, files.certificate_file, files.key_file or files.certificate_file)
@@ -147,7 +147,7 @@ def _server_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def load_authorities(context: ssl.SSLContext, file: str) -> None:
-    """Have peers trusted whose certificates are signed by the authorities in a file.
+    """Trust peers whose certificates are signed by the authorities in a file.
 
     Raises:
         TlsUnusable: the file cannot be used.
@@ -160,7 +160,7 @@ def load_authorities(context: ssl.SSLContext, file: str) -> None:
 
 
 def load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> None:
-    """Have a certificate of our own shown to peers.
+    """Show our own certificate to peers.
 
     Raises:
         TlsUnusable: certificate or key cannot be used.
@@ -169,7 +169,7 @@ def load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> 
     _require_pem("key", key_file, "PRIVATE KEY-----")
 
     def no_password() -> NoReturn:
-        # Without this OpenSSL would ask at the terminal, and wait.
+        # Otherwise OpenSSL would ask at the terminal, and wait.
         raise TlsUnusable(f"the key {key_file} is encrypted")
 
     try:
@@ -194,17 +194,17 @@ def _require_pem(what: str, name: str, mark: str) -> None:
 
 
 def _outdated(context: ssl.SSLContext, certificate_file: str) -> str:
-    """Return that the certificate is out of its time, if it is, as a peer would find it."""
+    """Return the words a peer would use for an expired or early certificate, or nothing."""
     peer = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     peer.check_hostname = False
-    # Whoever signed it: only its time matters here.
+    # Any issuer is accepted: only the dates matter here.
     peer.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     peer.load_verify_locations(certificate_file)
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking = peer.wrap_bio(back, there)
     asked = context.wrap_bio(there, back, server_side=True)
     try:
-        # Hello, hello with certificate, verification: both speak TLS 1.3.
+        # Hello, hello with certificate, verification: both sides speak TLS 1.3.
         for side in (asking, asked, asking):
             with suppress(ssl.SSLWantReadError):
                 side.do_handshake()
@@ -212,6 +212,6 @@ def _outdated(context: ssl.SSLContext, certificate_file: str) -> str:
         time = _OUT_OF_ITS_TIME.get(error.verify_code)
         return f"the certificate {certificate_file} {time}" if time else ""
     except ssl.SSLError:
-        # What else peers may dislike is for them to say.
+        # Other objections are left to real peers.
         return ""
     return ""

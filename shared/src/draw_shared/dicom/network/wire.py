@@ -1,11 +1,11 @@
-"""One connection: whole PDUs in, buffers out, every wait under a deadline.
+"""One connection: reads whole PDUs, writes buffers, with a deadline for every wait.
 
-The reader has one buffer. It grows with what has really come, up to two of the longest
-PDUs, so that a lying length costs nothing: it is refused before anything is allocated for
-it, and a connection that says nothing holds a few kilobytes.
+The reader has one buffer. It grows with the data that has really arrived, up to two of the
+longest PDUs. A false length therefore costs nothing: it is refused before anything is allocated,
+and a silent connection occupies a few kilobytes.
 
-On a plain socket the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO): waiting costs no
-system call of its own, and each one would give the interpreter lock away.
+On a plain socket the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO): waiting then needs no
+system call of its own, each of which would release the interpreter lock.
 """
 
 import select
@@ -32,21 +32,21 @@ from draw_shared.dicom.network.pdu import (
 BUFFER_BYTES: Final = 2 * (MAX_PDU_BYTES + HEADER_BYTES)
 FIRST_BUFFER_BYTES: Final = 4096
 KERNEL_TIMEOUT_SECONDS: Final = 1.0
-"""How long the kernel waits by itself for something to read; longer waits are polled."""
+"""How long the kernel itself waits for data to read; longer waits are polled."""
 PDU_TIMEOUT_SECONDS: Final = 10.0
-"""A PDU that has begun must be complete within this time, whatever the peer says."""
+"""A PDU that has begun must be complete within this time, whatever the peer sends."""
 MAX_CONTROL_PDU_BYTES: Final = 4
 SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
-"""Before the fragment of a P-DATA PDU that holds one."""
+"""Bytes before the fragment in a P-DATA PDU that holds a single one."""
 ITEM_LENGTH_BYTES: Final = 4
 TLS_HANDSHAKE: Final = 0x16
-"""First byte of a ClientHello (RFC 8446 5.1); no type of PDU."""
+"""First byte of a ClientHello (RFC 8446 5.1); no PDU type has this value."""
 HTTP_RESPONSE: Final = ord("H")
 """First byte of a status line (RFC 9112 4); no type of PDU."""
 TOLERANCE_BYTES: Final = 1024
-"""What a P-DATA PDU may exceed the length we announced by; some peers count headers otherwise."""
+"""By how much a P-DATA PDU may exceed the announced length; some peers count headers otherwise."""
 MAX_BUFFERS: Final = 512
-"""Buffers handed to one sendmsg call; Linux takes 1,024."""
+"""Buffers passed to one sendmsg call; Linux accepts 1,024."""
 MAX_JOINED_BUFFERS: Final = 64
 """Buffers joined for one TLS write, so that a large object is never in memory as a whole."""
 
@@ -66,7 +66,7 @@ class PeerClosed(ConnectionError):
 
 
 class PeerTooSlow(TimeoutError):
-    """Nothing came, or not enough, within the time allowed."""
+    """Nothing, or not enough, arrived within the time allowed."""
 
 
 class Wire:
@@ -92,22 +92,22 @@ class Wire:
             )
 
     def limit_data(self, announced: int) -> None:
-        """Refuse P-DATA PDUs longer than what we announced, with some tolerance."""
+        """Refuse P-DATA PDUs longer than announced, with some tolerance."""
         self._longest_data = min(MAX_PDU_BYTES, announced + TOLERANCE_BYTES)
         self._grow_to(BUFFER_BYTES)
 
     def read_pdu(
         self, idle_seconds: float, *, whole_by: float | None = None
     ) -> tuple[int, memoryview]:
-        """Return type and body of the next PDU; the body is valid until the next call.
+        """Return the type and body of the next PDU; the body is valid until the next call.
 
-        Waits up to `idle_seconds` for its first byte. `whole_by` is a moment of the
-        monotonic clock at which all of it must be there.
+        Waits up to `idle_seconds` for its first byte. `whole_by` is the time on the monotonic clock
+        by which it must be complete.
 
         Raises:
-            PeerTooSlow: it did not come, or not completely, in time.
+            PeerTooSlow: it did not arrive, or not completely, in time.
             PeerClosed: the connection ended.
-            ProtocolViolation: unknown type, or longer than such a PDU may be.
+            ProtocolViolation: the type is unknown, or the PDU longer than its type allows.
         """
         deadline = whole_by
         while True:
@@ -127,11 +127,11 @@ class Wire:
             self._fill(idle_seconds if deadline is None else _left_until(deadline))
 
     def fragments_at_hand(self, context_id: int) -> list[memoryview]:
-        """Return what has come of the middle of a data set: whole PDUs of one fragment each.
+        """Return what has arrived of the middle of a data set: whole PDUs of one fragment each.
 
-        A large data set comes in such PDUs for the most part, and taking each by itself costs
-        more than copying it. Stops before anything else, which `read_pdu` returns then; the
-        fragments are valid until that is called.
+        Most of a large data set arrives in such PDUs, and reading each separately costs more than
+        copying it. Stops before any other PDU, which `read_pdu` returns next; the fragments are
+        valid until that call.
         """
         found: list[memoryview] = []
         at, end = self._begin, self._end
@@ -155,8 +155,8 @@ class Wire:
     def _fill(self, seconds: float) -> None:
         self._make_room()
         if self._unacknowledged and self._quick:
-            # Linux falls back to delayed ACKs by itself; senders with Nagle's algorithm
-            # then wait 40 ms for each message. An answer carries its own ACK.
+            # Linux falls back to delayed ACKs by itself; senders with Nagle's algorithm then
+            # wait 40 ms for each message. An answer carries its own ACK.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         try:
             count = self._receive(self._view[self._end :], seconds)
@@ -186,7 +186,7 @@ class Wire:
             self._buffer, self._view = grown, memoryview(grown)
 
     def _receive(self, into: memoryview, seconds: float) -> int:
-        """Read what is there, or wait for it; TimeoutError or BlockingIOError when late."""
+        """Read data, or wait for it; TimeoutError or BlockingIOError if none came in time."""
         if self._encrypted:
             self._set_timeout(seconds)
             return self._socket.recv_into(into)
@@ -201,7 +201,7 @@ class Wire:
         return self._socket.recv_into(into)
 
     def _set_timeout(self, seconds: float) -> None:
-        """Limit what follows: all calls of a TLS socket, writes to a plain one."""
+        """Limit the time of later calls: all calls of a TLS socket, writes of a plain one."""
         if seconds == self._timeout:
             return
         if self._encrypted:
@@ -211,7 +211,7 @@ class Wire:
         self._timeout = seconds
 
     def waiting(self) -> bool:
-        """Return whether the peer has sent something that is not read yet."""
+        """Return whether the peer has sent data that is not read yet."""
         if self.holds:
             return True
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
@@ -254,23 +254,23 @@ class Wire:
 
     @property
     def descriptor(self) -> int:
-        """The file descriptor of the connection, for another process that goes on with it."""
+        """The file descriptor of the connection, for another process that continues it."""
         return self._socket.fileno()
 
     @property
     def holds(self) -> bool:
-        """Whether something was read that is not used yet."""
+        """Whether data was read that is not used yet."""
         return self._end > self._begin
 
     @property
     def encrypted(self) -> bool:
-        """Whether TLS is spoken; its writes and reads must come from one thread."""
+        """Whether it uses TLS; reads and writes must then come from one thread."""
         return self._encrypted
 
     def interrupt(self) -> None:
-        """End reads and writes of the thread that serves this connection; any thread may call.
+        """End the reads and writes of the serving thread; any thread may call this.
 
-        The descriptor stays open: closed here, its number could be given to another
+        The descriptor stays open: if it were closed here, its number could be given to another
         connection while that thread still waits on it.
         """
         with suppress(OSError):
@@ -283,7 +283,7 @@ class Wire:
         self._socket.close()
 
     def close_politely(self, seconds: float) -> None:
-        """Close after the peer has had time to read the last PDU (PS3.8 9.2, state 13)."""
+        """Close after the peer had time to read the last PDU (PS3.8 9.2, state 13)."""
         with suppress(OSError):
             deadline = time.monotonic() + seconds
             if not self._encrypted:
@@ -294,7 +294,7 @@ class Wire:
 
 
 def _timeval(seconds: float) -> bytes:
-    """Return a waiting time as the kernel takes it; it takes 0 for ever."""
+    """Return a waiting time in the form of the kernel, for which 0 means for ever."""
     micro = max(1, int(seconds * 1e6))
     return pack("ll", micro // 1_000_000, micro % 1_000_000)
 
@@ -321,7 +321,7 @@ def _oversize(kind: int) -> ProtocolViolation:
 
 
 def _after(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """Return what is left of `buffers` after `sent` bytes."""
+    """Return the part of `buffers` that remains after `sent` bytes."""
     for position, buffer in enumerate(buffers):
         if sent < len(buffer):
             return [memoryview(buffer)[sent:], *buffers[position + 1 :]]
