@@ -1,13 +1,13 @@
-"""Text in the character sets of DICOM: the one reading of it for everybody.
+"""Decodes and encodes text in the character sets of DICOM, in one place for everybody.
 
-PS3.5 6.1.2, PS3.3 C.12.1.1.2. The index, queries and their answers, answers of other nodes
-and the page all read text here, so that what is stored is found by the same bytes.
+PS3.5 6.1.2, PS3.3 C.12.1.1.2. The index, queries and their answers, answers of other nodes and the
+page all read text here, so that stored text is found by the same bytes.
 
-Without Specific Character Set only ASCII is allowed. Bytes beyond it that form UTF-8 are
-taken for UTF-8, which text of another set does not form by chance. A set that is declared is
-believed: bytes that are text in it mean that text, even if they could be UTF-8 as well. What
-is no text in its set is read as what it could mean; bytes that mean nothing are replaced by
-U+FFFD, and what stands beside them stays.
+Without Specific Character Set only ASCII is allowed. Other bytes that form valid UTF-8 are read as
+UTF-8, because text in another set hardly ever does. A declared set is trusted: bytes that are
+valid in it are read in it, even if they could be UTF-8 too. Bytes that are invalid in their set
+are read in the likeliest other set; bytes that are valid in none become U+FFFD, and the text
+around them is kept.
 """
 
 import codecs
@@ -38,7 +38,7 @@ TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs to which Specific Character Set applies (PS3.5 6.1.2.2)."""
 UTF_8: Final = "ISO_IR 192"
 MAX_CHARACTER_SET_LENGTH: Final = 512
-"""Bytes that are looked at of (0008,0005); all terms together take fewer."""
+"""Bytes of (0008,0005) that are read; all terms together are shorter."""
 IDENTIFIER_HASH: Final = 16
 
 _RESETS: Final = {
@@ -48,9 +48,9 @@ _RESETS: Final = {
 }
 _utf_8: Final = codec("utf-8")
 _ALONE: Final = {UTF_8: "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
-"""Terms that admit none beside them (PS3.3 C.12.1.1.2), and Python's codecs."""
+"""Terms that must stand alone (PS3.3 C.12.1.1.2), and Python's codecs."""
 _TWO_BYTES: Final = frozenset({58, 87, 149, 159})
-"""Sets that are always designated."""
+"""Sets of two bytes per character, which need a designation."""
 _ASCII_ONLY: Final = ("ISO_IR 6", "ISO 2022 IR 6")
 _NUMBERS: Final = {
     **{f"ISO_IR {number}": number for number in SETS if number not in _TWO_BYTES},
@@ -76,7 +76,7 @@ _MEANT: Final = {
     "WINDOWS1252": "ISO_IR 100",
     "ASCII": "ISO_IR 6",
 }
-"""What peers write, letters and digits only, and the term it stands for."""
+"""Spellings of peers, letters and digits only, and the terms that they mean."""
 
 _SUPERSETS: Final = {
     13: ("cp932", "euc_jp"),
@@ -88,20 +88,20 @@ _SUPERSETS: Final = {
     159: ("cp932", "euc_jp"),
     166: ("cp874",),
 }
-"""What systems write that declare these sets: Python's codecs that hold them and more."""
+"""Supersets that systems use while they declare these sets, by names of Python's codecs."""
 _NO_TEXT: Final = re.compile("[\x80-\x9f\uf8f0-\uf8ff]")
-"""What the codecs of Windows make of bytes that mean nothing."""
+"""What the codecs of Windows return for invalid bytes."""
 _NOT_WESTERN: Final = re.compile("[\x80-\x9f]|[^\x00-\x7f]{4}")
-"""No language of western Europe has four letters in a row that are beyond ASCII."""
+"""No western European language has four letters beyond ASCII in a row."""
 
 
 class UndecodableText(Permanent):
-    """Bytes that are no text in the character set they are said to be in."""
+    """Bytes that are invalid in their character set."""
 
 
 @dataclass(frozen=True, slots=True)
 class CharacterSet:
-    """The values of Specific Character Set (0008,0005); without terms the default repertoire."""
+    """The values of Specific Character Set (0008,0005); empty means the default repertoire."""
 
     terms: tuple[str, ...] = ()
 
@@ -111,10 +111,10 @@ class CharacterSet:
         return all(not term or term in _TERMS for term in self.terms)
 
     def decode(self, raw: bytes, vr: str) -> str:
-        """Return the text of a value, several values still joined by backslashes.
+        """Decode a value; several values stay joined by backslashes.
 
         Raises:
-            UndecodableText: it is none in this character set.
+            UndecodableText: it is invalid in this character set.
         """
         if raw.isascii() and ESCAPE not in raw:
             return raw.decode("ascii")
@@ -124,11 +124,11 @@ class CharacterSet:
             raise UndecodableText("text is not in its Specific Character Set") from error
 
     def read(self, raw: bytes, vr: str) -> str:
-        """Return the text of a value as well as it can be read.
+        """Decode a value as well as possible.
 
-        What is no text in this set is taken for UTF-8 if it can be, else for what senders
-        write that declare this set, else, where nothing else is declared, for western text.
-        Bytes that cannot be read become U+FFFD.
+        Text that is invalid in this set is read as UTF-8 if it is valid there, else as what senders
+        use that declare this set, else, if nothing else is declared, as western text. Unreadable
+        bytes become U+FFFD.
         """
         try:
             return self.decode(raw, vr)
@@ -144,7 +144,7 @@ class CharacterSet:
         return code_extensions.decode(raw, reading.initial, resets, "replace")
 
     def encode(self, text: str, vr: str) -> bytes | None:
-        """Return the text in this character set, or None if the set cannot hold it."""
+        """Encode text in this character set; None if the set does not contain it."""
         if text.isascii():
             return text.encode("ascii")
         if not self.terms or not self.known:
@@ -165,8 +165,8 @@ UNICODE: Final = CharacterSet((UTF_8,))
 def character_set(value: bytes) -> CharacterSet:
     """Return the character set that a raw value of (0008,0005) names.
 
-    A term that is misspelt is taken for the one that is meant. Of several, one that admits
-    none beside it counts alone.
+    A misspelt term is read as the one it means. If one of several terms must stand alone, the
+    others are ignored.
     """
     written = value[:MAX_CHARACTER_SET_LENGTH].decode("ascii", "replace").rstrip("\0 ").split("\\")
     terms = tuple(_meant(term.strip(" \0")) for term in written)
@@ -177,9 +177,9 @@ def character_set(value: bytes) -> CharacterSet:
 
 
 def distinct(text: str, raw: bytes) -> str:
-    """Return the text of an identifier, other than that of every other with other bytes.
+    """Return the text of an identifier, different from that of any identifier with other bytes.
 
-    Where bytes could not be read, two identifiers may look alike, and would be one patient.
+    If unreadable bytes were replaced, two identifiers could look alike, and become one patient.
     """
     if REPLACEMENT not in text:
         return text
@@ -195,13 +195,13 @@ def _meant(term: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How text of one character set is read, and written."""
+    """How text in one character set is decoded and encoded."""
 
     initial: Decode
     guesses: Sequence[Decode]
-    """What text that is none in the set could be in, the likeliest first."""
+    """Sets to try for invalid text, the likeliest first."""
     first: CodedSet | None = None
-    """What is in G1 from the beginning."""
+    """The set that is initially in G1."""
     further: Sequence[CodedSet] = ()
 
 
@@ -225,13 +225,13 @@ def _reading(terms: tuple[str, ...]) -> _Reading:
     guesses += (partial(_text_only, name) for name in supersets)
     if not sets:
         guesses.append(_western)
-    # A set of two bytes in the first place is designated all the same.
+    # A set of two bytes in the first place must still be designated.
     begins = held if first not in _TWO_BYTES else None
     return _Reading(initial, tuple(guesses), begins, tuple(sets))
 
 
 def _cut_utf_8(raw: bytes, errors: str) -> str:
-    """Return UTF-8, also if it is cut in the middle of its last character."""
+    """Decode UTF-8, even if it is cut in the middle of its last character."""
     held = raw.rstrip(b"\0 ")
     text, read = codecs.utf_8_decode(held, errors, False)
     if read < len(held):
@@ -249,7 +249,7 @@ def _text_only(superset: str, raw: bytes, errors: str) -> str:
 
 
 def _western(raw: bytes, errors: str) -> str:
-    """Return Latin 1 as Windows extends it, unless it cannot be that."""
+    """Decode Windows' superset of Latin 1, unless the text cannot be that."""
     text = raw.decode("cp1252", errors)
     if _NOT_WESTERN.search(text):
         raise ValueError("no western text is like that")

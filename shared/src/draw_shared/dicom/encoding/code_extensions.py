@@ -1,9 +1,9 @@
-"""Code extensions of ISO 2022: coded sets, and text that escape sequences lead through them.
+"""Code extensions of ISO 2022: coded character sets, and text that switches them by escapes.
 
-PS3.5 6.1.2.5, PS3.3 tables C.12-3 and C.12-4. Bytes below 0x80 are in G0, which is ASCII
-until another set is designated; those above are in G1. Both are back at what they were
-before each control character and each delimiter (PS3.5 6.1.2.5.3). A byte of a two-byte
-set in G0 can look like a delimiter and is none.
+PS3.5 6.1.2.5, PS3.3 tables C.12-3 and C.12-4. Bytes below 0x80 are in G0, which is ASCII until
+another set is designated; other bytes are in G1. Before each control character and each delimiter
+both return to their initial sets (PS3.5 6.1.2.5.3). A byte of a two-byte set in G0 can look like a
+delimiter without being one.
 """
 
 import codecs
@@ -14,19 +14,19 @@ from functools import partial
 from typing import Final
 
 Decode = Callable[[bytes, str], str]
-"""Returns the text of bytes; the errors are `strict` or `replace`, as Python's codecs have them."""
+"""Decodes bytes; the errors are `strict` or `replace`, as for Python's codecs."""
 Encode = Callable[[str], bytes | None]
-"""Returns one character beyond ASCII in a set, or None if the set has it not."""
+"""Encodes one character beyond ASCII; None if the set does not contain it."""
 
 ESCAPE: Final = b"\x1b"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 NAME_RESETS: Final = re.compile(rb"[\x00-\x1f\\^=]")
 TEXT_RESETS: Final = re.compile(rb"[\x00-\x1f\\]")
 WHOLE_TEXT_RESETS: Final = re.compile(rb"[\x00-\x1f]")
-"""Before what code extensions end: in PN, in text of several values, in text of one."""
+"""Characters that end code extensions: in PN, in text of several values, in text of one."""
 
 _UNDEFINED: Final = "\ufffe"
-"""A charmap's word for a byte that means nothing."""
+"""Marks a byte without a meaning in a charmap."""
 _FIRST_OF_G1: Final = 0xA0
 _HIGH: Final = 0x80
 _SPACE: Final = 0x20
@@ -40,15 +40,15 @@ _MAX_DESIGNATION_BYTES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class CodedSet:
-    """One set of characters beyond ASCII."""
+    """One coded set of characters beyond ASCII."""
 
     escape: bytes
-    """What designates it."""
+    """The escape sequence that designates it."""
     decode: Decode
-    """In G1 it reads ASCII too."""
+    """A set in G1 decodes ASCII too."""
     encode: Encode
     in_g0: bool = False
-    """Whether it takes the place of ASCII."""
+    """Whether it replaces ASCII."""
 
 
 def _mapped(table: str, raw: bytes, errors: str) -> str:
@@ -56,7 +56,7 @@ def _mapped(table: str, raw: bytes, errors: str) -> str:
 
 
 def _table(codec: str) -> str:
-    """Return the characters of a set of one byte each; C1 controls are none (PS3.5 6.1.3)."""
+    """Return the characters of a single-byte set, without C1 controls (PS3.5 6.1.3)."""
     high = (bytes((byte,)) for byte in range(_FIRST_OF_G1, 256))
     found = [raw.decode(codec, "replace") for raw in high]
     return (
@@ -76,7 +76,7 @@ def _single(final: bytes, table: str) -> CodedSet:
 
 
 def codec(name: str) -> Decode:
-    """Return what reads text of one of Python's codecs."""
+    """Return a decoder for one of Python's codecs."""
     return partial(_by_codec, name)
 
 
@@ -97,7 +97,7 @@ def _pair(name: str, character: str) -> bytes | None:
 
 
 def _jis_x_0208(raw: bytes, errors: str) -> str:
-    """Return kanji; those that Japanese systems added where JIS X 0208 is empty, too."""
+    """Decode kanji, including those that Japanese systems added in gaps of JIS X 0208."""
     try:
         return raw.translate(_TO_G1).decode("euc_jp")
     except UnicodeDecodeError:
@@ -106,7 +106,7 @@ def _jis_x_0208(raw: bytes, errors: str) -> str:
 
 
 def _shifted(row: int, cell: int) -> bytes:
-    """Return a character of JIS X 0208 as Shift JIS has it."""
+    """Return a character of JIS X 0208 in Shift JIS."""
     lead = (row - 0x21 >> 1) + (0x81 if row <= 0x5E else 0xC1)  # noqa: PLR2004 - as defined there
     if row % 2 == 0:
         return bytes((lead, cell + 0x7E))
@@ -164,20 +164,20 @@ SETS: Final = {
     166: _single(b"-T", _table("tis_620")),
     203: _single(b"-b", _table("iso8859_15")),
 }
-"""The sets of PS3.3 C.12.1.1.2 by their number in the ISO register."""
+"""The sets of PS3.3 C.12.1.1.2 by their numbers in the ISO register."""
 
 _ASCII: Final = (b"(B", b"(J")
-"""ISO-IR 6, and ISO-IR 14 which in DICOM's text means the same."""
+"""ISO-IR 6, and ISO-IR 14, which in DICOM's text means the same."""
 _DESIGNATED: Final = {
     **{coded.escape[1:]: coded for coded in SETS.values()},
-    # As Japanese systems beside DICOM write: JIS C 6226, and katakana in the place of ASCII.
+    # Used by Japanese systems outside DICOM: JIS C 6226, and katakana instead of ASCII.
     b"$@": KANJI,
     b"(I": CodedSet(ESCAPE + b"(I", _katakana_in_g0, lambda _: None, in_g0=True),
 }
 
 
 def ascii_only(raw: bytes, errors: str) -> str:
-    """Return the text of ISO-IR 6."""
+    """Decode ISO-IR 6."""
     return raw.decode("ascii", errors)
 
 
@@ -189,13 +189,12 @@ def decode(
     *,
     lasting: bool = False,
 ) -> str:
-    """Return text that begins in the initial set; an escape sequence means what it says.
+    """Decode text that begins in the initial set and may contain escape sequences.
 
-    With `lasting`, delimiters do not end what was designated in G1: some senders designate
-    it once for all.
+    With `lasting`, delimiters do not reset G1: some senders designate a set only once.
 
     Raises:
-        ValueError: with `strict` errors, bytes or an escape sequence mean nothing.
+        ValueError: with `strict` errors, bytes or an escape sequence are invalid.
     """
     if ESCAPE not in raw:
         return initial(raw, errors)
@@ -205,7 +204,7 @@ def decode(
 
 
 class _EscapeWalk:
-    """Reads a value from escape sequence to escape sequence."""
+    """Decodes a value from one escape sequence to the next."""
 
     def __init__(
         self, initial: Decode, resets: re.Pattern[bytes], errors: str, *, lasting: bool
@@ -217,7 +216,7 @@ class _EscapeWalk:
         self._lasting = lasting
 
     def read(self, piece: bytes) -> str:
-        """Return the text that follows an ESC."""
+        """Decode the piece that follows an ESC."""
         length, coded = _designation(piece)
         before = ""
         if not length:
@@ -246,14 +245,14 @@ class _EscapeWalk:
             elif read[0] == _SPACE:
                 found.append(" ")
             else:
-                # A control character, or a byte that is no half of a character.
+                # A control character, or a byte that cannot be half of a character.
                 self._g0 = None
                 found.append(self._ended(raw[part.start() :]))
                 break
         return "".join(found)
 
     def _ended(self, raw: bytes) -> str:
-        """Return text with ASCII in G0, up to and behind what ends the set in G1."""
+        """Decode text with ASCII in G0, up to and including what resets the set in G1."""
         g1 = self._g1
         end = None if g1 is self._initial or self._lasting else self._resets.search(raw)
         if end is None:
@@ -264,7 +263,7 @@ class _EscapeWalk:
 
 
 def _designation(piece: bytes) -> tuple[int, CodedSet | None]:
-    """Return the length of what follows an ESC and designates a set, and the set if not ASCII."""
+    """Return the length of a designation after ESC, and its set; None means ASCII."""
     for length in range(_MAX_DESIGNATION_BYTES, 1, -1):
         sequence = piece[:length]
         if sequence in _DESIGNATED:
@@ -277,9 +276,9 @@ def _designation(piece: bytes) -> tuple[int, CodedSet | None]:
 def encode(
     text: str, first: CodedSet | None, further: Sequence[CodedSet], resets: re.Pattern[bytes]
 ) -> bytes | None:
-    """Return text with the escape sequences it needs, or None if no set holds a character.
+    """Encode text with the escape sequences it needs; None if no set contains a character.
 
-    `first` is what is in G1 from the beginning.
+    `first` is the set that is initially in G1.
     """
     known = (*([first] if first else ()), *further)
     to_ascii = ESCAPE + _ASCII[first is KATAKANA]

@@ -1,6 +1,6 @@
-"""Data sets as they come: deflated, in another encoding than agreed, with leftovers in front.
+"""Opens data sets as devices send them: deflated, misdeclared, or with remains of other groups.
 
-What a receiver, the index and the operators' page read of an object, they read through this.
+The receiver, the index and the operators' page all read objects through this module.
 """
 
 import zlib
@@ -21,7 +21,7 @@ LEADING_GROUPS: Final = frozenset((b"\0\0", b"\2\0"))
 """Groups of command sets and of file meta, which devices leave in front of data sets."""
 MAX_LEADING_ELEMENTS: Final = 64
 
-# What tells which format a deflated data set has.
+# Tells zlib to detect the format of a deflated data set.
 _ANY_WRAPPER: Final = 32
 _GZIP: Final = b"\x1f\x8b"
 _ZLIB_CHECK: Final = 31
@@ -36,9 +36,9 @@ def _declared(transfer_syntax_uid: str) -> Scanner:
 
 
 def scanner_for(transfer_syntax_uid: str, data: bytes | memoryview = b"") -> Scanner:
-    """Return the scanner of a transfer syntax; encapsulated ones are explicit little endian.
+    """Return the scanner for a transfer syntax; encapsulated ones are explicit little endian.
 
-    Some senders write another encoding than they agreed on; `data`, if given, decides.
+    Some senders use another encoding than negotiated; `data`, if given, decides.
     """
     declared = _declared(transfer_syntax_uid)
     if len(data) < HEADER_BYTES:
@@ -57,7 +57,7 @@ def scanner_for(transfer_syntax_uid: str, data: bytes | memoryview = b"") -> Sca
 
 
 def _is_explicit(declared: Scanner, data: bytes | memoryview) -> bool:
-    """Return whether a data set is explicit that does not look as it was declared."""
+    """Return whether a data set is explicit although it was declared differently."""
     try:
         form = declared.first_form(data)
     except IndexError:
@@ -66,10 +66,10 @@ def _is_explicit(declared: Scanner, data: bytes | memoryview) -> bool:
 
 
 def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | memoryview:
-    """Return `data`, or for a deflated data set as much of it inflated as any header needs.
+    """Return `data`, or as much of a deflated data set, inflated, as any header needs.
 
     Raises:
-        Undecodable: nothing of it inflates, and it is no data set without that.
+        Undecodable: nothing of it inflates, and it is no plain data set either.
     """
     if transfer_syntax_uid != DEFLATED_LITTLE:
         return data
@@ -85,28 +85,28 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
 
 
 def inflater(head: bytes | memoryview) -> "zlib._Decompress":
-    """Return what inflates a data set that begins with `head`.
+    """Return a decompressor for a data set that begins with `head`.
 
-    Some devices write zlib's or gzip's format around it, which PS3.5 A.5 does not have.
+    Some devices wrap it in the format of zlib or gzip, which PS3.5 A.5 does not provide for.
     """
     bits = zlib.MAX_WBITS
     return zlib.decompressobj(bits | _ANY_WRAPPER if _is_wrapped(head) else -bits)
 
 
 def _is_wrapped(head: bytes | memoryview) -> bool:
-    """Return whether the format of zlib (RFC 1950) or gzip (RFC 1952) begins so."""
+    """Return whether `head` begins with the format of zlib (RFC 1950) or gzip (RFC 1952)."""
     begin = bytes(head[:_STORED_HEAD])
     if begin.startswith(_GZIP):
         return True
     if len(begin) < _STORED_HEAD or begin[0] & 0x8F != zlib.DEFLATED:
         return False
-    # The same bits begin a stored block, which gives its length twice.
+    # The same bits can begin a stored block, which contains its length twice.
     stored = int.from_bytes(begin[1:3], "little") ^ int.from_bytes(begin[3:5], "little")
     return int.from_bytes(begin[:2], "big") % _ZLIB_CHECK == 0 and stored != _COMPLEMENT
 
 
 def is_deflated(data: bytes | memoryview, transfer_syntax_uid: str) -> bool:
-    """Return whether a data set that begins so is deflated; not all are that should be."""
+    """Return whether a data set is really deflated; some are not although declared so."""
     if transfer_syntax_uid != DEFLATED_LITTLE:
         return False
     return bytes(data[4:6]) not in KNOWN_VRS or bool(_inflated_before_damage(data))
@@ -125,18 +125,18 @@ def _inflated_before_damage(data: bytes | memoryview) -> bytes:
 
 
 class Opened(NamedTuple):
-    """A data set as it can be read."""
+    """A data set in readable form."""
 
     data: bytes | memoryview
-    """Inflated, without what devices left of groups 0000 and 0002 in front of it."""
+    """Inflated, without the remains of groups 0000 and 0002 in front of it."""
     scanner: Scanner
     flaws: Flaws
     bounded: bool
-    """Whether there is more than was inflated."""
+    """Whether only a part was inflated."""
 
 
 def opened(data: bytes | memoryview, transfer_syntax_uid: str) -> Opened:
-    """Return the data set that `data` holds, or begins, and how it is encoded in truth.
+    """Open the data set that `data` contains or begins, and determine its real encoding.
 
     Raises:
         Undecodable: it does not inflate.
@@ -166,9 +166,9 @@ def gather(
     required: frozenset[int] = frozenset(),
     whole: bool = True,
 ) -> tuple[Scanner, Gathered]:
-    """Return what `Scanner.gather` finds in a data set, and the scanner that reads its values.
+    """Return what `Scanner.gather` finds in a data set, and the scanner to decode its values.
 
-    Of a deflated data set, what lies behind the part that is inflated counts as passed.
+    In a deflated data set, elements after the inflated part count as passed.
     """
     try:
         data_set, scanner, flaws, bounded = opened(data, transfer_syntax_uid)
@@ -186,7 +186,7 @@ def gather(
 
 
 def leading_bytes(data: bytes | memoryview) -> int:
-    """Return how long the elements of groups 0000 and 0002 in front of a data set are."""
+    """Return the length of the elements of groups 0000 and 0002 in front of a data set."""
     at = 0
     for _ in range(MAX_LEADING_ELEMENTS):
         head = bytes(data[at : at + LONG_HEADER_BYTES])
@@ -204,7 +204,7 @@ def leading_bytes(data: bytes | memoryview) -> int:
 def leading_form(head: bytes, order: Literal["big", "little"]) -> ElementForm:
     """Return the form of an element of groups 0000 or 0002 in front of a data set.
 
-    Its own header decides: what follows may be of these groups too, in another form.
+    Its own header decides, because elements of these groups that follow may have another form.
     """
     vr = head[4:6]
     if vr in SHORT_VRS:

@@ -1,4 +1,4 @@
-"""Dates and times of data sets as values, also in the forms of old senders (PS3.5 6.2)."""
+"""Parses dates and times of data sets, in the forms of old senders too (PS3.5 6.2)."""
 
 import re
 from datetime import date, time
@@ -10,7 +10,7 @@ MICROSECOND_DIGITS: Final = 6
 
 
 def parse_date(text: str) -> date | None:
-    """Return the date in `text`, `20040119` or as ACR-NEMA wrote it `2004.01.19`, if any."""
+    """Parse a date, `20040119` or in ACR-NEMA's form `2004.01.19`; None if it is none."""
     found = DATE.fullmatch(text)
     if found is None or not text.isascii():
         return None
@@ -21,9 +21,9 @@ def parse_date(text: str) -> date | None:
 
 
 def parse_time(text: str) -> time | None:
-    """Return the time in `text`, `102030.5` or as ACR-NEMA wrote it `10:20:30`, if there is one.
+    """Parse a time, `102030.5` or in ACR-NEMA's form `10:20:30`; None if it is none.
 
-    A leap second is no time of Python's or PostgreSQL's day, and is none here.
+    A leap second exists in neither Python's nor PostgreSQL's time, and is None here.
     """
     found = TIME.fullmatch(text)
     if found is None or not text.isascii():
@@ -36,6 +36,6 @@ def parse_time(text: str) -> time | None:
 
 
 def beyond_microseconds(text: str) -> bool:
-    """Return whether a time says more than `parse_time` keeps."""
+    """Return whether a time is more precise than `parse_time` can return."""
     found = TIME.fullmatch(text)
     return found is not None and bool((found[4] or "")[MICROSECOND_DIGITS:].strip("0"))

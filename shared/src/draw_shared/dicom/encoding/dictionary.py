@@ -1,9 +1,8 @@
-"""The dictionary of PS3.6 as pydicom has it: attributes, private ones, registered UIDs.
+"""The dictionary of PS3.6 from pydicom: public and private attributes, registered UIDs.
 
-`import pydicom` brings NumPy, every codec and what downloads test files, and takes a process
-longer than the rest of its start. The modules with the tables import nothing: they are loaded
-here by themselves, so that who only looks something up does not wait for the library (decision
-44).
+`import pydicom` loads NumPy, every codec and code that downloads test files, and takes longer than
+the rest of a process's start. The modules with the tables import nothing. They are loaded here on
+their own, so that a lookup does not wait for the library (decision 44).
 """
 
 from functools import cache
@@ -16,10 +15,10 @@ BLOCK_MASK: Final = 0xFF
 
 
 class Entry(NamedTuple):
-    """What the dictionary says of one attribute."""
+    """The dictionary's entry for one attribute."""
 
     vr: str
-    """Where several are possible all of them, as `US or SS`."""
+    """All possible ones if there are several, as `US or SS`."""
     multiplicity: str
     name: str
     retired: str
@@ -27,7 +26,7 @@ class Entry(NamedTuple):
 
 
 class RegisteredUid(NamedTuple):
-    """What PS3.6 A says of one UID."""
+    """The entry of PS3.6 A for one UID."""
 
     name: str
     kind: str
@@ -49,7 +48,7 @@ LATER_SYNTAXES: Final = {
         ),
     )
 }
-"""Transfer syntaxes of PS3.6 that pydicom does not list yet."""
+"""Transfer syntaxes of PS3.6 that pydicom does not contain yet."""
 
 
 @cache
@@ -74,7 +73,7 @@ def _attributes() -> dict[int, tuple[str, str, str, str, str]]:
 
 @cache
 def _repeating() -> list[tuple[int, int, Entry]]:
-    """Return bits to compare, their values and the entry of each repeating group (PS3.5 7.6)."""
+    """Return bit mask, value and entry of each repeating group (PS3.5 7.6)."""
     found = _module("_dicom_dict").RepeatersDictionary
     return [
         (
@@ -100,15 +99,15 @@ def _tags() -> dict[str, int]:
 
 
 def lists(tag: int) -> bool:
-    """Return whether the dictionary lists a tag by itself, not as one of a repeating group."""
+    """Return whether the dictionary contains a tag itself, not as one of a repeating group."""
     return tag in _attributes()
 
 
 def entry_of(tag: int) -> Entry:
-    """Return what the dictionary says of a public attribute.
+    """Return the dictionary's entry for a public attribute.
 
     Raises:
-        KeyError: it is not listed, or private.
+        KeyError: it is unknown, or private.
     """
     known = _attributes().get(tag)
     if known is not None:
@@ -124,16 +123,16 @@ def vr_of(tag: int) -> str:
     """Return the VR of a public attribute.
 
     Raises:
-        KeyError: it is not listed, or private.
+            KeyError: it is unknown, or private.
     """
     return entry_of(tag).vr
 
 
 def private_vr_of(tag: int, creator: str) -> str:
-    """Return the VR of a private attribute in the way its creator is known to use it.
+    """Return the VR of a private attribute as its creator is known to use it.
 
     Raises:
-        KeyError: creator or attribute is not known.
+        KeyError: the creator or the attribute is unknown.
     """
     known = _private()[creator]
     group, element = f"{tag >> GROUP_BITS:04X}", f"{tag & 0xFFFF:04X}"
@@ -145,12 +144,12 @@ def private_vr_of(tag: int, creator: str) -> str:
 
 
 def tag_of(keyword: str) -> int | None:
-    """Return the tag of a keyword, or None when there is no such keyword."""
+    """Return the tag of a keyword, or None if there is no such keyword."""
     return _tags().get(keyword)
 
 
 def entry_named(keyword: str) -> Entry:
-    """Return what the dictionary says of the attribute with a keyword.
+    """Return the dictionary's entry for a keyword.
 
     Raises:
         KeyError: there is no such keyword.
@@ -160,6 +159,6 @@ def entry_named(keyword: str) -> Entry:
 
 @cache
 def registered_uids() -> dict[str, RegisteredUid]:
-    """Return every UID that PS3.6 A lists or has listed."""
+    """Return every UID in PS3.6 A, including retired ones."""
     found = _module("_uid_dict").UID_dictionary
     return {uid: RegisteredUid(*entry) for uid, entry in found.items()} | LATER_SYNTAXES

@@ -1,9 +1,9 @@
-"""Which form an element header has that the encoding does not explain (PS3.5 7.1).
+"""Determines the form of an element header that its encoding does not explain (PS3.5 7.1).
 
-In explicit VR, devices write elements without a VR, with one that nobody knows, or the long
-form of one that has the short form. What follows tells: of the forms that an element can
-have, the right one ends where the next element begins. Future VRs have the long form
-(PS3.5 7.1.2); where nothing tells, other unknown ones have the short form, as in DCMTK.
+In explicit VR, devices write elements without a VR, with an unknown one, or with the long form of
+a VR that has the short form. What follows decides: the right form is the one that ends where the
+next element begins. Future VRs have the long form (PS3.5 7.1.2). If nothing decides, other unknown
+VRs have the short form, as in DCMTK.
 """
 
 from struct import Struct
@@ -24,21 +24,21 @@ LONG_HEADER_BYTES: Final = 12
 FIRST_GROUP: Final = 0x0008
 LAST_GROUP: Final = 0xFFFC
 ITEM_BYTES: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-"""An item's tag in little and in big endian."""
+"""The tag of an item in little and in big endian."""
 SEQUENCE_BYTES: Final = frozenset(ITEM_BYTES) | {b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd"}
-"""What a value of undefined length begins with, in both byte orders."""
+"""The beginning of a value of undefined length, in both byte orders."""
 
 SEQUENCE_VRS: Final = frozenset((b"", b"SQ", b"UN"))
 LOOKED_AT_BYTES: Final = 1024
 SOUGHT_AT_ONCE: Final = 4096
 SEQUENCE_END_BYTES: Final = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
 
-# How well what follows fits.
+# How well the following bytes fit.
 CERTAIN: Final = 3
 LIKELY: Final = 2
 POSSIBLE: Final = 1
 BEYOND: Final = -1
-"""It ends behind what is known."""
+"""It ends after the available data."""
 
 
 class ElementForm(NamedTuple):
@@ -52,7 +52,7 @@ class ElementForm(NamedTuple):
 
 
 class ElementForms:
-    """Tells the forms of element headers in one byte order."""
+    """Determines the forms of element headers in one byte order."""
 
     def __init__(self, *, explicit: bool, big_endian: bool) -> None:
         order = ">" if big_endian else "<"
@@ -64,14 +64,14 @@ class ElementForms:
     def of(
         self, data: bytes | memoryview, at: int, *, end: int | None, far: bool = False
     ) -> ElementForm | None:
-        """Return the form of the element at `at`, or None when it fits in none.
+        """Return the form of the element at `at`, or None if it has no possible one.
 
-        It ends at `end` at the latest; None where that is not known. `data` may end before:
-        then more of it may be needed, unless `far` says that there is no more to be had. What
-        reaches beyond it is then taken if nothing fits better.
+        The element ends at `end` at the latest; None if that is unknown. If `data` is shorter, more
+        of it may be needed, unless `far` says that there is no more; then a form that reaches
+        beyond it is chosen if no other fits better.
 
         Raises:
-            IndexError: `data` is too short to tell.
+            IndexError: `data` is too short to decide.
         """
         tag = self._tag_at(data, at)
         vr = bytes(data[at + 4 : at + 6])
@@ -109,7 +109,7 @@ class ElementForms:
     def _fit(
         self, data: bytes | memoryview, form: ElementForm, tag: int, vr: bytes, end: int | None
     ) -> int:
-        """Return how well what lies behind a value fits there."""
+        """Return how well the bytes after a value fit as the next element."""
         undefined = form.length == UNDEFINED
         at = form.start if undefined else form.start + form.length
         if at == end and not undefined:
@@ -128,11 +128,11 @@ class ElementForms:
         if group == DELIMITERS:
             return CERTAIN if following in {ITEM, ITEM_END, SEQUENCE_END} else 0
         if not FIRST_GROUP <= group <= LAST_GROUP:
-            # NULs behind a data set.
+            # NULs after a data set.
             return 0 if any(data[at : at + HEADER_BYTES]) else POSSIBLE
         next_vr = bytes(data[at + 4 : at + 6])
         if next_vr in KNOWN_VRS:
-            # Text behind a length can look like the VR of a group length, which is UL.
+            # Text after a length can look like the VR of a group length, which is UL.
             likely = following > tag and (following & 0xFFFF or next_vr == b"UL")
             return CERTAIN if likely else LIKELY
         if following <= tag:
@@ -140,7 +140,7 @@ class ElementForms:
         return self._bare_fit(data, at, following, like=next_vr == vr)
 
     def _bare_fit(self, data: bytes | memoryview, at: int, tag: int, *, like: bool) -> int:
-        """Return how well an element without a known VR fits, one that looks `like` the other."""
+        """Return how well an element without a known VR fits; `like` means after one like it."""
         if like and self._explicit:
             return LIKELY
         length = self._long.unpack_from(data, at + 4)[0]
@@ -157,7 +157,7 @@ class ElementForms:
 
 
 def is_regular(head: bytes | memoryview, at: int, *, explicit: bool) -> bool:
-    """Return whether an element header has the form of its encoding; delimiters are none."""
+    """Return whether an element header has its encoding's form; delimiters never do."""
     vr = bytes(head[at + 4 : at + 6])
     if not explicit:
         return vr not in KNOWN_VRS
@@ -167,26 +167,26 @@ def is_regular(head: bytes | memoryview, at: int, *, explicit: bool) -> bool:
 
 
 def seems_long(data: bytes | memoryview, at: int) -> bool:
-    """Return whether a header that says "no value" in the short form may have the long one.
+    """Return whether a header in the short form without a value may have the long form.
 
-    A length of 32 bits that is below 64 KiB looks like the tag of a group length, or in big
-    endian like one of group 0000.
+    A length of 32 bits below 64 KiB looks like the tag of a group length, or in big endian like a
+    tag of group 0000.
     """
     low, high = bytes(data[at + 8 : at + 10]), bytes(data[at + 10 : at + LONG_HEADER_BYTES])
     return len(high) == 2 and not (any(low) and any(high))  # noqa: PLR2004 - it is all there
 
 
 def is_sequence(data: bytes | memoryview, at: int, vr: bytes) -> bool:
-    """Return whether a value of undefined length at `at` is a sequence; no VR is none known."""
+    """Return whether a value of undefined length at `at` is a sequence; no VR means unknown."""
     if vr == b"UN":
         return not holds_fragments(data[at : at + LOOKED_AT_BYTES])
     return vr in SEQUENCE_VRS
 
 
 def holds_fragments(data: bytes | memoryview) -> bool:
-    """Return whether the items at the beginning of `data` are fragments and no data sets.
+    """Return whether the items at the beginning of `data` are fragments rather than data sets.
 
-    Both have the same form (PS3.5 7.5, A.4); what the first one holds that is not empty tells.
+    Both have the same form (PS3.5 7.5, A.4); the content of the first non-empty item decides.
     """
     at = 0
     while (tag := bytes(data[at : at + 4])) in ITEM_BYTES and at + HEADER_BYTES <= len(data):
@@ -200,7 +200,7 @@ def holds_fragments(data: bytes | memoryview) -> bool:
 
 
 def _is_element(head: bytes, most: int, order: Literal["big", "little"]) -> bool:
-    """Return whether an element of at most `most` bytes could begin so, in any form."""
+    """Return whether an element of at most `most` bytes could begin here, in any form."""
     if len(head) < HEADER_BYTES or not FIRST_GROUP <= int.from_bytes(head[:2], order) <= LAST_GROUP:
         return False
     lengths = [int.from_bytes(head[4:8], order)]
@@ -210,13 +210,13 @@ def _is_element(head: bytes, most: int, order: Literal["big", "little"]) -> bool
 
 
 def delimited(data: bytes | memoryview, at: int, *, big_endian: bool) -> tuple[int, int]:
-    """Return where a value of undefined length that has no items ends, and what follows.
+    """Return where a value of undefined length without items ends, and where the next begins.
 
     Raises:
         IndexError: its delimiter is missing.
     """
     sought = SEQUENCE_END_BYTES[big_endian]
-    # In pieces: one search for each value would otherwise copy all that follows each time.
+    # In pieces: otherwise the search for each value would copy everything that follows.
     for begin in range(at, len(data), SOUGHT_AT_ONCE):
         place = bytes(data[begin : begin + SOUGHT_AT_ONCE + HEADER_BYTES - 1]).find(sought)
         if place >= 0:

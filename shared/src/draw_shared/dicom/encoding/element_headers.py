@@ -1,4 +1,4 @@
-"""Reads the headers of elements in one encoding, also those in another form (PS3.5 7.1)."""
+"""Reads element headers of one encoding, including those in another form (PS3.5 7.1)."""
 
 from struct import Struct
 from typing import Final
@@ -11,13 +11,13 @@ from draw_shared.dicom.encoding.walk import Undecodable, Walk
 LAST_TAG: Final = 0xFFFCFFFC
 """Data Set Trailing Padding; no element follows it (PS3.5 7.2)."""
 MAX_ELEMENTS: Final = 1_000_000
-"""Of all levels together: a second of processor time, whatever is sent."""
+"""At all levels together; this bounds the processor time to about a second."""
 MIN_LETTERS: Final = int.from_bytes(b"AA", "little")
 """Implicit lengths below this cannot begin with a VR."""
 
 
 class ElementHeaders:
-    """The headers of one encoding; build one per encoding and use it for many data sets."""
+    """The headers of one encoding; create one per encoding and use it for many data sets."""
 
     def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
         order = ">" if big_endian else "<"

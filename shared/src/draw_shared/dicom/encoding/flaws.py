@@ -1,16 +1,16 @@
-"""How data sets break the rules of PS3.5 and are read all the same."""
+"""Violations of PS3.5 that data sets are read in spite of."""
 
 from collections.abc import Iterator
 from enum import StrEnum
 
 
 def shown(tag: int) -> str:
-    """Return a tag as the standard writes it."""
+    """Return a tag in the notation of the standard."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 class Flaw(StrEnum):
-    """What a data set was read past, though PS3.5 does not allow it."""
+    """A violation of PS3.5 that did not stop the reading."""
 
     OTHER_ENCODING = "another encoding than its transfer syntax"
     FOREIGN_GROUP = "elements of groups 0000 or 0002"
@@ -29,29 +29,29 @@ class Flaw(StrEnum):
 
 
 class Flaws:
-    """What was read past in one data set: each kind once, with the first element concerned."""
+    """The flaws of one data set: each kind once, with the first element concerned."""
 
     def __init__(self) -> None:
         self._found: dict[Flaw, int] = {}
 
     def add(self, flaw: Flaw, tag: int) -> None:
-        """Note one."""
+        """Add a flaw."""
         self._found.setdefault(flaw, tag)
 
     def update(self, others: "Flaws") -> None:
-        """Note what others hold too."""
+        """Add the flaws of another data set."""
         for flaw, tag in others._found.items():  # noqa: SLF001 - of the same class
             self.add(flaw, tag)
 
     def __iter__(self) -> Iterator[Flaw]:
-        """Yield the kinds."""
+        """Yield the kinds of flaws."""
         return iter(self._found)
 
     def __bool__(self) -> bool:
-        """Return whether there are any."""
+        """Return whether there are any flaws."""
         return bool(self._found)
 
     @property
     def words(self) -> str:
-        """All in words that hold nothing of the data set but tags; empty when there are none."""
+        """All flaws in words, with tags but no values of the data set; empty if there are none."""
         return "; ".join(f"{flaw} at {shown(tag)}" for flaw, tag in self._found.items())

@@ -1,6 +1,6 @@
-"""Dates and times of day as keys and values write them, as intervals (PS3.4 C.2.2.2.5, PS3.5 6.2).
+"""Parses dates and times of keys and values as intervals (PS3.4 C.2.2.2.5, PS3.5 6.2).
 
-What a time leaves out is open within its precision, and so is the end of a range.
+A shortened time covers all that it leaves open, and so does the end of a range.
 """
 
 import calendar
@@ -13,12 +13,12 @@ LEAP_SECOND: Final = 60
 
 
 class UnreadableInterval(Exception):
-    """A text is no date and no time."""
+    """A text is neither a date nor a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """The date lies between these, both included; None is open."""
+    """The date is between these, both included; None is open."""
 
     low: date | None
     high: date | None
@@ -26,7 +26,7 @@ class Dates:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The time of day lies between these, both included; None is open."""
+    """The time of day is between these, both included; None is open."""
 
     low: time | None
     high: time | None
@@ -34,7 +34,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """A date and a time attribute, taken as one moment, lie between these (C.2.2.2.5)."""
+    """A date and a time attribute, combined into one moment, are between these (C.2.2.2.5)."""
 
     low: datetime | None
     high: datetime | None
@@ -61,14 +61,14 @@ def dates(text: str) -> Dates:
     """Return the days that a date or a range of dates covers.
 
     Raises:
-        Unreadable: it is neither.
+        UnreadableInterval: it is neither.
     """
     low, high = _ends(_DATES, text)
     return Dates(_day(low, last=False) if low else None, _day(high, last=True) if high else None)
 
 
 def _day(text: str, *, last: bool) -> date:
-    """Return a date; a day that its month does not have is the month's end, as a range's end."""
+    """Parse a date; as the end of a range, a day beyond its month becomes the month's end."""
     digits = text.replace(".", "")
     year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:])
     if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= 31):  # noqa: PLR2004 - a calendar
@@ -82,10 +82,10 @@ def _day(text: str, *, last: bool) -> date:
 
 
 def times(text: str) -> Times:
-    """Return the time that a time of day or a range of times covers.
+    """Return the times that a time of day or a range of times covers.
 
     Raises:
-        Unreadable: it is neither.
+        UnreadableInterval: it is neither.
     """
     low, high = _ends(_TIMES, text)
     return Times(
@@ -102,7 +102,7 @@ def _moment(text: str, absent: tuple[str, str, str, str]) -> time:
     fraction = (found[4] or "") + absent[3][len(found[4] or "") :]
     if hour > 23 or minute > 59 or second > LEAP_SECOND:  # noqa: PLR2004 - a clock
         raise UnreadableInterval
-    # A leap second is the last that a time column can hold (PS3.5 6.2).
+    # A time column cannot hold a leap second (PS3.5 6.2): use the second before.
     return time(hour, minute, min(second, 59), int(fraction))
 
 

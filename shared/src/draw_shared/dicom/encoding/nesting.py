@@ -1,6 +1,6 @@
-"""Finds the end of what is nested: sequences, items and encapsulated values (PS3.5 7.5, A.4).
+"""Finds the end of nested structures: sequences, items, encapsulated values (PS3.5 7.5, A.4).
 
-Delimiters may be missing or doubled. Nothing in the data makes it recurse.
+Delimiters may be missing or duplicated. It does not recurse, whatever the data contains.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ from draw_shared.dicom.encoding.walk import Undecodable, Walk
 MAX_DEPTH: Final = 256
 LOOK_COUNTS: Final = 64
 OTHER_ITEM: Final = (b"\xff\xfe\xe0\x00", b"\xfe\xff\x00\xe0")
-"""An item's tag in the other byte order, for little and big endian."""
+"""The tag of an item in the other byte order, for little and big endian."""
 
 _IMPLICIT: Final = ElementHeaders(explicit=False)
 _EXPLICIT: Final = ElementHeaders(explicit=True)
@@ -39,9 +39,9 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
     vr: bytes = b"SQ",
     in_item: bool = False,
 ) -> tuple[int, int]:
-    """Return (where what follows starts, where the items end) of a sequence at `at`.
+    """Return (where the next element starts, where the items end) of a sequence at `at`.
 
-    With `in_item`, `at` is in an item, and it is the end of that item.
+    With `in_item`, `at` is inside an item, and the result is the end of that item.
     """
     single = in_item
     nested = [around if in_item else _inside(around, vr)]
@@ -50,7 +50,7 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
         headers = nested[-1]
         if in_item:
             if single and at == len(data) and len(nested) == 1:
-                # Its delimiter is missing, and that of its sequence is not given.
+                # The delimiter of the item is missing, and that of its sequence is too.
                 return at, at
             tag, vr, length, start = headers.header(data, at, walk)
             if tag in {ITEM, SEQUENCE_END, ITEM_END}:
@@ -108,25 +108,25 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
 
 
 def _inside(headers: ElementHeaders, vr: bytes) -> ElementHeaders:
-    """Return the encoding of the items of a sequence."""
-    # Unknown sequences are implicit VR little endian inside (PS3.5 6.2.2, note 2).
+    """Return the encoding of a sequence's items."""
+    # Unknown sequences contain implicit VR little endian (PS3.5 6.2.2, note 2).
     return _IMPLICIT if vr == b"UN" else headers
 
 
 def _ends_around(
     headers: ElementHeaders, data: bytes | memoryview, at: int, open_items: int, walk: Walk
 ) -> bool:
-    """Return whether the item end at `at`, outside of an item, ends the item around.
+    """Return whether the item end at `at`, outside every item, ends the surrounding item.
 
     Raises:
-        IndexError: `data` is too short to tell.
+        IndexError: `data` is too short to decide.
     """
     if not open_items:
         return False
     at += HEADER_BYTES
     if at + LOOKED_AT_BYTES > len(data) and not walk.whole:
         raise IndexError(at)
-    # A look takes the time of so many elements at most: nobody gains any by item ends.
+    # This search takes the time of so many elements at most; counting bounds its repetition.
     walk.count += LOOK_COUNTS
     ahead = bytes(data[at : at + LOOKED_AT_BYTES])
     return ends_item_around(ahead, open_items, big_endian=headers.big_endian)
@@ -135,7 +135,7 @@ def _ends_around(
 def _other_order(
     headers: ElementHeaders, data: bytes | memoryview, at: int
 ) -> ElementHeaders | None:
-    """Return the encoding of items in the other byte order, if they are: explicit, then."""
+    """Return the encoding of items in the other byte order, which is explicit; else None."""
     if bytes(data[at : at + 4]) == OTHER_ITEM[headers.big_endian]:
         return _EXPLICIT if headers.big_endian else _BIG
     return None

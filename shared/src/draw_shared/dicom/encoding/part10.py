@@ -22,10 +22,10 @@ SHORT: Final = Struct("<HH2sH")
 LONG: Final = Struct("<HH2sHI")
 MAX_META_BYTES: Final = 65536
 META_START: Final = len(PREAMBLE) + 12
-"""Where the elements behind the group length begin."""
+"""Where the elements after the group length begin."""
 
 REMEMBERED: Final = 512
-"""Encoded elements that are kept: all but the instance's are the same for a whole association."""
+"""Cached encoded elements: all but the instance's are the same for a whole association."""
 
 LONG_VRS: Final = frozenset((b"OB", b"UR", b"UN", b"UT", b"UC"))
 LENGTH: Final = Struct("<I")
@@ -34,10 +34,10 @@ TRANSFER_SYNTAX: Final = 0x0010
 
 
 class FileMeta(NamedTuple):
-    """The file meta group of one object, with where it came from.
+    """The file meta group of one object, with its origin.
 
-    `provenance` lies as JSON in Private Information (0002,0102): the association, the
-    move originator and whatever else an announcement needs after a crash.
+    `provenance` is stored as JSON in Private Information (0002,0102): the association, the move
+    originator and whatever else an announcement needs after a crash.
     """
 
     sop_class_uid: str
@@ -50,7 +50,7 @@ class FileMeta(NamedTuple):
     provenance: Mapping[str, str | int] = MappingProxyType({})
 
     def encode(self) -> bytes:
-        """Return preamble, prefix and file meta group."""
+        """Return the preamble, the prefix and the file meta group."""
         private = to_json(dict(self.provenance))
         body = b"".join(
             (
@@ -84,7 +84,7 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
 
 
 OURS: Final = _text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
-"""What only the groups that we write hold; their length is right."""
+"""Present only in groups that we write, whose length is reliable."""
 
 
 @lru_cache(REMEMBERED)
@@ -101,8 +101,8 @@ def _address(element: int, address: str) -> bytes:
 def decode(head: bytes | memoryview) -> tuple[FileMeta, int]:
     """Return the file meta group at the beginning of a file, and where the data set begins.
 
-    `head` needs the first 64 KiB at most. Files of other writers are read as well; only a
-    group that says its length, as ours do, is asked for provenance.
+    `head` needs at most the first 64 KiB. Files of other writers are read too; provenance is
+    read only from a group that states its length, as ours do.
 
     Raises:
         Undecodable: this is not a Part 10 file, or its meta group is malformed.
@@ -128,9 +128,9 @@ def decode(head: bytes | memoryview) -> tuple[FileMeta, int]:
 def data_set_offset(head: bytes | memoryview) -> int:
     """Return where the data set of a file begins: where (0002,0000) says (PS3.10 7.1).
 
-    A data set may hold elements of group 0002 itself: devices leave them there. Of other
-    writers, a length is believed when it ends with an element and covers the transfer
-    syntax; without such a length, the data set begins with the first other group.
+    A data set may itself contain elements of group 0002, left there by devices. The length of
+    another writer is trusted if it ends with an element and covers the transfer syntax; otherwise
+    the data set begins with the first other group.
 
     Raises:
         Undecodable: this is not a Part 10 file, or its meta group is malformed.
@@ -156,7 +156,7 @@ def _is_believed(head: bytes | memoryview, said: int) -> bool:
 
 
 def _said_end(head: bytes | memoryview) -> int:
-    """Return where the group ends by its length, or 0 when that is not in what is given.
+    """Return where the group ends according to its length, or 0 if `head` has no length.
 
     Raises:
         Undecodable: this is not a Part 10 file.
@@ -171,7 +171,7 @@ def _said_end(head: bytes | memoryview) -> int:
 
 
 def _elements(head: bytes | memoryview, end: int) -> list[tuple[int, int, int]]:
-    """Return (element, where its value starts, and ends) of all as long as the group is 0002."""
+    """Return (element, start of its value, end) of all consecutive elements of group 0002."""
     at = len(PREAMBLE)
     found: list[tuple[int, int, int]] = []
     unpack, size = SHORT.unpack_from, SHORT.size
@@ -193,7 +193,7 @@ def _elements(head: bytes | memoryview, end: int) -> list[tuple[int, int, int]]:
 
 
 def _provenance(values: Mapping[int, bytes]) -> dict[str, str | int]:
-    """Return what our private information says; damaged, it says nothing."""
+    """Return our private information; damaged information is empty."""
     if values.get(0x0100, b"").rstrip(b"\0") != PRIVATE_INFORMATION_CREATOR.encode():
         return {}
     try:

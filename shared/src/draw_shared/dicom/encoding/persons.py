@@ -1,9 +1,9 @@
-"""Whom an object shows by name and birth date, and when two of these are two people.
+"""Identifies the person an object shows by name and birth date, and tells people apart.
 
-Other name and other birth date are two people. A name in another spelling of case, accents,
-punctuation, order or completeness is no other name, nor is one in another script; another name
-with the same birth date is a correction, and so is another birth date with the same name. What
-is not said contradicts nothing.
+Two persons differ if both name and birth date differ. Names that differ only in case, accents,
+punctuation, order or completeness are the same, and so are names in different scripts. Another name
+with the same birth date is a correction, and so is another birth date with the same name. A
+missing value contradicts nothing.
 """
 
 import re
@@ -24,7 +24,7 @@ _WORD: Final = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Person:
-    """What an object says of who its patient is; what it does not say is empty."""
+    """What an object states about its patient; missing values are empty."""
 
     birth_date: str
     """As ISO 8601."""
@@ -33,7 +33,7 @@ class Person:
 
     @classmethod
     def stated(cls, texts: Mapping[str, str]) -> Self:
-        """Return whom an object names, of its values by keyword."""
+        """Return the person that an object names, from its values by keyword."""
         day = parse_date(texts.get("PatientBirthDate", ""))
         return cls(
             day.isoformat() if day else "",
@@ -43,18 +43,18 @@ class Person:
 
     @classmethod
     def parsed(cls, text: str) -> tuple[Self, str]:
-        """Return the person and the patient of an entry of `persons`."""
+        """Parse an entry of `persons` into the person and the patient."""
         birth_date, sex, name, patient = text.split(SEPARATOR, 3)
         return cls(birth_date, sex, name), patient
 
     @property
     def text(self) -> str:
-        """The person as `instances.stated_person` has him."""
+        """The person in the form of `instances.stated_person`."""
         return SEPARATOR.join((self.birth_date, self.sex, self.name))
 
     @property
     def name_search(self) -> str:
-        """The name as it is compared."""
+        """The name in comparable form."""
         return person_name_search_text(self.name)
 
 
@@ -77,6 +77,6 @@ def _words(name_search: str) -> list[frozenset[str]]:
 
 
 def _are_others(one: list[frozenset[str]], other: list[frozenset[str]]) -> bool:
-    """Return whether two names have component groups in common, and none that fits."""
+    """Return whether two names share component groups, none of which is compatible."""
     pairs = [(a, b) for a, b in zip(one, other, strict=False) if a and b]
     return bool(pairs) and not any(a <= b or b <= a for a, b in pairs)

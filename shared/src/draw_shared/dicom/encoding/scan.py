@@ -1,16 +1,15 @@
-"""Reads chosen elements of a data set within bounds, without building it (PS3.5 7).
+"""Reads selected elements of a data set within bounds, without building it (PS3.5 7).
 
-For the receive path and the index: a few values near the beginning of an object that may
-be gigabytes long and may come from anybody. The scanner walks element headers, skips
-what nobody asked for, and stops at the first element behind the last one wanted. Nothing
-in the data makes it read past the end, recurse or allocate by a claim.
+It serves the receive path and the index: they need a few values near the beginning of an object
+that may be gigabytes long and may come from anybody. The scanner walks element headers, skips
+what is not wanted, and stops at the first element after the last wanted one. No data makes it
+read past the end, recurse, or allocate what a length merely claims.
 
-Devices write data sets that break the rules of PS3.5, and nobody can mend what is sent.
-The scanner reads past whatever leaves no doubt where the next element begins, and notes
-each such flaw: elements out of order; one that stands twice (the first counts, as in DCMTK);
-headers in another form (see `element_forms`); delimiters that are missing or stray; values
-of undefined length that are no sequence; a data set in another encoding than was agreed.
-It ends where doubt begins, and says so.
+Devices write data sets that violate PS3.5, and nobody can repair what they send. The scanner
+continues wherever the beginning of the next element is certain, and records each such flaw:
+elements out of order; duplicate elements (the first counts, as in DCMTK); headers in another form
+(see `element_forms`); missing or stray delimiters; values of undefined length that are no
+sequence; another encoding than negotiated. It stops where doubt begins, and reports that.
 """
 
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 
 
 class Scanner(ElementHeaders):
-    """Walks one encoding; build one per transfer syntax and use it for many data sets."""
+    """Walks one encoding; create one per transfer syntax and use it for many data sets."""
 
     def gather(
         self,
@@ -56,9 +55,9 @@ class Scanner(ElementHeaders):
     ) -> Gathered:
         """Return the raw values of the wanted top-level elements with tags up to `last`.
 
-        What is required is looked for behind `last` too. A wanted sequence is returned as
-        the bytes of its items (see `items`). With `whole` false, `data` is only the
-        beginning of the data set; if it is too short, the ending is CUT or ENDED.
+        Required elements are searched for beyond `last` too. A wanted sequence is returned as the
+        bytes of its items (see `items`). With `whole` false, `data` is only the beginning of the
+        data set; if it is too short, the ending is CUT or ENDED.
         """
         walk = Walk(whole=whole)
         found: dict[int, bytes] = {}
@@ -81,7 +80,7 @@ class Scanner(ElementHeaders):
         found: dict[int, bytes],
         walk: Walk,
     ) -> bool:
-        """Fill `found`; return whether an element behind `last` was met."""
+        """Fill `found`; return whether an element after `last` was met."""
         at, end, before = 0, len(data), -1
         explicit, unpack = self.explicit, self._explicit_header.unpack_from
         unpack_implicit = self.item_header.unpack_from
@@ -89,7 +88,7 @@ class Scanner(ElementHeaders):
             if at >= end:
                 return False
             if explicit:
-                # Nearly every element is this kind: no call for each.
+                # Nearly all elements are of this kind, so no function is called for them.
                 group, element, vr, length = unpack(data, at)
                 if vr in SHORT_VRS and (length or not seems_long(data, at)):
                     tag, start = group << 16 | element, at + 8
@@ -130,7 +129,7 @@ class Scanner(ElementHeaders):
         raise Undecodable("too many elements")
 
     def _past_stray(self, data: bytes | memoryview, at: int, walk: Walk) -> int:
-        """Return where the data set goes on behind a delimiter, or an item of no sequence."""
+        """Return where the data set continues after a stray delimiter or item."""
         tag, _, length, start = self.header(data, at, walk)
         if tag not in {ITEM, ITEM_END, SEQUENCE_END}:
             raise Undecodable("a delimiter that there is none of")
@@ -144,7 +143,7 @@ class Scanner(ElementHeaders):
         return start + length
 
     def _is_padding(self, data: bytes | memoryview, at: int, walk: Walk) -> bool:
-        """Return whether nothing but zeros follows; looked for once, as it takes time."""
+        """Return whether only zeros follow; checked once, as it takes time."""
         if walk.looked_for_padding:
             return False
         walk.looked_for_padding = True
@@ -209,10 +208,10 @@ class Scanner(ElementHeaders):
             yield tag, vr, bytes(data[start:stop])
 
     def spans(self, data: bytes | memoryview) -> Iterator[Span]:
-        """Yield where each element lies, in the order in which they stand.
+        """Yield the position of each element, in the order of the data set.
 
         Raises:
-            Undecodable: nothing can be read from here on.
+            Undecodable: the rest cannot be read.
         """
         at, walk = 0, Walk(whole=True)
         while at < len(data):
@@ -233,7 +232,7 @@ class Scanner(ElementHeaders):
             yield Span(tag, vr, start, stop, at, bool(walk.flaws))
 
     def first_tag(self, data: bytes | memoryview) -> int:
-        """Return the tag of the first element, or 0 when there is none."""
+        """Return the tag of the first element, or 0 if there is none."""
         if len(data) < HEADER_BYTES:
             return 0
         group, element, _ = self.item_header.unpack_from(data)
@@ -241,10 +240,10 @@ class Scanner(ElementHeaders):
         return tag
 
     def first_form(self, data: bytes | memoryview) -> ElementForm | None:
-        """Return the form of the first element, or None when it has none.
+        """Return the form of the first element, or None if it has no possible one.
 
         Raises:
-            IndexError: `data` is too short to tell.
+            IndexError: `data` is too short to decide.
         """
         return self._forms.of(data, 0, end=None)
 

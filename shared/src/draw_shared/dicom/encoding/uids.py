@@ -1,4 +1,4 @@
-"""UIDs the suite knows by purpose: verification, query/retrieve, storage, transfer syntaxes."""
+"""UIDs by purpose: verification, query/retrieve, storage, transfer syntaxes."""
 
 from typing import Final
 
@@ -27,15 +27,15 @@ DEFLATED_LITTLE: Final = "1.2.840.10008.1.2.1.99"
 
 UNCOMPRESSED: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
 MESSAGE_SYNTAXES: Final = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
-"""Transfer syntaxes for everything but storage: nothing in an identifier is compressed."""
+"""Transfer syntaxes for everything but storage: identifiers contain nothing compressed."""
 
 _STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 _NAMED_LIKE_STORAGE: Final = (
     "Media Storage Directory",
     "Storage Commitment",
 )
-"""Of other services: files on media (PS3.4 I), and what answers for objects (PS3.4 J)."""
-_LATER: Final = (  # The dictionary does not know them yet.
+"""Classes of other services: media storage (PS3.4 I), storage commitment (PS3.4 J)."""
+_LATER: Final = (  # Not in the dictionary yet.
     # Thermography and ultrasound waveforms of DICONDE.
     "1.2.840.10008.5.1.4.1.1.601.3",
     "1.2.840.10008.5.1.4.1.1.601.4",
@@ -49,7 +49,7 @@ _LATER: Final = (  # The dictionary does not know them yet.
 
 
 def _names_storage(uid: str, name: str) -> bool:
-    """Return whether the dictionary lists a SOP class as one of storage; some lost their names."""
+    """Return whether the dictionary lists a storage SOP class; some retired ones have no name."""
     if not name:
         return uid.startswith(_STORAGE_ROOT)
     return "Storage" in name and not name.startswith(_NAMED_LIKE_STORAGE)
@@ -64,7 +64,7 @@ ALL_STORAGE: Final = frozenset(
         *_LATER,
     )
 )
-"""Every storage SOP class that PS3.6 lists or has listed, retired and patient-less ones too."""
+"""Every storage SOP class that PS3.6 lists or has listed, including retired ones."""
 OTHER_CLASSES: Final = frozenset(_STANDARD_CLASSES) - ALL_STORAGE
 """SOP classes of the standard for other services than storage."""
 ALL_TRANSFER_SYNTAXES: Final = frozenset(

@@ -1,4 +1,4 @@
-"""What a walk through a data set meets, and how it ends."""
+"""The state of a walk through a data set, and how it ends."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from draw_shared.errors import Permanent
 
 
 class Undecodable(Permanent):
-    """The data set cannot be read as its transfer syntax says."""
+    """The data set cannot be read in its transfer syntax."""
 
 
 class WalkEnd(Enum):
-    """Why a data set was read no further."""
+    """Why the reading of a data set ended."""
 
     PASSED = "every element that was wanted has been passed"
     ENDED = "there was no more"
@@ -21,17 +21,17 @@ class WalkEnd(Enum):
 
 
 class Gathered(NamedTuple):
-    """What was found in a data set, and how it ended."""
+    """What was found in a data set, and how the reading ended."""
 
     values: dict[int, bytes]
     ending: WalkEnd
     flaws: Flaws
     stopped_at: int
-    """Tag of the last element that was begun."""
+    """Tag of the last element that was started."""
 
 
 class Span(NamedTuple):
-    """Where an element lies in its data set."""
+    """The position of an element in its data set."""
 
     tag: int
     vr: bytes
@@ -45,7 +45,7 @@ class Span(NamedTuple):
 
 
 class Walk:
-    """What one walk has met so far."""
+    """The state of one walk."""
 
     __slots__ = ("count", "flaws", "looked_for_padding", "tag", "whole")
 

@@ -1,11 +1,11 @@
-"""Whether what a node answers fits the keys that it was asked with, by our own rules.
+"""Checks by our own rules whether the answer of a node fits the keys that it was asked with.
 
-Nodes ignore keys that they do not support (0xFF01), compare the beginning only, or compare
-nothing at all. Whoever shows an answer as that of a question, or fetches it, asks here first.
+Nodes ignore keys that they do not support (0xFF01), compare only the beginning, or compare
+nothing. Code that shows an answer as the result of a question, or fetches it, checks it here first.
 
-- What says whose study it is, and of which day, has to be told and to fit.
-- Any other attribute that is told has to fit; letter case does not count there, because nodes
-  differ. One that is not told is not held against the answer.
+- Attributes that say whose study it is and from which day must be present and must fit.
+- Any other attribute must fit if it is present; letter case is ignored, because nodes differ in
+  that. If it is absent, that does not count against the answer.
 """
 
 from collections.abc import Mapping
@@ -25,25 +25,25 @@ HAVE_TO_BE_TOLD: Final = frozenset(
     }
 )
 EXACT: Final = ("PatientID", "AccessionNumber", "StudyInstanceUID")
-"""Keys by which a study is meant and no other, if they have no wildcard."""
+"""Keys that identify one study if they contain no wildcard."""
 NO_LETTER_CASE: Final = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT"})
 
 
 def misfit(keys: Mapping[str, str], answer: Mapping[str, Any]) -> str:
-    """Return the keyword of a key that an answer does not fit; empty when it fits all."""
+    """Return the keyword of a key that an answer does not fit; empty if it fits all."""
     return next((name for name in keys if not _fits(name, keys[name], _told(answer, name))), "")
 
 
 def is_told(answer: Mapping[str, Any], keyword: str) -> bool:
-    """Return whether an answer has a value of an attribute."""
+    """Return whether an answer has a value for an attribute."""
     return bool(_told(answer, keyword))
 
 
 def meant_by_name(keys: Mapping[str, str], answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer has the name that was asked for, and not one that goes on.
+    """Return whether an answer has the requested name, and not a longer one.
 
-    `Smith*` is asked for the family name Smith, because no node finds SMITH^JOHN otherwise; it
-    brings SMITHSON^BOB as well. Where an identifier was asked for, the name decides nothing.
+    The family name Smith is queried as `Smith*`, because otherwise no node finds SMITH^JOHN; this
+    also finds SMITHSON^BOB. If an identifier was queried as well, the name decides nothing.
     """
     asked = keys.get("PatientName", "")
     whole = asked.removesuffix("*")
@@ -63,7 +63,7 @@ def _fits(keyword: str, key: str, told: list[str]) -> bool:
         condition = parse(vr, key.casefold() if fold else key)
     except InvalidKey:
         return True
-    # What we cannot read, the node may.
+    # The node may understand a key that we cannot parse.
     if condition is None or isinstance(condition, Nothing):
         return True
     if not told and keyword not in HAVE_TO_BE_TOLD:

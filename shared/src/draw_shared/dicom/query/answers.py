@@ -1,8 +1,8 @@
-"""Identifiers of C-FIND responses, written as bytes without a data set in between (PS3.5 7.1).
+"""Encodes identifiers of C-FIND responses as bytes, without a data set in between (PS3.5 7.1).
 
-A query fixes all but the values, so what lies between values is encoded once; an answer of
-plain ASCII is put together from the column values as they come. Values beyond ASCII are in
-the requester's character set if it holds all of this answer, else in UTF-8.
+For one query everything but the values is constant, so the bytes between the values are encoded
+once, and an answer of plain ASCII is joined from the column values as they come. Other values are
+encoded in the requester's character set if it can hold the whole answer, otherwise in UTF-8.
 """
 
 import json
@@ -31,7 +31,7 @@ _ITEM: Final = 0xFFFEE000
 
 
 class ElementWriter:
-    """Writes elements in one of the three uncompressed transfer syntaxes."""
+    """Encodes elements in one of the three uncompressed transfer syntaxes."""
 
     def __init__(self, transfer_syntax_uid: str) -> None:
         order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
@@ -51,7 +51,7 @@ class ElementWriter:
         return raw + code + (b"\0\0" if code in LONG_VRS else b"")
 
     def is_long(self, vr: str) -> bool:
-        """Return whether a length takes four bytes."""
+        """Return whether the length of this VR takes four bytes."""
         return not self._explicit or vr.encode("ascii") in LONG_VRS
 
     def length(self, size: int, vr: str) -> bytes:
@@ -59,7 +59,7 @@ class ElementWriter:
         return self._long.pack(size) if self.is_long(vr) else self._short.pack(size)
 
     def element(self, tag: int, vr: str, value: bytes) -> bytes:
-        """Return a whole element; a value too long for its VR goes as UN (PS3.5 6.2.2)."""
+        """Return a whole element; a value too long for its VR becomes UN (PS3.5 6.2.2)."""
         if len(value) % 2:
             value += padding(vr)
         if len(value) > MAX_SHORT_LENGTH and not self.is_long(vr):
@@ -73,18 +73,18 @@ class ElementWriter:
         )
 
     def numbers(self, text: bytes) -> bytes:
-        """Return US values that are given as text; what is no such number is left out."""
+        """Return US values given as text; text that is no such number is omitted."""
         found = (part for part in text.split(b"\\") if part.isdigit() and int(part) <= MAX_US)
         return b"".join(self._short.pack(int(part)) for part in found)
 
 
 def padding(vr: str) -> bytes:
-    """Return what makes a value of this VR even (PS3.5 6.2)."""
+    """Return the byte that pads a value of this VR to even length (PS3.5 6.2)."""
     return b"\0" if vr in {"UI", "OB", "UN"} else b" "
 
 
 def failed_list(sop_instance_uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
-    """Return an identifier with the Failed SOP Instance UID List; none failed, no bytes."""
+    """Return an identifier with the Failed SOP Instance UID List; no bytes if none failed."""
     if not sop_instance_uids:
         return b""
     value = "\\".join(sop_instance_uids).encode("ascii", "replace")
@@ -92,10 +92,10 @@ def failed_list(sop_instance_uids: Sequence[str], transfer_syntax_uid: str) -> b
 
 
 class Answers:
-    """Writes the answers to one query.
+    """Encodes the answers to one query.
 
     Args:
-        constants: what `Constant` elements hold.
+        constants: the values of `Constant` elements.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Answers:
         return b"".join(parts)
 
     def _encode_text(self, values: list[bytes]) -> bytes:
-        """Return an identifier that may hold more than ASCII, in the first set that holds it."""
+        """Return an identifier beyond ASCII, in the first character set that can hold it."""
         plain = CharacterSet()
         for characters in (plain, self._characters):
             try:
@@ -191,7 +191,7 @@ class Answers:
         return self._encoding.element(SPECIFIC_CHARACTER_SET, "CS", terms) + body
 
     def _items(self, document: bytes, one: Asked, written: Callable[[str, str], bytes]) -> bytes:
-        """Return the items of Request Attributes Sequence from what the index holds."""
+        """Return the items of Request Attributes Sequence from the document in the index."""
         out = b""
         for held in json.loads(document or b"[]"):
             elements = b""
@@ -205,4 +205,4 @@ class Answers:
 
 
 class _NotHeld(Exception):
-    """The character set cannot hold a value."""
+    """The character set cannot encode a value."""

@@ -1,12 +1,12 @@
-"""What the index knows of each level: attribute, VR, and where its value lies.
+"""The attributes that the index holds at each level: their VRs and where their values are stored.
 
-One table for everybody: the indexer writes by it, C-FIND matches and answers by it, and the
-conformance statement lists it. A value lies in a column of its level's table or, without
-one, as text in the level's `attributes` document under its keyword: as in the data set,
-decoded, several values joined by a backslash. A column of type date or time holds only what
-parses (PS3.5 6.2); text that does not, or that says more than the column can (fractions
-beyond microseconds), lies in `attributes` under the same keyword as well and is what C-FIND
-returns. Absent and empty values are not in `attributes`.
+This is the only such table: the indexer writes by it, C-FIND matches and answers by it, and the
+conformance statement lists it. A value is stored in a column of its level's table or, without a
+column, as text in the level's `attributes` document under its keyword: decoded, otherwise as in
+the data set, with several values joined by a backslash. A column of type date or time holds only
+what can be parsed (PS3.5 6.2). Text that cannot, or that is more precise than the column
+(fractions beyond microseconds), is also stored in `attributes` under the same keyword, and C-FIND
+returns it. Absent and empty values are not in `attributes`.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class IndexedAttribute:
-    """One attribute that the index holds.
+    """One attribute in the index.
 
     `column` names the column of the level's table (`patients`, `studies`, `series`,
     `instances`); empty means the document `attributes`. `search` names the column with the
@@ -102,7 +102,7 @@ ATTRIBUTES: Final = (
         "ContentLabel", "ContentDescription", "CompletionFlag", "VerificationFlag",
     ),
 )  # fmt: skip
-"""Every attribute that is in the index as itself, in the order of the levels."""
+"""Every attribute that is in the index under its own keyword, in the order of the levels."""
 
 REQUEST_ATTRIBUTES: Final = "RequestAttributesSequence"
 REQUEST_ATTRIBUTE_KEYWORDS: Final = (
@@ -113,7 +113,7 @@ REQUEST_ATTRIBUTE_KEYWORDS: Final = (
     "ScheduledProcedureStepID",
     "ScheduledProcedureStepDescription",
 )
-"""What `series.request_attributes` holds of each item: a list of documents by keyword."""
+"""Attributes of each item in `series.request_attributes`, a list of documents by keyword."""
 
 BY_TAG: Final = {attribute.tag: attribute for attribute in ATTRIBUTES}
 BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in ATTRIBUTES}
@@ -127,7 +127,7 @@ UNIQUE_KEYS: Final = {
 
 
 IDENTIFIERS: Final = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
-"""Text that tells entities apart: two that differ stay different, readable or not."""
+"""Text that identifies entities: different texts must stay different, even if unreadable."""
 
 
 def of_level(level: Level) -> tuple[IndexedAttribute, ...]:

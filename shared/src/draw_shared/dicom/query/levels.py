@@ -1,9 +1,8 @@
-"""Information models of query/retrieve: their levels, and what an identifier owes to them.
+"""Information models of query/retrieve: their levels, and the keys that an identifier must have.
 
-PS3.4 C.4.1.2.2 (hierarchical search) and C.4.2.2.1 (retrieve): an identifier names one
-level and holds one value of the unique key of each level above it. Relational queries
-(C.4.1.2.3) need no keys above. In the Study Root model what describes the patient belongs
-to the study level.
+PS3.4 C.4.1.2.2 (hierarchical search) and C.4.2.2.1 (retrieve): an identifier names one level and
+holds one value of the unique key of each level above it. Relational queries (C.4.1.2.3) need no
+keys above. In the Study Root model the attributes of the patient belong to the study level.
 """
 
 from collections.abc import Mapping
@@ -44,7 +43,7 @@ def level_named(name: str, sop_class_uid: str) -> Level:
     """Return the level that Query/Retrieve Level (0008,0052) names.
 
     Raises:
-        Refused: it is missing, or the model has no such level.
+        OperationRefused: it is missing, or the model has no such level.
     """
     levels = LEVELS.get(sop_class_uid)
     if levels is None:
@@ -60,10 +59,10 @@ def level_named(name: str, sop_class_uid: str) -> Level:
 
 
 def require_keys_above(level: Level, sop_class_uid: str, conditions: Conditions) -> None:
-    """Return when each level above has one value of its unique key.
+    """Return if the identifier has one value of the unique key of each level above.
 
     Raises:
-        Refused: the identifier breaks the hierarchy.
+        OperationRefused: the identifier breaks the hierarchy.
     """
     for above in LEVELS[sop_class_uid]:
         if above >= level:
@@ -78,10 +77,10 @@ def require_keys_above(level: Level, sop_class_uid: str, conditions: Conditions)
 
 
 def require_unique_key(level: Level, conditions: Conditions) -> None:
-    """Return when the level's own unique key says what to retrieve (PS3.4 C.4.2.2.1).
+    """Return if the level's own unique key names what to retrieve (PS3.4 C.4.2.2.1).
 
     Raises:
-        Refused: it is missing, or asks for more than a list of values.
+        OperationRefused: it is missing, or is not a list of values.
     """
     key = unique_key(level)
     if not isinstance(conditions.get(key), Texts):

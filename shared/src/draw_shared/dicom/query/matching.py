@@ -1,18 +1,18 @@
-"""Attribute matching of C-FIND as data (PS3.4 C.2.2.2): what a key asks of a value.
+"""Attribute matching of C-FIND as data (PS3.4 C.2.2.2): the condition that a key sets for a value.
 
-A key is parsed once into a condition; the catalogue turns conditions into SQL. What these
-conditions mean is decided here alone:
+A key is parsed once into a condition; the catalogue turns conditions into SQL. Only this module
+decides what the conditions mean:
 
 - No value, or nothing but `*`, matches everything (universal matching, C.2.2.2.3).
-- A person name is compared by component group without letter case and accents. A key of
-  one group finds it in any group of the name; a key of several groups must match each.
-  Empty components at the end mean nothing, so `SMITH^*` finds SMITH as well.
+- Person names are compared by component group, ignoring letter case and accents. A key of one
+  group matches any group of the name; in a key of several groups, each must match its own.
+  Empty components at the end mean nothing, so `SMITH^*` also matches SMITH.
 - Other text is compared exactly; `*` and `?` are wildcards where C.2.2.2.4 allows them.
-- Several values match what has any of them (UID lists, C.2.2.2.2, and other lists alike).
-- Dates and times are intervals. What a time leaves out is open within its precision:
-  `1015` is from 10:15:00 to 10:15:59.999999, and so is the end of `-1015`.
-- An absent or unreadable value matches universal keys only.
-- A key that is no date, time or number where its VR wants one matches nothing.
+- A key of several values matches any of them (UID lists, C.2.2.2.2, and other lists alike).
+- Dates and times are intervals. A shortened time covers all that it leaves open: `1015` is from
+  10:15:00 to 10:15:59.999999, and so is the end of `-1015`.
+- An absent or unreadable value matches only universal keys.
+- A key that is no valid date, time or number for its VR matches nothing.
 """
 
 import re
@@ -35,17 +35,17 @@ from draw_shared.errors import Permanent
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
-"""VRs in which a backslash separates nothing (PS3.5 6.2)."""
+"""VRs in which a backslash does not separate values (PS3.5 6.2)."""
 NUMBER_VRS: Final = frozenset({"DS", "IS", "SL", "SS", "UL", "US"})
 LIST_VRS: Final = frozenset({"UI"})
 MAX_KEY_CHARACTERS: Final = {True: 262144, False: 4096}
-"""Longest value of a key, characters: of a list of UIDs, and of anything else."""
+"""Longest value of a key, characters: for a list of UIDs, and for any other VR."""
 NAME_GROUPS: Final = 3
 MAX_NUMBER_CHARACTERS: Final = 32
 
 
 class InvalidKey(Permanent):
-    """A key is longer than any that is looked for; the text names no value."""
+    """A key is too long; the text does not contain the value."""
 
 
 class Wild(Enum):
@@ -57,19 +57,19 @@ class Wild(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Text with wildcards, as a series of literals and wildcards."""
+    """Text with wildcards, as a sequence of literals and wildcards."""
 
     tokens: tuple[str | Wild, ...]
 
     @property
     def literal(self) -> str | None:
-        """The text itself if there is no wildcard in it."""
+        """The text itself if it contains no wildcard, else None."""
         if any(isinstance(token, Wild) for token in self.tokens):
             return None
         return "".join(token for token in self.tokens if isinstance(token, str))
 
     def regex(self, one: str) -> str:
-        """Return a regular expression; `one` is what matches one character."""
+        """Return a regular expression; `one` is the expression for one character."""
         words = {Wild.ONE: one, Wild.MANY: f"{one}*"}
         return "".join(
             words[token] if isinstance(token, Wild) else _escaped(token) for token in self.tokens
@@ -85,24 +85,24 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """The value fits one of these."""
+    """The value matches one of these."""
 
     patterns: tuple[Pattern, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The value is one of these numbers, however it is written."""
+    """The value is one of these numbers, in any notation."""
 
     values: tuple[Decimal, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What is asked of one person name, in comparable text (see `search_text`).
+    """The condition for one person name, in comparable text (see `search_text`).
 
-    `anywhere` holds patterns of which one must fit some component group; else `groups`
-    holds for each group that is asked for the patterns of which one must fit it.
+    `anywhere` holds patterns, one of which must match some component group. Otherwise `groups`
+    holds, for each queried group, patterns of which one must match this group.
     """
 
     anywhere: tuple[Pattern, ...] = ()
@@ -111,28 +111,28 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The person name fits one of these."""
+    """The person name matches one of these."""
 
     names: tuple[Name, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Some item of the sequence fits all of these, by keyword (C.2.2.2.6)."""
+    """Some item of the sequence matches all of these, by keyword (C.2.2.2.6)."""
 
     conditions: tuple[tuple[str, "Condition"], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """No value fits: the key is none that its attribute could have."""
+    """No value matches: the key is not valid for its attribute."""
 
 
 Condition = Texts | Patterns | Numbers | Dates | Times | Moments | Names | Items | Nothing
 
 
 def parse(vr: str, text: str) -> Condition | None:
-    """Return what a key of this VR asks for, or None if it matches everything.
+    """Return the condition of a key of this VR, or None if it matches everything.
 
     Raises:
         InvalidKey: the value is too long.
@@ -173,7 +173,7 @@ def _texts(values: list[str], *, wild: bool) -> Texts | Patterns:
 
 
 def pattern(text: str) -> Pattern:
-    """Return text in which `*` and `?` are wildcards."""
+    """Parse text in which `*` and `?` are wildcards."""
     tokens: list[str | Wild] = []
     for part in re.split(r"([*?])", text):
         token = Wild(part) if part in {"*", "?"} else part
@@ -184,8 +184,8 @@ def pattern(text: str) -> Pattern:
 
 # --- person names ----------------------------------------------------------------------
 
-# Characters of no script stand for wildcards while text is made comparable, so that a
-# full-width asterisk, which becomes a plain one, stays what it is: a character.
+# Private-use characters stand for wildcards while text is made comparable, so that a
+# full-width asterisk, which becomes a plain one, remains a literal character.
 _MANY, _ONE = "\ue000", "\ue001"
 _HIDDEN: Final = str.maketrans({"*": _MANY, "?": _ONE})
 
@@ -207,7 +207,7 @@ def _name(value: str) -> Name:
 
 
 def _alternatives(group: str) -> tuple[Pattern, ...]:
-    """Return the patterns that together say what a group asks for; none asks for nothing."""
+    """Return patterns that together represent a group; none represents an empty group."""
     found: list[Pattern] = []
     group = group.rstrip("^ ")
     while group.strip(_MANY):
@@ -223,13 +223,13 @@ def _name_pattern(group: str) -> Pattern:
     for part in re.split(f"([{_MANY}{_ONE}])", group):
         token = {_MANY: Wild.MANY, _ONE: Wild.ONE}.get(part, part)
         if token and not (token is Wild.MANY and tokens and tokens[-1] is Wild.MANY):
-            # No comparable text has this character inside a group.
+            # Comparable text does not contain this character inside a group.
             tokens.append(token.replace("=", " ") if isinstance(token, str) else token)
     return Pattern(tuple(tokens))
 
 
 def name_fits(condition: Names, name: str) -> bool:
-    """Return whether a person name, as stored, fits; for attributes without a search column."""
+    """Return whether a stored person name matches; for attributes without a search column."""
     comparable = person_name_search_text(name)
     groups = comparable[1:-1].split("=") if comparable else []
     return any(_fits(asked, groups) for asked in condition.names)
@@ -246,7 +246,7 @@ def _some(patterns: tuple[Pattern, ...], text: str) -> bool:
 
 
 def text_fits(condition: Texts | Patterns, value: str) -> bool:
-    """Return whether a text fits; letter case counts, padding does not."""
+    """Return whether a text matches, with regard to letter case but not to padding."""
     text = value.strip(" \0")
     if isinstance(condition, Texts):
         return text in condition.values
@@ -254,7 +254,7 @@ def text_fits(condition: Texts | Patterns, value: str) -> bool:
 
 
 def value_fits(condition: Condition, value: str) -> bool:
-    """Return whether a value as a node tells it fits; what cannot be read fits nothing."""
+    """Return whether a value from a node matches; an unreadable value matches nothing."""
     match condition:
         case Texts() | Patterns():
             return text_fits(condition, value)
@@ -283,7 +283,7 @@ def _lies_in(asked: Dates | Times, value: str) -> bool:
 
 
 def _covers(one: Pattern, text: str) -> bool:
-    """Return whether a pattern fits all of a text, in time that no pattern can blow up."""
+    """Return whether a pattern matches a whole text, in bounded time for any pattern."""
     wanted = [c for token in one.tokens for c in ([token] if isinstance(token, Wild) else token)]
     at = position = 0
     star, resume = -1, 0
@@ -294,7 +294,7 @@ def _covers(one: Pattern, text: str) -> bool:
         elif at < len(wanted) and wanted[at] in {Wild.ONE, text[position]}:
             at, position = at + 1, position + 1
         elif star >= 0:
-            # The last asterisk takes one character more.
+            # Let the last asterisk match one more character.
             resume += 1
             at, position = star + 1, resume
         else:
@@ -303,7 +303,7 @@ def _covers(one: Pattern, text: str) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """Return text for a regular expression, in Python as in PostgreSQL."""
+    """Escape text for a regular expression of both Python and PostgreSQL."""
     return "".join(c if c.isalnum() or not c.isascii() else f"\\{c}" for c in text)
 
 
@@ -319,7 +319,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?0*\d{1,3})?", re.A
 
 
 def _number(value: str) -> Decimal | None:
-    """Return a number that a value can be, or None."""
+    """Parse a number, or return None."""
     text = value.strip()
     if len(text) > MAX_NUMBER_CHARACTERS or not _NUMBER.fullmatch(text):
         return None

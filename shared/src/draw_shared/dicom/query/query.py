@@ -1,8 +1,7 @@
-"""What an identifier asks for: conditions, and the elements of each answer (PS3.4 C.4.1).
+"""Parses identifiers: conditions, and the elements of each answer (PS3.4 C.4.1).
 
-Reading is tolerant where the standard leaves room: attributes of the levels above are
-matched and returned, attributes of lower levels and unknown ones come back empty, which
-the status 0xFF01 says.
+It is tolerant where the standard allows it: attributes of higher levels are matched and returned;
+attributes of lower levels and unknown ones are returned empty, which status 0xFF01 reports.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +52,7 @@ QUERY_RETRIEVE_LEVEL: Final = 0x00080052
 RETRIEVE_AE_TITLE: Final = 0x00080054
 INSTANCE_AVAILABILITY: Final = 0x00080056
 NOT_KEYS: Final = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x00080053})
-"""What steers a query and is not asked for: with Query/Retrieve View (0008,0053)."""
+"""Elements that control a query and are no keys, among them Query/Retrieve View (0008,0053)."""
 RELATIONAL_QUERIES: Final = 0
 COMBINED_DATE_TIME: Final = 1
 """Positions in the extended negotiation of a query model (PS3.4 C.5.1.1)."""
@@ -84,7 +83,7 @@ COMPUTED: Final = (
     _computed(Level.SERIES, "NumberOfSeriesRelatedInstances", "instance_count"),
     _computed(Level.IMAGE, "AvailableTransferSyntaxUID", "transfer_syntax_uid"),
 )
-"""What the index knows of an entity that is no attribute of any one object."""
+"""Attributes that the index computes for an entity and that no object contains."""
 
 KNOWN: Final = BY_TAG | {attribute.tag: attribute for attribute in COMPUTED}
 REQUEST_ATTRIBUTE_TAGS: Final = {_tag(k): k for k in REQUEST_ATTRIBUTE_KEYWORDS}
@@ -111,12 +110,12 @@ class Asked:
     vr: str
     source: IndexedAttribute | Constant | None = None
     items: tuple["Asked", ...] = ()
-    """Elements of each item, if it is a sequence; none means all that are known."""
+    """Elements of each item, if it is a sequence; empty means all known ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindQuery:
-    """One understood C-FIND identifier."""
+    """One parsed C-FIND identifier."""
 
     level: Level
     conditions: Mapping[IndexedAttribute, Condition]
@@ -124,11 +123,11 @@ class FindQuery:
     """In ascending order of tags."""
     characters: CharacterSet = DEFAULT_REPERTOIRE
     misread: tuple[str, ...] = ()
-    """Keywords of keys that are no text in their character set; what they could mean is asked."""
+    """Keywords of keys that are undecodable in their character set, and were read by guess."""
 
     @property
     def impossible(self) -> tuple[str, ...]:
-        """Keywords of keys that are no value of their attributes, so that nothing matches."""
+        """Keywords of keys whose values are invalid for their attributes: nothing matches."""
         return tuple(
             attribute.keyword
             for attribute, condition in self.conditions.items()
@@ -137,20 +136,20 @@ class FindQuery:
 
     @property
     def complete(self) -> bool:
-        """Whether every key is supported (else 0xFF01)."""
+        """Whether every key is supported (otherwise 0xFF01)."""
         return all(
             one.source is not None and all(item.source for item in one.items) for one in self.asked
         )
 
     @property
     def columns(self) -> tuple[IndexedAttribute, ...]:
-        """What has to be read of each match, once each."""
+        """The attributes to read for each match, without duplicates."""
         sources = [one.source for one in self.asked if isinstance(one.source, IndexedAttribute)]
         return tuple(dict.fromkeys([*sources, *self.left_over]))
 
     @property
     def left_over(self) -> Mapping[IndexedAttribute, Names]:
-        """Conditions on person names without comparable text in the index."""
+        """Conditions on person names that have no comparable text in the index."""
         return {
             attribute: condition
             for attribute, condition in self.conditions.items()
@@ -160,16 +159,16 @@ class FindQuery:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a C-GET or C-MOVE asks for."""
+    """What a C-GET or C-MOVE selects."""
 
     level: Level
     conditions: Mapping[IndexedAttribute, Condition]
     misread: tuple[str, ...] = ()
-    """As of a `FindQuery`."""
+    """As in `FindQuery`."""
 
 
 class _Identifier:
-    """The elements of an identifier, decoded."""
+    """The decoded elements of an identifier."""
 
     def __init__(self, request: QueryRequest) -> None:
         self.scanner = scanner_for(request.context.transfer_syntax, request.identifier)
@@ -186,13 +185,13 @@ class _Identifier:
         )
 
     def asked_for(self) -> Iterator[tuple[int, str, bytes]]:
-        """Yield (tag, VR, raw value) of what is asked for, in ascending order."""
+        """Yield (tag, VR, raw value) of each key, in ascending order."""
         for tag in sorted(self.elements):
             if tag > SPECIFIC_CHARACTER_SET and tag not in NOT_KEYS and tag & 0xFFFF:
                 yield tag, *self.elements[tag]
 
     def text(self, key: IndexedAttribute, raw: bytes) -> str:
-        """Return the text of a key as the index reads that of an object."""
+        """Return the text of a key, decoded as the index decodes objects."""
         if key.vr == "US":
             return "\\".join(map(str, self.scanner.numbers(raw)))
         if key.vr not in TEXT_VRS:
@@ -210,17 +209,17 @@ class _Identifier:
 
     @property
     def misread(self) -> tuple[str, ...]:
-        """Keywords of keys that are no text in their character set."""
+        """Keywords of keys that are undecodable in their character set."""
         return tuple(self._misread)
 
 
 def understood(request: QueryRequest, extended: bytes) -> FindQuery:
-    """Return what a C-FIND asks for.
+    """Parse the identifier of a C-FIND.
 
     `extended` is what was negotiated for its SOP class.
 
     Raises:
-        Refused: the identifier is malformed, or breaks the rules of its model.
+        OperationRefused: the identifier is malformed, or breaks the rules of its model.
     """
     with _Answering():
         identifier = _Identifier(request)
@@ -229,7 +228,7 @@ def understood(request: QueryRequest, extended: bytes) -> FindQuery:
             _asked(identifier, tag, vr, raw, conditions) for tag, vr, raw in identifier.asked_for()
         ]
         if not any(one.tag == RETRIEVE_AE_TITLE for one in asked):
-            # Every answer says from where to retrieve (PS3.4 C.4.1.1.3.2).
+            # Every answer names the AE to retrieve from (PS3.4 C.4.1.1.3.2).
             asked.append(Asked(RETRIEVE_AE_TITLE, "AE", Constant.RETRIEVE_AE_TITLE))
     if not _negotiated(extended, RELATIONAL_QUERIES):
         require_keys_above(identifier.level, request.sop_class_uid, conditions)
@@ -245,10 +244,10 @@ def understood(request: QueryRequest, extended: bytes) -> FindQuery:
 
 
 def selected(request: QueryRequest, extended: bytes) -> Selection:
-    """Return what a C-GET or C-MOVE asks for: unique keys only, others are ignored.
+    """Parse the identifier of a C-GET or C-MOVE: unique keys only, others are ignored.
 
     Raises:
-        Refused: the identifier is malformed, or breaks the rules of its model.
+        OperationRefused: the identifier is malformed, or breaks the rules of its model.
     """
     with _Answering():
         identifier = _Identifier(request)
@@ -267,7 +266,7 @@ def selected(request: QueryRequest, extended: bytes) -> Selection:
 
 
 class _Answering:
-    """Turns what is wrong with an identifier into the status that says so (PS3.4 C.4.1.1.4)."""
+    """Turns errors of an identifier into the statuses that report them (PS3.4 C.4.1.1.4)."""
 
     def __enter__(self) -> None:
         return None
@@ -288,7 +287,7 @@ def _asked(
     raw: bytes,
     conditions: dict[IndexedAttribute, Condition],
 ) -> Asked:
-    """Return the element of the answers for one key, and note its condition."""
+    """Return the answer element for one key, and add its condition."""
     if tag in {RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY}:
         return Asked(tag, vr, Constant(tag))
     attribute = KNOWN.get(tag)
@@ -308,7 +307,7 @@ def _asked_items(
     raw: bytes,
     conditions: dict[IndexedAttribute, Condition],
 ) -> Asked:
-    """Return the element for a sequence; its key holds one item (PS3.4 C.2.2.2.6)."""
+    """Return the answer element for a sequence; its key holds one item (PS3.4 C.2.2.2.6)."""
     first = next(identifier.scanner.each_item(raw), b"")
     found: list[tuple[str, Condition]] = []
     items: list[Asked] = []
@@ -339,7 +338,7 @@ def _item_attribute(tag: int) -> IndexedAttribute:
 
 
 def _combine(conditions: dict[IndexedAttribute, Condition]) -> None:
-    """Take a date and its time as one moment, where both are asked for (C.2.2.2.5)."""
+    """Combine a date and its time into one moment if both are keys (C.2.2.2.5)."""
     by_keyword = {attribute.keyword: attribute for attribute in conditions}
     for time_keyword, date_keyword in _DATE_OF.items():
         day, moment = by_keyword.get(date_keyword), by_keyword.get(time_keyword)
@@ -358,7 +357,7 @@ def time_of(attribute: IndexedAttribute) -> IndexedAttribute:
 
 
 def several_valued(attribute: IndexedAttribute) -> bool:
-    """Return whether an entity may have several values of which one has to match."""
+    """Return whether an entity may have several values, of which one must match."""
     return not attribute.column and dictionary.entry_of(attribute.tag).multiplicity != "1"
 
 

@@ -1,19 +1,19 @@
-"""Query keys as people type them, made into what nodes compare (PS3.4 C.2.2.2, PS3.5 6.2).
+"""Converts query keys from the form people type into the form nodes compare (PS3.4 C.2.2.2).
 
-A node compares a key as it stands: `01.11.2026` is no date to it and matches nothing, and
-"nothing found" would be believed. So what can only mean one thing is written as DICOM writes
-it, and what means nothing, or could mean two things, is refused in words. What comes out of
-here goes through unchanged.
+A node compares a key literally: it does not recognize `01.11.2026` as a date, matches nothing, and
+the user would believe "nothing found". So text with only one meaning is converted to the form of
+DICOM (PS3.5 6.2); text with no meaning or two is refused with an explanation. Converting a result
+again does not change it.
 
 - Dates: `2026-11-01`, `1.11.2026` (with dots the day comes first), `20261101`. A year, a month
-  as `2026-11`, or `202611*` is the range of its days. `03/04/2026` is refused: it is a day in
-  April or in March.
+  such as `2026-11`, or `202611*` becomes the range of its days. `03/04/2026` is refused: it can
+  be a day in April or in March.
 - Times: what is left out is open, as in our own matching: `10:30` is the whole minute.
-- Person names: `Smith, J` is family and given name, `Smith` the beginning of a name. Several
-  words without comma and `^` are refused: which of them is the family name? What has a `^`,
-  a `=` or a wildcard is in DICOM's form and stays.
-- What stands in quotation marks is refused: a node would compare the marks as well.
-- Codes are upper case. UIDs, dates, times and numbers have no wildcards.
+- Person names: `Smith, J` is a family and a given name, `Smith` the beginning of a name. Several
+  words without comma and `^` are refused, because the family name is unclear. Text with a `^`,
+  a `=` or a wildcard is in DICOM's form already and stays.
+- Text in quotation marks is refused: a node would compare the marks too.
+- Codes become upper case. UIDs, dates, times and numbers have no wildcards.
 """
 
 import re
@@ -29,24 +29,24 @@ from draw_shared.errors import Permanent
 BINARY_VRS: Final = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 MAX_UID_LENGTH: Final = 64
 MAX_QUESTIONS: Final = 100
-"""What one query is divided into at most, because its keys have several values."""
+"""Largest number of queries that one query with keys of several values is split into."""
 MONTHS: Final = 12
 FIRST_YEAR: Final = 1800
-"""No patient and no study is older: what says so has its day or month where the year belongs."""
+"""No patient or study is older; an earlier year is a misplaced day or month."""
 _OPENING_MARKS: Final = frozenset('"\u201c\u201d\u201e\u00ab')
 SEXES: Final = frozenset({"M", "F", "O"})
 
 
 class UnclearKey(Permanent):
-    """What was typed cannot be sent; the text says why to whoever typed it."""
+    """The typed text cannot be sent; the message explains it to the user."""
 
 
 def key_as_sent(keyword: str, typed: str) -> str:
-    """Return what a node is sent for what was typed; nothing where everything matches.
+    """Return the key to send for typed text; empty if it matches everything.
 
     Raises:
-        UnclearKey: it means nothing, or could mean two things.
-        LookupError: the keyword is not of the dictionary.
+        UnclearKey: it has no meaning, or two.
+        LookupError: the dictionary has no such keyword.
     """
     tag = dictionary.tag_of(keyword)
     if tag is None:
@@ -76,13 +76,13 @@ def _is_quoted(value: str) -> bool:
 
 
 def one_value_each(keys: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the questions that together ask for what keys of several values ask for.
+    """Split keys of several values into queries that together ask for the same.
 
-    Only of UIDs has a node to take a list (PS3.4 C.2.2.2.2); in other keys many nodes compare
-    the backslash as it stands, and find nothing.
+    Nodes must support lists only for UIDs (PS3.4 C.2.2.2.2); in other keys many nodes compare the
+    backslash literally, and find nothing.
 
     Raises:
-        UnclearKey: these are more questions than anybody means.
+        UnclearKey: there would be unreasonably many queries.
     """
     asked = [dict(keys)]
     for keyword, value in keys.items():
@@ -133,7 +133,7 @@ def _dates(text: str) -> str:
 
 
 def _halves(text: str, one: re.Pattern[str]) -> tuple[str, str] | None:
-    """Return both ends of a range, of which one may be empty; None when it is no range."""
+    """Return both ends of a range, one of which may be empty; None if it is no range."""
 
     def fits(part: str) -> bool:
         return not part or one.fullmatch(part) is not None
@@ -152,7 +152,7 @@ def _span(first: str, last: str) -> str:
 
 
 def _days(text: str) -> tuple[str, str]:
-    """Return the first and the last day of what `_DAY` matches."""
+    """Return the first and the last day covered by a match of `_DAY`."""
     found = _DAY.fullmatch(text)
     if found is None:
         raise UnclearKey(_HOW_DATES)
@@ -169,7 +169,7 @@ def _days(text: str) -> tuple[str, str]:
 
 
 def _day_first(year: int, day: int, month: int, separator: str) -> tuple[str, str]:
-    """Return a day that is written before its year; with dots its month is in the middle."""
+    """Return a date written before its year; with dots its month is in the middle."""
     if separator != ".":
         if day <= MONTHS and month <= MONTHS and day != month:
             raise UnclearKey(
@@ -219,7 +219,7 @@ def _times(text: str) -> str:
 
 
 def _moments(text: str) -> tuple[str, str]:
-    """Return the first and the last moment of what `_TIME` matches."""
+    """Return the first and the last moment covered by a match of `_TIME`."""
     found = _TIME.fullmatch(text)
     if found is None:
         raise UnclearKey(_HOW_TIMES)
@@ -270,7 +270,7 @@ _NUMBERS: Final = {
 
 def _name(text: str) -> str:
     if any(mark in text for mark in "^="):
-        # Empty components at the end mean nothing, but not to every node.
+        # Empty components at the end mean nothing in the standard, but not to every node.
         return f"{text}*" if text.endswith("^") else text
     parts = _COMMA.split(text)
     if len(parts) == 1:

@@ -1,7 +1,7 @@
-"""What an encapsulated frame's own code stream says of its picture, before it is decoded.
+"""Reads from the code stream of an encapsulated frame what it will decode to.
 
-A decoder takes memory by what the stream says, whatever the object around it says; and a
-stream whose rows are the object's columns decodes to as many bytes as were expected.
+A decoder allocates what the stream states, regardless of the object around it; and a stream with
+rows and columns exchanged decodes to the expected number of bytes.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7
 """SOF0 to SOF15 of JPEG (ISO/IEC 10918-1 B.1.1.3), SOF55 of JPEG-LS (ISO/IEC 14495-1)."""
 WITHOUT_LENGTH: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 LAST_MARKERS: Final = frozenset((0xD9, 0xDA))
-"""End of image, start of scan: no header comes behind."""
+"""End of image, start of scan: no header follows."""
 NUMBER_OF_LINES: Final = b"\xff\xdc\x00\x04"
-"""Says behind the first scan how many rows there are, when the header does not."""
+"""States the number of rows after the first scan, if the header does not."""
 
 JPEG_2000_START: Final = b"\xff\x4f\xff\x51"
 JP2_SIGNATURE: Final = b"\0\0\0\x0cjP  "
@@ -30,29 +30,29 @@ MAX_BOXES: Final = 64
 RLE_HEADER_BYTES: Final = 64
 MAX_SEGMENTS: Final = 15
 MAX_GROWTH: Final = 64
-"""Bytes that one of RLE can become: two become 128."""
+"""Largest growth of a byte in RLE: two bytes become 128."""
 SMALL_BYTES: Final = 64 * 1024 * 1024
-"""Decoded RLE segments up to this size need no look at their runs."""
+"""RLE segments that decode to no more than this are not checked run by run."""
 MAX_PADDING_BYTES: Final = 1024 * 1024
 BYTE_BITS: Final = 8
 
 
 class CodestreamSize(NamedTuple):
-    """How large one frame is."""
+    """The size of one frame."""
 
     rows: int
     columns: int
     samples: int
-    """Of each pixel."""
+    """Samples per pixel."""
     bits: int
-    """Of each sample: those that the object allocates, or that the stream has."""
+    """Bits per sample: allocated by the object, or stored in the stream."""
 
 
 def require_agreement(frame: bytes, transfer_syntax_uid: str, image: CodestreamSize) -> None:
-    """Return when a frame's code stream holds what the object says of it.
+    """Return if a frame's code stream agrees with the object.
 
     Raises:
-        Untranscodable: it holds another picture, or is none that can be told.
+        Untranscodable: it contains another picture, or an unknown one.
     """
     if transfer_syntax_uid == RLE_LOSSLESS:
         _require_segments(frame, image)
@@ -108,7 +108,7 @@ def _lines(frame: bytes, at: int) -> int:
 
 
 def _code_stream(frame: bytes) -> int:
-    """Return where the code stream lies in a JP2 file (ISO/IEC 15444-1 I.4)."""
+    """Return the position of the code stream in a JP2 file (ISO/IEC 15444-1 I.4)."""
     at = 0
     for _ in range(MAX_BOXES):
         size, kind = unpack_from(">I4s", frame, at)
@@ -125,7 +125,7 @@ def _code_stream(frame: bytes) -> int:
 
 
 def _jpeg_2000(frame: bytes, at: int) -> CodestreamSize:
-    """Return what the stream's size segment says (ISO/IEC 15444-1 A.5.1)."""
+    """Parse the stream's size segment (ISO/IEC 15444-1 A.5.1)."""
     if frame[at : at + len(JPEG_2000_START)] != JPEG_2000_START:
         raise Untranscodable("a frame's code stream does not say its size")
     right, bottom, left, top = unpack_from(">4I", frame, at + 8)
@@ -157,7 +157,7 @@ def _require_segments(frame: bytes, image: CodestreamSize) -> None:
 
 
 def _is_longer(frame: bytes, begin: int, stop: int, most: int) -> bool:
-    """Return whether a segment becomes longer than it may."""
+    """Return whether a segment decodes to more bytes than allowed."""
     size = 0
     for run in _runs(frame, begin, stop):
         size += run

@@ -1,7 +1,7 @@
-"""Reads stored objects for another transfer syntax, and decodes what is compressed in them.
+"""Reads stored objects for another transfer syntax, and decodes their compressed data.
 
-Whatever a hostile object may do, it does here: nothing else inflates, walks through the data
-set or decodes pixel data. Services have it done in `DecodingProcesses`.
+All that a hostile object could abuse happens here: nothing else inflates, walks through the data
+set or decodes pixel data. Services run it in `DecodingProcesses`.
 """
 
 import os
@@ -29,9 +29,9 @@ from draw_shared.dicom.transcoding.source import (
 from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
 
 MAX_PICTURES: Final = 64
-"""Encapsulated images in one object: its own and its icons'."""
+"""Encapsulated images in one object, including those of icons."""
 LOOKED_AT_BYTES: Final = 64 * 1024
-"""Of a data set, to tell how it is encoded."""
+"""Bytes of a data set that are read to determine its encoding."""
 NATIVE: Final = frozenset((*UNCOMPRESSED, DEFLATED_LITTLE))
 """Transfer syntaxes that do not encapsulate pixel data."""
 JPIP_SYNTAXES: Final = frozenset(
@@ -40,11 +40,11 @@ JPIP_SYNTAXES: Final = frozenset(
         "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205",
     )
 )  # fmt: skip
-"""Their pixel data lie elsewhere (PS3.5 A.6)."""
+"""Their pixel data are elsewhere (PS3.5 A.6)."""
 COPIES_OF_A_FRAME: Final = 6
-"""As often is a frame in memory while it is decoded."""
+"""Copies of a frame in memory while it is decoded."""
 PROCESS_BYTES: Final = 256 * 1024**2
-"""What a process takes that holds no frame: interpreter, codecs, and what is noted of an object."""
+"""Memory of a process without frames: interpreter, codecs, and notes about one object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,22 @@ class DecodingLimits:
     """What decoding one object may take."""
 
     longest_frame: int = 128 * 1024**2
-    """Of a frame of encapsulated pixel data, encoded and decoded, bytes."""
+    """Longest frame of encapsulated pixel data, encoded or decoded, bytes."""
     longest_inflated: int = 1024**3
-    """Of a deflated data set, inflated, bytes."""
+    """Longest inflated data set, bytes."""
     cpu_seconds: int = 30
-    """Of processor time for an object's headers and first frames, and for each frame after."""
+    """Processor time for an object's headers and first frames, and for each further frame."""
     process_bytes: int = PROCESS_BYTES
-    """What a process may take beside frames."""
+    """Memory of a process in addition to frames, bytes."""
 
     @property
     def memory_bytes(self) -> int:
-        """What a process may take that decodes."""
+        """Memory that a decoding process may use, bytes."""
         return self.process_bytes + COPIES_OF_A_FRAME * self.longest_frame
 
 
 class EncodedFrame(NamedTuple):
-    """Where the fragments of one frame lie in the stored file."""
+    """The position of one frame's fragments in the stored file."""
 
     positions: "array[int]"
     lengths: "array[int]"
@@ -77,7 +77,7 @@ class Decoder:
     """Decodes in this process.
 
     Args:
-        room: folder for what becomes long, in files without a name.
+        room: folder for long results, in files without a name.
     """
 
     def __init__(self, limits: DecodingLimits, room: Path) -> None:
@@ -85,13 +85,13 @@ class Decoder:
         self._room = room
 
     def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
-        """Return how a Part 10 file's data set becomes one in an uncompressed transfer syntax.
+        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
 
         Raises:
-            Untranscodable: it cannot be had; the text says why.
-            OSError: the file cannot be read, or there is no room.
+            Untranscodable: it is impossible; the text says why.
+            OSError: the file cannot be read, or there is no space.
         """
-        # Whoever sends it deflates it.
+        # The sender deflates it.
         explicit = transfer_syntax_uid == DEFLATED_LITTLE
         target = encoding_of(EXPLICIT_LITTLE if explicit else transfer_syntax_uid)
         stored = _Stored.of(descriptor, self._limits.longest_inflated)
@@ -113,11 +113,11 @@ class Decoder:
             return writer.finish()
 
     def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
-        """Return these frames of a Part 10 file, decoded, one after the other.
+        """Decode these frames of a Part 10 file, in order.
 
         Raises:
             Untranscodable: one cannot be decoded.
-            OSError: the file cannot be read, or there is no room.
+            OSError: the file cannot be read, or there is no space.
         """
 
         def read(position: int, size: int) -> bytes:
@@ -135,7 +135,7 @@ class _Stored(NamedTuple):
 
     descriptor: int
     offset: int
-    """Where its data set begins."""
+    """Where the data set begins."""
     transfer_syntax_uid: str
     deflated: bool
     longest_inflated: int
@@ -159,13 +159,13 @@ class _Stored(NamedTuple):
         return stored._replace(written=as_written(beginning, syntax))
 
     def source(self) -> DataSetSource:
-        """Return its data set, at the beginning."""
+        """Return the data set as a source at its beginning."""
         if self.deflated:
             return InflatedSource(self.descriptor, self.offset, self.longest_inflated)
         return FileSource(self.descriptor, self.offset)
 
     def read(self, position: int, size: int) -> bytes:
-        """Return bytes of its data set, which is not deflated."""
+        """Return bytes of the data set, which must not be deflated."""
         return _read(self.descriptor, self.offset + position, size)
 
 

@@ -1,9 +1,9 @@
 """`python -m draw_shared.dicom.transcoding.decoding_process`: decodes within limits.
 
-It reads one request after the other from a socket that only the service has at its other
-end: numbers and text, and the descriptor of the stored file. What becomes long goes back as
-the descriptor of a file without a name, everything else as bytes of a length that is said
-before. What comes back is data, whatever became of this process.
+It answers requests in sequence, over a private socket to the service. A request contains numbers
+and text, and the descriptor of the stored file. A long result is returned as the descriptor of a
+nameless file, any other as bytes after their length. Results are only data, whatever an object may
+have done to this process.
 """
 
 import errno
@@ -26,17 +26,17 @@ from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.source import Untranscodable
 
 HEADER: Final = Struct("<II")
-"""Lengths of what is said and of the bytes that belong to it."""
+"""Lengths of the JSON part and of the bytes that follow."""
 READ_BYTES: Final = 256 * 1024
 NUMBER_BYTES: Final = 8
 
-# Why there is no answer.
+# Reasons for a missing answer.
 UNTRANSCODABLE: Final = "untranscodable"
 STORAGE: Final = "storage"
 MEMORY: Final = "memory"
 
 WORN: Final = "worn"
-"""Whether whoever answers has more memory than it needs between requests: a codec kept it."""
+"""Whether the process keeps more memory between requests than it needs: a codec's cache."""
 
 
 class DecodingMessage(NamedTuple):
@@ -48,14 +48,14 @@ class DecodingMessage(NamedTuple):
 
 
 class MessageReceiver(Protocol):
-    """Says how long the next bytes may take."""
+    """Limits the time of the next receive."""
 
     def __call__(self) -> None:
-        """Prepare the socket to be read from."""
+        """Prepare the socket for a receive."""
 
 
 def send(connection: socket.socket, message: DecodingMessage) -> None:
-    """Send a message; its descriptor stays open here."""
+    """Send a message; its descriptor stays open in this process."""
     said = json.dumps(message.said, separators=(",", ":")).encode()
     header = HEADER.pack(len(said), len(message.body))
     descriptors = [] if message.descriptor is None else [message.descriptor]
@@ -66,18 +66,18 @@ def send(connection: socket.socket, message: DecodingMessage) -> None:
 def receive(
     connection: socket.socket, most: int, ready: MessageReceiver = lambda: None
 ) -> DecodingMessage | None:
-    """Return the next message, None when there is nobody at the other end any more.
+    """Return the next message, or None if the other end is closed.
 
     Args:
-        connection: what it comes on.
-        most: bytes that it may have.
-        ready: called before each time that is waited for.
+        connection: the socket to read.
+        most: largest number of bytes in the message.
+        ready: called before each wait.
 
     Raises:
-        OSError | ValueError: it breaks off, or is none.
+        OSError | ValueError: the message is incomplete or malformed.
     """
     ready()
-    # The few bytes of a header come as a whole.
+    # The few bytes of a header arrive together.
     header, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 1, socket.MSG_CMSG_CLOEXEC)
     descriptor = descriptors[0] if descriptors else None
     try:
@@ -128,7 +128,7 @@ def _frames_of(message: DecodingMessage) -> list[EncodedFrame]:
 
 
 def _answered(decoder: Decoder, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
-    """Return the answer to one request, or in words why there is none."""
+    """Return the answer to one request, or the reason why there is none."""
     descriptor = request.descriptor
     if descriptor is None:
         raise ValueError("a request without a file")
@@ -152,11 +152,11 @@ def _answered(decoder: Decoder, request: DecodingMessage) -> tuple[dict[str, Any
 
 
 def main(words: list[str]) -> None:
-    """Answer until there is nobody who asks; the words are socket, room and limits."""
+    """Answer requests until the other end closes; the words are socket, room and limits."""
     number, room, said = words
     limits = DecodingLimits(**json.loads(said))
     confine(limits.memory_bytes, longest_file=2 * (limits.longest_inflated + limits.longest_frame))
-    # What is odd about an object is no concern of whoever decodes it.
+    # Warnings about odd objects help nobody here.
     warnings.simplefilter("ignore")
     decoder = Decoder(limits, Path(room))
     with socket.socket(fileno=int(number)) as connection, suppress(ConnectionError):

@@ -1,11 +1,11 @@
-"""Processes that decode stored objects, so that a hostile one costs a process and no more.
+"""Decodes stored objects in child processes, so that a hostile object costs only a process.
 
-Each decodes for one request at a time, under limits of memory and of processor time that the
-kernel keeps (see `confinement`), and under a deadline. It is started when it is first needed
-and used again and again; one that ends, is ended or is late is replaced when the next is needed.
+Each process decodes one request at a time, under limits of memory and processor time that the
+kernel enforces (see `confinement`), and under a deadline. Processes start on demand and are
+reused; one that ends, is killed or is late is replaced on the next demand.
 
-Concurrency: any thread may ask; those that find every process busy wait, one after the other.
-Nothing is held by who only sends: what was decoded lies in memory or in a file of its own.
+Concurrency: any thread may ask; if all processes are busy, it waits for a free one. The sending
+thread holds little memory: decoded data is in memory only if short, otherwise in a nameless file.
 """
 
 import json
@@ -44,12 +44,12 @@ log = structlog.get_logger()
 
 PROCESSES: Final = 2
 ANSWER_TIMEOUT_SECONDS: Final = 120.0
-"""For one answer, also of a storage that is slow."""
+"""Limit for one answer, even if the storage is slow."""
 FREE_PROCESS_TIMEOUT_SECONDS: Final = 60.0
-"""For a process that is not busy."""
+"""Limit for the wait for a free process."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_FILES: Final = 4
-"""As many times the longest inflated data set lies in files, for all peers together."""
+"""Total size of files for all peers, as a multiple of the longest inflated data set."""
 
 
 class _Ended(Exception):
@@ -57,11 +57,11 @@ class _Ended(Exception):
 
 
 class DecodingProcesses:
-    """A `Decoding` within limits.
+    """A `Decoding` in limited processes.
 
     Args:
-        room: folder for what becomes long, in files without a name.
-        processes: how many decode at the same time.
+        room: folder for long results, in files without a name.
+        processes: number of processes that decode at the same time.
     """
 
     name = "decoding"
@@ -69,7 +69,7 @@ class DecodingProcesses:
     def __init__(self, limits: DecodingLimits, room: Path, *, processes: int = PROCESSES) -> None:
         self._all = [_DecodingProcess(limits, room) for _ in range(processes)]
         self._files = _Files(MAX_FILES * limits.longest_inflated)
-        # The one that was used last: the others need not be there before they are needed.
+        # Last in, first out: processes that are not needed are never started.
         self._free: queue.LifoQueue[_DecodingProcess] = queue.LifoQueue()
         for process in reversed(self._all):
             self._free.put(process)
@@ -78,21 +78,21 @@ class DecodingProcesses:
         """Do nothing: processes start when they are needed."""
 
     def stop(self, deadline_seconds: float = 0) -> None:  # noqa: ARG002 - killing takes no time
-        """End all processes; who still waits for one is told."""
+        """End all processes; threads that wait for one get an error."""
         for process in self._all:
             process.stop()
 
     @property
     def pids(self) -> list[int]:
-        """Which processes run now."""
+        """Ids of the running processes."""
         return [pid for process in self._all if (pid := process.pid) is not None]
 
     def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
-        """Return how a Part 10 file's data set becomes one in an uncompressed transfer syntax.
+        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
 
         Raises:
-            Untranscodable: it cannot be had; the text says why.
-            OSError: the file cannot be read, or there is no room.
+            Untranscodable: it is impossible; the text says why.
+            OSError: the file cannot be read, or there is no space.
         """
         said, payload = self._answer(
             DecodingMessage({"plan": transfer_syntax_uid}, b"", descriptor)
@@ -104,11 +104,11 @@ class DecodingProcesses:
             raise Untranscodable("what it was decoded to is no plan") from error
 
     def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
-        """Return these frames of a Part 10 file, decoded, one after the other.
+        """Decode these frames of a Part 10 file, in order.
 
         Raises:
             Untranscodable: one cannot be decoded.
-            OSError: the file cannot be read, or there is no room.
+            OSError: the file cannot be read, or there is no space.
         """
         request = asked_for_frames(asdict(image), frames)._replace(descriptor=descriptor)
         return self._answer(request)[1]
@@ -126,7 +126,7 @@ class DecodingProcesses:
 
 
 class _Files:
-    """What was decoded and lies in files, until it is sent."""
+    """Counts the decoded data in files until it has been sent."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -134,10 +134,10 @@ class _Files:
         self._lock = threading.Lock()
 
     def counted(self, answer: DecodingMessage) -> Payload:
-        """Return what belongs to an answer; it counts until it is let go of.
+        """Return the payload of an answer; it counts until it is closed.
 
         Raises:
-            NotNow: there would be too much.
+            NotNow: the total would be too large.
         """
         payload = Payload(answer.body, answer.descriptor, self._gone)
         if answer.descriptor is None:
@@ -156,7 +156,7 @@ class _Files:
 
 
 class _DecodingProcess:
-    """One process and the socket that it is asked over; one thread at a time asks."""
+    """One process and the socket to it; only one thread at a time may use it."""
 
     def __init__(self, limits: DecodingLimits, room: Path) -> None:
         self._limits = limits
@@ -172,7 +172,7 @@ class _DecodingProcess:
         return process.pid if process is not None and process.poll() is None else None
 
     def ask(self, request: DecodingMessage) -> DecodingMessage:
-        """Return the answer."""
+        """Send a request and return its answer."""
         with self._lock:
             answer = self._answer(request, time.monotonic() + ANSWER_TIMEOUT_SECONDS)
             if answer.said.pop(WORN, False):
@@ -203,18 +203,18 @@ class _DecodingProcess:
         return answer
 
     def _trouble(self, said: dict[str, Any]) -> Exception:
-        """Return why there is no answer."""
+        """Return the exception for a missing answer."""
         if said["trouble"] == STORAGE:
             number = int(said.get("number", 0))
             return OSError(number, os.strerror(number))
         if said["trouble"] == MEMORY:
-            # What it has taken it does not give back for certain.
+            # It may never give this memory back.
             self._end()
             return self._costly("memory", f"more than {self._limits.memory_bytes >> 20} MiB")
         return Untranscodable(str(said.get("reason", ""))[:200])
 
     def _failed(self) -> Exception:
-        """Return why the process has ended in the middle."""
+        """Return the exception for a process that ended during a request."""
         code = self._end()
         if self._stopped:
             return NotNow("the service ends")
@@ -248,7 +248,7 @@ class _DecodingProcess:
         return self._connection
 
     def stop(self) -> None:
-        """End it for good; whoever waits for its answer is told."""
+        """End it for good; a thread that waits for its answer gets an error."""
         self._stopped = True
         process = self._process
         if process is not None:
@@ -264,6 +264,6 @@ class _DecodingProcess:
             connection.close()
         if process is None:
             return None
-        # One that has closed its end has its exit code already.
+        # If the process has closed its end, it has its exit code already.
         process.kill()
         return process.wait()

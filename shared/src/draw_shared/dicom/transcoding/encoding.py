@@ -1,4 +1,4 @@
-"""How elements are encoded, and which value representations there are (PS3.5 7.1, A)."""
+"""Encodings of elements, and the value representations that exist (PS3.5 7.1, A)."""
 
 from array import array
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class ElementEncoding:
     bare: Struct = field(init=False, compare=False, repr=False)
     """Group, element, length in 32 bits: no VR."""
     unsigned: Struct = field(init=False, compare=False, repr=False)
-    """One US."""
+    """One US value."""
 
     def __post_init__(self) -> None:
         order = ">" if self.big else "<"
@@ -49,27 +49,27 @@ _WIDTHS: Final = {
     **dict.fromkeys((b"UL", b"SL", b"FL", b"OF", b"OL"), "I"),
     **dict.fromkeys((b"FD", b"OD", b"OV", b"SV", b"UV"), "Q"),
 }
-"""VRs of numbers that follow the byte order of the transfer syntax (PS3.5 7.3), by width."""
+"""VRs whose numbers follow the byte order of the transfer syntax (PS3.5 7.3), by width."""
 
 
 def encoding_of(transfer_syntax_uid: str) -> ElementEncoding:
-    """Return how elements are encoded in a transfer syntax, without deflation."""
+    """Return the encoding of elements in a transfer syntax, apart from deflation."""
     if transfer_syntax_uid == IMPLICIT_LITTLE:
         return IMPLICIT
     return BIG if transfer_syntax_uid == EXPLICIT_BIG else EXPLICIT
 
 
 class AsWritten(NamedTuple):
-    """How a data set is encoded in truth; devices write others than they agreed on."""
+    """The real encoding of a data set; some devices use another than negotiated."""
 
     encoding: ElementEncoding
     leading: int = 0
-    """Length of what is left of groups 0000 and 0002 in front of it, bytes."""
+    """Length of the remains of groups 0000 and 0002 in front of it, bytes."""
     leading_encoding: ElementEncoding = EXPLICIT
 
 
 def as_written(head: bytes, transfer_syntax_uid: str) -> AsWritten:
-    """Return how a data set is encoded that begins with `head`, as every reader of it decides."""
+    """Return the real encoding of a data set that begins with `head`, as every reader sees it."""
     leading = leading_bytes(head)
     scanner = scanner_for(transfer_syntax_uid, head[leading:])
     return AsWritten(
@@ -80,7 +80,7 @@ def as_written(head: bytes, transfer_syntax_uid: str) -> AsWritten:
 
 
 def swapped(part: bytes, vr: bytes) -> bytes:
-    """Return numbers in the other byte order; a last one that is cut short stays."""
+    """Return numbers in the other byte order; an incomplete last one is unchanged."""
     width = _WIDTHS.get(vr)
     if width is None:
         return part

@@ -1,4 +1,4 @@
-"""How long sequences and items become in another encoding, known before the first is written."""
+"""Computes the lengths of sequences and items in another encoding, before they are written."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ from draw_shared.dicom.transcoding.structure import (
 )
 
 MAX_LENGTHS: Final = 50_000
-"""Sequences and items of one object whose lengths are kept; further ones are delimited."""
+"""Sequences and items of one object whose lengths are stored; further ones are delimited."""
 
 
 def is_left_out(met: Met) -> bool:
@@ -29,7 +29,7 @@ def order(level: NestingLevel, target: ElementEncoding) -> ElementEncoding:
 
 
 class Lengths:
-    """The new lengths of what has a length, by where it begins; the rest is delimited."""
+    """New lengths by position, for structures that had a length; all others are delimited."""
 
     def __init__(self, target: ElementEncoding) -> None:
         self._target = target
@@ -41,7 +41,7 @@ class Lengths:
         return 0 if level.end == level.start else self._found.get(level.start)
 
     def note(self, met: Met) -> None:
-        """Take note of what was met, in its order."""
+        """Record what was met; calls must be in order."""
         kind, level = met.kind, met.level
         if kind is StructureEvent.VALUE:
             if not is_left_out(met):
@@ -63,7 +63,7 @@ class Lengths:
         self._delimited = encoding.explicit or level.opaque
         level.size += LONG_BYTES if encoding.explicit else BARE_BYTES
         if met.tag == PIXEL_DATA and not level.opaque:
-            # How long they are when they are decoded is not known here.
+            # The length of the decoded pixel data is unknown here.
             level.sized = False
 
     def _ended(self, level: NestingLevel, header: int) -> None:
@@ -82,7 +82,7 @@ class Lengths:
     def _header(self, level: NestingLevel, tag: int, vr: bytes, length: int) -> int:
         if not order(level, self._target).explicit:
             return BARE_BYTES
-        # Which of several it is decides nothing about the form.
+        # Which of several VRs is chosen does not change the form of the header.
         chosen = one_of(tag, vr, signed=False, waveform_bits=0)
         short = chosen in SHORT_VRS and length <= MAX_SHORT_LENGTH
         return BARE_BYTES if short else LONG_BYTES

@@ -1,6 +1,6 @@
-"""Bytes that one process makes and another takes: in memory while they are few, else in a file.
+"""Bytes passed from one process to another: in memory if they are few, otherwise in a file.
 
-The file has no name, and is gone when the last who holds it lets go of it.
+The file has no name, and disappears when its last holder closes it.
 """
 
 import os
@@ -10,18 +10,18 @@ from tempfile import TemporaryFile
 from typing import IO, Final, Self
 
 HELD_BYTES: Final = 1024 * 1024
-"""Up to this size they stay in memory."""
+"""Payloads up to this size stay in memory."""
 PART: Final = ".part"
-"""Ending of a file that has a name for a moment, where the file system has none without."""
+"""Suffix of a file that has a name for a moment, on file systems without nameless files."""
 
 
 class Payload:
-    """Bytes that are ready; whoever has it closes it.
+    """Finished bytes; their holder must close them.
 
     Args:
-        held: the bytes, or none when they lie in a file.
-        descriptor: of that file.
-        gone: called once they are let go of, with their number.
+        held: the bytes; empty if they are in a file.
+        descriptor: the descriptor of that file.
+        gone: called with their number when they are closed.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class Payload:
 
     @property
     def held(self) -> bytes:
-        """All of them if they are in memory."""
+        """All bytes, if they are in memory."""
         return self._held
 
     @property
     def descriptor(self) -> int | None:
-        """Of their file, if they lie in one."""
+        """The descriptor of their file, if they are in one."""
         return self._descriptor
 
     def read(self, position: int, size: int) -> bytes:
-        """Return some of them, fewer only at their end."""
+        """Return bytes from a position; fewer only at the end."""
         if self._descriptor is None:
             return self._held[position : position + size]
         return os.pread(self._descriptor, size, position)
 
     def close(self) -> None:
-        """Let go of them."""
+        """Release the bytes."""
         self._held = b""
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -67,7 +67,7 @@ class Payload:
 
 
 class PayloadWriter:
-    """Bytes that are being made.
+    """A payload under construction.
 
     Args:
         room: folder for a file without a name.
@@ -80,10 +80,10 @@ class PayloadWriter:
         self.size = 0
 
     def write(self, part: bytes) -> None:
-        """Add some.
+        """Append bytes.
 
         Raises:
-            OSError: there is no room.
+            OSError: there is no space.
         """
         self.size += len(part)
         if len(self._held) + len(part) <= HELD_BYTES:
@@ -102,14 +102,14 @@ class PayloadWriter:
                 done += self._file.write(whole[done:])
 
     def finish(self) -> Payload:
-        """Return what was made."""
+        """Return the finished payload."""
         if self._file is None:
             return Payload(bytes(self._held))
         self._put(self._held)
         return Payload(descriptor=os.dup(self._file.fileno()))
 
     def close(self) -> None:
-        """Let go of what was made; what `finish` returned stays."""
+        """Release the bytes; a payload that `finish` returned stays valid."""
         self._held.clear()
         if self._file is not None:
             self._file.close()

@@ -1,7 +1,7 @@
-"""Encapsulated pixel data as native ones, frame by frame (PS3.5 8.2, A.4).
+"""Decodes encapsulated pixel data to native pixel data, frame by frame (PS3.5 8.2, A.4).
 
-What is declared is looked at before anything is decoded: the size that a frame is to have,
-how many there are, and what the frame's own code stream says.
+Before anything is decoded, the declarations are checked: the size and number of frames, and what
+the frame's own code stream states.
 """
 
 import zlib
@@ -32,31 +32,31 @@ DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 MAX_VALUE_BYTES: Final = 0xFFFFFFFE
 END_OF_IMAGE: Final = b"\xff\xd9"
 END_BYTES: Final = 10
-"""How near the end of a fragment the end of an image may lie."""
+"""Largest distance between the end of an image and the end of its fragment."""
 BYTE_BITS: Final = 8
 OFFSET_BYTES: Final = 4
 MAX_TABLE_BYTES: Final = 4 * 1024 * 1024
-"""Most bytes of a basic offset table."""
+"""Largest basic offset table, bytes."""
 MAX_FRAGMENTS: Final = 100_000
-"""Of one frame."""
+"""Largest number of fragments of one frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """How the frames of encapsulated pixel data are encoded, and how long they become."""
+    """How the frames of encapsulated pixel data are encoded, and their decoded length."""
 
     transfer_syntax_uid: str
     options: dict[str, Any]
-    """The image pixel module as pydicom's decoders take it."""
+    """The image pixel module, as pydicom's decoders expect it."""
     frame_bytes: int
-    """Of a decoded frame."""
+    """Length of a decoded frame."""
 
     @classmethod
     def of(cls, facts: Facts, transfer_syntax_uid: str, longest_frame: int) -> "Image":
-        """Return what the data set says of its pixel data.
+        """Read the description of pixel data from the facts about a data set.
 
         Raises:
-            Untranscodable: it says too little, or a decoded frame would be too long.
+            Untranscodable: it is incomplete, or a decoded frame would be too long.
         """
         options = _options(facts)
         return cls(transfer_syntax_uid, options, _frame_bytes(options, longest_frame))
@@ -65,7 +65,7 @@ class Image:
         """Return a decoded frame and its photometric interpretation.
 
         Raises:
-            Untranscodable: it cannot be decoded, or becomes another image than was said.
+            Untranscodable: it cannot be decoded, or differs from its description.
         """
         raw, photometric = self._decoded(frame)
         if len(raw) != self.frame_bytes:
@@ -82,7 +82,7 @@ class Image:
                 return inflater.decompress(frame, self.frame_bytes), as_said
             except zlib.error as error:
                 raise Untranscodable("a frame cannot be inflated") from error
-        # With its codecs, which take half a second to load: only who needs them waits for them.
+        # It loads codecs, which takes half a second: only processes that need them wait for that.
         from pydicom.encaps import encapsulate  # noqa: PLC0415
         from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
         from pydicom.uid import UID  # noqa: PLC0415
@@ -101,7 +101,7 @@ class Image:
         except MemoryError:
             raise
         except Exception as error:
-            # Decoders raise whatever they stumble over.
+            # Decoders raise exceptions of any type.
             raise Untranscodable(f"a frame cannot be decoded: {type(error).__name__}") from error
 
     @property
@@ -116,13 +116,13 @@ class EncapsulatedPixels:
     """The frames of one data set's pixel data, the first of them decoded.
 
     Args:
-        facts: what is known of the data set that they belong to.
+        facts: the facts about the data set.
         transfer_syntax_uid: of the object.
-        longest_frame: most bytes of a frame, encoded and decoded.
+        longest_frame: largest length of a frame, encoded or decoded, bytes.
         read: returns bytes of the data set by position and length.
 
     Raises:
-        Untranscodable: the first frame cannot be decoded, or all would be too long.
+        Untranscodable: the first frame cannot be decoded, or all together are too long.
         OSError: the file cannot be read.
     """
 
@@ -140,9 +140,9 @@ class EncapsulatedPixels:
         self.fragments = facts.pixels
         self.image = Image.of(facts, transfer_syntax_uid, longest_frame)
         self.begins = self._frames()
-        """The first fragment of each frame, and the one behind the last."""
+        """Index of the first fragment of each frame, and the number of fragments at the end."""
         self.length = self.image.frame_bytes * (len(self.begins) - 1)
-        """Of all decoded frames, bytes, without a byte to make it even."""
+        """Length of all decoded frames, bytes, without padding to even length."""
         if self.length > MAX_VALUE_BYTES:
             raise Untranscodable("the decoded pixel data would be longer than a value may be")
         self.vr = b"OB" if self.image.options["bits_allocated"] <= BYTE_BITS else b"OW"
@@ -156,7 +156,7 @@ class EncapsulatedPixels:
         self.first, self._photometric = self.image.decoded(frame)
 
     def changes(self, encoding: ElementEncoding) -> dict[int, tuple[bytes, bytes]]:
-        """Return (VR, value) of the elements that describe the decoded pixel data otherwise."""
+        """Return (VR, value) of the elements that change with the decoded pixel data."""
         values = self._facts.values
         found: dict[int, tuple[bytes, bytes]] = {}
         photometric = self._photometric.encode()
@@ -172,7 +172,7 @@ class EncapsulatedPixels:
         return found
 
     def _frames(self) -> "array[int]":
-        """Return which fragments make up each frame (PS3.5 A.4)."""
+        """Return which fragments belong to each frame (PS3.5 A.4)."""
         pixels = self.fragments
         fragments = len(pixels.lengths) - 1
         count = self.image.options["number_of_frames"]
@@ -217,10 +217,10 @@ def gathered(
     longest_frame: int,
     read: Callable[[int, int], bytes],
 ) -> bytes:
-    """Return a frame that is made up of these fragments.
+    """Return the frame that consists of these fragments.
 
     Raises:
-        Untranscodable: it is too long, or made up of too many.
+        Untranscodable: it is too long, or has too many fragments.
         OSError: the file cannot be read.
     """
     if len(lengths) > MAX_FRAGMENTS:
@@ -231,7 +231,7 @@ def gathered(
 
 
 def _options(facts: Facts) -> dict[str, Any]:
-    """Return the image pixel module as pydicom's decoders take it."""
+    """Return the image pixel module, as pydicom's decoders expect it."""
     values = facts.values
     numbers = {
         "rows": facts.number(ROWS),

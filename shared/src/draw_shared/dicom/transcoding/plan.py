@@ -1,8 +1,8 @@
-"""How a data set in another encoding is put together, as a process that decodes says it.
+"""A plan that a decoding process makes for producing a data set in another encoding.
 
-What had to be decoded, and everything short, lies in the plan itself; long values are copied
-from the stored file, and frames but the first are decoded when they are due. Whoever carries
-a plan out reads nothing of the data set: a few numbers lead through it.
+The plan itself contains what had to be decoded, and everything short. Long values are copied from
+the stored file, and all frames but the first are decoded when they are due. Whoever executes a plan
+does not parse the data set: a few numbers say what to do.
 """
 
 from array import array
@@ -24,34 +24,34 @@ NO_SWAP: Final = b"  "
 
 
 class ByteSource(IntEnum):
-    """Where the next bytes come from."""
+    """The source of the next bytes."""
 
     READY = 0
-    """They lie in the plan: position and length."""
+    """The plan itself: position and length."""
     STORED = 1
-    """They lie in the stored file: position and length."""
+    """The stored file: position and length."""
     FRAMES = 2
-    """They are the frames of an image, but the first: its number."""
+    """The frames of an image except the first: number of the image."""
 
 
 _KINDS: Final = frozenset(ByteSource)
 
 
 class Stretch(NamedTuple):
-    """A long value that is copied from the stored file."""
+    """A long value to copy from the stored file."""
 
     position: int
-    """In the file."""
+    """Position in the file."""
     length: int
     vr: bytes = NO_SWAP
-    """Of numbers whose byte order changes."""
+    """VR of numbers whose byte order changes."""
 
 
 class FurtherFrames(NamedTuple):
-    """All frames of an image but the first."""
+    """All frames of an image except the first."""
 
     number: int
-    """Of the image in the plan."""
+    """Number of the image in the plan."""
     vr: bytes = NO_SWAP
 
 
@@ -63,23 +63,23 @@ class Step(NamedTuple):
 
     kind: ByteSource
     vr: bytes
-    """Of numbers whose byte order changes, else NO_SWAP."""
+    """VR of numbers whose byte order changes, else NO_SWAP."""
     position: int
     length: int
 
 
 class PlannedNumbers(NamedTuple):
-    """Where numbers lie in a plan."""
+    """The position of numbers in a plan."""
 
     position: int
     number: int
-    """How many there are."""
+    """Their count."""
 
     def read(self, payload: Payload, first: int, count: int) -> "array[int]":
-        """Return some of them.
+        """Return `count` of them from the given index.
 
         Raises:
-            Untranscodable: there are not so many.
+            Untranscodable: there are fewer.
         """
         if first + count > self.number:
             raise Untranscodable("a plan is shorter than it says")
@@ -93,19 +93,19 @@ class PlannedNumbers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """Where the frames of an encapsulated image lie in the stored file."""
+    """The position of an encapsulated image's frames in the stored file."""
 
     image: Image
     frames: int
     begins: PlannedNumbers
-    """The first fragment of each frame, and the one behind the last."""
+    """Index of the first fragment of each frame, and the number of fragments at the end."""
     positions: PlannedNumbers
-    """Of the fragments, in the file."""
+    """Positions of the fragments in the file."""
     lengths: PlannedNumbers
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> Self:
-        """Return what `asdict` made of one."""
+        """Rebuild an image from the result of `asdict`."""
         return cls(
             Image(**said["image"]),
             int(said["frames"]),
@@ -115,7 +115,7 @@ class PlannedImage:
 
 @dataclass(slots=True)
 class Plan:
-    """The way to a data set in another encoding; leaving the block lets go of it."""
+    """The steps to a data set in another encoding; leaving the block releases its payload."""
 
     payload: Payload
     steps_at: int
@@ -123,10 +123,10 @@ class Plan:
     images: list[PlannedImage] = field(default_factory=list)
 
     def each_step(self) -> Iterator[Step]:
-        """Yield its steps in their order.
+        """Yield its steps in order.
 
         Raises:
-            Untranscodable: it is no plan.
+            Untranscodable: the plan is malformed.
         """
         size, left, at = STEP.size, self.steps, self.steps_at
         while left > 0:
@@ -144,7 +144,7 @@ class Plan:
             left -= count
 
     def said(self) -> dict[str, Any]:
-        """Return everything but the payload, as numbers and text."""
+        """Return everything except the payload as numbers and text."""
         return {
             "steps_at": self.steps_at,
             "steps": self.steps,
@@ -153,7 +153,7 @@ class Plan:
 
     @classmethod
     def of(cls, said: dict[str, Any], payload: Payload) -> Self:
-        """Return the plan that `said` was made of."""
+        """Rebuild a plan from the result of `said`."""
         images = [PlannedImage.of(one) for one in said["images"]]
         return cls(payload, int(said["steps_at"]), int(said["steps"]), images)
 
@@ -174,7 +174,7 @@ class PlanWriter:
         self._images: list[PlannedImage] = []
 
     def add(self, part: Part) -> None:
-        """Add what comes next."""
+        """Append a part."""
         if isinstance(part, bytes):
             self._out.write(part)
             return
@@ -185,7 +185,7 @@ class PlanWriter:
             self._step(ByteSource.FRAMES, part.vr, part.number, 0)
 
     def _ready(self) -> None:
-        """Have what was written since the last step taken."""
+        """Add a step for the bytes written since the last step."""
         if self._out.size > self._begin:
             self._step(ByteSource.READY, NO_SWAP, self._begin, self._out.size - self._begin)
             self._begin = self._out.size
@@ -200,7 +200,7 @@ class PlanWriter:
         positions: "array[int]",
         lengths: "array[int]",
     ) -> None:
-        """Add where the frames of an image lie; after all parts, in the order of their numbers."""
+        """Add the position of an image's frames; after all parts, in the order of their numbers."""
         self._ready()
         numbers = (self._numbers(begins), self._numbers(positions), self._numbers(lengths))
         self._images.append(PlannedImage(image, len(begins) - 1, *numbers))
@@ -212,7 +212,7 @@ class PlanWriter:
         return PlannedNumbers(at, len(numbers))
 
     def finish(self) -> Plan:
-        """Return the plan."""
+        """Return the finished plan."""
         self._ready()
         at = self._out.size
         self._out.write(bytes(self._steps))

@@ -1,4 +1,4 @@
-"""The VR of an element that is written without one (PS3.5 A, PS3.6 notes)."""
+"""Determines the VR of elements that are written without one (PS3.5 A, PS3.6 notes)."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,12 +12,12 @@ REMEMBERED: Final = 8192
 CREATORS: Final = range(0x10, 0x100)
 """Elements of an odd group that reserve a block (PS3.5 7.8.1)."""
 _WORDS: Final = 8
-"""More bits than this in a sample make its values words."""
+"""Samples of more bits than this have values of words."""
 
 
 @lru_cache(REMEMBERED)
 def public(tag: int) -> bytes:
-    """Return the VR of a public element, or where several are possible all of them."""
+    """Return the VR of a public element; all possible ones if there are several."""
     if tag & 0xFFFF == 0:
         return b"UL"
     try:
@@ -36,7 +36,7 @@ def private(tag: int, creator: str) -> bytes:
 
 
 def listed(tag: int, creators: Mapping[int, str]) -> bytes:
-    """Return what the dictionaries say; `creators` are those of the element's data set.
+    """Return the VR from the dictionaries; `creators` are those of the element's data set.
 
     The keys of `creators` are the tags of the elements that reserve the blocks.
     """
@@ -52,12 +52,12 @@ def listed(tag: int, creators: Mapping[int, str]) -> bytes:
 
 
 def one_of(tag: int, words: bytes, *, signed: bool, waveform_bits: int) -> bytes:
-    """Return the VR that is written; of several possible ones that which DCMTK decides for.
+    """Choose the VR to write; of several possible ones, the one that DCMTK chooses.
 
     Args:
         tag: the element.
-        words: its VR, or what the dictionary says, as `US or SS`.
-        signed: Pixel Representation of the data set or of the nearest around it.
+        words: its VR, or the entry of the dictionary, as `US or SS`.
+        signed: Pixel Representation of the data set or of the nearest one around it.
         waveform_bits: Waveform Bits Allocated, or 0.
     """
     if b" or " not in words:

@@ -1,4 +1,4 @@
-"""Writes a data set in another encoding: headers anew, values as they lie (PS3.5 A.1 to A.3)."""
+"""Writes a data set in another encoding: new headers, copied values (PS3.5 A.1 to A.3)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -30,20 +30,20 @@ from draw_shared.dicom.transcoding.survey import (
 )
 
 OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
-"""Say where encapsulated frames lie (PS3.3 C.7.6.3.1.8); native pixel data have none."""
+"""Positions of encapsulated frames (PS3.3 C.7.6.3.1.8), which native pixel data do not have."""
 COPIED_BYTES: Final = 64 * 1024
 """Values from this size on are copied from the file when they are due."""
 
 
 class Rewriting:
-    """One data set on its way into another encoding.
+    """Converts one data set to another encoding.
 
     Args:
         source: the data set, at its beginning.
-        written: how it is encoded.
-        target: how it is to be.
-        survey: what is known of it.
-        pictures: encapsulated pixel data to be decoded, by where their data sets begin.
+        written: its real encoding.
+        target: the new encoding.
+        survey: what is known about it.
+        pictures: encapsulated pixel data to decode, by the position of their data sets.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Rewriting:
         yield from self._copied(length, NO_SWAP if level.encoding.big == self._target.big else vr)
 
     def _copied(self, length: int, vr: bytes = NO_SWAP) -> Iterator[Part]:
-        """Yield a value as it lies, but for the byte order of numbers if a VR is given."""
+        """Yield a value unchanged, apart from the byte order of numbers if a VR is given."""
         place = self._source.place
         if place is not None and length >= COPIED_BYTES:
             yield Stretch(place, length, vr)
@@ -158,7 +158,7 @@ class Rewriting:
     # --- encapsulated values -----------------------------------------------------------
 
     def _inserted(self, level: NestingLevel | None, before: int) -> Iterator[bytes]:
-        """Yield the changed elements of a data set that come before a tag."""
+        """Yield the changed elements of a data set whose tags are lower than `before`."""
         changes = self._waiting.get(level.start) if level is not None else None
         for tag in sorted(changes or ()):
             if changes is not None and level is not None and tag < before:
@@ -171,7 +171,7 @@ class Rewriting:
         if kind is StructureEvent.FRAGMENTS:
             picture = None if level.opaque else self._pictures.get(level.start)
             self._decoding = met.tag == PIXEL_DATA and picture is not None
-            # Without VRs, only sequences have undefined length.
+            # Without VRs, only sequences can have undefined length.
             self._delimited = encoding.explicit or level.opaque
             if self._decoding and picture is not None:
                 yield from self._decoded(level, picture)

@@ -1,4 +1,4 @@
-"""Reads a data set from its beginning to its end, with one block of it in memory."""
+"""Reads a data set from beginning to end, with one block of it in memory."""
 
 import os
 import zlib
@@ -13,7 +13,7 @@ from draw_shared.dicom.encoding.element_forms import HEADER_BYTES
 from draw_shared.errors import Permanent
 
 BLOCK_BYTES: Final = 256 * 1024
-"""What is read at a time, a multiple of the width of every number."""
+"""Size of a block, a multiple of the width of every number."""
 MAX_NUMBER_BYTES: Final = 8
 DEFLATED_BYTES: Final = 64 * 1024
 
@@ -23,11 +23,11 @@ class Untranscodable(Permanent):
 
 
 class TooCostly(Untranscodable):
-    """It takes more memory or processor time than any object may."""
+    """The object takes more memory or processor time than allowed."""
 
 
 class NotNow(Untranscodable):
-    """It may be had another time."""
+    """The object may be had at another time."""
 
 
 class DataSetSource(ABC):
@@ -40,17 +40,17 @@ class DataSetSource(ABC):
 
     @property
     def position(self) -> int:
-        """How much of the data set has been passed, bytes."""
+        """Bytes of the data set that have been passed."""
         return self._begin + self._at
 
     @property
     @abstractmethod
     def size(self) -> int | None:
-        """Length of the data set, bytes; None when only its end will tell."""
+        """Length of the data set, bytes; None if it is unknown until the end."""
 
     @property
     def place(self) -> int | None:
-        """Where in its file the next byte lies; None when it does not lie there as it is."""
+        """Position of the next byte in the file; None if the file does not contain it as it is."""
         return None
 
     def ahead(self, size: int) -> bytes:
@@ -60,7 +60,7 @@ class DataSetSource(ABC):
         return self._held[self._at : self._at + size]
 
     def skip_to(self, position: int) -> None:
-        """Pass everything up to a position that is still to come.
+        """Pass everything up to a later position.
 
         Raises:
             Untranscodable: the data set ends before.
@@ -89,7 +89,7 @@ class DataSetSource(ABC):
                     raise Untranscodable("the data set is cut short")
 
     def _fill(self, size: int) -> None:
-        """Hold at least `size` of the bytes that are to come, as far as there are any."""
+        """Hold at least `size` of the next bytes, if there are so many."""
         held = self._held[self._at :]
         self._begin += self._at
         self._at = 0
@@ -102,15 +102,15 @@ class DataSetSource(ABC):
 
     @abstractmethod
     def _more(self, position: int, size: int) -> bytes:
-        """Return at most `size` bytes from a position that follows what was read last."""
+        """Return at most `size` bytes from a position right after the last read."""
 
     @abstractmethod
     def _leap(self, position: int) -> None:
-        """Go to a position behind what is held."""
+        """Continue at a position after the held bytes."""
 
 
 class FileSource(DataSetSource):
-    """A data set that lies in a file as it is."""
+    """A data set that a file contains unchanged."""
 
     def __init__(self, descriptor: int, offset: int) -> None:
         super().__init__()
@@ -140,10 +140,10 @@ class FileSource(DataSetSource):
 
 
 class InflatedSource(DataSetSource):
-    """A deflated data set, inflated as it is read (PS3.5 A.5).
+    """A deflated data set that is inflated while it is read (PS3.5 A.5).
 
     Args:
-        longest: most bytes that it may become.
+        longest: largest inflated length, bytes.
     """
 
     def __init__(self, descriptor: int, offset: int, longest: int) -> None:

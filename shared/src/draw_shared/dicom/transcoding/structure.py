@@ -1,8 +1,8 @@
-"""The structure of a data set: its elements, sequences and items, met one after the other.
+"""Walks the structure of a data set: its elements, sequences and items, in order.
 
-Every difference from PS3.5 that can be read past is read past: elements in another form than
-their data set, unknown VRs, missing and stray delimiters. What cannot be is Untranscodable.
-The depth is bounded, and what is kept of a data set are the creators of its private blocks.
+It tolerates every violation of PS3.5 that leaves the structure clear: elements in another form than
+their data set, unknown VRs, missing and stray delimiters. Anything else is Untranscodable. The
+depth is bounded, and only the creators of private blocks are kept in memory.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ FORMS: Final = {
 
 
 class StructureEvent(Enum):
-    """What was met."""
+    """The kind of thing that was met."""
 
     VALUE = "an element with its value"
     SEQUENCE = "the beginning of a sequence"
@@ -63,40 +63,40 @@ class StructureEvent(Enum):
 class NestingLevel:
     """A data set (the outermost or an item) or a sequence.
 
-    `opaque` is what lies in an unknown sequence of undefined length: implicit VR little
-    endian whatever is around it (PS3.5 6.2.2, note 2).
+    `opaque` is true inside an unknown sequence of undefined length: implicit VR little endian,
+    whatever surrounds it (PS3.5 6.2.2, note 2).
     """
 
     start: int
-    """Where it begins in the outermost data set; no two data sets begin there."""
+    """Position in the outermost data set; unique among data sets."""
     encoding: ElementEncoding
     end: int | None
     bound: int | None
-    """Where it must have ended."""
+    """Position where it must have ended."""
     parent: "NestingLevel | None" = None
     opaque: bool = False
     items: bool = False
     """Whether it is a sequence."""
     creators: dict[int, str] = field(default_factory=dict)
     size: int = 0
-    """Of what is written of it, bytes, for whoever measures."""
+    """Bytes written for it, for the code that measures."""
     sized: bool = True
-    """Whether that is known."""
+    """Whether `size` is known."""
 
 
 class Met(NamedTuple):
-    """One thing that was met; the source stands at the beginning of its value."""
+    """One thing that was met; the source is at the beginning of its value."""
 
     kind: StructureEvent
     level: NestingLevel
-    """The data set or sequence that it belongs to; that of an item's own data set."""
+    """The data set or sequence it belongs to; for an item, its own data set."""
     tag: int = 0
     vr: bytes = b""
-    """As written if that is a known one, else as the dictionary says: maybe several."""
+    """As written if it is known, else from the dictionary, which may list several."""
     length: int = 0
-    """Of the value, bytes; UNDEFINED if delimited."""
+    """Length of the value, bytes; UNDEFINED if delimited."""
     regular: bool = True
-    """Whether it has the form of its encoding, and its delimiter if it needs one."""
+    """Whether it has its encoding's form, and its delimiter if it needs one."""
 
 
 class _Header(NamedTuple):
@@ -104,23 +104,23 @@ class _Header(NamedTuple):
     vr: bytes
     length: int
     start: int
-    """Where the value begins in the outermost data set."""
+    """Position of the value in the outermost data set."""
     regular: bool
 
 
 def walked(source: DataSetSource, written: AsWritten) -> Iterator[Met]:
-    """Yield everything in a data set in its order.
+    """Yield everything in a data set, in order.
 
-    Whoever takes a value reads it from the source before the next is asked for.
+    A consumer that wants a value must read it from the source before the next step.
 
     Raises:
-        Untranscodable: what follows is no data set.
+        Untranscodable: the rest is no data set.
     """
     return _StructureWalk(source, written).all()
 
 
 class _StructureWalk:
-    """One way through a data set."""
+    """One walk through a data set."""
 
     def __init__(self, source: DataSetSource, written: AsWritten) -> None:
         self._source = source
@@ -179,13 +179,13 @@ class _StructureWalk:
             self._source.skip_to(self._source.position + BARE_BYTES)
             yield from self._left(delimited=True)
         elif level.end is None:
-            # Its delimiter is missing: what follows belongs to the data set around it.
+            # Its delimiter is missing: what follows belongs to the surrounding data set.
             yield from self._left()
         else:
             raise Untranscodable("a sequence holds something else than items")
 
     def _ends_around(self, level: NestingLevel) -> bool:
-        """Return whether the item end here, outside of an item, ends the item around."""
+        """Return whether the item end here, outside every item, ends the surrounding item."""
         open_items, inner = 0, level
         while inner.end is None and inner.parent is not None:
             open_items += not inner.items
@@ -201,7 +201,7 @@ class _StructureWalk:
             level.encoding = self._written.encoding
         head = source.ahead(LONG_BYTES)
         if len(head) < BARE_BYTES:
-            # Less than an element: nothing that could be passed on.
+            # Less than an element: nothing to convert.
             source.skip_to(source.position + len(head))
             yield from self._left()
         elif head[:2] in _DELIMITER_GROUPS and self._delimits(level, head):
@@ -230,7 +230,7 @@ class _StructureWalk:
             raise Untranscodable("an element is longer than what it lies in")
         if tag >> 16 & 1 and (tag & 0xFFFF) in CREATORS and length <= MAX_CREATOR_LENGTH:
             level.creators[tag] = source.ahead(length).decode("ascii", "replace").strip(" \0")
-        # A sequence that is left here holds no items.
+        # A value of VR SQ that gets here contains no items.
         yield Met(StructureEvent.VALUE, level, tag, UNKNOWN if vr == b"SQ" else vr, length, regular)
         source.skip_to(start + length)
 
@@ -254,14 +254,14 @@ class _StructureWalk:
             yield Met(StructureEvent.STRAY, level, regular=False)
 
     def _only_padding(self) -> None:
-        """Pass NULs behind the data set."""
+        """Pass NULs after the data set."""
         while block := self._source.ahead(BLOCK_BYTES):
             if any(block):
                 raise Untranscodable("what follows is no data set")
             self._source.skip_to(self._source.position + len(block))
 
     def _nested(self, level: NestingLevel, header: _Header, vr: bytes) -> Met | None:
-        """Enter a sequence or an encapsulated value; None if it is a plain value."""
+        """Enter a sequence or an encapsulated value; None means a plain value."""
         tag, written, length, _, regular = header
         encoding = self._inside(level.encoding if regular or written else IMPLICIT)
         if length != UNDEFINED:
@@ -288,7 +288,7 @@ class _StructureWalk:
         return other if self._source.ahead(4) == _ITEMS[other] else encoding
 
     def _goes_on(self, level: NestingLevel) -> bool:
-        """Return whether an item follows that would lie outside of every sequence."""
+        """Return whether an item follows that would be outside every sequence."""
         alone = level.parent is None or level.end is not None
         return alone and self._source.ahead(4) == _ITEMS[level.encoding]
 
@@ -300,7 +300,7 @@ class _StructureWalk:
         return bool(group << 16 | element in _SEQUENCE_TAGS)
 
     def _explicit_items(self) -> bool:
-        """Return whether an unknown sequence holds VRs, which it must not."""
+        """Return whether an unknown sequence contains VRs, which it must not."""
         head = self._source.ahead(BARE_BYTES + BARE_BYTES)
         return head[BARE_BYTES + 4 : BARE_BYTES + 6] in KNOWN_VRS
 
@@ -355,14 +355,14 @@ class _StructureWalk:
         return _Header(group << 16 | element, vr, length, start + LONG_BYTES, regular=True)
 
     def _leading_header(self, level: NestingLevel, head: bytes) -> _Header:
-        """Return the header of what is left of a group in front of the data set."""
+        """Return the header of an element left over in front of the data set."""
         form = leading_form(head, "big" if level.encoding.big else "little")
         group, element = level.encoding.tag.unpack_from(head)
         vr, start = head[4:6] if form.explicit else b"", self._source.position + form.start
         return _Header(group << 16 | element, vr, form.length, start, regular=False)
 
     def _odd_header(self, level: NestingLevel) -> _Header:
-        """Return the header of an element that has not the form of its encoding."""
+        """Return the header of an element without its encoding's form."""
         start, encoding = self._source.position, level.encoding
         for size in _AHEAD:
             ahead, end = self._ahead(level, size)
@@ -380,7 +380,7 @@ class _StructureWalk:
         raise Untranscodable("an element header cannot be read")
 
     def _ahead(self, level: NestingLevel, size: int) -> tuple[bytes, int | None]:
-        """Return at most `size` bytes, and where behind the first what lies in a level ends."""
+        """Return at most `size` bytes, and how many bytes after the first remain in the level."""
         ahead = self._source.ahead(size)
         end = None if level.bound is None else level.bound - self._source.position
         if len(ahead) < size:
@@ -395,4 +395,4 @@ _ITEMS: Final = {
     encoding: encoding.tag.pack(ITEM >> 16, ITEM & 0xFFFF) for encoding in (IMPLICIT, EXPLICIT, BIG)
 }
 _AHEAD: Final = (1024, BLOCK_BYTES)
-"""How much is looked at to tell the form of an element, bytes: first little, then a block."""
+"""Bytes that are read to determine the form of an element: first a few, then a block."""

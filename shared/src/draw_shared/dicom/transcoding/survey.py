@@ -1,4 +1,4 @@
-"""What must be known of a data set before its first byte is written in another encoding."""
+"""Collects what must be known about a data set before it is written in another encoding."""
 
 from array import array
 from dataclasses import dataclass, field
@@ -28,24 +28,24 @@ NOTED: Final = frozenset(
         BITS_ALLOCATED, BITS_STORED,
     )
 )  # fmt: skip
-"""Elements of the image pixel module that say how the pixel data are encoded."""
+"""Elements of the image pixel module that describe the encoding of pixel data."""
 MAX_NOTED_BYTES: Final = 64
 MAX_NOTED: Final = 100_000
-"""Data sets and encapsulated values of which something is noted, for one object."""
+"""Data sets and encapsulated values of one object about which facts are kept."""
 MAX_FRAGMENTS: Final = 2_000_000
 ITEM_BYTES: Final = 8
-"""Tag and length of an item."""
+"""Length of an item's tag and length."""
 
 
 @dataclass(slots=True)
 class Fragments:
-    """Where the fragments of an encapsulated value lie; the first is the basic offset table."""
+    """Positions of an encapsulated value's fragments; the first is the basic offset table."""
 
     positions: "array[int]" = field(default_factory=lambda: array("Q"))
     lengths: "array[int]" = field(default_factory=lambda: array("Q"))
 
     def add(self, position: int, length: int) -> None:
-        """Take note of one more."""
+        """Add a fragment."""
         if len(self.lengths) >= MAX_FRAGMENTS:
             raise Untranscodable("too many fragments")
         self.positions.append(position)
@@ -59,7 +59,7 @@ class Fragments:
 
 @dataclass(slots=True)
 class Facts:
-    """What is noted of one data set: the outermost or an item."""
+    """Facts about one data set: the outermost or an item."""
 
     unsigned: Struct
     values: dict[int, bytes] = field(default_factory=dict)
@@ -67,33 +67,33 @@ class Facts:
     """Encapsulated pixel data."""
 
     def number(self, tag: int) -> int | None:
-        """Return the US of an element, or None."""
+        """Return the US value of an element, or None."""
         raw = self.values.get(tag, b"")
         return self.unsigned.unpack_from(raw)[0] if len(raw) >= self.unsigned.size else None
 
 
 @dataclass(slots=True)
 class Survey:
-    """What is noted of one object."""
+    """Facts about one object."""
 
     lengths: Lengths
-    """Of its sequences and items in the other encoding."""
+    """Lengths of its sequences and items in the other encoding."""
     facts: dict[int, Facts] = field(default_factory=dict)
-    """By where the data set begins."""
+    """Facts by the position of the data set."""
     encapsulated: dict[int, Fragments] = field(default_factory=dict)
-    """Encapsulated values that are no pixel data, by where they begin."""
+    """Encapsulated values that are not pixel data, by position."""
     fragments: Fragments = field(default_factory=Fragments)
-    """Of the encapsulated value that was met last."""
+    """Fragments of the encapsulated value met last."""
 
     def of(self, level: NestingLevel) -> Facts:
-        """Return what is noted of a data set."""
+        """Return the facts about a data set."""
         if level.start not in self.facts:
             self._count()
             self.facts[level.start] = Facts(level.encoding.unsigned)
         return self.facts[level.start]
 
     def encapsulate(self, met: Met, position: int) -> None:
-        """Take note that an encapsulated value begins."""
+        """Record the beginning of an encapsulated value."""
         self.fragments = Fragments()
         if met.tag == PIXEL_DATA and not met.level.opaque:
             self.of(met.level).pixels = self.fragments
@@ -106,7 +106,7 @@ class Survey:
             raise Untranscodable("too many items with pixel data")
 
     def number(self, level: NestingLevel, tag: int) -> int:
-        """Return the US of an element in a data set or in the nearest around it; else 0."""
+        """Return the US value of an element in a data set or the nearest one around it, else 0."""
         around: NestingLevel | None = level
         while around is not None:
             facts = self.facts.get(around.start)
@@ -120,12 +120,12 @@ class Survey:
 def surveyed(
     source: DataSetSource, written: AsWritten, target: ElementEncoding, *, compressed: bool
 ) -> Survey:
-    """Walk through a whole data set and return what is to be known of it for another encoding.
+    """Walk through a whole data set and collect what another encoding requires.
 
     `compressed` says that its transfer syntax encapsulates pixel data.
 
     Raises:
-        Untranscodable: it cannot be read to its end, or too much of it would have to be noted.
+        Untranscodable: it cannot be read to its end, or has too many facts.
     """
     survey = Survey(Lengths(target))
     for met in walked(source, written):

@@ -1,9 +1,9 @@
-"""Stored objects in other, uncompressed transfer syntaxes, as streams (PS3.5 A.1 to A.5).
+"""Streams stored objects in other, uncompressed transfer syntaxes (PS3.5 A.1 to A.5).
 
-Only VRs, lengths, the byte order of numbers and the encapsulation of pixel data change: values
-are copied, whatever they are. Who sends reads nothing of the data set himself: another
-process goes through it to its end, so that what cannot be had is said before anything is
-sent, and leaves a plan; frames are decoded one after the other, when they are due.
+Only VRs, lengths, the byte order of numbers and the encapsulation of pixel data change; values are
+copied. The sender does not parse the data set: another process walks through all of it first, so
+that failures are known before anything is sent, and returns a plan. Frames are decoded one after
+the other, when they are due.
 """
 
 import os
@@ -33,27 +33,27 @@ MAX_BROKEN: Final = 1024
 
 
 class Decoding(Protocol):
-    """Reads stored objects, and decodes what is compressed in them."""
+    """Reads stored objects, and decodes their compressed data."""
 
     def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
-        """Return how a Part 10 file's data set becomes one in an uncompressed transfer syntax.
+        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
 
         Raises:
-            Untranscodable: it cannot be had; the text says why.
-            OSError: the file cannot be read, or there is no room.
+            Untranscodable: it is impossible; the text says why.
+            OSError: the file cannot be read, or there is no space.
         """
 
     def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
-        """Return these frames of a Part 10 file, decoded, one after the other.
+        """Decode these frames of a Part 10 file, in order.
 
         Raises:
             Untranscodable: one cannot be decoded.
-            OSError: the file cannot be read, or there is no room.
+            OSError: the file cannot be read, or there is no space.
         """
 
 
 class Transcoder:
-    """Reads stored objects in other transfer syntaxes; threads may share one."""
+    """Converts stored objects to other transfer syntaxes; threads may share one."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -63,12 +63,12 @@ class Transcoder:
     def chunks(self, path: Path, transfer_syntax_uid: str) -> Generator[bytes, None, None]:
         """Yield the data set of a Part 10 file in an uncompressed transfer syntax.
 
-        Whatever can be known before is raised instead of the first part. An object with a
-        later frame that cannot be decoded, and one that takes too much, is remembered: it is
-        refused at once the next time.
+        A failure that can be known beforehand is raised before the first part. An object with a
+        later frame that cannot be decoded, or one that costs too much, is remembered, and refused
+        at once the next time.
 
         Raises:
-            Untranscodable: it cannot be had; the text says why.
+            Untranscodable: it is impossible; the text says why.
             OSError: the file cannot be read.
         """
         with self._lock:
@@ -106,7 +106,7 @@ class Transcoder:
 
 @dataclass(frozen=True, slots=True)
 class Transcoded:
-    """A stored object as it is sent in another transfer syntax."""
+    """A stored object in another transfer syntax, ready to send."""
 
     transcoder: Transcoder
     path: Path
@@ -118,7 +118,7 @@ class Transcoded:
 
 
 class _Carried:
-    """A plan that is carried out."""
+    """Executes a plan."""
 
     def __init__(self, decoding: Decoding, descriptor: int, plan: Plan) -> None:
         self._decoding = decoding
@@ -146,7 +146,7 @@ class _Carried:
             yield part
 
     def _further_frames(self, planned: PlannedImage) -> Iterator[bytes]:
-        """Decode as many frames at once as are held in memory, at least one."""
+        """Decode as many frames at once as fit the memory limit, at least one."""
         size = planned.image.frame_bytes
         at_once = max(1, HELD_BYTES // max(1, size))
         for first in range(1, planned.frames, at_once):
@@ -166,7 +166,7 @@ class _Carried:
 
 
 def _parts(payload: Payload, position: int, length: int) -> Iterator[bytes]:
-    """Yield bytes of a payload, in blocks."""
+    """Yield bytes of a payload in blocks."""
     end = position + length
     for at in range(position, end, BLOCK_BYTES):
         size = min(BLOCK_BYTES, end - at)
@@ -177,7 +177,7 @@ def _parts(payload: Payload, position: int, length: int) -> Iterator[bytes]:
 
 
 def _joined(parts: Iterator[bytes]) -> Generator[bytes, None, None]:
-    """Yield the same bytes in parts that are not small, but for the last."""
+    """Join small parts; only the last part yielded may be small."""
     waiting: list[bytes] = []
     size = 0
     for part in parts:
