@@ -9,7 +9,7 @@ from pynetdicom.dsutils import encode
 from draw_scp.adapters.catalogue_sql import find_statement
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest
-from draw_shared.dicom.query.query import understood
+from draw_shared.dicom.query.query import parse_find
 
 
 def plans(url: str, queries: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -17,7 +17,7 @@ def plans(url: str, queries: Mapping[str, Sequence[str]]) -> Iterator[str]:
     with psycopg.connect(url, prepare_threshold=None) as connection:
         connection.execute("SET jit = off")
         for name, words in queries.items():
-            statement, values = find_statement(understood(_request(words), b""))
+            statement, values = find_statement(parse_find(_request(words), b""))
             explain = b"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) " + statement
             lines = [str(row[0]) for row in connection.execute(explain, values)]
             yield "\n".join((f"### {name}\n", "```text", *lines, "```\n"))

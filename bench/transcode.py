@@ -35,7 +35,7 @@ from draw_shared.dicom.encoding.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VE
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.contexts import contexts_for
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from tools.local_postgres import LocalPostgres
 
 MOST_GROWTH_MIB: Final = 256
@@ -128,7 +128,7 @@ def stored_study(server: Server, size_bytes: int) -> str:
     """
     large = LargeImage(size_bytes)
     sop = str(large.head.SOPClassUID), str(large.head.SOPInstanceUID)
-    with sending(_remote(server.port), contexts_for([(sop[0], EXPLICIT_LITTLE)])) as made:
+    with open_sender(_remote(server.port), contexts_for([(sop[0], EXPLICIT_LITTLE)])) as made:
         statuses = [one.status for one in made.store([Outgoing(large, *sop, EXPLICIT_LITTLE)])]
     if statuses != [0]:
         raise RuntimeError(f"C-STORE ended with {statuses}")

@@ -32,7 +32,7 @@ from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.dicom.network.contexts import contexts_for
 from draw_shared.dicom.network.requestor import Remote
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from support import datasets, senders
 from support.data_set_tree import tree
 from support.elements import element
@@ -367,7 +367,7 @@ def bomb(running_suite):
     raw = first + block * 1200 + deflater.flush()
     sop = str(made.SOPClassUID), str(made.SOPInstanceUID)
     remote = Remote("127.0.0.1", running_suite.dicom_port, AE_TITLE, "TESTER", 60.0)
-    with sending(remote, contexts_for([(sop[0], DEFLATED_LITTLE)])) as sender:
+    with open_sender(remote, contexts_for([(sop[0], DEFLATED_LITTLE)])) as sender:
         sent = sender.store([Outgoing(raw, *sop, DEFLATED_LITTLE)])
         assert [one.status for one in sent] == [0]
     running_suite.wait_for_rows(

@@ -18,7 +18,7 @@ import pytest
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.peer_failures import PeerAborted
 from draw_shared.dicom.network.requestor import Remote
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from draw_shared.runtime.config_watch import NONE_KNOWN
 from support import datasets, faults, senders
 from support.operating import operating, soon
@@ -58,7 +58,7 @@ class Sender(threading.Thread):
         one = self._objects[0]
         syntax = str(one.file_meta.TransferSyntaxUID)
         proposed = [ProposedContext(1, str(one.SOPClassUID), (syntax,))]
-        with suppress(PeerAborted), sending(remote, proposed) as sender:
+        with suppress(PeerAborted), open_sender(remote, proposed) as sender:
             for sent in sender.store(self._outgoing(syntax)):
                 self.statuses[sent.outgoing.sop_instance_uid] = sent.status
                 time.sleep(self._pause)

@@ -21,7 +21,7 @@ from draw_shared.dicom.network.service import PresentationContext, QueryRequest
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.query.answers import ElementWriter
 from draw_shared.dicom.query.keys import BY_KEYWORD, Level
-from draw_shared.dicom.query.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, understood
+from draw_shared.dicom.query.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, parse_find
 from support import index_rows, service_finder
 from support import matching_reference as reference
 
@@ -130,7 +130,7 @@ class Index:
             asked[tag] = vr, raw
         identifier = b"".join(encoding.element(t, *asked[t]) for t in sorted(asked))
         context = PresentationContext(1, STUDY_ROOT_FIND, IMPLICIT_LITTLE)
-        query = understood(QueryRequest(1, STUDY_ROOT_FIND, context, identifier), extended)
+        query = parse_find(QueryRequest(1, STUDY_ROOT_FIND, context, identifier), extended)
         portions = self.queries.answers(query, IMPLICIT_LITTLE, ASKING)
         found = itertools.chain.from_iterable(portion.identifiers for portion in portions)
         return sorted(_series_of(identifier) for identifier in found)

@@ -33,7 +33,7 @@ from draw_shared.dicom.network.peer_failures import (
 )
 from draw_shared.dicom.network.requestor import Remote
 from draw_shared.dicom.network.service import Peer
-from draw_shared.dicom.network.store_sender import sending
+from draw_shared.dicom.network.store_sender import open_sender
 from draw_shared.dicom.network.wire import Wire
 from support import asking
 from support.datasets import series
@@ -277,7 +277,7 @@ STUDY = str(OBJECTS[0].StudyInstanceUID)
 def send(port):
     outgoing = [outgoing_of(one) for one in OBJECTS]
     kinds = [(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing]
-    with sending(Remote("127.0.0.1", port, AE, "DRAW", 5.0), contexts_for(kinds)) as sender:
+    with open_sender(Remote("127.0.0.1", port, AE, "DRAW", 5.0), contexts_for(kinds)) as sender:
         list(sender.store(outgoing))
 
 

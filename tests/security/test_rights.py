@@ -34,14 +34,14 @@ from draw_shared.dicom.network.associate import (
     UserInformation,
     decode_accept,
 )
-from draw_shared.dicom.network.association import accepted
+from draw_shared.dicom.network.association import accept_request
 from draw_shared.dicom.network.authorization import (
     authorize,
     denial,
     denial_of_destination,
     denied_destination,
     denied_rights,
-    standing,
+    determine_standing,
 )
 from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.peer_failures import PeerRejected
@@ -222,7 +222,7 @@ def test_a_context_that_is_refused_says_so_over_the_wire():
     "rights", [(Right.QUERY,), (Right.QUERY, Right.MOVE), tuple(Right), (Right.ECHO,)]
 )
 def test_recorded_words_tell_which_rights_were_lacking(rights):
-    found = standing(Peer("", OUTSIDE, ""), "RAW", access_rules(EVERYTHING, ()))
+    found = determine_standing(Peer("", OUTSIDE, ""), "RAW", access_rules(EVERYTHING, ()))
     words = denial(rights, found)
     assert denied_rights(words) == denied_rights(f"{words} (1/1/3)") == rights
     assert denied_destination(words) == ""
@@ -316,7 +316,7 @@ def test_who_a_peer_is_by_its_certificate_is_logged_with_its_association(receive
     associations, lines = receiver
     peer = Peer("a1", OUTSIDE, "", "TLSv1.3", PeerCertificate("AB:CD", "CN=ct-room"))
     request = proposing(VERIFICATION)
-    _, info = accepted(peer, request, associations.admit(peer, request), 16384)
+    _, info = accept_request(peer, request, associations.admit(peer, request), 16384)
     with capture_logs() as logs:
         associations.opened(info)
         associations.closed(info, AssociationOutcome.RELEASED, "")

@@ -112,7 +112,7 @@ def listening(provider=None, limits=DEFAULT_LIMITS, tls=None):
     """Yield a started acceptor on a free port of the loopback address, and its provider."""
     provider = provider or RecordingProvider()
     acceptor = Acceptor(
-        [Door(listening_socket.listening("127.0.0.1", 0), tls)],
+        [Door(listening_socket.listen("127.0.0.1", 0), tls)],
         provider,
         lambda: limits,
     )

@@ -33,7 +33,7 @@ from draw_shared.dicom.network.service import (
     SubOperations,
 )
 from draw_shared.dicom.network.statuses import DimseStatus
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from support.engine import RecordingProvider, listening
 from support.receptions import encoded
 
@@ -151,7 +151,7 @@ class FaultyPeer(RecordingProvider):
         if not outgoing:
             yield RetrieveEnd(DimseStatus.SUCCESS, SubOperations(0, 0, 0, 0))
             return
-        with sending(remote, contexts_for(pairs)) as sender:
+        with open_sender(remote, contexts_for(pairs)) as sender:
 
             def send(one):
                 [sent] = sender.store([one])

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
 from draw_scp.adapters.transaction_log import TransactionLog
-from draw_scp.models import Lost
+from draw_scp.models import LostLines
 from draw_shared.db import transaction_chain
 from support.publishing import FakePublisher
 from support.suite import all_pages
@@ -107,7 +107,7 @@ def test_the_export_has_every_line_and_no_formula(shared_api, viewer):
 def test_lines_that_were_lost_are_a_line_and_counted(shared_api, viewer, tmp_path):
     publisher = FakePublisher()
     log = TransactionLog(tmp_path, publisher, "one")
-    log.lose(Lost(130, STORED_AT.timestamp(), STORED_AT.timestamp() + 5))
+    log.lose(LostLines(130, STORED_AT.timestamp(), STORED_AT.timestamp() + 5))
     log.start()
     log.stop(5)
     [message] = publisher.messages

@@ -16,7 +16,7 @@ from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.db.deletion import delete_instances, delete_study
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest
-from draw_shared.dicom.query.query import understood
+from draw_shared.dicom.query.query import parse_find
 from draw_shared.storage.removal import StorageFiles
 from support import arrivals
 from support.arrivals import arrival
@@ -68,7 +68,7 @@ class Index:
             setattr(identifier, keyword, value)
         context = PresentationContext(1, model, IMPLICIT_LITTLE)
         encoded = encode(identifier, is_implicit_vr=True, is_little_endian=True)
-        query = understood(QueryRequest(1, model, context, encoded), RELATIONAL)
+        query = parse_find(QueryRequest(1, model, context, encoded), RELATIONAL)
         names = [attribute.keyword for attribute in query.columns]
         with self._database.engine.connect() as connection:
             driver = connection.connection.driver_connection

@@ -27,7 +27,7 @@ from draw_shared.db.migrate import seed_config
 from draw_shared.db.session import Database
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest
-from draw_shared.dicom.query.query import understood
+from draw_shared.dicom.query.query import parse_find
 from support import plans, service_finder, statements
 from support.api import ApiHarness, offline_application
 from support.statement_values import BATCH, JOB, NEW, OF_STATEMENT, SERIES, SOP, STUDY, VALUES
@@ -229,7 +229,7 @@ def test_what_peers_ask_by_a_key_is_found_by_an_index(large, words):
     setattr(identifier, keyword, value)
     context = PresentationContext(1, STUDY_ROOT_FIND, IMPLICIT_LITTLE)
     encoded = encode(identifier, is_implicit_vr=True, is_little_endian=True)
-    query = understood(QueryRequest(1, STUDY_ROOT_FIND, context, encoded), b"")
+    query = parse_find(QueryRequest(1, STUDY_ROOT_FIND, context, encoded), b"")
     with plans.watching() as seen, large.engine.connect() as connection:
         driver = connection.connection.driver_connection
         driver.execute("SET jit = off")

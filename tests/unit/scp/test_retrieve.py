@@ -17,7 +17,7 @@ from draw_shared.dicom.network.service import (
     StoredDataSet,
 )
 from draw_shared.dicom.network.shares import Claimant
-from draw_shared.dicom.query.query import selected
+from draw_shared.dicom.query.query import parse_retrieve
 from draw_shared.errors import Permanent
 from support.identifiers import decoded, request
 
@@ -140,14 +140,14 @@ def _never():
 
 def _get(instances, channel, objects=None, cancelled=_never, ended=None):
     retrievals = _retrievals(instances, objects, ended=ended)
-    return list(retrievals.get(GET, selected(GET, b""), channel, cancelled, MOVER))
+    return list(retrievals.get(GET, parse_retrieve(GET, b""), channel, cancelled, MOVER))
 
 
 def _move(instances, statuses, cancelled=_never, to="DEST"):
     sub_associations = FakeSubAssociations(statuses)
     retrievals = _retrievals(instances, sub_associations=sub_associations)
     asked = QueryRequest(MOVE.message_id, MOVE.sop_class_uid, MOVE.context, MOVE.identifier, to)
-    steps = list(retrievals.move(asked, selected(asked, b""), MOVER, cancelled))
+    steps = list(retrievals.move(asked, parse_retrieve(asked, b""), MOVER, cancelled))
     return steps, sub_associations
 
 
@@ -204,7 +204,7 @@ def test_when_all_fail_the_operation_has_failed():
 
 def test_what_is_to_leave_is_said_before_anything_does():
     channel = FakeChannel(EXPLICIT_LITTLE)
-    asked = selected(GET, b"")
+    asked = parse_retrieve(GET, b"")
     steps = _retrievals(_instances(3)).get(GET, asked, channel, _never, MOVER)
     assert next(steps).leaving == {STUDY: 3}
     assert not channel.sent
@@ -213,7 +213,7 @@ def test_what_is_to_leave_is_said_before_anything_does():
     sub_associations = FakeSubAssociations({})
     moved = QueryRequest(MOVE.message_id, MOVE.sop_class_uid, MOVE.context, MOVE.identifier, "DEST")
     retrievals = _retrievals(_instances(3), sub_associations=sub_associations)
-    steps = retrievals.move(moved, selected(moved, b""), MOVER, _never)
+    steps = retrievals.move(moved, parse_retrieve(moved, b""), MOVER, _never)
     assert next(steps).leaving == {STUDY: 3}
     steps.close()
     assert not sub_associations.orders

@@ -175,7 +175,7 @@ def _log_received(stored: Stored) -> None:
 
 def main() -> int:
     """Run and return the exit code."""
-    settings, receiver = child_process.begun(AnnouncingSettings)
+    settings, receiver = child_process.attach(AnnouncingSettings)
     os.nice(NICENESS)
     with receiver:
         Announcing(settings, receiver).run()

@@ -77,7 +77,7 @@ class Scp:
         )
         self._objects = ObjectStore(settings.storage_root, replica)
         self._config = ConfigWatch(self._database, ConfigFile(settings.storage_root, replica))
-        self._live = _Effective(self._config, settings)
+        self._live = _EffectiveConfig(self._config, settings)
         storage = self._server().storage
         self._ruled = storage, filing_rules(storage)
         self._desired = DesiredState(
@@ -373,7 +373,7 @@ class Scp:
         )
 
 
-class _Effective:
+class _EffectiveConfig:
     """The configuration in force, with the values that this process's environment overrides."""
 
     def __init__(self, watch: ConfigWatch, settings: ScpSettings) -> None:

@@ -89,7 +89,7 @@ class NotOnRecord(Transient):
     """The disk has no space for a line of the audit trail, so the event must not happen."""
 
 
-class Lost(NamedTuple):
+class LostLines(NamedTuple):
     """Lines of the audit trail that were lost."""
 
     lines: int
@@ -97,10 +97,10 @@ class Lost(NamedTuple):
     last: float
     """Times of the earliest and the latest of them (Unix time, seconds)."""
 
-    def joined(self, other: "Lost | None") -> "Lost":
+    def joined(self, other: "LostLines | None") -> "LostLines":
         """Return the sum of both."""
         if other is None:
             return self
-        return Lost(
+        return LostLines(
             self.lines + other.lines, min(self.first, other.first), max(self.last, other.last)
         )

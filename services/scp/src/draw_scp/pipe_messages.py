@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from draw_scp.models import Lost, TransactionLine
+from draw_scp.models import LostLines, TransactionLine
 from draw_scp.ports.operations import Result
 from draw_shared.dicom.network.limits import AssociationLimits
 from draw_shared.dicom.network.placement import AssociationEnd
@@ -45,7 +45,7 @@ class AnnouncerBatch(NamedTuple):
     announcer_config: AnnouncerConfig
     stored: list[Stored]
     batches: list[Batch]
-    lost: Lost | None
+    lost: LostLines | None
     """Lines that the receiver has lost since the last message."""
     overlooked: bool
     """Whether the spool folder has entries that were never sent."""

@@ -48,7 +48,7 @@ from draw_shared.storage.objects import ObjectStore, Stored
 from draw_shared.storage.space import Space
 
 REPORT_INTERVAL_SECONDS: Final = 0.05
-LIFE_SIGN: Final = 20
+MAX_SILENT_INTERVALS: Final = 20
 """Report intervals without a report after which an empty one proves that we are alive."""
 
 
@@ -88,7 +88,7 @@ class Reports:
         silent = 0
         while not self._stopping.wait(REPORT_INTERVAL_SECONDS):
             silent += 1
-            if self._waiting or silent > LIFE_SIGN:
+            if self._waiting or silent > MAX_SILENT_INTERVALS:
                 silent = 0
                 self._tell()
         self._tell()
@@ -173,7 +173,7 @@ class ReceivingProcess:
 
 def main() -> int:
     """Run and return the exit code."""
-    settings, receiver = child_process.begun(ReceivingSettings)
+    settings, receiver = child_process.attach(ReceivingSettings)
     allow_descriptors()
     with receiver:
         try:

@@ -5,18 +5,18 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from draw_shared.contracts.texts import LINE
-from draw_shared.dicom.network.fingerprints import checked_fingerprint
+from draw_shared.dicom.network.fingerprints import parse_fingerprint
 
 MAX_TYPED_CHARACTERS: Final = 65_536
 """A certificate in PEM, with its chain."""
 
 
 def _checked_optional(typed: str) -> str:
-    return checked_fingerprint(typed) if typed.strip() else ""
+    return parse_fingerprint(typed) if typed.strip() else ""
 
 
 Fingerprint = Annotated[
-    str, Field(max_length=MAX_TYPED_CHARACTERS), AfterValidator(checked_fingerprint)
+    str, Field(max_length=MAX_TYPED_CHARACTERS), AfterValidator(parse_fingerprint)
 ]
 """SHA-256 of a certificate; a certificate in PEM becomes its fingerprint."""
 
@@ -31,7 +31,7 @@ def _checked_certificate(value: str) -> str:
     if not text:
         raise ValueError("must be a name of the certificate or its SHA-256 fingerprint")
     try:
-        return checked_fingerprint(text)
+        return parse_fingerprint(text)
     except ValueError:
         return text
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from draw_shared.dicom.encoding import dictionary
 from draw_shared.dicom.encoding.data_set import gather
-from draw_shared.dicom.encoding.flaws import shown
+from draw_shared.dicom.encoding.flaws import format_tag
 from draw_shared.dicom.encoding.part10 import PREAMBLE, PREFIX
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
@@ -75,9 +75,9 @@ def _reason(missing: int, found: Gathered) -> str:
     """Return why an object cannot be identified, in as many words as an answer can hold."""
     lacking = f"{dictionary.entry_of(missing).name} is missing"
     if found.ending is WalkEnd.DAMAGED:
-        return f"{lacking}, unreadable from {shown(found.stopped_at)}"
+        return f"{lacking}, unreadable from {format_tag(found.stopped_at)}"
     if found.ending is WalkEnd.CUT:
-        return f"{lacking}, cut at {shown(found.stopped_at)}"
+        return f"{lacking}, cut at {format_tag(found.stopped_at)}"
     return lacking
 
 

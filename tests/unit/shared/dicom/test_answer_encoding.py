@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from draw_shared.dicom.query.answers import Answers
 from draw_shared.dicom.query.keys import REQUEST_ATTRIBUTE_KEYWORDS
-from draw_shared.dicom.query.query import Constant, understood
+from draw_shared.dicom.query.query import Constant, parse_find
 from support.identifiers import decoded, request
 
 CONSTANTS = {Constant.RETRIEVE_AE_TITLE: b"DRAW", Constant.INSTANCE_AVAILABILITY: b"ONLINE"}
@@ -24,7 +24,7 @@ def syntax(request):
 
 
 def _encoded(syntax, level, values, **asked):
-    query = understood(request(level, syntax=syntax, **asked), b"\1")
+    query = parse_find(request(level, syntax=syntax, **asked), b"\1")
     row = [values.get(column.keyword, "").encode() or None for column in query.columns]
     return Answers(query, syntax, CONSTANTS).encode(row)
 
@@ -74,7 +74,7 @@ def test_greek_and_all_groups_of_a_japanese_name(syntax, terms, text):
 
 def test_each_answer_has_a_set_of_its_own(syntax):
     asked = request("STUDY", syntax=syntax, PatientName="", SpecificCharacterSet="ISO_IR 100")
-    answers = Answers(understood(asked, b"\1"), syntax, CONSTANTS)
+    answers = Answers(parse_find(asked, b"\1"), syntax, CONSTANTS)
     names = ["Ascii", "Jérôme", "山田", "Ascii"]
     found = [decoded(answers.encode([name.encode()]), syntax) for name in names]
     sets = [one.get("SpecificCharacterSet") for one in found]

@@ -31,7 +31,7 @@ from draw_shared.dicom.network.peer_failures import (
     PeerTurnedAway,
 )
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from support import lying_nodes
 from support.hostile import read_pdu
 from support.lying_nodes import SCRIPTS, acceptance, asked, lying, pdata, wait_for_end
@@ -73,7 +73,7 @@ def query_in_slices(port):
 def send(port):
     """Send objects ahead of their answers."""
     objects = [Outgoing(bytes(1000), CT_CLASS, f"1.2.{n}", EXPLICIT_LITTLE) for n in range(3)]
-    with sending(remote(port), CT) as made:
+    with open_sender(remote(port), CT) as made:
         for _ in made.store(objects):
             pass
 
@@ -148,7 +148,7 @@ def test_what_was_not_proposed_cannot_be_accepted(results):
             assert made.contexts == {}
             with pytest.raises(NotSupported):
                 made.echo()
-        with sending(remote(port), CT) as made:
+        with open_sender(remote(port), CT) as made:
             outgoing = Outgoing(b"x", CT_CLASS, "1.2", EXPLICIT_LITTLE)
             statuses = [one.status for one in made.store([outgoing])]
         assert statuses == [None]
@@ -177,7 +177,7 @@ def test_a_node_that_does_not_read_is_cut_off():
         began = time.monotonic()
         with (
             pytest.raises(PeerTimeout, match="does not read"),
-            sending(remote(port), CT) as made,
+            open_sender(remote(port), CT) as made,
         ):
             list(made.store([large]))
         assert time.monotonic() - began < 4

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from draw_shared.dicom.encoding import part10
-from draw_shared.dicom.encoding.data_set import Opened, gather, opened
+from draw_shared.dicom.encoding.data_set import OpenedDataSet, gather, open_data_set
 from draw_shared.dicom.encoding.element_forms import PIXEL_DATA, UNDEFINED
 from draw_shared.dicom.encoding.scan import Scanner
 from draw_shared.dicom.encoding.uids import (
@@ -52,7 +52,7 @@ def source(path: str) -> str | BinaryIO:
 def _repair(data: memoryview, meta: part10.FileMeta) -> bytes:
     """Return the file as it would be without flaws."""
     try:
-        held = opened(data, meta.transfer_syntax_uid)
+        held = open_data_set(data, meta.transfer_syntax_uid)
     except Undecodable:
         return meta.encode()
     elements: dict[int, bytes] = {}
@@ -71,7 +71,7 @@ def _repair(data: memoryview, meta: part10.FileMeta) -> bytes:
     return meta._replace(transfer_syntax_uid=true).encode() + body
 
 
-def _encode(span: Span, held: Opened) -> bytes:
+def _encode(span: Span, held: OpenedDataSet) -> bytes:
     scanner = held.scanner
     order = ">" if scanner.big_endian else "<"
     tag = pack(f"{order}HH", span.tag >> 16, span.tag & 0xFFFF)

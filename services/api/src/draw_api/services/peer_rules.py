@@ -15,7 +15,7 @@ from draw_shared.dicom.network.authorization import (
     denial,
     denied_destination,
     denied_rights,
-    standing,
+    determine_standing,
 )
 from draw_shared.dicom.network.rights import READING, Right
 from draw_shared.dicom.network.service import Accept, Peer, PeerCertificate, Reject
@@ -44,7 +44,7 @@ def explain_proposal(
     request = _request(proposal, config)
     checks = list(_checks(proposal, request, rules, config))
     refused = admission.refuse(peer, request, rules)
-    found = standing(peer, proposal.calling_ae, rules)
+    found = determine_standing(peer, proposal.calling_ae, rules)
     closed = refused.words if refused is not None else ""
     if not config.services.enabled:
         closed = "the receiver is switched off"
@@ -88,7 +88,7 @@ def can_be_allowed(peer: RejectedPeer, rules: admission.AccessRules) -> bool:
             admission.UNKNOWN_CALLING,
             admission.WRONG_ADDRESS,
         }
-    found = standing(calling, peer.calling_ae, rules)
+    found = determine_standing(calling, peer.calling_ae, rules)
     if peer.denied_destination:
         return not found.may_move_to(peer.denied_destination)
     return any(right not in found.rights for right in peer.denied_rights)

@@ -20,7 +20,7 @@ from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.renditions import renditions
 from draw_shared.dicom.network.requestor import Remote
 from draw_shared.dicom.network.service import CutShort, StoredDataSet
-from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, put_last, sending
+from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, open_sender, put_last
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ class StoreAssociations(StorePeers):
                 throttle.use(one.size_bytes)
                 yield made
 
-        with sending(remote, contexts) as sender:
+        with open_sender(remote, contexts) as sender:
             control.on_end(sender.association.interrupt)
             try:
                 for sent in sender.store(outgoing()):

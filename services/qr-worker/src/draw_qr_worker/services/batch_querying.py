@@ -33,7 +33,7 @@ from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.querying import MatchCollector, NodeQuery
 from draw_shared.dicom.network.peer_failures import NotSupported, PeerTrouble
-from draw_shared.dicom.query.answer_fits import is_told, meant_by_name, misfit
+from draw_shared.dicom.query.answer_fits import has_meant_name, has_value, misfit
 from draw_shared.errors import DrawError, Permanent
 
 LEVEL: Final = "STUDY"
@@ -190,13 +190,13 @@ def _judge(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineA
         {
             "attributes": dict(match),
             "instances": number_of(match, NUMBER),
-            "meant": meant_by_name(keys, match),
+            "meant": has_meant_name(keys, match),
         }
         for match, wrong in misfits
         if not wrong
     ]
     unfit = len(named) - len(studies)
-    untold = {wrong for match, wrong in misfits if wrong and not is_told(match, wrong)}
+    untold = {wrong for match, wrong in misfits if wrong and not has_value(match, wrong)}
     if untold and not studies:
         words = " and ".join(sorted(untold))
         error = f"the node does not tell {words} of its matches: nothing shows which of them fit"

@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from draw_scp.adapters import child_process
 from draw_scp.adapters.journal import Journal
-from draw_scp.models import Lost, TransactionLine
+from draw_scp.models import LostLines, TransactionLine
 from draw_scp.pipe_messages import (
     WITH_OBJECTS,
     WITHOUT_OBJECTS,
@@ -74,7 +74,7 @@ class Announcer(TransactionRecorder):
         self._handed_lines = 0
         self._again = False
         self._losing = threading.Lock()
-        self._lost: Lost | None = None
+        self._lost: LostLines | None = None
         self._overlooked = False
         self._last = AnnouncerStatus(connected=False)
         self._stopping = threading.Event()
@@ -111,7 +111,7 @@ class Announcer(TransactionRecorder):
             return
         with self._losing:
             at = transaction.occurred_at
-            self._lost = Lost(1, at, at).joined(self._lost)
+            self._lost = LostLines(1, at, at).joined(self._lost)
 
     def flush(self) -> None:
         """Send everything that was added since the last flush."""
@@ -140,7 +140,7 @@ class Announcer(TransactionRecorder):
         self._thread.join(1.0)
 
     def _begin(self) -> None:
-        self._process, ours = child_process.begin(MODULE, AnnouncingSettings)
+        self._process, ours = child_process.start(MODULE, AnnouncingSettings)
         with self._handing_over:
             self._connection = ours
 

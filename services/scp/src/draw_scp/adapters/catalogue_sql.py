@@ -89,8 +89,8 @@ class SelectBuilder:
             return self._in_array(attribute, condition)
         if several_valued(attribute):
             value = self._value(attribute, condition, "v")
-            return f"EXISTS (SELECT FROM {_parts(stored(attribute))} WHERE {value})"
-        expression = stored(attribute, self._aliases[attribute.level])
+            return f"EXISTS (SELECT FROM {_parts(stored_expression(attribute))} WHERE {value})"
+        expression = stored_expression(attribute, self._aliases[attribute.level])
         return self._value(attribute, condition, expression)
 
     def _value(self, attribute: IndexedAttribute, condition: Condition, expression: str) -> str:
@@ -121,7 +121,7 @@ class SelectBuilder:
         if attribute.search and all(_is_ascii(one) for one in condition.patterns):
             # The comparable text has the trigram index; its matches are then compared exactly.
             column = f"{ALIASES[attribute.level]}.{attribute.search}"
-            rough = [_loosened(one) for one in condition.patterns]
+            rough = [_loosen(one) for one in condition.patterns]
             words.append(_any(f"{column} LIKE {self._parameter(one)}" for one in rough))
         exact = map(like, condition.patterns)
         words.append(_any(f"{expression} LIKE {self._parameter(one)}" for one in exact))
@@ -154,7 +154,7 @@ class SelectBuilder:
     def _moments(self, attribute: IndexedAttribute, condition: Moments) -> str:
         """Return the condition for a date and its time together."""
         clock = time_of(attribute)
-        day, hour = stored(attribute), stored(clock)
+        day, hour = stored_expression(attribute), stored_expression(clock)
         words: list[str] = []
         if not attribute.column:
             words.append(f"{day} ~ '{_TEXT_DATE}'")
@@ -237,7 +237,7 @@ class SelectBuilder:
         return "%s"
 
 
-class _Finding(SelectBuilder):
+class _FindBuilder(SelectBuilder):
     """A SELECT that distinguishes the people under one identity."""
 
     def __init__(self, query: FindQuery) -> None:
@@ -298,7 +298,7 @@ class _Finding(SelectBuilder):
         return text, self._persons.parameters + self.parameters
 
     def _shown(self, attribute: IndexedAttribute) -> str:
-        expression = shown(attribute)
+        expression = shown_expression(attribute)
         if not self._telling or not _is_personal(attribute):
             return expression
         person = _FORMATS.get(attribute.vr, "{}").format(f"n.{attribute.column}")
@@ -311,7 +311,7 @@ def _is_personal(attribute: IndexedAttribute) -> bool:
 
 def find_statement(query: FindQuery) -> tuple[bytes, list[Any]]:
     """Return the statement that finds the matches of a query, except for `left_over` conditions."""
-    return _Finding(query).finished()
+    return _FindBuilder(query).finished()
 
 
 def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
@@ -332,7 +332,7 @@ def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:
     return statement.text(Level.IMAGE, columns, order), statement.parameters
 
 
-def stored(attribute: IndexedAttribute, alias: str = "") -> str:
+def stored_expression(attribute: IndexedAttribute, alias: str = "") -> str:
     """Return the expression of an attribute's value in the form that the index compares."""
     alias = alias or ALIASES[attribute.level]
     if attribute.column:
@@ -340,9 +340,9 @@ def stored(attribute: IndexedAttribute, alias: str = "") -> str:
     return f"({alias}.attributes->>'{attribute.keyword}')"
 
 
-def shown(attribute: IndexedAttribute) -> str:
+def shown_expression(attribute: IndexedAttribute) -> str:
     """Return the expression of an attribute's value as text, in the form that answers contain."""
-    expression = stored(attribute)
+    expression = stored_expression(attribute)
     if not attribute.column:
         return expression
     if attribute.column in _ARRAYS:
@@ -376,7 +376,7 @@ def _is_ascii(one: Pattern) -> bool:
     return all(isinstance(token, Wild) or token.isascii() for token in one.tokens)
 
 
-def _loosened(one: Pattern) -> str:
+def _loosen(one: Pattern) -> str:
     """Return a LIKE pattern on comparable text that matches at least what `one` matches."""
     parts = ("%" if isinstance(t, Wild) else like_literal(search_text(t)) for t in one.tokens)
     return f"%{'%'.join(parts)}%"

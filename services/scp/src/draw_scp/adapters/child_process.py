@@ -19,7 +19,7 @@ from draw_shared.runtime.settings import ServiceSettings
 Read = TypeVar("Read", bound=ServiceSettings)
 
 
-def begin(
+def start(
     module: str, settings: type[ServiceSettings], *inherited: int
 ) -> tuple[subprocess.Popen[bytes], Connection]:
     """Start a module as a child; return the process and our end of the socket pair.
@@ -41,7 +41,7 @@ def begin(
     return process, ours
 
 
-def begun(settings_read: type[Read]) -> tuple[Read, Connection]:
+def attach(settings_read: type[Read]) -> tuple[Read, Connection]:
     """Return, in the child, its settings and its end of the socket pair, with logging set up."""
     # The receiver decides when the child ends, even after a Ctrl-C that reaches both.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -26,7 +26,7 @@ from draw_shared.contracts.server_config import ListeningPort, ServerConfig
 from draw_shared.dicom.network.acceptor import Acceptor, Door
 from draw_shared.dicom.network.budgets import Budgets
 from draw_shared.dicom.network.limits import AcceptorLimits
-from draw_shared.dicom.network.listening import CannotListen, listening, listening_beside, spoken
+from draw_shared.dicom.network.listening import CannotListen, format_address, listen, listen_beside
 from draw_shared.dicom.network.placement import Placement
 from draw_shared.dicom.network.service import ServiceProvider
 from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
@@ -67,7 +67,7 @@ class _ConfigLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
+class _OpenListener:
     """An open listener and what it was opened for."""
 
     binding: Binding
@@ -78,8 +78,8 @@ class _Open:
     def words(self) -> str:
         """Where it listens, and whether with TLS."""
         return " and ".join(
-            f"{spoken(self.binding.host, port.port)} {'with' if port.tls else 'without'} TLS"
-            for port in self.ports
+            f"{format_address(self.binding.host, port)} {'with' if tls else 'without'} TLS"
+            for port, tls in self.ports
         )
 
     @property
@@ -113,7 +113,7 @@ class Listener:
         self._last_limits = _ConfigLimits.of(config())
         self._budgets = Budgets(self._limits)
         self._lock = threading.Lock()
-        self._open: _Open | None = None
+        self._open: _OpenListener | None = None
         self._draining: list[Acceptor] = []
         self._stopped = False
         self._refusal = ""
@@ -223,7 +223,7 @@ class Listener:
         if why != before:
             log.error("listener.not_changed", problem=self.problem)
 
-    def _replace(self, old: _Open | None, new: _Open | None) -> None:
+    def _replace(self, old: _OpenListener | None, new: _OpenListener | None) -> None:
         with self._lock:
             stopped = self._stopped
             if not stopped:
@@ -240,7 +240,7 @@ class Listener:
             threading.Thread(target=self._drain, args=(old, new), name="drain", daemon=True).start()
         log.info("listener.changed", bound=new.words if new is not None else "nothing")
 
-    def _opened(self, wanted: Binding, old: _Open | None) -> _Open:
+    def _opened(self, wanted: Binding, old: _OpenListener | None) -> _OpenListener:
         """Open a new listener beside the old one, which stays as it is.
 
         Raises:
@@ -265,9 +265,9 @@ class Listener:
             self._budgets,
         )
         acceptor.start()
-        return _Open(wanted, tls, acceptor)
+        return _OpenListener(wanted, tls, acceptor)
 
-    def _sockets(self, wanted: Binding, old: _Open | None) -> list[socket.socket]:
+    def _sockets(self, wanted: Binding, old: _OpenListener | None) -> list[socket.socket]:
         with ExitStack() as made:
             sockets = [
                 made.enter_context(self._socket(wanted.host, port.port, old))
@@ -276,12 +276,12 @@ class Listener:
             made.pop_all()
         return sockets
 
-    def _socket(self, host: str, port: int, old: _Open | None) -> socket.socket:
-        earlier = _earlier(old, port)
+    def _socket(self, host: str, port: int, old: _OpenListener | None) -> socket.socket:
+        earlier = _earlier_socket(old, port)
         if old is None or earlier is None:
-            return listening(host, port, reuse_port=self._reuse_port)
+            return listen(host, port, reuse_port=self._reuse_port)
         if old.binding.host != host:
-            return listening_beside(earlier, host)
+            return listen_beside(earlier, host)
         try:
             return earlier.dup()
         except OSError as error:
@@ -294,7 +294,7 @@ class Listener:
             last = self._last_limits = _ConfigLimits.of(config)
         return last.limits
 
-    def _drain(self, old: _Open, new: _Open | None) -> None:
+    def _drain(self, old: _OpenListener, new: _OpenListener | None) -> None:
         if new is None:
             old.acceptor.stop(self._drain_seconds)
         else:
@@ -312,7 +312,7 @@ class Listener:
         return Binding(network.host, network.ports, tls_files(network.tls), desired.restarts)
 
 
-def _earlier(old: _Open | None, port: int) -> socket.socket | None:
+def _earlier_socket(old: _OpenListener | None, port: int) -> socket.socket | None:
     """Return the old socket that listens on a port, or None."""
     if old is None:
         return None
@@ -327,6 +327,6 @@ def _handed_on(old: Binding, new: Binding) -> frozenset[int]:
     return frozenset(p.port for p in old.ports) & frozenset(p.port for p in new.ports)
 
 
-def _same_tls(old: _Open, wanted: Binding) -> bool:
+def _same_tls(old: _OpenListener, wanted: Binding) -> bool:
     """Return whether the old listener speaks TLS with the same files."""
     return old.tls is not None and old.binding.tls == wanted.tls

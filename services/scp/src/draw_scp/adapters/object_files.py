@@ -15,7 +15,7 @@ from draw_shared.dicom.network.service import Sendable, StoredDataSet
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import DrawError, Permanent
 
-LOADED_BYTES: Final = 4 * 1024 * 1024
+MAX_LOADED_BYTES: Final = 4 * 1024 * 1024
 """Files up to this size are read at once; larger ones are sent from the file."""
 
 
@@ -53,7 +53,7 @@ class ObjectFiles(RenditionSource):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 size = os.fstat(descriptor).st_size
-                small = size <= LOADED_BYTES
+                small = size <= MAX_LOADED_BYTES
                 head = os.pread(descriptor, size if small else part10.MAX_META_BYTES, 0)
             finally:
                 os.close(descriptor)

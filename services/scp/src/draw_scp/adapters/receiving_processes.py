@@ -98,7 +98,7 @@ class _ReceivingProcess:
         """Empty until the process is ready to take associations."""
         self._talking = threading.Lock()
         # The child inherits the lock on the spool folder and keeps it for as long as it lives.
-        self._process, self.connection = child_process.begin(
+        self._process, self.connection = child_process.start(
             MODULE, ReceivingSettings, lock_descriptor
         )
         self.tell(receiving_config)

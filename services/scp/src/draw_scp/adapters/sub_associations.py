@@ -37,7 +37,7 @@ from draw_shared.dicom.network.peer_failures import (
 from draw_shared.dicom.network.peer_trust import NotTrusted, PeerTrusts
 from draw_shared.dicom.network.requestor import Remote
 from draw_shared.dicom.network.service import CutShort
-from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, put_last, sending
+from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, open_sender, put_last
 from draw_shared.dicom.network.tls import TlsUnusable
 from draw_shared.errors import Permanent
 
@@ -195,7 +195,7 @@ class SubAssociationDelivery(ObjectDelivery):
         taken: dict[str, StoredInstance] = {}
         answered = 0
         try:
-            with sending(self._remote(), contexts) as sender:
+            with open_sender(self._remote(), contexts) as sender:
                 self._open.add(sender)
                 try:
                     for sent in sender.store(self._outgoing(sender, left, taken)):

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from draw_scp.adapters.journal import MAX_LINES, Journal, whole_lines
-from draw_scp.models import Lost, TransactionLine
+from draw_scp.models import LostLines, TransactionLine
 from draw_shared.contracts.transaction import (
     LINES_LOST,
     TransactionKind,
@@ -68,7 +68,7 @@ class TransactionLog:
         self._journal = Journal(folder)
         self._recorded: deque[tuple[float, bytes]] = deque()
         self._held: deque[tuple[float, bytes]] = deque()
-        self._lost: Lost | None = None
+        self._lost: LostLines | None = None
         self._note_id: UUID | None = None
         """Id of the line that states the losses, while there is one."""
         self._short = False
@@ -85,7 +85,7 @@ class TransactionLog:
         line = line_of(transaction, record_id, self._replica)
         self._recorded.append((transaction.occurred_at, line))
 
-    def lose(self, lost: Lost) -> None:
+    def lose(self, lost: LostLines) -> None:
         """Count lines that another component had to give up."""
         with self._lock:
             self._add_lost(lost)
@@ -127,9 +127,9 @@ class TransactionLog:
         """Drop the youngest lines beyond the bound while nothing can be written."""
         times = [self._held.pop()[0] for _ in range(len(self._held) - MAX_HELD)]
         if times:
-            self._add_lost(Lost(len(times), min(times), max(times)))
+            self._add_lost(LostLines(len(times), min(times), max(times)))
 
-    def _add_lost(self, lost: Lost) -> None:
+    def _add_lost(self, lost: LostLines) -> None:
         self._lost = lost.joined(self._lost)
         self._count_lost(lost.lines)
         log.warning("transaction.not_recorded", records=lost.lines)
@@ -138,7 +138,9 @@ class TransactionLog:
         """Write the line that states which lines are missing, or would be if we ended now."""
         missing = self._lost
         if self._held:
-            missing = Lost(len(self._held), self._held[0][0], self._held[-1][0]).joined(missing)
+            missing = LostLines(len(self._held), self._held[0][0], self._held[-1][0]).joined(
+                missing
+            )
         if missing is None:
             if self._note_id is not None:
                 self._journal.remove_note()
@@ -150,7 +152,7 @@ class TransactionLog:
             self._journal.close_note()
             self._lost = self._note_id = None
 
-    def _loss_line(self, record_id: UUID, lost: Lost) -> bytes:
+    def _loss_line(self, record_id: UUID, lost: LostLines) -> bytes:
         first, last = (datetime.fromtimestamp(at, UTC) for at in (lost.first, lost.last))
         record = TransactionRecord(
             record_id=record_id,
@@ -214,7 +216,7 @@ class TransactionLog:
         with self._lock, suppress(OSError):
             if damaged:
                 written_at = Path(path).stat().st_mtime
-                self._add_lost(Lost(damaged, written_at, written_at))
+                self._add_lost(LostLines(damaged, written_at, written_at))
                 self._tell_losses()
             self._journal.recycle(path)
 

@@ -21,7 +21,7 @@ from draw_shared.dicom.network.service import (
     QueryRequest,
 )
 from draw_shared.dicom.network.statuses import DimseStatus
-from draw_shared.dicom.query.query import understood
+from draw_shared.dicom.query.query import parse_find
 from draw_shared.errors import Transient
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class FindHandler:
         )
         with self._accounting.keep(info, request, account, FAILURES):
             self._demand(info, Right.QUERY)
-            query = understood(request, info.extended.get(request.sop_class_uid, b""))
+            query = parse_find(request, info.extended.get(request.sop_class_uid, b""))
             account.study = only_study(query.conditions)
             warn_of_misread(query.misread, info)
             _warn_of_impossible(query.impossible, info)

@@ -16,7 +16,7 @@ from draw_shared.dicom.network.authorization import (
     authorize,
     denial,
     denial_of_destination,
-    standing,
+    determine_standing,
 )
 from draw_shared.dicom.network.negotiation import USER_REJECTION, Capabilities
 from draw_shared.dicom.network.rights import Right
@@ -72,7 +72,9 @@ class Associations:
         offer = self._offer()
         decision = authorize(peer, request, offer.rules, offer.capabilities)
         if isinstance(decision, Accept) and decision.denied:
-            words = denial(decision.denied, standing(peer, request.calling_ae, offer.rules))
+            words = denial(
+                decision.denied, determine_standing(peer, request.calling_ae, offer.rules)
+            )
             titles = request.calling_ae, request.called_ae
             self._deferred(self._account_denial, peer, titles, USER_REJECTION, words)
         return decision
@@ -102,7 +104,7 @@ class Associations:
         rules = self._offer().rules
         # Since it associated, the title may have been bound to a certificate or unlisted.
         refused = refuse_calling(peer, calling_ae, rules)
-        found = standing(peer, calling_ae, rules)
+        found = determine_standing(peer, calling_ae, rules)
         if refused is not None:
             return denial((right,), Standing(frozenset(), listed=False, words=refused.words))
         if right not in found.rights:

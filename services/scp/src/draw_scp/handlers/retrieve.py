@@ -23,10 +23,10 @@ from draw_shared.dicom.network.service import (
     SubOperations,
 )
 from draw_shared.dicom.network.statuses import DimseStatus
-from draw_shared.dicom.query.query import Selection, selected
+from draw_shared.dicom.query.query import Selection, parse_retrieve
 from draw_shared.errors import Transient
 
-Told = SubOperations | RetrieveEnd
+RetrieveResponse = SubOperations | RetrieveEnd
 """What is sent to the peer."""
 
 
@@ -57,7 +57,7 @@ class RetrieveHandler:
         request: QueryRequest,
         channel: SameAssociation,
         cancelled: Callable[[], bool],
-    ) -> Iterator[Told]:
+    ) -> Iterator[RetrieveResponse]:
         """Yield progress and finally the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
@@ -68,7 +68,7 @@ class RetrieveHandler:
 
     def move(
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
-    ) -> Iterator[Told]:
+    ) -> Iterator[RetrieveResponse]:
         """Yield progress and finally the end."""
 
         def steps(selection: Selection) -> Iterator[Step]:
@@ -83,12 +83,12 @@ class RetrieveHandler:
         request: QueryRequest,
         kind: TransactionKind,
         steps: Callable[[Selection], Iterator[Step]],
-    ) -> Iterator[Told]:
+    ) -> Iterator[RetrieveResponse]:
         account = OperationAccount(
             kind, DimseStatus.UNABLE_TO_PERFORM_SUB_OPERATIONS, "the association ended"
         )
         with self._accounting.keep(info, request, account, FAILURES):
-            selection = selected(request, info.extended.get(request.sop_class_uid, b""))
+            selection = parse_retrieve(request, info.extended.get(request.sop_class_uid, b""))
             account.study = only_study(selection.conditions)
             warn_of_misread(selection.misread, info)
             for step in steps(selection):

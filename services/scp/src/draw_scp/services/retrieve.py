@@ -31,7 +31,7 @@ from draw_shared.dicom.network.service import (
 )
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.network.statuses import DimseStatus, is_of_encoding, is_warning
-from draw_shared.dicom.query.answers import failed_list
+from draw_shared.dicom.query.answers import encode_failed_list
 from draw_shared.dicom.query.query import Selection
 from draw_shared.errors import Permanent
 
@@ -108,7 +108,7 @@ class SubOperationTally:
             status = DimseStatus.SUB_OPERATIONS_WITH_FAILURES
         else:
             status = DimseStatus.SUCCESS
-        identifier = failed_list(self.failed, transfer_syntax_uid)
+        identifier = encode_failed_list(self.failed, transfer_syntax_uid)
         comment = reason or (f"{len(self.failed)} objects failed" if self.failed else "")
         return RetrieveEnd(status, self.counts(), identifier, comment)
 
@@ -153,7 +153,7 @@ class SubOperationService:
             yield _begin(instances)
         tally = SubOperationTally(len(instances))
         stopped, reason = False, ""
-        ready = _Ready(instances, lambda instance: self._to_send(instance, channel))
+        ready = _LookAhead(instances, lambda instance: self._to_send(instance, channel))
         while (one := ready.take()) is not None:
             stopped = cancelled()
             if stopped:
@@ -204,13 +204,13 @@ class SubOperationService:
                     yield tally.counts()
         yield tally.end(request.context.transfer_syntax, cancelled=stopped, reason=reason)
 
-    def _to_send(self, instance: StoredInstance, channel: SameAssociation) -> "_Prepared":
+    def _to_send(self, instance: StoredInstance, channel: SameAssociation) -> "_PreparedObject":
         """Return an object with its best rendition for the peer ready to send."""
 
         def takes(syntax: str) -> bool:
             return channel.context_for(instance.sop_class_uid, syntax) is not None
 
-        prepared = _Prepared(instance, self._objects.renditions(instance, takes))
+        prepared = _PreparedObject(instance, self._objects.renditions(instance, takes))
         prepared.advance()
         return prepared
 
@@ -219,7 +219,7 @@ def _begin(instances: Sequence[StoredInstance]) -> DeliveryBegins:
     return DeliveryBegins(Counter(instance.study_instance_uid for instance in instances))
 
 
-class _Prepared:
+class _PreparedObject:
     """One object on its way back to the peer, with its remaining renditions."""
 
     def __init__(self, instance: StoredInstance, renditions: Iterator[Rendition]) -> None:
@@ -271,17 +271,17 @@ class _Prepared:
         return None
 
 
-class _Ready:
+class _LookAhead:
     """Prepares objects one ahead: the next one while the peer processes the current one."""
 
     def __init__(
         self,
         instances: Sequence[StoredInstance],
-        to_send: Callable[[StoredInstance], _Prepared],
+        to_send: Callable[[StoredInstance], _PreparedObject],
     ) -> None:
         self._waiting = iter(instances)
         self._to_send = to_send
-        self._next: _Prepared | None = None
+        self._next: _PreparedObject | None = None
 
     def look_ahead(self) -> None:
         """Prepare the next object, if there is one and it is not prepared yet."""
@@ -290,7 +290,7 @@ class _Ready:
             if instance is not None:
                 self._next = self._to_send(instance)
 
-    def take(self) -> _Prepared | None:
+    def take(self) -> _PreparedObject | None:
         """Return the next object, or None after the last."""
         self.look_ahead()
         found, self._next = self._next, None

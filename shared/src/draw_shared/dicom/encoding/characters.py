@@ -169,7 +169,7 @@ def character_set(value: bytes) -> CharacterSet:
     others are ignored.
     """
     written = value[:MAX_CHARACTER_SET_LENGTH].decode("ascii", "replace").rstrip("\0 ").split("\\")
-    terms = tuple(_meant(term.strip(" \0")) for term in written)
+    terms = tuple(_correct_term(term.strip(" \0")) for term in written)
     if not any(terms) or (len(terms) == 1 and terms[0] in _ASCII_ONLY):
         return DEFAULT_REPERTOIRE
     alone = [term for term in terms if term in _ALONE]
@@ -187,7 +187,7 @@ def distinct(text: str, raw: bytes) -> str:
     return f"{text.strip(chr(0) + ' ')}~{digest}"
 
 
-def _meant(term: str) -> str:
+def _correct_term(term: str) -> str:
     if not term or term in _TERMS:
         return term
     return _MEANT.get("".join(filter(str.isalnum, term)).upper(), term)

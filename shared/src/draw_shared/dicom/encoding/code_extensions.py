@@ -51,7 +51,7 @@ class CodedSet:
     """Whether it replaces ASCII."""
 
 
-def _mapped(table: str, raw: bytes, errors: str) -> str:
+def _decode_mapped(table: str, raw: bytes, errors: str) -> str:
     return codecs.charmap_decode(raw, errors, table)[0]
 
 
@@ -72,7 +72,7 @@ def _in_table(table: str, character: str) -> bytes | None:
 
 
 def _single(final: bytes, table: str) -> CodedSet:
-    return CodedSet(ESCAPE + final, partial(_mapped, table), partial(_in_table, table))
+    return CodedSet(ESCAPE + final, partial(_decode_mapped, table), partial(_in_table, table))
 
 
 def codec(name: str) -> Decode:
@@ -102,10 +102,10 @@ def _jis_x_0208(raw: bytes, errors: str) -> str:
         return raw.translate(_TO_G1).decode("euc_jp")
     except UnicodeDecodeError:
         pairs = (raw[at : at + 2] for at in range(0, len(raw), 2))
-        return "".join(_shifted(*pair).decode("cp932", errors) for pair in pairs)
+        return "".join(_to_shift_jis(*pair).decode("cp932", errors) for pair in pairs)
 
 
-def _shifted(row: int, cell: int) -> bytes:
+def _to_shift_jis(row: int, cell: int) -> bytes:
     """Return a character of JIS X 0208 in Shift JIS."""
     lead = (row - 0x21 >> 1) + (0x81 if row <= 0x5E else 0xC1)  # noqa: PLR2004 - as defined there
     if row % 2 == 0:
@@ -141,7 +141,7 @@ _KATAKANA_TABLE: Final = (
 
 
 def _katakana_in_g0(raw: bytes, errors: str) -> str:
-    return _mapped(_KATAKANA_TABLE, raw.translate(_TO_G1), errors)
+    return _decode_mapped(_KATAKANA_TABLE, raw.translate(_TO_G1), errors)
 
 
 KATAKANA: Final = _single(b")I", _KATAKANA_TABLE)

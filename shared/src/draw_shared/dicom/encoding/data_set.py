@@ -29,7 +29,7 @@ _STORED_HEAD: Final = 5
 _COMPLEMENT: Final = 0xFFFF
 
 
-def _declared(transfer_syntax_uid: str) -> Scanner:
+def _declared_scanner(transfer_syntax_uid: str) -> Scanner:
     if transfer_syntax_uid == IMPLICIT_LITTLE:
         return IMPLICIT
     return BIG if transfer_syntax_uid == EXPLICIT_BIG else EXPLICIT
@@ -40,7 +40,7 @@ def scanner_for(transfer_syntax_uid: str, data: bytes | memoryview = b"") -> Sca
 
     Some senders use another encoding than negotiated; `data`, if given, decides.
     """
-    declared = _declared(transfer_syntax_uid)
+    declared = _declared_scanner(transfer_syntax_uid)
     if len(data) < HEADER_BYTES:
         return declared
     big = declared is BIG
@@ -65,7 +65,7 @@ def _is_explicit(declared: Scanner, data: bytes | memoryview) -> bool:
     return form is not None and form.explicit
 
 
-def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | memoryview:
+def inflate_beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | memoryview:
     """Return `data`, or as much of a deflated data set, inflated, as any header needs.
 
     Raises:
@@ -74,9 +74,9 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
     if transfer_syntax_uid != DEFLATED_LITTLE:
         return data
     try:
-        return inflater(data).decompress(data, MAX_INFLATED_BYTES)
+        return make_inflater(data).decompress(data, MAX_INFLATED_BYTES)
     except zlib.error:
-        inflated = _inflated_before_damage(data)
+        inflated = _inflate_until_damage(data)
     if inflated:
         return inflated
     if bytes(data[4:6]) in KNOWN_VRS:
@@ -84,7 +84,7 @@ def beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> bytes | mem
     raise Undecodable("the deflated data set is damaged")
 
 
-def inflater(head: bytes | memoryview) -> "zlib._Decompress":
+def make_inflater(head: bytes | memoryview) -> "zlib._Decompress":
     """Return a decompressor for a data set that begins with `head`.
 
     Some devices wrap it in the format of zlib or gzip, which PS3.5 A.5 does not provide for.
@@ -109,11 +109,11 @@ def is_deflated(data: bytes | memoryview, transfer_syntax_uid: str) -> bool:
     """Return whether a data set is really deflated; some are not although declared so."""
     if transfer_syntax_uid != DEFLATED_LITTLE:
         return False
-    return bytes(data[4:6]) not in KNOWN_VRS or bool(_inflated_before_damage(data))
+    return bytes(data[4:6]) not in KNOWN_VRS or bool(_inflate_until_damage(data))
 
 
-def _inflated_before_damage(data: bytes | memoryview) -> bytes:
-    inflating, inflated = inflater(data), bytearray()
+def _inflate_until_damage(data: bytes | memoryview) -> bytes:
+    inflating, inflated = make_inflater(data), bytearray()
     try:
         for at in range(0, len(data), INFLATED_AT_ONCE):
             inflated += inflating.decompress(data[at : at + INFLATED_AT_ONCE])
@@ -124,7 +124,7 @@ def _inflated_before_damage(data: bytes | memoryview) -> bytes:
     return bytes(inflated)
 
 
-class Opened(NamedTuple):
+class OpenedDataSet(NamedTuple):
     """A data set in readable form."""
 
     data: bytes | memoryview
@@ -135,13 +135,13 @@ class Opened(NamedTuple):
     """Whether only a part was inflated."""
 
 
-def opened(data: bytes | memoryview, transfer_syntax_uid: str) -> Opened:
+def open_data_set(data: bytes | memoryview, transfer_syntax_uid: str) -> OpenedDataSet:
     """Open the data set that `data` contains or begins, and determine its real encoding.
 
     Raises:
         Undecodable: it does not inflate.
     """
-    inflated = beginning(data, transfer_syntax_uid)
+    inflated = inflate_beginning(data, transfer_syntax_uid)
     leading = leading_bytes(inflated)
     data_set = memoryview(inflated)[leading:] if leading else inflated
     scanner = scanner_for(transfer_syntax_uid, data_set)
@@ -151,10 +151,10 @@ def opened(data: bytes | memoryview, transfer_syntax_uid: str) -> Opened:
             Flaw.FOREIGN_GROUP, scanner_for(transfer_syntax_uid, inflated).first_tag(inflated)
         )
     other = transfer_syntax_uid == DEFLATED_LITTLE and (inflated is data or _is_wrapped(data))
-    if other or scanner is not _declared(transfer_syntax_uid):
+    if other or scanner is not _declared_scanner(transfer_syntax_uid):
         flaws.add(Flaw.OTHER_ENCODING, scanner.first_tag(data_set))
     bounded = inflated is not data and len(inflated) >= MAX_INFLATED_BYTES
-    return Opened(data_set, scanner, flaws, bounded)
+    return OpenedDataSet(data_set, scanner, flaws, bounded)
 
 
 def gather(
@@ -171,11 +171,11 @@ def gather(
     In a deflated data set, elements after the inflated part count as passed.
     """
     try:
-        data_set, scanner, flaws, bounded = opened(data, transfer_syntax_uid)
+        data_set, scanner, flaws, bounded = open_data_set(data, transfer_syntax_uid)
     except Undecodable:
         flaws = Flaws()
         flaws.add(Flaw.UNREADABLE, 0)
-        return _declared(transfer_syntax_uid), Gathered({}, WalkEnd.DAMAGED, flaws, 0)
+        return _declared_scanner(transfer_syntax_uid), Gathered({}, WalkEnd.DAMAGED, flaws, 0)
     found = scanner.gather(
         data_set, wanted, last=last, required=required, whole=whole and not bounded
     )

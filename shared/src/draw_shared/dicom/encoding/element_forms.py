@@ -29,7 +29,7 @@ SEQUENCE_BYTES: Final = frozenset(ITEM_BYTES) | {b"\xfe\xff\xdd\xe0", b"\xff\xfe
 """The beginning of a value of undefined length, in both byte orders."""
 
 SEQUENCE_VRS: Final = frozenset((b"", b"SQ", b"UN"))
-LOOKED_AT_BYTES: Final = 1024
+LOOKAHEAD_BYTES: Final = 1024
 SOUGHT_AT_ONCE: Final = 4096
 SEQUENCE_END_BYTES: Final = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
 
@@ -179,7 +179,7 @@ def seems_long(data: bytes | memoryview, at: int) -> bool:
 def is_sequence(data: bytes | memoryview, at: int, vr: bytes) -> bool:
     """Return whether a value of undefined length at `at` is a sequence; no VR means unknown."""
     if vr == b"UN":
-        return not holds_fragments(data[at : at + LOOKED_AT_BYTES])
+        return not holds_fragments(data[at : at + LOOKAHEAD_BYTES])
     return vr in SEQUENCE_VRS
 
 
@@ -209,7 +209,7 @@ def _is_element(head: bytes, most: int, order: Literal["big", "little"]) -> bool
     return any(length in {0, UNDEFINED} or HEADER_BYTES + length <= most for length in lengths)
 
 
-def delimited(data: bytes | memoryview, at: int, *, big_endian: bool) -> tuple[int, int]:
+def find_delimiter(data: bytes | memoryview, at: int, *, big_endian: bool) -> tuple[int, int]:
     """Return where a value of undefined length without items ends, and where the next begins.
 
     Raises:

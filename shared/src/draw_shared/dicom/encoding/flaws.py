@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 
-def shown(tag: int) -> str:
+def format_tag(tag: int) -> str:
     """Return a tag in the notation of the standard."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
@@ -54,4 +54,4 @@ class Flaws:
     @property
     def words(self) -> str:
         """All flaws in words, with tags but no values of the data set; empty if there are none."""
-        return "; ".join(f"{flaw} at {shown(tag)}" for flaw, tag in self._found.items())
+        return "; ".join(f"{flaw} at {format_tag(tag)}" for flaw, tag in self._found.items())

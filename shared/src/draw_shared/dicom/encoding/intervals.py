@@ -106,7 +106,7 @@ def _moment(text: str, absent: tuple[str, str, str, str]) -> time:
     return time(hour, minute, min(second, 59), int(fraction))
 
 
-def combined(days: Dates, times: Times) -> Moments:
+def combine(days: Dates, times: Times) -> Moments:
     """Return the range from the first day's time to the last day's time (C.2.2.2.5)."""
     return Moments(
         datetime.combine(days.low, times.low or time.min) if days.low else None,

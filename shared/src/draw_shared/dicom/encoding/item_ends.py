@@ -8,7 +8,7 @@ are more item ends than items. The scanner and the transcoder both decide by thi
 import re
 from typing import Final
 
-LOOKED_AT_BYTES: Final = 4096
+LOOKAHEAD_BYTES: Final = 4096
 """If these bytes do not decide, the delimiter of the sequence is missing."""
 _ITEMS_AND_ENDS: Final = (
     re.compile(rb"\xfe\xff(?:\x00\xe0(\xff{4})|\x0d\xe0\0{4})"),

@@ -12,12 +12,12 @@ from draw_shared.dicom.encoding.element_forms import (
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
-    delimited,
+    find_delimiter,
     is_sequence,
 )
 from draw_shared.dicom.encoding.element_headers import MAX_ELEMENTS, ElementHeaders
 from draw_shared.dicom.encoding.flaws import Flaw
-from draw_shared.dicom.encoding.item_ends import LOOKED_AT_BYTES, ends_item_around
+from draw_shared.dicom.encoding.item_ends import LOOKAHEAD_BYTES, ends_item_around
 from draw_shared.dicom.encoding.walk import Undecodable, Walk
 
 MAX_DEPTH: Final = 256
@@ -97,7 +97,7 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
             if tag == SEQUENCE_END:
                 at += HEADER_BYTES
             elif fresh and vr != b"SQ" and tag != ITEM_END:
-                stop, at = delimited(data, at, big_endian=headers.big_endian)
+                stop, at = find_delimiter(data, at, big_endian=headers.big_endian)
             else:
                 walk.flaws.add(Flaw.SEQUENCE_END_MISSING, tag)
             nested.pop()
@@ -124,11 +124,11 @@ def _ends_around(
     if not open_items:
         return False
     at += HEADER_BYTES
-    if at + LOOKED_AT_BYTES > len(data) and not walk.whole:
+    if at + LOOKAHEAD_BYTES > len(data) and not walk.whole:
         raise IndexError(at)
     # This search takes the time of so many elements at most; counting bounds its repetition.
     walk.count += LOOK_COUNTS
-    ahead = bytes(data[at : at + LOOKED_AT_BYTES])
+    ahead = bytes(data[at : at + LOOKAHEAD_BYTES])
     return ends_item_around(ahead, open_items, big_endian=headers.big_endian)
 
 

@@ -24,7 +24,7 @@ MAX_META_BYTES: Final = 65536
 META_START: Final = len(PREAMBLE) + 12
 """Where the elements after the group length begin."""
 
-REMEMBERED: Final = 512
+MAX_CACHED_ELEMENTS: Final = 512
 """Cached encoded elements: all but the instance's are the same for a whole association."""
 
 LONG_VRS: Final = frozenset((b"OB", b"UR", b"UN", b"UT", b"UC"))
@@ -75,7 +75,7 @@ class FileMeta(NamedTuple):
         return PREAMBLE + GROUP_LENGTH + LENGTH.pack(len(body)) + body
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED_ELEMENTS)
 def _text(element: int, vr: bytes, value: str) -> bytes:
     raw = value.encode("ascii", "replace")
     if len(raw) % 2:
@@ -87,7 +87,7 @@ OURS: Final = _text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
 """Present only in groups that we write, whose length is reliable."""
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED_ELEMENTS)
 def _address(element: int, address: str) -> bytes:
     """Return a presentation address; UR holds a URI (PS3.10 7.1, PS3.5 6.2)."""
     if not address:

@@ -10,7 +10,7 @@ from draw_shared.dicom.network.associate import APPLICATION_CONTEXT, AssociateRe
 from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import Peer, Reject
 
-REMEMBERED_ADDRESSES: Final = 1024
+MAX_CACHED_ADDRESSES: Final = 1024
 """Every query and retrieve checks its peer's address."""
 
 PERMANENT: Final = 1
@@ -88,7 +88,7 @@ class AccessRules:
     """Whether unlisted AE titles may read when they call from this machine."""
 
 
-@lru_cache(REMEMBERED_ADDRESSES)
+@lru_cache(MAX_CACHED_ADDRESSES)
 def comparable(address: str) -> IpAddress | None:
     """Return an address in comparable form, or None if it is not an address."""
     try:

@@ -268,20 +268,20 @@ def _decode_result(value: bytes) -> ContextResult:
     return ContextResult(value[0], value[2], syntax)
 
 
-def _named(value: bytes) -> tuple[str, bytes]:
+def _split_named(value: bytes) -> tuple[str, bytes]:
     """Split a sub-item that begins with the length of a UID and the UID."""
     length = int.from_bytes(value[:2], "big")
     return _uid(value[2 : 2 + length]), value[2 + length :]
 
 
 def _read_roles(found: dict[str, object], value: bytes) -> None:
-    sop_class, flags = _named(value)
+    sop_class, flags = _split_named(value)
     roles = found.setdefault("roles", {})
     roles[sop_class] = Roles(bool(flags[0]), bool(flags[1]))  # type: ignore[index]  # the dict made above
 
 
 def _read_extended(found: dict[str, object], value: bytes) -> None:
-    sop_class, information = _named(value)
+    sop_class, information = _split_named(value)
     found.setdefault("extended", {})[sop_class] = information  # type: ignore[index]  # the dict made above
 
 

@@ -68,7 +68,7 @@ log = structlog.get_logger()
 
 FIRST_PDU_TIMEOUT_SECONDS: Final = 10.0
 LINGER_TIMEOUT_SECONDS: Final = 2.0
-WRITE_AT: Final = 65536
+FLUSH_BYTES: Final = 65536
 MAX_OPERATIONS: Final = 32
 """Largest number of outstanding operations that a peer is granted (PS3.7 D.3.3.3)."""
 
@@ -214,7 +214,9 @@ class AcceptorAssociation:
             self._in_hand = False
             self._wire.close_politely(LINGER_TIMEOUT_SECONDS)
             return False
-        answer, self._info = accepted(self._peer, request, decision, self._limits.max_pdu_bytes)
+        answer, self._info = accept_request(
+            self._peer, request, decision, self._limits.max_pdu_bytes
+        )
         self._wire.limit_data(self._limits.max_pdu_bytes)
         admission.opened(self._info)
         self._wire.send([answer.encode()], self._limits.acse_timeout_seconds)
@@ -324,7 +326,7 @@ class AcceptorAssociation:
                 waiting += head
                 waiting += fragments(identifier, context.context_id, 0, peer_max)
                 size += len(identifier)
-                if size >= WRITE_AT:
+                if size >= FLUSH_BYTES:
                     self._send([b"".join(waiting)])
                     waiting, size = [], 0
             if waiting:
@@ -454,7 +456,7 @@ def progress(
     return message.encode(fields)
 
 
-def accepted(
+def accept_request(
     peer: Peer, request: AssociateRequest, decision: Accept, max_pdu: int
 ) -> tuple[AssociateAccept, AssociationInfo]:
     """Return the A-ASSOCIATE-AC and the association that it establishes."""
@@ -462,7 +464,7 @@ def accepted(
         max_pdu=max_pdu,
         implementation_class_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION,
-        asynchronous=_granted(request.user.asynchronous),
+        asynchronous=_grant_window(request.user.asynchronous),
         roles=dict(decision.roles),
         extended=dict(decision.extended),
         identity_response=(
@@ -497,7 +499,7 @@ def accepted(
     )
 
 
-def _granted(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
+def _grant_window(proposed: tuple[int, int] | None) -> tuple[int, int] | None:
     """Return the granted window: invoked up to the bound, performed one at a time."""
     if proposed is None:
         return None

@@ -53,7 +53,7 @@ class Standing:
         return not self.destinations or destination in self.destinations
 
 
-def standing(peer: Peer, calling_ae: str, rules: AccessRules) -> Standing:
+def determine_standing(peer: Peer, calling_ae: str, rules: AccessRules) -> Standing:
     """Return what a peer that may associate may ask for."""
     listed = rules.listed.get(calling_ae)
     if listed is not None and is_expected(listed, peer):
@@ -79,7 +79,7 @@ def authorize(
     refused = refuse(peer, request, rules)
     if refused is not None:
         return refused
-    found = standing(peer, request.calling_ae, rules)
+    found = determine_standing(peer, request.calling_ae, rules)
     accept = negotiate(request, offered, found.rights)
     nothing_left = all(result.result != ACCEPTED for result in accept.results)
     if accept.denied and nothing_left and not found.listed:

@@ -17,10 +17,10 @@ WORDS: Final = (
 
 def fingerprint_of(certificate: bytes) -> str:
     """Return the SHA-256 of a certificate in DER, in openssl's notation."""
-    return _written(hashlib.sha256(certificate).hexdigest())
+    return _format(hashlib.sha256(certificate).hexdigest())
 
 
-def checked_fingerprint(typed: str) -> str:
+def parse_fingerprint(typed: str) -> str:
     """Return the fingerprint that was typed, or that of the first certificate in PEM.
 
     Raises:
@@ -32,7 +32,7 @@ def checked_fingerprint(typed: str) -> str:
     digits = re.sub(r"[\s:]", "", typed.rpartition("=")[2])
     if HEXADECIMAL.fullmatch(digits) is None:
         raise ValueError(WORDS)
-    return _written(digits)
+    return _format(digits)
 
 
 def _certificate(text: str) -> bytes:
@@ -45,6 +45,6 @@ def _certificate(text: str) -> bytes:
     return found
 
 
-def _written(digits: str) -> str:
+def _format(digits: str) -> str:
     upper = digits.upper()
     return ":".join(upper[at : at + 2] for at in range(0, len(upper), 2))

@@ -32,12 +32,12 @@ class CannotListen(Transient):
     """Listening there is impossible at the moment; the text says why."""
 
 
-def spoken(host: str, port: int) -> str:
+def format_address(host: str, port: int) -> str:
     """Return an address and a port in the notation of people."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def listening(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     """Return a listening socket; port 0 takes any free one.
 
     Raises:
@@ -62,7 +62,7 @@ def listening(host: str, port: int, *, reuse_port: bool = False) -> socket.socke
     return made
 
 
-def listening_beside(earlier: socket.socket, host: str) -> socket.socket:
+def listen_beside(earlier: socket.socket, host: str) -> socket.socket:
     """Return a socket that listens at another address on the port of `earlier`.
 
     Raises:
@@ -72,7 +72,7 @@ def listening_beside(earlier: socket.socket, host: str) -> socket.socket:
     shared = earlier.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
     earlier.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        made = listening(host, port, reuse_port=True)
+        made = listen(host, port, reuse_port=True)
     finally:
         earlier.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
@@ -93,9 +93,9 @@ def _why(error: OSError, host: str, port: int) -> str:
     if isinstance(error, socket.gaierror):
         return f"the name {host} has no address here"
     if error.errno == errno.EADDRINUSE:
-        return f"{spoken(host, port)} is in use by another program"
+        return f"{format_address(host, port)} is in use by another program"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is no address of this machine"
     if error.errno == errno.EACCES and port < PRIVILEGED_BELOW:
         return f"port {port} is for root or the capability CAP_NET_BIND_SERVICE"
-    return f"{spoken(host, port)} cannot be opened: {error.strerror or error}"
+    return f"{format_address(host, port)} cannot be opened: {error.strerror or error}"

@@ -111,7 +111,7 @@ def negotiate(
     if offered is not offers:
         results, denied = _with_rejections(request, results, offers)
     extended = {
-        sop_class: _granted_extension(information)
+        sop_class: _grant_extension(information)
         for sop_class, information in request.user.extended.items()
         if sop_class in offered.models
     }
@@ -175,7 +175,7 @@ def _first_of(proposed: Sequence[str], accepted: frozenset[str]) -> str | None:
     return next((syntax for syntax in proposed if syntax in accepted), None)
 
 
-def _granted_extension(asked: bytes) -> bytes:
+def _grant_extension(asked: bytes) -> bytes:
     """Grant relational queries and combined date-time matching, nothing else (PS3.4 C.5.1.1)."""
     granted = bytearray(len(asked))
     for position in (0, 1):

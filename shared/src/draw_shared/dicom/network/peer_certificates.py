@@ -31,11 +31,11 @@ def certificate_of(whole: bytes) -> PeerCertificate:
         found = x509.load_der_x509_certificate(whole)
         return PeerCertificate(
             fingerprint,
-            subject=_shown(found.subject.rfc4514_string()),
-            common_name=_shown(_common_name(found)),
-            issuer=_shown(found.issuer.rfc4514_string()),
+            subject=_printable(found.subject.rfc4514_string()),
+            common_name=_printable(_common_name(found)),
+            issuer=_printable(found.issuer.rfc4514_string()),
             serial=f"{found.serial_number:X}",
-            names=tuple(_shown(name) for name in _names(found)[:MAX_NAMES]),
+            names=tuple(_printable(name) for name in _names(found)[:MAX_NAMES]),
             not_before=found.not_valid_before_utc,
             not_after=found.not_valid_after_utc,
         )
@@ -59,7 +59,7 @@ def _names(found: x509.Certificate) -> Sequence[str]:
     return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[
         :MAX_TEXT_CHARACTERS
     ]

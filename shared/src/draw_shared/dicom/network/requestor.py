@@ -444,7 +444,7 @@ def open_association(
         Unreachable | PeerTimeout | PeerAborted: it failed, or the peer is not trusted.
         PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
     """
-    connection = _connected(remote)
+    connection = _connect(remote)
     association = RequestorAssociation(Wire(connection), remote, between)
     association.addresses = Addresses(_host(connection.getpeername), _host(connection.getsockname))
     user = UserInformation(
@@ -464,7 +464,7 @@ def open_association(
     return association
 
 
-def _connected(remote: Remote) -> socket.socket:
+def _connect(remote: Remote) -> socket.socket:
     seconds = min(CONNECT_TIMEOUT_SECONDS, remote.timeout_seconds)
     try:
         connection = socket.create_connection((remote.host, remote.port), timeout=seconds)

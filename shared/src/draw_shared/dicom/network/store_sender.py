@@ -157,7 +157,7 @@ class StoreSender:
 
 
 @contextmanager
-def sending(remote: Remote, contexts: Sequence[ProposedContext]) -> Iterator[StoreSender]:
+def open_sender(remote: Remote, contexts: Sequence[ProposedContext]) -> Iterator[StoreSender]:
     """Yield a sender on its own association, which is released, or aborted on an exception.
 
     Raises:

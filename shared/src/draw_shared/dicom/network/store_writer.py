@@ -12,7 +12,7 @@ from draw_shared.dicom.network.pdu import COMMAND, fragment_bytes, fragments
 from draw_shared.dicom.network.service import CutShort, Sendable, StoredDataSet
 from draw_shared.errors import Permanent
 
-MAPPED_FROM: Final = 8 * 1024 * 1024
+MIN_MAPPED_BYTES: Final = 8 * 1024 * 1024
 """Files from this size on, bytes, are mapped instead of read, to keep memory use low."""
 FRAGMENTS_AT_ONCE: Final = 256
 """Fragments of a data set that are prepared for one write."""
@@ -47,7 +47,7 @@ class StoreWriter:
         descriptor = os.open(data.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
-            if size >= MAPPED_FROM:
+            if size >= MIN_MAPPED_BYTES:
                 with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
                     whole = memoryview(mapped)
                     part = whole[data.data_set_offset :]

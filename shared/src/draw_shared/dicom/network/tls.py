@@ -77,7 +77,7 @@ class ServerTls:
         self._lock = threading.Lock()
         self._seen = self._stamps()
         self._context = _server_context(files)
-        self.outdated = _outdated(self._context, files.certificate_file)
+        self.outdated = _describe_expiry(self._context, files.certificate_file)
         """Why peers will refuse the certificate because of its date; empty if it is valid now."""
         self.problem = self.outdated
         """What is wrong with the files, in words; empty if nothing is."""
@@ -97,7 +97,7 @@ class ServerTls:
         except TlsUnusable as error:
             self._keep(str(error))
             return
-        outdated = _outdated(renewed, self._files.certificate_file)
+        outdated = _describe_expiry(renewed, self._files.certificate_file)
         if outdated:
             self._keep(outdated)
             return
@@ -193,7 +193,7 @@ def _require_pem(what: str, name: str, mark: str) -> None:
         raise TlsUnusable(f"the {what} {name} holds none in PEM")
 
 
-def _outdated(context: ssl.SSLContext, certificate_file: str) -> str:
+def _describe_expiry(context: ssl.SSLContext, certificate_file: str) -> str:
     """Return the words a peer would use for an expired or early certificate, or nothing."""
     peer = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     peer.check_hostname = False

@@ -31,15 +31,17 @@ NO_LETTER_CASE: Final = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT
 
 def misfit(keys: Mapping[str, str], answer: Mapping[str, Any]) -> str:
     """Return the keyword of a key that an answer does not fit; empty if it fits all."""
-    return next((name for name in keys if not _fits(name, keys[name], _told(answer, name))), "")
+    return next(
+        (name for name in keys if not _fits(name, keys[name], _values_of(answer, name))), ""
+    )
 
 
-def is_told(answer: Mapping[str, Any], keyword: str) -> bool:
+def has_value(answer: Mapping[str, Any], keyword: str) -> bool:
     """Return whether an answer has a value for an attribute."""
-    return bool(_told(answer, keyword))
+    return bool(_values_of(answer, keyword))
 
 
-def meant_by_name(keys: Mapping[str, str], answer: Mapping[str, Any]) -> bool:
+def has_meant_name(keys: Mapping[str, str], answer: Mapping[str, Any]) -> bool:
     """Return whether an answer has the requested name, and not a longer one.
 
     The family name Smith is queried as `Smith*`, because otherwise no node finds SMITH^JOHN; this
@@ -52,7 +54,7 @@ def meant_by_name(keys: Mapping[str, str], answer: Mapping[str, Any]) -> bool:
         return True
     condition = parse("PN", "\\".join((whole, f"{whole}^*", f"{whole} *")))
     return condition is None or any(
-        value_fits(condition, name) for name in _told(answer, "PatientName")
+        value_fits(condition, name) for name in _values_of(answer, "PatientName")
     )
 
 
@@ -71,7 +73,7 @@ def _fits(keyword: str, key: str, told: list[str]) -> bool:
     return any(value_fits(condition, value.casefold() if fold else value) for value in told)
 
 
-def _told(answer: Mapping[str, Any], keyword: str) -> list[str]:
+def _values_of(answer: Mapping[str, Any], keyword: str) -> list[str]:
     value = answer.get(keyword)
     values = value if isinstance(value, list) else [value]
     texts = (str(each).strip(" \0") for each in values if isinstance(each, str | int | float))

@@ -83,7 +83,7 @@ def padding(vr: str) -> bytes:
     return b"\0" if vr in {"UI", "OB", "UN"} else b" "
 
 
-def failed_list(sop_instance_uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
+def encode_failed_list(sop_instance_uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
     """Return an identifier with the Failed SOP Instance UID List; no bytes if none failed."""
     if not sop_instance_uids:
         return b""

@@ -72,7 +72,7 @@ class Pattern:
         """Return a regular expression; `one` is the expression for one character."""
         words = {Wild.ONE: one, Wild.MANY: f"{one}*"}
         return "".join(
-            words[token] if isinstance(token, Wild) else _escaped(token) for token in self.tokens
+            words[token] if isinstance(token, Wild) else _escape(token) for token in self.tokens
         )
 
 
@@ -302,7 +302,7 @@ def _covers(one: Pattern, text: str) -> bool:
     return all(left is Wild.MANY for left in wanted[at:])
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape text for a regular expression of both Python and PostgreSQL."""
     return "".join(c if c.isalnum() or not c.isascii() else f"\\{c}" for c in text)
 

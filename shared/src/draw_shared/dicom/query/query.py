@@ -19,7 +19,7 @@ from draw_shared.dicom.encoding.characters import (
     distinct,
 )
 from draw_shared.dicom.encoding.data_set import scanner_for
-from draw_shared.dicom.encoding.intervals import Dates, Times, combined
+from draw_shared.dicom.encoding.intervals import Dates, Times, combine
 from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.dicom.network.service import OperationRefused, QueryRequest
 from draw_shared.dicom.network.statuses import DimseStatus
@@ -213,7 +213,7 @@ class _Identifier:
         return tuple(self._misread)
 
 
-def understood(request: QueryRequest, extended: bytes) -> FindQuery:
+def parse_find(request: QueryRequest, extended: bytes) -> FindQuery:
     """Parse the identifier of a C-FIND.
 
     `extended` is what was negotiated for its SOP class.
@@ -221,18 +221,19 @@ def understood(request: QueryRequest, extended: bytes) -> FindQuery:
     Raises:
         OperationRefused: the identifier is malformed, or breaks the rules of its model.
     """
-    with _Answering():
+    with _IdentifierErrors():
         identifier = _Identifier(request)
         conditions: dict[IndexedAttribute, Condition] = {}
         asked = [
-            _asked(identifier, tag, vr, raw, conditions) for tag, vr, raw in identifier.asked_for()
+            _add_key(identifier, tag, vr, raw, conditions)
+            for tag, vr, raw in identifier.asked_for()
         ]
         if not any(one.tag == RETRIEVE_AE_TITLE for one in asked):
             # Every answer names the AE to retrieve from (PS3.4 C.4.1.1.3.2).
             asked.append(Asked(RETRIEVE_AE_TITLE, "AE", Constant.RETRIEVE_AE_TITLE))
-    if not _negotiated(extended, RELATIONAL_QUERIES):
+    if not _is_negotiated(extended, RELATIONAL_QUERIES):
         require_keys_above(identifier.level, request.sop_class_uid, conditions)
-    if _negotiated(extended, COMBINED_DATE_TIME):
+    if _is_negotiated(extended, COMBINED_DATE_TIME):
         _combine(conditions)
     return FindQuery(
         identifier.level,
@@ -243,13 +244,13 @@ def understood(request: QueryRequest, extended: bytes) -> FindQuery:
     )
 
 
-def selected(request: QueryRequest, extended: bytes) -> Selection:
+def parse_retrieve(request: QueryRequest, extended: bytes) -> Selection:
     """Parse the identifier of a C-GET or C-MOVE: unique keys only, others are ignored.
 
     Raises:
         OperationRefused: the identifier is malformed, or breaks the rules of its model.
     """
-    with _Answering():
+    with _IdentifierErrors():
         identifier = _Identifier(request)
         conditions: dict[IndexedAttribute, Condition] = {}
         for level in Level:
@@ -259,13 +260,13 @@ def selected(request: QueryRequest, extended: bytes) -> Selection:
                 condition = parse(key.vr, text)
                 if condition is not None:
                     conditions[key] = condition
-    if not _negotiated(extended, RELATIONAL_QUERIES):
+    if not _is_negotiated(extended, RELATIONAL_QUERIES):
         require_keys_above(identifier.level, request.sop_class_uid, conditions)
     require_unique_key(identifier.level, conditions)
     return Selection(identifier.level, conditions, identifier.misread)
 
 
-class _Answering:
+class _IdentifierErrors:
     """Turns errors of an identifier into the statuses that report them (PS3.4 C.4.1.1.4)."""
 
     def __enter__(self) -> None:
@@ -276,11 +277,11 @@ class _Answering:
             raise OperationRefused(DimseStatus.CANNOT_UNDERSTAND, str(error)) from error
 
 
-def _negotiated(extended: bytes, position: int) -> bool:
+def _is_negotiated(extended: bytes, position: int) -> bool:
     return len(extended) > position and extended[position] == 1
 
 
-def _asked(
+def _add_key(
     identifier: _Identifier,
     tag: int,
     vr: str,
@@ -294,14 +295,14 @@ def _asked(
     if attribute is None or attribute.level > identifier.level:
         return Asked(tag, vr)
     if attribute.vr == "SQ":
-        return _asked_items(identifier, attribute, raw, conditions)
+        return _add_sequence_key(identifier, attribute, raw, conditions)
     condition = parse(attribute.vr, identifier.text(attribute, raw))
     if condition is not None:
         conditions[attribute] = condition
     return Asked(tag, attribute.vr, attribute)
 
 
-def _asked_items(
+def _add_sequence_key(
     identifier: _Identifier,
     attribute: IndexedAttribute,
     raw: bytes,
@@ -346,7 +347,7 @@ def _combine(conditions: dict[IndexedAttribute, Condition]) -> None:
             continue
         days, times = conditions[day], conditions[moment]
         if isinstance(days, Dates) and isinstance(times, Times):
-            conditions[day] = combined(days, times)
+            conditions[day] = combine(days, times)
             del conditions[moment]
 
 

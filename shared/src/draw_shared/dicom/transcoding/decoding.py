@@ -17,7 +17,7 @@ from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, UN
 from draw_shared.dicom.encoding.walk import Undecodable
 from draw_shared.dicom.transcoding.encoding import AsWritten, as_written, encoding_of
 from draw_shared.dicom.transcoding.payload import Payload, PayloadWriter
-from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels, Image, gathered
+from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels, Image, gather_frame
 from draw_shared.dicom.transcoding.plan import Plan, PlanWriter
 from draw_shared.dicom.transcoding.rewriting import Rewriting
 from draw_shared.dicom.transcoding.source import (
@@ -26,11 +26,11 @@ from draw_shared.dicom.transcoding.source import (
     InflatedSource,
     Untranscodable,
 )
-from draw_shared.dicom.transcoding.survey import Facts, Survey, surveyed
+from draw_shared.dicom.transcoding.survey import Facts, Survey, survey_data_set
 
 MAX_PICTURES: Final = 64
 """Encapsulated images in one object, including those of icons."""
-LOOKED_AT_BYTES: Final = 64 * 1024
+HEAD_BYTES: Final = 64 * 1024
 """Bytes of a data set that are read to determine its encoding."""
 NATIVE: Final = frozenset((*UNCOMPRESSED, DEFLATED_LITTLE))
 """Transfer syntaxes that do not encapsulate pixel data."""
@@ -94,12 +94,14 @@ class Decoder:
         # The sender deflates it.
         explicit = transfer_syntax_uid == DEFLATED_LITTLE
         target = encoding_of(EXPLICIT_LITTLE if explicit else transfer_syntax_uid)
-        stored = _Stored.of(descriptor, self._limits.longest_inflated)
+        stored = _StoredObject.of(descriptor, self._limits.longest_inflated)
         syntax = stored.transfer_syntax_uid
-        survey = surveyed(stored.source(), stored.written, target, compressed=syntax not in NATIVE)
+        survey = survey_data_set(
+            stored.source(), stored.written, target, compressed=syntax not in NATIVE
+        )
         pictures = {
             start: EncapsulatedPixels(facts, syntax, self._limits.longest_frame, stored.read)
-            for start, facts in _encapsulated(survey, syntax)
+            for start, facts in _find_encapsulated(survey, syntax)
         }
         rewriting = Rewriting(stored.source(), stored.written, target, survey, pictures)
         with PayloadWriter(self._room) as out:
@@ -126,11 +128,11 @@ class Decoder:
         with PayloadWriter(self._room) as out:
             for one in frames:
                 longest = self._limits.longest_frame
-                out.write(image.decoded(gathered(*one, longest, read))[0])
+                out.write(image.decoded(gather_frame(*one, longest, read))[0])
             return out.finish()
 
 
-class _Stored(NamedTuple):
+class _StoredObject(NamedTuple):
     """An object in its file."""
 
     descriptor: int
@@ -142,7 +144,7 @@ class _Stored(NamedTuple):
     written: AsWritten = AsWritten(encoding_of(EXPLICIT_LITTLE))
 
     @classmethod
-    def of(cls, descriptor: int, longest_inflated: int) -> "_Stored":
+    def of(cls, descriptor: int, longest_inflated: int) -> "_StoredObject":
         head = os.pread(descriptor, part10.MAX_META_BYTES, 0)
         try:
             meta, offset = part10.decode(head)
@@ -153,9 +155,9 @@ class _Stored(NamedTuple):
             raise Untranscodable("the file does not say its transfer syntax")
         if syntax in JPIP_SYNTAXES:
             raise Untranscodable("the pixel data lie elsewhere")
-        deflated = is_deflated(os.pread(descriptor, LOOKED_AT_BYTES, offset), syntax)
+        deflated = is_deflated(os.pread(descriptor, HEAD_BYTES, offset), syntax)
         stored = cls(descriptor, offset, syntax, deflated, longest_inflated)
-        beginning = stored.source().ahead(LOOKED_AT_BYTES)
+        beginning = stored.source().ahead(HEAD_BYTES)
         return stored._replace(written=as_written(beginning, syntax))
 
     def source(self) -> DataSetSource:
@@ -176,7 +178,7 @@ def _read(descriptor: int, position: int, size: int) -> bytes:
     return raw
 
 
-def _encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:
+def _find_encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:
     found = [(start, facts) for start, facts in survey.facts.items() if facts.pixels is not None]
     if found and stored in NATIVE:
         raise Untranscodable("encapsulated pixel data in a transfer syntax without")

@@ -109,7 +109,9 @@ def _exactly(connection: socket.socket, size: int, ready: MessageReceiver) -> by
     return b"".join(parts)
 
 
-def asked_for_frames(image: Mapping[str, Any], frames: Sequence[EncodedFrame]) -> DecodingMessage:
+def make_frames_request(
+    image: Mapping[str, Any], frames: Sequence[EncodedFrame]
+) -> DecodingMessage:
     """Return the request to decode frames."""
     numbers = b"".join(one.positions.tobytes() + one.lengths.tobytes() for one in frames)
     said = {"image": image, "fragments": [len(one.lengths) for one in frames]}
@@ -127,7 +129,7 @@ def _frames_of(message: DecodingMessage) -> list[EncodedFrame]:
     return found
 
 
-def _answered(decoder: Decoder, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
+def _answer(decoder: Decoder, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
     """Return the answer to one request, or the reason why there is none."""
     descriptor = request.descriptor
     if descriptor is None:
@@ -162,7 +164,7 @@ def main(words: list[str]) -> None:
     with socket.socket(fileno=int(number)) as connection, suppress(ConnectionError):
         while (request := receive(connection, sys.maxsize)) is not None:
             allow_seconds(limits.cpu_seconds)
-            answer, payload = _answered(decoder, request)
+            answer, payload = _answer(decoder, request)
             with payload:
                 answer[WORN] = held_bytes() > limits.process_bytes + len(payload.held)
                 send(connection, DecodingMessage(answer, payload.held, payload.descriptor))

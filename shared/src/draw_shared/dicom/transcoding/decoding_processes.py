@@ -31,11 +31,11 @@ from draw_shared.dicom.transcoding.decoding_process import (
     STORAGE,
     WORN,
     DecodingMessage,
-    asked_for_frames,
+    make_frames_request,
     receive,
     send,
 )
-from draw_shared.dicom.transcoding.payload import HELD_BYTES, Payload
+from draw_shared.dicom.transcoding.payload import MAX_HELD_BYTES, Payload
 from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.plan import Plan
 from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodable
@@ -68,7 +68,7 @@ class DecodingProcesses:
 
     def __init__(self, limits: DecodingLimits, room: Path, *, processes: int = PROCESSES) -> None:
         self._all = [_DecodingProcess(limits, room) for _ in range(processes)]
-        self._files = _Files(MAX_FILES * limits.longest_inflated)
+        self._files = _PayloadFiles(MAX_FILES * limits.longest_inflated)
         # Last in, first out: processes that are not needed are never started.
         self._free: queue.LifoQueue[_DecodingProcess] = queue.LifoQueue()
         for process in reversed(self._all):
@@ -110,7 +110,7 @@ class DecodingProcesses:
             Untranscodable: one cannot be decoded.
             OSError: the file cannot be read, or there is no space.
         """
-        request = asked_for_frames(asdict(image), frames)._replace(descriptor=descriptor)
+        request = make_frames_request(asdict(image), frames)._replace(descriptor=descriptor)
         return self._answer(request)[1]
 
     def _answer(self, request: DecodingMessage) -> tuple[dict[str, Any], Payload]:
@@ -125,7 +125,7 @@ class DecodingProcesses:
         return answer.said, self._files.counted(answer)
 
 
-class _Files:
+class _PayloadFiles:
     """Counts the decoded data in files until it has been sent."""
 
     def __init__(self, most: int) -> None:
@@ -191,7 +191,7 @@ class _DecodingProcess:
 
             ready()
             send(connection, request)
-            answer = receive(connection, MAX_ANSWER_BYTES + HELD_BYTES, ready)
+            answer = receive(connection, MAX_ANSWER_BYTES + MAX_HELD_BYTES, ready)
         except TimeoutError:
             self._end()
             log.warning("decoding.process_replaced", reason="late")

@@ -79,7 +79,7 @@ def as_written(head: bytes, transfer_syntax_uid: str) -> AsWritten:
     )
 
 
-def swapped(part: bytes, vr: bytes) -> bytes:
+def swap_bytes(part: bytes, vr: bytes) -> bytes:
     """Return numbers in the other byte order; an incomplete last one is unchanged."""
     width = _WIDTHS.get(vr)
     if width is None:

@@ -5,7 +5,7 @@ from typing import Final
 from draw_shared.dicom.encoding.element_forms import PIXEL_DATA
 from draw_shared.dicom.encoding.vrs import SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import IMPLICIT, MAX_SHORT_LENGTH, ElementEncoding
-from draw_shared.dicom.transcoding.representations import one_of
+from draw_shared.dicom.transcoding.representations import choose_vr
 from draw_shared.dicom.transcoding.structure import (
     BARE_BYTES,
     LONG_BYTES,
@@ -83,6 +83,6 @@ class Lengths:
         if not order(level, self._target).explicit:
             return BARE_BYTES
         # Which of several VRs is chosen does not change the form of the header.
-        chosen = one_of(tag, vr, signed=False, waveform_bits=0)
+        chosen = choose_vr(tag, vr, signed=False, waveform_bits=0)
         short = chosen in SHORT_VRS and length <= MAX_SHORT_LENGTH
         return BARE_BYTES if short else LONG_BYTES

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Self
 
-HELD_BYTES: Final = 1024 * 1024
+MAX_HELD_BYTES: Final = 1024 * 1024
 """Payloads up to this size stay in memory."""
 PART: Final = ".part"
 """Suffix of a file that has a name for a moment, on file systems without nameless files."""
@@ -86,7 +86,7 @@ class PayloadWriter:
             OSError: there is no space.
         """
         self.size += len(part)
-        if len(self._held) + len(part) <= HELD_BYTES:
+        if len(self._held) + len(part) <= MAX_HELD_BYTES:
             self._held += part
         else:
             held, self._held = self._held, bytearray()

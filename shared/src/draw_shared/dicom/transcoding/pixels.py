@@ -147,7 +147,7 @@ class EncapsulatedPixels:
             raise Untranscodable("the decoded pixel data would be longer than a value may be")
         self.vr = b"OB" if self.image.options["bits_allocated"] <= BYTE_BITS else b"OW"
         begin, end = self.begins[:2]
-        frame = gathered(
+        frame = gather_frame(
             self.fragments.positions[begin:end],
             self.fragments.lengths[begin:end],
             longest_frame,
@@ -211,7 +211,7 @@ class EncapsulatedPixels:
         return END_OF_IMAGE in self._read(end - size, size)
 
 
-def gathered(
+def gather_frame(
     positions: "array[int]",
     lengths: "array[int]",
     longest_frame: int,

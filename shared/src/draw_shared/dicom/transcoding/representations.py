@@ -8,14 +8,14 @@ from draw_shared.dicom.encoding import dictionary
 from draw_shared.dicom.encoding.vrs import KNOWN_VRS
 
 UNKNOWN: Final = b"UN"
-REMEMBERED: Final = 8192
+MAX_CACHED_ENTRIES: Final = 8192
 CREATORS: Final = range(0x10, 0x100)
 """Elements of an odd group that reserve a block (PS3.5 7.8.1)."""
 _WORDS: Final = 8
 """Samples of more bits than this have values of words."""
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED_ENTRIES)
 def public(tag: int) -> bytes:
     """Return the VR of a public element; all possible ones if there are several."""
     if tag & 0xFFFF == 0:
@@ -26,7 +26,7 @@ def public(tag: int) -> bytes:
         return UNKNOWN
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED_ENTRIES)
 def private(tag: int, creator: str) -> bytes:
     """Return the VR of a private element as its creator is known to use it."""
     try:
@@ -51,7 +51,7 @@ def listed(tag: int, creators: Mapping[int, str]) -> bytes:
     return UNKNOWN if creator is None else private(tag, creator)
 
 
-def one_of(tag: int, words: bytes, *, signed: bool, waveform_bits: int) -> bytes:
+def choose_vr(tag: int, words: bytes, *, signed: bool, waveform_bits: int) -> bytes:
     """Choose the VR to write; of several possible ones, the one that DCMTK chooses.
 
     Args:

@@ -15,14 +15,19 @@ from draw_shared.dicom.transcoding.encoding import (
     MAX_SHORT_LENGTH,
     AsWritten,
     ElementEncoding,
-    swapped,
+    swap_bytes,
 )
 from draw_shared.dicom.transcoding.lengths import is_left_out, order
 from draw_shared.dicom.transcoding.pixels import EncapsulatedPixels
 from draw_shared.dicom.transcoding.plan import NO_SWAP, FurtherFrames, Part, Stretch
-from draw_shared.dicom.transcoding.representations import UNKNOWN, one_of
+from draw_shared.dicom.transcoding.representations import UNKNOWN, choose_vr
 from draw_shared.dicom.transcoding.source import DataSetSource
-from draw_shared.dicom.transcoding.structure import Met, NestingLevel, StructureEvent, walked
+from draw_shared.dicom.transcoding.structure import (
+    Met,
+    NestingLevel,
+    StructureEvent,
+    walk_structure,
+)
 from draw_shared.dicom.transcoding.survey import (
     PIXEL_REPRESENTATION,
     WAVEFORM_BITS_ALLOCATED,
@@ -31,7 +36,7 @@ from draw_shared.dicom.transcoding.survey import (
 
 OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 """Positions of encapsulated frames (PS3.3 C.7.6.3.1.8), which native pixel data do not have."""
-COPIED_BYTES: Final = 64 * 1024
+MIN_COPIED_BYTES: Final = 64 * 1024
 """Values from this size on are copied from the file when they are due."""
 
 
@@ -72,7 +77,7 @@ class Rewriting:
             Untranscodable: pixel data cannot be decoded.
             OSError: the file cannot be read.
         """
-        for met in walked(self._source, self._as_written):
+        for met in walk_structure(self._source, self._as_written):
             yield from self._written(met)
 
     def _written(self, met: Met) -> Iterator[Part]:
@@ -140,15 +145,15 @@ class Rewriting:
     def _copied(self, length: int, vr: bytes = NO_SWAP) -> Iterator[Part]:
         """Yield a value unchanged, apart from the byte order of numbers if a VR is given."""
         place = self._source.place
-        if place is not None and length >= COPIED_BYTES:
+        if place is not None and length >= MIN_COPIED_BYTES:
             yield Stretch(place, length, vr)
         else:
             for part in self._source.parts(length):
-                yield swapped(part, vr)
+                yield swap_bytes(part, vr)
 
     def _one_of(self, met: Met) -> bytes:
         """Return the VR to write."""
-        return one_of(
+        return choose_vr(
             met.tag,
             met.vr,
             signed=bool(self._survey.number(met.level, PIXEL_REPRESENTATION)),
@@ -193,7 +198,7 @@ class Rewriting:
         yield from self._inserted(level, PIXEL_DATA)
         size = picture.length + picture.length % 2
         yield self._header(level, PIXEL_DATA, picture.vr, size)
-        yield swapped(picture.first, picture.vr) if self._target.big else picture.first
+        yield swap_bytes(picture.first, picture.vr) if self._target.big else picture.first
         if picture.length > len(picture.first):
             vr = picture.vr if self._target.big else NO_SWAP
             yield FurtherFrames(self._numbers[level.start], vr)

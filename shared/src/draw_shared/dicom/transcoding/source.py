@@ -8,7 +8,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from draw_shared.dicom.encoding.data_set import inflater
+from draw_shared.dicom.encoding.data_set import make_inflater
 from draw_shared.dicom.encoding.element_forms import HEADER_BYTES
 from draw_shared.errors import Permanent
 
@@ -151,7 +151,7 @@ class InflatedSource(DataSetSource):
         self._longest = longest
         self._descriptor = descriptor
         self._next = offset
-        self._inflater = inflater(os.pread(descriptor, HEADER_BYTES, offset))
+        self._inflater = make_inflater(os.pread(descriptor, HEADER_BYTES, offset))
 
     @property
     @override

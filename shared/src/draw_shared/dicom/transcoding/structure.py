@@ -22,7 +22,7 @@ from draw_shared.dicom.encoding.element_forms import (
     holds_fragments,
     is_regular,
 )
-from draw_shared.dicom.encoding.item_ends import LOOKED_AT_BYTES, ends_item_around
+from draw_shared.dicom.encoding.item_ends import LOOKAHEAD_BYTES, ends_item_around
 from draw_shared.dicom.encoding.vrs import KNOWN_VRS, SHORT_VRS
 from draw_shared.dicom.transcoding.encoding import (
     BIG,
@@ -108,7 +108,7 @@ class _Header(NamedTuple):
     regular: bool
 
 
-def walked(source: DataSetSource, written: AsWritten) -> Iterator[Met]:
+def walk_structure(source: DataSetSource, written: AsWritten) -> Iterator[Met]:
     """Yield everything in a data set, in order.
 
     A consumer that wants a value must read it from the source before the next step.
@@ -190,7 +190,7 @@ class _StructureWalk:
         while inner.end is None and inner.parent is not None:
             open_items += not inner.items
             inner = inner.parent
-        ahead, _ = self._ahead(level, BARE_BYTES + LOOKED_AT_BYTES)
+        ahead, _ = self._ahead(level, BARE_BYTES + LOOKAHEAD_BYTES)
         return ends_item_around(ahead[BARE_BYTES:], open_items, big_endian=level.encoding.big)
 
     # --- elements ----------------------------------------------------------------------

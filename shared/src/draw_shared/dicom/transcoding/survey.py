@@ -9,7 +9,12 @@ from draw_shared.dicom.encoding.element_forms import ITEM, PIXEL_DATA
 from draw_shared.dicom.transcoding.encoding import EXPLICIT, AsWritten, ElementEncoding
 from draw_shared.dicom.transcoding.lengths import Lengths
 from draw_shared.dicom.transcoding.source import DataSetSource, Untranscodable
-from draw_shared.dicom.transcoding.structure import Met, NestingLevel, StructureEvent, walked
+from draw_shared.dicom.transcoding.structure import (
+    Met,
+    NestingLevel,
+    StructureEvent,
+    walk_structure,
+)
 
 PIXEL_REPRESENTATION: Final = 0x00280103
 WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
@@ -117,7 +122,7 @@ class Survey:
         return 0
 
 
-def surveyed(
+def survey_data_set(
     source: DataSetSource, written: AsWritten, target: ElementEncoding, *, compressed: bool
 ) -> Survey:
     """Walk through a whole data set and collect what another encoding requires.
@@ -128,7 +133,7 @@ def surveyed(
         Untranscodable: it cannot be read to its end, or has too many facts.
     """
     survey = Survey(Lengths(target))
-    for met in walked(source, written):
+    for met in walk_structure(source, written):
         survey.lengths.note(met)
         if not met.regular and met.level.opaque:
             raise Untranscodable("a sequence of unknown VR is damaged")

@@ -18,8 +18,8 @@ from typing import Final, Protocol
 
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from draw_shared.dicom.transcoding.decoding import EncodedFrame
-from draw_shared.dicom.transcoding.encoding import swapped
-from draw_shared.dicom.transcoding.payload import HELD_BYTES, Payload
+from draw_shared.dicom.transcoding.encoding import swap_bytes
+from draw_shared.dicom.transcoding.payload import MAX_HELD_BYTES, Payload
 from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.plan import ByteSource, Plan, PlannedImage
 from draw_shared.dicom.transcoding.source import (
@@ -97,9 +97,9 @@ class Transcoder:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self._decoding.plan(descriptor, target) as plan:
-                chunks = _joined(_Carried(self._decoding, descriptor, plan).parts())
+                chunks = _join_parts(_PlanExecution(self._decoding, descriptor, plan).parts())
                 with closing(chunks):
-                    yield from _deflated(chunks) if target == DEFLATED_LITTLE else chunks
+                    yield from _deflate(chunks) if target == DEFLATED_LITTLE else chunks
         finally:
             os.close(descriptor)
 
@@ -117,7 +117,7 @@ class Transcoded:
         return self.transcoder.chunks(self.path, self.transfer_syntax_uid)
 
 
-class _Carried:
+class _PlanExecution:
     """Executes a plan."""
 
     def __init__(self, decoding: Decoding, descriptor: int, plan: Plan) -> None:
@@ -131,10 +131,10 @@ class _Carried:
                 yield from _parts(self._plan.payload, step.position, step.length)
             elif step.kind is ByteSource.STORED:
                 for part in self._stored(step.position, step.length):
-                    yield swapped(part, step.vr)
+                    yield swap_bytes(part, step.vr)
             else:
                 for part in self._further_frames(self._plan.images[step.position]):
-                    yield swapped(part, step.vr)
+                    yield swap_bytes(part, step.vr)
 
     def _stored(self, position: int, length: int) -> Iterator[bytes]:
         end = position + length
@@ -148,7 +148,7 @@ class _Carried:
     def _further_frames(self, planned: PlannedImage) -> Iterator[bytes]:
         """Decode as many frames at once as fit the memory limit, at least one."""
         size = planned.image.frame_bytes
-        at_once = max(1, HELD_BYTES // max(1, size))
+        at_once = max(1, MAX_HELD_BYTES // max(1, size))
         for first in range(1, planned.frames, at_once):
             count = min(at_once, planned.frames - first)
             frames = [self._frame(planned, number) for number in range(first, first + count)]
@@ -176,7 +176,7 @@ def _parts(payload: Payload, position: int, length: int) -> Iterator[bytes]:
         yield part
 
 
-def _joined(parts: Iterator[bytes]) -> Generator[bytes, None, None]:
+def _join_parts(parts: Iterator[bytes]) -> Generator[bytes, None, None]:
     """Join small parts; only the last part yielded may be small."""
     waiting: list[bytes] = []
     size = 0
@@ -190,7 +190,7 @@ def _joined(parts: Iterator[bytes]) -> Generator[bytes, None, None]:
         yield b"".join(waiting)
 
 
-def _deflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _deflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the deflated data set, of even length (PS3.5 A.5)."""
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     size = 0

@@ -6,7 +6,7 @@ tests/unit/shared/dicom/transcoding/test_odd_data_sets.py.
 
 import pytest
 
-from draw_shared.dicom.encoding.item_ends import LOOKED_AT_BYTES, ends_item_around
+from draw_shared.dicom.encoding.item_ends import LOOKAHEAD_BYTES, ends_item_around
 from draw_shared.dicom.encoding.scan import EXPLICIT
 from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, EXPLICIT_LITTLE
 from draw_shared.dicom.encoding.walk import WalkEnd
@@ -47,6 +47,6 @@ def test_a_beginning_that_ends_behind_an_item_end_is_too_short_to_tell():
     wanted = frozenset((0x0020000D,))
     cut = EXPLICIT.gather(data[:end], wanted, last=0x0020000D, whole=False)
     assert cut.ending is WalkEnd.CUT
-    more = data + odd.element(0xFFFCFFFC, "OB", bytes(LOOKED_AT_BYTES))
+    more = data + odd.element(0xFFFCFFFC, "OB", bytes(LOOKAHEAD_BYTES))
     found = EXPLICIT.gather(more, wanted, last=0x0020000D, whole=False)
     assert found.ending is WalkEnd.PASSED

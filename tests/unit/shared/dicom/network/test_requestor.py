@@ -32,7 +32,7 @@ from draw_shared.dicom.network.service import (
     StoredDataSet,
 )
 from draw_shared.dicom.network.shares import Limits
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from support.engine import RecordingProvider, listening
 from tools.processes import wait_until
 
@@ -65,7 +65,7 @@ def test_many_objects_ahead_of_their_answers_arrive_as_stored():
     objects = [Outgoing(file, CT_CLASS, uid, EXPLICIT_LITTLE) for _ in range(50)]
     with listening() as (acceptor, provider):
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with sending(remote(acceptor.port, originator=("MOVER", 9)), proposed) as made:
+        with open_sender(remote(acceptor.port, originator=("MOVER", 9)), proposed) as made:
             assert made.window == 16
             assert [sent.status for sent in made.store(objects)] == [0] * 50
         assert [data for _, data in provider.stored] == [raw] * 50
@@ -78,7 +78,7 @@ def test_data_sets_of_every_shape_arrive_whole(size):
     payload = bytes(range(256)) * (size // 256 + 1)
     with listening() as (acceptor, provider):
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with sending(remote(acceptor.port), proposed) as made:
+        with open_sender(remote(acceptor.port), proposed) as made:
             sent = list(made.store([Outgoing(payload[:size], CT_CLASS, "1.2.3", EXPLICIT_LITTLE)]))
         assert [one.status for one in sent] == [0]
         assert provider.stored[0][1] == payload[:size]
@@ -92,7 +92,7 @@ def test_an_object_without_context_is_reported_and_the_others_go():
     ]
     with listening() as (acceptor, _):
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with sending(remote(acceptor.port), proposed) as made:
+        with open_sender(remote(acceptor.port), proposed) as made:
             assert [sent.status for sent in made.store(objects)] == [None, 0]
             with pytest.raises(NotSupported):
                 made.association.echo()
@@ -113,7 +113,7 @@ def test_pynetdicom_takes_what_we_send_one_at_a_time():
     )
     try:
         proposed = contexts_for([(CT_CLASS, EXPLICIT_LITTLE)])
-        with sending(remote(server.server_address[1]), proposed) as made:
+        with open_sender(remote(server.server_address[1]), proposed) as made:
             assert made.window == 1
             objects = [Outgoing(file, CT_CLASS, uid, EXPLICIT_LITTLE)] * 3
             assert [sent.status for sent in made.store(objects)] == [0, 0, 0]
@@ -176,7 +176,7 @@ CONTEXTS = contexts_for([(CT_CLASS, EXPLICIT_LITTLE), (CT_CLASS, IMPLICIT_LITTLE
 def test_a_stream_arrives_whole(parts):
     stream = Stream(*parts)
     with listening() as (acceptor, provider):
-        with sending(remote(acceptor.port), CONTEXTS) as made:
+        with open_sender(remote(acceptor.port), CONTEXTS) as made:
             objects = [Outgoing(stream, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3
             assert [sent.status for sent in made.store(objects)] == [0] * 3
         assert [data for _, data in provider.stored] == [b"".join(parts)] * 3
@@ -188,7 +188,7 @@ def test_what_cannot_be_begun_is_not_sent_and_the_association_goes_on():
     objects = [Outgoing(Stream(one), CT_CLASS, "1.2.3", EXPLICIT_LITTLE) for one in failures]
     objects.append(Outgoing(b"abcd", CT_CLASS, "1.2.4", EXPLICIT_LITTLE))
     with listening() as (acceptor, provider):
-        with sending(remote(acceptor.port), CONTEXTS) as made:
+        with open_sender(remote(acceptor.port), CONTEXTS) as made:
             sent = [(one.status, one.reason) for one in made.store(objects)]
         assert [data for _, data in provider.stored] == [b"abcd"]
     reasons = ["no decoder", "its file cannot be read: FileNotFoundError"]
@@ -207,7 +207,7 @@ def test_what_breaks_off_in_the_middle_never_arrives(error):
     with listening() as (acceptor, provider):
         with (
             pytest.raises(CutShort) as cut,
-            sending(remote(acceptor.port), CONTEXTS) as made,
+            open_sender(remote(acceptor.port), CONTEXTS) as made,
         ):
             answered.extend(made.store(objects))
         # What was sent before has its answer.
@@ -239,7 +239,7 @@ def test_what_the_peer_refuses_for_its_encoding_is_sent_in_the_next():
     with listening(provider) as (acceptor, _):
         for refusal, answers in ((0xC123, {0}), (0x0110, {0}), (0xA700, {0xA700})):
             provider.refusal, provider.stored = refusal, []
-            with sending(remote(acceptor.port), CONTEXTS) as made:
+            with open_sender(remote(acceptor.port), CONTEXTS) as made:
                 sent = {one.outgoing.sop_instance_uid: one.status for one in made.store(objects())}
             assert set(sent.values()) == answers
             assert len(sent) == 20
@@ -253,7 +253,7 @@ def test_the_answer_stays_when_there_is_nothing_else_to_send():
     first = Outgoing(b"explicit", CT_CLASS, "1.2", EXPLICIT_LITTLE, others)
     with (
         listening(provider) as (acceptor, _),
-        sending(remote(acceptor.port), CONTEXTS) as made,
+        open_sender(remote(acceptor.port), CONTEXTS) as made,
     ):
         (sent,) = made.store([first])
     assert (sent.status, sent.reason) == (0xC000, "no decoder")

@@ -23,7 +23,7 @@ from draw_shared.dicom.network.fingerprints import fingerprint_of
 from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.peer_failures import PeerTrouble
 from draw_shared.dicom.network.requestor import Remote, open_association
-from draw_shared.dicom.network.store_sender import Outgoing, sending
+from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from support.certificates import Authority, trust
 from support.engine import listening
@@ -63,7 +63,7 @@ def remote(acceptor, context):
 def test_echo_and_a_large_store_over_tls(authority, files):
     data = bytes(range(256)) * 4000
     with listening(tls=ServerTls(files)) as (acceptor, provider):
-        with sending(remote(acceptor, trust(authority.file)), CONTEXTS) as made:
+        with open_sender(remote(acceptor, trust(authority.file)), CONTEXTS) as made:
             assert made.association.echo() == 0
             sent = list(made.store([Outgoing(data, CT_CLASS, "1.2.3", EXPLICIT_LITTLE)] * 3))
         assert [one.status for one in sent] == [0, 0, 0]

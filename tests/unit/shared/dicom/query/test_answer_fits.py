@@ -2,7 +2,7 @@
 
 import pytest
 
-from draw_shared.dicom.query.answer_fits import is_told, meant_by_name, misfit
+from draw_shared.dicom.query.answer_fits import has_meant_name, has_value, misfit
 
 ANSWER = {
     "PatientID": "0042",
@@ -63,8 +63,8 @@ def test_who_it_is_has_to_be_told_and_other_attributes_have_not():
     assert misfit({"PatientBirthDate": "19500102"}, {"PatientID": "0042"}) == "PatientBirthDate"
     assert misfit({"StudyDate": "20261101"}, {"StudyDate": "yesterday"}) == "StudyDate"
     assert misfit({"ModalitiesInStudy": "CT"}, {"ModalitiesInStudy": []}) == ""
-    assert is_told(ANSWER, "ModalitiesInStudy")
-    assert not is_told(ANSWER, "AccessionNumber")
+    assert has_value(ANSWER, "ModalitiesInStudy")
+    assert not has_value(ANSWER, "AccessionNumber")
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_who_it_is_has_to_be_told_and_other_attributes_have_not():
     ],
 )
 def test_a_name_that_only_begins_as_asked_is_another_name(asked, name, meant):
-    assert meant_by_name({"PatientName": asked}, {"PatientName": name}) is meant
-    assert meant_by_name({"PatientName": asked, "PatientID": "1"}, {"PatientName": name})
+    assert has_meant_name({"PatientName": asked}, {"PatientName": name}) is meant
+    assert has_meant_name({"PatientName": asked, "PatientID": "1"}, {"PatientName": name})

@@ -6,8 +6,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from draw_shared.dicom.encoding.uids import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from draw_shared.dicom.query.answers import Answers, failed_list
-from draw_shared.dicom.query.query import Constant, understood
+from draw_shared.dicom.query.answers import Answers, encode_failed_list
+from draw_shared.dicom.query.query import Constant, parse_find
 from support.identifiers import decoded, request
 
 SYNTAXES = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
@@ -15,7 +15,7 @@ CONSTANTS = {Constant.RETRIEVE_AE_TITLE: b"DRAW_SCP", Constant.INSTANCE_AVAILABI
 
 
 def _answer(values, syntax=IMPLICIT_LITTLE, level="STUDY", **elements):
-    query = understood(request(level, syntax=syntax, **elements), b"\1")
+    query = parse_find(request(level, syntax=syntax, **elements), b"\1")
     row = [values.get(attribute.keyword, "").encode() or None for attribute in query.columns]
     return decoded(Answers(query, syntax, CONSTANTS).encode(row), syntax)
 
@@ -90,7 +90,7 @@ def test_text_in_items_follows_the_same_set():
 @pytest.mark.parametrize("count", [1, 3, 5000])
 def test_failed_uids_of_any_number(syntax, count):
     uids = [f"1.2.840.113619.2.{number}" for number in range(count)]
-    found = decoded(failed_list(uids, syntax), syntax).FailedSOPInstanceUIDList
+    found = decoded(encode_failed_list(uids, syntax), syntax).FailedSOPInstanceUIDList
     if isinstance(found, bytes):
         # Longer than an explicit UI can be: UN (PS3.5 6.2.2).
         found = found.decode().rstrip("\0").split("\\")
@@ -98,4 +98,4 @@ def test_failed_uids_of_any_number(syntax, count):
 
 
 def test_no_failure_is_no_identifier():
-    assert failed_list([], IMPLICIT_LITTLE) == b""
+    assert encode_failed_list([], IMPLICIT_LITTLE) == b""

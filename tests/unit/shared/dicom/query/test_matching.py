@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from draw_shared.dicom.encoding.intervals import Dates, Times, combined
+from draw_shared.dicom.encoding.intervals import Dates, Times, combine
 from draw_shared.dicom.query.matching import (
     InvalidKey,
     Names,
@@ -154,10 +154,10 @@ def test_numbers_are_numbers_however_written():
 
 def test_date_and_time_as_one_moment():
     days, times = parse("DA", "20240101-20240102"), parse("TM", "2200-0200")
-    found = combined(days, times)
+    found = combine(days, times)
     assert found.low == datetime(2024, 1, 1, 22)  # noqa: DTZ001 - DICOM's local time
     assert found.high == datetime(2024, 1, 2, 2, 0, 59, 999_999)  # noqa: DTZ001
-    assert combined(Dates(None, days.high), times).low is None
+    assert combine(Dates(None, days.high), times).low is None
 
 
 @pytest.mark.parametrize(
