@@ -46,7 +46,7 @@ def call(port, host, how):
     """Call a peer here as if `host` had led to it; NotTrusted when it is not the one meant."""
     with (
         socket.create_connection(("127.0.0.1", port), 10) as connection,
-        how.secured(connection, host) as secured,
+        how.secure(connection, host) as secured,
     ):
         assert secured.version() == "TLSv1.3"
 

@@ -97,8 +97,8 @@ class LostLines(NamedTuple):
     last: float
     """Times of the earliest and the latest of them (Unix time, seconds)."""
 
-    def joined(self, other: "LostLines | None") -> "LostLines":
-        """Return the sum of both."""
+    def merge(self, other: "LostLines | None") -> "LostLines":
+        """Return the losses of both as one."""
         if other is None:
             return self
         return LostLines(

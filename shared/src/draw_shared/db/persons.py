@@ -143,7 +143,7 @@ def _rename(connection: Connection, patients: Sequence[int]) -> None:
         first = connection.execute(EARLIEST, values).first()
         if first is None:
             continue
-        person, _ = Person.parsed(f"{first.stated_person}\t")
+        person, _ = Person.parse(f"{first.stated_person}\t")
         source = source_name(first.received_at, first.sop_instance_uid, first.content_sha256)
         connection.execute(
             RENAME,
@@ -160,7 +160,7 @@ def _rename(connection: Connection, patients: Sequence[int]) -> None:
 
 def _persons(said: Iterable[str], patient: str) -> list[Person]:
     """Return the persons whom objects name that do not name another patient."""
-    found = (Person.parsed(entry) for entry in said)
+    found = (Person.parse(entry) for entry in said)
     return [person for person, stated in found if stated in {"", patient}]
 
 

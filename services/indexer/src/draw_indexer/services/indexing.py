@@ -332,6 +332,6 @@ def instance_row(arrival: Arrival) -> Row:
         "peer_address": stored.peer_address,
         "move_originator_ae": stored.move_originator_ae,
         "stated_patient": stated.stated if stated else "",
-        "stated_person": Person.stated(arrival.header.patient).text,
+        "stated_person": Person.from_texts(arrival.header.patient).text,
         "header_damage": arrival.header.damage,
     }

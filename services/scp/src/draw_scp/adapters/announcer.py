@@ -111,7 +111,7 @@ class Announcer(TransactionRecorder):
             return
         with self._losing:
             at = transaction.occurred_at
-            self._lost = LostLines(1, at, at).joined(self._lost)
+            self._lost = LostLines(1, at, at).merge(self._lost)
 
     def flush(self) -> None:
         """Send everything that was added since the last flush."""
@@ -167,7 +167,7 @@ class Announcer(TransactionRecorder):
             except OSError:
                 # The next announcer finds the objects in the spool folder.
                 with self._losing:
-                    self._lost = lost.joined(self._lost) if lost else self._lost
+                    self._lost = lost.merge(self._lost) if lost else self._lost
             else:
                 self._again = False
 

@@ -280,7 +280,7 @@ class _FindBuilder(SelectBuilder):
         words = " AND ".join(found.conditions)
         return f"p.id = ANY(ARRAY(SELECT n.patient_pk FROM stated_persons n WHERE {words}))"  # noqa: S608 - parameters
 
-    def finished(self) -> tuple[bytes, list[Any]]:
+    def finish(self) -> tuple[bytes, list[Any]]:
         """Return the statement and its parameters."""
         level = self._query.level
         columns = [self._shown(attribute) for attribute in self._query.columns]
@@ -311,7 +311,7 @@ def _is_personal(attribute: IndexedAttribute) -> bool:
 
 def find_statement(query: FindQuery) -> tuple[bytes, list[Any]]:
     """Return the statement that finds the matches of a query, except for `left_over` conditions."""
-    return _FindBuilder(query).finished()
+    return _FindBuilder(query).finish()
 
 
 def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:

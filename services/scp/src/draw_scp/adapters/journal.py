@@ -73,7 +73,7 @@ class Journal:
     @property
     def reserved(self) -> bool:
         """Whether the reserve is complete."""
-        return bool(self._spare_note or self._note) and self.reserve_bytes >= self._wanted()
+        return bool(self._spare_note or self._note) and self.reserve_bytes >= self._wanted_bytes()
 
     def take_reserve(self) -> bool:
         """Adopt the reserve on disk and allocate the rest; return whether it is complete."""
@@ -96,9 +96,9 @@ class Journal:
         """Allocate the rest of the reserve, if the disk has it; return whether it is complete."""
         with suppress(OSError):
             if not self._spare_note and self._note is None:
-                self._spare_note = self._allocated(self._reserve_suffix, NOTE_BYTES)
-            while self.reserve_bytes < self._wanted():
-                self._reserve.append(self._allocated(self._reserve_suffix, SEGMENT_BYTES))
+                self._spare_note = self._allocate(self._reserve_suffix, NOTE_BYTES)
+            while self.reserve_bytes < self._wanted_bytes():
+                self._reserve.append(self._allocate(self._reserve_suffix, SEGMENT_BYTES))
         return self.reserved
 
     def write(self, lines: Sequence[bytes]) -> int:
@@ -110,7 +110,7 @@ class Journal:
         with suppress(OSError):
             while done < len(lines):
                 segment = self._segment_for(lines[done])
-                fitting = _fitting(segment, lines, done)
+                fitting = _count_fitting(segment, lines, done)
                 written = self._put(segment, lines[done : done + fitting])
                 done += written
                 if written < fitting:
@@ -123,7 +123,7 @@ class Journal:
         if segment is not None:
             with suppress(OSError):
                 # Unused space is freed, unless the reserve still needs it.
-                if self.reserve_bytes >= self._wanted():
+                if self.reserve_bytes >= self._wanted_bytes():
                     os.ftruncate(segment.descriptor, segment.filled)
             os.close(segment.descriptor)
             self._closed.append(segment.path)
@@ -135,7 +135,10 @@ class Journal:
     def recycle(self, path: str) -> None:
         """Remove a segment whose lines were handed on, or return its space to the reserve."""
         with suppress(FileNotFoundError):
-            if self.reserve_bytes < self._wanted() and _allocated_bytes(path) >= SEGMENT_BYTES:
+            if (
+                self.reserve_bytes < self._wanted_bytes()
+                and _allocated_bytes(path) >= SEGMENT_BYTES
+            ):
                 with suppress(OSError):
                     # Emptied before it joins the reserve: its lines must not be read again.
                     _write_over(path, bytes(SEGMENT_BYTES))
@@ -179,8 +182,8 @@ class Journal:
     def _begin_note(self) -> _Segment:
         spare, self._spare_note = self._spare_note, ""
         if not spare:
-            spare = self._allocated(self._reserve_suffix, NOTE_BYTES)
-        self._note = self._opened(spare, NOTE_BYTES)
+            spare = self._allocate(self._reserve_suffix, NOTE_BYTES)
+        self._note = self._open(spare, NOTE_BYTES)
         return self._note
 
     def _segment_for(self, line: bytes) -> _Segment:
@@ -196,12 +199,12 @@ class Journal:
             self.close()
         if self._segment is None:
             try:
-                spare = self._allocated(self._reserve_suffix, SEGMENT_BYTES)
+                spare = self._allocate(self._reserve_suffix, SEGMENT_BYTES)
             except OSError:
                 if not self._reserve:
                     raise
                 spare = self._reserve.pop()
-            self._segment = self._opened(spare, SEGMENT_BYTES)
+            self._segment = self._open(spare, SEGMENT_BYTES)
         return self._segment
 
     def _put(self, segment: _Segment, lines: Sequence[bytes]) -> int:
@@ -218,7 +221,7 @@ class Journal:
             self.close()
         return number
 
-    def _opened(self, spare: str, room: int) -> _Segment:
+    def _open(self, spare: str, room: int) -> _Segment:
         path = self._name(self._open_suffix)
         descriptor = os.open(spare, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -228,7 +231,7 @@ class Journal:
             raise
         return _Segment(path, descriptor, room)
 
-    def _allocated(self, suffix: str, size: int) -> str:
+    def _allocate(self, suffix: str, size: int) -> str:
         """Return a new file whose space is fully allocated."""
         path = self._name(suffix)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
@@ -247,7 +250,7 @@ class Journal:
     def _complete(self, path: str) -> str:
         return path.removesuffix(self._open_suffix) + spool.SEGMENT
 
-    def _wanted(self) -> int:
+    def _wanted_bytes(self) -> int:
         """Return the size of the complete reserve, at least one segment."""
         disk = os.statvfs(self._folder)
         most = min(self._most_reserve_bytes, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
@@ -260,7 +263,7 @@ def whole_lines(raw: bytes) -> tuple[list[bytes], bool]:
     return lines, bool(rest)
 
 
-def _fitting(segment: _Segment, lines: Sequence[bytes], first: int) -> int:
+def _count_fitting(segment: _Segment, lines: Sequence[bytes], first: int) -> int:
     room, number = segment.room - segment.filled, 0
     for line in lines[first : first + MAX_LINES - segment.lines]:
         room -= len(line)

@@ -123,13 +123,13 @@ class Listener:
     @property
     def listening(self) -> bool:
         """Whether a port is open, even one other than configured, or all are closed on purpose."""
-        return self._open is not None or self._wanted() is None
+        return self._open is not None or self._wanted_binding() is None
 
     @property
     def as_wanted(self) -> bool:
         """Whether the ports are as configured; that may be closed."""
         found = self._open
-        return (found.binding if found is not None else None) == self._wanted()
+        return (found.binding if found is not None else None) == self._wanted_binding()
 
     @property
     def problem(self) -> str:
@@ -194,14 +194,14 @@ class Listener:
         return [*self._draining, *([current.acceptor] if current is not None else [])]
 
     def _reconcile(self) -> None:
-        wanted, old = self._wanted(), self._open
+        wanted, old = self._wanted_binding(), self._open
         if wanted == (old.binding if old is not None else None):
             self._refusal = ""
             return
         try:
-            new = self._opened(wanted, old) if wanted is not None else None
+            new = self._open_listener(wanted, old) if wanted is not None else None
         except (CannotListen, TlsUnusable) as error:
-            self._refused(str(error))
+            self._note_refusal(str(error))
             if old is None and wanted is not None:
                 self._open_in_part(wanted)
             return
@@ -212,13 +212,13 @@ class Listener:
         """Open the one of two ports that can be bound; the other is tried again."""
         for port in wanted.ports if len(wanted.ports) > 1 else ():
             try:
-                new = self._opened(replace(wanted, ports=(port,)), None)
+                new = self._open_listener(replace(wanted, ports=(port,)), None)
             except (CannotListen, TlsUnusable):
                 continue
             self._replace(None, new)
             return
 
-    def _refused(self, why: str) -> None:
+    def _note_refusal(self, why: str) -> None:
         before, self._refusal = self._refusal, why
         if why != before:
             log.error("listener.not_changed", problem=self.problem)
@@ -240,7 +240,7 @@ class Listener:
             threading.Thread(target=self._drain, args=(old, new), name="drain", daemon=True).start()
         log.info("listener.changed", bound=new.words if new is not None else "nothing")
 
-    def _opened(self, wanted: Binding, old: _OpenListener | None) -> _OpenListener:
+    def _open_listener(self, wanted: Binding, old: _OpenListener | None) -> _OpenListener:
         """Open a new listener beside the old one, which stays as it is.
 
         Raises:
@@ -303,7 +303,7 @@ class Listener:
             if old.acceptor in self._draining:
                 self._draining.remove(old.acceptor)
 
-    def _wanted(self) -> Binding | None:
+    def _wanted_binding(self) -> Binding | None:
         """Return the configured binding, or None when the receiver is off."""
         config, desired = self._config(), self._desired()
         if not config.services.enabled or not desired.running:

@@ -161,7 +161,7 @@ class ReceivingProcesses:
         self._next_start = 0.0
         self._sent_config: ReceivingConfig | None = None
         self._stopping = threading.Event()
-        self._periodic = Periodic(self.name, self._look_after, interval_seconds=INTERVAL_SECONDS)
+        self._periodic = Periodic(self.name, self._supervise, interval_seconds=INTERVAL_SECONDS)
 
     @property
     def processes(self) -> int:
@@ -197,14 +197,14 @@ class ReceivingProcesses:
         here: Callable[[], NoReturn],
     ) -> AssociationEnd:
         movable = not wire.encrypted and not wire.holds and _only_stores(info)
-        place = self._reserved(info) if movable and self._any_order() else None
-        ending = self._served_by(*place, wire, limits) if place is not None else None
+        place = self._reserve(info) if movable and self._names_are_stable() else None
+        ending = self._serve_elsewhere(*place, wire, limits) if place is not None else None
         if ending is None:
-            with self._one_more_here():
+            with self._count_here():
                 here()
         return ending
 
-    def _served_by(
+    def _serve_elsewhere(
         self,
         process: _ReceivingProcess,
         elsewhere: _RemoteAssociation,
@@ -219,7 +219,7 @@ class ReceivingProcesses:
         elsewhere.ended.wait()
         return elsewhere.ending
 
-    def _any_order(self) -> bool:
+    def _names_are_stable(self) -> bool:
         """Return whether an object gets the same file name in every process and at any time."""
         layout: Layout = self._receiving_config().rules.layout
         return layout.structure is not StorageStructure.DATE and layout.naming in {
@@ -227,7 +227,7 @@ class ReceivingProcesses:
             FileNaming.INSTANCE_NUMBER,
         }
 
-    def _reserved(
+    def _reserve(
         self, info: AssociationInfo
     ) -> tuple[_ReceivingProcess, _RemoteAssociation] | None:
         """Return the process for this association, or None to serve it here."""
@@ -243,7 +243,7 @@ class ReceivingProcesses:
             return None
 
     @contextmanager
-    def _one_more_here(self) -> Iterator[None]:
+    def _count_here(self) -> Iterator[None]:
         with self._lock:
             self._here += 1
         try:
@@ -252,7 +252,7 @@ class ReceivingProcesses:
             with self._lock:
                 self._here -= 1
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         receiving_config = self._receiving_config()
         if receiving_config != self._sent_config:
             self._sent_config = receiving_config
@@ -284,9 +284,9 @@ class ReceivingProcesses:
         except (EOFError, OSError):
             pass
         finally:
-            self._ended(process)
+            self._clean_up(process)
 
-    def _ended(self, process: _ReceivingProcess) -> None:
+    def _clean_up(self, process: _ReceivingProcess) -> None:
         code = process.end(EXIT_TIMEOUT_SECONDS)
         with self._lock:
             self._processes.remove(process)

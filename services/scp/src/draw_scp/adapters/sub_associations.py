@@ -201,11 +201,11 @@ class SubAssociationDelivery(ObjectDelivery):
                     for sent in sender.store(self._outgoing(sender, left, taken)):
                         uid = sent.outgoing.sop_instance_uid
                         answered += 1
-                        self._answered(uid, sent.status, taken, sent.reason)
+                        self._record_answer(uid, sent.status, taken, sent.reason)
                 finally:
                     self._open.discard(sender)
         except CutShort as cut:
-            self._answered(cut.sop_instance_uid, None, taken, str(cut))
+            self._record_answer(cut.sop_instance_uid, None, taken, str(cut))
         except PeerBrokeProtocol:
             raise
         except PeerAborted as error:
@@ -216,7 +216,7 @@ class SubAssociationDelivery(ObjectDelivery):
             raise _BrokenOff(answered, owed) from error
         finally:
             for uid in tuple(taken):
-                self._answered(uid, None, taken, self._reason)
+                self._record_answer(uid, None, taken, self._reason)
 
     def _outgoing(
         self, sender: StoreSender, left: deque[StoredInstance], taken: dict[str, StoredInstance]
@@ -229,13 +229,13 @@ class SubAssociationDelivery(ObjectDelivery):
                 return
             taken[instance.sop_instance_uid] = instance
             try:
-                outgoing = self._as_taken(sender, instance)
+                outgoing = self._prepare(sender, instance)
             except Permanent as error:
-                self._answered(instance.sop_instance_uid, None, taken, str(error))
+                self._record_answer(instance.sop_instance_uid, None, taken, str(error))
             else:
                 yield outgoing
 
-    def _as_taken(self, sender: StoreSender, instance: StoredInstance) -> Outgoing:
+    def _prepare(self, sender: StoreSender, instance: StoredInstance) -> Outgoing:
         """Return an object in the best transfer syntax that the destination accepts."""
         sop_class, uid = instance.sop_class_uid, instance.sop_instance_uid
 
@@ -248,7 +248,7 @@ class SubAssociationDelivery(ObjectDelivery):
             raise NotTaken("the destination takes it in no transfer syntax that it can be had in")
         return Outgoing(best.data, sop_class, uid, best.transfer_syntax_uid, others)
 
-    def _answered(
+    def _record_answer(
         self,
         sop_instance_uid: str,
         status: int | None,

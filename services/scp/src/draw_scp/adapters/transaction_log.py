@@ -130,7 +130,7 @@ class TransactionLog:
             self._add_lost(LostLines(len(times), min(times), max(times)))
 
     def _add_lost(self, lost: LostLines) -> None:
-        self._lost = lost.joined(self._lost)
+        self._lost = lost.merge(self._lost)
         self._count_lost(lost.lines)
         log.warning("transaction.not_recorded", records=lost.lines)
 
@@ -138,9 +138,7 @@ class TransactionLog:
         """Write the line that states which lines are missing, or would be if we ended now."""
         missing = self._lost
         if self._held:
-            missing = LostLines(len(self._held), self._held[0][0], self._held[-1][0]).joined(
-                missing
-            )
+            missing = LostLines(len(self._held), self._held[0][0], self._held[-1][0]).merge(missing)
         if missing is None:
             if self._note_id is not None:
                 self._journal.remove_note()

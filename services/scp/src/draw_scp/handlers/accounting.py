@@ -74,9 +74,9 @@ class OperationAccounting:
             )
             raise OperationRefused(account.status, account.detail) from failure
         finally:
-            self._ended(info, request, account, time.perf_counter() - begun)
+            self._account(info, request, account, time.perf_counter() - begun)
 
-    def _ended(
+    def _account(
         self, info: AssociationInfo, request: QueryRequest, done: OperationAccount, seconds: float
     ) -> None:
         status, counts, destination = f"0x{done.status:04X}", done.counts, request.move_destination

@@ -92,14 +92,14 @@ class Associations:
             info.tls,
             info.certificate,
         )
-        words = self._denied(peer, info.calling_ae, right, destination)
+        words = self._reason_to_deny(peer, info.calling_ae, right, destination)
         if words:
             titles = info.calling_ae, info.called_ae
             status = DimseStatus.NOT_AUTHORIZED
             self._deferred(self._account_denial, peer, titles, status, words)
             raise OperationRefused(status, words)
 
-    def _denied(self, peer: Peer, calling_ae: str, right: Right, destination: str) -> str:
+    def _reason_to_deny(self, peer: Peer, calling_ae: str, right: Right, destination: str) -> str:
         """Return the reason for a denial in words, or nothing when there is none."""
         rules = self._offer().rules
         # Since it associated, the title may have been bound to a certificate or unlisted.

@@ -64,7 +64,7 @@ class RetrieveHandler:
             self._demand(info, Right.RETRIEVE)
             return self._retrievals.get(request, selection, channel, cancelled, info.claimant)
 
-        return self._performed(info, request, TransactionKind.C_GET, steps)
+        return self._perform(info, request, TransactionKind.C_GET, steps)
 
     def move(
         self, info: AssociationInfo, request: QueryRequest, cancelled: Callable[[], bool]
@@ -75,9 +75,9 @@ class RetrieveHandler:
             self._demand(info, Right.MOVE, request.move_destination)
             return self._retrievals.move(request, selection, info.claimant, cancelled)
 
-        return self._performed(info, request, TransactionKind.C_MOVE, steps)
+        return self._perform(info, request, TransactionKind.C_MOVE, steps)
 
-    def _performed(
+    def _perform(
         self,
         info: AssociationInfo,
         request: QueryRequest,

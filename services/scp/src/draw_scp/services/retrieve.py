@@ -61,8 +61,8 @@ class SubOperationTally:
     completed: int = 0
     warning: int = 0
     failed: list[str] = field(default_factory=list)
-    _told: int = 0
-    _told_at: float = field(default_factory=time.monotonic)
+    _reported: int = 0
+    _reported_at: float = field(default_factory=time.monotonic)
 
     @property
     def done(self) -> int:
@@ -85,11 +85,11 @@ class SubOperationTally:
         """Return whether the next progress report to the peer is due."""
         now = time.monotonic()
         if (
-            now - self._told_at < PROGRESS_INTERVAL_SECONDS
-            and self.done - self._told < PROGRESS_OBJECTS
+            now - self._reported_at < PROGRESS_INTERVAL_SECONDS
+            and self.done - self._reported < PROGRESS_OBJECTS
         ):
             return False
-        self._told, self._told_at = self.done, now
+        self._reported, self._reported_at = self.done, now
         return self.remaining > 0
 
     def counts(self) -> SubOperations:
@@ -244,14 +244,14 @@ class _PreparedObject:
         """
         uid, status = self.instance.sop_instance_uid, None
         while (rendition := self._next) is not None:
-            answer = self._sent(rendition, channel, meanwhile)
+            answer = self._send(rendition, channel, meanwhile)
             status = status if answer is None else answer
             if answer is not None and not is_of_encoding(answer):
                 return Delivered(uid, status)
             self.advance()
         return Delivered(uid, status, self._reason if status is None else "")
 
-    def _sent(
+    def _send(
         self, rendition: Rendition, channel: SameAssociation, meanwhile: Callable[[], None]
     ) -> int | None:
         """Send one rendition and return the peer's status, or None if it could not be sent."""

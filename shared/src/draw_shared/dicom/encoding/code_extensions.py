@@ -232,7 +232,7 @@ class _EscapeWalk:
 
     def _text(self, raw: bytes) -> str:
         if self._g0 is None:
-            return self._ended(raw)
+            return self._decode_to_reset(raw)
         if _PAIRS.fullmatch(raw):
             return self._g0.decode(raw, self._errors)
         found: list[str] = []
@@ -247,11 +247,11 @@ class _EscapeWalk:
             else:
                 # A control character, or a byte that cannot be half of a character.
                 self._g0 = None
-                found.append(self._ended(raw[part.start() :]))
+                found.append(self._decode_to_reset(raw[part.start() :]))
                 break
         return "".join(found)
 
-    def _ended(self, raw: bytes) -> str:
+    def _decode_to_reset(self, raw: bytes) -> str:
         """Decode text with ASCII in G0, up to and including what resets the set in G1."""
         g1 = self._g1
         end = None if g1 is self._initial or self._lasting else self._resets.search(raw)
@@ -295,7 +295,7 @@ def encode(
                 g1 = first
             found += raw
             continue
-        held = _holding(character, [one for one in (g1, g0) if one], known)
+        held = _find_set(character, [one for one in (g1, g0) if one], known)
         if held is None:
             return None
         coded, raw = held
@@ -306,7 +306,7 @@ def encode(
     return bytes(found + to_ascii if g0 is not None else found)
 
 
-def _holding(
+def _find_set(
     character: str, invoked: Iterable[CodedSet], known: Iterable[CodedSet]
 ) -> tuple[CodedSet, bytes] | None:
     for coded in (*invoked, *known):

@@ -32,7 +32,7 @@ class Person:
     name: str
 
     @classmethod
-    def stated(cls, texts: Mapping[str, str]) -> Self:
+    def from_texts(cls, texts: Mapping[str, str]) -> Self:
         """Return the person that an object names, from its values by keyword."""
         day = parse_date(texts.get("PatientBirthDate", ""))
         return cls(
@@ -42,7 +42,7 @@ class Person:
         )
 
     @classmethod
-    def parsed(cls, text: str) -> tuple[Self, str]:
+    def parse(cls, text: str) -> tuple[Self, str]:
         """Parse an entry of `persons` into the person and the patient."""
         birth_date, sex, name, patient = text.split(SEPARATOR, 3)
         return cls(birth_date, sex, name), patient

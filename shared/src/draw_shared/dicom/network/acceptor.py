@@ -146,7 +146,7 @@ class Acceptor:
         for door in given_up:
             # A concurrent stop has closed it.
             with suppress(OSError):
-                while self._accepted_one(door):
+                while self._accept_one(door):
                     pass
         self._close()
         while self._open() and not self._ended.wait(POLL_INTERVAL_SECONDS):
@@ -190,9 +190,9 @@ class Acceptor:
     def _accept(self) -> None:
         while not self._stopping.is_set():
             for key, _ in self._waiting.select(POLL_INTERVAL_SECONDS):
-                self._accepted_one(key.data)
+                self._accept_one(key.data)
 
-    def _accepted_one(self, door: Door) -> bool:
+    def _accept_one(self, door: Door) -> bool:
         """Accept a waiting connection, and return whether there was one."""
         try:
             connected, origin = door.listener.accept()
@@ -250,13 +250,13 @@ class Acceptor:
         try:
             self._run(connection)
         except (OSError, ProtocolViolation) as error:
-            self._dropped(connection, str(error)[:100])
+            self._note_drop(connection, str(error)[:100])
         finally:
             with suppress(OSError):
                 connection.socket.close()
             self._forget(connection)
 
-    def _dropped(self, connection: Connection, reason: str) -> None:
+    def _note_drop(self, connection: Connection, reason: str) -> None:
         # A connection that has given way was already answered and accounted for.
         if self._budgets.counts(connection):
             log.info("connection.dropped", address=connection.address, reason=reason)
@@ -294,7 +294,7 @@ class Acceptor:
             self._provider, partial(self._budgets.take_place, connection), deadline
         )
         if ending.reason and not association.established:
-            self._dropped(connection, ending.reason)
+            self._note_drop(connection, ending.reason)
 
 
 def _peer(address: str, local_address: str, connected: socket.socket) -> Peer:

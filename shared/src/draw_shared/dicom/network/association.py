@@ -124,9 +124,9 @@ class AcceptorAssociation:
         """
 
         def served() -> AssociationEnd:
-            request = self._requested(requested_by)
+            request = self._read_request(requested_by)
             self._in_hand = True
-            if not self._accepted(request, admission, room):
+            if not self._decide(request, admission, room):
                 return AssociationEnd(AssociationOutcome.LOST)
             if self._placement is None:
                 self._operate()
@@ -134,7 +134,7 @@ class AcceptorAssociation:
                 self._required_info, self._wire, self._limits, self._operate
             )
 
-        ending = self._ending(served)
+        ending = self._run_to_end(served)
         if self._aborted:
             ending = ending._replace(outcome=AssociationOutcome.ABORTED)
         if self._info is not None:
@@ -145,9 +145,9 @@ class AcceptorAssociation:
         """Serve an association that another process accepted, and return how it ended."""
         self._info = info
         self._wire.limit_data(self._limits.max_pdu_bytes)
-        return self._ending(self._operate)
+        return self._run_to_end(self._operate)
 
-    def _ending(self, served: Callable[[], AssociationEnd]) -> AssociationEnd:
+    def _run_to_end(self, served: Callable[[], AssociationEnd]) -> AssociationEnd:
         """Serve and close the connection, and return how the association ended."""
         try:
             ending = served()
@@ -190,7 +190,7 @@ class AcceptorAssociation:
         except (PeerClosed, PeerTooSlow):
             return
 
-    def _requested(self, whole_by: float | None) -> AssociateRequest:
+    def _read_request(self, whole_by: float | None) -> AssociateRequest:
         seconds = min(FIRST_PDU_TIMEOUT_SECONDS, self._limits.acse_timeout_seconds)
         latest = time.monotonic() + seconds
         kind, body = self._wire.read_pdu(seconds, whole_by=min(latest, whole_by or latest))
@@ -201,7 +201,7 @@ class AcceptorAssociation:
             raise ProtocolViolation("the peer takes no PDU of useful length")
         return request
 
-    def _accepted(self, request: AssociateRequest, admission: Admission, room: Room) -> bool:
+    def _decide(self, request: AssociateRequest, admission: Admission, room: Room) -> bool:
         decision = admission.admit(self._peer, request)
         if not isinstance(decision, Reject):
             claimant = Claimant(self._peer.address, request.calling_ae, decision.listed)

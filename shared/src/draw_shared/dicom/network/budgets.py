@@ -105,12 +105,12 @@ class Budgets:
         limited = not admission.within(address, limits.trusted_proxies)
         while True:
             with self._lock:
-                if limited and self._crowded(address, limits):
-                    giving = self._giving_way(address)
+                if limited and self._is_crowded(address, limits):
+                    giving = self._choose_giving_way(address)
                 elif len(self._connections) < limits.max_connections:
                     return self._count(connection)
                 else:
-                    giving = self._giving_way()
+                    giving = self._choose_giving_way()
                     if giving is None and self._reserved(address, len(self._connections)):
                         return self._count(connection)
             if giving is None:
@@ -129,12 +129,12 @@ class Budgets:
                     raise ConnectionError("made room for another connection")
                 if not self._reserved(client, len(self._connections) - 1):
                     return False
-                if not self._crowded(client, self._limits()):
+                if not self._is_crowded(client, self._limits()):
                     self._discount(connection.address)
                     connection.address = client
                     self._per_address[client] += 1
                     return True
-                giving = self._giving_way(client)
+                giving = self._choose_giving_way(client)
             if giving is None:
                 return False
             giving.turn_out(giving)
@@ -172,7 +172,7 @@ class Budgets:
         self._per_address[connection.address] += 1
         return True
 
-    def _crowded(self, address: str, limits: AcceptorLimits) -> bool:
+    def _is_crowded(self, address: str, limits: AcceptorLimits) -> bool:
         return self._per_address[address] >= limits.max_connections_per_address
 
     def _reserved(self, address: str, others: int) -> bool:
@@ -181,7 +181,7 @@ class Budgets:
         free = limits.max_connections + limits.places.reserved - others
         return others < limits.max_connections or self._per_address[address] < free
 
-    def _giving_way(self, address: str | None = None) -> Connection | None:
+    def _choose_giving_way(self, address: str | None = None) -> Connection | None:
         """Stop counting the connection that gives way, of one address or of the one with most."""
         found, most = None, 0
         for connection in self._connections:

@@ -79,7 +79,7 @@ class Capabilities:
             return frozenset(uids.MESSAGE_SYNTAXES)
         return self.storage_syntaxes if self.stores(sop_class) else None
 
-    def granted(self, rights: frozenset[Right]) -> "Capabilities":
+    def restrict_to(self, rights: frozenset[Right]) -> "Capabilities":
         """Return what is offered to a peer with these rights."""
         if rights >= ALL_RIGHTS:
             return self
@@ -104,7 +104,7 @@ def negotiate(
 
     A context that is offered, but not to a peer with these rights, gets user-rejection.
     """
-    offered = offers.granted(rights)
+    offered = offers.restrict_to(rights)
     roles = _roles(request, offered)
     results = tuple(_result(context, offered, roles) for context in request.contexts)
     denied: tuple[Right, ...] = ()

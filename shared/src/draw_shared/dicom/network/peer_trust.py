@@ -64,7 +64,7 @@ class PeerTrust:
     fingerprint: str = ""
     """Fingerprint of the pinned certificate; empty: none is pinned."""
 
-    def secured(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
+    def secure(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
         """Return a TLS connection to the intended peer.
 
         Raises:
@@ -136,11 +136,11 @@ class PeerTrusts:
         with self._lock:
             seen = tuple(stamp(name) for name in (self._ca_file, self._certificate_file) if name)
             if self._made is None or seen != self._seen:
-                self._made = self._verifying(), self._looking()
+                self._made = self._verifying_context(), self._looking_context()
                 self._seen = seen
             return PeerTrust(*self._made, fingerprint)
 
-    def _verifying(self) -> ssl.SSLContext:
+    def _verifying_context(self) -> ssl.SSLContext:
         context = self._context()
         context.hostname_checks_common_name = False
         if self._ca_file:
@@ -149,7 +149,7 @@ class PeerTrusts:
             context.load_default_certs()
         return context
 
-    def _looking(self) -> ssl.SSLContext:
+    def _looking_context(self) -> ssl.SSLContext:
         context = self._context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

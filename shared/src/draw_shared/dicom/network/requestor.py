@@ -294,11 +294,11 @@ class RequestorAssociation:
     ) -> Response:
         """Return the next answer to any of several requests, as `response` does for one."""
         with self._failures():
-            context, command = self._received()
+            context, command = self._receive()
             found = command.number(CommandElement.COMMAND)
             while serve is not None and not found & RESPONSE:
                 serve(context, command)
-                context, command = self._received()
+                context, command = self._receive()
                 found = command.number(CommandElement.COMMAND)
             message_id = command.number(CommandElement.RESPONDED_MESSAGE_ID, 0)
             if found != operation | RESPONSE or message_id not in message_ids:
@@ -311,7 +311,7 @@ class RequestorAssociation:
                 )
             return Response(message_id, command.number(CommandElement.STATUS), command, identifier)
 
-    def _received(self) -> tuple[PresentationContext, CommandSet]:
+    def _receive(self) -> tuple[PresentationContext, CommandSet]:
         context_id, command = self._reader.command(self._remote.timeout_seconds)
         context = self.contexts.get(context_id)
         if context is None:
@@ -412,10 +412,10 @@ class RequestorAssociation:
             raise PeerTimeout(str(slow)) from slow
         except PeerClosed as closed:
             self._close()
-            raise self._ended("the node closed the connection") from closed
+            raise self._end_failure("the node closed the connection") from closed
         except AbortedByPeer as aborted:
             self._close()
-            raise self._ended("the node aborted the association") from aborted
+            raise self._end_failure("the node aborted the association") from aborted
         except ReleasedByPeer as released:
             self._close()
             raise PeerAborted("the node released the association in the middle") from released
@@ -423,7 +423,7 @@ class RequestorAssociation:
             self.abort()
             raise PeerBrokeProtocol(f"the node broke the protocol: {violation}") from violation
 
-    def _ended(self, how: str) -> PeerAborted:
+    def _end_failure(self, how: str) -> PeerAborted:
         return PeerAborted(how) if self._answered else PeerTurnedAway(how)
 
 
@@ -474,7 +474,7 @@ def _connect(remote: Remote) -> socket.socket:
     if remote.tls is None:
         return connection
     try:
-        return remote.tls.secured(connection, remote.host)
+        return remote.tls.secure(connection, remote.host)
     except NotTrusted as error:
         raise NotTrusted(error.why, error.certificate, remote.address) from error
     except OSError as error:

@@ -102,7 +102,7 @@ class StoreSender:
                 answered.
         """
         again: deque[Outgoing] = deque()
-        for ended in self._ended(objects, again):
+        for ended in self._send_all(objects, again):
             other = ended.outgoing.other(ended.status)
             if other is not None:
                 again.append(other)
@@ -111,7 +111,7 @@ class StoreSender:
             else:
                 yield ended
 
-    def _ended(self, objects: Iterable[Outgoing], again: deque[Outgoing]) -> Iterator[Sent]:
+    def _send_all(self, objects: Iterable[Outgoing], again: deque[Outgoing]) -> Iterator[Sent]:
         """Send objects, those in `again` first, and yield each when it has ended."""
         outstanding: dict[int, Outgoing] = {}
         coming = iter(objects)
@@ -119,9 +119,9 @@ class StoreSender:
             while True:
                 outgoing = again.popleft() if again else next(coming, None)
                 if outgoing is not None:
-                    ended = self._begun(outgoing, outstanding)
+                    ended = self._begin(outgoing, outstanding)
                 elif outstanding:
-                    ended = self._sent(outstanding)
+                    ended = self._receive_answer(outstanding)
                 else:
                     return
                 if ended is not None:
@@ -129,10 +129,10 @@ class StoreSender:
         except CutShort:
             # The peer has received the earlier objects completely.
             while outstanding:
-                yield self._sent(outstanding)
+                yield self._receive_answer(outstanding)
             raise
 
-    def _begun(self, outgoing: Outgoing, outstanding: dict[int, Outgoing]) -> Sent | None:
+    def _begin(self, outgoing: Outgoing, outstanding: dict[int, Outgoing]) -> Sent | None:
         """Send one request, and return an object that has ended by now: this one or another."""
         kind = outgoing.sop_class_uid, outgoing.transfer_syntax_uid
         context_id = self.association.context_for(*kind)
@@ -149,9 +149,9 @@ class StoreSender:
             # The file is read before anything is sent, so the association can continue.
             return Sent(outgoing, None, f"its file cannot be read: {type(error).__name__}")
         outstanding[message_id] = outgoing
-        return self._sent(outstanding) if len(outstanding) >= self.window else None
+        return self._receive_answer(outstanding) if len(outstanding) >= self.window else None
 
-    def _sent(self, outstanding: dict[int, Outgoing]) -> Sent:
+    def _receive_answer(self, outstanding: dict[int, Outgoing]) -> Sent:
         response = self.association.response_to_any(Operation.C_STORE, outstanding)
         return Sent(outstanding.pop(response.message_id), response.status)
 

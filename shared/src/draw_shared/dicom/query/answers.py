@@ -139,10 +139,10 @@ class Answers:
             values[position] = self._encoding.numbers(values[position])
         texts = [values[position] for position, _ in self._texts]
         if not self._sequences and b"".join(texts).isascii():
-            return self._joined(values)
+            return self._join(values)
         return self._encode_text(values)
 
-    def _joined(self, values: list[bytes]) -> bytes:
+    def _join(self, values: list[bytes]) -> bytes:
         parts: list[bytes] = []
         for head, position, pad, lengths, vr in self._plan:
             value = values[position]
@@ -165,12 +165,12 @@ class Answers:
         plain = CharacterSet()
         for characters in (plain, self._characters):
             try:
-                return self._in_set(values, characters)
+                return self._encode_in(values, characters)
             except _NotHeld:
                 continue
-        return self._in_set(values, UNICODE)
+        return self._encode_in(values, UNICODE)
 
-    def _in_set(self, values: list[bytes], characters: CharacterSet) -> bytes:
+    def _encode_in(self, values: list[bytes], characters: CharacterSet) -> bytes:
         def written(text: str, vr: str) -> bytes:
             if vr not in TEXT_VRS:
                 return text.encode("ascii", "replace")
@@ -184,7 +184,7 @@ class Answers:
             changed[position] = written(values[position].decode("utf-8"), vr)
         for position, one in self._sequences:
             changed[position] = self._items(values[position], one, written)
-        body = self._joined(changed)
+        body = self._join(changed)
         if not characters.terms:
             return body
         terms = "\\".join(characters.terms).encode("ascii")

@@ -128,7 +128,7 @@ class Decoder:
         with PayloadWriter(self._room) as out:
             for one in frames:
                 longest = self._limits.longest_frame
-                out.write(image.decoded(gather_frame(*one, longest, read))[0])
+                out.write(image.decode(gather_frame(*one, longest, read))[0])
             return out.finish()
 
 

@@ -122,7 +122,7 @@ class DecodingProcesses:
             answer = process.ask(request)
         finally:
             self._free.put(process)
-        return answer.said, self._files.counted(answer)
+        return answer.said, self._files.count(answer)
 
 
 class _PayloadFiles:
@@ -133,7 +133,7 @@ class _PayloadFiles:
         self._size = 0
         self._lock = threading.Lock()
 
-    def counted(self, answer: DecodingMessage) -> Payload:
+    def count(self, answer: DecodingMessage) -> Payload:
         """Return the payload of an answer; it counts until it is closed.
 
         Raises:
@@ -179,12 +179,12 @@ class _DecodingProcess:
                 log.warning("decoding.process_replaced", reason="worn")
                 self._end()
             if "trouble" in answer.said:
-                raise self._trouble(answer.said)
+                raise self._failure_for(answer.said)
             return answer
 
     def _answer(self, request: DecodingMessage, deadline: float) -> DecodingMessage:
         try:
-            connection = self._running()
+            connection = self._ensure_running()
 
             def ready() -> None:
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -197,12 +197,12 @@ class _DecodingProcess:
             log.warning("decoding.process_replaced", reason="late")
             raise NotNow(f"decoding it takes more than {ANSWER_TIMEOUT_SECONDS:.0f} s") from None
         except (OSError, ValueError, _Ended) as error:
-            raise self._failed() from error
+            raise self._end_failure() from error
         if answer is None:
-            raise self._failed()
+            raise self._end_failure()
         return answer
 
-    def _trouble(self, said: dict[str, Any]) -> Exception:
+    def _failure_for(self, said: dict[str, Any]) -> Exception:
         """Return the exception for a missing answer."""
         if said["trouble"] == STORAGE:
             number = int(said.get("number", 0))
@@ -213,7 +213,7 @@ class _DecodingProcess:
             return self._costly("memory", f"more than {self._limits.memory_bytes >> 20} MiB")
         return Untranscodable(str(said.get("reason", ""))[:200])
 
-    def _failed(self) -> Exception:
+    def _end_failure(self) -> Exception:
         """Return the exception for a process that ended during a request."""
         code = self._end()
         if self._stopped:
@@ -227,7 +227,7 @@ class _DecodingProcess:
         log.warning("decoding.process_replaced", reason=reason)
         return TooCostly(f"decoding it takes {words}")
 
-    def _running(self) -> socket.socket:
+    def _ensure_running(self) -> socket.socket:
         if self._connection is not None and self.pid is not None:
             return self._connection
         self._end()

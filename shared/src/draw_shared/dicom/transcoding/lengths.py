@@ -47,17 +47,17 @@ class Lengths:
             if not is_left_out(met):
                 level.size += self._header(level, met.tag, met.vr, met.length) + met.length
         elif kind is StructureEvent.FRAGMENTS:
-            self._begun(met)
+            self._begin(met)
         elif kind is StructureEvent.FRAGMENT:
             level.size += BARE_BYTES + met.length
         elif kind is StructureEvent.FRAGMENTS_END:
             level.size += BARE_BYTES * self._delimited
         elif kind is StructureEvent.SEQUENCE_END and level.parent is not None:
-            self._ended(level, self._header(level.parent, 0, b"SQ", 0))
+            self._end(level, self._header(level.parent, 0, b"SQ", 0))
         elif kind is StructureEvent.ITEM_END:
-            self._ended(level, BARE_BYTES)
+            self._end(level, BARE_BYTES)
 
-    def _begun(self, met: Met) -> None:
+    def _begin(self, met: Met) -> None:
         level = met.level
         encoding = order(level, self._target)
         self._delimited = encoding.explicit or level.opaque
@@ -66,7 +66,7 @@ class Lengths:
             # The length of the decoded pixel data is unknown here.
             level.sized = False
 
-    def _ended(self, level: NestingLevel, header: int) -> None:
+    def _end(self, level: NestingLevel, header: int) -> None:
         parent = level.parent
         if parent is None:
             return

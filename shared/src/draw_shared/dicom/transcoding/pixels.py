@@ -61,18 +61,18 @@ class Image:
         options = _options(facts)
         return cls(transfer_syntax_uid, options, _frame_bytes(options, longest_frame))
 
-    def decoded(self, frame: bytes) -> tuple[bytes, str]:
+    def decode(self, frame: bytes) -> tuple[bytes, str]:
         """Return a decoded frame and its photometric interpretation.
 
         Raises:
             Untranscodable: it cannot be decoded, or differs from its description.
         """
-        raw, photometric = self._decoded(frame)
+        raw, photometric = self._decode(frame)
         if len(raw) != self.frame_bytes:
             raise Untranscodable("a frame has another size than the image")
         return raw, photometric
 
-    def _decoded(self, frame: bytes) -> tuple[bytes, str]:
+    def _decode(self, frame: bytes) -> tuple[bytes, str]:
         as_said = str(self.options["photometric_interpretation"])
         if self.transfer_syntax_uid == ENCAPSULATED_UNCOMPRESSED:
             return frame[: self.frame_bytes], as_said
@@ -153,7 +153,7 @@ class EncapsulatedPixels:
             longest_frame,
             read,
         )
-        self.first, self._photometric = self.image.decoded(frame)
+        self.first, self._photometric = self.image.decode(frame)
 
     def changes(self, encoding: ElementEncoding) -> dict[int, tuple[bytes, bytes]]:
         """Return (VR, value) of the elements that change with the decoded pixel data."""

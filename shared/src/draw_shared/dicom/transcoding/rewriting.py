@@ -78,9 +78,9 @@ class Rewriting:
             OSError: the file cannot be read.
         """
         for met in walk_structure(self._source, self._as_written):
-            yield from self._written(met)
+            yield from self._write(met)
 
-    def _written(self, met: Met) -> Iterator[Part]:
+    def _write(self, met: Met) -> Iterator[Part]:
         kind, level = met.kind, met.level
         if kind is StructureEvent.VALUE:
             yield from self._value(met)
@@ -132,7 +132,7 @@ class Rewriting:
                 return
         if level.opaque:
             yield self._header(level, tag, UNKNOWN, length)
-            yield from self._copied(length)
+            yield from self._copy(length)
             return
         if is_left_out(met):
             return
@@ -140,9 +140,9 @@ class Rewriting:
         if length > MAX_SHORT_LENGTH and vr not in LONG_VRS:
             vr = UNKNOWN
         yield self._header(level, tag, vr, length)
-        yield from self._copied(length, NO_SWAP if level.encoding.big == self._target.big else vr)
+        yield from self._copy(length, NO_SWAP if level.encoding.big == self._target.big else vr)
 
-    def _copied(self, length: int, vr: bytes = NO_SWAP) -> Iterator[Part]:
+    def _copy(self, length: int, vr: bytes = NO_SWAP) -> Iterator[Part]:
         """Yield a value unchanged, apart from the byte order of numbers if a VR is given."""
         place = self._source.place
         if place is not None and length >= MIN_COPIED_BYTES:
@@ -179,7 +179,7 @@ class Rewriting:
             # Without VRs, only sequences can have undefined length.
             self._delimited = encoding.explicit or level.opaque
             if self._decoding and picture is not None:
-                yield from self._decoded(level, picture)
+                yield from self._decode(level, picture)
             elif self._delimited:
                 vr = met.vr if met.vr in LONG_VRS else b"OB"
                 yield self._header(level, met.tag, vr, UNDEFINED)
@@ -190,11 +190,11 @@ class Rewriting:
             return
         elif kind is StructureEvent.FRAGMENT:
             yield encoding.bare.pack(ITEM >> 16, ITEM & 0xFFFF, met.length)
-            yield from self._copied(met.length)
+            yield from self._copy(met.length)
         elif self._delimited:
             yield encoding.bare.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 
-    def _decoded(self, level: NestingLevel, picture: EncapsulatedPixels) -> Iterator[Part]:
+    def _decode(self, level: NestingLevel, picture: EncapsulatedPixels) -> Iterator[Part]:
         yield from self._inserted(level, PIXEL_DATA)
         size = picture.length + picture.length % 2
         yield self._header(level, PIXEL_DATA, picture.vr, size)

@@ -132,20 +132,20 @@ class _StructureWalk:
         while self._stack:
             level = self._stack[-1]
             if level.bound is not None and self._source.position >= level.bound:
-                yield from self._left()
+                yield from self._leave()
             elif level.items:
                 yield from self._item(level)
             else:
                 yield from self._element(level)
 
-    def _left(self, *, delimited: bool = False) -> Iterator[Met]:
+    def _leave(self, *, delimited: bool = False) -> Iterator[Met]:
         """Leave the innermost level."""
         level = self._stack.pop()
         if level.parent is not None:
             kind = StructureEvent.SEQUENCE_END if level.items else StructureEvent.ITEM_END
             yield Met(kind, level, regular=delimited or level.end is not None)
 
-    def _entered(
+    def _enter(
         self, parent: NestingLevel, encoding: ElementEncoding, length: int, *, items: bool
     ) -> NestingLevel:
         start = self._source.position
@@ -164,23 +164,23 @@ class _StructureWalk:
     def _item(self, level: NestingLevel) -> Iterator[Met]:
         head = self._source.ahead(BARE_BYTES)
         if len(head) < BARE_BYTES:
-            yield from self._left()
+            yield from self._leave()
             return
         group, element, length = level.encoding.bare.unpack(head)
         tag = group << 16 | element
         if tag == ITEM:
             self._source.skip_to(self._source.position + BARE_BYTES)
-            inner = self._entered(level, level.encoding, length, items=False)
+            inner = self._enter(level, level.encoding, length, items=False)
             yield Met(StructureEvent.ITEM, inner, tag, length=length)
         elif tag == ITEM_END and not self._ends_around(level):
             self._source.skip_to(self._source.position + BARE_BYTES)
             yield Met(StructureEvent.STRAY, level, regular=False)
         elif tag == SEQUENCE_END and level.end is None:
             self._source.skip_to(self._source.position + BARE_BYTES)
-            yield from self._left(delimited=True)
+            yield from self._leave(delimited=True)
         elif level.end is None:
             # Its delimiter is missing: what follows belongs to the surrounding data set.
-            yield from self._left()
+            yield from self._leave()
         else:
             raise Untranscodable("a sequence holds something else than items")
 
@@ -203,12 +203,12 @@ class _StructureWalk:
         if len(head) < BARE_BYTES:
             # Less than an element: nothing to convert.
             source.skip_to(source.position + len(head))
-            yield from self._left()
+            yield from self._leave()
         elif head[:2] in _DELIMITER_GROUPS and self._delimits(level, head):
             yield from self._delimiter(level, head)
         elif level.parent is None and not any(head):
             self._only_padding()
-            yield from self._left()
+            yield from self._leave()
         else:
             yield from self._read(level, head)
 
@@ -220,7 +220,7 @@ class _StructureWalk:
         if vr not in KNOWN_VRS:
             vr = listed(tag, level.creators)
         if length == UNDEFINED or vr == b"SQ":
-            met = self._nested(level, header, vr)
+            met = self._enter_nested(level, header, vr)
             if met is not None:
                 yield met
                 if met.kind is StructureEvent.FRAGMENTS:
@@ -243,13 +243,13 @@ class _StructureWalk:
         inner = level.parent is not None and level.end is None
         if inner and tag != ITEM_END:
             # Its own delimiter is missing.
-            yield from self._left()
+            yield from self._leave()
             return
         if tag not in {ITEM_END, SEQUENCE_END}:
             raise Untranscodable("an item lies outside of a sequence")
         self._source.skip_to(self._source.position + BARE_BYTES)
         if inner:
-            yield from self._left(delimited=True)
+            yield from self._leave(delimited=True)
         else:
             yield Met(StructureEvent.STRAY, level, regular=False)
 
@@ -260,7 +260,7 @@ class _StructureWalk:
                 raise Untranscodable("what follows is no data set")
             self._source.skip_to(self._source.position + len(block))
 
-    def _nested(self, level: NestingLevel, header: _Header, vr: bytes) -> Met | None:
+    def _enter_nested(self, level: NestingLevel, header: _Header, vr: bytes) -> Met | None:
         """Enter a sequence or an encapsulated value; None means a plain value."""
         tag, written, length, _, regular = header
         encoding = self._inside(level.encoding if regular or written else IMPLICIT)
@@ -276,7 +276,7 @@ class _StructureWalk:
         elif written in KNOWN_VRS and written not in _SEQUENCE_VRS:
             raise Untranscodable("a value that is no sequence has no length")
         opaque = written == UNKNOWN and length == UNDEFINED and not self._explicit_items()
-        inner = self._entered(level, IMPLICIT if opaque else encoding, length, items=True)
+        inner = self._enter(level, IMPLICIT if opaque else encoding, length, items=True)
         inner.opaque = level.opaque or opaque
         return Met(
             StructureEvent.SEQUENCE, inner, tag, UNKNOWN if opaque else b"SQ", length, regular

@@ -77,7 +77,7 @@ class Transcoder:
             raise Untranscodable(reason)
         begun = False
         try:
-            for part in self._encoded(path, transfer_syntax_uid):
+            for part in self._encode(path, transfer_syntax_uid):
                 begun = True
                 yield part
         except NotNow:
@@ -93,7 +93,7 @@ class Transcoder:
             if len(self._broken) > MAX_BROKEN:
                 self._broken.popitem(last=False)
 
-    def _encoded(self, path: Path, target: str) -> Iterator[bytes]:
+    def _encode(self, path: Path, target: str) -> Iterator[bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self._decoding.plan(descriptor, target) as plan:
@@ -130,13 +130,13 @@ class _PlanExecution:
             if step.kind is ByteSource.READY:
                 yield from _parts(self._plan.payload, step.position, step.length)
             elif step.kind is ByteSource.STORED:
-                for part in self._stored(step.position, step.length):
+                for part in self._copy_stored(step.position, step.length):
                     yield swap_bytes(part, step.vr)
             else:
                 for part in self._further_frames(self._plan.images[step.position]):
                     yield swap_bytes(part, step.vr)
 
-    def _stored(self, position: int, length: int) -> Iterator[bytes]:
+    def _copy_stored(self, position: int, length: int) -> Iterator[bytes]:
         end = position + length
         for at in range(position, end, BLOCK_BYTES):
             size = min(BLOCK_BYTES, end - at)

@@ -8,7 +8,7 @@ BORN, OTHER = "19600102", "19710304"
 
 
 def person(name, born=BORN):
-    return Person.stated({"PatientName": name, "PatientBirthDate": born})
+    return Person.from_texts({"PatientName": name, "PatientBirthDate": born})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_two_of_many_are_enough():
 
 
 def test_what_is_kept_is_read_again():
-    stated = Person.stated(
+    stated = Person.from_texts(
         {"PatientName": "A\tB\n^C", "PatientBirthDate": "1960.01.02", "PatientSex": "F"}
     )
-    assert Person.parsed(f"{stated.text}\tP\t1") == (Person("1960-01-02", "F", "A B ^C"), "P\t1")
+    assert Person.parse(f"{stated.text}\tP\t1") == (Person("1960-01-02", "F", "A B ^C"), "P\t1")
