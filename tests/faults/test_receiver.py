@@ -87,7 +87,7 @@ def test_killed_during_stores_nothing_acknowledged_is_lost(tmp_path, broker_url)
     events = {event.sop_instance_uid: event for event in drain(broker_url)}
     assert events.keys() >= acknowledged.keys()
     for uid, data in acknowledged.items():
-        stored = receiver.root / Places(receiver.root).opened(events[uid])
+        stored = receiver.root / Places(receiver.root).unseal(events[uid])
         assert encoded_data_set(stored) == data
         assert events[uid].content_sha256 == hashlib.sha256(data).hexdigest()
     held = {path.stem for path in (receiver.root / "objects").rglob("*.dcm")}

@@ -76,7 +76,7 @@ class IndexedStorage:
         self.recently = RecentlyIndexed()
         self._handler = InstanceStored(
             self.headers,
-            Places(root).opened,
+            Places(root).unseal,
             indexing,
             IndexerMetrics(CollectorRegistry()),
             indexed=self.recently.add,

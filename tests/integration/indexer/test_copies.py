@@ -20,7 +20,7 @@ from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.server_config import DuplicatePolicy, FileNaming, StorageStructure
 from draw_shared.storage.layout import LATEST_DELETION, Layout
 from draw_shared.storage.removal import StorageFiles
-from draw_shared.storage.stored_file import described
+from draw_shared.storage.stored_file import describe_file
 from support import datasets
 from support.indexed import IndexedStorage
 from support.receptions import opened, receive, same_instance
@@ -539,7 +539,7 @@ def test_what_is_received_while_the_clock_is_set_back_stays_whenever_it_is_index
     archive.execute("DELETE FROM patients")
     found = list(VolumeFiles(archive.root).found())
     assert all(file.modified < time.time() + 1 for file in found), "reconcile judges them"
-    archive.index(*(described(archive.root, file.path) for file in found))
+    archive.index(*(describe_file(archive.root, file.path) for file in found))
     assert agree(archive)
     assert archive.scalars("SELECT instance_count FROM studies") == [2]
 
@@ -680,7 +680,7 @@ class Anything:
 
     def rebuild(self):
         files = sorted(self.archive.files())
-        self.archive.index(*(described(self.archive.root, path) for path in files))
+        self.archive.index(*(describe_file(self.archive.root, path) for path in files))
 
     def do(self):
         steps = [self.receive] * 4 + [self.index] * 3

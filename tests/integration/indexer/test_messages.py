@@ -105,8 +105,8 @@ def consume(broker_url):
 @pytest.fixture
 def handler(database, reader, tmp_path):
     indexing = IndexingService(arrivals.index_in(database), lambda: DuplicatePolicy.KEEP_EXISTING)
-    opened = Places(tmp_path).opened
-    return InstanceStored(reader, opened, indexing, IndexerMetrics(CollectorRegistry()))
+    unseal = Places(tmp_path).unseal
+    return InstanceStored(reader, unseal, indexing, IndexerMetrics(CollectorRegistry()))
 
 
 def instances(database):

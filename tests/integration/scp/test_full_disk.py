@@ -126,7 +126,7 @@ def test_without_room_for_a_record_what_was_announced_stays_in_the_spool(full):
     records = AnnouncedRecords(store.root)
     recorded = [one for name in records.names(10) for one in records.read(name).objects]
     assert {one.path for one in recorded} == {
-        Places(store.root).opened(one) for one in publisher.messages
+        Places(store.root).unseal(one) for one in publisher.messages
     }
     assert len(publisher.messages) == 3, "waiting for room is no reason to announce again"
 

@@ -216,7 +216,7 @@ class Indexer:
     def _build_instances(self, reader: ConfinedHeaderReader, indexing: IndexingService) -> Consumer:
         handler = InstanceStored(
             reader,
-            self._places.opened,
+            self._places.unseal,
             indexing,
             self._metrics,
             lambda: self._config.server.logging.received_files,

@@ -140,7 +140,7 @@ class ReceivingProcess:
 
     def _apply(self, receiving_config: ReceivingConfig) -> ReceivingConfig:
         logging.set_level(receiving_config.log_level)
-        self._space.told(receiving_config.used_bytes)
+        self._space.set_used(receiving_config.used_bytes)
         return receiving_config
 
     def _begin(self, handed: AssociationHandover, descriptor: int) -> None:

@@ -1,10 +1,10 @@
-"""What was announced and may not be in the index yet, a record for all that goes together.
+"""Records of announcements that may not be indexed yet, one record for each batch.
 
-The broker has on its disk what it has confirmed, and may lose that disk. So whoever announces
-keeps the announcements themselves here, a line each, before it lets go of the spool entries.
-An indexer removes a record once the index has every object of it, and announces again what
-nothing else will bring (`draw_indexer.services.lost_announcements`). A record is complete under
-its name or is not there; names sort by the time of the last announcement.
+The broker keeps confirmed messages on its disk and may lose that disk. The outbox therefore
+writes the announcements here, one line each, before it removes the spool entries. An indexer
+removes a record once every object in it is indexed, and announces lost ones again
+(`draw_indexer.services.lost_announcements`). A record appears under its name only when it is
+complete. Names sort by the time of the last announcement.
 """
 
 import os
@@ -27,21 +27,21 @@ log = structlog.get_logger()
 
 RECORD: Final = ".jsonl"
 DAMAGED: Final = ".damaged"
-"""Suffix of records that cannot be read to their end; kept for people to look at."""
+"""Suffix of partly unreadable records; they stay for an operator to inspect."""
 MAX_RECORD_BYTES: Final = 16 * 2**20
-"""Several times what all objects that may be on their way at once need."""
+"""Several times the size of a record of all objects that may be in flight at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What was announced together."""
+    """One record: the objects of one batch of announcements."""
 
     name: str
     tries: int
-    """How often it was announced again."""
+    """How often the batch was announced again."""
     objects: Sequence[InstanceStoredV1]
     damaged: bool = False
-    """Whether there is more in it, which cannot be read."""
+    """Whether the record has further content that cannot be read."""
 
 
 class AnnouncedRecords:
@@ -51,12 +51,12 @@ class AnnouncedRecords:
         self._folder = root / layout.ANNOUNCED
 
     def keep(self, objects: Sequence[InstanceStoredV1], spool: Path) -> None:
-        """Return once a record of what was announced is on stable storage.
+        """Return once a record of these announcements is on stable storage.
 
-        It is written in the spool folder; what a crash leaves of it goes with what it left there.
+        It is first written in the spool folder, where incomplete files are removed after a crash.
 
         Raises:
-            OSError: there is no record.
+            OSError: no record was made.
         """
         self._folder.mkdir(exist_ok=True)
         name = _named(0)
@@ -71,18 +71,18 @@ class AnnouncedRecords:
             raise
 
     def names(self, most: int) -> list[str]:
-        """Return the names of records, what was announced first of all first."""
+        """Return the names of records, the oldest announcement first."""
         return nsmallest(most, self._found())
 
     def lines(self, name: str) -> Sequence[bytes]:
-        """Return the announcements of a record as they were published; none if it is unreadable."""
+        """Return the announcements of a record as published; none if it is unreadable."""
         try:
             return _lines(self._folder / name)
         except (OSError, ValueError):
             return ()
 
     def read(self, name: str) -> Announced | None:
-        """Return a record; None when it is gone. What cannot be read of it is left out."""
+        """Return a record without its unreadable lines; None when it is gone."""
         path = self._folder / name
         objects: list[InstanceStoredV1] = []
         damaged = False
@@ -100,14 +100,14 @@ class AnnouncedRecords:
         return Announced(name, _tries(name), objects, damaged)
 
     def postpone(self, record: Announced) -> str:
-        """Count that a record is announced again, put it behind all others; return its new name."""
+        """Count another announcement, move the record behind all others, return its new name."""
         name = _named(record.tries + 1)
         with suppress(FileNotFoundError):
             (self._folder / record.name).rename(self._folder / name)
         return name
 
     def settle(self, record: Announced) -> None:
-        """Remove a record that nothing is missing of; one that is damaged is set aside."""
+        """Remove a record whose objects are all indexed; set a damaged one aside."""
         if not record.damaged:
             self.remove(record.name)
             return
@@ -117,7 +117,7 @@ class AnnouncedRecords:
             path.rename(f"{path}{DAMAGED}")
 
     def remove(self, name: str) -> None:
-        """Remove a record of which nothing is missing."""
+        """Remove a record whose objects are all indexed."""
         with suppress(FileNotFoundError):
             (self._folder / name).unlink()
 
@@ -141,7 +141,7 @@ def _lines(path: Path) -> list[bytes]:
     """Return the lines of a record.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is none.
+        OSError, ValueError: the file cannot be read or is not a record.
     """
     with path.open("rb") as file:
         content = file.read(MAX_RECORD_BYTES + 1)
@@ -151,7 +151,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # O_DSYNC: the write returns when it is on stable storage.
+    # O_DSYNC: the write returns when the data is on stable storage.
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_DSYNC
     descriptor = os.open(path, flags, 0o640)
     try:

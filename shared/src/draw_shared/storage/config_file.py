@@ -1,10 +1,10 @@
-"""The suite's configuration on the storage volume, for who starts while the database is away.
+"""The suite's configuration on the storage volume, for starts while the database is away.
 
-Two copies of it for all replicas of all services. Who reads another configuration from the
-database writes them, one after the other: to a file of his own, synced and then renamed, so
-that a reader finds the old one or the new one. What is found is checked by its hash; where one
-copy is damaged, the other has the same. No version before is kept, and none gives way to an
-older one: it may be more open.
+All replicas of all services share two copies. A process that reads a new configuration from the
+database writes them one after the other: to a file of its own, which it syncs and then renames,
+so a reader finds the old or the new content. A hash reveals a damaged copy; the other copy then
+serves. Only the newest version is kept, and an older one never replaces it, because the older
+one may permit more.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 class ConfigFile:
-    """The configuration that a storage root keeps, read and written in the name of a process."""
+    """Reads and writes the configuration below one storage root on behalf of one process."""
 
     def __init__(self, root: Path, writer: str) -> None:
         self._folder = root / CONFIG
@@ -35,20 +35,20 @@ class ConfigFile:
         self._told: dict[str, str] = {}
 
     def newest(self) -> ConfigSnapshot | None:
-        """Return what is kept; a copy that cannot be read is said once in the log.
+        """Return the newer readable copy; an unreadable copy is logged once.
 
-        Copies differ only while they are written, or when their writer died: the newer counts.
+        Copies differ only during a write or after their writer died.
         """
         found = [one for one in map(self._read, self._copies) if one is not None]
         return max(found, key=lambda one: one.version, default=None)
 
     def keep(self, snapshot: ConfigSnapshot) -> None:
-        """Have the volume keep this version durably, unless it keeps it or a newer one already.
+        """Write this version durably, unless the volume has it or a newer one already.
 
-        While another process writes, nothing is done: whoever calls, calls again.
+        Does nothing while another process writes; callers call again later.
 
         Raises:
-            OSError: a copy could not be written; it keeps what it had.
+            OSError: a copy could not be written; it keeps its old content.
         """
         if not self._outdated(snapshot):
             return
@@ -61,7 +61,7 @@ class ConfigFile:
                 replace_file(path, self._writer, content)
 
     def _outdated(self, snapshot: ConfigSnapshot) -> list[Path]:
-        """Return the copies that are to become this version."""
+        """Return the copies that this version must replace."""
         held = [(path, self._read(path)) for path in self._copies]
         if any(one is not None and one.version > snapshot.version for _, one in held):
             return []
@@ -69,7 +69,7 @@ class ConfigFile:
 
     @contextmanager
     def _turn(self) -> Iterator[bool]:
-        """Hold the right to write, if nobody else has it: True."""
+        """Hold the write lock if it is free; yield whether this process may write."""
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             mine = True
@@ -78,8 +78,8 @@ class ConfigFile:
             except BlockingIOError:
                 mine = False
             except OSError:
-                # The volume locks no folders. Files are whole without it, and who has the
-                # database puts right each second what two writers may have mixed up.
+                # The volume cannot lock folders. Each file is still replaced as a whole, and
+                # processes with a database repair a mix of two writers every second.
                 pass
             yield mine
         finally:

@@ -1,4 +1,4 @@
-"""Small files that are replaced as a whole: a reader finds the old one or the new one."""
+"""Replaces small files as a whole: a reader finds the old content or the new content."""
 
 import os
 from contextlib import suppress
@@ -8,10 +8,10 @@ from draw_shared.storage.folder_sync import sync_folders
 
 
 def replace_file(path: Path, writer: str, content: bytes) -> None:
-    """Have a file hold this durably; each process writes under a name of its own first.
+    """Replace the content of a file durably; each process writes under its own name first.
 
     Raises:
-        OSError: the file holds what it held before, or this, which a power cut may take away.
+        OSError: the file has its old content, or the new content but not durably.
     """
     fresh = path.with_name(f"{path.name}.{writer}.new")
     try:
@@ -19,7 +19,7 @@ def replace_file(path: Path, writer: str, content: bytes) -> None:
         with os.fdopen(os.open(fresh, flags, 0o640), "wb") as file:
             file.write(content)
             file.flush()
-            # Or the new name may be there after a power cut, and the content not.
+            # Without this sync, a power cut could leave the new name without its content.
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Syncs of folders, shared by everybody who waits for one."""
+"""Syncs folders; threads that wait at the same time share one sync."""
 
 import os
 import threading
@@ -8,15 +8,15 @@ from contextlib import suppress
 from typing import Final
 
 MIN_SHARED_SYNC_SECONDS: Final = 0.001
-"""Below this, waking whoever waits for a shared sync costs more than a sync of its own."""
+"""Below this duration, a sync of its own costs a thread less than waiting for a shared one."""
 REMEMBERED: Final = 8
-"""About how many syncs count for what is usual."""
+"""Number of recent syncs that the moving average of the duration covers, roughly."""
 
 
 class FolderSync:
     """Syncs one folder for many threads.
 
-    Where syncs are slow, whoever waits is served by the next sync to begin; where they are
+    Where syncs are slow, the next sync to begin serves all waiting threads; where they are
     quick, each thread does its own.
     """
 
@@ -29,7 +29,7 @@ class FolderSync:
         self._running = False
 
     def sync(self) -> None:
-        """Return when everything this thread did in the folder before is on stable storage.
+        """Return when all earlier changes of this thread in the folder are on stable storage.
 
         Raises:
             OSError: the sync failed; nothing may be acknowledged.
@@ -60,12 +60,12 @@ class FolderSync:
     def _sync(self) -> None:
         began = time.perf_counter()
         os.fsync(self._descriptor)
-        # Threads may overwrite each other's estimate: it is only one.
+        # Threads may overwrite each other's value; an estimate tolerates that.
         self._usual_seconds += (time.perf_counter() - began - self._usual_seconds) / REMEMBERED
 
 
 def sync_folders(folders: Iterable[str]) -> None:
-    """Return when the entries of these folders are on stable storage; gone ones do not matter.
+    """Return when the entries of these folders are on stable storage; missing ones are skipped.
 
     Raises:
         OSError: a sync failed.

@@ -1,4 +1,4 @@
-"""Whether two folders have files in common, and who may look into one."""
+"""Checks whether two folders overlap, and restricts access to a folder."""
 
 import os
 import stat
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def keep_from_others(folder: Path) -> None:
-    """Close a folder, and so all that is in it, to other users, if it is ours and was open.
+    """Remove other users' access to a folder and its content, if this process owns the folder.
 
-    Releases before this one left folders open whose names name patients.
+    Earlier releases left folders open whose names may identify patients.
     """
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & stat.S_IRWXO:
@@ -18,10 +18,10 @@ def keep_from_others(folder: Path) -> None:
 
 
 def overlap(one: Path, other: Path) -> bool:
-    """Return whether one folder is the other, lies inside it, or has it inside.
+    """Return whether two folders are the same or one of them contains the other.
 
-    Symbolic links, `..` and further mounts of the same folder are seen through; folders that
-    are not there yet, or that this process may not see, count as their paths say.
+    Symbolic links, `..` and further mounts of the same folder are resolved. Folders that do not
+    exist yet, or that this process may not see, are compared by their paths.
     """
     first, second = Path(os.path.realpath(one)), Path(os.path.realpath(other))
     if first.is_relative_to(second) or second.is_relative_to(first):
@@ -30,7 +30,7 @@ def overlap(one: Path, other: Path) -> bool:
 
 
 def _known(folder: Path) -> tuple[int, int] | None:
-    """Return what the operating system knows a folder by; None when it cannot be seen."""
+    """Return the device and inode of a folder; None when it cannot be seen."""
     try:
         found = folder.stat()
     except OSError:

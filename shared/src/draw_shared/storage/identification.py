@@ -1,4 +1,4 @@
-"""Reads from a data set what its place in the storage depends on, and no more."""
+"""Reads from a data set only the elements that decide where it is stored."""
 
 import re
 import threading
@@ -24,26 +24,26 @@ WANTED: Final = frozenset((SOP_CLASS, SOP_INSTANCE, PATIENT_ID, STUDY, SERIES, I
 REQUIRED: Final = frozenset((SOP_CLASS, SOP_INSTANCE, STUDY, SERIES))
 
 HEAD_BYTES: Final = (65536, 1024**2, 16 * 1024**2, 64 * 1024**2)
-"""How much of a data set is looked at: first little, and more only when it was not enough."""
+"""Sizes to read, one after the other, until the identifiers are found."""
 
 _INFLATED_AT_ONCE: Final = threading.BoundedSemaphore(4)
-"""Beginnings of deflated data sets that are in memory at the same time, each some MiB."""
+"""Limits how many deflated data sets are inflated at once; each takes some MiB of memory."""
 
 INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 
 
 class Identified(NamedTuple):
-    """What a data set says about itself; an absent UID is empty."""
+    """The identifiers found in a data set; an absent UID is empty."""
 
     sop_class_uid: str
     identity: ObjectIdentity
 
 
 def identify(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str) -> Identified:
-    """Return who the object is; `head(n)` gives the first n bytes of its data set.
+    """Return the object's identity; `head(n)` returns the first n bytes of its data set.
 
     Raises:
-        Undecodable: the data set does not say so, as far as it can be read.
+        Undecodable: a required identifier is missing in the readable part.
     """
     with _INFLATED_AT_ONCE if transfer_syntax_uid == DEFLATED_LITTLE else nullcontext():
         found = _gathered(head, size, transfer_syntax_uid)
@@ -72,7 +72,7 @@ def _gathered(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str)
 
 
 def _reason(missing: int, found: Gathered) -> str:
-    """Return why an object cannot be identified, in as many words as an answer can hold."""
+    """Return why an object cannot be identified, short enough for a C-STORE response."""
     lacking = f"{dictionary.entry_of(missing).name} is missing"
     if found.ending is WalkEnd.DAMAGED:
         return f"{lacking}, unreadable from {format_tag(found.stopped_at)}"
@@ -96,5 +96,5 @@ def _identified(found: Mapping[int, bytes]) -> Identified:
 
 
 def _text(found: Mapping[int, bytes], tag: int) -> str:
-    # Latin-1 loses nothing: two identifiers in any character set stay different.
+    # Latin-1 keeps every byte, so different identifiers stay different in any character set.
     return found.get(tag, b"").rstrip(b"\0").strip(b" ").decode("latin-1")

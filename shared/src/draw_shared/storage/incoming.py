@@ -1,7 +1,7 @@
-"""One object on its way to the disk.
+"""One object while it is being received.
 
-A small object stays in memory until it is complete and is written at once; a larger one
-goes to `spool/<replica>/<name>.part` in pieces, so that memory does not grow with it. The
+A small object stays in memory until it is complete and is then written with one call. A larger
+one is written to `spool/<replica>/<name>.part` in pieces, so memory does not grow with it. The
 SHA-256 of the data set is computed on the way.
 """
 
@@ -20,16 +20,16 @@ from draw_shared.errors import Transient
 from draw_shared.storage.direct_file import DirectFile
 
 HELD_BYTES: Final = 128 * 1024
-"""Up to this size, an object is held and written through the page cache, which is cheaper."""
+"""Up to this size, memory and the page cache are cheaper than direct writes."""
 OUT_OF_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 TIME_DIGITS: Final = 15
-"""Hexadecimal digits of the time in a spool name, microseconds since 1970."""
+"""Hexadecimal digits of the time in a spool name, in microseconds since 1970."""
 RECEIVED_KEY: Final = "received"
-"""Provenance: when the object was received, in microseconds since 1970."""
+"""Provenance key: when the object was received, in microseconds since 1970."""
 COUNTED: Final = 0x10000
 
 WRITER: Final = secrets.token_hex(6)
-"""Part of the names of all files that this process makes in the spool folder."""
+"""Part of the names of all files that this process creates in the spool folder."""
 
 _counter = itertools.count()
 
@@ -40,7 +40,7 @@ class NoSpace(Transient):
 
 def spool_name() -> str:
     """Return a name that sorts by time and is unique among all replicas."""
-    # Random once for the process, then counted: no system call for each object.
+    # Random once per process, then counted, to save a system call for each object.
     return f"{time.time_ns() // 1000:0{TIME_DIGITS}x}{WRITER}{next(_counter) % COUNTED:04x}"
 
 
@@ -54,16 +54,16 @@ def spool_time(name: str) -> datetime:
 
 
 def received_time(microseconds: int) -> datetime:
-    """Return the moment that spool names and files tell in microseconds since 1970."""
+    """Return the time that is given in microseconds since 1970."""
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 class Incoming:
-    """One object on its way in."""
+    """One object while it is being received."""
 
     def __init__(self, spool: str, meta: FileMeta) -> None:
         name = spool_name()
-        # With its time of reception in it, the index can be rebuilt from the file alone.
+        # The file contains its time of reception, so it alone suffices to rebuild the index.
         microseconds = int(name[:TIME_DIGITS], 16)
         provenance = {**meta.provenance, RECEIVED_KEY: microseconds}
         self.meta = meta = meta._replace(provenance=provenance)
@@ -82,18 +82,18 @@ class Incoming:
 
     @property
     def file_bytes(self) -> int:
-        """Size of the file so far, with its file meta group."""
+        """Size of the file so far, including its file meta group."""
         if self._file is not None:
             return self._file.size
         return len(self._header) + len(self._held)
 
     @property
     def written_bytes(self) -> int:
-        """How much of the file the disk has taken so far."""
+        """Length of the part already written to disk."""
         return self._file.written if self._file is not None else 0
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """Take the next bytes of the data set.
+        """Append bytes to the data set.
 
         Raises:
             NoSpace: the disk is full; nothing is left behind.
@@ -133,7 +133,7 @@ class Incoming:
         return digest.hexdigest()
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Give the object up and remove its file."""
         if self._file is not None:
             self._file.close()
         with suppress(FileNotFoundError):
@@ -156,7 +156,7 @@ class Incoming:
         self._held = bytearray()
 
     def _write_held(self) -> None:
-        # O_DSYNC: the write returns when it is on stable storage, as write and fdatasync do.
+        # O_DSYNC: the write returns when the data is on stable storage, without fdatasync.
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_DSYNC
         descriptor = os.open(self._part, flags, 0o640)
         try:

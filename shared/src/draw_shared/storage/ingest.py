@@ -1,8 +1,8 @@
-"""Takes one object in: checks that it is what the request says, files it, announces it.
+"""Ingests one object: checks it against its request, files it and announces it.
 
-The checks read a few elements at the beginning of the data set. What is refused leaves
-nothing behind; what is accepted is durable before `complete` returns, and is announced
-afterwards by the outbox, whatever happens meanwhile.
+The checks read a few elements at the beginning of the data set. A refused object leaves nothing
+behind. An accepted object is durable before `complete` returns; the outbox announces it
+afterwards, even if the process crashes in between.
 """
 
 import re
@@ -31,7 +31,7 @@ from draw_shared.storage.space import SpaceLimits
 
 UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 REMEMBERED_UIDS: Final = 512
-"""Objects of one series come together."""
+"""Objects of one series arrive together and share their UIDs."""
 
 
 class SopClassNotNegotiated(Permanent):
@@ -43,7 +43,7 @@ class StoreNotAuthorized(Permanent):
 
 
 class InvalidSopInstance(Permanent):
-    """The SOP Instance UID of the request is no UID (PS3.5 9)."""
+    """The SOP Instance UID of the request is not a UID (PS3.5 9)."""
 
 
 class DataSetDoesNotMatch(Permanent):
@@ -51,7 +51,7 @@ class DataSetDoesNotMatch(Permanent):
 
 
 class Incomprehensible(Permanent):
-    """The data set lacks an identifier that every object has, or it is no UID."""
+    """A required identifier of the data set is missing or is not a UID."""
 
 
 ANSWERS: Final[Mapping[type[Exception], DimseStatus]] = {
@@ -68,13 +68,13 @@ ANSWERS: Final[Mapping[type[Exception], DimseStatus]] = {
 def answer_to(error: Exception) -> DimseStatus:
     """Return the C-STORE status of a failure (PS3.4 B.2.3).
 
-    Whatever is not in the table is ours, not the object's: the peer may try again.
+    A failure that is not in the table is our fault, so the peer may try again.
     """
     return ANSWERS.get(type(error), DimseStatus.OUT_OF_RESOURCES)
 
 
 class Objects(Protocol):
-    """Where objects become durable."""
+    """Makes objects durable."""
 
     def begin(self, meta: FileMeta) -> Incoming:
         """Return a new object to write to."""
@@ -84,20 +84,20 @@ class Objects(Protocol):
 
 
 class Space(Protocol):
-    """How much room there is."""
+    """Knows how much room is left."""
 
     def require(self, limits: SpaceLimits, size: int = 0, written: int = 0) -> None:
-        """Return when an object of this size, partly written already, may come in."""
+        """Return if there is room for an object of this size, partly written already."""
 
     def added(self, size: int) -> None:
-        """Count an object."""
+        """Count a stored object."""
 
 
 class Outbox(Protocol):
-    """Announces what is durable."""
+    """Announces durable objects."""
 
     def announce(self, stored: Stored) -> None:
-        """Take note; never waits for the broker."""
+        """Queue the object for announcement; never waits for the broker."""
 
 
 class Ingest:
@@ -118,10 +118,10 @@ class Ingest:
         self._replica = replica
 
     def begin(self, info: AssociationInfo, request: StoreRequest) -> "Reception":
-        """Return who takes the data set of this request.
+        """Return the reception that receives the data set of this request.
 
         Raises:
-            SopClassNotNegotiated, InvalidSopInstance: the request cannot be right.
+            SopClassNotNegotiated, InvalidSopInstance: the request is invalid.
             NoSpace: there is no room for any object.
         """
         if request.sop_class_uid != request.context.abstract_syntax:
@@ -136,7 +136,7 @@ class Ingest:
         """Return once the object is durable and will be announced.
 
         Raises:
-            DataSetDoesNotMatch, Incomprehensible, Undecodable: it is not what was said.
+            DataSetDoesNotMatch, Incomprehensible, Undecodable: the data set is not acceptable.
             NoSpace: nothing is left behind.
         """
         meta = incoming.meta
@@ -188,16 +188,16 @@ class Reception:
         self._ingest = ingest
         self._incoming = incoming
         self._rules = rules
-        # What comes often goes straight on.
+        # Bound directly, because it is called for every fragment.
         self.write = incoming.write
         self.abandon = incoming.abandon
 
     def complete(self) -> Stored:
-        """Return once the object is durable; see `Ingest.complete` for what may be wrong."""
+        """Return once the object is durable; raises the errors of `Ingest.complete`."""
         return self._ingest.complete(self._incoming, self._rules)
 
 
 @lru_cache(REMEMBERED_UIDS)
 def is_uid(text: str) -> bool:
-    """Return whether this is a UID; leading zeros in a component are tolerated."""
+    """Return whether `text` is a UID; leading zeros in a component are tolerated."""
     return len(text) <= MAX_UID_LENGTH and UID.fullmatch(text) is not None

@@ -1,8 +1,8 @@
-"""Names of objects below the storage root: five structures, four namings, no surprises.
+"""Names of objects below the storage root: five structures and four namings.
 
 Every part that comes from a data set is reduced to `[A-Za-z0-9._-]`, at most 64
-characters, never `.` or `..`. A part that had to be changed ends in a short hash of what
-it was, so that two patients never share a folder.
+characters, never `.` or `..`. A changed part ends in a short hash of its original text, so
+that two patients never share a folder.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ OBJECTS: Final = "objects"
 CONFLICTS: Final = "conflicts"
 SPOOL: Final = "spool"
 CONFIG: Final = "config"
-"""The configuration that the suite had last (`ConfigFile`)."""
+"""The newest configuration of the suite (`ConfigFile`)."""
 TRASH: Final = "trash"
-"""Where a file lies between its name and nothing."""
+"""Files that lost their name and are about to be removed."""
 ANNOUNCED: Final = "announced"
-"""What the broker has confirmed and the index may not have yet (`AnnouncedRecords`)."""
+"""Records of confirmed announcements that may not be indexed yet (`AnnouncedRecords`)."""
 LATEST_DELETION: Final = "latest-deletion"
-"""An empty file: nothing received later is older than it (`LatestDeletion`)."""
+"""An empty file whose modification time is that of the latest deletion (`LatestDeletion`)."""
 SEALED_HEAD: Final = "sealed-head.json"
 """The newest sealed line of the transaction log (`SealedHeadFile`)."""
 PLACE_KEY: Final = "place-key"
-"""What seals where objects lie, for messages (`Places`)."""
+"""The key that seals the paths of objects in messages (`Places`)."""
 
 MAX_PART_LENGTH: Final = 64
 HASH_CHARACTERS: Final = 10
@@ -38,12 +38,12 @@ MAX_SUFFIX: Final = 9
 CONFLICT_HASH: Final = 12
 SHA256_CHARACTERS: Final = 64
 REMEMBERED_PARTS: Final = 1024
-"""Objects of one series come together, and have all parts in common but one."""
+"""Objects of one series arrive together and share all parts but one."""
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class ObjectIdentity(NamedTuple):
-    """What an object says about itself, as far as its name depends on it."""
+    """The attributes of an object on which its name depends."""
 
     patient_id: str
     study_instance_uid: str
@@ -64,7 +64,7 @@ class Layout:
 def safe_part(text: str) -> str:
     """Return a path part for `text`: itself if it is safe, else reduced and with a hash."""
     reduced = UNSAFE.sub("_", text)
-    # A folder must not look like a file, or both could want the same name.
+    # A folder named like a file could take the name of a file.
     odd = not reduced or reduced.startswith(".") or reduced.endswith(".dcm")
     if reduced == text and len(text) <= MAX_PART_LENGTH and not odd:
         return text
@@ -102,10 +102,10 @@ def candidates(
     content_sha256: str,
     first: int = 1,
 ) -> Iterator[str]:
-    """Yield paths to try, best first; `first` is where sequential numbers begin.
+    """Yield paths to try, best first; sequential numbers begin at `first`.
 
-    The last one is taken only by the very same object. A SOP instance whose name holds
-    other bytes is a conflict and goes to the folder of conflicts.
+    Only the same object can already have the last path. If the name of a SOP instance has other
+    bytes, the object is a conflict and goes to the folder of conflicts.
     """
     if naming is FileNaming.SEQUENTIAL:
         for number in count(first):
@@ -124,5 +124,5 @@ def candidates(
     yield f"{folder}/{stem}.dcm"
     for number in range(2, MAX_SUFFIX + 1):
         yield f"{folder}/{stem}_{number}.dcm"
-    # Many objects with one number in one folder: do not try all names of the others.
+    # With many objects of one number in one folder, do not try all their names.
     yield f"{folder}/{stem}_{hashlib.sha256(own.encode()).hexdigest()}.dcm"

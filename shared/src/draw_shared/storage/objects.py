@@ -1,13 +1,17 @@
-"""Makes received objects durable: what is acknowledged is on stable storage.
+"""Makes received objects durable: an acknowledged object is on stable storage.
 
-The order is the promise. The file is written and synced under `spool/<replica>/<id>.part`,
-renamed to `<id>.dcm`, linked to its final name (never over an existing one), and the spool
-folder is synced. After that the object survives any crash: its spool entry says that it
-still has to be linked and announced, and the content behind it is complete. The entry is
-removed only after the folders of the final name were synced too (`release`).
+The order of the steps is the promise:
+1. write and sync the file as `spool/<replica>/<id>.part`;
+2. rename it to `<id>.dcm`, the spool entry;
+3. link the entry to the final name, never over an existing file;
+4. sync the spool folder. From here on the object survives any crash: the content is complete,
+   and the entry says that the object still has to be linked and announced;
+5. after the announcement, sync the folders of the final name, then remove the entry (`release`).
+A crash before step 4 loses only an object that was not acknowledged; the peer sends it again.
 
-Any number of threads may receive at the same time. They share the sync of the spool
-folder: one that begins after several renames serves all of them.
+Concurrency: any number of threads and child processes of one replica receive at the same time.
+Threads share the sync of the spool folder: a sync that begins after several renames serves them
+all. The lock of the spool folder keeps other replicas out.
 """
 
 import hashlib
@@ -35,18 +39,18 @@ from draw_shared.storage.incoming import (
     received_time,
     spool_time,
 )
-from draw_shared.storage.lately import Lately, Sequence
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.place_key import PlaceKey
+from draw_shared.storage.recent_paths import RecentPaths, Sequence
 from draw_shared.storage.spool import SpoolLock, remove_parts
 
 HASH_CHUNK: Final = 1024 * 1024
 LOCK_TIMEOUT_SECONDS: Final = 10.0
 LINK_TRIES: Final = 20
-CLAIM_NS: Final = 1000  # a microsecond, which every volume keeps
+CLAIM_NS: Final = 1000  # one microsecond: every file system stores it
 LAYOUT_KEY: Final = "layout"
-"""Provenance: the layout under which the object was filed, as `<structure>/<naming>`."""
+"""Provenance key: the layout by which the object was filed, as `<structure>/<naming>`."""
 
 
 class UnsafePath(Permanent):
@@ -54,10 +58,10 @@ class UnsafePath(Permanent):
 
 
 class Stored(NamedTuple):
-    """One durable object; a tuple, because thousands a second go to another process."""
+    """One durable object; a tuple, because thousands per second go to another process."""
 
     entry: str
-    """Its spool entry, to be released when it is announced."""
+    """Its spool entry, released after the announcement."""
     path: str
     """Its final name, POSIX, relative to the storage root."""
     size_bytes: int
@@ -66,9 +70,9 @@ class Stored(NamedTuple):
     meta: FileMeta
     identity: ObjectIdentity
     duplicate: bool
-    """Whether the same bytes lay there already."""
+    """Whether the same bytes were already stored at `path`."""
     dated_ns: int = 0
-    """Time of modification with which it was received, by the volume's clock; 0: its file's."""
+    """Modification time at reception, by the volume's clock; 0 means that of the file."""
 
 
 class ObjectStore:
@@ -85,57 +89,57 @@ class ObjectStore:
         self._descriptor = -1
         self._sync = FolderSync(-1)
         self._sequence = Sequence()
-        self._lately = Lately()
+        self._recent_paths = RecentPaths()
         self._latest_deletion = LatestDeletion(root)
         self._place_key = PlaceKey(root)
 
     def start(self) -> None:
-        """Take the spool folder; what was never complete in it is removed.
+        """Lock the spool folder and remove incomplete files from it.
 
         Raises:
             SpoolTaken: another process uses this replica's folder.
         """
         self.spool.mkdir(parents=True, exist_ok=True)
-        # Also what deletions need: when the disk is full, it is too late to make it.
+        # Deletions need these too; a full disk would have no room for them later.
         for name in (layout.OBJECTS, layout.CONFLICTS, layout.TRASH, layout.ANNOUNCED):
             (self.root / name).mkdir(exist_ok=True)
             keep_from_others(self.root / name)
         keep_from_others(self.spool.parent)
         self._latest_deletion.make()
-        # Without room for it receiving goes on; announcements wait for it.
+        # Without room for the key, reception goes on and announcements wait.
         with suppress(OSError):
             self._place_key.make()
         self._lock.acquire(wait_seconds=LOCK_TIMEOUT_SECONDS)
         remove_parts(self.spool)
         self.join()
-        # The entries of new top folders themselves must survive a power cut.
+        # The new top folders must survive a power cut.
         sync_folders((str(self.root / layout.SPOOL), self._root))
 
     def join(self) -> None:
-        """Receive into a spool folder that is taken, by us or by the process that started us."""
+        """Use a spool folder that this process or its parent has locked."""
         self._descriptor = os.open(self.spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._sync = FolderSync(self._descriptor)
 
     @property
     def lock_descriptor(self) -> int:
-        """What keeps the spool folder ours, for a child that works in it."""
+        """The descriptor that holds the lock, for a child process that works in the folder."""
         return self._lock.descriptor
 
     def forget_parts(self, writer: str) -> None:
-        """Remove what a child that has ended was writing."""
+        """Remove the incomplete files of a child process that has ended."""
         remove_parts(self.spool, writer)
 
     def stop(self, deadline_seconds: float) -> None:  # noqa: ARG002 - closing takes no time
-        """Let go of the spool folder."""
+        """Release the spool folder."""
         os.close(self._descriptor)
         self._lock.release()
 
     def beat(self) -> None:
-        """Show other replicas that this one lives; due every few seconds."""
+        """Show other replicas that this one is alive; call it every few seconds."""
         self._lock.beat()
 
     def begin(self, meta: FileMeta) -> Incoming:
-        """Return a new object to write to; nothing touches the disk before it is large."""
+        """Return a new object to write to; a small one stays in memory until it is complete."""
         return Incoming(self._spool, meta)
 
     def commit(self, incoming: Incoming, identity: ObjectIdentity, chosen: Layout) -> Stored:
@@ -147,12 +151,12 @@ class ObjectStore:
         digest = incoming.seal()
         entry, path, duplicate = incoming.entry, "", True
         try:
-            # All is written, and nothing can be found or answered yet.
+            # The file is written, but it is neither linked nor acknowledged yet.
             dated_ns = self._latest_deletion.date(entry)
-            path, duplicate = self._filed(entry, identity, chosen, incoming.received_at, digest)
+            path, duplicate = self._give_name(entry, identity, chosen, incoming.received_at, digest)
             self._sync.sync()
         except OSError as error:
-            # Not acknowledged: nothing may stay, or a retry would be there twice.
+            # The object is not acknowledged: a leftover would make the retry a second copy.
             self._forget(entry, "" if duplicate else path)
             if error.errno in OUT_OF_SPACE:
                 raise NoSpace(os.strerror(error.errno)) from error
@@ -174,7 +178,7 @@ class ObjectStore:
 
         Raises:
             Undecodable: the file is damaged, or is none of ours.
-            FileNotFoundError: somebody has announced it meanwhile.
+            FileNotFoundError: it has been announced meanwhile.
         """
         with Path(entry).open("rb") as file:
             status = os.fstat(file.fileno())
@@ -192,7 +196,7 @@ class ObjectStore:
         if status.st_nlink > 1:
             path = self._name_of(status.st_ino, identity, chosen, received)
         if not path:
-            path, duplicate = self._filed(entry, identity, chosen, received, digest)
+            path, duplicate = self._give_name(entry, identity, chosen, received, digest)
         return Stored(
             entry,
             path,
@@ -206,9 +210,9 @@ class ObjectStore:
         )
 
     def relink(self, stored: Stored) -> bool:
-        """Give an object its final name again if that has vanished before it was announced.
+        """Link an unannounced object again if its final name has vanished.
 
-        Return whether it still has to be announced: its spool entry is there.
+        Return whether it still has to be announced, that is, whether its spool entry exists.
         """
         try:
             links = os.stat(stored.entry).st_nlink  # noqa: PTH116 - thousands a second
@@ -216,7 +220,7 @@ class ObjectStore:
             return False
         if links == 1 and not self.resolve(stored.path).exists():
             with suppress(FileNotFoundError):
-                self._linked(stored.entry, stored.path)
+                self._link(stored.entry, stored.path)
         return True
 
     def release(self, objects: Iterable[Stored]) -> None:
@@ -235,13 +239,13 @@ class ObjectStore:
         """Return the file behind a stored path.
 
         Raises:
-            UnsafePath: it would lie outside the storage root.
+            UnsafePath: the file would be outside the storage root.
         """
         if path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise UnsafePath("a stored path leaves the storage root")
         return self.root / path
 
-    def _filed(
+    def _give_name(
         self,
         entry: str,
         identity: ObjectIdentity,
@@ -249,28 +253,28 @@ class ObjectStore:
         received: datetime,
         digest: str,
     ) -> tuple[str, bool]:
-        """Give `entry` its final name; return (that name, whether the bytes lay there already).
+        """Link `entry` to its final name; return (that name, whether it had the bytes already).
 
-        Never overwrites: a taken name with other bytes leads to another name.
+        Never overwrites: if the name is taken by other bytes, the next candidate is tried.
         """
-        known = self._lately.path_of(identity.sop_instance_uid, digest)
+        known = self._recent_paths.path_of(identity.sop_instance_uid, digest)
         if known and self._same(known, entry, identity, digest):
             return known, True
         folder = layout.folder(chosen.structure, identity, received)
         sequential = chosen.naming is FileNaming.SEQUENTIAL
         first = self._sequence.next_in(f"{self._root}/{folder}") if sequential else 1
         for path in layout.candidates(chosen.naming, folder, identity, received, digest, first):
-            if not self._linked(entry, path):
+            if not self._link(entry, path):
                 if self._same(path, entry, identity, digest):
                     return path, True
-                # What had the name may have been on its way out.
-                if not self._linked(entry, path):
+                # A removal may have freed the name since.
+                if not self._link(entry, path):
                     continue
-            self._lately.remember(identity.sop_instance_uid, digest, path)
+            self._recent_paths.remember(identity.sop_instance_uid, digest, path)
             return path, False
         raise FileExistsError("no free name")
 
-    def _linked(self, entry: str, path: str) -> bool:
+    def _link(self, entry: str, path: str) -> bool:
         target = f"{self._root}/{path}"
         for _ in range(LINK_TRIES):
             try:
@@ -278,7 +282,7 @@ class ObjectStore:
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                # Folders that are empty are removed at any time, also right after this.
+                # Empty folders may be removed at any time, even right after `mkdir`.
                 if not Path(entry).exists():
                     raise
                 with suppress(FileNotFoundError):
@@ -288,7 +292,7 @@ class ObjectStore:
         raise FileNotFoundError("the folder of an object vanishes again and again")
 
     def _same(self, path: str, entry: str, identity: ObjectIdentity, digest: str) -> bool:
-        """Return whether this SOP instance with the same data set lies at `path`."""
+        """Return whether `path` holds this SOP instance with the same data set."""
         existing = self.resolve(path)
         try:
             if existing.samefile(entry):
@@ -305,7 +309,7 @@ class ObjectStore:
     def _name_of(
         self, inode: int, identity: ObjectIdentity, chosen: Layout, received: datetime
     ) -> str:
-        """Return the final name that a crash left linked but unannounced, if it is found."""
+        """Return the final name that an unannounced object has had since a crash, if any."""
         folder = layout.folder(chosen.structure, identity, received)
         for place in (folder, layout.CONFLICTS):
             with suppress(FileNotFoundError), os.scandir(f"{self._root}/{place}") as found:
@@ -321,7 +325,7 @@ class ObjectStore:
                     Path(name).unlink()
 
     def _folders(self, paths: Iterable[str]) -> set[str]:
-        """Return the folders, with those above them, whose entries name these paths."""
+        """Return the folders of these paths and their parents below the root."""
         found: set[str] = set()
         for path in paths:
             folder = path.rpartition("/")[0]
@@ -332,12 +336,12 @@ class ObjectStore:
 
 
 def _claimed(descriptor: int, path: Path, entry: str) -> bool:
-    """Say that a file was wanted when `entry` came, and return whether it is still there.
+    """Claim a file for `entry` by its modification time; return whether the file still exists.
 
-    Whoever removes a deleted object's file renames it away first and looks then whether
-    it was claimed: one of both sees the other (`draw_shared.storage.removal`).
+    The removal of a deleted object's file renames the file first and then checks for a claim,
+    so at least one side sees the other (`draw_shared.storage.removal`).
     """
-    # The volume dated the entry. Always later than before, or the claim would not be seen.
+    # The time must move forward, or the removal would not see the claim.
     received = os.stat(entry).st_mtime_ns  # noqa: PTH116 - the receive path counts calls
     wanted = max(received, os.fstat(descriptor).st_mtime_ns + CLAIM_NS)
     os.utime(descriptor, ns=(wanted, wanted))
@@ -346,13 +350,13 @@ def _claimed(descriptor: int, path: Path, entry: str) -> bool:
 
 
 def received_at(meta: FileMeta, name: str) -> datetime:
-    """Return when an object was received, by its file meta group or else its spool name.
+    """Return when an object was received, from its file meta group or else its spool name.
 
     Raises:
-        ValueError: neither says.
+        ValueError: neither contains the time.
     """
-    told = meta.provenance.get(RECEIVED_KEY)
-    return received_time(told) if isinstance(told, int) else spool_time(name)
+    recorded = meta.provenance.get(RECEIVED_KEY)
+    return received_time(recorded) if isinstance(recorded, int) else spool_time(name)
 
 
 def _layout_of(meta: FileMeta) -> Layout | None:
@@ -364,7 +368,7 @@ def _layout_of(meta: FileMeta) -> Layout | None:
 
 
 def hash_rest(read: Callable[[int], bytes]) -> str:
-    """Return the SHA-256 of everything that `read` still gives."""
+    """Return the SHA-256 of all remaining bytes of `read`."""
     digest = hashlib.sha256()
     while chunk := read(HASH_CHUNK):
         digest.update(chunk)

@@ -1,12 +1,17 @@
 """Announces durable objects; the spool folder is the outbox.
 
-Concurrency: receiving threads hand over what they stored and go on; one thread publishes,
-waits for the broker's confirms, records what was confirmed (`AnnouncedRecords`), makes the
-final names durable and removes the spool entries, in batches. Messages do not say where objects
-lie, which may name a patient; records, which are on the volume itself, do. Memory is bounded:
-while the broker is away only so many objects are held, the others are found in the folder again.
-What lies there at the start, or in the folder of a dead replica, is announced from the file alone.
-An object may be announced twice after a crash, and is announced at least once.
+Concurrency: receiving threads call `announce`, which only appends to a deque. One thread works in
+batches: it publishes, collects the broker's confirms, records the confirmed events
+(`AnnouncedRecords`), makes the final names durable and removes the spool entries. Confirms arrive
+on the publisher's thread, which only appends them to a second deque.
+
+A crash loses nothing, because the spool entry of an object stays until its record is on disk. The
+outbox announces entries that it finds at the start, or in the folder of a dead replica, from the
+files alone. Every object is announced at least once; after a crash it may be announced twice.
+
+Memory is bounded: while the broker is away, the outbox holds at most `MAX_HELD` objects and later
+finds the others in the folder. A message carries the path of its object only in sealed form,
+because the path may name a patient; the records, which stay on the volume, carry it in clear.
 """
 
 import os
@@ -46,15 +51,15 @@ RETRY_DELAY_SECONDS: Final = 5.0
 UPKEEP_INTERVAL_SECONDS: Final = 5.0
 UNKNOWN_AE: Final = "UNKNOWN"
 DAMAGED: Final = ".damaged"
-"""Suffix of spool entries that cannot be read; kept for people to look at."""
+"""Suffix of unreadable spool entries; they stay for an operator to inspect."""
 
 
 class EventPublisher(Protocol):
-    """The way to the broker."""
+    """Publishes messages to the broker."""
 
     @property
     def connected(self) -> bool:
-        """Whether messages can leave now."""
+        """Whether the broker can be reached now."""
 
     def publish(self, message: Message, on_confirm: Callable[[bool], None]) -> None:
         """Hand a message over; `on_confirm` is called once, later, on another thread."""
@@ -68,7 +73,7 @@ class _SentFile(NamedTuple):
 
 
 class SpoolOutbox:
-    """Announces what lies in one replica's spool folder."""
+    """Announces the objects in one replica's spool folder."""
 
     name = "outbox"
 
@@ -88,10 +93,10 @@ class SpoolOutbox:
         self._places = Places(objects.root)
         self._confirmed: deque[tuple[_SentFile, bool]] = deque()
         self._unrecorded: list[_SentFile] = []
-        """Confirmed, and not on record yet; their entries stay."""
+        """Confirmed by the broker but not recorded yet; their spool entries stay."""
         self._record_at = 0.0
         self._known: set[str] = set()
-        """Entries that are held, in flight or refused: not to be found again."""
+        """Entries that are held, in flight or refused; `_find` skips them."""
         self._refused: deque[tuple[float, Stored]] = deque()
         self._in_flight = 0
         self._more_on_disk = True
@@ -102,36 +107,36 @@ class SpoolOutbox:
 
     @property
     def to_send(self) -> int:
-        """How many objects were handed over and are not on their way to the broker."""
+        """How many objects wait in memory to be published."""
         return len(self._arrived)
 
     def look(self) -> None:
-        """Look into the folder again: there are entries that nobody has handed over."""
+        """Search the folder again, because it has entries that nobody handed over."""
         self._more_on_disk = True
 
     def announce(self, stored: Stored) -> None:
-        """Take note of a durable object; never waits for the broker."""
+        """Queue a durable object for announcement; never waits for the broker."""
         if stored.entry in self._known:
             return
         if self._more_on_disk or len(self._arrived) >= MAX_HELD:
-            # It stays in its folder and is found there when its turn comes.
+            # The entry stays in the folder; `_find` picks it up later.
             self._more_on_disk = True
             return
         self._known.add(stored.entry)
         self._arrived.append(stored)
         if len(self._known) == 1:
-            # More come soon, and are sent together after the usual pause.
+            # Only the first object wakes the thread; the next ones go together after its pause.
             self._woken.set()
 
     def start(self) -> None:
-        """Begin with what lies there."""
+        """Start the thread; it begins with the entries that lie in the folder."""
         number, _ = spool.backlog(self._objects.spool)
         if number:
             log.info("outbox.recovering", unannounced=number)
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Announce what is held if the broker is there; the rest stays on disk."""
+        """Announce the held objects if the broker is connected; the rest stays on disk."""
         deadline = time.monotonic() + deadline_seconds
         while self._publisher.connected and self._known and time.monotonic() < deadline - 1:
             time.sleep(0.02)
@@ -145,7 +150,7 @@ class SpoolOutbox:
             try:
                 busy = self._turn()
             except Exception:
-                # The entries are on disk: looking at them again loses nothing.
+                # The entries are on disk, so a second pass over them loses nothing.
                 log.exception("outbox.failed")
                 self._stopping.wait(RESTART_DELAY_SECONDS)
             self._woken.wait(
@@ -154,7 +159,7 @@ class SpoolOutbox:
             self._woken.clear()
 
     def _turn(self) -> bool:
-        """Do what there is to do now, and return whether there was anything."""
+        """Do the work that is due and return whether there was any."""
         released = self._release()
         sent = self._send() if self._publisher.connected else 0
         now = time.monotonic()
@@ -171,12 +176,12 @@ class SpoolOutbox:
 
     def _release(self) -> int:
         self._sort_answers()
-        done = self._recorded()
+        done = self._record()
         if done:
             try:
                 self._objects.release(done)
             finally:
-                # After a failure the entries are still there, and are found again.
+                # After a failure the entries are still there, and `_find` finds them again.
                 self._in_flight -= len(done)
                 self._known.difference_update(stored.entry for stored in done)
                 self._more_on_disk = self._more_on_disk or Path(done[-1].entry).exists()
@@ -192,11 +197,11 @@ class SpoolOutbox:
                 self._in_flight -= 1
                 self._refused.append((time.monotonic() + RETRY_DELAY_SECONDS, sent.stored))
 
-    def _recorded(self) -> list[Stored]:
-        """Return what may be let go, because a record says that it was announced.
+    def _record(self) -> list[Stored]:
+        """Record the confirmed objects and return those whose spool entries may go.
 
-        A full disk must not keep everything else from being announced: the clean-up, which
-        would make room, waits for that. So there is an end to waiting for a record.
+        A full disk must not stop all announcements, because the clean-up that would make room
+        waits for them. At `MAX_IN_FLIGHT` objects the outbox therefore goes on without a record.
         """
         if not self._unrecorded or time.monotonic() < self._record_at:
             return []
@@ -218,17 +223,17 @@ class SpoolOutbox:
         return done
 
     def _send(self) -> int:
-        # Without a key nothing leaves; until there is one, everything stays where it is.
+        # Without a key this raises, and every entry stays in the folder.
         self._places.make()
         number = 0
         while self._in_flight < MAX_IN_FLIGHT and (stored := self._next()) is not None:
             if not self._objects.relink(stored):
-                # Found in the folder and announced before it was handed over.
+                # `_find` found it and it was announced before the receiver handed it over.
                 self._known.discard(stored.entry)
                 continue
             self._in_flight += 1
             sent = _SentFile(stored, event_of(stored))
-            self._publisher.publish(self._places.sealed(sent.event), self._on_confirm(sent))
+            self._publisher.publish(self._places.seal(sent.event), self._on_confirm(sent))
             number += 1
         return number
 
@@ -248,8 +253,8 @@ class SpoolOutbox:
         return self._arrived.popleft() if self._arrived else None
 
     def _find(self) -> None:
-        """Take up entries that nobody holds; they are read from their files."""
-        # Before looking: whoever stores meanwhile sets it again, or is seen.
+        """Queue the entries that are not known yet; everything is read from their files."""
+        # Reset before the search: a thread that stores meanwhile sets the flag again or is seen.
         self._more_on_disk = False
         found = [e for e in spool.entries(self._objects.spool) if e not in self._known]
         for entry in found[:RECOVERED_AT_ONCE]:
@@ -272,7 +277,7 @@ class SpoolOutbox:
 
 
 def event_of(stored: Stored) -> InstanceStoredV1:
-    """Return the announcement of an object, from its file meta group and place."""
+    """Return the announcement of an object, built from its file meta group and path."""
     meta, identity = stored.meta, stored.identity
     provenance = meta.provenance
     originator = provenance.get(ORIGINATOR_MESSAGE_KEY)
@@ -301,6 +306,6 @@ def event_of(stored: Stored) -> InstanceStoredV1:
 
 
 def ae_title(text: str) -> str:
-    """Return a title that an event may carry; peers send odd ones (PS3.5 6.2)."""
+    """Return an AE title that an event may carry; some peers send invalid ones (PS3.5 6.2)."""
     kept = "".join(c if " " <= c <= "~" and c != "\\" else "?" for c in text)
     return kept[:MAX_AE_TITLE_LENGTH].strip() or UNKNOWN_AE

@@ -1,7 +1,7 @@
-"""The key with which messages say where objects lie (`draw_shared.storage.places`).
+"""The key that seals the paths of objects in messages (`draw_shared.storage.places`).
 
-It lies on the storage volume, whose folders say the same in plain words, and goes along with
-copies of the volume. It is made at the first start: a full disk has no room for it later.
+It lies on the storage volume, whose folders show the same paths in clear, so copies of the
+volume include it. It is created at the first start: a full disk would have no room for it later.
 """
 
 import os
@@ -15,11 +15,11 @@ from draw_shared.storage import layout
 from draw_shared.storage.folder_sync import sync_folders
 
 KEY_BYTES: Final = 64
-"""Two keys of AES-256, as SIV needs (RFC 5297)."""
+"""Two AES-256 keys, as SIV needs (RFC 5297)."""
 
 
 class PlaceKeyDamaged(Permanent):
-    """What should be the key is none; nothing can be announced with it."""
+    """The key file does not contain a key, so nothing can be announced."""
 
 
 class PlaceKey:
@@ -32,8 +32,8 @@ class PlaceKey:
         """Return the key.
 
         Raises:
-            OSError: there is none, or it cannot be read.
-            PlaceKeyDamaged: it is none.
+            OSError: the key is missing or cannot be read.
+            PlaceKeyDamaged: the file does not contain a key.
         """
         raw = self._file.read_bytes()
         if len(raw) != KEY_BYTES:
@@ -41,10 +41,10 @@ class PlaceKey:
         return raw
 
     def make(self) -> None:
-        """Have a key on stable storage; of several who make one, the first is right.
+        """Create the key durably unless it exists; the first of several processes wins.
 
         Raises:
-            OSError: there is none.
+            OSError: there is no key.
         """
         if self._file.exists():
             return

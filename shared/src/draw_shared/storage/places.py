@@ -1,8 +1,8 @@
-"""Where objects lie, sealed for messages: whoever has the storage volume can open it, nobody else.
+"""Seals the paths of objects for messages; only processes with the storage volume can open them.
 
-Folders may be named by Patient ID, and messages stay on the broker's disk, in its backups and in
-dead letters. What is sealed is good for one version of one object: moved into another message it
-does not open.
+A path may contain a Patient ID, and messages stay on the broker's disk, in its backups and in
+dead letters. A sealed path is bound to one version of one object and does not open in another
+message.
 """
 
 import base64
@@ -17,11 +17,11 @@ from draw_shared.storage.place_key import PlaceKey, PlaceKeyDamaged
 
 
 class Unopened(Permanent):
-    """Where an object lies was sealed with another volume's key, or the key is not here yet."""
+    """A path was sealed with the key of another volume, or this volume has no key yet."""
 
 
 class Places:
-    """The places on one storage volume; any thread may ask."""
+    """Seals and opens the paths of one storage volume; safe to use from any thread."""
 
     def __init__(self, root: Path) -> None:
         self._file = PlaceKey(root)
@@ -29,20 +29,20 @@ class Places:
         self._form: InstanceStoredV2 | None = None
 
     def make(self) -> None:
-        """Have a key, unless there is one.
+        """Create the key unless it exists.
 
         Raises:
-            OSError, PlaceKeyDamaged: there is none.
+            OSError, PlaceKeyDamaged: there is no usable key.
         """
         if self._cipher is None:
             self._file.make()
             self._cipher = self._read()
 
-    def sealed(self, event: InstanceStoredV1) -> InstanceStoredV2:
-        """Return what may leave of an announcement.
+    def seal(self, event: InstanceStoredV1) -> InstanceStoredV2:
+        """Return the announcement with its path sealed, ready to be published.
 
         Raises:
-            OSError, PlaceKeyDamaged: there is no key, and none can be made.
+            OSError, PlaceKeyDamaged: there is no key and none can be created.
         """
         self.make()
         cipher = self._cipher or self._read()
@@ -53,17 +53,17 @@ class Places:
             "path": WITHHELD,
             "place": base64.urlsafe_b64encode(place).decode(),
         }
-        # Thousands come a second: all that is not made here was validated, and a copy is made in
-        # half the time.
+        # Thousands per second: all other fields are validated already, and a copy takes half
+        # the time.
         if self._form is None:
             self._form = InstanceStoredV2.model_construct(**known)
         return self._form.model_copy(update=known)
 
-    def opened(self, event: InstanceStoredV2) -> str:
+    def unseal(self, event: InstanceStoredV2) -> str:
         """Return the path of an announced object.
 
         Raises:
-            Unopened: the key of this volume does not open it.
+            Unopened: the key of this volume does not open the path.
         """
         for known in (self._cipher, None):
             try:
@@ -71,7 +71,7 @@ class Places:
                 place = base64.urlsafe_b64decode(event.place)
                 return cipher.decrypt(place, _bound_to(event)).decode()
             except (InvalidTag, ValueError):
-                # Another volume may lie under the root by now, or an older copy.
+                # The root may have another volume by now, or an older copy.
                 continue
             except (OSError, PlaceKeyDamaged) as error:
                 raise Unopened("the storage volume has no key for where objects lie") from error

@@ -1,4 +1,4 @@
-"""How a reception is filed, and what the file keeps of where it came from."""
+"""The filing rules of a reception, and the provenance keys in the file."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,19 +11,19 @@ ASSOCIATION_KEY: Final = "association"
 REPLICA_KEY: Final = "replica"
 ORIGINATOR_AE_KEY: Final = "originator_ae"
 ORIGINATOR_MESSAGE_KEY: Final = "originator_message"
-"""What the file meta group's private information tells about the arrival."""
+"""Keys of the provenance in the private information of the file meta group."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilingRules:
-    """How objects are filed, and how much may be."""
+    """How objects are filed, and how much space they may use."""
 
     layout: Layout
     limits: SpaceLimits
 
 
 def filing_rules(storage: StorageConfig) -> FilingRules:
-    """Return what this configuration means for a reception."""
+    """Return the rules that this configuration sets for a reception."""
     return FilingRules(
         Layout(storage.structure, storage.naming),
         SpaceLimits.configured(storage.max_storage_gb, storage.min_free_percent),

@@ -1,10 +1,10 @@
-"""Removes the files of deleted objects and second copies, and nothing that came in their place.
+"""Removes the files of deleted objects and of second copies, but never a file that replaced them.
 
-A transaction of the index records which file is meant: its path, inode and time of
-modification. Here the file is renamed out of the way, looked at once more, and only then
-unlinked. A receiver that finds the same bytes at the path touches the file and looks then
-whether it is still there (`ObjectStore`): either it sees that the file has gone and files
-its own, or the touch is seen here and the file goes back.
+A transaction of the index records the file to remove: its path, inode and modification time.
+The removal renames that file out of the way, checks it again and only then unlinks it. A
+receiver that finds the same bytes at the path touches the file and then checks that it still
+exists (`ObjectStore`). So either the receiver sees that the file is gone and files its own, or
+the removal sees the touch and puts the file back.
 """
 
 import os
@@ -30,7 +30,7 @@ CLOCK_TIMEOUT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FileMark:
-    """Which file was meant when it was decided that it goes."""
+    """Identifies the file that was chosen for removal."""
 
     inode: int
     modified_ns: int
@@ -39,35 +39,35 @@ class FileMark:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """What a file holds, from its first byte to its last."""
+    """The result of reading a whole file."""
 
     mark: FileMark
     sop_instance_uid: str
     content_sha256: str
-    """Of the data set; empty when the file is none of an object."""
+    """Hash of the data set; empty when the file is not a DICOM object."""
 
 
 class Removed(StrEnum):
-    """What became of a file that was to go."""
+    """The outcome of a removal."""
 
     GONE = "gone"
     KEPT = "kept"
-    """Another file has come in its place, or it is wanted again."""
+    """Another file has replaced it, or it was received again."""
 
 
 class OutsideStorage(Permanent):
-    """A path that is not below `objects/` or `conflicts/`."""
+    """A path is not below `objects/` or `conflicts/`."""
 
 
 class StorageFiles:
-    """The files of objects below one storage root, as those see them who may remove them."""
+    """Inspects and removes the files of objects below one storage root."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._latest = LatestDeletion(root)
 
     def mark(self, path: str) -> FileMark | None:
-        """Return which file lies at a stored path now, or None when there is none.
+        """Return the mark of the file that is at a stored path now, or None without a file.
 
         Raises:
             OutsideStorage: the path is none of an object.
@@ -79,11 +79,11 @@ class StorageFiles:
         return _mark_of(found)
 
     def last_wanted(self, paths: Iterable[str]) -> float:
-        """Return when the last of these files was received or received again (Unix time)."""
+        """Return the latest time at which one of these files was received (Unix time)."""
         return max((self.wanted_ns(path) for path in paths), default=0) / 1e9
 
     def wanted_ns(self, path: str) -> int:
-        """Return when a file was received or received again, in nanoseconds; 0 without it.
+        """Return when a file was last received, in nanoseconds; 0 without a file.
 
         Raises:
             OutsideStorage: the path is none of an object.
@@ -95,18 +95,18 @@ class StorageFiles:
         return received_ns(found)
 
     def moment(self, given_ns: int | None = None) -> int:
-        """Return the moment of a deletion in nanoseconds: now, by the volume's clock, or given.
+        """Return the time of a deletion in nanoseconds: now, by the volume's clock, or as given.
 
-        What was written before now is older. Whatever the clock says then, nothing is older
-        that is received after this call. Only for whoever has the index's turn.
+        Files written before the call are older. Files received after the call are never older,
+        even if the clock is set back. The caller holds the index's turn.
 
         Raises:
-            OSError: that is not durable.
+            OSError: the time is not durable.
         """
         if given_ns is not None:
             self._latest.raise_to(given_ns)
             return given_ns
-        # The clock of files stands still for some milliseconds: wait for its next tick.
+        # File times advance in steps of some milliseconds: wait for the next step.
         first = latest = self._clock()
         deadline = time.monotonic() + CLOCK_TIMEOUT_SECONDS
         while latest <= first and time.monotonic() < deadline:
@@ -115,28 +115,28 @@ class StorageFiles:
         return self._latest.follow(latest)
 
     def _clock(self) -> int:
-        # A full disk has no room for a file to touch, and a study has to go all the same.
+        # A full disk has no room for a new file to touch, but deletions must still work.
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            # Without times given, whoever keeps the volume says which.
+            # Without explicit times, the host of the volume sets them.
             os.utime(descriptor)
             return os.fstat(descriptor).st_mtime_ns
         finally:
             os.close(descriptor)
 
     def renew(self, path: str, modified_ns: int) -> None:
-        """Say that a file was wanted at this time, if it was not later."""
+        """Raise the modification time of a file to this one, unless it is later already."""
         mark = self.mark(path)
         if mark is not None and mark.modified_ns < modified_ns:
             with suppress(FileNotFoundError):
                 os.utime(self._inside(path), ns=(modified_ns, modified_ns), follow_symlinks=False)
 
     def content(self, path: str) -> FileContent | None:
-        """Read a whole file and return what it holds, or None when there is none.
+        """Read a whole file and return its content summary, or None without a file.
 
         Raises:
             OutsideStorage: the path is none of an object.
-            OSError: it cannot be read now.
+            OSError: the file cannot be read now.
         """
         try:
             with self._inside(path).open("rb") as file:
@@ -151,7 +151,7 @@ class StorageFiles:
             return None
 
     def instance(self, path: str) -> str:
-        """Return which SOP instance a file says it holds; empty when it is damaged or gone.
+        """Return the SOP Instance UID in a file; empty when the file is damaged or missing.
 
         Raises:
             OutsideStorage: the path is none of an object.
@@ -169,11 +169,10 @@ class StorageFiles:
         sop_instance_uid: str,
         may_go: Callable[[], bool] = lambda: True,
     ) -> Removed:
-        """Remove the file that was meant; whatever else lies there stays.
+        """Remove the file that was chosen; any other file at the path stays.
 
-        `may_go` is asked while the file is out of the way, so that nobody can take the file
-        itself for the one that makes it superfluous. Doing it again after a crash ends the
-        same.
+        `may_go` is called while the file is out of the way, so that it cannot mistake the file
+        itself for the other copy. Repeating the call after a crash gives the same result.
 
         Raises:
             OutsideStorage: the path is none of an object.
@@ -195,11 +194,11 @@ class StorageFiles:
         return self._finished(aside, place, meant, may_go)
 
     def lies_aside(self, meant: FileMark) -> bool:
-        """Return whether an interrupted removal has left this file out of the way."""
+        """Return whether an interrupted removal has left this file in the trash folder."""
         return self._aside(meant).exists()
 
     def put_back(self, path: str, meant: FileMark) -> None:
-        """Give a file that lies aside a name again: its own, or its refuge when that is taken.
+        """Move a file out of the trash: to its own name, or to its refuge if that is taken.
 
         Raises:
             OutsideStorage: the path is none of an object.
@@ -209,7 +208,7 @@ class StorageFiles:
             self._return(aside, place, meant)
 
     def whereabouts(self, path: str, meant: FileMark) -> tuple[str, FileMark] | None:
-        """Return where a file that was meant lies now and since when it is wanted, or None.
+        """Return the present path and mark of a chosen file, or None when it is gone.
 
         Raises:
             OutsideStorage: the path is none of an object.
@@ -221,11 +220,11 @@ class StorageFiles:
         return None
 
     def refuge(self, meant: FileMark) -> str:
-        """Return the path of a file that stays, and whose own name was taken meanwhile."""
+        """Return the path for a file that stays although its own name has been taken."""
         return f"{layout.CONFLICTS}/{meant.inode:x}-{meant.modified_ns:x}.dcm"
 
     def tidy(self, paths: Iterable[str]) -> None:
-        """Remove the folders that these files leave empty, and make their absence durable."""
+        """Remove the folders that these files left empty and make the removals durable."""
         folders = {path.rpartition("/")[0] for path in paths}
         sync_folders(str(self._root / folder) for folder in folders)
         for folder in sorted(folders, key=len, reverse=True):
@@ -249,7 +248,7 @@ class StorageFiles:
         return self._root / layout.TRASH / f"{meant.inode:x}-{meant.modified_ns:x}"
 
     def _returned(self, aside: Path, place: Path, refuge: Path) -> Path:
-        """Give a file a name again: its own, if nobody has taken that meanwhile."""
+        """Link a file to its own name again, or to its refuge if the name has been taken."""
         for name in (place, refuge):
             name.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -265,7 +264,7 @@ class StorageFiles:
             try:
                 (self._root / folder).rmdir()
             except OSError:
-                # Not empty, or a receiver has just made it anew.
+                # The folder is not empty, or a receiver has just created it again.
                 return
             folder = folder.rpartition("/")[0]
 
@@ -281,8 +280,8 @@ def _mark_of(status: os.stat_result) -> FileMark:
 
 
 def received_ns(status: os.stat_result) -> int:
-    """Return when a file was received or received again, in nanoseconds since 1970."""
-    # Its time may be that of a deletion, later than any clock; a restored file's change is new.
+    """Return when a file was last received, in nanoseconds since 1970."""
+    # mtime may be a deletion's time, ahead of the clock; ctime of a restored file is new.
     return min(status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -1,7 +1,7 @@
-"""The newest sealed head of the transaction log, kept where the database's writer cannot reach.
+"""The newest sealed head of the transaction log, kept out of reach of the database's writers.
 
-One small file, replaced as a whole. It shows that the end of the log was cut off, or that a
-backup was restored: a database that is older than what is kept here does not have this line.
+One small file, replaced as a whole. It reveals that the end of the log was cut off or that a
+backup was restored: a database older than this file does not have the line.
 """
 
 import json
@@ -26,7 +26,7 @@ class SealedHead:
 
 
 class SealedHeadFile:
-    """The file, read and written in the name of a process."""
+    """Reads and writes the file on behalf of one process."""
 
     def __init__(self, path: Path, writer: str) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class SealedHeadFile:
         self._told = ""
 
     def kept(self) -> SealedHead | None:
-        """Return what is kept; a file that cannot be read is said once in the log."""
+        """Return the head in the file; an unreadable file is logged once."""
         reason, found = "", None
         try:
             read = json.loads(self.path.read_bytes())
@@ -49,10 +49,10 @@ class SealedHeadFile:
         return found
 
     def keep(self, head: SealedHead) -> None:
-        """Have the file say this head, durably.
+        """Write this head durably.
 
         Raises:
-            OSError: it says what it said before.
+            OSError: the file keeps its old head.
         """
         document = asdict(head) | {"kept_at": datetime.now(UTC).isoformat(timespec="seconds")}
         replace_file(self.path, self._writer, json.dumps(document).encode() + b"\n")

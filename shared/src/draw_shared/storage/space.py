@@ -1,9 +1,8 @@
 """How much room is left: the quota, the watermark and the disk itself.
 
-`room` decides for everybody: the receivers, which refuse, and the API, which says so. What is
-used is counted by walking the folders now and then, and between walks by adding what this
-process stored and subtracting what it is told was removed. A walk takes at most a twentieth of
-the time, whatever it costs.
+`room` is the one rule: receivers refuse objects by it, and the API displays it. Walks through
+the folders measure the used space. Between walks this process adds the sizes that it stores and
+subtracts the sizes that it is told were removed. Walks take at most a twentieth of the time.
 """
 
 import os
@@ -20,19 +19,19 @@ from draw_shared.storage import layout
 from draw_shared.storage.incoming import NoSpace
 
 FREE_SPACE_MAX_AGE_SECONDS: Final = 0.25
-"""How long the free space of the disk is believed."""
+"""How long a measured free space of the disk is used."""
 WALK_INTERVAL_SECONDS: Final = 60.0
 WALK_SHARE: Final = 20
 MIN_ROOM_BYTES: Final = 2**20
-"""With less room no object is begun: nearly none would fit."""
+"""With less room no object is accepted, because hardly any would fit."""
 MIN_ROOM_SHARE: Final = 100
-"""On a small disk, or with a small quota, this part of it is enough."""
+"""On a small disk, or with a small quota, one part in so many is enough."""
 MIN_FREE_INODES: Final = 16
-"""A file and the folders above it, for some associations at once."""
+"""Enough for one file with its folders in several associations at once."""
 
 
 class SpaceShortage(StrEnum):
-    """Why no object is taken."""
+    """Why no object is accepted."""
 
     QUOTA = "quota"
     DISK = "disk"
@@ -48,16 +47,16 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SpaceLimits:
-    """What the operator allows."""
+    """The limits that the operator sets."""
 
     most_bytes: int | None
-    """Quota for all objects; None: there is none."""
+    """Quota for all objects; None means no quota."""
     min_free_percent: int
     """Part of the disk that must stay free."""
 
     @classmethod
     def configured(cls, max_storage_gb: int, min_free_percent: int) -> "SpaceLimits":
-        """Return what settings mean; a quota of 0 GB is none."""
+        """Return the limits of these settings; 0 GB means no quota."""
         return cls(max_storage_gb * BYTES_PER_GB or None, min_free_percent)
 
     def kept_bytes(self, disk: "DiskRoom") -> int:
@@ -67,21 +66,21 @@ class SpaceLimits:
 
 @dataclass(frozen=True, slots=True)
 class DiskRoom:
-    """What the file system of the storage has left for us."""
+    """The free space of the storage's file system."""
 
     total_bytes: int
     free_bytes: int
-    """Without what is reserved for root."""
+    """Without the blocks reserved for root."""
     total_inodes: int = 0
-    """0: it has no fixed number of them."""
+    """0: the file system has no fixed number of inodes."""
     free_inodes: int = 0
 
 
 def disk_room(root: Path) -> DiskRoom:
-    """Return what is left on the disk of `root`.
+    """Return the free space on the disk of `root`.
 
     Raises:
-        OSError: it cannot be seen from here.
+        OSError: the disk cannot be inspected.
     """
     found = os.statvfs(root)
     return DiskRoom(
@@ -94,19 +93,19 @@ def disk_room(root: Path) -> DiskRoom:
 
 @dataclass(frozen=True, slots=True)
 class RemainingSpace:
-    """What is left for objects, by each limit."""
+    """The space left for objects under each limit."""
 
     quota_bytes: int | None
-    """None: there is no quota."""
+    """None means no quota."""
     disk_bytes: int | None
-    """Above what has to stay free; None: the disk cannot be seen."""
+    """Beyond the part that must stay free; None: the disk cannot be inspected."""
     min_quota_bytes: int
     min_disk_bytes: int
     out_of_inodes: bool
 
     @property
     def shortage(self) -> SpaceShortage | None:
-        """Why no object is begun now, or None."""
+        """Why no object is accepted now, or None."""
         if self.quota_bytes is not None and self.quota_bytes < self.min_quota_bytes:
             return SpaceShortage.QUOTA
         if self.disk_bytes is not None and self.disk_bytes < self.min_disk_bytes:
@@ -114,12 +113,12 @@ class RemainingSpace:
         return SpaceShortage.INODES if self.out_of_inodes else None
 
     def by_limit(self) -> dict[SpaceShortage, int]:
-        """Return the bytes that are left, by what ends them."""
+        """Return the bytes left under each limit."""
         left = {SpaceShortage.QUOTA: self.quota_bytes, SpaceShortage.DISK: self.disk_bytes}
         return {limit: bytes_left for limit, bytes_left in left.items() if bytes_left is not None}
 
     def shortage_for(self, size: int, written: int) -> SpaceShortage | None:
-        """Why an object of `size` bytes, of which the disk has `written`, does not fit, or None."""
+        """Return why an object of `size` bytes with `written` on disk does not fit, or None."""
         if self.quota_bytes is not None and self.quota_bytes < size:
             return SpaceShortage.QUOTA
         if self.disk_bytes is not None and self.disk_bytes < size - written:
@@ -128,7 +127,7 @@ class RemainingSpace:
 
 
 def room(limits: SpaceLimits, used_bytes: int, disk: DiskRoom | None) -> RemainingSpace:
-    """Return what is left when `used_bytes` are in objects and the disk is as given."""
+    """Return the space left when objects use `used_bytes` of this disk."""
     total = disk.total_bytes if disk else 0
     quota = limits.most_bytes
     return RemainingSpace(
@@ -153,30 +152,30 @@ class Space:
         self._seen = 0.0
         self._next_walk = 0.0
         self.counted = False
-        """Whether what is used was counted since the start."""
+        """Whether the used space has been measured since the start."""
 
     @property
     def used_bytes(self) -> int:
-        """Bytes in objects and conflicts, as far as known."""
+        """Bytes in objects and conflicts, as last known."""
         return max(0, self._used + self._added)
 
     @property
     def free_bytes(self) -> int:
-        """Bytes that the disk still takes."""
+        """Free bytes on the disk."""
         return self._current_disk().free_bytes
 
     def shortage(self, limits: SpaceLimits) -> SpaceShortage | None:
-        """Return why no object is taken now, or None."""
+        """Return why no object is accepted now, or None."""
         return room(limits, self.used_bytes, self._current_disk()).shortage
 
     def require(self, limits: SpaceLimits, size: int = 0, written: int = 0) -> None:
-        """Return when an object of `size` bytes, of which the disk has `written`, may come in.
+        """Return if there is room for an object of `size` bytes with `written` on disk.
 
         Raises:
             NoSpace: the quota or the watermark does not allow it.
         """
         if written:
-            # What was seen before may count none of them, or only some.
+            # An earlier measurement may include none or only some of them.
             self._disk = None
         found = room(limits, self.used_bytes, self._current_disk())
         shortage = found.shortage_for(size, written) if size else found.shortage
@@ -194,13 +193,13 @@ class Space:
             self._added -= size
             self._freed_in_walk += size
 
-    def told(self, used_bytes: int) -> None:
-        """Take what is used from a process that looks for us."""
+    def set_used(self, used_bytes: int) -> None:
+        """Set the used space as another process has measured it."""
         with self._lock:
             self._used, self._added = used_bytes, 0
 
     def measure(self) -> None:
-        """Count what is used by looking, when it is time to look again."""
+        """Measure the used space by a walk, if one is due."""
         begun = time.monotonic()
         if begun < self._next_walk:
             return
@@ -214,8 +213,8 @@ class Space:
         )
         with self._lock:
             self._used = used
-            # What came during the walk may be counted twice until the next one, and what went may
-            # be counted still: the safe side.
+            # Until the next walk, files that came during this one may count twice, and removed
+            # ones may still count: both err on the safe side.
             self._added += self._freed_in_walk - before
             again = bool(self._freed_in_walk)
             self.counted = True
@@ -232,7 +231,7 @@ class Space:
 
 
 def _sizes(folder: str) -> Iterator[int]:
-    """Yield the sizes of all files below `folder`; what vanishes meanwhile does not count."""
+    """Yield the sizes of all files below `folder`; files that vanish meanwhile do not count."""
     waiting = [folder]
     while waiting:
         try:

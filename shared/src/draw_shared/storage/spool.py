@@ -1,10 +1,13 @@
-"""The spool folders as outbox: what lies there is durable and still has to be announced.
+"""The spool folders as outbox: their entries are durable and still have to be announced.
 
-Each running replica holds a lock on its own folder. Another replica that gets the lock of
-a folder, and sees that nobody has touched it for a while, takes over what lies there: it
-moves the entries to its own folder and lets go. The lock is of the kernel (flock) and
-ends with its process; the time stamp, which the owner renews, protects folders on volumes
-whose locks do not reach other hosts.
+Each running replica holds a lock on its own folder, `spool/<replica>`. When a replica dies, its
+entries stay on disk. Every other replica regularly tries the locks of the other folders
+(`take_over`); the one that gets the lock of a silent folder moves the entries into its own folder.
+
+Two signs protect a living owner, and both must be absent. The kernel releases the lock (flock)
+when the owner and every child that inherited it have ended. The owner also renews the time stamp
+of the lock file, which protects folders on volumes whose locks do not reach other hosts. A dead
+replica loses only its `.part` files, which were never acknowledged.
 """
 
 import fcntl
@@ -24,12 +27,12 @@ OBJECT: Final = ".dcm"
 PART: Final = ".part"
 SEGMENT: Final = ".jsonl"
 OPEN_SEGMENT: Final = ".jsonl.open"
-"""A piece of the transaction log, complete and being written."""
+"""A piece of the transaction log: complete, and still being written."""
 RESERVE: Final = ".reserve"
-"""Room for pieces to come, all zeros; it stays when its owner ends, for the next start."""
+"""Preallocated room for later pieces, all zeros; it stays for the owner's next start."""
 OPEN_AHEAD: Final = ".jsonl.ahead"
 RESERVE_AHEAD: Final = ".room"
-"""The same for lines that are on disk before what they tell of happens."""
+"""The same for lines that must be on disk before the action they report begins."""
 HEARTBEAT_TIMEOUT_SECONDS: Final = 30.0
 POLL_INTERVAL_SECONDS: Final = 0.1
 
@@ -39,7 +42,7 @@ class SpoolTaken(Transient):
 
 
 class SpoolLock:
-    """The right to one spool folder."""
+    """The lock of one spool folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,10 +50,10 @@ class SpoolLock:
         self._descriptor: int | None = None
 
     def acquire(self, *, wait_seconds: float) -> None:
-        """Take the lock of one's own folder.
+        """Take the lock, waiting at most `wait_seconds`.
 
         Raises:
-            SpoolTaken: somebody else keeps it.
+            SpoolTaken: another process holds it.
         """
         deadline = time.monotonic() + wait_seconds
         while not self.try_acquire():
@@ -60,12 +63,12 @@ class SpoolLock:
         self.beat()
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it."""
+        """Take the lock if it is free and return whether it is ours now."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         except FileNotFoundError:
-            # The folder was just removed by whoever took it over.
+            # Another replica has just taken the folder over and removed it.
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,13 +82,13 @@ class SpoolLock:
         return True
 
     def beat(self) -> None:
-        """Show that the owner lives."""
+        """Renew the time stamp that shows that the owner is alive."""
         if self._descriptor is not None:
             os.utime(self._descriptor)
 
     @property
     def silent_seconds(self) -> float:
-        """How long ago the owner has shown that it lives."""
+        """How long ago the owner last renewed its time stamp."""
         try:
             return time.time() - self._path.stat().st_mtime
         except FileNotFoundError:
@@ -93,24 +96,24 @@ class SpoolLock:
 
     @property
     def descriptor(self) -> int:
-        """What keeps the lock; a process that inherits it keeps the lock too.
+        """The descriptor that holds the lock; a child that inherits it holds the lock too.
 
         Raises:
-            SpoolTaken: we do not have it.
+            SpoolTaken: this process does not hold the lock.
         """
         if self._descriptor is None:
             raise SpoolTaken(f"spool folder {self._folder.name} is not ours")
         return self._descriptor
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock if this process holds it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def entries(folder: Path) -> list[str]:
-    """Return the paths of what is left to announce, oldest first."""
+    """Return the paths of the entries left to announce, oldest first."""
     return sorted(e for e in _files(folder) if e.endswith(OBJECT))
 
 
@@ -139,9 +142,9 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def remove_parts(folder: Path, writer: str = "") -> int:
-    """Remove what was never complete, and return how many; only for a folder whose lock is held.
+    """Remove incomplete files and return their number; the caller holds the folder's lock.
 
-    With a writer's name, only what this process began: it has ended.
+    With a writer's name, remove only the files of that process, which has ended.
     """
     parts = [path for path in _files(folder) if path.endswith(PART) and writer in path]
     for path in parts:
@@ -150,27 +153,27 @@ def remove_parts(folder: Path, writer: str = "") -> int:
 
 
 def reserves(folder: Path, reserve: str = RESERVE) -> list[str]:
-    """Return the paths of what is kept for the transaction log."""
+    """Return the paths of the room preallocated for the transaction log."""
     return sorted(e for e in _files(folder) if e.endswith(reserve))
 
 
 def close_segments(folder: Path, open_segment: str = OPEN_SEGMENT) -> None:
-    """Make the pieces of the transaction log that a crash left open complete; needs the lock."""
+    """Close the log pieces that a crash left open; the caller holds the folder's lock."""
     for path in list(_files(folder)):
         if path.endswith(open_segment):
             Path(path).rename(path.removesuffix(open_segment) + SEGMENT)
 
 
 def take_over(own: Path) -> int:
-    """Move what dead replicas left behind to our own folder, and return how many files."""
+    """Move the files of dead replicas into our own folder and return their number."""
     return sum(
-        _taken(folder, own)
+        _take_over_one(folder, own)
         for folder in sorted(own.parent.iterdir())
         if folder != own and folder.is_dir()
     )
 
 
-def _taken(folder: Path, own: Path) -> int:
+def _take_over_one(folder: Path, own: Path) -> int:
     lock = SpoolLock(folder)
     if lock.silent_seconds < HEARTBEAT_TIMEOUT_SECONDS or not lock.try_acquire():
         return 0
@@ -183,7 +186,7 @@ def _taken(folder: Path, own: Path) -> int:
         left = entries(folder) + segments(folder)
         for path in left:
             Path(path).rename(own / Path(path).name)
-        # First the new names, then the loss of the old ones.
+        # Sync the new names before the removal of the old ones.
         sync_folders((str(own), str(folder)))
         with suppress(OSError):
             (folder / LOCK_NAME).unlink()

@@ -1,4 +1,4 @@
-"""What a file on the storage volume says of its object."""
+"""Describes a stored object from its file alone."""
 
 import os
 from datetime import UTC, datetime
@@ -9,12 +9,12 @@ from draw_shared.storage.identification import identify
 from draw_shared.storage.objects import Stored, hash_rest, received_at
 
 
-def described(root: Path, path: str) -> Stored:
-    """Return what lies at a path, from the file alone; a file of others was received when written.
+def describe_file(root: Path, path: str) -> Stored:
+    """Return the object at a path; without our provenance, it was received when it was written.
 
     Raises:
-        Undecodable, ValueError: it is no object.
-        OSError: it cannot be read.
+        Undecodable, ValueError: the file is not a DICOM object.
+        OSError: the file cannot be read.
     """
     with (root / path).open("rb") as file:
         status = os.fstat(file.fileno())

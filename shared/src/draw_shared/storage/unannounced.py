@@ -1,4 +1,4 @@
-"""Which studies are being received: durable objects that the index cannot know yet."""
+"""Finds the studies being received: those with durable objects that are not announced yet."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,11 @@ from draw_shared.storage import layout, spool
 from draw_shared.storage.identification import identify
 
 MAX_OBJECTS: Final = 2_000
-"""With more objects waiting than these, the broker is away or far behind."""
+"""More waiting objects than this mean that the broker is away or far behind."""
 
 
 def unannounced_studies(root: Path) -> frozenset[str] | None:
-    """Return the studies of all objects that are not announced; None when these are too many."""
+    """Return the studies of all unannounced objects; None when there are too many objects."""
     found = _entries(root / layout.SPOOL)
     if len(found) > MAX_OBJECTS:
         return None
@@ -40,5 +40,5 @@ def _study_of(entry: str) -> str:
                 meta.transfer_syntax_uid,
             ).identity.study_instance_uid
     except (FileNotFoundError, Undecodable):
-        # Announced meanwhile, or damaged and kept for people to look at.
+        # Announced meanwhile, or damaged and kept for an operator to inspect.
         return ""

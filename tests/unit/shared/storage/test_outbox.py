@@ -37,7 +37,7 @@ def outbox(store, publisher):
 
 
 def opened_paths(store, messages):
-    return [Places(store.root).opened(message) for message in messages]
+    return [Places(store.root).unseal(message) for message in messages]
 
 
 def test_an_object_is_announced_and_its_entry_removed(store, publisher, outbox):

@@ -20,10 +20,10 @@ def read_again(message):
 
 
 def test_whoever_has_the_volume_opens_it_and_the_message_says_nothing(tmp_path):
-    message = Places(tmp_path).sealed(EVENT)
+    message = Places(tmp_path).seal(EVENT)
     assert b"CANARY" not in message.to_bytes()
     found = read_again(message)
-    assert Places(tmp_path).opened(found) == EVENT.path
+    assert Places(tmp_path).unseal(found) == EVENT.path
     kept = set(InstanceStoredV2.model_fields) - {"path", "place", "schema_version"}
     assert {name: getattr(found, name) for name in kept} == {
         name: getattr(EVENT, name) for name in kept
@@ -31,7 +31,7 @@ def test_whoever_has_the_volume_opens_it_and_the_message_says_nothing(tmp_path):
 
 
 def test_the_release_before_can_parse_it_and_finds_nothing_there(tmp_path):
-    found = type(EVENT).from_bytes(Places(tmp_path).sealed(EVENT).to_bytes())
+    found = type(EVENT).from_bytes(Places(tmp_path).seal(EVENT).to_bytes())
     assert found.path == "objects/.sealed"
     assert (found.sop_instance_uid, found.event_id) == (EVENT.sop_instance_uid, EVENT.event_id)
 
@@ -43,15 +43,15 @@ def test_what_the_release_before_has_announced_is_still_read():
 def test_a_place_is_good_for_no_other_object_and_no_other_volume(tmp_path):
     here, there = Places(tmp_path), Places(tmp_path / "other")
     (tmp_path / "other").mkdir()
-    message = here.sealed(EVENT)
+    message = here.seal(EVENT)
     for change in ({"sop_instance_uid": "1.9"}, {"content_sha256": "cd" * 32}, {"place": "AAAA"}):
         with pytest.raises(Unopened):
-            here.opened(message.model_copy(update=change))
+            here.unseal(message.model_copy(update=change))
     with pytest.raises(Unopened):
-        there.opened(message)
+        there.unseal(message)
     there.make()
     with pytest.raises(Unopened):
-        there.opened(message)
+        there.unseal(message)
 
 
 def test_a_volume_that_is_replaced_under_a_running_process_is_noticed(tmp_path):
@@ -59,16 +59,16 @@ def test_a_volume_that_is_replaced_under_a_running_process_is_noticed(tmp_path):
     for folder in (one, other):
         folder.mkdir()
     reader, writer = Places(one), Places(other)
-    reader.sealed(EVENT)
-    message = writer.sealed(EVENT)
+    reader.seal(EVENT)
+    message = writer.seal(EVENT)
     (one / PLACE_KEY).write_bytes((other / PLACE_KEY).read_bytes())
-    assert reader.opened(message) == EVENT.path
+    assert reader.unseal(message) == EVENT.path
 
 
 def test_the_key_is_made_once_and_is_for_those_who_may_read_the_objects(tmp_path):
     places = [Places(tmp_path) for _ in range(3)]
-    messages = [one.sealed(EVENT) for one in places]
-    assert [places[0].opened(message) for message in messages] == [EVENT.path] * 3
+    messages = [one.seal(EVENT) for one in places]
+    assert [places[0].unseal(message) for message in messages] == [EVENT.path] * 3
     (key,) = tmp_path.iterdir()
     assert key.stat().st_size == 64
     assert not stat.S_IMODE(key.stat().st_mode) & stat.S_IRWXO
@@ -77,5 +77,5 @@ def test_the_key_is_made_once_and_is_for_those_who_may_read_the_objects(tmp_path
 def test_a_file_that_is_no_key_is_said_and_left_alone(tmp_path):
     (tmp_path / PLACE_KEY).write_bytes(b"short")
     with pytest.raises(PlaceKeyDamaged):
-        Places(tmp_path).sealed(EVENT)
+        Places(tmp_path).seal(EVENT)
     assert (tmp_path / PLACE_KEY).read_bytes() == b"short"

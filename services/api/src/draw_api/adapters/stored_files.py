@@ -22,7 +22,7 @@ from draw_shared.storage import layout
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles, received_ns
-from draw_shared.storage.stored_file import described
+from draw_shared.storage.stored_file import describe_file
 
 READERS: Final = 4
 MAX_IN_FLIGHT: Final = 2_000
@@ -126,7 +126,7 @@ class FileAnnouncements(Announcements):
                     self._refused.append(event)
                 self._changed.notify_all()
 
-        self._publisher.publish(self._places.sealed(event), on_confirm)
+        self._publisher.publish(self._places.seal(event), on_confirm)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:
@@ -137,7 +137,7 @@ class FileAnnouncements(Announcements):
         """Return the announcement of a file, and when the file was last wanted."""
         try:
             mark = self._files.mark(path)
-            event = event_of(described(self._root, path))
+            event = event_of(describe_file(self._root, path))
         except (FileNotFoundError, Undecodable, ValueError):
             # The file is damaged, not ours, or was deleted meanwhile.
             return None

@@ -20,7 +20,7 @@ from draw_shared.errors import Transient
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
-from draw_shared.storage.stored_file import described
+from draw_shared.storage.stored_file import describe_file
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class NextVersions:
 
     def _event(self, path: str, sop_instance_uid: str) -> InstanceStoredV1 | None:
         try:
-            event = event_of(described(self._root, path))
+            event = event_of(describe_file(self._root, path))
         except (OSError, Undecodable, ValueError) as error:
             # Its row stays until its study is deleted or `draw-admin reconcile` removes it.
             log.error(  # noqa: TRY400 - what it says of the file may name a patient
@@ -101,7 +101,7 @@ def announce_by(
     def announce(events: Sequence[InstanceStoredV1]) -> None:
         confirms: SimpleQueue[bool] = SimpleQueue()
         for event in events:
-            publisher.publish(places.sealed(event), confirms.put)
+            publisher.publish(places.seal(event), confirms.put)
         try:
             confirmed = [confirms.get(timeout=CONFIRM_TIMEOUT_SECONDS) for _ in events]
         except Empty:

@@ -1,4 +1,4 @@
-"""What a receiver remembers of the names that it has given lately."""
+"""Remembers the names that a receiver has given recently."""
 
 import os
 import threading
@@ -9,14 +9,14 @@ MAX_REMEMBERED: Final = 20_000
 
 
 class Sequence:
-    """Where sequential numbers continue in the folders used lately."""
+    """Counts sequential file numbers in recently used folders."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._next: OrderedDict[str, int] = OrderedDict()
 
     def next_in(self, folder: str) -> int:
-        """Return the next number of a folder; nobody else gets it from here."""
+        """Return the next number of a folder; no other caller gets the same one."""
         with self._lock:
             if folder not in self._next:
                 self._next[folder] = _highest_number(folder) + 1
@@ -27,11 +27,11 @@ class Sequence:
             return number
 
 
-class Lately:
-    """Where objects received lately lie.
+class RecentPaths:
+    """Remembers the paths of recently received objects.
 
-    With names that depend on the time of arrival, only this finds that a sender repeats
-    what it got no answer for.
+    Where names depend on the time of arrival, only this reveals that a sender repeats an object
+    for which it got no answer.
     """
 
     def __init__(self) -> None:
@@ -39,11 +39,11 @@ class Lately:
         self._paths: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def path_of(self, sop_instance_uid: str, digest: str) -> str:
-        """Return where these bytes of an object were put; empty when it is not remembered."""
+        """Return the path of these bytes of an object; empty if it is not remembered."""
         return self._paths.get((sop_instance_uid, digest), "")
 
     def remember(self, sop_instance_uid: str, digest: str, path: str) -> None:
-        """Keep where these bytes of an object were put."""
+        """Remember the path of these bytes of an object."""
         with self._lock:
             self._paths[sop_instance_uid, digest] = path
             if len(self._paths) > MAX_REMEMBERED:
