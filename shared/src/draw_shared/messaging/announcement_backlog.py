@@ -1,4 +1,4 @@
-"""How many messages announce objects that the index does not have yet."""
+"""Counts the messages that announce objects not yet indexed."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,31 +9,31 @@ from draw_shared.messaging.topology import INSTANCE_STORED_WORK
 LATER: Final = tuple(
     map(INSTANCE_STORED_WORK.rung, range(1, len(INSTANCE_STORED_WORK.ladder_seconds) + 1))
 )
-"""Queues in which announcements wait for being tried again."""
+"""Queues in which announcements wait for their next attempt."""
 ANNOUNCEMENTS: Final = (INSTANCE_STORED_WORK.name, *LATER)
-"""Queues whose messages announce objects that the index does not have yet."""
+"""Queues whose messages announce objects not yet indexed."""
 
 
 def unindexed(depths: Mapping[str, int]) -> int:
-    """Return how many such messages wait, by the depths of all queues."""
+    """Return how many announcements wait, given the depths of all queues."""
     return sum(depths.get(name, 0) for name in ANNOUNCEMENTS)
 
 
 class AnnouncementBacklog:
-    """Asks the broker now and then, with a connection for each time."""
+    """Asks the broker for the backlog, with a new connection for each call."""
 
     def __init__(self, url: str, *, client: str) -> None:
         self._depths = QueueDepths(url, client=client)
 
     def number(self) -> int:
-        """Return how many such messages wait now.
+        """Return how many announcements wait now.
 
         Raises:
-            BrokerUnavailable: it does not answer.
+            BrokerUnavailable: the broker does not answer.
         """
         try:
             self._depths.look()
             return unindexed(self._depths.seen)
         finally:
-            # Seldom asked: a connection that nobody serves would miss its heartbeats.
+            # Calls are rare, and an idle connection would miss its heartbeats.
             self._depths.close()

@@ -1,8 +1,8 @@
 """Starts tasks of Celery workers: task messages of protocol 2, without Celery itself.
 
 The format is Celery's own (https://docs.celeryq.dev/en/stable/internals/protocol.html). The
-workers' queue is theirs: it is never declared here, so that it keeps the arguments they gave
-it, and a task for a queue that does not exist yet waits.
+workers own their queue. It is never declared here, so it keeps the arguments that they chose; a
+task for a queue that does not exist yet waits.
 """
 
 import json
@@ -21,22 +21,22 @@ from draw_shared.messaging import connection
 
 
 class NoWorkers(Transient):
-    """The workers' queue does not exist, or does not take the message."""
+    """The workers' queue does not exist or refuses the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class CeleryTask:
-    """One call of a task; the same `id` is the same call, however often it is sent."""
+    """One call of a task; messages with the same `id` are the same call."""
 
     id: UUID
     name: str
     queue: str
     arguments: Mapping[str, Any]
-    """Keyword arguments, as JSON knows them."""
+    """Keyword arguments, of JSON types."""
 
 
 class CeleryTasks:
-    """The way to Celery's workers; seldom used, so each call has a connection of its own."""
+    """Sends tasks to Celery workers; calls are rare, so each one opens its own connection."""
 
     def __init__(self, url: str, *, client: str) -> None:
         self._url = url
@@ -46,7 +46,7 @@ class CeleryTasks:
         """Return once the broker has the message in the workers' queue.
 
         Raises:
-            BrokerUnavailable, NoWorkers: it may be sent again later.
+            BrokerUnavailable, NoWorkers: the caller may send the task again later.
         """
         made = connection.connect(self._url, f"{self._client} celery")
         try:
@@ -63,13 +63,13 @@ class CeleryTasks:
 
 
 def body(task: CeleryTask) -> bytes:
-    """Return positional arguments, keyword arguments and what is embedded."""
+    """Return the message body: positional arguments, keyword arguments and embedded options."""
     embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return json.dumps([[], dict(task.arguments), embedded]).encode()
 
 
 def properties(task: CeleryTask) -> BasicProperties:
-    """Return what tells workers which task it is and how the body is to be read."""
+    """Return the message properties, which name the task and the encoding of the body."""
     return BasicProperties(
         content_type="application/json",
         content_encoding="utf-8",

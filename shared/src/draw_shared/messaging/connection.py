@@ -1,4 +1,4 @@
-"""How to reach the broker: parameters, one blocking connection, waiting between tries."""
+"""Connects to the broker: parameters, one blocking connection, pauses between attempts."""
 
 import random
 import threading
@@ -16,7 +16,7 @@ MIN_RETRY_DELAY_SECONDS: Final = 0.2
 MAX_RETRY_DELAY_SECONDS: Final = 5.0
 
 CONNECTION_FAILURES: Final = (AMQPError, OSError)
-"""What pika raises when the broker is away, goes away or refuses."""
+"""Exceptions of pika when the broker is away, goes away or refuses."""
 
 
 class BrokerUnavailable(Transient):
@@ -24,7 +24,7 @@ class BrokerUnavailable(Transient):
 
 
 def parameters(url: str, name: str) -> pika.URLParameters:
-    """Return connection parameters for `url`; `name` is shown by the broker."""
+    """Return connection parameters for `url`; the broker displays `name`."""
     found = pika.URLParameters(url)
     found.heartbeat = HEARTBEAT_INTERVAL_SECONDS
     found.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
@@ -36,7 +36,7 @@ def parameters(url: str, name: str) -> pika.URLParameters:
 
 
 def connect(url: str, name: str) -> pika.BlockingConnection:
-    """Return a connection for the calling thread alone.
+    """Return a connection that only the calling thread may use.
 
     Raises:
         BrokerUnavailable: the broker is away or refuses.
@@ -48,7 +48,7 @@ def connect(url: str, name: str) -> pika.BlockingConnection:
 
 
 class Pause:
-    """Waits longer after each failure in a row, with jitter, and ends early when told to stop."""
+    """Waits longer after each consecutive failure, with jitter; a stop ends the wait early."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
@@ -60,5 +60,5 @@ class Pause:
         self._seconds = min(self._seconds * 2, MAX_RETRY_DELAY_SECONDS)
 
     def reset(self) -> None:
-        """Begin with short waits again: something worked."""
+        """Return to short waits after a success."""
         self._seconds = MIN_RETRY_DELAY_SECONDS

@@ -1,21 +1,24 @@
-"""Consumes a work queue in batches; messages are acknowledged after they were handled.
+"""Consumes a work queue in batches and acknowledges messages after they were handled.
 
-Concurrency: one thread owns the connection and does nothing long on it, so heartbeats go
-on; a second thread collects batches and calls the handler; acknowledgements cross back
-through the connection's thread-safe callback. `stop` first lets the batch under way end,
-then closes the connection; what was delivered and not handled is delivered again.
+Concurrency: the connection thread owns the connection and runs only short callbacks, so that
+heartbeats go on. The worker thread collects batches and calls the handler, one batch at a time.
+Acknowledgements return to the connection thread through pika's thread-safe callback.
 
-The handler decides by what it returns or raises:
-- nothing: the batch is done;
-- failures for single messages: Transient ones climb the retry ladder, others go to the
-  dead-letter queue;
-- it raises Transient: something everybody needs is away; the same batch is tried again
-  after a pause, and nothing new is fetched meanwhile;
-- it raises anything else: each message is handled alone, so that one poisoned message
-  does not take the others with it.
+`stop` first waits for the current batch and then closes the connection. If the process dies or
+the connection breaks, nothing is lost: the broker delivers every unacknowledged message again, so
+a handler may see a message twice.
 
-Messages that the publisher has joined come apart here: a handler sees each by itself, and
-each fails by itself. The broker is told once all that travelled together is handled.
+The handler decides by its result:
+- It returns nothing: the batch is done.
+- It returns failures of single messages: Transient ones go to the next rung of the retry ladder,
+  others to the dead-letter queue.
+- It raises Transient: a resource that all messages need is away. The same batch is tried again
+  after a pause; meanwhile no new batch begins.
+- It raises anything else: each message is handled alone, so that one poisoned message does not
+  fail the others.
+
+The consumer splits messages that the publisher has joined: the handler sees each one separately,
+and each one fails separately. It acknowledges the joined message once all its parts are handled.
 """
 
 import json
@@ -44,8 +47,8 @@ POLL_INTERVAL_SECONDS: Final = 1.0
 IDENTIFIERS: Final = ("event_id", "association_id", "sop_instance_uid", "job_id")
 MAX_IDENTIFIER_LENGTH: Final = 64
 MAX_BATCH_MESSAGES: Final = 20
-"""What one batch takes from the broker at most, joined messages counted as one: another
-replica should find something to do, and memory is bounded."""
+"""Limit for one batch, joined messages counted as one. It leaves work for other replicas and
+bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,18 @@ class Delivery:
     """One message as the handler sees it."""
 
     body: bytes
-    """A line of what came, if several travelled together."""
+    """The message body; one line of the body if several messages were joined."""
     routing_key: str
     attempt: int
-    """0 for the first time, then one more after each rung of the ladder."""
+    """0 at first, then one more after each rung of the ladder."""
     tag: int
-    """The broker's name for what came; the same for all that travelled together."""
+    """The broker's delivery tag; joined messages share one."""
     session: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One message of a batch could not be handled."""
+    """One message of a batch that could not be handled."""
 
     delivery: Delivery
     error: Exception
@@ -77,8 +80,8 @@ class Consumer:
     """Feeds one handler from one work queue.
 
     Args:
-        failed: told of each message that is put aside whether it is a `retry` or `dead`, and
-            the message, before it can be seen in another queue.
+        failed: called with `retry` or `dead` and the body of each message that is put aside,
+            before the message appears in another queue.
     """
 
     def __init__(
@@ -112,22 +115,22 @@ class Consumer:
 
     @property
     def connected(self) -> bool:
-        """Whether messages can come now."""
+        """Whether messages can arrive now."""
         return self._channel is not None
 
     def start(self) -> None:
-        """Begin to consume, as soon as the broker is there."""
+        """Start both threads; they consume as soon as the broker answers."""
         self._receiver.start()
         self._worker.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Let the batch under way end, then close."""
+        """Wait for the current batch, then close the connection."""
         self._stopping.set()
         self._worker.join(deadline_seconds * 0.8)
         self._closing.set()
         self._receiver.join(deadline_seconds * 0.2 + POLL_INTERVAL_SECONDS)
 
-    # The connection's thread
+    # The connection thread
 
     def _receive(self) -> None:
         pause = connection.Pause(self._closing)
@@ -150,11 +153,11 @@ class Consumer:
         made = connection.connect(self._url, f"{self._client} {self.name}")
         try:
             channel = topology.complete(made)
-            # Its bindings cannot be looked at.
+            # Bindings cannot be verified passively, so they are declared each time.
             self._work.declare(channel)
             channel.confirm_delivery()
             channel.basic_qos(prefetch_count=2 * self._together)
-            # Of a queue that somebody deletes nothing comes any more, and nothing else is said.
+            # A cancel is the only sign that the queue was deleted.
             cancelled = threading.Event()
             channel.add_on_cancel_callback(lambda _: cancelled.set())
             self._session += 1
@@ -178,14 +181,14 @@ class Consumer:
     def _take(
         self, method: Basic.Deliver, properties: BasicProperties, body: bytes, session: int
     ) -> None:
-        told = (properties.headers or {}).get(ATTEMPT_HEADER, 0)
-        attempt = told if isinstance(told, int) else 0
+        header = (properties.headers or {}).get(ATTEMPT_HEADER, 0)
+        attempt = header if isinstance(header, int) else 0
         key, tag = method.routing_key or "", method.delivery_tag or 0
         lines = body.split(b"\n")
         self._arrived.put([Delivery(line, key, attempt, tag, session) for line in lines])
 
     def _on_connection(self, action: Callable[[BlockingChannel], None], session: int) -> None:
-        """Have `action` run on the connection's thread, unless it is another connection by now."""
+        """Run `action` on the connection thread, unless the connection has changed since."""
         current = self._connection
 
         def run() -> None:
@@ -196,10 +199,10 @@ class Consumer:
             try:
                 current.add_callback_threadsafe(run)
             except connection.CONNECTION_FAILURES:
-                # Not acknowledged: the broker delivers the message again.
+                # The message stays unacknowledged, so the broker delivers it again.
                 log.info("consumer.acknowledgement_lost", queue=self._work.name)
 
-    # The worker's thread
+    # The worker thread
 
     def _work_on(self) -> None:
         while not self._stopping.is_set():
@@ -221,7 +224,7 @@ class Consumer:
             except queue.Empty:
                 break
             together += 1
-        # What an earlier connection delivered is delivered again by the new one.
+        # The new connection delivers the messages of an earlier one again.
         return [delivery for delivery in batch if delivery.session == self._session]
 
     def _handle(self, batch: list[Delivery]) -> None:
@@ -230,7 +233,7 @@ class Consumer:
             self._settle(batch, failures)
 
     def _failures(self, batch: list[Delivery]) -> Sequence[Failure] | None:
-        """Have a batch handled and return what failed; None when we stop before it is done."""
+        """Handle a batch and return its failures; None when a stop comes first."""
         pause = connection.Pause(self._stopping)
         while not self._stopping.is_set():
             try:
@@ -258,7 +261,7 @@ class Consumer:
     def _settle(self, batch: Sequence[Delivery], failures: Sequence[Failure]) -> None:
         for failure in failures:
             self._put_aside(failure)
-        # Everything up to here came in this batch or an earlier one.
+        # All deliveries up to this tag belong to this batch or an earlier one.
         last = max(delivery.tag for delivery in batch)
         self._on_connection(lambda c: c.basic_ack(last, multiple=True), batch[0].session)
 
@@ -279,7 +282,7 @@ class Consumer:
         )
 
         def copy(channel: BlockingChannel) -> None:
-            # Confirmed before the original is acknowledged: it is never in neither queue.
+            # Confirmed before the original is acknowledged, so a crash cannot lose the message.
             channel.basic_publish("", target, delivery.body, properties, mandatory=True)
 
         self._failed("retry" if again else "dead", delivery.body)
@@ -294,7 +297,7 @@ class Consumer:
 
 
 def identifiers(body: bytes) -> dict[str, str]:
-    """Return what names the subject of a message, as far as the message can be read."""
+    """Return the identifiers in a message, as far as the message can be read."""
     try:
         held = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Hears what is said to every replica on `draw.control`.
+"""Receives the wake-ups that go to every replica on `draw.control`.
 
 One thread owns the connection and its queue, which is exclusive and vanishes with the
-connection. Listeners are called on that thread, one after the other, and must be quick: a
-wake-up only says that something is worth looking at now. What was said while the broker
-was away is not heard; whoever listens polls as well.
+connection. That thread calls the listeners one after the other, so they must be quick: a
+wake-up only says that polling now is worthwhile. Wake-ups sent while the broker is away are
+lost, so every listener also polls.
 """
 
 import threading
@@ -25,7 +25,7 @@ Listener = Callable[[ControlV1], None]
 
 
 class ControlListener:
-    """Calls the listeners of a subject whenever a wake-up of it is heard."""
+    """Calls the listeners of a subject for each wake-up of that subject."""
 
     name = "control"
 
@@ -39,15 +39,15 @@ class ControlListener:
 
     @property
     def connected(self) -> bool:
-        """Whether wake-ups are heard now."""
+        """Whether wake-ups can be received now."""
         return self._connected
 
     def on(self, subject: ControlSubject, listener: Listener) -> None:
-        """Have `listener` called for each wake-up of `subject`; to be said before `start`."""
+        """Register `listener` for wake-ups of `subject`; call this before `start`."""
         self._listeners.append((subject, listener))
 
     def start(self) -> None:
-        """Begin to listen, as soon as the broker is there."""
+        """Start the thread; it listens as soon as the broker answers."""
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
@@ -96,7 +96,7 @@ class ControlListener:
         try:
             message = ControlV1.from_bytes(body)
         except ValidationError:
-            # A newer release may say what this one has no word for.
+            # A newer release may send subjects that this one does not know.
             log.warning("control.not_understood")
             return
         for subject, listener in self._listeners:

@@ -1,9 +1,9 @@
-"""What no consumer could handle: looked at, put back to work, or thrown away.
+"""Reads, requeues and discards messages that no consumer could handle.
 
-Looking takes messages without acknowledging them and gives them back by closing the channel.
-Putting back publishes with a confirm before the dead letter is acknowledged: a crash between
-the two leaves the message twice, never lost, and every consumer stands a message twice.
-Each action has a connection of its own; it belongs to the calling thread.
+`look` takes messages without acknowledging them and returns them by closing the channel.
+`put_back` publishes with a confirm before it acknowledges the dead letter. A crash between the
+two duplicates the message and never loses it; every consumer tolerates duplicates. Each call
+opens its own connection on the calling thread.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMessage:
-    """One message that waits for somebody to look at it."""
+    """One message that waits for an operator."""
 
     key: str
-    """Names the message as long as it waits: made from its body."""
+    """Identifies the message while it waits; derived from its body."""
     queue: str
     consumer_queue: str
-    """The work queue in which it failed; empty when no queue wanted it."""
+    """The work queue in which the message failed; empty if it was unroutable."""
     routing_key: str
     reason: str
     body: str
@@ -42,7 +42,7 @@ class DeadLetterMessage:
 
 
 def queues() -> tuple[str, ...]:
-    """Return the queues that collect what could not be handled."""
+    """Return the queues that collect unhandled messages."""
     names: dict[str, None] = {}
     for part in topology.TOPOLOGY:
         if isinstance(part, WorkQueue):
@@ -64,27 +64,27 @@ class DeadLetters:
         self._client = client
 
     def look(self, queue: str, most: int = MAX_LETTERS) -> list[DeadLetterMessage]:
-        """Return the messages of a queue, first come first, and leave them there.
+        """Return the messages of a queue, oldest first, and leave them there.
 
         Raises:
-            BrokerUnavailable: it does not answer.
+            BrokerUnavailable: the broker does not answer.
         """
         with self._channel() as channel:
-            return [letter for letter, _ in _taken(channel, queue, most)]
+            return [letter for letter, _ in _take(channel, queue, most)]
 
     def put_back(self, queue: str, key: str = "") -> int:
-        """Put one message, or all, back to where they failed; return how many.
+        """Return one message, or all, to the queue where it failed; return their number.
 
         Raises:
-            BrokerUnavailable: it does not answer.
+            BrokerUnavailable: the broker does not answer.
         """
         return self._settle(queue, key, _publish_again)
 
     def discard(self, queue: str, key: str) -> int:
-        """Throw one message away; return how many there were.
+        """Discard one message; return how many were discarded.
 
         Raises:
-            BrokerUnavailable: it does not answer.
+            BrokerUnavailable: the broker does not answer.
         """
         return self._settle(queue, key, lambda _channel, _letter, _body: None)
 
@@ -97,7 +97,7 @@ class DeadLetters:
         settled = 0
         with self._channel() as channel:
             waiting = channel.queue_declare(queue, passive=True).method.message_count
-            for letter, (tag, body) in _taken(channel, queue, waiting):
+            for letter, (tag, body) in _take(channel, queue, waiting):
                 if key in {"", letter.key}:
                     action(channel, letter, body)
                     channel.basic_ack(tag)
@@ -118,7 +118,7 @@ class DeadLetters:
                 made.close()
 
 
-def _taken(
+def _take(
     channel: BlockingChannel, queue: str, most: int
 ) -> Iterator[tuple[DeadLetterMessage, tuple[int, bytes]]]:
     for _ in range(most):

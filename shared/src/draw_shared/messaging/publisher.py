@@ -1,12 +1,16 @@
-"""Publishes messages with confirms, many in flight, and goes on when the broker comes back.
+"""Publishes messages with confirms, many in flight, and resumes when the broker comes back.
 
-Concurrency: one thread owns the connection and its event loop. `publish` may be called
-from any thread; it hands the message over and returns. `on_confirm` is called on the
-publisher's thread, with True when the broker has the message on disk in a queue, with
-False when it was refused or could not be routed. Messages that a broken connection left
-unconfirmed are published again: a message may arrive twice, and none is lost while this
-process lives. Joinable messages that wait together travel as one, a line each: thousands a
-second cost broker and consumers more than what they say.
+Concurrency: the publisher thread owns the connection and its event loop. Any thread may call
+`publish`, which queues the message in memory and returns. The publisher thread calls `on_confirm`:
+with True when the broker has the message on disk in a queue, with False when the broker refused
+the message or could not route it. Callbacks must therefore be quick.
+
+After a broken connection the publisher sends unconfirmed messages again, so a message may arrive
+twice. No message is lost while the process lives; messages that are unconfirmed when the process
+dies are lost here, so callers keep their own durable copy until the confirm (the spool).
+
+Joinable messages that wait together travel as one message, one line each, because the cost per
+message at broker and consumers is higher than the cost of its content.
 """
 
 import threading
@@ -33,13 +37,13 @@ log = structlog.get_logger()
 MAX_WAITING_MESSAGES: Final = 20_000
 MAX_JOINED_MESSAGES: Final = 50
 JOIN_DELAY_SECONDS: Final = 0.01
-"""How long a joinable message waits for others to travel with."""
+"""How long a joinable message waits for others."""
 
 Confirmed = Callable[[bool], None]
 
 
-def _nobody(_: bool) -> None:  # noqa: FBT001 - the shape of a confirm callback
-    """For messages that are only wake-ups: nobody minds whether they arrive."""
+def _ignore_confirm(_: bool) -> None:  # noqa: FBT001 - the shape of a confirm callback
+    """Ignore the confirm; for wake-ups, which may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,14 @@ class _Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What travels as one message."""
+    """One message on the wire, made of one or more joined messages."""
 
     message_id: str
     parts: list[_Outgoing]
 
 
 class Publisher:
-    """The process's way to the broker."""
+    """Publishes the messages of one process."""
 
     name = "publisher"
 
@@ -76,17 +80,17 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._connection: SelectConnection | None = None
         self._channel: Channel | None = None
-        self._pump_asked = threading.Event()
+        self._pump_requested = threading.Event()
         self._pause = connection.Pause(self._stopping)
 
     @property
     def connected(self) -> bool:
-        """Whether messages can leave now."""
+        """Whether messages can be sent now."""
         return self._channel is not None
 
     @property
     def pending(self) -> int:
-        """How much is handed over and not confirmed; 0 when all is."""
+        """How many messages wait or are unconfirmed; 0 when all are confirmed."""
         return len(self._waiting) + len(self._unconfirmed)
 
     def start(self) -> None:
@@ -94,7 +98,7 @@ class Publisher:
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Publish what is waiting if the broker is there, then close."""
+        """Publish the waiting messages if the broker is connected, then close."""
         deadline = threading.Event()
         waited = 0.0
         while self.connected and self.pending and waited < deadline_seconds / 2:
@@ -107,22 +111,22 @@ class Publisher:
     def publish(
         self,
         message: Message,
-        on_confirm: Confirmed = _nobody,
+        on_confirm: Confirmed = _ignore_confirm,
         *,
         exchange: str = topology.EVENTS,
     ) -> None:
-        """Hand a message over; `on_confirm` is called exactly once, later, on another thread."""
+        """Queue a message; `on_confirm` is called exactly once: now if refused, else later."""
         if len(self._waiting) >= MAX_WAITING_MESSAGES:
             on_confirm(False)
             return
         body = message.to_bytes()
         key = message.routing_key
         self._waiting.append(_Outgoing(exchange, key, body, message.joinable, on_confirm))
-        if not self._pump_asked.is_set():
-            self._pump_asked.set()
+        if not self._pump_requested.is_set():
+            self._pump_requested.set()
             self._on_loop(self._pump_soon)
 
-    # Everything below runs on the publisher's thread, except _on_loop.
+    # Everything below runs on the publisher thread, except _on_loop.
 
     def _on_loop(self, action: Callable[[], None]) -> None:
         current = self._connection
@@ -197,10 +201,10 @@ class Publisher:
             self._pump()
 
     def _pump(self) -> None:
-        self._pump_asked.clear()
+        self._pump_requested.clear()
         channel = self._channel
         while channel is not None and channel.is_open and self._waiting:
-            parts = self._joined()
+            parts = self._take_next()
             outgoing = parts[0]
             sent = _Sent(f"{self._prefix}{next(self._number):x}", parts)
             self._unconfirmed[self._next_tag] = sent
@@ -214,12 +218,12 @@ class Publisher:
                     delivery_mode=DeliveryMode.Persistent,
                     message_id=sent.message_id,
                 ),
-                # A wake-up without listeners is no failure; an event without a queue is.
+                # A wake-up may have no listeners; an event without a queue is a failure.
                 mandatory=outgoing.exchange not in topology.UNHEARD,
             )
 
-    def _joined(self) -> list[_Outgoing]:
-        """Take what goes next: one message, or several of one kind that wait together."""
+    def _take_next(self) -> list[_Outgoing]:
+        """Take the next message, with the joinable ones of its kind that wait behind it."""
         first = self._waiting.popleft()
         parts = [first]
         while (
@@ -244,7 +248,7 @@ class Publisher:
         if not frame.method.multiple:
             self._settle(tag, good=good)
             return
-        # In the order of their tags, as they were published.
+        # The dict is in publishing order, which is the order of tags.
         for each in list(takewhile(lambda t: t <= tag, self._unconfirmed)):
             self._settle(each, good=good)
 
@@ -265,7 +269,7 @@ class Publisher:
                 log.exception("message.confirm_callback_failed", routing_key=key)
 
     def _take_back(self) -> None:
-        """Put what was not confirmed in front of what waits, in its old order."""
+        """Put unconfirmed messages back in front of the waiting ones, in their old order."""
         self._connection = self._channel = None
         self._returned.clear()
         for tag in sorted(self._unconfirmed, reverse=True):

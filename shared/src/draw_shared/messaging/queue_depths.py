@@ -1,4 +1,4 @@
-"""How many messages wait in each queue of the suite, as the broker said last."""
+"""How many messages wait in each queue of the suite, as the broker last reported."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,7 +10,7 @@ from draw_shared.messaging.topology import Collecting, WorkQueue
 
 
 def queue_names() -> tuple[str, ...]:
-    """Return every queue that people or workers empty, in the order of the topology."""
+    """Return every queue that operators or workers empty, in the order of the topology."""
     names: dict[str, None] = {}
     for part in topology.TOPOLOGY:
         if isinstance(part, WorkQueue):
@@ -25,7 +25,7 @@ QUEUES: Final = queue_names()
 
 
 class QueueDepths:
-    """Asks the broker when told to, and keeps its answer; belongs to the thread that asks."""
+    """Asks the broker on request and keeps the answer; only one thread may use it."""
 
     def __init__(self, url: str, *, client: str) -> None:
         self._url = url
@@ -35,17 +35,17 @@ class QueueDepths:
 
     @property
     def seen(self) -> Mapping[str, int]:
-        """Messages waiting, by queue; empty while the broker does not answer."""
+        """Waiting messages by queue; empty while the broker does not answer."""
         return self._seen
 
     def look(self) -> None:
-        """Ask the broker.
+        """Ask the broker for the depths.
 
         Raises:
-            BrokerUnavailable: it does not answer.
+            BrokerUnavailable: the broker does not answer.
         """
         try:
-            self._seen = self._asked()
+            self._seen = self._ask()
         except connection.CONNECTION_FAILURES as error:
             self.close()
             raise connection.BrokerUnavailable(type(error).__name__) from error
@@ -54,12 +54,12 @@ class QueueDepths:
             raise
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         made, self._connection, self._seen = self._connection, None, {}
         if made is not None and made.is_open:
             made.close()
 
-    def _asked(self) -> Mapping[str, int]:
+    def _ask(self) -> Mapping[str, int]:
         if self._connection is None or not self._connection.is_open:
             self._connection = connection.connect(self._url, f"{self._client} depths")
             topology.complete(self._connection).close()

@@ -1,9 +1,9 @@
-"""What each service's user may do at the broker (RabbitMQ's access control).
+"""The permissions of each service's user at the broker (RabbitMQ access control).
 
-A user may configure (make and delete), write to (publish to, bind) and read from (consume, bind
-from) what a pattern names. Each service makes the queues that it reads; exchanges belong to all
-and are made by the indexer. A message to a queue by its name goes through the default exchange,
-`amq.default`: consumers put messages there that they will try again, and the API dead letters.
+A pattern of names limits what a user may configure (create and delete), write to (publish to,
+bind) and read from (consume, bind from). Each service creates the queues that it reads; the
+indexer creates the shared exchanges. A message to a queue by name goes through the default
+exchange, `amq.default`: consumers use it for retries, and the API for dead letters.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 PRIVATE: Final = r"amq\.gen-.*"
-"""A queue of one connection, in which it hears what is said to all."""
+"""The private queue of a connection, which receives the fanout of wake-ups."""
 
 
 VHOST: Final = "/"
@@ -20,7 +20,7 @@ VHOST: Final = "/"
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Patterns of names, as RabbitMQ wants them; empty names nothing."""
+    """Patterns of names in RabbitMQ's syntax; an empty one matches nothing."""
 
     configure: str
     write: str
@@ -57,11 +57,11 @@ RIGHTS: Final[Mapping[str, Rights]] = {
 
 
 def definitions(administrator: tuple[str, str], users: Mapping[str, tuple[str, str]]) -> str:
-    """Return what RabbitMQ loads at each start: the users of the services and their rights.
+    """Return the definitions that RabbitMQ loads at each start: users and their permissions.
 
     Args:
-        administrator: name and password of who may do everything.
-        users: by service, name and password.
+        administrator: name and password of the user with all permissions.
+        users: name and password of the user of each service.
     """
     name, password = administrator
     names = {service: user for service, (user, _) in users.items()}
@@ -77,11 +77,11 @@ def definitions(administrator: tuple[str, str], users: Mapping[str, tuple[str, s
 
 
 def permissions(administrator: str, users: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return who may do what, as RabbitMQ imports it.
+    """Return the permissions of all users in RabbitMQ's import format.
 
     Args:
-        administrator: name of who may do everything.
-        users: by service, the name of its user.
+        administrator: name of the user with all permissions.
+        users: name of the user of each service.
     """
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     return [

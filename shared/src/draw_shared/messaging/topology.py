@@ -1,14 +1,14 @@
 """Exchanges and queues of the suite, as data (RabbitMQ 3.10 and 4.x).
 
-Work queues are quorum queues. A message that shall be tried again goes, with a count of
-its attempts in a header, to the next rung of its queue's ladder: a queue without
-consumers whose messages return to the work queue when their time is over. What cannot be
-handled goes to the consumer's dead-letter queue. Redelivery counts decide nothing; the
-delivery limit is explicit because its default differs between broker versions.
+Work queues are quorum queues. A message to be retried goes to the next rung of its queue's
+ladder, with the number of its attempts in a header. A rung is a queue without consumers whose
+messages return to the work queue when their delay is over. A message that cannot be handled goes
+to the consumer's dead-letter queue. Redelivery counts decide nothing; the delivery limit is
+explicit because its default differs between broker versions.
 
-To look whether something is there needs no right, to make it does. So whoever connects looks, and
-makes what is missing if its user may: by `messaging.rights` the indexer what belongs to all and
-its own queues, the worker its own. The others wait for the exchanges.
+A passive check needs no permission, a declaration does. Every process therefore checks first and
+declares only missing parts, if its user may (`messaging.rights`): the indexer the shared
+exchanges and its own queues, the worker its own queues. The others wait for the exchanges.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from draw_shared.messaging.connection import BrokerUnavailable
 EVENTS: Final = "draw.events"
 CONTROL: Final = "draw.control"
 NOTICES: Final = "draw.notices"
-"""Events that the change feed has anyway (series and studies becoming stable): whoever wants to
-be told binds a queue of his own; without one they vanish."""
+"""Events that the change feed contains as well (series and studies become stable). An interested
+consumer binds its own queue; without one the messages are dropped."""
 UNHEARD: Final = frozenset((CONTROL, NOTICES))
-"""Exchanges on which a message without a listener is no failure."""
+"""Exchanges on which a message without a listener is not a failure."""
 UNROUTABLE: Final = "draw.unroutable"
 
 INSTANCE_STORED: Final = "indexer.instance-stored"
@@ -40,41 +40,41 @@ RETRY_DELAYS_SECONDS: Final = (5, 30, 120, 600)
 
 
 class NotThereYet(BrokerUnavailable):
-    """Whose part it is to make something has not been here since the broker is."""
+    """The service that declares an exchange has not connected to this broker yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One durable exchange; what it cannot route goes to the alternate."""
+    """One durable exchange; unroutable messages go to its alternate."""
 
     name: str
     kind: str
     alternate: str = ""
 
     def look(self, channel: BlockingChannel) -> None:
-        """Return when it is there; the channel closes when not."""
+        """Return if it exists; otherwise the channel closes."""
         channel.exchange_declare(self.name, passive=True)
 
     def declare(self, channel: BlockingChannel) -> None:
-        """Make the exchange, or check that it is as described."""
+        """Create the exchange, or verify its arguments if it exists."""
         arguments = {"alternate-exchange": self.alternate} if self.alternate else None
         channel.exchange_declare(self.name, self.kind, durable=True, arguments=arguments)
 
 
 @dataclass(frozen=True, slots=True)
 class Collecting:
-    """A queue that keeps everything an exchange sends it, for people to look at."""
+    """A queue that keeps all messages of an exchange for operators to inspect."""
 
     name: str
     source: str = ""
 
     def look(self, channel: BlockingChannel) -> None:
-        """Return when it is there; the channel closes when not."""
+        """Return if it exists; otherwise the channel closes."""
         channel.queue_declare(self.name, passive=True)
 
     def declare(self, channel: BlockingChannel) -> None:
-        """Make the queue and its binding."""
-        # Looking at a message counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
+        """Create the queue and its binding."""
+        # Each inspection counts as a delivery; by default RabbitMQ 4 drops a message after 20.
         arguments = {"x-queue-type": "quorum", "x-delivery-limit": MAX_LOOKS}
         channel.queue_declare(self.name, durable=True, arguments=arguments)
         if self.source:
@@ -95,26 +95,26 @@ class WorkQueue:
         return f"{self.name}.retry.{number}"
 
     def look(self, channel: BlockingChannel) -> None:
-        """Return when all of it is there; the channel closes when not."""
+        """Return if all parts exist; otherwise the channel closes."""
         for name in (self.dead, self.name, *map(self.rung, range(1, len(self.ladder_seconds) + 1))):
             channel.queue_declare(name, passive=True)
 
     def declare(self, channel: BlockingChannel) -> None:
-        """Make the queue, its bindings, its ladder and its dead-letter queue."""
+        """Create the queue, its bindings, its ladder and its dead-letter queue."""
         Collecting(self.dead).declare(channel)
-        channel.queue_declare(self.name, durable=True, arguments=_returning_to(self.dead))
+        channel.queue_declare(self.name, durable=True, arguments=_return_to_arguments(self.dead))
         for pattern in self.binds:
             channel.queue_bind(self.name, EVENTS, pattern)
         for number, seconds in enumerate(self.ladder_seconds, start=1):
             arguments = {
-                **_returning_to(self.name),
+                **_return_to_arguments(self.name),
                 "x-message-ttl": int(seconds * 1000),
             }
             channel.queue_declare(self.rung(number), durable=True, arguments=arguments)
 
 
-def _returning_to(queue: str) -> dict[str, Any]:
-    """Return the arguments of a quorum queue whose dead letters reach `queue` without loss."""
+def _return_to_arguments(queue: str) -> dict[str, Any]:
+    """Return the arguments of a quorum queue that moves its dead letters to `queue` safely."""
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
@@ -144,19 +144,18 @@ TOPOLOGY: Final[tuple[Part, ...]] = (
 
 
 def declare(channel: BlockingChannel) -> None:
-    """Make everything that is not there yet; repeating it changes nothing."""
+    """Create all missing parts; a repeated call changes nothing."""
     for part in TOPOLOGY:
         part.declare(channel)
 
 
 def complete(made: BlockingConnection) -> BlockingChannel:
-    """Return a channel of a broker on which all is there that this user may make.
+    """Create the missing parts that this user may create, and return a channel.
 
-    A queue that others read may be missing until they come; who publishes learns by it that the
-    message is not taken.
+    A queue of another service may still be missing; a publisher then gets its message returned.
 
     Raises:
-        NotThereYet: an exchange is missing, and this user may not make it.
+        NotThereYet: an exchange is missing, and this user may not create it.
     """
     channel = made.channel()
     for part in TOPOLOGY:
@@ -165,11 +164,11 @@ def complete(made: BlockingConnection) -> BlockingChannel:
         except ChannelClosedByBroker as error:
             if error.reply_code != NOT_FOUND:
                 raise
-            channel = _making(made, part)
+            channel = _create(made, part)
     return channel
 
 
-def _making(made: BlockingConnection, part: Part) -> BlockingChannel:
+def _create(made: BlockingConnection, part: Part) -> BlockingChannel:
     channel = made.channel()
     try:
         part.declare(channel)
