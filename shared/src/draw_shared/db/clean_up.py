@@ -1,4 +1,4 @@
-"""Which studies the clean-up may take: whole ones, oldest first, that nobody needs."""
+"""Finds the studies that the clean-up may delete: whole ones, oldest first, not in use."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ AT_ONCE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One study beyond retention that rows alone do not keep."""
+    """One study beyond retention that no row protects."""
 
     id: int
     study_instance_uid: str
@@ -21,9 +21,9 @@ class Candidate:
     size_bytes: int
 
 
-# A copy that still has to be compared tells that its study was sent again.
+# A copy that still has to be compared shows that its study was sent again.
 # A job may name a study, its patient or its accession number, anywhere in its parameters.
-# OFFSET 0 keeps the planner from reading whole tables for few studies.
+# OFFSET 0 prevents the planner from reading whole tables for few studies.
 CANDIDATES: Final = text(
     """
     WITH busy AS MATERIALIZED (
@@ -64,7 +64,7 @@ def candidates(
     most: int = AT_ONCE,
     only: str = "",
 ) -> list[Candidate]:
-    """Return the next studies that may go, oldest first, behind the one given."""
+    """Return the next studies that may be deleted, oldest first, after the given one."""
     values = {
         "days": retention_days,
         "after": after[0],
@@ -76,5 +76,5 @@ def candidates(
 
 
 def paths(connection: Connection, study: int) -> Iterator[str]:
-    """Yield where the objects of a study lie."""
+    """Yield the paths of the objects of a study."""
     yield from connection.execute(PATHS, {"study": study}).scalars()

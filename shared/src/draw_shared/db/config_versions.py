@@ -1,7 +1,7 @@
-"""The newest version of the configuration in the database, and how the database catches up.
+"""Reads the newest configuration in the database, and lets an older database catch up.
 
-A database that is restored from a backup, or begun anew, may be older than what the suite has
-worked with since. The storage volume keeps that; it is added as the version that it was.
+A restored or new database may be older than the configuration that the suite has used since. The
+storage volume keeps that configuration; it is added to the database under its version number.
 """
 
 import json
@@ -39,7 +39,7 @@ ALLOW: Final = text(
 
 
 def newest(session: Session) -> ConfigSnapshot | None:
-    """Return the version in force; None in a database that has no configuration yet."""
+    """Return the version in force; None if the database has no configuration yet."""
     row = session.connection().execute(NEWEST).first()
     if row is None:
         return None
@@ -47,9 +47,9 @@ def newest(session: Session) -> ConfigSnapshot | None:
 
 
 def catch_up(session: Session, kept: ConfigSnapshot, found: int) -> bool:
-    """Add what the volume keeps to a database that only has version `found`; caller commits.
+    """Add the volume's configuration to a database that has only version `found`.
 
-    Return False when somebody else was first.
+    The caller commits. Return False when another process was first.
     """
     connection = session.connection()
     added = connection.execute(

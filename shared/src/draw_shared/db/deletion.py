@@ -1,14 +1,21 @@
 """Deletes studies so that a crash cannot make the index and the disk disagree for long.
 
-Rows go first, and the same transaction records which files have to go (`file_deletions`).
-From its commit on, no query finds the study; the files go afterwards, and a record stays
-until its file is gone. Whatever is killed when: every row has its file, and every file
-that has neither row nor record was not yet indexed.
+One transaction deletes the rows, records the files to remove (`file_deletions`) and places the
+study's tombstone (`draw_shared.db.tombstones`). After its commit no query finds the study. The
+files are removed afterwards, and each record stays until its file is gone. A crash before the
+commit changes nothing; a crash after it only delays the removal, which any process continues from
+the records. At every moment each row has its file, and a file with neither row nor record has not
+been indexed yet.
 
-What was not yet indexed, and what comes again that was received before, is told by the
-study's tombstone (`draw_shared.db.tombstones`), which the same transaction places.
+The tombstone covers files of the study that are not indexed yet, and old files that come back
+later, for example from a backup.
 
-What was set aside for it and is of another study is marked to be announced, and becomes current.
+Some objects were set aside because of the deleted ones but belong to another study. The
+transaction marks them for announcement, and they become current.
+
+Concurrency: writers of the index take turns (`draw_shared.db.feed`), so nothing is indexed into
+the study during the transaction. Several processes may remove files at the same time; each takes
+records that no other process has locked.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,54 +29,54 @@ from draw_shared.db.feed import INSTANCE_LOST, STUDY_DELETED, take_turn
 
 
 class Mark(Protocol):
-    """Which file is meant, as the storage tells it."""
+    """Identifies one file, as reported by the storage."""
 
     @property
     def inode(self) -> int:
-        """The file's number."""
+        """The file's inode number."""
 
     @property
     def modified_ns(self) -> int:
-        """When it was last written or claimed."""
+        """When the file was last written or claimed, in nanoseconds."""
 
     @property
     def size_bytes(self) -> int:
-        """How large it is."""
+        """The file's size."""
 
 
 class Files(Protocol):
     """The files of objects on the storage volume."""
 
     def mark(self, path: str) -> Mark | None:
-        """Return which file lies at a stored path now, or None when there is none."""
+        """Return the mark of the file that is at a stored path now, or None without a file."""
 
     def renew(self, path: str, modified_ns: int) -> None:
-        """Say that a file was wanted at this time, if it was not later."""
+        """Raise the modification time of a file to this one, unless it is later already."""
 
     def wanted_ns(self, path: str) -> int:
-        """Return when a file was received or received again, in nanoseconds; 0 without it."""
+        """Return when a file was last received, in nanoseconds; 0 without a file."""
 
     def moment(self, given_ns: int | None = None) -> int:
-        """Return the moment of a deletion in nanoseconds: now, or given.
+        """Return the time of a deletion in nanoseconds: now, or as given.
 
-        No file is older that is received after this call.
+        Files received after this call are never older.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedStudy:
-    """What went."""
+    """What a deletion has removed from the index."""
 
     study_instance_uid: str
     instances: int
     size_bytes: int
     files: int
-    """How many files go, those of versions set aside and second copies with them."""
+    """How many files will be removed, including versions set aside and second copies."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftFile:
-    """A file that no row needs any more."""
+    """A file to which no row refers any more."""
 
     path: str
     sop_instance_uid: str
@@ -79,7 +86,7 @@ class LeftFile:
 
 @dataclass(frozen=True, slots=True)
 class PendingRemoval:
-    """One file that has to go."""
+    """One file that has to be removed."""
 
     id: int
     path: str
@@ -89,7 +96,7 @@ class PendingRemoval:
     modified_ns: int
     size_bytes: int
     named: bool = False
-    """Whether a row names the path again: what lies there stays."""
+    """Whether a row refers to the path again; then the file there stays."""
 
 
 STUDY: Final = text(
@@ -100,7 +107,7 @@ FILES: Final = text(
     "SELECT i.sop_instance_uid, i.path FROM instances i JOIN series r ON r.id = i.series_pk"
     " WHERE r.study_pk = :study"
 )
-# An object that contradicts the study it names is a conflict of the one and current in the other.
+# An object that contradicts the study it names is a conflict there and current in another study.
 DELETE_CONFLICTS: Final = text(
     """
     DELETE FROM instance_conflicts WHERE id = ANY(ARRAY(
@@ -118,7 +125,7 @@ DELETE_CONFLICTS: Final = text(
     """
 )
 NAMING: Final = text("SELECT path FROM instance_conflicts WHERE study_instance_uid = :uid")
-# A copy of what lay in the study, but names another, goes as well.
+# Copies of objects that were in the study but name another study go as well.
 COPIES: Final = text(
     "SELECT count(DISTINCT path) FROM file_copies"
     " WHERE study_instance_uid = :uid OR sop_instance_uid = ANY(:uids)"
@@ -131,7 +138,7 @@ NEXT_VERSIONS: Final = text(
         (SELECT FROM instances i WHERE i.sop_instance_uid = c.sop_instance_uid)
     """
 )
-"""What was current is gone: what was set aside for it is announced, and one becomes current."""
+"""Versions set aside for a deleted current object: they are announced, and one becomes current."""
 STILL_NAMED: Final = text(
     """
     SELECT path FROM instances WHERE sop_instance_uid = ANY(:uids)
@@ -237,11 +244,11 @@ def delete_study(
     by: str,
     before_ns: int | None = None,
 ) -> DeletedStudy | None:
-    """Delete a study with everything set aside of it, and record its files; caller commits.
+    """Delete a study and all versions set aside, and record its files; the caller commits.
 
-    With it goes what was received of it before and is not indexed yet: all of that, or only
-    what is older than `before_ns`. Return what went, or None when there is no such study, not
-    even set aside. Waits for the index's turn.
+    The tombstone also covers files of the study that are not indexed yet: all received so far,
+    or only those older than `before_ns`. Return None when neither rows nor versions set aside
+    exist. Waits for the index's turn.
     """
     take_turn(connection)
     study = connection.execute(STUDY, {"uid": study_instance_uid}).first()
@@ -256,17 +263,17 @@ def delete_study(
         return None
     left = _left(connection, going, study_instance_uid)
     number = record_files(connection, left, files, before_ns=before_ns)
-    # They lay in the study and name another one.
+    # Objects that were set aside in this study but name another one.
     foreign = [row for row in aside if row.study_instance_uid != study_instance_uid]
-    # Their records stay: without a row, they go as deleted.
+    # Their records stay; an object without a row counts as deleted.
     named = {"uids": [row.sop_instance_uid for row in foreign]}
     number += connection.execute(COPIES, values | named).scalar_one()
     moment = files.moment(before_ns)
-    # Other versions of them, also what is not indexed yet, are of the study that they name.
+    # Their other versions, indexed or not, belong to the study that they name.
     versions = {tombstones.of_version(row.sop_instance_uid, row.content_sha256) for row in foreign}
     tombstones.place(connection, {study_instance_uid, *versions}, moment, by)
     connection.execute(NEXT_VERSIONS, {"uids": list(going.values())})
-    # It names this study and lies in another: what the tombstone says is not of it.
+    # The object names this study but is current in another: the tombstone must not cover it.
     for path in connection.execute(NAMING, values).scalars():
         files.renew(path, moment)
     connection.execute(
@@ -277,20 +284,20 @@ def delete_study(
 
 
 def _left(connection: Connection, going: Mapping[str, str], study: str) -> list[LeftFile]:
-    """Return of these files, by path, those that no row names any more."""
+    """Return those of these files, given by path, to which no row refers any more."""
     named = named_paths(connection, list(going.values()))
     return [LeftFile(path, uid, study, "") for path, uid in going.items() if path not in named]
 
 
 def recall_latest(connection: Connection, files: Files) -> None:
-    """Have the volume know the latest deletion, also when it was restored, or the index was."""
+    """Write the latest deletion to the volume, after a restore of the volume or the index."""
     latest = tombstones.latest(connection)
     take_turn(connection)
     files.moment(latest)
 
 
 def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) -> int:
-    """Delete rows, by UID and path, without file; what was set aside follows; caller commits."""
+    """Delete rows of lost files, by UID and path; versions set aside follow; the caller commits."""
     take_turn(connection)
     values: dict[str, Any] = {"uids": [uid for uid, _ in lost], "paths": [path for _, path in lost]}
     parents = connection.execute(PARENTS, values).all()
@@ -312,9 +319,9 @@ def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) ->
 
 
 def pending_removals(connection: Connection, most: int) -> list[PendingRemoval]:
-    """Return files that have to go and that no other process is at, for this transaction.
+    """Lock and return files to remove that no other process has locked.
 
-    Waits for the index's turn: what is named by a row again, and what is not, stays so.
+    Waits for the index's turn, so `named` stays true until this transaction ends.
     """
     take_turn(connection)
     found = [PendingRemoval(*row) for row in connection.execute(PENDING, {"most": most})]
@@ -323,7 +330,7 @@ def pending_removals(connection: Connection, most: int) -> list[PendingRemoval]:
 
 
 def settle_removals(connection: Connection, done: Sequence[int]) -> None:
-    """Forget records of files that are gone, or that stay."""
+    """Delete the records of files that are removed or that stay."""
     if done:
         connection.execute(FORGET, {"ids": list(done)})
 
@@ -335,8 +342,8 @@ def record_files(
     *,
     before_ns: int | None = None,
 ) -> int:
-    """Record files that have to go, unless they are wanted since `before_ns`; return how many."""
-    found = _marked(left, files)
+    """Record files to remove, except those received since `before_ns`; return their number."""
+    found = _mark_files(left, files)
     if before_ns is not None:
         found = [(file, mark) for file, mark in found if files.wanted_ns(file.path) < before_ns]
     if found:
@@ -350,20 +357,20 @@ def record_left(
     copies: Sequence[LeftFile],
     files: Files,
 ) -> None:
-    """Record, of what was announced, the files that no row names: deleted ones and copies."""
+    """Record announced files to which no row refers: deleted ones and copies."""
     uids = {file.sop_instance_uid for file, _ in deleted}
     named = named_paths(connection, uids.union(file.sop_instance_uid for file in copies))
     gone = [(file, mark) for file, mark in deleted if file.path not in named]
     if gone:
         connection.execute(RECORD, _columns(gone))
     doubled = {file.path: file for file in copies if file.path not in named}
-    found = _marked(list(doubled.values()), files)
+    found = _mark_files(list(doubled.values()), files)
     if found:
         hashes = [file.content_sha256 for file, _ in found]
         connection.execute(RECORD_COPIES, _columns(found) | {"hashes": hashes})
 
 
-def _marked(left: Sequence[LeftFile], files: Files) -> list[tuple[LeftFile, Mark]]:
+def _mark_files(left: Sequence[LeftFile], files: Files) -> list[tuple[LeftFile, Mark]]:
     marks = ((file, files.mark(file.path)) for file in left)
     return [(file, mark) for file, mark in marks if mark is not None]
 
@@ -380,5 +387,5 @@ def _columns(found: Sequence[tuple[LeftFile, Mark]]) -> dict[str, Any]:
 
 
 def named_paths(connection: Connection, uids: Collection[str]) -> set[str]:
-    """Return where the rows of these objects say that they lie."""
+    """Return the paths in the rows of these objects."""
     return set(connection.execute(STILL_NAMED, {"uids": list(uids)}).scalars()) if uids else set()

@@ -1,13 +1,13 @@
-"""The change feed's writers take turns, so that its numbers appear in their order.
+"""Makes the writers of the change feed take turns, so that its numbers appear in order.
 
-A sequence number is drawn when a row is written and seen when its transaction commits. Two
-writers at once could commit in the other order, and a reader that remembers the last number
-it has seen would miss a row for ever. Whoever writes to `changes` therefore holds this lock
-from before the first number is drawn until the commit. It also serves writers of the index
-as their turn: what they have read stays true until they commit.
+A row gets its sequence number when it is written and becomes visible when its transaction
+commits. Two parallel writers could commit in the opposite order, and a reader that remembers the
+last number it saw would miss a row for ever. Every writer of `changes` therefore holds this lock
+from before its first number until its commit. The lock also serializes the writers of the index:
+whatever they read stays true until they commit.
 
-Within a turn the database gives each entry its moment (`next_change_moment`): that of the
-clock, or that of the entry before when the clock has been set back since.
+Within a turn the database gives each entry its time (`next_change_moment`): that of the clock,
+or that of the previous entry if the clock has been set back since.
 """
 
 from typing import Final
@@ -22,11 +22,11 @@ SERIES_STABLE: Final = "series.stable"
 STUDY_STABLE: Final = "study.stable"
 STUDY_DELETED: Final = "study.deleted"
 INSTANCE_LOST: Final = "instance.lost"
-"""Its row had no file and was removed (`draw-admin reconcile --repair`)."""
+"""A row without a file was removed (`draw-admin reconcile --repair`)."""
 INSTANCE_CONFLICT: Final = "instance.conflict"
-"""Another object with its UID is there, or it contradicts its study; once for each study named."""
+"""An object repeats a UID with other content or contradicts its study; once per study named."""
 PATIENT_AMBIGUOUS: Final = "patient.ambiguous"
-"""Objects under one Patient ID name several people; this study has made it so."""
+"""Since this study, objects with one Patient ID name several persons."""
 KINDS: Final = (
     INSTANCE_STORED,
     SERIES_STABLE,
@@ -39,5 +39,5 @@ KINDS: Final = (
 
 
 def take_turn(connection: Connection) -> None:
-    """Wait for the turn; it lasts until this transaction ends."""
+    """Wait for the lock; this transaction holds it until it ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FEED_LOCK})

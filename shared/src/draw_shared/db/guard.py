@@ -11,7 +11,7 @@ from draw_shared.errors import Transient
 
 UNDEFINED_TABLE: Final = "42P01"
 UNDEFINED: Final = frozenset({UNDEFINED_TABLE, "42703", "42883"})
-"""A table, column or function that is not there."""
+"""SQLSTATEs of a missing table, column or function."""
 FOUND: Final = text("SELECT version_num FROM alembic_version")
 COMPATIBLE: Final = text("SELECT compatible_from FROM schema_revisions WHERE revision = :revision")
 
@@ -25,10 +25,10 @@ class SchemaMismatch(Transient):
 
 
 def require_served_schema(session: Session) -> str:
-    """Return the schema's revision, which this release serves.
+    """Return the schema's revision if this release serves it.
 
     Raises:
-        SchemaMismatch: it is too old or absent, or later migrations have left this release behind.
+        SchemaMismatch: the schema is too old, absent or too new for this release.
     """
     connection = session.connection()
     found = revision_of(connection)
@@ -43,7 +43,7 @@ def require_served_schema(session: Session) -> str:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """Return the schema's revision, or None when there is none; that ends the transaction."""
+    """Return the schema's revision; without one, return None and end the transaction."""
     try:
         return connection.execute(FOUND).scalar()
     except ProgrammingError as error:

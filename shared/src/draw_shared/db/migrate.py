@@ -1,8 +1,8 @@
-"""Brings a database to this release's schema and gives it its first configuration.
+"""Migrates a database to this release's schema and writes its first configuration.
 
-The suite goes on meanwhile. Each migration is a transaction of its own. One that does not get a
-table within `LOCK_TIMEOUT_SECONDS` lets those who wait behind it go first, and is tried again
-after a delay.
+The suite keeps running meanwhile. Each migration is a transaction of its own. A migration that
+does not get a table lock within `LOCK_TIMEOUT_SECONDS` gives way to the transactions that queue
+behind it and is tried again after a delay.
 """
 
 import time
@@ -32,33 +32,33 @@ SCRIPTS: Final = Path(__file__).parent / "migrations"
 MIGRATION_LOCK: Final = 0x44524157
 """Key of the advisory lock that lets only one process migrate a database at a time."""
 LOCK_TIMEOUT_SECONDS: Final = 2
-"""Above `deadlock_timeout`, after which autovacuum gives a table up to who waits for it."""
+"""Longer than `deadlock_timeout`, after which autovacuum yields a table to a waiting migration."""
 RETRY_TIMEOUT_SECONDS: Final = 600.0
 MIN_RETRY_DELAY_SECONDS: Final = 0.5
 MAX_RETRY_DELAY_SECONDS: Final = 15.0
 IN_USE: Final = frozenset({"55P03", "40P01"})
 """lock_not_available and deadlock_detected."""
 
-# Who waits for a lock in a statement holds a snapshot, for which CREATE INDEX CONCURRENTLY waits.
+# A blocking wait would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
 TAKE_TURN: Final = text("SELECT pg_try_advisory_lock(:key)")
 BOUND_WAITING: Final = text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
 
 
 class MigrationBlocked(Transient):
-    """Others had the tables in use all the time; what was migrated until then is whole."""
+    """The tables were in use all the time; the migrations done so far are complete."""
 
 
 def bring_up_to_date(
     owner_url: str, *, admin_url: str = "", service_urls: Mapping[str, str] | None = None
 ) -> str:
-    """Migrate a database, with a role of its own for each service, and return its revision.
+    """Migrate a database, grant each service's role its rights, and return the revision.
 
-    A later release's schema stays as it is, and so do the rights that it has granted.
+    The schema and the grants of a later release stay unchanged.
 
     Args:
-        owner_url: of the role that owns the tables.
-        admin_url: of somebody who may make roles; without one they have to be there.
-        service_urls: by service, as it connects; none: they all connect as the owner.
+        owner_url: URL of the role that owns the tables.
+        admin_url: URL of a role that may create roles; without it the roles must exist.
+        service_urls: URL of each service; if empty, all services connect as the owner.
 
     Raises:
         SchemaMismatch, MigrationBlocked, RoleMissing: see `upgrade` and `roles.grant`.
@@ -81,17 +81,17 @@ def upgrade(
 ) -> str:
     """Migrate a database and return its revision; concurrent callers wait for the first.
 
-    A later release's schema stays as it is, if this release serves it.
+    The schema of a later release stays unchanged, if this release serves it.
 
     Args:
-        url: of the database.
-        revision: the last one to go to.
+        url: URL of the database.
+        revision: the target revision.
         scripts: the folder of migrations.
-        patience_seconds: how long to try when tables are in use.
+        patience_seconds: how long to try while tables are in use.
 
     Raises:
-        SchemaMismatch: the schema is a later release's and this one cannot serve it.
-        MigrationBlocked: try again when less goes on.
+        SchemaMismatch: the schema belongs to a later release and this one cannot serve it.
+        MigrationBlocked: the tables are too busy; try again later.
     """
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     try:
@@ -116,7 +116,7 @@ def _alembic(connection: Connection, scripts: Path) -> Config:
 
 
 def _pauses(seconds: float) -> Iterator[float]:
-    """Yield growing pauses that are so long together."""
+    """Yield growing pauses whose sum is `seconds`."""
     pause = MIN_RETRY_DELAY_SECONDS
     while seconds > 0:
         yield min(pause, seconds)
@@ -125,7 +125,7 @@ def _pauses(seconds: float) -> Iterator[float]:
 
 
 def _take_turn(connection: Connection, pauses: list[float]) -> None:
-    """Wait until no other process migrates; the turn ends with the connection."""
+    """Wait until no other process migrates; the lock ends with the connection."""
     for pause in [*pauses, 0.0]:
         taken = connection.execute(TAKE_TURN, {"key": MIGRATION_LOCK}).scalar()
         connection.commit()
@@ -144,7 +144,7 @@ def _is_later(connection: Connection, config: Config) -> bool:
 
 
 def _migrate(connection: Connection, pauses: list[float], go: Callable[[], None]) -> None:
-    """Go from migration to migration, waiting for no table longer than `LOCK_TIMEOUT_SECONDS`."""
+    """Run the migrations, waiting at most `LOCK_TIMEOUT_SECONDS` for each table lock."""
     connection.execute(BOUND_WAITING)
     connection.commit()
     for pause in [*pauses, 0.0]:
@@ -167,7 +167,7 @@ def _migrate(connection: Connection, pauses: list[float], go: Callable[[], None]
 
 
 def seed_config(session: Session, config: ServerConfig) -> bool:
-    """Write `config` as version 1 and return True, unless a configuration exists already."""
+    """Write `config` as version 1, unless a configuration exists; return whether it was written."""
     written = session.connection().execute(
         text(
             "INSERT INTO server_config (version, document, created_by, comment)"

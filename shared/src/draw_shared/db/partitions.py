@@ -1,10 +1,10 @@
 """Monthly partitions of the transaction log.
 
-A line whose month has no partition lies in the default one, so that nothing is ever refused.
-A month gets its partition before it begins; lines that came too early are moved into it.
-A month whose time is over goes as a whole; before it goes, the log says exactly which lines of
-the hash chain are missing since, and between which others. Both are done by functions
-that the owner of the tables has made: who calls them may otherwise only add lines.
+A line whose month has no partition goes into the default one, so no line is ever refused. A
+month gets its partition before it begins; earlier lines of that month are moved into it. A month
+beyond its retention is dropped as a whole; first the log states exactly which lines of the hash
+chain will be missing and which lines surround them. The table owner's functions create and drop
+partitions; their callers may otherwise only add lines.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from draw_shared.db import transaction_chain, transaction_gaps
 from draw_shared.db.transaction_chain import Head, Sealing
 
 PARTITION_LOCK: Final = 0x44524150
-"""Key of the advisory lock under which partitions are made, one process at a time."""
+"""Key of the advisory lock under which one process at a time creates partitions."""
 
 
 def months(first: date, *, ahead: int) -> list[date]:
-    """Return the first days of the month of `first` and of so many months behind it."""
+    """Return the first days of the month of `first` and of the `ahead` months after it."""
     found = [first.replace(day=1)]
     while len(found) <= ahead:
         found.append((found[-1] + timedelta(days=31)).replace(day=1))
@@ -41,7 +41,7 @@ def _limits(month: date) -> str:
 
 
 def month_statements(first: date, *, ahead: int) -> Iterator[str]:
-    """Yield the statements that make the partitions of an empty log."""
+    """Yield the statements that create the partitions of an empty log."""
     for month in months(first, ahead=ahead):
         yield (
             f"CREATE TABLE {partition_name(month)} PARTITION OF transactions"
@@ -50,9 +50,9 @@ def month_statements(first: date, *, ahead: int) -> Iterator[str]:
 
 
 def ensure_months(connection: Connection, first: date, *, ahead: int) -> list[str]:
-    """Make the partitions that are missing and return their names; the caller commits.
+    """Create the missing partitions and return their names; the caller commits.
 
-    Writers wait while a partition is made; several processes may do this at once.
+    Writers wait while a partition is created; several processes may call this at once.
     """
     wanted = {partition_name(month): month for month in months(first, ahead=ahead)}
     missing = _missing(connection, wanted)
@@ -67,14 +67,14 @@ def ensure_months(connection: Connection, first: date, *, ahead: int) -> list[st
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Lines whose time was over."""
+    """The lines that were dropped."""
 
     months: tuple[str, ...]
     lines: int
 
 
 def first_kept(today: date, *, months_kept: int) -> date:
-    """Return the first day of the oldest month that is kept: so many whole ones before today's."""
+    """Return the first day of the oldest kept month, `months_kept` whole months before today's."""
     number = today.year * 12 + today.month - 1 - months_kept
     return date(max(1, number // 12), number % 12 + 1, 1)
 
@@ -82,12 +82,12 @@ def first_kept(today: date, *, months_kept: int) -> date:
 def drop_before(
     connection: Connection, first: date, *, replica: str, sealing: Sealing | None = None
 ) -> Dropped | None:
-    """Say in the log what goes, and drop every month before that of `first`; None: there is none.
+    """State in the log which lines go, then drop every month before `first`; None without any.
 
-    The caller commits. Writers wait from then on while the months' positions are read.
+    The caller commits. Writers wait until then, also while the positions are read.
 
     Raises:
-        NotAsSealed: what goes is not as it was sealed; nothing is dropped.
+        NotAsSealed: a line to drop does not match its seal; nothing is dropped.
     """
     connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})
     names = [
@@ -100,7 +100,7 @@ def drop_before(
         return None
     if sealing is not None:
         transaction_gaps.require_genuine(connection, _old_runs(connection, before), sealing)
-    # A line that goes without ever having been in the chain would leave no gap.
+    # An unchained line would leave no gap in the chain and vanish unnoticed.
     transaction_chain.extend_whole(connection, sealing)
     lines = connection.execute(COUNT_OLD, before).scalar() or 0
     runs = _old_runs(connection, before)
@@ -116,7 +116,7 @@ def _old_runs(connection: Connection, before: dict[str, datetime]) -> list[tuple
 
 
 def begin_sealing(connection: Connection, sealing: Sealing) -> Head | None:
-    """Have the log say that sealing begins, unless it says so; no month goes until the commit."""
+    """State once in the log that sealing begins; no month is dropped until the commit."""
     if not transaction_gaps.is_to_begin(connection, sealing):
         return None
     connection.execute(TAKE_TURN, {"key": PARTITION_LOCK})

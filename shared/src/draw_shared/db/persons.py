@@ -1,11 +1,11 @@
-"""Keeps what the index says of patients under whose identity objects name several people.
+"""Maintains the index of patients whose objects name several persons.
 
-Which persons current objects name is counted beside them, in `series.persons` and
-`studies.persons`. A patient of whom they have several names gets a row of `stated_persons` for
-each person of each study, by which queries find it; several people make him ambiguous, and then
-each study is answered with the person whom its own objects name.
+`series.persons` and `studies.persons` count the persons that current objects name. If the
+objects of a patient have several names, `stated_persons` has a row for each person of each study,
+by which queries find it. Several persons make the patient ambiguous; each study is then answered
+with the person that its own objects name.
 
-Writers take turns (`draw_shared.db.feed`), and the caller holds it.
+Writers take turns (`draw_shared.db.feed`); the caller holds the turn.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from draw_shared.dicom.encoding.persons import MAX_NAME_LENGTH, Person, are_seve
 from draw_shared.dicom.encoding.search_text import bounded_search_text
 
 MAX_PERSONS: Final = 500
-"""Of one patient; of a series and a study the statements that count them keep as many."""
+"""Limit for one patient; the counting statements keep as many for a series and a study."""
 
 COUNT_PATIENTS: Final = text(
     """
@@ -36,7 +36,7 @@ COUNT_PATIENTS: Final = text(
 DROP_EMPTY_PATIENTS: Final = text(
     "DELETE FROM patients WHERE id = ANY(:patients) AND study_count = 0"
 )
-# What an earlier release has indexed says of its patient what the patient's row says.
+# Studies that an earlier release indexed name the person in their patient's row.
 ADOPT: Final = text(
     """
     UPDATE studies s SET persons = ARRAY[concat(p.birth_date, chr(9), left(p.sex, 16), chr(9),
@@ -65,7 +65,7 @@ FORGET: Final = text(
             AND k.birth_date IS NOT DISTINCT FROM n.birth_date AND k.sex = n.sex)
     """
 )
-# OFFSET 0 keeps the planner from reading the whole table for few rows.
+# OFFSET 0 prevents the planner from reading the whole table for few rows.
 KEEP: Final = text(
     """
     INSERT INTO stated_persons (patient_pk, study_pk, name, name_search, birth_date, sex)
@@ -102,7 +102,7 @@ RENAME: Final = text(
 
 
 def recount(connection: Connection, patients: Sequence[int]) -> None:
-    """Count what patients have after something of them was deleted, and whom that names."""
+    """Recount the studies and persons of patients after a deletion."""
     connection.execute(COUNT_PATIENTS, {"patients": list(patients)})
     connection.execute(DROP_EMPTY_PATIENTS, {"patients": list(patients)})
     adopt(connection, patients)
@@ -111,12 +111,12 @@ def recount(connection: Connection, patients: Sequence[int]) -> None:
 
 
 def adopt(connection: Connection, patients: Sequence[int]) -> None:
-    """Note whom studies of earlier releases name, before their patients' rows change."""
+    """Record the persons that studies of earlier releases name, before their patients change."""
     connection.execute(ADOPT, {"patients": list(patients)})
 
 
 def review(connection: Connection, patients: Iterable[int]) -> set[int]:
-    """Write which persons are named under these patients; return who is ambiguous since now."""
+    """Write the persons named under these patients; return the newly ambiguous patients."""
     said = connection.execute(SAID, {"patients": list(patients), "most": MAX_PERSONS}).all()
     named = {row.id: _persons(row.said, row.patient) for row in said}
     several = {row.id: row for row in said if len(_names(named[row.id])) > 1}
@@ -134,7 +134,7 @@ def review(connection: Connection, patients: Iterable[int]) -> set[int]:
 
 
 def _rename(connection: Connection, patients: Sequence[int]) -> None:
-    """Give patients another name whose name went with what was deleted."""
+    """Rename patients whose name was deleted with their objects."""
     for row in connection.execute(SAID, {"patients": list(patients), "most": MAX_PERSONS}).all():
         names = {bounded_search_text(name) for name in _names(_persons(row.said, row.patient))}
         if not names or row.name_search in names:
@@ -159,7 +159,7 @@ def _rename(connection: Connection, patients: Sequence[int]) -> None:
 
 
 def _persons(said: Iterable[str], patient: str) -> list[Person]:
-    """Return the persons whom objects name that do not name another patient."""
+    """Return the persons that objects name; objects that name another patient are ignored."""
     found = (Person.parse(entry) for entry in said)
     return [person for person, stated in found if stated in {"", patient}]
 
@@ -169,7 +169,7 @@ def _names(persons: Iterable[Person]) -> set[str]:
 
 
 def _rows(connection: Connection, patients: dict[int, Any]) -> list[dict[str, Any]]:
-    """Return the rows that these patients have to have: of a study, those who have a name."""
+    """Return the rows these patients need: for each study, the persons with a name."""
     rows: defaultdict[tuple[int, int], set[Person]] = defaultdict(set)
     if not patients:
         return []

@@ -1,8 +1,8 @@
 """The range of schemas that this release serves.
 
-A schema is named by its newest migration, a release by the newest one that it brings. A release
-serves schemas from `OLDEST_SERVED` to its own, and later ones for as long as their migrations
-say that releases as old as this one still work on them (`compatible_from`).
+A schema has the name of its newest migration, and a release that of the newest migration it
+contains. A release serves the schemas from `OLDEST_SERVED` to its own. It also serves later ones
+as long as their migrations declare that releases of its age still work (`compatible_from`).
 """
 
 import re
@@ -20,21 +20,21 @@ MIGRATE: Final = "run `draw-admin migrate` of this release"
 
 @cache
 def head_revision() -> str:
-    """Return the newest revision that this release brings, which is the release's own name."""
+    """Return the newest revision that this release contains."""
     return max(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
 
 
 def is_later(found: str | None) -> bool:
-    """Return whether a schema has migrations that this release does not bring."""
+    """Return whether a schema has migrations that this release does not contain."""
     return found is not None and REVISION.fullmatch(found) is not None and found > head_revision()
 
 
 def why_not_served(found: str | None, compatible_from: str | None) -> str:
-    """Return in one sentence why this release cannot work on a schema; empty means that it can.
+    """Return in one sentence why this release cannot work on a schema; empty if it can.
 
     Args:
-        found: the schema's revision, None when there is none.
-        compatible_from: the oldest release that works on it, by its own account.
+        found: the schema's revision, None without a schema.
+        compatible_from: the oldest release that works on the schema, as the schema declares.
     """
     own = head_revision()
     if found is None:

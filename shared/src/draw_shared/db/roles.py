@@ -1,13 +1,13 @@
-"""Database roles: who owns the schema, and what each service may do with it.
+"""Database roles: the owner of the schema and the rights of each service.
 
-The owner migrates and does nothing else. Each service connects as a role of its own with the
-rights in `RIGHTS` and no other; none of them is a superuser. The name and the password of a role
-are those in the URL that its service is given, so that several suites can share a server.
+The owner only migrates. Each service connects as its own role, which has only the rights in
+`RIGHTS` and is not a superuser. The name and the password of a role come from the URL of its
+service, so that several suites can share a server.
 
-`establish` needs somebody who may make roles, and is repeated without harm; where roles come
-from elsewhere (an operator's manifest, an administrator's script) it is left out. `grant` is the
-owner's part after each migration. What a release no longer uses it goes on granting for one
-release more, like a column: the release before still works on the database.
+`establish` needs a role that may create roles, and can be repeated safely. It is skipped where
+roles come from elsewhere (an operator's manifest, an administrator's script). The owner runs
+`grant` after each migration. A release still grants for one more release what it no longer uses,
+because the previous release must keep working on the database.
 """
 
 import time
@@ -35,7 +35,7 @@ EVERYBODY: Final = {
     "service_controls": "S",
     "service_replicas": "SIU",
 }
-"""What each service reads of schema, configuration and wishes, and where it says that it lives."""
+"""Rights that every service needs: schema, configuration, desired state, and its heartbeat."""
 
 RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
     "scp": EVERYBODY
@@ -49,7 +49,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "indexer": EVERYBODY
     | {
-        # A database that was restored is told what the storage volume keeps.
+        # It adds the storage volume's configuration to a restored database.
         "server_config": "SI",
         "allowed_ae_titles": "SIU",
         "patients": "SIUD",
@@ -122,10 +122,10 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "api_tokens": "SIU",
     },
 }
-"""By service, the verbs on each table: S(elect), I(nsert), U(pdate), D(elete)."""
+"""The verbs of each service on each table: S(elect), I(nsert), U(pdate), D(elete)."""
 
 SEQUENCES: Final[Mapping[str, Sequence[str]]] = {"indexer": ("transactions_id_seq",)}
-"""By service, sequences from which it takes numbers by itself."""
+"""Sequences that a service uses directly."""
 
 FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
     "indexer": (
@@ -134,17 +134,17 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
         "link_transactions(bigint[], timestamptz[], bigint[], text[], bigint, text)",
     )
 }
-"""By service, functions that do as the owner what the service itself may not."""
+"""Functions that a service may call and that run with the owner's rights."""
 
 TEMPORARY: Final = frozenset({"api"})
-"""Services that make tables for a moment; PostgreSQL lets everybody unless it is told."""
+"""Services that create temporary tables; PostgreSQL permits that to everybody by default."""
 
 LOCK_TIMEOUT_SECONDS: Final = 2
 RETRY_TIMEOUT_SECONDS: Final = 600.0
 RETRY_DELAY_SECONDS: Final = 1.0
 CONNECT_TIMEOUT_SECONDS: Final = 10
 TOGETHER: Final = (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation)
-"""What PostgreSQL says when somebody else makes the same role at the same moment."""
+"""Errors of PostgreSQL when another process creates the same role at the same time."""
 
 OWNED_BY_OTHERS: Final = """
     SELECT c.oid::regclass::text, c.relkind::text FROM pg_class c
@@ -163,41 +163,41 @@ FUNCTIONS_OF_OTHERS: Final = """
 
 
 class RoleMissing(Transient):
-    """A role that shall be given rights does not exist; the text says what to do."""
+    """A role to be granted rights does not exist; the text says what to do."""
 
 
 def establish(admin_url: str, owner_url: str, service_urls: Sequence[str]) -> None:
-    """Make the roles of these URLs unless they are there, and give the owner what is in `public`.
+    """Create the missing roles of these URLs, and make the owner own everything in `public`.
 
     Args:
-        admin_url: of somebody who may make roles; superuser where tables have another owner.
-        owner_url: of the role that migrates, and the database in question.
-        service_urls: of the services.
+        admin_url: URL of a role that may create roles; a superuser if tables have another owner.
+        owner_url: URL of the role that migrates, with the name of the database.
+        service_urls: URLs of the services.
 
     Raises:
-        psycopg.Error: it may not, or the server does not answer.
+        psycopg.Error: the role lacks the right, or the server does not answer.
     """
     owner = make_url(owner_url)
     at = make_url(admin_url).set(database=owner.database)
-    with _connected(at.render_as_string(hide_password=False)) as connection:
+    with _connect(at.render_as_string(hide_password=False)) as connection:
         for url in dict.fromkeys((owner_url, *service_urls)):
             _make_role(connection, url)
         _hand_over(connection, str(owner.username))
 
 
 def grant(owner_url: str, roles: Mapping[str, str]) -> None:
-    """Give each service's role exactly the rights that this release's service has.
+    """Grant each service's role exactly the rights that this release defines.
 
-    Those of the owner stay as they are: services that share his role have all of his rights.
+    The owner's rights stay unchanged; services that use the owner's role have all its rights.
 
     Args:
-        owner_url: of the role that owns the tables.
-        roles: by service, the name of its role.
+        owner_url: URL of the role that owns the tables.
+        roles: name of the role of each service.
 
     Raises:
-        RoleMissing: a role is not there.
+        RoleMissing: a role does not exist.
     """
-    with _connected(owner_url) as connection, connection.transaction():
+    with _connect(owner_url) as connection, connection.transaction():
         owner = connection.execute("SELECT current_user").fetchone()
         own = owner[0] if owner else ""
         given = {service: role for service, role in roles.items() if role != own}
@@ -209,7 +209,7 @@ def grant(owner_url: str, roles: Mapping[str, str]) -> None:
             for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
                 _do(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {{}}", role)
         database = connection.info.dbname
-        # Where the database is somebody else's, PostgreSQL warns and leaves it as it is.
+        # If another role owns the database, PostgreSQL only warns.
         _do(connection, "REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", database)
         for service, role in given.items():
             verb, link = ("GRANT", "TO") if service in TEMPORARY else ("REVOKE", "FROM")
@@ -224,7 +224,7 @@ def role_of(url: str) -> str:
 
 
 def _grants(service: str, tables: set[str]) -> Iterator[tuple[str, ...]]:
-    """Yield statements and names of what a service may do with the tables that there are."""
+    """Yield the grants of a service on the tables that exist, as statements and names."""
     for table, verbs in RIGHTS[service].items():
         if table in tables:
             yield f"GRANT {', '.join(VERBS[verb] for verb in verbs)} ON {{}} TO {{}}", table
@@ -235,7 +235,7 @@ def _grants(service: str, tables: set[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _make_role(connection: psycopg.Connection[Any], url: str) -> None:
-    """Make one that can log in with this URL, and do nothing where it can already."""
+    """Create a role that can log in with this URL, unless it can already."""
     given = make_url(url)
     name, password = given.username or "", given.password or ""
     known = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (name,))
@@ -250,34 +250,34 @@ def _make_role(connection: psycopg.Connection[Any], url: str) -> None:
             _do(connection, "CREATE ROLE {} LOGIN", name)
         except TOGETHER:
             log.warning("database.role_made_meanwhile", role=name)
-    # The password itself never travels, and no log of statements can show it.
+    # Only a hash of the password is sent, so no statement log can show the password.
     text = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
     connection.execute(text.format(sql.Identifier(name), sql.Literal(verifier)))
 
 
 def _opens(url: str) -> bool:
     try:
-        with _connected(url):
+        with _connect(url):
             return True
     except psycopg.OperationalError:
         return False
 
 
 def _hand_over(connection: psycopg.Connection[Any], owner: str) -> None:
-    """Make the owner the owner of the database and of all that is in it; an extension's stays."""
+    """Make this role own the database and its content, except objects of extensions."""
     database = connection.info.dbname
     _do(connection, "ALTER DATABASE {} OWNER TO {}", database, owner)
     connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
     told = {"owner": str(sql.Identifier(owner).as_string(connection))}
     for name, kind in connection.execute(OWNED_BY_OTHERS, told).fetchall():
         word = "SEQUENCE" if kind == "S" else "TABLE"
-        _patiently(connection, f"ALTER {word} {name} OWNER TO {{}}", owner)
+        _execute_patiently(connection, f"ALTER {word} {name} OWNER TO {{}}", owner)
     for (name,) in connection.execute(FUNCTIONS_OF_OTHERS, told).fetchall():
-        _patiently(connection, f"ALTER FUNCTION {name} OWNER TO {{}}", owner)
+        _execute_patiently(connection, f"ALTER FUNCTION {name} OWNER TO {{}}", owner)
 
 
-def _patiently(connection: psycopg.Connection[Any], statement: str, role: str) -> None:
-    """Do what needs a table for a moment, once those are ready who use it."""
+def _execute_patiently(connection: psycopg.Connection[Any], statement: str, role: str) -> None:
+    """Run a statement that needs a table lock, retrying while the table is in use."""
     deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
     while True:
         try:
@@ -303,12 +303,12 @@ def _names(connection: psycopg.Connection[Any], statement: str, *values: str) ->
 
 
 def _do(connection: psycopg.Connection[Any], statement: str, *names: str) -> None:
-    text = sql.SQL(statement)  # our own words, names are quoted
+    text = sql.SQL(statement)  # a constant of this module; the names are quoted
     connection.execute(text.format(*map(sql.Identifier, names)))
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
+def _connect(url: str) -> Iterator[psycopg.Connection[Any]]:
     plain = sqlalchemy_url(url).replace("postgresql+psycopg://", "postgresql://", 1)
     with psycopg.connect(
         plain, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS

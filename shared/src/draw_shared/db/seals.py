@@ -1,10 +1,10 @@
-"""What nobody can make who has the database but not the key: seals and attestations.
+"""Seals and attestations, which require the key and cannot be forged with the database alone.
 
-A *seal* lies with the last line of a batch. It is an HMAC-SHA256 over the line's position, the
-number of lines of the batch and the line's hash, which stands for everything before it. An
-*attestation* lies with a line that was not in the chain yet when it was written, or by which
-the log speaks about itself: an HMAC-SHA256 over the line. Both name their key by eight bytes of
-its hash. The first key of a ring makes them; the others check what was made before it came.
+A *seal* belongs to the last line of a batch. It is an HMAC-SHA256 over the line's position, the
+number of lines in the batch and the line's hash, which covers everything before it. An
+*attestation* belongs to a line that was written unchained, or to a statement of the log about
+itself. It is an HMAC-SHA256 over the line. Both name their key by eight bytes of its hash. The
+first key of a ring signs; the others verify older seals and attestations.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from draw_shared.db.transaction_lines import content
 
 MIN_KEY_CHARACTERS: Final = 32
-"""Characters. `openssl rand -hex 32` writes twice as many."""
+"""`openssl rand -hex 32` prints twice as many characters."""
 
 _SEAL: Final = b"draw transaction seal 1\0"
 _LINE: Final = b"draw transaction line 1\0"
@@ -27,21 +27,21 @@ _SEAL_BYTES: Final = _ID_BYTES + _NUMBER_BYTES + _MAC_BYTES
 
 
 class NotSealed(Exception):
-    """A line has no seal that these keys have made; the text says what it has instead."""
+    """A line has no valid seal by these keys; the text says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keyring:
-    """The keys of the transaction log, the one that seals first."""
+    """The keys of the transaction log; the first one seals."""
 
     keys: tuple[bytes, ...]
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return the keys of a text, one in each line.
+        """Return the keys in a text, one per line.
 
         Raises:
-            ValueError: there is none, or one is too short.
+            ValueError: there is no key, or one is too short.
         """
         lines = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
         if not lines or min(map(len, lines)) < MIN_KEY_CHARACTERS:
@@ -51,7 +51,7 @@ class Keyring:
         return cls(lines)
 
     def seal(self, position: int, lines: int, chain_hash: bytes) -> bytes:
-        """Return the seal of so many lines, of which the last is at `position`."""
+        """Return the seal of `lines` lines whose last one is at `position`."""
         key = self.keys[0]
         return _name(key) + _number(lines) + _mac(key, _SEAL, position, lines, chain_hash)
 
@@ -59,7 +59,7 @@ class Keyring:
         """Return how many lines the seal of a line covers.
 
         Raises:
-            NotSealed: it is missing, of another line, or by a key that is not here.
+            NotSealed: the seal is missing, belongs to another line or was made by an unknown key.
         """
         if seal is None:
             raise NotSealed("it has no seal")
@@ -73,12 +73,12 @@ class Keyring:
         return lines
 
     def attest(self, row: Mapping[str, Any]) -> bytes:
-        """Return the attestation of a line, whatever its number and place in the chain."""
+        """Return the attestation of a line; it does not depend on id and chain position."""
         key = self.keys[0]
         return _name(key) + hmac.digest(key, _LINE + content(row), "sha256")
 
     def attests(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a line, read with its attestation, is as somebody with a key wrote it."""
+        """Return whether a line matches its attestation by one of these keys."""
         said = bytes(row["attestation"] or b"")
         try:
             key = self._named(said[:_ID_BYTES])
@@ -95,7 +95,7 @@ class Keyring:
 
 
 def attested(row: dict[str, Any], keyring: Keyring | None) -> dict[str, Any]:
-    """Return a line with its attestation, or without one where there is no key."""
+    """Return a line with its attestation, or without one if there is no key."""
     return row | {"attestation": None if keyring is None else keyring.attest(row)}
 
 

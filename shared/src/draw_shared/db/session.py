@@ -1,4 +1,4 @@
-"""The one way to the database: a pooled engine and sessions that their edge commits."""
+"""The only access to the database: a pooled engine, and sessions that the edge commits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from draw_shared.errors import Transient
 
 
 class DatabaseUnavailable(Transient):
-    """PostgreSQL does not answer, or gave up this transaction for another; try again."""
+    """PostgreSQL does not answer or aborted this transaction in favour of another; try again."""
 
 
 RETRYABLE_SQLSTATES = frozenset(
@@ -29,7 +29,7 @@ RETRYABLE_SQLSTATES = frozenset(
 
 
 def sqlalchemy_url(url: str) -> str:
-    """Return `url` for SQLAlchemy with psycopg 3, whatever scheme name it was given with."""
+    """Return `url` for SQLAlchemy with psycopg 3; any PostgreSQL scheme name is accepted."""
     scheme, _, rest = url.partition("://")
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest:
         raise ValueError("a database URL begins with postgresql://")
@@ -39,13 +39,13 @@ def sqlalchemy_url(url: str) -> str:
 class Database:
     """Engine and sessions of one process.
 
-    A session is one transaction: whoever opens it commits it; leaving the block without
-    a commit rolls back.
+    A session is one transaction. Its opener commits it; leaving the block without a commit
+    rolls back.
 
     Args:
-        plan_for_values: statements are never prepared, so planned anew each time. Lists that
-            people filter need it: the plan for a usual value reads everything to find a rare
-            one. So does `SELECT *`: a prepared one fails once a table gets another column.
+        plan_for_values: never prepare statements, so PostgreSQL plans each one for its values.
+            Filtered lists need it: the plan for a frequent value reads everything to find a rare
+            one. `SELECT *` needs it: a prepared one fails once the table gets another column.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            # Parameters hold names of patients; an error's text goes to the log.
+            # Parameters may contain names of patients, and error texts go to the log.
             hide_parameters=True,
             connect_args={
                 "connect_timeout": connect_timeout_seconds,
@@ -95,7 +95,7 @@ class Database:
 
     @contextmanager
     def _blaming_the_schema(self) -> Iterator[None]:
-        """Turn a statement's failure into SchemaMismatch if the schema is not one to serve."""
+        """Turn a failed statement into SchemaMismatch if this release cannot serve the schema."""
         try:
             yield
         except ProgrammingError as error:
@@ -107,7 +107,7 @@ class Database:
 
 @contextmanager
 def answering_outages() -> Iterator[None]:
-    """Turn a lost connection, a refused one, none left or a deadlock into DatabaseUnavailable."""
+    """Turn lost or refused connections, an empty pool and deadlocks into DatabaseUnavailable."""
     try:
         yield
     except PoolTimeoutError as error:

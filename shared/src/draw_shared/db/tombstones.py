@@ -1,10 +1,9 @@
-"""Remembers what was deleted, so that it does not come back but by being received anew.
+"""Remembers deletions, so that a deleted object returns only if it is received again.
 
-A file belongs to a deletion when it was last written or claimed before it, by the clock of
-the storage volume (`StorageFiles.moment`): the time of modification is set by whoever keeps
-the volume, it goes along with renaming and with backups that keep times, and a receiver
-renews it when it finds its bytes there. A clock that is set back changes nothing in that
-(`draw_shared.storage.latest_deletion`).
+A deletion covers every file that was last written or claimed before it, by the clock of the
+storage volume (`StorageFiles.moment`). The volume's host sets the modification time; renames and
+backups that keep times preserve it, and a receiver renews it when it finds its bytes already
+there. A clock that is set back does not matter (`draw_shared.storage.latest_deletion`).
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,9 +12,9 @@ from typing import Final, Protocol
 from sqlalchemy import Connection, text
 
 KEPT_DAYS: Final = 3653
-"""Ten years: longer than backups are kept from which a deleted file could come back."""
+"""Ten years: longer than the life of any backup from which a deleted file could return."""
 
-# Where it was deleted before, nothing that went then may come back now.
+# A second deletion must not let files of the first one return.
 PLACE: Final = text(
     """
     INSERT INTO tombstones AS t (uid, before_ns, deleted_by)
@@ -33,39 +32,39 @@ FORGET_OLD: Final = text(
 
 
 class Object(Protocol):
-    """What decides which tombstones concern an object."""
+    """The attributes that decide which tombstones concern an object."""
 
     @property
     def study_instance_uid(self) -> str:
-        """The study that it names."""
+        """The study that the object names."""
 
     @property
     def sop_instance_uid(self) -> str:
-        """Its own UID."""
+        """The object's own UID."""
 
     @property
     def content_sha256(self) -> str:
-        """Which version it is."""
+        """The hash that identifies the version."""
 
 
 def place(connection: Connection, uids: Collection[str], before_ns: int, deleted_by: str) -> None:
-    """Remember that files of these studies or versions that are older than this are deleted."""
+    """Record that files of these studies or versions older than `before_ns` are deleted."""
     connection.execute(PLACE, {"uids": sorted(uids), "before": before_ns, "deleted_by": deleted_by})
 
 
 def of_version(sop_instance_uid: str, content_sha256: str) -> str:
-    """Return what the tombstone of one version of an object has in place of a UID."""
+    """Return the key that the tombstone of one object version has in place of a UID."""
     return f"{sop_instance_uid}:{content_sha256}"
 
 
 def _concerning(one: Object) -> tuple[str, ...]:
     version = of_version(one.sop_instance_uid, one.content_sha256)
-    # Earlier releases have deleted every version of an object.
+    # Tombstones of earlier releases cover every version of an object.
     return one.study_instance_uid, version, one.sop_instance_uid
 
 
 class Tombstones:
-    """What is remembered of some studies and objects."""
+    """The tombstones of some studies and objects."""
 
     def __init__(self, before_ns: Mapping[str, int]) -> None:
         self._before_ns = before_ns
@@ -74,7 +73,7 @@ class Tombstones:
         return bool(self._before_ns)
 
     def before(self, one: Object) -> int:
-        """Return before when a file of this object is deleted, in nanoseconds; 0: it is not."""
+        """Return the time before which files of this object are deleted, in ns; 0 means never."""
         return max(self._before_ns.get(uid, 0) for uid in _concerning(one))
 
 
@@ -86,11 +85,11 @@ def of(connection: Connection, objects: Iterable[Object]) -> Tombstones:
 
 
 def latest(connection: Connection) -> int:
-    """Return the latest moment of a deletion, in nanoseconds since 1970; 0 without any."""
+    """Return the time of the latest deletion, in nanoseconds since 1970; 0 without any."""
     found: int = connection.execute(LATEST).scalar_one()
     return found
 
 
 def forget_old(connection: Connection) -> None:
-    """Forget deletions of which no file can come back any more."""
+    """Remove the tombstones whose files cannot return any more."""
     connection.execute(FORGET_OLD, {"days": KEPT_DAYS})

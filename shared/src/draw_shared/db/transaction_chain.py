@@ -1,17 +1,21 @@
-"""The hash chain over the transaction log: a changed, removed or inserted line is noticed.
+"""The hash chain over the transaction log: it reveals changed, removed and inserted lines.
 
 Each line in the chain has a position, counted from 1 without gaps, and the hash
-`SHA-256(hash of the line before || canonical form of this line)`; the first follows 32 zero
-bytes. What services report is chained in the same breath in which it is written (`append`),
-so that each row is written once; who appends waits for the one before. Lines that are part
-of somebody else's transaction, such as an operator's actions, do not wait: they are chained
-by a step of its own (`extend`), some seconds later; until then their attestation protects them.
+`SHA-256(hash of the previous line || canonical form of this line)`; the first line follows 32
+zero bytes.
 
-Whoever may write every row can also compute a new chain. He cannot seal it: the last line of
-each batch has a seal by a key that is not in the database (`draw_shared.db.seals`). Before a
-batch goes on from the head, the head's seal is checked, and that the chain has the newest
-sealed head that this process knows of. What is not as it was sealed is not sealed over in
-silence: a line says so first (`draw_shared.db.transaction_statements`).
+Concurrency: one transaction at a time extends the chain, under the advisory lock `CHAIN_LOCK`.
+Lines that services report are written and chained together (`append`), so each row is
+written once; a second writer waits for the commit of the first. Lines that belong to another
+transaction, such as an operator's action, must not wait for the lock. They are written without a
+position, and a later step (`extend`) chains them after some seconds; until then their attestation
+protects them. A crash loses only the uncommitted batch, which its sender delivers again.
+
+An attacker who can write every row can compute a new chain but cannot seal it: the last line of
+each batch has a seal made with a key that is not in the database (`draw_shared.db.seals`). Before
+a batch continues the chain, this module checks the seal of the head and that the chain contains
+the newest sealed head known to this process. A mismatch is never sealed over silently: a line
+reports it first (`draw_shared.db.transaction_statements`).
 """
 
 import json
@@ -36,7 +40,7 @@ NOBODY_ATTESTS: Final = (
     "written by a service without the key of the log, by a release before, or by somebody else"
 )
 FAR_BACK: Final = 10_000
-"""Lines in which the newest seal is looked for when the head has none."""
+"""How many lines are searched for the newest seal when the head has none."""
 
 _LISTED: Final = ", ".join(COLUMNS)
 _GIVEN: Final = ", ".join(COLUMNS[1:])
@@ -92,15 +96,15 @@ class Head:
     position: int
     chain_hash: bytes
     added: int = 0
-    """Lines that are in the chain now and were not before."""
+    """How many lines this step added to the chain."""
     seal: bytes | None = None
     said: tuple[str, ...] = ()
-    """Actions of lines by which the log had to say of itself what was found."""
+    """Actions of the statements that this step had to write about the log itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """What a process seals with, and the newest sealed head that it knows of."""
+    """The keys of a process and the newest sealed head that it knows."""
 
     keyring: Keyring
     replica: str
@@ -108,60 +112,60 @@ class Sealing:
 
 
 def append(connection: Connection, rows: str, sealing: Sealing | None = None) -> Head | None:
-    """Write lines that are not there yet, as the next of the chain; return the new head.
+    """Append lines to the chain and return the new head; None if the log has all of them already.
 
-    `rows` is a JSON list of lines by columns, without `id`. None: all were there. The caller
-    commits; others who append wait until then.
+    `rows` is a JSON list of lines by columns, without `id`. The caller commits; other writers
+    wait until then.
     """
     connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
     fresh = _fresh(connection, rows)
     if not fresh:
         return None
-    return _written(connection, _checked(connection, sealing), rows, fresh, sealing)
+    return _write_chained(connection, _check_head(connection, sealing), rows, fresh, sealing)
 
 
 def say(
     connection: Connection, lines: Sequence[Mapping[str, Any]], sealing: Sealing | None
 ) -> Head:
-    """Append lines by which the log speaks about itself, and return the new head."""
+    """Append statements of the log about itself and return the new head."""
     connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
-    return _said(connection, _checked(connection, sealing), lines, sealing)
+    return _state(connection, _check_head(connection, sealing), lines, sealing)
 
 
 def extend(
     connection: Connection, sealing: Sealing | None = None, most: int = MAX_LINES_AT_ONCE
 ) -> Head | None:
-    """Chain at most `most` lines that were written unchained; return the new head if it grew.
+    """Chain at most `most` unchained lines; return the new head if the chain grew.
 
-    The caller commits. Another process that is at it already leaves nothing to do.
+    The caller commits. Does nothing while another process holds the lock.
     """
     if not connection.execute(_TRY_TURN, {"key": CHAIN_LOCK}).scalar():
         return None
-    head = _checked(connection, sealing)
-    longer = _extended(connection, head, sealing, most)
+    head = _check_head(connection, sealing)
+    longer = _extend(connection, head, sealing, most)
     return longer if longer.added or longer.said else None
 
 
 def extend_whole(connection: Connection, sealing: Sealing | None) -> Head:
-    """Chain every line that there is, and return the head; nobody appends until the commit."""
+    """Chain every line and return the head; other writers wait until the commit."""
     connection.execute(_TAKE_TURN, {"key": CHAIN_LOCK})
-    head = _checked(connection, sealing)
-    while (longer := _extended(connection, head, sealing, MAX_LINES_AT_ONCE)) is not head:
+    head = _check_head(connection, sealing)
+    while (longer := _extend(connection, head, sealing, MAX_LINES_AT_ONCE)) is not head:
         head = longer
     return head
 
 
 def hash_at(connection: Connection, position: int) -> bytes | None:
-    """Return the hash of a line; None when it is not there."""
+    """Return the hash of a line; None when the line is missing."""
     found = connection.execute(_HASH_AT, {"position": position}).scalar()
     return None if found is None else bytes(found)
 
 
-def _extended(connection: Connection, head: Head, sealing: Sealing | None, most: int) -> Head:
+def _extend(connection: Connection, head: Head, sealing: Sealing | None, most: int) -> Head:
     rows = [row._asdict() for row in connection.execute(_UNCHAINED, {"most": most})]
     if not rows:
         return head
-    longer, links = _linked(head, rows, sealing)
+    longer, links = _link_rows(head, rows, sealing)
     connection.execute(_LINK, links | {"times": [row["occurred_at"] for row in rows]})
     if sealing is None:
         return longer
@@ -182,11 +186,11 @@ def _extended(connection: Connection, head: Head, sealing: Sealing | None, most:
         sealing.keyring,
         objects=len(doubtful),
     )
-    return _said(connection, longer, [made], sealing)
+    return _state(connection, longer, [made], sealing)
 
 
-def _checked(connection: Connection, sealing: Sealing | None) -> Head:
-    """Return the head, after the log has said of it what is not as it was sealed."""
+def _check_head(connection: Connection, sealing: Sealing | None) -> Head:
+    """Return the head; if its seal does not match, first write a statement that says so."""
     found = connection.execute(_HEAD).first()
     head = Head(found[0], bytes(found[1]), seal=found[2]) if found else Head(0, GENESIS)
     if sealing is None:
@@ -195,11 +199,11 @@ def _checked(connection: Connection, sealing: Sealing | None) -> Head:
     if finding is None:
         return head
     made = statements.line(*finding, sealing.replica, sealing.keyring)
-    return _said(connection, head, [made], sealing)
+    return _state(connection, head, [made], sealing)
 
 
 def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str, str] | None:
-    """Return as what, and in which words, the log says that its head is not as it was sealed."""
+    """Return action and text of the statement about a mismatch at the head; None without one."""
     known, keyring = sealing.known, sealing.keyring
     if known is not None and not _contains(connection, head, known, keyring):
         ends = f"it ends at line {head.position}" if head.position < known.position else "changed"
@@ -213,7 +217,7 @@ def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str,
             keyring.lines_sealed(head.seal, head.position, head.chain_hash)
     except NotSealed as error:
         if known is None and not LogAccount(connection, keyring).sealing:
-            return None  # What is there before sealing begins is said when it does.
+            return None  # The statement that begins sealing covers all earlier lines.
         after = max(0, head.position - FAR_BACK)
         last = connection.execute(_LAST_SEALED, {"after": after}).scalar()
         first = "" if last in {None, head.position} else f" from {last + 1}"
@@ -225,7 +229,7 @@ def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str,
 
 
 def _contains(connection: Connection, head: Head, known: Head, keyring: Keyring) -> bool:
-    """Return whether the chain has a head that was sealed, or says that it was dropped."""
+    """Return whether the chain has a sealed head, or a statement that it was dropped."""
     if head.position < known.position:
         return False
     if head.position == known.position:
@@ -237,14 +241,14 @@ def _contains(connection: Connection, head: Head, known: Head, keyring: Keyring)
     return any(first <= known.position <= last for first, last in gaps)
 
 
-def _said(
+def _state(
     connection: Connection,
     head: Head,
     lines: Sequence[Mapping[str, Any]],
     sealing: Sealing | None,
 ) -> Head:
     rows = json.dumps(list(lines), separators=(",", ":"))
-    longer = _written(connection, head, rows, _fresh(connection, rows), sealing)
+    longer = _write_chained(connection, head, rows, _fresh(connection, rows), sealing)
     actions = tuple(str(line["action"]) for line in lines)
     return replace(longer, said=head.said + actions, added=head.added)
 
@@ -253,23 +257,23 @@ def _fresh(connection: Connection, rows: str) -> list[dict[str, Any]]:
     return [row._asdict() for row in connection.execute(_FRESH, {"rows": rows})]
 
 
-def _written(
+def _write_chained(
     connection: Connection,
     head: Head,
     rows: str,
     fresh: Sequence[Mapping[str, Any]],
     sealing: Sealing | None,
 ) -> Head:
-    longer, links = _linked(head, fresh, sealing)
+    longer, links = _link_rows(head, fresh, sealing)
     places = {"rows": rows, "places": [row["place"] for row in fresh]}
     connection.execute(_APPEND, links | places)
     return longer
 
 
-def _linked(
+def _link_rows(
     head: Head, rows: Sequence[Mapping[str, Any]], sealing: Sealing | None
 ) -> tuple[Head, dict[str, Any]]:
-    """Return the head that the chain has with these rows, and what they get of the chain."""
+    """Return the head of the chain with these rows, and the chain columns for them."""
     chain_hash = head.chain_hash
     hashes = []
     for position, row in enumerate(rows, head.position + 1):

@@ -1,9 +1,9 @@
-"""What is missing in the transaction log, said by the log before it is missing.
+"""Gaps in the transaction log, which the log states before they arise.
 
-Where a month goes, lines of the chain say first which lines these are, what they followed and
-what their last one's hash was: whoever verifies goes on behind them. Lines that came late lie
-between younger ones, so a month may leave several gaps. Gaps that meet are said as one, and all
-are said anew each time, because what said them before may go as well.
+Before a month is dropped, statements in the chain name the lines to drop, the hash they follow
+and the hash of their last line, so that verification can continue behind the gap. Late lines lie
+between younger ones, so one month may leave several gaps. Adjacent gaps are stated as one. All
+gaps are stated again each time, because earlier statements may be dropped as well.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from draw_shared.db.transaction_statements import Gap, LogAccount
 from draw_shared.errors import Permanent
 
 MAX_OBJECTS: Final = 2**31 - 1
-"""Its column takes no more."""
+"""The largest value that the column holds."""
 
 _LISTED: Final = ", ".join(COLUMNS)
 _HOLES: Final = text(
@@ -52,7 +52,7 @@ _NEIGHBOURS: Final = text(
 
 
 class NotAsSealed(Permanent):
-    """What shall go, or what is around it, is not as it was sealed; find out why."""
+    """The lines to drop, or lines around them, do not match their seals; find out why."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"{reason}: no month of the transaction log is dropped")
@@ -60,15 +60,15 @@ class NotAsSealed(Permanent):
 
 
 def is_to_begin(connection: Connection, sealing: Sealing) -> bool:
-    """Return whether nothing shows that the log has ever been sealed."""
+    """Return whether the log shows no sign of earlier sealing."""
     return sealing.known is None and not LogAccount(connection, sealing.keyring).sealing
 
 
 def begin(connection: Connection, sealing: Sealing) -> Head | None:
-    """Have the log say that sealing begins and with what gaps, once; return the head that says so.
+    """State once that sealing begins, and with which gaps; return the head of that statement.
 
-    The gaps are those that the log itself has explained. The caller has the partitions' lock, so
-    that no month goes meanwhile. Reads the positions of the whole log.
+    The gaps are those that the log itself explains. The caller holds the partitions' lock, so
+    no month is dropped meanwhile. Reads the positions of the whole log.
     """
     head = chain.extend_whole(connection, None)
     if not is_to_begin(connection, sealing) or _is_sealed(head, sealing):
@@ -96,7 +96,7 @@ def say_missing(
     replica: str,
     sealing: Sealing | None,
 ) -> None:
-    """Have the log say that lines go, by the first and last of each run; they are there yet."""
+    """State which lines will go, by the first and last of each run, before they are dropped."""
     account = LogAccount(connection, sealing.keyring if sealing else None)
     said = account.gaps()
     joined: list[Gap] = []
@@ -115,10 +115,10 @@ def say_missing(
 def require_genuine(
     connection: Connection, runs: Sequence[tuple[int, int]], sealing: Sealing
 ) -> None:
-    """Refuse to drop lines, or those around them, that are not as they were chained and sealed.
+    """Refuse to drop lines if they or their neighbours do not match their hashes and seals.
 
-    Else retention would take a forgery's proof with it, or what somebody dated back for that.
-    What somebody has accepted goes. Reads all that is to go.
+    Otherwise retention would destroy the proof of a forgery, or lines backdated for that purpose.
+    Findings that an operator has accepted do not prevent the drop. Reads all lines to drop.
 
     Raises:
         NotAsSealed: the text says where.
@@ -135,7 +135,7 @@ def require_genuine(
 def _follow(
     connection: Connection, account: LogAccount, sealing: Sealing, first: int, last: int
 ) -> None:
-    """Go along a run of lines, and on to the next seal."""
+    """Verify a run of lines and continue to the next seal."""
     before = _before(connection, account, first)
     at = first - 1
     while rows := connection.execute(_FROM, {"after": at, "most": chain.MAX_LINES_AT_ONCE}).all():
@@ -158,7 +158,7 @@ def _follow(
 
 
 def _before(connection: Connection, account: LogAccount, first: int) -> bytes | None:
-    """Return the hash that a line follows, as far as it is known."""
+    """Return the hash that a line follows, if it is known."""
     if first == 1:
         return GENESIS
     gaps = account.gaps().values()
@@ -167,9 +167,9 @@ def _before(connection: Connection, account: LogAccount, first: int) -> bytes | 
 
 
 def _reaching(connection: Connection, account: LogAccount, first: int, last: int) -> Gap:
-    """Return the gap that a run of lines leaves, with the explained gaps on either side of it.
+    """Return the gap that a run of lines leaves, merged with the explained gaps beside it.
 
-    One that nobody explained stays out, and so the whole is none that is explained.
+    An unexplained gap is not merged, so the result does not explain it.
     """
     gap = Gap(first, last, GENESIS, hash_at(connection, last))
     said, old_limit = account.gaps().values(), account.old_limit()
@@ -197,7 +197,7 @@ def _reaching(connection: Connection, account: LogAccount, first: int, last: int
 
 
 def _as_found(connection: Connection) -> Iterator[Gap]:
-    """Yield the gaps of a log that was not sealed, as far as it explains them."""
+    """Yield the gaps that an unsealed log explains."""
     account = LogAccount(connection, None)
     said, old_limit = account.gaps(), account.old_limit()
     for before, position in connection.execute(_HOLES).all():

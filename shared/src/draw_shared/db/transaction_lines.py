@@ -1,8 +1,8 @@
-"""A line of the transaction log in the one form in which hashes cover it.
+"""The canonical form of a transaction log line, over which hashes are computed.
 
-A JSON array, UTF-8, no spaces, of the columns in the order of `COLUMNS`: text and whole numbers
-as they are, the UUID as text, the time as UTC text with microseconds, `duration_seconds` as
-Python's shortest text, absent values as null. A line of the chain has its position before them.
+It is a JSON array, UTF-8, without spaces, of the columns in the order of `COLUMNS`: text and whole
+numbers as they are, the UUID as text, the time as UTC text with microseconds, `duration_seconds`
+as Python's shortest text, absent values as null. A chained line begins with its position.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ COLUMNS: Final = (
     "objects", "sop_class_uid", "sop_instance_uid", "study_instance_uid", "actor", "action",
     "detail",
 )  # fmt: skip
-"""What a line says, in the order in which hashes cover it."""
+"""The columns of a line, in hashing order."""
 
 GENESIS: Final = bytes(32)
-"""What the first line of a chain follows."""
+"""The hash that the first line of a chain follows."""
 
 _encoded: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def canonical(position: int, row: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a line that its hash covers."""
+    """Return the bytes over which a line's hash is computed."""
     return _encoded([position, *_values(row, COLUMNS)]).encode()
 
 
@@ -36,12 +36,12 @@ def link(previous: bytes, position: int, row: Mapping[str, Any]) -> bytes:
 
 
 def digest(position: int, row: Mapping[str, Any]) -> bytes:
-    """Return the hash of a line alone, where it is not known what it followed."""
+    """Return the hash of a line alone, for a line whose predecessor is unknown."""
     return hashlib.sha256(canonical(position, row)).digest()
 
 
 def content(row: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a line without what PostgreSQL and the chain give it later."""
+    """Return the bytes of a line without the values that PostgreSQL and the chain add later."""
     return _encoded(_values(row, COLUMNS[1:])).encode()
 
 

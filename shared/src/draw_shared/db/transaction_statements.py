@@ -1,8 +1,8 @@
-"""What the transaction log says about itself.
+"""Statements of the transaction log about itself.
 
-Lines of the log by which it is known what is missing in its chain, and what was found in it
-that no key has sealed. With a key they count only if they are attested: whoever has the
-database alone can write such a line, and it says nothing.
+Statements are log lines that explain the gaps in the chain and report lines without a valid
+seal. With a key, only attested statements count, because an attacker with access to the database
+alone could write such a line.
 """
 
 import re
@@ -40,7 +40,7 @@ _SAID: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class LogStatement:
-    """A line by which the log speaks about itself."""
+    """A line in which the log states something about itself."""
 
     position: int
     action: str
@@ -50,20 +50,20 @@ class LogStatement:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Lines that are missing, and what lay on either side of them."""
+    """Missing lines and what surrounds them."""
 
     first: int
     last: int
     after: bytes
-    """The hash of the line before them; 32 zero bytes at the beginning of the chain."""
+    """The hash of the line before the gap; 32 zero bytes at the beginning of the chain."""
     last_hash: bytes | None
-    """Their last line's hash, which the line behind them goes on from."""
+    """The hash of the last missing line, which the line after the gap follows."""
     next_digest: bytes | None = None
-    """Where that was lost: the hash of the line behind them alone."""
+    """If `last_hash` was lost: the hash of the line after the gap alone."""
 
     @classmethod
     def read(cls, detail: str) -> Self | None:
-        """Return the gap of which a statement speaks; None when it is of a release before."""
+        """Return the gap that a statement describes; None for one of an earlier release."""
         found = _GAP.search(detail)
         if found is None:
             return None
@@ -72,7 +72,7 @@ class Gap:
         return cls(int(found[1]), int(found[2]), bytes.fromhex(found[3]), last_hash, next_digest)
 
     def words(self, why: str) -> str:
-        """Return it as a statement has it; the end is for the release before this one."""
+        """Return the text of the statement; its end is for the previous release."""
         far = f"last {self.last_hash.hex()}" if self.last_hash else ""
         near = f"next {self.next_digest.hex()}" if self.next_digest else ""
         return (
@@ -82,11 +82,11 @@ class Gap:
 
 
 class LogAccount:
-    """All that the log says about itself, as far as it is believed.
+    """All trusted statements of the log about itself.
 
     Args:
         connection: within one transaction.
-        keyring: None believes every line of the chain, as where nothing is sealed.
+        keyring: None trusts every line of the chain, for logs without seals.
     """
 
     def __init__(self, connection: Connection, keyring: Keyring | None) -> None:
@@ -105,20 +105,20 @@ class LogAccount:
 
     @property
     def begun(self) -> int:
-        """The position up to which sealing found lines as they were; 0: none.
+        """The last position that existed before sealing began; 0 without any.
 
-        By what the line says, which is attested: its place is whoever writes the database's.
+        It comes from the attested text: a database writer could change the line's position.
         """
         return self._up_to(SEALING_BEGUN)
 
     @property
     def sealing(self) -> bool:
-        """Whether sealing has begun; what lies before may be gone with its month."""
+        """Whether sealing has begun; earlier lines may have been dropped with their month."""
         return any(True for one in self.statements if one.action in {SEALING_BEGUN, DROPPED})
 
     @property
     def accepted(self) -> int:
-        """The position up to which somebody has accepted what was found."""
+        """The position up to which an operator has accepted the findings."""
         return self._up_to(ACCEPTED)
 
     def _up_to(self, action: str) -> int:
@@ -130,15 +130,15 @@ class LogAccount:
         return (one for one in self.statements if one.action in actions)
 
     def gaps(self) -> dict[tuple[int, int], Gap]:
-        """Return what is missing by its first and last line; what was said last counts."""
+        """Return the gaps by their first and last position; the latest statement counts."""
         said = (Gap.read(one.detail) for one in self.of(DROPPED))
         return {(gap.first, gap.last): gap for gap in said if gap is not None}
 
     def old_limit(self) -> int:
-        """Return up to where lines may be missing by what releases before this one said.
+        """Return the position up to which lines may be missing by statements of earlier releases.
 
-        They named no more than that. Where lines are sealed, they are believed as far as they
-        were there when sealing began.
+        Those name only this limit. In a sealed log they count only for positions from before
+        sealing began.
         """
         begun = self.begun
         return max(
@@ -150,7 +150,7 @@ class LogAccount:
 def line(
     action: str, detail: str, replica: str, keyring: Keyring | None, *, objects: int | None = None
 ) -> dict[str, Any]:
-    """Return a line by which the log speaks about itself, attested, as `append` takes it."""
+    """Return an attested statement of the log about itself, in the form for `append`."""
     outcome = TransactionOutcome.WARNING if action in FINDINGS else TransactionOutcome.SUCCESS
     row: dict[str, Any] = {
         "record_id": str(uuid4()),

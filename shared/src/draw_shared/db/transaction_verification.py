@@ -1,6 +1,6 @@
-"""The check of the whole transaction log: is every line as it was chained and sealed?
+"""Verifies the whole transaction log: every line must match its hash and its seal.
 
-Without the keys only the chain is checked, which whoever writes the database can compute anew.
+Without the keys only the chain is verified, which a writer of the database could recompute.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ _WAITING: Final = text("SELECT count(*) FROM transactions WHERE chain_hash IS NU
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place where the log is not what was chained and sealed."""
+    """A place where the log does not match its hashes or seals."""
 
     position: int
     reason: str
@@ -48,52 +48,52 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an indexer found in the log and wrote into it, before it went on."""
+    """A mismatch that an indexer found in the log and recorded there before it continued."""
 
     position: int
     occurred_at: datetime
     action: str
     detail: str
     accepted: bool
-    """Somebody has looked at it since."""
+    """Whether an operator has accepted it since."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a check of the whole log has found; no breaks means that it holds."""
+    """The result of a verification; without breaks the log is intact."""
 
     first_position: int
-    """1, unless older lines were removed with their partition."""
+    """1, unless older lines were dropped with their partition."""
     head: Head | None
     lines: int
     breaks: tuple[Break, ...]
-    """The first of them, at most `MAX_BREAKS`."""
+    """The first breaks, at most `MAX_BREAKS`."""
     lines_lost: int
-    """Lines that could not be written when there was no room, as the log itself says."""
+    """Lines that could not be written for lack of space, as the log itself states."""
     sealed: bool
-    """Whether seals were checked too."""
+    """Whether the seals were verified too."""
     as_found: int
-    """The position up to which the log was there before sealing began; 0: sealed from the first."""
+    """The last position from before sealing began; 0: the log is sealed from its first line."""
     findings: tuple[Finding, ...]
     waiting: int
-    """Lines that are not in the chain yet."""
+    """The number of lines not chained yet."""
 
     @property
     def intact(self) -> bool:
-        """Whether nothing is wrong that nobody has looked at."""
+        """Whether there are no breaks and no unaccepted findings."""
         return not self.breaks and all(found.accepted for found in self.findings)
 
 
 def verify(
     connection: Connection, known: Sequence[Head] = (), keyring: Keyring | None = None
 ) -> Verification:
-    """Check every chained line, in memory for a few of them.
+    """Verify every chained line in bounded memory.
 
-    `known` are heads that were kept elsewhere: the chain must contain them.
+    `known` are heads that were kept outside the database; the chain must contain them.
     """
     account = LogAccount(connection, keyring)
     walk = _ChainWalk(account, keyring, known)
-    for row in _chained(connection):
+    for row in _read_chain(connection):
         walk.follow(row)
     stray = connection.execute(_STRAY).scalar()
     walk.end(stray or 0, connection.execute(_TWICE, {"most": MAX_BREAKS}).scalars())
@@ -116,7 +116,7 @@ def verify(
 
 
 class _ChainWalk:
-    """One way along the chain, line by line."""
+    """A walk along the chain, line by line."""
 
     def __init__(self, account: LogAccount, keyring: Keyring | None, known: Sequence[Head]) -> None:
         self._gaps = account.gaps()
@@ -131,7 +131,7 @@ class _ChainWalk:
         self.head: Head | None = None
 
     def follow(self, row: Mapping[str, Any]) -> None:
-        """Go one line further."""
+        """Verify the next line."""
         position, stored = row["chain_position"], bytes(row["chain_hash"] or b"")
         before = self.head or Head(0, GENESIS)
         self.first = self.first or position
@@ -151,14 +151,14 @@ class _ChainWalk:
         self.lost += (row["objects"] or 0) if row["action"] == LINES_LOST else 0
 
     def end(self, stray: int, twice: Iterable[int | None]) -> None:
-        """Say what is wrong with the whole: how many lines are astray, which are there again."""
+        """Verify the chain as a whole, given the number of stray lines and the copied positions."""
         last = self.head.position if self.head else 0
         if self._keyring is not None and last > max(self._sealed_to, self._begun):
             self._unsealed(last)
         if stray:
             self._broken(0, f"{stray} lines pretend to be in the chain")
         for position in twice:
-            # Its attestation is that of the line it was copied from.
+            # A copy carries the attestation of its original.
             self._broken(position or 0, "the line is a copy of another one")
         newest = max((one.position for one in self._known), default=0)
         if last < newest:
@@ -172,7 +172,7 @@ class _ChainWalk:
         missing = position - before.position - 1
         gap = self._gaps.get((before.position + 1, position - 1))
         if gap is None:
-            # Late lines of a month that was dropped were chained between younger ones.
+            # Late lines of a dropped month were chained between younger ones.
             if position > self._old_limit + 1:
                 self._broken(position, f"{missing} lines are missing")
             return
@@ -191,7 +191,7 @@ class _ChainWalk:
             self._broken(position, str(error))
             return
         first = position - lines + 1
-        # A line of its own has said in what state those before it were found.
+        # A statement has already reported the state of the lines before it.
         said = first in self._doubted
         if first > max(self._sealed_to, self._begun) + 1 and not said:
             self._unsealed(first - 1)
@@ -210,7 +210,7 @@ class _ChainWalk:
 
 
 def _bridges(gap: Gap, before: Head, position: int, row: Mapping[str, Any], stored: bytes) -> bool:
-    """Return whether the lines on either side of a gap are those that its statement names."""
+    """Return whether the lines on both sides of a gap match its statement."""
     if gap.after != before.chain_hash:
         return False
     if gap.last_hash is not None:
@@ -218,7 +218,7 @@ def _bridges(gap: Gap, before: Head, position: int, row: Mapping[str, Any], stor
     return digest(position, row) == gap.next_digest
 
 
-def _chained(connection: Connection) -> Iterator[Mapping[str, Any]]:
+def _read_chain(connection: Connection) -> Iterator[Mapping[str, Any]]:
     after = {"after": 0, "after_id": 0, "after_time": datetime.min.replace(tzinfo=UTC)}
     while True:
         rows = connection.execute(_CHAINED, after | {"most": MAX_LINES_AT_ONCE})
