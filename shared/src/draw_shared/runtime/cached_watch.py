@@ -1,4 +1,4 @@
-"""Watches something in the database that the storage volume keeps for when that is away."""
+"""Watches a value in the database and caches it on the storage volume for outages."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -16,9 +16,9 @@ Value = TypeVar("Value")
 
 
 class CachedWatch(ABC, Generic[Value]):
-    """Reads each second, and at once when woken, and tells listeners what has changed.
+    """Reads a value every second, or at once when woken, and notifies listeners of changes.
 
-    What was read last holds while the database is away.
+    The last value stays in force while the database is away.
     """
 
     name: str
@@ -32,11 +32,11 @@ class CachedWatch(ABC, Generic[Value]):
         self._periodic = Periodic(self.name, self.refresh, interval_seconds=INTERVAL_SECONDS)
 
     def on_change(self, listener: Callable[[Value], None]) -> None:
-        """Have `listener` called, on the watching thread, after each change."""
+        """Register `listener`, which the watching thread calls after each change."""
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Read once, if the database is there, then go on watching."""
+        """Read once if the database answers, then start the watching thread."""
         try:
             self.refresh()
         except Transient as error:
@@ -48,15 +48,15 @@ class CachedWatch(ABC, Generic[Value]):
         self._periodic.stop(deadline_seconds)
 
     def wake(self) -> None:
-        """Look now: somebody said that there is something else to read."""
+        """Read now, because a wake-up announced a change."""
         self._periodic.wake()
 
     @abstractmethod
     def refresh(self) -> None:
-        """Read, and tell the listeners when it is something else.
+        """Read the value and notify the listeners if it has changed.
 
         Raises:
-            DatabaseUnavailable: what was read last, here or by who wrote the volume, holds.
+            DatabaseUnavailable: the last value, from here or from the volume, stays in force.
         """
 
     @abstractmethod
@@ -72,12 +72,12 @@ class CachedWatch(ABC, Generic[Value]):
         for listener in self._listeners:
             try:
                 listener(self._current)
-            except Exception:  # noqa: BLE001 - logged under the name of who watches
+            except Exception:  # noqa: BLE001 - the subclass logs it under its own event
                 self._log_listener_failed()
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
-        """Have the volume keep what was read; where it does not take it, say so once."""
+        """Write the value to the volume in the block; a failure is logged once."""
         try:
             yield
         except OSError as error:

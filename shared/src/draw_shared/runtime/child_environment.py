@@ -1,7 +1,7 @@
 """The environment of a child process: what it needs to run, and none of its parent's secrets.
 
-Children read what strangers send. Whatever becomes of one, it was never told how to reach the
-database or the broker, nor any password; open descriptors it gets only those that it is handed.
+Children parse input of untrusted peers. Even a compromised child knows neither a password nor the
+addresses of database and broker, and it inherits only the descriptors passed to it explicitly.
 """
 
 import os
@@ -11,18 +11,18 @@ from typing import Final
 from draw_shared.runtime.settings import SettingsGroup, variable_name
 
 KEPT: Final = frozenset({"HOME", "LANG", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV", "DRAW_SUITE"})
-"""What any program may need; `DRAW_SUITE` is how the launcher knows whose child it is."""
+"""Variables that any program may need; `DRAW_SUITE` tells the launcher whose child it is."""
 KEPT_PREFIXES: Final = ("LC_", "LD_", "PYTHON")
 
 
 def child_environment(
     settings: type[SettingsGroup] | None = None, environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the environment of a child that reads these settings, or none at all.
+    """Return the environment of a child that reads these settings, if any.
 
     Args:
-        settings: what the child reads; everything else of ours it does not see.
-        environment: of the parent; default: of this process.
+        settings: the settings that the child reads; it sees no other variables of the suite.
+        environment: environment of the parent; default: that of this process.
     """
     given = os.environ if environment is None else environment
     read = variables(settings) if settings is not None else frozenset[str]()

@@ -1,11 +1,11 @@
-"""Keeps the configuration in force: what the database says, else what the volume keeps.
+"""Provides the configuration in force: that of the database, or else that of the storage volume.
 
-The database is read each second; what it says is kept on the storage volume for all replicas
-of all services. With the database away, what was read last stays in force, and a replica that
-knows less, because it has just started or was cut off earlier, takes what the volume keeps.
-When neither has a configuration that this release can read, nobody is served (`CLOSED`): a
-default may be more open than what the suite was told. A database that comes back older than
-what the volume keeps, from a backup or empty, is given that first, by the indexer.
+The watch reads the database every second and writes the configuration to the storage volume for
+all replicas of all services. While the database is away, the last configuration stays in force; a
+replica that has just started, or lost the database earlier, reads the newer one on the volume.
+If neither has a configuration that this release can read, nobody is served (`CLOSED`), because a
+default may permit more than the operator's configuration. If the database returns older than the
+volume, restored or empty, the indexer first writes the volume's configuration into it.
 """
 
 import time
@@ -36,12 +36,12 @@ NOT_KEPT: Final = (
 
 
 class ConfigUnknown(Transient):
-    """There is no configuration to work by yet."""
+    """No configuration is known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
-    """The configuration in force; version 0 is none."""
+    """The configuration in force; version 0 means none."""
 
     version: int
     server: ServerConfig
@@ -52,8 +52,8 @@ class ConfigWatch(CachedWatch[LiveConfig]):
     """Holds the configuration in force and tells listeners when it changes.
 
     Args:
-        catches_up: whether this service may write what the volume keeps into a database that is
-            older; the others only take it.
+        catches_up: whether this service may write the volume's configuration into an older
+            database; the other services only read it.
     """
 
     name = "config-watch"
@@ -76,7 +76,7 @@ class ConfigWatch(CachedWatch[LiveConfig]):
 
     @property
     def known(self) -> bool:
-        """Whether there is a configuration."""
+        """Whether a configuration is known."""
         return self._current.version > 0
 
     @property
@@ -84,7 +84,7 @@ class ConfigWatch(CachedWatch[LiveConfig]):
         """The document in force.
 
         Raises:
-            ConfigUnknown: there is none.
+            ConfigUnknown: no configuration is known.
         """
         if not self.known:
             raise ConfigUnknown(NONE_KNOWN)
@@ -92,21 +92,21 @@ class ConfigWatch(CachedWatch[LiveConfig]):
 
     @property
     def trouble(self) -> str:
-        """What an operator should know of the configuration here; empty when all is well."""
+        """A problem with the configuration here, for the operator; empty if there is none."""
         if not self.known:
             return NONE_KNOWN
         return "; ".join(filter(None, (self._partly, NOT_KEPT if self._unwritten else "")))
 
     @property
     def away_seconds(self) -> float:
-        """How long the database has not said what the configuration is; 0 while it does."""
+        """How long the configuration could not be read from the database; 0 while it can."""
         since = self._away_since
         return 0.0 if since is None else time.monotonic() - since
 
     @override
     def refresh(self) -> None:
         try:
-            said = self._said()
+            said = self._read_newest()
         except Transient as error:
             self._went_away(error)
             self._take_kept()
@@ -118,8 +118,8 @@ class ConfigWatch(CachedWatch[LiveConfig]):
         else:
             self._take_kept()
 
-    def _said(self) -> ConfigSnapshot | None:
-        """Return what the database says, or what the volume knows to be newer."""
+    def _read_newest(self) -> ConfigSnapshot | None:
+        """Return the configuration of the database, or a newer one of the volume."""
         with self._database.session() as session:
             said = config_versions.newest(session)
             found = said.version if said is not None else 0
@@ -132,18 +132,18 @@ class ConfigWatch(CachedWatch[LiveConfig]):
             return kept
 
     def _take_kept(self) -> None:
-        """Take what the volume keeps, if it is news and this release can read it."""
+        """Apply the volume's configuration, if it is newer and this release can read it."""
         kept = self._file.newest()
         held = self._current.version
-        # At the same version the allowed AE titles may differ. What another replica has read
-        # since is news; not so while the volume did not take what was read here.
+        # At the same version the allowed AE titles may differ. The volume is newer if another
+        # replica has written it, but not if our own last write failed.
         if kept is not None and (
             kept.version > held or (kept.version == held and not self._unwritten)
         ):
             self._take(kept)
 
     def _take(self, snapshot: ConfigSnapshot) -> bool:
-        """Put a version in force, unless this release cannot read it."""
+        """Put a version in force if this release can read it; return whether it did."""
         if snapshot == self._taken:
             return True
         try:

@@ -1,10 +1,10 @@
-"""As many open files and sockets as the system lets this process have."""
+"""Raises the limit of open files and sockets of this process."""
 
 import resource
 from typing import Final
 
 MAX_DESCRIPTORS: Final = 65536
-"""More is never needed, and some systems allow a thousand million."""
+"""More is never needed, and some systems allow a billion."""
 
 
 def allow_descriptors() -> int:

@@ -1,11 +1,11 @@
-"""Knows whether operators want this replica to work, and when they want it to begin anew.
+"""Knows whether operators want this replica to run, and when they want it to restart.
 
-What is wanted is a row of `service_controls` for all replicas of a service or for one; the
-one wins. It is read each second, and at once when somebody says that it has changed. With
-the database down, what was read last stays wanted. Where a file on the storage volume keeps
-the words to all replicas of the service, that holds over a restart, and for a replica that
-has never seen the database. When that file is there and cannot be read, it may have said stop:
-a replica waits then until the database tells.
+The desired state is a row of `service_controls` for all replicas of a service or for one replica;
+the row for one replica wins. It is read every second, and at once after a wake-up. While the
+database is down, the last state stays in force. A file on the storage volume can keep the state
+for all replicas of the service; then it survives a restart and reaches a replica that has never
+seen the database. If that file exists but is unreadable, it may say stop, so the replica waits for
+the database.
 """
 
 import json
@@ -42,20 +42,20 @@ READ: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of this replica now."""
+    """The desired state of this replica."""
 
     running: bool
     restarts: int = 0
-    """How often it was told to restart since this process knows."""
+    """How many restarts were requested since this process started watching."""
 
 
 class DesiredState(CachedWatch[Wanted]):
-    """Holds what is wanted and tells listeners when it changes.
+    """Holds the desired state and notifies listeners when it changes.
 
     Args:
-        file: on the storage volume, for all replicas of the service.
-        auto_start: asked until it says so; False holds this replica back until it is told
-            something, None does while it is not known.
+        file: file on the storage volume, for all replicas of the service.
+        auto_start: called until it returns True or False. False holds this replica back until an
+            operator starts it. None means that the setting is not known yet, and holds it back.
     """
 
     name = "desired-state"
@@ -83,21 +83,21 @@ class DesiredState(CachedWatch[Wanted]):
 
     @property
     def wanted(self) -> Wanted:
-        """What is wanted now."""
+        """The desired state now."""
         return self._current
 
     @property
     def decided(self) -> bool:
-        """Whether it is known by now if this replica shall work."""
+        """Whether it is known yet if this replica is to run."""
         return self._starts_by_itself is not None and not self._lost
 
     @property
     def trouble(self) -> str:
-        """Why it is not known what is wanted; empty when the words are known."""
+        """Why the desired state is unknown; empty if it is known."""
         return LOST if self._lost else ""
 
     def shown(self, state: State, *, busy: bool = False) -> str:
-        """Return the state to show of a process: one that shall not work is `stopped`."""
+        """Return the state to display; a process that is not to run is `stopped`."""
         if state is not State.READY or self._current.running:
             return str(state)
         return str(State.DRAINING if busy else State.STOPPED)
@@ -114,7 +114,7 @@ class DesiredState(CachedWatch[Wanted]):
         try:
             self._read()
         finally:
-            # Whether it starts by itself may have become known meanwhile.
+            # The auto-start setting may have become known meanwhile.
             self._settle()
 
     def _read(self) -> None:
@@ -144,7 +144,7 @@ class DesiredState(CachedWatch[Wanted]):
             wanted = Wanted(self._word.running and not held_back, self._word.restarts)
             news = wanted != self._current
             self._current = wanted
-            # Last: who sees that it is decided sees what is wanted.
+            # Set last: a reader that sees a decision must also see the desired state.
             self._starts_by_itself = starts
         if not news:
             return
@@ -152,7 +152,7 @@ class DesiredState(CachedWatch[Wanted]):
         self._tell()
 
     def _kept(self) -> dict[str, str] | None:
-        """Return the words that the volume keeps; None when it keeps some that nobody can read."""
+        """Return the states kept on the volume; None if the file is unreadable."""
         if self._file is None:
             return {}
         try:

@@ -16,15 +16,15 @@ from draw_shared.runtime.lifecycle import State
 log = structlog.get_logger()
 
 Check = Callable[[], bool]
-"""Returns whether one thing that the service needs is there; must be quick."""
+"""Returns whether one dependency of the service is available; must be quick."""
 
 
 class Health:
-    """Answers whether this process lives and whether it can do its work.
+    """Answers whether this process is alive and whether it is ready.
 
     Args:
-        checks: what must be there, by name.
-        reasons: what may be known of one that fails, as a sentence or empty, by the same name.
+        checks: the required checks by name.
+        reasons: by the same names, functions that explain a failed check in a sentence, or "".
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class Health:
         self._reasons = dict(reasons or {})
 
     def live(self) -> bool:
-        """Return False only when a restart is the remedy."""
+        """Return False only if a restart would help."""
         return self._state() is not State.STOPPED
 
     def failing(self) -> list[str]:
-        """Return what keeps the service from being ready, by name and reason; empty means ready."""
+        """Return the failed checks with their reasons; an empty list means ready."""
         if self._state() is not State.READY:
             return [str(self._state())]
-        return [self._said(name) for name, check in self._checks.items() if not check()]
+        return [self._explain(name) for name, check in self._checks.items() if not check()]
 
-    def _said(self, name: str) -> str:
+    def _explain(self, name: str) -> str:
         reason = self._reasons[name]() if name in self._reasons else ""
         return f"{name}: {reason}" if reason else name
 
@@ -65,7 +65,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port in use, also when any free one was asked for."""
+        """The port in use, even if port 0 was requested."""
         return self._server.server_port if self._server is not None else self._address[1]
 
     def start(self) -> None:
@@ -89,7 +89,7 @@ class _Server(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Let a probe go that did not wait for the end of its answer, as HAProxy's do."""
+        """Ignore a probe that closed before the end of its answer, as HAProxy's do."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError):
             log.error("health.answer_failed", exc_info=error)
@@ -124,6 +124,6 @@ def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPReques
 
         @override
         def log_message(self, format: str, *args: object) -> None:
-            """Probes and scrapes are not worth a line."""
+            """Log nothing for probes and scrapes."""
 
     return Handler

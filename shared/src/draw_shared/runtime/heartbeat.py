@@ -1,4 +1,4 @@
-"""Writes what this replica is doing into `service_replicas`, every two seconds."""
+"""Writes the state of this replica into `service_replicas` every two seconds."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ UPSERT: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What one heartbeat says."""
+    """The content of one heartbeat."""
 
     state: str
     address: str = ""
@@ -44,11 +44,11 @@ class Pulse:
     last_error: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     started_at: float | None = None
-    """Unix time since when it works; None: since the process started."""
+    """Unix time since which the replica runs; None: since the process started."""
 
 
 class Heartbeat:
-    """Keeps this replica's row fresh; a database that is down only delays it."""
+    """Keeps this replica's row fresh; an outage of the database only delays it."""
 
     name = "heartbeat"
 
@@ -64,17 +64,17 @@ class Heartbeat:
         self._periodic = Periodic(self.name, self._beat, interval_seconds=INTERVAL_SECONDS)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the heartbeat thread."""
         self._periodic.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """End with a last beat that says `ended`, if the database is there."""
+        """Write a last heartbeat with the state `ended`, if the database answers."""
         self._periodic.stop(deadline_seconds)
         with contextlib.suppress(Transient):
             self._write(Pulse(state=ENDED))
 
     def wake(self) -> None:
-        """Beat now: something has changed."""
+        """Write a heartbeat now, because the state has changed."""
         self._periodic.wake()
 
     def _beat(self) -> None:

@@ -1,10 +1,9 @@
-"""How a service lives: starting, ready, draining, stopped.
+"""The life of a service process: starting, ready, draining, stopped.
 
-One `Lifecycle` owns the process's signals and runs on the main thread. It starts the
-components in the order given and stops them in reverse: the edge, which is given last,
-closes first, then the work, then the connections. SIGTERM or SIGINT begins the drain;
-a second one ends the process at once. A component that fails to start stops the ones
-before it. Nothing here knows what a component does.
+One `Lifecycle` owns the process's signals and runs on the main thread. It starts the components
+in the given order and stops them in reverse: first the edge, which is given last, then the work,
+then the connections. SIGTERM or SIGINT begins the drain; a second signal ends the process at
+once. If a component fails to start, the components before it are stopped.
 """
 
 import gc
@@ -25,7 +24,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class State(StrEnum):
-    """Where the process is in its life."""
+    """The stage of the process's life."""
 
     STARTING = "starting"
     READY = "ready"
@@ -34,19 +33,19 @@ class State(StrEnum):
 
 
 class Component(Protocol):
-    """Something with a beginning and an end."""
+    """A part of the process that can be started and stopped."""
 
     name: str
 
     def start(self) -> None:
-        """Begin to work and return; what needs long to be reached is tried in the background."""
+        """Start and return soon; slow connections are made in the background."""
 
     def stop(self, deadline_seconds: float) -> None:
-        """End within the time given: finish what runs, take nothing new, then let go."""
+        """Accept no new work, finish the running work and release resources before the deadline."""
 
 
 class Lifecycle:
-    """Runs the components of one process until it is told to stop."""
+    """Runs the components of one process until a stop is requested."""
 
     def __init__(self, components: Sequence[Component], *, grace_seconds: float) -> None:
         self._components = list(components)
@@ -58,11 +57,11 @@ class Lifecycle:
 
     @property
     def state(self) -> State:
-        """Where the process is in its life."""
+        """The stage of the process's life."""
         return self._state
 
     def run(self) -> int:
-        """Start everything, wait for the request to stop, stop everything, return the exit code."""
+        """Start all components, wait for the stop request, stop them, and return the exit code."""
         self._listen_to_signals()
         running: list[Component] = []
         try:
@@ -71,7 +70,7 @@ class Lifecycle:
                     break
                 component.start()
                 running.append(component)
-            # What is there now stays: the collector need not look at it again and again.
+            # All present objects live on, so the garbage collector need not scan them again.
             gc.collect()
             gc.freeze()
             gc.enable()
@@ -100,13 +99,13 @@ class Lifecycle:
         log.info("service.stopped", exit_code=self.exit_code)
 
     def _listen_to_signals(self) -> None:
-        # Python runs handlers between the main thread's instructions: one that comes just before
-        # a wait would be seen when that is over. What the interpreter writes is there at once.
+        # Python runs handlers between the main thread's instructions, so a signal just before a
+        # wait would be handled only after it. The interpreter writes to the pipe at once.
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, _heard)
+            signal.signal(number, _ignore_signal)
         threading.Thread(
             target=self._obey_signals, args=(reading,), name="signals", daemon=True
         ).start()
@@ -120,5 +119,5 @@ class Lifecycle:
             self._stop.set()
 
 
-def _heard(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: a signal has to have a handler for the interpreter to write it down."""
+def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; the interpreter writes a signal to the pipe only if it has a handler."""

@@ -1,13 +1,13 @@
-"""Standard output, line by line, and the rotation of the file that it may be.
+"""Writes log lines to standard output, and rotates the log file behind it.
 
-Several processes write to one file: a service, its children, and whoever started it. Each
-appends whole lines. Before a line it looks whether the file still has its name. If not,
-another process has rotated it, and standard output and standard error move to the new file.
-Who finds the file full rotates it, one process at a time. So no line is lost or cut, nobody
-has to be told, and rotation goes on whatever becomes of the process that started the service.
-A pipe to a process that writes would do neither: it blocks, or breaks, when that one is gone.
+Several processes write to one file: a service, its children and the process that started it. Each
+one appends whole lines. Before each line it checks whether the file still has its name. If not,
+another process has rotated it, and standard output and standard error move to the new file. A
+process that finds the file full rotates it, one process at a time. So no line is lost or cut, no
+process needs a notification, and rotation continues even if the starting process dies. A pipe to
+a writing process would block or break when that process is gone.
 
-A line that the disk does not take is given up and counted; what is logged never fails.
+A line that cannot be written is dropped and counted; logging never fails.
 """
 
 import fcntl
@@ -24,9 +24,9 @@ class LogOutput:
     """Standard output as a file for structlog, which lets one thread write at a time.
 
     Args:
-        path: the file that standard output goes to from now on; None: it stays what it is.
-        max_bytes: size at which the file is set aside as `<path>.1`.
-        kept: how many such files there are at most.
+        path: the file that standard output is redirected to; None leaves it unchanged.
+        max_bytes: size at which the file is renamed to `<path>.1`.
+        kept: the maximum number of renamed files.
     """
 
     def __init__(self, path: Path | None = None, *, max_bytes: int = 0, kept: int = 0) -> None:
@@ -38,12 +38,12 @@ class LogOutput:
         """Lines that could not be written."""
 
     def write(self, line: str) -> None:
-        """Write a line at once, if the disk takes it."""
+        """Write a line at once; count it as lost if that fails."""
         data = line.encode("utf-8", "backslashreplace")
         if self._path is not None:
             with suppress(OSError):
                 self._follow(self._path)
-        # What follows half a line begins anew.
+        # After a partly written line, begin a new one.
         left = memoryview(b"\n" + data if self._cut else data)
         begun = False
         try:
@@ -57,7 +57,7 @@ class LogOutput:
             self._cut = False
 
     def flush(self) -> None:
-        """Return: nothing is held back."""
+        """Do nothing, because nothing is buffered."""
 
     def _follow(self, path: Path) -> None:
         held = os.fstat(STANDARD_OUTPUT)
@@ -74,7 +74,7 @@ class LogOutput:
         lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # Another process may have done it while we waited.
+            # Another process may have rotated the file while we waited.
             if path.stat().st_size >= self._max_bytes:
                 for number in range(self._kept - 1, 0, -1):
                     with suppress(FileNotFoundError):
@@ -86,7 +86,7 @@ class LogOutput:
 
 
 def _begin(path: Path) -> None:
-    """Have standard output and standard error go to the file that has this name."""
+    """Redirect standard output and standard error to the file with this name."""
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
         for standard in (STANDARD_OUTPUT, STANDARD_ERROR):

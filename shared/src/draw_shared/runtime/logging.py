@@ -1,8 +1,8 @@
 """JSON log lines with stable event names.
 
-A line is an event name (`store.accepted`) and fields. Fields hold identifiers, sizes,
-durations and states: never patient data, never a path that may contain some. What libraries
-warn of is such a line too, and of pydicom nothing: it quotes what a peer has sent.
+A line is an event name (`store.accepted`) and fields. Fields contain identifiers, sizes,
+durations and states: never patient data, never a path that may contain some. Warnings of
+libraries become such lines too, except those of pydicom, which quote data of peers.
 """
 
 import logging
@@ -21,8 +21,8 @@ LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 MAX_FIELD_CHARACTERS: Final = 512
 
 
-def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Cut long text, so that a peer cannot fill the log with one field."""
+def _truncate_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Truncate long text, so that a peer cannot fill the log with one field."""
     for key, value in event.items():
         if isinstance(value, str) and len(value) > MAX_FIELD_CHARACTERS and key != "exception":
             event[key] = f"{value[:MAX_FIELD_CHARACTERS]}…"
@@ -30,7 +30,7 @@ def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 class _LibraryLines(logging.Handler):
-    """Hands the lines of libraries that use `logging` to the same output."""
+    """Sends the lines of libraries that use `logging` to the same output."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -50,7 +50,7 @@ def _on_warning(
     file: TextIO | None = None,  # noqa: ARG001 - part of the signature
     line: str | None = None,  # noqa: ARG001 - part of the signature
 ) -> None:
-    """Log that Python warned, and where; the text may quote a value that a peer has sent."""
+    """Log category and place of a Python warning; its text may quote a value from a peer."""
     place = f"{Path(filename).name}:{lineno}"
     log.warning("library.warned", category=category.__name__, place=place)
 
@@ -60,30 +60,30 @@ _threshold = logging.INFO
 _output = LogOutput()
 
 
-def _wanted(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+def _drop_below_level(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
     if LEVELS.get(method.upper(), logging.ERROR) < _threshold:
         raise structlog.DropEvent
     return event
 
 
 def set_level(level: str) -> None:
-    """Change the least severe level that is written, at once and for all threads."""
+    """Change the minimum level that is written, at once and for all threads."""
     global _threshold  # noqa: PLW0603 - the level is the process's, and changes live
     _threshold = LEVELS[level]
 
 
 def is_written(level: str) -> bool:
-    """Return whether lines of this level are written now: to be asked before many are made."""
+    """Return whether lines of this level are written; callers check it before costly lines."""
     return LEVELS[level] >= _threshold
 
 
 def lines_lost() -> int:
-    """Return how many lines of this process the disk has not taken."""
+    """Return how many lines of this process could not be written."""
     return _output.lost
 
 
 def configure_for(settings: ServiceSettings) -> None:
-    """Send every log line of a service to standard output, or to the log file that is set."""
+    """Send every log line of a service to standard output, or to the configured log file."""
     output = LogOutput(
         settings.log_file, max_bytes=settings.log_file_bytes, kept=settings.log_files_kept
     )
@@ -97,13 +97,13 @@ def configure(level: str, *, service: str, replica: str, output: LogOutput | Non
     set_level(level)
     structlog.configure(
         processors=[
-            _wanted,
+            _drop_below_level,
             _identity(service, replica),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
-            _bounded,
+            _truncate_fields,
             structlog.processors.EventRenamer("event"),
             structlog.processors.JSONRenderer(),
         ],
@@ -115,9 +115,9 @@ def configure(level: str, *, service: str, replica: str, output: LogOutput | Non
     root.handlers[:] = [_LibraryLines(logging.WARNING)]
     root.setLevel(logging.WARNING)
     warnings.showwarning = _on_warning
-    # It warns of each odd value, in words that quote it, and Python keeps those words for ever.
+    # pydicom quotes odd values in its warnings, and Python remembers every warning text.
     warnings.filterwarnings("ignore", module="pydicom")
-    # These log peers' data sets and reconnects of their own; the suite says what matters.
+    # These log peers' data sets and their own reconnects; the suite logs what matters.
     for chatty in ("pynetdicom", "pydicom", "pika", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 

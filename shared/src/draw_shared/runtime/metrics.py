@@ -40,7 +40,7 @@ def service_registry(*, service: str, replica: str, version: str) -> CollectorRe
 
 
 def show_config(registry: CollectorRegistry, config: ConfigWatch) -> None:
-    """Show which version of the configuration this process works by, and how up to date it is."""
+    """Export the configuration version of this process and how up to date it is."""
     Gauge(
         "draw_service_config_version",
         "Version of the configuration in force; 0 while there is none",
@@ -54,7 +54,7 @@ def show_config(registry: CollectorRegistry, config: ConfigWatch) -> None:
 
 
 class _LogLines(Collector):
-    """Shows how many lines of the log a full disk has cost."""
+    """Exports the number of log lines that could not be written."""
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -66,7 +66,7 @@ class _LogLines(Collector):
 
 
 class DatabasePool(Collector):
-    """Shows how many connections to PostgreSQL this process has, and how many it may have."""
+    """Exports the number of PostgreSQL connections of this process, and their limit."""
 
     def __init__(self, database: Database) -> None:
         self._pool = database.engine.pool
@@ -80,7 +80,7 @@ class DatabasePool(Collector):
         connections.add_metric(["in_use"], pool.checkedout())
         connections.add_metric(["idle"], pool.checkedin())
         yield connections
-        # The pool overflows to as many again: see Database.
+        # The pool may overflow to twice its size: see Database.
         limit = GaugeMetricFamily(CONNECTION_LIMIT, "Most connections of this process")
         limit.add_metric([], 2 * pool.size())
         yield limit

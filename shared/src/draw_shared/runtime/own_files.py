@@ -1,16 +1,16 @@
-"""What a process makes on disk is for its user and group; names of folders may name patients."""
+"""Restricts the files of a process to its user and group, as folder names may name patients."""
 
 import os
 from typing import Final
 
 OTHERS: Final = 0o027
-"""Nothing for other users, no writing for the group."""
+"""A umask: no access for other users, no write access for the group."""
 
 
 def keep_from_others() -> None:
-    """Have everything that this process and its children make closed to other users.
+    """Deny other users access to all files that this process and its children create.
 
-    Folders are 0750 and files at most 0640 from now on, or closer where the umask says so.
+    From now on folders get at most mode 0750 and files 0640, or less if the umask is stricter.
     """
     # The umask cannot be read without being set.
     before = os.umask(OTHERS)

@@ -1,4 +1,4 @@
-"""A component that does one thing again and again on its own thread."""
+"""A component that repeats one action on its own thread."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 class Periodic:
     """Calls `action` at once and then every `interval_seconds`, one call at a time.
 
-    A Transient failure is said once until the next success; anything else each time.
+    A Transient failure is logged once until the next success, any other failure each time.
     Neither ends the thread.
     """
 
@@ -27,18 +27,18 @@ class Periodic:
         self._failing = False
 
     def start(self) -> None:
-        """Begin with the first call."""
+        """Start the thread, which calls the action at once."""
         self._thread.start()
 
     def stop(self, deadline_seconds: float) -> None:
-        """Wait for a call that is under way, at most until the deadline."""
+        """Wait for a running call, at most until the deadline."""
         self._stopping = True
         self._wake.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(deadline_seconds)
 
     def wake(self) -> None:
-        """Make the next call happen now."""
+        """Make the next call now."""
         self._wake.set()
 
     def _run(self) -> None:

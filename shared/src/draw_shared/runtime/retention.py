@@ -1,8 +1,8 @@
-"""Which studies the clean-up takes next: one rule for the clean-up and for its dry run.
+"""Selects the studies that the clean-up deletes: one rule for the clean-up and its dry run.
 
-A study goes when everything of it was received longer ago than the retention, also the
-last time its objects were sent again, and when nothing keeps it: no hold, no conflict, no
-unfinished job, no object of it that still has to be announced or indexed.
+A study is deleted if all its objects were last received, first time or again, before the
+retention period, and if nothing protects it: no hold, no conflict, no unfinished job, and no
+object that still has to be announced or indexed.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Retention:
         *,
         after: tuple[datetime, int] = clean_up.BEGINNING_OF_ALL,
     ) -> Iterator[Candidate] | None:
-        """Return the studies that go, oldest first; None: too much is not announced to say."""
+        """Return the expired studies, oldest first; None if too many objects are unannounced."""
         arriving = unannounced_studies(self._root)
         if arriving is None:
             return None
@@ -41,7 +41,7 @@ class Retention:
     def still_expired(
         self, connection: Connection, study_instance_uid: str, days: int, now: datetime
     ) -> bool:
-        """Return whether this study goes, now that its row is locked."""
+        """Return whether this study is still expired, now that its row is locked."""
         arriving = unannounced_studies(self._root)
         if arriving is None or study_instance_uid in arriving:
             return False
@@ -65,6 +65,6 @@ class Retention:
             after = (found[-1].last_received_at, found[-1].id)
 
     def _long_ago(self, connection: Connection, study: Candidate, days: int, now: datetime) -> bool:
-        """Return whether its objects were not sent again within the retention."""
+        """Return whether none of its objects was sent again within the retention period."""
         limit = (now - timedelta(days=days)).timestamp()
         return self._files.last_wanted(clean_up.paths(connection, study.id)) < limit

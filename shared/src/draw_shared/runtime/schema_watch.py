@@ -1,4 +1,4 @@
-"""What a process last saw of the database's schema, for `/readyz`, `/metrics` and the status."""
+"""The last seen revision of the database schema, for `/readyz`, `/metrics` and the status."""
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
@@ -11,11 +11,11 @@ log = structlog.get_logger()
 
 
 class SchemaWatch:
-    """Says whether this release serves the schema, and if not, why."""
+    """Knows whether this release serves the schema, and if not, why."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.reason = ""
-        """Why the schema is not served, in one sentence; empty when it is, or nobody knows."""
+        """Why the schema is not served, in one sentence; empty if it is served or unknown."""
         self._found = ""
         shown = Gauge(
             "draw_service_schema_revision",
@@ -29,14 +29,14 @@ class SchemaWatch:
 
     @property
     def seen(self) -> dict[str, str]:
-        """The two revisions, as the status shows them."""
+        """The two revisions for the status."""
         return {"database": self._found, "release": head_revision()}
 
     def look(self, session: Session) -> None:
-        """Return when this release serves the schema; a later release's is logged once.
+        """Return if this release serves the schema; a later release's schema is logged once.
 
         Raises:
-            SchemaMismatch: it does not.
+            SchemaMismatch: this release cannot serve the schema.
         """
         try:
             found = require_served_schema(session)

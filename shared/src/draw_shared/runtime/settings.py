@@ -1,8 +1,8 @@
 """Settings: environment variables that begin with DRAW_, or files named by DRAW_..._FILE.
 
-A service composes its `Settings` from the groups here and reads them once, in `__main__`.
-A variable with the service's own prefix that no field knows is an error, so that a typing
-mistake in a deployment is seen at start and not in production.
+A service composes its `Settings` from these groups and reads them once, in `__main__`. An unknown
+variable with the service's own prefix is an error, so that a typing mistake in a deployment shows
+at the start and not in production.
 """
 
 import os
@@ -27,7 +27,7 @@ PREFIX = "DRAW_"
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Reads a field from the file that `<variable>_FILE` names, as container secrets come."""
+    """Reads a field from the file that `<variable>_FILE` names, as with container secrets."""
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -47,7 +47,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 def variable_key(field: FieldInfo, field_name: str) -> str:
-    """Return the key under which a source hands over the value of this field."""
+    """Return the key under which a source returns the value of this field."""
     return field.validation_alias if isinstance(field.validation_alias, str) else field_name
 
 
@@ -65,7 +65,7 @@ class SettingsGroup(BaseSettings):
         extra="ignore",
         populate_by_name=True,
         frozen=True,
-        # A secret that is refused does not belong into the log.
+        # An invalid secret must not appear in the log.
         hide_input_in_errors=True,
     )
 
@@ -184,12 +184,12 @@ class TransactionLogSettings(StorageSettings):
         return self
 
     def keyring(self) -> Keyring | None:
-        """Return the keys of the transaction log; None seals nothing."""
+        """Return the keys of the transaction log; None disables sealing."""
         given = self.transaction_keys
         return None if given is None else Keyring.read(given.get_secret_value())
 
     def sealed_head(self) -> Path:
-        """Return where the newest sealed line is kept."""
+        """Return the path of the file with the newest sealed line."""
         return self.sealed_head_file or self.storage_root / SEALED_HEAD
 
 
