@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from draw_shared.contracts.config_reading import read_config
-from draw_shared.contracts.network_variables import network_told
+from draw_shared.contracts.network_variables import network_settings
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     ListeningPort,
@@ -51,7 +51,7 @@ def first_configuration(given: Mapping[str, str]) -> ServerConfig:
         ValueError: a variable's value is not allowed.
     """
     return EVERYTHING.model_copy(
-        update={"network": NetworkConfig.model_validate(network_told(given))}
+        update={"network": NetworkConfig.model_validate(network_settings(given))}
     )
 
 
@@ -80,7 +80,7 @@ def prepare(
         with database.session() as session:
             seed_config(session, first_configuration(given))
             _catch_up(session, ConfigFile(storage, "launcher"))
-            network = _where_told(session, network_told(given))
+            network = _where_told(session, network_settings(given))
             session.commit()
     finally:
         database.dispose()

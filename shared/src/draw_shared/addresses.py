@@ -1,7 +1,7 @@
-"""Addresses of peers in one form each, so that they compare.
+"""Normalizes addresses of peers, so that they can be compared.
 
 A listener for both IPv4 and IPv6 sees IPv4 peers as IPv4-mapped IPv6 addresses (RFC 4291
-2.5.5.2): those are their IPv4 addresses here. So are mapped networks that somebody writes.
+2.5.5.2). This module turns them, and mapped networks in configurations, into IPv4.
 """
 
 from ipaddress import (
@@ -22,10 +22,10 @@ HOST_BITS: Final = 64
 
 
 def address_of(text: str) -> IpAddress:
-    """Return an address in the form in which it compares; the zone of a link-local one is dropped.
+    """Return an address in its normal form, without the zone of a link-local one.
 
     Raises:
-        ValueError: the text is no address.
+        ValueError: the text is not an address.
     """
     try:
         found = ip_address(text.strip().partition("%")[0])
@@ -37,11 +37,11 @@ def address_of(text: str) -> IpAddress:
 
 
 def network_of(text: str) -> IpNetwork:
-    """Return an address or CIDR block as the network that it is, without host bits and zone.
+    """Return an address or CIDR block as a network, without host bits and zone.
 
     Raises:
-        ValueError: the text is neither, or an IPv4-mapped address with a prefix as if it were
-            IPv4: without host bits `::ffff:192.0.2.17/32` would be all of `::/32`.
+        ValueError: the text is neither, or it is an IPv4-mapped address with an IPv4 prefix:
+            without host bits `::ffff:192.0.2.17/32` would be all of `::/32`.
     """
     try:
         written = ip_interface(text.strip())
@@ -65,17 +65,17 @@ def network_of(text: str) -> IpNetwork:
 
 
 def canonical(text: str) -> str:
-    """Return an address as it is compared and shown, or the text itself when it is none."""
+    """Return the normal form of an address, or the text itself if it is not an address."""
     try:
         return str(address_of(text))
     except ValueError:
         return text
 
 
-def budgeted(text: str) -> str:
-    """Return whose budget an address counts against: its own, or that of its IPv6 network.
+def budget_key(text: str) -> str:
+    """Return the key of an address's budget: an IPv4 address itself, or the IPv6 /64 network.
 
-    Whoever has one IPv6 address usually has all 2^64 of its /64 (RFC 6177).
+    The owner of one IPv6 address usually has all 2^64 addresses of its /64 (RFC 6177).
     """
     try:
         found = address_of(text)

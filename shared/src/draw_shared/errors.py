@@ -1,8 +1,8 @@
-"""The suite's failures; the type alone decides whether something is tried again."""
+"""The suite's exceptions; the type alone decides whether a call is retried."""
 
 
 class DrawError(Exception):
-    """Anything the suite raises on purpose."""
+    """Base class of all exceptions that the suite raises on purpose."""
 
 
 class Transient(DrawError):

@@ -43,7 +43,7 @@ from draw_api.services.users import UserService
 from draw_api.settings import ApiSettings, MigrationSettings
 from draw_shared.contracts.config_reading import read_config
 from draw_shared.contracts.instance import InstanceStoredV1
-from draw_shared.contracts.network_variables import network_told
+from draw_shared.contracts.network_variables import network_settings
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     REFERENCE,
@@ -181,7 +181,7 @@ def first_configuration(*, everything: bool) -> ServerConfig:
     Raises:
         ValueError: a variable's value is not allowed.
     """
-    told = NetworkConfig.model_validate(network_told(os.environ))
+    told = NetworkConfig.model_validate(network_settings(os.environ))
     begun = EVERYTHING if everything else REFERENCE
     return begun.model_copy(update={"network": told})
 

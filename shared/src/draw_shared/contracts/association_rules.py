@@ -52,7 +52,7 @@ _SYNTAXES: Final = {
 
 
 def acceptor_limits(config: ServerConfig) -> AcceptorLimits:
-    """Return how many peers are served at a time, and how long one is waited for."""
+    """Return the limits on associations and the timeouts of this configuration."""
     network = config.network
     return AcceptorLimits(
         places=Limits(
@@ -75,7 +75,7 @@ def acceptor_limits(config: ServerConfig) -> AcceptorLimits:
 
 
 def tls_files(tls: TlsConfig) -> TlsFiles:
-    """Return the files with which TLS is spoken."""
+    """Return the certificate and key files for TLS."""
     return TlsFiles(
         tls.certificate_file,
         tls.key_file,
@@ -102,7 +102,7 @@ def access_rules(
 
 
 def capabilities(config: ServerConfig) -> Capabilities:
-    """Return what a configuration offers."""
+    """Return the services, SOP classes and transfer syntaxes that a configuration offers."""
     services = config.services
     models: list[str] = []
     for wanted, found in (
@@ -124,7 +124,7 @@ def capabilities(config: ServerConfig) -> Capabilities:
 
 
 def storage_classes(config: SopClassConfig) -> frozenset[str]:
-    """Return the storage SOP classes that are switched on by name; `promiscuous` adds unnamed."""
+    """Return the storage SOP classes enabled by name; `promiscuous` accepts others as well."""
     chosen = {uid for name, uids in _CLASSES.items() if getattr(config, name) for uid in uids}
     chosen.update(config.further)
     if config.all_storage_classes or config.promiscuous:

@@ -1,4 +1,4 @@
-"""Fields that name a certificate: what people type becomes one way of writing."""
+"""Fields that name a certificate; input is normalized to one notation."""
 
 from typing import Annotated, Final
 
@@ -8,7 +8,7 @@ from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.network.fingerprints import parse_fingerprint
 
 MAX_TYPED_CHARACTERS: Final = 65_536
-"""A certificate in PEM, with its chain."""
+"""Enough for a PEM certificate with its chain."""
 
 
 def _checked_optional(typed: str) -> str:
@@ -18,7 +18,7 @@ def _checked_optional(typed: str) -> str:
 Fingerprint = Annotated[
     str, Field(max_length=MAX_TYPED_CHARACTERS), AfterValidator(parse_fingerprint)
 ]
-"""SHA-256 of a certificate; a certificate in PEM becomes its fingerprint."""
+"""SHA-256 of a certificate; a PEM certificate is converted to its fingerprint."""
 
 OptionalFingerprint = Annotated[
     str, Field(max_length=MAX_TYPED_CHARACTERS), AfterValidator(_checked_optional)

@@ -1,15 +1,15 @@
 """Reads a configuration document that another release of the suite may have written.
 
-Who changes the configuration is held to every field, name and range (`ServerConfig`). Who
-works by it is not: after a roll-back the document has fields that this release does not know,
-and in a rolling upgrade each release reads what the other wrote.
+A change of the configuration is checked strictly, by every field, name and range
+(`ServerConfig`). Reading is tolerant: after a roll-back the document has fields that this release
+does not know, and in a rolling upgrade each release reads documents of the other.
 
-- A field that is not known is left out, and named.
-- A value that is not known, of a choice that is, becomes the strictest choice, and is named.
-- With TLS on and no port for it, an earlier release wrote the document: TLS was on the DICOM
-  port alone then, and stays there.
-- Anything else that is not allowed makes the document unreadable as a whole: what a wrong
-  number or address was to mean cannot be told.
+- An unknown field is left out and reported.
+- An unknown value of a known choice becomes the strictest choice and is reported.
+- TLS without a port means that an earlier release wrote the document. It served TLS on the DICOM
+  port alone, so TLS stays there.
+- Any other invalid value makes the whole document unreadable, because the intended number or
+  address cannot be guessed.
 """
 
 from collections.abc import Mapping
@@ -37,33 +37,33 @@ STRICTEST: Final[Mapping[type[StrEnum], StrEnum]] = {
     LogLevel: LogLevel.INFO,
     StorageStructure: StorageStructure.SERIES,
 }
-"""What a choice means that this release does not know: never the more open one."""
+"""The value used for an unknown choice: never a more permissive one."""
 
 
 ON_THE_DICOM_PORT: Final = 0
-"""`network.tls.port` of TLS that takes the place of the plain port."""
+"""Value of `network.tls.port` if TLS replaces the plain port."""
 
 
 class ConfigUnreadable(Permanent):
-    """This release cannot tell what the document means; the text names the fields."""
+    """This release cannot interpret the document; the text names the fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a document means to this release."""
+    """A document as this release interprets it."""
 
     config: ServerConfig
     unknown: tuple[str, ...] = ()
     """Fields that were left out."""
     tightened: tuple[str, ...] = ()
-    """Fields whose value became the strictest choice."""
+    """Fields whose value was replaced by the strictest choice."""
 
 
 def read_config(document: object) -> Reading:
-    """Return what a document means to this release.
+    """Return a document as this release interprets it.
 
     Raises:
-        ConfigUnreadable: a field that is known has a value that is not allowed.
+        ConfigUnreadable: a known field has an invalid value.
     """
     if not isinstance(document, Mapping):
         raise ConfigUnreadable("the document is no object")

@@ -1,10 +1,9 @@
-"""The configuration as it was in force once: one row of the database, or one file of the volume.
+"""One version of the configuration, as a row of the database or a file on the volume.
 
-In a file it is JSON with a SHA-256 of everything else in it, so that half a file, or one that
-a disk has damaged, is never taken for a configuration. The document is as the database has it,
-with fields that this release may not know: who reads it decides what it means. A later form
-that this one cannot be extended to gets a file name of its own, so that two releases side by
-side leave each other's alone.
+The file is JSON with a SHA-256 of its other content, so a truncated or damaged file is never
+mistaken for a configuration. The document is that of the database and may have fields that this
+release does not know; its reader interprets it. An incompatible later format must use another file
+name, so that two releases side by side do not touch each other's files.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ HASH: Final = "sha256"
 
 
 class SnapshotDamaged(Permanent):
-    """This is no snapshot, or not all of one."""
+    """The content is not a snapshot, or not a complete one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +32,15 @@ class AllowedPeer:
     ae_title: str
     expected_ip: str = ""
     rights: tuple[str, ...] = EVERY_RIGHT
-    """By their names; those of a later release are kept, and grant nothing here."""
+    """Rights by name; those of a later release are kept but grant nothing here."""
     move_destinations: tuple[str, ...] = ()
-    """AE titles to which it may have objects sent by C-MOVE; none named: every remote node."""
+    """Permitted C-MOVE destinations by AE title; empty permits every remote node."""
     certificates: tuple[str, ...] = ()
-    """Names and fingerprints, one of which its certificate has; none named: not bound."""
+    """Names and fingerprints, one of which its certificate must match; empty accepts any."""
 
 
 def allowed_peer(row: Mapping[str, Any]) -> AllowedPeer:
-    """Return the peer of a row, whose columns may be fewer or more than this release knows."""
+    """Return the peer of a row, which may lack columns or have unknown ones."""
     return AllowedPeer(
         row["ae_title"],
         row["expected_ip"],
@@ -59,10 +58,10 @@ class ConfigSnapshot:
     document: Mapping[str, Any]
     allowed: tuple[AllowedPeer, ...] = ()
     release: str = field(default="", compare=False)
-    """Which release wrote the file; empty for a row."""
+    """The release that wrote the file; empty for a row."""
 
-    def encoded(self) -> bytes:
-        """Return the content of a file that keeps it."""
+    def encode(self) -> bytes:
+        """Return the content of a snapshot file."""
         content = {
             "format": FORMAT,
             "version": self.version,
@@ -74,7 +73,7 @@ class ConfigSnapshot:
 
 
 class _Content(BaseModel):
-    """What a file has to hold; what else it holds is a later release's."""
+    """The required content of a file; further fields come from a later release."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -85,11 +84,11 @@ class _Content(BaseModel):
     document: dict[str, Any]
 
 
-def decoded(content: bytes) -> ConfigSnapshot:
-    """Return the snapshot that a file keeps.
+def decode_snapshot(content: bytes) -> ConfigSnapshot:
+    """Return the snapshot in the content of a file.
 
     Raises:
-        SnapshotDamaged: it keeps none.
+        SnapshotDamaged: the content is not a complete snapshot.
     """
     try:
         held = json.loads(content)

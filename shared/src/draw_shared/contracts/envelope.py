@@ -1,4 +1,4 @@
-"""What every message on the broker has in common."""
+"""The base classes of all messages on the broker."""
 
 from typing import ClassVar, Self
 from uuid import UUID
@@ -17,11 +17,11 @@ class Message(BaseModel):
 
     routing_key: ClassVar[str]
     joinable: ClassVar[bool] = False
-    """Whether several may travel as one, each a line of its own."""
+    """Whether several may be sent as one message, one line each."""
     schema_version: int = 1
 
     def to_bytes(self) -> bytes:
-        """Return the JSON body that is put on the wire, UTF-8."""
+        """Return the JSON body for the wire, in UTF-8."""
         return self.model_dump_json().encode()
 
     @classmethod
@@ -42,4 +42,4 @@ class Event(Message):
 
 
 class Command(Message):
-    """Something that shall be done."""
+    """An instruction to the services that consume it."""

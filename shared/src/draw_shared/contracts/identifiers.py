@@ -13,7 +13,7 @@ LAST_PRINTABLE: Final = 0x7E
 
 
 def _checked_ae_title(value: str) -> str:
-    """Return the title without padding; spaces at either end are not significant (PS3.5 6.2)."""
+    """Return the title without padding; leading and trailing spaces do not count (PS3.5 6.2)."""
     title = value.strip(" ")
     if not title:
         raise ValueError("an AE title needs 1 to 16 characters")

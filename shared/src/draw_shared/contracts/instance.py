@@ -1,4 +1,4 @@
-"""Events about received objects and what they add up to."""
+"""Events about received objects, series and studies."""
 
 from functools import lru_cache
 from typing import ClassVar, Final
@@ -10,15 +10,15 @@ from draw_shared.contracts.envelope import Event
 from draw_shared.contracts.identifiers import AeTitle, Sha256, Uid
 
 REMEMBERED: Final = 4096
-"""Identifiers that are kept: an object is announced and named in the log soon after."""
+"""Number of cached identifiers; an object is announced and logged soon after reception."""
 WITHHELD: Final = "objects/.sealed"
-"""A path that no object ever has: names of folders do not begin with a full stop."""
+"""A path that no object can have, because its parts never begin with a full stop."""
 INSTANCE_NAMESPACE: Final = UUID("5d0bbd6e-5a3c-5c63-9e52-7f6d6c3ad9d5")
 
 
 @lru_cache(REMEMBERED)
 def instance_event_id(sop_instance_uid: str, content_sha256: str) -> UUID:
-    """Return the same identifier for the same object with the same bytes, wherever computed."""
+    """Return the identifier of an object with these bytes; every process computes the same one."""
     return uuid5(INSTANCE_NAMESPACE, f"{sop_instance_uid}:{content_sha256}")
 
 
@@ -55,7 +55,7 @@ class InstanceStoredV1(Event):
 
 
 class InstanceStoredV2(InstanceStoredV1):
-    """One object is durable on disk; where it lies is told only to who has the storage volume."""
+    """One object is durable on disk; only processes with the storage volume can open its path."""
 
     routing_key: ClassVar[str] = "instance.stored.v2"
 
@@ -74,7 +74,7 @@ def instance_stored(body: bytes) -> InstanceStoredV1:
     """Return the announcement in a body, of either version.
 
     Raises:
-        pydantic.ValidationError: it is none; retrying cannot help.
+        pydantic.ValidationError: the body is not an announcement; retrying cannot help.
     """
     try:
         return InstanceStoredV2.from_bytes(body)

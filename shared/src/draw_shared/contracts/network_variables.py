@@ -1,4 +1,4 @@
-"""What the environment says of where a new suite listens, and under which AE title."""
+"""Environment variables for the listening addresses and the AE title of a new suite."""
 
 import re
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ NETWORK_VARIABLES: Final = {
     "port": "DRAW_SCP_PORT",
     "ae_title": "DRAW_SCP_AE_TITLE",
 }
-"""Variables of the environment by the setting of the network that they give."""
+"""The environment variable of each network setting."""
 
 
-def network_told(environment: Mapping[str, str]) -> dict[str, str | int]:
-    """Return the settings of the network that the environment gives; digits are a number."""
+def network_settings(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """Return the network settings in the environment; digits become a number."""
     told = {
         field: environment[variable]
         for field, variable in NETWORK_VARIABLES.items()

@@ -1,8 +1,8 @@
-"""What replicas say of themselves in `service_replicas`, and when they are taken for gone."""
+"""States of replicas in `service_replicas`, and the timeout after which a replica is gone."""
 
 from typing import Final
 
 ENDED: Final = "ended"
-"""The last word of a process that was told to end; `stopped` is one that lives and waits."""
+"""The last state of a process that ended on request; a `stopped` one is alive and waits."""
 REPLICA_TIMEOUT_SECONDS: Final = 10.0
-"""A replica whose heartbeat is older is shown as gone; they beat every two seconds."""
+"""A replica with an older heartbeat is shown as gone; heartbeats come every two seconds."""

@@ -10,16 +10,16 @@ from draw_shared.contracts.identifiers import OwnAeTitle, Uid
 from draw_shared.contracts.texts import LINE
 
 BYTES_PER_GB: Final = 1000**3
-"""What a GB of the configuration is (ISO 80000-13), for the quota as for what is shown."""
+"""Bytes in a GB (ISO 80000-13), for the quota and for displayed sizes."""
 
 MAX_STORAGE_GB: Final = 9_000_000_000
-"""Nine exabytes: more bytes than a file system can count in 64 bits with a sign."""
+"""Nine exabytes, close to the largest signed 64-bit number of bytes."""
 
 TimeoutSeconds = Annotated[StrictInt, Field(ge=5, le=300)]
 
 
 REBINDS: Final[dict[str, Any]] = {"rebinds": True}
-"""Marks a field whose change opens the DICOM port anew; every other changes on the open port."""
+"""Marks a field whose change reopens the DICOM port; all others apply while it stays open."""
 
 
 def _checked_network(value: str) -> str:
@@ -44,7 +44,7 @@ class StorageStructure(StrEnum):
 
 
 class FileNaming(StrEnum):
-    """How the file of a new object is called."""
+    """How the file of a new object is named."""
 
     SOP_UID = "sop_uid"
     INSTANCE_NUMBER = "instance_number"
@@ -396,7 +396,7 @@ class ServerConfig(Section):
 
 
 REFERENCE: Final = ServerConfig()
-"""What a fresh database starts with."""
+"""The configuration of a new database."""
 
 CLOSED: Final = ServerConfig(
     security=SecurityConfig(
@@ -407,7 +407,7 @@ CLOSED: Final = ServerConfig(
     ),
     services=ServiceConfig(enabled=False, auto_start=False, c_echo=False, c_store=False),
 )
-"""What is in force until the suite's configuration is known: nobody is served."""
+"""In force until the suite's configuration is known: nobody is served."""
 
 EVERYTHING: Final = ServerConfig(
     sop_classes=SopClassConfig(all_storage_classes=True, promiscuous=True),

@@ -1,4 +1,4 @@
-"""How texts are written, each with words for whoever writes it otherwise."""
+"""Formats of texts, each with an error message that explains it."""
 
 import re
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from pydantic_core import CoreSchema, core_schema
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
-    """Stands in an `Annotated[str, ...]`: the text has this form, or the words say what is wanted.
+    """Constrains an `Annotated[str, ...]` to a format; `words` is the error message.
 
-    Nobody is shown a regular expression; the JSON schema has it as `pattern`.
+    Error messages never show the regular expression; the JSON schema has it as `pattern`.
     """
 
     pattern: str
-    """For the whole text, also without its anchors."""
+    """Must match the whole text, even without anchors."""
     words: str
 
     def checked(self, value: str) -> str:
-        """Return the text; ValueError with the words when it is written otherwise."""
+        """Return the text; raise ValueError with the words if it does not match."""
         if re.fullmatch(self.pattern, value) is None:
             raise ValueError(self.words)
         return value
@@ -29,13 +29,13 @@ class TextForm:
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Check after everything else that is said of the text."""
+        """Check the format after all other constraints."""
         return core_schema.no_info_after_validator_function(self.checked, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Tell programs the pattern."""
+        """Add the pattern to the JSON schema."""
         found = handler(schema)
         handler.resolve_ref_schema(found)["pattern"] = self.pattern
         return found
@@ -50,4 +50,4 @@ UID: Final = TextForm(
 OPTIONAL_UID: Final = TextForm(r"^([0-9]+(\.[0-9]+)*)?$", UID.words)
 SHA256: Final = TextForm(r"^[0-9a-f]{64}$", "must be a SHA-256: 64 hexadecimal digits")
 NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
-"""What somebody may take as a password, on the page, over REST and in the environment."""
+"""A valid new password, on the page, over REST and in the environment."""

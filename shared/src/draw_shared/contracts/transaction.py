@@ -1,4 +1,4 @@
-"""The audit trail as messages: what was done, by whom, with what result."""
+"""The audit trail as messages: the action, the actor and the result."""
 
 from enum import StrEnum
 from typing import ClassVar, Final
@@ -9,26 +9,26 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from draw_shared.contracts.envelope import Event
 
 LINES_LOST: Final = "transactions.lost"
-"""Action of a line that stands for lines that could not be written; `objects` is their number."""
+"""Action of a line in place of lines that could not be written; `objects` is their number."""
 
 RETRIEVE_BEGUN: Final = "retrieve.begin"
-"""Action of a line that says, before the first object leaves, which study a C-GET or C-MOVE sends
-objects of; how the operation ended is a line of its own."""
+"""Action of a line that names the study of a C-GET or C-MOVE before its first object is sent.
+Another line reports the end of the operation."""
 
 
 DROPPED: Final = "transactions.drop"
-"""Action of a line that says which lines are missing, because their month went."""
+"""Action of a line that names the lines missing because their month was dropped."""
 SEALING_BEGUN: Final = "transactions.sealing_begun"
 CUT: Final = "transactions.cut"
-"""What had been sealed was not there: a backup was restored, or the log was rewritten."""
+"""Sealed lines were missing: a backup was restored, or the log was rewritten."""
 NOT_SEALED: Final = "transactions.not_sealed"
-"""Lines of the chain had no seal when the next were chained."""
+"""Lines of the chain had no seal when later lines were chained."""
 NOT_ATTESTED: Final = "transactions.not_attested"
-"""Lines that nobody with a key had written were chained."""
+"""Lines without a valid attestation were chained."""
 ACCEPTED: Final = "transactions.accepted"
-"""Somebody has looked at what was found until then."""
+"""An operator has accepted all findings so far."""
 FINDINGS: Final = (CUT, NOT_SEALED, NOT_ATTESTED)
-"""What somebody has to look at."""
+"""Findings that an operator has to inspect."""
 
 
 class TransactionKind(StrEnum):

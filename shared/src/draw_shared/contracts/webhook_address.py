@@ -1,6 +1,6 @@
-"""Addresses to which no webhook may lead: those that answer only the machine itself with secrets.
+"""Addresses that webhooks must not reach, because they serve secrets to the machine itself.
 
-Addresses of the hospital's network and of this machine are allowed; that is where handlers are.
+Addresses of the hospital's network and of this machine are allowed, because handlers run there.
 """
 
 import socket
@@ -17,15 +17,15 @@ METADATA_ADDRESSES: Final = frozenset(
         "fd20:ce::254",
     )
 )
-"""Where clouds serve credentials of the machine, beside 169.254.169.254 (link-local)."""
+"""Addresses of cloud credential services, besides 169.254.169.254 (link-local)."""
 NAT64: Final = ip_network("64:ff9b::/96")
 
 
 def is_refused(address: str) -> bool:
-    """Return whether no webhook may be sent to this numeric address.
+    """Return whether webhooks to this numeric address are refused.
 
     Raises:
-        ValueError: this is no numeric address.
+        ValueError: the text is not a numeric address.
     """
     found = _plain(ip_address(address.partition("%")[0]))
     return (
@@ -38,7 +38,7 @@ def is_refused(address: str) -> bool:
 
 
 def numeric_address(host: str) -> str | None:
-    """Return the address that `host` writes in any of the ways C libraries read, or None."""
+    """Return the address of a numeric `host`, in any notation that C libraries read, or None."""
     try:
         return str(ip_address(host.partition("%")[0]))
     except ValueError:
@@ -51,7 +51,7 @@ def numeric_address(host: str) -> str | None:
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address inside an IPv6 one that only wraps it."""
+    """Return the IPv4 address that an IPv6 address embeds, or the address itself."""
     if not isinstance(address, IPv6Address):
         return address
     if address.ipv4_mapped is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from draw_shared.contracts.config_snapshot import ConfigSnapshot, SnapshotDamaged, decoded
+from draw_shared.contracts.config_snapshot import ConfigSnapshot, SnapshotDamaged, decode_snapshot
 from draw_shared.storage.file_replacement import replace_file
 from draw_shared.storage.folder_sync import sync_folders
 from draw_shared.storage.layout import CONFIG
@@ -56,7 +56,7 @@ class ConfigFile:
         sync_folders((str(self._folder.parent),))
         with self._turn() as mine:
             outdated = self._outdated(snapshot) if mine else []
-            content = replace(snapshot, release=version("draw-shared")).encoded()
+            content = replace(snapshot, release=version("draw-shared")).encode()
             for path in outdated:
                 replace_file(path, self._writer, content)
 
@@ -87,7 +87,7 @@ class ConfigFile:
 
     def _read(self, path: Path) -> ConfigSnapshot | None:
         try:
-            found = decoded(path.read_bytes())
+            found = decode_snapshot(path.read_bytes())
         except FileNotFoundError:
             reason, found = "", None
         except OSError as error:

@@ -9,7 +9,7 @@ from draw_shared.contracts.config_snapshot import (
     AllowedPeer,
     ConfigSnapshot,
     SnapshotDamaged,
-    decoded,
+    decode_snapshot,
 )
 from draw_shared.contracts.server_config import EVERYTHING
 
@@ -29,31 +29,31 @@ def signed(**content):
 
 
 def content(**other):
-    held = json.loads(SNAPSHOT.encoded())
+    held = json.loads(SNAPSHOT.encode())
     del held["sha256"]
     return held | other
 
 
 def test_what_is_written_is_read_with_the_release_that_wrote_it():
-    read = decoded(SNAPSHOT.encoded())
+    read = decode_snapshot(SNAPSHOT.encode())
     assert read == SNAPSHOT
     assert read.release == "1.2.3"
 
 
 def test_half_a_file_is_damaged_wherever_it_ends():
-    whole = SNAPSHOT.encoded().rstrip()
+    whole = SNAPSHOT.encode().rstrip()
     for length in range(0, len(whole), 7):
         with pytest.raises(SnapshotDamaged):
-            decoded(whole[:length])
+            decode_snapshot(whole[:length])
 
 
 def test_a_changed_bit_is_noticed_wherever_it_is():
-    whole = SNAPSHOT.encoded().rstrip()
+    whole = SNAPSHOT.encode().rstrip()
     for at in range(0, len(whole), 11):
         changed = bytearray(whole)
         changed[at] ^= 0x02
         try:
-            read = decoded(bytes(changed))
+            read = decode_snapshot(bytes(changed))
         except SnapshotDamaged:
             continue
         # White space between values means nothing.
@@ -63,7 +63,7 @@ def test_a_changed_bit_is_noticed_wherever_it_is():
 def test_what_a_later_release_adds_beside_is_no_damage():
     later = content(written_for="everybody")
     later["document"]["security"]["quarantine"] = True
-    read = decoded(signed(**later))
+    read = decode_snapshot(signed(**later))
     assert read.version == 7
     assert read.document["security"]["quarantine"] is True
 
@@ -80,10 +80,10 @@ def test_what_a_later_release_adds_beside_is_no_damage():
 )
 def test_what_is_of_another_form_is_no_snapshot(other):
     with pytest.raises(SnapshotDamaged, match="form"):
-        decoded(signed(**content(**other)))
+        decode_snapshot(signed(**content(**other)))
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0" * 4096, b"[]", b"7", b"[" * 100_000, b"\xff\xfe"])
 def test_what_is_no_object_is_no_snapshot(raw):
     with pytest.raises(SnapshotDamaged):
-        decoded(raw)
+        decode_snapshot(raw)

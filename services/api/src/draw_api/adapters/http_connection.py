@@ -22,7 +22,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from draw_api.models.protection import CACHING, HEADERS, NO_STORE
-from draw_shared.addresses import budgeted
+from draw_shared.addresses import budget_key
 
 HEAD: Final = "head"
 BODY: Final = "body"
@@ -71,7 +71,7 @@ class ConnectionLimits:
 
     def enter(self, connection: "BoundedConnection", address: str) -> bool:
         """Take a place for the connection; return whether there was one."""
-        whom = budgeted(address)
+        whom = budget_key(address)
         if self._of_each[whom] >= self.most_each and not self.unlimited(address):
             if not self._make_room(of=whom):
                 return False

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from draw_api.models.failures import TooManyAttempts
 from draw_api.ports.access import Passwords, SignInAttempt, SignInAttempts
-from draw_shared.addresses import budgeted
+from draw_shared.addresses import budget_key
 
 MAX_PARALLEL_HASHES: Final = 2
 """Each hash takes 64 MiB: many sign-ins at once must wait instead of exhausting the memory."""
@@ -77,7 +77,7 @@ class FailedAttempts(SignInAttempts):
 
     @override
     def begin(self, name: str, address: str) -> "CountedAttempt":
-        source = budgeted(address)
+        source = budget_key(address)
         keys = ((name, source), ("", source))
         with self._lock:
             now = self._monotonic()

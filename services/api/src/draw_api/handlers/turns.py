@@ -26,7 +26,7 @@ from draw_api.handlers.callers import Callers
 from draw_api.handlers.identity import SAFE_METHODS, client_address, credential_of, dependants_of
 from draw_api.metrics import ApiMetrics
 from draw_api.models.failures import Busy, TooMuchAtOnce
-from draw_shared.addresses import budgeted
+from draw_shared.addresses import budget_key
 
 RETRY_SECONDS: Final = 5
 
@@ -205,7 +205,7 @@ class WaitingRoom:
 
 def whom_of(request: Request) -> str:
     """Return the address that a request counts against while its user is unknown."""
-    return budgeted(client_address(request))
+    return budget_key(client_address(request))
 
 
 async def takes_turn(request: Request) -> AsyncIterator[None]:
