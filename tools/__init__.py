@@ -1,1 +1,1 @@
-"""What runs the suite on one machine, and what writes the generated pages."""
+"""Programs that run the suite on one machine, and generators of pages."""

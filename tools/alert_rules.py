@@ -1,4 +1,4 @@
-"""The alert rules as the Prometheus operator takes them, written from those of Prometheus."""
+"""Generates the alert rules for the Prometheus operator from those of Prometheus."""
 
 import textwrap
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""`make audit`: known vulnerabilities in what the locks pin, as OSV and npm's registry know them.
+"""`make audit`: checks the locked packages for vulnerabilities known to OSV and npm's registry.
 
-Whoever cannot be asked has not cleared anything: that is said, and is no failure, because a
-clinic's build machine reaches neither. What is found is a failure, unless `[tool.audit]` of
+An unreachable source clears nothing. It is reported but is not a failure, because a clinic's build
+machine reaches neither source. A vulnerability is a failure, unless `[tool.audit]` of
 `pyproject.toml` accepts it with a reason.
 """
 
@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PYTHON_LOCKS: Final = ("requirements-dev.lock", "requirements-build.lock", "requirements-npm.lock")
-"""All others are parts of the first."""
+"""All other Python locks are subsets of the first."""
 NPM_LOCKS: Final = ("services/api/web/package-lock.json", "tests/e2e/dcmjs/package-lock.json")
-CONNECT_SECONDS: Final = 5
-MOST_SECONDS: Final = 300
+CONNECT_TIMEOUT_SECONDS: Final = 5
+RUN_TIMEOUT_SECONDS: Final = 300
 UNREACHABLE: Final = (
     "ConnectionError",
     "Could not connect",
@@ -33,7 +33,7 @@ UNREACHABLE: Final = (
     "ETIMEDOUT",
     "audit endpoint returned an error",
 )
-"""What the two programs say when nobody answers, or answers no such question."""
+"""Messages of the two programs when the source is unreachable or has no advisories."""
 
 
 class Finding(NamedTuple):
@@ -41,56 +41,56 @@ class Finding(NamedTuple):
 
     package: str
     names: tuple[str, ...]
-    """Identifiers under which it is known."""
+    """Identifiers of the vulnerability."""
 
 
 class NotAsked(Exception):
-    """Nobody could be asked, with the reason."""
+    """The source could not be asked; the text says why."""
 
 
 class AuditFailed(Exception):
-    """A program did not do its work, with what it said."""
+    """A program failed; the text is its output."""
 
 
 def python_findings(locks: Sequence[Path]) -> list[Finding]:
-    """Return what OSV knows about the packages of locks with hashes.
+    """Return the vulnerabilities that OSV knows in the packages of locks with hashes.
 
     Raises:
-        NotAsked: it cannot be reached.
+        NotAsked: OSV cannot be reached.
         AuditFailed: the locks cannot be read.
     """
     asked = [part for lock in locks for part in ("-r", str(lock))]
-    said = _told(
+    said = _run_for_json(
         sys.executable, "-m", "pip_audit", "--vulnerability-service", "osv", "--disable-pip",
-        "--require-hashes", "--timeout", str(CONNECT_SECONDS), "--progress-spinner", "off",
+        "--require-hashes", "--timeout", str(CONNECT_TIMEOUT_SECONDS), "--progress-spinner", "off",
         "--format", "json", *asked,
     )  # fmt: skip
     return list(dict.fromkeys(_of_pip_audit(said)))
 
 
 def npm_findings(lock: Path) -> list[Finding]:
-    """Return what npm's registry knows about the packages of a lock.
+    """Return the vulnerabilities that npm's registry knows in the packages of a lock.
 
     Raises:
-        NotAsked: there is no npm, it cannot reach the registry, or that has no advisories.
+        NotAsked: npm is missing, or the registry cannot be reached or has no advisories.
         AuditFailed: the lock cannot be read.
     """
-    said = _told(
+    said = _run_for_json(
         "npm", "audit", "--package-lock-only", "--json", "--fetch-retries=0",
-        f"--fetch-timeout={CONNECT_SECONDS * 1000}", f"--prefix={lock.parent}",
+        f"--fetch-timeout={CONNECT_TIMEOUT_SECONDS * 1000}", f"--prefix={lock.parent}",
     )  # fmt: skip
     return list(dict.fromkeys(_of_npm(said)))
 
 
 def accepted() -> dict[str, str]:
-    """Return the vulnerabilities that are accepted, each with its reason."""
+    """Return the accepted vulnerabilities, each with its reason."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         found: dict[str, str] = tomllib.load(file)["tool"]["audit"]["accepted"]
     return found
 
 
 def main() -> int:
-    """Ask about all locks and return the exit code."""
+    """Audit all locks and return the exit code."""
     failed = False
     reasons = accepted()
     pythons = [ROOT / name for name in PYTHON_LOCKS]
@@ -117,16 +117,16 @@ def main() -> int:
     return int(failed)
 
 
-def _told(*command: str) -> dict[str, Any]:
-    """Return the JSON document that a program writes, whatever its exit code."""
+def _run_for_json(*command: str) -> dict[str, Any]:
+    """Run a program and return its JSON output, regardless of the exit code."""
     try:
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=MOST_SECONDS
+            command, check=False, capture_output=True, text=True, timeout=RUN_TIMEOUT_SECONDS
         )
     except FileNotFoundError as error:
         raise NotAsked(f"there is no {command[0]}") from error
     except subprocess.TimeoutExpired as error:
-        raise NotAsked(f"no answer within {MOST_SECONDS} s") from error
+        raise NotAsked(f"no answer within {RUN_TIMEOUT_SECONDS} s") from error
     try:
         told = json.loads(done.stdout)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`deploy/rabbitmq/permissions.json`: what each service's user may do, for make-secrets.sh."""
+"""Generates `deploy/rabbitmq/permissions.json`, the broker permissions for make-secrets.sh."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Makes pynetdicom 3.0.4 a client that takes every answer.
+"""Patches pynetdicom 3.0.4 so that a client receives every answer.
 
-Between two requests its own thread reads as well. It says that it is paused before it is,
-and so may take the answer to the next request, about one in 300 of a fast server. Here
-whoever pauses it waits until it really stands still.
+Between two requests the association's own thread also reads. It reports that it is paused before
+it is, and so may take the answer to the next request: about one in 300 from a fast server. With
+this patch, pausing waits until the thread really stands still.
 """
 
 import threading
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from pynetdicom.association import Association
 
-LONGEST_PASS_SECONDS: Final = 5.0
+MAX_PASS_SECONDS: Final = 5.0
 
 
 class Checkpoint:
-    """Where the thread of an association waits, with the methods of `threading.Event`."""
+    """The point where an association's thread waits, with the methods of `threading.Event`."""
 
     def __init__(self, association: Association) -> None:
         self._association = association
@@ -24,7 +24,7 @@ class Checkpoint:
         self._stands = False
 
     def wait(self) -> None:
-        """Stand still until it is open."""
+        """Wait until the checkpoint is open."""
         with self._changed:
             while not self._open:
                 self._stands = True
@@ -32,18 +32,18 @@ class Checkpoint:
                 self._changed.wait()
 
     def set(self) -> None:
-        """Open it."""
+        """Open the checkpoint."""
         with self._changed:
             self._open, self._stands = True, False
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Close it; return once the thread of the association stands still or has ended."""
+        """Close the checkpoint; return once the association's thread stands still or has ended."""
         with self._changed:
             self._open = False
             if threading.current_thread() is not self._association:
-                deadline = time.monotonic() + LONGEST_PASS_SECONDS
-                # A thread that ends tells nobody.
+                deadline = time.monotonic() + MAX_PASS_SECONDS
+                # The end of a thread sends no notification, so poll for it.
                 while not self._still() and time.monotonic() < deadline:
                     self._changed.wait(0.05)
 
@@ -52,7 +52,7 @@ class Checkpoint:
 
 
 def install() -> None:
-    """Have every association of this process use it."""
+    """Make every association of this process use a checkpoint."""
     made = Association.__init__
 
     def begin(self: Association, *given: Any, **named: Any) -> None:  # noqa: ANN401 - handed on

@@ -1,4 +1,4 @@
-"""What Grafana's dashboards show, panel by panel."""
+"""The content of the Grafana dashboards, panel by panel."""
 
 from pathlib import Path
 from typing import Final

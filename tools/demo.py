@@ -1,7 +1,7 @@
 """`make demo`: sends real DICOM to the running suite and queries it back.
 
-The objects are the test files that come with pydicom. Each gets a new SOP Instance UID, and
-all a study of the demo's own, so that a second demo finds its own objects and not the first's.
+The objects are the test files of pydicom. Each gets a new SOP Instance UID, and all belong to a
+new study, so that a second demo finds only its own objects.
 """
 
 import os
@@ -69,13 +69,13 @@ def _read(path: Path) -> Dataset | None:
 
 
 def _can_be_sent(held: Dataset) -> bool:
-    """Return whether pydicom can encode what it has read; some test files are odd on purpose."""
+    """Return whether pydicom can encode the object; some test files are invalid on purpose."""
     syntax = UID(held.file_meta.TransferSyntaxUID)
     return encode(held, syntax.is_implicit_VR, syntax.is_little_endian) is not None
 
 
 def send(to: Receiver, made: list[Dataset]) -> tuple[int, list[str]]:
-    """Send the objects, each in its own transfer syntax; return accepted count and refusals."""
+    """Send the objects, each in its own transfer syntax; return the accepted count and refusals."""
     pairs = sorted({(str(o.SOPClassUID), str(o.file_meta.TransferSyntaxUID)) for o in made})
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
     association = _associate(to, contexts[:CONTEXTS_PER_ASSOCIATION])
@@ -106,7 +106,7 @@ def _associate(to: Receiver, contexts: list[Any]) -> Association:
 
 
 def _tls(host: str) -> tuple[ssl.SSLContext, str]:
-    """Return how TLS is spoken with our own suite: what it shows is not looked at."""
+    """Return the TLS context for our own suite, which does not verify its certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -129,7 +129,7 @@ def _why_not(association: Association, to: Receiver) -> str:
 
 
 def find(to: Receiver, study: UID, level: str) -> list[Dataset]:
-    """Return what C-FIND tells of the study at a level."""
+    """Return the C-FIND matches for the study at a level."""
     asked = Dataset()
     asked.QueryRetrieveLevel = level
     asked.StudyInstanceUID = study
@@ -148,10 +148,10 @@ def find(to: Receiver, study: UID, level: str) -> list[Dataset]:
 
 
 def story(rest: Rest) -> Iterator[str]:
-    """Do the demo and tell it line by line.
+    """Run the demo and yield its report line by line.
 
     Raises:
-        SuiteFailed: the suite does not run, or a step did not do what it should.
+        SuiteFailed: the suite does not run, or a step failed.
     """
     to = rest.receiver()
     study = generate_uid()
@@ -179,8 +179,8 @@ def story(rest: Rest) -> Iterator[str]:
 
 
 def main() -> int:
-    """Tell the demo and return the exit code."""
-    # pydicom warns about what is deliberately odd in its test files.
+    """Print the demo and return the exit code."""
+    # pydicom warns about the deliberate errors in its test files.
     warnings.simplefilter("ignore")
     checkpoint.install()
     try:

@@ -1,8 +1,8 @@
-"""Migrates the database and gives a new one the configuration with everything on.
+"""Migrates the database and writes the first configuration, with everything enabled.
 
-Where the receiver listens may be said in the environment. That is written into the document,
-also over what an operator chose before, and not told to the receiver itself: from then on the
-document decides, so that an operator can change it while the suite runs.
+The environment may set the receiver's addresses. They are written into the document, even over an
+operator's earlier choice, and not passed to the receiver itself. From then on the document
+decides, so that an operator can change the addresses while the suite runs.
 """
 
 from collections.abc import Mapping
@@ -41,14 +41,14 @@ class DicomAddress:
     host: str
     port: int
     ports: tuple[ListeningPort, ...]
-    """All of them, be `port` one or not: TLS may have one of its own."""
+    """All ports, including a separate one for TLS; `port` need not be among them."""
 
 
 def first_configuration(given: Mapping[str, str]) -> ServerConfig:
-    """Return the document of a new suite: everything on, where the environment says.
+    """Return the document of a new suite: everything enabled, at the environment's addresses.
 
     Raises:
-        ValueError: a variable's value is not allowed.
+        ValueError: a variable has an invalid value.
     """
     return EVERYTHING.model_copy(
         update={"network": NetworkConfig.model_validate(network_settings(given))}
@@ -63,16 +63,16 @@ def prepare(
     admin_url: str = "",
     service_urls: Mapping[str, str] | None = None,
 ) -> DicomAddress:
-    """Bring the database up to date and return where the receiver will listen.
+    """Migrate the database and return the address on which the receiver will listen.
 
-    A database that is older than what the storage volume keeps of the configuration gets that.
+    A database older than the configuration on the storage volume gets that configuration.
 
     Args:
-        url: of the role that owns the tables.
-        given: what the environment says.
+        url: URL of the role that owns the tables.
+        given: the environment.
         storage: folder of the storage volume.
-        admin_url: of somebody who may make the services' roles, if they are to be made.
-        service_urls: by service, as it connects; none: they all connect as the owner.
+        admin_url: URL of a role that may create the services' roles, if they are to be created.
+        service_urls: URL of each service; if empty, all services connect as the owner.
     """
     bring_up_to_date(url, admin_url=admin_url, service_urls=service_urls)
     database = Database(url)
@@ -96,7 +96,7 @@ def _catch_up(session: Session, file: ConfigFile) -> None:
 
 
 def _where_told(session: Session, told: Mapping[str, str | int]) -> NetworkConfig:
-    """Return where the newest document says to listen, after it says what the environment does."""
+    """Write the environment's addresses into the newest document and return its network part."""
     version, document = session.connection().execute(NEWEST).one()
     server = read_config(document).config
     network = NetworkConfig.model_validate({**server.network.model_dump(), **told})

@@ -1,7 +1,7 @@
-"""The password of the first user: given or made, weighed as over REST, and said truly.
+"""The password of the first user: given or generated, and checked by the rules of REST.
 
-The user `admin` is created here when there is no user yet, so that no service ever sees the
-password. From then on it is what somebody has made of it, whatever the environment says.
+The user `admin` is created here if there is no user yet, so that no service ever sees the
+password. Afterwards users change the password themselves, and the environment has no effect.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,25 +27,25 @@ FORGOTTEN: Final = "make shell RUN='draw-admin set-password admin'"
 
 
 class PasswordRefused(Exception):
-    """The given password cannot be anybody's; the text says why."""
+    """The given password is not valid; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A password that may be the first user's, and where it is found."""
+    """A candidate for the first user's password, and where it is found."""
 
     password: str
     place: str
     variable: str = ""
-    """The variable of the environment that gave it."""
+    """The environment variable that gave the password."""
 
 
 def create_first(home: Home, given: Mapping[str, str], database_url: str) -> None:
-    """Create the first user, with the given password or one that is made, if there is none yet.
+    """Create the first user, with the given or a generated password, if there is no user yet.
 
     Raises:
-        PasswordRefused: the given one is too short or too long.
-        OSError: its file cannot be read.
+        PasswordRefused: the given password is too short or too long.
+        OSError: the password file cannot be read.
     """
     for known in _given(given):
         try:
@@ -65,7 +65,7 @@ def create_first(home: Home, given: Mapping[str, str], database_url: str) -> Non
 
 
 def sign_in_words(home: Home, given: Mapping[str, str], database_url: str) -> str:
-    """Return who can sign in, and where the password that works is found."""
+    """Return a sentence that says who can sign in and where to find the password."""
     with _session(database_url) as session:
         account = PostgresAccountRepository(session).account(ADMINISTRATOR)
     if account is None or not account.active:

@@ -1,4 +1,4 @@
-"""Writes the pages that are generated from code; with `--check`, says which would change."""
+"""Writes the pages that are generated from code; with `--check`, lists those that would change."""
 
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ def generated() -> dict[Path, str]:
 
 
 def differing() -> list[Path]:
-    """Return the pages that are missing or not what the code says."""
+    """Return the pages that are missing or differ from the code."""
     return [path for path, text in generated().items() if _on_disk(ROOT / path) != text]
 
 
@@ -47,7 +47,7 @@ def _on_disk(path: Path) -> str | None:
 
 
 def main(words: list[str]) -> int:
-    """Return 1 when a page was to be checked and differs."""
+    """Write the pages, or with `--check` return 1 if one differs."""
     changed = differing()
     if words == ["--check"]:
         for path in changed:

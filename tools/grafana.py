@@ -1,4 +1,4 @@
-"""How a Grafana dashboard is made of panels, and a panel of expressions."""
+"""Builds Grafana dashboards from panels, and panels from expressions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ SHARE: Final = "percentunit"
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture: curves over time, or the last value in large."""
+    """One panel: curves over time, or the last value in large digits."""
 
     title: str
     unit: str
     curves: Mapping[str, str]
-    """Expressions by their legend, which may name labels in double braces."""
+    """Expressions by legend; a legend may name labels in double braces."""
     kind: str = "timeseries"
     width: int = 8
     stacked: bool = False
@@ -41,7 +41,7 @@ class Dashboard:
     panels: Sequence[Panel]
 
     def text(self) -> str:
-        """Return the file that Grafana reads."""
+        """Return the content of the file that Grafana reads."""
         return json.dumps(_document(self), indent=2) + "\n"
 
 
@@ -64,7 +64,7 @@ def quantiles(title: str, metric: str, by: str = "") -> Panel:
 
 
 def rate(metric: str, by: str = "", selector: str = "") -> str:
-    """Return the expression for how fast a counter grows."""
+    """Return the expression for the growth rate of a counter."""
     labels = f" by ({by})" if by else ""
     chosen = f"{{{selector}}}" if selector else ""
     return f"sum{labels} (rate({metric}{chosen}[$__rate_interval]))"
@@ -93,7 +93,7 @@ def _document(dashboard: Dashboard) -> dict[str, Any]:
 
 
 def _placed(panels: Sequence[Panel]) -> list[dict[str, Any]]:
-    """Return the panels side by side, a new row when one does not fit."""
+    """Return the panels side by side, with a new row when one does not fit."""
     found = []
     x = y = row = 0
     for number, panel in enumerate(panels, start=1):

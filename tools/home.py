@@ -15,13 +15,13 @@ from tools.processes import end, environment, find
 
 DATABASE: Final = "draw"
 OWNER: Final = "draw_owner"
-"""Owns the tables, migrates them, and is who works at `make shell`."""
+"""The role that owns and migrates the tables, also used by `make shell`."""
 ROLES: Final = {
     service: f"draw_{service.replace('-', '_')}"
     for service in ("scp", "indexer", "qr-worker", "api")
 }
 MARK = "DRAW_SUITE"
-"""Environment variable of our children that names the home they belong to."""
+"""Environment variable that tells the home of a child process."""
 
 
 class HomeInUse(Exception):
@@ -29,15 +29,15 @@ class HomeInUse(Exception):
 
 
 class HomeUnusable(Exception):
-    """We may not write where a home is to be; the text says where and why."""
+    """The home cannot be created or written; the text says where and why."""
 
 
 class Home:
-    """Paths of one suite, and what is held in them.
+    """The paths of one suite, and its private servers and secrets.
 
     Raises:
-        HomeInUse: by the launcher that the text names.
-        HomeUnusable: it cannot be made or written.
+        HomeInUse: the launcher that the text names uses the home.
+        HomeUnusable: the home cannot be created or written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Home:
         try:
             made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
-            # A folder that was there before the first launcher is somebody's own.
+            # A folder from before the first launcher belongs to the user.
             if made or self._lock_file.exists():
                 self.folder.chmod(0o700)
             self._lock = self._locked()
@@ -56,15 +56,15 @@ class Home:
 
     @property
     def owner_url(self) -> str:
-        """The private database as the role reaches it that owns the tables."""
+        """URL of the private database for the role that owns the tables."""
         return self.postgres.url_as(OWNER, DATABASE)
 
     def service_urls(self) -> dict[str, str]:
-        """By service, the private database as it reaches it."""
+        """URL of the private database for each service."""
         return {service: self.postgres.url_as(role, DATABASE) for service, role in ROLES.items()}
 
     def start_postgres(self) -> None:
-        """Start the private PostgreSQL, with the database and the roles that the suite needs.
+        """Start the private PostgreSQL with the suite's database and roles.
 
         Raises:
             StartFailed: the log's last lines say why.
@@ -80,29 +80,29 @@ class Home:
 
     @property
     def storage(self) -> Path:
-        """The storage volume unless another is given."""
+        """The default folder of the storage volume."""
         return self.folder / "storage"
 
     @property
     def password_file(self) -> Path:
-        """Where the first user's password is kept when we made it."""
+        """The file of the first user's password, if it was generated."""
         return self.folder / "admin-password"
 
     @property
     def transaction_keys_file(self) -> Path:
-        """Where the key of the transaction log is kept when we made it."""
+        """The file of the transaction log's key, if it was generated."""
         return self.folder / "transaction-keys"
 
     def make_password(self) -> None:
-        """Make the first user's password, for its owner's eyes only, unless there is one."""
+        """Generate the first user's password, readable by its owner only, unless it exists."""
         _keep_secret(self.password_file, secrets.token_urlsafe(15))
 
     def make_transaction_keys(self) -> None:
-        """Make a key for the transaction log, for its owner's eyes only, unless there is one."""
+        """Generate a key for the transaction log, readable by its owner only, unless it exists."""
         _keep_secret(self.transaction_keys_file, secrets.token_hex(32))
 
     def show_running(self, addresses: dict[str, str]) -> None:
-        """Let `make shell` and `make demo` find the suite that runs here; has passwords in it."""
+        """Write the addresses, with passwords, by which `make shell` and `make demo` find us."""
         fresh = self._running_file.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=0o600)
@@ -118,7 +118,7 @@ class Home:
         return self.folder / "launcher.lock"
 
     def stop_leftovers(self, seconds: float) -> None:
-        """Stop whatever an earlier launcher that was killed has left running."""
+        """Stop the processes that a killed launcher has left running."""
         end(self._services(), seconds)
         self.postgres.stop_leftovers()
         self.rabbitmq.stop_leftovers(seconds)
@@ -131,7 +131,7 @@ class Home:
         self.postgres.stop_leftovers()
 
     def release(self) -> None:
-        """Let another launcher work here."""
+        """Release the home for other launchers."""
         self._running_file.unlink(missing_ok=True)
         self._lock.close()
 
@@ -140,7 +140,7 @@ class Home:
         return find(lambda pid: mark in environment(pid))
 
     def _locked(self) -> TextIO:
-        # The lock goes with its process, also when that is killed; the text in it may be stale.
+        # The lock ends with its process, even if that is killed; the text in it may be stale.
         lock = self._lock_file.open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +168,7 @@ def running_file(folder: Path) -> Path:
 
 
 def running(folder: Path) -> dict[str, str] | None:
-    """Return settings with the addresses of the suite that runs in a home, None when none does."""
+    """Return settings with the addresses of the suite running in a home; None without one."""
     file, lock = running_file(folder), folder.expanduser().resolve() / "launcher.lock"
     if not (file.is_file() and lock.is_file()):
         return None
@@ -178,5 +178,5 @@ def running(folder: Path) -> dict[str, str] | None:
         except BlockingIOError:
             told: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
             return told
-    # Left by a launcher that was killed.
+    # A killed launcher has left the file.
     return None

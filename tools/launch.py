@@ -1,11 +1,11 @@
 """`make run`: the whole suite on this machine, until Ctrl-C or SIGTERM.
 
-PostgreSQL and RabbitMQ first (given by URL, else private ones below `$DRAW_HOME`), then the
-migration, then the four services as child processes. One thread does it all: it starts,
-watches, starts again what crashed, and stops in reverse order; only PostgreSQL and RabbitMQ,
-which then nobody needs any more, end side by side. The first signal stops in
-order within ten seconds, a second one kills. A launcher that is itself killed leaves its
-children running; the next one on the same folder ends them before it starts.
+The launcher starts PostgreSQL and RabbitMQ (given by URL, else private ones below `$DRAW_HOME`),
+then runs the migration, then starts the four services as child processes. One thread starts them,
+watches them, restarts those that crash and stops them in reverse order. Only PostgreSQL and
+RabbitMQ, which are not needed any more by then, stop in parallel. The first signal stops everything
+in order within ten seconds, a second one kills. If the launcher itself is killed, its children keep
+running; the next launcher on the same folder ends them before it starts.
 """
 
 import errno
@@ -37,21 +37,21 @@ from tools.processes import claim_port, free_port, port_is_free, why_not_bound
 from tools.server_log import set_aside
 from tools.service_process import SERVICES, ServiceProcess, own_variable
 
-READY_SECONDS: Final = 120.0
+READY_TIMEOUT_SECONDS: Final = 120.0
 DRAIN_SECONDS: Final = 5.0
 KILL_SECONDS: Final = 6.5
-BACKEND_STOP_SECONDS: Final = 3.0
-WATCH_SECONDS: Final = 0.25
-FIRST_PAUSE_SECONDS: Final = 1.0
-LONGEST_PAUSE_SECONDS: Final = 30.0
+BACKEND_STOP_TIMEOUT_SECONDS: Final = 3.0
+WATCH_INTERVAL_SECONDS: Final = 0.25
+MIN_RETRY_DELAY_SECONDS: Final = 1.0
+MAX_RETRY_DELAY_SECONDS: Final = 30.0
 CALM_SECONDS: Final = 60.0
-LOG_SECONDS: Final = 5.0
+LOG_CHECK_INTERVAL_SECONDS: Final = 5.0
 CRASHES_BEFORE_READY: Final = 3
 NO_PORT: Final = "listener: "
-"""How `/readyz` of the receiver begins to say why it has no port."""
+"""Prefix of the reason in the receiver's `/readyz` if it has no port."""
 PORTS: Final = range(1, 65536)
 KEPT_HERE: Final = frozenset((*NETWORK_VARIABLES.values(), VARIABLE, FILE_VARIABLE))
-"""Settings that are worked into the database: from then on that decides, and no service is told."""
+"""Settings that are written into the database, which then decides; no service receives them."""
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
 
@@ -65,7 +65,7 @@ class CannotRun(Exception):
 
 @dataclass(slots=True)
 class Watched:
-    """Something that is started again when it ends by itself."""
+    """A process that is restarted when it ends by itself."""
 
     name: str
     running: Callable[[], bool]
@@ -75,14 +75,14 @@ class Watched:
     again_at: float | None = None
 
     def look(self) -> None:
-        """Start it again if it has ended and its pause is over."""
+        """Restart the process if it has ended and its pause is over."""
         now = time.monotonic()
         if self.running():
             if self.crashes and now - self.began > CALM_SECONDS:
                 self.crashes = 0
             return
         if self.again_at is None:
-            pause = min(FIRST_PAUSE_SECONDS * 2**self.crashes, LONGEST_PAUSE_SECONDS)
+            pause = min(MIN_RETRY_DELAY_SECONDS * 2**self.crashes, MAX_RETRY_DELAY_SECONDS)
             self.crashes += 1
             self.again_at = now + pause
             say(f"{self.name} ended unexpectedly, starts again in {pause:.0f} s")
@@ -106,7 +106,7 @@ class Launcher:
         self._look_at_logs = 0.0
 
     def run(self) -> NoReturn:
-        """Start everything, say so, and watch until a signal comes."""
+        """Start everything, print the ready line, and watch until a signal comes."""
         self._home.stop_leftovers(DRAIN_SECONDS)
         storage = self._given.get("DRAW_STORAGE_ROOT") or str(self._home.storage)
         Path(storage).mkdir(parents=True, exist_ok=True)
@@ -168,10 +168,12 @@ class Launcher:
             if not process.wait(deadline - time.monotonic()):
                 say(f"{process.name} did not stop in time and was killed")
                 process.kill()
-        # Side by side: each may need all of its time, and the whole has ten seconds.
-        broker = threading.Thread(target=self._home.rabbitmq.stop, args=(BACKEND_STOP_SECONDS,))
+        # In parallel: each may need all of its time, and the whole stop has ten seconds.
+        broker = threading.Thread(
+            target=self._home.rabbitmq.stop, args=(BACKEND_STOP_TIMEOUT_SECONDS,)
+        )
         broker.start()
-        self._home.postgres.stop(BACKEND_STOP_SECONDS)
+        self._home.postgres.stop(BACKEND_STOP_TIMEOUT_SECONDS)
         broker.join()
         self._home.kill_everything()
         for claim in self._claims:
@@ -182,16 +184,16 @@ class Launcher:
             watched.look()
         now = time.monotonic()
         if now >= self._look_at_logs:
-            self._look_at_logs = now + LOG_SECONDS
+            self._look_at_logs = now + LOG_CHECK_INTERVAL_SECONDS
             for server in (self._home.postgres, self._home.rabbitmq):
                 set_aside(server.log)
-        time.sleep(WATCH_SECONDS)
+        time.sleep(WATCH_INTERVAL_SECONDS)
 
     def _watch(self, name: str, running: Callable[[], bool], start: Callable[[], None]) -> None:
         self._watched.append(Watched(name, running, start))
 
     def _postgres(self) -> tuple[str, dict[str, str]]:
-        """Return the database as its owner reaches it, and by service as that one does."""
+        """Return the database URL of the owner, and those of the services."""
         given = given_secret(self._given, "DRAW_DATABASE_URL")
         if given:
             own = given_to_services(self._given, "DATABASE_URL")
@@ -205,7 +207,7 @@ class Launcher:
         return self._home.owner_url, self._home.service_urls()
 
     def _begin_rabbitmq(self) -> tuple[str, dict[str, str]]:
-        """Return the broker as its administrator reaches it, and by service as that one does."""
+        """Return the broker URL of the administrator, and those of the services."""
         given = given_secret(self._given, "DRAW_BROKER_URL")
         if given:
             own = given_to_services(self._given, "BROKER_URL")
@@ -230,7 +232,7 @@ class Launcher:
             say(f"RabbitMQ: private, port {rabbitmq.port}, in {rabbitmq.folder}")
 
     def _free_ports(self) -> dict[str, str]:
-        """Return the HTTP ports: those asked for must be free, the others give way."""
+        """Return the HTTP ports: requested ones must be free, the others are chosen."""
         ports = {}
         for service in SERVICES:
             variable = service.http_variable
@@ -262,7 +264,7 @@ class Launcher:
         self._claims.append(claim)
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         waiting = list(self._services)
         while waiting:
             self._look_after()
@@ -291,7 +293,7 @@ class Launcher:
 
 
 def _places(wanted: Sequence[ListeningPort], bound: Sequence[ListeningPort], host: str) -> str:
-    """Return where associations are accepted now, and where not yet."""
+    """Return the addresses on which associations are accepted now, and those still closed."""
 
     def words(ports: Iterable[ListeningPort]) -> str:
         return " and ".join(f"{'with TLS ' if p.tls else ''}at {host}:{p.port}" for p in ports)
@@ -301,12 +303,12 @@ def _places(wanted: Sequence[ListeningPort], bound: Sequence[ListeningPort], hos
 
 
 def _no_port(process: ServiceProcess) -> str:
-    """Return why a receiver that else is ready cannot listen; the page is there to mend it."""
+    """Return why an otherwise ready receiver cannot listen; the operator repairs it on the page."""
     return process.answer("/readyz")[1].strip().partition(NO_PORT)[2]
 
 
 def say(line: str) -> None:
-    """Tell whoever started us, at once."""
+    """Print a line at once."""
     print(line, flush=True)
 
 
@@ -360,7 +362,7 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 def main(given: Mapping[str, str]) -> int:
     """Run the suite and return the exit code."""
-    # Objects, logs, databases and passwords lie in the home: they are this user's alone.
+    # The home has objects, logs, databases and passwords, which belong to this user alone.
     os.umask(0o077)
     try:
         home = Home(Path(given.get("DRAW_HOME") or "var"))

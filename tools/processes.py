@@ -1,4 +1,4 @@
-"""Finds, signals and outlives processes of this machine, read from /proc."""
+"""Finds and signals processes of this machine, through /proc."""
 
 import os
 import secrets
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-POLL_SECONDS: Final = 0.02
-LAST_SECONDS: Final = 5.0
+POLL_INTERVAL_SECONDS: Final = 0.02
+EXIT_TIMEOUT_SECONDS: Final = 5.0
 
 PORTS: Final = range(12000, 32000)
 BLOCK: Final = 50
@@ -19,11 +19,11 @@ _ports: list[int] = []
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now, another one each time.
+    """Return a free TCP port of 127.0.0.1, a different one each time.
 
-    It lies below those that the system gives to outgoing connections, or one of these could
-    take it before whoever asked has bound it. No other process is given it while we live: each
-    claims whole blocks of them.
+    The port lies below the range for outgoing connections; otherwise one of those could take it
+    before the caller binds it. No other process gets the port while we live, because each process
+    claims whole blocks of ports.
 
     Raises:
         OSError: no port is free.
@@ -55,7 +55,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def why_not_bound(host: str, port: int) -> OSError | None:
-    """Return why we could not listen there now, or None when we could."""
+    """Return why this process cannot listen there now, or None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,16 +67,15 @@ def why_not_bound(host: str, port: int) -> OSError | None:
 
 
 def claim_port(port: int) -> socket.socket | None:
-    """Return what keeps a port ours among launchers until it is closed; None when it is taken.
+    """Return a socket that claims a port among launchers until it is closed; None if taken.
 
-    Between looking whether a port is free and a child's binding it, another launcher may look
-    too.
+    Without a claim, another launcher may choose the same port before our child binds it.
     """
     return _claim(f"draw-port-{port}")
 
 
 def _claim(name: str) -> socket.socket | None:
-    # The name of an abstract socket is taken atomically and goes with its process.
+    # The name of an abstract socket is taken atomically and is freed with its process.
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0{name}")
@@ -87,12 +86,12 @@ def _claim(name: str) -> socket.socket | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the words a process was started with; none when it is gone or a zombie."""
+    """Return the command line of a process; empty if it is gone or a zombie."""
     return _words(Path(f"/proc/{pid}/cmdline"))
 
 
 def environment(pid: int) -> list[str]:
-    """Return the NAME=value pairs a process was started with, as far as we may know them."""
+    """Return the initial environment of a process as NAME=value pairs; empty if unreadable."""
     return _words(Path(f"/proc/{pid}/environ"))
 
 
@@ -105,9 +104,9 @@ def _words(path: Path) -> list[str]:
 
 
 def started_at(pid: int) -> int | None:
-    """Return when a process began, in ticks since boot; None when it is gone or a zombie.
+    """Return the start time of a process, in ticks since boot; None if it is gone or a zombie.
 
-    Together with the process id this names a process for ever: ids are given again.
+    Only id and start time together identify a process, because ids are reused.
     """
     try:
         raw = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
@@ -123,13 +122,13 @@ def alive(pid: int) -> bool:
 
 
 def find(wanted: Callable[[int], bool]) -> list[int]:
-    """Return the ids of the running processes, ourselves left out, that are `wanted`."""
+    """Return the ids of the running processes that are `wanted`, without our own."""
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return [pid for pid in pids if pid != os.getpid() and alive(pid) and wanted(pid)]
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each process that is still there."""
+    """Send a signal to each process that still exists."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -143,14 +142,14 @@ def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_INTERVAL_SECONDS)
     return True
 
 
 def end(
     pids: Iterable[int], seconds: float, *, first: signal.Signals = signal.SIGTERM
 ) -> list[int]:
-    """Ask processes to end, kill after `seconds` those that do not; return the killed ones."""
+    """Terminate processes; kill those that still run after `seconds` and return their ids."""
     known = {pid: started_at(pid) for pid in pids}
 
     def running() -> list[int]:
@@ -160,7 +159,7 @@ def end(
     wait_until(lambda: not running(), seconds)
     stubborn = running()
     send(stubborn, signal.SIGKILL)
-    wait_until(lambda: not running(), LAST_SECONDS)
+    wait_until(lambda: not running(), EXIT_TIMEOUT_SECONDS)
     return stubborn
 
 

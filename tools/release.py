@@ -1,7 +1,7 @@
 """`make release VERSION=X.Y.Z`: builds the packages, dates the changelog, commits and tags.
 
-Nothing leaves the machine: pushing the commit and the tag is the last step, by hand. Packages
-are built first, so that a version that cannot be built has no tag.
+Nothing leaves the machine; pushing the commit and the tag is a manual last step. The packages are
+built first, so that a version that cannot be built gets no tag.
 """
 
 import argparse
@@ -24,11 +24,11 @@ class ReleaseRefused(Exception):
     """This version cannot be released; nothing was changed."""
 
 
-def dated(changelog: str, version: str, day: dt.date) -> str:
-    """Return a changelog in which what was unreleased is of this version.
+def date_changelog(changelog: str, version: str, day: dt.date) -> str:
+    """Return the changelog with the unreleased section assigned to this version.
 
     Raises:
-        ReleaseRefused: there is nothing unreleased, or the version is not above the latest one.
+        ReleaseRefused: nothing is unreleased, or the version is not above the latest one.
     """
     head, found, rest = changelog.partition(UNRELEASED)
     latest = RELEASED.search(rest)
@@ -45,9 +45,9 @@ def release(root: Path, version: str, day: dt.date, uv: str) -> list[Path]:
 
     Args:
         root: the repository's folder.
-        version: three numbers.
+        version: three numbers, as X.Y.Z.
         day: the release's date.
-        uv: the program that builds, in the environment that has the build requirements.
+        uv: path of uv in the environment with the build requirements.
 
     Raises:
         ReleaseRefused: nothing was committed or tagged; the sentence says why.
@@ -59,8 +59,8 @@ def release(root: Path, version: str, day: dt.date, uv: str) -> list[Path]:
     if _git(root, "tag", "--list", f"v{version}"):
         raise ReleaseRefused(f"the tag v{version} is there already")
     path = root / CHANGELOG
-    changelog = dated(path.read_text(encoding="utf-8"), version, day)
-    # Of an attempt that went no further.
+    changelog = date_changelog(path.read_text(encoding="utf-8"), version, day)
+    # An earlier attempt may have left wheels.
     shutil.rmtree(root / "dist" / version, ignore_errors=True)
     wheels = [_wheel(root, package, version, uv) for package in _packages(root)]
     path.write_text(changelog, encoding="utf-8")
@@ -84,7 +84,7 @@ def _wheel(root: Path, package: Path, version: str, uv: str) -> Path:
     before = set(folder.glob("*.whl"))
     done = subprocess.run(
         [uv, "build", "-q", "--wheel", "--no-build-isolation", "-o", str(folder), str(package)],
-        # The version comes from the tag, which is made when everything is built.
+        # The version normally comes from the tag, which does not exist before the build.
         env={**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": version},
         capture_output=True,
         text=True,
@@ -104,7 +104,7 @@ def _git(root: Path, *words: str) -> str:
 
 
 def main() -> int:
-    """Release what the command line says, and return the exit code."""
+    """Release the version of the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("version")
     version = parser.parse_args().version

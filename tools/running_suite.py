@@ -1,4 +1,4 @@
-"""The suite that runs on this machine: where it is, and its REST interface."""
+"""Finds the suite that runs on this machine and calls its REST interface."""
 
 import json
 import time
@@ -14,25 +14,25 @@ from typing import Any, Final
 from tools.home import MARK, running
 from tools.processes import environment, find
 
-ANSWER_SECONDS: Final = 20
-INDEX_SECONDS: Final = 20.0
+ANSWER_TIMEOUT_SECONDS: Final = 20
+INDEX_TIMEOUT_SECONDS: Final = 20.0
 USUAL_API_PORT: Final = 8000
 ADDRESSES: Final = ("DRAW_API_PORT", "DRAW_ADMIN_PASSWORD", "DRAW_ADMIN_PASSWORD_FILE")
-"""Whoever gives one of these means a suite that no launcher of this machine started."""
+"""If one of these is set, the target is a suite that no launcher of this machine started."""
 
 
 class SuiteFailed(Exception):
-    """The suite does not run, or did not do what it should; the text says which."""
+    """The suite does not run, or one of its answers was wrong; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the page is, and the passwords that may be those of the first user."""
+    """The address of the page, and possible passwords of the first user."""
 
     web: str
     passwords: tuple[str, ...]
     receiver: Mapping[str, str]
-    """What the environment says of the receiver, by variable."""
+    """The environment variables for the receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,16 @@ class Receiver:
     host: str
     port: int
     tls: bool = False
-    """Whether TLS is spoken there; a port without it is preferred."""
+    """Whether the port uses TLS; a port without it is preferred."""
     elsewhere: str = ""
-    """Where the suite itself says that it listens, when the environment says otherwise."""
+    """The address that the suite itself reports, if it differs from the environment."""
 
 
 def target(given: Mapping[str, str]) -> Target:
     """Return the suite that runs in `DRAW_HOME`, or that the environment names.
 
     Raises:
-        SuiteFailed: none runs there; the text says where one does.
+        SuiteFailed: no suite runs there; the text says where one runs.
     """
     home = Path(given.get("DRAW_HOME") or "var")
     found = running(home)
@@ -94,7 +94,7 @@ class Rest:
     """The REST interface, signed in as the first user.
 
     Raises:
-        SuiteFailed: it does not answer, or no password is right.
+        SuiteFailed: the suite does not answer, or no password is right.
     """
 
     def __init__(self, to: Target) -> None:
@@ -127,10 +127,10 @@ class Rest:
         return parsed
 
     def receiver(self) -> Receiver:
-        """Return where associations are accepted, as environment or configuration say.
+        """Return the receiver's address, from the environment or the configuration.
 
         Raises:
-            SuiteFailed: nowhere, because it is stopped.
+            SuiteFailed: the receiver is stopped.
         """
         network = self.get("/api/v1/config")["document"]["network"]
         replicas = self.get("/api/v1/services/scp")["replicas"]
@@ -154,14 +154,14 @@ class Rest:
         )
 
     def study(self, study: str, wanted: int) -> tuple[dict[str, Any], float]:
-        """Return the study once the index has all its objects, and how long that took."""
+        """Wait until the index has all objects of the study; return it and the seconds waited."""
         began = time.monotonic()
         while True:
             found = self.get(f"/api/v1/studies?study_instance_uid={study}")["items"]
             took = time.monotonic() - began
             if found and found[0]["instance_count"] >= wanted:
                 return found[0], took
-            if took > INDEX_SECONDS:
+            if took > INDEX_TIMEOUT_SECONDS:
                 raise SuiteFailed(
                     f"the index does not have all {wanted} objects after {took:.0f} s"
                 )
@@ -171,7 +171,7 @@ class Rest:
         headers = {"Content-Type": "application/json", "Cookie": self._cookie}
         request = urllib.request.Request(self.web + path, body, headers)  # noqa: S310 - ours
         try:
-            answer: HTTPResponse = urllib.request.urlopen(request, timeout=ANSWER_SECONDS)  # noqa: S310 - ours
+            answer: HTTPResponse = urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_SECONDS)  # noqa: S310 - ours
         except urllib.error.HTTPError:
             raise
         except (OSError, HTTPException) as error:

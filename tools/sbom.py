@@ -1,7 +1,8 @@
-"""`make sbom`: what the suite consists of, as a CycloneDX document in `dist/`.
+"""`make sbom`: writes the suite's bill of materials as a CycloneDX document in `dist/`.
 
-It is made of the locks alone, offline: every package that runs in a service or a browser with
-its version, hashes and, where it is installed, licence. What only developing needs is not in it.
+It is generated offline from the locks alone. It lists every package that runs in a service or a
+browser, with its version, its hashes and, if it is installed, its licence. Packages that only
+development needs are not listed.
 """
 
 import base64
@@ -85,7 +86,7 @@ def _of_npm() -> Iterator[Component]:
 
 
 def _licence(name: str) -> str:
-    """Return what an installed package says of its licence in one line, else nothing."""
+    """Return the licence of an installed package in one line, or an empty string."""
     try:
         told = metadata.metadata(name)
     except metadata.PackageNotFoundError:

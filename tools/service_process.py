@@ -1,4 +1,4 @@
-"""One of the four services as a child process: its start, its health, its end."""
+"""Runs one of the four services as a child process: start, health checks, end."""
 
 import http.client
 import shutil
@@ -23,7 +23,7 @@ PROBE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is known of a service before it runs."""
+    """The properties of a service before it runs."""
 
     name: str
     module: str
@@ -32,15 +32,15 @@ class Service:
     """Setting that names the port of /livez, /readyz and /metrics."""
     http_port: int
     niceness: int = 0
-    """How much it gives way when the cores are all busy."""
+    """Its niceness; a nicer process gets less CPU when all cores are busy."""
 
 
 ADDRESSES: Final = ("DATABASE_URL", "BROKER_URL")
-"""Settings that each service may have a value of its own for."""
+"""Settings that may differ for each service."""
 KEPT: Final = frozenset({"DRAW_HOME", "DRAW_SUITE"})
-"""By these the launcher finds what belongs to a home."""
+"""Variables by which the launcher finds the processes of a home."""
 AFTER_RECEIVING: Final = 10
-"""Receiving comes first: what was acknowledged waits safely in the spool folder."""
+"""Niceness of all services but the receiver; acknowledged objects can wait in the spool folder."""
 
 SERVICES: Final = (
     Service(
@@ -50,25 +50,25 @@ SERVICES: Final = (
     Service("api", "draw_api", ApiSettings, "DRAW_API_PORT", 8000),
     Service("scp", "draw_scp", ScpSettings, "DRAW_SCP_HTTP_PORT", 9101),
 )
-"""In the order in which they start; the DICOM port opens last and closes first."""
+"""The services in starting order; the DICOM port opens last and closes first."""
 
 
 def giving_way(niceness: int) -> list[str]:
-    """Return the words that start a command with this niceness, under its own process id."""
+    """Return the prefix that starts a command with this niceness under the same process id."""
     return ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
 
 
 def own_variable(service: str, setting: str) -> str:
-    """Return the variable that gives a setting to one service."""
+    """Return the variable that sets a value for one service only."""
     return f"{PREFIX}{service.upper().replace('-', '_')}_{setting}"
 
 
 def own_environment(service: Service, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what one service is told of the suite's environment.
+    """Return the environment of one service.
 
-    Of our settings it gets those that it reads, and all with its own prefix, so that it can
-    refuse a misspelt one. `DRAW_<SERVICE>_DATABASE_URL` is the database as this service reaches
-    it, and `DRAW_<SERVICE>_BROKER_URL` the broker.
+    Of the suite's settings it contains those that the service reads, and all with the service's
+    own prefix, so that the service can refuse a misspelt one. `DRAW_<SERVICE>_DATABASE_URL` is the
+    service's URL of the database, and `DRAW_<SERVICE>_BROKER_URL` that of the broker.
     """
     own = own_variable(service.name, "")
     read = variables(service.settings)
@@ -87,12 +87,12 @@ def own_environment(service: Service, environment: Mapping[str, str]) -> dict[st
 
 
 class ServiceProcess:
-    """A service that runs as our child, with its output in a file.
+    """A service that runs as our child process and writes its output to a file.
 
     Args:
-        environment: of the suite; holds the service's HTTP port. What other services are told
-            stays with them.
-        log: appended to, and rotated by the service while it runs (`DRAW_LOG_FILE`).
+        environment: that of the suite, with the service's HTTP port. Settings of other services
+            are not passed on.
+        log: the output is appended here; the running service rotates it (`DRAW_LOG_FILE`).
     """
 
     def __init__(self, service: Service, environment: Mapping[str, str], log: Path) -> None:
@@ -104,12 +104,12 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """The process id while the service runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended, while it does not run."""
+        """The exit code after the service has ended."""
         return self._process.poll() if self._process else None
 
     @property
@@ -122,9 +122,9 @@ class ServiceProcess:
         return self.pid is not None
 
     def start(self, *, under: Sequence[str] = ()) -> None:
-        """Start it; whether it is ready is another question.
+        """Start the service without waiting until it is ready.
 
-        `under` are the words of a program that becomes it, under the same process id.
+        `under` is the command prefix of a program that executes it under the same process id.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -140,7 +140,7 @@ class ServiceProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A terminal's Ctrl-C is for the launcher, which stops the services in order.
+                # Ctrl-C of a terminal must reach only the launcher, which stops us in order.
                 start_new_session=True,
             )
 
@@ -149,7 +149,7 @@ class ServiceProcess:
         return self.pid is not None and self.answer("/readyz")[0] == HTTPStatus.OK
 
     def answer(self, path: str) -> tuple[int, str]:
-        """Return status and body of a GET on its HTTP port; status 0 without one in HTTP."""
+        """Return status and body of a GET on its HTTP port; status 0 without an HTTP answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=PROBE_SECONDS)
         try:
             connection.request("GET", path)
@@ -161,12 +161,12 @@ class ServiceProcess:
             connection.close()
 
     def ask_to_stop(self) -> None:
-        """Begin its drain and return at once."""
+        """Request the service to drain and return at once."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether it ends within `seconds`."""
+        """Wait at most `seconds` and return whether the service has ended."""
         if self._process is None:
             return True
         try:
@@ -176,7 +176,7 @@ class ServiceProcess:
         return True
 
     def kill(self) -> None:
-        """End it at once, as kill -9 does, with the children it may have."""
+        """Kill the service and its children at once, as kill -9 does."""
         if self._process is not None:
             group = self._process.pid
             self._process.kill()

@@ -71,7 +71,7 @@ class Setting:
 
     @property
     def default(self) -> str:
-        """The default as one would write it in the environment."""
+        """The default in the notation of the environment."""
         if self.info.is_required():
             return ""
         value = self.info.get_default(call_default_factory=True, validated_data={})
@@ -83,7 +83,7 @@ class Setting:
 
     @property
     def limits(self) -> str:
-        """The range of values that is allowed."""
+        """The range of valid values."""
         named = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
         found = [
             f"{words} {getattr(rule, sign)}"

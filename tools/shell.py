@@ -1,8 +1,8 @@
 """`make shell`: a shell, or one command, with the suite of `$DRAW_HOME` in its environment.
 
 `draw-admin`, `psql`, `pg_dump` and `pg_restore` then find database and storage by themselves.
-While the suite runs, its own addresses are used. When it does not, the private PostgreSQL is
-started for as long as the command lasts, and nobody else can work in that home meanwhile.
+While the suite runs, its addresses are used. Otherwise the private PostgreSQL runs for the
+duration of the command, and no other launcher can use that home meanwhile.
 """
 
 import os
@@ -19,7 +19,7 @@ from tools.home import Home, HomeInUse, HomeUnusable, running
 from tools.local_postgres import StartFailed, programs
 
 NO_BROKER: Final = "amqp://127.0.0.1:1"
-"""Only what runs has a broker; whoever needs it learns that it does not answer."""
+"""Without a running suite there is no broker; commands that need it get a connection error."""
 
 
 def main(given: Mapping[str, str], words: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def main(given: Mapping[str, str], words: Sequence[str]) -> int:
             command = list(words) or [given.get("SHELL") or "/bin/sh"]
             environment = {**given, **addresses, **_for_libpq(addresses["DRAW_DATABASE_URL"])}
             environment["PATH"] = os.pathsep.join(
-                # pynetdicom brings programs with DCMTK's names: the machine's come first.
+                # pynetdicom installs programs with DCMTK's names: those of the machine come first.
                 [str(programs()), given.get("PATH", os.defpath), str(Path(sys.executable).parent)]
             )
             return subprocess.run(command, env=environment, check=False).returncode
@@ -66,7 +66,7 @@ def _addresses(folder: Path, given: Mapping[str, str]) -> Iterator[dict[str, str
 
 
 def _for_libpq(database_url: str) -> dict[str, str]:
-    """Return the environment in which PostgreSQL's programs need no address."""
+    """Return the environment from which PostgreSQL's programs take the address."""
     url = make_url(database_url)
     told = {
         "PGHOST": url.host,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.release import ReleaseRefused, dated, release
+from tools.release import ReleaseRefused, date_changelog, release
 
 DAY = dt.date(2027, 3, 1)
 UV = str(Path(sys.executable).with_name("uv"))
@@ -121,6 +121,6 @@ def test_the_same_version_is_not_released_twice(repository):
 
 def test_versions_go_up():
     text = CHANGELOG + "\n## [0.9.0] - 2027-01-01\n\n- Older.\n"
-    assert "## [0.10.0] - 2027-03-01" in dated(text, "0.10.0", DAY)
+    assert "## [0.10.0] - 2027-03-01" in date_changelog(text, "0.10.0", DAY)
     with pytest.raises(ReleaseRefused, match=r"0\.8\.9 is not above 0\.9\.0"):
-        dated(text, "0.8.9", DAY)
+        date_changelog(text, "0.8.9", DAY)
