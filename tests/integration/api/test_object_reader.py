@@ -119,8 +119,16 @@ def test_structures_and_plans_are_tables(reader):
     assert ("Approval Status", "APPROVED") in plan.facts
 
 
+def test_reports_show_their_headings_and_texts(reader):
+    facts = reader.facts("test-SR.dcm")
+    assert (facts.kind, facts.frames, facts.trouble) == ("report", 0, "")
+    rows = facts.tables[0].rows
+    assert rows[0] == ["Diagnosis", ""]
+    for row in (["\u2003\u2003Text Code", "A mass of"], ["\u2003\u2003Diameter", "3 cm"]):
+        assert row in rows
+
+
 def test_objects_without_image_say_so(reader):
-    assert reader.facts("test-SR.dcm").trouble == "there is no image in it"
     with pytest.raises(Conflict, match="no image"):
         reader.picture("test-SR.dcm", Rendering())
 

@@ -25,8 +25,9 @@ from draw_api.models.failures import FieldProblem, Invalid
         ("Smith", "Smith"),
         ("^John", "John"),
         ("", ""),
-        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎, やまだ, たろう)"),
-        ("=山田^太郎", "山田, 太郎"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田 太郎)"),
+        ("=山田^太郎", "山田 太郎"),
+        ("Hong^Gildong=洪^吉洞=홍^길동", "Hong, Gildong (洪 吉洞)"),
     ],
 )
 def test_person_names_are_read_as_people_write_them(name, shown):

@@ -15,7 +15,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 
 from draw_api.adapters.object_geometry import placed
-from draw_api.adapters.object_tables import plan_tables, structure_tables
+from draw_api.adapters.object_tables import plan_tables, report_tables, structure_tables
 from draw_api.adapters.pydicom_source import source
 
 Array = NDArray[Any]
@@ -76,12 +76,14 @@ def facts(path: str, frame: int = 1) -> dict[str, Any]:
     """Return what an object contains, its range of values, and where one of its frames lies."""
     held = _header(path)
     modality = str(held.get("Modality", ""))
-    kinds = {"RTSTRUCT": "structures", "RTPLAN": "plan", DOSE: "dose"}
+    kinds = {"RTSTRUCT": "structures", "RTPLAN": "plan", "SR": "report", DOSE: "dose"}
     said: dict[str, Any] = {"kind": kinds.get(modality, "other")}
     if said["kind"] == "structures":
         return said | structure_tables(path)
     if said["kind"] == "plan":
         return said | plan_tables(path)
+    if said["kind"] == "report":
+        return said | report_tables(path)
     if said["kind"] == "other" and "Rows" in held:
         said["kind"] = "image"
     try:

@@ -1,4 +1,4 @@
-"""Converts RT Structure Sets and RT Plans to tables for people."""
+"""RT Structure Sets, RT Plans and structured reports as readable tables."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -13,6 +13,10 @@ from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE
 MAX_ROWS: Final = 1000
 MAX_CELL_LENGTH: Final = 200
 COORDINATES: Final = 3
+MAX_REPORT_DEPTH: Final = 20
+MAX_REPORT_TEXT: Final = 10_000
+INDENT: Final = "\u2003"
+"""Before a heading, for each level of a report: an em space."""
 
 
 def structure_tables(path: str) -> dict[str, Any]:
@@ -86,6 +90,47 @@ def plan_tables(path: str) -> dict[str, Any]:
     }
 
 
+def report_tables(path: str) -> dict[str, Any]:
+    """Return headings and values of a structured report in their order (PS3.3 C.17.3)."""
+    held = pydicom.dcmread(source(path), force=True)
+    rows: list[list[str]] = []
+    _add_content(held, 0, rows)
+    names = ("ContentDate", "CompletionFlag", "VerificationFlag")
+    return {
+        "facts": _facts(held, *names),
+        "tables": [{"title": "Report", "columns": ["Heading", "Value"], "rows": rows}],
+    }
+
+
+def _add_content(item: Dataset, depth: int, rows: list[list[str]]) -> None:
+    """Add a content item and what is below it, up to a limit of rows and depth."""
+    if len(rows) >= MAX_ROWS or depth > MAX_REPORT_DEPTH:
+        return
+    concepts = _items(item, "ConceptNameCodeSequence")
+    heading = _text(concepts[0], "CodeMeaning") if concepts else ""
+    value = _content_value(item)
+    if heading or value:
+        rows.append([f"{INDENT * depth}{heading}", value])
+    for below in _items(item, "ContentSequence"):
+        _add_content(below, depth + 1, rows)
+
+
+def _content_value(item: Dataset) -> str:
+    """Return what a content item says, in words (PS3.3 C.17.3.2.1)."""
+    for keyword in ("TextValue", "PersonName", "UID", "Date", "Time", "DateTime"):
+        if keyword in item:
+            return _text(item, keyword, MAX_REPORT_TEXT)
+    for code in _items(item, "ConceptCodeSequence"):
+        return _text(code, "CodeMeaning")
+    for measured in _items(item, "MeasuredValueSequence"):
+        units = _items(measured, "MeasurementUnitsCodeSequence")
+        unit = _text(units[0], "CodeValue") if units else ""
+        return f"{_text(measured, 'NumericValue')} {unit}".strip()
+    for image in _items(item, "ReferencedSOPSequence"):
+        return _text(image, "ReferencedSOPInstanceUID")
+    return ""
+
+
 def _beams(held: Dataset, units: dict[str, str]) -> dict[str, Any]:
     rows = []
     for beam in _items(held, "BeamSequence"):
@@ -132,14 +177,14 @@ def _items(held: Dataset, keyword: str) -> list[Dataset]:
     return [inherit(item, held) for item in found[:MAX_ROWS]]
 
 
-def _text(held: Dataset, keyword: str) -> str:
+def _text(held: Dataset, keyword: str, longest: int = MAX_CELL_LENGTH) -> str:
     try:
         tag = pydicom.datadict.tag_for_keyword(keyword) or 0
         text = text_beyond_ascii(held, tag, character_set_of(held, DEFAULT_REPERTOIRE))
         value = held.get(keyword) if text is None else text
     except Exception:  # noqa: BLE001 - a value that cannot be decoded is not shown
         return ""
-    return "" if value is None else str(value)[:MAX_CELL_LENGTH]
+    return "" if value is None else str(value)[:longest]
 
 
 def _length(contour: Dataset) -> int:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from draw_api.models.paging import Answer
 
-Kind = Literal["image", "dose", "structures", "plan", "other"]
+Kind = Literal["image", "dose", "structures", "plan", "report", "other"]
 MAX_FRAMES = 100_000
 MAX_EDGE = 2048
 

@@ -1,5 +1,6 @@
 """Formats values for the page: sizes, durations, person names, UIDs in words."""
 
+import re
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ DAY: Final = 86400
 UID_SHOWN: Final = 14
 UID_TAIL: Final = 12
 NAME_PARTS: Final = 5
+EAST_ASIAN: Final = re.compile(
+    "[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff]"
+)
+"""Han, kana and hangul."""
 UID_MARKUP: Final = Markup(
     '<span class="uid"><code title="{0}">{1}</code>'
     '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" title="Copy">'
@@ -67,16 +72,21 @@ def duration(seconds: float | None) -> str:
 
 
 def person(name: str) -> str:
-    """Return a person name (PS3.5 6.2.1.2) as `Family, Given Middle`; other groups in brackets."""
+    """Return a person name (PS3.5 6.2.1.2) as `Family, Given Middle`; ideographic in brackets.
+
+    Where names are written without an alphabet, the family comes first and no comma after it. The
+    phonetic group is shown only when there is no other beside the first.
+    """
     groups = [_group(group) for group in name.split("=")[:3]]
-    first, others = groups[0], [group for group in groups[1:] if group]
+    first, others = groups[0], [group for group in groups[1:] if group][:1]
     return f"{first} ({', '.join(others)})" if others and first else first or ", ".join(others)
 
 
 def _group(text: str) -> str:
     parts = [part.strip() for part in text.split("^")]
     family, given = parts[0], " ".join(part for part in parts[1:NAME_PARTS] if part)
-    return f"{family}, {given}" if family and given else family or given
+    joint = " " if EAST_ASIAN.search(text) else ", "
+    return f"{family}{joint}{given}" if family and given else family or given
 
 
 def moment(value: datetime | str | None) -> Markup:
