@@ -71,10 +71,7 @@ def test_the_dashboard_shows_where_each_receiver_really_listens(api, operator):
     told("b-scp", why, host="::1", port=105, tls=True)
     shown = page()
     assert "listening on 0.0.0.0:104 (1 of 2); [::1]:105, TLS (1 of 2)<" in shown
-    assert (
-        "receiver b-scp does not run as configured: still on [::1]:105 with TLS, because &lt;"
-        in shown
-    )
+    assert "receiver b-scp is not as configured: still on [::1]:105 with TLS, because &lt;" in shown
     assert replicas(operator)["b-scp"]["dicom"] == {"host": "::1", "port": 105, "tls": True}
     told("a-scp")
     told("b-scp", "not listening, because port 104 is for root")
