@@ -222,7 +222,10 @@ def answer(**changes):
 SCRIPTS = {
     "keeps silent": (saying(b""), "no answer within"),
     "crawls while it accepts": (crawling(acceptance), "not complete in time"),
-    "speaks HTTP": (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "PDU type 0x48 is unknown"),
+    "speaks HTTP": (
+        saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        "this is a web server (HTTP), not DICOM",
+    ),
     "claims 4 GiB of acceptance": (saying(HEADER.pack(2, 0xFFFFFFFF)), "longer than allowed"),
     "accepts with garbage": (saying(HEADER.pack(2, 70) + bytes(range(70))), "cut short"),
     "accepts with nothing": (saying(HEADER.pack(2, 0)), "cut short"),
