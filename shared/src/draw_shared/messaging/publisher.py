@@ -30,6 +30,7 @@ from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
 from draw_shared.contracts.envelope import Message
+from draw_shared.errors import Transient
 from draw_shared.messaging import connection, topology
 
 log = structlog.get_logger()
@@ -44,6 +45,10 @@ Confirmed = Callable[[bool], None]
 
 def _ignore_confirm(_: bool) -> None:  # noqa: FBT001 - the shape of a confirm callback
     """Ignore the confirm; for wake-ups, which may be lost."""
+
+
+class BrokerSilent(Transient):
+    """The broker does not confirm announcements."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.errors import Permanent
 from draw_shared.storage.identification import identify
 from draw_shared.storage.incoming import Incoming, NoSpace
-from draw_shared.storage.layout import Layout, ObjectIdentity
-from draw_shared.storage.objects import LAYOUT_KEY, Stored
+from draw_shared.storage.objects import LAYOUT_KEY, ObjectStore, Stored
 from draw_shared.storage.reception import (
     ASSOCIATION_KEY,
     ORIGINATOR_AE_KEY,
@@ -27,7 +26,7 @@ from draw_shared.storage.reception import (
     REPLICA_KEY,
     FilingRules,
 )
-from draw_shared.storage.space import SpaceLimits
+from draw_shared.storage.space import Space
 
 UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 REMEMBERED_UIDS: Final = 512
@@ -73,26 +72,6 @@ def answer_to(error: Exception) -> DimseStatus:
     return ANSWERS.get(type(error), DimseStatus.OUT_OF_RESOURCES)
 
 
-class Objects(Protocol):
-    """Makes objects durable."""
-
-    def begin(self, meta: FileMeta) -> Incoming:
-        """Return a new object to write to."""
-
-    def commit(self, incoming: Incoming, identity: ObjectIdentity, chosen: Layout) -> Stored:
-        """Return once the object is durable under its final name."""
-
-
-class Space(Protocol):
-    """Knows how much room is left."""
-
-    def require(self, limits: SpaceLimits, size: int = 0, written: int = 0) -> None:
-        """Return if there is room for an object of this size, partly written already."""
-
-    def added(self, size: int) -> None:
-        """Count a stored object."""
-
-
 class Outbox(Protocol):
     """Announces durable objects."""
 
@@ -105,7 +84,7 @@ class Ingest:
 
     def __init__(
         self,
-        objects: Objects,
+        objects: ObjectStore,
         space: Space,
         outbox: Outbox,
         rules: Callable[[], FilingRules],

@@ -16,8 +16,7 @@ from draw_api.ports.reindex import Announcements
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.tombstones import Tombstones
 from draw_shared.dicom.encoding.walk import Undecodable
-from draw_shared.errors import Transient
-from draw_shared.messaging.publisher import Publisher
+from draw_shared.messaging.publisher import BrokerSilent, Publisher
 from draw_shared.storage import layout
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
@@ -28,10 +27,6 @@ READERS: Final = 4
 MAX_IN_FLIGHT: Final = 2_000
 CONFIRM_TIMEOUT_SECONDS: Final = 60.0
 SECOND_NS: Final = 1_000_000_000
-
-
-class BrokerSilent(Transient):
-    """The broker does not confirm announcements."""
 
 
 class VolumeFiles(StoredFiles):

@@ -16,8 +16,7 @@ from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.encoding.walk import Undecodable
-from draw_shared.errors import Transient
-from draw_shared.messaging.publisher import Publisher
+from draw_shared.messaging.publisher import BrokerSilent, Publisher
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
 from draw_shared.storage.stored_file import describe_file
@@ -32,10 +31,6 @@ WAITING: Final = text(
     " WHERE to_announce ORDER BY id LIMIT :most"
 )
 DONE: Final = text("UPDATE instance_conflicts SET to_announce = false WHERE id = ANY(:ids)")
-
-
-class BrokerSilent(Transient):
-    """The broker does not confirm announcements."""
 
 
 class NextVersions:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -49,7 +49,7 @@ from draw_shared.dicom.network.service import (
 )
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.errors import DrawError, Permanent
-from draw_shared.storage.ingest import answer_to
+from draw_shared.storage.ingest import Ingest, Reception, answer_to
 from draw_shared.storage.objects import Stored
 
 log = structlog.get_logger()
@@ -107,31 +107,11 @@ class TooLarge(Permanent):
     """The object exceeds the configured maximum size."""
 
 
-class Reception(Protocol):
-    """Receives one object's data set."""
-
-    def write(self, chunk: memoryview) -> None:
-        """Write the next fragment."""
-
-    def complete(self) -> Stored:
-        """Make the object durable, queue its announcement, and return where it is stored."""
-
-    def abandon(self) -> None:
-        """Delete everything that was written."""
-
-
-class Receiver(Protocol):
-    """Stores received objects durably, in the same way as the receiver."""
-
-    def begin(self, info: AssociationInfo, request: StoreRequest) -> Reception:
-        """Return the reception for the data set of this request."""
-
-
 class GetAssociations(GetPeers):
     """Fetches from nodes by C-GET; every call opens and closes one association."""
 
     def __init__(
-        self, nodes: RemoteNodes, receiver: Receiver, max_object_bytes: Callable[[], int]
+        self, nodes: RemoteNodes, receiver: Ingest, max_object_bytes: Callable[[], int]
     ) -> None:
         self._nodes = nodes
         self._receiver = receiver
@@ -194,7 +174,7 @@ class _StoreServer:
     def __init__(
         self,
         peer: RequestorAssociation,
-        receiver: Receiver,
+        receiver: Ingest,
         info: AssociationInfo,
         max_object_bytes: int,
         throttle: Throttle,
