@@ -1,10 +1,12 @@
 """The tree keeps its own rules: import contracts, generated pages, size of modules."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from tools import generate_docs
@@ -96,6 +98,24 @@ def test_no_module_is_longer_than_600_lines():
 def test_no_module_has_a_name_that_says_nothing():
     vague = {"utils", "helpers", "common", "manager", "base", "misc"}
     assert [path for path in _modules() if path.stem in vague] == []
+
+
+def test_no_class_name_stands_for_two_things():
+    found = Counter(
+        node.name
+        for folder in ("shared/src", *(f"{place}/src" for place in PACKAGES[1:]))
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert len(found) > 1000
+    assert [name for name, number in found.items() if number > 1] == []
+
+
+def test_no_limit_or_time_is_named_in_two_ways():
+    named = re.compile(r"^(MOST|LONGEST|LARGEST|LEAST|SMALLEST)_\w+", re.MULTILINE)
+    found = {path: named.findall(path.read_text(encoding="utf-8")) for path in _modules()}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
 def test_every_exception_still_exists_and_is_needed():
