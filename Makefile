@@ -112,13 +112,14 @@ clean: ## remove caches and the virtual environment; DRAW_HOME stays
 
 # --- checking --------------------------------------------------------------------------
 
-check: .venv/.dev ## format check, lint, types, import contracts, docs drift, spelling: what CI runs
+check: .venv/.dev ## format check, lint, types, import contracts, names, docs drift, spelling: the static part of CI
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs $(SOURCES)
 	$(BIN)/python -m tools.generate_docs --check
+	$(BIN)/pytest -q -o addopts= --import-mode=importlib tests/architecture/test_contracts_and_pages.py
 
 audit: .venv/.dev ## known vulnerabilities in what the locks pin; says so when nobody can be asked
 	$(BIN)/python -m tools.audit

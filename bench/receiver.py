@@ -37,7 +37,7 @@ from draw_shared.dicom.network.statuses import PENDING
 from draw_shared.dicom.network.wire import PeerClosed, PeerTooSlow, Wire
 
 SECONDS: Final = 60.0
-LARGEST_OBJECT: Final = 1 << 33
+MAX_OBJECT_BYTES: Final = 1 << 33
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 GET_CONTEXT, CT_CONTEXT = 1, 3
 
@@ -118,7 +118,7 @@ def _received(wire: Wire) -> tuple[int, int]:
     while True:
         context_id, command = reader.command(SECONDS)
         if command.has_data_set:
-            reader.data_set(context_id, _ignore, LARGEST_OBJECT)
+            reader.data_set(context_id, _ignore, MAX_OBJECT_BYTES)
         if command.number(CommandElement.COMMAND) == Operation.C_STORE:
             objects += 1
             _answer(wire, context_id, command, Operation.C_STORE)
@@ -149,7 +149,7 @@ def _serve_one(wire: Wire) -> None:
             while True:
                 context_id, command = reader.command(SECONDS)
                 if command.has_data_set:
-                    reader.data_set(context_id, _ignore, LARGEST_OBJECT)
+                    reader.data_set(context_id, _ignore, MAX_OBJECT_BYTES)
                 operation = Operation(command.number(CommandElement.COMMAND))
                 _answer(wire, context_id, command, operation)
     wire.close()

@@ -23,7 +23,7 @@ SERVICES: Final = {
     "draw_api": "api",
 }
 PASSWORD: Final = "only for this benchmark"  # noqa: S105 - of a suite that lives for minutes
-MOST_ASSOCIATIONS: Final = 64
+MAX_ASSOCIATIONS: Final = 64
 
 
 def _service_pids(launcher: int) -> dict[str, int]:
@@ -99,7 +99,7 @@ def _make_room(web_url: str) -> None:
         ).raise_for_status()
         client.patch(
             "/api/v1/config",
-            json={"network": {"max_associations": MOST_ASSOCIATIONS}},
+            json={"network": {"max_associations": MAX_ASSOCIATIONS}},
             headers={"If-Match": "*", "X-CSRF-Token": session.json()["csrf_token"]},
         ).raise_for_status()
     # Every replica looks at the configuration once a second.

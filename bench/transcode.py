@@ -38,8 +38,8 @@ from draw_shared.dicom.network.requestor import Remote, open_association
 from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from tools.local_postgres import LocalPostgres
 
-MOST_GROWTH_MIB: Final = 256
-MOST_ECHO_MS: Final = 50
+MAX_GROWTH_MIB: Final = 256
+MAX_ECHO_MS: Final = 50
 PAUSE_SECONDS: Final = 0.02
 ECHO: Final = (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),)
 BLOCK: Final = bytes(range(256)) * 4096
@@ -174,7 +174,7 @@ def main() -> None:
             numbers = f"{rate:.0f} | {growth:.0f} | {p95:.1f} | {slowest:.0f}"
             print(f"| {requestors} | {words} | {numbers} |", flush=True)
             if syntax != EXPLICIT_LITTLE:
-                failed = failed or growth >= MOST_GROWTH_MIB or p95 >= MOST_ECHO_MS
+                failed = failed or growth >= MAX_GROWTH_MIB or p95 >= MAX_ECHO_MS
     print("\nFAILED" if failed else "\nPASSED")
     sys.exit(failed)
 

@@ -1,1 +1,1 @@
-"""The mixed load of a hospital for as long as one likes, with a verdict."""
+"""The mixed load of a hospital for any time, with a verdict."""

@@ -1,4 +1,4 @@
-"""What goes on beside the senders: queries, retrieves, readers, deletions, settings."""
+"""Work that runs beside the senders: queries, retrieves, readers, deletions, settings."""
 
 import random
 import threading

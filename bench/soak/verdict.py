@@ -10,9 +10,9 @@ from typing import Final
 from bench.soak.watch import Performed, Sample
 
 MILLION: Final = 1_000_000
-MOST_SHOWN: Final = 10
-LONGEST: Final = 120
-LEAST_CALLS: Final = 20
+MAX_SHOWN: Final = 10
+MAX_LINE_LENGTH: Final = 120
+MIN_CALLS: Final = 20
 GROWS_TIMES: Final = 2.0
 GROWS_MS: Final = 20.0
 """A statement that takes twice as long in the second half, and so much, grows."""
@@ -20,7 +20,7 @@ LEAK_SHARE: Final = 1.1
 LEAK_MIB: Final = 32.0
 LEAK_COUNT: Final = 16
 FEWER_SHARE: Final = 0.5
-LEAST_SAMPLES: Final = 24
+MIN_SAMPLES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def leaks(samples: Mapping[str, Sequence[Sample]]) -> list[Finding]:
     """Return for each service whether its last quarter took more than the one before."""
     found = []
     for name, seen in samples.items():
-        if len(seen) < LEAST_SAMPLES:
+        if len(seen) < MIN_SAMPLES:
             found.append(Finding(f"leaks of {name}", holds=True, words="too short to say"))
             continue
         quarter = len(seen) // 4
@@ -108,7 +108,7 @@ def growing(half: Mapping[int, Performed], end: Mapping[int, Performed]) -> Find
     found = []
     for number, whole in end.items():
         first = half.get(number)
-        if first is None or min(first.calls, whole.calls - first.calls) < LEAST_CALLS:
+        if first is None or min(first.calls, whole.calls - first.calls) < MIN_CALLS:
             continue
         before, after = _mean(first), _mean(_second_half(first, whole))
         if after > GROWS_TIMES * before and after > GROWS_MS:
@@ -118,7 +118,7 @@ def growing(half: Mapping[int, Performed], end: Mapping[int, Performed]) -> Find
 
 def dearest(half: Mapping[int, Performed], end: Mapping[int, Performed]) -> list[list[str]]:
     """Return rows of a table: the statements that took most time in all."""
-    order = sorted(end.items(), key=lambda item: -item[1].milliseconds)[:MOST_SHOWN]
+    order = sorted(end.items(), key=lambda item: -item[1].milliseconds)[:MAX_SHOWN]
     rows = []
     for number, whole in order:
         first = half.get(number)
@@ -141,8 +141,10 @@ def _mean(performed: Performed) -> float:
 def failed(answers: Mapping[str, int], failures: Sequence[str]) -> Finding:
     """Return whether every answer was the right one."""
     counted = ", ".join(f"{number:,} {kind}" for kind, number in sorted(answers.items()))
-    alike = Counter(re.sub(r"[0-9a-f.-]{12,}", "…", failure)[:LONGEST] for failure in failures)
-    few = "; ".join(f"{number} {words}" for words, number in alike.most_common(MOST_SHOWN))
+    alike = Counter(
+        re.sub(r"[0-9a-f.-]{12,}", "…", failure)[:MAX_LINE_LENGTH] for failure in failures
+    )
+    few = "; ".join(f"{number} {words}" for words, number in alike.most_common(MAX_SHOWN))
     words = f"{counted}; " + (f"{len(failures)} failed: {few}" if failures else "none failed")
     return Finding("answers", not failures, words)
 
@@ -161,7 +163,7 @@ def growth(before: Mapping[str, int], after: Mapping[str, int], objects: int) ->
         name: (size - before.get(name, 0)) / max(1, objects) * MILLION / 1e6
         for name, size in after.items()
     }
-    order = sorted(per_million.items(), key=lambda item: -item[1])[:MOST_SHOWN]
+    order = sorted(per_million.items(), key=lambda item: -item[1])[:MAX_SHOWN]
     return [[name, f"{megabytes:,.0f}"] for name, megabytes in order if megabytes >= 1]
 
 

@@ -1,7 +1,7 @@
 """A node in memory that answers as it likes, and the index into which it sends.
 
-It stands where the use cases see associations and tables (`Finders`, `MovePeers`, `GetPeers`,
-`ItemTable`), so that thousands of nodes cost seconds. What the node really has is `objects`;
+It stands where the use cases see associations and tables (`QueryPeers`, `MovePeers`, `GetPeers`,
+`ItemRepository`), so that thousands of nodes cost seconds. What the node really has is `objects`;
 how it answers about them is in its attributes, one for each way of being wrong.
 """
 # ruff: noqa: ARG002 - the ports' arguments

@@ -224,7 +224,7 @@ SCRIPTS = {
     "crawls while it accepts": (crawling(acceptance), "not complete in time"),
     "speaks HTTP": (
         saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-        "this is a web server (HTTP), not DICOM",
+        r"this is a web server \(HTTP\), not DICOM",
     ),
     "claims 4 GiB of acceptance": (saying(HEADER.pack(2, 0xFFFFFFFF)), "longer than allowed"),
     "accepts with garbage": (saying(HEADER.pack(2, 70) + bytes(range(70))), "cut short"),

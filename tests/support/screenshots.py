@@ -22,7 +22,7 @@ from support.suite import Suite, signed_in
 from tools.processes import wait_until
 
 IMAGES = ROOT / "docs" / "images"
-LARGEST = 300 * 1024
+MAX_PICTURE_BYTES = 300 * 1024
 SIZE = {"width": 1280, "height": 860}
 HERE = (
     ("Okafor^Adaeze", "RT-1040", "20261103", 40),
@@ -128,7 +128,7 @@ def take(page, name):
     for colours in (256, 128, 64):
         out = io.BytesIO()
         image.quantize(colours, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
-        if out.tell() < LARGEST:
+        if out.tell() < MAX_PICTURE_BYTES:
             break
     path = IMAGES / f"{name}.png"
     path.write_bytes(out.getvalue())

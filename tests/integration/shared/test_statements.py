@@ -77,7 +77,9 @@ COMPOSED = {
     "draw_api.adapters.archive_queries._series": "asked for by every page and route below",
     "draw_api.adapters.archive_queries._studies": "asked for by every page and route below",
     "draw_api.adapters.archive_queries._study_ids": "asked for by every page and route below",
-    "draw_api.adapters.archive_queries.patients": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries._patients": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries._places": "asked for by every page and route below",
+    "draw_api.adapters.archive_queries._searched": "asked for by every page and route below",
     "draw_api.adapters.archive_queries.studies": "asked for by every page and route below",
     "draw_api.adapters.archive_queries.stored_object": "asked for by every page and route below",
     "draw_api.adapters.suspect_rows.objects": "an administrator's walk by 10,000 ids at a time",
@@ -259,7 +261,7 @@ FILTERS = {
     "studies": (
         "patient_id=P00000007", "patient_name=SMITH", "accession_number=A000000077",
         "date_from=2025-12-01&date_to=2025-12-03", "modality=CT", "patient_name=Q'x",
-        "patient_name=37693CFC",
+        "patient_name=37693CFC", "search=37693CFC", "search=P00000007", "search=37693CFC+j+knee",
     ),
     "patients": (
         "patient_id=P00000007", "name=SM", "name=Q'x", "name=37693CFC", "ambiguous=true",

@@ -120,10 +120,10 @@ def _trigrams(name: str, column: str) -> Index:
 class PatientRow(SQLModel, table=True):
     """One patient as identified by PatientID and its issuer.
 
-    Objects without a PatientID say nothing of whom they show: each study of theirs has a
-    patient of its own, with an empty `patient_id` and the study in `unidentified_study_uid`.
-    `sources` says of each attribute, here and in studies and series, which object it is
-    from: `<time of reception> <SOP Instance UID> <hash>`, the commonest under the empty key.
+    Objects without a PatientID identify nobody: each of their studies gets its own patient, with an
+    empty `patient_id` and the study in `unidentified_study_uid`. `sources` names the object behind
+    each attribute, also in studies and series: `<time of reception> <SOP Instance UID> <hash>`, the
+    commonest under the empty key.
     """
 
     __tablename__ = "patients"
@@ -321,7 +321,7 @@ class InstanceConflictRow(SQLModel, table=True):
 
 
 class ReceptionDayRow(SQLModel, table=True):
-    """What was indexed on one day (UTC); the sum is what was ever received."""
+    """Objects indexed on one day (UTC); all rows sum to the total."""
 
     __tablename__ = "reception_days"
 
@@ -350,10 +350,9 @@ class ChangeRow(SQLModel, table=True):
 
 
 class FileDeletionRow(SQLModel, table=True):
-    """A file whose rows are deleted and that has to go.
+    """A file to remove: its rows are deleted.
 
-    Inode and time of modification say which file is meant: another one that has come under
-    the same name since then stays.
+    Inode and modification time identify the file; a later file of the same name stays.
     """
 
     __tablename__ = "file_deletions"
@@ -387,7 +386,7 @@ class FileCopyRow(SQLModel, table=True):
 class TombstoneRow(SQLModel, table=True):
     """A study that was deleted, or an object deleted with a study that it does not name.
 
-    No file of it that was received earlier comes into the index again.
+    Files of it that were received earlier are never indexed again.
     """
 
     __tablename__ = "tombstones"
@@ -522,7 +521,7 @@ class ServiceReplicaRow(SQLModel, table=True):
 
 
 class ServiceControlRow(SQLModel, table=True):
-    """What an operator wants of a service; an empty replica means all of them."""
+    """An operator's order to a service; an empty replica means all."""
 
     __tablename__ = "service_controls"
 
@@ -659,9 +658,9 @@ class JobAttemptRow(SQLModel, table=True):
 
 
 class RetrieveItemRow(SQLModel, table=True):
-    """One SOP instance that a job shall bring to a place, and when it arrived there.
+    """One SOP instance that a job must bring, and the time of its arrival.
 
-    Where `arrives_here`, that place is our index, and whoever sees it there marks it.
+    With `arrives_here` the place is our index; any process marks the arrival.
     """
 
     __tablename__ = "retrieve_items"
@@ -785,7 +784,7 @@ class BatchQueryAnswerRow(SQLModel, table=True):
 
 
 class FeedPositionRow(SQLModel, table=True):
-    """How far one consumer of the change feed has come."""
+    """One consumer's position in the change feed."""
 
     __tablename__ = "feed_positions"
 
@@ -795,7 +794,7 @@ class FeedPositionRow(SQLModel, table=True):
 
 
 class WebhookRow(SQLModel, table=True):
-    """A URL that is told of changes; the secret signs what is sent and is never shown again."""
+    """A URL that receives changes; the secret signs them and is shown once."""
 
     __tablename__ = "webhooks"
 
@@ -909,7 +908,7 @@ class ApiTokenRow(SQLModel, table=True):
 
 
 class SchemaRevisionRow(SQLModel, table=True):
-    """A migration that was applied, and the oldest release that works on what it has left."""
+    """A migration that was applied, and the oldest release that works after it."""
 
     __tablename__ = "schema_revisions"
 

@@ -1,4 +1,4 @@
-"""Limits what a process that decodes data from peers may take of its machine.
+"""Limits the resources of a process that decodes peers' data.
 
 A data set can be crafted to grow a thousandfold, or to take for ever. Inflating it, decoding its
 pixel data or passing it to a library therefore happens in a separate process that has confined

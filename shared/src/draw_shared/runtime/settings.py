@@ -161,7 +161,7 @@ class StorageSettings(SettingsGroup):
 
 
 class TransactionLogSettings(StorageSettings):
-    """What keeps the transaction log from whoever can write the database."""
+    """Protects the transaction log from writers of the database."""
 
     transaction_keys: SecretStr | None = Field(
         default=None,
@@ -194,7 +194,7 @@ class TransactionLogSettings(StorageSettings):
 
 
 class TranscodingSettings(SettingsGroup):
-    """What sending objects in other transfer syntaxes may take."""
+    """Limits for sending in other transfer syntaxes."""
 
     transcoding_max_frame_bytes: int = Field(
         default=128 * 2**20,

@@ -174,7 +174,7 @@ class ObjectStore:
         )
 
     def recover(self, entry: str, fallback: Layout) -> Stored:
-        """Return what lies behind a spool entry, from the file alone, linked if it was not.
+        """Return a spool entry's object, read from its file; link it if needed.
 
         Raises:
             Undecodable: the file is damaged, or is none of ours.

@@ -70,7 +70,7 @@ class StorageFiles:
         """Return the mark of the file that is at a stored path now, or None without a file.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
         """
         try:
             found = os.stat(self._inside(path), follow_symlinks=False)  # noqa: PTH116 - thousands
@@ -86,7 +86,7 @@ class StorageFiles:
         """Return when a file was last received, in nanoseconds; 0 without a file.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
         """
         try:
             found = os.stat(self._inside(path), follow_symlinks=False)  # noqa: PTH116 - as above
@@ -135,7 +135,7 @@ class StorageFiles:
         """Read a whole file and return its content summary, or None without a file.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
             OSError: the file cannot be read now.
         """
         try:
@@ -154,7 +154,7 @@ class StorageFiles:
         """Return the SOP Instance UID in a file; empty when the file is damaged or missing.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
         """
         try:
             with self._inside(path).open("rb") as file:
@@ -175,7 +175,7 @@ class StorageFiles:
         itself for the other copy. Repeating the call after a crash gives the same result.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
         """
         place = self._inside(path)
         aside = self._aside(meant)
@@ -201,7 +201,7 @@ class StorageFiles:
         """Move a file out of the trash: to its own name, or to its refuge if that is taken.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
         """
         place, aside = self._inside(path), self._aside(meant)
         if aside.exists():
@@ -211,7 +211,7 @@ class StorageFiles:
         """Return the present path and mark of a chosen file, or None when it is gone.
 
         Raises:
-            OutsideStorage: the path is none of an object.
+            OutsideStorage: this is not an object's path.
         """
         for name in (path, self.refuge(meant)):
             mark = self.mark(name)

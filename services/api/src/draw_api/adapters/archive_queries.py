@@ -53,10 +53,10 @@ I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3
 N: Final = tables.StatedPersonRow
 
 MAX_WORDS: Final = 5
-SHORTEST_INSIDE: Final = 3
+MIN_INFIX_LENGTH: Final = 3
 """Letters of a word that is looked for anywhere: a trigram has three."""
 MAX_RARE: Final = 10_000
-"""Studies with a word, below which they are all looked at."""
+"""With fewer matching studies, all are examined."""
 FEW_DAYS: Final = timedelta(days=31)
 MAX_PERSONS: Final = 10
 NOBODY: Final = {"name": "", "birth_date": None, "sex": ""}
@@ -127,7 +127,7 @@ class PostgresArchiveRepository(ArchiveRepository):
         return page_of([(_cursor(row), _study(row)) for row in self._rows(query)], limit)
 
     def _searched(self, query: Select[Any], search: str) -> Select[Any]:
-        """Add the words that are searched for.
+        """Add the search words.
 
         A rare word is looked up in its indexes; with words that are common only, studies are
         read from the last one back until there is a page.
@@ -255,25 +255,25 @@ def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any
 
 
 def _words(search: str) -> list[str]:
-    """Return what is searched for as words, without what only parts names."""
+    """Return the words of a search, without name separators."""
     return list(dict.fromkeys(search_text(search).replace("^", " ").replace(",", " ").split()))[
         :MAX_WORDS
     ]
 
 
 def _parts(word: str) -> list[str]:
-    """Return patterns of a word in a name: a short one has to begin a part of it.
+    """Return patterns of a word in a name: a short one must start a part.
 
-    A short word has no trigram of its own, but one with the beginning.
+    A short word has a trigram only with its separator.
     """
     literal = like_literal(word)
-    if len(word) >= SHORTEST_INSIDE:
+    if len(word) >= MIN_INFIX_LENGTH:
         return [f"%{literal}%"]
     return [f"%={literal}%", f"%^{literal}%"]
 
 
 def _places(word: str) -> list[tuple[Select[Any], ColumnElement[bool]]]:
-    """Return where a word may be: the studies to look at, and the condition for an index."""
+    """Return, for each place of a word, the studies and an indexed condition."""
     inside = f"%{like_literal(word)}%"
     parts = _parts(word)
     with_patient = select(col(S.id)).join(P, col(P.id) == col(S.patient_pk))
@@ -281,7 +281,7 @@ def _places(word: str) -> list[tuple[Select[Any], ColumnElement[bool]]]:
         (with_patient, or_(*(col(P.name_search).like(part) for part in parts))),
         (select(col(N.study_pk)), or_(*(col(N.name_search).like(part) for part in parts))),
     ]
-    if len(word) >= SHORTEST_INSIDE:
+    if len(word) >= MIN_INFIX_LENGTH:
         found += [
             (with_patient, col(P.patient_id).ilike(inside)),
             (select(col(S.id)), col(S.accession_number).ilike(inside)),

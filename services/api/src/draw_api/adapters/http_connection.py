@@ -29,7 +29,7 @@ BODY: Final = "body"
 REST: Final = "rest of a body"
 MIN_TAKEN_BYTES: Final = 16 * 1024
 """A client that accepts fewer bytes of its answer within the time limit counts as gone."""
-RETRY_SECONDS: Final = 10
+RETRY_DELAY_SECONDS: Final = 10
 PROBLEM: Final = b"application/problem+json"
 
 
@@ -131,7 +131,7 @@ class BoundedConnection(H11Protocol):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "There are too many connections; close some, or try again later.",
-                ("Retry-After", str(RETRY_SECONDS)),
+                ("Retry-After", str(RETRY_DELAY_SECONDS)),
             )
             return
         self._watch()

@@ -11,7 +11,7 @@ DIRECTIONS: Final = (("R", "L"), ("A", "P"), ("F", "H"))
 AXES: Final = ("x", "y", "z")
 COSINES: Final = 6
 OBLIQUE_FROM: Final = 0.3
-"""Cosine from which a direction has a letter beside the first one."""
+"""Minimum cosine for a second letter of a direction."""
 
 
 def placed(held: Dataset, number: int, functional: Sequence[Dataset]) -> dict[str, Any]:

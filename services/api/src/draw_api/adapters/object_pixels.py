@@ -240,7 +240,7 @@ def _functional_groups(held: Dataset, number: int) -> Iterator[Dataset]:
 
 
 def _functional_items(held: Dataset, number: int) -> list[Dataset]:
-    """Return what the functional groups say of where a frame lies."""
+    """Return a frame's position from its functional groups."""
     found = (_functional(held, number, keyword) for keyword in PLANES)
     return [item for item in found if item is not None]
 

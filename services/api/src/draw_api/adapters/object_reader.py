@@ -34,13 +34,13 @@ log = structlog.get_logger()
 CHILDREN: Final = 2
 REQUEST_TIMEOUT_SECONDS: Final = 20.0
 QUEUE_TIMEOUT_SECONDS: Final = 15.0
-RETRY_SECONDS: Final = 5
+RETRY_DELAY_SECONDS: Final = 5
 MAX_LINE_BYTES: Final = 16 * 1024**2
 MAX_PICTURE_BYTES: Final = 64 * 1024**2
 READ_BYTES: Final = 1024**2
 
 
-class _ChildFailed(Exception):
+class _Gone(Exception):
     """The child died, was late, or sent an invalid answer."""
 
 
@@ -56,10 +56,10 @@ class _Child:
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the child's answer and the bytes that belong to it."""
         if not self._lock.acquire(timeout=QUEUE_TIMEOUT_SECONDS):
-            raise TooManyAttempts(RETRY_SECONDS)
+            raise TooManyAttempts(RETRY_DELAY_SECONDS)
         try:
             return self._answer(request, time.monotonic() + REQUEST_TIMEOUT_SECONDS)
-        except (OSError, ValueError, _ChildFailed) as error:
+        except (OSError, ValueError, _Gone) as error:
             log.warning("object.unreadable", child=self._number, error=type(error).__name__)
             self._end()
             raise Conflict("This object cannot be read within the limits.") from error
@@ -81,19 +81,19 @@ class _Child:
     def _answer(self, request: dict[str, Any], deadline: float) -> tuple[dict[str, Any], bytes]:
         process = self._ensure_running()
         if process.stdin is None:
-            raise _ChildFailed
+            raise _Gone
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
         while (end := self._held.find(b"\n")) < 0:
             if len(self._held) > MAX_LINE_BYTES:
-                raise _ChildFailed
+                raise _Gone
             self._read(process, deadline)
         line = bytes(self._held[:end])
         del self._held[: end + 1]
         answer = json.loads(line)
         length = answer.get("bytes", 0) if isinstance(answer, dict) else -1
         if not isinstance(length, int) or not 0 <= length <= MAX_PICTURE_BYTES:
-            raise _ChildFailed
+            raise _Gone
         while len(self._held) < length:
             self._read(process, deadline)
         content = bytes(self._held[:length])
@@ -105,11 +105,11 @@ class _Child:
     def _read(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0 or process.stdout is None:
-            raise _ChildFailed
+            raise _Gone
         readable, _, _ = select.select([process.stdout], [], [], left)
         piece = os.read(process.stdout.fileno(), READ_BYTES) if readable else b""
         if not piece:
-            raise _ChildFailed
+            raise _Gone
         self._held += piece
 
     def _ensure_running(self) -> "subprocess.Popen[bytes]":

@@ -28,7 +28,7 @@ from draw_api.metrics import ApiMetrics
 from draw_api.models.failures import Busy, TooMuchAtOnce
 from draw_shared.addresses import budget_key
 
-RETRY_SECONDS: Final = 5
+RETRY_DELAY_SECONDS: Final = 5
 
 
 class RequestCost(StrEnum):
@@ -131,15 +131,15 @@ class Turns:
                 self._forget_empty(whom)
             if isinstance(error, TimeoutError):
                 self._metrics.turned_away.labels(self._kind, "busy").inc()
-                raise Busy(RETRY_SECONDS) from None
+                raise Busy(RETRY_DELAY_SECONDS) from None
             raise
 
     def _refusal(self, whom: str) -> Exception:
         if self._budget.waiting or self._held[whom] >= self._budget.each:
             self._metrics.turned_away.labels(self._kind, "too many").inc()
-            return TooMuchAtOnce(RETRY_SECONDS)
+            return TooMuchAtOnce(RETRY_DELAY_SECONDS)
         self._metrics.turned_away.labels(self._kind, "busy").inc()
-        return Busy(RETRY_SECONDS)
+        return Busy(RETRY_DELAY_SECONDS)
 
     def _has_room_for(self, whom: str) -> bool:
         return self._held.total() < self._budget.places and self._held[whom] < self._budget.each

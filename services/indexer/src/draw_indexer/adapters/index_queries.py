@@ -182,7 +182,7 @@ class PostgresIndexTransaction(IndexTransaction):
         return self._execute(statement, rows=to_json(rows).decode())
 
     def _find_left(self, changes: IndexChanges) -> list[Mapping[str, Any]]:
-        """Return series, study and patient of everything that loses something."""
+        """Return series, study and patient of entities that lose objects."""
         if not changes.left_series and not changes.left_studies:
             return []
         found = self._execute(
@@ -268,7 +268,7 @@ class PostgresIndexTransaction(IndexTransaction):
             self._execute(sql.DROP_EMPTY_PATIENTS, ids=sorted(patients))
 
     def _review_persons(self, changes: IndexChanges, left: list[Mapping[str, Any]]) -> None:
-        """Write whom patients' objects name, and record studies that became ambiguous."""
+        """Write the persons named by patients' objects; record studies that became ambiguous."""
         patients = {key: changes.ids[Level.PATIENT, key] for key in changes.patient_of.values()}
         reviewed = {*patients.values(), *changes.left_patients, *_column(left, "patient")}
         if not reviewed:

@@ -183,7 +183,7 @@ LEFT: Final = text(
         UNION SELECT study_pk FROM series WHERE series_instance_uid = ANY(:series))
     """
 )
-"""Rows from which a batch takes something away."""
+"""Rows that lose objects in a batch."""
 
 DROP_EMPTY_SERIES: Final = text(
     "DELETE FROM series r WHERE id = ANY(:ids)"

@@ -68,11 +68,11 @@ class Versions:
             or not known.person_known
             or same.stored.study_instance_uid != known.study_instance_uid
         ):
-            # The object is to be read again; or an earlier release did not store whom it names, or,
-            # when its series moved to another study, which study it names.
-            lying = _at_known_path(same, known)
-            stored = replace(lying.stored, received_at=known.received_at)
-            return Verdict(current=replace(lying, stored=stored))
+            # The object must be read again, or an earlier release did not store its person or, when
+            # its series moved to another study, its study.
+            found = _at_known_path(same, known)
+            stored = replace(found.stored, received_at=known.received_at)
+            return Verdict(current=replace(found, stored=stored))
         return Verdict()
 
     def _put_aside(self, aside: dict[str, VersionConflict], conflict: VersionConflict) -> None:

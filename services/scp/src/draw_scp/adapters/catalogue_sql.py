@@ -257,7 +257,6 @@ class _FindBuilder(SelectBuilder):
 
     @override
     def require(self, attribute: IndexedAttribute, condition: Condition) -> None:
-        """Add a condition."""
         if not _is_personal(attribute):
             super().require(attribute, condition)
             return

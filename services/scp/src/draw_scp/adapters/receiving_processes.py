@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.reduction import send_handle
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import structlog
 
 from draw_scp.adapters import child_process
+from draw_scp.adapters.announcer import Announcer
 from draw_scp.pipe_messages import (
     AssociationEnded,
     AssociationHandover,
@@ -43,7 +44,7 @@ from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcom
 from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.layout import Layout
-from draw_shared.storage.objects import Stored
+from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.space import Space
 
 log = structlog.get_logger()
@@ -57,27 +58,6 @@ SILENCE_TIMEOUT_SECONDS: Final = 60.0
 EXIT_TIMEOUT_SECONDS: Final = 1.0
 """How long a process may take to exit after it closed its connection."""
 GONE: Final = AssociationEnd(AssociationOutcome.LOST, "the receiving process ended")
-
-
-class SharedSpool(Protocol):
-    """The spool folder, shared by all processes of this receiver."""
-
-    @property
-    def lock_descriptor(self) -> int:
-        """Descriptor of the lock that keeps the folder ours."""
-
-    def forget_parts(self, writer: str) -> None:
-        """Remove the unfinished files of a process that has ended."""
-
-
-class SharedOutbox(Protocol):
-    """Announces what is durable."""
-
-    def announce(self, stored: Stored) -> None:
-        """Accept a durable object for announcement."""
-
-    def look(self) -> None:
-        """Scan the spool folder for objects that nobody reported."""
 
 
 @dataclass(slots=True, eq=False)
@@ -143,8 +123,8 @@ class ReceivingProcesses:
         most: int,
         receiving_config: Callable[[], ReceivingConfig],
         results: OperationResults,
-        outbox: SharedOutbox,
-        spool: SharedSpool,
+        outbox: Announcer,
+        spool: ObjectStore,
         room: Space,
     ) -> None:
         self._most = most

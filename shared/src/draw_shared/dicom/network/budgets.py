@@ -153,7 +153,7 @@ class Budgets:
         return None if shortage is None else REFUSALS[shortage]
 
     def give_up(self, connection: Connection) -> None:
-        """Refuse a connection without a place any place from now on."""
+        """From now on, give no place to a connection without one."""
         with self._lock:
             connection.barred = True
             if connection.place is not None and not connection.place.taken:

@@ -204,5 +204,5 @@ class Shares:
 
 
 def _title(claimant: Claimant) -> tuple[str, bool]:
-    """Return what an AE title counts as: unexpected callers do not use up a listed title."""
+    """Return the title to count: an unexpected caller does not use up a listed one."""
     return claimant.ae_title, claimant.listed

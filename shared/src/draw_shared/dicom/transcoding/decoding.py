@@ -9,7 +9,9 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
+
+from typing_extensions import override
 
 from draw_shared.dicom.encoding import part10
 from draw_shared.dicom.encoding.data_set import is_deflated
@@ -73,7 +75,27 @@ class EncodedFrame(NamedTuple):
     lengths: "array[int]"
 
 
-class Decoder:
+class Decoding(Protocol):
+    """Reads stored objects, and decodes their compressed data."""
+
+    def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
+        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
+
+        Raises:
+            Untranscodable: it is impossible; the text says why.
+            OSError: the file cannot be read, or there is no space.
+        """
+
+    def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
+        """Decode these frames of a Part 10 file, in order.
+
+        Raises:
+            Untranscodable: one cannot be decoded.
+            OSError: the file cannot be read, or there is no space.
+        """
+
+
+class Decoder(Decoding):
     """Decodes in this process.
 
     Args:
@@ -84,13 +106,8 @@ class Decoder:
         self._limits = limits
         self._room = room
 
+    @override
     def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
-        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
-
-        Raises:
-            Untranscodable: it is impossible; the text says why.
-            OSError: the file cannot be read, or there is no space.
-        """
         # The sender deflates it.
         explicit = transfer_syntax_uid == DEFLATED_LITTLE
         target = encoding_of(EXPLICIT_LITTLE if explicit else transfer_syntax_uid)
@@ -114,13 +131,8 @@ class Decoder:
                 writer.add_image(picture.image, picture.begins, positions, fragments.lengths)
             return writer.finish()
 
+    @override
     def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
-        """Decode these frames of a Part 10 file, in order.
-
-        Raises:
-            Untranscodable: one cannot be decoded.
-            OSError: the file cannot be read, or there is no space.
-        """
 
         def read(position: int, size: int) -> bytes:
             return _read(descriptor, position, size)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from typing_extensions import override
 
 from draw_shared.dicom.confinement import command, environment
 from draw_shared.dicom.transcoding import decoding_process
-from draw_shared.dicom.transcoding.decoding import DecodingLimits, EncodedFrame
+from draw_shared.dicom.transcoding.decoding import Decoding, DecodingLimits, EncodedFrame
 from draw_shared.dicom.transcoding.decoding_process import (
     MEMORY,
     STORAGE,
@@ -56,7 +57,7 @@ class _Ended(Exception):
     """The process is gone."""
 
 
-class DecodingProcesses:
+class DecodingProcesses(Decoding):
     """A `Decoding` in limited processes.
 
     Args:
@@ -87,13 +88,8 @@ class DecodingProcesses:
         """Ids of the running processes."""
         return [pid for process in self._all if (pid := process.pid) is not None]
 
+    @override
     def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
-        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
-
-        Raises:
-            Untranscodable: it is impossible; the text says why.
-            OSError: the file cannot be read, or there is no space.
-        """
         said, payload = self._answer(
             DecodingMessage({"plan": transfer_syntax_uid}, b"", descriptor)
         )
@@ -103,13 +99,8 @@ class DecodingProcesses:
             payload.close()
             raise Untranscodable("what it was decoded to is no plan") from error
 
+    @override
     def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
-        """Decode these frames of a Part 10 file, in order.
-
-        Raises:
-            Untranscodable: one cannot be decoded.
-            OSError: the file cannot be read, or there is no space.
-        """
         request = make_frames_request(asdict(image), frames)._replace(descriptor=descriptor)
         return self._answer(request)[1]
 

@@ -10,17 +10,16 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
-from draw_shared.dicom.transcoding.decoding import EncodedFrame
+from draw_shared.dicom.transcoding.decoding import Decoding, EncodedFrame
 from draw_shared.dicom.transcoding.encoding import swap_bytes
 from draw_shared.dicom.transcoding.payload import MAX_HELD_BYTES, Payload
-from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.plan import ByteSource, Plan, PlannedImage
 from draw_shared.dicom.transcoding.source import (
     BLOCK_BYTES,
@@ -30,26 +29,6 @@ from draw_shared.dicom.transcoding.source import (
 )
 
 MAX_BROKEN: Final = 1024
-
-
-class Decoding(Protocol):
-    """Reads stored objects, and decodes their compressed data."""
-
-    def plan(self, descriptor: int, transfer_syntax_uid: str) -> Plan:
-        """Plan the conversion of a Part 10 file's data set to an uncompressed transfer syntax.
-
-        Raises:
-            Untranscodable: it is impossible; the text says why.
-            OSError: the file cannot be read, or there is no space.
-        """
-
-    def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
-        """Decode these frames of a Part 10 file, in order.
-
-        Raises:
-            Untranscodable: one cannot be decoded.
-            OSError: the file cannot be read, or there is no space.
-        """
 
 
 class Transcoder:

@@ -192,7 +192,7 @@ def _delete_view(study: Study) -> ConfirmView:
 
 
 def _about(study: Study) -> tuple[tuple[str, str], ...]:
-    """Return by what a person tells a study from others."""
+    """Return words that identify a study to a person."""
     patient = study.patient
     born = f", born {words.day(patient.birth_date)}" if patient.birth_date else ""
     images = "image" if study.instance_count == 1 else "images"
@@ -212,7 +212,7 @@ def _about(study: Study) -> tuple[tuple[str, str], ...]:
 def _asked_again(
     request: Request, by: Principal, view: ConfirmView, typed: str, error: Invalid
 ) -> Response:
-    """Return the question with what was typed and what is wrong with it."""
+    """Return the question with the typed text and its problem."""
     problem = "; ".join(f"It {found.message}." for found in error.problems)
     again = replace(view, typed=typed, problem=problem)
     return page(request, by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -23,7 +23,7 @@ MayReadTransactions = Annotated[Principal, page_requires(Permission.READ_TRANSAC
 
 EXPORT: Final = "/api/v1/transactions/export.csv"
 HEXADECIMAL: Final = 16
-HIGHEST_STATUS: Final = 0xFFFF
+MAX_STATUS: Final = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def status_of(text: str) -> int | None:
         found = int(text.strip().lower().removesuffix("h"), HEXADECIMAL) if text.strip() else None
     except ValueError:
         return None
-    return found if found is None or 0 <= found <= HIGHEST_STATUS else None
+    return found if found is None or 0 <= found <= MAX_STATUS else None
 
 
 def picked(moment: datetime | None) -> str:

@@ -137,7 +137,7 @@ class PageAccess(Guard):
 
     def __call__(self, request: Request, by: Annotated[Principal, Depends(_visitor)]) -> Principal:
         if request.method not in SAFE_METHODS:
-            raise RuntimeError("a route that changes something must depend on Act")
+            raise RuntimeError("a route that changes something must depend on FormAccess")
         require(by, self.permission)
         return by
 
