@@ -1,4 +1,8 @@
-"""Finds and signals processes of this machine, through /proc."""
+"""Finds and signals processes of this machine, through /proc.
+
+`make run` needs it on a machine that has only what the suite itself requires: psutil, which
+`bench` uses, is not among it.
+"""
 
 import os
 import secrets
