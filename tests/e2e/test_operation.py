@@ -439,6 +439,10 @@ def test_one_object_is_followed_from_the_socket_to_the_index(operator, running):
     """By the identifiers and in the steps of docs/operations.md."""
     quiet = datasets.build()
     assert store(operator, quiet) == 0
+    # An object is accounted for, and its line written or not, after the answer.
+    uid = str(quiet.SOPInstanceUID)
+    accounted = "SELECT id FROM transactions WHERE sop_instance_uid = :uid"
+    assert running.wait_for_rows(1, accounted, seconds=30, uid=uid)
     before = operator.client.get("/api/v1/config").json()["document"]["logging"]["level"]
     changes = running.log("scp").count('"config.changed"')
     operator.configure({"logging": {"level": "DEBUG"}})
@@ -447,7 +451,7 @@ def test_one_object_is_followed_from_the_socket_to_the_index(operator, running):
         _follow_one_object(operator, running)
     finally:
         operator.configure({"logging": {"level": before}})
-    assert str(quiet.SOPInstanceUID) not in running.log("scp"), "unless asked, one line for all"
+    assert uid not in running.log("scp"), "unless asked, one line for all"
 
 
 def _follow_one_object(operator, running):

@@ -402,6 +402,10 @@ def test_remote_node_query_retrieve_to_completion(visitor, remote):
     page.click("dd a:has-text('Open')")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Remote, Rita")
     assert study in page.url
+    page.get_by_role("link", name="History").click()
+    expect(page).to_have_url(re.compile(f"uid={re.escape(study)}"))
+    page.goto("/jobs")
+    expect(page.locator("tbody tr").first).to_contain_text("Remote, Rita")
 
     page.goto("/queries")
     page.click("button:has-text('Run again') >> nth=0")

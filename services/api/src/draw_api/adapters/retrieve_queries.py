@@ -36,8 +36,16 @@ Of two equal requests at the same time, the second one then finds the first.
 
 OURS: Final = "(j.kind = 'retrieve' OR j.kind = 'batch' AND j.parameters->>'of' = 'retrieve')"
 COLUMNS: Final = """
-    SELECT j.*, n.name AS node_name, children.states AS children, children.sums
+    SELECT j.*, n.name AS node_name, children.states AS children, children.sums,
+        coalesce(subject_study.patient_name, '') AS patient_name,
+        coalesce(subject_study.description, '') AS study_description, subject_study.study_date
     FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id
+    LEFT JOIN LATERAL (
+        SELECT s.description, s.study_date,
+            CASE WHEN p.ambiguous THEN '' ELSE p.name END AS patient_name
+        FROM studies s JOIN patients p ON p.id = s.patient_pk
+        WHERE s.study_instance_uid = j.parameters->>'study_instance_uid' OFFSET 0
+    ) AS subject_study ON true
     LEFT JOIN LATERAL (
         SELECT jsonb_object_agg(s.state, s.number) AS states,
             jsonb_build_object('expected', sum(s.expected), 'arrived', sum(s.arrived),

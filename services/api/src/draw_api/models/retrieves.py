@@ -1,7 +1,7 @@
 """Retrieve jobs, as operators request and watch them."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
@@ -120,6 +120,12 @@ class Retrieve(Answer):
         description="what is retrieved; empty for a batch",
         examples=[{"study_instance_uid": "1.2.840.113619.2.55.3"}],
     )
+    patient_name: str = Field(
+        default="",
+        description="of the study, once anything of it is here and names one person only",
+    )
+    study_description: str = ""
+    study_date: date | None = None
     method: str
     destination: str
     priority: int
