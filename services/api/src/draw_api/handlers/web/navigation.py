@@ -56,10 +56,10 @@ NAVIGATION: Final = (
         "Integration",
         (
             NavigationEntry(
-                "/changes", "Change feed", "feed", Permission.READ_CHANGES, also=("/webhooks",)
+                "/changes", "Events", "feed", Permission.READ_CHANGES, also=("/webhooks",)
             ),
             NavigationEntry(
-                "/dead-letters", "Dead letters", "inbox", Permission.MANAGE_DEAD_LETTERS
+                "/dead-letters", "Failed messages", "inbox", Permission.MANAGE_DEAD_LETTERS
             ),
         ),
     ),

@@ -122,12 +122,11 @@ def hold(
     request: Request, act: HoldStudiesAct, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
     """Hold a study."""
-    typed = act.form.text("reason")
     try:
-        said = validate_form(Hold, {"reason": typed})
+        said = validate_form(Hold, {"reason": act.form.text("reason")})
     except Invalid as error:
         view = _hold_view(work.archive.study(study_instance_uid))
-        return _asked_again(request, act.by, view, typed, error)
+        return _ask_again(request, act, view, error)
     work.storage.hold(act.by, study_instance_uid, said.reason)
     return redirect(f"/studies/{study_instance_uid}", "study-held")
 
@@ -152,12 +151,11 @@ def delete(
     request: Request, act: DeleteStudiesAct, work: InWork, study_instance_uid: UidInPath
 ) -> Response:
     """Delete a study."""
-    typed = act.form.text("reason")
     try:
-        said = validate_form(Hold, {"reason": typed})
+        said = validate_form(Hold, {"reason": act.form.text("reason")})
     except Invalid as error:
         view = _delete_view(work.archive.study(study_instance_uid))
-        return _asked_again(request, act.by, view, typed, error)
+        return _ask_again(request, act, view, error)
     work.storage.delete(act.by, study_instance_uid, said.reason)
     return redirect("/studies", "study-deleted")
 
@@ -209,10 +207,8 @@ def _about(study: Study) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _asked_again(
-    request: Request, by: Principal, view: ConfirmView, typed: str, error: Invalid
-) -> Response:
-    """Return the question with the typed text and its problem."""
+def _ask_again(request: Request, act: SubmittedForm, view: ConfirmView, error: Invalid) -> Response:
+    """Return the question with the typed reason and its problem."""
     problem = "; ".join(f"It {found.message}." for found in error.problems)
-    again = replace(view, typed=typed, problem=problem)
-    return page(request, by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    again = replace(view, typed=act.form.text("reason"), problem=problem)
+    return page(request, act.by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)
