@@ -54,6 +54,7 @@ OF_SHARED = {
 OF_ONE = {
     "draw_shared.db.deletion.PENDING": ("indexer",),
     "draw_shared.db.deletion.FORGET": ("indexer",),
+    "draw_shared.db.deletion.FORGET_OLD_STUDIES": ("indexer",),
     "draw_shared.db.tombstones.FORGET_OLD": ("indexer",),
 }
 """Statements of those modules that not all of them call."""

@@ -69,6 +69,7 @@ VALUES: dict[str, Any] = {
     "expected_ip": "",
     "expires_at": NOW + timedelta(days=1),
     "fence": 1,
+    "first": datetime(2000, 1, 1, tzinfo=UTC).date(),
     "fingerprint": "f",
     "formers": [STUDY],
     "found": "{}",

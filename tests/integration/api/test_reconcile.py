@@ -55,6 +55,31 @@ def test_what_is_received_again_while_its_loss_is_shown_keeps_its_row(archive):
     assert said.startswith("1 rows and 0 conflicts without file")
 
 
+def test_whose_study_had_no_file_left_stays_known(archive):
+    (lost,) = datasets.series(1)
+    lost.PatientID, lost.StudyDescription = "KN100234", "US Abdomen"
+    [stored] = archive.receive(lost)
+    (archive.root / stored.path).unlink()
+    with archive.database.session() as session:
+        audit = PostgresAuditTrail(session, replica="test")
+        reconcile = ReconcileService(
+            PostgresIndexAuditRepository(session),
+            VolumeFiles(archive.root),
+            lambda _: Rebuilt(),
+            audit,
+        )
+        reconcile.repair(BY, reconcile.differences(time.time() + 1), empty=True)
+        session.commit()
+    uid = str(lost.StudyInstanceUID)
+    assert archive.scalars(
+        "SELECT study_instance_uid || ' ' || patient_id || ' ' || description || ' ' || deleted_by"
+        " FROM deleted_studies"
+    ) == [f"{uid} KN100234 US Abdomen test"]
+    assert archive.scalars(
+        "SELECT study_instance_uid FROM transactions WHERE action = 'study.delete'"
+    ) == [uid]
+
+
 def run(program, *words):
     subprocess.run([local_postgres.programs() / program, *words], check=True, timeout=60)
 

@@ -185,7 +185,7 @@ def test_deleting_one_of_the_two_leaves_the_other_alone(two_people, deleted, lef
 
 def test_a_lost_object_contradicts_no_more(two_people):
     (row,) = two_people.rows("SELECT path FROM instances WHERE sop_instance_uid = '1.1'")
-    two_people.run(delete_instances, [("1.1", row["path"])])
+    two_people.run(delete_instances, [("1.1", row["path"])], by="test")
     assert two_people.ambiguous == [False]
     assert two_people.found() == {"3.2": JANE}
 

@@ -7,6 +7,8 @@ commit changes nothing; a crash after it only delays the removal, which any proc
 the records. At every moment each row has its file, and a file with neither row nor record has not
 been indexed yet.
 
+`deleted_studies` keeps whose study it was, because the log names no patient.
+
 The tombstone covers files of the study that are not indexed yet, and old files that come back
 later, for example from a backup.
 
@@ -20,6 +22,7 @@ records that no other process has locked.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, text
@@ -72,6 +75,15 @@ class DeletedStudy:
     size_bytes: int
     files: int
     """How many files will be removed, including versions set aside and second copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostInstances:
+    """What went from the index because its files were lost."""
+
+    instances: int
+    studies: tuple[str, ...]
+    """UIDs of the studies that have nothing left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,16 @@ COPIES: Final = text(
     "SELECT count(DISTINCT path) FROM file_copies"
     " WHERE study_instance_uid = :uid OR sop_instance_uid = ANY(:uids)"
 )
+REMEMBER: Final = text(
+    """
+    INSERT INTO deleted_studies
+        (study_instance_uid, patient_id, study_date, description, modalities, deleted_by)
+    SELECT s.study_instance_uid, p.patient_id, s.study_date, s.description, s.modalities,
+        CAST(:by AS text)
+    FROM studies s JOIN patients p ON p.id = s.patient_pk WHERE s.id = ANY(:studies)
+    """
+)
+"""Whose study it was; the transaction log and the tombstone name no patient."""
 DELETE_STUDY: Final = text("DELETE FROM studies WHERE id = :study")
 NEXT_VERSIONS: Final = text(
     """
@@ -231,9 +253,11 @@ COUNT_STUDIES: Final = text(
     WHERE c.id = s.id
     """
 )
-DROP_EMPTY_STUDIES: Final = text(
-    "DELETE FROM studies WHERE id = ANY(:studies) AND series_count = 0"
+EMPTY_STUDIES: Final = text(
+    "SELECT id, study_instance_uid FROM studies WHERE id = ANY(:studies) AND series_count = 0"
 )
+DROP_EMPTY_STUDIES: Final = text("DELETE FROM studies WHERE id = ANY(:studies)")
+FORGET_OLD_STUDIES: Final = text("DELETE FROM deleted_studies WHERE deleted_at < :first")
 
 
 def delete_study(
@@ -257,6 +281,7 @@ def delete_study(
     aside = connection.execute(DELETE_CONFLICTS, values).all()
     going |= {row.path: row.sop_instance_uid for row in aside}
     if study is not None:
+        connection.execute(REMEMBER, {"studies": [study.id], "by": by})
         connection.execute(DELETE_STUDY, values)
         persons.recount(connection, [study.patient_pk])
     elif not aside:
@@ -296,7 +321,9 @@ def recall_latest(connection: Connection, files: Files) -> None:
     files.moment(latest)
 
 
-def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) -> int:
+def delete_instances(
+    connection: Connection, lost: Sequence[tuple[str, str]], *, by: str
+) -> LostInstances:
     """Delete rows of lost files, by UID and path; versions set aside follow; the caller commits."""
     take_turn(connection)
     values: dict[str, Any] = {"uids": [uid for uid, _ in lost], "paths": [path for _, path in lost]}
@@ -308,14 +335,22 @@ def delete_instances(connection: Connection, lost: Sequence[tuple[str, str]]) ->
     connection.execute(COUNT_SERIES, series)
     connection.execute(DROP_EMPTY_SERIES, series)
     connection.execute(COUNT_STUDIES, studies)
-    connection.execute(DROP_EMPTY_STUDIES, studies)
+    empty = connection.execute(EMPTY_STUDIES, studies).all()
+    gone = {"studies": [row.id for row in empty]}
+    connection.execute(REMEMBER, gone | {"by": by})
+    connection.execute(DROP_EMPTY_STUDIES, gone)
     persons.recount(connection, sorted({row.patient for row in parents}))
     for row in deleted:
         connection.execute(
             APPEND_CHANGE,
             {"kind": INSTANCE_LOST, "study": row.study_instance_uid, "sop": row.sop_instance_uid},
         )
-    return len(deleted)
+    return LostInstances(len(deleted), tuple(row.study_instance_uid for row in empty))
+
+
+def forget_old(connection: Connection, first: date) -> None:
+    """Forget whose studies were deleted before this day, as the transaction log forgets them."""
+    connection.execute(FORGET_OLD_STUDIES, {"first": first})
 
 
 def pending_removals(connection: Connection, most: int) -> list[PendingRemoval]:

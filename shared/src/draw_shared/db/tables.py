@@ -402,6 +402,28 @@ class TombstoneRow(SQLModel, table=True):
     deleted_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
 
 
+class DeletedStudyRow(SQLModel, table=True):
+    """Whose study was deleted: the transaction log names no patient, and the index has forgotten.
+
+    Only who has the permission to read deletions sees it. It goes when its month of the log goes.
+    """
+
+    __tablename__ = "deleted_studies"
+    __table_args__ = (
+        Index("ix_deleted_studies_patient_id", "patient_id", "deleted_at"),
+        Index("ix_deleted_studies_study_instance_uid", "study_instance_uid", "deleted_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    study_instance_uid: str = Field(sa_column=_exact())
+    patient_id: str = Field(default="", sa_column=_exact())
+    study_date: date | None = Field(default=None, sa_column=Column(Date))
+    description: str = Field(default="", sa_column=_plain())
+    modalities: list[str] = Field(default_factory=list, sa_column=_texts())
+    deleted_by: str = Field(default="", sa_column=_plain())
+    deleted_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
+
+
 class TransactionRow(SQLModel, table=True):
     """One line of the audit log; partitioned by month of `occurred_at`."""
 

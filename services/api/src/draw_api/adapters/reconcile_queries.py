@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 from typing_extensions import override
 
-from draw_api.models.upkeep import Differences, FoundFile
+from draw_api.models.upkeep import Differences, FoundFile, LostRows
 from draw_api.ports.reconcile import IndexAuditRepository
 from draw_shared.db import deletion
 from draw_shared.db.feed import take_turn
@@ -85,8 +85,9 @@ class PostgresIndexAuditRepository(IndexAuditRepository):
         take_turn(self._connection)
 
     @override
-    def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
-        return deletion.delete_instances(self._connection, rows)
+    def forget_rows(self, rows: Sequence[tuple[str, str]], by: str) -> LostRows:
+        gone = deletion.delete_instances(self._connection, rows, by=by)
+        return LostRows(gone.instances, gone.studies)
 
     @override
     def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:

@@ -1,6 +1,6 @@
 """The results of rebuilding the index and of comparing it with the disk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -39,6 +39,15 @@ class Rebuilt:
     returned: set[str] = field(default_factory=set)
     """Deleted studies that come back with files that are newer."""
     unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LostRows:
+    """What was deleted from the index because its files are lost."""
+
+    instances: int
+    studies: Sequence[str]
+    """UIDs of the studies that have nothing left."""
 
 
 @dataclass(slots=True)

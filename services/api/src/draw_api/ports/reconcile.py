@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from draw_api.models.upkeep import Differences, FoundFile
+from draw_api.models.upkeep import Differences, FoundFile, LostRows
 
 
 class StoredFiles(Protocol):
@@ -25,7 +25,7 @@ class IndexAuditRepository(Protocol):
     def hold(self) -> None:
         """Wait until nobody writes the index, and keep writers out until this transaction ends."""
 
-    def forget_rows(self, rows: Sequence[tuple[str, str]]) -> int:
+    def forget_rows(self, rows: Sequence[tuple[str, str]], by: str) -> LostRows:
         """Delete current objects, by UID and path, and update the counts."""
 
     def forget_conflicts(self, conflicts: Sequence[tuple[int, str]]) -> None:

@@ -78,9 +78,13 @@ class ReconcileService:
                 " is DRAW_STORAGE_ROOT its path? Nothing was changed. If all objects are lost,"
                 " repeat with --empty-volume"
             )
-        deleted = sum(
-            self._index.forget_rows(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE)
-        )
+        deleted = 0
+        for at in range(0, len(rows), AT_ONCE):
+            gone = self._index.forget_rows(rows[at : at + AT_ONCE], by.actor)
+            deleted += gone.instances
+            for uid in gone.studies:
+                why = "none of its files is on the storage volume"
+                self._audit.record(by, "study.delete", why, study_instance_uid=uid)
         self._index.forget_conflicts(conflicts)
         announced = self._announce([FoundFile(path, 0, 0) for path in found.files_without_row])
         self._audit.record(

@@ -12,7 +12,7 @@ from draw_indexer.adapters.index_queries import translate_refusals
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.transaction import CUT, FINDINGS, TransactionRecord
-from draw_shared.db import partitions, transaction_chain
+from draw_shared.db import deletion, partitions, transaction_chain
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.session import Database
@@ -85,6 +85,7 @@ class PostgresTransactionChain:
             dropped = partitions.drop_before(
                 session.connection(), first, replica=replica, sealing=sealing
             )
+            deletion.forget_old(session.connection(), first)
             session.commit()
         return dropped
 
