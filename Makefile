@@ -30,7 +30,7 @@ endif
 endif
 
 .NOTPARALLEL:
-.PHONY: help system install setup lock fmt lint types arch audit sbom unit integration statements e2e faults test check docs \
+.PHONY: help system install setup lock catalogues fmt lint types arch audit sbom unit integration statements e2e faults test check docs \
 	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
 	bench-transcode soak clean release
 
@@ -47,6 +47,9 @@ demo: .venv/.run ## send real DICOM to the running suite and query it back
 
 shell: .venv/.run ## a shell with the suite's addresses, or one command: make shell RUN='draw-admin --help'
 	@exec $(BIN)/python -m tools.shell $(RUN)
+
+catalogues: .venv/.dev ## bring the catalogues of the page up to date with its texts
+	@$(BIN)/python -m tools.catalogues
 
 screenshots: .venv/.dev ## the pictures of the web page in docs/images (needs Chromium)
 	@tools/setup.sh web

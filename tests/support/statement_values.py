@@ -97,6 +97,7 @@ VALUES: dict[str, Any] = {
     "latest": True,
     "lease": 60.0,
     "lease_seconds": 60.0,
+    "language": "de",
     "level": "STUDY",
     "line_id": 1,
     "lines": 20,

@@ -898,6 +898,7 @@ class UserRow(SQLModel, table=True):
     )
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     last_login_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    language: str = Field(default="", sa_column=_exact())
 
 
 class WebSessionRow(SQLModel, table=True):

@@ -31,11 +31,12 @@ ADD_SESSION: Final = text(
 )
 SESSION: Final = text(
     """
-    SELECT s.user_id, u.name, u.role, s.csrf_token, s.expires_at
+    SELECT s.user_id, u.name, u.role, s.csrf_token, s.expires_at, u.language
     FROM web_sessions s JOIN users u ON u.id = s.user_id
     WHERE s.token_hash = :token_hash AND s.expires_at > now() AND u.active
     """
 )
+SET_LANGUAGE: Final = text("UPDATE users SET language = :language WHERE id = :user_id")
 END_SESSION: Final = text("DELETE FROM web_sessions WHERE token_hash = :token_hash")
 TOKEN: Final = text(
     """
@@ -108,7 +109,18 @@ class PostgresAccountRepository(AccountRepository):
         row = self._connection.execute(SESSION, {"token_hash": token_hash}).first()
         if row is None:
             return None
-        return KnownSession(row.user_id, row.name, Role(row.role), row.csrf_token, row.expires_at)
+        return KnownSession(
+            row.user_id,
+            row.name,
+            Role(row.role),
+            row.csrf_token,
+            row.expires_at,
+            row.language,
+        )
+
+    @override
+    def set_language(self, user_id: int, language: str) -> None:
+        self._connection.execute(SET_LANGUAGE, {"user_id": user_id, "language": language})
 
     @override
     def end_session(self, token_hash: bytes) -> None:

@@ -41,6 +41,7 @@ from draw_api.handlers.rest import (
 from draw_api.handlers.rest.known_parameters import require_known_parameters
 from draw_api.handlers.turns import TAKES_TURN, WaitingRoom
 from draw_api.handlers.web import site
+from draw_api.handlers.web.languages import Languages
 from draw_api.handlers.work import WorkFactory
 from draw_api.metrics import ApiMetrics
 from draw_api.ports.live_retrieves import LiveRetrieves
@@ -124,6 +125,7 @@ def application(given: AppDependencies) -> FastAPI:
     openapi.install(made, ROUTERS)
     site.install(made)
     made.add_middleware(BoundedBodies)
+    made.add_middleware(Languages)
     # Requests that are refused before routing get the same answers.
     foreseen = {e: h for e, h in made.exception_handlers.items() if e is not Exception}
     made.add_middleware(ExceptionMiddleware, handlers=foreseen)

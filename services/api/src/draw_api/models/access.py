@@ -47,6 +47,8 @@ class Principal:
     """Name of the bearer token, if a program calls."""
     csrf_token: str | None = None
     """What unsafe requests must repeat, if a browser calls."""
+    language: str = ""
+    """What the user has chosen for the page; empty: as the browser asks for."""
 
     @property
     def actor(self) -> str:
@@ -79,6 +81,7 @@ class KnownSession:
     role: Role
     csrf_token: str
     expires_at: datetime
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Permission(StrEnum):
 
     READ_OWN_ACCOUNT = "account.read"
     CHANGE_OWN_PASSWORD = "account.change-password"  # noqa: S105 - names the action
+    CHOOSE_LANGUAGE = "own-language.choose"
     READ_OWN_CREDENTIALS = "own-credentials.read"
     END_OWN_CREDENTIALS = "own-credentials.end"
     MAKE_TOKENS = "tokens.make"
@@ -91,6 +92,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.READ_API_DESCRIPTION: _anybody("read the description of the REST interface"),
     Permission.READ_OWN_ACCOUNT: _viewer("see who one is"),
     Permission.CHANGE_OWN_PASSWORD: _viewer("change one's own password", persons_only=True),
+    Permission.CHOOSE_LANGUAGE: _viewer("choose the language of the page"),
     Permission.READ_OWN_CREDENTIALS: _viewer("see one's own sessions and tokens"),
     Permission.END_OWN_CREDENTIALS: _viewer(
         "sign out, end one's own sessions, revoke one's own tokens", persons_only=True

@@ -35,6 +35,9 @@ class AccountRepository(Protocol):
     def session(self, token_hash: bytes) -> KnownSession | None:
         """Return the session if it has not expired and its user is active."""
 
+    def set_language(self, user_id: int, language: str) -> None:
+        """Keep the language that a user has chosen; empty: none."""
+
     def end_session(self, token_hash: bytes) -> None:
         """Delete the session."""
 

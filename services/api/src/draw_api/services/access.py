@@ -14,6 +14,7 @@ from typing import Final
 
 from draw_api.models.access import Account, KnownSession, Principal, Role
 from draw_api.models.failures import Forbidden, Unauthenticated
+from draw_api.models.languages import LanguageChoice
 from draw_api.models.permissions import RULES, Permission, may
 from draw_api.ports.access import AccountRepository, Passwords, SignInAttempts
 from draw_api.ports.audit import AuditTrail
@@ -97,6 +98,10 @@ class AccessService:
         self._store.end_session(token_hash(token))
         self._audit.record(by, "session.end")
 
+    def choose_language(self, by: Principal, choice: LanguageChoice) -> None:
+        """Have the page speak a language to this user from now on."""
+        self._store.set_language(by.user_id, choice.language)
+
     def by_session(self, token: str, address: str) -> Principal:
         """Return the principal of a browser session.
 
@@ -107,7 +112,12 @@ class AccessService:
         if found is None:
             raise Unauthenticated("The session has ended; sign in again.")
         return Principal(
-            found.user_id, found.name, found.role, address, csrf_token=found.csrf_token
+            found.user_id,
+            found.name,
+            found.role,
+            address,
+            csrf_token=found.csrf_token,
+            language=found.language,
         )
 
     def by_token(self, token: str, address: str) -> Principal:

@@ -13,11 +13,13 @@ from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Me, Principal, SessionStarted, SignIn
 from draw_api.models.failures import Unauthenticated
+from draw_api.models.languages import LanguageChoice
 from draw_api.models.permissions import Permission
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
 MayEndOwnCredentials = Annotated[Principal, requires(Permission.END_OWN_CREDENTIALS)]
+MayChooseLanguage = Annotated[Principal, requires(Permission.CHOOSE_LANGUAGE)]
 MayReadOwnAccount = Annotated[Principal, requires(Permission.READ_OWN_ACCOUNT)]
 
 
@@ -70,6 +72,12 @@ def sign_out(
     if by.csrf_token is not None and session is not None:
         work.access.sign_out(by, session)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+
+
+@router.put("/me/language", status_code=HTTPStatus.NO_CONTENT)
+def choose_language(by: MayChooseLanguage, body: LanguageChoice, work: InWork) -> None:
+    """Choose the language of the page for the caller; REST speaks English."""
+    work.access.choose_language(by, body)
 
 
 @router.get("/me")

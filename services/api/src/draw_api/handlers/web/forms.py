@@ -1,13 +1,14 @@
 """Builds forms from the classes that REST reads: one source of ranges, help and defaults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from draw_api.handlers.web.languages import _, gettext, said
 from draw_api.handlers.web.visitor import CheckedForm
-from draw_api.handlers.web.words import words
+from draw_api.handlers.web.words import spelled, words
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.texts import whole_number
 from draw_api.models.wording import problems_of
@@ -103,10 +104,17 @@ def fields_of(
     ]
 
 
+def texts_of(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the English labels and descriptions of a model's fields, for the catalogues."""
+    for name, schema in _properties(model).items():
+        yield spelled(name)
+        yield str(schema.get("description", ""))
+
+
 def error_of(name: str, problems: Sequence[FieldProblem]) -> str:
     """Return the problem of a field or of something inside it."""
     found = (p.message for p in problems if p.field == name or p.field.startswith(f"{name}."))
-    return "; ".join(dict.fromkeys(found))
+    return "; ".join(dict.fromkeys(map(said, found)))
 
 
 def lines(text: str) -> list[str]:
@@ -158,7 +166,7 @@ def _field(
         value = "\n".join(str(one) for one in value)
     return FormField(
         name=name,
-        label=label or words(name),
+        label=gettext(label) if label else words(name),
         kind=kind,
         value=value if kind == "switch" else "" if value is None else str(value),
         help=_help(schema, kind),
@@ -172,13 +180,17 @@ def _field(
 
 
 def _help(schema: Mapping[str, Any], kind: str) -> str:
-    said = str(schema.get("description", ""))
+    told = gettext(str(schema.get("description", "")))
     low, high = schema.get("minimum"), schema.get("maximum")
     if kind == "number" and low is not None and high is not None and high < MAX_SHOWN:
-        said = f"{said}; {low} to {high}" if said else f"{low} to {high}"
+        told = _joined(told, _("%(low)s to %(high)s", low=low, high=high))
     if kind == "lines":
-        said = f"{said}; one on a line" if said else "one on a line"
-    return said[:1].upper() + said[1:]
+        told = _joined(told, _("one on a line"))
+    return told[:1].upper() + told[1:]
+
+
+def _joined(told: str, more: str) -> str:
+    return f"{told}; {more}" if told else more
 
 
 MAX_SHOWN: Final = 2**40

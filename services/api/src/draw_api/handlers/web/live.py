@@ -11,12 +11,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Final
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.identity import COOKIE, client_address
+from draw_api.handlers.web.languages import speak
 from draw_api.handlers.web.pages import View, frame_of, render
 from draw_api.handlers.work import UnitOfWork, WorkFactory
 from draw_api.models.failures import Refusal
@@ -50,7 +52,7 @@ async def _events(
     spoken = began
     while time.monotonic() - began < MAX_STREAM_SECONDS:
         found = await loop.run_in_executor(
-            RENDERERS, _render_fragment, request, look, path, permission
+            RENDERERS, copy_context().run, _render_fragment, request, look, path, permission
         )
         if found is None:
             yield UNAVAILABLE
@@ -72,6 +74,7 @@ def _render_fragment(request: Request, look: Look, path: str, permission: Permis
         with factory() as work:
             by = work.access.by_session(request.cookies.get(COOKIE, ""), client_address(request))
             require(by, permission)
+            speak(by.language)
             view = look(work)
             frame = frame_of(request, by, path)
     except (Refusal, Transient):

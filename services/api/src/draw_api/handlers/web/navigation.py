@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from draw_api.handlers.web.languages import N_
 from draw_api.models.permissions import Permission
 
 
@@ -20,61 +21,65 @@ class NavigationEntry:
 
 
 NAVIGATION: Final = (
-    ("", (NavigationEntry("/", "Dashboard", "gauge", Permission.READ_STATUS),)),
+    ("", (NavigationEntry("/", N_("Dashboard"), "gauge", Permission.READ_STATUS),)),
     (
-        "Archive",
+        N_("Archive"),
         (
-            NavigationEntry("/studies", "Studies", "layers", Permission.READ_ARCHIVE),
-            NavigationEntry("/patients", "Patients", "person", Permission.READ_ARCHIVE),
-            NavigationEntry("/conflicts", "Conflicts", "alert", Permission.READ_ARCHIVE),
-            NavigationEntry("/storage", "Storage", "disk", Permission.READ_STORAGE),
+            NavigationEntry("/studies", N_("Studies"), "layers", Permission.READ_ARCHIVE),
+            NavigationEntry("/patients", N_("Patients"), "person", Permission.READ_ARCHIVE),
+            NavigationEntry("/conflicts", N_("Conflicts"), "alert", Permission.READ_ARCHIVE),
+            NavigationEntry("/storage", N_("Storage"), "disk", Permission.READ_STORAGE),
         ),
     ),
     (
-        "Remote",
+        N_("Remote"),
         (
             NavigationEntry(
                 "/queries",
-                "Query",
+                N_("Query"),
                 "search",
                 Permission.READ_QUERIES,
                 also=("/batch-queries",),
             ),
-            NavigationEntry("/jobs", "Jobs", "tasks", Permission.READ_JOBS),
-            NavigationEntry("/nodes", "Remote nodes", "nodes", Permission.READ_NODES),
+            NavigationEntry("/jobs", N_("Jobs"), "tasks", Permission.READ_JOBS),
+            NavigationEntry("/nodes", N_("Remote nodes"), "nodes", Permission.READ_NODES),
         ),
     ),
     (
-        "Receiver",
-        (
-            NavigationEntry("/transactions", "Transactions", "list", Permission.READ_TRANSACTIONS),
-            NavigationEntry("/ae-titles", "AE titles", "key", Permission.READ_PEERS),
-            NavigationEntry("/config", "Configuration", "sliders", Permission.READ_CONFIGURATION),
-        ),
-    ),
-    (
-        "Integration",
+        N_("Receiver"),
         (
             NavigationEntry(
-                "/changes", "Events", "feed", Permission.READ_CHANGES, also=("/webhooks",)
+                "/transactions", N_("Transactions"), "list", Permission.READ_TRANSACTIONS
             ),
+            NavigationEntry("/ae-titles", N_("AE titles"), "key", Permission.READ_PEERS),
             NavigationEntry(
-                "/dead-letters", "Failed messages", "inbox", Permission.MANAGE_DEAD_LETTERS
+                "/config", N_("Configuration"), "sliders", Permission.READ_CONFIGURATION
             ),
         ),
     ),
     (
-        "System",
+        N_("Integration"),
         (
-            NavigationEntry("/services", "Services", "gauge", Permission.READ_STATUS),
+            NavigationEntry(
+                "/changes", N_("Events"), "feed", Permission.READ_CHANGES, also=("/webhooks",)
+            ),
+            NavigationEntry(
+                "/dead-letters", N_("Failed messages"), "inbox", Permission.MANAGE_DEAD_LETTERS
+            ),
+        ),
+    ),
+    (
+        N_("System"),
+        (
+            NavigationEntry("/services", N_("Services"), "gauge", Permission.READ_STATUS),
             NavigationEntry(
                 "/users",
-                "Users and tokens",
+                N_("Users and tokens"),
                 "people",
                 Permission.READ_OWN_CREDENTIALS,
                 also=("/tokens",),
             ),
-            NavigationEntry("/about", "About", "info", Permission.READ_STATUS),
+            NavigationEntry("/about", N_("About"), "info", Permission.READ_STATUS),
         ),
     ),
 )

@@ -11,7 +11,7 @@ from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import Request, Response
@@ -19,8 +19,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from draw_api.handlers.web import words
+from draw_api.handlers.web.languages import (
+    N_,
+    gettext,
+    ngettext_plain,
+    spoken_language,
+)
 from draw_api.handlers.web.navigation import NAVIGATION, NavigationEntry, place_of
 from draw_api.models.access import Principal
+from draw_api.models.languages import LANGUAGES
 from draw_api.models.permissions import Permission, may
 
 PACKAGE: Final = Path(__file__).resolve().parents[2]
@@ -67,6 +74,11 @@ class Frame:
         """The path of the navigation entry that this page belongs to."""
         return place_of(self.path)
 
+    @property
+    def address(self) -> str:
+        """The address of this page within the site."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
     def with_parameter(self, name: str, value: str) -> str:
         """Return the address of this page with one parameter set, as for its next page."""
         return f"{self.path}?{urlencode([*self._others(name), (name, value)])}"
@@ -106,11 +118,21 @@ def _environment() -> Environment:
         loader=PackageLoader("draw_api"),
         autoescape=True,
         undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(words.FILTERS)
-    made.globals.update(asset=asset, has_asset=has_asset, address=address)
+    made.globals.update(
+        asset=asset,
+        has_asset=has_asset,
+        address=address,
+        spoken_language=spoken_language,
+        languages=LANGUAGES,
+    )
+    # New style: `_("… %(name)s", name=x)` escapes its values, and a "%" of the text is "%%".
+    translate: Any = getattr(made, "install_gettext_callables")  # noqa: B009 - the extension adds it
+    translate(gettext, ngettext_plain, newstyle=True)
     return made
 
 
@@ -147,7 +169,7 @@ def frame_of(request: Request, by: Principal | None, path: str = "") -> Frame:
         path=path or request.url.path,
         query=request.url.query,
         version=version("draw-api"),
-        notice=NOTICES.get(request.cookies.get(NOTICE_COOKIE, ""), ""),
+        notice=gettext(NOTICES.get(request.cookies.get(NOTICE_COOKIE, ""), "")),
     )
 
 
@@ -178,45 +200,47 @@ def address(path: str, **parameters: object) -> str:
 
 
 NOTICES: Final = {
-    "signed-out": "You are signed out.",
-    "told": "The service got the order; its state follows.",
-    "config-saved": "The configuration is saved; every replica has it within two seconds.",
-    "config-same": "Nothing was changed.",
-    "config-restored": "The earlier version is in force again, as a new version.",
-    "title-added": "The AE title may associate now.",
-    "title-saved": "The AE title is saved.",
-    "title-removed": "The AE title is off the list.",
-    "peer-allowed": "The peer is let in from now on.",
-    "node-added": "The remote node is added. Test the connection next.",
-    "node-saved": "The remote node is saved.",
-    "node-removed": "The remote node is removed.",
-    "node-tested": "The test is on its way; its result appears here.",
-    "node-paused": "The node's jobs wait until it is resumed.",
-    "node-resumed": "The node's jobs go on.",
-    "node-pinned": "Pinned: it is trusted by this certificate alone. Test the connection again.",
-    "node-limit-forgotten": "The next query finds out again after how many matches it stops.",
-    "query-removed": "The query is forgotten.",
-    "query-cached": "The same was asked a moment ago: this is that answer.",
-    "job-cancelled": "The job is called off.",
-    "job-known": "This is already on the way: here is the job.",
-    "job-pulled-forward": "This was to come later: it was pulled forward.",
-    "job-created": "The job is queued.",
-    "job-priority": "The priority is set.",
-    "user-added": "The user is added.",
-    "user-saved": "The user is saved.",
-    "user-removed": "The user is removed.",
-    "password-set": "The password is set; other sessions of the user have ended.",
-    "token-revoked": "The token is worthless now.",
-    "session-ended": "The session has ended.",
-    "study-held": "The study is held: clean-up leaves it alone.",
-    "study-released": "The study is released.",
-    "study-deleted": "The study is deleted; its files go within seconds.",
-    "cleaned": "The clean-up has been done.",
-    "webhook-added": "The webhook is added.",
-    "webhook-saved": "The webhook is saved.",
-    "webhook-removed": "The webhook is removed.",
-    "deliveries-replayed": "What was asked for is sent again.",
-    "replayed": "The messages are back in their queues.",
-    "discarded": "The message is gone.",
+    "signed-out": N_("You are signed out."),
+    "told": N_("The service got the order; its state follows."),
+    "config-saved": N_("The configuration is saved; every replica has it within two seconds."),
+    "config-same": N_("Nothing was changed."),
+    "config-restored": N_("The earlier version is in force again, as a new version."),
+    "title-added": N_("The AE title may associate now."),
+    "title-saved": N_("The AE title is saved."),
+    "title-removed": N_("The AE title is off the list."),
+    "peer-allowed": N_("The peer is let in from now on."),
+    "node-added": N_("The remote node is added. Test the connection next."),
+    "node-saved": N_("The remote node is saved."),
+    "node-removed": N_("The remote node is removed."),
+    "node-tested": N_("The test is on its way; its result appears here."),
+    "node-paused": N_("The node's jobs wait until it is resumed."),
+    "node-resumed": N_("The node's jobs go on."),
+    "node-pinned": N_(
+        "Pinned: it is trusted by this certificate alone. Test the connection again."
+    ),
+    "node-limit-forgotten": N_("The next query finds out again after how many matches it stops."),
+    "query-removed": N_("The query is forgotten."),
+    "query-cached": N_("The same was asked a moment ago: this is that answer."),
+    "job-cancelled": N_("The job is called off."),
+    "job-known": N_("This is already on the way: here is the job."),
+    "job-pulled-forward": N_("This was to come later: it was pulled forward."),
+    "job-created": N_("The job is queued."),
+    "job-priority": N_("The priority is set."),
+    "user-added": N_("The user is added."),
+    "user-saved": N_("The user is saved."),
+    "user-removed": N_("The user is removed."),
+    "password-set": N_("The password is set; other sessions of the user have ended."),
+    "token-revoked": N_("The token is worthless now."),
+    "session-ended": N_("The session has ended."),
+    "study-held": N_("The study is held: clean-up leaves it alone."),
+    "study-released": N_("The study is released."),
+    "study-deleted": N_("The study is deleted; its files go within seconds."),
+    "cleaned": N_("The clean-up has been done."),
+    "webhook-added": N_("The webhook is added."),
+    "webhook-saved": N_("The webhook is saved."),
+    "webhook-removed": N_("The webhook is removed."),
+    "deliveries-replayed": N_("What was asked for is sent again."),
+    "replayed": N_("The messages are back in their queues."),
+    "discarded": N_("The message is gone."),
 }
 """What a page says above its content after a form was carried out, by the key in a cookie."""

@@ -11,6 +11,7 @@ from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.languages import _, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.visitor import (
     CheckedForm,
@@ -23,12 +24,14 @@ from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
 from draw_api.models.failures import Invalid
+from draw_api.models.languages import LanguageChoice
 from draw_api.models.permissions import Permission
 from draw_api.services.single_sign_on import SingleSignOnService
 
 router = APIRouter(include_in_schema=False)
 
 EndOwnCredentialsAct = Annotated[SubmittedForm, form_requires(Permission.END_OWN_CREDENTIALS)]
+ChooseLanguageAct = Annotated[SubmittedForm, form_requires(Permission.CHOOSE_LANGUAGE)]
 
 MAX_PATH_LENGTH: Final = 2000
 
@@ -74,13 +77,13 @@ def sign_in(
         values = {"name": sent.text("name"), "password": sent.exact("password")}
         asked = validate_form(SignIn, values)
     except Invalid as error:
-        problem = ". ".join(f"{words(p.field)} {p.message}" for p in error.problems)
+        problem = ". ".join(f"{words(p.field)} {said(p.message)}" for p in error.problems)
         return again(f"{problem}.", HTTPStatus.UNPROCESSABLE_ENTITY)
     password = asked.password.get_secret_value()
     started = work.access.sign_in(asked.name, password, client_address(request))
     if started is None:
         # Returned, not raised: the attempt must stay on record.
-        return again("Wrong name or password.", HTTPStatus.UNAUTHORIZED)
+        return again(_("Wrong name or password."), HTTPStatus.UNAUTHORIZED)
     answer = redirect(target or "/")
     answer.set_cookie(
         COOKIE,
@@ -103,6 +106,15 @@ def sign_out(act: EndOwnCredentialsAct, work: InWork, session: SessionCookie = N
     answer = redirect("/sign-in", "signed-out")
     answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return answer
+
+
+@router.post("/language")
+def choose_language(act: ChooseLanguageAct, work: InWork) -> Response:
+    """Speak another language to this user, and show the page again that asked for it."""
+    work.access.choose_language(
+        act.by, validate_form(LanguageChoice, {"language": act.form.text("language")})
+    )
+    return redirect(local_path(act.form.text("next")) or "/")
 
 
 def _provider(request: Request) -> str:

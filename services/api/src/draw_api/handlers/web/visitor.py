@@ -24,6 +24,7 @@ from draw_api.handlers.identity import (
     client_address,
     remember_caller,
 )
+from draw_api.handlers.web.languages import speak
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Invalid, Unauthenticated
@@ -87,6 +88,7 @@ def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> P
         raise Unauthenticated("Please sign in.")
     by = remember_caller(request, session, work.access.by_session(session, client_address(request)))
     request.state.visitor = by
+    speak(by.language)
     return by
 
 

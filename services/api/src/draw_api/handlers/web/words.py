@@ -4,8 +4,16 @@ import re
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
+from babel.numbers import format_decimal
 from markupsafe import Markup, escape
 
+from draw_api.handlers.web.languages import (
+    _,
+    gettext,
+    said,
+    spoken_language,
+    spoken_locale,
+)
 from draw_api.models.moments import MOMENT
 from draw_api.models.webhooks import MAX_COUNTED
 from draw_shared.dicom.encoding.dictionary import registered_uids
@@ -26,11 +34,12 @@ EAST_ASIAN: Final = re.compile(
 """Han, kana and hangul."""
 UID_MARKUP: Final = Markup(
     '<span class="uid"><code title="{0}">{1}</code>'
-    '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" title="Copy">'
+    '<button type="button" class="copy" data-copy="{0}" aria-label="{2}" title="{3}">'
     '<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">'
     '<path d="M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z"/></svg></button></span>'
 )
 TENTHS_BELOW: Final = 100
+DAY_FORMATS: Final = {"de": "%d.%m.%Y"}
 
 
 def size(number: float | None) -> str:
@@ -43,12 +52,20 @@ def size(number: float | None) -> str:
             break
         value /= KILO
     digits = 0 if unit == "B" or value >= TENTHS_BELOW else 1
-    return f"{value:.{digits}f}\u00a0{unit}"
+    return f"{_decimal(value, digits)}\u00a0{unit}"
+
+
+def _decimal(value: float, digits: int) -> str:
+    return format_decimal(
+        round(value, digits),
+        format=f"#,##0.{'0' * digits}" if digits else "#,##0",
+        locale=spoken_locale(),
+    )
 
 
 def count(number: float | None) -> str:
-    """Return a whole number with thin spaces between the thousands."""
-    return NIL if number is None else f"{int(number):,}".replace(",", "\u202f")
+    """Return a whole number with its thousands apart, as the language writes it."""
+    return NIL if number is None else _decimal(int(number), 0)
 
 
 def counted(number: int) -> str:
@@ -63,11 +80,16 @@ def duration(seconds: float | None) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f}\u00a0ms"
     if seconds < MINUTE:
-        return f"{seconds:.1f}\u00a0s" if seconds < MINUTE / 6 else f"{seconds:.0f}\u00a0s"
+        return f"{_decimal(seconds, 1 if seconds < MINUTE / 6 else 0)}\u00a0s"
     whole = int(seconds)
-    for unit, large, small, word in (("d", DAY, HOUR, "h"), ("h", HOUR, MINUTE, "min")):
-        if whole >= large:
-            return f"{whole // large}\u00a0{unit} {whole % large // small}\u00a0{word}"
+    if whole >= DAY:
+        return _("%(days)s\u00a0d %(hours)s\u00a0h", days=whole // DAY, hours=whole % DAY // HOUR)
+    if whole >= HOUR:
+        return _(
+            "%(hours)s\u00a0h %(minutes)s\u00a0min",
+            hours=whole // HOUR,
+            minutes=whole % HOUR // MINUTE,
+        )
     return f"{whole // MINUTE}\u00a0min {whole % MINUTE}\u00a0s"
 
 
@@ -95,14 +117,16 @@ def moment(value: datetime | str | None) -> Markup:
         return NOTHING
     at = datetime.fromisoformat(value) if isinstance(value, str) else value
     utc = at.astimezone(UTC)
-    return Markup('<time datetime="{}">{} UTC</time>').format(
-        utc.strftime("%Y-%m-%dT%H:%M:%SZ"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    return Markup('<time datetime="{}">{} {} UTC</time>').format(
+        utc.strftime("%Y-%m-%dT%H:%M:%SZ"), day(utc.date()), utc.strftime("%H:%M:%S")
     )
 
 
 def day(value: date | None) -> str:
-    """Return a date as ISO 8601."""
-    return value.isoformat() if value else NIL
+    """Return a date as the language writes it; in English as ISO 8601, which nobody mistakes."""
+    if not value:
+        return NIL
+    return value.strftime(DAY_FORMATS.get(spoken_language(), "%Y-%m-%d"))
 
 
 def clock(value: time | None) -> str:
@@ -117,7 +141,7 @@ def uid(value: str | None) -> Markup:
     short = value
     if len(value) > UID_SHOWN + UID_TAIL:
         short = f"{value[:UID_SHOWN]}…{value[-UID_TAIL:]}"
-    return UID_MARKUP.format(value, short)
+    return UID_MARKUP.format(value, short, _("Copy %(text)s", text=value), _("Copy"))
 
 
 def uid_name(value: str | None) -> str:
@@ -138,9 +162,13 @@ def sop_class(value: str | None) -> str:
 
 
 def words(key: str) -> str:
-    """Return an identifier such as `max_pdu_bytes` as words."""
-    spelled = [WORDS.get(part, part) for part in key.replace("-", "_").split("_")]
-    text = " ".join(spelled)
+    """Return an identifier such as `max_pdu_bytes` as words in the visitor's language."""
+    return gettext(spelled(key))
+
+
+def spelled(key: str) -> str:
+    """Return an identifier as English words."""
+    text = " ".join(WORDS.get(part, part) for part in key.replace("-", "_").split("_"))
     return text[:1].upper() + text[1:]
 
 
@@ -154,7 +182,7 @@ def share(part: float | None, whole: float | None) -> int:
 def plain(value: Any) -> Markup:  # noqa: ANN401 - whatever a document has
     """Return a value of a document as people write it: yes and no, moments, lists with commas."""
     if isinstance(value, bool):
-        return escape("yes" if value else "no")
+        return escape(_("yes") if value else _("no"))
     if isinstance(value, list | tuple):
         return Markup(", ").join(plain(one) for one in value) or NOTHING
     if isinstance(value, str) and MOMENT.fullmatch(value):
@@ -212,4 +240,5 @@ FILTERS: Final = {
     "share": share,
     "marked": marked,
     "plain": plain,
+    "said": said,
 }

@@ -4,8 +4,14 @@
   document.documentElement.classList.add("js");
   const AUTO = "draw.auto-refresh";
 
+  const language = document.documentElement.lang;
+  // The page's texts in the visitor's language; values stand in capitals.
+  const texts = document.getElementById("texts").dataset;
+
   const two = (n) => String(n).padStart(2, "0");
   const local = (at) =>
+    language === "en" ? sortable(at) : at.toLocaleString(language, { dateStyle: "medium", timeStyle: "medium" });
+  const sortable = (at) =>
     `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ` +
     `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 
@@ -34,7 +40,7 @@
       if (shown.value) {
         const at = new Date(`${shown.value}Z`);
         sent.value = at.toISOString();
-        shown.value = local(at).slice(0, 16).replace(" ", "T");
+        shown.value = sortable(at).slice(0, 16).replace(" ", "T");
       }
     }
   }
@@ -132,7 +138,7 @@
       if (ended) return;
       ended = true;
       if (await signedOut()) return stale(place, "", true);
-      if (new Date() - heard > 5000) stale(place, `No news since ${local(heard).slice(11)}. Trying again.`);
+      if (new Date() - heard > 5000) stale(place, texts.noNews.replace("TIME", heard.toLocaleTimeString(language === "en" ? "en-GB" : language)));
       retries.push(setTimeout(() => follow(place, Math.min(2 * wait, LAST_RETRY), heard), wait));
     };
     source.addEventListener("unavailable", source.onerror);
@@ -156,7 +162,7 @@
       note.setAttribute("role", "status");
       place.before(note);
     }
-    note.replaceChildren(ended ? sessionEnded("to see what is new") : paragraph(words));
+    note.replaceChildren(ended ? sessionEnded(texts.toSeeNews) : paragraph(words));
   }
 
   function paragraph(words) {
@@ -166,12 +172,12 @@
   }
 
   function sessionEnded(why, target = "") {
-    const made = paragraph("Your session has ended. ");
+    const made = paragraph(`${texts.sessionEnded} `);
     const link = document.createElement("a");
     link.href = signInAddress();
-    link.textContent = "Sign in again";
+    link.textContent = texts.signInAgain;
     link.target = target;
-    made.append(link, ` ${why}.`);
+    made.append(link, ` ${why}`);
     return made;
   }
 
@@ -191,8 +197,8 @@
       note.setAttribute("role", "alert");
       note.replaceChildren(
         answer?.status === 401
-          ? sessionEnded("in another tab; then send this once more", "_blank")
-          : paragraph("The server does not answer. Nothing was sent; try again in a moment."),
+          ? sessionEnded(texts.thenSend, "_blank")
+          : paragraph(texts.notSent),
       );
       form.prepend(note);
       return;
@@ -240,7 +246,7 @@
 
   function countSelected(form) {
     const chosen = form.querySelectorAll("[data-select]:checked").length;
-    for (const place of form.querySelectorAll("[data-selected]")) place.textContent = chosen ? `${chosen} selected` : "";
+    for (const place of form.querySelectorAll("[data-selected]")) place.textContent = chosen ? texts.selected.replace("NUMBER", chosen.toLocaleString(language)) : "";
   }
 
   // A date range in DICOM's form from two date pickers.
@@ -275,7 +281,7 @@
   window.addEventListener("pagehide", () => sources.forEach((source) => source.close()));
 
   for (const box of document.querySelectorAll("[data-live-switch]")) box.checked = automatic();
-  for (const place of document.querySelectorAll("[data-zone]")) place.textContent = `Times are in ${zone}.`;
+  for (const place of document.querySelectorAll("[data-zone]")) place.textContent = place.dataset.zone.replace("ZONE", zone);
   showTimes(document);
   typeLocally(document);
   letScroll();

@@ -1,0 +1,106 @@
+"""Brings the catalogues of the page up to date with the texts in the code.
+
+`python -m tools.catalogues` (`make catalogues`) adds new texts to each catalogue, without a
+translation, and drops those that the code has no longer. Translators then fill in what is empty;
+a test fails until they have.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import write_po
+from pydantic import BaseModel
+
+from draw_api.handlers.web.forms import texts_of
+from draw_api.handlers.web.languages import CATALOGUES, SAID, catalogue
+from draw_api.handlers.web.words import spelled
+from draw_api.models.access import Role
+from draw_api.models.config import reference
+from draw_api.models.languages import LANGUAGES, SOURCE_LANGUAGE
+from draw_api.models.nodes import NodeSettings
+from draw_api.models.peers import AllowedAeTitleSettings, Proposal
+from draw_api.models.users import NewToken, NewUser, PasswordChange, PasswordReset, UserSettings
+from draw_api.models.webhooks import NewWebhook
+from draw_api.models.wording import WORDS
+from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SOURCES: Final = (ROOT / "services", ROOT / "shared" / "src")
+METHODS: Final = [("**.py", "python"), ("**.jinja", "jinja2.ext.babel_extract")]
+OPTIONS: Final = {"**.jinja": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
+KEYWORDS: Final = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "message": None}
+SAYS: Final = {"message": None}
+FORMS: Final[tuple[type[BaseModel], ...]] = (
+    NodeSettings,
+    AllowedAeTitleSettings,
+    Proposal,
+    NewToken,
+    NewUser,
+    PasswordChange,
+    PasswordReset,
+    UserSettings,
+    NewWebhook,
+)
+"""The models whose fields are those of a form."""
+KINDS: Final[tuple[type[StrEnum], ...]] = (TransactionKind, TransactionOutcome, Role)
+"""What the page shows as words."""
+VALUE: Final = re.compile(r"\{(\w+)\}")
+LINE_WIDTH: Final = 100
+
+
+def source_texts() -> Catalog:
+    """Return all texts of the code, as a catalogue without translations."""
+    found = Catalog(project="DRAW DICOM", charset="utf-8", header_comment="")
+    for root in SOURCES:
+        for keywords, context in ((KEYWORDS, None), (SAYS, SAID)):
+            names = {
+                name: spec for name, spec in keywords.items() if (name in SAYS) == bool(context)
+            }
+            for _, _, text, comments, _ in extract_from_dir(
+                root, METHODS, OPTIONS, keywords=names, comment_tags=("Translators:",)
+            ):
+                found.add(text, auto_comments=comments, context=context)
+    for text in dict.fromkeys(_texts_of_models()):
+        if text:
+            found.add(text)
+    for text in dict.fromkeys(WORDS.values()):
+        found.add(VALUE.sub(r"%(\1)s", text), context=SAID)
+    return found
+
+
+def _texts_of_models() -> Iterator[str]:
+    for model in FORMS:
+        yield from texts_of(model)
+    for section in reference().sections:
+        yield from (section.title, section.help)
+        for setting in section.fields:
+            yield from (setting.label, setting.help)
+    for kind in KINDS:
+        yield from map(spelled, kind)
+
+
+def main() -> int:
+    """Update every catalogue; say how many texts have no translation."""
+    texts = source_texts()
+    for language in LANGUAGES:
+        if language == SOURCE_LANGUAGE:
+            continue
+        path = CATALOGUES / f"{language}.po"
+        known = catalogue(language) if path.exists() else Catalog(locale=language)
+        known.update(texts, no_fuzzy_matching=True)
+        known.obsolete.clear()
+        with path.open("wb") as file:
+            write_po(file, known, width=LINE_WIDTH, no_location=True, sort_output=True)
+        missing = sum(1 for entry in known if entry.id and not entry.string)
+        sys.stdout.write(f"{language}: {len(known)} texts, {missing} without a translation\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
