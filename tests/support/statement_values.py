@@ -246,6 +246,11 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
         {"since": NOW - timedelta(minutes=4)},
         {"since": NOW - timedelta(hours=1)},
     ),
+    "draw_api.adapters.activity_queries.SLOTS": (
+        {"since": NOW - timedelta(minutes=9)},
+        {"since": NOW - timedelta(hours=24)},
+    ),
+    "draw_api.adapters.activity_queries.LAST_RECEIVED": ({"limit": 12},),
     "draw_api.adapters.activity_queries.CHANGES": ({"before": LARGEST}, {"before": 500}),
     "draw_api.adapters.activity_queries.CHANGES_OF_KIND": tuple(
         {"before": before, "kind": kind} for before in (LARGEST, 500) for kind in KINDS

@@ -4,6 +4,8 @@ Not covered: files that go after a deletion, deliveries (tests/integration/index
 """
 
 import contextlib
+import io
+import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -195,11 +197,40 @@ def test_the_largest_come_first_page_by_page(admin, archive):
         sizes[uid] = number
     found = all_pages(admin, "/api/v1/storage/studies", limit=2)
     assert [sizes[s["study_instance_uid"]] for s in found] == [4, 3, 2, 1, 0]
+    assert {(s["patient_id"], s["patient_name"]) for s in found} >= {
+        ("P4", found[0]["patient_name"])
+    }
     patients = all_pages(admin, "/api/v1/storage/patients", limit=2)
     assert [p["patient_id"] for p in patients] == ["P4", "P3", "P2", "P1", "P0"]
     (modality,) = admin.get("/api/v1/storage/modalities").json()
     assert (modality["modality"], modality["instances"]) == ("CT", 5)
     assert modality["size_bytes"] == sum(s["size_bytes"] for s in found)
+
+
+def test_what_arrived_last_of_each_modality_is_told_with_its_sender(admin, archive):
+    study(archive, days_ago=3)
+    for modality, days in (("MR", 2), ("CT", 1)):
+        study(archive, 2, days_ago=days, Modality=modality)
+    found = admin.get("/api/v1/throughput/last-received").raise_for_status().json()
+    assert [(one["modality"], one["calling_ae"]) for one in found] == [
+        ("CT", "SENDER"),
+        ("MR", "SENDER"),
+    ]
+    assert found[0]["received_at"] > found[1]["received_at"]
+
+
+def test_a_series_is_downloaded_alone(api, admin, archive):
+    wanted, other = datasets.series(2), datasets.series(1)
+    for one in other:
+        one.StudyInstanceUID = wanted[0].StudyInstanceUID
+    archive.receive(*wanted, *other)
+    study_uid, series_uid = wanted[0].StudyInstanceUID, wanted[0].SeriesInstanceUID
+    for prefix, ending in (("/api/v1", ""), ("", ".zip")):
+        answer = admin.get(f"{prefix}/studies/{study_uid}/series/{series_uid}/archive{ending}")
+        with zipfile.ZipFile(io.BytesIO(answer.raise_for_status().content)) as found:
+            assert set(found.namelist()) == {f"{one.SOPInstanceUID}.dcm" for one in wanted}
+    assert admin.get(f"/studies/1.2.3/series/{series_uid}/archive.zip").status_code == 404
+    assert [action for _, action, _ in api.actions()].count("series.download") == 2
 
 
 # --- the dry run ---------------------------------------------------------------------

@@ -86,6 +86,31 @@ def test_one_line_says_how_fast_the_bytes_came(viewer):
     assert viewer.get(f"{LOG}/999999").status_code == 404
 
 
+def test_the_last_day_is_told_in_numbers(shared_api, viewer):
+    lines = [
+        ("c-store", "success", 1), ("c-store", "warning", 700), ("c-store", "failure", 2),
+        ("c-find", "success", 30), ("c-move", "failure", 31), ("c-get", "success", 32),
+        ("rejection", "rejected", 33), ("c-store", "success", 25 * 60),
+    ]  # fmt: skip
+    with shared_api.database.session() as session:
+        for kind, outcome, minutes in lines:
+            values = {
+                "record_id": uuid4(),
+                "occurred_at": datetime.now(UTC) - timedelta(minutes=minutes),
+                "kind": kind,
+                "outcome": outcome,
+            }
+            empty = ("calling_ae", "peer_address", "status", "sop_instance_uid", "detail")
+            session.connection().execute(INSERT, values | dict.fromkeys(empty))
+        session.commit()
+    told = viewer.get("/api/v1/throughput/last-day").raise_for_status().json()
+    told.pop("since")
+    assert told == {
+        "stored": 2, "stored_bytes": 2000, "queried": 1, "retrieved": 2, "rejected": 1,
+        "failed": 2, "mean_bytes_per_second": 2000, "peak_bytes_per_second": 2000,
+    }  # fmt: skip
+
+
 def test_an_empty_span_of_time_and_a_foreign_cursor_are_refused(viewer):
     begin, end = STORED_AT.isoformat(), (STORED_AT - timedelta(days=1)).isoformat()
     answer = viewer.get(LOG, params={"since": begin, "until": end})

@@ -51,6 +51,7 @@ EXCEPTIONS = {
     f"{VERIFICATION}._STRAY": "the check of the whole log reads the whole log",
     f"{VERIFICATION}._TWICE": "the check of the whole log reads the whole log",
     "draw_shared.db.transaction_gaps._HOLES": "once for a log, when sealing begins",
+    "draw_api.adapters.activity_queries.SLOTS": "one day of the log, once an hour",
     "draw_api.adapters.transaction_queries.REJECTED": "the 20,000 newest, and no more",
     "draw_api.adapters.storage_queries.SUMS": "conflicts wait for a person, who settles them",
     "draw_api.adapters.node_queries.REMOVE": "what a node has answered goes with the node",

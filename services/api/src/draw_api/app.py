@@ -13,6 +13,7 @@ from sqlmodel import Session
 from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.activity_queries import (
     PostgresReceptionRepository,
+    RecentDay,
     RecentMinutes,
     RecentOutlook,
 )
@@ -133,6 +134,7 @@ class Api:
         self._keyring = settings.keyring()
         self._totals = RecentTotals()
         self._minutes = RecentMinutes()
+        self._day = RecentDay()
         self._outlook = RecentOutlook()
         self._objects = ConfinedObjectReader(settings.storage_root)
         self._recent_views = RecentViews()
@@ -251,7 +253,7 @@ class Api:
                 PostgresExternalUserRepository(session), access, self._role_rules, audit
             ),
             activity=ActivityService(
-                PostgresReceptionRepository(session, self._minutes),
+                PostgresReceptionRepository(session, self._minutes, self._day),
                 lambda: self._outlook.read(lambda: storage.usage().forecast),
             ),
             archive=ArchiveService(PostgresArchiveRepository(session), audit),

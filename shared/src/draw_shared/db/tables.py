@@ -230,12 +230,13 @@ class SeriesRow(SQLModel, table=True):
         Index(
             "ix_series_unsettled", "last_received_at", postgresql_where=text("stable_at IS NULL")
         ),
+        Index("ix_series_modality_last_received_at", "modality", "last_received_at"),
     )
 
     id: int | None = Field(default=None, sa_column=_identity())
     study_pk: int = Field(sa_column=_parent("studies.id"))
     series_instance_uid: str = Field(sa_column=_exact(unique=True))
-    modality: str = Field(default="", sa_column=_exact(index=True))
+    modality: str = Field(default="", sa_column=_exact())
     series_number: int | None = Field(default=None, sa_column=Column(Integer))
     description: str = Field(default="", sa_column=_plain())
     body_part_examined: str = Field(default="", sa_column=_exact())

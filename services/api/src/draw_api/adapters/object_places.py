@@ -32,6 +32,13 @@ FILES: Final = text(
     WHERE s.study_instance_uid = :uid ORDER BY r.id, i.instance_number NULLS LAST, i.id
     """
 )
+SERIES_FILES: Final = text(
+    """
+    SELECT i.path, i.size_bytes, i.sop_instance_uid
+    FROM instances i JOIN series r ON r.id = i.series_pk
+    WHERE r.series_instance_uid = :uid ORDER BY i.instance_number NULLS LAST, i.id
+    """
+)
 
 
 class PostgresObjectRepository(ObjectRepository):
@@ -72,6 +79,11 @@ class PostgresObjectRepository(ObjectRepository):
             )
             for row in rows
         ]
+
+    @override
+    def series_files(self, series_instance_uid: str) -> Sequence[StoredFile]:
+        rows = self._session.connection().execute(SERIES_FILES, {"uid": series_instance_uid})
+        return [StoredFile(row.path, f"{row.sop_instance_uid}.dcm", row.size_bytes) for row in rows]
 
 
 def _plain(modality: str) -> str:

@@ -72,7 +72,8 @@ PATIENTS: Final = text(
 )
 STUDIES: Final = text(
     """
-    SELECT s.id, s.study_instance_uid, p.patient_id, s.description, s.modalities,
+    SELECT s.id, s.study_instance_uid, p.patient_id, p.name AS patient_name, s.study_date,
+        s.description, s.modalities,
         s.instance_count AS instances, s.size_bytes, s.held, s.last_received_at
     FROM studies s JOIN patients p ON p.id = s.patient_pk
     WHERE (s.size_bytes, s.id) < (:size, :id)
@@ -83,6 +84,14 @@ MODALITIES: Final = text(
     "SELECT name AS modality, number AS series, instances, size_bytes FROM index_totals"
     " WHERE kind = 'modality' AND number > 0 ORDER BY size_bytes DESC, name"
 )
+NAMED: Final = text(
+    """
+    SELECT s.study_instance_uid, p.patient_id, p.name AS patient_name, s.study_date,
+        s.description, s.modalities
+    FROM studies s JOIN patients p ON p.id = s.patient_pk WHERE s.study_instance_uid = ANY(:uids)
+    """
+)
+"""What names these studies to a person."""
 HELD: Final = text("SELECT held FROM studies WHERE study_instance_uid = :uid FOR UPDATE")
 HOLD: Final = text("UPDATE studies SET held = :held WHERE study_instance_uid = :uid")
 BUSY: Final = text(
@@ -144,17 +153,20 @@ class PostgresStorageRepository(StorageRepository):
         after = clean_up.BEGINNING_OF_ALL if cursor is None else _moment(cursor)
         found = self._retention.expired(self._connection, rules.retention_days, now, after=after)
         taken = list(islice(found or (), limit + 1))
+        uids = [study.study_instance_uid for study in taken]
+        named = {row["study_instance_uid"]: row for row in self._rows(NAMED, uids=uids)}
         rows = [
             (
                 encode_cursor(study.last_received_at.isoformat(), study.id),
                 ExpiredStudy(
-                    study_instance_uid=study.study_instance_uid,
+                    **named[study.study_instance_uid],
                     instances=study.instances,
                     size_bytes=study.size_bytes,
                     last_received_at=study.last_received_at,
                 ),
             )
             for study in taken
+            if study.study_instance_uid in named
         ]
         page = page_of(rows, limit)
         return CleanUpPreview(

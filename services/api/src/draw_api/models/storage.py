@@ -124,6 +124,8 @@ class StudyUsage(Answer):
     id: int
     study_instance_uid: str
     patient_id: str
+    patient_name: str
+    study_date: date | None
     description: str
     modalities: list[str]
     instances: int
@@ -145,6 +147,11 @@ class ExpiredStudy(Answer):
     """One study that the clean-up deletes."""
 
     study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    study_date: date | None
+    description: str
+    modalities: list[str]
     instances: int
     size_bytes: int
     last_received_at: datetime

@@ -27,6 +27,9 @@ class ObjectRepository(Protocol):
     def files(self, study_instance_uid: str) -> Sequence[StoredFile]:
         """Return the files of a study, each in a folder of its series."""
 
+    def series_files(self, series_instance_uid: str) -> Sequence[StoredFile]:
+        """Return the files of a series."""
+
 
 class ObjectReader(Protocol):
     """Opens files that may be hostile, within limits of time and memory."""

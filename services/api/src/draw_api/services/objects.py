@@ -79,6 +79,25 @@ class ObjectService:
         )
         return self._reader.archive(files)
 
+    def hand_out_series(
+        self, by: Principal, study_instance_uid: str, series_instance_uid: str
+    ) -> Iterator[bytes]:
+        """Return a ZIP archive of a series in pieces, and record who asked for it.
+
+        Raises:
+            NotFound: the index has nothing of such a series.
+        """
+        files = self._places.series_files(series_instance_uid)
+        if not files:
+            raise NotFound("There is no image in this series any more.")
+        self._audit.record(
+            by,
+            "series.download",
+            f"{series_instance_uid}: {len(files)} objects",
+            study_instance_uid=study_instance_uid,
+        )
+        return self._reader.archive(files)
+
     def _record_view(self, by: Principal, sop_instance_uid: str, what: str) -> StoredObject:
         """Record that a user views an object, and return its path."""
         found = self._places.stored_object(sop_instance_uid)

@@ -25,7 +25,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the frame"}
 }
 ARCHIVE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/zip": {}}, "description": "every file of the study"}
+    200: {"content": {"application/zip": {}}, "description": "every file"}
 }
 Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
@@ -94,4 +94,25 @@ def archive(
         work.objects.hand_out_study(by, study_instance_uid),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
+    )
+
+
+@router.get(
+    "/studies/{study_instance_uid}/series/{series_instance_uid}/archive",
+    response_class=StreamingResponse,
+    responses=responses(HTTPStatus.NOT_FOUND) | ARCHIVE,
+    dependencies=[costs(RequestCost.DOWNLOADS)],
+)
+def series_archive(
+    by: MayDownloadObjects,
+    work: InWork,
+    study_instance_uid: UidInPath,
+    series_instance_uid: UidInPath,
+) -> StreamingResponse:
+    """Return every file of a series as a ZIP archive; the access is recorded."""
+    found = work.archive.one_series(study_instance_uid, series_instance_uid)
+    return StreamingResponse(
+        work.objects.hand_out_series(by, study_instance_uid, found.series_instance_uid),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{series_instance_uid}.zip"'},
     )

@@ -200,6 +200,25 @@ def download(
     )
 
 
+@router.get(
+    "/studies/{study_instance_uid}/series/{series_instance_uid}/archive.zip",
+    dependencies=[costs(RequestCost.DOWNLOADS)],
+)
+def download_series(
+    by: MayDownloadObjects,
+    work: InWork,
+    study_instance_uid: UidInPath,
+    series_instance_uid: UidInPath,
+) -> StreamingResponse:
+    """Return all files of a series as a ZIP archive."""
+    found = work.archive.one_series(study_instance_uid, series_instance_uid)
+    return StreamingResponse(
+        work.objects.hand_out_series(by, study_instance_uid, found.series_instance_uid),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{series_instance_uid}.zip"'},
+    )
+
+
 def _middle(number: int) -> int:
     """Return the middle one of so many, counted from 1."""
     return number // 2 + 1 if number > 1 else 1
