@@ -6,8 +6,8 @@ million rows while the services work. The index that is the beginning of the new
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
