@@ -122,6 +122,11 @@ def moment(value: datetime | str | None) -> Markup:
     )
 
 
+def ago(value: datetime | str | None) -> Markup:
+    """Return a `<time>` as `moment`; the page's script says how long ago, and when on hover."""
+    return Markup(moment(value).replace("<time ", "<time data-ago ", 1))  # noqa: S704 - our own
+
+
 def day(value: date | None) -> str:
     """Return a date as the language writes it; in English as ISO 8601, which nobody mistakes."""
     if not value:
@@ -231,6 +236,7 @@ FILTERS: Final = {
     "duration": duration,
     "person": person,
     "moment": moment,
+    "ago": ago,
     "day": day,
     "clock": clock,
     "uid": uid,

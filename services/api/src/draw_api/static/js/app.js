@@ -19,10 +19,26 @@
     for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
       const at = new Date(time.getAttribute("datetime"));
       if (Number.isNaN(at.valueOf())) continue;
-      time.title = time.textContent;
-      time.textContent = local(at);
+      time.title = "ago" in time.dataset ? local(at) : time.textContent;
+      time.textContent = "ago" in time.dataset ? ago(at) : local(at);
     }
   }
+
+  const since = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+  const SPANS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+
+  function ago(at) {
+    const seconds = Math.round((at - Date.now()) / 1000);
+    const [unit, length] = SPANS.find(([, one]) => Math.abs(seconds) >= one) ?? ["second", 1];
+    return since.format(unit === "second" && seconds > -10 ? 0 : Math.trunc(seconds / length), unit);
+  }
+
+  setInterval(() => {
+    for (const time of document.querySelectorAll("time[data-ago][title]")) {
+      const said = ago(new Date(time.getAttribute("datetime")));
+      if (time.textContent !== said) time.textContent = said;
+    }
+  }, 5000);
 
   // Moments are typed in the browser's zone and sent in UTC; without this script they are UTC.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "this computer's zone";
