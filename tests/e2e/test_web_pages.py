@@ -507,7 +507,7 @@ def test_users_and_tokens(visitor, browser, running_suite):
     assert visitor.complaints.pop().count("422")
     page.fill("#f-password", "long enough a password")
     page.click("button:has-text('Add the user')")
-    expect(page.locator("tr", has_text="watcher").first).to_contain_text("viewer")
+    expect(page.locator("tr", has_text="watcher").first).to_contain_text("Viewer")
     page.goto("/tokens/new")
     page.fill("#f-name", "report")
     page.click("button:has-text('Make the token')")

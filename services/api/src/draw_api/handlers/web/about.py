@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Request, Response
 
+from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.web.words import is_retired, uid_name
@@ -52,7 +53,7 @@ class AboutView(View):
     def sop_classes(self) -> list[str]:
         """The storage SOP classes that are accepted, by name."""
         return sorted(
-            f"{uid_name(uid)} (retired)" if is_retired(uid) else uid_name(uid)
+            _("%(name)s (retired)", name=uid_name(uid)) if is_retired(uid) else uid_name(uid)
             for uid in storage_classes(self.config.sop_classes)
         )
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import FormField, fields_of, validate_form
+from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
@@ -111,7 +112,7 @@ def changes(
 def new(request: Request, by: MayManageWebhooks) -> Response:
     """Show the form for a new webhook."""
     values = {"active": True, "kinds": USUAL_KINDS}
-    return page(request, by, _form("Add a webhook", NEW, values))
+    return page(request, by, _form(_("Add a webhook"), NEW, values))
 
 
 @router.post("/webhooks/new")
@@ -121,7 +122,7 @@ def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
     try:
         made = work.webhooks.add(act.by, validate_form(NewWebhook, values))
     except Invalid as error:
-        view = _form("Add a webhook", NEW, values, error.problems)
+        view = _form(_("Add a webhook"), NEW, values, error.problems)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     if made.secret:
         return page(request, act.by, SecretView(made, made.secret), status=HTTPStatus.CREATED)
@@ -173,10 +174,13 @@ def ask_secret(
     """Ask for confirmation before a webhook gets a new secret."""
     found = work.webhooks.one(webhook_id)
     view = ConfirmView(
-        title="Make a new secret?",
-        text=f"Deliveries to {found.url} are signed with the new secret, and with the one before"
-        " as well for 24 hours.",
-        button="Make a new secret",
+        title=_("Make a new secret?"),
+        text=_(
+            "Deliveries to %(url)s are signed with the new secret, and with the one before as well"
+            " for 24 hours.",
+            url=found.url,
+        ),
+        button=_("Make a new secret"),
         action=f"/webhooks/{webhook_id}/secret",
         back=f"/webhooks/{webhook_id}",
         danger=False,
@@ -201,9 +205,9 @@ def ask_remove(
     """Ask for confirmation before a webhook is deleted."""
     found = work.webhooks.one(webhook_id)
     view = ConfirmView(
-        title="Remove this webhook?",
-        text=f"{found.url} gets no more deliveries; pending ones are deleted.",
-        button="Remove the webhook",
+        title=_("Remove this webhook?"),
+        text=_("%(url)s gets no more deliveries; pending ones are deleted.", url=found.url),
+        button=_("Remove the webhook"),
         action=f"/webhooks/{webhook_id}/remove",
         back=f"/webhooks/{webhook_id}",
     )
@@ -220,9 +224,9 @@ def remove(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
 @router.post("/webhooks/{webhook_id}/replay")
 def replay(act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     """Send one delivery again, or all dead ones."""
-    said = act.form.text("delivery_id")
-    delivery_id = whole_number(said)
-    if said and delivery_id is None:
+    sent = act.form.text("delivery_id")
+    delivery_id = whole_number(sent)
+    if sent and delivery_id is None:
         raise NotFound("There is no such delivery.")
     work.webhooks.replay(act.by, webhook_id, delivery_id)
     return redirect(f"/webhooks/{webhook_id}", "deliveries-replayed")
@@ -248,11 +252,13 @@ def _form(
         {**values, "secret": ""},
         problems,
         only=("url", "secret", "description", "active"),
-        labels={"url": "URL", "active": "Tell it"},
+        labels={"url": N_("URL"), "active": N_("Tell it")},
     )
-    left_out = "one is made and shown" if action == NEW else "it stays what it was"
+    left_out = (
+        _("Empty: one is made and shown") if action == NEW else _("Empty: it stays what it was")
+    )
     fields = [_optional(one, left_out) if one.name == "secret" else one for one in fields]
-    wrong = [p.message for p in problems if p.field.startswith("kinds")]
+    wrong = [said(p.message) for p in problems if p.field.startswith("kinds")]
     return WebhookFormView(title, action, fields, frozenset(values["kinds"]), "; ".join(wrong))
 
 
@@ -261,7 +267,7 @@ def _optional(field: FormField, left_out: str) -> FormField:
         name=field.name,
         label=field.label,
         kind=field.kind,
-        help=f"empty: {left_out}",
+        help=left_out,
         error=field.error,
         longest=field.longest,
     )

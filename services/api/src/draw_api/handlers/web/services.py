@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
 from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.languages import N_, _, gettext
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
@@ -24,15 +25,27 @@ MayControlServices = Annotated[Principal, page_requires(Permission.CONTROL_SERVI
 ControlServicesAct = Annotated[SubmittedForm, form_requires(Permission.CONTROL_SERVICES)]
 
 CONSEQUENCES: Final = {
-    ControlAction.START: "It resumes its work.",
-    ControlAction.STOP: "It finishes what it has begun and stays stopped until somebody starts it,"
-    " even after a restart of the machine.",
-    ControlAction.RESTART: "It finishes what it has begun, stops, and starts again.",
+    ControlAction.START: N_("It resumes its work."),
+    ControlAction.STOP: N_(
+        "It finishes what it has begun and stays stopped until somebody starts it, even after a"
+        " restart of the machine."
+    ),
+    ControlAction.RESTART: N_("It finishes what it has begun, stops, and starts again."),
+}
+QUESTIONS: Final = {
+    ControlAction.START: N_("Start %(whom)s?"),
+    ControlAction.STOP: N_("Stop %(whom)s?"),
+    ControlAction.RESTART: N_("Restart %(whom)s?"),
+}
+BUTTONS: Final = {
+    ControlAction.START: N_("Start %(whom)s"),
+    ControlAction.STOP: N_("Stop %(whom)s"),
+    ControlAction.RESTART: N_("Restart %(whom)s"),
 }
 WHILE_DOWN: Final = {
-    "scp": "Until then modalities are rejected: nothing can be sent, queried or retrieved.",
-    "indexer": "Until then images are received and kept, but appear in no list or query.",
-    "qr-worker": "Until then jobs wait: nothing is queried, retrieved or sent.",
+    "scp": N_("Until then modalities are rejected: nothing can be sent, queried or retrieved."),
+    "indexer": N_("Until then images are received and kept, but appear in no list or query."),
+    "qr-worker": N_("Until then jobs wait: nothing is queried, retrieved or sent."),
 }
 """What a service that does not run means for those who use it."""
 
@@ -73,7 +86,7 @@ def ask(
     replica: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
     """Ask once more before a service is told something."""
-    whom = replica or f"every replica of {service}"
+    whom = replica or _("every replica of %(service)s", service=service)
     found = [
         one
         for state in work.control.services()
@@ -82,14 +95,14 @@ def ask(
         if replica in {"", one.replica}
     ]
     busy = sum(one.active_associations for one in found)
-    text = CONSEQUENCES[action]
+    text = gettext(CONSEQUENCES[action])
     if action is not ControlAction.START:
-        text = f"{text} {WHILE_DOWN.get(service, '')}".rstrip()
+        text = f"{text} {gettext(WHILE_DOWN.get(service, ''))}".rstrip()
     view = ConfirmView(
-        title=f"{action.capitalize()} {whom}?",
+        title=_(QUESTIONS[action], whom=whom),
         text=text,
-        about=(("Open associations", words.count(busy)),) if service == "scp" else (),
-        button=f"{action.capitalize()} {whom}",
+        about=((_("Open associations"), words.count(busy)),) if service == "scp" else (),
+        button=_(BUTTONS[action], whom=whom),
         action=address(f"/services/{service}/{action}"),
         back="/services",
         fields=(("replica", replica),) if replica else (),

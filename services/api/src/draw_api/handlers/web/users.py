@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import FormField, fields_of, validate_form, values_of
+from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
@@ -165,8 +166,8 @@ def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) ->
 def reset(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Set a user's new password."""
     try:
-        said = validate_form(PasswordReset, {"password": act.form.exact("password")})
-        work.users.reset_password(act.by, user_id, said.password.get_secret_value())
+        wanted = validate_form(PasswordReset, {"password": act.form.exact("password")})
+        work.users.reset_password(act.by, user_id, wanted.password.get_secret_value())
     except (Invalid, Conflict) as error:
         return _refuse(request, act.by, _one(work, user_id, error))
     return redirect("/users", "password-set")
@@ -177,9 +178,9 @@ def ask_remove(request: Request, by: MayManageUsers, work: InWork, user_id: RowI
     """Ask for confirmation before a user is deleted."""
     found = work.users.user(user_id)
     view = ConfirmView(
-        title=f"Remove {found.name}?",
-        text="Sessions and tokens of this user end at once. The transaction log keeps the name.",
-        button="Remove the user",
+        title=_("Remove %(name)s?", name=found.name),
+        text=_("Sessions and tokens of this user end at once. The transaction log keeps the name."),
+        button=_("Remove the user"),
         action=f"/users/{user_id}/remove",
         back="/users",
     )
@@ -232,7 +233,7 @@ Failure = Invalid | Conflict | Forbidden | None
 def _problems(error: Failure) -> tuple[tuple[FieldProblem, ...], str]:
     if isinstance(error, Invalid):
         return error.problems, ""
-    return (), str(error) if error else ""
+    return (), said(str(error)) if error else ""
 
 
 def _refuse(request: Request, by: Principal, view: View) -> Response:
@@ -246,20 +247,20 @@ def _with_secret(values: dict[str, Any], name: str, secret: str) -> dict[str, An
 def _new_user(values: dict[str, Any], error: Failure = None) -> FormView:
     problems, problem = _problems(error)
     fields = fields_of(NewUser, {**values, "password": ""}, problems)
-    return FormView("Add a user", "/users/new", fields, "Add the user", problem)
+    return FormView(_("Add a user"), "/users/new", fields, _("Add the user"), problem)
 
 
 def _new_token(values: dict[str, Any], error: Failure = None) -> FormView:
     problems, problem = _problems(error)
-    labels = {"expires_at": "Expires (UTC)"}
+    labels = {"expires_at": N_("Expires (UTC)")}
     fields = fields_of(NewToken, values, problems, labels=labels)
-    return FormView("Make a token", "/tokens/new", fields, "Make the token", problem)
+    return FormView(_("Make a token"), "/tokens/new", fields, _("Make the token"), problem)
 
 
 def _own_password(error: Failure = None) -> FormView:
     problems, problem = _problems(error)
     fields = fields_of(PasswordChange, {}, problems)
-    return FormView("Change your password", "/users/password", fields, "Change it", problem)
+    return FormView(_("Change your password"), "/users/password", fields, _("Change it"), problem)
 
 
 def _one(work: UnitOfWork, user_id: int, error: Failure = None) -> UserView:

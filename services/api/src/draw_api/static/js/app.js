@@ -262,7 +262,7 @@
 
   function countSelected(form) {
     const chosen = form.querySelectorAll("[data-select]:checked").length;
-    for (const place of form.querySelectorAll("[data-selected]")) place.textContent = chosen ? texts.selected.replace("NUMBER", chosen.toLocaleString(language)) : "";
+    for (const place of form.querySelectorAll("[data-selected]")) place.textContent = chosen ? texts.numberSelected.replace("NUMBER", chosen.toLocaleString(language)) : "";
   }
 
   // A date range in DICOM's form from two date pickers.
