@@ -45,7 +45,11 @@ def test_every_permission_has_a_rule_and_a_route():
     assert list(RULES) == list(Permission)
     used = {permission_of(route.dependant) for route in OURS}
     # Those of all users are asked for by use cases: the routes are the same as one's own.
-    in_use_cases = {Permission.READ_ALL_CREDENTIALS, Permission.END_ALL_CREDENTIALS}
+    in_use_cases = {
+        Permission.READ_ALL_CREDENTIALS,
+        Permission.END_ALL_CREDENTIALS,
+        Permission.REMOVE_ALL_SAVED_QUERIES,
+    }
     assert used == set(Permission) - in_use_cases
 
 

@@ -37,6 +37,7 @@ from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryRepository
 from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
+from draw_api.adapters.saved_query_queries import PostgresSavedQueryRepository
 from draw_api.adapters.status_queries import PostgresStatusRepository, RecentTotals
 from draw_api.adapters.storage_queries import PostgresStorageRepository
 from draw_api.adapters.suite_metrics import SuiteMetrics
@@ -64,6 +65,7 @@ from draw_api.services.objects import ObjectService
 from draw_api.services.peers import PeerService
 from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
+from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService, SingleSignOnService
 from draw_api.services.status import StatusService
 from draw_api.services.storage import StorageService
@@ -247,6 +249,9 @@ class Api:
         )
         retrieves = RetrieveService(PostgresRetrieveRepository(session), wakeups, audit)
         kept = timedelta(hours=self._settings.api_query_hours)
+        queries = QueryService(
+            PostgresQueryRepository(session, kept), retrieves, wakeups, audit, clock=_now
+        )
         return UnitOfWork(
             access=access,
             external_access=ExternalAccessService(
@@ -272,8 +277,9 @@ class Api:
             peers=PeerService(
                 PostgresAeTitleRepository(session), log_lines, configuration, wakeups, audit
             ),
-            queries=QueryService(PostgresQueryRepository(session, kept), wakeups, audit),
+            queries=queries,
             retrieves=retrieves,
+            saved_queries=SavedQueryService(PostgresSavedQueryRepository(session), queries, audit),
             status=StatusService(observations, self._host_status, storage_tables.rules, clock=_now),
             storage=storage,
             transactions=TransactionService(log_lines, audit),

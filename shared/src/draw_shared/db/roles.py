@@ -113,6 +113,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "retrieve_items": "SI",
         "queries": "SI",
         "query_results": "S",
+        "saved_queries": "SIUD",
         "batch_queries": "SI",
         "batch_query_lines": "SI",
         "batch_query_answers": "S",

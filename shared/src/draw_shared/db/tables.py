@@ -726,6 +726,22 @@ class QueryRow(SQLModel, table=True):
     )
     created_by: str = Field(default="", sa_column=_plain())
     expires_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    opened_from: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    """The query and attributes of the match that was opened by this one; empty: asked by itself."""
+
+
+class SavedQueryRow(SQLModel, table=True):
+    """A query that a user has saved under a name, to run it again."""
+
+    __tablename__ = "saved_queries"
+    __table_args__ = (UniqueConstraint("user_id", "name"),)
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    user_id: int = Field(sa_column=_parent("users.id", index=False))
+    name: str = Field(default="", sa_column=_exact())
+    shared: bool = _flag()
+    query: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
 class QueryResultRow(SQLModel, table=True):

@@ -135,7 +135,8 @@ SOURCES: Final = text(
 )
 FOUND: Final = text(
     """
-    SELECT a.node_id, given.study->'attributes'->>'StudyInstanceUID' AS study_instance_uid
+    SELECT a.node_id, given.study->'attributes'->>'StudyInstanceUID' AS study_instance_uid,
+        given.study->'attributes' AS attributes
     FROM batch_query_lines l JOIN batch_query_answers a ON a.line_id = l.id,
         LATERAL jsonb_array_elements(a.studies) AS given (study)
     WHERE l.batch_query_id = :id
@@ -278,9 +279,9 @@ class PostgresBatchQueryRepository(BatchQueryRepository):
         return [StudySource(**row) for row in rows]
 
     @override
-    def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:
+    def found(self, batch_query_id: UUID) -> Mapping[tuple[int, str], Mapping[str, Any]]:
         rows = self._connection.execute(FOUND, {"id": batch_query_id})
-        return {(row.node_id, row.study_instance_uid) for row in rows}
+        return {(row.node_id, row.study_instance_uid): row.attributes for row in rows}
 
     @override
     def cancel(self, batch_query_id: UUID) -> str | None:

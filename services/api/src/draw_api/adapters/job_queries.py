@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping, text
 from sqlmodel import Session
 from typing_extensions import override
 
+from draw_api.adapters.job_waits import FACTS, wait_of
 from draw_api.models.jobs import Job, JobAttempt, JobWithAttempts, NewJob
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
 from draw_api.ports.jobs import JobRepository
@@ -22,9 +23,33 @@ ADD: Final = text(
     RETURNING id
     """
 )
+ABOUT_STUDY: Final = """
+    coalesce(nullif(subject_study.patient_name, ''), j.parameters->'about'->>'patient_name', '')
+        AS patient_name,
+    coalesce(subject_study.description, j.parameters->'about'->>'study_description', '')
+        AS study_description,
+    coalesce(subject_study.study_date, CASE WHEN j.parameters->'about'->>'study_date'
+        ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' THEN (j.parameters->'about'->>'study_date')::date END)
+        AS study_date
+"""
+SUBJECT_STUDY: Final = """
+    LEFT JOIN LATERAL (
+        SELECT s.description, s.study_date,
+            CASE WHEN p.ambiguous THEN '' ELSE p.name END AS patient_name
+        FROM studies s JOIN patients p ON p.id = s.patient_pk
+        WHERE s.study_instance_uid = j.parameters->>'study_instance_uid' OFFSET 0
+    ) AS subject_study ON true
+"""
+"""Whose study a job is about: as the index has it, else as the query that found it has it."""
+COLUMNS: Final = f"""
+    SELECT j.*, n.name AS node_name, {ABOUT_STUDY},
+        CASE WHEN j.kind = 'batch' THEN coalesce(j.parameters->>'of', '') ELSE '' END AS batch_of,
+        {FACTS}
+    FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id {SUBJECT_STUDY}
+"""  # noqa: S608 - parts of our own
 JOBS: Final = text(
-    """
-    SELECT j.*, n.name AS node_name FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id
+    f"""
+    {COLUMNS}
     WHERE (CAST(:state AS text) IS NULL OR j.state = :state)
         AND (CAST(:node_id AS bigint) IS NULL OR j.node_id = :node_id)
         AND (CAST(:before AS timestamptz) IS NULL
@@ -32,10 +57,7 @@ JOBS: Final = text(
     ORDER BY j.created_at DESC, j.id DESC LIMIT :limit
     """
 )
-JOB: Final = text(
-    "SELECT j.*, n.name AS node_name FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id"
-    " WHERE j.id = :id"
-)
+JOB: Final = text(f"{COLUMNS} WHERE j.id = :id")
 ATTEMPTS: Final = text("SELECT * FROM job_attempts WHERE job_id = :id ORDER BY number")
 STATE_FOR_UPDATE: Final = text("SELECT state FROM jobs WHERE id = :id FOR UPDATE")
 CANCEL: Final = text(
@@ -93,7 +115,10 @@ class PostgresJobRepository(JobRepository):
                 "limit": limit + 1,
             },
         ).mappings()
-        return page_of([(cursor_of(row), Job.model_validate(row)) for row in rows], limit)
+        found = [
+            (cursor_of(row), Job.model_validate({**row, "wait": wait_of(row)})) for row in rows
+        ]
+        return page_of(found, limit)
 
     @override
     def job(self, job_id: UUID) -> JobWithAttempts | None:
@@ -102,7 +127,7 @@ class PostgresJobRepository(JobRepository):
             return None
         attempts = self._connection.execute(ATTEMPTS, {"id": job_id}).mappings()
         history = [JobAttempt.model_validate(attempt) for attempt in attempts]
-        return JobWithAttempts.model_validate({**row, "history": history})
+        return JobWithAttempts.model_validate({**row, "history": history, "wait": wait_of(row)})
 
     @override
     def cancel(self, job_id: UUID) -> str | None:

@@ -12,8 +12,16 @@ from sqlmodel import Session
 from typing_extensions import override
 
 from draw_api.adapters.job_queries import CANCEL, STATE_FOR_UPDATE, cursor_of, key_of
+from draw_api.adapters.job_waits import FACTS, wait_of
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
-from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
+from draw_api.models.queries import (
+    ChosenMatch,
+    NewQuery,
+    Query,
+    QueryCriteria,
+    QueryMatch,
+    QueryOrigin,
+)
 from draw_api.ports.queries import QueryRepository
 from draw_shared.dicom.encoding.search_text import like_literal
 
@@ -42,9 +50,10 @@ ADD_BATCH: Final = text(
 )
 ADD_QUERY: Final = text(
     """
-    INSERT INTO queries (id, level, keys, node_ids, fingerprint, created_by, expires_at)
+    INSERT INTO queries (id, level, keys, node_ids, fingerprint, created_by, expires_at,
+        opened_from)
     VALUES (:id, :level, CAST(:keys AS jsonb), :node_ids, :fingerprint, :created_by,
-        now() + make_interval(secs => :kept_seconds))
+        now() + make_interval(secs => :kept_seconds), CAST(:opened_from AS jsonb))
     """
 )
 ADD_JOBS: Final = text(
@@ -55,18 +64,24 @@ ADD_JOBS: Final = text(
     FROM unnest(CAST(:ids AS uuid[]), CAST(:node_ids AS bigint[])) AS given (id, node_id)
     """
 )
-COLUMNS: Final = """
+_COLUMNS: Final = """
     SELECT q.id, q.level, q.keys, q.node_ids, q.created_at, q.created_by, q.expires_at,
-        coalesce(q.expires_at < now(), false) AS expired, j.state, j.finished_at,
+        q.opened_from, coalesce(q.expires_at < now(), false) AS expired, batch.state,
+        batch.finished_at,
         (SELECT coalesce(jsonb_agg(jsonb_build_object(
-            'node_id', c.node_id, 'node_name', n.name, 'state', c.state, 'error', c.error,
-            'matches', coalesce((c.progress->>'matches')::bigint, 0),
-            'requests', coalesce((c.progress->>'requests')::bigint, 0),
-            'completeness', coalesce(c.result->>'completeness', '')) ORDER BY n.name), '[]')
-         FROM jobs c LEFT JOIN remote_nodes n ON n.id = c.node_id WHERE c.parent_id = q.id)
-            AS nodes
-    FROM queries q JOIN jobs j ON j.id = q.id
+            'node_id', asked.node_id, 'node_name', asked.node_name, 'state', asked.state,
+            'error', asked.error, 'kind', 'find', 'not_before', asked.not_before,
+            'matches', coalesce((asked.progress->>'matches')::bigint, 0),
+            'requests', coalesce((asked.progress->>'requests')::bigint, 0),
+            'completeness', coalesce(asked.result->>'completeness', ''),
+            'wait_facts', asked.wait_facts) ORDER BY asked.node_name), '[]')
+         FROM (SELECT j.*, n.name AS node_name, {waits}
+            FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id
+            WHERE j.parent_id = q.id) AS asked) AS nodes
+    FROM queries q JOIN jobs batch ON batch.id = q.id
 """
+COLUMNS: Final = _COLUMNS.format(waits="NULL AS wait_facts")
+"""A list does not say why its queries wait: that would be counted for each node of each query."""
 CONDITIONS: Final = {
     "before": "(q.created_at, q.id) < (:before, :before_id)",
     "node_id": "q.node_ids @> ARRAY[CAST(:node_id AS bigint)]",
@@ -75,7 +90,7 @@ CONDITIONS: Final = {
     "until": "q.created_at < :until",
 }
 """The conditions of the history, by the criterion that uses each; unused ones are left out."""
-QUERY: Final = text(f"{COLUMNS} WHERE q.id = :id")
+QUERY: Final = text(f"{_COLUMNS.format(waits=FACTS)} WHERE q.id = :id")
 ASKED: Final = text(
     """
     SELECT q.level, q.keys, q.node_ids,
@@ -90,7 +105,9 @@ MATCHES: Final = """
         CASE q.level WHEN 'STUDY' THEN (SELECT coalesce(sum(s.instance_count), 0) FROM studies s
                 WHERE s.study_instance_uid = r.attributes->>'StudyInstanceUID')
             WHEN 'SERIES' THEN (SELECT coalesce(sum(s.instance_count), 0) FROM series s
-                WHERE s.series_instance_uid = r.attributes->>'SeriesInstanceUID') END
+                WHERE s.series_instance_uid = r.attributes->>'SeriesInstanceUID')
+            WHEN 'IMAGE' THEN (SELECT count(*) FROM instances i
+                WHERE i.sop_instance_uid = r.attributes->>'SOPInstanceUID') END
             AS instances_here
     FROM query_results r JOIN queries q ON q.id = r.query_id
         JOIN remote_nodes n ON n.id = r.node_id
@@ -103,6 +120,17 @@ MATCHES: Final = """
 """
 ASCENDING: Final = text(MATCHES.format(comparison=">", direction="ASC"))
 DESCENDING: Final = text(MATCHES.format(comparison="<", direction="DESC"))
+CHOSEN: Final = text(
+    """
+    SELECT r.id, r.node_id, n.query_model,
+        coalesce(q.opened_from->'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object(
+            'StudyInstanceUID', q.keys->'StudyInstanceUID',
+            'SeriesInstanceUID', q.keys->'SeriesInstanceUID')) || r.attributes AS attributes
+    FROM query_results r JOIN queries q ON q.id = r.query_id
+        JOIN remote_nodes n ON n.id = r.node_id
+    WHERE r.query_id = :id AND r.id = ANY(:ids) ORDER BY r.id
+    """
+)
 REMOVE: Final = text("DELETE FROM jobs WHERE id = :id")
 PRIORITY: Final = 3
 """A user waits for the answer: queries go before retrieves of the usual priority."""
@@ -128,7 +156,11 @@ class PostgresQueryRepository(QueryRepository):
 
     @override
     def add(
-        self, query: NewQuery, fingerprint: str, created_by: str
+        self,
+        query: NewQuery,
+        fingerprint: str,
+        created_by: str,
+        opened_from: QueryOrigin | None = None,
     ) -> tuple[UUID, Sequence[UUID]]:
         query_id, node_ids = uuid4(), list(dict.fromkeys(query.node_ids))
         jobs = [uuid4() for _ in node_ids]
@@ -142,6 +174,7 @@ class PostgresQueryRepository(QueryRepository):
                 "keys": json.dumps(query.keys),
                 "fingerprint": fingerprint,
                 "kept_seconds": self._kept.total_seconds(),
+                "opened_from": opened_from.model_dump_json() if opened_from else "{}",
             },
         )
         parameters = {
@@ -216,6 +249,11 @@ class PostgresQueryRepository(QueryRepository):
         )
 
     @override
+    def chosen(self, query_id: UUID, ids: Sequence[int]) -> Sequence[ChosenMatch]:
+        rows = self._connection.execute(CHOSEN, {"id": query_id, "ids": list(ids)}).mappings()
+        return [ChosenMatch(**row) for row in rows]
+
+    @override
     def cancel(self, query_id: UUID) -> str | None:
         state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": query_id}).scalar()
         if state is not None:
@@ -228,13 +266,15 @@ class PostgresQueryRepository(QueryRepository):
 
 
 def _query(row: RowMapping) -> Query:
-    nodes: Sequence[Mapping[str, Any]] = row["nodes"]
+    nodes = [{**node, "wait": wait_of(node)} for node in row["nodes"]]
     said = {str(node["completeness"]) for node in nodes}
     over = row["finished_at"] is not None
     completeness = "complete" if said == {"complete"} else "truncated"
     return Query.model_validate(
         {
             **row,
+            "nodes": nodes,
+            "opened_from": row["opened_from"] or None,
             "completeness": completeness if over else "",
             "matches": sum(int(node["matches"]) for node in nodes),
         }

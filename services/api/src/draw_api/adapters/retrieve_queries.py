@@ -10,13 +10,16 @@ from sqlmodel import Session
 from typing_extensions import override
 
 from draw_api.adapters.job_queries import (
+    ABOUT_STUDY,
     ATTEMPTS,
     CANCEL,
     NODE_ACTIVE,
     STATE_FOR_UPDATE,
+    SUBJECT_STUDY,
     cursor_of,
     key_of,
 )
+from draw_api.adapters.job_waits import FACTS, wait_of
 from draw_api.models.jobs import JobAttempt
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.retrieves import (
@@ -35,17 +38,13 @@ Of two equal requests at the same time, the second one then finds the first.
 """
 
 OURS: Final = "(j.kind = 'retrieve' OR j.kind = 'batch' AND j.parameters->>'of' = 'retrieve')"
-COLUMNS: Final = """
+COLUMNS: Final = f"""
     SELECT j.*, n.name AS node_name, children.states AS children, children.sums,
-        coalesce(subject_study.patient_name, '') AS patient_name,
-        coalesce(subject_study.description, '') AS study_description, subject_study.study_date
-    FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id
-    LEFT JOIN LATERAL (
-        SELECT s.description, s.study_date,
-            CASE WHEN p.ambiguous THEN '' ELSE p.name END AS patient_name
-        FROM studies s JOIN patients p ON p.id = s.patient_pk
-        WHERE s.study_instance_uid = j.parameters->>'study_instance_uid' OFFSET 0
-    ) AS subject_study ON true
+        {ABOUT_STUDY},
+        coalesce(j.parameters->'about'->>'patient_id', '') AS patient_id,
+        coalesce(j.parameters->'about'->>'series_description', '') AS series_description,
+        {FACTS}
+    FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id {SUBJECT_STUDY}
     LEFT JOIN LATERAL (
         SELECT jsonb_object_agg(s.state, s.number) AS states,
             jsonb_build_object('expected', sum(s.expected), 'arrived', sum(s.arrived),
@@ -66,7 +65,7 @@ COLUMNS: Final = """
                     FILTER (WHERE c.finished_at IS NULL) AS objects
             FROM jobs c WHERE c.parent_id = j.id GROUP BY c.state) AS s
     ) AS children ON j.kind = 'batch'
-"""
+"""  # noqa: S608 - parts of our own
 RETRIEVES: Final = text(
     f"""
     {COLUMNS}
@@ -332,6 +331,7 @@ def _to_fields(row: RowMapping) -> dict[str, Any]:
         "destination": parameters.get("destination", ""),
         "retry_of": parameters.get("retry_of"),
         "children": row["children"] or {},
+        "wait": wait_of(row, row["children"]),
         "progress": _sum_progress(row["sums"]) if batch else row["progress"],
         "result": row["result"]
         or ({"already_on_the_way": parameters.get("already_on_the_way", 0)} if batch else {}),

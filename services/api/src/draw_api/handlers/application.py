@@ -30,6 +30,7 @@ from draw_api.handlers.rest import (
     queries,
     retrieve_events,
     retrieves,
+    saved_queries,
     session,
     single_sign_on,
     status,
@@ -63,6 +64,7 @@ ROUTERS = (
     nodes.router,
     jobs.router,
     queries.router,
+    saved_queries.router,
     batch_queries.router,
     # Before the others: "events" is no job id.
     retrieve_events.router,

@@ -26,6 +26,7 @@ from draw_api.services.objects import ObjectService
 from draw_api.services.peers import PeerService
 from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
+from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService
 from draw_api.services.status import StatusService
 from draw_api.services.storage import StorageService
@@ -53,6 +54,7 @@ class UnitOfWork:
     peers: PeerService
     queries: QueryService
     retrieves: RetrieveService
+    saved_queries: SavedQueryService
     status: StatusService
     storage: StorageService
     transactions: TransactionService

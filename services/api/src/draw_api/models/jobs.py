@@ -1,6 +1,6 @@
 """Jobs against remote nodes, as operators see them."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
@@ -70,6 +70,33 @@ class NewSend(_NewJob):
 NewJob = Annotated[NewEcho | NewProbe | NewSend, Field(discriminator="kind")]
 
 
+class JobWait(Answer):
+    """Why a job has not begun, and when it will."""
+
+    reason: Literal[
+        "start_time",
+        "retry",
+        "node_failing",
+        "node_window",
+        "job_window",
+        "node_paused",
+        "node_switched_off",
+        "no_worker",
+        "others",
+        "soon",
+    ] = Field(
+        description="start_time: it was asked to begin later; retry: a try has failed;"
+        " node_failing: the node failed repeatedly; node_window, job_window: outside the weekly"
+        " windows; no_worker: no qr-worker is running; others: the node serves other jobs first;"
+        " soon: a worker is about to take it"
+    )
+    until: datetime | None = Field(
+        default=None, description="when it is tried next; null: that depends on the reason"
+    )
+    failures: int = Field(default=0, description="failed tries of the job, or of the node in a row")
+    ahead: int = Field(default=0, description="jobs of the node that come first, at most 100")
+
+
 class Job(Answer):
     """One job."""
 
@@ -89,6 +116,13 @@ class Job(Answer):
     created_by: str
     started_at: datetime | None
     finished_at: datetime | None
+    patient_name: str = Field(
+        default="", description="of the study, as the index or the query that found it has it"
+    )
+    study_description: str = ""
+    study_date: date | None = None
+    batch_of: str = Field(default="", description="kind of the jobs in a batch")
+    wait: JobWait | None = Field(default=None, description="null: it has begun")
 
 
 class JobAttempt(Answer):

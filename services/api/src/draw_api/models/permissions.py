@@ -54,6 +54,7 @@ class Permission(StrEnum):
     MANAGE_DEAD_LETTERS = "dead-letters.manage"
     READ_USERS = "users.read"
     MANAGE_USERS = "users.manage"
+    REMOVE_ALL_SAVED_QUERIES = "all-saved-queries.remove"
     READ_ALL_CREDENTIALS = "all-credentials.read"
     END_ALL_CREDENTIALS = "all-credentials.end"
 
@@ -118,7 +119,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.HOLD_STUDIES: _operator("hold and release studies"),
     Permission.MANAGE_NODES: _operator("add, change, pause and remove remote nodes"),
     Permission.RUN_JOBS: _operator("test nodes, send, retrieve; cancel and repeat jobs"),
-    Permission.RUN_QUERIES: _operator("query remote nodes, cancel and forget queries"),
+    Permission.RUN_QUERIES: _operator("query remote nodes, save, cancel and delete queries"),
     Permission.CONTROL_SERVICES: _operator("start, stop and restart services"),
     Permission.DELETE_STUDIES: _admin("delete studies"),
     Permission.MANAGE_PEERS: _admin("change which AE titles may associate"),
@@ -130,6 +131,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.MANAGE_USERS: _admin(
         "add, change and remove users, set their passwords", persons_only=True
     ),
+    Permission.REMOVE_ALL_SAVED_QUERIES: _admin("delete everybody's saved queries"),
     Permission.READ_ALL_CREDENTIALS: _admin("see everybody's sessions and tokens"),
     Permission.END_ALL_CREDENTIALS: _admin(
         "end everybody's sessions, revoke everybody's tokens", persons_only=True

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Discriminator,
     Field,
+    StrictBool,
     StrictInt,
     StringConstraints,
     Tag,
@@ -19,8 +22,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from draw_api.models.jobs import JobState
+from draw_api.models.jobs import JobState, JobWait
+from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
+from draw_api.models.retrieves import Retrieve, RetrieveOptions
+from draw_shared.contracts.identifiers import OptionalAeTitle
 from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.encoding import dictionary
 from draw_shared.dicom.query.typed_keys import UnclearKey, key_as_sent
@@ -31,15 +37,36 @@ KeyValues = Annotated[
     Annotated[KeyValue, Tag("text")] | Annotated[list[KeyValue], Tag("texts")],
     Discriminator(lambda value: "texts" if isinstance(value, list) else "text"),
 ]
+StudyDates = Literal["", "today", "yesterday", "last_7_days", "last_30_days"]
+"""Days that are counted back from the day on which the query is sent."""
 MAX_KEYS: Final = 50
 MAX_NODES: Final = 32
 MAX_RESULTS: Final = 100_000
+MAX_CHOSEN: Final = 5_000
 NOT_ASKED_FOR: Final = frozenset({"SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN"})
 NEEDED_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "SERIES": ("StudyInstanceUID",),
     "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID"),
 }
 """Unique keys of the levels above, which hierarchical queries need (PS3.4 C.4.1.2.1)."""
+
+
+def _known_zone(name: str) -> str:
+    if name and not is_zone(name):
+        raise ValueError("must be the name of a time zone such as Europe/Berlin")
+    return name
+
+
+def is_zone(name: str) -> bool:
+    """Return whether a time zone has this name."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return False
+    return True
+
+
+TimeZone = Annotated[str, Field(max_length=64), AfterValidator(_known_zone)]
 
 EXAMPLE: Final[dict[str, Any]] = {
     "level": "STUDY",
@@ -68,6 +95,12 @@ class NewQuery(Request):
     )
     max_age_seconds: StrictInt = Field(
         default=300, ge=0, le=86400, description="accept an answer of this age; 0: ask again"
+    )
+    study_dates: StudyDates = Field(
+        default="", description="days up to today, instead of the key StudyDate; empty: that key"
+    )
+    zone: TimeZone = Field(
+        default="", description="time zone in which it is today, as Europe/Berlin; empty: UTC"
     )
 
     @field_validator("keys")
@@ -111,6 +144,17 @@ def _normalise_keys(keys: Mapping[str, str | list[str]]) -> dict[str, str | list
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenMatch:
+    """One match of a query, with what its query knows of the levels above."""
+
+    id: int
+    node_id: int
+    query_model: str
+    attributes: Mapping[str, Any]
+    """Of the match and of those above it."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueryCriteria:
     """Selects queries of the history; an empty value matches all."""
 
@@ -130,6 +174,16 @@ class NodeAnswer(Answer):
     requests: int = Field(description="C-FIND requests; more than one where the node truncates")
     completeness: Literal["", "complete", "truncated"]
     error: str
+    wait: JobWait | None = Field(default=None, description="null: it was asked")
+
+
+class QueryOrigin(Answer):
+    """The match of another query whose series or images a query asks for."""
+
+    query_id: UUID
+    attributes: dict[str, Any] = Field(
+        description="of the match and of those above it", examples=[{"PatientName": "Smith^J"}]
+    )
 
 
 class Query(Answer):
@@ -150,6 +204,9 @@ class Query(Answer):
     created_by: str
     finished_at: datetime | None
     expires_at: datetime | None
+    opened_from: QueryOrigin | None = Field(
+        default=None, description="null: it was not made by opening a match"
+    )
 
 
 class QueryMatch(Answer):
@@ -162,5 +219,36 @@ class QueryMatch(Answer):
         examples=[{"StudyInstanceUID": "1.2.840.113619.2.55.3", "StudyDate": "20260102"}]
     )
     instances_here: int | None = Field(
-        description="SOP instances of this study or series that are here; null at other levels"
+        description="SOP instances of this study, series or image that are here; null: of a patient"
     )
+
+
+class RetrieveMatches(Request):
+    """Which matches of a query to retrieve, to where, when and how."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"result_ids": [1, 2]}]})
+
+    result_ids: list[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]] = Field(
+        min_length=1, max_length=MAX_CHOSEN, description="`id` of matches, of any level"
+    )
+    method: Literal["auto", "move", "get"] = "auto"
+    destination: OptionalAeTitle = Field(
+        default="", description="AE title that C-MOVE sends to; empty: this suite"
+    )
+    priority: StrictInt = Field(default=5, ge=1, le=9, description="1 is the most urgent")
+    not_before: Moment | None = Field(default=None, description="begin at the earliest")
+    force: StrictBool = Field(
+        default=False, description="also what is already here or already on the way"
+    )
+
+    def options(self, node_id: int) -> RetrieveOptions:
+        """Return the options for retrieving from one node."""
+        given = self.model_dump(exclude={"result_ids"})
+        return RetrieveOptions.model_validate(given | {"node_id": node_id})
+
+
+class MatchesRetrieved(Answer):
+    """The retrieves of the chosen matches, one or a batch for each node."""
+
+    retrieves: list[Retrieve]
+    new: int = Field(description="how many of them are new; the others were on the way already")

@@ -1,6 +1,7 @@
 """Retrieve jobs, as operators request and watch them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -14,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from draw_api.models.jobs import JobAttempt, JobState, SopInstanceUids
+from draw_api.models.jobs import JobAttempt, JobState, JobWait, SopInstanceUids
 from draw_api.models.moments import Moment
 from draw_api.models.nodes import Window
 from draw_api.models.paging import Answer, Parameters, Request
@@ -122,10 +123,13 @@ class Retrieve(Answer):
     )
     patient_name: str = Field(
         default="",
-        description="of the study, once anything of it is here and names one person only",
+        description="of the study, once anything of it is here and names one person only, else as"
+        " the query that found it has it",
     )
+    patient_id: str = ""
     study_description: str = ""
     study_date: date | None = None
+    series_description: str = ""
     method: str
     destination: str
     priority: int
@@ -152,6 +156,7 @@ class Retrieve(Answer):
     error: str = Field(description="what went wrong, in words", examples=[""])
     attempts: int
     cancel_requested: bool
+    wait: JobWait | None = Field(default=None, description="null: it has begun")
     children: dict[str, int] = Field(
         description="jobs of a batch by state", examples=[{"complete": 99, "running": 1}]
     )
@@ -183,13 +188,50 @@ class Urgency(Request):
     priority: StrictInt = Field(ge=1, le=9, description="1 is the most urgent", examples=[1])
 
 
-def parameters_of(options: RetrieveOptions, item: WantedItem) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class KnownSubject:
+    """Whom and what an item is about, as a query told it: a job names it to people."""
+
+    patient_name: str = ""
+    patient_id: str = ""
+    study_date: str = ""
+    study_description: str = ""
+    series_description: str = ""
+
+
+MAX_KNOWN: Final = 256
+
+
+def known_subject(attributes: Mapping[str, Any]) -> KnownSubject:
+    """Return the subject that the attributes of a match describe."""
+
+    def told(keyword: str) -> str:
+        value = attributes.get(keyword)
+        return value.strip()[:MAX_KNOWN] if isinstance(value, str) else ""
+
+    try:
+        day = datetime.strptime(told("StudyDate"), "%Y%m%d").date().isoformat()  # noqa: DTZ007
+    except ValueError:
+        day = ""
+    return KnownSubject(
+        patient_name=told("PatientName"),
+        patient_id=told("PatientID"),
+        study_date=day,
+        study_description=told("StudyDescription"),
+        series_description=told("SeriesDescription") or told("Modality"),
+    )
+
+
+def parameters_of(
+    options: RetrieveOptions, item: WantedItem, known: KnownSubject | None = None
+) -> dict[str, Any]:
     """Return the parameters of a job for one item, without empty ones."""
     named = item.model_dump(mode="json", exclude_defaults=True)
     told = options.model_dump(
         mode="json", include={"method", "destination", "windows", "force"}, exclude_defaults=True
     )
-    return named | told
+    about = {name: value for name, value in asdict(known).items() if value} if known else {}
+    return named | told | ({"about": about} if about else {})
 
 
 def item_of(parameters: Mapping[str, Any]) -> dict[str, Any]:

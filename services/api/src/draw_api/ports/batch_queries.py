@@ -1,7 +1,7 @@
 """Port of the queries for a list of studies, with one row for each line of the list."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from draw_api.models.batch_queries import (
@@ -53,8 +53,8 @@ class BatchQueryRepository(Protocol):
     def sources(self, batch_query_id: UUID) -> Sequence[StudySource]:
         """Return what can be retrieved and is not completely here, in the order of the list."""
 
-    def found(self, batch_query_id: UUID) -> Collection[tuple[int, str]]:
-        """Return node and Study Instance UID of every study found."""
+    def found(self, batch_query_id: UUID) -> Mapping[tuple[int, str], Mapping[str, Any]]:
+        """Return the attributes of every study found, by node and Study Instance UID."""
 
     def cancel(self, batch_query_id: UUID) -> str | None:
         """Cancel the list; return its previous state."""

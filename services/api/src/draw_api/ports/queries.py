@@ -5,7 +5,14 @@ from typing import Protocol
 from uuid import UUID
 
 from draw_api.models.paging import Page
-from draw_api.models.queries import NewQuery, Query, QueryCriteria, QueryMatch
+from draw_api.models.queries import (
+    ChosenMatch,
+    NewQuery,
+    Query,
+    QueryCriteria,
+    QueryMatch,
+    QueryOrigin,
+)
 
 
 class QueryRepository(Protocol):
@@ -18,7 +25,11 @@ class QueryRepository(Protocol):
         """Return the same query if it is recent and its answer is complete or under way."""
 
     def add(
-        self, query: NewQuery, fingerprint: str, created_by: str
+        self,
+        query: NewQuery,
+        fingerprint: str,
+        created_by: str,
+        opened_from: QueryOrigin | None = None,
     ) -> tuple[UUID, Sequence[UUID]]:
         """Add a query with a job for each node; return its id and those of the jobs."""
 
@@ -42,6 +53,9 @@ class QueryRepository(Protocol):
         limit: int,
     ) -> Page[QueryMatch]:
         """Return a page of matches; `sort` is a keyword, with a minus for descending."""
+
+    def chosen(self, query_id: UUID, ids: Sequence[int]) -> Sequence[ChosenMatch]:
+        """Return those of the matches that exist, in the order in which they came."""
 
     def cancel(self, query_id: UUID) -> str | None:
         """Cancel the query; return its previous state."""

@@ -1,6 +1,6 @@
 """Batch queries: sends a list of questions to nodes, shows answers, retrieves what is missing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
 from draw_api.models.access import Principal
@@ -17,7 +17,7 @@ from draw_api.models.batch_queries import (
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
-from draw_api.models.retrieves import MAX_ITEMS, Retrieve, WantedItem
+from draw_api.models.retrieves import MAX_ITEMS, Retrieve, WantedItem, known_subject
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.batch_queries import BatchQueryRepository
 from draw_api.ports.wakeups import WakeUps
@@ -127,8 +127,9 @@ class BatchQueryService:
             Conflict: nothing is left to retrieve.
         """
         self.batch_query(batch_query_id)
+        found = self._table.found(batch_query_id)
         if wanted.studies:
-            chosen = self._select_chosen(batch_query_id, wanted)
+            chosen = _select_chosen(found, wanted)
         else:
             chosen = self._select_missing(batch_query_id, several=wanted.several)
         if not chosen:
@@ -140,8 +141,9 @@ class BatchQueryService:
         new = 0
         for node_id, uids in chosen.items():
             items = [WantedItem(study_instance_uid=uid) for uid in uids]
+            known = [known_subject(found.get((node_id, uid), {})) for uid in uids]
             try:
-                asked = self._retrieves.create(by, wanted.options(node_id), items)
+                asked = self._retrieves.create(by, wanted.options(node_id), items, known)
             except Conflict:
                 # All studies of this node are on the way; continue with the other nodes.
                 continue
@@ -195,17 +197,6 @@ class BatchQueryService:
             self._wakeups.after_commit(JobReadyV1(job_id=job_id))
         return self.batch_query(batch_query_id)
 
-    def _select_chosen(self, batch_query_id: UUID, wanted: RetrieveFound) -> dict[int, list[str]]:
-        found = self._table.found(batch_query_id)
-        problems = [
-            FieldProblem(f"studies.{n}", "the node did not answer with this study")
-            for n, one in enumerate(wanted.studies)
-            if (one.node_id, one.study_instance_uid) not in found
-        ]
-        if problems:
-            raise Invalid(problems[:1])
-        return _by_node((one.node_id, one.study_instance_uid) for one in wanted.studies)
-
     def _select_missing(self, batch_query_id: UUID, *, several: bool) -> dict[int, list[str]]:
         best: dict[str, StudySource] = {}
         for source in self._table.sources(batch_query_id):
@@ -214,6 +205,19 @@ class BatchQueryService:
                 if (source.instances_there or 0) > (known.instances_there or 0):
                     best[source.study_instance_uid] = source
         return _by_node((one.node_id, uid) for uid, one in best.items())
+
+
+def _select_chosen(
+    found: Collection[tuple[int, str]], wanted: RetrieveFound
+) -> dict[int, list[str]]:
+    problems = [
+        FieldProblem(f"studies.{n}", "the node did not answer with this study")
+        for n, one in enumerate(wanted.studies)
+        if (one.node_id, one.study_instance_uid) not in found
+    ]
+    if problems:
+        raise Invalid(problems[:1])
+    return _by_node((one.node_id, one.study_instance_uid) for one in wanted.studies)
 
 
 def _by_node(pairs: Iterator[tuple[int, str]]) -> dict[int, list[str]]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from uuid import UUID
 
 from draw_api.models.access import Principal
@@ -10,6 +11,7 @@ from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
 from draw_api.models.retrieves import (
+    KnownSubject,
     Retrieve,
     RetrievedInstance,
     RetrieveOptions,
@@ -49,9 +51,15 @@ class RetrieveService:
         self._audit = audit
 
     def create(
-        self, by: Principal, options: RetrieveOptions, items: Sequence[WantedItem]
+        self,
+        by: Principal,
+        options: RetrieveOptions,
+        items: Sequence[WantedItem],
+        known: Sequence[KnownSubject] = (),
     ) -> RequestedRetrieve:
         """Request items; those already on the way are pulled forward instead of requested again.
+
+        `known` says of each item what a query has told about it, if one found them.
 
         Raises:
             Invalid: there is no such node, or it is switched off.
@@ -59,9 +67,9 @@ class RetrieveService:
         """
         self._require_node(options.node_id)
         rows = {}
-        for item in items:
+        for item, about in zip_longest(items, known):
             subject = subject_of(options, item)
-            rows[subject] = NewRetrieveRow(subject, parameters_of(options, item))
+            rows[subject] = NewRetrieveRow(subject, parameters_of(options, item, about))
         return self._add(by, options, list(rows.values()), "retrieve.create")
 
     def retry(self, by: Principal, job_id: UUID) -> RequestedRetrieve:
@@ -85,10 +93,11 @@ class RetrieveService:
         for each in chosen:
             held = self._table.parameters(each)
             told = {n: held[n] for n in ("method", "destination", "force") if n in held}
+            about = {"about": held["about"]} if "about" in held else {}
             item = WantedItem.model_validate(item_of(held))
             subject = subject_of(options.model_copy(update=told), item)
             # The start time is not repeated: a retry is wanted now.
-            rows.append(NewRetrieveRow(subject, item_of(held) | told, each))
+            rows.append(NewRetrieveRow(subject, item_of(held) | told | about, each))
         return self._add(by, options, rows, "retrieve.retry")
 
     def retrieves(

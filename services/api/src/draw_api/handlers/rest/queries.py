@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import responses
@@ -20,6 +20,7 @@ from draw_api.models.texts import SORT_KEY
 router = APIRouter(prefix="/api/v1/queries", tags=["queries"])
 
 MayRunQueries = Annotated[Principal, requires(Permission.RUN_QUERIES)]
+MayRunJobs = Annotated[Principal, requires(Permission.RUN_JOBS)]
 MayReadQueries = Annotated[Principal, requires(Permission.READ_QUERIES)]
 
 NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
@@ -85,6 +86,40 @@ def results(
     """Return the matches so far; `search` looks into every value."""
     return work.queries.matches(
         query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=limit
+    )
+
+
+@router.post(
+    "/{query_id}/results/{result_id}/open",
+    status_code=HTTPStatus.CREATED,
+    responses={
+        HTTPStatus.OK: {"model": models.Query, "description": "A fresh answer was there"},
+        **NOT_NOW,
+    },
+)
+def open_match(
+    response: Response,
+    by: MayRunQueries,
+    work: InWork,
+    query_id: UUID,
+    result_id: Annotated[int, Path(ge=1, le=2**63 - 1)],
+) -> models.Query:
+    """Ask the node for what is below a match: studies of a patient, series, images."""
+    query, new = work.queries.open_match(by, query_id, result_id)
+    response.headers["Location"] = f"{router.prefix}/{query.id}"
+    if not new:
+        response.status_code = HTTPStatus.OK
+    return query
+
+
+@router.post("/{query_id}/retrieve", status_code=HTTPStatus.CREATED, responses=NOT_NOW)
+def retrieve(
+    by: MayRunJobs, work: InWork, query_id: UUID, body: models.RetrieveMatches
+) -> models.MatchesRetrieved:
+    """Retrieve matches of any level: patients, studies, series or images."""
+    requested = work.queries.retrieve(by, query_id, body)
+    return models.MatchesRetrieved(
+        retrieves=[one.retrieve for one in requested], new=sum(one.new for one in requested)
     )
 
 
