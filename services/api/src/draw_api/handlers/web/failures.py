@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from fastapi import FastAPI, Request, Response
 
 from draw_api.handlers.identity import SAFE_METHODS
+from draw_api.handlers.web.languages import N_, gettext
 from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
 from draw_api.models.access import Principal
 
@@ -23,6 +24,23 @@ PROGRAMS: Final = ("/api/", "/livez", "/readyz", "/metrics")
 SIGN_IN: Final = "/sign-in"
 REDIRECT_HEADER: Final = "HX-Redirect"
 RETRY_AFTER: Final = "Retry-After"
+TITLES: Final = {
+    HTTPStatus.BAD_REQUEST: N_("This cannot be understood"),
+    HTTPStatus.FORBIDDEN: N_("Not allowed"),
+    HTTPStatus.NOT_FOUND: N_("Not found"),
+    HTTPStatus.METHOD_NOT_ALLOWED: N_("This cannot be done here"),
+    HTTPStatus.CONFLICT: N_("This is not possible now"),
+    HTTPStatus.GONE: N_("No longer here"),
+    HTTPStatus.LENGTH_REQUIRED: N_("This cannot be understood"),
+    HTTPStatus.PRECONDITION_FAILED: N_("Changed by somebody else meanwhile"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: N_("Too large"),
+    HTTPStatus.UNPROCESSABLE_ENTITY: N_("Some values cannot be used"),
+    HTTPStatus.TOO_MANY_REQUESTS: N_("Too many requests"),
+    HTTPStatus.INTERNAL_SERVER_ERROR: N_("An error in the suite"),
+    HTTPStatus.BAD_GATEWAY: N_("Another system does not answer"),
+    HTTPStatus.SERVICE_UNAVAILABLE: N_("Not available at the moment"),
+}
+"""What the page calls a failure, by the status of its answer (RFC 9110 15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +80,7 @@ def _as_page(request: Request, answer: Response) -> Response:
     problem: dict[str, Any] = json.loads(bytes(answer.body))
     view = FailureView(
         status=answer.status_code,
-        title=str(problem.get("title", "")),
+        title=gettext(TITLES.get(answer.status_code) or str(problem.get("title", ""))),
         detail=str(problem.get("detail", "")),
         errors=tuple((e["field"], e["message"]) for e in problem.get("errors", ())),
         retry_after=answer.headers.get(RETRY_AFTER, ""),

@@ -174,7 +174,7 @@ def _field(
         minimum=schema.get("minimum"),
         maximum=schema.get("maximum"),
         longest=schema.get("maxLength"),
-        choices=[(str(one), str(one)) for one in schema.get("enum", ())],
+        choices=[(str(one), words(str(one))) for one in schema.get("enum", ())],
         required=required and kind not in {"switch", "choice"},
     )
 
