@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from draw_api.models.protection import CACHING, HEADERS, NO_STORE
 from draw_shared.addresses import budget_key
+from draw_shared.wording import message
 
 HEAD: Final = "head"
 BODY: Final = "body"
@@ -130,7 +131,7 @@ class BoundedConnection(H11Protocol):
         if not self._room.enter(self, self.client[0] if self.client else ""):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "There are too many connections; close some, or try again later.",
+                message("There are too many connections; close some, or try again later."),
                 ("Retry-After", str(RETRY_DELAY_SECONDS)),
             )
             return
@@ -158,7 +159,7 @@ class BoundedConnection(H11Protocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, "This is not a valid HTTP request.")
+        self._refuse(HTTPStatus.BAD_REQUEST, message("This is not a valid HTTP request."))
 
     @override
     def pause_writing(self) -> None:
@@ -206,7 +207,7 @@ class BoundedConnection(H11Protocol):
             # The client cannot send while nobody reads.
             self._set_timer(self._room.times.body)
         else:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, message("The request did not come in time."))
 
     def _watch_taking(self) -> None:
         left = self.transport.get_write_buffer_size()

@@ -20,6 +20,7 @@ from typing_extensions import override
 from draw_api.models.failures import ProviderUnavailable, Unauthenticated
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn
 from draw_api.ports.single_sign_on import IdentityProvider
+from draw_shared.wording import message
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 """Asymmetric only: a token signed with the client's secret proves nothing (RFC 8725 3.1)."""
@@ -87,7 +88,7 @@ class OidcIdentityProvider(IdentityProvider):
         )
         token = redeemed.get("id_token")
         if not isinstance(token, str):
-            raise Unauthenticated("The identity provider does not say who you are.")
+            raise Unauthenticated(message("The identity provider does not say who you are."))
         return self._identity(self._claims(token, pending.nonce))
 
     @override
@@ -120,7 +121,7 @@ class OidcIdentityProvider(IdentityProvider):
             claims = self._decode(token)
             wanted.validate(claims)
         except (JoseError, ValueError) as error:
-            raise Unauthenticated("The identity provider's token is not valid.") from error
+            raise Unauthenticated(message("The identity provider's token is not valid.")) from error
         return claims
 
     def _decode(self, token: str) -> dict[str, Any]:
@@ -148,7 +149,9 @@ class OidcIdentityProvider(IdentityProvider):
         found = self._request("GET", f"{base}/.well-known/openid-configuration")
         needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         if found.get("issuer") != self._client.issuer or any(n not in found for n in needed):
-            raise ProviderUnavailable("The identity provider describes itself as another one.")
+            raise ProviderUnavailable(
+                message("The identity provider describes itself as another one.")
+            )
         with self._lock:
             self._found, self._found_until = found, time.monotonic() + CACHE_SECONDS
         return found
@@ -162,7 +165,9 @@ class OidcIdentityProvider(IdentityProvider):
         try:
             keys = KeySet.import_key_set({"keys": found["keys"]})
         except (JoseError, KeyError, TypeError, ValueError) as error:
-            raise ProviderUnavailable("The identity provider's keys cannot be read.") from error
+            raise ProviderUnavailable(
+                message("The identity provider's keys cannot be read.")
+            ) from error
         with self._lock:
             self._keys, self._keys_at = keys, time.monotonic()
         return keys
@@ -173,15 +178,19 @@ class OidcIdentityProvider(IdentityProvider):
                 method, url, timeout=REQUEST_TIMEOUT_SECONDS, follow_redirects=False, **how
             )
             if method == "POST" and answer.is_client_error:
-                raise Unauthenticated("The identity provider does not accept this sign-in.")
+                raise Unauthenticated(
+                    message("The identity provider does not accept this sign-in.")
+                )
             answer.raise_for_status()
             found = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ProviderUnavailable(
-                "The identity provider does not answer; try again."
+                message("The identity provider does not answer; try again.")
             ) from error
         if not isinstance(found, dict):
-            raise ProviderUnavailable("The identity provider does not answer as it should.")
+            raise ProviderUnavailable(
+                message("The identity provider does not answer as it should.")
+            )
         return found
 
 

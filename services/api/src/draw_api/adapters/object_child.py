@@ -13,6 +13,7 @@ from typing import Any, Final
 from draw_api.adapters.object_elements import elements
 from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, picture
 from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
+from draw_shared.wording import message
 
 MEMORY_BYTES: Final = 1280 * 1024**2
 MAX_CPU_SECONDS: Final = 20
@@ -23,7 +24,7 @@ WORN_BYTES: Final = MEMORY_BYTES // 2
 
 So is a child that ran out of memory, since either the object or a leak may be the cause.
 """
-NOT_ENOUGH: Final = "it needs too much memory"
+NOT_ENOUGH: Final = message("it needs too much memory")
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -60,13 +61,15 @@ def answer(request: Mapping[str, Any]) -> Answer:
     try:
         return ACTIONS[request["action"]](request)
     except NoSuchFrame:
-        return {"trouble": "no such frame"}, b""
+        return {"trouble": message("no such frame")}, b""
     except NotAnImage as error:
         return {"trouble": str(error)}, b""
     except MemoryError:
         return {"trouble": NOT_ENOUGH}, b""
     except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
-        return {"trouble": f"it cannot be decoded ({type(error).__name__})"}, b""
+        return {
+            "trouble": message("it cannot be decoded (%(error)s)", error=type(error).__name__)
+        }, b""
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pydicom.multival import MultiValue
 from draw_api.adapters.object_text import character_set_of, text_beyond_ascii
 from draw_api.adapters.pydicom_source import source
 from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE, CharacterSet
+from draw_shared.wording import message
 
 MAX_ELEMENTS: Final = 4000
 MAX_DEPTH: Final = 8
@@ -49,7 +50,13 @@ def _level(held: Dataset, depth: int, around: CharacterSet) -> Iterator[dict[str
             text = text_beyond_ascii(held, tag, characters)
             element = held[tag]
         except Exception as error:  # noqa: BLE001 - a value that cannot be decoded is shown as such
-            yield _row(depth, str(tag), "", "", f"not decodable ({type(error).__name__})")
+            yield _row(
+                depth,
+                str(tag),
+                "",
+                "",
+                message("not decodable (%(error)s)", error=type(error).__name__),
+            )
             continue
         if element.VR == "SQ":
             yield from _sequence(element, depth, characters)

@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from draw_api.adapters.object_geometry import placed
 from draw_api.adapters.object_tables import plan_tables, report_tables, structure_tables
 from draw_api.adapters.pydicom_source import source
+from draw_shared.wording import message
 
 Array = NDArray[Any]
 
@@ -89,9 +90,11 @@ def facts(path: str, frame: int = 1) -> dict[str, Any]:
     try:
         return said | _image_facts(path, held, frame)
     except (NotAnImage, NoSuchFrame) as error:
-        return said | {"trouble": str(error) or "there is no image in it"}
+        return said | {"trouble": str(error) or message("there is no image in it")}
     except Exception:  # noqa: BLE001 - codecs raise whatever they like
-        return said | {"trouble": "its pixel data are damaged, or in a form that is not supported"}
+        return said | {
+            "trouble": message("its pixel data are damaged, or in a form that is not supported")
+        }
 
 
 def picture(
@@ -182,11 +185,11 @@ def _decode_cached(path: str, held: Dataset, number: int) -> _Frame:
 
 def _decode(path: str, held: Dataset, number: int) -> _Frame:
     if "Rows" not in held or "Columns" not in held:
-        raise NotAnImage("there is no image in it")
+        raise NotAnImage(message("there is no image in it"))
     samples = int(held.get("SamplesPerPixel") or 1)
     most = MAX_GREY_PIXELS if samples == 1 else MAX_COLOUR_SAMPLES
     if int(held.Rows) * int(held.Columns) * samples > most:
-        raise NotAnImage("the image is too large to be shown here")
+        raise NotAnImage(message("the image is too large to be shown here"))
     if not 1 <= number <= max(1, int(held.get("NumberOfFrames") or 1)):
         raise NoSuchFrame
     pixels = _pixels(path, number - 1)

@@ -28,6 +28,7 @@ from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_api.ports.objects import ObjectReader
 from draw_shared.dicom.confinement import command, environment
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class _Child:
         except (OSError, ValueError, _Gone) as error:
             log.warning("object.unreadable", child=self._number, error=type(error).__name__)
             self._end()
-            raise Conflict("This object cannot be read within the limits.") from error
+            raise Conflict(message("This object cannot be read within the limits.")) from error
         finally:
             self._lock.release()
 
@@ -173,12 +174,14 @@ class ConfinedObjectReader(ObjectReader):
         inside = self._root.resolve()
         file = (inside / path).resolve()
         if not file.is_relative_to(inside) or not file.is_file():
-            raise NotFound("The file of this instance is not on the storage volume.")
+            raise NotFound(message("The file of this instance is not on the storage volume."))
         child = self._children[zlib.crc32(path.encode()) % CHILDREN]
         answer, content = child.ask({"action": action, "path": str(file), **parameters})
         trouble = answer.get("trouble")
-        if trouble == "no such frame":
-            raise NotFound("The object has no such frame.")
+        if trouble == message("no such frame"):
+            raise NotFound(message("The object has no such frame."))
         if trouble:
-            raise Conflict(f"This object cannot be shown: {str(trouble)[:200]}")
+            raise Conflict(
+                message("This object cannot be shown: %(trouble)s", trouble=str(trouble)[:200])
+            )
         return answer, content

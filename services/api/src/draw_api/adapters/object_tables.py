@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from draw_api.adapters.object_text import character_set_of, inherit, text_beyond_ascii
 from draw_api.adapters.pydicom_source import source
 from draw_shared.dicom.encoding.characters import DEFAULT_REPERTOIRE
+from draw_shared.wording import message
 
 MAX_ROWS: Final = 1000
 MAX_CELL_LENGTH: Final = 200
@@ -43,11 +44,19 @@ def structure_tables(path: str) -> dict[str, Any]:
                 _text(roi, "ROIGenerationAlgorithm"),
             ]
         )
-    columns = ["Number", "Name", "Type", "Colour", "Contours", "Points", "Generated"]
+    columns = [
+        message("Number"),
+        message("Name"),
+        message("Type"),
+        message("Colour"),
+        message("Contours"),
+        message("Points"),
+        message("Generated"),
+    ]
     names = ("StructureSetLabel", "StructureSetName", "StructureSetDate", "StructureSetTime")
     return {
         "facts": _facts(held, *names),
-        "tables": [{"title": "Regions of interest", "columns": columns, "rows": rows}],
+        "tables": [{"title": message("Regions of interest"), "columns": columns, "rows": rows}],
     }
 
 
@@ -65,24 +74,24 @@ def plan_tables(path: str) -> dict[str, Any]:
         "facts": [*_facts(held, *names), *_facts(held, "ApprovalStatus")],
         "tables": [
             _table(
-                "Prescription",
+                message("Prescription"),
                 _items(held, "DoseReferenceSequence"),
                 {
-                    "Number": "DoseReferenceNumber",
-                    "Description": "DoseReferenceDescription",
-                    "Kind": "DoseReferenceStructureType",
-                    "Type": "DoseReferenceType",
-                    "Target dose (Gy)": "TargetPrescriptionDose",
+                    message("Number"): "DoseReferenceNumber",
+                    message("Description"): "DoseReferenceDescription",
+                    message("Kind"): "DoseReferenceStructureType",
+                    message("Type"): "DoseReferenceType",
+                    message("Target dose (Gy)"): "TargetPrescriptionDose",
                 },
             ),
             _table(
-                "Fractions",
+                message("Fractions"),
                 groups,
                 {
-                    "Group": "FractionGroupNumber",
-                    "Planned": "NumberOfFractionsPlanned",
-                    "Beams": "NumberOfBeams",
-                    "Brachy setups": "NumberOfBrachyApplicationSetups",
+                    message("Group"): "FractionGroupNumber",
+                    message("Planned"): "NumberOfFractionsPlanned",
+                    message("Beams"): "NumberOfBeams",
+                    message("Brachy setups"): "NumberOfBrachyApplicationSetups",
                 },
             ),
             _beams(held, units),
@@ -98,7 +107,13 @@ def report_tables(path: str) -> dict[str, Any]:
     names = ("ContentDate", "CompletionFlag", "VerificationFlag")
     return {
         "facts": _facts(held, *names),
-        "tables": [{"title": "Report", "columns": ["Heading", "Value"], "rows": rows}],
+        "tables": [
+            {
+                "title": message("Report"),
+                "columns": [message("Heading"), message("Value")],
+                "rows": rows,
+            }
+        ],
     }
 
 
@@ -153,10 +168,19 @@ def _beams(held: Dataset, units: dict[str, str]) -> dict[str, Any]:
             ]
         )
     columns = [
-        "Number", "Name", "Type", "Radiation", "Machine", "Energy (MV/MeV)", "Gantry (°)",
-        "Collimator (°)", "Couch (°)", "Control points", "Meterset",
-    ]  # fmt: skip
-    return {"title": "Beams", "columns": columns, "rows": rows}
+        message("Number"),
+        message("Name"),
+        message("Type"),
+        message("Radiation"),
+        message("Machine"),
+        message("Energy (MV/MeV)"),
+        message("Gantry (°)"),
+        message("Collimator (°)"),
+        message("Couch (°)"),
+        message("Control points"),
+        message("Meterset"),
+    ]
+    return {"title": message("Beams"), "columns": columns, "rows": rows}
 
 
 def _table(title: str, items: Iterable[Dataset], columns: dict[str, str]) -> dict[str, Any]:

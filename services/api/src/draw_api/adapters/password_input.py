@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from draw_shared.wording import message
+
 NO_TERMINAL: Final = (
     "there is no terminal to ask for the password: give --password-file PATH, or"
     " `--password-file -` to read it from standard input"
@@ -30,7 +32,7 @@ def _ask_password() -> str:
     try:
         first = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != first:
-            raise ValueError("the two passwords differ")
+            raise ValueError(message("the two passwords differ"))
     except EOFError:
         raise ValueError(NO_TERMINAL) from None
     return first

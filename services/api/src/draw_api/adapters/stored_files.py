@@ -22,6 +22,7 @@ from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
 from draw_shared.storage.removal import StorageFiles, received_ns
 from draw_shared.storage.stored_file import describe_file
+from draw_shared.wording import message
 
 READERS: Final = 4
 MAX_IN_FLIGHT: Final = 2_000
@@ -126,7 +127,7 @@ class FileAnnouncements(Announcements):
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:
             if not self._changed.wait_for(condition, CONFIRM_TIMEOUT_SECONDS):
-                raise BrokerSilent("the broker does not take announcements")
+                raise BrokerSilent(message("the broker does not take announcements"))
 
     def _event(self, path: str) -> tuple[InstanceStoredV1, int] | None:
         """Return the announcement of a file, and when the file was last wanted."""

@@ -19,6 +19,7 @@ from draw_api.handlers.identity import credential_of, identify
 from draw_api.handlers.turns import RequestCost, WaitingRoom
 from draw_api.handlers.work import WorkFactory
 from draw_api.models.failures import Unauthenticated
+from draw_shared.wording import message
 
 USUAL_BYTES: Final = 64 * 1024
 MAX_BYTES: Final = 8 * 1024**2
@@ -59,7 +60,7 @@ async def _admit(request: Request) -> AsyncIterator[int]:
                 yield MAX_BYTES
             return
     if not _is_chunked(request.scope):
-        raise _too_large(USUAL_BYTES, " from somebody who is not signed in")
+        raise _too_large(USUAL_BYTES, signed_in=False)
     yield USUAL_BYTES
 
 
@@ -90,20 +91,25 @@ def _limit_receive(receive: Receive, most: int) -> Receive:
 
     async def receive_counted() -> Message:
         nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
+        event = await receive()
+        taken += len(event.get("body", b""))
         if taken > most:
             raise _too_large(most)
-        return message
+        return event
 
     return receive_counted
 
 
-def _too_large(most: int, whose: str = "") -> HTTPException:
+def _too_large(most: int, *, signed_in: bool = True) -> HTTPException:
     size = f"{most // 1024} kB" if most < 1024**2 else f"{most // 1024**2} MB"
-    return HTTPException(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request{whose} has at most {size}."
+    words = (
+        message("A request has at most %(size)s.", size=size)
+        if signed_in
+        else message(
+            "A request from somebody who is not signed in has at most %(size)s.", size=size
+        )
     )
+    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
 
 
 @asynccontextmanager
@@ -121,7 +127,9 @@ async def form_of(
         )
     except UnicodeError:
         # A part may name any of Python's encodings, and some fail in their own ways.
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "The form's encoding is not known.") from None
+        raise HTTPException(
+            HTTPStatus.BAD_REQUEST, message("The form's encoding is not known.")
+        ) from None
     try:
         yield data
     finally:

@@ -15,6 +15,7 @@ from draw_api.models.failures import Unauthenticated
 from draw_api.models.permissions import RULES, Permission
 from draw_api.services.access import require, require_csrf
 from draw_shared.addresses import canonical
+from draw_shared.wording import message
 
 COOKIE: Final = "draw_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -52,7 +53,7 @@ def _known(work: UnitOfWork, token: str | None, session: str | None, request: Re
     if token is not None:
         return remember_caller(request, token, work.access.by_token(token, address))
     if not session:
-        raise Unauthenticated("Sign in, or send a bearer token.")
+        raise Unauthenticated(message("Sign in, or send a bearer token."))
     return remember_caller(request, session, work.access.by_session(session, address))
 
 

@@ -13,6 +13,7 @@ from fastapi import Request
 
 from draw_api.models.failures import Forbidden
 from draw_api.services.single_sign_on import SingleSignOnService
+from draw_shared.wording import message
 
 FROM_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
 USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
@@ -30,8 +31,10 @@ def require_own_site(request: Request) -> None:
         said is None and origin is not None and _foreign(origin, request)
     ):
         raise Forbidden(
-            "Sign in on the page itself, not from another site. Where a proxy changes the Host"
-            " header, DRAW_API_PUBLIC_URL says which address is ours."
+            message(
+                "Sign in on the page itself, not from another site. Where a proxy "
+                "changes the Host header, DRAW_API_PUBLIC_URL says which address is ours."
+            )
         )
 
 

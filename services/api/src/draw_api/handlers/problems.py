@@ -32,12 +32,13 @@ from draw_api.models.wording import problems_of
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.errors import Transient
 from draw_shared.messaging.connection import BrokerUnavailable
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
-SOMETHING_UNEXPECTED: Final = "Something unexpected happened; it is in the log."
+SOMETHING_UNEXPECTED: Final = message("Something unexpected happened; it is in the log.")
 
 STATUSES: Final[dict[type[Exception], HTTPStatus]] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -134,7 +135,7 @@ def _on_validation(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     problems = problems_of(error.errors(), error.body)
-    detail = "The request has values that cannot be used."
+    detail = message("The request has values that cannot be used.")
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
 
 
@@ -148,7 +149,11 @@ def _on_http(_: Request, error: Exception) -> Response:
 
 def _on_transient(request: Request, error: Exception) -> Response:
     log.warning("request.unavailable", route=request.url.path, error=type(error).__name__)
-    detail = str(error) if isinstance(error, ProviderUnavailable) else "Something does not answer."
+    detail = (
+        str(error)
+        if isinstance(error, ProviderUnavailable)
+        else message("Something does not answer.")
+    )
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         AWAY.get(type(error), detail),
@@ -157,7 +162,9 @@ def _on_transient(request: Request, error: Exception) -> Response:
 
 
 def _on_disconnect(_: Request, error: Exception) -> Response:  # noqa: ARG001 - nothing is in it
-    return problem(HTTPStatus.BAD_REQUEST, "The client went away before its request was complete.")
+    return problem(
+        HTTPStatus.BAD_REQUEST, message("The client went away before its request was complete.")
+    )
 
 
 def _on_anything(_: Request, error: Exception) -> Response:
@@ -166,6 +173,6 @@ def _on_anything(_: Request, error: Exception) -> Response:
 
 
 AWAY: Final[dict[type[Exception], str]] = {
-    DatabaseUnavailable: "The database does not answer; try again.",
-    BrokerUnavailable: "The message broker does not answer; try again.",
+    DatabaseUnavailable: message("The database does not answer; try again."),
+    BrokerUnavailable: message("The message broker does not answer; try again."),
 }

@@ -9,12 +9,15 @@ from pydantic import Field, SecretStr
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE, TextForm
+from draw_shared.wording import message
 
 UserName = Annotated[
     str,
     TextForm(
         r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
-        "must begin with a letter or digit and have at most 64 letters, digits and . _ @ -",
+        message(
+            "must begin with a letter or digit and have at most 64 letters, digits and . _ @ -"
+        ),
     ),
     Field(description="letters, digits, ._@-"),
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from draw_shared.errors import Permanent, Transient
+from draw_shared.wording import message
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Invalid(Refusal):
     """Fields of the request have values that cannot be used."""
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        super().__init__("The request has values that cannot be used.")
+        super().__init__(message("The request has values that cannot be used."))
         self.problems = tuple(problems)
 
 
@@ -58,7 +59,13 @@ class TryLater(Transient):
     """The request may be repeated later; the text and the delay are shown to the client."""
 
     def __init__(self, words: str, retry_after_seconds: int) -> None:
-        super().__init__(f"{words}; try again in {retry_after_seconds} s.")
+        super().__init__(
+            message(
+                "%(words)s; try again in %(seconds)s s.",
+                words=words,
+                seconds=retry_after_seconds,
+            )
+        )
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -66,18 +73,20 @@ class TooManyAttempts(TryLater):
     """Too many attempts in a short time."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("Too many attempts", retry_after_seconds)
+        super().__init__(message("Too many attempts"), retry_after_seconds)
 
 
 class TooMuchAtOnce(TryLater):
     """One user has more requests at a time than are accepted from one user."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("Too many of your requests are under way", retry_after_seconds)
+        super().__init__(message("Too many of your requests are under way"), retry_after_seconds)
 
 
 class Busy(TryLater):
     """The request waited too long for its turn."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("Others are being served and nothing was done", retry_after_seconds)
+        super().__init__(
+            message("Others are being served and nothing was done"), retry_after_seconds
+        )

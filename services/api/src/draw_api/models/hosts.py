@@ -7,11 +7,15 @@ from typing import Annotated, Final
 import idna
 from pydantic import AfterValidator, Field
 
+from draw_shared.wording import message
+
 MAX_NAME_LENGTH: Final = 253
 MAX_LABEL_LENGTH: Final = 63
 LABEL: Final = re.compile(r"[A-Za-z0-9_-]+")
 """RFC 1123, and the underscore in names of containers and Windows machines."""
-EXAMPLES: Final = "a host is a name such as pacs.example.org or an address such as 192.0.2.17"
+EXAMPLES: Final = message(
+    "a host is a name such as pacs.example.org or an address such as 192.0.2.17"
+)
 
 
 def check_host(typed: str) -> str:
@@ -31,7 +35,12 @@ def check_host(typed: str) -> str:
     if labels[-1].isdigit():
         return _ipv4(host)
     if len(host.removesuffix(".")) > MAX_NAME_LENGTH:
-        raise ValueError(f"a host name has at most {MAX_NAME_LENGTH} characters")
+        raise ValueError(
+            message(
+                "a host name has at most %(most)s characters",
+                most=MAX_NAME_LENGTH,
+            )
+        )
     for label in labels:
         _check_label(label)
     return host
@@ -39,20 +48,30 @@ def check_host(typed: str) -> str:
 
 def _check_label(label: str) -> None:
     if not label:
-        raise ValueError("a host name neither begins with a dot nor has two in a row")
+        raise ValueError(message("a host name neither begins with a dot nor has two in a row"))
     if len(label) > MAX_LABEL_LENGTH:
-        raise ValueError(f"between its dots a host name has at most {MAX_LABEL_LENGTH} characters")
+        raise ValueError(
+            message(
+                "between its dots a host name has at most %(most)s characters",
+                most=MAX_LABEL_LENGTH,
+            )
+        )
     if not LABEL.fullmatch(label):
-        raise ValueError(f"a host name holds letters, digits, hyphens and dots; {EXAMPLES}")
+        raise ValueError(
+            message(
+                "a host name holds letters, digits, hyphens and dots; %(examples)s",
+                examples=EXAMPLES,
+            )
+        )
     if label.startswith("-") or label.endswith("-"):
-        raise ValueError("no part of a host name begins or ends with a hyphen")
+        raise ValueError(message("no part of a host name begins or ends with a hyphen"))
 
 
 def _to_ascii(host: str) -> str:
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as error:
-        raise ValueError("this is not an international host name (IDNA)") from error
+        raise ValueError(message("this is not an international host name (IDNA)")) from error
 
 
 def _ipv4(host: str) -> str:
@@ -60,7 +79,7 @@ def _ipv4(host: str) -> str:
         return str(ip_address(host))
     except ValueError as error:
         raise ValueError(
-            "an IPv4 address has four numbers from 0 to 255, such as 192.0.2.17"
+            message("an IPv4 address has four numbers from 0 to 255, such as 192.0.2.17")
         ) from error
 
 
@@ -70,11 +89,11 @@ def _ipv6(host: str) -> str:
         found = ip_address(inner)
     except ValueError as error:
         if re.fullmatch(r"(\[.*\]|[^:]+):[0-9]+", host):
-            raise ValueError("the port has a field of its own") from error
-        raise ValueError("this is not an IPv6 address such as 2001:db8::17") from error
+            raise ValueError(message("the port has a field of its own")) from error
+        raise ValueError(message("this is not an IPv6 address such as 2001:db8::17")) from error
     _, _, zone = inner.partition("%")
     if zone and not re.fullmatch(r"[A-Za-z0-9._-]+", zone):
-        raise ValueError("the zone of an IPv6 address is the name of a network interface")
+        raise ValueError(message("the zone of an IPv6 address is the name of a network interface"))
     return str(found)
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StrictInt, model_validator
 from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import OptionalUid, Uid
+from draw_shared.wording import message
 
 JobState = Literal[
     "scheduled",
@@ -63,7 +64,7 @@ class NewSend(_NewJob):
     @model_validator(mode="after")
     def _check_complete(self) -> Self:
         if self.sop_instance_uids and not self.series_instance_uid:
-            raise ValueError("SOP instances need the Series Instance UID")
+            raise ValueError(message("SOP instances need the Series Instance UID"))
         return self
 
 

@@ -10,10 +10,12 @@ from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BeforeValidator
 
+from draw_shared.wording import message
+
 DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T t]\d{2}:\d{2}.*", re.ASCII)
-DATE_WORDS: Final = "must be a date such as 2026-11-28"
-MOMENT_WORDS: Final = "must be a date and time with zone such as 2026-11-28T22:00:00Z"
+DATE_WORDS: Final = message("must be a date such as 2026-11-28")
+MOMENT_WORDS: Final = message("must be a date and time with zone such as 2026-11-28T22:00:00Z")
 
 
 def _require_date_text(value: object) -> object:

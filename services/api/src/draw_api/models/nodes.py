@@ -10,11 +10,12 @@ from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.certificates import Fingerprint, OptionalFingerprint
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle
 from draw_shared.contracts.texts import LINE, TextForm
+from draw_shared.wording import message
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[
     str,
-    TextForm(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of day such as 22:00"),
+    TextForm(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", message("must be a time of day such as 22:00")),
     Field(examples=["22:00"]),
 ]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.texts import whole_number
+from draw_shared.wording import message
 
 Item = TypeVar("Item")
 
@@ -97,7 +98,7 @@ def _can_be_compared(key: int | str) -> bool:
 
 def foreign_cursor() -> Invalid:
     """Return the failure for a cursor that belongs to another list."""
-    return Invalid([FieldProblem("cursor", "this cursor does not belong to this list")])
+    return Invalid([FieldProblem("cursor", message("this cursor does not belong to this list"))])
 
 
 def page_of(rows: list[tuple[str, Item]], limit: int) -> Page[Item]:

@@ -11,13 +11,14 @@ from draw_shared.contracts.certificates import CertificateName
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
 from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
+from draw_shared.wording import message
 
 
 def _check_address(value: str) -> str:
     if not value:
         return ""
     if "%" in value:
-        raise ValueError("must be an address without a zone")
+        raise ValueError(message("must be an address without a zone"))
     return str(address_of(value))
 
 

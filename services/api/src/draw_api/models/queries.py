@@ -30,6 +30,7 @@ from draw_shared.contracts.identifiers import OptionalAeTitle
 from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.encoding import dictionary
 from draw_shared.dicom.query.typed_keys import UnclearKey, key_as_sent
+from draw_shared.wording import message
 
 Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 KeyValue = Annotated[str, StringConstraints(strip_whitespace=False, max_length=1024), LINE]
@@ -109,16 +110,26 @@ class NewQuery(Request):
         for keyword in keys:
             tag = dictionary.tag_of(keyword)
             if tag is None or tag >> 16 in {0x0000, 0x0002} or keyword == "QueryRetrieveLevel":
-                raise ValueError(f"{keyword[:64]!r} is not the keyword of a query key")
+                raise ValueError(
+                    message(
+                        "%(keyword)s is not the keyword of a query key", keyword=repr(keyword[:64])
+                    )
+                )
             if NOT_ASKED_FOR.intersection(dictionary.vr_of(tag).split(" or ")):
-                raise ValueError(f"{keyword} cannot be asked for")
+                raise ValueError(message("%(keyword)s cannot be asked for", keyword=keyword))
         return _normalise_keys(keys)
 
     @model_validator(mode="after")
     def _check_hierarchy(self) -> Self:
         for keyword in NEEDED_ABOVE.get(self.level, ()):
             if not self.keys.get(keyword):
-                raise ValueError(f"a query at the level {self.level} needs the {keyword}")
+                raise ValueError(
+                    message(
+                        "a query at the level %(level)s needs the %(keyword)s",
+                        level=self.level,
+                        keyword=keyword,
+                    )
+                )
         return self
 
 

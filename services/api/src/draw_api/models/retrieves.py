@@ -20,6 +20,7 @@ from draw_api.models.moments import Moment
 from draw_api.models.nodes import Window
 from draw_api.models.paging import Answer, Parameters, Request
 from draw_shared.contracts.identifiers import FIRST_PRINTABLE, OptionalAeTitle, OptionalUid
+from draw_shared.wording import message
 
 MAX_ITEMS: Final = 10_000
 DELETE: Final = "\x7f"
@@ -31,7 +32,9 @@ def _one_value(typed: str) -> str:
     if any(
         ord(c) < FIRST_PRINTABLE or c == DELETE for c in value
     ) or NOT_IN_AN_IDENTIFIER.intersection(value):
-        raise ValueError("one value is looked up: no wildcard, no backslash, no control character")
+        raise ValueError(
+            message("one value is looked up: no wildcard, no backslash, no control character")
+        )
     return value
 
 
@@ -58,11 +61,11 @@ class WantedItem(Request):
     @model_validator(mode="after")
     def _check_complete(self) -> Self:
         if self.sop_instance_uids and not self.series_instance_uid:
-            raise ValueError("SOP instances need the Series Instance UID")
+            raise ValueError(message("SOP instances need the Series Instance UID"))
         if self.series_instance_uid and not self.study_instance_uid:
-            raise ValueError("a series needs the Study Instance UID")
+            raise ValueError(message("a series needs the Study Instance UID"))
         if not (self.study_instance_uid or self.patient_id or self.accession_number):
-            raise ValueError("name a study, a patient or an accession number")
+            raise ValueError(message("name a study, a patient or an accession number"))
         return self
 
 
@@ -85,7 +88,7 @@ class RetrieveOptions(Request):
     @model_validator(mode="after")
     def _check_possible(self) -> Self:
         if self.method == "get" and self.destination:
-            raise ValueError("C-GET brings objects here and to no other destination")
+            raise ValueError(message("C-GET brings objects here and to no other destination"))
         return self
 
 

@@ -11,6 +11,7 @@ from draw_api.models.hosts import check_host
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE, TextForm
 from draw_shared.contracts.webhook_address import is_refused, numeric_address
+from draw_shared.wording import message
 
 ChangeKind = Literal[
     "instance.stored",
@@ -28,11 +29,11 @@ MAX_COUNTED: Final = 1000
 
 def _check_url(url: str) -> str:
     if not _is_usable(url):
-        raise ValueError("must be an http or https URL without user name and fragment")
+        raise ValueError(message("must be an http or https URL without user name and fragment"))
     check_host(urlsplit(url).hostname or "")
     address = numeric_address(urlsplit(url).hostname or "")
     if address is not None and is_refused(address):
-        raise ValueError("leads to an address where no receiver may be")
+        raise ValueError(message("leads to an address where no receiver may be"))
     return url
 
 
@@ -49,7 +50,7 @@ def _is_usable(url: str) -> bool:
 Url = Annotated[
     str,
     Field(max_length=500, examples=["https://handler.example/draw"]),
-    TextForm(r"^[!-~]+$", "must be an http or https URL without blanks"),
+    TextForm(r"^[!-~]+$", message("must be an http or https URL without blanks")),
     AfterValidator(_check_url),
 ]
 
@@ -62,7 +63,12 @@ def _check_secret(secret: SecretStr) -> SecretStr:
         size = 0
     if prefix != PREFIX or not MIN_KEY_BYTES <= size <= MAX_KEY_BYTES:
         raise ValueError(
-            f"must be {PREFIX} followed by {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in base64"
+            message(
+                "must be %(prefix)s followed by %(least)s to %(most)s bytes in base64",
+                prefix=PREFIX,
+                least=MIN_KEY_BYTES,
+                most=MAX_KEY_BYTES,
+            )
         )
     return secret
 

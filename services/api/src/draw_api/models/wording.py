@@ -11,10 +11,11 @@ from pydantic_core.core_schema import ErrorType
 
 from draw_api.models.failures import FieldProblem
 from draw_api.models.moments import DATE_WORDS, MOMENT_WORDS
+from draw_shared.wording import message
 
 BODY: Final = "body"
 WHERE: Final = frozenset({BODY, "query", "path", "header", "cookie"})
-OTHERWISE: Final = "cannot be used"
+OTHERWISE: Final = message("cannot be used")
 BUILT_IN: Final = frozenset(get_args(ErrorType))
 """pydantic's own kinds; any other kind is ours and already has words."""
 
@@ -85,7 +86,7 @@ def words_of(error: Mapping[str, Any]) -> str:
     if error["type"] not in BUILT_IN:
         return str(error["msg"])
     if context.get("min_length") == 1:
-        return "must not be empty"
+        return message("must not be empty")
     # A secret that is too short is no list of entries, though pydantic has one kind for both.
     kind = f"string_{error['type']}" if isinstance(error.get("input"), str) else error["type"]
     return WORDS.get(kind, WORDS.get(error["type"], OTHERWISE)).format_map(context)

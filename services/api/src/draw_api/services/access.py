@@ -19,6 +19,7 @@ from draw_api.models.permissions import RULES, Permission, may
 from draw_api.ports.access import AccountRepository, Passwords, SignInAttempts
 from draw_api.ports.audit import AuditTrail
 from draw_shared.contracts.transaction import TransactionOutcome
+from draw_shared.wording import message
 
 TOKEN_PREFIX: Final = "draw_"  # noqa: S105 - how a token begins, so that secret scanners know it
 TOKEN_BYTES: Final = 32
@@ -110,7 +111,7 @@ class AccessService:
         """
         found = self._store.session(token_hash(token)) if len(token) <= MAX_TOKEN_LENGTH else None
         if found is None:
-            raise Unauthenticated("The session has ended; sign in again.")
+            raise Unauthenticated(message("The session has ended; sign in again."))
         return Principal(
             found.user_id,
             found.name,
@@ -128,7 +129,7 @@ class AccessService:
         """
         found = self._store.token(token_hash(token)) if len(token) <= MAX_TOKEN_LENGTH else None
         if found is None:
-            raise Unauthenticated("This token is not known, was revoked or has expired.")
+            raise Unauthenticated(message("This token is not known, was revoked or has expired."))
         weaker = found.token_role if found.user_role.allows(found.token_role) else found.user_role
         return Principal(
             found.user_id, found.user_name, weaker, address, token_name=found.token_name
@@ -172,8 +173,14 @@ def require(principal: Principal, permission: Permission) -> None:
         return
     needed = RULES[permission].role
     if needed is not None and not principal.role.allows(needed):
-        raise Forbidden(f"This needs the role {needed}; yours is {principal.role}.")
-    raise Forbidden("This needs a signed-in person, not a token.")
+        raise Forbidden(
+            message(
+                "This needs the role %(needed)s; yours is %(role)s.",
+                needed=needed,
+                role=principal.role,
+            )
+        )
+    raise Forbidden(message("This needs a signed-in person, not a token."))
 
 
 def require_csrf(principal: Principal, sent: str | None) -> None:
@@ -186,6 +193,9 @@ def require_csrf(principal: Principal, sent: str | None) -> None:
         return
     if sent is None or not secrets.compare_digest(sent.encode(), principal.csrf_token.encode()):
         raise Forbidden(
-            "The X-CSRF-Token header, or the token of the form, is missing or not that of this"
-            " session. Nothing was changed; load the page again, and repeat it."
+            message(
+                "The X-CSRF-Token header, or the token of the form, is missing or not "
+                "that of this session. Nothing was changed; load the page again, and "
+                "repeat it."
+            )
         )

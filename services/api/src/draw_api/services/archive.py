@@ -14,6 +14,7 @@ from draw_api.models.failures import FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.ports.archive import ArchiveRepository
 from draw_api.ports.audit import AuditTrail
+from draw_shared.wording import message
 
 
 class ArchiveService:
@@ -35,7 +36,7 @@ class ArchiveService:
         """
         found = self._catalogue.patient(patient_key)
         if found is None:
-            raise NotFound("The index has no such patient.")
+            raise NotFound(message("The index has no such patient."))
         return found
 
     def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
@@ -46,7 +47,7 @@ class ArchiveService:
         """
         begin, end = criteria.date_from, criteria.date_to
         if begin is not None and end is not None and end < begin:
-            raise Invalid([FieldProblem("date_to", "must not be before date_from")])
+            raise Invalid([FieldProblem("date_to", message("must not be before date_from"))])
         return self._catalogue.studies(criteria, cursor, limit)
 
     def study(self, study_instance_uid: str) -> Study:
@@ -57,7 +58,7 @@ class ArchiveService:
         """
         found = self._catalogue.study(study_instance_uid)
         if found is None:
-            raise NotFound("The index has no such study.")
+            raise NotFound(message("The index has no such study."))
         return found
 
     def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
@@ -69,7 +70,7 @@ class ArchiveService:
         """Return one series; NotFound when the study has no such series."""
         found = self._catalogue.one_series(series_instance_uid)
         if found is None or found.study_instance_uid != study_instance_uid:
-            raise NotFound("The study has no such series.")
+            raise NotFound(message("The study has no such series."))
         return found
 
     def instances(
@@ -83,7 +84,7 @@ class ArchiveService:
         """Return one instance; NotFound when the index does not have it."""
         found = self._catalogue.instance(sop_instance_uid)
         if found is None:
-            raise NotFound("The index has no such instance.")
+            raise NotFound(message("The index has no such instance."))
         return found
 
     def hand_out(self, by: Principal, sop_instance_uid: str) -> StoredObject:
@@ -94,7 +95,7 @@ class ArchiveService:
         """
         found = self._catalogue.stored_object(sop_instance_uid)
         if found is None:
-            raise NotFound("The index has no such instance.")
+            raise NotFound(message("The index has no such instance."))
         self._audit.record(
             by,
             "instance.download",

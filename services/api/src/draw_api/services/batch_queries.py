@@ -25,6 +25,7 @@ from draw_api.services.query_lists import QueryList
 from draw_api.services.retrieves import RetrieveService
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
+from draw_shared.wording import message
 
 
 class BatchQueryService:
@@ -57,13 +58,21 @@ class BatchQueryService:
     def require(self, asked: QueryList, node_ids: Sequence[int]) -> None:
         """Return if each node can be asked every line; raises like `ask`."""
         if not node_ids:
-            raise Invalid([FieldProblem("node_ids", "choose at least one node to ask")])
+            raise Invalid([FieldProblem("node_ids", message("choose at least one node to ask"))])
         if len(asked.lines) * len(node_ids) > MAX_QUESTIONS:
-            message = f"{len(asked.lines)} lines times {len(node_ids)} nodes are more than"
-            raise Invalid([FieldProblem("node_ids", f"{message} {MAX_QUESTIONS} questions")])
+            words = message(
+                "%(lines)s lines times %(nodes)s nodes are more than %(most)s questions",
+                lines=len(asked.lines),
+                nodes=len(node_ids),
+                most=MAX_QUESTIONS,
+            )
+            raise Invalid([FieldProblem("node_ids", words)])
         states = self._table.node_states(node_ids)
         problems = [
-            FieldProblem(f"node_ids.{n}", states.get(node_id, "there is no such remote node"))
+            FieldProblem(
+                f"node_ids.{n}",
+                states.get(node_id, message("there is no such remote node")),
+            )
             for n, node_id in enumerate(node_ids)
             if states.get(node_id, "missing")
         ]
@@ -90,7 +99,7 @@ class BatchQueryService:
         """Return one list with its progress; NotFound when there is none."""
         found = self._table.batch_query(batch_query_id)
         if found is None:
-            raise NotFound("There is no such batch query.")
+            raise NotFound(message("There is no such batch query."))
         return found
 
     def lines(
@@ -133,10 +142,12 @@ class BatchQueryService:
         else:
             chosen = self._select_missing(batch_query_id, several=wanted.several)
         if not chosen:
-            raise Conflict("Nothing is missing that could be retrieved without choosing.")
+            raise Conflict(message("Nothing is missing that could be retrieved without choosing."))
         if max(map(len, chosen.values())) > MAX_ITEMS:
-            message = f"more than {MAX_ITEMS} studies of one node; choose some of them"
-            raise Invalid([FieldProblem("studies", message)])
+            words = message(
+                "more than %(most)s studies of one node; choose some of them", most=MAX_ITEMS
+            )
+            raise Invalid([FieldProblem("studies", words)])
         begun: list[Retrieve] = []
         new = 0
         for node_id, uids in chosen.items():
@@ -151,7 +162,7 @@ class BatchQueryService:
             new += (sum(asked.retrieve.children.values()) or 1) if asked.new else 0
         total = sum(map(len, chosen.values()))
         if not begun:
-            raise Conflict(f"All {total} studies are already on the way.")
+            raise Conflict(message("All %(total)s studies are already on the way.", total=total))
         return RetrievesBegun(retrieves=begun, studies=new, on_the_way=total - new)
 
     def cancel(self, by: Principal, batch_query_id: UUID) -> BatchQueryWithSums:
@@ -164,7 +175,7 @@ class BatchQueryService:
         self.batch_query(batch_query_id)
         before = self._table.cancel(batch_query_id)
         if before in FINISHED:
-            raise Conflict(f"The batch query is already {before}.")
+            raise Conflict(message("The batch query is already %(before)s.", before=before))
         self._audit.record(by, "batch-query.cancel", str(batch_query_id))
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=batch_query_id))
         return self.batch_query(batch_query_id)
@@ -177,7 +188,7 @@ class BatchQueryService:
             Conflict: it has not ended yet.
         """
         if self.batch_query(batch_query_id).state not in FINISHED:
-            raise Conflict("The batch query is not over yet; cancel it first.")
+            raise Conflict(message("The batch query is not over yet; cancel it first."))
         self._table.remove(batch_query_id)
         self._audit.record(by, "batch-query.delete", str(batch_query_id))
 
@@ -211,7 +222,7 @@ def _select_chosen(
     found: Collection[tuple[int, str]], wanted: RetrieveFound
 ) -> dict[int, list[str]]:
     problems = [
-        FieldProblem(f"studies.{n}", "the node did not answer with this study")
+        FieldProblem(f"studies.{n}", message("the node did not answer with this study"))
         for n, one in enumerate(wanted.studies)
         if (one.node_id, one.study_instance_uid) not in found
     ]

@@ -38,10 +38,13 @@ from draw_api.services.config_rules import disagreements
 from draw_shared.contracts.config_reading import ConfigUnreadable, read_config
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
+from draw_shared.wording import message
 
 ANY: Final = "*"
 MAX_COMMENT_LENGTH: Final = 200
-OVERLAPS: Final = "must lie outside the folder in which objects are stored, and not above it"
+OVERLAPS: Final = message(
+    "must lie outside the folder in which objects are stored, and not above it"
+)
 
 
 class ConfigurationService(AccessConfiguration):
@@ -71,7 +74,7 @@ class ConfigurationService(AccessConfiguration):
         """Return one version; NotFound when there is none."""
         found = self._versions.version(number)
         if found is None:
-            raise NotFound("There is no such version of the configuration.")
+            raise NotFound(message("There is no such version of the configuration."))
         return _to_version(found)
 
     def history(self, cursor: str | None, limit: int) -> Page[ConfigHistoryEntry]:
@@ -114,7 +117,7 @@ class ConfigurationService(AccessConfiguration):
         """
         newest = self._require_match(if_match)
         wanted = self._check(document_of(self.version(number).document))
-        return self._put(by, newest, wanted, f"version {number} again")
+        return self._put(by, newest, wanted, message("version %(number)s again", number=number))
 
     @override
     def allow_address(self, by: Principal, network: str) -> bool:
@@ -145,19 +148,24 @@ class ConfigurationService(AccessConfiguration):
     def _newest(self) -> StoredVersion:
         newest = self._versions.newest()
         if newest is None:
-            raise NotFound("There is no configuration yet: the database is not prepared.")
+            raise NotFound(message("There is no configuration yet: the database is not prepared."))
         return newest
 
     def _require_match(self, if_match: str | None) -> StoredVersion:
         if if_match is None:
             raise PreconditionRequired(
-                "Send If-Match with the ETag of the version that you read (GET /api/v1/config)."
+                message(
+                    "Send If-Match with the ETag of the version that you read (GET /api/v1/config)."
+                )
             )
         newest = self._newest()
         if not matches(if_match, newest.version):
             raise PreconditionFailed(
-                f"The configuration has changed since you read it; version {newest.version}"
-                " is in force."
+                message(
+                    "The configuration has changed since you read it; version %(version)s is "
+                    "in force.",
+                    version=newest.version,
+                )
             )
         return newest
 
@@ -170,7 +178,9 @@ class ConfigurationService(AccessConfiguration):
             return _to_version(newest)
         number = newest.version + 1
         if not self._versions.add(number, document, by.actor, comment[:MAX_COMMENT_LENGTH]):
-            raise Conflict("Somebody else has changed the configuration at the same moment.")
+            raise Conflict(
+                message("Somebody else has changed the configuration at the same moment.")
+            )
         self._audit.record(by, "config.update", f"{number}: {', '.join(c.field for c in changes)}")
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.CONFIG))
         return self.version(number)
@@ -221,6 +231,10 @@ def _read(stored: StoredVersion) -> ServerConfig:
         return read_config(stored.document).config
     except ConfigUnreadable as error:
         raise Conflict(
-            f"Version {stored.version} of the configuration is of another release; this one cannot"
-            f" read {error}. Put an earlier version in force again."
+            message(
+                "Version %(version)s of the configuration is of another release; this "
+                "one cannot read %(error)s. Put an earlier version in force again.",
+                version=stored.version,
+                error=error,
+            )
         ) from error

@@ -11,6 +11,7 @@ from draw_shared.contracts.server_config import (
     NetworkConfig,
     ServerConfig,
 )
+from draw_shared.wording import message
 
 
 def disagreements(config: ServerConfig) -> list[FieldProblem]:
@@ -22,7 +23,7 @@ def _network(network: NetworkConfig) -> Iterator[FieldProblem]:
     yield from _host(network.host)
     if network.max_connections < network.max_associations:
         yield FieldProblem(
-            "network.max_connections", "must not be less than the number of associations"
+            "network.max_connections", message("must not be less than the number of associations")
         )
 
 
@@ -33,7 +34,9 @@ def _host(host: str) -> Iterator[FieldProblem]:
         yield FieldProblem("network.host", str(error))
         return
     if looked_up != host:
-        yield FieldProblem("network.host", f"must be written as {looked_up}")
+        yield FieldProblem(
+            "network.host", message("must be written as %(looked_up)s", looked_up=looked_up)
+        )
 
 
 def _tls(network: NetworkConfig) -> Iterator[FieldProblem]:
@@ -41,25 +44,31 @@ def _tls(network: NetworkConfig) -> Iterator[FieldProblem]:
     if tls.enabled and tls.keep_plain_port and tls.port == network.port:
         yield FieldProblem(
             "network.tls.port",
-            "must be another port than the DICOM port, which stays open without TLS; 0 turns TLS"
-            " on there instead",
+            message(
+                "must be another port than the DICOM port, which stays open without TLS; "
+                "0 turns TLS on there instead"
+            ),
         )
     if tls.enabled:
         for name in ("certificate_file", "key_file"):
             if not getattr(tls, name).strip():
-                yield FieldProblem(f"network.tls.{name}", "TLS needs this file")
+                yield FieldProblem(f"network.tls.{name}", message("TLS needs this file"))
     if tls.client_certificates is not ClientCertificates.NONE and not tls.client_ca_file.strip():
         yield FieldProblem(
-            "network.tls.client_ca_file", "checking client certificates needs this file"
+            "network.tls.client_ca_file", message("checking client certificates needs this file")
         )
 
 
 def _handler(handler: HandlerConfig) -> Iterator[FieldProblem]:
     if (handler.auto_import or handler.copy_to_folder) and not handler.folder:
-        yield FieldProblem("handler.folder", "handing over series needs the handler's folder")
+        yield FieldProblem(
+            "handler.folder", message("handing over series needs the handler's folder")
+        )
     if handler.folder and not PurePosixPath(handler.folder).is_absolute():
-        yield FieldProblem("handler.folder", "must be an absolute path")
+        yield FieldProblem("handler.folder", message("must be an absolute path"))
     if handler.trigger_processing and not handler.celery_task.strip():
-        yield FieldProblem("handler.celery_task", "the processing chain needs the task's name")
+        yield FieldProblem(
+            "handler.celery_task", message("the processing chain needs the task's name")
+        )
     if not handler.celery_queue.strip():
-        yield FieldProblem("handler.celery_queue", "must not be empty")
+        yield FieldProblem("handler.celery_queue", message("must not be empty"))

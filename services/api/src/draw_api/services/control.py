@@ -23,6 +23,7 @@ from draw_api.ports.control import ControlRepository, ReplicaRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.status import describe_replica
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.wording import message
 
 ALL: Final = ""
 RUNNING: Final[DesiredState] = "running"
@@ -68,9 +69,11 @@ class ControlService:
             NotFound: the service has no such replica.
         """
         if service is ServiceName.API:
-            raise Conflict("The API serves this request and cannot stop or restart itself.")
+            raise Conflict(
+                message("The API serves this request and cannot stop or restart itself.")
+            )
         if replica is not None and not self._has(service, replica):
-            raise NotFound("The service has no such replica.")
+            raise NotFound(message("The service has no such replica."))
         self._table.put(
             service,
             replica or ALL,

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Final
 
 from draw_api.models.failures import FieldProblem, Invalid
+from draw_shared.wording import message
 
 MAX_LIST_BYTES: Final = 4 * 1024 * 1024
 MAX_LIST_LINES: Final = 100_000
@@ -33,9 +34,9 @@ FORMULA_TEXT: Final = re.compile(r'="(.*)"')
 NEUTRALISED: Final = re.compile(r"""(\A|[,;\t|\r\n]["\s]*)'(?='*[=+\-@])""")
 """The form by which our own lists prevent a spreadsheet from computing a value, or part of it."""
 BINARY: Final = {
-    b"PK\x03\x04": "this is a workbook (.xlsx) or another archive; save it as CSV",
-    b"\xd0\xcf\x11\xe0": "this is a workbook (.xls); save it as CSV",
-    b"%PDF": "this is a PDF; a list is a CSV file",
+    b"PK\x03\x04": message("this is a workbook (.xlsx) or another archive; save it as CSV"),
+    b"\xd0\xcf\x11\xe0": message("this is a workbook (.xls); save it as CSV"),
+    b"%PDF": message("this is a PDF; a list is a CSV file"),
 }
 ENCODINGS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -102,7 +103,9 @@ class Column:
 
     def place(self, line: Line) -> str:
         """Return in words the place of this column's cell in a line."""
-        return f"line {line.number}, column {self.title}" if self.title else f"line {line.number}"
+        if not self.title:
+            return f"line {line.number}"
+        return message("line %(line)s, column %(title)s", line=line.number, title=self.title)
 
     def cell(self, line: Line) -> str:
         """Return the column's value in a line, empty where the line is shorter."""
@@ -139,7 +142,13 @@ def text_of(raw: bytes) -> str:
         Invalid: the file is too long, is not text, or holds control characters.
     """
     if len(raw) > MAX_LIST_BYTES:
-        raise wrong("body", f"the list is longer than {MAX_LIST_BYTES // 1024**2} MB")
+        raise wrong(
+            "body",
+            message(
+                "the list is longer than %(most)s MB",
+                most=MAX_LIST_BYTES // 1024**2,
+            ),
+        )
     for beginning, words in BINARY.items():
         if raw.startswith(beginning):
             raise wrong("body", words)
@@ -147,8 +156,12 @@ def text_of(raw: bytes) -> str:
     bad = NO_TEXT.search(text)
     if bad:
         number = len(LINE_END.findall(text, 0, bad.start())) + 1
-        kind = "NUL" if bad[0] == "\0" else "control"
-        raise wrong(f"line {number}", f"this holds a {kind} character, which no text has")
+        words = (
+            message("this holds a NUL character, which no text has")
+            if bad[0] == "\0"
+            else message("this holds a control character, which no text has")
+        )
+        raise wrong(f"line {number}", words)
     return text
 
 
@@ -162,20 +175,25 @@ def list_of(text: str, known: Known, *, headless: Callable[[str], str]) -> CsvLi
     """
     lines = list(islice(_lines(text), MAX_LIST_LINES + 1))
     if len(lines) > MAX_LIST_LINES:
-        raise wrong("body", f"the list has more than {MAX_LIST_LINES} lines")
+        raise wrong(
+            "body",
+            message("the list has more than %(most)s lines", most=MAX_LIST_LINES),
+        )
     if not lines:
-        raise wrong("body", "the list is empty")
+        raise wrong("body", message("the list is empty"))
     first = lines[0]
     name = headless(first.cells[0])
     columns: list[Column] = [Column(name, "", 0)]
     ignored: list[str] = []
     below = lines
     if name:
-        width, hint = 1, "a list of several columns needs a first line that names them"
+        width, hint = 1, message("a list of several columns needs a first line that names them")
     else:
         columns, ignored = _columns(first, known)
         width = len(first.cells)
-        hint = "this line has more cells than the heading has columns; quote what holds a separator"
+        hint = message(
+            "this line has more cells than the heading has columns; quote what holds a separator"
+        )
         below = lines[1:]
     problems = [
         FieldProblem(f"line {line.number}", hint) for line in below if len(line.cells) > width
@@ -183,30 +201,33 @@ def list_of(text: str, known: Known, *, headless: Callable[[str], str]) -> CsvLi
     if problems:
         raise Invalid(problems[:MAX_PROBLEMS])
     if not below:
-        raise wrong("body", "the list has a heading and no line below it")
+        raise wrong("body", message("the list has a heading and no line below it"))
     return CsvList(columns, ignored, below)
 
 
 def damage(value: str) -> str:
     """Return in words how a spreadsheet has damaged an identifier; empty if it has not."""
     if SHORTENED.fullmatch(value):
-        return (
-            f"a spreadsheet has shortened this number to {value}; format the column as text"
-            " and enter it again"
+        return message(
+            "a spreadsheet has shortened this number to %(value)s; format the column "
+            "as text and enter it again",
+            value=value,
         )
     if ROUNDED.fullmatch(value):
-        return (
-            f"{value} ends in zeros after 15 digits, as a spreadsheet rounds long numbers;"
-            " format the column as text and enter it again"
+        return message(
+            "%(value)s ends in zeros after 15 digits, as a spreadsheet rounds long "
+            "numbers; format the column as text and enter it again",
+            value=value,
         )
     # 17-OCT is an accession number of ophthalmology; a spreadsheet writes 17-Oct.
     if DATE_LIKE.fullmatch(value) and not value.isupper():
-        return (
-            f"{value} looks like a date that a spreadsheet has made of an identifier; format"
-            " the column as text and enter it again"
+        return message(
+            "%(value)s looks like a date that a spreadsheet has made of an "
+            "identifier; format the column as text and enter it again",
+            value=value,
         )
     if CELL_ERROR.fullmatch(value):
-        return f"{value} is what a spreadsheet shows instead of a value"
+        return message("%(value)s is what a spreadsheet shows instead of a value", value=value)
     return ""
 
 
@@ -219,9 +240,9 @@ def doubts_of(found: CsvList, names: Sequence[str]) -> list[FieldProblem]:
     return doubts
 
 
-def wrong(field: str, message: str) -> Invalid:
+def wrong(field: str, words: str) -> Invalid:
     """Return the refusal of one field."""
-    return Invalid([FieldProblem(field, message)])
+    return Invalid([FieldProblem(field, words)])
 
 
 def plain_title(title: str) -> str:
@@ -243,17 +264,23 @@ def _decode(raw: bytes) -> str:
         return raw.removeprefix(mark).decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         if encoding:
-            raise wrong("body", f"the file says to be {encoding.upper()} and is not") from error
+            raise wrong(
+                "body",
+                message("the file says to be %(encoding)s and is not", encoding=encoding.upper()),
+            ) from error
     try:
         text = raw.decode("cp1252")
     except UnicodeDecodeError as error:
-        message = "the text is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8"
-        raise wrong("body", message) from error
+        words = message("the text is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8")
+        raise wrong("body", words) from error
     other = OTHER_CODE_PAGE.search(text)
     if other:
         number = len(LINE_END.findall(text, 0, other.start())) + 1
-        message = f"{other[0]} is a word of a CSV file for MS-DOS or Macintosh; save it as UTF-8"
-        raise wrong(f"line {number}", message)
+        words = message(
+            "%(word)s is a word of a CSV file for MS-DOS or Macintosh; save it as UTF-8",
+            word=other[0],
+        )
+        raise wrong(f"line {number}", words)
     return text
 
 
@@ -273,10 +300,10 @@ def _lines(text: str) -> Iterator[Line]:
                 yield Line(begins, cells)
             begins = before + reader.line_num + 1
     except csv.Error as error:
-        message = "this is not CSV: a quotation mark is not closed, or text follows it"
+        words = message("this is not CSV: a quotation mark is not closed, or text follows it")
         if "limit" in str(error):
-            message = "a cell is longer than any value of a list"
-        raise wrong(f"line {begins}", message) from error
+            words = message("a cell is longer than any value of a list")
+        raise wrong(f"line {begins}", words) from error
 
 
 def _cell(cell: str) -> str:
@@ -305,8 +332,12 @@ def _columns(first: Line, known: Known) -> tuple[list[Column], list[str]]:
             ignored += [title] if title else []
         elif name in columns:
             other = columns[name].title
-            message = f"the columns {other} and {title} mean the same; one of them has to go"
-            raise wrong(f"line {first.number}", message)
+            words = message(
+                "the columns %(other)s and %(title)s mean the same; one of them has to go",
+                other=other,
+                title=title,
+            )
+            raise wrong(f"line {first.number}", words)
         else:
             columns[name] = Column(name, title, position)
     return list(columns.values()), ignored
@@ -316,8 +347,12 @@ def _doubts(column: Column, lines: Sequence[Line]) -> Iterator[FieldProblem]:
     values = [(line, value) for line in lines if (value := column.cell(line))]
     for line, value in values:
         if FRACTION.fullmatch(value):
-            message = f"{value} may have been {value[:-2]} before a program took it for a number"
-            yield FieldProblem(column.place(line), message)
+            words = message(
+                "%(value)s may have been %(before)s before a program took it for a number",
+                value=value,
+                before=value[:-2],
+            )
+            yield FieldProblem(column.place(line), words)
     if any(not value.isdecimal() or value.startswith("0") for _, value in values):
         return
     lengths: Mapping[int, int] = Counter(len(value) for _, value in values)
@@ -328,5 +363,7 @@ def _doubts(column: Column, lines: Sequence[Line]) -> Iterator[FieldProblem]:
         return
     for line, value in values:
         if len(value) < usual:
-            message = f"{value} is shorter than the others; it may have lost leading zeros"
-            yield FieldProblem(column.place(line), message)
+            words = message(
+                "%(value)s is shorter than the others; it may have lost leading zeros", value=value
+            )
+            yield FieldProblem(column.place(line), words)

@@ -7,6 +7,7 @@ from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
 from draw_api.models.failures import NotFound
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.dead_letters import DeadLetterQueues, KnownQueueDepths
+from draw_shared.wording import message
 
 
 class DeadLetterService:
@@ -34,7 +35,7 @@ class DeadLetterService:
         self._require(queue)
         done = self._box.put_back(queue, key)
         if key and not done:
-            raise NotFound("This message is not there any more.")
+            raise NotFound(message("This message is not there any more."))
         self._audit.record(by, "dead-letter.replay", f"{queue} {key or 'all'}: {done}")
         return done
 
@@ -43,10 +44,10 @@ class DeadLetterService:
         self._require(queue)
         done = self._box.discard(queue, key) if key else 0
         if not done:
-            raise NotFound("This message is not there any more.")
+            raise NotFound(message("This message is not there any more."))
         self._audit.record(by, "dead-letter.discard", f"{queue} {key}: {done}")
         return done
 
     def _require(self, queue: str) -> None:
         if queue not in self._box.queues():
-            raise NotFound("There is no such dead-letter queue.")
+            raise NotFound(message("There is no such dead-letter queue."))

@@ -11,6 +11,7 @@ from draw_api.ports.jobs import JobRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
+from draw_shared.wording import message
 
 
 class JobService:
@@ -29,9 +30,9 @@ class JobService:
         """
         active = self._table.node_is_active(job.node_id)
         if active is None:
-            raise Invalid([FieldProblem("node_id", "there is no such remote node")])
+            raise Invalid([FieldProblem("node_id", message("there is no such remote node"))])
         if not active:
-            raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
+            raise Invalid([FieldProblem("node_id", message("this remote node is switched off"))])
         job_id = self._table.add(job, by.actor)
         sent = job.study_instance_uid if isinstance(job, NewSend) else None
         detail = f"{job.kind} {job_id} node {job.node_id}"
@@ -54,7 +55,7 @@ class JobService:
         """
         found = self._table.job(job_id)
         if found is None:
-            raise NotFound("There is no such job.")
+            raise NotFound(message("There is no such job."))
         return found
 
     def cancel(self, by: Principal, job_id: UUID) -> JobWithAttempts:
@@ -66,9 +67,9 @@ class JobService:
         """
         before = self._table.cancel(job_id)
         if before is None:
-            raise NotFound("There is no such job.")
+            raise NotFound(message("There is no such job."))
         if before in FINISHED:
-            raise Conflict(f"The job is already {before}.")
+            raise Conflict(message("The job is already %(before)s.", before=before))
         self._audit.record(by, "job.cancel", str(job_id))
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=job_id))
         return self.job(job_id)

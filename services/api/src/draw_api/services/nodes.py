@@ -6,6 +6,7 @@ from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.nodes import NodeRepository
+from draw_shared.wording import message
 
 
 class NodeService:
@@ -23,7 +24,7 @@ class NodeService:
         """Return one node; NotFound when there is none."""
         found = self._table.node(node_id)
         if found is None:
-            raise NotFound("There is no such remote node.")
+            raise NotFound(message("There is no such remote node."))
         return found
 
     def add(self, by: Principal, settings: NodeSettings) -> Node:
@@ -34,7 +35,9 @@ class NodeService:
         """
         node_id = self._table.add(settings)
         if node_id is None:
-            raise Conflict(f"There is already a remote node called {settings.name}.")
+            raise Conflict(
+                message("There is already a remote node called %(name)s.", name=settings.name)
+            )
         self._audit.record(by, "node.create", f"{node_id} {settings.ae_title}")
         return self.node(node_id)
 
@@ -47,9 +50,11 @@ class NodeService:
         """
         done = self._table.replace(node_id, settings)
         if done is None:
-            raise NotFound("There is no such remote node.")
+            raise NotFound(message("There is no such remote node."))
         if not done:
-            raise Conflict(f"There is already a remote node called {settings.name}.")
+            raise Conflict(
+                message("There is already a remote node called %(name)s.", name=settings.name)
+            )
         self._audit.record(by, "node.update", f"{node_id} {settings.ae_title}")
         return self.node(node_id)
 
@@ -61,7 +66,7 @@ class NodeService:
         """
         name = self._table.pause(node_id, paused=paused)
         if name is None:
-            raise NotFound("There is no such remote node.")
+            raise NotFound(message("There is no such remote node."))
         self._audit.record(by, "node.pause" if paused else "node.resume", f"{node_id} {name}")
         return self.node(node_id)
 
@@ -73,10 +78,10 @@ class NodeService:
             Conflict: the node does not use TLS.
         """
         if not self.node(node_id).tls:
-            raise Conflict("TLS is not spoken with this node: it shows no certificate.")
+            raise Conflict(message("TLS is not spoken with this node: it shows no certificate."))
         name = self._table.pin(node_id, fingerprint)
         if name is None:
-            raise NotFound("There is no such remote node.")
+            raise NotFound(message("There is no such remote node."))
         self._audit.record(by, "node.pin", f"{node_id} {name} {fingerprint}")
         return self.node(node_id)
 
@@ -88,7 +93,7 @@ class NodeService:
         """
         name = self._table.forget_find_limit(node_id)
         if name is None:
-            raise NotFound("There is no such remote node.")
+            raise NotFound(message("There is no such remote node."))
         self._audit.record(by, "node.forget_find_limit", f"{node_id} {name}")
         return self.node(node_id)
 
@@ -101,8 +106,13 @@ class NodeService:
         """
         waiting = self._table.unfinished_jobs(node_id)
         if waiting:
-            raise Conflict(f"{waiting} unfinished jobs need this node; cancel them first.")
+            raise Conflict(
+                message(
+                    "%(waiting)s unfinished jobs need this node; cancel them first.",
+                    waiting=waiting,
+                )
+            )
         name = self._table.remove(node_id)
         if name is None:
-            raise NotFound("There is no such remote node.")
+            raise NotFound(message("There is no such remote node."))
         self._audit.record(by, "node.delete", f"{node_id} {name}")

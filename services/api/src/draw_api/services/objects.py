@@ -15,8 +15,9 @@ from draw_api.models.objects import (
 )
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.objects import ObjectReader, ObjectRepository, ViewRegister
+from draw_shared.wording import message
 
-IMAGES: Final = "images and tables"
+IMAGES: Final = message("images and tables")
 ELEMENTS: Final = "elements"
 """What a user views, in the words of the transaction log."""
 
@@ -70,7 +71,7 @@ class ObjectService:
         """
         files = self._places.files(study_instance_uid)
         if not files:
-            raise NotFound("The index has no such study.")
+            raise NotFound(message("The index has no such study."))
         self._audit.record(
             by,
             "study.download",
@@ -89,7 +90,7 @@ class ObjectService:
         """
         files = self._places.series_files(series_instance_uid)
         if not files:
-            raise NotFound("There is no image in this series any more.")
+            raise NotFound(message("There is no image in this series any more."))
         self._audit.record(
             by,
             "series.download",
@@ -102,7 +103,7 @@ class ObjectService:
         """Record that a user views an object, and return its path."""
         found = self._places.stored_object(sop_instance_uid)
         if found is None:
-            raise NotFound("The index has no such instance.")
+            raise NotFound(message("The index has no such instance."))
         if self._views.first(by, what, sop_instance_uid):
             self._audit.record(
                 by,

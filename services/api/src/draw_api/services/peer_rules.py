@@ -19,12 +19,15 @@ from draw_shared.dicom.network.authorization import (
 )
 from draw_shared.dicom.network.rights import READING, Right
 from draw_shared.dicom.network.service import Accept, Peer, PeerCertificate, Reject
+from draw_shared.wording import message
 
 CONTEXT_ID: Final = 1
 CONTEXT_WORDS: Final = {
-    negotiation.ACCEPTED: "the SOP class is accepted in this transfer syntax",
-    negotiation.ABSTRACT_SYNTAX_NOT_SUPPORTED: "the SOP class is not switched on",
-    negotiation.TRANSFER_SYNTAXES_NOT_SUPPORTED: "none of the transfer syntaxes is switched on",
+    negotiation.ACCEPTED: message("the SOP class is accepted in this transfer syntax"),
+    negotiation.ABSTRACT_SYNTAX_NOT_SUPPORTED: message("the SOP class is not switched on"),
+    negotiation.TRANSFER_SYNTAXES_NOT_SUPPORTED: message(
+        "none of the transfer syntaxes is switched on"
+    ),
 }
 SERVICES: Final = {
     Right.ECHO: "c_echo",
@@ -47,10 +50,10 @@ def explain_proposal(
     found = determine_standing(peer, proposal.calling_ae, rules)
     closed = refused.words if refused is not None else ""
     if not config.services.enabled:
-        closed = "the receiver is switched off"
+        closed = message("the receiver is switched off")
     answer = Explanation(
         accepted=not closed,
-        verdict=closed or "the association is accepted",
+        verdict=closed or message("the association is accepted"),
         checks=checks,
         rights=[_right_answer(right, found, closed, config) for right in Right],
     )
@@ -111,7 +114,7 @@ def _add_negotiation(
         accepted = result.result == negotiation.ACCEPTED
         words = CONTEXT_WORDS.get(result.result) or denial(decision.denied, found)
         told["transfer_syntax_uid"] = result.transfer_syntax if accepted else None
-    check = Check(rule="presentation context", passed=accepted, words=words)
+    check = Check(rule=message("presentation context"), passed=accepted, words=words)
     told |= {"accepted": accepted, "verdict": words, "checks": [*answer.checks, check]}
     return answer.model_copy(update=told)
 
@@ -123,20 +126,23 @@ def _right_answer(right: Right, found: Standing, closed: str, config: ServerConf
     if right not in found.rights:
         return RightAnswer(right=right, granted=False, words=_lacking(right, found))
     if not getattr(config.services, SERVICES[right]):
-        return RightAnswer(right=right, granted=False, words="the service is switched off")
+        return RightAnswer(right=right, granted=False, words=message("the service is switched off"))
     words = found.words
     if right is Right.MOVE:
-        where = ", ".join(sorted(found.destinations)) or "every remote node"
-        words = f"{words}: to {where}"
+        words = (
+            f"{words}: to {', '.join(sorted(found.destinations))}"
+            if found.destinations
+            else message("%(standing)s: to every remote node", standing=words)
+        )
     return RightAnswer(right=right, granted=True, words=words)
 
 
 def _lacking(right: Right, found: Standing) -> str:
     if found.listed:
-        return "the AE title is on the list without this right"
+        return message("the AE title is on the list without this right")
     if right in READING:
-        return f"{found.words}, which reading needs"
-    return f"{found.words}, and others may not {right}"
+        return message("%(standing)s, which reading needs", standing=found.words)
+    return message("%(standing)s, and others may not %(right)s", standing=found.words, right=right)
 
 
 def _peer(proposal: Proposal) -> Peer:
@@ -165,25 +171,28 @@ def _checks(
 ) -> Iterator[Check]:
     enabled = config.services.enabled
     yield Check(
-        rule="receiver",
+        rule=message("receiver"),
         passed=enabled,
-        words="it is switched on" if enabled else "it is switched off",
+        words=message("it is switched on") if enabled else message("it is switched off"),
     )
     networks = rules.allowed_networks
     passed = not networks or admission.within(proposal.address, networks)
-    words = (
-        f"{proposal.address} is {'' if passed else 'not '}among the allowed addresses"
-        if networks
-        else "addresses are not restricted"
-    )
-    yield Check(rule="address", passed=passed, words=words)
+    if not networks:
+        words = message("addresses are not restricted")
+    elif passed:
+        words = message("%(address)s is among the allowed addresses", address=proposal.address)
+    else:
+        words = message("%(address)s is not among the allowed addresses", address=proposal.address)
+    yield Check(rule=message("address"), passed=passed, words=words)
     ours = request.called_ae == rules.ae_title
+    if not rules.check_called_ae:
+        words = message("the called AE title is not checked")
+    elif ours:
+        words = message("%(title)s is ours", title=request.called_ae)
+    else:
+        words = message("%(title)s is not ours", title=request.called_ae)
     yield Check(
-        rule="called AE title",
-        passed=ours or not rules.check_called_ae,
-        words=f"{request.called_ae} is {'' if ours else 'not '}ours"
-        if rules.check_called_ae
-        else "the called AE title is not checked",
+        rule=message("called AE title"), passed=ours or not rules.check_called_ae, words=words
     )
     listed = rules.listed.get(proposal.calling_ae)
     if listed is not None and listed.certificates:
@@ -196,24 +205,37 @@ def _certificate_check(
 ) -> Check:
     shown = _peer(proposal).certificate
     passed = shown is not None and shown.is_one_of(listed.certificates)
-    words = f"{proposal.calling_ae} is bound to {', '.join(listed.certificates)}"
+    words = message(
+        "%(title)s is bound to %(certificates)s",
+        title=proposal.calling_ae,
+        certificates=", ".join(listed.certificates),
+    )
     tls = config.network.tls
     if not tls.enabled or tls.client_certificates is ClientCertificates.NONE:
-        words = f"{words}; certificates of peers are not asked for (network.tls)"
-        return Check(rule="certificate", passed=passed, words=words)
-    return Check(rule="certificate", passed=passed, words=words)
+        words = message(
+            "%(binding)s; certificates of peers are not asked for (network.tls)", binding=words
+        )
+        return Check(rule=message("certificate"), passed=passed, words=words)
+    return Check(rule=message("certificate"), passed=passed, words=words)
 
 
 def _calling_check(proposal: Proposal, rules: admission.AccessRules) -> Check:
     title = proposal.calling_ae
     listed = rules.listed.get(title)
     if not rules.validate_calling_ae:
-        passed, words = True, "calling AE titles are not validated"
+        passed, words = True, message("calling AE titles are not validated")
     elif listed is None:
-        passed, words = False, f"{title} is not in the list of allowed AE titles"
+        passed, words = (
+            False,
+            message("%(title)s is not in the list of allowed AE titles", title=title),
+        )
     elif not listed.expected_address:
-        passed, words = True, f"{title} is allowed from any address"
+        passed, words = True, message("%(title)s is allowed from any address", title=title)
     else:
         passed = admission.is_expected(listed, _peer(proposal))
-        words = f"{title} is expected from {listed.expected_address}"
-    return Check(rule="calling AE title", passed=passed, words=words)
+        words = message(
+            "%(title)s is expected from %(address)s",
+            title=title,
+            address=listed.expected_address,
+        )
+    return Check(rule=message("calling AE title"), passed=passed, words=words)

@@ -25,8 +25,9 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.network import admission
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right, known_rights
+from draw_shared.wording import message
 
-ALLOWED_FROM_REJECTION: Final = "allowed after a rejection"
+ALLOWED_FROM_REJECTION: Final = message("allowed after a rejection")
 
 
 class PeerService:
@@ -54,7 +55,7 @@ class PeerService:
         """Return one AE title of the list; NotFound when there is none."""
         found = self._table.one(row_id)
         if found is None:
-            raise NotFound("There is no such allowed AE title.")
+            raise NotFound(message("There is no such allowed AE title."))
         return found
 
     def add(self, by: Principal, settings: AllowedAeTitleSettings) -> AllowedAeTitle:
@@ -65,7 +66,9 @@ class PeerService:
         """
         row_id = self._table.add(settings)
         if row_id is None:
-            raise Conflict(f"{settings.ae_title} is in the list already.")
+            raise Conflict(
+                message("%(ae_title)s is in the list already.", ae_title=settings.ae_title)
+            )
         self._record_change(by, "ae_title.create", _describe_settings(settings))
         return self.one(row_id)
 
@@ -82,9 +85,11 @@ class PeerService:
         """
         done = self._table.replace(row_id, settings)
         if done is None:
-            raise NotFound("There is no such allowed AE title.")
+            raise NotFound(message("There is no such allowed AE title."))
         if not done:
-            raise Conflict(f"{settings.ae_title} is in the list already.")
+            raise Conflict(
+                message("%(ae_title)s is in the list already.", ae_title=settings.ae_title)
+            )
         self._record_change(by, "ae_title.update", _describe_settings(settings))
         return self.one(row_id)
 
@@ -96,7 +101,7 @@ class PeerService:
         """
         ae_title = self._table.remove(row_id)
         if ae_title is None:
-            raise NotFound("There is no such allowed AE title.")
+            raise NotFound(message("There is no such allowed AE title."))
         self._record_change(by, "ae_title.delete", ae_title)
 
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:

@@ -32,6 +32,7 @@ from draw_api.services.relative_dates import study_date_of
 from draw_api.services.retrieves import RequestedRetrieve, RetrieveService
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
+from draw_shared.wording import message
 
 UNIQUE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "PATIENT": ("PatientID",),
@@ -208,7 +209,7 @@ class QueryService:
         """Return one query; NotFound when there is none."""
         found = self._table.query(query_id)
         if found is None:
-            raise NotFound("There is no such query.")
+            raise NotFound(message("There is no such query."))
         return found
 
     def matches(
@@ -237,7 +238,7 @@ class QueryService:
         self.query(query_id)
         before = self._table.cancel(query_id)
         if before in FINISHED:
-            raise Conflict(f"The query is already {before}.")
+            raise Conflict(message("The query is already %(before)s.", before=before))
         self._audit.record(by, "query.cancel", str(query_id))
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=query_id))
         return self.query(query_id)
@@ -250,7 +251,7 @@ class QueryService:
             Conflict: it has not ended yet.
         """
         if self.query(query_id).state not in FINISHED:
-            raise Conflict("The query is not over yet; cancel it first.")
+            raise Conflict(message("The query is not over yet; cancel it first."))
         self._table.remove(query_id)
         self._audit.record(by, "query.delete", str(query_id))
 
@@ -258,7 +259,7 @@ class QueryService:
         states = self._table.node_states(node_ids)
         problems = [
             FieldProblem(
-                f"node_ids.{position}", states.get(node_id, "there is no such remote node")
+                f"node_ids.{position}", states.get(node_id, message("there is no such remote node"))
             )
             for position, node_id in enumerate(node_ids)
             if states.get(node_id, "missing")

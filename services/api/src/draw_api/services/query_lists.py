@@ -20,6 +20,7 @@ from draw_api.services.csv_lists import (
     wrong,
 )
 from draw_api.services.list_columns import keyword_of
+from draw_shared.wording import message
 
 IDENTIFIERS: Final = ("PatientID", "AccessionNumber", "StudyID")
 BELOW_STUDIES: Final = ("SeriesInstanceUID", "SOPInstanceUID")
@@ -57,10 +58,13 @@ def query_list_of_text(text: str) -> QueryList:
     """
     found = list_of(text, keyword_of, headless=_headless)
     if not found.columns:
-        raise wrong("line 1", "no column names an attribute to ask for, such as PatientID")
+        raise wrong("line 1", message("no column names an attribute to ask for, such as PatientID"))
     for column in found.columns:
         if column.name in BELOW_STUDIES:
-            raise wrong("line 1", f"a list asks for studies; {column.title} is below them")
+            raise wrong(
+                "line 1",
+                message("a list asks for studies; %(column)s is below them", column=column.title),
+            )
     asked = _parse_lines(found)
     return QueryList(
         [column.name for column in found.columns],
@@ -83,10 +87,10 @@ def _parse_lines(found: CsvList) -> list[AskedLine]:
             continue
         sent, wrongs = _to_keys(fields)
         damaged = {name: damage(fields[name]) for name in IDENTIFIERS if name in fields}
-        wrongs |= {name: message for name, message in damaged.items() if message}
-        for name, message in wrongs.items():
+        wrongs |= {name: words for name, words in damaged.items() if words}
+        for name, words in wrongs.items():
             place = found.place(line, name) if name else f"line {line.number}"
-            problems.append(FieldProblem(place, message))
+            problems.append(FieldProblem(place, words))
         if len(problems) >= MAX_PROBLEMS:
             break
         if not wrongs:
@@ -108,9 +112,9 @@ def query_list_of_keys(lines: Sequence[Mapping[str, str]]) -> QueryList:
     columns: dict[str, None] = {}
     for position, keys in enumerate(lines):
         sent, wrongs = _to_keys(keys)
-        for name, message in wrongs.items():
+        for name, words in wrongs.items():
             place = f"lines.{position}.{name}" if name else f"lines.{position}"
-            problems.append(FieldProblem(place, message))
+            problems.append(FieldProblem(place, words))
         columns |= dict.fromkeys(sent)
         asked.append(AskedLine(position + 1, sent))
     if problems:
@@ -128,7 +132,7 @@ def distinct(lines: Sequence[AskedLine]) -> tuple[list[AskedLine], int]:
     for line in lines:
         kept.setdefault(tuple(sorted(line.keys.items())), line)
     if len(kept) > MAX_LINES:
-        raise wrong("body", f"the list asks for more than {MAX_LINES} things")
+        raise wrong("body", message("the list asks for more than %(most)s things", most=MAX_LINES))
     return list(kept.values()), len(lines) - len(kept)
 
 
@@ -141,14 +145,14 @@ def _to_keys(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the keys for the nodes, and the problems by key; keys are empty with any problem."""
     below = [keyword for keyword in BELOW_STUDIES if keyword in keys]
     if below:
-        return {}, dict.fromkeys(below, "a list asks for studies; this is below them")
+        return {}, dict.fromkeys(below, message("a list asks for studies; this is below them"))
     try:
         asked = NewQuery(level="STUDY", keys=dict(keys), node_ids=ANY_NODE)
     except ValidationError as error:
         return {}, dict(_key_problems(error))
     sent = {keyword: str(value) for keyword, value in asked.keys.items() if value}
     if not any(value.strip(ASKS_FOR_ALL) for value in sent.values()):
-        return {}, {"": "this asks for everything the node has"}
+        return {}, {"": message("this asks for everything the node has")}
     return sent, {}
 
 

@@ -12,6 +12,7 @@ from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.reconcile import IndexAuditRepository, StoredFiles
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 AT_ONCE: Final = 500
 
@@ -83,15 +84,20 @@ class ReconcileService:
             gone = self._index.forget_rows(rows[at : at + AT_ONCE], by.actor)
             deleted += gone.instances
             for uid in gone.studies:
-                why = "none of its files is on the storage volume"
+                why = message("none of its files is on the storage volume")
                 self._audit.record(by, "study.delete", why, study_instance_uid=uid)
         self._index.forget_conflicts(conflicts)
         announced = self._announce([FoundFile(path, 0, 0) for path in found.files_without_row])
         self._audit.record(
             by,
             "storage.reconcile",
-            f"{deleted} rows and {len(conflicts)} conflicts without file"
-            f" deleted, {announced.announced} files without row announced",
+            message(
+                "%(deleted)s rows and %(conflicts)s conflicts without file deleted, "
+                "%(announced)s files without row announced",
+                deleted=deleted,
+                conflicts=len(conflicts),
+                announced=announced.announced,
+            ),
         )
         return announced
 

@@ -20,6 +20,7 @@ from draw_api.services.csv_lists import (
     wrong,
 )
 from draw_api.services.list_columns import keyword_of
+from draw_shared.wording import message
 
 FIELDS: Final[Mapping[str, str]] = {
     "StudyInstanceUID": "study_instance_uid",
@@ -70,7 +71,7 @@ def list_of_text(text: str) -> RetrieveList:
     """
     found = list_of(text, _meaning, headless=_headless)
     if not found.columns:
-        raise wrong("line 1", "no column names a study, a patient or an accession number")
+        raise wrong("line 1", message("no column names a study, a patient or an accession number"))
     return RetrieveList(_items(found), doubts_of(found, IDENTIFIERS)[:MAX_PROBLEMS])
 
 
@@ -88,9 +89,9 @@ def _items(found: CsvList) -> list[WantedItem]:
     for line in found.lines:
         fields = found.fields(line)
         bad = [
-            FieldProblem(found.place(line, name), message)
+            FieldProblem(found.place(line, name), words)
             for name, value in fields.items()
-            if (message := _fault(name, value))
+            if (words := _fault(name, value))
         ]
         problems += bad
         if len(problems) >= MAX_PROBLEMS:
@@ -104,7 +105,7 @@ def _items(found: CsvList) -> list[WantedItem]:
         if instance:
             group.instances[instance] = None
         if len(groups) > MAX_ITEMS:
-            raise wrong("body", f"the list has more than {MAX_ITEMS} items")
+            raise wrong("body", message("the list has more than %(most)s items", most=MAX_ITEMS))
     items = [_item(group, problems) for group in groups.values()]
     if problems:
         raise Invalid(problems[:MAX_PROBLEMS])
@@ -114,16 +115,20 @@ def _items(found: CsvList) -> list[WantedItem]:
 def _fault(name: str, value: str) -> str:
     """Return in words why a value cannot be used; empty if it can."""
     if len(value) > MAX_LENGTH:
-        return f"this is longer than {MAX_LENGTH} characters"
+        return message("this is longer than %(most)s characters", most=MAX_LENGTH)
     if name in UIDS and UID.fullmatch(value):
         return ""
     said = damage(value)
     if said:
         return said
     if name in UIDS:
-        return f"{value} is not a UID: a UID has digits and single dots between them"
+        return message(
+            "%(value)s is not a UID: a UID has digits and single dots between them", value=value
+        )
     if NO_SINGLE_VALUE.intersection(value):
-        return f"{value} is not a single value: *, ? and \\ cannot be looked up"
+        return message(
+            "%(value)s is not a single value: *, ? and \\ cannot be looked up", value=value
+        )
     return ""
 
 
@@ -134,6 +139,6 @@ def _item(group: _ItemLines, problems: list[FieldProblem]) -> WantedItem | None:
     try:
         return WantedItem.model_validate(given)
     except ValidationError as error:
-        message = words_of(error.errors()[0])
-        problems.append(FieldProblem(f"line {group.number}", message))
+        words = words_of(error.errors()[0])
+        problems.append(FieldProblem(f"line {group.number}", words))
         return None

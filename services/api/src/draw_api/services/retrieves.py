@@ -25,6 +25,7 @@ from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
+from draw_shared.wording import message
 
 MAX_WAKEUPS = 32
 """Wake-ups for one batch: enough to begin at once; free workers poll for the rest."""
@@ -81,11 +82,11 @@ class RetrieveService:
         """
         job = self.retrieve(job_id)
         if job.state not in FINISHED:
-            raise Conflict("The job is not over yet.")
+            raise Conflict(message("The job is not over yet."))
         if job.state == "complete":
-            raise Conflict("Nothing is missing.")
+            raise Conflict(message("Nothing is missing."))
         if job.node_id is None:
-            raise Conflict("The remote node of this job was deleted.")
+            raise Conflict(message("The remote node of this job was deleted."))
         self._require_node(job.node_id)
         chosen = self._table.unsuccessful(job_id) if job.kind == "batch" else [job_id]
         rows = []
@@ -118,7 +119,7 @@ class RetrieveService:
         """Return one job; NotFound when there is none."""
         found = self._table.retrieve(job_id)
         if found is None:
-            raise NotFound("There is no such retrieve job.")
+            raise NotFound(message("There is no such retrieve job."))
         return found
 
     def instances(
@@ -138,7 +139,7 @@ class RetrieveService:
         self.retrieve(job_id)
         before = self._table.cancel(job_id)
         if before in FINISHED:
-            raise Conflict(f"The job is already {before}.")
+            raise Conflict(message("The job is already %(before)s.", before=before))
         self._audit.record(by, "retrieve.cancel", str(job_id))
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.JOB, job_id=job_id))
         return self.retrieve(job_id)
@@ -151,7 +152,7 @@ class RetrieveService:
             Conflict: it has already ended.
         """
         if self.retrieve(job_id).state in FINISHED:
-            raise Conflict("The job is over.")
+            raise Conflict(message("The job is over."))
         self._table.prioritise(job_id, priority)
         self._audit.record(by, "retrieve.prioritise", f"{job_id} {priority}")
         return self.retrieve(job_id)
@@ -159,9 +160,9 @@ class RetrieveService:
     def _require_node(self, node_id: int) -> None:
         active = self._table.node_is_active(node_id)
         if active is None:
-            raise Invalid([FieldProblem("node_id", "there is no such remote node")])
+            raise Invalid([FieldProblem("node_id", message("there is no such remote node"))])
         if not active:
-            raise Invalid([FieldProblem("node_id", "this remote node is switched off")])
+            raise Invalid([FieldProblem("node_id", message("this remote node is switched off"))])
 
     def _add(
         self, by: Principal, options: RetrieveOptions, rows: Sequence[NewRetrieveRow], action: str
@@ -177,7 +178,11 @@ class RetrieveService:
         if len(rows) > 1:
             batch = {"of": "retrieve", "items": len(new), "already_on_the_way": len(on_the_way)}
         job_id, to_wake = self._table.add(new, options, by.actor, batch=batch)
-        self._audit.record(by, action, f"{job_id} node {options.node_id} items {len(new)}")
+        self._audit.record(
+            by,
+            action,
+            f"{job_id} node {options.node_id} items {len(new)}",
+        )
         if options.not_before is None:
             self._wake([*pulled, *to_wake])
         return RequestedRetrieve(self.retrieve(job_id), new=True, pulled_forward=bool(pulled))
@@ -207,7 +212,9 @@ class RetrieveService:
         if len(rows) == 1:
             found: Retrieve = self.retrieve(on_the_way[rows[0].subject])
         elif not pulled:
-            raise Conflict(f"All {len(rows)} items are already on the way.")
+            raise Conflict(
+                message("All %(number)s items are already on the way.", number=len(rows))
+            )
         else:
             found = self.retrieve(pulled[0])
             if found.parent_id is not None:

@@ -19,6 +19,7 @@ from draw_api.ports.audit import AuditTrail
 from draw_api.ports.single_sign_on import ExternalUserRepository, IdentityProvider
 from draw_api.services.access import TOKEN_BYTES, AccessService, StartedSession
 from draw_shared.contracts.transaction import TransactionOutcome
+from draw_shared.wording import message
 
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
 MAX_NAME_LENGTH: Final = 64
@@ -72,12 +73,14 @@ class SingleSignOnService:
         provider = self._require_provider()
         pending = provider.unseal(sealed) if sealed else None
         if pending is None or not secrets.compare_digest(state.encode(), pending.state.encode()):
-            raise Unauthenticated("This sign-in was not begun here, or too long ago; try again.")
+            raise Unauthenticated(
+                message("This sign-in was not begun here, or too long ago; try again.")
+            )
         return provider.identity(code, pending, redirect_uri), pending.target
 
     def _require_provider(self) -> IdentityProvider:
         if self._provider is None:
-            raise NotFound("No identity provider is set up.")
+            raise NotFound(message("No identity provider is set up."))
         return self._provider
 
 
@@ -115,10 +118,10 @@ class ExternalAccessService:
         """Return a new session; raise Forbidden before anything is changed."""
         role = self._rules.role(identity.groups)
         if role is None:
-            raise Forbidden("The identity provider gives you no role here.")
+            raise Forbidden(message("The identity provider gives you no role here."))
         account = self._users.external(subject) or self._add_user(identity, subject, role, address)
         if not account.active:
-            raise Forbidden("An administrator has shut you out.")
+            raise Forbidden(message("An administrator has shut you out."))
         if account.role is not role:
             account = self._update_role(account, role, address)
         return self._access.start_session(account, address)
@@ -128,7 +131,7 @@ class ExternalAccessService:
     ) -> Account:
         account = self._users.add_external(subject, candidate_names(identity, subject), role)
         if account is None:
-            raise Forbidden("Every name that could be yours is taken by somebody else.")
+            raise Forbidden(message("Every name that could be yours is taken by somebody else."))
         by = Principal(account.user_id, account.name, role, address)
         self._audit.record(by, "user.create", f"{account.name} {role} external")
         return account
@@ -136,10 +139,18 @@ class ExternalAccessService:
     def _update_role(self, account: Account, role: Role, address: str) -> Account:
         others = self._users.other_administrators(account.user_id)
         if account.role is Role.ADMIN and not others:
-            raise Forbidden("You are the last administrator; make another one before you stop.")
+            raise Forbidden(
+                message("You are the last administrator; make another one before you stop.")
+            )
         self._users.set_role(account.user_id, role)
         by = Principal(account.user_id, account.name, role, address)
-        self._audit.record(by, "user.update", f"{account.name} {role} by the identity provider")
+        self._audit.record(
+            by,
+            "user.update",
+            message(
+                "%(account)s %(role)s by the identity provider", account=account.name, role=role
+            ),
+        )
         return Account(account.user_id, account.name, role, account.password_hash, account.active)
 
 

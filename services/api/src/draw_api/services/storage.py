@@ -23,6 +23,7 @@ from draw_api.ports.status import StatusRepository
 from draw_api.ports.storage import StorageRepository
 from draw_api.services.status import reported_used_bytes
 from draw_shared.storage.space import DiskRoom, RemainingSpace, room
+from draw_shared.wording import message
 
 OBSERVED_DAYS: Final = 30
 
@@ -136,16 +137,22 @@ class StorageService:
             Conflict: it is held, or a job is working on it.
         """
         if self._tables.held(study_instance_uid):
-            raise Conflict("The study is held; release it first.")
+            raise Conflict(message("The study is held; release it first."))
         if self._tables.is_busy(study_instance_uid):
-            raise Conflict("A job that is not finished names this study; cancel it first.")
+            raise Conflict(message("A job that is not finished names this study; cancel it first."))
         gone = self._tables.delete(study_instance_uid, by.actor)
         if gone is None:
-            raise NotFound("The index has no such study.")
+            raise NotFound(message("The index has no such study."))
         self._audit.record(
             by,
             "study.delete",
-            f"{gone.instances} objects, {gone.files} files, {gone.size_bytes} bytes: {reason}",
+            message(
+                "%(instances)s objects, %(files)s files, %(size_bytes)s bytes: %(reason)s",
+                instances=gone.instances,
+                files=gone.files,
+                size_bytes=gone.size_bytes,
+                reason=reason,
+            ),
             study_instance_uid=study_instance_uid,
         )
         return gone
@@ -153,7 +160,7 @@ class StorageService:
     def _held(self, study_instance_uid: str) -> bool:
         held = self._tables.held(study_instance_uid)
         if held is None:
-            raise NotFound("The index has no such study.")
+            raise NotFound(message("The index has no such study."))
         return held
 
     def _forecast(self, rules: StorageRules, left: RemainingSpace, used: int) -> Forecast:

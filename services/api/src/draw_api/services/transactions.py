@@ -9,6 +9,7 @@ from draw_api.models.transactions import ChainReport, KnownHead, Transaction, Tr
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.transactions import PageReader, TransactionRepository
 from draw_shared.contracts.transaction import ACCEPTED
+from draw_shared.wording import message
 
 
 class TransactionService:
@@ -28,14 +29,14 @@ class TransactionService:
         """
         begin, end = criteria.since, criteria.until
         if begin is not None and end is not None and end < begin:
-            raise Invalid([FieldProblem("until", "must not be before since")])
+            raise Invalid([FieldProblem("until", message("must not be before since"))])
         return self._log.page(criteria, cursor, limit)
 
     def one(self, transaction_id: int) -> Transaction:
         """Return one line; NotFound when it does not exist, or no longer exists."""
         found = self._log.one(transaction_id)
         if found is None:
-            raise NotFound("There is no such line in the transaction log.")
+            raise NotFound(message("There is no such line in the transaction log."))
         return found
 
     def begin_export(self, by: Principal) -> None:
@@ -45,7 +46,11 @@ class TransactionService:
     def verify(self, by: Principal, known: KnownHead | None) -> ChainReport:
         """Compute the hash chain again; record that it was done, and the result."""
         report = self._log.verify(known)
-        found = f"{len(report.breaks)} breaks, {len(report.findings)} findings"
+        found = message(
+            "%(breaks)s breaks, %(findings)s findings",
+            breaks=len(report.breaks),
+            findings=len(report.findings),
+        )
         words = "intact" if report.intact else found
         lost = f", {report.lines_lost} lost" if report.lines_lost else ""
         self._audit.record(by, "transactions.verify", f"{report.lines} lines, {words}{lost}")
@@ -59,10 +64,12 @@ class TransactionService:
             Conflict: no reason is given.
         """
         if not reason.strip():
-            raise Conflict("Say why what was found is accepted.")
+            raise Conflict(message("Say why what was found is accepted."))
         if report.head is None or report.intact:
-            raise NotFound("There is nothing to accept: the log is intact.")
-        words = f"up to line {report.head.position}: {reason.strip()}"
+            raise NotFound(message("There is nothing to accept: the log is intact."))
+        words = message(
+            "up to line %(line)s: %(reason)s", line=report.head.position, reason=reason.strip()
+        )
         self._audit.record(by, ACCEPTED, words)
 
 

@@ -27,9 +27,10 @@ from draw_api.ports.access import Passwords, SignInAttempts
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.users import UserRepository
 from draw_api.services.access import TOKEN_BYTES, TOKEN_PREFIX, require, token_hash
+from draw_shared.wording import message
 
-NO_USER: Final = "There is no such user."
-LAST_ADMINISTRATOR: Final = "This is the last active administrator."
+NO_USER: Final = message("There is no such user.")
+LAST_ADMINISTRATOR: Final = message("This is the last active administrator.")
 
 
 class UserService:
@@ -77,7 +78,7 @@ class UserService:
         hashed = self._passwords.hash(new.password.get_secret_value()) if new.password else ""
         user_id = self._table.add(new.name, new.role, hashed)
         if user_id is None:
-            raise Conflict(f"There is already a user called {new.name}.")
+            raise Conflict(message("There is already a user called %(name)s.", name=new.name))
         self._audit.record(by, "user.create", f"{new.name} {new.role}")
         return self.user(user_id)
 
@@ -119,7 +120,11 @@ class UserService:
         self._table.set_password(user_id, self._passwords.hash(password))
         self._table.end_sessions(user_id, by.csrf_token if user_id == by.user_id else None)
         revoked = self._table.revoke_tokens(user_id)
-        self._audit.record(by, "user.password_reset", f"{user.name} tokens revoked {revoked}")
+        self._audit.record(
+            by,
+            "user.password_reset",
+            message("%(user)s tokens revoked %(revoked)s", user=user.name, revoked=revoked),
+        )
 
     def change_password(self, by: Principal, change: PasswordChange) -> Invalid | None:
         """Change the caller's own password and end the caller's other sessions.
@@ -134,9 +139,11 @@ class UserService:
             account = self._table.account(by.name)
             kept = account.password_hash if account else ""
             if not self._passwords.matches(kept, change.current_password.get_secret_value()):
-                self._audit.record_failure(by, "user.password_change", "wrong current password")
+                self._audit.record_failure(
+                    by, "user.password_change", message("wrong current password")
+                )
                 return Invalid(
-                    [FieldProblem("current_password", "this is not the current password")]
+                    [FieldProblem("current_password", message("this is not the current password"))]
                 )
             attempt.succeed()
         self._table.set_password(
@@ -157,7 +164,7 @@ class UserService:
         """End a session; NotFound when it does not exist, or the caller may not end it."""
         owner = self._table.session_owner(session_id)
         if owner is None or not _may_end(by, owner):
-            raise NotFound("There is no such session.")
+            raise NotFound(message("There is no such session."))
         self._table.end_session(session_id)
         self._audit.record(by, "session.end", f"session {session_id}")
 
@@ -174,22 +181,28 @@ class UserService:
             Invalid: the role is above the caller's, or the token would already have expired.
         """
         if not by.role.allows(new.role):
-            raise Invalid([FieldProblem("role", f"must not be above your own, {by.role}")])
+            raise Invalid(
+                [
+                    FieldProblem(
+                        "role", message("must not be above your own, %(role)s", role=by.role)
+                    )
+                ]
+            )
         if new.expires_at is not None and new.expires_at <= self._clock():
-            raise Invalid([FieldProblem("expires_at", "must be in the future")])
+            raise Invalid([FieldProblem("expires_at", message("must be in the future"))])
         token = f"{TOKEN_PREFIX}{secrets.token_urlsafe(TOKEN_BYTES)}"
         token_id = self._table.add_token(by.user_id, new, token_hash(token))
         self._audit.record(by, "token.create", f"{new.name} {new.role}")
         made = self._table.token(token_id)
         if made is None:
-            raise NotFound("The token is gone.")
+            raise NotFound(message("The token is gone."))
         return TokenMade(token=token, **made.model_dump())
 
     def revoke_token(self, by: Principal, token_id: int) -> None:
         """Revoke a token; NotFound when it does not exist, or the caller may not revoke it."""
         found = self._table.token(token_id)
         if found is None or not _may_end(by, found.user_id):
-            raise NotFound("There is no such token.")
+            raise NotFound(message("There is no such token."))
         self._table.revoke_token(token_id)
         self._audit.record(by, "token.revoke", f"{found.name} of {found.user_name}")
 

@@ -25,6 +25,7 @@ from draw_api.models.webhooks import (
 )
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.webhooks import ChangeRepository, WebhookRepository
+from draw_shared.wording import message
 
 KEY_BYTES: Final = 32
 
@@ -57,7 +58,7 @@ class WebhookService:
         """
         found = self._table.one(webhook_id)
         if found is None:
-            raise NotFound("There is no such webhook.")
+            raise NotFound(message("There is no such webhook."))
         return found
 
     def add(self, by: Principal, new: NewWebhook) -> WebhookMade:
@@ -119,8 +120,8 @@ class WebhookService:
         self.one(webhook_id)
         number = self._table.replay(webhook_id, delivery_id)
         if delivery_id is not None and not number:
-            raise NotFound("The webhook has no such delivery.")
-        which = "all dead" if delivery_id is None else str(delivery_id)
+            raise NotFound(message("The webhook has no such delivery."))
+        which = message("all dead") if delivery_id is None else str(delivery_id)
         self._audit.record(by, "webhook.replay", f"webhook {webhook_id}: {which}, {number}")
         return Replayed(deliveries=number)
 

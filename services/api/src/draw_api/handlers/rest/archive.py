@@ -27,6 +27,7 @@ from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.texts import MODALITY
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.wording import message
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
 
@@ -139,7 +140,7 @@ def instance_file(
     root: Path = request.app.state.storage_root
     path = (root / stored.path).resolve()
     if not path.is_relative_to(root.resolve()) or not path.is_file():
-        raise NotFound("The file of this instance is not on the storage volume.")
+        raise NotFound(message("The file of this instance is not on the storage volume."))
     return FileResponse(
         path, media_type="application/dicom", filename=f"{stored.sop_instance_uid}.dcm"
     )

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from draw_api.handlers.identity import dependants_of
 from draw_api.handlers.rest.single_sign_on import CALLBACK
 from draw_api.models.failures import FieldProblem, Invalid
+from draw_shared.wording import message
 
 OTHERS_ADD: Final = frozenset({CALLBACK})
 """An identity provider may add any parameters to these; they are ignored (RFC 6749 4.1.2)."""
@@ -51,7 +52,9 @@ def _problems(request: Request, known: dict[str, bool]) -> Iterator[FieldProblem
         if name not in known:
             yield FieldProblem(name, f"is not a parameter here; {_list_of(list(known))}")
         elif times > 1 and not known[name]:
-            yield FieldProblem(name, f"is given {times} times; once is meant")
+            yield FieldProblem(
+                name, message("is given %(times)s times; once is meant", times=times)
+            )
 
 
 def _list_of(known: list[str]) -> str:

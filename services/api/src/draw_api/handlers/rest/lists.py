@@ -9,6 +9,7 @@ from starlette.datastructures import UploadFile
 from draw_api.handlers.bodies import form_of
 from draw_api.handlers.problems import responses
 from draw_api.services.csv_lists import MAX_LIST_BYTES, wrong
+from draw_shared.wording import message
 
 FIELD: Final = "file"
 FORM: Final = "multipart/form-data"
@@ -38,7 +39,8 @@ async def _read_upload(request: Request) -> bytes:
         return await _read_form_file(request)
     if kind not in TAKEN and not kind.startswith("text/"):
         raise HTTPException(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the list as text/csv or {FORM}."
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            message("Send the list as text/csv or %(form)s.", form=FORM),
         )
     raw = bytearray()
     async for piece in request.stream():
@@ -57,14 +59,19 @@ async def _read_form_file(request: Request) -> bytes:
     async with form_of(request, max_files=1, max_fields=1, max_part_size=MAX_LIST_BYTES) as form:
         sent = form.get(FIELD)
         if not isinstance(sent, UploadFile):
-            raise wrong(FIELD, f"send the list as the file of the form's field {FIELD!r}")
+            raise wrong(
+                FIELD,
+                message(
+                    "send the list as the file of the form's field %(field)s", field=repr(FIELD)
+                ),
+            )
         return await sent.read()
 
 
 def _too_large() -> HTTPException:
     return HTTPException(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"A list has at most {MAX_LIST_BYTES // 1024**2} MB.",
+        message("A list has at most %(most)s MB.", most=MAX_LIST_BYTES // 1024**2),
     )
 
 

@@ -15,6 +15,7 @@ from draw_api.models.access import Me, Principal, SessionStarted, SignIn
 from draw_api.models.failures import Unauthenticated
 from draw_api.models.languages import LanguageChoice
 from draw_api.models.permissions import Permission
+from draw_shared.wording import message
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
@@ -42,7 +43,7 @@ def sign_in(request: Request, response: Response, body: SignIn, work: InWork) ->
     started = work.access.sign_in(body.name, password, client_address(request))
     if started is None:
         # Returned, not raised: the attempt must stay on record.
-        return failure(Unauthenticated("Wrong name or password."))
+        return failure(Unauthenticated(message("Wrong name or password.")))
     session = started.session
     response.set_cookie(
         COOKIE,

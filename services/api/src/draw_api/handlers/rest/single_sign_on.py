@@ -16,6 +16,7 @@ from draw_api.models.failures import Forbidden, Unauthenticated
 from draw_api.models.permissions import Permission
 from draw_api.models.single_sign_on import SingleSignOnState
 from draw_api.services.single_sign_on import SingleSignOnService
+from draw_shared.wording import message
 
 router = APIRouter(
     prefix="/api/v1/oidc",
@@ -82,7 +83,7 @@ def finish(
     """Take the browser back from the identity provider and sign it in."""
     sign_on: SingleSignOnService = request.app.state.sign_on
     if error and sign_on.enabled:
-        raise Unauthenticated("The identity provider has not signed you in.")
+        raise Unauthenticated(message("The identity provider has not signed you in."))
     identity, target = sign_on.finish(sealed, state, code, _redirect_uri(request))
     # The provider was asked before the transaction begins, because it may be slow.
     factory: WorkFactory = request.app.state.work
