@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Final
 
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import write_po
 from pydantic import BaseModel
@@ -31,6 +32,7 @@ from draw_api.models.wording import WORDS
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+TRANSLATED: Final = tuple(one for one in LANGUAGES if one != SOURCE_LANGUAGE)
 SOURCES: Final = (ROOT / "services", ROOT / "shared" / "src")
 METHODS: Final = [("**.py", "python"), ("**.jinja", "jinja2.ext.babel_extract")]
 OPTIONS: Final = {"**.jinja": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
@@ -52,6 +54,16 @@ KINDS: Final[tuple[type[StrEnum], ...]] = (TransactionKind, TransactionOutcome, 
 """What the page shows as words."""
 VALUE: Final = re.compile(r"\{(\w+)\}")
 LINE_WIDTH: Final = 100
+HEADER: Final = """\
+# The texts of the page in {name}. `make catalogues` adds new texts and drops old ones.
+msgid ""
+msgstr ""
+"Content-Type: text/plain; charset=utf-8\\n"
+"Language: {language}\\n"
+"Plural-Forms: {plural_forms}\\n"
+
+"""
+"""No date and no name: the history of the file has them, and two branches may both write it."""
 
 
 def source_texts() -> Catalog:
@@ -85,20 +97,36 @@ def _texts_of_models() -> Iterator[str]:
         yield from map(spelled, kind)
 
 
+def written(language: str, texts: Catalog) -> tuple[bytes, int]:
+    """Return the file of a language with these texts, and how many of them are untranslated."""
+    path = CATALOGUES / f"{language}.po"
+    known = catalogue(language) if path.exists() else Catalog(locale=language)
+    known.update(texts, no_fuzzy_matching=True)
+    known.obsolete.clear()
+    header = HEADER.format(
+        name=known.locale.english_name if known.locale else language,
+        language=language,
+        plural_forms=known.plural_forms,
+    )
+    file = BytesIO(header.encode())
+    file.seek(0, SEEK_END)
+    write_po(file, known, width=LINE_WIDTH, no_location=True, omit_header=True, sort_output=True)
+    missing = sum(1 for entry in known if entry.id and not all(forms_of(entry)))
+    return file.getvalue(), missing
+
+
+def forms_of(entry: Message) -> tuple[str, ...]:
+    """Return the translation of a text, or its translations for each plural form."""
+    return (entry.string,) if isinstance(entry.string, str) else tuple(entry.string or ("",))
+
+
 def main() -> int:
     """Update every catalogue; say how many texts have no translation."""
     texts = source_texts()
-    for language in LANGUAGES:
-        if language == SOURCE_LANGUAGE:
-            continue
-        path = CATALOGUES / f"{language}.po"
-        known = catalogue(language) if path.exists() else Catalog(locale=language)
-        known.update(texts, no_fuzzy_matching=True)
-        known.obsolete.clear()
-        with path.open("wb") as file:
-            write_po(file, known, width=LINE_WIDTH, no_location=True, sort_output=True)
-        missing = sum(1 for entry in known if entry.id and not entry.string)
-        sys.stdout.write(f"{language}: {len(known)} texts, {missing} without a translation\n")
+    for language in TRANSLATED:
+        file, missing = written(language, texts)
+        (CATALOGUES / f"{language}.po").write_bytes(file)
+        sys.stdout.write(f"{language}: {len(texts)} texts, {missing} without a translation\n")
     return 0
 
 
