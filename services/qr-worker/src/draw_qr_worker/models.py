@@ -103,6 +103,25 @@ class RemoteNode:
     capabilities: Mapping[str, Any] = field(default_factory=dict)
 
 
+class NodeTestStep(StrEnum):
+    """One step of the test of a node, in the order in which they are taken."""
+
+    DNS = "dns"
+    TCP = "tcp"
+    TLS = "tls"
+    ASSOCIATION = "association"
+    ECHO = "echo"
+    FIND = "find"
+
+
+class StepOutcome(StrEnum):
+    """How a step of a test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to write to a job; a successor raises the fence."""

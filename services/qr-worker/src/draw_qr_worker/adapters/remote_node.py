@@ -16,6 +16,7 @@ from draw_qr_worker.adapters.identifiers import (
     encode_identifier,
     read_failed_uids,
 )
+from draw_qr_worker.adapters.other_protocols import ImpatientSupervision, name_other_protocol
 from draw_qr_worker.models import (
     FindEnd,
     Keys,
@@ -25,18 +26,28 @@ from draw_qr_worker.models import (
     StatusPermanent,
     StatusTransient,
     SubOperationCounts,
+    NodeTestStep,
 )
-from draw_qr_worker.ports.node_tests import EchoPeers
+from draw_qr_worker.ports.node_tests import EchoPeers, NodeTestSteps
 from draw_qr_worker.ports.querying import Finder, QueryPeers
 from draw_qr_worker.ports.retrieving import MovePeers
 from draw_qr_worker.ports.supervision import Supervision
 from draw_shared.dicom.encoding import uids
+from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID
 from draw_shared.dicom.network.associate import Roles
 from draw_shared.dicom.network.contexts import number_contexts
 from draw_shared.dicom.network.message import US_LENGTH, CommandElement, CommandSet, Operation
-from draw_shared.dicom.network.peer_failures import PeerAborted, PeerCongested, Unreachable
+from draw_shared.dicom.network.peer_failures import (
+    PeerAborted,
+    PeerBrokeProtocol,
+    PeerCongested,
+    PeerTimeout,
+    PeerTurnedAway,
+    Unreachable,
+)
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.network.requestor import (
+    Reached,
     Remote,
     RequestorAssociation,
     Response,
@@ -47,6 +58,7 @@ from draw_shared.dicom.network.requestor import (
 from draw_shared.dicom.network.service import PresentationContext
 from draw_shared.dicom.network.statuses import PENDING, DimseStatus, describe, is_warning
 from draw_shared.dicom.network.tls import TlsUnusable
+from draw_shared.errors import DrawError
 
 SETTLE_TIMEOUT_SECONDS: Final = 0.5
 """How long a congested node may need to free the place of our previous association."""
@@ -73,6 +85,14 @@ MODELS: Final[Mapping[str, Mapping[Operation, str]]] = {
 }
 Proposal = tuple[str, tuple[str, ...]]
 """Abstract syntax and transfer syntaxes of one proposed presentation context."""
+
+NOBODY: Final[tuple[str, Keys]] = ("PATIENT", {"PatientID": "DRAW-CONNECTION-TEST"})
+NOTHING: Final[Mapping[str, tuple[str, Keys]]] = {
+    "study": ("STUDY", {"StudyInstanceUID": f"{IMPLEMENTATION_CLASS_UID}.0"}),
+    "patient": NOBODY,
+    "patient_study": NOBODY,
+}
+"""Level and keys of a query that matches nothing, by query model."""
 
 CUT_SHORT: Final = frozenset({DimseStatus.OUT_OF_RESOURCES, DimseStatus.CANCELLED, 0xB001})
 """Final C-FIND statuses that mean that more matches exist (PS3.4 C.4.1.1.4)."""
@@ -189,18 +209,57 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         self._trusts = trusts
 
     @override
-    def echo(self, node: RemoteNode, supervision: Supervision) -> Mapping[str, Any]:
+    def echo(
+        self, node: RemoteNode, supervision: Supervision, steps: NodeTestSteps | None = None
+    ) -> Mapping[str, Any]:
         began = time.monotonic()
-        with self.associate(node, supervision, [_propose_plain(uids.VERIFICATION)]) as (peer, _):
+        proposals = [_propose_plain(uids.VERIFICATION)]
+        if steps is not None and node.supports_find:
+            proposals.append(_propose_plain(model_of(node, Operation.C_FIND)))
+        with self._associate_to_test(node, supervision, proposals, steps) as (peer, watch):
             associated = time.monotonic()
             status = peer.echo()
             answered = time.monotonic()
-        if status != DimseStatus.SUCCESS:
-            raise refusal("C-ECHO", status)
+            if status != DimseStatus.SUCCESS:
+                raise refusal("C-ECHO", status)
+            if steps is not None:
+                steps.passed(NodeTestStep.ECHO)
+                if node.supports_find:
+                    _ask_for_nothing(peer, node, supervision, watch, steps)
         return {
             "association_ms": round((associated - began) * 1000, 1),
             "echo_ms": round((answered - associated) * 1000, 1),
         }
+
+    @contextmanager
+    def _associate_to_test(
+        self,
+        node: RemoteNode,
+        supervision: Supervision,
+        proposals: Sequence[Proposal],
+        steps: NodeTestSteps | None,
+    ) -> Iterator[tuple[RequestorAssociation, CancelWatch]]:
+        """Yield an association; if there is none, name what answers instead of a node."""
+        impatient = ImpatientSupervision(supervision, node.host, node.port, tls=node.tls)
+        reached: Reached | None = None
+        if steps is not None:
+            told = steps
+
+            def reached(stage: str, words: str) -> None:
+                told.passed(NodeTestStep(stage), words)
+
+        associated = False
+        try:
+            with self.associate(node, impatient, proposals, reached=reached) as found:
+                associated = True
+                impatient.associated()
+                yield found
+        except (PeerTurnedAway, PeerTimeout) as error:
+            supervision.check()
+            words = "" if associated else name_other_protocol(node.host, node.port, tls=node.tls)
+            if words:
+                raise PeerBrokeProtocol(words) from error
+            raise
 
     @override
     def probe(self, node: RemoteNode, supervision: Supervision) -> Mapping[str, Any]:
@@ -263,6 +322,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
         *,
         roles: Mapping[str, Roles] | None = None,
         alive: Callable[[], bool] = lambda: False,
+        reached: Reached | None = None,
     ) -> Iterator[tuple[RequestorAssociation, CancelWatch]]:
         """Yield an association, and the watch that must know the request in progress on it."""
         supervision.check()
@@ -273,6 +333,7 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
                 number_contexts(proposals),
                 roles=roles,
                 between=supervision.check,
+                reached=reached,
             )
 
         try:
@@ -284,6 +345,24 @@ class RemoteNodes(EchoPeers, QueryPeers, MovePeers):
             watch = CancelWatch(association, supervision, alive)
             association.between = watch
             yield association, watch
+
+
+def _ask_for_nothing(
+    peer: RequestorAssociation,
+    node: RemoteNode,
+    supervision: Supervision,
+    watch: CancelWatch,
+    steps: NodeTestSteps,
+) -> None:
+    """Ask by C-FIND for what nobody has: only whether the node answers is of interest."""
+    level, keys = NOTHING[node.query_model]
+    try:
+        AssociationFinder(peer, node, supervision, watch).find(level, keys, lambda _match: None)
+    except DrawError as error:
+        supervision.check()
+        steps.failed(NodeTestStep.FIND, str(error))
+    else:
+        steps.passed(NodeTestStep.FIND)
 
 
 def remote_of(node: RemoteNode, calling_ae: str, trusts: PeerTrusts) -> Remote:

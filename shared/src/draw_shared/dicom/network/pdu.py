@@ -60,6 +60,10 @@ class ProtocolViolation(Permanent):
         self.reason = reason
 
 
+class OtherProtocol(ProtocolViolation):
+    """The peer speaks something else than DICOM; the text names it."""
+
+
 RELEASE_RQ: Final = HEADER.pack(PduType.RELEASE_RQ, 4) + b"\0\0\0\0"
 RELEASE_RP: Final = HEADER.pack(PduType.RELEASE_RP, 4) + b"\0\0\0\0"
 

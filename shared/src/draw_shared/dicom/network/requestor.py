@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -44,6 +45,7 @@ from draw_shared.dicom.network.pdu import (
     RELEASE_RP,
     RELEASE_RQ,
     AbortSource,
+    OtherProtocol,
     PduType,
     ProtocolViolation,
     abort,
@@ -70,6 +72,19 @@ REJECT_BYTES: Final = 4
 MAX_ANSWER_IDENTIFIER_BYTES: Final = 4 * 1024 * 1024
 """Longest identifier of an answer. It exceeds that of a request: a list of failed instances holds
 up to 65,535 UIDs of 64 characters, and it comes from a peer that we chose, on few associations."""
+
+
+class ConnectionStage(StrEnum):
+    """A stage on the way to an association."""
+
+    DNS = "dns"
+    TCP = "tcp"
+    TLS = "tls"
+    ASSOCIATION = "association"
+
+
+Reached = Callable[[ConnectionStage, str], None]
+"""Is told each stage when it is reached, with its detail in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +434,9 @@ class RequestorAssociation:
         except ReleasedByPeer as released:
             self._close()
             raise PeerAborted("the node released the association in the middle") from released
+        except OtherProtocol as other:
+            self.abort()
+            raise PeerBrokeProtocol(str(other)) from other
         except ProtocolViolation as violation:
             self.abort()
             raise PeerBrokeProtocol(f"the node broke the protocol: {violation}") from violation
@@ -434,17 +452,19 @@ def open_association(
     roles: Mapping[str, Roles] | None = None,
     asynchronous: tuple[int, int] | None = None,
     between: Callable[[], None] | None = None,
+    reached: Reached | None = None,
 ) -> RequestorAssociation:
     """Connect and associate.
 
     `asynchronous` is the proposed window of outstanding operations, invoked and performed (PS3.7
-    D.3.3.3). `between` runs repeatedly during every wait for the peer.
+    D.3.3.3). `between` runs repeatedly during every wait for the peer. `reached` is told each stage
+    on the way; the name is then resolved on its own first.
 
     Raises:
         Unreachable | PeerTimeout | PeerAborted: it failed, or the peer is not trusted.
         PeerRejected | PeerBusy | PeerCongested: the peer rejected it.
     """
-    connection = _connect(remote)
+    connection = _connect(remote, reached)
     association = RequestorAssociation(Wire(connection), remote, between)
     association.addresses = Addresses(_host(connection.getpeername), _host(connection.getsockname))
     user = UserInformation(
@@ -461,20 +481,26 @@ def open_association(
     except BaseException:
         association.abort()
         raise
+    if reached is not None:
+        reached(ConnectionStage.ASSOCIATION, "")
     return association
 
 
-def _connect(remote: Remote) -> socket.socket:
+def _connect(remote: Remote, reached: Reached | None) -> socket.socket:
     seconds = min(CONNECT_TIMEOUT_SECONDS, remote.timeout_seconds)
     try:
+        if reached is not None:
+            reached(ConnectionStage.DNS, ", ".join(_resolve(remote)))
         connection = socket.create_connection((remote.host, remote.port), timeout=seconds)
     except OSError as error:
         words = "no answer" if isinstance(error, TimeoutError) else error.strerror or "no answer"
         raise Unreachable(f"no connection to {remote.address}: {words}") from error
+    if reached is not None:
+        reached(ConnectionStage.TCP, _host(connection.getpeername))
     if remote.tls is None:
         return connection
     try:
-        return remote.tls.secure(connection, remote.host)
+        secured = remote.tls.secure(connection, remote.host)
     except NotTrusted as error:
         raise NotTrusted(error.why, error.certificate, remote.address) from error
     except OSError as error:
@@ -482,6 +508,14 @@ def _connect(remote: Remote) -> socket.socket:
     finally:
         # Closes nothing that is in use: TLS has taken the descriptor over.
         connection.close()
+    if reached is not None:
+        reached(ConnectionStage.TLS, secured.version() or "")
+    return secured
+
+
+def _resolve(remote: Remote) -> Sequence[str]:
+    found = socket.getaddrinfo(remote.host, remote.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def _host(name: Callable[[], tuple[str, int]]) -> str:

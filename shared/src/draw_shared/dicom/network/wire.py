@@ -25,6 +25,7 @@ from draw_shared.dicom.network.pdu import (
     PDATA_PREFIX,
     PDV_OVERHEAD,
     AbortReason,
+    OtherProtocol,
     PduType,
     ProtocolViolation,
 )
@@ -41,6 +42,8 @@ SINGLE_OVERHEAD: Final = HEADER_BYTES + PDV_OVERHEAD
 ITEM_LENGTH_BYTES: Final = 4
 TLS_HANDSHAKE: Final = 0x16
 """First byte of a ClientHello (RFC 8446 5.1); no PDU type has this value."""
+TLS_ALERT: Final = 0x15
+"""First byte of an alert, with which TLS answers what is not TLS (RFC 8446 5.1); no PDU type."""
 HTTP_RESPONSE: Final = ord("H")
 """First byte of a status line (RFC 9112 4); no type of PDU."""
 TOLERANCE_BYTES: Final = 1024
@@ -307,14 +310,16 @@ def _left_until(deadline: float) -> float:
 
 
 def _oversize(kind: int) -> ProtocolViolation:
+    if kind == TLS_ALERT:
+        return OtherProtocol(
+            "this port speaks TLS, and was called without TLS", AbortReason.UNRECOGNIZED_PDU
+        )
     if kind == TLS_HANDSHAKE:
         return ProtocolViolation(
             "the peer speaks TLS on a port without it", AbortReason.UNRECOGNIZED_PDU
         )
     if kind == HTTP_RESPONSE:
-        return ProtocolViolation(
-            "this is a web server (HTTP), not DICOM", AbortReason.UNRECOGNIZED_PDU
-        )
+        return OtherProtocol("this is a web server (HTTP), not DICOM", AbortReason.UNRECOGNIZED_PDU)
     if kind not in _LIMITS:
         return ProtocolViolation(f"PDU type 0x{kind:02X} is unknown", AbortReason.UNRECOGNIZED_PDU)
     return ProtocolViolation("a PDU claims to be longer than allowed")
