@@ -21,12 +21,12 @@ from draw_qr_worker.models import (
     FindEnd,
     Keys,
     Match,
+    NodeTestStep,
     RemoteNode,
     RemoteRetrieveEnd,
     StatusPermanent,
     StatusTransient,
     SubOperationCounts,
-    NodeTestStep,
 )
 from draw_qr_worker.ports.node_tests import EchoPeers, NodeTestSteps
 from draw_qr_worker.ports.querying import Finder, QueryPeers

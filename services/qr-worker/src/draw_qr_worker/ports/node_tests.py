@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from draw_qr_worker.models import RemoteNode, NodeTestStep
+from draw_qr_worker.models import NodeTestStep, RemoteNode
 from draw_qr_worker.ports.querying import NodeMemory
 from draw_qr_worker.ports.supervision import Supervision
 

@@ -11,9 +11,9 @@ from draw_qr_worker.models import (
     InvalidJob,
     JobOutcome,
     JobState,
+    NodeTestStep,
     RemoteNode,
     StepOutcome,
-    NodeTestStep,
 )
 from draw_qr_worker.ports.node_tests import EchoPeers, NodeFindings, NodeTestSteps
 from draw_qr_worker.services.jobs import ExecutionControl
