@@ -21,6 +21,7 @@ from draw_api.adapters.ae_title_queries import PostgresAeTitleRepository
 from draw_api.adapters.archive_queries import PostgresArchiveRepository
 from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.batch_queries import PostgresBatchQueryRepository
+from draw_api.adapters.call_queries import PostgresCallRepository
 from draw_api.adapters.config_queries import PostgresConfigRepository
 from draw_api.adapters.conflict_queries import PostgresConflictRepository
 from draw_api.adapters.control_queries import PostgresControlRepository
@@ -59,6 +60,7 @@ from draw_api.services.config import ConfigurationService
 from draw_api.services.conflicts import ConflictService
 from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
+from draw_api.services.devices import DeviceService
 from draw_api.services.jobs import JobService
 from draw_api.services.nodes import NodeService
 from draw_api.services.objects import ObjectService
@@ -248,6 +250,9 @@ class Api:
             _now,
         )
         retrieves = RetrieveService(PostgresRetrieveRepository(session), wakeups, audit)
+        peers = PeerService(
+            PostgresAeTitleRepository(session), log_lines, configuration, wakeups, audit
+        )
         kept = timedelta(hours=self._settings.api_query_hours)
         queries = QueryService(
             PostgresQueryRepository(session, kept), retrieves, wakeups, audit, clock=_now
@@ -271,12 +276,13 @@ class Api:
                 PostgresControlRepository(session), observations, wakeups, audit
             ),
             dead_letters=DeadLetterService(self._letters, self._host_status, audit),
+            devices=DeviceService(
+                PostgresCallRepository(session), observations, configuration, peers, clock=_now
+            ),
             jobs=JobService(PostgresJobRepository(session), wakeups, audit),
             nodes=NodeService(PostgresNodeRepository(session), audit),
             objects=ObjectService(PostgresObjectRepository(session), self._objects, views, audit),
-            peers=PeerService(
-                PostgresAeTitleRepository(session), log_lines, configuration, wakeups, audit
-            ),
+            peers=peers,
             queries=queries,
             retrieves=retrieves,
             saved_queries=SavedQueryService(PostgresSavedQueryRepository(session), queries, audit),

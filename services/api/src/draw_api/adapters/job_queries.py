@@ -1,6 +1,7 @@
 """Jobs in PostgreSQL, as operators read, add and cancel them; workers have their own queries."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -47,6 +48,17 @@ COLUMNS: Final = f"""
         {FACTS}
     FROM jobs j LEFT JOIN remote_nodes n ON n.id = j.node_id {SUBJECT_STUDY}
 """  # noqa: S608 - parts of our own
+ADD_ECHOES: Final = text(
+    """
+    INSERT INTO jobs (id, kind, state, node_id, priority, parameters, created_by)
+    SELECT gen_random_uuid(), 'echo', 'queued', n.id, :priority, '{}', :created_by
+    FROM remote_nodes n
+    WHERE n.active AND NOT EXISTS (SELECT FROM jobs j
+        WHERE j.node_id = n.id AND j.kind = 'echo' AND j.finished_at IS NULL)
+    ORDER BY n.id
+    RETURNING id
+    """
+)
 JOBS: Final = text(
     f"""
     {COLUMNS}
@@ -99,6 +111,11 @@ class PostgresJobRepository(JobRepository):
         }
         job_id: UUID = self._connection.execute(ADD, values).scalar_one()
         return job_id
+
+    @override
+    def add_echoes(self, priority: int, created_by: str) -> Sequence[UUID]:
+        asked = {"priority": priority, "created_by": created_by}
+        return self._connection.execute(ADD_ECHOES, asked).scalars().all()
 
     @override
     def jobs(

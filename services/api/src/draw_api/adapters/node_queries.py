@@ -1,6 +1,7 @@
 """Remote nodes in PostgreSQL, as operators configure them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -13,6 +14,9 @@ from draw_api.ports.nodes import NodeRepository
 
 NODES: Final = text("SELECT * FROM remote_nodes WHERE id > :after ORDER BY id LIMIT :limit")
 NODE: Final = text("SELECT * FROM remote_nodes WHERE id = :id")
+WITH_TITLE: Final = text(
+    "SELECT * FROM remote_nodes WHERE ae_title = :ae_title ORDER BY id LIMIT :limit"
+)
 ADD: Final = text(
     """
     INSERT INTO remote_nodes (name, ae_title, host, port, calling_ae, supports_find,
@@ -92,6 +96,12 @@ class PostgresNodeRepository(NodeRepository):
     def node(self, node_id: int) -> Node | None:
         row = self._connection.execute(NODE, {"id": node_id}).mappings().first()
         return None if row is None else Node.model_validate(row)
+
+    @override
+    def with_title(self, ae_title: str, limit: int) -> Sequence[Node]:
+        asked = {"ae_title": ae_title, "limit": limit}
+        rows = self._connection.execute(WITH_TITLE, asked).mappings()
+        return [Node.model_validate(row) for row in rows]
 
     @override
     def add(self, node: NodeSettings) -> int | None:

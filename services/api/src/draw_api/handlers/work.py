@@ -20,6 +20,7 @@ from draw_api.services.config import ConfigurationService
 from draw_api.services.conflicts import ConflictService
 from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
+from draw_api.services.devices import DeviceService
 from draw_api.services.jobs import JobService
 from draw_api.services.nodes import NodeService
 from draw_api.services.objects import ObjectService
@@ -48,6 +49,7 @@ class UnitOfWork:
     conflicts: ConflictService
     control: ControlService
     dead_letters: DeadLetterService
+    devices: DeviceService
     jobs: JobService
     nodes: NodeService
     objects: ObjectService

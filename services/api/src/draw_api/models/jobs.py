@@ -126,6 +126,14 @@ class Job(Answer):
     wait: JobWait | None = Field(default=None, description="null: it has begun")
 
 
+class NodeTests(Answer):
+    """The C-ECHOs that were queued."""
+
+    queued: int = Field(
+        description="remote nodes in use that were not being tested already", examples=[12]
+    )
+
+
 class JobAttempt(Answer):
     """One execution of a job."""
 

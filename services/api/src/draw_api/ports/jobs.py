@@ -1,5 +1,6 @@
 """Port of the jobs that the worker executes against remote nodes."""
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -15,6 +16,9 @@ class JobRepository(Protocol):
 
     def add(self, job: NewJob, created_by: str) -> UUID:
         """Add a job, scheduled if it has a start time, else queued; return its id."""
+
+    def add_echoes(self, priority: int, created_by: str) -> Sequence[UUID]:
+        """Add a C-ECHO of each node in use that has none unfinished; return their ids."""
 
     def jobs(
         self, state: str | None, node_id: int | None, cursor: str | None, limit: int

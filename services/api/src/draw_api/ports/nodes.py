@@ -1,5 +1,6 @@
 """Port of the remote nodes that operators have configured."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from draw_api.models.nodes import Node, NodeSettings
@@ -14,6 +15,9 @@ class NodeRepository(Protocol):
 
     def node(self, node_id: int) -> Node | None:
         """Return one node."""
+
+    def with_title(self, ae_title: str, limit: int) -> Sequence[Node]:
+        """Return the nodes with this AE title, in the order in which they were added."""
 
     def add(self, node: NodeSettings) -> int | None:
         """Add a node and return its id, or None when its name is taken."""

@@ -1,10 +1,11 @@
 """Creates, shows and cancels jobs."""
 
+from typing import Final
 from uuid import UUID
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
-from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob, NewSend
+from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob, NewSend, NodeTests
 from draw_api.models.paging import Page
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.jobs import JobRepository
@@ -12,6 +13,8 @@ from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.wording import message
+
+TEST_PRIORITY: Final = 1
 
 
 class JobService:
@@ -40,6 +43,14 @@ class JobService:
         if job.not_before is None:
             self._wakeups.after_commit(JobReadyV1(job_id=job_id))
         return self.job(job_id)
+
+    def test_all(self, by: Principal) -> NodeTests:
+        """Queue a C-ECHO to each remote node in use, unless it is being tested already."""
+        added = self._table.add_echoes(TEST_PRIORITY, by.actor)
+        self._audit.record(by, "job.create", f"echo to {len(added)} nodes")
+        for job_id in added:
+            self._wakeups.after_commit(JobReadyV1(job_id=job_id))
+        return NodeTests(queued=len(added))
 
     def jobs(
         self, state: str | None, node_id: int | None, cursor: str | None, limit: int

@@ -1,5 +1,8 @@
 """Manages the remote nodes."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.nodes import Node, NodeSettings
@@ -7,6 +10,8 @@ from draw_api.models.paging import Page
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.nodes import NodeRepository
 from draw_shared.wording import message
+
+MAX_WITH_TITLE: Final = 10
 
 
 class NodeService:
@@ -26,6 +31,10 @@ class NodeService:
         if found is None:
             raise NotFound(message("There is no such remote node."))
         return found
+
+    def with_title(self, ae_title: str) -> Sequence[Node]:
+        """Return the nodes with this AE title, the first of them if there are many."""
+        return self._table.with_title(ae_title, MAX_WITH_TITLE) if ae_title else []
 
     def add(self, by: Principal, settings: NodeSettings) -> Node:
         """Add a node.

@@ -3,6 +3,7 @@
 The explanations use the same rules as the receiver.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from draw_api.models.access import Principal
@@ -106,14 +107,18 @@ class PeerService:
 
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
         """Return the peers rejected in the last days, and whether allowing them would help now."""
-        _, rules = self._rules()
         page = self._rejections.rejected(days, cursor, limit)
-        named = map(with_denial, page.items)
-        items = [
+        return Page(items=self.judge(page.items), next_cursor=page.next_cursor)
+
+    def judge(self, rejected: Sequence[RejectedPeer]) -> list[RejectedPeer]:
+        """Return rejected peers with what they lacked, and whether allowing them would help now."""
+        if not rejected:
+            return []
+        _, rules = self._rules()
+        return [
             peer.model_copy(update={"can_be_allowed": can_be_allowed(peer, rules)})
-            for peer in named
+            for peer in map(with_denial, rejected)
         ]
-        return Page(items=items, next_cursor=page.next_cursor)
 
     def loopback_reads(self) -> bool:
         """Return whether peers on a receiver's own machine may read without being on the list."""
@@ -142,6 +147,13 @@ class PeerService:
         """Return whether the receiver would accept a proposal, what the peer may do, and why."""
         config, rules = self._rules()
         return explain_proposal(proposal, config, rules)
+
+    def explain_each(self, proposals: Sequence[Proposal | None]) -> list[Explanation | None]:
+        """Return the explanation of each proposal by the rules of one moment."""
+        if not proposals:
+            return []
+        config, rules = self._rules()
+        return [None if one is None else explain_proposal(one, config, rules) for one in proposals]
 
     def _rules(self) -> tuple[ServerConfig, admission.AccessRules]:
         config = self._settings.current().document

@@ -10,7 +10,7 @@ from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.jobs import JobWithAttempts, NewEcho, NewProbe
+from draw_api.models.jobs import JobWithAttempts, NewEcho, NewProbe, NodeTests
 from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
@@ -38,6 +38,12 @@ def add(response: Response, by: MayManageNodes, work: InWork, body: NodeSettings
     node = work.nodes.add(by, body)
     response.headers["Location"] = f"{router.prefix}/{node.id}"
     return node
+
+
+@router.post("/test", status_code=HTTPStatus.CREATED)
+def test_all(by: MayRunJobs, work: InWork) -> NodeTests:
+    """Send a C-ECHO to each remote node in use; their `last_test` keeps what was found."""
+    return work.jobs.test_all(by)
 
 
 @router.get("/{node_id}", responses=NOT_FOUND)
