@@ -87,6 +87,13 @@ class Visitor:
 
         Needs a context that bypasses CSP.
         """
+        return self._issues(SERIOUS, rules)
+
+    def all_issues(self):
+        """Return what axe-core finds on the page, however serious; as `serious_issues`."""
+        return self._issues((*SERIOUS, "moderate", "minor"), ())
+
+    def _issues(self, levels, rules):
         if not self.page.evaluate("() => Boolean(window.axe)"):
             self.page.evaluate(AXE.read_text(encoding="utf-8"))
         options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
@@ -96,7 +103,7 @@ class Visitor:
         return [
             f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
             for one in found
-            if one["impact"] in SERIOUS
+            if one["impact"] in levels
             for node in one["nodes"][:3]
         ]
 

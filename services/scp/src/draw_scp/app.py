@@ -45,6 +45,7 @@ from draw_shared.runtime.health import Health, HealthServer
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry, show_config
+from draw_shared.runtime.own_addresses import own_addresses
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
 from draw_shared.storage.config_file import ConfigFile
@@ -299,6 +300,7 @@ class Scp:
                 "storage_free_bytes": self._space.free_bytes,
                 "broker_connected": self._announcer.connected,
                 "loopback_reads": self._settings.scp_loopback_reads,
+                "own_addresses": own_addresses(),
             },
         )
 

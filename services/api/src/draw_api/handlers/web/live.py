@@ -37,15 +37,24 @@ UNAVAILABLE: Final = "event: unavailable\ndata: -\n\n"
 Look = Callable[[UnitOfWork], View]
 
 
-def stream(request: Request, look: Look, path: str, permission: Permission) -> StreamingResponse:
+def stream(
+    request: Request,
+    look: Look,
+    path: str,
+    permission: Permission,
+    *,
+    interval: float = RENDER_INTERVAL_SECONDS,
+) -> StreamingResponse:
     """Return the stream of the views from `look`, each as the fragment of the page at `path`."""
     return StreamingResponse(
-        _events(request, look, path, permission), media_type="text/event-stream", headers=HEADERS
+        _events(request, look, path, permission, interval),
+        media_type="text/event-stream",
+        headers=HEADERS,
     )
 
 
 async def _events(
-    request: Request, look: Look, path: str, permission: Permission
+    request: Request, look: Look, path: str, permission: Permission, interval: float
 ) -> AsyncIterator[str]:
     state, loop = request.app.state, asyncio.get_running_loop()
     shown, began = "", time.monotonic()
@@ -60,7 +69,7 @@ async def _events(
         if found != shown or time.monotonic() - spoken > KEEP_ALIVE_INTERVAL_SECONDS:
             yield _event(found) if found != shown else ": still here\n\n"
             shown, spoken = found, time.monotonic()
-        until = time.monotonic() + RENDER_INTERVAL_SECONDS
+        until = time.monotonic() + interval
         while time.monotonic() < until:
             if state.live_retrieves.stopping:
                 return

@@ -53,6 +53,9 @@ NAVIGATION: Final = (
             ),
             NavigationEntry("/ae-titles", N_("AE titles"), "key", Permission.READ_PEERS),
             NavigationEntry(
+                "/devices/connect", N_("Connect a device"), "plug", Permission.READ_PEERS
+            ),
+            NavigationEntry(
                 "/config", N_("Configuration"), "sliders", Permission.READ_CONFIGURATION
             ),
         ),

@@ -11,14 +11,16 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form, values_of
+from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
+from draw_api.models.devices import OwnData
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
-from draw_api.models.jobs import Job, NewEcho, NewProbe
+from draw_api.models.jobs import FINISHED, Job, NewEcho, NewProbe
 from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
@@ -31,6 +33,7 @@ ManageNodesAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_NODES)
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 LATELY: Final = 10
+LIVE_SECONDS: Final = 1.0
 WINDOW_LINE: Final = re.compile(
     r"^([a-z, -]+?) +(\d\d:\d\d) *(?:-|to) *(\d\d:\d\d)$", re.IGNORECASE
 )
@@ -44,13 +47,13 @@ FURTHER: Final = (
     "max_associations", "max_bytes_per_second", "tls", "paused", "active",
 )  # fmt: skip
 LABELS: Final = {
-    "ae_title": "AE title",
-    "supports_find": "Answers C-FIND",
-    "supports_move": "Offers C-MOVE",
-    "supports_get": "Offers C-GET",
-    "calling_ae": "Our AE title there",
-    "tls": "Speak TLS",
-    "active": "In use",
+    "ae_title": N_("AE title"),
+    "supports_find": N_("Answers C-FIND"),
+    "supports_move": N_("Offers C-MOVE"),
+    "supports_get": N_("Offers C-GET"),
+    "calling_ae": N_("Our AE title there"),
+    "tls": N_("Speak TLS"),
+    "active": N_("In use"),
 }
 
 
@@ -59,8 +62,10 @@ class NodeListView(View):
     """A page of the nodes."""
 
     template: ClassVar[str] = "nodes/list.html.jinja"
+    fragment: ClassVar[str] = "nodes/_list.html.jinja"
 
     found: Page[Node]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,13 @@ class NodeView(View):
 
     node: Node
     jobs: list[Job]
+    own: OwnData
+    """What the other side must know of us."""
+
+    @property
+    def testing(self) -> bool:
+        """Whether a test is on its way."""
+        return any(job.kind == "echo" and job.state not in FINISHED for job in self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +103,28 @@ class NodeFormView(View):
 @router.get("/nodes")
 def nodes(request: Request, by: MayReadNodes, work: InWork, cursor: Cursor = None) -> Response:
     """List the remote nodes."""
-    return page(request, by, NodeListView(work.nodes.nodes(cursor, ON_A_PAGE)))
+    return page(request, by, _look_at_list(work, cursor))
+
+
+@router.get("/live/nodes", dependencies=[costs(RequestCost.STREAMS)])
+def live_list(request: Request, _by: MayReadNodes, cursor: Cursor = None) -> StreamingResponse:
+    """Stream the states and tests of the nodes of a page."""
+    return stream(
+        request, lambda work: _look_at_list(work, cursor), "/nodes", Permission.READ_NODES
+    )
+
+
+@router.post("/nodes/test")
+def test_all(act: RunJobsAct, work: InWork) -> Response:
+    """Send a C-ECHO to each node in use."""
+    work.jobs.test_all(act.by)
+    return redirect("/nodes", "nodes-tested")
 
 
 @router.get("/nodes/new")
 def new(request: Request, by: MayManageNodes) -> Response:
     """Show the form for a new node."""
-    return page(request, by, _form("Add a remote node", "/nodes/new", "/nodes", {}))
+    return page(request, by, _form(_("Add a remote node"), "/nodes/new", "/nodes", {}))
 
 
 @router.post("/nodes/new")
@@ -107,7 +134,7 @@ def add(request: Request, act: ManageNodesAct, work: InWork) -> Response:
     try:
         node = work.nodes.add(act.by, validate_form(NodeSettings, values))
     except (Invalid, Conflict) as error:
-        view = _form("Add a remote node", "/nodes/new", "/nodes", values, error)
+        view = _form(_("Add a remote node"), "/nodes/new", "/nodes", values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(f"/nodes/{node.id}", "node-added")
 
@@ -115,14 +142,18 @@ def add(request: Request, act: ManageNodesAct, work: InWork) -> Response:
 @router.get("/nodes/{node_id}")
 def node(request: Request, by: MayReadNodes, work: InWork, node_id: RowId) -> Response:
     """Show one node."""
-    return page(request, by, _look(work, node_id))
+    return page(request, by, _look(request, work, node_id))
 
 
 @router.get("/live/nodes/{node_id}", dependencies=[costs(RequestCost.STREAMS)])
-def live(request: Request, _: MayReadNodes, node_id: RowId) -> StreamingResponse:
+def live(request: Request, _by: MayReadNodes, node_id: RowId) -> StreamingResponse:
     """Stream the findings of a node."""
     return stream(
-        request, lambda work: _look(work, node_id), f"/nodes/{node_id}", Permission.READ_NODES
+        request,
+        lambda work: _look(request, work, node_id),
+        f"/nodes/{node_id}",
+        Permission.READ_NODES,
+        interval=LIVE_SECONDS,
     )
 
 
@@ -189,9 +220,9 @@ def ask_remove(request: Request, by: MayManageNodes, work: InWork, node_id: RowI
     """Ask for confirmation before a node is deleted."""
     found = work.nodes.node(node_id)
     view = ConfirmView(
-        title=f"Remove {found.name}?",
-        text="Its finished jobs stay; queries of it lose their results.",
-        button="Remove the node",
+        title=_("Remove %(name)s?", name=found.name),
+        text=_("Its finished jobs stay; queries of it lose their results."),
+        button=_("Remove the node"),
         action=f"/nodes/{node_id}/remove",
         back=f"/nodes/{node_id}",
     )
@@ -205,9 +236,15 @@ def remove(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
     return redirect("/nodes", "node-removed")
 
 
-def _look(work: UnitOfWork, node_id: int) -> NodeView:
+def _look_at_list(work: UnitOfWork, cursor: str | None) -> NodeListView:
+    return NodeListView(work.nodes.nodes(cursor, ON_A_PAGE), cursor)
+
+
+def _look(request: Request, work: UnitOfWork, node_id: int) -> NodeView:
     return NodeView(
-        node=work.nodes.node(node_id), jobs=work.jobs.jobs(None, node_id, None, LATELY).items
+        node=work.nodes.node(node_id),
+        jobs=work.jobs.jobs(None, node_id, None, LATELY).items,
+        own=work.devices.own_data(request.url.hostname or ""),
     )
 
 
@@ -246,19 +283,21 @@ def _form(
     problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
     windows = FormField(
         name="windows",
-        label="Jobs run only within",
+        label=_("Jobs run only within"),
         kind="lines",
         value="\n".join(window_line(window) for window in values.get("windows", ())),
-        help="Such as mon-fri 22:00-06:00, one on a line; empty: always",
-        error="not a line such as mon-fri 22:00-06:00" if error_of("windows", problems) else "",
+        help=_("Such as mon-fri 22:00-06:00, one on a line; empty: always"),
+        error=_("not a line such as mon-fri 22:00-06:00") if error_of("windows", problems) else "",
     )
     pin = FormField(
         name="tls_fingerprint",
-        label="Pinned certificate",
+        label=_("Pinned certificate"),
         kind="lines",
         value=str(values.get("tls_fingerprint", "")),
-        help="SHA-256 fingerprint, or the certificate in PEM; it is then trusted whoever signed it"
-        " and whatever it names; empty: signed by an authority, for the host",
+        help=_(
+            "SHA-256 fingerprint, or the certificate in PEM; it is then trusted whoever signed it"
+            " and whatever it names; empty: signed by an authority, for the host"
+        ),
         error=error_of("tls_fingerprint", problems),
     )
     return NodeFormView(
@@ -271,5 +310,5 @@ def _form(
             pin,
             windows,
         ],
-        problem=str(error) if isinstance(error, Conflict) else "",
+        problem=said(str(error)) if isinstance(error, Conflict) else "",
     )

@@ -213,6 +213,7 @@ NOTICES: Final = {
     "node-saved": N_("The remote node is saved."),
     "node-removed": N_("The remote node is removed."),
     "node-tested": N_("The test is on its way; its result appears here."),
+    "nodes-tested": N_("The tests are on their way; their results appear here."),
     "node-paused": N_("The node's jobs wait until it is resumed."),
     "node-resumed": N_("The node's jobs go on."),
     "node-pinned": N_(

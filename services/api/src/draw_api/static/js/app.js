@@ -296,6 +296,13 @@
   document.addEventListener("visibilitychange", watch);
   window.addEventListener("pagehide", () => sources.forEach((source) => source.close()));
 
+  // The state of a guided page is in its address, so that loading it again loses none.
+  const stated = document.querySelector("[data-address]");
+  if (stated && !location.search) history.replaceState(history.state, "", stated.dataset.address);
+  document.addEventListener("focusin", ({ target }) => {
+    if (target.dataset?.chooses) document.getElementById(target.dataset.chooses).checked = true;
+  });
+
   for (const box of document.querySelectorAll("[data-live-switch]")) box.checked = automatic();
   for (const place of document.querySelectorAll("[data-zone]")) place.textContent = place.dataset.zone.replace("ZONE", zone);
   showTimes(document);
