@@ -39,6 +39,7 @@ from draw_api.adapters.query_queries import PostgresQueryRepository
 from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
 from draw_api.adapters.saved_query_queries import PostgresSavedQueryRepository
+from draw_api.adapters.statistics_queries import PostgresStatisticsRepository
 from draw_api.adapters.status_queries import PostgresStatusRepository, RecentTotals
 from draw_api.adapters.storage_queries import PostgresStorageRepository
 from draw_api.adapters.suite_metrics import SuiteMetrics
@@ -60,7 +61,7 @@ from draw_api.services.config import ConfigurationService
 from draw_api.services.conflicts import ConflictService
 from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
-from draw_api.services.devices import DeviceService
+from draw_api.services.devices import DeviceService, DeviceUses
 from draw_api.services.jobs import JobService
 from draw_api.services.nodes import NodeService
 from draw_api.services.objects import ObjectService
@@ -69,6 +70,7 @@ from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
 from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService, SingleSignOnService
+from draw_api.services.statistics import StatisticsService
 from draw_api.services.status import StatusService
 from draw_api.services.storage import StorageService
 from draw_api.services.transactions import TransactionService
@@ -253,6 +255,8 @@ class Api:
         peers = PeerService(
             PostgresAeTitleRepository(session), log_lines, configuration, wakeups, audit
         )
+        jobs = JobService(PostgresJobRepository(session), wakeups, audit)
+        nodes = NodeService(PostgresNodeRepository(session), audit)
         kept = timedelta(hours=self._settings.api_query_hours)
         queries = QueryService(
             PostgresQueryRepository(session, kept), retrieves, wakeups, audit, clock=_now
@@ -277,15 +281,20 @@ class Api:
             ),
             dead_letters=DeadLetterService(self._letters, self._host_status, audit),
             devices=DeviceService(
-                PostgresCallRepository(session), observations, configuration, peers, clock=_now
+                PostgresCallRepository(session),
+                observations,
+                configuration,
+                DeviceUses(peers, nodes, jobs),
+                clock=_now,
             ),
-            jobs=JobService(PostgresJobRepository(session), wakeups, audit),
-            nodes=NodeService(PostgresNodeRepository(session), audit),
+            jobs=jobs,
+            nodes=nodes,
             objects=ObjectService(PostgresObjectRepository(session), self._objects, views, audit),
             peers=peers,
             queries=queries,
             retrieves=retrieves,
             saved_queries=SavedQueryService(PostgresSavedQueryRepository(session), queries, audit),
+            statistics=StatisticsService(PostgresStatisticsRepository(session)),
             status=StatusService(observations, self._host_status, storage_tables.rules, clock=_now),
             storage=storage,
             transactions=TransactionService(log_lines, audit),

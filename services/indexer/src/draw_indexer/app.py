@@ -67,6 +67,7 @@ TRIM_INTERVAL_SECONDS = 300.0
 PARTITION_INTERVAL_SECONDS = 3600.0
 SECONDS_PER_DAY = 86_400.0
 CHAIN_INTERVAL_SECONDS = 2.0
+STATISTICS_INTERVAL_SECONDS = 2.0
 RETRIES_END_SECONDS = sum(topology.INSTANCE_STORED_WORK.ladder_seconds) + 60.0
 """The time after which a failed message has had its last try, or is dead."""
 TRANSACTION_BATCH = 20
@@ -159,6 +160,7 @@ class Indexer:
             ),
             self._transactions.extend_chain,
             self._metrics.chained.inc,
+            self._transactions.count_next_day,
         )
         stability = self._build_stability()
         heartbeat = Heartbeat(
@@ -180,6 +182,9 @@ class Indexer:
             Periodic("database probe", self._probe, interval_seconds=PROBE_INTERVAL_SECONDS),
             Periodic(
                 "partitions", upkeep.on_partitions, interval_seconds=PARTITION_INTERVAL_SECONDS
+            ),
+            Periodic(
+                "statistics", upkeep.on_statistics, interval_seconds=STATISTICS_INTERVAL_SECONDS
             ),
             Periodic("hash chain", upkeep.on_chain, interval_seconds=CHAIN_INTERVAL_SECONDS),
             Periodic(

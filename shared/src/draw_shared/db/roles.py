@@ -60,6 +60,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "index_totals": "SIUD",
         "instance_conflicts": "SIUD",
         "reception_days": "SIU",
+        "store_statistics_backlog": "S",
         "changes": "SID",
         "file_deletions": "SIUD",
         "file_copies": "SIUD",
@@ -101,6 +102,8 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "index_totals": "SIU",
         "instance_conflicts": "SUD",
         "reception_days": "S",
+        "store_statistics": "S",
+        "store_statistics_backlog": "S",
         "changes": "SI",
         "file_deletions": "SI",
         "file_copies": "SI",
@@ -134,6 +137,7 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
     "indexer": (
         "make_transaction_month(date)",
         "drop_transaction_months(date)",
+        "recount_store_statistics(date)",
         "link_transactions(bigint[], timestamptz[], bigint[], text[], bigint, text)",
     )
 }

@@ -331,6 +331,31 @@ class ReceptionDayRow(SQLModel, table=True):
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
 
 
+class StoreStatisticsRow(SQLModel, table=True):
+    """C-STOREs of one day (UTC), sender and SOP class, of one span of store times.
+
+    A trigger of `transactions` keeps them. `bucket` is -1 for failures and -2 for a store without
+    a time; otherwise the time was at most 2^(bucket/2) ms, the last bucket has all longer ones.
+    """
+
+    __tablename__ = "store_statistics"
+
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    calling_ae: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    sop_class_uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    bucket: int = Field(sa_column=Column(SmallInteger, primary_key=True))
+    objects: int = Field(default=0, sa_column=_whole(BigInteger))
+    size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+
+
+class StoreStatisticsBacklogRow(SQLModel, table=True):
+    """A day whose lines were written before there were statistics, and are still to be counted."""
+
+    __tablename__ = "store_statistics_backlog"
+
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+
+
 class ChangeRow(SQLModel, table=True):
     """One entry of the ordered change feed."""
 

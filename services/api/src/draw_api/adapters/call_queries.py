@@ -11,7 +11,7 @@ from typing_extensions import override
 from draw_api.models.devices import PeerLine
 from draw_api.ports.devices import CallRepository
 
-MAX_LINES: Final = 200
+MAX_LINES: Final = 100
 """Lines of a kind, or of a peer; a device that is being set up has few."""
 COLUMNS: Final = (
     "occurred_at, kind, outcome, association_id, calling_ae, called_ae, peer_address, detail"

@@ -29,6 +29,7 @@ from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
 from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService
+from draw_api.services.statistics import StatisticsService
 from draw_api.services.status import StatusService
 from draw_api.services.storage import StorageService
 from draw_api.services.transactions import TransactionService
@@ -57,6 +58,7 @@ class UnitOfWork:
     queries: QueryService
     retrieves: RetrieveService
     saved_queries: SavedQueryService
+    statistics: StatisticsService
     status: StatusService
     storage: StorageService
     transactions: TransactionService

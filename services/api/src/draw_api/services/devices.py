@@ -1,18 +1,25 @@
 """Helps to connect a device: what it must know of us, and how its calls ended."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from draw_api.models.access import Principal
 from draw_api.models.devices import DeviceCall, OwnData, PeerLine
+from draw_api.models.jobs import NewEcho
+from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.peers import Explanation, Proposal, RejectedPeer
+from draw_api.models.permissions import Permission, may
 from draw_api.models.status import Replica
 from draw_api.ports.devices import CallRepository
 from draw_api.ports.peers import AccessConfiguration
 from draw_api.ports.status import StatusRepository
+from draw_api.services.jobs import TEST_PRIORITY, JobService
+from draw_api.services.nodes import NodeService
 from draw_api.services.peers import PeerService
 from draw_api.services.status import describe_replica
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
@@ -26,6 +33,15 @@ MAX_AGE: Final = timedelta(days=1)
 LOCAL_NAMES: Final = frozenset({"", "localhost"})
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceUses:
+    """The use cases of which connecting a device consists."""
+
+    peers: PeerService
+    nodes: NodeService
+    jobs: JobService
+
+
 class DeviceService:
     """Shows what connecting a device needs."""
 
@@ -34,14 +50,14 @@ class DeviceService:
         calls: CallRepository,
         observations: StatusRepository,
         settings: AccessConfiguration,
-        peers: PeerService,
+        uses: DeviceUses,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._calls = calls
         self._observations = observations
         self._settings = settings
-        self._peers = peers
+        self._peers, self._nodes, self._jobs = uses.peers, uses.nodes, uses.jobs
         self._clock = clock
 
     def own_data(self, reached_by: str) -> OwnData:
@@ -74,6 +90,17 @@ class DeviceService:
                 by_peer.setdefault((line.calling_ae, line.peer_address), []).append(line)
         calls = [_call(lines) for lines in list(by_peer.values())[:MAX_CALLS]]
         return list(self._explained(calls))
+
+    def connect(self, by: Principal, settings: NodeSettings) -> Node:
+        """Add a device as a remote node, and call it at once if the caller may do that.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        node = self._nodes.add(by, settings)
+        if may(by, Permission.RUN_JOBS):
+            self._jobs.create(by, NewEcho(kind="echo", node_id=node.id, priority=TEST_PRIORITY))
+        return node
 
     def _explained(self, calls: Sequence[DeviceCall]) -> Iterator[DeviceCall]:
         """Yield the calls, those that were rejected with what would happen now."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final, Self
 
 import structlog
@@ -12,7 +12,7 @@ from draw_indexer.adapters.index_queries import translate_refusals
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.transaction import CUT, FINDINGS, TransactionRecord
-from draw_shared.db import deletion, partitions, transaction_chain
+from draw_shared.db import deletion, partitions, store_statistics, transaction_chain
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.session import Database
@@ -110,6 +110,18 @@ class PostgresTransactionChain:
             return head
         # Lines appended since then are counted already.
         return replace(appended, added=0) if appended else None
+
+    def count_next_day(self) -> date | None:
+        """Count the statistics of a day from before there were any; None if none is left.
+
+        Raises:
+            DatabaseUnavailable: nothing is counted.
+        """
+        with self._database.session() as session:
+            require_served_schema(session)
+            day = store_statistics.count_next_day(session.connection())
+            session.commit()
+        return day
 
     def _sealing(self) -> Sealing | None:
         """Return the sealing, once the log says that sealing has begun."""

@@ -1,6 +1,7 @@
 """The indexer's timer: the work that it does whether or not messages arrive."""
 
 from collections.abc import Callable
+from datetime import date
 
 import structlog
 
@@ -19,11 +20,13 @@ class Upkeep:
         drop_months: Callable[[], Dropped | None],
         extend_chain: Callable[[], Head | None],
         chained: Callable[[int], None],
+        count_next_day: Callable[[], date | None],
     ) -> None:
         self._make_partitions = make_partitions
         self._drop_months = drop_months
         self._extend_chain = extend_chain
         self._chained = chained
+        self._count_next_day = count_next_day
 
     def on_partitions(self) -> None:
         """Create missing partitions, and drop those older than the configuration keeps.
@@ -36,6 +39,16 @@ class Upkeep:
         dropped = self._drop_months()
         if dropped is not None:
             log.info("transactions.dropped", partitions=list(dropped.months), lines=dropped.lines)
+
+    def on_statistics(self) -> None:
+        """Count one day of the log from before there were statistics.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+        day = self._count_next_day()
+        if day is not None:
+            log.info("transactions.day_counted", day=day.isoformat())
 
     def on_chain(self) -> None:
         """Extend the chain, and log its head for those who keep logs elsewhere.

@@ -28,6 +28,7 @@ from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.peers import PeerToAllow
 from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_number
+from draw_api.services.jobs import TEST_PRIORITY
 
 router = APIRouter(include_in_schema=False)
 
@@ -46,7 +47,6 @@ STEPS: Final[dict[Step, str]] = {
 JUST_NOW: Final = timedelta(minutes=1)
 USUAL_PORTS: Final = (104, 11112, 4242)
 """The registered port, that of many toolkits and that of Orthanc."""
-TEST_PRIORITY: Final = 1
 LIVE_SECONDS: Final = 1.0
 OTHER: Final = "other"
 FIELDS: Final = ("name", "ae_title", "host")
@@ -196,11 +196,10 @@ def add(request: Request, act: ManageNodesAct, work: InWork) -> Response:
     values |= {"port": port if port != OTHER else act.form.text("port")}
     try:
         wanted = validate_form(NodeSettings, values | {"tls": act.form.has("tls")})
-        node = work.nodes.add(act.by, wanted)
+        node = work.devices.connect(act.by, wanted)
     except (Invalid, Conflict) as error:
         view = _with_form(state.look(work), values, error, tls=act.form.has("tls"))
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
-    work.jobs.create(act.by, NewEcho(kind="echo", node_id=node.id, priority=TEST_PRIORITY))
     return redirect(replace(state, step="test", node=node.id).look(work).here, "node-added")
 
 

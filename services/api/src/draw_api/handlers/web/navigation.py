@@ -29,6 +29,7 @@ NAVIGATION: Final = (
             NavigationEntry("/patients", N_("Patients"), "person", Permission.READ_ARCHIVE),
             NavigationEntry("/conflicts", N_("Conflicts"), "alert", Permission.READ_ARCHIVE),
             NavigationEntry("/storage", N_("Storage"), "disk", Permission.READ_STORAGE),
+            NavigationEntry("/statistics", N_("Statistics"), "chart", Permission.READ_STATUS),
         ),
     ),
     (
