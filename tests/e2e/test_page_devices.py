@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from support import browser as browsers
-from support import foreign_clients, peers
+from support import foreign_clients, peers, phantom, senders
 from support.browser import DESKTOP, PHONE, Visitor
 from support.suite import AE_TITLE, set_config, signed_in
 
@@ -146,13 +146,50 @@ def test_it_works_without_javascript(browser, running_suite, first):
     plain.close()
 
 
+def test_what_was_received_is_shown_by_day_sender_modality_and_sop_class(
+    visitor, running_suite, tmp_path
+):
+    objects = phantom.study(slices=5, PatientName="Counted^One", PatientID="STAT-1")
+    with senders.association(
+        running_suite.dicom_port, senders.contexts_of(objects), calling="=HYPERLINK"
+    ) as made:
+        assert {made.send_c_store(one).Status for one in objects} == {0}
+    running_suite.wait_for_rows(
+        1,
+        "SELECT 1 FROM store_statistics WHERE calling_ae = '=HYPERLINK' HAVING sum(objects) = 8",
+        seconds=20,
+    )
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("link", name="Statistics").click()
+    row = page.locator("section", has_text="Senders").locator("tr", has_text="=HYPERLINK")
+    expect(row.locator("td").first).to_have_text("8")
+    expect(page.locator(".u-wrap canvas")).to_be_visible()
+    modalities = page.locator("section", has_text="as the SOP classes tell it")
+    expect(modalities.locator("tr", has_text="RTDOSE").locator("td").first).to_have_text("1")
+    row.get_by_role("link").click()
+    expect(page.locator(".tile").first).to_contain_text("8")
+    page.select_option("#modality", "CT")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".tile").first).to_contain_text("5")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1].split(",")[1:3] == ["'=HYPERLINK", "CT"]
+    page.fill("#first", "2030-01-02")
+    page.fill("#last", "2030-01-01")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("alert")).to_contain_text("must not be before the first day")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_pages_fit_and_have_no_finding(browser, running_suite, first, size, theme):
     window = Visitor(
         browser, running_suite.web_url, viewport=size, color_scheme=theme, bypass_csp=True
     ).share(first)
-    paths = ["/devices/connect", "/devices/connect?step=node&ae_title=A", "/nodes"]
+    paths = ["/devices/connect", "/devices/connect?step=node&ae_title=A", "/nodes", "/statistics"]
     paths += ["/devices/connect?step=test"]
     for node in running_suite.rows("SELECT id FROM remote_nodes ORDER BY id"):
         paths += [f"/nodes/{node['id']}", f"/devices/connect?step=test&node={node['id']}"]
