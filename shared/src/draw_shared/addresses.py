@@ -14,6 +14,8 @@ from ipaddress import (
 )
 from typing import Final
 
+from draw_shared.wording import message
+
 IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
 
@@ -30,7 +32,7 @@ def address_of(text: str) -> IpAddress:
     try:
         found = ip_address(text.strip().partition("%")[0])
     except ValueError:
-        raise ValueError("must be an IPv4 or IPv6 address such as 192.0.2.17") from None
+        raise ValueError(message("must be an IPv4 or IPv6 address such as 192.0.2.17")) from None
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped
     return found
@@ -47,14 +49,20 @@ def network_of(text: str) -> IpNetwork:
         written = ip_interface(text.strip())
     except ValueError:
         raise ValueError(
-            "must be an address or a network such as 192.0.2.17, 192.0.2.0/24 or 2001:db8::/32"
+            message(
+                "must be an address or a network such as 192.0.2.17, 192.0.2.0/24 or 2001:db8::/32"
+            )
         ) from None
     found = written.network
     mapped = isinstance(written, IPv6Address) and written.ipv4_mapped
     if mapped and found.prefixlen < MAPPED.prefixlen:
         raise ValueError(
-            f"must count the {MAPPED.prefixlen} bits before an IPv4-mapped address, or be an"
-            f" IPv4 network such as {mapped}/32"
+            message(
+                "must count the %(prefixlen)s bits before an IPv4-mapped address, or be "
+                "an IPv4 network such as %(mapped)s/32",
+                prefixlen=MAPPED.prefixlen,
+                mapped=mapped,
+            )
         )
     if isinstance(found, IPv6Network) and found.subnet_of(MAPPED):
         inner = int(found.network_address) - int(MAPPED.network_address)

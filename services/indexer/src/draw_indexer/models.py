@@ -13,6 +13,7 @@ from draw_shared.db.sources import source_name
 from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.query.keys import Level
 from draw_shared.errors import Permanent, Transient
+from draw_shared.wording import message
 
 Row = dict[str, Any]
 """Columns of a row by name."""
@@ -28,10 +29,10 @@ ENDINGS: Final = frozenset((Flaw.UNREADABLE.name, Flaw.CUT_SHORT.name))
 class Reason(StrEnum):
     """Why a version of a SOP instance is in `instance_conflicts`."""
 
-    KEPT = "another object with this SOP Instance UID was there before and was kept"
-    REPLACED = "a later object with this SOP Instance UID replaced it"
-    OTHER_PATIENT = "the object names another patient than its study has"
-    OTHER_STUDY = "the object names another study than its series belongs to"
+    KEPT = message("another object with this SOP Instance UID was there before and was kept")
+    REPLACED = message("a later object with this SOP Instance UID replaced it")
+    OTHER_PATIENT = message("the object names another patient than its study has")
+    OTHER_STUDY = message("the object names another study than its series belongs to")
 
 
 class FileMissing(Transient):
@@ -232,7 +233,7 @@ def inside(path: str) -> str:
     """
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise MalformedMessage("the path leaves the storage root")
+        raise MalformedMessage(message("the path leaves the storage root"))
     return path
 
 

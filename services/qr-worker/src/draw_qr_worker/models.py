@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from draw_shared.errors import DrawError, Permanent, Transient
+from draw_shared.wording import message
 
 
 class JobKind(StrEnum):
@@ -310,7 +311,7 @@ class Postponed(DrawError):
     """The job's own weekly window is closed; the job continues when it opens."""
 
     def __init__(self, until: datetime) -> None:
-        super().__init__("the job's window is closed")
+        super().__init__(message("the job's window is closed"))
         self.until = until
 
 

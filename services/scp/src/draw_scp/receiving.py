@@ -46,6 +46,7 @@ from draw_shared.storage.incoming import WRITER
 from draw_shared.storage.ingest import Ingest
 from draw_shared.storage.objects import ObjectStore, Stored
 from draw_shared.storage.space import Space
+from draw_shared.wording import message
 
 REPORT_INTERVAL_SECONDS: Final = 0.05
 MAX_SILENT_INTERVALS: Final = 20
@@ -154,12 +155,12 @@ class ReceivingProcess:
             connection.close()
             self._reports.ended(
                 handed.info.association_id,
-                AssociationEnd(AssociationOutcome.ABORTED, "no thread can be started"),
+                AssociationEnd(AssociationOutcome.ABORTED, message("no thread can be started")),
             )
 
     def _serve(self, handed: AssociationHandover, connection: socket.socket) -> None:
         info = handed.info
-        ending = AssociationEnd(AssociationOutcome.LOST, "closed by peer")
+        ending = AssociationEnd(AssociationOutcome.LOST, message("closed by peer"))
         try:
             with connection, suppress(OSError):
                 peer = Peer(info.association_id, info.peer_address, info.local_address)

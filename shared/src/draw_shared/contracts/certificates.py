@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.network.fingerprints import parse_fingerprint
+from draw_shared.wording import message
 
 MAX_TYPED_CHARACTERS: Final = 65_536
 """Enough for a PEM certificate with its chain."""
@@ -29,7 +30,7 @@ OptionalFingerprint = Annotated[
 def _checked_certificate(value: str) -> str:
     text = value.strip()
     if not text:
-        raise ValueError("must be a name of the certificate or its SHA-256 fingerprint")
+        raise ValueError(message("must be a name of the certificate or its SHA-256 fingerprint"))
     try:
         return parse_fingerprint(text)
     except ValueError:

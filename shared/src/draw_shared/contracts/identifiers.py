@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from draw_shared.contracts import texts
+from draw_shared.wording import message
 
 MAX_UID_LENGTH: Final = 64
 MAX_AE_TITLE_LENGTH: Final = 16
@@ -16,15 +17,15 @@ def _checked_ae_title(value: str) -> str:
     """Return the title without padding; leading and trailing spaces do not count (PS3.5 6.2)."""
     title = value.strip(" ")
     if not title:
-        raise ValueError("an AE title needs 1 to 16 characters")
+        raise ValueError(message("an AE title needs 1 to 16 characters"))
     if "\\" in title or any(not FIRST_PRINTABLE <= ord(c) <= LAST_PRINTABLE for c in title):
-        raise ValueError("an AE title holds printable ASCII without backslash (PS3.5 6.2)")
+        raise ValueError(message("an AE title holds printable ASCII without backslash (PS3.5 6.2)"))
     return title
 
 
 def _checked_own_ae_title(value: str) -> str:
     if value != value.upper():
-        raise ValueError("this AE title is written in upper case")
+        raise ValueError(message("this AE title is written in upper case"))
     return value
 
 

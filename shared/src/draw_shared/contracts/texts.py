@@ -8,6 +8,8 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, SecretSt
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from draw_shared.wording import message
+
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
@@ -42,12 +44,13 @@ class TextForm:
 
 
 LINE: Final = TextForm(
-    r"^[^\x00-\x1f\x7f]*$", "must be one line of text without tabs and control characters"
+    r"^[^\x00-\x1f\x7f]*$", message("must be one line of text without tabs and control characters")
 )
 UID: Final = TextForm(
-    r"^[0-9]+(\.[0-9]+)*$", "must be a UID: numbers divided by dots, such as 1.2.840.10008.1.1"
+    r"^[0-9]+(\.[0-9]+)*$",
+    message("must be a UID: numbers divided by dots, such as 1.2.840.10008.1.1"),
 )
 OPTIONAL_UID: Final = TextForm(r"^([0-9]+(\.[0-9]+)*)?$", UID.words)
-SHA256: Final = TextForm(r"^[0-9a-f]{64}$", "must be a SHA-256: 64 hexadecimal digits")
+SHA256: Final = TextForm(r"^[0-9a-f]{64}$", message("must be a SHA-256: 64 hexadecimal digits"))
 NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
 """A valid new password, on the page, over REST and in the environment."""

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from draw_shared.db import transaction_chain, transaction_gaps
 from draw_shared.db.transaction_chain import Head, Sealing
+from draw_shared.wording import message
 
 PARTITION_LOCK: Final = 0x44524150
 """Key of the advisory lock under which one process at a time creates partitions."""
@@ -105,7 +106,7 @@ def drop_before(
     lines = connection.execute(COUNT_OLD, before).scalar() or 0
     runs = _old_runs(connection, before)
     if runs:
-        why = f"dropped with the months before {first:%Y-%m}"
+        why = message("dropped with the months before %(first)s", first=format(first, "%Y-%m"))
         transaction_gaps.say_missing(connection, runs, why, replica, sealing)
     connection.execute(DROP_MONTHS, {"first": first})
     return Dropped(tuple(names), lines)

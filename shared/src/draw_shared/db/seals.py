@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from draw_shared.db.transaction_lines import content
+from draw_shared.wording import message
 
 MIN_KEY_CHARACTERS: Final = 32
 """`openssl rand -hex 32` prints twice as many characters."""
@@ -62,14 +63,14 @@ class Keyring:
             NotSealed: the seal is missing, belongs to another line or was made by an unknown key.
         """
         if seal is None:
-            raise NotSealed("it has no seal")
+            raise NotSealed(message("it has no seal"))
         if len(seal) != _SEAL_BYTES:
-            raise NotSealed("what it has is no seal")
+            raise NotSealed(message("what it has is no seal"))
         key = self._named(seal[:_ID_BYTES])
         lines = int.from_bytes(seal[_ID_BYTES : _ID_BYTES + _NUMBER_BYTES])
         mac = _mac(key, _SEAL, position, lines, chain_hash)
         if not hmac.compare_digest(mac, seal[-_MAC_BYTES:]):
-            raise NotSealed("its seal is not one of this line")
+            raise NotSealed(message("its seal is not one of this line"))
         return lines
 
     def attest(self, row: Mapping[str, Any]) -> bytes:
@@ -91,7 +92,9 @@ class Keyring:
         for key in self.keys:
             if _name(key) == name:
                 return key
-        raise NotSealed(f"its seal is by a key that is not here ({name.hex()})")
+        raise NotSealed(
+            message("its seal is by a key that is not here (%(name)s)", name=name.hex())
+        )
 
 
 def attested(row: dict[str, Any], keyring: Keyring | None) -> dict[str, Any]:

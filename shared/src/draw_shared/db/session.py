@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from draw_shared.db.guard import UNDEFINED, require_served_schema
 from draw_shared.errors import Transient
+from draw_shared.wording import message
 
 
 class DatabaseUnavailable(Transient):
@@ -111,7 +112,7 @@ def answering_outages() -> Iterator[None]:
     try:
         yield
     except PoolTimeoutError as error:
-        raise DatabaseUnavailable("every connection is in use") from error
+        raise DatabaseUnavailable(message("every connection is in use")) from error
     except (OperationalError, InterfaceError) as error:
         raise DatabaseUnavailable(type(error.orig).__name__) from error
     except DBAPIError as error:

@@ -30,13 +30,14 @@ from draw_shared.db import transaction_statements as statements
 from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, link
 from draw_shared.db.transaction_statements import LogAccount
+from draw_shared.wording import message
 
 CHAIN_LOCK: Final = 0x44524148
 """Key of the advisory lock under which the chain grows, by one process at a time."""
 
 MAX_LINES_AT_ONCE: Final = 2000
 MAX_NAMED: Final = 20
-NOBODY_ATTESTS: Final = (
+NOBODY_ATTESTS: Final = message(
     "written by a service without the key of the log, by a release before, or by somebody else"
 )
 FAR_BACK: Final = 10_000
@@ -178,7 +179,20 @@ def _extend(connection: Connection, head: Head, sealing: Sealing | None, most: i
         return longer
     named = ", ".join(map(str, doubtful[:MAX_NAMED]))
     more = len(doubtful) - MAX_NAMED
-    words = f"lines {named}{f' and {more} more' if more > 0 else ''}: {NOBODY_ATTESTS}"
+    words = (
+        message(
+            "lines %(named)s and %(more)s more: written by a service without the key of the log,"
+            " by a release before, or by somebody else",
+            named=named,
+            more=more,
+        )
+        if more > 0
+        else message(
+            "lines %(named)s: written by a service without the key of the log, by a release before,"
+            " or by somebody else",
+            named=named,
+        )
+    )
     made = statements.line(
         NOT_ATTESTED,
         words,
@@ -206,11 +220,22 @@ def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str,
     """Return action and text of the statement about a mismatch at the head; None without one."""
     known, keyring = sealing.known, sealing.keyring
     if known is not None and not _contains(connection, head, known, keyring):
-        ends = f"it ends at line {head.position}" if head.position < known.position else "changed"
-        return CUT, (
-            f"line {known.position} with the hash {known.chain_hash.hex()} was sealed and is not"
-            f" here ({ends}): a backup was restored, or the log was rewritten; up to line"
-            f" {head.position} it is as it was found"
+        values = {
+            "line": known.position,
+            "hash": known.chain_hash.hex(),
+            "last": head.position,
+        }
+        if head.position < known.position:
+            return CUT, message(
+                "line %(line)s with the hash %(hash)s was sealed and is not here (it ends at line"
+                " %(last)s): a backup was restored, or the log was rewritten; up to line %(last)s"
+                " it is as it was found",
+                **values,
+            )
+        return CUT, message(
+            "line %(line)s with the hash %(hash)s was sealed and is not here (changed): a backup"
+            " was restored, or the log was rewritten; up to line %(last)s it is as it was found",
+            **values,
         )
     try:
         if head.position:
@@ -220,10 +245,21 @@ def _finding(connection: Connection, head: Head, sealing: Sealing) -> tuple[str,
             return None  # The statement that begins sealing covers all earlier lines.
         after = max(0, head.position - FAR_BACK)
         last = connection.execute(_LAST_SEALED, {"after": after}).scalar()
-        first = "" if last in {None, head.position} else f" from {last + 1}"
-        return NOT_SEALED, (
-            f"lines{first} to {head.position} were not sealed ({error}): {NOBODY_ATTESTS}; they"
-            " are as they were found"
+        if last in {None, head.position}:
+            return NOT_SEALED, message(
+                "lines to %(last)s were not sealed (%(why)s): %(writers)s; they are as they were"
+                " found",
+                last=head.position,
+                why=error,
+                writers=NOBODY_ATTESTS,
+            )
+        return NOT_SEALED, message(
+            "lines from %(first)s to %(last)s were not sealed (%(why)s): %(writers)s; they are as"
+            " they were found",
+            first=last + 1,
+            last=head.position,
+            why=error,
+            writers=NOBODY_ATTESTS,
         )
     return None
 

@@ -20,6 +20,7 @@ from draw_shared.db.transaction_chain import Head, Sealing, hash_at
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
 from draw_shared.db.transaction_statements import Gap, LogAccount
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 MAX_OBJECTS: Final = 2**31 - 1
 """The largest value that the column holds."""
@@ -55,7 +56,9 @@ class NotAsSealed(Permanent):
     """The lines to drop, or lines around them, do not match their seals; find out why."""
 
     def __init__(self, position: int, reason: str) -> None:
-        super().__init__(f"{reason}: no month of the transaction log is dropped")
+        super().__init__(
+            message("%(reason)s: no month of the transaction log is dropped", reason=reason)
+        )
         self.position = position
 
 
@@ -73,9 +76,12 @@ def begin(connection: Connection, sealing: Sealing) -> Head | None:
     head = chain.extend_whole(connection, None)
     if not is_to_begin(connection, sealing) or _is_sealed(head, sealing):
         return None
-    words = f"up to line {head.position} everything is sealed as it was found"
+    words = message("up to line %(head)s everything is sealed as it was found", head=head.position)
     lines = [
-        *(_line(gap, "as found", sealing.replica, sealing) for gap in _as_found(connection)),
+        *(
+            _line(gap, message("as found"), sealing.replica, sealing)
+            for gap in _as_found(connection)
+        ),
         statements.line(SEALING_BEGUN, words, sealing.replica, sealing.keyring),
     ]
     return chain.say(connection, lines, sealing)
@@ -145,7 +151,7 @@ def _follow(
                 return
             at = row.chain_position
             if before is not None and link(before, at, line) != stored:
-                raise NotAsSealed(at, f"line {at} or its predecessor was changed")
+                raise NotAsSealed(at, message("line %(at)s or its predecessor was changed", at=at))
             before = stored
             if line["seal"] is not None:
                 try:
@@ -154,7 +160,7 @@ def _follow(
                     raise NotAsSealed(at, f"line {at}: {error}") from error
             if at >= last and (line["seal"] is not None or at <= account.begun):
                 return
-    raise NotAsSealed(at, f"lines up to {at} have no seal")
+    raise NotAsSealed(at, message("lines up to %(at)s have no seal", at=at))
 
 
 def _before(connection: Connection, account: LogAccount, first: int) -> bytes | None:

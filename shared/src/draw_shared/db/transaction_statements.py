@@ -24,6 +24,7 @@ from draw_shared.contracts.transaction import (
 )
 from draw_shared.db.seals import Keyring
 from draw_shared.db.transaction_lines import COLUMNS
+from draw_shared.wording import message
 
 STATEMENTS: Final = (DROPPED, SEALING_BEGUN, *FINDINGS, ACCEPTED)
 
@@ -73,11 +74,19 @@ class Gap:
 
     def words(self, why: str) -> str:
         """Return the text of the statement; its end is for the previous release."""
-        far = f"last {self.last_hash.hex()}" if self.last_hash else ""
-        near = f"next {self.next_digest.hex()}" if self.next_digest else ""
-        return (
-            f"lines {self.first} to {self.last}, after {self.after.hex()}, {far or near},"
-            f" {why}, up to position {self.last}"
+        values = {"first": self.first, "last": self.last, "after": self.after.hex(), "why": why}
+        if self.last_hash:
+            return message(
+                "lines %(first)s to %(last)s, after %(after)s, last %(hash)s, %(why)s, up to"
+                " position %(last)s",
+                hash=self.last_hash.hex(),
+                **values,
+            )
+        return message(
+            "lines %(first)s to %(last)s, after %(after)s, next %(hash)s, %(why)s, up to"
+            " position %(last)s",
+            hash=(self.next_digest or b"").hex(),
+            **values,
         )
 
 

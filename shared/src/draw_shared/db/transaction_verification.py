@@ -15,6 +15,7 @@ from draw_shared.db.seals import Keyring, NotSealed
 from draw_shared.db.transaction_chain import MAX_LINES_AT_ONCE, Head
 from draw_shared.db.transaction_lines import COLUMNS, GENESIS, digest, link
 from draw_shared.db.transaction_statements import Gap, LogAccount
+from draw_shared.wording import message
 
 MAX_BREAKS: Final = 100
 
@@ -137,13 +138,13 @@ class _ChainWalk:
         self.first = self.first or position
         if position == before.position + 1:
             if link(before.chain_hash, position, row) != stored:
-                self._broken(position, "the line or its predecessor was changed")
+                self._broken(position, message("the line or its predecessor was changed"))
         elif position <= before.position:
-            self._broken(position, "two lines have this position")
+            self._broken(position, message("two lines have this position"))
         else:
             self._over_gap(before, position, row, stored)
         if any(position == one.position and stored != one.chain_hash for one in self._known):
-            self._broken(position, "the chain was computed anew")
+            self._broken(position, message("the chain was computed anew"))
         if self._keyring is not None:
             self._under_seal(self._keyring, row["seal"], position, stored)
         self.head = Head(position, stored, seal=row["seal"])
@@ -156,16 +157,19 @@ class _ChainWalk:
         if self._keyring is not None and last > max(self._sealed_to, self._begun):
             self._unsealed(last)
         if stray:
-            self._broken(0, f"{stray} lines pretend to be in the chain")
+            self._broken(0, message("%(stray)s lines pretend to be in the chain", stray=stray))
         for position in twice:
             # A copy carries the attestation of its original.
-            self._broken(position or 0, "the line is a copy of another one")
+            self._broken(position or 0, message("the line is a copy of another one"))
         newest = max((one.position for one in self._known), default=0)
         if last < newest:
             self._broken(
                 newest,
-                f"the log ends at line {last}, before the head that was kept:"
-                " a backup was restored, or its end was cut off",
+                message(
+                    "the log ends at line %(last)s, before the head that was kept: a backup "
+                    "was restored, or its end was cut off",
+                    last=last,
+                ),
             )
 
     def _over_gap(self, before: Head, position: int, row: Mapping[str, Any], stored: bytes) -> None:
@@ -174,11 +178,13 @@ class _ChainWalk:
         if gap is None:
             # Late lines of a dropped month were chained between younger ones.
             if position > self._old_limit + 1:
-                self._broken(position, f"{missing} lines are missing")
+                self._broken(position, message("%(missing)s lines are missing", missing=missing))
             return
         self._sealed_to = max(self._sealed_to, gap.last)
         if not _bridges(gap, before, position, row, stored):
-            self._broken(position, "the lines on either side of what was dropped were changed")
+            self._broken(
+                position, message("the lines on either side of what was dropped were changed")
+            )
 
     def _under_seal(
         self, keyring: Keyring, seal: bytes | None, position: int, stored: bytes
@@ -201,8 +207,12 @@ class _ChainWalk:
         first = max(self._sealed_to, self._begun) + 1
         self._broken(
             last,
-            f"lines {first} to {last} have no seal: a service without the key of the log, or a"
-            " release before, wrote them, or somebody else did",
+            message(
+                "lines %(first)s to %(last)s have no seal: a service without the key of "
+                "the log, or a release before, wrote them, or somebody else did",
+                first=first,
+                last=last,
+            ),
         )
 
     def _broken(self, position: int, reason: str) -> None:

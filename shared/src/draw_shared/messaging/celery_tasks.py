@@ -18,6 +18,7 @@ from pika.spec import BasicProperties
 
 from draw_shared.errors import Transient
 from draw_shared.messaging import connection
+from draw_shared.wording import message
 
 
 class NoWorkers(Transient):
@@ -54,7 +55,9 @@ class CeleryTasks:
             channel.confirm_delivery()
             channel.basic_publish("", task.queue, body(task), properties(task), mandatory=True)
         except (UnroutableError, NackError) as error:
-            raise NoWorkers(f"no queue takes the task: {type(error).__name__}") from error
+            raise NoWorkers(
+                message("no queue takes the task: %(error)s", error=type(error).__name__)
+            ) from error
         except connection.CONNECTION_FAILURES as error:
             raise connection.BrokerUnavailable(type(error).__name__) from error
         finally:

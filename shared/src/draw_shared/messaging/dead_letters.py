@@ -19,6 +19,7 @@ from pika.delivery_mode import DeliveryMode
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.consumer import REASON_HEADER
 from draw_shared.messaging.topology import Collecting, WorkQueue
+from draw_shared.wording import message
 
 QUEUE_HEADER: Final = "x-draw-queue"
 ROUTING_KEY_HEADER: Final = "x-draw-routing-key"
@@ -138,7 +139,7 @@ def _letter(
         queue=queue,
         consumer_queue=str(headers.get(QUEUE_HEADER, "")),
         routing_key=str(headers.get(ROUTING_KEY_HEADER, routing_key)),
-        reason=str(headers.get(REASON_HEADER, "no queue wanted it"))[:400],
+        reason=str(headers.get(REASON_HEADER, message("no queue wanted it")))[:400],
         body=body[:MAX_BODY_BYTES].decode("utf-8", "replace"),
         size_bytes=len(body),
     )

@@ -18,6 +18,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import ChannelClosedByBroker
 
 from draw_shared.messaging.connection import BrokerUnavailable
+from draw_shared.wording import message
 
 EVENTS: Final = "draw.events"
 CONTROL: Final = "draw.control"
@@ -176,6 +177,8 @@ def _create(made: BlockingConnection, part: Part) -> BlockingChannel:
         if error.reply_code not in {NOT_FOUND, ACCESS_REFUSED}:
             raise
         if isinstance(part, Exchange):
-            raise NotThereYet(f"{part.name} is not there yet, and others make it") from error
+            raise NotThereYet(
+                message("%(part)s is not there yet, and others make it", part=part.name)
+            ) from error
         return made.channel()
     return channel

@@ -23,15 +23,16 @@ from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.runtime.cached_watch import CachedWatch
 from draw_shared.storage.config_file import ConfigFile
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
-NONE_KNOWN: Final = (
+NONE_KNOWN: Final = message(
     "neither the database nor the storage volume has a configuration that this release can read"
 )
-NOT_KEPT: Final = (
-    "the storage volume does not take this version of the configuration;"
-    " a replica that starts while the database is away works by an older one"
+NOT_KEPT: Final = message(
+    "the storage volume does not take this version of the configuration; a "
+    "replica that starts while the database is away works by an older one"
 )
 
 
@@ -160,7 +161,10 @@ class ConfigWatch(CachedWatch[LiveConfig]):
         fields = (*reading.unknown, *reading.tightened)
         self._partly = ""
         if fields:
-            self._partly = f"this release does not know of the configuration: {', '.join(fields)}"
+            self._partly = message(
+                "this release does not know of the configuration: %(fields)s",
+                fields=", ".join(fields),
+            )
             log.warning(
                 "config.partly_read",
                 version=live.version,

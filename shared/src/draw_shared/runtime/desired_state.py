@@ -24,11 +24,14 @@ from draw_shared.errors import Transient
 from draw_shared.runtime.cached_watch import CachedWatch
 from draw_shared.runtime.lifecycle import State
 from draw_shared.storage.file_replacement import replace_file
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
 RUNNING: Final = "running"
-LOST: Final = "what operators want cannot be read from the storage volume, nor from the database"
+LOST: Final = message(
+    "what operators want cannot be read from the storage volume, nor from the database"
+)
 ALL: Final = ""
 """Stands for every replica, where a replica is named."""
 

@@ -13,6 +13,7 @@ from draw_shared.dicom.encoding.part10 import PREAMBLE, PREFIX
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
 from draw_shared.storage.layout import ObjectIdentity
+from draw_shared.wording import message
 
 SOP_CLASS: Final = 0x00080016
 SOP_INSTANCE: Final = 0x00080018
@@ -49,7 +50,7 @@ def identify(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str) 
         found = _gathered(head, size, transfer_syntax_uid)
     missing = REQUIRED - found.values.keys()
     if missing and head(len(PREAMBLE)).endswith(PREFIX):
-        raise Undecodable("the data set begins with a DICOM file's preamble")
+        raise Undecodable(message("the data set begins with a DICOM file's preamble"))
     if missing:
         raise Undecodable(_reason(min(missing), found))
     return _identified(found.values)
@@ -73,12 +74,18 @@ def _gathered(head: Callable[[int], bytes], size: int, transfer_syntax_uid: str)
 
 def _reason(missing: int, found: Gathered) -> str:
     """Return why an object cannot be identified, short enough for a C-STORE response."""
-    lacking = f"{dictionary.entry_of(missing).name} is missing"
+    name = dictionary.entry_of(missing).name
     if found.ending is WalkEnd.DAMAGED:
-        return f"{lacking}, unreadable from {format_tag(found.stopped_at)}"
+        return message(
+            "%(name)s is missing, unreadable from %(tag)s",
+            name=name,
+            tag=format_tag(found.stopped_at),
+        )
     if found.ending is WalkEnd.CUT:
-        return f"{lacking}, cut at {format_tag(found.stopped_at)}"
-    return lacking
+        return message(
+            "%(name)s is missing, cut at %(tag)s", name=name, tag=format_tag(found.stopped_at)
+        )
+    return message("%(name)s is missing", name=name)
 
 
 def _identified(found: Mapping[int, bytes]) -> Identified:

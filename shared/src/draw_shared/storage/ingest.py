@@ -27,6 +27,7 @@ from draw_shared.storage.reception import (
     FilingRules,
 )
 from draw_shared.storage.space import Space
+from draw_shared.wording import message
 
 UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 REMEMBERED_UIDS: Final = 512
@@ -104,9 +105,11 @@ class Ingest:
             NoSpace: there is no room for any object.
         """
         if request.sop_class_uid != request.context.abstract_syntax:
-            raise SopClassNotNegotiated("the SOP class is not that of the presentation context")
+            raise SopClassNotNegotiated(
+                message("the SOP class is not that of the presentation context")
+            )
         if not is_uid(request.sop_instance_uid):
-            raise InvalidSopInstance("the SOP Instance UID is malformed")
+            raise InvalidSopInstance(message("the SOP Instance UID is malformed"))
         rules = self._rules()
         self._space.require(rules.limits)
         return Reception(self, self._objects.begin(self._meta(info, request, rules)), rules)
@@ -122,13 +125,17 @@ class Ingest:
         found = identify(incoming.head, incoming.data_bytes, meta.transfer_syntax_uid)
         identity = found.identity
         if not found.sop_class_uid or not identity.sop_instance_uid:
-            raise Incomprehensible("the data set does not say which SOP class and instance it is")
+            raise Incomprehensible(
+                message("the data set does not say which SOP class and instance it is")
+            )
         if found.sop_class_uid != meta.sop_class_uid:
-            raise DataSetDoesNotMatch("the data set is of another SOP class")
+            raise DataSetDoesNotMatch(message("the data set is of another SOP class"))
         if identity.sop_instance_uid != meta.sop_instance_uid:
-            raise DataSetDoesNotMatch("the data set is another SOP instance")
+            raise DataSetDoesNotMatch(message("the data set is another SOP instance"))
         if not is_uid(identity.study_instance_uid) or not is_uid(identity.series_instance_uid):
-            raise Incomprehensible("the Study or Series Instance UID is missing or malformed")
+            raise Incomprehensible(
+                message("the Study or Series Instance UID is missing or malformed")
+            )
         size = incoming.file_bytes
         self._space.require(rules.limits, size, incoming.written_bytes)
         stored = self._objects.commit(incoming, identity, rules.layout)

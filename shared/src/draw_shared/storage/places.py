@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from draw_shared.contracts.instance import WITHHELD, InstanceStoredV1, InstanceStoredV2
 from draw_shared.errors import Permanent
 from draw_shared.storage.place_key import PlaceKey, PlaceKeyDamaged
+from draw_shared.wording import message
 
 
 class Unopened(Permanent):
@@ -74,8 +75,12 @@ class Places:
                 # The root may have another volume by now, or an older copy.
                 continue
             except (OSError, PlaceKeyDamaged) as error:
-                raise Unopened("the storage volume has no key for where objects lie") from error
-        raise Unopened("the key of this storage volume does not open where the object lies")
+                raise Unopened(
+                    message("the storage volume has no key for where objects lie")
+                ) from error
+        raise Unopened(
+            message("the key of this storage volume does not open where the object lies")
+        )
 
     def _read(self) -> AESSIV:
         return AESSIV(self._file.read())

@@ -17,6 +17,7 @@ from typing import Final
 from draw_shared.contracts.server_config import BYTES_PER_GB
 from draw_shared.storage import layout
 from draw_shared.storage.incoming import NoSpace
+from draw_shared.wording import message
 
 FREE_SPACE_MAX_AGE_SECONDS: Final = 0.25
 """How long a measured free space of the disk is used."""
@@ -39,9 +40,9 @@ class SpaceShortage(StrEnum):
 
 
 REASONS: Final = {
-    SpaceShortage.QUOTA: "storage limit reached: the quota is used up",
-    SpaceShortage.DISK: "storage limit reached: the disk has too little space left",
-    SpaceShortage.INODES: "storage limit reached: the disk has no inodes left for files",
+    SpaceShortage.QUOTA: message("storage limit reached: the quota is used up"),
+    SpaceShortage.DISK: message("storage limit reached: the disk has too little space left"),
+    SpaceShortage.INODES: message("storage limit reached: the disk has no inodes left for files"),
 }
 
 

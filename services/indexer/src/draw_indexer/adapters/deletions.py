@@ -21,6 +21,7 @@ from draw_shared.db.seals import Keyring, attested
 from draw_shared.db.session import Database
 from draw_shared.runtime.retention import Retention
 from draw_shared.storage.removal import FileMark, OutsideStorage, Removed, StorageFiles
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -157,6 +158,6 @@ class PostgresExpiredStudyRepository(ExpiredStudyRepository):
             "objects": gone.instances,
             "size_bytes": gone.size_bytes,
             "study_instance_uid": gone.study_instance_uid,
-            "detail": f"beyond the retention of {days} days",
+            "detail": message("beyond the retention of %(days)s days", days=days),
         }
         connection.execute(RECORD, attested(line, self._keyring))

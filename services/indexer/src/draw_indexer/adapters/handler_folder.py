@@ -23,6 +23,7 @@ from draw_shared.errors import Transient
 from draw_shared.storage.folder_sync import sync_folders
 from draw_shared.storage.folders import overlap
 from draw_shared.storage.layout import safe_part
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class HandlerFolder(SeriesFolder):
         with _translate_errors():
             if overlap(folder, self._root):
                 raise HandlerFolderUnavailable(
-                    "the handler's folder and the storage lie one inside the other"
+                    message("the handler's folder and the storage lie one inside the other")
                 )
             place = folder / safe_part(series_instance_uid)
             if place.exists():
@@ -119,4 +120,6 @@ def _translate_errors() -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise HandlerFolderUnavailable(f"the handler's folder: {reason}") from error
+        raise HandlerFolderUnavailable(
+            message("the handler's folder: %(reason)s", reason=reason)
+        ) from error

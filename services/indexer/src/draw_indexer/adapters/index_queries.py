@@ -46,6 +46,7 @@ from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from draw_shared.dicom.query.keys import Level
 from draw_shared.storage.removal import FileMark, StorageFiles
+from draw_shared.wording import message
 
 
 @contextmanager
@@ -55,7 +56,9 @@ def translate_refusals() -> Iterator[None]:
         yield
     except DBAPIError as error:
         sqlstate = getattr(error.orig, "sqlstate", None)
-        raise Refused(f"PostgreSQL refuses the rows: {sqlstate}") from None
+        raise Refused(
+            message("PostgreSQL refuses the rows: %(sqlstate)s", sqlstate=sqlstate)
+        ) from None
 
 
 class PostgresIndexRepository(IndexRepository):

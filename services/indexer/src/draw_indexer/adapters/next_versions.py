@@ -20,6 +20,7 @@ from draw_shared.messaging.publisher import BrokerSilent, Publisher
 from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
 from draw_shared.storage.stored_file import describe_file
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -102,6 +103,6 @@ def announce_by(
         except Empty:
             confirmed = [False]
         if not all(confirmed):
-            raise BrokerSilent("the broker does not take announcements")
+            raise BrokerSilent(message("the broker does not take announcements"))
 
     return announce

@@ -29,6 +29,7 @@ from draw_indexer.models import (
 )
 from draw_indexer.ports.headers import HeaderSource
 from draw_shared.dicom.confinement import command, environment
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -103,7 +104,7 @@ class ConfinedHeaderReader(HeaderSource):
         except ReaderTooSlow as slow:
             return slow
         except ReaderDied:
-            return HostileFile("the process that read the header died")
+            return HostileFile(message("the process that read the header died"))
 
     def _ask(self, paths: Sequence[str]) -> Headers:
         try:
@@ -131,7 +132,7 @@ class ConfinedHeaderReader(HeaderSource):
         while not pieces or not pieces[-1].endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
-                raise ReaderTooSlow("the storage is too slow for the headers of a batch")
+                raise ReaderTooSlow(message("the storage is too slow for the headers of a batch"))
             piece = process.stdout.read1(CHUNK)  # type: ignore[attr-defined]
             if not piece:
                 raise BrokenPipeError

@@ -16,6 +16,7 @@ from typing import Any, Final
 from draw_indexer.adapters.header_reader import HeaderReader
 from draw_shared.dicom.confinement import allow_seconds, confine
 from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.wording import message
 
 MISSING: Final = "missing"
 STORAGE: Final = "storage"
@@ -67,7 +68,7 @@ def _read(reader: HeaderReader, path: str) -> Sequence[Any]:
     try:
         return reader.read(path)
     except FileNotFoundError:
-        return MISSING, "the file is not there"
+        return MISSING, message("the file is not there")
     except OSError as error:
         return STORAGE, error.strerror or type(error).__name__
     except Undecodable as error:

@@ -23,6 +23,7 @@ from typing_extensions import override
 from draw_indexer.models import WebhookAnswer
 from draw_indexer.ports.webhooks import DeliverySender
 from draw_shared.contracts.webhook_address import is_refused
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -38,13 +39,13 @@ MAX_EXCHANGE_BYTES: Final = 2 * MAX_ANSWER_BYTES
 
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
-UNKNOWN: Final = "could not be sent"
+UNKNOWN: Final = message("could not be sent")
 REASONS: Final[Mapping[type[Exception], str]] = {
-    httpcore.ConnectTimeout: "no connection in time",
-    httpcore.ConnectError: "no connection",
-    httpcore.NetworkError: "the connection was lost",
-    httpcore.RemoteProtocolError: "no HTTP answer",
-    httpcore.UnsupportedProtocol: "not an http or https URL",
+    httpcore.ConnectTimeout: message("no connection in time"),
+    httpcore.ConnectError: message("no connection"),
+    httpcore.NetworkError: message("the connection was lost"),
+    httpcore.RemoteProtocolError: message("no HTTP answer"),
+    httpcore.UnsupportedProtocol: message("not an http or https URL"),
 }
 
 Resolve = Callable[[str, int], list[str]]
@@ -68,7 +69,7 @@ class TooMuchSent(Exception):
     """The receiver sends more than any answer needs and would keep all others waiting."""
 
     def __init__(self) -> None:
-        super().__init__("the answer has too many bytes")
+        super().__init__(message("the answer has too many bytes"))
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
@@ -142,7 +143,7 @@ class NameLookups:
         try:
             found = self._resolve(host, port)
         except (OSError, UnicodeError):
-            found = NameWithoutAddress("the name has no address")
+            found = NameWithoutAddress(message("the name has no address"))
         # A sender that was stopped meanwhile has no loop any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._finish, (host, port), found)
@@ -172,7 +173,7 @@ class CheckedNetwork(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        failure: Exception = AddressRefused("this address may not be used")
+        failure: Exception = AddressRefused(message("this address may not be used"))
         for address in await self._lookups.addresses(host, port):
             if is_refused(address):
                 continue
@@ -248,7 +249,12 @@ class HttpDeliverySender(DeliverySender):
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(network, url, body, headers)
         except TimeoutError:
-            return WebhookAnswer(None, f"no complete answer within {self._timeout:g} s")
+            return WebhookAnswer(
+                None,
+                message(
+                    "no complete answer within %(timeout)s s", timeout=format(self._timeout, "g")
+                ),
+            )
         except Exception as error:
             reason = _describe_error(error)
             if reason == UNKNOWN:
@@ -276,11 +282,11 @@ def _describe_status(status: int) -> str:
     if status in SUCCESS:
         return ""
     if status in REDIRECTS:
-        return "redirects are not followed"
+        return message("redirects are not followed")
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "unknown status"
+        return message("unknown status")
 
 
 def _describe_error(error: Exception) -> str:
@@ -289,7 +295,7 @@ def _describe_error(error: Exception) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"TLS: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
-            return f"TLS: {cause.reason or 'no handshake'}"
+            return f"TLS: {cause.reason or message('no handshake')}"
         if isinstance(cause, AddressRefused | NameWithoutAddress | TooMuchSent):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno:

@@ -42,6 +42,7 @@ from draw_shared.contracts.instance import (
 from draw_shared.messaging.consumer import Delivery, Failure
 from draw_shared.runtime import logging
 from draw_shared.storage.places import Unopened
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -142,7 +143,7 @@ class InstanceStored:
         read = time.perf_counter()
         if arrivals:
             missing = {id(stored) for stored in self._index(arrivals)}
-            went = FileMissing("the file disappeared before its turn came")
+            went = FileMissing(message("the file disappeared before its turn came"))
             lost += [(each, went) for each in announced if id(each.stored) in missing]
             left = {id(each) for each, _ in lost}
             self._indexed(each.delivery.body for each in announced if id(each) not in left)
@@ -166,7 +167,9 @@ class InstanceStored:
             elif found.path:
                 moved.append(AnnouncedMessage(each.delivery, replace(each.stored, path=found.path)))
             elif found.returning:
-                failed.append((each, FileMissing("its file is being removed or comes back")))
+                failed.append(
+                    (each, FileMissing(message("its file is being removed or comes back")))
+                )
             else:
                 failed.append((each, error))
         return failed, moved
@@ -184,7 +187,7 @@ class InstanceStored:
         found = header.image.get("SOPInstanceUID", stored.sop_instance_uid)
         if found != stored.sop_instance_uid:
             self._metrics.read_failures.labels(OtherObject.__name__).inc()
-            raise OtherObject("the file holds another SOP instance than was announced")
+            raise OtherObject(message("the file holds another SOP instance than was announced"))
         if not header.complete:
             self._metrics.read_failures.labels(INCOMPLETE).inc()
         for flaw in header.flaws:
@@ -269,7 +272,9 @@ def read_announcement(body: bytes, opened: Callable[[InstanceStoredV2], str]) ->
         event = instance_stored(body)
     except ValidationError as error:
         # The error's text would quote the message.
-        raise MalformedMessage(f"{error.error_count()} fields are wrong or missing") from None
+        raise MalformedMessage(
+            message("%(number)s fields are wrong or missing", number=error.error_count())
+        ) from None
     try:
         path = opened(event) if isinstance(event, InstanceStoredV2) else event.path
     except Unopened as error:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from draw_indexer.models import MalformedMessage
 from draw_shared.contracts.transaction import TransactionRecord, TransactionsRecordedV1
 from draw_shared.messaging.consumer import Delivery, Failure
+from draw_shared.wording import message
 
 Write = Callable[[Sequence[TransactionRecord]], int]
 
@@ -30,7 +31,9 @@ class TransactionsRecorded:
             try:
                 records += TransactionsRecordedV1.from_bytes(delivery.body).records
             except ValidationError as error:
-                reason = MalformedMessage(f"{error.error_count()} fields are wrong or missing")
+                reason = MalformedMessage(
+                    message("%(number)s fields are wrong or missing", number=error.error_count())
+                )
                 failures.append(Failure(delivery, reason))
         if records:
             self._written(self._write(records))

@@ -23,6 +23,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from draw_indexer.models import ClaimedDelivery, DeliveryResult, WebhookAnswer
 from draw_indexer.ports.webhooks import DeliveryRepository, DeliverySender
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -137,7 +138,7 @@ class WebhookDeliveryService:
         try:
             signed = signed_headers(delivery, int(self._clock()))
         except (ValueError, EmptyWebhookSecretError):
-            answered(WebhookAnswer(None, "the secret cannot be used; set another one"))
+            answered(WebhookAnswer(None, message("the secret cannot be used; set another one")))
             return
         headers = {
             "Content-Type": "application/json",

@@ -34,6 +34,7 @@ from draw_qr_worker.models import (
 )
 from draw_qr_worker.ports.retrieving import GetPeers
 from draw_qr_worker.ports.supervision import Supervision
+from draw_shared import wording
 from draw_shared.dicom.encoding import uids
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import MAX_CONTEXTS, Roles
@@ -190,7 +191,7 @@ class _StoreServer:
     def take(self, context: PresentationContext, command: CommandSet) -> None:
         """Store one object, answer the request, and report the object unless it was refused."""
         if command.number(CommandElement.COMMAND) != Operation.C_STORE or not command.has_data_set:
-            raise ProtocolViolation("a request that has no place in a retrieve")
+            raise ProtocolViolation(wording.message("a request that has no place in a retrieve"))
         request = StoreRequest(
             message_id=command.number(CommandElement.MESSAGE_ID),
             sop_class_uid=command.text(CommandElement.AFFECTED_SOP_CLASS),
@@ -240,7 +241,7 @@ class _StoreSink:
         self._size += len(chunk)
         with _answer_failures(self._uid):
             if self._size > self._max_bytes:
-                raise TooLarge("larger than any object may be")
+                raise TooLarge(wording.message("larger than any object may be"))
             self._reception.write(chunk)
 
     def commit(self) -> int:

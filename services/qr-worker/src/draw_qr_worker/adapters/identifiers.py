@@ -21,6 +21,7 @@ from draw_shared.dicom.encoding.code_extensions import ESCAPE
 from draw_shared.dicom.network.peer_failures import PeerAborted
 from draw_shared.dicom.query.keys import IDENTIFIERS
 from draw_shared.dicom.query.matching import WHOLE_TEXT_VRS
+from draw_shared.wording import message
 
 if TYPE_CHECKING:
     from pydicom.dataelem import RawDataElement
@@ -48,9 +49,11 @@ def encode_identifier(level: str, keys: Keys, transfer_syntax: str) -> bytes:
         syntax = UID(transfer_syntax)
         raw = encode(identifier, syntax.is_implicit_VR, syntax.is_little_endian)
     except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidJob("a query key has a value that its attribute cannot have") from error
+        raise InvalidJob(
+            message("a query key has a value that its attribute cannot have")
+        ) from error
     if raw is None:
-        raise InvalidJob("the query keys cannot be encoded")
+        raise InvalidJob(message("the query keys cannot be encoded"))
     return raw
 
 
@@ -72,7 +75,7 @@ def decode_identifier(raw: bytes, transfer_syntax: str) -> Match:
         characters = _character_set(found)
     except Exception as error:
         # pydicom raises any of these when it cannot read the bytes.
-        raise PeerAborted("the node sent an identifier that is not a data set") from error
+        raise PeerAborted(message("the node sent an identifier that is not a data set")) from error
     attributes: dict[str, Any] = {}
     for tag in tags:
         try:

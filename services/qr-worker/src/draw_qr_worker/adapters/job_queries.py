@@ -24,6 +24,7 @@ from draw_qr_worker.adapters.node_queries import (
 from draw_qr_worker.models import TESTS, ClaimedJob, JobOutcome, Lease, LostLease, RemoteNode
 from draw_qr_worker.ports.jobs import JobQueue
 from draw_shared.db.session import Database
+from draw_shared.wording import message
 
 CLAIM_LOCK: Final = 0x4452414A
 """Key of the advisory lock that serializes claims.
@@ -203,7 +204,13 @@ def hold(session: Session, lease: Lease) -> Connection:
     connection = session.connection()
     held = connection.execute(HOLD, {"job_id": lease.job_id, "fence": lease.fence}).first()
     if held is None:
-        raise LostLease(f"job {lease.job_id} is no longer held with fence {lease.fence}")
+        raise LostLease(
+            message(
+                "job %(job_id)s is no longer held with fence %(fence)s",
+                job_id=lease.job_id,
+                fence=lease.fence,
+            )
+        )
     return connection
 
 
@@ -282,7 +289,13 @@ class PostgresJobQueue(JobQueue):
             )
             session.commit()
         if row is None:
-            raise LostLease(f"job {lease.job_id} is no longer held with fence {lease.fence}")
+            raise LostLease(
+                message(
+                    "job %(job_id)s is no longer held with fence %(fence)s",
+                    job_id=lease.job_id,
+                    fence=lease.fence,
+                )
+            )
         return bool(row[0])
 
     @override
@@ -345,7 +358,9 @@ class PostgresJobQueue(JobQueue):
 
     def _park(self, connection: Connection, node: RemoteNode, until: datetime) -> None:
         reason = (
-            CIRCUIT_OPEN if node.circuit.open_until is not None else "the node's window is closed"
+            CIRCUIT_OPEN
+            if node.circuit.open_until is not None
+            else message("the node's window is closed")
         )
         connection.execute(
             PARK,

@@ -13,6 +13,7 @@ from draw_qr_worker.models import Circuit, Congestion, NodeWindow, RemoteNode
 from draw_qr_worker.ports.jobs import NodeHealth
 from draw_qr_worker.ports.node_tests import NodeFindings
 from draw_shared.db.session import Database
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ MERGE_CAPABILITIES: Final = text(
     "UPDATE remote_nodes SET capabilities = jsonb_strip_nulls(capabilities"
     " || CAST(:found AS jsonb)) || jsonb_build_object('at', now()) WHERE id = :id"
 )
-CIRCUIT_OPEN: Final = "the node failed repeatedly and is left alone for a while"
+CIRCUIT_OPEN: Final = message("the node failed repeatedly and is left alone for a while")
 AfterRefusal = Callable[[Congestion | None, int, datetime], Congestion]
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

@@ -59,6 +59,7 @@ from draw_shared.dicom.network.service import PresentationContext
 from draw_shared.dicom.network.statuses import PENDING, DimseStatus, describe, is_warning
 from draw_shared.dicom.network.tls import TlsUnusable
 from draw_shared.errors import DrawError
+from draw_shared.wording import message
 
 SETTLE_TIMEOUT_SECONDS: Final = 0.5
 """How long a congested node may need to free the place of our previous association."""
@@ -172,7 +173,7 @@ class AssociationFinder(Finder):
         enough: Callable[[], bool] = lambda: False,
     ) -> FindEnd:
         if not self._association.is_open:
-            raise PeerAborted("the node did not stop sending matches and was cut off")
+            raise PeerAborted(message("the node did not stop sending matches and was cut off"))
         context = self._association.context(MODELS[model or self._model][Operation.C_FIND])
         identifier = encode_identifier(level, keys, context.transfer_syntax)
         request = self._association.request(Operation.C_FIND, context, identifier=identifier)
@@ -374,7 +375,14 @@ def remote_of(node: RemoteNode, calling_ae: str, trusts: PeerTrusts) -> Remote:
     try:
         tls = trusts.of(node.tls_fingerprint) if node.tls else None
     except TlsUnusable as error:
-        raise Unreachable(f"no TLS with {node.host}:{node.port}: {error}") from error
+        raise Unreachable(
+            message(
+                "no TLS with %(host)s:%(port)s: %(error)s",
+                host=node.host,
+                port=node.port,
+                error=error,
+            )
+        ) from error
     return Remote(
         node.host,
         node.port,
@@ -391,7 +399,11 @@ def refusal(operation: str, status: int) -> StatusPermanent | StatusTransient:
 
     The peer's own comment is left out because it may name a patient.
     """
-    words = f"the node ended the {operation} with: {describe(status)}"
+    words = message(
+        "the node ended the %(operation)s with: %(status)s",
+        operation=operation,
+        status=describe(status),
+    )
     return StatusPermanent(words) if status in NEVER_AGAIN else StatusTransient(words)
 
 

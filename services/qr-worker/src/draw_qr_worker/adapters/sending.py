@@ -22,6 +22,7 @@ from draw_shared.dicom.network.requestor import Remote
 from draw_shared.dicom.network.service import CutShort, StoredDataSet
 from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, open_sender, put_last
 from draw_shared.dicom.transcoding.transcoder import Transcoder
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -131,9 +132,11 @@ class StoreAssociations(StorePeers):
             log.warning(
                 "send.file_unreadable", sop_instance_uid=sop_instance, error=type(error).__name__
             )
-            return f"its file cannot be read: {type(error).__name__}"
+            return message("its file cannot be read: %(error)s", error=type(error).__name__)
         if best is None:
-            return "it takes this SOP class in no transfer syntax that the object can be had in"
+            return message(
+                "it takes this SOP class in no transfer syntax that the object can be had in"
+            )
         return Outgoing(best.data, sop_class, sop_instance, best.transfer_syntax_uid, others)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from draw_qr_worker.models import Interrupted
 from draw_qr_worker.services.dispatch import JobDispatcher
 from draw_shared.runtime.desired_state import Wanted
+from draw_shared.wording import message
 
 
 class DesiredStateHandler:
@@ -23,7 +24,7 @@ class DesiredStateHandler:
         if not wanted.running:
             self._dispatch.close()
         elif wanted.restarts != self._restarts:
-            self._dispatch.end_all(Interrupted("the worker was restarted by an operator"))
+            self._dispatch.end_all(Interrupted(message("the worker was restarted by an operator")))
         self._restarts = wanted.restarts
         for listener in self._tell:
             listener()

@@ -15,6 +15,7 @@ from typing import Any, Final
 from draw_qr_worker.models import Match, RemoteNode
 from draw_qr_worker.ports.querying import Finder, NodeMemory
 from draw_qr_worker.services.query_splitting import Part, split_around, split_part, whole_part
+from draw_shared.wording import message
 
 MAX_REQUESTS: Final = 2000
 """C-FIND requests for one question; a node that needs more cannot be read completely."""
@@ -129,7 +130,7 @@ def ask(
     left = [(whole_part(question.level, question.keys), 0)]
     while left and not asking.full:
         if asking.requests >= MAX_REQUESTS or clock() > asking.deadline:
-            asking.cut = "the node answers so little at a time that the query was given up"
+            asking.cut = message("the node answers so little at a time that the query was given up")
             break
         left += asking.request(*left.pop())
         asked(asking.requests)
@@ -199,10 +200,13 @@ class _QuestionState:
         self.requests += 1
         self._learn(len(told), suspected, cut=end.cut_short, more=len(self.seen) > before)
         if self.full:
-            self.cut = self.cut or "stopped at the number of results that was asked for"
+            self.cut = self.cut or message("stopped at the number of results that was asked for")
             return []
         if len(told) >= MAX_MATCHES:
-            self.cut = f"the node sent {MAX_MATCHES} matches at once and was stopped"
+            self.cut = message(
+                "the node sent %(most)s matches at once and was stopped",
+                most=MAX_MATCHES,
+            )
             return []
         if self.number == len(self.seen) and not (end.cut_short or self.question.relied_on):
             return []
@@ -214,7 +218,12 @@ class _QuestionState:
         number, found = self.number, len(self.seen)
         cut, unchecked = self.cut, self.unchecked
         if number is not None and found < number:
-            cut = f"the node names {found} of {number} at the level {self.question.level}"
+            cut = message(
+                "the node names %(found)s of %(number)s at the level %(level)s",
+                found=found,
+                number=number,
+                level=self.question.level,
+            )
         elif number is not None and found > max(self.cuts, default=0):
             cut = unchecked = ""
         return QueryAnswer(found, self.requests, cut, unchecked, self.limit)
@@ -240,13 +249,15 @@ class _QuestionState:
         if _is_round(suspected) or length == suspected:
             self.limit = suspected
         if self.dateless:
-            self.cut = self.cut or "the node stops at its limit, and some matches have no date"
+            self.cut = self.cut or message(
+                "the node stops at its limit, and some matches have no date"
+            )
 
     def _split(self, part: Part, told: list[Match]) -> list[tuple[Part, int]]:
         parts, certain = split_part(part, told) if self.question.splits else ([], False)
         if not (parts and certain):
-            self.cut = (
-                self.cut or "the node stops at its limit, and the query cannot be cut further"
+            self.cut = self.cut or message(
+                "the node stops at its limit, and the query cannot be cut further"
             )
         return [(each, 0) for each in reversed(parts)]
 
@@ -265,7 +276,10 @@ class _QuestionState:
             # It would take dozens of requests, and no node has such a limit.
             return []
         if likely and not (parts and certain):
-            self.unchecked = f"the answer stops at {length}, and nothing proves that these are all"
+            self.unchecked = message(
+                "the answer stops at %(length)s, and nothing proves that these are all",
+                length=length,
+            )
         self.dateless = self.dateless or not certain
         return [(each, length) for each in reversed(parts)]
 

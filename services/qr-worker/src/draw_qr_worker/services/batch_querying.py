@@ -35,6 +35,7 @@ from draw_qr_worker.services.querying import MatchCollector, NodeQuery
 from draw_shared.dicom.network.peer_failures import NotSupported, PeerTrouble
 from draw_shared.dicom.query.answer_fits import has_meant_name, has_value, misfit
 from draw_shared.errors import DrawError, Permanent
+from draw_shared.wording import message
 
 LEVEL: Final = "STUDY"
 NUMBER: Final = "NumberOfStudyRelatedInstances"
@@ -64,7 +65,7 @@ class BatchFindTask:
         """
         node = node_of(job)
         if not node.supports_find:
-            raise NotSupported("the node is set up without C-FIND")
+            raise NotSupported(message("the node is set up without C-FIND"))
         list_id, most = _parse_parameters(job.parameters)
         asking = _ListRun(job.lease, control, node, most, self._answers, self._memory)
         asking.tally = self._answers.tally(list_id, node.id)
@@ -199,11 +200,17 @@ def _judge(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineA
     untold = {wrong for match, wrong in misfits if wrong and not has_value(match, wrong)}
     if untold and not studies:
         words = " and ".join(sorted(untold))
-        error = f"the node does not tell {words} of its matches: nothing shows which of them fit"
+        error = message(
+            "the node does not tell %(words)s of its matches: nothing shows which of them fit",
+            words=words,
+        )
         return LineAnswer("failed", error=error)
-    said = [doubt, f"the node named {unfit} studies that do not fit" if unfit else ""]
+    said = [
+        doubt,
+        message("the node named %(unfit)s studies that do not fit", unfit=unfit) if unfit else "",
+    ]
     if not all(study["meant"] for study in studies):
-        said.append("the name continues after the one asked for: choose what to retrieve")
+        said.append(message("the name continues after the one asked for: choose what to retrieve"))
     error = "; ".join(filter(None, said))
     return LineAnswer("truncated" if doubt else "complete", studies, error)
 
@@ -216,19 +223,33 @@ def _conclude(tally: ListTally) -> JobOutcome:
         "failed": tally.failed,
     }
     if tally.failed and tally.failed == tally.answered:
-        return JobOutcome(JobState.FAILED, result, "the node refused every line")
+        return JobOutcome(JobState.FAILED, result, message("the node refused every line"))
     if not tally.failed and not tally.truncated:
         return JobOutcome(JobState.COMPLETE, result)
-    said = [
-        f"{number} {words}"
-        for number, words in ((tally.failed, "failed"), (tally.truncated, "not answered whole"))
-        if number
-    ]
-    return JobOutcome(JobState.PARTIAL, result, f"of {tally.answered} lines {' and '.join(said)}")
+    return JobOutcome(JobState.PARTIAL, result, _describe_lacking(tally))
+
+
+def _describe_lacking(tally: ListTally) -> str:
+    if not tally.truncated:
+        return message(
+            "of %(answered)s lines %(failed)s failed", answered=tally.answered, failed=tally.failed
+        )
+    if not tally.failed:
+        return message(
+            "of %(answered)s lines %(truncated)s not answered whole",
+            answered=tally.answered,
+            truncated=tally.truncated,
+        )
+    return message(
+        "of %(answered)s lines %(failed)s failed and %(truncated)s not answered whole",
+        answered=tally.answered,
+        failed=tally.failed,
+        truncated=tally.truncated,
+    )
 
 
 def _parse_parameters(parameters: Mapping[str, Any]) -> tuple[UUID, int]:
     try:
         return UUID(parameters["batch_query_id"]), int(parameters["limit"])
     except (KeyError, ValueError, TypeError) as error:
-        raise InvalidJob("the list of questions cannot be understood") from error
+        raise InvalidJob(message("the list of questions cannot be understood")) from error

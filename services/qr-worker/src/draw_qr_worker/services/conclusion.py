@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from draw_qr_worker.models import Item, JobState, RemoteRetrieveEnd, Unlisted
 from draw_qr_worker.services.expectation import Expectation, StudyExpectation
 from draw_qr_worker.services.retrieve_plan import PlannedRequest
+from draw_shared.wording import message
 
 NO_ROWS: Sequence[Item] = ()
 NONE_UNLISTED = Unlisted(0, 0, 0)
@@ -168,9 +169,13 @@ def doubt_of(standing: RetrieveStanding, requested: Iterable[EndedRequest]) -> s
             continue
         if each.reported > expected or (each.short and each.study in unnamed):
             sent = each.reported if each.reported > expected else expected - each.short
-            return f"the node sent {sent} objects where its answers speak of {expected}"
+            return message(
+                "the node sent %(sent)s objects where its answers speak of %(expected)s",
+                sent=sent,
+                expected=expected,
+            )
     if standing.expected is None:
-        return "the node does not say what it has"
+        return message("the node does not say what it has")
     agreed = {
         each.study
         for each in ends
@@ -188,14 +193,22 @@ def conclude(
     now: RetrieveStanding, requested: Sequence[EndedRequest], *, failed: int
 ) -> tuple[JobState, str]:
     """Return how a retrieve to this archive ends, and the reason unless it is complete."""
-    said = f"the node said: {requested[-1].end.words}" if requested else "the node was not asked"
+    said = (
+        message("the node said: %(end)s", end=requested[-1].end.words)
+        if requested
+        else message("the node was not asked")
+    )
     lacking = _conclude_missing(now, failed)
     if lacking is not None:
         state, words = lacking
         return state, f"{words}; {said}"
     doubt = doubt_of(now, requested)
     if doubt:
-        return JobState.UNPROVED, f"nothing proves that {now.arrived} objects are all: {doubt}"
+        return JobState.UNPROVED, message(
+            "nothing proves that %(arrived)s objects are all: %(doubt)s",
+            arrived=now.arrived,
+            doubt=doubt,
+        )
     return JobState.COMPLETE, ""
 
 
@@ -203,15 +216,23 @@ def _conclude_missing(now: RetrieveStanding, failed: int) -> tuple[JobState, str
     """Return what is known to be missing; None if nothing is."""
     if now.expected is None:
         if failed:
-            return JobState.PARTIAL, f"{failed} of the objects did not arrive"
-        return None if now.here else (JobState.FAILED, "nothing arrived")
+            return JobState.PARTIAL, message(
+                "%(failed)s of the objects did not arrive", failed=failed
+            )
+        return None if now.here else (JobState.FAILED, message("nothing arrived"))
     if now.short and all(study.from_before or not study.short for study in now.studies):
         return JobState.UNPROVED, (
-            f"{now.short} of {now.expected} were here before, and nothing proves that they are"
-            " what the node has"
+            message(
+                "%(short)s of %(expected)s were here before, and nothing proves that "
+                "they are what the node has",
+                short=now.short,
+                expected=now.expected,
+            )
         )
     if now.short:
         state = JobState.PARTIAL if now.here else JobState.FAILED
-        return state, f"{now.short} of {now.expected} did not arrive"
+        return state, message(
+            "%(short)s of %(expected)s did not arrive", short=now.short, expected=now.expected
+        )
     lacking = now.expectation.lacking
     return (JobState.PARTIAL, lacking) if lacking else None

@@ -19,6 +19,7 @@ from draw_qr_worker.models import Cancelled, ClaimedJob, Interrupted, LostLease
 from draw_qr_worker.ports.jobs import JobQueue
 from draw_qr_worker.services.jobs import Execution, ExecutionControl
 from draw_shared.errors import DrawError, Transient
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ class JobDispatcher:
         self._open = False
         deadline = time.monotonic() + deadline_seconds
         self._join(time.monotonic() + deadline_seconds / 2)
-        self.end_all(Interrupted("the worker is stopping"))
+        self.end_all(Interrupted(message("the worker is stopping")))
         self._join(deadline)
 
     def on_free_slot(self, listener: Callable[[], None]) -> None:
@@ -120,13 +121,16 @@ class JobDispatcher:
         control = entry.control
         try:
             if self._store.renew(control.lease):
-                control.end(Cancelled("cancelled by an operator"))
+                control.end(Cancelled(message("cancelled by an operator")))
             control.write_progress(lambda progress: self._store.report(control.lease, progress))
         except LostLease as error:
             self._lose(entry, error)
         except Transient as error:
             if asked_at - entry.renewed_at > self._lease_seconds * 0.8:
-                self._lose(entry, LostLease(f"the lease could not be renewed: {error}"))
+                self._lose(
+                    entry,
+                    LostLease(message("the lease could not be renewed: %(error)s", error=error)),
+                )
         else:
             entry.renewed_at = asked_at
 

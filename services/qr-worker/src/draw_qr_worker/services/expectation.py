@@ -32,6 +32,7 @@ from draw_qr_worker.services.lookup import LookupResult, look_up, merge_larger, 
 from draw_qr_worker.services.query_models import LEVELS, levels_above, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
 from draw_shared.dicom.network.peer_failures import NotSupported
+from draw_shared.wording import message
 
 REFUSED: Final = (NotSupported, StatusPermanent, StatusTransient)
 """The node answers, but it refuses this query."""
@@ -129,15 +130,17 @@ class Expectations:
         return LookupResult({subject.study_instance_uid: {}})
 
 
-NO_PATIENT: Final = (
-    "the node's query model needs the Patient ID and the node does not tell it:"
-    " name the patient with the study"
+NO_PATIENT: Final = message(
+    "the node's query model needs the Patient ID and the node does not tell "
+    "it: name the patient with the study"
 )
 
 
 def _expect_unasked(node: RemoteNode, subject: Subject) -> Expectation:
     if not subject.study_instance_uid:
-        raise NothingThere("the node answers no queries, so its studies cannot be looked up")
+        raise NothingThere(
+            message("the node answers no queries, so its studies cannot be looked up")
+        )
     if needs_patient(node) and not subject.patient_id:
         raise InvalidJob(NO_PATIENT)
     study = subject.study_instance_uid
@@ -154,7 +157,11 @@ def _compare_with_patient(expectation: Expectation, found: LookupResult) -> Expe
     count, said = expectation.count, found.instances
     if count is None or said is None or said <= count or expectation.lacking:
         return expectation
-    lacking = f"the node says that the patient has {said} objects and names {count}"
+    lacking = message(
+        "the node says that the patient has %(said)s objects and names %(count)s",
+        said=said,
+        count=count,
+    )
     return Expectation(expectation.studies, expectation.doubt, lacking, expectation.unfit)
 
 
@@ -222,7 +229,7 @@ class _StudyListing:
         answer = self._list_series() if "SERIES" in LEVELS[self.node.query_model] else None
         if answer is not None:
             if not self.series and not (self.row and self.whole_study):
-                raise NothingThere("the node has no such study or series")
+                raise NothingThere(message("the node has no such study or series"))
             self._list_images()
         if self.subject.sop_instance_uids:
             # Instances that the job names are expected even if the node does not list them.
@@ -318,7 +325,7 @@ class _StudyListing:
         if number is not None and number >= least:
             unchecked = ""
         elif unnamed:
-            doubt = doubt or f"the node does not name {unnamed} series"
+            doubt = doubt or message("the node does not name %(unnamed)s series", unnamed=unnamed)
         whole = len(self.items) == count and not doubt
         return StudyExpectation(
             self.study,

@@ -35,6 +35,7 @@ from draw_qr_worker.ports.supervision import InterruptibleSupervision
 from draw_qr_worker.services.retries import RetryPolicy
 from draw_shared.dicom.network.peer_failures import PeerCongested, PeerTrouble, PeerTurnedAway
 from draw_shared.errors import DrawError, Permanent, Transient
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -182,7 +183,9 @@ class Execution:
         except Exception:
             # An unforeseen error: nothing suggests that another try would help.
             log.exception("job.crashed", job_id=str(job.lease.job_id), kind=job.kind)
-            outcome = JobOutcome(JobState.FAILED, error="internal failure, see the worker's log")
+            outcome = JobOutcome(
+                JobState.FAILED, error=message("internal failure, see the worker's log")
+            )
         self._flush(control)
         self._store.finish(job.lease, outcome)
         return str(outcome.state)
@@ -209,7 +212,7 @@ class Execution:
     def _perform(self, job: ClaimedJob, control: ExecutionControl) -> JobOutcome:
         task = self._tasks.get(job.kind)
         if task is None:
-            raise InvalidJob(f"no worker knows jobs of kind {job.kind!r}")
+            raise InvalidJob(message("no worker knows jobs of kind %(kind)s", kind=repr(job.kind)))
         held_until = self._held_until(job)
         if held_until is not None:
             raise Postponed(held_until)
@@ -222,7 +225,9 @@ class Execution:
                 raise
             if isinstance(error, PeerTurnedAway) and self._nodes.is_shared(job.node.id):
                 # The node serves other jobs of ours: this association was one too many.
-                raise PeerCongested(f"{error}, while it serves other jobs") from error
+                raise PeerCongested(
+                    message("%(error)s, while it serves other jobs", error=error)
+                ) from error
             self._nodes.record_failure(job.node.id, str(error))
             raise
         except (Transient, Permanent):

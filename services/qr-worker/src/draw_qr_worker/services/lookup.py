@@ -14,6 +14,7 @@ from draw_qr_worker.services.asking import Asker, QueryAnswer, Question
 from draw_qr_worker.services.query_models import is_single, needs_patient
 from draw_qr_worker.services.retrieve_plan import UID
 from draw_shared.dicom.query.matching import Patterns, Texts, parse, text_fits
+from draw_shared.wording import message
 
 KEYS: Final[Mapping[str, str]] = {
     "PatientID": "LO",
@@ -134,13 +135,16 @@ def _ask_each_patient(
     )
     if len(patients) > MAX_PATIENTS:
         raise InvalidJob(
-            f"the node's query model needs the Patient ID, and it has more than {MAX_PATIENTS}"
-            " patients: name the patient with the study"
+            message(
+                "the node's query model needs the Patient ID, and it has more than "
+                "%(max_patients)s patients: name the patient with the study",
+                max_patients=MAX_PATIENTS,
+            )
         )
     askable = [patient for patient in patients if is_single(patient)]
     cut, unchecked = listed.cut, listed.unchecked
     if len(askable) < len(patients):
-        cut = cut or "the node has patients whose Patient ID cannot be asked for"
+        cut = cut or message("the node has patients whose Patient ID cannot be asked for")
     for patient in askable:
         answer = asker.ask(replace(question, keys={**question.keys, "PatientID": patient}), take)
         cut, unchecked = cut or answer.cut, unchecked or answer.unchecked
@@ -152,23 +156,34 @@ def _ask_each_patient(
 def _require_bounded(found: LookupResult, max_studies: int) -> None:
     if len(found.studies) > max_studies:
         raise InvalidJob(
-            f"the node names more than {max_studies} studies for this item, the most that"
-            " DRAW_QR_WORKER_MAX_STUDIES_PER_ITEM lets one item fetch"
+            message(
+                "the node names more than %(max_studies)s studies for this item, the "
+                "most that DRAW_QR_WORKER_MAX_STUDIES_PER_ITEM lets one item fetch",
+                max_studies=max_studies,
+            )
         )
     if not found.studies:
-        named = f"; it named {len(found.unfit)} that do not fit" if found.unfit else ""
-        raise NothingThere(f"the node has no study that fits what the job names{named}")
+        if not found.unfit:
+            raise NothingThere(message("the node has no study that fits what the job names"))
+        raise NothingThere(
+            message(
+                "the node has no study that fits what the job names; it named %(unfit)s that do"
+                " not fit",
+                unfit=len(found.unfit),
+            )
+        )
 
 
 def _judge(found: LookupResult, answer: QueryAnswer, number: int | None) -> None:
     named = len(found.studies) + len(found.unfit)
     if number is not None and named < number:
-        found.lacking = (
-            f"the node says that there are {number - len(found.unfit)} studies"
-            f" and names {len(found.studies)}"
+        found.lacking = message(
+            "the node says that there are %(number)s studies and names %(studies)s",
+            number=number - len(found.unfit),
+            studies=len(found.studies),
         )
     elif found.nameless:
-        found.lacking = "the node names a study by an invalid Study Instance UID"
+        found.lacking = message("the node names a study by an invalid Study Instance UID")
     else:
         found.doubt = answer.cut or answer.unchecked
 

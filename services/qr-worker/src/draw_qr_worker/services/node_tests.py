@@ -19,6 +19,7 @@ from draw_qr_worker.ports.node_tests import EchoPeers, NodeFindings, NodeTestSte
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_shared.dicom.network.peer_trust import NotTrusted
 from draw_shared.errors import DrawError
+from draw_shared.wording import message
 
 
 def node_of(job: ClaimedJob) -> RemoteNode:
@@ -28,7 +29,7 @@ def node_of(job: ClaimedJob) -> RemoteNode:
         InvalidJob: the job names no node, or the node was deleted.
     """
     if job.node is None:
-        raise InvalidJob("the job names no remote node, or the node was deleted")
+        raise InvalidJob(message("the job names no remote node, or the node was deleted"))
     return job.node
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from draw_qr_worker.models import Keys, RemoteNode
 from draw_qr_worker.services.asking import UNIQUE_KEYS
 from draw_shared.dicom.network.peer_failures import NotSupported
+from draw_shared.wording import message
 
 LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
     "study": ("STUDY", "SERIES", "IMAGE"),
@@ -31,7 +32,13 @@ def levels_above(model: str, level: str) -> tuple[str, ...]:
     levels = LEVELS[model]
     if level not in levels:
         words = {"study": "Study Root", "patient": "Patient Root"}.get(model, "Patient/Study Only")
-        raise NotSupported(f"the node's query model, {words}, has no level {level}")
+        raise NotSupported(
+            message(
+                "the node's query model, %(model)s, has no level %(level)s",
+                model=words,
+                level=level,
+            )
+        )
     return levels[: levels.index(level)]
 
 

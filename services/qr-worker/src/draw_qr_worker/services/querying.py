@@ -26,6 +26,7 @@ from draw_qr_worker.services.query_models import (
 from draw_shared.dicom.network.peer_failures import NotSupported
 from draw_shared.dicom.query.typed_keys import one_value_each
 from draw_shared.errors import DrawError
+from draw_shared.wording import message
 
 MAX_BATCH_MATCHES: Final = 200
 MAX_BATCH_AGE_SECONDS: Final = 1.0
@@ -130,7 +131,7 @@ class FindTask:
         """
         node = node_of(job)
         if not node.supports_find:
-            raise NotSupported("the node is set up without C-FIND")
+            raise NotSupported(message("the node is set up without C-FIND"))
         query_id, level, keys, most = _parse_parameters(job.parameters)
 
         def keep(matches: Mapping[str, Match]) -> None:
@@ -211,8 +212,13 @@ class NodeQuery:
         if len(single) < len(found):
             # Such a value would match several entities again, or all of them.
             self.catch.doubt = self.catch.doubt or (
-                f"{len(found) - len(single)} at the level {above} cannot be asked for:"
-                f" the {unique} is empty, or holds a wildcard or a backslash"
+                message(
+                    "%(found)s at the level %(above)s cannot be asked for: the %(unique)s is "
+                    "empty, or holds a wildcard or a backslash",
+                    found=len(found) - len(single),
+                    above=above,
+                    unique=unique,
+                )
             )
         for value in single:
             if self.catch.full:
@@ -271,7 +277,7 @@ def _parse_parameters(parameters: Mapping[str, Any]) -> tuple[UUID, str, dict[st
         level, keys = str(parameters["level"]), dict(parameters["keys"])
         query_id, most = UUID(parameters["query_id"]), int(parameters.get("limit", 0))
     except (KeyError, ValueError, TypeError) as error:
-        raise InvalidJob("the query cannot be understood") from error
+        raise InvalidJob(message("the query cannot be understood")) from error
     if level not in RETURN_KEYS:
-        raise InvalidJob("the query names no level of the query/retrieve model")
+        raise InvalidJob(message("the query names no level of the query/retrieve model"))
     return query_id, level, keys, most

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from draw_qr_worker.models import InvalidJob, Item, Keys, Subject
+from draw_shared.wording import message
 
 MAX_UIDS_PER_REQUEST: Final = 100
 """SOP Instance UIDs in one identifier; well below what peers are known to accept."""
@@ -67,7 +68,7 @@ def order_of(parameters: Mapping[str, Any]) -> RetrieveOrder:
             force=bool(parameters.get("force", False)),
         )
     except (ValueError, TypeError) as error:
-        raise InvalidJob("the job's parameters cannot be understood") from error
+        raise InvalidJob(message("the job's parameters cannot be understood")) from error
 
 
 def subject_of(parameters: Mapping[str, Any]) -> Subject:
@@ -86,17 +87,19 @@ def subject_of(parameters: Mapping[str, Any]) -> Subject:
     )
     named = [u for u in (subject.study_instance_uid, subject.series_instance_uid) if u]
     if not all(map(UID.fullmatch, [*named, *subject.sop_instance_uids])):
-        raise InvalidJob("a UID of the job is malformed")
+        raise InvalidJob(message("a UID of the job is malformed"))
     if not subject.study_instance_uid and (named or subject.sop_instance_uids):
-        raise InvalidJob("a series or SOP instance needs its Study Instance UID")
+        raise InvalidJob(message("a series or SOP instance needs its Study Instance UID"))
     if subject.sop_instance_uids and not subject.series_instance_uid:
-        raise InvalidJob("SOP instances need their Series Instance UID")
+        raise InvalidJob(message("SOP instances need their Series Instance UID"))
     if not (named or subject.patient_id or subject.accession_number):
-        raise InvalidJob("the job names no study")
+        raise InvalidJob(message("the job names no study"))
     if PATTERN.search(subject.patient_id + subject.accession_number):
         raise InvalidJob(
-            "a Patient ID or Accession Number with *, ? or a backslash would name several:"
-            " give it in full"
+            message(
+                "a Patient ID or Accession Number with *, ? or a backslash would name "
+                "several: give it in full"
+            )
         )
     return subject
 

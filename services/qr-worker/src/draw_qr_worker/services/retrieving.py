@@ -51,6 +51,7 @@ from draw_qr_worker.services.retrieve_plan import (
     plan_whole,
 )
 from draw_shared.errors import DrawError
+from draw_shared.wording import message
 
 MAX_POLL_INTERVAL_SECONDS: Final = 0.5
 MIN_POLL_INTERVAL_SECONDS: Final = 0.05
@@ -203,10 +204,10 @@ class RetrieveTask:
             prefer_get = node.supports_get and not node.supports_move and not order.destination
             method = Method.GET if prefer_get else Method.MOVE
         if method is Method.GET and order.destination not in {"", self._own_ae()}:
-            raise InvalidJob("C-GET brings objects here and to no other destination")
+            raise InvalidJob(message("C-GET brings objects here and to no other destination"))
         offered = node.supports_get if method is Method.GET else node.supports_move
         if not offered:
-            raise InvalidJob(f"the node is set up without C-{method.name}")
+            raise InvalidJob(message("the node is set up without C-%(method)s", method=method.name))
         return method is Method.GET
 
     def _move(self, run: _RetrieveRun, request: PlannedRequest) -> RemoteRetrieveEnd:
@@ -332,11 +333,22 @@ class RetrieveTask:
         progress.show("over")
         result = self._result(run, list_missing(items), 0)
         if not counted and not progress.failed:
-            words = f"the node does not count what it sends; {self._quote_node(run)}"
+            words = message(
+                "the node does not count what it sends; %(quote)s",
+                quote=self._quote_node(run),
+            )
             return JobOutcome(JobState.UNPROVED, result, words)
         if short:
             state = JobState.PARTIAL if progress.arrived else JobState.FAILED
-            outcome = JobOutcome(state, result, f"{short} were not sent; {self._quote_node(run)}")
+            outcome = JobOutcome(
+                state,
+                result,
+                message(
+                    "%(short)s were not sent; %(quote)s",
+                    short=short,
+                    quote=self._quote_node(run),
+                ),
+            )
             if progress.failed:
                 raise SomeNotSent(outcome)
             return outcome
@@ -345,7 +357,9 @@ class RetrieveTask:
         doubt = doubt_of(run.now, run.requested)
         if doubt:
             return JobOutcome(
-                JobState.UNPROVED, result, f"nothing proves that this is all: {doubt}"
+                JobState.UNPROVED,
+                result,
+                message("nothing proves that this is all: %(doubt)s", doubt=doubt),
             )
         return JobOutcome(JobState.COMPLETE, result)
 
@@ -362,8 +376,8 @@ class RetrieveTask:
 
     def _quote_node(self, run: _RetrieveRun) -> str:
         if not run.requested:
-            return "the node was not asked"
-        return f"the node said: {run.requested[-1].end.words}"
+            return message("the node was not asked")
+        return message("the node said: %(end)s", end=run.requested[-1].end.words)
 
     def _result(self, run: _RetrieveRun, lacking: Sequence[str], unnamed: int) -> dict[str, Any]:
         progress, unfit = run.progress, run.expectation.unfit

@@ -23,6 +23,7 @@ from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.retrieve_plan import subject_of
 from draw_shared.dicom.network.statuses import describe, is_success, is_warning
 from draw_shared.errors import DrawError
+from draw_shared.wording import message
 
 ANSWERS_PER_WRITE: Final = 50
 
@@ -49,7 +50,7 @@ class SendTask:
         items = self._table.items(job.lease.job_id)
         if not items:
             if not objects:
-                raise NothingThere("there is nothing of it here")
+                raise NothingThere(message("there is nothing of it here"))
             named = [one.item for one in objects.values()]
             items = self._table.record(job.lease, named, arrives_here=False, here_counts=False)
         tally = _AnswerTally(self._table, job.lease, Progress(control), items)
@@ -100,7 +101,11 @@ class _AnswerTally:
         else:
             self._failed += 1
             self._refusals += status is not None
-            self._words = reason if status is None else f"the node said: {describe(status)}"
+            self._words = (
+                reason
+                if status is None
+                else message("the node said: %(status)s", status=describe(status))
+            )
         counts = SubOperationCounts(
             len(self._lacking), self._completed, self._failed, self._warning
         )
@@ -127,7 +132,11 @@ class _AnswerTally:
         }
         if not self._lacking:
             return JobOutcome(JobState.COMPLETE, result)
-        words = f"{len(self._lacking)} of {expected} were not taken"
+        words = message(
+            "%(lacking)s of %(expected)s were not taken",
+            lacking=len(self._lacking),
+            expected=expected,
+        )
         if self._words:
             words = f"{words}; {self._words}"
         if self._refusals:

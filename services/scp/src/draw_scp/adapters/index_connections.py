@@ -18,6 +18,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from draw_shared.dicom.network.shares import Claimant, Limits, Shares, ShareShortage
 from draw_shared.dicom.query.query import Row
 from draw_shared.errors import Transient
+from draw_shared.wording import message
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 WAIT_TIMEOUT_SECONDS: Final = 5.0
@@ -26,8 +27,8 @@ RESERVED_PART: Final = 4
 """One in so many connections is reserved for peers that hold few or none."""
 
 SHORTAGES: Final = {
-    ShareShortage.OF_SHARE: "too many queries of this peer at the same time",
-    ShareShortage.OF_PLACES: "too many queries at the same time",
+    ShareShortage.OF_SHARE: message("too many queries of this peer at the same time"),
+    ShareShortage.OF_PLACES: message("too many queries at the same time"),
 }
 
 Fetch = Callable[[int], list[Row]]
@@ -157,6 +158,8 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.QueryCanceled as error:
-        raise IndexUnavailable("the index took too long") from error
+        raise IndexUnavailable(message("the index took too long")) from error
     except psycopg.Error as error:
-        raise IndexUnavailable(f"the index does not answer: {type(error).__name__}") from error
+        raise IndexUnavailable(
+            message("the index does not answer: %(error)s", error=type(error).__name__)
+        ) from error

@@ -21,6 +21,7 @@ from draw_scp.models import NotOnRecord, TransactionLine
 from draw_scp.ports.audit import DurableRecorder
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
+from draw_shared.wording import message
 
 INTERVAL_SECONDS: Final = 1.0
 RESERVE_BYTES: Final = 4 * SEGMENT_BYTES
@@ -49,7 +50,7 @@ class LinesAhead(DurableRecorder):
         with self._lock:
             written = self._journal.write(lines)
         if written < len(lines):
-            raise NotOnRecord("the transaction log has no room")
+            raise NotOnRecord(message("the transaction log has no room"))
 
     def start(self) -> None:
         """Adopt the reserve, complete segments left by a crash; needs the spool folder's lock."""

@@ -32,6 +32,7 @@ from draw_shared.dicom.network.service import ServiceProvider
 from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from draw_shared.runtime.desired_state import Wanted
 from draw_shared.runtime.periodic import Periodic
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -135,8 +136,12 @@ class Listener:
     def problem(self) -> str:
         """Why the ports are not as configured; empty when they are."""
         found, refusal = self._open, self._refusal
-        if refusal:
-            return f"{f'still on {found.words}' if found else 'not listening'}, because {refusal}"
+        if refusal and found is None:
+            return message("not listening, because %(reason)s", reason=refusal)
+        if refusal and found is not None:
+            return message(
+                "still on %(ports)s, because %(reason)s", ports=found.words, reason=refusal
+            )
         return found.tls.problem if found is not None and found.tls is not None else ""
 
     @property
@@ -249,7 +254,11 @@ class Listener:
         """
         numbers = {port.port for port in wanted.ports}
         if len(numbers) < len(wanted.ports):
-            raise CannotListen(f"port {numbers.pop()} is wanted both with and without TLS")
+            raise CannotListen(
+                message(
+                    "port %(numbers)s is wanted both with and without TLS", numbers=numbers.pop()
+                )
+            )
         tls = ServerTls(wanted.tls) if wanted.speaks_tls else None
         if tls is not None and tls.outdated and old is not None and not _same_tls(old, wanted):
             raise TlsUnusable(tls.outdated)
@@ -285,7 +294,9 @@ class Listener:
         try:
             return earlier.dup()
         except OSError as error:
-            raise CannotListen(f"the socket cannot be handed on: {error.strerror}") from error
+            raise CannotListen(
+                message("the socket cannot be handed on: %(strerror)s", strerror=error.strerror)
+            ) from error
 
     def _limits(self) -> AcceptorLimits:
         """Return the limits in force; each version of the configuration is converted once."""

@@ -14,6 +14,7 @@ from draw_shared.dicom.network.renditions import Rendition, renditions
 from draw_shared.dicom.network.service import Sendable, StoredDataSet
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import DrawError, Permanent
+from draw_shared.wording import message
 
 MAX_LOADED_BYTES: Final = 4 * 1024 * 1024
 """Files up to this size are read at once; larger ones are sent from the file."""
@@ -59,7 +60,9 @@ class ObjectFiles(RenditionSource):
                 os.close(descriptor)
             offset = part10.data_set_offset(memoryview(head))
         except (OSError, DrawError) as error:
-            raise NotReadable(f"its file cannot be read: {type(error).__name__}") from error
+            raise NotReadable(
+                message("its file cannot be read: %(error)s", error=type(error).__name__)
+            ) from error
         if small:
             return memoryview(head)[offset:]
         return StoredDataSet(path, offset, instance.sop_class_uid, instance.sop_instance_uid)

@@ -46,6 +46,7 @@ from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage.layout import Layout
 from draw_shared.storage.objects import ObjectStore
 from draw_shared.storage.space import Space
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ SILENCE_TIMEOUT_SECONDS: Final = 60.0
 """A process that reports nothing for this time hangs, and is killed."""
 EXIT_TIMEOUT_SECONDS: Final = 1.0
 """How long a process may take to exit after it closed its connection."""
-GONE: Final = AssociationEnd(AssociationOutcome.LOST, "the receiving process ended")
+GONE: Final = AssociationEnd(AssociationOutcome.LOST, message("the receiving process ended"))
 
 
 @dataclass(slots=True, eq=False)

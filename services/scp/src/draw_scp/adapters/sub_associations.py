@@ -40,6 +40,7 @@ from draw_shared.dicom.network.service import CutShort
 from draw_shared.dicom.network.store_sender import Outgoing, StoreSender, open_sender, put_last
 from draw_shared.dicom.network.tls import TlsUnusable
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -51,11 +52,11 @@ _BROKEN: Final = (TlsUnusable, PeerTrouble, PeerRejected, PeerCongested)
 MAX_FRUITLESS_ASSOCIATIONS: Final = 3
 """Consecutive associations that break off without any answer before the rest fails."""
 _REASONS: Final[dict[type[BaseException], str]] = {
-    Unreachable: "the destination cannot be reached",
-    PeerRejected: "the destination rejected the association",
-    PeerBusy: "the destination rejected the association for now",
-    PeerCongested: "the destination rejected the association for now",
-    PeerTimeout: "the destination does not answer in time",
+    Unreachable: message("the destination cannot be reached"),
+    PeerRejected: message("the destination rejected the association"),
+    PeerBusy: message("the destination rejected the association for now"),
+    PeerCongested: message("the destination rejected the association for now"),
+    PeerTimeout: message("the destination does not answer in time"),
 }
 
 
@@ -171,7 +172,7 @@ class SubAssociationDelivery(ObjectDelivery):
             self._reason = _reason(error)
             log.warning("move.association_failed", reason=self._reason, error=type(error).__name__)
         except Exception:
-            self._reason = "internal failure"
+            self._reason = message("internal failure")
             log.exception("move.failed")
         finally:
             self._results.put(None)
@@ -245,7 +246,9 @@ class SubAssociationDelivery(ObjectDelivery):
         others = self._files.renditions(instance, takes)
         best = next(others, None)
         if best is None:
-            raise NotTaken("the destination takes it in no transfer syntax that it can be had in")
+            raise NotTaken(
+                message("the destination takes it in no transfer syntax that it can be had in")
+            )
         return Outgoing(best.data, sop_class, uid, best.transfer_syntax_uid, others)
 
     def _record_answer(
@@ -281,10 +284,10 @@ def _kind(instance: StoredInstance) -> tuple[str, str]:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, NotTrusted):
-        return f"the destination is not trusted: {error.why}"
+        return message("the destination is not trusted: %(why)s", why=error.why)
     if isinstance(error, TlsUnusable):
-        return f"TLS destinations cannot be called: {error}"
+        return message("TLS destinations cannot be called: %(error)s", error=error)
     for kind, words in _REASONS.items():
         if isinstance(error, kind):
             return words
-    return "the destination broke off the association"
+    return message("the destination broke off the association")

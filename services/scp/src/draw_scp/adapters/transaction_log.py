@@ -38,6 +38,7 @@ from draw_shared.contracts.transaction import (
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.storage import spool
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -161,7 +162,12 @@ class TransactionLog:
             actor=self._replica,
             action=LINES_LOST,
             objects=lost.lines,
-            detail=f"lines lost: {lost.lines} between {first:{_MOMENT}} and {last:{_MOMENT}}",
+            detail=message(
+                "lines lost: %(lines)s between %(first)s and %(last)s",
+                lines=lost.lines,
+                first=format(first, _MOMENT),
+                last=format(last, _MOMENT),
+            ),
         )
         return record.model_dump_json(exclude_none=True).encode() + b"\n"
 

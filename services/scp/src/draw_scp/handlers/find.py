@@ -23,6 +23,7 @@ from draw_shared.dicom.network.service import (
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.query import parse_find
 from draw_shared.errors import Transient
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ class FindHandler:
     ) -> Iterator[Matches]:
         """Yield the answers; the end means success, OperationRefused any other final status."""
         account = OperationAccount(
-            TransactionKind.C_FIND, DimseStatus.CANCELLED, "broken off by the peer"
+            TransactionKind.C_FIND, DimseStatus.CANCELLED, message("broken off by the peer")
         )
         with self._accounting.keep(info, request, account, FAILURES):
             self._demand(info, Right.QUERY)

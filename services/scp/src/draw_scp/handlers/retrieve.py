@@ -25,6 +25,7 @@ from draw_shared.dicom.network.service import (
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.query import Selection, parse_retrieve
 from draw_shared.errors import Transient
+from draw_shared.wording import message
 
 RetrieveResponse = SubOperations | RetrieveEnd
 """What is sent to the peer."""
@@ -85,7 +86,7 @@ class RetrieveHandler:
         steps: Callable[[Selection], Iterator[Step]],
     ) -> Iterator[RetrieveResponse]:
         account = OperationAccount(
-            kind, DimseStatus.UNABLE_TO_PERFORM_SUB_OPERATIONS, "the association ended"
+            kind, DimseStatus.UNABLE_TO_PERFORM_SUB_OPERATIONS, message("the association ended")
         )
         with self._accounting.keep(info, request, account, FAILURES):
             selection = parse_retrieve(request, info.extended.get(request.sop_class_uid, b""))

@@ -17,6 +17,7 @@ from draw_shared.storage.ingest import (
     answer_to,
 )
 from draw_shared.storage.objects import Stored
+from draw_shared.wording import message
 
 FAILURES: Final = (DrawError, OSError)
 
@@ -41,9 +42,9 @@ class StoreHandler:
         try:
             if not self._offered():
                 # Negotiated for the way back of C-GET, or before C-STORE was switched off.
-                raise SopClassNotNegotiated("C-STORE is switched off")
+                raise SopClassNotNegotiated(message("C-STORE is switched off"))
             if Right.STORE not in info.rights:
-                raise StoreNotAuthorized("no right to store")
+                raise StoreNotAuthorized(message("no right to store"))
             reception = self._ingest.begin(info, request)
         except FAILURES as error:
             raise self.refuse(info, request, error, begun) from error

@@ -18,6 +18,7 @@ from draw_shared.contracts.transaction import (
 )
 from draw_shared.dicom.network.service import AssociationInfo, AssociationOutcome, Peer, Reject
 from draw_shared.dicom.network.statuses import DimseStatus, is_warning
+from draw_shared.wording import message
 
 _OUTCOMES: Final = {
     AssociationOutcome.RELEASED: TransactionOutcome.SUCCESS,
@@ -95,7 +96,7 @@ class AuditService:
                     peer_address=info.peer_address,
                     status=DimseStatus.PENDING,
                     study_instance_uid=study or None,
-                    detail=f"begun: {objects} objects to {to}",
+                    detail=message("begun: %(objects)s objects to %(to)s", objects=objects, to=to),
                     action=RETRIEVE_BEGUN,
                 )
                 for study, objects in leaving.items()

@@ -10,6 +10,7 @@ from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.answers import Answers
 from draw_shared.dicom.query.matching import Names, name_fits
 from draw_shared.dicom.query.query import Constant, FindQuery, Row
+from draw_shared.wording import message
 
 ONLINE: Final = b"ONLINE"
 
@@ -18,7 +19,10 @@ class TooManyMatches(OperationRefused):
     """There are more matches than the configuration allows."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(DimseStatus.OUT_OF_RESOURCES, f"more than {limit} matches, here are some")
+        super().__init__(
+            DimseStatus.OUT_OF_RESOURCES,
+            message("more than %(limit)s matches, here are some", limit=limit),
+        )
 
 
 class FindService:

@@ -34,6 +34,7 @@ from draw_shared.dicom.network.statuses import DimseStatus, is_of_encoding, is_w
 from draw_shared.dicom.query.answers import encode_failed_list
 from draw_shared.dicom.query.query import Selection
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -109,7 +110,9 @@ class SubOperationTally:
         else:
             status = DimseStatus.SUCCESS
         identifier = encode_failed_list(self.failed, transfer_syntax_uid)
-        comment = reason or (f"{len(self.failed)} objects failed" if self.failed else "")
+        comment = reason or (
+            message("%(failed)s objects failed", failed=len(self.failed)) if self.failed else ""
+        )
         return RetrieveEnd(status, self.counts(), identifier, comment)
 
 
@@ -184,7 +187,9 @@ class SubOperationService:
         """
         destination = self._catalogue.destination(request.move_destination, by)
         if destination is None:
-            raise OperationRefused(DimseStatus.MOVE_DESTINATION_UNKNOWN, "unknown move destination")
+            raise OperationRefused(
+                DimseStatus.MOVE_DESTINATION_UNKNOWN, message("unknown move destination")
+            )
         instances = self._catalogue.instances(selection, by)
         if instances:
             yield _begin(instances)
@@ -226,7 +231,7 @@ class _PreparedObject:
         self.instance = instance
         self._renditions = renditions
         self._next: Rendition | None = None
-        self._reason = "no presentation context takes it"
+        self._reason = message("no presentation context takes it")
 
     def advance(self) -> None:
         """Prepare the next rendition, if there is one."""
@@ -267,7 +272,7 @@ class _PreparedObject:
             self._reason = str(error)
         except OSError as error:
             # The file is read before anything is sent, so the association can continue.
-            self._reason = f"its file cannot be read: {type(error).__name__}"
+            self._reason = message("its file cannot be read: %(error)s", error=type(error).__name__)
         return None
 
 

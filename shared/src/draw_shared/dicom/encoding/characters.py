@@ -33,6 +33,7 @@ from draw_shared.dicom.encoding.code_extensions import (
     codec,
 )
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs to which Specific Character Set applies (PS3.5 6.1.2.2)."""
@@ -121,7 +122,7 @@ class CharacterSet:
         try:
             return code_extensions.decode(raw, _reading(self.terms).initial, _RESETS[vr])
         except ValueError as error:
-            raise UndecodableText("text is not in its Specific Character Set") from error
+            raise UndecodableText(message("text is not in its Specific Character Set")) from error
 
     def read(self, raw: bytes, vr: str) -> str:
         """Decode a value as well as possible.

@@ -12,6 +12,7 @@ from draw_shared.dicom.encoding.scan import BIG, EXPLICIT, IMPLICIT, Scanner
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
 from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
 from draw_shared.dicom.encoding.walk import Gathered, Undecodable, WalkEnd
+from draw_shared.wording import message
 
 MAX_INFLATED_BYTES: Final = 4 * 1024 * 1024
 INFLATED_AT_ONCE: Final = 1024
@@ -81,7 +82,7 @@ def inflate_beginning(data: bytes | memoryview, transfer_syntax_uid: str) -> byt
         return inflated
     if bytes(data[4:6]) in KNOWN_VRS:
         return data
-    raise Undecodable("the deflated data set is damaged")
+    raise Undecodable(message("the deflated data set is damaged"))
 
 
 def make_inflater(head: bytes | memoryview) -> "zlib._Decompress":

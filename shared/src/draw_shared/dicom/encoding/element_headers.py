@@ -7,6 +7,7 @@ from draw_shared.dicom.encoding.element_forms import DELIMITERS, ElementForms, s
 from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.encoding.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
 from draw_shared.dicom.encoding.walk import Undecodable, Walk
+from draw_shared.wording import message
 
 LAST_TAG: Final = 0xFFFCFFFC
 """Data Set Trailing Padding; no element follows it (PS3.5 7.2)."""
@@ -32,7 +33,7 @@ class ElementHeaders:
         """Return (tag, known VR or none, length, where the value starts)."""
         walk.count += 1
         if walk.count > MAX_ELEMENTS:
-            raise Undecodable("too many elements")
+            raise Undecodable(message("too many elements"))
         if self.explicit:
             group, element, vr, length = self._explicit_header.unpack_from(data, at)
             walk.tag = tag = group << 16 | element
@@ -56,7 +57,7 @@ class ElementHeaders:
     ) -> tuple[int, bytes, int, int]:
         form = self._forms.of(data, at, end=len(data) if walk.whole else None)
         if form is None:
-            raise Undecodable("an element header cannot be read")
+            raise Undecodable(message("an element header cannot be read"))
         vr = bytes(data[at + 4 : at + 6]) if form.explicit else b""
         if form.explicit and vr not in KNOWN_VRS:
             walk.flaws.add(Flaw.UNKNOWN_VR, tag)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from enum import StrEnum
 
+from draw_shared.wording import message
+
 
 def format_tag(tag: int) -> str:
     """Return a tag in the notation of the standard."""
@@ -12,20 +14,20 @@ def format_tag(tag: int) -> str:
 class Flaw(StrEnum):
     """A violation of PS3.5 that did not stop the reading."""
 
-    OTHER_ENCODING = "another encoding than its transfer syntax"
-    FOREIGN_GROUP = "elements of groups 0000 or 0002"
-    ORDER = "elements out of order"
-    TWICE = "an element twice"
-    FORM = "an element header of another form"
-    UNKNOWN_VR = "an unknown value representation"
-    NO_SEQUENCE = "undefined length of a value that is no sequence"
-    ITEM_END_MISSING = "an item without delimiter"
-    SEQUENCE_END_MISSING = "a sequence without delimiter"
-    STRAY_DELIMITER = "a stray delimiter"
-    TOO_LONG = "a value longer than any of its kind may be"
-    PADDING = "zeros behind the last element"
-    UNREADABLE = "no element can be read from here on"
-    CUT_SHORT = "an element is longer than the data set"
+    OTHER_ENCODING = message("another encoding than its transfer syntax")
+    FOREIGN_GROUP = message("elements of groups 0000 or 0002")
+    ORDER = message("elements out of order")
+    TWICE = message("an element twice")
+    FORM = message("an element header of another form")
+    UNKNOWN_VR = message("an unknown value representation")
+    NO_SEQUENCE = message("undefined length of a value that is no sequence")
+    ITEM_END_MISSING = message("an item without delimiter")
+    SEQUENCE_END_MISSING = message("a sequence without delimiter")
+    STRAY_DELIMITER = message("a stray delimiter")
+    TOO_LONG = message("a value longer than any of its kind may be")
+    PADDING = message("zeros behind the last element")
+    UNREADABLE = message("no element can be read from here on")
+    CUT_SHORT = message("an element is longer than the data set")
 
 
 class Flaws:

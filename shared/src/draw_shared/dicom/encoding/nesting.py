@@ -19,6 +19,7 @@ from draw_shared.dicom.encoding.element_headers import MAX_ELEMENTS, ElementHead
 from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.encoding.item_ends import LOOKAHEAD_BYTES, ends_item_around
 from draw_shared.dicom.encoding.walk import Undecodable, Walk
+from draw_shared.wording import message
 
 MAX_DEPTH: Final = 256
 LOOK_COUNTS: Final = 64
@@ -71,12 +72,12 @@ def past_items(  # noqa: C901, PLR0912, PLR0915 - one machine: what stands there
                     walk.flaws.add(Flaw.NO_SEQUENCE, tag)
                 nested.append(_inside(headers, vr))
                 if len(nested) > MAX_DEPTH:
-                    raise Undecodable("sequences are nested too deeply")
+                    raise Undecodable(message("sequences are nested too deeply"))
                 at, in_item, fresh = start, False, True
             continue
         walk.count += 1
         if walk.count > MAX_ELEMENTS:
-            raise Undecodable("too many items")
+            raise Undecodable(message("too many items"))
         group, element, length = headers.item_header.unpack_from(data, at)
         tag = group << 16 | element
         stop = at

@@ -15,6 +15,7 @@ from draw_shared.dicom.encoding.identity import (
     PRIVATE_INFORMATION_CREATOR,
 )
 from draw_shared.dicom.encoding.walk import Undecodable
+from draw_shared.wording import message
 
 PREFIX: Final = b"DICM"
 PREAMBLE: Final = bytes(128) + PREFIX
@@ -143,7 +144,7 @@ def _end(head: bytes | memoryview, said: int) -> int:
         return said
     at = max((end for _, _, end in _elements(head, len(head))), default=len(PREAMBLE))
     if len(head) - at < SHORT.size:
-        raise Undecodable("the file meta group is cut short")
+        raise Undecodable(message("the file meta group is cut short"))
     return at
 
 
@@ -163,7 +164,7 @@ def _said_end(head: bytes | memoryview) -> int:
     """
     first = bytes(head[128:META_START])
     if not first.startswith(PREFIX):
-        raise Undecodable("no DICM prefix")
+        raise Undecodable(message("no DICM prefix"))
     if len(first) < META_START - 128 or not first.startswith(PREFIX + GROUP_LENGTH):
         return 0
     end: int = META_START + LENGTH.unpack_from(first, len(first) - 4)[0]
@@ -182,12 +183,12 @@ def _elements(head: bytes | memoryview, end: int) -> list[tuple[int, int, int]]:
         start = at + size
         if vr in LONG_VRS:
             if start + 4 > end:
-                raise Undecodable("the file meta group is cut short")
+                raise Undecodable(message("the file meta group is cut short"))
             length = LENGTH.unpack_from(head, start)[0]
             start += 4
         at = start + length
         if at > end:
-            raise Undecodable("the file meta group is cut short")
+            raise Undecodable(message("the file meta group is cut short"))
         found.append((element, start, at))
     return found
 

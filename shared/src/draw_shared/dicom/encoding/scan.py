@@ -37,6 +37,7 @@ from draw_shared.dicom.encoding.flaws import Flaw, Flaws
 from draw_shared.dicom.encoding.nesting import past_items
 from draw_shared.dicom.encoding.vrs import SHORT_VRS
 from draw_shared.dicom.encoding.walk import Gathered, Span, Undecodable, Walk, WalkEnd
+from draw_shared.wording import message
 
 MAX_VALUE_BYTES: Final = 1024 * 1024
 
@@ -126,13 +127,13 @@ class Scanner(ElementHeaders):
                     found[tag] = bytes(data[start:stop])
                 else:
                     walk.flaws.add(Flaw.TOO_LONG, tag)
-        raise Undecodable("too many elements")
+        raise Undecodable(message("too many elements"))
 
     def _past_stray(self, data: bytes | memoryview, at: int, walk: Walk) -> int:
         """Return where the data set continues after a stray delimiter or item."""
         tag, _, length, start = self.header(data, at, walk)
         if tag not in {ITEM, ITEM_END, SEQUENCE_END}:
-            raise Undecodable("a delimiter that there is none of")
+            raise Undecodable(message("a delimiter that there is none of"))
         walk.flaws.add(Flaw.STRAY_DELIMITER, tag)
         if tag != ITEM:
             return start
@@ -171,7 +172,7 @@ class Scanner(ElementHeaders):
         for item in self.each_item(raw):
             gathered = self.gather(item, wanted, last=max(wanted))
             if gathered.ending in {WalkEnd.CUT, WalkEnd.DAMAGED}:
-                raise Undecodable("an item overruns its sequence")
+                raise Undecodable(message("an item overruns its sequence"))
             yield gathered.values
 
     def each_item(self, raw: bytes) -> Iterator[bytes]:
@@ -187,13 +188,13 @@ class Scanner(ElementHeaders):
                 if tag == SEQUENCE_END:
                     return
                 if tag != ITEM:
-                    raise Undecodable("a sequence holds something else than items")
+                    raise Undecodable(message("a sequence holds something else than items"))
                 if length == UNDEFINED:
                     at, stop = past_items(self, raw, start, walk, in_item=True)
                 else:
                     at = stop = start + length
             except (error, IndexError) as cut:
-                raise Undecodable("an item overruns its sequence") from cut
+                raise Undecodable(message("an item overruns its sequence")) from cut
             yield raw[start:stop]
 
     def elements(self, data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -204,7 +205,7 @@ class Scanner(ElementHeaders):
         """
         for tag, vr, start, stop, *_ in self.spans(data):
             if stop - start > MAX_VALUE_BYTES:
-                raise Undecodable("a value is longer than any of its kind may be")
+                raise Undecodable(message("a value is longer than any of its kind may be"))
             yield tag, vr, bytes(data[start:stop])
 
     def spans(self, data: bytes | memoryview) -> Iterator[Span]:
@@ -226,9 +227,9 @@ class Scanner(ElementHeaders):
                 else:
                     at = stop = start + length
             except (error, IndexError) as cut:
-                raise Undecodable("an element overruns the data set") from cut
+                raise Undecodable(message("an element overruns the data set")) from cut
             if at > len(data):
-                raise Undecodable("an element overruns the data set")
+                raise Undecodable(message("an element overruns the data set"))
             yield Span(tag, vr, start, stop, at, bool(walk.flaws))
 
     def first_tag(self, data: bytes | memoryview) -> int:

@@ -37,6 +37,7 @@ from draw_shared.dicom.network.proxy_protocol import read_client_address
 from draw_shared.dicom.network.service import Peer, ServiceProvider
 from draw_shared.dicom.network.tls import ServerTls, handshake_failure
 from draw_shared.dicom.network.wire import Wire
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -122,7 +123,7 @@ class Acceptor:
         except RuntimeError as error:
             self._lingering_close.stop()
             self._close()
-            raise CannotListen("the system has no thread left for it") from error
+            raise CannotListen(message("the system has no thread left for it")) from error
 
     def retire(self, *, handed_on: Container[int]) -> None:
         """Leave the ports to a successor, and return when every connection has been served.

@@ -9,6 +9,7 @@ from draw_shared.addresses import IpAddress, IpNetwork, address_of
 from draw_shared.dicom.network.associate import APPLICATION_CONTEXT, AssociateRequest
 from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import Peer, Reject
+from draw_shared.wording import message
 
 MAX_CACHED_ADDRESSES: Final = 1024
 """Every query and retrieve checks its peer's address."""
@@ -19,41 +20,60 @@ SERVICE_USER: Final = 1
 ACSE_PROVIDER: Final = 2
 PRESENTATION_PROVIDER: Final = 3
 
-NOT_ALLOWED: Final = Reject(PERMANENT, SERVICE_USER, 1, "the address is not allowed")
+NOT_ALLOWED: Final = Reject(PERMANENT, SERVICE_USER, 1, message("the address is not allowed"))
 WRONG_CONTEXT: Final = Reject(
-    PERMANENT, SERVICE_USER, 2, "the application context name is not supported"
+    PERMANENT, SERVICE_USER, 2, message("the application context name is not supported")
 )
-UNKNOWN_CALLING: Final = Reject(PERMANENT, SERVICE_USER, 3, "the calling AE title is not allowed")
+UNKNOWN_CALLING: Final = Reject(
+    PERMANENT, SERVICE_USER, 3, message("the calling AE title is not allowed")
+)
 WRONG_ADDRESS: Final = Reject(
-    PERMANENT, SERVICE_USER, 3, "the calling AE title is expected from another address"
+    PERMANENT, SERVICE_USER, 3, message("the calling AE title is expected from another address")
 )
 NO_CERTIFICATE: Final = Reject(
-    PERMANENT, SERVICE_USER, 3, "the calling AE title is bound to a certificate; none was shown"
+    PERMANENT,
+    SERVICE_USER,
+    3,
+    message("the calling AE title is bound to a certificate; none was shown"),
 )
 ANOTHER_CERTIFICATE: Final = Reject(
-    PERMANENT, SERVICE_USER, 3, "the calling AE title is bound to another certificate"
+    PERMANENT, SERVICE_USER, 3, message("the calling AE title is bound to another certificate")
 )
-UNKNOWN_CALLED: Final = Reject(PERMANENT, SERVICE_USER, 7, "the called AE title is not ours")
-WRONG_VERSION: Final = Reject(PERMANENT, ACSE_PROVIDER, 2, "the protocol version is not supported")
-IDENTITY_REFUSED: Final = Reject(PERMANENT, ACSE_PROVIDER, 1, "user identity is not accepted")
-CONGESTED: Final = Reject(TRANSIENT, PRESENTATION_PROVIDER, 1, "too many connections, try again")
+UNKNOWN_CALLED: Final = Reject(
+    PERMANENT, SERVICE_USER, 7, message("the called AE title is not ours")
+)
+WRONG_VERSION: Final = Reject(
+    PERMANENT, ACSE_PROVIDER, 2, message("the protocol version is not supported")
+)
+IDENTITY_REFUSED: Final = Reject(
+    PERMANENT, ACSE_PROVIDER, 1, message("user identity is not accepted")
+)
+CONGESTED: Final = Reject(
+    TRANSIENT, PRESENTATION_PROVIDER, 1, message("too many connections, try again")
+)
 GAVE_WAY: Final = Reject(
-    TRANSIENT, PRESENTATION_PROVIDER, 1, "no request came, and others needed the connection"
+    TRANSIENT,
+    PRESENTATION_PROVIDER,
+    1,
+    message("no request came, and others needed the connection"),
 )
 LIMIT_EXCEEDED: Final = Reject(
-    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations, try again"
+    TRANSIENT, PRESENTATION_PROVIDER, 2, message("too many associations, try again")
 )
 SHARE_EXCEEDED: Final = Reject(
     TRANSIENT,
     PRESENTATION_PROVIDER,
     2,
-    "too many associations, what is left is for others, try again",
+    message("too many associations, what is left is for others, try again"),
 )
 ADDRESS_LIMIT_EXCEEDED: Final = Reject(
-    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations of this address, try again"
+    TRANSIENT, PRESENTATION_PROVIDER, 2, message("too many associations of this address, try again")
 )
 AE_TITLE_LIMIT_EXCEEDED: Final = Reject(
-    TRANSIENT, PRESENTATION_PROVIDER, 2, "too many associations of this AE title, try again"
+    TRANSIENT,
+    PRESENTATION_PROVIDER,
+    2,
+    message("too many associations of this AE title, try again"),
 )
 
 

@@ -6,6 +6,7 @@ from struct import Struct, error, pack
 from typing import Final
 
 from draw_shared.dicom.network.pdu import HEADER, AbortReason, PduType, ProtocolViolation
+from draw_shared.wording import message
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 PROTOCOL_VERSION: Final = 1
@@ -129,10 +130,10 @@ def decode_request(body: bytes) -> AssociateRequest:
         elif kind == APPLICATION_CONTEXT_ITEM:
             application_context = _uid(value)
     if not contexts or len(contexts) > MAX_CONTEXTS:
-        raise ProtocolViolation("an association proposes 1 to 128 presentation contexts")
+        raise ProtocolViolation(message("an association proposes 1 to 128 presentation contexts"))
     ids = {context.context_id for context in contexts}
     if len(ids) != len(contexts) or any(i % 2 == 0 for i in ids):
-        raise ProtocolViolation("presentation context ids are odd and different")
+        raise ProtocolViolation(message("presentation context ids are odd and different"))
     return AssociateRequest(calling, called, tuple(contexts), user, version, application_context)
 
 
@@ -210,7 +211,7 @@ def _encode_user(user: UserInformation) -> bytes:
 
 def _decode_fixed(body: bytes) -> tuple[int, str, str, Iterator[tuple[int, bytes]]]:
     if len(body) < FIXED.size:
-        raise ProtocolViolation("an A-ASSOCIATE PDU is cut short")
+        raise ProtocolViolation(message("an A-ASSOCIATE PDU is cut short"))
     version, _, called, calling = FIXED.unpack_from(body)
     return version, _ae(called), _ae(calling), _items(body, FIXED.size)
 
@@ -230,7 +231,7 @@ def _printable(raw: bytes) -> str:
 def _uid(raw: bytes) -> str:
     """Return the UID of an item; some peers pad it with a NUL although PS3.8 F forbids that."""
     if len(raw) > 65:  # noqa: PLR2004 - 64 characters and a pad byte
-        raise ProtocolViolation("a UID is longer than 64 characters")
+        raise ProtocolViolation(message("a UID is longer than 64 characters"))
     return raw.rstrip(b"\0 ").decode("ascii", "replace")
 
 
@@ -238,18 +239,18 @@ def _items(raw: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
     end = len(raw)
     while at < end:
         if at + ITEM.size > end:
-            raise ProtocolViolation("an item is cut short")
+            raise ProtocolViolation(message("an item is cut short"))
         kind, length = ITEM.unpack_from(raw, at)
         at += ITEM.size
         if at + length > end:
-            raise ProtocolViolation("an item overruns what contains it")
+            raise ProtocolViolation(message("an item overruns what contains it"))
         yield kind, raw[at : at + length]
         at += length
 
 
 def _decode_proposed(value: bytes) -> ProposedContext:
     if len(value) < 4:  # noqa: PLR2004 - id and three reserved bytes
-        raise ProtocolViolation("a presentation context is cut short")
+        raise ProtocolViolation(message("a presentation context is cut short"))
     abstract, transfer = "", []
     for kind, part in _items(value, 4):
         if kind == ABSTRACT_SYNTAX_ITEM:
@@ -257,13 +258,15 @@ def _decode_proposed(value: bytes) -> ProposedContext:
         elif kind == TRANSFER_SYNTAX_ITEM:
             transfer.append(_uid(part))
     if not abstract or not transfer:
-        raise ProtocolViolation("a presentation context needs abstract and transfer syntax")
+        raise ProtocolViolation(
+            message("a presentation context needs abstract and transfer syntax")
+        )
     return ProposedContext(value[0], abstract, tuple(transfer))
 
 
 def _decode_result(value: bytes) -> ContextResult:
     if len(value) < 4:  # noqa: PLR2004 - id, reserved, result, reserved
-        raise ProtocolViolation("a presentation context is cut short")
+        raise ProtocolViolation(message("a presentation context is cut short"))
     syntax = next((_uid(v) for k, v in _items(value, 4) if k == TRANSFER_SYNTAX_ITEM), "")
     return ContextResult(value[0], value[2], syntax)
 
@@ -311,6 +314,6 @@ def _decode_user(value: bytes) -> UserInformation:
                 _USER_ITEMS[kind](found, part)
     except (IndexError, error) as broken:
         raise ProtocolViolation(
-            "a user information sub-item is cut short", AbortReason.INVALID_PARAMETER_VALUE
+            message("a user information sub-item is cut short"), AbortReason.INVALID_PARAMETER_VALUE
         ) from broken
     return UserInformation(**found)  # type: ignore[arg-type]  # each reader writes its field's type

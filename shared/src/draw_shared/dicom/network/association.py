@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from draw_shared import wording
 from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.associate import (
@@ -167,12 +168,13 @@ class AcceptorAssociation:
         except CutShort as cut:
             self._say_abort(AbortReason.NOT_SPECIFIED)
             ending = AssociationEnd(
-                AssociationOutcome.ABORTED, f"an object could not be sent to its end: {cut}"
+                AssociationOutcome.ABORTED,
+                wording.message("an object could not be sent to its end: %(cut)s", cut=cut),
             )
         except Exception:
             log.exception("association.failed", association_id=self._peer.association_id)
             self._say_abort(AbortReason.NOT_SPECIFIED)
-            ending = AssociationEnd(AssociationOutcome.ABORTED, "internal failure")
+            ending = AssociationEnd(AssociationOutcome.ABORTED, wording.message("internal failure"))
         finally:
             self._wire.close()
         return ending
@@ -195,10 +197,12 @@ class AcceptorAssociation:
         latest = time.monotonic() + seconds
         kind, body = self._wire.read_pdu(seconds, whole_by=min(latest, whole_by or latest))
         if kind != PduType.ASSOCIATE_RQ:
-            raise ProtocolViolation("expected A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
+            raise ProtocolViolation(
+                wording.message("expected A-ASSOCIATE-RQ"), AbortReason.UNEXPECTED_PDU
+            )
         request = decode_request(bytes(body))
         if 0 < request.user.max_pdu < MIN_PEER_PDU_BYTES:
-            raise ProtocolViolation("the peer takes no PDU of useful length")
+            raise ProtocolViolation(wording.message("the peer takes no PDU of useful length"))
         return request
 
     def _decide(self, request: AssociateRequest, admission: Admission, room: Room) -> bool:
@@ -232,7 +236,7 @@ class AcceptorAssociation:
         context_id, command = self._reader.command(self._limits.network_timeout_seconds)
         context = self._required_info.contexts.get(context_id)
         if context is None:
-            raise ProtocolViolation("this presentation context was not accepted")
+            raise ProtocolViolation(wording.message("this presentation context was not accepted"))
         return context, command
 
     @property
@@ -248,7 +252,7 @@ class AcceptorAssociation:
         elif operation == Operation.C_CANCEL:
             self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))
         elif operation & message.RESPONSE:
-            raise ProtocolViolation("a response nobody asked for")
+            raise ProtocolViolation(wording.message("a response nobody asked for"))
         else:
             self._answer_other(context, command, operation)
 
@@ -290,7 +294,7 @@ class AcceptorAssociation:
             originator if originator >= 0 else None,
         )
         if not command.has_data_set:
-            raise ProtocolViolation("C-STORE without data set")
+            raise ProtocolViolation(wording.message("C-STORE without data set"))
         status, comment = self._store(request)
         self._respond(context, message.response(command, Operation.C_STORE, status, comment))
 
@@ -390,14 +394,18 @@ class AcceptorAssociation:
     def _sub_operation_status(self) -> int:
         """Return the peer's answer to a C-STORE sub-operation; a C-CANCEL may come first."""
         if self._deferred is not None:
-            raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
+            raise ProtocolViolation(
+                wording.message("only C-CANCEL may come during C-GET sub-operations")
+            )
         while True:
             _, command = self._next_command()
             operation = command.number(CommandElement.COMMAND)
             if operation == Operation.C_STORE | message.RESPONSE:
                 return command.number(CommandElement.STATUS)
             if operation != Operation.C_CANCEL:
-                raise ProtocolViolation("only C-CANCEL may come during C-GET sub-operations")
+                raise ProtocolViolation(
+                    wording.message("only C-CANCEL may come during C-GET sub-operations")
+                )
             self._cancelled.add(command.number(CommandElement.RESPONDED_MESSAGE_ID))
 
 

@@ -30,6 +30,7 @@ from draw_shared.dicom.network.associate import AssociateRequest
 from draw_shared.dicom.network.negotiation import ACCEPTED, Capabilities, negotiate
 from draw_shared.dicom.network.rights import READING, Right, known_rights
 from draw_shared.dicom.network.service import Accept, Peer, Reject
+from draw_shared.wording import message
 
 CALLING_AE_NOT_RECOGNIZED: Final = 3
 DENIED: Final = re.compile(r"no right to ((?:[a-z]+, )*[a-z]+): .*")
@@ -60,15 +61,18 @@ def determine_standing(peer: Peer, calling_ae: str, rules: AccessRules) -> Stand
         return Standing(
             listed.rights,
             listed=True,
-            words="the AE title is on the list",
+            words=message("the AE title is on the list"),
             destinations=listed.move_destinations,
         )
     if rules.loopback_reads and _is_loopback(peer.address):
-        words = "the AE title is not on the list, but calls from this machine"
+        words = message("the AE title is not on the list, but calls from this machine")
         return Standing(rules.unknown_rights | READING, listed=False, words=words)
-    words = "the AE title is not on the list"
+    words = message("the AE title is not on the list")
     if listed is not None:
-        words = f"the AE title is expected from {listed.expected_address}"
+        words = message(
+            "the AE title is expected from %(expected_address)s",
+            expected_address=listed.expected_address,
+        )
     return Standing(rules.unknown_rights, listed=False, words=words)
 
 
@@ -90,12 +94,14 @@ def authorize(
 
 def denial(rights: Iterable[Right], found: Standing) -> str:
     """Return which rights a peer lacks and why, in the words that `denied_rights` parses."""
-    return f"no right to {', '.join(rights)}: {found.words}"
+    return message(
+        "no right to %(rights)s: %(standing)s", rights=", ".join(rights), standing=found.words
+    )
 
 
 def denial_of_destination(destination: str) -> str:
     """Return that nothing may be moved there, in the words that `denied_destination` parses."""
-    return f"no right to move to {destination} (0x0124)"
+    return message("no right to move to %(destination)s (0x0124)", destination=destination)
 
 
 def denied_rights(reason: str) -> tuple[Right, ...]:

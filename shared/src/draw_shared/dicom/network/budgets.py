@@ -23,6 +23,7 @@ from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.service import Reject
 from draw_shared.dicom.network.shares import Claimant, SharedPlace, Shares, ShareShortage
 from draw_shared.dicom.network.tls import ServerTls
+from draw_shared.wording import message
 
 PLACE_TIMEOUT_SECONDS: Final = 3.0
 """How long a request waits for a place; some peers wait only five seconds for their answer."""
@@ -126,7 +127,7 @@ class Budgets:
         while True:
             with self._lock:
                 if connection not in self._connections:
-                    raise ConnectionError("made room for another connection")
+                    raise ConnectionError(message("made room for another connection"))
                 if not self._reserved(client, len(self._connections) - 1):
                     return False
                 if not self._is_crowded(client, self._limits()):

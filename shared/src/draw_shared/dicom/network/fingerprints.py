@@ -7,11 +7,13 @@ import re
 import ssl
 from typing import Final
 
+from draw_shared.wording import message
+
 PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{64}")
-WORDS: Final = (
-    "must be a SHA-256 fingerprint (64 hexadecimal digits, as `openssl x509 -fingerprint -sha256`"
-    " prints them) or a certificate in PEM"
+WORDS: Final = message(
+    "must be a SHA-256 fingerprint (64 hexadecimal digits, as `openssl x509 "
+    "-fingerprint -sha256` prints them) or a certificate in PEM"
 )
 
 
@@ -41,7 +43,7 @@ def _certificate(text: str) -> bytes:
         found = base64.b64decode("".join(text.split()), validate=True)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
     except (binascii.Error, ssl.SSLError, ValueError) as error:
-        raise ValueError("the certificate is damaged; copy it as a whole") from error
+        raise ValueError(message("the certificate is damaged; copy it as a whole")) from error
     return found
 
 

@@ -12,6 +12,7 @@ import struct
 from typing import Final
 
 from draw_shared.errors import Transient
+from draw_shared.wording import message
 
 BACKLOG: Final = 1024
 PRIVILEGED_BELOW: Final = 1024
@@ -91,11 +92,17 @@ def turn_deaf(listener: socket.socket) -> None:
 
 def _why(error: OSError, host: str, port: int) -> str:
     if isinstance(error, socket.gaierror):
-        return f"the name {host} has no address here"
+        return message("the name %(host)s has no address here", host=host)
     if error.errno == errno.EADDRINUSE:
-        return f"{format_address(host, port)} is in use by another program"
+        return message("%(host)s is in use by another program", host=format_address(host, port))
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine"
+        return message("%(host)s is no address of this machine", host=host)
     if error.errno == errno.EACCES and port < PRIVILEGED_BELOW:
-        return f"port {port} is for root or the capability CAP_NET_BIND_SERVICE"
-    return f"{format_address(host, port)} cannot be opened: {error.strerror or error}"
+        return message(
+            "port %(port)s is for root or the capability CAP_NET_BIND_SERVICE", port=port
+        )
+    return message(
+        "%(host)s cannot be opened: %(strerror)s",
+        host=format_address(host, port),
+        strerror=error.strerror or error,
+    )

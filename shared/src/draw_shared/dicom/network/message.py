@@ -5,6 +5,7 @@ from struct import Struct, pack
 from typing import Final
 
 from draw_shared.dicom.network.pdu import ProtocolViolation
+from draw_shared.wording import message
 
 NO_DATA_SET: Final = 0x0101
 DATA_SET: Final = 0x0001
@@ -72,7 +73,9 @@ class CommandSet(dict[int, bytes]):
         if raw is None and default is not None:
             return default
         if raw is None or len(raw) != US_LENGTH:
-            raise ProtocolViolation(f"command element {field.name} is missing or malformed")
+            raise ProtocolViolation(
+                message("command element %(field)s is missing or malformed", field=field.name)
+            )
         return int.from_bytes(raw, "little")
 
     def text(self, field: CommandElement) -> str:
@@ -95,11 +98,11 @@ def decode(raw: bytes | bytearray) -> CommandSet:
     at, end = 0, len(raw)
     while at < end:
         if at + ELEMENT.size > end:
-            raise ProtocolViolation("a command set is cut short")
+            raise ProtocolViolation(message("a command set is cut short"))
         group, element, length = ELEMENT.unpack_from(raw, at)
         at += ELEMENT.size
         if group != 0 or at + length > end:
-            raise ProtocolViolation("a command set holds something else")
+            raise ProtocolViolation(message("a command set holds something else"))
         command[element] = bytes(raw[at : at + length])
         at += length
     return command

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from draw_shared import wording
 from draw_shared.dicom.network import message
 from draw_shared.dicom.network.message import CommandSet
 from draw_shared.dicom.network.pdu import (
@@ -78,9 +79,11 @@ class MessageReader:
         whole_by = time.monotonic() + PDU_TIMEOUT_SECONDS
         while True:
             if not control & COMMAND or context_id != first:
-                raise ProtocolViolation("expected a command", AbortReason.UNEXPECTED_PARAMETER)
+                raise ProtocolViolation(
+                    wording.message("expected a command"), AbortReason.UNEXPECTED_PARAMETER
+                )
             if len(raw) + len(part) > message.MAX_COMMAND_BYTES:
-                raise ProtocolViolation("a command set is too long")
+                raise ProtocolViolation(wording.message("a command set is too long"))
             raw += part
             if control & LAST:
                 return first, message.decode(raw)
@@ -95,10 +98,12 @@ class MessageReader:
                 found_id, control, part = self._items[self._next]
                 self._next += 1
                 if control & COMMAND or found_id != context_id:
-                    raise ProtocolViolation("expected a data set", AbortReason.UNEXPECTED_PARAMETER)
+                    raise ProtocolViolation(
+                        wording.message("expected a data set"), AbortReason.UNEXPECTED_PARAMETER
+                    )
                 total += len(part)
                 if total > limit:
-                    raise ProtocolViolation("a data set is too long")
+                    raise ProtocolViolation(wording.message("a data set is too long"))
                 take(part)
                 if control & LAST:
                     return
@@ -106,14 +111,14 @@ class MessageReader:
             self._read_items(self._dimse_seconds)
             if time.monotonic() > window_ends:
                 if total - seen < MIN_BYTES_PER_TIMEOUT:
-                    raise PeerTooSlow("a data set makes no progress")
+                    raise PeerTooSlow(wording.message("a data set makes no progress"))
                 window_ends, seen = time.monotonic() + PDU_TIMEOUT_SECONDS, total
 
     def _middle(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> int:
         """Pass on what has arrived of the middle of a data set, and return its length."""
         joined = b"".join(self._wire.fragments_at_hand(context_id))
         if len(joined) > limit:
-            raise ProtocolViolation("a data set is too long")
+            raise ProtocolViolation(wording.message("a data set is too long"))
         if joined:
             take(memoryview(joined))
         return len(joined)
@@ -147,4 +152,6 @@ class MessageReader:
             raise ReleasedByPeer
         if kind == PduType.ABORT:
             raise AbortedByPeer
-        raise ProtocolViolation("this PDU does not belong here", AbortReason.UNEXPECTED_PDU)
+        raise ProtocolViolation(
+            wording.message("this PDU does not belong here"), AbortReason.UNEXPECTED_PDU
+        )

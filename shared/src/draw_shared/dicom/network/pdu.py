@@ -5,6 +5,7 @@ from struct import Struct
 from typing import Final
 
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 HEADER: Final = Struct(">BxI")
 PDV_HEADER: Final = Struct(">IBB")
@@ -86,16 +87,16 @@ def pdvs(body: memoryview) -> list[tuple[int, int, memoryview]]:
             there is none (PS3.8 9.3.5).
     """
     if not body:
-        raise ProtocolViolation("a P-DATA PDU holds nothing")
+        raise ProtocolViolation(message("a P-DATA PDU holds nothing"))
     items: list[tuple[int, int, memoryview]] = []
     at, end = 0, len(body)
     while at < end:
         if at + PDV_OVERHEAD > end:
-            raise ProtocolViolation("a presentation data value is cut short")
+            raise ProtocolViolation(message("a presentation data value is cut short"))
         length, context_id, control = PDV_HEADER.unpack_from(body, at)
         stop = at + 4 + length
         if length < 2 or stop > end:  # noqa: PLR2004 - context id and control header
-            raise ProtocolViolation("a presentation data value overruns its PDU")
+            raise ProtocolViolation(message("a presentation data value overruns its PDU"))
         items.append((context_id, control, body[at + PDV_OVERHEAD : stop]))
         at = stop
     return items

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from typing import Final
 
 from draw_shared.errors import Permanent, Transient
+from draw_shared.wording import message
 
 REJECTED_TRANSIENT: Final = 2
 CONGESTION: Final = frozenset({(3, 1), (3, 2)})
 """(source, reason): temporary congestion, local limit exceeded (PS3.8 9.3.4)."""
 REJECTIONS: Final[Mapping[tuple[int, int], str]] = {
-    (1, 1): "no reason given",
-    (1, 2): "it does not support the application context",
-    (1, 3): "it does not know our AE title",
-    (1, 7): "it does not go by the called AE title",
-    (2, 1): "no reason given",
-    (2, 2): "it does not support the protocol version",
-    (3, 1): "temporary congestion",
-    (3, 2): "its limit of associations is reached",
+    (1, 1): message("no reason given"),
+    (1, 2): message("it does not support the application context"),
+    (1, 3): message("it does not know our AE title"),
+    (1, 7): message("it does not go by the called AE title"),
+    (2, 1): message("no reason given"),
+    (2, 2): message("it does not support the protocol version"),
+    (3, 1): message("temporary congestion"),
+    (3, 2): message("its limit of associations is reached"),
 }
 """(source, reason) of A-ASSOCIATE-RJ in words (PS3.8 9.3.4)."""
 
@@ -72,9 +73,14 @@ class NotSupported(Permanent):
 
 def rejection(result: int, source: int, reason: int) -> PeerRejected | PeerBusy | PeerCongested:
     """Return the failure that an A-ASSOCIATE-RJ stands for."""
-    words = REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
+    words = REJECTIONS.get(
+        (source, reason),
+        message("source %(source)s, reason %(reason)s", source=source, reason=reason),
+    )
     if result != REJECTED_TRANSIENT:
-        return PeerRejected(f"the node rejected the association: {words}")
+        return PeerRejected(message("the node rejected the association: %(words)s", words=words))
     if (source, reason) in CONGESTION:
-        return PeerCongested(f"the node takes no further association for now: {words}")
-    return PeerBusy(f"the node rejected the association for now: {words}")
+        return PeerCongested(
+            message("the node takes no further association for now: %(words)s", words=words)
+        )
+    return PeerBusy(message("the node rejected the association for now: %(words)s", words=words))

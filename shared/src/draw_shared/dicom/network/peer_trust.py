@@ -19,19 +19,20 @@ from draw_shared.dicom.network.peer_certificates import certificate_of
 from draw_shared.dicom.network.peer_failures import Unreachable
 from draw_shared.dicom.network.service import PeerCertificate
 from draw_shared.dicom.network.tls import TLS_1_2_CIPHERS, load_authorities, load_pair, stamp
+from draw_shared.wording import message
 
 LOOK_TIMEOUT_SECONDS: Final = 5.0
-PIN_OR: Final = "pin it, or"
 HOST_DIFFERS: Final = frozenset({62, 64})
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 FAILURES: Final = {
-    "WRONG_VERSION_NUMBER": "it speaks no TLS there",
-    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher suite in common with us, or asks for a"
-    " certificate of ours",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks an old version of TLS only",
-    "UNSUPPORTED_PROTOCOL": "it speaks an old version of TLS only",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not know the authority of our certificate",
+    "WRONG_VERSION_NUMBER": message("it speaks no TLS there"),
+    "UNEXPECTED_EOF_WHILE_READING": message("it closed the connection"),
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": message(
+        "it has no cipher suite in common with us, or asks for a certificate of ours"
+    ),
+    "TLSV1_ALERT_PROTOCOL_VERSION": message("it speaks an old version of TLS only"),
+    "UNSUPPORTED_PROTOCOL": message("it speaks an old version of TLS only"),
+    "TLSV1_ALERT_UNKNOWN_CA": message("it does not know the authority of our certificate"),
 }
 """Messages by OpenSSL's reasons."""
 NOT_YET: Final = 9
@@ -48,7 +49,9 @@ class NotTrusted(Unreachable):
     """
 
     def __init__(self, why: str, certificate: PeerCertificate | None, where: str = "") -> None:
-        super().__init__(f"no TLS with {where}: {why}" if where else why)
+        super().__init__(
+            message("no TLS with %(where)s: %(why)s", where=where, why=why) if where else why
+        )
         self.why = why
         self.certificate = certificate
         """The certificate that the peer showed; None if it could not be read."""
@@ -94,8 +97,11 @@ class PeerTrust:
         if found != self.fingerprint:
             secured.close()
             raise NotTrusted(
-                f"it shows another certificate than the pinned one, {found}: if it has a new one,"
-                " pin that",
+                message(
+                    "it shows another certificate than the pinned one, %(found)s: if it has "
+                    "a new one, pin that",
+                    found=found,
+                ),
                 certificate_of(shown),
             )
 
@@ -170,35 +176,50 @@ def _why(
     """Return why a certificate is not trusted, and what to do about it."""
     code = error.verify_code
     if code in HOST_DIFFERS:
-        whom = _whom(certificate)
-        return f"the certificate is for {whom}, not for host {host}: {PIN_OR} correct the host"
+        return message(
+            "the certificate is for %(whom)s, not for host %(host)s: pin it, or correct the host",
+            whom=_whom(certificate),
+            host=host,
+        )
     if code in {EXPIRED, NOT_YET}:
-        return f"{_out_of_its_time(code, certificate)}: {PIN_OR} give the node a new one"
+        return message(
+            "%(trouble)s: pin it, or give the node a new one",
+            trouble=_out_of_its_time(code, certificate),
+        )
     if code == SELF_SIGNED:
-        return (
-            "the certificate is signed by itself and by none of our authorities:"
-            f" {PIN_OR} set the file of authorities"
+        return message(
+            "the certificate is signed by itself and by none of our authorities: pin it, or set"
+            " the file of authorities"
         )
     if code in UNKNOWN_ISSUER:
-        issuer = (certificate.issuer if certificate is not None else "") or "somebody"
-        return (
-            f"the certificate is signed by {issuer}, none of our authorities:"
-            f" {PIN_OR} set the file of authorities"
+        issuer = certificate.issuer if certificate is not None else ""
+        return message(
+            "the certificate is signed by %(issuer)s, none of our authorities: pin it, or set the"
+            " file of authorities",
+            issuer=issuer or message("somebody"),
         )
-    return f"the certificate is not trusted ({error.verify_message})"
+    return message("the certificate is not trusted (%(reason)s)", reason=error.verify_message)
 
 
 def _whom(certificate: PeerCertificate | None) -> str:
     if certificate is None:
-        return "somebody else"
+        return message("somebody else")
     if certificate.names:
         return ", ".join(certificate.names)
-    return f"{certificate.subject or 'nobody'} without a host's name (subjectAltName)"
+    if not certificate.subject:
+        return message("nobody without a host's name (subjectAltName)")
+    return message(
+        "%(subject)s without a host's name (subjectAltName)", subject=certificate.subject
+    )
 
 
 def _out_of_its_time(code: int, certificate: PeerCertificate | None) -> str:
     if code == EXPIRED:
         moment = certificate.not_after if certificate is not None else None
-        return "the certificate has expired" + (f" on {moment:%Y-%m-%d}" if moment else "")
+        if moment is None:
+            return message("the certificate has expired")
+        return message("the certificate has expired on %(day)s", day=format(moment, "%Y-%m-%d"))
     moment = certificate.not_before if certificate is not None else None
-    return "the certificate is not valid " + (f"before {moment:%Y-%m-%d}" if moment else "yet")
+    if moment is None:
+        return message("the certificate is not valid yet")
+    return message("the certificate is not valid before %(day)s", day=format(moment, "%Y-%m-%d"))

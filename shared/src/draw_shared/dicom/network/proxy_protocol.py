@@ -11,6 +11,7 @@ from typing import Final
 
 from draw_shared.addresses import canonical
 from draw_shared.dicom.network.pdu import ProtocolViolation
+from draw_shared.wording import message
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 HEADER: Final = Struct("!12sBBH")
@@ -31,15 +32,15 @@ def read_client_address(connection: socket.socket, seconds: float) -> str | None
     deadline = time.monotonic() + seconds
     signature, version, family, length = HEADER.unpack(_exactly(connection, HEADER.size, deadline))
     if signature != SIGNATURE or version not in {VERSION_LOCAL, VERSION_PROXY}:
-        raise ProtocolViolation("a trusted proxy sent no PROXY protocol v2 header")
+        raise ProtocolViolation(message("a trusted proxy sent no PROXY protocol v2 header"))
     if length > MAX_ADDRESSES_BYTES:
-        raise ProtocolViolation("the PROXY protocol header is too long")
+        raise ProtocolViolation(message("the PROXY protocol header is too long"))
     addresses = _exactly(connection, length, deadline)
     size = ADDRESS_BYTES.get(family)
     if version == VERSION_LOCAL or size is None:
         return None
     if length < 2 * size + 4:
-        raise ProtocolViolation("the PROXY protocol header is cut short")
+        raise ProtocolViolation(message("the PROXY protocol header is cut short"))
     return canonical(str(ip_address(addresses[:size])))
 
 
@@ -48,10 +49,10 @@ def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
     while len(raw) < size:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the PROXY protocol header was not completed in time")
+            raise TimeoutError(message("the PROXY protocol header was not completed in time"))
         connection.settimeout(left)
         part = connection.recv(size - len(raw))
         if not part:
-            raise ConnectionError("closed by peer")
+            raise ConnectionError(message("closed by peer"))
         raw += part
     return raw

@@ -19,6 +19,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from draw_shared import wording
 from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.encoding.uids import VERIFICATION
 from draw_shared.dicom.network import message
@@ -186,7 +187,7 @@ class RequestorAssociation:
         for context in self.contexts.values():
             if context.abstract_syntax == abstract_syntax:
                 return context
-        raise NotSupported("the node accepts the association but not this service")
+        raise NotSupported(wording.message("the node accepts the association but not this service"))
 
     def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
         """Return the context in which the peer accepts this class in this syntax, or None."""
@@ -208,13 +209,13 @@ class RequestorAssociation:
             if kind == PduType.ABORT:
                 raise AbortedByPeer
             if kind != PduType.ASSOCIATE_AC:
-                raise ProtocolViolation("expected an answer to A-ASSOCIATE-RQ")
+                raise ProtocolViolation(wording.message("expected an answer to A-ASSOCIATE-RQ"))
             self._accept(decode_accept(bytes(body)), request.contexts)
 
     def _accept(self, accepted: AssociateAccept, proposed: Sequence[ProposedContext]) -> None:
         """Record which of the proposed contexts were accepted."""
         if 0 < accepted.user.max_pdu < MIN_PEER_PDU_BYTES:
-            raise ProtocolViolation("the peer takes no PDU of useful length")
+            raise ProtocolViolation(wording.message("the peer takes no PDU of useful length"))
         offered = {context.context_id: context for context in proposed}
         self.accepted = accepted
         self.contexts = {
@@ -278,7 +279,9 @@ class RequestorAssociation:
             try:
                 self._wire.send(buffers, self._remote.timeout_seconds)
             except PeerTooSlow as slow:
-                raise PeerTooSlow("the node does not read what it is sent") from slow
+                raise PeerTooSlow(
+                    wording.message("the node does not read what it is sent")
+                ) from slow
 
     def cancel(self, request: SentRequest) -> None:
         """Send C-CANCEL; the peer may ignore it (PS3.7 9.3.2.3)."""
@@ -317,7 +320,7 @@ class RequestorAssociation:
                 found = command.number(CommandElement.COMMAND)
             message_id = command.number(CommandElement.RESPONDED_MESSAGE_ID, 0)
             if found != operation | RESPONSE or message_id not in message_ids:
-                raise ProtocolViolation("an answer to something else")
+                raise ProtocolViolation(wording.message("an answer to something else"))
             identifier = b""
             # Some peers omit the element if no data set follows.
             if command.number(CommandElement.DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET:
@@ -330,7 +333,7 @@ class RequestorAssociation:
         context_id, command = self._reader.command(self._remote.timeout_seconds)
         context = self.contexts.get(context_id)
         if context is None:
-            raise ProtocolViolation("this presentation context was not accepted")
+            raise ProtocolViolation(wording.message("this presentation context was not accepted"))
         return context, command
 
     def data_set(self, context_id: int, take: Callable[[memoryview], None], limit: int) -> None:
@@ -399,8 +402,14 @@ class RequestorAssociation:
                 kind, body = self._read_in_slices(self.between, idle_seconds, whole_by)
         except PeerTooSlow as slow:
             begun = whole_by is not None or self._wire.holds
-            words = "an answer was not complete in time"
-            raise PeerTooSlow(words if begun else f"no answer within {idle_seconds:g} s") from slow
+            words = wording.message("an answer was not complete in time")
+            raise PeerTooSlow(
+                words
+                if begun
+                else wording.message(
+                    "no answer within %(idle_seconds)s s", idle_seconds=format(idle_seconds, "g")
+                )
+            ) from slow
         self._answered = self._answered or kind == PduType.P_DATA
         return kind, body
 
@@ -427,19 +436,25 @@ class RequestorAssociation:
             raise PeerTimeout(str(slow)) from slow
         except PeerClosed as closed:
             self._close()
-            raise self._end_failure("the node closed the connection") from closed
+            raise self._end_failure(wording.message("the node closed the connection")) from closed
         except AbortedByPeer as aborted:
             self._close()
-            raise self._end_failure("the node aborted the association") from aborted
+            raise self._end_failure(
+                wording.message("the node aborted the association")
+            ) from aborted
         except ReleasedByPeer as released:
             self._close()
-            raise PeerAborted("the node released the association in the middle") from released
+            raise PeerAborted(
+                wording.message("the node released the association in the middle")
+            ) from released
         except OtherProtocol as other:
             self.abort()
             raise PeerBrokeProtocol(str(other)) from other
         except ProtocolViolation as violation:
             self.abort()
-            raise PeerBrokeProtocol(f"the node broke the protocol: {violation}") from violation
+            raise PeerBrokeProtocol(
+                wording.message("the node broke the protocol: %(violation)s", violation=violation)
+            ) from violation
 
     def _end_failure(self, how: str) -> PeerAborted:
         return PeerAborted(how) if self._answered else PeerTurnedAway(how)
@@ -493,8 +508,16 @@ def _connect(remote: Remote, reached: Reached | None) -> socket.socket:
             reached(ConnectionStage.DNS, ", ".join(_resolve(remote)))
         connection = socket.create_connection((remote.host, remote.port), timeout=seconds)
     except OSError as error:
-        words = "no answer" if isinstance(error, TimeoutError) else error.strerror or "no answer"
-        raise Unreachable(f"no connection to {remote.address}: {words}") from error
+        words = (
+            wording.message("no answer")
+            if isinstance(error, TimeoutError)
+            else error.strerror or wording.message("no answer")
+        )
+        raise Unreachable(
+            wording.message(
+                "no connection to %(address)s: %(words)s", address=remote.address, words=words
+            )
+        ) from error
     if reached is not None:
         reached(ConnectionStage.TCP, _host(connection.getpeername))
     if remote.tls is None:
@@ -504,7 +527,11 @@ def _connect(remote: Remote, reached: Reached | None) -> socket.socket:
     except NotTrusted as error:
         raise NotTrusted(error.why, error.certificate, remote.address) from error
     except OSError as error:
-        raise Unreachable(f"no TLS with {remote.address}: {error}") from error
+        raise Unreachable(
+            wording.message(
+                "no TLS with %(address)s: %(error)s", address=remote.address, error=error
+            )
+        ) from error
     finally:
         # Closes nothing that is in use: TLS has taken the descriptor over.
         connection.close()

@@ -19,6 +19,7 @@ from draw_shared.dicom.network.service import CutShort, Sendable
 from draw_shared.dicom.network.statuses import is_of_encoding
 from draw_shared.dicom.network.store_writer import StoreWriter
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 MAX_OUTSTANDING: Final = 16
 """Largest number of requests sent ahead; they must fit the socket buffers in both directions."""
@@ -137,7 +138,7 @@ class StoreSender:
         kind = outgoing.sop_class_uid, outgoing.transfer_syntax_uid
         context_id = self.association.context_for(*kind)
         if context_id is None:
-            return Sent(outgoing, None, "no presentation context takes it")
+            return Sent(outgoing, None, message("no presentation context takes it"))
         sop = outgoing.sop_class_uid, outgoing.sop_instance_uid
         try:
             message_id = self._writer.write(outgoing.data, context_id, sop)
@@ -147,7 +148,11 @@ class StoreSender:
             return Sent(outgoing, None, str(error))
         except OSError as error:
             # The file is read before anything is sent, so the association can continue.
-            return Sent(outgoing, None, f"its file cannot be read: {type(error).__name__}")
+            return Sent(
+                outgoing,
+                None,
+                message("its file cannot be read: %(error)s", error=type(error).__name__),
+            )
         outstanding[message_id] = outgoing
         return self._receive_answer(outstanding) if len(outstanding) >= self.window else None
 

@@ -11,39 +11,34 @@ from typing import Final, NoReturn
 import structlog
 
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
 # RFC 9325 4.2: forward secrecy and authenticated encryption only.
 TLS_1_2_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 
-_OUT_OF_ITS_TIME: Final = {9: "is not valid yet", 10: "has expired"}
-"""By OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+_NOT_YET: Final = 9
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID."""
+_EXPIRED: Final = 10
+"""OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
 
 MAX_FILE_BYTES: Final = 2**22
 """No file of authorities is larger."""
 
-_NOT_READ: Final = {
-    errno.ENOENT: "is not there",
-    errno.ENOTDIR: "is not there",
-    errno.EACCES: "may not be read by this user",
-    errno.EISDIR: "is a folder",
-}
-
-
-_NO_TLS: Final = "the peer speaks no TLS on a port for TLS"
+_NO_TLS: Final = message("the peer speaks no TLS on a port for TLS")
 _HANDSHAKE_FAILURES: Final = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "HTTP_REQUEST": _NO_TLS,
     "HTTPS_PROXY_REQUEST": _NO_TLS,
     "RECORD_LAYER_FAILURE": _NO_TLS,
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer shows no certificate of its own",
-    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not know the authority of our certificate",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer does not trust our certificate",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the peer does not trust our certificate",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired for the peer",
-    "UNSUPPORTED_PROTOCOL": "the peer speaks an old version of TLS only",
-    "NO_SHARED_CIPHER": "the peer has weak cipher suites only",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": message("the peer shows no certificate of its own"),
+    "TLSV1_ALERT_UNKNOWN_CA": message("the peer does not know the authority of our certificate"),
+    "SSLV3_ALERT_BAD_CERTIFICATE": message("the peer does not trust our certificate"),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": message("the peer does not trust our certificate"),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": message("our certificate has expired for the peer"),
+    "UNSUPPORTED_PROTOCOL": message("the peer speaks an old version of TLS only"),
+    "NO_SHARED_CIPHER": message("the peer has weak cipher suites only"),
 }
 """Messages by OpenSSL's reasons."""
 
@@ -105,7 +100,7 @@ class ServerTls:
         log.info("tls.reloaded")
 
     def _keep(self, why: str) -> None:
-        self.problem = f"still with the certificate of before, because {why}"
+        self.problem = message("still with the certificate of before, because %(why)s", why=why)
         log.warning("tls.not_reloaded", error=why)
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
@@ -117,8 +112,13 @@ class ServerTls:
 def handshake_failure(error: ssl.SSLError) -> str:
     """Return in words why the handshake with a calling peer failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the peer's certificate is not trusted: {error.verify_message}"
-    return _HANDSHAKE_FAILURES.get(error.reason or "", f"no TLS: {error.reason}")
+        return message(
+            "the peer's certificate is not trusted: %(reason)s",
+            reason=error.verify_message,
+        )
+    return _HANDSHAKE_FAILURES.get(
+        error.reason or "", message("no TLS: %(reason)s", reason=error.reason)
+    )
 
 
 def stamp(name: str) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def _server_context(files: TlsFiles) -> ssl.SSLContext:
     if files.client_ca_file:
         load_authorities(context, files.client_ca_file)
     elif context.verify_mode is not ssl.CERT_NONE:
-        raise TlsUnusable("client certificates need a file of authorities")
+        raise TlsUnusable(message("client certificates need a file of authorities"))
     return context
 
 
@@ -152,11 +152,13 @@ def load_authorities(context: ssl.SSLContext, file: str) -> None:
     Raises:
         TlsUnusable: the file cannot be used.
     """
-    _require_pem("file of authorities", file, "CERTIFICATE-----")
+    _require_pem(message("file of authorities"), file, "CERTIFICATE-----")
     try:
         context.load_verify_locations(file)
     except ssl.SSLError as error:
-        raise TlsUnusable(f"the file of authorities {file} is damaged") from error
+        raise TlsUnusable(
+            message("the file of authorities %(file)s is damaged", file=file)
+        ) from error
 
 
 def load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> None:
@@ -165,20 +167,28 @@ def load_pair(context: ssl.SSLContext, certificate_file: str, key_file: str) -> 
     Raises:
         TlsUnusable: certificate or key cannot be used.
     """
-    _require_pem("certificate", certificate_file, "CERTIFICATE-----")
-    _require_pem("key", key_file, "PRIVATE KEY-----")
+    _require_pem(message("certificate"), certificate_file, "CERTIFICATE-----")
+    _require_pem(message("key"), key_file, "PRIVATE KEY-----")
 
     def no_password() -> NoReturn:
         # Otherwise OpenSSL would ask at the terminal, and wait.
-        raise TlsUnusable(f"the key {key_file} is encrypted")
+        raise TlsUnusable(message("the key %(key_file)s is encrypted", key_file=key_file))
 
     try:
         context.load_cert_chain(certificate_file, key_file, password=no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            words = f"the key {key_file} does not fit the certificate {certificate_file}"
+            words = message(
+                "the key %(key_file)s does not fit the certificate %(certificate_file)s",
+                key_file=key_file,
+                certificate_file=certificate_file,
+            )
         else:
-            words = f"the certificate {certificate_file} or the key {key_file} is damaged"
+            words = message(
+                "the certificate %(certificate_file)s or the key %(key_file)s is damaged",
+                certificate_file=certificate_file,
+                key_file=key_file,
+            )
         raise TlsUnusable(words) from error
 
 
@@ -187,10 +197,28 @@ def _require_pem(what: str, name: str, mark: str) -> None:
         with Path(name).open("rb") as file:
             held = file.read(MAX_FILE_BYTES)
     except OSError as error:
-        words = _NOT_READ.get(error.errno or 0, f"cannot be read: {error.strerror}")
-        raise TlsUnusable(f"the {what} {name} {words}") from error
+        raise TlsUnusable(_describe_unread(what, name, error)) from error
     if mark.encode() not in held:
-        raise TlsUnusable(f"the {what} {name} holds none in PEM")
+        raise TlsUnusable(message("the %(what)s %(name)s holds none in PEM", what=what, name=name))
+
+
+def _describe_unread(what: str, name: str, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return message("the %(what)s %(name)s is not there", what=what, name=name)
+        case errno.EACCES:
+            return message(
+                "the %(what)s %(name)s may not be read by this user", what=what, name=name
+            )
+        case errno.EISDIR:
+            return message("the %(what)s %(name)s is a folder", what=what, name=name)
+        case _:
+            return message(
+                "the %(what)s %(name)s cannot be read: %(why)s",
+                what=what,
+                name=name,
+                why=error.strerror,
+            )
 
 
 def _describe_expiry(context: ssl.SSLContext, certificate_file: str) -> str:
@@ -209,8 +237,11 @@ def _describe_expiry(context: ssl.SSLContext, certificate_file: str) -> str:
             with suppress(ssl.SSLWantReadError):
                 side.do_handshake()
     except ssl.SSLCertVerificationError as error:
-        time = _OUT_OF_ITS_TIME.get(error.verify_code)
-        return f"the certificate {certificate_file} {time}" if time else ""
+        if error.verify_code == _NOT_YET:
+            return message("the certificate %(file)s is not valid yet", file=certificate_file)
+        if error.verify_code == _EXPIRED:
+            return message("the certificate %(file)s has expired", file=certificate_file)
+        return ""
     except ssl.SSLError:
         # Other objections are left to real peers.
         return ""

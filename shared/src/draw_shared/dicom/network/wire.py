@@ -29,6 +29,7 @@ from draw_shared.dicom.network.pdu import (
     PduType,
     ProtocolViolation,
 )
+from draw_shared.wording import message
 
 BUFFER_BYTES: Final = 2 * (MAX_PDU_BYTES + HEADER_BYTES)
 FIRST_BUFFER_BYTES: Final = 4096
@@ -164,11 +165,11 @@ class Wire:
         try:
             count = self._receive(self._view[self._end :], seconds)
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError) as error:
-            raise PeerTooSlow("nothing came in time") from error
+            raise PeerTooSlow(message("nothing came in time")) from error
         except OSError as error:
             raise PeerClosed(type(error).__name__) from error
         if not count:
-            raise PeerClosed("closed by peer")
+            raise PeerClosed(message("closed by peer"))
         self._unacknowledged = True
         self._end += count
 
@@ -241,7 +242,7 @@ class Wire:
             else:
                 self._send_gathered(buffers)
         except (BlockingIOError, TimeoutError) as error:
-            raise PeerTooSlow("the peer does not read") from error
+            raise PeerTooSlow(message("the peer does not read")) from error
         except OSError as error:
             raise PeerClosed(type(error).__name__) from error
 
@@ -305,24 +306,30 @@ def _timeval(seconds: float) -> bytes:
 def _left_until(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise PeerTooSlow("a PDU was not completed in time")
+        raise PeerTooSlow(message("a PDU was not completed in time"))
     return left
 
 
 def _oversize(kind: int) -> ProtocolViolation:
     if kind == TLS_ALERT:
         return OtherProtocol(
-            "this port speaks TLS, and was called without TLS", AbortReason.UNRECOGNIZED_PDU
+            message("this port speaks TLS, and was called without TLS"),
+            AbortReason.UNRECOGNIZED_PDU,
         )
     if kind == TLS_HANDSHAKE:
         return ProtocolViolation(
-            "the peer speaks TLS on a port without it", AbortReason.UNRECOGNIZED_PDU
+            message("the peer speaks TLS on a port without it"), AbortReason.UNRECOGNIZED_PDU
         )
     if kind == HTTP_RESPONSE:
-        return OtherProtocol("this is a web server (HTTP), not DICOM", AbortReason.UNRECOGNIZED_PDU)
+        return OtherProtocol(
+            message("this is a web server (HTTP), not DICOM"), AbortReason.UNRECOGNIZED_PDU
+        )
     if kind not in _LIMITS:
-        return ProtocolViolation(f"PDU type 0x{kind:02X} is unknown", AbortReason.UNRECOGNIZED_PDU)
-    return ProtocolViolation("a PDU claims to be longer than allowed")
+        return ProtocolViolation(
+            message("PDU type 0x%(kind)s is unknown", kind=format(kind, "02X")),
+            AbortReason.UNRECOGNIZED_PDU,
+        )
+    return ProtocolViolation(message("a PDU claims to be longer than allowed"))
 
 
 def _after(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:

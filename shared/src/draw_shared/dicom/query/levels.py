@@ -13,6 +13,7 @@ from draw_shared.dicom.network.service import OperationRefused
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.keys import BY_KEYWORD, UNIQUE_KEYS, IndexedAttribute, Level
 from draw_shared.dicom.query.matching import Condition, Texts
+from draw_shared.wording import message
 
 _PATIENT_ROOT: Final = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
 _STUDY_ROOT: Final = (Level.STUDY, Level.SERIES, Level.IMAGE)
@@ -48,12 +49,13 @@ def level_named(name: str, sop_class_uid: str) -> Level:
     levels = LEVELS.get(sop_class_uid)
     if levels is None:
         raise OperationRefused(
-            DimseStatus.SOP_CLASS_NOT_SUPPORTED, "this information model is not offered"
+            DimseStatus.SOP_CLASS_NOT_SUPPORTED, message("this information model is not offered")
         )
     found = Level.__members__.get(name.strip(" \0"))
     if found is None or found not in levels:
         raise OperationRefused(
-            DimseStatus.DATA_SET_DOES_NOT_MATCH, "Query/Retrieve Level is none of this model"
+            DimseStatus.DATA_SET_DOES_NOT_MATCH,
+            message("Query/Retrieve Level is none of this model"),
         )
     return found
 
@@ -72,7 +74,11 @@ def require_keys_above(level: Level, sop_class_uid: str, conditions: Conditions)
         if not isinstance(condition, Texts) or len(condition.values) != 1:
             raise OperationRefused(
                 DimseStatus.DATA_SET_DOES_NOT_MATCH,
-                f"one value of {key.keyword} is needed at level {level.name}",
+                message(
+                    "one value of %(key)s is needed at level %(level)s",
+                    key=key.keyword,
+                    level=level.name,
+                ),
             )
 
 
@@ -86,5 +92,5 @@ def require_unique_key(level: Level, conditions: Conditions) -> None:
     if not isinstance(conditions.get(key), Texts):
         raise OperationRefused(
             DimseStatus.DATA_SET_DOES_NOT_MATCH,
-            f"values of {key.keyword} are needed for a retrieve",
+            message("values of %(key)s are needed for a retrieve", key=key.keyword),
         )

@@ -32,6 +32,7 @@ from draw_shared.dicom.encoding.intervals import (
 )
 from draw_shared.dicom.encoding.search_text import person_name_search_text, search_text
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
@@ -141,7 +142,7 @@ def parse(vr: str, text: str) -> Condition | None:
     if not text.strip("*"):
         return None
     if len(text) > MAX_KEY_CHARACTERS[vr in LIST_VRS]:
-        raise InvalidKey("a key is too long")
+        raise InvalidKey(message("a key is too long"))
     if "\0" in text:
         return Nothing()
     if vr in _INTERVALS:

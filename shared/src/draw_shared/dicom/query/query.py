@@ -46,6 +46,7 @@ from draw_shared.dicom.query.matching import (
     parse,
     pattern,
 )
+from draw_shared.wording import message
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 QUERY_RETRIEVE_LEVEL: Final = 0x00080052
@@ -176,7 +177,7 @@ class _Identifier:
         for tag, vr, raw in self.scanner.elements(request.identifier):
             self.elements[tag] = _vr(tag, vr), raw
             if len(self.elements) > MAX_KEYS:
-                raise Undecodable("an identifier has too many keys")
+                raise Undecodable(message("an identifier has too many keys"))
         self.characters = character_set(self.elements.get(SPECIFIC_CHARACTER_SET, ("", b""))[1])
         self._misread: list[str] = []
         self.level = level_named(

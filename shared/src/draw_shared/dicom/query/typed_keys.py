@@ -25,6 +25,7 @@ from typing import Any, Final
 from draw_shared.dicom.encoding import dictionary
 from draw_shared.dicom.query.matching import WHOLE_TEXT_VRS
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 BINARY_VRS: Final = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 MAX_UID_LENGTH: Final = 64
@@ -56,9 +57,13 @@ def key_as_sent(keyword: str, typed: str) -> str:
     if not text or (vr in _WITHOUT_WILDCARDS and not text.strip("*")):
         return ""
     if vr not in WHOLE_TEXT_VRS and any(_is_quoted(value) for value in text.split("\\")):
-        raise UnclearKey("leave out the quotation marks: a node compares them as it does letters")
+        raise UnclearKey(
+            message("leave out the quotation marks: a node compares them as it does letters")
+        )
     if vr in BINARY_VRS:
-        raise UnclearKey("no node compares values of this attribute; leave it empty to be told it")
+        raise UnclearKey(
+            message("no node compares values of this attribute; leave it empty to be told it")
+        )
     if vr in WHOLE_TEXT_VRS:
         return text
     if vr in _RANGES:
@@ -66,7 +71,7 @@ def key_as_sent(keyword: str, typed: str) -> str:
     convert = _VALUES.get(vr, str)
     values = [convert(value.strip()) for value in text.split("\\") if value.strip()]
     if keyword == "PatientSex" and not all(v in SEXES or not v.strip("*?") for v in values):
-        raise UnclearKey("a patient's sex is M, F or O")
+        raise UnclearKey(message("a patient's sex is M, F or O"))
     return "\\".join(values)
 
 
@@ -90,7 +95,12 @@ def one_value_each(keys: Mapping[str, Any]) -> list[dict[str, Any]]:
         if len(values) > 1 and _is_divided(keyword):
             asked = [each | {keyword: one} for each in asked for one in values if one]
         if len(asked) > MAX_QUESTIONS:
-            raise UnclearKey(f"keys of several values are more than {MAX_QUESTIONS} questions")
+            raise UnclearKey(
+                message(
+                    "keys of several values are more than %(most)s questions",
+                    most=MAX_QUESTIONS,
+                )
+            )
     return asked
 
 
@@ -102,7 +112,7 @@ def _is_divided(keyword: str) -> bool:
 
 # --- dates -------------------------------------------------------------------------------
 
-_HOW_DATES: Final = (
+_HOW_DATES: Final = message(
     "a date is written as 2026-11-01, 01.11.2026 or 20261101, a range as 20261101-20261130"
 )
 _BETWEEN: Final = re.compile(r"\s*(?:-|\u2013|\bto\b|\.\.)\s*")
@@ -125,7 +135,7 @@ def _dates(text: str) -> str:
         return _span(*_days(text))
     ends = _halves(text, _DAY)
     if ends is None and _SHORT_YEAR.fullmatch(text):
-        raise UnclearKey("write the year with four digits, as in 2026-11-01")
+        raise UnclearKey(message("write the year with four digits, as in 2026-11-01"))
     if ends is None:
         raise UnclearKey(_HOW_DATES)
     first, last = ends
@@ -147,7 +157,7 @@ def _halves(text: str, one: re.Pattern[str]) -> tuple[str, str] | None:
 
 def _span(first: str, last: str) -> str:
     if first and last and first > last:
-        raise UnclearKey("the range ends before it begins")
+        raise UnclearKey(message("the range ends before it begins"))
     return first if first == last else f"{first}-{last}"
 
 
@@ -172,9 +182,17 @@ def _day_first(year: int, day: int, month: int, separator: str) -> tuple[str, st
     """Return a date written before its year; with dots its month is in the middle."""
     if separator != ".":
         if day <= MONTHS and month <= MONTHS and day != month:
+            one, other = f"{day} {month_name[month]}", f"{month} {month_name[day]}"
+            first = f"{year:04}-{month:02}-{day:02}"
+            second = f"{year:04}-{day:02}-{month:02}"
             raise UnclearKey(
-                f"this is {day} {month_name[month]} or {month} {month_name[day]};"
-                f" write {year:04}-{month:02}-{day:02} or {year:04}-{day:02}-{month:02}"
+                message(
+                    "this is %(one)s or %(other)s; write %(first)s or %(second)s",
+                    one=one,
+                    other=other,
+                    first=first,
+                    second=second,
+                )
             )
         if month > MONTHS:
             day, month = month, day
@@ -188,12 +206,14 @@ def _day(year: int, month: int, day: int) -> str:
     try:
         return f"{date(year, month, day):%Y%m%d}"
     except ValueError as error:
-        raise UnclearKey("the calendar has no such day") from error
+        raise UnclearKey(message("the calendar has no such day")) from error
 
 
 # --- times -------------------------------------------------------------------------------
 
-_HOW_TIMES: Final = "a time is written as 10:30, 10:30:15 or 103015, a range as 10:00-11:30"
+_HOW_TIMES: Final = message(
+    "a time is written as 10:30, 10:30:15 or 103015, a range as 10:00-11:30"
+)
 _TIME: Final = re.compile(
     r"(?P<h1>\d\d)(?:(?P<m1>\d\d)(?:(?P<s1>\d\d)(?:\.(?P<f1>\d{1,6}))?)?)?"
     r"|(?P<h2>\d\d?):(?P<m2>\d\d)(?::(?P<s2>\d\d)(?:\.(?P<f2>\d{1,6}))?)?",
@@ -225,7 +245,7 @@ def _moments(text: str) -> tuple[str, str]:
         raise UnclearKey(_HOW_TIMES)
     hour, minute, second, fraction = (found[f"{n}1"] or found[f"{n}2"] for n in "hmsf")
     if int(hour) > LAST_HOUR or int(minute or 0) > LAST_MINUTE or int(second or 0) > LAST_SECOND:
-        raise UnclearKey("the day has no such time")
+        raise UnclearKey(message("the day has no such time"))
     hour = hour.zfill(2)
     if fraction:
         exact = f"{hour}{minute}{second}.{fraction}"
@@ -252,8 +272,10 @@ def _date_times(text: str) -> str:
             first, last = _moments(apart["time"])
             return _span(f"{first_day}{first}", f"{last_day}{last}")
     raise UnclearKey(
-        "date and time are written as 2026-11-01 10:30 or 20261101103000,"
-        " a range as 20261101-20261130"
+        message(
+            "date and time are written as 2026-11-01 10:30 or 20261101103000, a "
+            "range as 20261101-20261130"
+        )
     )
 
 
@@ -277,7 +299,9 @@ def _name(text: str) -> str:
         return _one_part(text)
     family, *others = parts
     if len(others) > 1 or not family:
-        raise UnclearKey("a name has one comma, as in Smith, John, or is written as Smith^John")
+        raise UnclearKey(
+            message("a name has one comma, as in Smith, John, or is written as Smith^John")
+        )
     given = "*".join(others[0].split())
     return f"{family}^{given}".rstrip("*") + "*"
 
@@ -287,40 +311,48 @@ def _one_part(text: str) -> str:
         return text
     if len(text.split()) > 1:
         raise UnclearKey(
-            "write Smith, John or Smith^John; a family name of several words with ^ after it,"
-            " as van Dyke^*"
+            message(
+                "write Smith, John or Smith^John; a family name of several words with ^ "
+                "after it, as van Dyke^*"
+            )
         )
     return f"{text}*"
 
 
 def _code(text: str) -> str:
     if not text.isascii():
-        raise UnclearKey("a code holds capital letters from A to Z, digits and underscores")
+        raise UnclearKey(
+            message("a code holds capital letters from A to Z, digits and underscores")
+        )
     code = text.upper()
     if "," in code or ";" in code:
-        raise UnclearKey("several codes are divided by a backslash, as in CT\\MR")
+        raise UnclearKey(message("several codes are divided by a backslash, as in CT\\MR"))
     return code
 
 
 def _uid(text: str) -> str:
     if "*" in text or "?" in text:
-        raise UnclearKey("a UID is compared as a whole: no wildcard")
+        raise UnclearKey(message("a UID is compared as a whole: no wildcard"))
     if not _UID.fullmatch(text) or len(text) > MAX_UID_LENGTH:
-        raise UnclearKey("a UID is digits and dots, at most 64; several are divided by a backslash")
+        raise UnclearKey(
+            message("a UID is digits and dots, at most 64; several are divided by a backslash")
+        )
     return text
 
 
 def _age(text: str) -> str:
     found = _AGE.fullmatch(text.upper())
     if found is None:
-        raise UnclearKey("an age is written as 045Y, with D, W, M or Y for its unit")
+        raise UnclearKey(message("an age is written as 045Y, with D, W, M or Y for its unit"))
     return f"{int(found[1]):03}{found[2]}"
 
 
 def _number(vr: str) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if not _NUMBERS[vr].fullmatch(text):
-            raise UnclearKey("this attribute is a number: no wildcard, no range, a point as in 1.5")
+            raise UnclearKey(
+                message("this attribute is a number: no wildcard, no range, a point as in 1.5")
+            )
         return text
 
     return convert

@@ -10,6 +10,7 @@ from struct import error, unpack_from
 from typing import Final, NamedTuple
 
 from draw_shared.dicom.transcoding.source import Untranscodable
+from draw_shared.wording import message
 
 RLE_LOSSLESS: Final = "1.2.840.10008.1.2.5"
 
@@ -60,20 +61,33 @@ def require_agreement(frame: bytes, transfer_syntax_uid: str, image: CodestreamS
     try:
         said = _said(frame)
     except (error, IndexError) as cut:
-        raise Untranscodable("a frame's code stream is cut short") from cut
+        raise Untranscodable(message("a frame's code stream is cut short")) from cut
     if said[:3] != image[:3]:
         raise Untranscodable(
-            f"a frame's code stream has {_words(said)}, the object says {_words(image)}"
+            message(
+                "a frame's code stream has %(said)s, the object says %(image)s",
+                said=_words(said),
+                image=_words(image),
+            )
         )
     if said.bits > image.bits:
         raise Untranscodable(
-            f"a frame's code stream has samples of {said.bits} bits, the object allocates"
-            f" {image.bits}"
+            message(
+                "a frame's code stream has samples of %(bits)s bits, the object "
+                "allocates %(bits_2)s",
+                bits=said.bits,
+                bits_2=image.bits,
+            )
         )
 
 
 def _words(picture: CodestreamSize) -> str:
-    return f"{picture.rows} rows, {picture.columns} columns, {picture.samples} samples"
+    return message(
+        "%(rows)s rows, %(columns)s columns, %(samples)s samples",
+        rows=picture.rows,
+        columns=picture.columns,
+        samples=picture.samples,
+    )
 
 
 def _said(frame: bytes) -> CodestreamSize:
@@ -83,7 +97,7 @@ def _said(frame: bytes) -> CodestreamSize:
         return _jpeg_2000(frame, _code_stream(frame))
     if frame.startswith(JPEG_2000_START):
         return _jpeg_2000(frame, 0)
-    raise Untranscodable("a frame is no code stream of its transfer syntax")
+    raise Untranscodable(message("a frame is no code stream of its transfer syntax"))
 
 
 def _jpeg(frame: bytes) -> CodestreamSize:
@@ -99,7 +113,7 @@ def _jpeg(frame: bytes) -> CodestreamSize:
             at += 2
         else:
             at += 2 + unpack_from(">H", frame, at + 2)[0]
-    raise Untranscodable("a frame's code stream does not say its size")
+    raise Untranscodable(message("a frame's code stream does not say its size"))
 
 
 def _lines(frame: bytes, at: int) -> int:
@@ -121,13 +135,13 @@ def _code_stream(frame: bytes) -> int:
         if size < header:
             break
         at += size
-    raise Untranscodable("a frame's JP2 file holds no code stream")
+    raise Untranscodable(message("a frame's JP2 file holds no code stream"))
 
 
 def _jpeg_2000(frame: bytes, at: int) -> CodestreamSize:
     """Parse the stream's size segment (ISO/IEC 15444-1 A.5.1)."""
     if frame[at : at + len(JPEG_2000_START)] != JPEG_2000_START:
-        raise Untranscodable("a frame's code stream does not say its size")
+        raise Untranscodable(message("a frame's code stream does not say its size"))
     right, bottom, left, top = unpack_from(">4I", frame, at + 8)
     (samples,) = unpack_from(">H", frame, at + 40)
     deep = frame[at + 42 : at + 42 + 3 * samples : 3]
@@ -140,20 +154,31 @@ def _jpeg_2000(frame: bytes, at: int) -> CodestreamSize:
 
 def _require_segments(frame: bytes, image: CodestreamSize) -> None:
     if len(frame) < RLE_HEADER_BYTES:
-        raise Untranscodable("a frame's RLE header is cut short")
+        raise Untranscodable(message("a frame's RLE header is cut short"))
     count, *offsets = unpack_from("<16I", frame)
     wanted = image.samples * ((image.bits + BYTE_BITS - 1) // BYTE_BITS)
     if count != wanted:
-        raise Untranscodable(f"a frame has {count} RLE segments instead of {wanted}")
+        raise Untranscodable(
+            message(
+                "a frame has %(count)s RLE segments instead of %(wanted)s",
+                count=count,
+                wanted=wanted,
+            )
+        )
     if count > MAX_SEGMENTS:
-        raise Untranscodable(f"a frame of RLE has no more than {MAX_SEGMENTS} segments")
+        raise Untranscodable(
+            message(
+                "a frame of RLE has no more than %(max_segments)s segments",
+                max_segments=MAX_SEGMENTS,
+            )
+        )
     begins = [*offsets[:count], len(frame)]
     if begins[0] < RLE_HEADER_BYTES or any(a > b for a, b in pairwise(begins)):
-        raise Untranscodable("the segments of a frame of RLE do not follow each other")
+        raise Untranscodable(message("the segments of a frame of RLE do not follow each other"))
     most = image.rows * image.columns + MAX_PADDING_BYTES
     for begin, stop in pairwise(begins):
         if (stop - begin) * MAX_GROWTH > SMALL_BYTES and _is_longer(frame, begin, stop, most):
-            raise Untranscodable("an RLE segment of a frame holds more than the image has")
+            raise Untranscodable(message("an RLE segment of a frame holds more than the image has"))
 
 
 def _is_longer(frame: bytes, begin: int, stop: int, most: int) -> bool:

@@ -29,6 +29,7 @@ from draw_shared.dicom.transcoding.source import (
     Untranscodable,
 )
 from draw_shared.dicom.transcoding.survey import Facts, Survey, survey_data_set
+from draw_shared.wording import message
 
 MAX_PICTURES: Final = 64
 """Encapsulated images in one object, including those of icons."""
@@ -164,9 +165,9 @@ class _StoredObject(NamedTuple):
             raise Untranscodable(str(error)) from error
         syntax = meta.transfer_syntax_uid
         if not syntax:
-            raise Untranscodable("the file does not say its transfer syntax")
+            raise Untranscodable(message("the file does not say its transfer syntax"))
         if syntax in JPIP_SYNTAXES:
-            raise Untranscodable("the pixel data lie elsewhere")
+            raise Untranscodable(message("the pixel data lie elsewhere"))
         deflated = is_deflated(os.pread(descriptor, HEAD_BYTES, offset), syntax)
         stored = cls(descriptor, offset, syntax, deflated, longest_inflated)
         beginning = stored.source().ahead(HEAD_BYTES)
@@ -186,14 +187,14 @@ class _StoredObject(NamedTuple):
 def _read(descriptor: int, position: int, size: int) -> bytes:
     raw = os.pread(descriptor, size, position)
     if len(raw) < size:
-        raise Untranscodable("the data set is cut short")
+        raise Untranscodable(message("the data set is cut short"))
     return raw
 
 
 def _find_encapsulated(survey: Survey, stored: str) -> Iterator[tuple[int, Facts]]:
     found = [(start, facts) for start, facts in survey.facts.items() if facts.pixels is not None]
     if found and stored in NATIVE:
-        raise Untranscodable("encapsulated pixel data in a transfer syntax without")
+        raise Untranscodable(message("encapsulated pixel data in a transfer syntax without"))
     if len(found) > MAX_PICTURES:
-        raise Untranscodable("too many encapsulated images")
+        raise Untranscodable(message("too many encapsulated images"))
     yield from found

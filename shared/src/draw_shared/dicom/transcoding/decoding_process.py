@@ -24,6 +24,7 @@ from draw_shared.dicom.transcoding.decoding import Decoder, DecodingLimits, Enco
 from draw_shared.dicom.transcoding.payload import Payload
 from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.source import Untranscodable
+from draw_shared.wording import message
 
 HEADER: Final = Struct("<II")
 """Lengths of the JSON part and of the bytes that follow."""
@@ -147,7 +148,7 @@ def _answer(decoder: Decoder, request: DecodingMessage) -> tuple[dict[str, Any],
     except OSError as error:
         return {"trouble": STORAGE, "number": error.errno or errno.EIO}, Payload()
     except Exception as error:  # noqa: BLE001 - codecs raise whatever they like
-        reason = f"it cannot be read: {type(error).__name__}"
+        reason = message("it cannot be read: %(error)s", error=type(error).__name__)
         return {"trouble": UNTRANSCODABLE, "reason": reason}, Payload()
     finally:
         os.close(descriptor)

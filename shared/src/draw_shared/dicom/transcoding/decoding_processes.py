@@ -40,6 +40,7 @@ from draw_shared.dicom.transcoding.payload import MAX_HELD_BYTES, Payload
 from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.plan import Plan
 from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodable
+from draw_shared.wording import message
 
 log = structlog.get_logger()
 
@@ -97,7 +98,7 @@ class DecodingProcesses(Decoding):
             return Plan.of(said, payload)
         except (KeyError, TypeError, ValueError) as error:
             payload.close()
-            raise Untranscodable("what it was decoded to is no plan") from error
+            raise Untranscodable(message("what it was decoded to is no plan")) from error
 
     @override
     def frames(self, descriptor: int, image: Image, frames: Sequence[EncodedFrame]) -> Payload:
@@ -108,7 +109,7 @@ class DecodingProcesses(Decoding):
         try:
             process = self._free.get(timeout=FREE_PROCESS_TIMEOUT_SECONDS)
         except queue.Empty:
-            raise NotNow("every process that decodes is busy") from None
+            raise NotNow(message("every process that decodes is busy")) from None
         try:
             answer = process.ask(request)
         finally:
@@ -138,7 +139,7 @@ class _PayloadFiles:
             size = self._size
         if size > self._most:
             payload.close()
-            raise NotNow("too much of what was decoded waits for peers that are slow")
+            raise NotNow(message("too much of what was decoded waits for peers that are slow"))
         return payload
 
     def _gone(self, size: int) -> None:
@@ -186,7 +187,12 @@ class _DecodingProcess:
         except TimeoutError:
             self._end()
             log.warning("decoding.process_replaced", reason="late")
-            raise NotNow(f"decoding it takes more than {ANSWER_TIMEOUT_SECONDS:.0f} s") from None
+            raise NotNow(
+                message(
+                    "decoding it takes more than %(answer_timeout_seconds)s s",
+                    answer_timeout_seconds=format(ANSWER_TIMEOUT_SECONDS, ".0f"),
+                )
+            ) from None
         except (OSError, ValueError, _Ended) as error:
             raise self._end_failure() from error
         if answer is None:
@@ -201,22 +207,34 @@ class _DecodingProcess:
         if said["trouble"] == MEMORY:
             # It may never give this memory back.
             self._end()
-            return self._costly("memory", f"more than {self._limits.memory_bytes >> 20} MiB")
+            return self._costly(
+                "memory",
+                message(
+                    "decoding it takes more than %(most)s MiB",
+                    most=self._limits.memory_bytes >> 20,
+                ),
+            )
         return Untranscodable(str(said.get("reason", ""))[:200])
 
     def _end_failure(self) -> Exception:
         """Return the exception for a process that ended during a request."""
         code = self._end()
         if self._stopped:
-            return NotNow("the service ends")
+            return NotNow(message("the service ends"))
         if code == -signal.SIGXCPU:
-            return self._costly("time", f"more than {self._limits.cpu_seconds} s of processor time")
+            return self._costly(
+                "time",
+                message(
+                    "decoding it takes more than %(most)s s of processor time",
+                    most=self._limits.cpu_seconds,
+                ),
+            )
         log.warning("decoding.process_replaced", reason="ended", exit_code=code)
-        return TooCostly("the process that decoded it ended")
+        return TooCostly(message("the process that decoded it ended"))
 
     def _costly(self, reason: str, words: str) -> TooCostly:
         log.warning("decoding.process_replaced", reason=reason)
-        return TooCostly(f"decoding it takes {words}")
+        return TooCostly(words)
 
     def _ensure_running(self) -> socket.socket:
         if self._connection is not None and self.pid is not None:

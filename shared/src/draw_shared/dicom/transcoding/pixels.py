@@ -26,6 +26,7 @@ from draw_shared.dicom.transcoding.survey import (
     Facts,
     Fragments,
 )
+from draw_shared.wording import message
 
 ENCAPSULATED_UNCOMPRESSED: Final = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
@@ -69,7 +70,7 @@ class Image:
         """
         raw, photometric = self._decode(frame)
         if len(raw) != self.frame_bytes:
-            raise Untranscodable("a frame has another size than the image")
+            raise Untranscodable(message("a frame has another size than the image"))
         return raw, photometric
 
     def _decode(self, frame: bytes) -> tuple[bytes, str]:
@@ -81,7 +82,7 @@ class Image:
                 inflater = zlib.decompressobj(-zlib.MAX_WBITS)
                 return inflater.decompress(frame, self.frame_bytes), as_said
             except zlib.error as error:
-                raise Untranscodable("a frame cannot be inflated") from error
+                raise Untranscodable(message("a frame cannot be inflated")) from error
         # It loads codecs, which takes half a second: only processes that need them wait for that.
         from pydicom.encaps import encapsulate  # noqa: PLC0415
         from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
@@ -90,7 +91,7 @@ class Image:
         try:
             decoder = get_decoder(UID(self.transfer_syntax_uid))
         except NotImplementedError as error:
-            raise Untranscodable("there is no decoder for its transfer syntax") from error
+            raise Untranscodable(message("there is no decoder for its transfer syntax")) from error
         require_agreement(frame, self.transfer_syntax_uid, self._picture)
         options = self.options | {"number_of_frames": 1}
         try:
@@ -102,7 +103,9 @@ class Image:
             raise
         except Exception as error:
             # Decoders raise exceptions of any type.
-            raise Untranscodable(f"a frame cannot be decoded: {type(error).__name__}") from error
+            raise Untranscodable(
+                message("a frame cannot be decoded: %(error)s", error=type(error).__name__)
+            ) from error
 
     @property
     def _picture(self) -> CodestreamSize:
@@ -134,7 +137,7 @@ class EncapsulatedPixels:
         read: Callable[[int, int], bytes],
     ) -> None:
         if facts.pixels is None:
-            raise Untranscodable("there are no encapsulated pixel data")
+            raise Untranscodable(message("there are no encapsulated pixel data"))
         self._facts = facts
         self._read = read
         self.fragments = facts.pixels
@@ -144,7 +147,9 @@ class EncapsulatedPixels:
         self.length = self.image.frame_bytes * (len(self.begins) - 1)
         """Length of all decoded frames, bytes, without padding to even length."""
         if self.length > MAX_VALUE_BYTES:
-            raise Untranscodable("the decoded pixel data would be longer than a value may be")
+            raise Untranscodable(
+                message("the decoded pixel data would be longer than a value may be")
+            )
         self.vr = b"OB" if self.image.options["bits_allocated"] <= BYTE_BITS else b"OW"
         begin, end = self.begins[:2]
         frame = gather_frame(
@@ -177,7 +182,7 @@ class EncapsulatedPixels:
         fragments = len(pixels.lengths) - 1
         count = self.image.options["number_of_frames"]
         if fragments < 1:
-            raise Untranscodable("there are no frames")
+            raise Untranscodable(message("there are no frames"))
         offsets = self._offsets(pixels)
         if fragments == count:
             return array("Q", range(1, fragments + 2))
@@ -189,15 +194,15 @@ class EncapsulatedPixels:
         elif fragments > count > 1:
             begins += [n + 1 for n in range(1, fragments) if self._ends_image(n)]
         elif fragments < count:
-            raise Untranscodable("there are fewer fragments than frames")
+            raise Untranscodable(message("there are fewer fragments than frames"))
         if len(begins) < count:
-            raise Untranscodable("there are fewer frames than there should be")
+            raise Untranscodable(message("there are fewer frames than there should be"))
         return array("Q", (*begins, fragments + 1))
 
     def _offsets(self, pixels: Fragments) -> tuple[int, ...]:
         size = pixels.lengths[0]
         if size > MAX_TABLE_BYTES:
-            raise Untranscodable("the basic offset table is too long")
+            raise Untranscodable(message("the basic offset table is too long"))
         raw = self._read(pixels.positions[0], size)
         return tuple(
             int.from_bytes(raw[at : at + OFFSET_BYTES], "little")
@@ -224,9 +229,11 @@ def gather_frame(
         OSError: the file cannot be read.
     """
     if len(lengths) > MAX_FRAGMENTS:
-        raise Untranscodable("a frame is made up of too many fragments")
+        raise Untranscodable(message("a frame is made up of too many fragments"))
     if sum(lengths) > longest_frame:
-        raise Untranscodable(f"a frame is longer than {longest_frame} bytes")
+        raise Untranscodable(
+            message("a frame is longer than %(longest_frame)s bytes", longest_frame=longest_frame)
+        )
     return b"".join(map(read, positions, lengths))
 
 
@@ -243,7 +250,7 @@ def _options(facts: Facts) -> dict[str, Any]:
         "planar_configuration": facts.number(PLANAR_CONFIGURATION) or 0,
     }
     if not (numbers["rows"] and numbers["columns"] and numbers["bits_allocated"]):
-        raise Untranscodable("the pixel data have no rows, columns or bits")
+        raise Untranscodable(message("the pixel data have no rows, columns or bits"))
     photometric = _text(values, PHOTOMETRIC_INTERPRETATION) or b"MONOCHROME2"
     return numbers | {
         "number_of_frames": max(1, _frame_count(values)),
@@ -264,8 +271,10 @@ def _frame_bytes(options: dict[str, Any], longest: int) -> int:
     samples = options["rows"] * options["columns"] * options["samples_per_pixel"]
     bits = samples * options["bits_allocated"]
     if options["number_of_frames"] > 1 and bits % BYTE_BITS:
-        raise Untranscodable("frames of single bits do not end with a byte")
+        raise Untranscodable(message("frames of single bits do not end with a byte"))
     size = (bits + BYTE_BITS - 1) // BYTE_BITS
     if size > longest:
-        raise Untranscodable(f"a decoded frame is longer than {longest} bytes")
+        raise Untranscodable(
+            message("a decoded frame is longer than %(longest)s bytes", longest=longest)
+        )
     return int(size)

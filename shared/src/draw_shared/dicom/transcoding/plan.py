@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 from draw_shared.dicom.transcoding.payload import Payload, PayloadWriter
 from draw_shared.dicom.transcoding.pixels import Image
 from draw_shared.dicom.transcoding.source import Untranscodable
+from draw_shared.wording import message
 
 STEP: Final = Struct("<B2sQQ")
 STEPS_AT_ONCE: Final = 4096
@@ -82,11 +83,11 @@ class PlannedNumbers(NamedTuple):
             Untranscodable: there are fewer.
         """
         if first + count > self.number:
-            raise Untranscodable("a plan is shorter than it says")
+            raise Untranscodable(message("a plan is shorter than it says"))
         found = array(NUMBER)
         raw = payload.read(self.position + first * NUMBER_BYTES, count * NUMBER_BYTES)
         if len(raw) != count * NUMBER_BYTES:
-            raise Untranscodable("a plan is shorter than it says")
+            raise Untranscodable(message("a plan is shorter than it says"))
         found.frombytes(raw)
         return found
 
@@ -133,12 +134,12 @@ class Plan:
             count = min(left, STEPS_AT_ONCE)
             raw = self.payload.read(at, count * size)
             if len(raw) != count * size:
-                raise Untranscodable("a plan is shorter than it says")
+                raise Untranscodable(message("a plan is shorter than it says"))
             for kind, vr, position, length in STEP.iter_unpack(raw):
                 if kind not in _KINDS or (
                     kind == ByteSource.FRAMES and position >= len(self.images)
                 ):
-                    raise Untranscodable("a plan has a step that there is none of")
+                    raise Untranscodable(message("a plan has a step that there is none of"))
                 yield Step(ByteSource(kind), vr, position, length)
             at += len(raw)
             left -= count

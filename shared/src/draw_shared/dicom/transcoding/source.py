@@ -11,6 +11,7 @@ from typing_extensions import override
 from draw_shared.dicom.encoding.data_set import make_inflater
 from draw_shared.dicom.encoding.element_forms import HEADER_BYTES
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 BLOCK_BYTES: Final = 256 * 1024
 """Size of a block, a multiple of the width of every number."""
@@ -86,7 +87,7 @@ class DataSetSource(ABC):
             else:
                 self._fill(min(size, BLOCK_BYTES))
                 if len(self._held) < min(size, MAX_NUMBER_BYTES):
-                    raise Untranscodable("the data set is cut short")
+                    raise Untranscodable(message("the data set is cut short"))
 
     def _fill(self, size: int) -> None:
         """Hold at least `size` of the next bytes, if there are so many."""
@@ -135,7 +136,7 @@ class FileSource(DataSetSource):
     @override
     def _leap(self, position: int) -> None:
         if position > self._size:
-            raise Untranscodable("the data set is cut short")
+            raise Untranscodable(message("the data set is cut short"))
         self._begin, self._at, self._held = position, 0, b""
 
 
@@ -161,7 +162,9 @@ class InflatedSource(DataSetSource):
     @override
     def _more(self, position: int, size: int) -> bytes:
         if position > self._longest:
-            raise Untranscodable(f"the data set becomes longer than {self._longest} bytes")
+            raise Untranscodable(
+                message("the data set becomes longer than %(longest)s bytes", longest=self._longest)
+            )
         inflater = self._inflater
         while not inflater.eof:
             deflated = inflater.unconsumed_tail
@@ -171,11 +174,11 @@ class InflatedSource(DataSetSource):
             try:
                 inflated = inflater.decompress(deflated, size)
             except zlib.error as broken:
-                raise Untranscodable("the deflated data set is damaged") from broken
+                raise Untranscodable(message("the deflated data set is damaged")) from broken
             if inflated:
                 return inflated
             if not deflated:
-                raise Untranscodable("the deflated data set is cut short")
+                raise Untranscodable(message("the deflated data set is cut short"))
         return b""
 
     @override

@@ -33,6 +33,7 @@ from draw_shared.dicom.transcoding.encoding import (
 )
 from draw_shared.dicom.transcoding.representations import CREATORS, UNKNOWN, listed
 from draw_shared.dicom.transcoding.source import BLOCK_BYTES, DataSetSource, Untranscodable
+from draw_shared.wording import message
 
 MAX_DEPTH: Final = 128
 MAX_CREATOR_LENGTH: Final = 64
@@ -151,9 +152,9 @@ class _StructureWalk:
         start = self._source.position
         end = None if length == UNDEFINED else start + length
         if end is not None and parent.bound is not None and end > parent.bound:
-            raise Untranscodable("an item is longer than what it lies in")
+            raise Untranscodable(message("an item is longer than what it lies in"))
         if len(self._stack) > 2 * MAX_DEPTH:
-            raise Untranscodable("sequences are nested too deeply")
+            raise Untranscodable(message("sequences are nested too deeply"))
         bound = parent.bound if end is None else end
         level = NestingLevel(start, encoding, end, bound, parent, parent.opaque, items)
         self._stack.append(level)
@@ -182,7 +183,7 @@ class _StructureWalk:
             # Its delimiter is missing: what follows belongs to the surrounding data set.
             yield from self._leave()
         else:
-            raise Untranscodable("a sequence holds something else than items")
+            raise Untranscodable(message("a sequence holds something else than items"))
 
     def _ends_around(self, level: NestingLevel) -> bool:
         """Return whether the item end here, outside every item, ends the surrounding item."""
@@ -227,7 +228,7 @@ class _StructureWalk:
                     yield from self._fragments(level)
                 return
         if level.bound is not None and start + length > level.bound:
-            raise Untranscodable("an element is longer than what it lies in")
+            raise Untranscodable(message("an element is longer than what it lies in"))
         if tag >> 16 & 1 and (tag & 0xFFFF) in CREATORS and length <= MAX_CREATOR_LENGTH:
             level.creators[tag] = source.ahead(length).decode("ascii", "replace").strip(" \0")
         # A value of VR SQ that gets here contains no items.
@@ -246,7 +247,7 @@ class _StructureWalk:
             yield from self._leave()
             return
         if tag not in {ITEM_END, SEQUENCE_END}:
-            raise Untranscodable("an item lies outside of a sequence")
+            raise Untranscodable(message("an item lies outside of a sequence"))
         self._source.skip_to(self._source.position + BARE_BYTES)
         if inner:
             yield from self._leave(delimited=True)
@@ -257,7 +258,7 @@ class _StructureWalk:
         """Pass NULs after the data set."""
         while block := self._source.ahead(BLOCK_BYTES):
             if any(block):
-                raise Untranscodable("what follows is no data set")
+                raise Untranscodable(message("what follows is no data set"))
             self._source.skip_to(self._source.position + len(block))
 
     def _enter_nested(self, level: NestingLevel, header: _Header, vr: bytes) -> Met | None:
@@ -274,7 +275,7 @@ class _StructureWalk:
         elif written != b"SQ" and holds_fragments(self._ahead(level, _AHEAD[0])[0]):
             return Met(StructureEvent.FRAGMENTS, level, tag, b"OB", length, regular=False)
         elif written in KNOWN_VRS and written not in _SEQUENCE_VRS:
-            raise Untranscodable("a value that is no sequence has no length")
+            raise Untranscodable(message("a value that is no sequence has no length"))
         opaque = written == UNKNOWN and length == UNDEFINED and not self._explicit_items()
         inner = self._enter(level, IMPLICIT if opaque else encoding, length, items=True)
         inner.opaque = level.opaque or opaque
@@ -326,9 +327,11 @@ class _StructureWalk:
                 delimited = False
                 break
             if tag != ITEM or length == UNDEFINED:
-                raise Untranscodable("an encapsulated value holds something else than fragments")
+                raise Untranscodable(
+                    message("an encapsulated value holds something else than fragments")
+                )
             if level.bound is not None and start + length > level.bound:
-                raise Untranscodable("a fragment is longer than what it lies in")
+                raise Untranscodable(message("a fragment is longer than what it lies in"))
             source.skip_to(start)
             yield Met(StructureEvent.FRAGMENT, level, tag, length=length)
             source.skip_to(start + length)
@@ -350,7 +353,7 @@ class _StructureWalk:
             group, element, _, length = encoding.short.unpack_from(head)
             return _Header(group << 16 | element, vr, length, start + BARE_BYTES, regular=True)
         if len(head) < LONG_BYTES:
-            raise Untranscodable("an element header is cut short")
+            raise Untranscodable(message("an element header is cut short"))
         group, element, _, length = encoding.long.unpack(head)
         return _Header(group << 16 | element, vr, length, start + LONG_BYTES, regular=True)
 
@@ -377,7 +380,7 @@ class _StructureWalk:
             return _Header(
                 group << 16 | element, vr, form.length, start + form.start, regular=False
             )
-        raise Untranscodable("an element header cannot be read")
+        raise Untranscodable(message("an element header cannot be read"))
 
     def _ahead(self, level: NestingLevel, size: int) -> tuple[bytes, int | None]:
         """Return at most `size` bytes, and how many bytes after the first remain in the level."""

@@ -15,6 +15,7 @@ from draw_shared.dicom.transcoding.structure import (
     StructureEvent,
     walk_structure,
 )
+from draw_shared.wording import message
 
 PIXEL_REPRESENTATION: Final = 0x00280103
 WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
@@ -52,7 +53,7 @@ class Fragments:
     def add(self, position: int, length: int) -> None:
         """Add a fragment."""
         if len(self.lengths) >= MAX_FRAGMENTS:
-            raise Untranscodable("too many fragments")
+            raise Untranscodable(message("too many fragments"))
         self.positions.append(position)
         self.lengths.append(length)
 
@@ -108,7 +109,7 @@ class Survey:
 
     def _count(self) -> None:
         if len(self.facts) + len(self.encapsulated) >= MAX_NOTED:
-            raise Untranscodable("too many items with pixel data")
+            raise Untranscodable(message("too many items with pixel data"))
 
     def number(self, level: NestingLevel, tag: int) -> int:
         """Return the US value of an element in a data set or the nearest one around it, else 0."""
@@ -136,10 +137,10 @@ def survey_data_set(
     for met in walk_structure(source, written):
         survey.lengths.note(met)
         if not met.regular and met.level.opaque:
-            raise Untranscodable("a sequence of unknown VR is damaged")
+            raise Untranscodable(message("a sequence of unknown VR is damaged"))
         if met.kind is StructureEvent.VALUE:
             if compressed and met.tag == PIXEL_DATA and source.ahead(len(_ITEM)) == _ITEM:
-                raise Untranscodable("the encapsulated pixel data have a defined length")
+                raise Untranscodable(message("the encapsulated pixel data have a defined length"))
             if met.tag in NOTED and not met.level.opaque:
                 survey.of(met.level).values[met.tag] = source.ahead(
                     min(met.length, MAX_NOTED_BYTES)

@@ -27,6 +27,7 @@ from draw_shared.dicom.transcoding.source import (
     TooCostly,
     Untranscodable,
 )
+from draw_shared.wording import message
 
 MAX_BROKEN: Final = 1024
 
@@ -121,7 +122,7 @@ class _PlanExecution:
             size = min(BLOCK_BYTES, end - at)
             part = os.pread(self._descriptor, size, at)
             if len(part) < size:
-                raise Untranscodable("the data set is cut short")
+                raise Untranscodable(message("the data set is cut short"))
             yield part
 
     def _further_frames(self, planned: PlannedImage) -> Iterator[bytes]:
@@ -151,7 +152,7 @@ def _parts(payload: Payload, position: int, length: int) -> Iterator[bytes]:
         size = min(BLOCK_BYTES, end - at)
         part = payload.read(at, size)
         if len(part) < size:
-            raise Untranscodable("there is less than was planned")
+            raise Untranscodable(message("there is less than was planned"))
         yield part
 
 

@@ -24,7 +24,7 @@ PROGRAMS: Final = ("/api/", "/livez", "/readyz", "/metrics")
 SIGN_IN: Final = "/sign-in"
 REDIRECT_HEADER: Final = "HX-Redirect"
 RETRY_AFTER: Final = "Retry-After"
-TITLES: Final = {
+TITLES: Final[dict[int, str]] = {
     HTTPStatus.BAD_REQUEST: N_("This cannot be understood"),
     HTTPStatus.FORBIDDEN: N_("Not allowed"),
     HTTPStatus.NOT_FOUND: N_("Not found"),

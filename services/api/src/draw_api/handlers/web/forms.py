@@ -105,10 +105,11 @@ def fields_of(
 
 
 def texts_of(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the English labels and descriptions of a model's fields, for the catalogues."""
+    """Yield the English texts of a model's fields, for the catalogues."""
     for name, schema in _properties(model).items():
         yield spelled(name)
         yield str(schema.get("description", ""))
+        yield from (spelled(str(one)) for one in schema.get("enum", ()))
 
 
 def error_of(name: str, problems: Sequence[FieldProblem]) -> str:

@@ -27,6 +27,14 @@ CATALOGUES: Final = Path(__file__).resolve().parents[2] / "catalogues"
 SAID: Final = "said"
 """The context in the catalogues of what `draw_shared.wording.message` says."""
 PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s|%%")
+JOINTS: Final = (
+    re.compile(r"(.+)(; )(.+)", re.DOTALL),
+    re.compile(r"(.+)( \([0-9]/[0-9]/[0-9]\))()"),
+    re.compile(r"(.+?)(: )(.+)", re.DOTALL),
+)
+"""What stands between texts that were said one after the other."""
+MAX_JOINTS: Final = 12
+"""Texts with more of them are a peer's or a visitor's: their parts are not looked for."""
 MAX_HEADER_LENGTH: Final = 1000
 MAX_SAID_LENGTH: Final = 1000
 """Longer texts are not looked for: each form is tried on them."""
@@ -133,7 +141,8 @@ def said(text: str | None) -> str:
 
 @lru_cache(TEXTS_REMEMBERED)
 def _said(language: str, text: str) -> str:
-    if language == SOURCE_LANGUAGE or len(text) > MAX_SAID_LENGTH:
+    # The catalogue's own head is found under the empty text.
+    if language == SOURCE_LANGUAGE or not text or len(text) > MAX_SAID_LENGTH:
         return text
     translations = _translations(language)
     for found in (str(translations.pgettext(SAID, text)), str(translations.gettext(text))):
@@ -144,6 +153,16 @@ def _said(language: str, text: str) -> str:
         if match:
             values = {name: _said(language, value) for name, value in match.groupdict().items()}
             return str(translations.pgettext(SAID, source)) % values
+    return _said_in_parts(language, text)
+
+
+def _said_in_parts(language: str, text: str) -> str:
+    if text.count("; ") + text.count(": ") > MAX_JOINTS:
+        return text
+    for joint in JOINTS:
+        parts = joint.fullmatch(text)
+        if parts:
+            return _said(language, parts[1]) + parts[2] + _said(language, parts[3])
     return text
 
 
