@@ -1,5 +1,6 @@
 """What is said in English outside the page is found again, whatever its values are."""
 
+import ast
 import re
 from itertools import count
 
@@ -8,12 +9,23 @@ from babel.messages.catalog import Catalog
 
 from draw_api.handlers.web import languages
 from draw_api.handlers.web.languages import PLACEHOLDER, SAID, said
+from draw_api.models import failures
+from draw_api.models.failures import FieldProblem
 from draw_shared.wording import message
 from support.pseudo_language import bracketed
-from tools.catalogues import source_texts
+from tools.catalogues import SOURCES, source_texts
 
 WORD = re.compile("[A-Za-z]{2,}")
 MAX_VALUES = 7
+REFUSALS = {
+    *(name for name, kind in vars(failures).items() if isinstance(kind, type)),
+    "InvalidJob",
+    "NothingThere",
+    "NotSupported",
+    "PeerAborted",
+    "Unreachable",
+    "wrong",
+}
 HOSTILE = ("; " * 480, ": " * 480, "a, " * 320, "of " * 320, "\n" * 990, "%(name)s " * 90)
 
 
@@ -100,3 +112,31 @@ def test_sentences_beside_each_other_are_found_one_by_one(spoken, kept, shown):
 @pytest.mark.parametrize("kept", HOSTILE, ids=lambda text: text[:6])
 def test_what_nobody_of_ours_said_stays_as_it_is(spoken, kept):
     assert said(kept) == kept
+
+
+NAMES_FIRST = {FieldProblem.__name__, "wrong"}
+
+
+def words_of_refusals(path):
+    """Yield the texts with which a module refuses something and that no catalogue will have."""
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            given = call.args[1:] if call.func.id in NAMES_FIRST else call.args
+            for text in given if call.func.id in REFUSALS else ():
+                if isinstance(text, ast.Constant | ast.JoinedStr) and " " in ast.unparse(text):
+                    yield f"{path.name}:{text.lineno} {ast.unparse(text)}"
+
+
+def test_what_the_api_refuses_is_said_by_message():
+    places = (
+        "draw_api/services",
+        "draw_api/models",
+        "draw_api/handlers/rest",
+        "draw_shared/contracts",
+        "draw_qr_worker",
+        "draw_indexer/services",
+        "draw_scp/services",
+    )
+    paths = [path for root in SOURCES for place in places for path in root.glob(f"{place}/**/*.py")]
+    assert len(paths) > 100
+    assert [text for path in paths for text in words_of_refusals(path)] == []

@@ -29,6 +29,7 @@ from draw_shared.contracts.server_config import (
     StorageStructure,
 )
 from draw_shared.errors import Permanent
+from draw_shared.wording import message
 
 STRICTEST: Final[Mapping[type[StrEnum], StrEnum]] = {
     ClientCertificates: ClientCertificates.REQUIRED,
@@ -66,7 +67,7 @@ def read_config(document: object) -> Reading:
         ConfigUnreadable: a known field has an invalid value.
     """
     if not isinstance(document, Mapping):
-        raise ConfigUnreadable("the document is no object")
+        raise ConfigUnreadable(message("the document is no object"))
     unknown: list[str] = []
     tightened: list[str] = []
     known = _known(ServerConfig, document, "", unknown, tightened)

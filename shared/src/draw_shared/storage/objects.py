@@ -44,6 +44,7 @@ from draw_shared.storage.layout import Layout, ObjectIdentity
 from draw_shared.storage.place_key import PlaceKey
 from draw_shared.storage.recent_paths import RecentPaths, Sequence
 from draw_shared.storage.spool import SpoolLock, remove_parts
+from draw_shared.wording import message
 
 HASH_CHUNK: Final = 1024 * 1024
 LOCK_TIMEOUT_SECONDS: Final = 10.0
@@ -242,7 +243,7 @@ class ObjectStore:
             UnsafePath: the file would be outside the storage root.
         """
         if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-            raise UnsafePath("a stored path leaves the storage root")
+            raise UnsafePath(message("a stored path leaves the storage root"))
         return self.root / path
 
     def _give_name(

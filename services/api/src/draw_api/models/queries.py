@@ -54,7 +54,7 @@ NEEDED_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
 
 def _known_zone(name: str) -> str:
     if name and not is_zone(name):
-        raise ValueError("must be the name of a time zone such as Europe/Berlin")
+        raise ValueError(message("must be the name of a time zone such as Europe/Berlin"))
     return name
 
 

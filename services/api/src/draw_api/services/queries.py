@@ -108,7 +108,7 @@ class QueryService:
         query = self.query(query_id)
         below = BELOW.get(query.level)
         if below is None:
-            raise Conflict("Nothing is below an image.")
+            raise Conflict(message("Nothing is below an image."))
         [match] = self._chosen(query_id, [result_id])
         keys = {keyword: match.attributes.get(keyword) for keyword in UNIQUE_KEYS[query.level]}
         if match.query_model == "study" and query.level != "PATIENT":
@@ -117,7 +117,9 @@ class QueryService:
         elif not keys["PatientID"]:
             del keys["PatientID"]
         if not all(isinstance(value, str) and value for value in keys.values()) or not keys:
-            raise Conflict("The node did not say enough about this to ask for what is below it.")
+            raise Conflict(
+                message("The node did not say enough about this to ask for what is below it.")
+            )
         try:
             asked = NewQuery.model_validate(
                 {"level": below, "keys": keys, "node_ids": [match.node_id]}
@@ -157,7 +159,7 @@ class QueryService:
     def _chosen(self, query_id: UUID, ids: Sequence[int]) -> Sequence[ChosenMatch]:
         found = self._table.chosen(query_id, ids)
         if len(found) < len(set(ids)):
-            raise NotFound("There is no such match.")
+            raise NotFound(message("There is no such match."))
         return found
 
     def _dated(self, query: NewQuery) -> NewQuery:
@@ -301,7 +303,7 @@ def _key_of_item(level: str, match: ChosenMatch) -> tuple[str, ...]:
 
 
 def _unidentified(match: ChosenMatch) -> Invalid:
-    words = "the node did not say enough about this to retrieve it"
+    words = message("the node did not say enough about this to retrieve it")
     return Invalid([FieldProblem(f"result_ids.{match.id}", words)])
 
 

@@ -12,6 +12,7 @@ from draw_api.models.wording import problems_of
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.saved_queries import SavedQueryRepository
 from draw_api.services.queries import QueryService
+from draw_shared.wording import message
 
 
 class SavedQueryService:
@@ -32,7 +33,12 @@ class SavedQueryService:
         """
         saved_id = self._table.save(by.user_id, saved)
         if self._table.number_of(by.user_id) > MAX_SAVED:
-            raise Conflict(f"Nobody may save more than {MAX_SAVED} queries; delete one first.")
+            raise Conflict(
+                message(
+                    "Nobody may save more than %(max_saved)s queries; delete one first.",
+                    max_saved=MAX_SAVED,
+                )
+            )
         # Its name and keys may name a patient, so they stay out of the log.
         self._audit.record(by, "saved-query.save", str(saved_id))
         return self.one(by, saved_id)
@@ -45,7 +51,7 @@ class SavedQueryService:
         """Return one saved query; NotFound when there is none that the user may run."""
         found = self._table.one(saved_id, by.user_id)
         if found is None:
-            raise NotFound("There is no such saved query.")
+            raise NotFound(message("There is no such saved query."))
         return found
 
     def run(self, by: Principal, saved_id: int) -> Query:
@@ -71,6 +77,8 @@ class SavedQueryService:
         """
         own = self.one(by, saved_id).owner == by.name
         if not own and not may(by, Permission.REMOVE_ALL_SAVED_QUERIES):
-            raise Forbidden("Only its owner or an administrator may delete this saved query.")
+            raise Forbidden(
+                message("Only its owner or an administrator may delete this saved query.")
+            )
         self._table.remove(saved_id)
         self._audit.record(by, "saved-query.delete", str(saved_id))

@@ -50,18 +50,24 @@ def _problems(request: Request, known: dict[str, bool]) -> Iterator[FieldProblem
     for name in dict.fromkeys(request.query_params):
         times = len(request.query_params.getlist(name))
         if name not in known:
-            yield FieldProblem(name, f"is not a parameter here; {_list_of(list(known))}")
+            yield FieldProblem(name, _describe_known(list(known)))
         elif times > 1 and not known[name]:
             yield FieldProblem(
                 name, message("is given %(times)s times; once is meant", times=times)
             )
 
 
-def _list_of(known: list[str]) -> str:
+def _describe_known(known: list[str]) -> str:
     if not known:
-        return "there is none"
+        return message("is not a parameter here; there is none")
     *others, last = known
-    return f"there are {', '.join(others)} and {last}" if others else f"there is only {last}"
+    if not others:
+        return message("is not a parameter here; there is only %(name)s", name=last)
+    return message(
+        "is not a parameter here; there are %(names)s and %(last)s",
+        names=", ".join(others),
+        last=last,
+    )
 
 
 def _takes_several(annotation: Any) -> bool:  # noqa: ANN401 - any type
