@@ -50,8 +50,9 @@ class Visitor:
     def __init__(self, browser, url, **options):
         self.url = url
         options.setdefault("viewport", DESKTOP)
+        options.setdefault("locale", "en-GB")
         self.context = browser.new_context(
-            timezone_id="Europe/Berlin", locale="en-GB", base_url=url, **options
+            timezone_id="Europe/Berlin", base_url=url, **options
         )
         self.context.set_default_timeout(15_000)
         self.page = self.context.new_page()
