@@ -128,6 +128,24 @@ def test_names_are_text_and_nothing_else(visitor, studies):
     assert page.locator("main script").count() == 0
 
 
+def test_the_page_speaks_the_language_of_the_browser_or_of_the_user(browser, running_suite, first):
+    visitor = Visitor(browser, running_suite.web_url, locale="de-DE").share(first)
+    page = visitor.page
+    page.goto("/sign-in")
+    expect(page.get_by_role("button", name="Anmelden", exact=True)).to_be_visible()
+    page.goto("/users?page=1")
+    assert page.get_attribute("html", "lang") == "de"
+    expect(page.locator("main h1")).to_contain_text("Benutzer")
+    expect(page.locator("main time").first).to_have_text(re.compile(r"\d\d\.\d\d\.\d{4}, \d\d:"))
+    page.select_option("#language", "en")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page).to_have_url(re.compile(r"/users\?page=1$"))
+    page.select_option("#language", "")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    assert visitor.complaints == []
+    visitor.close()
+
+
 def test_search_narrows_while_typing(visitor, studies):
     page = visitor.page
     page.goto("/studies")

@@ -51,9 +51,7 @@ class Visitor:
         self.url = url
         options.setdefault("viewport", DESKTOP)
         options.setdefault("locale", "en-GB")
-        self.context = browser.new_context(
-            timezone_id="Europe/Berlin", base_url=url, **options
-        )
+        self.context = browser.new_context(timezone_id="Europe/Berlin", base_url=url, **options)
         self.context.set_default_timeout(15_000)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
