@@ -47,7 +47,7 @@ class JobService:
     def test_all(self, by: Principal) -> NodeTests:
         """Queue a C-ECHO to each remote node in use, unless it is being tested already."""
         added = self._table.add_echoes(TEST_PRIORITY, by.actor)
-        self._audit.record(by, "job.create", f"echo to {len(added)} nodes")
+        self._audit.record(by, "job.create", message("echo to %(number)s nodes", number=len(added)))
         for job_id in added:
             self._wakeups.after_commit(JobReadyV1(job_id=job_id))
         return NodeTests(queued=len(added))

@@ -196,9 +196,11 @@ def _settings_to_allow(
 
 def _describe_settings(settings: AllowedAeTitleSettings) -> str:
     """Return a line for the transaction log about the settings."""
-    told = f"{settings.ae_title}: {', '.join(settings.rights) or 'no right'}"
+    told = f"{settings.ae_title}: {', '.join(settings.rights) or message('no right')}"
     if settings.move_destinations:
-        told += f"; moves to {', '.join(settings.move_destinations)}"
+        titles = ", ".join(settings.move_destinations)
+        told += "; " + message("moves to %(titles)s", titles=titles)
     if settings.certificates:
-        told += f"; bound to {', '.join(settings.certificates)}"
+        names = ", ".join(settings.certificates)
+        told += "; " + message("bound to %(names)s", names=names)
     return told if settings.active else f"{told}; off"

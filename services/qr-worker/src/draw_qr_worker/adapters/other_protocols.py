@@ -13,9 +13,10 @@ from typing_extensions import override
 
 from draw_qr_worker.ports.supervision import Supervision
 from draw_shared.dicom.network.peer_failures import PeerBrokeProtocol
+from draw_shared.wording import message
 
-WEB_SERVER: Final = "this is a web server (HTTP), not DICOM"
-TLS_SERVER: Final = "this port speaks TLS, and was called without TLS"
+WEB_SERVER: Final = message("this is a web server (HTTP), not DICOM")
+TLS_SERVER: Final = message("this port speaks TLS, and was called without TLS")
 PROBE_TIMEOUT_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 1.5
 """How long a node may keep silent before it is asked whether it is something else."""
