@@ -36,7 +36,7 @@ from draw_api.models.storage import Hold
 from draw_api.models.users import NewToken, NewUser, PasswordChange, PasswordReset, UserSettings
 from draw_api.models.webhooks import DeliveryState, NewWebhook
 from draw_api.models.wording import WORDS
-from draw_qr_worker.models import JobKind, NodeTestStep, StepOutcome
+from draw_qr_worker.models import JobKind
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import AssociationOutcome
@@ -71,8 +71,6 @@ KINDS: Final[tuple[type[StrEnum], ...]] = (
     ConflictKind,
     ControlAction,
     JobKind,
-    NodeTestStep,
-    StepOutcome,
     State,
 )
 """What the page shows as words."""
