@@ -32,7 +32,8 @@ JOIN series r ON r.id = i.series_pk JOIN studies s ON s.id = r.study_pk LIMIT 1
 """
 PARTS_OF_ALL_KINDS = (
     "/", "/services", "/studies", "/conflicts", "/storage", "/queries/new", "/jobs/all",
-    "/nodes/new", "/transactions", "/ae-titles", "/config/history",
+    "/nodes/new", "/transactions", "/transactions/audit", "/transactions/lines", "/ae-titles",
+    "/ae-titles/rejected", "/config/history",
     "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/users", "/services/scp/stop",
 )  # fmt: skip
 
@@ -711,7 +712,7 @@ def test_a_patients_page_shows_that_patient_and_no_other(visitor, running_suite)
 def test_times_are_typed_as_they_are_shown(visitor, running_suite, studies):
     """The browser is in Berlin."""
     page = visitor.page
-    page.goto("/transactions")
+    page.goto("/transactions/lines")
     expect(page.get_by_text("Times are in Europe/Berlin")).to_be_visible()
     shown = page.locator("tbody tr time").first.inner_text()
     page.get_by_label("From (Europe/Berlin)").fill(shown[:16].replace(" ", "T"))
@@ -763,7 +764,8 @@ def _paths(running_suite, study):
         "/", "/studies", "/studies?patient_id=nobody", "/patients", "/conflicts", "/storage",
         "/storage/clean-up", "/queries", "/queries/new", "/batch-queries", "/batch-queries/new",
         "/jobs", "/jobs/all", "/batches/new",
-        "/nodes", "/nodes/new", "/transactions", "/ae-titles", "/ae-titles/new",
+        "/nodes", "/nodes/new", "/transactions", "/transactions/audit", "/transactions/lines",
+        "/ae-titles", "/ae-titles/rejected", "/ae-titles/new",
         "/ae-titles/simulator?calling_ae=A&address=192.0.2.1", "/config", "/config/history",
         "/users", "/users/new", "/users/password", "/tokens/new", "/dead-letters",
         "/changes", "/webhooks/new", "/about",

@@ -19,6 +19,7 @@ from draw_api.adapters.activity_queries import (
 )
 from draw_api.adapters.ae_title_queries import PostgresAeTitleRepository
 from draw_api.adapters.archive_queries import PostgresArchiveRepository
+from draw_api.adapters.association_queries import PostgresAssociationRepository
 from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.batch_queries import PostgresBatchQueryRepository
 from draw_api.adapters.call_queries import PostgresCallRepository
@@ -31,6 +32,7 @@ from draw_api.adapters.external_user_queries import PostgresExternalUserReposito
 from draw_api.adapters.host_status import SystemHostStatus
 from draw_api.adapters.job_queries import PostgresJobRepository
 from draw_api.adapters.live_retrieves import PolledRetrieves
+from draw_api.adapters.logged_study_queries import PostgresLoggedStudyRepository
 from draw_api.adapters.node_queries import PostgresNodeRepository
 from draw_api.adapters.object_places import PostgresObjectRepository
 from draw_api.adapters.object_reader import ConfinedObjectReader
@@ -63,6 +65,7 @@ from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
 from draw_api.services.devices import DeviceService, DeviceUses
 from draw_api.services.jobs import JobService
+from draw_api.services.log_views import LogViewService
 from draw_api.services.nodes import NodeService
 from draw_api.services.objects import ObjectService
 from draw_api.services.peers import PeerService
@@ -253,7 +256,12 @@ class Api:
         )
         retrieves = RetrieveService(PostgresRetrieveRepository(session), wakeups, audit)
         peers = PeerService(
-            PostgresAeTitleRepository(session), log_lines, configuration, wakeups, audit
+            PostgresAeTitleRepository(session),
+            log_lines,
+            log_lines,
+            configuration,
+            wakeups,
+            audit,
         )
         jobs = JobService(PostgresJobRepository(session), wakeups, audit)
         nodes = NodeService(PostgresNodeRepository(session), audit)
@@ -288,6 +296,11 @@ class Api:
                 clock=_now,
             ),
             jobs=jobs,
+            log_views=LogViewService(
+                log_lines,
+                PostgresAssociationRepository(session),
+                PostgresLoggedStudyRepository(session),
+            ),
             nodes=nodes,
             objects=ObjectService(PostgresObjectRepository(session), self._objects, views, audit),
             peers=peers,

@@ -4,7 +4,7 @@ A list examines a bounded number of lines: an index gives the newest lines for o
 those are checked for the others. Older matches are on one of the next pages.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    Connection,
     RowMapping,
     Select,
     literal_column,
@@ -35,7 +36,7 @@ from draw_api.models.transactions import (
     Transaction,
     TransactionCriteria,
 )
-from draw_api.ports.peers import RejectionRepository
+from draw_api.ports.peers import CallerRepository, CallerTraffic, RejectionRepository
 from draw_api.ports.transactions import TransactionRepository
 from draw_shared.contracts.transaction import TransactionOutcome
 from draw_shared.db import tables
@@ -54,6 +55,10 @@ COLUMNS: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 LOOKED_AT: Final = 20_000
 """The maximum of lines that one page examines."""
+LOOKED_AT_FIRST: Final = 4000
+"""Lines that mostly suffice, so that they are examined first."""
+MAX_BRANCHES: Final = 4
+"""Actions that are looked for one by one."""
 
 Key = tuple[datetime, int]
 
@@ -72,9 +77,27 @@ REJECTED: Final = text(
     ORDER BY last_seen DESC, coalesce(calling_ae, '') DESC, 2 DESC, 3 DESC LIMIT :limit
     """
 )
+CALLERS: Final = text(
+    """
+    SELECT calling_ae, coalesce(peer_address, '') AS peer_address, max(occurred_at) AS last_seen,
+        count(*) AS associations, coalesce(sum(objects)
+            FILTER (WHERE occurred_at > now() - interval '24 hours'), 0) AS objects_in_24_hours
+    FROM (SELECT calling_ae, peer_address, occurred_at, objects FROM transactions
+        WHERE kind = 'association' AND occurred_at > now() - make_interval(days => :days)
+        ORDER BY occurred_at DESC LIMIT :looked_at) newest
+    WHERE calling_ae IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC
+    """
+)
+LAST_SEEN: Final = text(
+    """
+    SELECT k.ae_title, l.occurred_at FROM unnest(CAST(:ae_titles AS text[])) AS k (ae_title)
+    CROSS JOIN LATERAL (SELECT occurred_at FROM transactions t WHERE t.calling_ae = k.ae_title
+        ORDER BY occurred_at DESC LIMIT 1) l
+    """
+)
 
 
-class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
+class PostgresTransactionRepository(TransactionRepository, RejectionRepository, CallerRepository):
     """The table `transactions`, within one database transaction.
 
     Args:
@@ -97,24 +120,30 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
     def page(
         self, criteria: TransactionCriteria, cursor: str | None, limit: int
     ) -> Page[Transaction]:
-        before = _key(cursor) if cursor is not None else None
-        if criteria.uid:
+        before = key_of(cursor) if cursor is not None else None
+        if criteria.uid or criteria.studies:
             # Indexes find all of these at once. In one statement with the order, PostgreSQL would
             # read the log backwards until it has a page.
             found_by_uid = (
                 select(*COLUMNS)
-                .where(*_span(criteria, before), _of_uid(criteria.uid), *_matching(criteria))
+                .where(*_span(criteria, before), *_of_uids(criteria), *matching(criteria))
                 .cte("of_uid")
                 .prefix_with("MATERIALIZED")
             )
-            rows = self._newest(select(found_by_uid), limit + 1, found_by_uid.c)
-            return page_of([(_cursor(row), _line(row)) for row in rows], limit)
-        looked_at = _examine(criteria, before, COLUMNS).subquery()
-        query: Select[Any] = select(looked_at).where(*_matching(criteria, looked_at.c))
-        rows = self._newest(query, limit + 1, looked_at.c)
-        found = page_of([(_cursor(row), _line(row)) for row in rows], limit)
-        if found.next_cursor is None:
-            return found.model_copy(update={"next_cursor": self._further(criteria, before)})
+            of_uid = self._newest(select(found_by_uid), limit + 1, found_by_uid.c)
+            return page_of([(cursor_to(row), _line(row)) for row in of_uid], limit)
+        steps = (limit + 1,) if _is_indexed(criteria) else (LOOKED_AT_FIRST, LOOKED_AT)
+        rows: Sequence[RowMapping] = ()
+        for most in steps:
+            looked_at = examine(criteria, before, COLUMNS, most).subquery()
+            query: Select[Any] = select(looked_at).where(*matching(criteria, looked_at.c))
+            rows = self._newest(query, limit + 1, looked_at.c)
+            if len(rows) > limit:
+                break
+        found = page_of([(cursor_to(row), _line(row)) for row in rows], limit)
+        if found.next_cursor is None and steps[-1] == LOOKED_AT:
+            further = further_cursor(self._connection, criteria, before)
+            return found.model_copy(update={"next_cursor": further})
         return found
 
     def _newest(
@@ -125,13 +154,6 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
     ) -> Sequence[RowMapping]:
         ordered = query.order_by(columns.occurred_at.desc(), columns.id.desc()).limit(most)
         return self._connection.execute(ordered).mappings().all()
-
-    def _further(self, criteria: TransactionCriteria, before: Key | None) -> str | None:
-        """Return the cursor behind the last line that a page examines; None: there are no more."""
-        looked_at = _examine(criteria, before, (T.occurred_at, T.id)).subquery()
-        last = select(looked_at).order_by(looked_at.c.occurred_at.desc(), looked_at.c.id.desc())
-        row = self._connection.execute(last.offset(LOOKED_AT - 1).limit(1)).mappings().first()
-        return None if row is None else _cursor(row)
 
     @override
     def one(self, transaction_id: int) -> Transaction | None:
@@ -170,6 +192,16 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository):
         peers = [RejectedPeer(**row, can_be_allowed=False) for row in rows]
         return page_of([(_cursor_of(peer), peer) for peer in peers], limit)
 
+    @override
+    def callers(self, days: int) -> Sequence[CallerTraffic]:
+        rows = self._connection.execute(CALLERS, {"days": days, "looked_at": LOOKED_AT})
+        return [CallerTraffic(*row) for row in rows]
+
+    @override
+    def last_seen(self, ae_titles: Collection[str]) -> Mapping[str, datetime]:
+        rows = self._connection.execute(LAST_SEEN, {"ae_titles": sorted(ae_titles)})
+        return {row.ae_title: row.occurred_at for row in rows}
+
 
 def _cursor_of(peer: RejectedPeer) -> str:
     seen = peer.last_seen.isoformat()
@@ -188,8 +220,21 @@ def _rejected_before(cursor: str | None) -> dict[str, object]:
     return {"before": before, "ae": ae, "address": address, "reason": reason}
 
 
-def _examine(
-    criteria: TransactionCriteria, before: Key | None, columns: Sequence[Any]
+def further_cursor(
+    connection: Connection, criteria: TransactionCriteria, before: Key | None
+) -> str | None:
+    """Return the cursor behind the last line that a page examines; None: there are no more."""
+    looked_at = examine(criteria, before, (T.occurred_at, T.id)).subquery()
+    last = select(looked_at).order_by(looked_at.c.occurred_at.desc(), looked_at.c.id.desc())
+    row = connection.execute(last.offset(LOOKED_AT - 1).limit(1)).mappings().first()
+    return None if row is None else cursor_to(row)
+
+
+def examine(
+    criteria: TransactionCriteria,
+    before: Key | None,
+    columns: Sequence[Any],
+    most: int = LOOKED_AT,
 ) -> Select[Any]:
     """Return the newest lines that match one criterion with an index."""
     ordered = (col(T.occurred_at).desc(), col(T.id).desc())
@@ -197,12 +242,12 @@ def _examine(
         select(*columns)
         .where(*_span(criteria, before), *conditions)
         .order_by(*ordered)
-        .limit(LOOKED_AT)
+        .limit(most)
         .subquery()
         for conditions in _branches(criteria)
     ]
     lines = union_all(*(select(branch) for branch in branches)).subquery()
-    return select(lines).order_by(lines.c.occurred_at.desc(), lines.c.id.desc()).limit(LOOKED_AT)
+    return select(lines).order_by(lines.c.occurred_at.desc(), lines.c.id.desc()).limit(most)
 
 
 def _branches(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
@@ -215,10 +260,12 @@ def _branches(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
         # The index holds nothing else; its condition must be repeated literally.
         rare: ColumnElement[bool] = literal_column("outcome <> 'success'", Boolean)
         return [[col(T.outcome) == str(one), rare] for one in sorted(outcomes)]
-    if criteria.actor:
-        return [[col(T.actor) == criteria.actor]]
-    if criteria.action:
-        return [[col(T.action) == criteria.action]]
+    actors = {criteria.actor, *criteria.actors} - {""}
+    if actors:
+        return [[col(T.actor) == one] for one in sorted(actors)]
+    actions = {criteria.action, *criteria.actions} - {""}
+    if actions and (len(actions) <= MAX_BRANCHES or not criteria.kinds):
+        return [[col(T.action) == one] for one in sorted(actions)]
     return [[col(T.kind) == str(one)] for one in sorted(set(criteria.kinds))] or [[]]
 
 
@@ -231,35 +278,53 @@ def _span(criteria: TransactionCriteria, before: Key | None) -> Iterator[ColumnE
         yield col(T.occurred_at) < criteria.until
 
 
-def _of_uid(uid: str) -> ColumnElement[bool]:
-    return or_(
-        col(T.sop_instance_uid) == uid,
-        col(T.study_instance_uid) == uid,
-        col(T.association_id) == uid,
-    )
+def _is_indexed(criteria: TransactionCriteria) -> bool:
+    """Return whether an index finds all that match, so that a page examines no others."""
+    told = asdict(criteria)
+    named = {name for name, value in told.items() if value or value == 0} - {"since", "until"}
+    return len(named) <= 1 and named <= {"kinds", "actor", "actors", "action", "actions"}
 
 
-def _matching(
+def _of_uids(criteria: TransactionCriteria) -> Iterator[ColumnElement[bool]]:
+    uid = criteria.uid
+    if uid:
+        yield or_(
+            col(T.sop_instance_uid) == uid,
+            col(T.study_instance_uid) == uid,
+            col(T.association_id) == uid,
+        )
+    if criteria.studies:
+        yield col(T.study_instance_uid).in_(criteria.studies)
+
+
+def matching(
     criteria: TransactionCriteria,
     columns: Any = T,  # noqa: ANN401 - a table or a subquery
 ) -> Iterator[ColumnElement[bool]]:
-    if criteria.kinds:
-        yield columns.kind.in_([str(kind) for kind in criteria.kinds])
-    if criteria.outcomes:
-        yield columns.outcome.in_([str(outcome) for outcome in criteria.outcomes])
+    """Yield the conditions of a line, but not those of its time and of UIDs."""
     if criteria.ae_title:
         yield or_(columns.calling_ae == criteria.ae_title, columns.called_ae == criteria.ae_title)
-    if criteria.peer_address:
-        yield columns.peer_address == criteria.peer_address
-    if criteria.actor:
-        yield columns.actor == criteria.actor
-    if criteria.action:
-        yield columns.action == criteria.action
+    for column, values in (
+        (columns.kind, [str(kind) for kind in criteria.kinds]),
+        (columns.outcome, [str(outcome) for outcome in criteria.outcomes]),
+        (columns.actor, criteria.actors),
+        (columns.action, criteria.actions),
+    ):
+        if values:
+            yield column.in_(values)
+    for column, value in (
+        (columns.peer_address, criteria.peer_address),
+        (columns.actor, criteria.actor),
+        (columns.action, criteria.action),
+    ):
+        if value:
+            yield column == value
     if criteria.status is not None:
         yield columns.status == criteria.status
 
 
-def _cursor(row: RowMapping) -> str:
+def cursor_to(row: RowMapping) -> str:
+    """Return the cursor that continues after a line."""
     return encode_cursor(row["occurred_at"].isoformat(), row["id"])
 
 
@@ -267,7 +332,12 @@ def _line(row: RowMapping) -> Transaction:
     return Transaction.model_validate(row)
 
 
-def _key(cursor: str) -> Key:
+def key_of(cursor: str) -> Key:
+    """Return the time and the identity of the line that a cursor names.
+
+    Raises:
+        Invalid: it belongs to another list.
+    """
     moment, row_id = decode_cursor(cursor, (str, int))
     try:
         parsed = datetime.fromisoformat(str(moment))

@@ -22,6 +22,7 @@ from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
 from draw_api.services.devices import DeviceService
 from draw_api.services.jobs import JobService
+from draw_api.services.log_views import LogViewService
 from draw_api.services.nodes import NodeService
 from draw_api.services.objects import ObjectService
 from draw_api.services.peers import PeerService
@@ -52,6 +53,7 @@ class UnitOfWork:
     dead_letters: DeadLetterService
     devices: DeviceService
     jobs: JobService
+    log_views: LogViewService
     nodes: NodeService
     objects: ObjectService
     peers: PeerService

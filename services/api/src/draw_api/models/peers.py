@@ -1,5 +1,6 @@
 """Calling AE titles and their rights, and explanations of decisions about them."""
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -159,6 +160,29 @@ class RejectedPeer(Answer):
     denied_destination: str = Field(
         default="", description="AE title to which it might have nothing moved"
     )
+
+    @property
+    def key(self) -> str:
+        """What tells this peer and reason from others on a page."""
+        told = "\0".join((self.calling_ae or "", self.peer_address, self.reason))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+class Caller(Answer):
+    """A calling AE title at one address that has associated lately."""
+
+    calling_ae: str = Field(examples=["CT_ROOM_2"])
+    peer_address: str = Field(examples=["192.0.2.17"])
+    last_seen: datetime
+    associations: int = Field(description="in the last 30 days, among the newest 20,000")
+    objects_in_24_hours: int = Field(description="images stored in the last 24 hours")
+    would_be_rejected: bool = Field(
+        description="by the check of calling AE titles (`security.validate_calling_ae`), if it were"
+        " on"
+    )
+    can_be_allowed: bool = Field(description="putting it on the list would admit it then")
+    denied_rights: tuple[Right, ...] = Field(default=(), exclude=True)
+    denied_destination: str = Field(default="", exclude=True)
 
 
 class PeerToAllow(Request):

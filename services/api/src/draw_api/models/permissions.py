@@ -50,6 +50,7 @@ class Permission(StrEnum):
     MANAGE_PEERS = "peers.manage"
     CHANGE_CONFIGURATION = "configuration.change"
     VERIFY_TRANSACTIONS = "transactions.verify"
+    READ_DELETIONS = "deletions.read"
     MANAGE_WEBHOOKS = "webhooks.manage"
     MANAGE_DEAD_LETTERS = "dead-letters.manage"
     READ_USERS = "users.read"
@@ -125,6 +126,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.MANAGE_PEERS: _admin("change which AE titles may associate"),
     Permission.CHANGE_CONFIGURATION: _admin("change the configuration and roll it back"),
     Permission.VERIFY_TRANSACTIONS: _admin("verify the chain of the transaction log"),
+    Permission.READ_DELETIONS: _admin("see whose studies were deleted, and find them by patient"),
     Permission.MANAGE_WEBHOOKS: _admin("see, add, change and remove webhooks; send again"),
     Permission.MANAGE_DEAD_LETTERS: _admin("see, replay and discard dead letters"),
     Permission.READ_USERS: _admin("see users"),

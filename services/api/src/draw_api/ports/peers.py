@@ -1,6 +1,8 @@
 """Ports of the AE titles that may call, the peers that were rejected, and the configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from draw_api.models.access import Principal
@@ -8,6 +10,17 @@ from draw_api.models.config import ConfigVersion
 from draw_api.models.paging import Page
 from draw_api.models.peers import AllowedAeTitle, AllowedAeTitleSettings, RejectedPeer
 from draw_shared.contracts.config_snapshot import AllowedPeer
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTraffic:
+    """What a calling AE title at one address did lately."""
+
+    calling_ae: str
+    peer_address: str
+    last_seen: datetime
+    associations: int
+    objects_in_24_hours: int
 
 
 class AeTitleRepository(Protocol):
@@ -43,6 +56,16 @@ class RejectionRepository(Protocol):
 
     def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
         """Return a page of peers by AE title, address and reason, last seen first."""
+
+
+class CallerRepository(Protocol):
+    """The peers that associated."""
+
+    def callers(self, days: int) -> Sequence[CallerTraffic]:
+        """Return who associated in the last days, by AE title and address, last seen first."""
+
+    def last_seen(self, ae_titles: Collection[str]) -> Mapping[str, datetime]:
+        """Return when each of these AE titles called last."""
 
 
 class AccessConfiguration(Protocol):

@@ -29,6 +29,8 @@ CONTEXT_WORDS: Final = {
         "none of the transfer syntaxes is switched on"
     ),
 }
+CURABLE: Final = (admission.NOT_ALLOWED, admission.UNKNOWN_CALLING, admission.WRONG_ADDRESS)
+"""Rejections that allowing the peer prevents."""
 SERVICES: Final = {
     Right.ECHO: "c_echo",
     Right.STORE: "c_store",
@@ -81,20 +83,20 @@ def can_be_allowed(peer: RejectedPeer, rules: admission.AccessRules) -> bool:
     """Return whether allowing the AE title, the address or a right would admit this peer now."""
     if peer.calling_ae is None or admission.comparable(peer.peer_address) is None:
         return False
-    contexts = (ProposedContext(CONTEXT_ID, uids.VERIFICATION, (uids.IMPLICIT_LITTLE,)),)
-    request = AssociateRequest(peer.calling_ae, rules.ae_title, contexts, UserInformation())
-    calling = Peer("", peer.peer_address, "")
-    refused: Reject | None = admission.refuse(calling, request, rules)
+    refused = refusal(peer.calling_ae, peer.peer_address, rules)
     if refused is not None:
-        return refused in {
-            admission.NOT_ALLOWED,
-            admission.UNKNOWN_CALLING,
-            admission.WRONG_ADDRESS,
-        }
-    found = determine_standing(calling, peer.calling_ae, rules)
+        return refused in CURABLE
+    found = determine_standing(Peer("", peer.peer_address, ""), peer.calling_ae, rules)
     if peer.denied_destination:
         return not found.may_move_to(peer.denied_destination)
     return any(right not in found.rights for right in peer.denied_rights)
+
+
+def refusal(calling_ae: str, address: str, rules: admission.AccessRules) -> Reject | None:
+    """Return why an association of this peer would be rejected, or None."""
+    contexts = (ProposedContext(CONTEXT_ID, uids.VERIFICATION, (uids.IMPLICIT_LITTLE,)),)
+    request = AssociateRequest(calling_ae, rules.ae_title, contexts, UserInformation())
+    return admission.refuse(Peer("", address, ""), request, rules)
 
 
 def _numbers(refused: Reject) -> str:

@@ -3,7 +3,9 @@
 The explanations use the same rules as the receiver.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from draw_api.models.access import Principal
@@ -12,15 +14,28 @@ from draw_api.models.paging import Page
 from draw_api.models.peers import (
     AllowedAeTitle,
     AllowedAeTitleSettings,
+    Caller,
     Explanation,
     PeerToAllow,
     Proposal,
     RejectedPeer,
 )
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.peers import AccessConfiguration, AeTitleRepository, RejectionRepository
+from draw_api.ports.peers import (
+    AccessConfiguration,
+    AeTitleRepository,
+    CallerRepository,
+    CallerTraffic,
+    RejectionRepository,
+)
 from draw_api.ports.wakeups import WakeUps
-from draw_api.services.peer_rules import can_be_allowed, explain_proposal, with_denial
+from draw_api.services.peer_rules import (
+    CURABLE,
+    can_be_allowed,
+    explain_proposal,
+    refusal,
+    with_denial,
+)
 from draw_shared.contracts.association_rules import access_rules
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
@@ -28,6 +43,7 @@ from draw_shared.dicom.network import admission
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right, known_rights
 from draw_shared.wording import message
 
+CALLERS_DAYS: Final = 30
 ALLOWED_FROM_REJECTION: Final = message("allowed after a rejection")
 
 
@@ -38,12 +54,14 @@ class PeerService:
         self,
         table: AeTitleRepository,
         rejections: RejectionRepository,
+        callers: CallerRepository,
         settings: AccessConfiguration,
         wakeups: WakeUps,
         audit: AuditTrail,
     ) -> None:
         self._table = table
         self._rejections = rejections
+        self._callers = callers
         self._settings = settings
         self._wakeups = wakeups
         self._audit = audit
@@ -120,6 +138,16 @@ class PeerService:
             for peer in map(with_denial, rejected)
         ]
 
+    def callers(self) -> list[Caller]:
+        """Return who associated lately, and whom the check of AE titles would reject."""
+        _, rules = self._rules()
+        checked = dataclasses.replace(rules, validate_calling_ae=True)
+        return [_caller(one, checked) for one in self._callers.callers(CALLERS_DAYS)]
+
+    def last_seen(self, ae_titles: Collection[str]) -> Mapping[str, datetime]:
+        """Return when each of these AE titles called last."""
+        return self._callers.last_seen(ae_titles)
+
     def loopback_reads(self) -> bool:
         """Return whether peers on a receiver's own machine may read without being on the list."""
         return self._table.loopback_reads()
@@ -164,6 +192,19 @@ class PeerService:
     def _record_change(self, by: Principal, action: str, detail: str) -> None:
         self._audit.record(by, action, detail)
         self._wakeups.after_commit(ControlV1(subject=ControlSubject.CONFIG))
+
+
+def _caller(one: CallerTraffic, checked: admission.AccessRules) -> Caller:
+    refused = refusal(one.calling_ae, one.peer_address, checked)
+    return Caller(
+        calling_ae=one.calling_ae,
+        peer_address=one.peer_address,
+        last_seen=one.last_seen,
+        associations=one.associations,
+        objects_in_24_hours=one.objects_in_24_hours,
+        would_be_rejected=refused is not None,
+        can_be_allowed=refused in CURABLE,
+    )
 
 
 def _settings_to_allow(

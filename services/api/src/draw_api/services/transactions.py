@@ -1,15 +1,19 @@
 """Reads and verifies the transaction log."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TypeVar
 
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.transactions import PageReader, TransactionRepository
+from draw_api.ports.transactions import TransactionRepository
 from draw_shared.contracts.transaction import ACCEPTED
 from draw_shared.wording import message
+
+Item = TypeVar("Item")
 
 
 class TransactionService:
@@ -27,9 +31,7 @@ class TransactionService:
         Raises:
             Invalid: the span of time is empty.
         """
-        begin, end = criteria.since, criteria.until
-        if begin is not None and end is not None and end < begin:
-            raise Invalid([FieldProblem("until", message("must not be before since"))])
+        require_span(criteria.since, criteria.until)
         return self._log.page(criteria, cursor, limit)
 
     def one(self, transaction_id: int) -> Transaction:
@@ -39,9 +41,9 @@ class TransactionService:
             raise NotFound(message("There is no such line in the transaction log."))
         return found
 
-    def begin_export(self, by: Principal) -> None:
+    def begin_export(self, by: Principal, action: str = "transactions.export") -> None:
         """Record that a user exports the log."""
-        self._audit.record(by, "transactions.export")
+        self._audit.record(by, action)
 
     def verify(self, by: Principal, known: KnownHead | None) -> ChainReport:
         """Compute the hash chain again; record that it was done, and the result."""
@@ -73,7 +75,17 @@ class TransactionService:
         self._audit.record(by, ACCEPTED, words)
 
 
-def pages(read: "PageReader", limit: int) -> Iterator[Page[Transaction]]:
+def require_span(begin: datetime | None, end: datetime | None) -> None:
+    """Return if a span of time does not end before it begins.
+
+    Raises:
+        Invalid: it does.
+    """
+    if begin is not None and end is not None and end < begin:
+        raise Invalid([FieldProblem("until", message("must not be before since"))])
+
+
+def pages(read: Callable[[str | None, int], Page[Item]], limit: int) -> Iterator[Page[Item]]:
     """Yield every page, each read when it is needed."""
     cursor: str | None = None
     while True:

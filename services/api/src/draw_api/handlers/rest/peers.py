@@ -15,6 +15,7 @@ from draw_api.models.peers import (
     Address,
     AllowedAeTitle,
     AllowedAeTitleSettings,
+    Caller,
     Explanation,
     OptionalCertificateName,
     PeerToAllow,
@@ -105,6 +106,15 @@ def explain(
             certificate=certificate,
         )
     )
+
+
+@access.get("/callers")
+def callers(_: MayReadPeers, work: InWork) -> list[Caller]:
+    """Return who associated in the last 30 days, last seen first, by AE title and address.
+
+    `would_be_rejected` says whom switching the check of calling AE titles on would lock out.
+    """
+    return work.peers.callers()
 
 
 @access.get("/rejected-peers")

@@ -17,7 +17,20 @@ from draw_api.models.access import Principal
 from draw_api.models.moments import Moment
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
+from draw_api.models.transactions import (
+    AssociationActivity,
+    AssociationCriteria,
+    AssociationSummary,
+    AssociationTrouble,
+    AuditCriteria,
+    AuditGroup,
+    AuditLine,
+    ChainReport,
+    KnownHead,
+    LoggedStudy,
+    Transaction,
+    TransactionCriteria,
+)
 from draw_api.services.transactions import pages
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
@@ -27,6 +40,8 @@ MayReadTransactions = Annotated[Principal, requires(Permission.READ_TRANSACTIONS
 MayVerifyTransactions = Annotated[Principal, requires(Permission.VERIFY_TRANSACTIONS)]
 
 EXPORT_PAGE: Final = 1000
+LINE_COLUMNS: Final = tuple(name for name in AuditLine.model_fields if name != "study")
+STUDY_COLUMNS: Final = tuple(n for n in LoggedStudy.model_fields if n != "study_instance_uid")
 COLUMNS: Final = (*Transaction.model_fields, *Transaction.model_computed_fields)
 
 
@@ -98,6 +113,80 @@ def export(
     )
 
 
+@router.get("/associations")
+def associations(
+    _: MayReadTransactions,
+    work: InWork,
+    trouble: Annotated[
+        AssociationTrouble | None,
+        Query(description="`any`: something was not successful; `refused`: images were not stored"),
+    ] = None,
+    activity: Annotated[
+        AssociationActivity | None, Query(description="what the peer did in it")
+    ] = None,
+    peer: Annotated[SearchText, Query(description="AE title or address")] = "",
+    since: Annotated[Moment | None, Query(description="from this moment on")] = None,
+    until: Annotated[Moment | None, Query(description="before this moment")] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[AssociationSummary]:
+    """Return associations with what was done in them, newest first; open ones come first.
+
+    An association is where its newest line that matches is. `/transactions` with its identifier as
+    `uid` returns its lines.
+    """
+    criteria = AssociationCriteria(trouble, activity, peer.strip(), since, until)
+    return work.log_views.associations(criteria, cursor, limit)
+
+
+def _audit_criteria(
+    user: Annotated[SearchText, Query(description="a user, with all tokens of the user")] = "",
+    group: Annotated[AuditGroup | None, Query(description="what was done")] = None,
+    patient_id: Annotated[SearchText, Query(examples=["KN100234"])] = "",
+    since: Annotated[Moment | None, Query(description="from this moment on")] = None,
+    until: Annotated[Moment | None, Query(description="before this moment")] = None,
+) -> AuditCriteria:
+    return AuditCriteria(user.strip(), group, patient_id.strip(), since, until)
+
+
+WhichActions = Annotated[AuditCriteria, Depends(_audit_criteria)]
+
+
+@router.get("/audit")
+def audit(
+    by: MayReadTransactions,
+    work: InWork,
+    criteria: WhichActions,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[AuditLine]:
+    """Return what users did, newest first, with the study that it was done to.
+
+    Whose study was deleted is returned, and found by patient ID, only with the permission
+    `deletions.read`.
+    """
+    return work.log_views.audit_lines(by, criteria, cursor, limit)
+
+
+@router.get(
+    "/audit.csv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}, "description": "one line for each action"}},
+    dependencies=[costs(RequestCost.DOWNLOADS)],
+)
+def export_audit(
+    request: Request, by: MayReadTransactions, work: InWork, criteria: WhichActions
+) -> StreamingResponse:
+    """Return every action that matches as CSV, newest first; no cell can be a formula."""
+    work.log_views.audit_lines(by, criteria, None, 1)
+    work.transactions.begin_export(by, "audit.export")
+    return StreamingResponse(
+        _audit_csv(request.app.state.work, by, criteria),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="audit.csv"'},
+    )
+
+
 @router.post("/verify", dependencies=[costs(RequestCost.SUMS)])
 def verify(by: MayVerifyTransactions, work: InWork, body: KnownHead | None = None) -> ChainReport:
     """Compute the hash chain again: is every line as it was written?
@@ -111,6 +200,31 @@ def verify(by: MayVerifyTransactions, work: InWork, body: KnownHead | None = Non
 def one(_: MayReadTransactions, work: InWork, transaction_id: RowId) -> Transaction:
     """Return one line of the transaction log."""
     return work.transactions.one(transaction_id)
+
+
+def _audit_csv(factory: WorkFactory, by: Principal, criteria: AuditCriteria) -> Iterator[str]:
+    """Yield the table in pieces, each read in its own transaction."""
+
+    def read(cursor: str | None, limit: int) -> Page[AuditLine]:
+        with factory() as work:
+            return work.log_views.audit_lines(by, criteria, cursor, limit)
+
+    yield csv_of([(*LINE_COLUMNS, *STUDY_COLUMNS)])
+    for page in pages(read, EXPORT_PAGE):
+        yield csv_of(
+            [
+                [
+                    *(getattr(line, name) for name in LINE_COLUMNS),
+                    *(_cell(line.study, name) for name in STUDY_COLUMNS),
+                ]
+                for line in page.items
+            ]
+        )
+
+
+def _cell(study: LoggedStudy | None, name: str) -> object:
+    value = getattr(study, name) if study else None
+    return " ".join(value) if isinstance(value, list) else value
 
 
 def _csv(factory: WorkFactory, criteria: TransactionCriteria) -> Iterator[str]:

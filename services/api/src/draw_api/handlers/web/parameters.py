@@ -1,6 +1,6 @@
 """Parameters of the pages' addresses; invalid ones are ignored rather than refused if possible."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Final
 
 from fastapi import Path, Query
@@ -22,3 +22,17 @@ def day_of(text: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def picked(moment: datetime | None) -> str:
+    """Return a moment as a picker has it, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if moment else ""
+
+
+def moment_of(text: str) -> datetime | None:
+    """Return the moment from a picker, in UTC; None if it is empty or invalid."""
+    try:
+        found = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=found.tzinfo or UTC) if found else None

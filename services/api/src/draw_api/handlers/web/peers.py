@@ -1,7 +1,9 @@
 """AE titles that may associate, rejected peers, and explanations."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
 
@@ -9,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form, values_of
+from draw_api.handlers.web.languages import N_, _
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
@@ -19,6 +22,7 @@ from draw_api.models.paging import Page
 from draw_api.models.peers import (
     AllowedAeTitle,
     AllowedAeTitleSettings,
+    Caller,
     Explanation,
     PeerToAllow,
     Proposal,
@@ -46,11 +50,11 @@ SIMPLE_FIELDS: Final = (
     "active",
 )
 SERVICES: Final[Mapping[Right, str]] = {
-    Right.ECHO: "verify the connection (C-ECHO)",
-    Right.STORE: "send objects (C-STORE)",
-    Right.QUERY: "query (C-FIND)",
-    Right.RETRIEVE: "retrieve over its own association (C-GET)",
-    Right.MOVE: "have objects sent to remote nodes (C-MOVE)",
+    Right.ECHO: N_("verify the connection (C-ECHO)"),
+    Right.STORE: N_("send images (C-STORE)"),
+    Right.QUERY: N_("query (C-FIND)"),
+    Right.RETRIEVE: N_("retrieve over its own association (C-GET)"),
+    Right.MOVE: N_("have images sent to remote nodes (C-MOVE)"),
 }
 
 
@@ -68,7 +72,25 @@ class PeersView(View):
     others: frozenset[Right]
     """Rights of AE titles that are not on the list."""
     every_right: ClassVar[tuple[Right, ...]] = EVERY_RIGHT
+    callers: list[Caller]
+    """Who associated lately."""
+    last_seen: Mapping[str, datetime]
     days: int = REJECTED_DAYS
+
+    @property
+    def locked_out(self) -> list[Caller]:
+        """Those whom the check of calling AE titles would reject, if it were switched on."""
+        if self.security.validate_calling_ae:
+            return []
+        return [caller for caller in self.callers if caller.would_be_rejected]
+
+    @property
+    def objects(self) -> Mapping[str, int]:
+        """The images that each AE title stored in the last 24 hours."""
+        found: Counter[str] = Counter()
+        for caller in self.callers:
+            found[caller.calling_ae] += caller.objects_in_24_hours
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +133,15 @@ class SimulatorView(View):
 @router.get("/ae-titles")
 def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = None) -> Response:
     """List the allowed AE titles, and recently rejected peers."""
+    allowed = work.peers.allowed(cursor, ON_A_PAGE)
     view = PeersView(
-        allowed=work.peers.allowed(cursor, ON_A_PAGE),
+        allowed=allowed,
         rejected=work.peers.rejected(REJECTED_DAYS, None, MAX_REJECTED),
         security=work.configuration.current().document.security,
         loopback_reads=work.peers.loopback_reads(),
         others=work.peers.rights_of_others(),
+        callers=work.peers.callers(),
+        last_seen=work.peers.last_seen([one.ae_title for one in allowed.items]),
     )
     return page(request, by, view)
 
@@ -131,7 +156,7 @@ def rejected(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = 
 def new(request: Request, by: MayManagePeers) -> Response:
     """Show the form for a new AE title."""
     values: dict[str, object] = {"active": True, "rights": EVERY_RIGHT}
-    return page(request, by, _form("/ae-titles/new", "Allow an AE title", values))
+    return page(request, by, _form("/ae-titles/new", _("Allow an AE title"), values))
 
 
 @router.post("/ae-titles/new")
@@ -141,7 +166,7 @@ def add(request: Request, act: ManagePeersAct, work: InWork) -> Response:
     try:
         work.peers.add(act.by, validate_form(AllowedAeTitleSettings, values))
     except (Invalid, Conflict) as error:
-        view = _form("/ae-titles/new", "Allow an AE title", values, error)
+        view = _form("/ae-titles/new", _("Allow an AE title"), values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(ADDRESS, "title-added")
 
@@ -206,10 +231,12 @@ def ask_remove(request: Request, by: MayManagePeers, work: InWork, row_id: RowId
     """Ask for confirmation before an AE title is removed from the list."""
     found = work.peers.one(row_id)
     view = ConfirmView(
-        title=f"Take {found.ae_title} off the list?",
-        text="It can then no longer query and retrieve, and, while calling AE titles are validated,"
-        " no longer associate.",
-        button="Take it off the list",
+        title=_("Take %(ae_title)s off the list?", ae_title=found.ae_title),
+        text=_(
+            "It can then no longer query and retrieve, and, while calling AE titles are validated,"
+            " no longer associate."
+        ),
+        button=_("Take it off the list"),
         action=f"{ADDRESS}/{row_id}/remove",
         back=ADDRESS,
     )
@@ -248,7 +275,7 @@ def _values(form: CheckedForm) -> dict[str, object]:
 
 
 def _simulate(work: UnitOfWork, values: dict[str, str | None], *, asked: bool) -> SimulatorView:
-    labels = {"sop_class_uid": "SOP class UID", "address": "From address"}
+    labels = {"sop_class_uid": _("SOP class UID"), "address": _("From address")}
     names = ("calling_ae", "address", "called_ae", "sop_class_uid", "certificate")
     problems: tuple[FieldProblem, ...] = ()
     explanation = None

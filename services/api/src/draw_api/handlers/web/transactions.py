@@ -1,20 +1,19 @@
 """The transaction log: filters, pages, one line in full, CSV."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.pages import View, page
-from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
+from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText, moment_of, picked
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.models.transactions import LoggedStudy, Transaction, TransactionCriteria
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 router = APIRouter(include_in_schema=False)
@@ -77,9 +76,10 @@ class TransactionView(View):
     template: ClassVar[str] = "transactions/detail.html.jinja"
 
     line: Transaction
+    study: LoggedStudy | None
 
 
-@router.get("/transactions")
+@router.get("/transactions/lines")
 def transactions(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
     by: MayReadTransactions,
@@ -114,7 +114,8 @@ def transactions(  # noqa: PLR0917 - query parameters, given by name
 @router.get("/transactions/{transaction_id}")
 def one(request: Request, by: MayReadTransactions, work: InWork, transaction_id: RowId) -> Response:
     """Show one line."""
-    return page(request, by, TransactionView(work.transactions.one(transaction_id)))
+    line = work.transactions.one(transaction_id)
+    return page(request, by, TransactionView(line, work.log_views.study_of(by, line)))
 
 
 def status_of(text: str) -> int | None:
@@ -124,17 +125,3 @@ def status_of(text: str) -> int | None:
     except ValueError:
         return None
     return found if found is None or 0 <= found <= MAX_STATUS else None
-
-
-def picked(moment: datetime | None) -> str:
-    """Return a moment as a picker has it, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if moment else ""
-
-
-def moment_of(text: str) -> datetime | None:
-    """Return the moment from a picker, in UTC; None if it is empty or invalid."""
-    try:
-        found = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return found.replace(tzinfo=found.tzinfo or UTC) if found else None

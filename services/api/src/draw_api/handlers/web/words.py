@@ -8,6 +8,7 @@ from babel.numbers import format_decimal
 from markupsafe import Markup, escape
 
 from draw_api.handlers.web.languages import (
+    N_,
     _,
     gettext,
     said,
@@ -17,6 +18,7 @@ from draw_api.handlers.web.languages import (
 from draw_api.models.moments import MOMENT
 from draw_api.models.webhooks import MAX_COUNTED
 from draw_shared.dicom.encoding.dictionary import registered_uids
+from draw_shared.dicom.network.statuses import describe
 
 NIL: Final = "\N{EN DASH}"
 NOTHING: Final = Markup('<span class="nil">\N{EN DASH}</span>')
@@ -166,6 +168,14 @@ def sop_class(value: str | None) -> str:
     return uid_name(value).removesuffix(" Storage")
 
 
+def dimse_status(status: int | None) -> str:
+    """Return a DIMSE status (PS3.7 annex C) by its name and number."""
+    if status is None:
+        return NIL
+    name, _bracket, number = describe(status).rpartition(" (")
+    return f"{gettext(name)} ({number}"
+
+
 def words(key: str) -> str:
     """Return an identifier such as `max_pdu_bytes` as words in the visitor's language."""
     return gettext(spelled(key))
@@ -206,6 +216,17 @@ def marked(text: Any) -> Markup:  # noqa: ANN401 - whatever a template has
     return escape(shown)
 
 
+STATUS_NAMES: Final = (
+    N_("Success"), N_("Warning"), N_("Failure"), N_("Sop class not supported"),
+    N_("Processing failure"), N_("Invalid sop instance"), N_("Unrecognized operation"),
+    N_("Mistyped argument"), N_("Not authorized"), N_("Out of resources"),
+    N_("Unable to count matches"), N_("Unable to perform sub operations"),
+    N_("Move destination unknown"), N_("Data set does not match"),
+    N_("Sub operations with failures"), N_("Cannot understand"), N_("Cancelled"), N_("Pending"),
+    N_("Pending without optional keys"),
+)  # fmt: skip
+"""The names that `dimse_status` looks for in the catalogues."""
+
 WORDS: Final = {
     "ae": "AE",
     "aes": "AEs",
@@ -242,6 +263,7 @@ FILTERS: Final = {
     "uid": uid,
     "uid_name": uid_name,
     "sop_class": sop_class,
+    "dimse_status": dimse_status,
     "words": words,
     "share": share,
     "marked": marked,

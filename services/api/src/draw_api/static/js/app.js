@@ -95,10 +95,25 @@
 
   const says = (node) => node.nodeType !== Node.TEXT_NODE || node.nodeValue.trim() !== "";
 
+  // What has an id stays the same node wherever it goes, so that what is open stays open.
   function morphChildren(old, fresh) {
     const before = [...old.childNodes].filter(says);
     const after = [...fresh.childNodes].filter(says);
-    after.forEach((node, i) => (before[i] ? morph(before[i], node) : old.append(node)));
+    const known = new Map(before.filter((node) => node.id).map((node) => [node.id, node]));
+    after.forEach((node, i) => {
+      const same = known.get(node.id);
+      if (same && before[i] !== same) {
+        old.insertBefore(same, before[i] ?? null);
+        before.splice(before.indexOf(same), 1);
+        before.splice(i, 0, same);
+      } else if (node.id && !same) {
+        old.insertBefore(node, before[i] ?? null);
+        before.splice(i, 0, node);
+        return;
+      }
+      if (before[i]) morph(before[i], node);
+      else old.append(node);
+    });
     before.slice(after.length).forEach((node) => node.remove());
   }
 
@@ -292,7 +307,22 @@
     field.select();
   });
 
-  document.addEventListener("htmx:afterSwap", (event) => { showTimes(event.target); typeLocally(event.target); letScroll(); });
+  // "Today" begins at the browser's midnight.
+  function beginToday(root) {
+    for (const link of root.querySelectorAll("[data-today]")) {
+      const target = new URL(link.href);
+      target.searchParams.set("since", new Date(new Date().setHours(0, 0, 0, 0)).toISOString());
+      link.href = target;
+    }
+  }
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    showTimes(event.target);
+    typeLocally(event.target);
+    beginToday(event.target);
+    letScroll();
+    if (event.target.querySelector("[data-live]")) watch();
+  });
   document.addEventListener("visibilitychange", watch);
   window.addEventListener("pagehide", () => sources.forEach((source) => source.close()));
 
@@ -307,6 +337,7 @@
   for (const place of document.querySelectorAll("[data-zone]")) place.textContent = place.dataset.zone.replace("ZONE", zone);
   showTimes(document);
   typeLocally(document);
+  beginToday(document);
   letScroll();
   new ResizeObserver(letScroll).observe(document.body);
   watch();
